@@ -1,0 +1,22 @@
+//! The pipeline of a queue: message in, outcome out. Runs on the pool's threads, many at once.
+
+use crate::message::{Message, Outcome};
+
+pub mod builtin;
+pub mod jq;
+pub mod registry;
+
+/// Turns a message into an [`Outcome`]. May block: its queue's `concurrency` says how many run at once. A panic is caught and rejects
+/// the message with the panic's text.
+pub trait Handler: Send + Sync {
+    fn handle(&self, message: &Message) -> Outcome;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&Message) -> Outcome + Send + Sync,
+{
+    fn handle(&self, message: &Message) -> Outcome {
+        self(message)
+    }
+}

@@ -1,0 +1,10 @@
+//! Octoconf takes messages from many queues, runs each through a pipeline, sorts the results into one bucket per partner,
+//! and flushes every bucket as soon as its partner can take it.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod handler;
+pub mod message;
+pub mod queue;
+pub mod sink;

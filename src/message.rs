@@ -1,0 +1,159 @@
+//! The words that every part shares: a message, what a handler makes of it, what is sent to a partner, what came back.
+//!
+//! Plain data: no thread, channel, clock, log or I/O in here. Everything above may depend on this module, it depends on nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+/// The partner account that a delivery is for: any non-empty text, as the producer wrote it.
+pub type Account = CompactString;
+
+/// A message as its queue gave it. Shared by the thread that handles it, the ledger and the deliveries that it led to.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Unique within its queue, without dots (a dot separates the parts of what a webhook signature covers).
+    pub id: CompactString,
+    /// The bytes as they were sent, up to 1 MiB (the limit of SQS).
+    pub body: Bytes,
+    /// What the producer attached, in the queue's order; at most 10 (the limit of SQS).
+    pub attributes: Vec<Attribute>,
+    /// The FIFO group; `None` on a standard queue and for a message that stands alone.
+    pub group: Option<CompactString>,
+    /// When the queue took it, by the queue's clock.
+    pub sent_at: SystemTime,
+    /// How often it has been received, this time included: 1 or more.
+    pub receives: u32,
+    /// Of a message redriven for some of its deliveries: the indices that are still open. `None`: all.
+    pub open: Option<Arc<[u16]>>,
+}
+
+/// One attribute of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    pub name: CompactString,
+    pub value: AttributeValue,
+}
+
+/// The three types of a value that SQS knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttributeValue {
+    String(String),
+    /// A number in text, since SQS keeps up to 38 digits of it.
+    Number(String),
+    Binary(Bytes),
+}
+
+/// What a queue needs to delete, hide or extend one received copy. A later receive of the same message gives a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Receipt {
+    /// Embedded queues: the row, and which receive of it this was.
+    Row { row: i64, receive: i64 },
+    /// SQS: its receipt handle.
+    Handle(Box<str>),
+}
+
+/// One received copy of a message.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub message: Arc<Message>,
+    pub receipt: Receipt,
+    /// Its place in the order of receive: gapless per queue and process, from 0.
+    pub sequence: u64,
+}
+
+/// What a handler makes of one message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// One payload or more, each to the bucket of its account; at most [`MAX_DELIVERIES`].
+    Deliver(SmallVec<[Delivery; 1]>),
+    /// Nothing to deliver: the message is acked.
+    Discard,
+    /// Not now: the message is returned to its queue, hidden for `after` (1 s at least, doubled with each receive).
+    Retry { after: Duration, reason: String },
+    /// Never: the message becomes a dead letter. The reason says which field, and what was found there.
+    Reject { reason: String },
+}
+
+/// More deliveries than this from one message reject it.
+pub const MAX_DELIVERIES: usize = 1000;
+
+impl Outcome {
+    /// One payload to one bucket.
+    pub fn deliver(account: impl Into<Account>, payload: impl Into<Bytes>) -> Self {
+        let mut deliveries = SmallVec::new();
+        deliveries.push(Delivery { account: account.into(), payload: payload.into() });
+        Self::Deliver(deliveries)
+    }
+
+    /// A dead letter, with the reason that a person will read.
+    pub fn reject(reason: impl Into<String>) -> Self {
+        Self::Reject { reason: reason.into() }
+    }
+
+    /// The word that logs, metrics and `try` use for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Deliver(_) => "deliver",
+            Self::Discard => "discard",
+            Self::Retry { .. } => "retry",
+            Self::Reject { .. } => "reject",
+        }
+    }
+}
+
+/// One payload for one partner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub account: Account,
+    pub payload: Bytes,
+}
+
+/// One delivery as it waits in a bucket and travels to the partner.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub message: Arc<Message>,
+    /// Its place among the deliveries of its message; `None` when it is the only one.
+    pub index: Option<u16>,
+    pub payload: Bytes,
+}
+
+impl Item {
+    /// The delivery's own id: the message's, or `ID-INDEX` when the message led to several.
+    pub fn id(&self) -> CompactString {
+        match self.index {
+            None => self.message.id.clone(),
+            Some(index) => compact_str::format_compact!("{}-{index}", self.message.id),
+        }
+    }
+}
+
+/// What one flush hands to a partner. Its composition and id stay the same over retries; only a split makes new ones.
+#[derive(Debug)]
+pub struct Batch {
+    pub account: Account,
+    /// The name of the queue that the bucket belongs to.
+    pub queue: Arc<str>,
+    /// `webhook-id` and `idempotency-key`: the delivery's id where there is one, else derived from all of them.
+    pub id: CompactString,
+    /// In order, at least one, at most `max_batch`.
+    pub items: Vec<Item>,
+    /// The payloads' bytes together.
+    pub bytes: usize,
+}
+
+/// What came back from a partner for one batch. [`crate::dispatch`] makes a verdict of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Every delivery of the batch is accepted, or durably written.
+    Accepted,
+    /// A status line other than 2xx. The excerpt is at most 1 KiB of the body, as text.
+    Status { code: u16, retry_after: Option<Duration>, excerpt: Box<str> },
+    /// No answer: no connection, TLS failure, timeout, a full disk, a panic in the sink.
+    Unreachable { reason: Box<str> },
+    /// The sink itself cannot ever take these deliveries, for example an account that no file name can hold.
+    Refused { reason: Box<str> },
+}

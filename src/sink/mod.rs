@@ -1,0 +1,17 @@
+//! Where batches go: one trait, one conformance suite that every implementation passes.
+//!
+//! Called by deliver threads, many at once, at most `parallel` for one partner.
+
+use crate::message::{Answer, Batch};
+
+/// Hands one batch to one partner.
+pub trait Sink: Send + Sync {
+    /// Blocks until the partner has answered, at most for its connect timeout and timeout together. What it accepts is durable on the
+    /// partner's side: the messages are deleted from their queue upon [`Answer::Accepted`].
+    fn deliver(&self, batch: &Batch) -> Answer;
+
+    /// Whether [`Sink::deliver`] can wait for anything at all. One that cannot is called without a thread between.
+    fn blocks(&self) -> bool {
+        true
+    }
+}
