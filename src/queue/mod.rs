@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::message::{Account, Attribute, Message, Receipt, Received};
+pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadReason, EntryError, EntryResult, SetAside};
+use crate::message::{Account, Attribute, Receipt, Received};
 
 pub mod memory;
 pub mod sqlite;
@@ -47,17 +48,6 @@ pub trait Queue: Send + Sync {
     fn dead_letters(&self) -> Option<&dyn DeadLetters>;
 }
 
-/// What a poller asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask {
-    /// 1 or more; an implementation may give fewer.
-    pub max: usize,
-    /// The long poll.
-    pub wait: Duration,
-    /// How long a taken message stays hidden.
-    pub lease: Duration,
-}
-
 /// Bounds of one call, and whether order is by group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -67,20 +57,6 @@ pub struct Limits {
     pub entries: usize,
     /// Whether messages carry FIFO groups.
     pub fifo: bool,
-}
-
-/// How an entry of a batch call ended.
-pub type EntryResult = Result<(), EntryError>;
-
-/// Why one entry of a batch call did not do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EntryError {
-    /// The receipt is not the newest any more: the lease was lost, or the message is deleted. The copy is dropped.
-    #[error("the lease is lost: the message was received again or deleted")]
-    Gone,
-    /// It may work when tried again; the service retries until the lease ends.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// Why a whole call failed.
@@ -112,53 +88,6 @@ pub struct NewMessage {
     pub attributes: Vec<Attribute>,
     /// Hidden for this long first; at most 15 minutes (the limit of SQS).
     pub delay: Duration,
-}
-
-/// How many messages a queue holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Ready to be received, or waiting only for their FIFO group.
-    pub visible: u64,
-    /// Leased by someone, or returned with a delay.
-    pub hidden: u64,
-    /// Sent with a delay and not yet visible.
-    pub delayed: u64,
-}
-
-impl Count {
-    pub fn is_empty(&self) -> bool {
-        self.visible == 0 && self.hidden == 0 && self.delayed == 0
-    }
-}
-
-/// One dead letter to write: a whole message, or one delivery of it.
-#[derive(Debug, Clone)]
-pub struct SetAside {
-    pub message: std::sync::Arc<Message>,
-    pub receipt: Receipt,
-    /// `None`: the whole message.
-    pub delivery: Option<DeadDelivery>,
-    pub reason: DeadReason,
-    /// Whether this settles the message, so that its copy leaves the queue with this letter.
-    pub last: bool,
-}
-
-/// The delivery that a dead letter is about.
-#[derive(Debug, Clone)]
-pub struct DeadDelivery {
-    pub account: Account,
-    /// As in [`crate::message::Item::index`].
-    pub index: Option<u16>,
-    pub payload: Bytes,
-}
-
-/// Why something is a dead letter: a word to filter by, and a sentence for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadReason {
-    /// `rejected`, `max_receives`, `refused`, `expired`, …
-    pub kind: &'static str,
-    /// Names the field, the status, the first KiB of the partner's answer.
-    pub text: String,
 }
 
 /// What the `dead` commands do; called by one command at a time, never by the engine.

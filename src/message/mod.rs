@@ -2,12 +2,15 @@
 //!
 //! Plain data: no thread, channel, clock, log or I/O in here. Everything above may depend on this module, it depends on nothing.
 
+pub mod settle;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use compact_str::CompactString;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 /// The partner account that a delivery is for: any non-empty text, as the producer wrote it.
 pub type Account = CompactString;
@@ -137,13 +140,28 @@ pub struct Batch {
     pub account: Account,
     /// The name of the queue that the bucket belongs to.
     pub queue: Arc<str>,
-    /// `webhook-id` and `idempotency-key`: the delivery's id where there is one, else derived from all of them.
-    pub id: CompactString,
     /// In order, at least one, at most `max_batch`.
     pub items: Vec<Item>,
     /// The payloads' bytes together.
     pub bytes: usize,
 }
+
+impl Batch {
+    /// `webhook-id` and `idempotency-key`: the delivery's id where there is one, else derived from all of them, so that the same
+    /// composition has the same id after a restart too, and another one never has.
+    pub fn id(&self) -> CompactString {
+        match self.items.as_slice() {
+            [item] => item.id(),
+            items => {
+                let ids: Vec<_> = items.iter().map(Item::id).collect();
+                compact_str::format_compact!("{}", Uuid::new_v5(&BATCHES, ids.join(".").as_bytes()))
+            }
+        }
+    }
+}
+
+/// The name space of batch ids (RFC 9562, version 5); ids of messages hold no dots, so that joining them is unambiguous.
+const BATCHES: Uuid = uuid::uuid!("6f63746f-636f-5e66-8000-626174636865");
 
 /// What came back from a partner for one batch. [`crate::dispatch`] makes a verdict of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

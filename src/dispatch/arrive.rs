@@ -1,0 +1,211 @@
+//! From the queue to the bucket: a copy enters the ledger, its handler runs, its outcome waits for its turn.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::message::settle::DeadReason;
+use crate::message::{Delivery, Item, Outcome, Received};
+
+use super::bucket::Slip;
+use super::event::{Fault, Handled, Job, Note, QueueIndex};
+use super::ledger::{Exit, Stage, Ticket};
+use super::order::Release;
+use super::{Dispatcher, retry_delay};
+
+impl Dispatcher {
+    pub(super) fn received(
+        &mut self,
+        index: QueueIndex,
+        poller: usize,
+        messages: Vec<Received>,
+        leased_until: Instant,
+        demand_left: usize,
+    ) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("messages of an unknown queue") };
+        queue.counts.requests += 1;
+        queue.counts.received += messages.len() as u64;
+        queue.counts.empty_receives += u64::from(messages.is_empty());
+        let freed = queue.intake.reported(poller, messages.len(), demand_left);
+        self.room.release(index, freed);
+        if queue.intake.recovered() {
+            self.note(Note::QueueWell { queue: index, doing: "receive" });
+        }
+        self.phase.received(index, messages.len());
+        for received in messages {
+            self.take_in(index, received, leased_until);
+        }
+        self.watch_lease(index, leased_until);
+        self.let_go(index);
+    }
+
+    /// Takes one copy in, and decides whether its handler has to see it.
+    fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) {
+        let Received { message, receipt, sequence } = received;
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let delivered_before = self.ledger.was_delivered(index, &message.id);
+        let (now, body) = (self.now, message.body.len());
+        match self.ledger.insert(index, message.clone(), receipt.clone(), sequence, now, leased_until) {
+            Err(twin) => {
+                queue.counts.exit(Exit::Duplicate);
+                queue.order.skip(sequence, &message, now, &mut self.released);
+                self.ledger.renew(twin, receipt, leased_until);
+            }
+            Ok(ticket) => {
+                self.room.hold(index, body);
+                let max_receives = queue.intake.rules.max_receives;
+                if delivered_before {
+                    queue.order.skip(sequence, &message, now, &mut self.released);
+                    self.leave_by_delete(ticket, Exit::Duplicate);
+                } else if max_receives > 0 && message.receives > max_receives {
+                    queue.order.skip(sequence, &message, now, &mut self.released);
+                    let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
+                    self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
+                } else if self.phase.is_stopping() {
+                    queue.order.skip(sequence, &message, now, &mut self.released);
+                    self.leave_by_return(ticket, now);
+                } else {
+                    queue.order.expect(sequence, ticket, &message);
+                    queue.intake.push(Job { ticket, message });
+                }
+            }
+        }
+    }
+
+    pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, fault: Fault) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("a failed receive of an unknown queue") };
+        queue.counts.requests += 1;
+        let freed = queue.intake.reported(poller, 0, 0);
+        self.room.release(index, freed);
+        let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
+        self.phase.received(index, 0);
+        if first {
+            self.note(Note::QueueFailing { queue: index, doing: "receive", fault, retry_in });
+        }
+    }
+
+    pub(super) fn handled(&mut self, index: QueueIndex, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
+        queue.intake.job_ended((!done.is_empty()).then_some(slowest));
+        queue.counts.handled += done.len() as u64;
+        for Handled { ticket, outcome } in done {
+            // The copy may have left meanwhile: its lease was lost, or the engine stopped.
+            let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage == Stage::Handling) else { continue };
+            held.stage = Stage::Delivering;
+            queue.order.complete(held.sequence, ticket, &held.message, outcome, self.now, &mut self.released);
+        }
+        let stopping = self.phase.is_stopping();
+        for job in &left {
+            if let Some(held) = self.ledger.get_mut(job.ticket).filter(|held| held.stage == Stage::Handling) {
+                held.stage = Stage::Pending;
+            }
+        }
+        queue.intake.put_back(left);
+        if stopping {
+            self.return_pending(index);
+        }
+        self.let_go(index);
+    }
+
+    /// A handler has run for longer than `order_wait`: those behind it pass.
+    pub(super) fn overtake(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.order_alarm.rang();
+        queue.order.release(self.now, &mut self.released);
+        self.let_go(index);
+    }
+
+    /// Acts upon the outcomes whose turn has come.
+    pub(super) fn let_go(&mut self, index: QueueIndex) {
+        let mut released = std::mem::take(&mut self.released);
+        for release in released.drain(..) {
+            match release {
+                Release::Outcome(ticket, outcome) => self.outcome(index, ticket, outcome),
+                Release::Follow(ticket, until) => self.leave_by_return(ticket, until),
+            }
+        }
+        self.released = released;
+    }
+
+    fn outcome(&mut self, index: QueueIndex, ticket: Ticket, outcome: Outcome) {
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.stage == Stage::Delivering) else { return };
+        match outcome {
+            Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
+            Outcome::Deliver(deliveries) => self.deliver(index, ticket, deliveries),
+            Outcome::Discard => self.discard(index, ticket),
+            Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
+            Outcome::Retry { after, reason } => {
+                let message = held.message.clone();
+                let max_receives = self.queues.get(index).map_or(0, |queue| queue.intake.rules.max_receives);
+                if max_receives > 0 && message.receives >= max_receives {
+                    let text =
+                        format!("its handler asked for later {} times (max_receives), at last: {reason}", message.receives);
+                    self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
+                    return;
+                }
+                let until = self.now + retry_delay(after, message.receives);
+                if let Some(queue) = self.queues.get_mut(index) {
+                    // Last first, so that the group stays locked until the first of them comes back.
+                    for follower in queue.order.follow(&message, until).into_iter().rev() {
+                        self.leave_by_return(follower, until);
+                    }
+                }
+                self.leave_by_return(ticket, until);
+            }
+        }
+    }
+
+    fn discard(&mut self, index: QueueIndex, ticket: Ticket) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.counts.discarded += 1;
+        }
+        self.leave_by_delete(ticket, Exit::Acked);
+    }
+
+    /// Puts each delivery into the bucket of its account.
+    fn deliver(&mut self, index: QueueIndex, ticket: Ticket, deliveries: SmallVec<[Delivery; 1]>) {
+        if self.phase.is_forced() {
+            return self.leave_by_return(ticket, self.now);
+        }
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let message = held.message.clone();
+        let several = deliveries.len() > 1;
+        let is_open = |index: u16| message.open.as_ref().is_none_or(|open| open.contains(&index));
+        let slip = Slip { ticket, since: self.now };
+        let (mut entered, mut bytes) = (0, 0);
+        for (place, Delivery { account, payload }) in (0u16..).zip(deliveries) {
+            if !is_open(place) {
+                continue;
+            }
+            entered += 1;
+            bytes += payload.len();
+            let item = Item { message: message.clone(), index: several.then_some(place), payload };
+            self.partners.enter(index, account, slip, item, &mut self.due);
+        }
+        self.room.add_bytes(bytes);
+        held.bytes += bytes;
+        held.open = entered;
+        if entered == 0 {
+            // Redriven for deliveries that its handler does not make any more.
+            self.discard(index, ticket);
+        }
+    }
+
+    /// A copy that left before its handler was done must not be waited for.
+    pub(super) fn forget_order(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let index = held.queue;
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.order.skip(held.sequence, &held.message, self.now, &mut self.released);
+    }
+
+    /// Returns everything that no handler has seen.
+    pub(super) fn return_pending(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        for job in queue.intake.drain().into_iter().rev() {
+            self.forget_order(job.ticket);
+            self.leave_by_return(job.ticket, self.now);
+        }
+        self.let_go(index);
+    }
+}

@@ -1,0 +1,217 @@
+//! A bucket: the waiting deliveries of one queue for one partner. They leave in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use slotmap::DefaultKey;
+use smallvec::SmallVec;
+
+use crate::message::{Account, Batch, Item};
+
+use super::due::Alarm;
+use super::event::QueueIndex;
+use super::ledger::Ticket;
+use super::partners::PartnerKey;
+
+/// Names one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketKey(pub(super) DefaultKey);
+
+#[derive(Debug)]
+pub struct Bucket {
+    pub partner: PartnerKey,
+    pub queue: QueueIndex,
+    /// Composed and to be sent again, before anything that waits.
+    pub parcels: VecDeque<Parcel>,
+    pub waiting: VecDeque<Waiting>,
+    pub in_flight: usize,
+    /// The set-up for this queue is wrong: no flush before this moment.
+    pub until: Option<Instant>,
+    /// The last moment in which something entered or left.
+    pub active_at: Instant,
+    pub alarm: Alarm,
+    /// It is in the list of buckets to look at before the turn ends.
+    pub listed: bool,
+    /// It could flush since then, but no delivery thread was free.
+    pub ready_since: Option<Instant>,
+}
+
+/// One delivery that waits.
+#[derive(Debug)]
+pub struct Waiting {
+    pub slip: Slip,
+    pub item: Item,
+}
+
+/// Whose delivery it is, and since when it waits in the bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Slip {
+    pub ticket: Ticket,
+    pub since: Instant,
+}
+
+/// A batch with the slips of its deliveries, in the same order; never empty.
+#[derive(Debug)]
+pub struct Parcel {
+    pub batch: Arc<Batch>,
+    pub slips: SmallVec<[Slip; 2]>,
+    /// Answers of 409 in a row that it has drawn.
+    pub conflicts: u32,
+}
+
+/// What bounds a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub count: usize,
+    pub bytes: usize,
+}
+
+impl Bucket {
+    pub fn new(partner: PartnerKey, queue: QueueIndex, now: Instant) -> Self {
+        Self {
+            partner,
+            queue,
+            parcels: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            until: None,
+            active_at: now,
+            alarm: Alarm::default(),
+            listed: false,
+            ready_since: None,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parcels.is_empty() && self.waiting.is_empty()
+    }
+
+    /// When its oldest waiting delivery entered.
+    pub fn oldest(&self) -> Option<Instant> {
+        let composed = self.parcels.front().and_then(|parcel| parcel.slips.first());
+        composed.or_else(|| self.waiting.front().map(|waiting| &waiting.slip)).map(|slip| slip.since)
+    }
+
+    /// Deliveries that are not on the wire.
+    pub fn waits(&self) -> usize {
+        self.waiting.len() + self.parcels.iter().map(|parcel| parcel.slips.len()).sum::<usize>()
+    }
+
+    /// Whether what waits fills a batch.
+    pub fn fills(&self, bounds: Bounds) -> bool {
+        if !self.parcels.is_empty() || self.waiting.len() >= bounds.count {
+            return true;
+        }
+        let mut bytes = 0;
+        self.waiting.iter().any(|waiting| {
+            bytes += waiting.item.payload.len();
+            bytes >= bounds.bytes
+        })
+    }
+
+    /// Takes the next batch: one that is to be sent again as it was, else the oldest that fit. Those of which `held` knows nothing any
+    /// more are left out, and a composed batch that loses some is another batch from then on.
+    pub fn compose(
+        &mut self,
+        bounds: Bounds,
+        account: &Account,
+        queue: &Arc<str>,
+        held: impl Fn(Ticket) -> bool,
+    ) -> Option<Parcel> {
+        while let Some(parcel) = self.parcels.pop_front() {
+            match parcel.retain(&held) {
+                Some(parcel) if parcel.slips.len() > bounds.count => {
+                    // The partner was found to take fewer since then.
+                    let (front, back) = parcel.split_at(bounds.count);
+                    self.parcels.push_front(back);
+                    return Some(front);
+                }
+                Some(parcel) => return Some(parcel),
+                None => {}
+            }
+        }
+        let (mut items, mut slips, mut bytes) = (Vec::new(), SmallVec::new(), 0);
+        while let Some(next) = self.waiting.front() {
+            let size = next.item.payload.len();
+            if !items.is_empty() && (items.len() >= bounds.count || bytes + size > bounds.bytes) {
+                break;
+            }
+            let Some(next) = self.waiting.pop_front() else { break };
+            if held(next.slip.ticket) {
+                bytes += size;
+                items.push(next.item);
+                slips.push(next.slip);
+            }
+        }
+        if items.is_empty() {
+            return None;
+        }
+        let batch = Batch { account: account.clone(), queue: Arc::clone(queue), items, bytes };
+        Some(Parcel { batch: Arc::new(batch), slips, conflicts: 0 })
+    }
+
+    /// Puts a batch that was not accepted back, before everything else.
+    pub fn put_back(&mut self, parcel: Parcel) {
+        self.parcels.push_front(parcel);
+    }
+
+    /// Puts a batch back as two halves.
+    pub fn put_back_halved(&mut self, parcel: Parcel) {
+        let middle = parcel.slips.len().div_ceil(2);
+        let (front, back) = parcel.split_at(middle);
+        self.parcels.push_front(back);
+        self.parcels.push_front(front);
+    }
+
+    /// Takes out everything that waits, in order.
+    pub fn drain(&mut self) -> Vec<Ticket> {
+        let parcels = self.parcels.drain(..).flat_map(|parcel| parcel.slips);
+        parcels.chain(self.waiting.drain(..).map(|waiting| waiting.slip)).map(|slip| slip.ticket).collect()
+    }
+
+    /// Takes out, in order, what entered at `before` or earlier.
+    pub fn expire(&mut self, before: Instant) -> Vec<(Ticket, Item)> {
+        let mut expired = Vec::new();
+        while let Some(parcel) = self.parcels.pop_front() {
+            let late = parcel.slips.iter().take_while(|slip| slip.since <= before).count();
+            let pairs = parcel.slips.iter().zip(&parcel.batch.items).take(late);
+            expired.extend(pairs.map(|(slip, item)| (slip.ticket, item.clone())));
+            if late < parcel.slips.len() {
+                let rest = if late == 0 { parcel } else { parcel.split_at(late).1 };
+                self.parcels.push_front(rest);
+                return expired;
+            }
+        }
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.slip.since <= before) {
+            expired.push((waiting.slip.ticket, waiting.item));
+        }
+        expired
+    }
+}
+
+impl Parcel {
+    /// The parts before and from `middle`; both are new batches.
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        let part = |items: &[Item], slips: &[Slip]| self.part(items.to_vec(), slips.into());
+        let (front, back) = self.batch.items.split_at(middle.min(self.batch.items.len()));
+        let (front_slips, back_slips) = self.slips.split_at(middle.min(self.slips.len()));
+        (part(front, front_slips), part(back, back_slips))
+    }
+
+    /// Itself where all are still held; a new batch of those that are; nothing where none is.
+    fn retain(self, held: impl Fn(Ticket) -> bool) -> Option<Self> {
+        if self.slips.iter().all(|slip| held(slip.ticket)) {
+            return Some(self);
+        }
+        let pairs = self.slips.iter().zip(&self.batch.items).filter(|(slip, _)| held(slip.ticket));
+        let (slips, items): (SmallVec<[Slip; 2]>, Vec<Item>) = pairs.map(|(slip, item)| (*slip, item.clone())).unzip();
+        (!slips.is_empty()).then(|| self.part(items, slips))
+    }
+
+    fn part(&self, items: Vec<Item>, slips: SmallVec<[Slip; 2]>) -> Self {
+        let bytes = items.iter().map(|item| item.payload.len()).sum();
+        let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };
+        Self { batch: Arc::new(batch), slips, conflicts: 0 }
+    }
+}

@@ -1,0 +1,44 @@
+//! What happened so far, per queue. Each copy received ends in exactly one of `acked`, `dead`, `returned`, `duplicates_dropped` and
+//! `leases_lost`, so that `received` is their sum and what is held.
+
+use super::ledger::Exit;
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Copies received.
+    pub received: u64,
+    /// Handler runs that ended.
+    pub handled: u64,
+    /// Deliveries accepted.
+    pub delivered: u64,
+    /// Deliveries that became dead letters, those of otherwise accepted messages included.
+    pub deliveries_dead: u64,
+    pub acked: u64,
+    pub returned: u64,
+    /// Messages set aside, no delivery of them accepted.
+    pub dead: u64,
+    /// Messages that their handler discarded; part of `acked`.
+    pub discarded: u64,
+    pub duplicates_dropped: u64,
+    pub leases_lost: u64,
+    /// Calls to the queue service.
+    pub requests: u64,
+    pub empty_receives: u64,
+}
+
+impl QueueCounts {
+    pub fn exit(&mut self, exit: Exit) {
+        *match exit {
+            Exit::Acked => &mut self.acked,
+            Exit::Dead => &mut self.dead,
+            Exit::Returned => &mut self.returned,
+            Exit::Duplicate => &mut self.duplicates_dropped,
+            Exit::LeaseLost => &mut self.leases_lost,
+        } += 1;
+    }
+
+    /// Copies received that are not held any more.
+    pub fn left(&self) -> u64 {
+        self.acked + self.dead + self.returned + self.duplicates_dropped + self.leases_lost
+    }
+}

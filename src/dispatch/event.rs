@@ -1,0 +1,157 @@
+//! The whole vocabulary of the dispatcher: what happens to it, what it asks for, what it says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
+
+use crate::message::settle::{Ask, Count, EntryResult, SetAside};
+use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
+
+use super::ledger::Ticket;
+
+/// A queue, by its place in [`super::Rules::queues`].
+pub type QueueIndex = usize;
+
+/// Something that happened. An event carries a batch, so that its cost is shared.
+#[derive(Debug)]
+pub enum Event {
+    /// A poller received messages, or found none.
+    Received {
+        queue: QueueIndex,
+        poller: usize,
+        messages: Vec<Received>,
+        /// When the lease of these copies ends unless it is extended.
+        leased_until: Instant,
+        /// What is left of the demand that the poller was given; 0: it waits for more.
+        demand_left: usize,
+    },
+    /// A receive failed; the poller waits for new demand.
+    ReceiveFailed { queue: QueueIndex, poller: usize, fault: Fault },
+    /// A job ended.
+    Handled {
+        queue: QueueIndex,
+        done: Vec<Handled>,
+        /// What the job left because the handler turned out to be slow; in order.
+        left: Vec<Job>,
+        /// The longest that one message took.
+        slowest: Duration,
+    },
+    /// A partner answered, or could not be reached.
+    Answered { flush: FlushId, answer: Answer },
+    /// A queue did what [`Work`] asked: one result per entry, in the order of the work.
+    Settled { queue: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault> },
+    /// The answer to [`Work::Count`].
+    Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
+    /// Stop receiving, finish what can be finished by `deadline`, return the rest.
+    Drain { deadline: Instant },
+    /// Return everything that is not on the wire, now.
+    Stop,
+    /// Nothing but time went by.
+    Tick,
+}
+
+/// Something to do, for the thread that owns the edge in question. None of them is waited for.
+#[derive(Debug)]
+pub enum Command {
+    /// Gives a poller demand for that many messages more.
+    Receive { queue: QueueIndex, poller: usize, demand: Demand },
+    /// Runs the queue's handler over these messages, in order, as one job.
+    Handle { queue: QueueIndex, jobs: Vec<Job> },
+    /// Hands a batch to its partner.
+    Flush { flush: FlushId, batch: Arc<Batch> },
+    /// Has an acker of the queue do something.
+    Settle { queue: QueueIndex, acker: usize, work: Work },
+    /// Ends the waits of a queue's pollers, where the service allows that.
+    Interrupt { queue: QueueIndex },
+    /// Something to log: an edge of state, never one message.
+    Note(Note),
+    /// Nothing is held and nothing will come: the threads may stop.
+    Finish,
+}
+
+/// What a poller may receive: the back-pressure of the whole engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Messages, over as many receives as it takes; the poller gives back what is left once a receive finds none.
+    pub messages: usize,
+    pub ask: Ask,
+}
+
+/// One message on its way to a handler.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub ticket: Ticket,
+    pub message: Arc<Message>,
+}
+
+/// One message that a handler is done with.
+#[derive(Debug)]
+pub struct Handled {
+    pub ticket: Ticket,
+    pub outcome: Outcome,
+}
+
+/// Names one flush in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub(super) slotmap::DefaultKey);
+
+/// One call to a queue, about copies that it gave.
+#[derive(Debug)]
+pub enum Work {
+    Delete(Vec<Receipt>),
+    /// Extends leases and returns copies.
+    Hide(Vec<(Receipt, Duration)>),
+    SetAside(Vec<SetAside>),
+    Count,
+}
+
+/// Why an edge failed as a whole, in words for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub reason: String,
+    /// Whether waiting alone may mend it; otherwise it is tried again slowly, since a person has to act.
+    pub transient: bool,
+}
+
+/// What a log line says. Edges of state and sums, so that a storm is a line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    QueueFailing {
+        queue: QueueIndex,
+        doing: &'static str,
+        fault: Fault,
+        retry_in: Duration,
+    },
+    QueueWell {
+        queue: QueueIndex,
+        doing: &'static str,
+    },
+    PartnerWaits {
+        account: Account,
+        queue: QueueIndex,
+        state: &'static str,
+        reason: String,
+        failures: u32,
+        next_attempt_in: Duration,
+    },
+    PartnerWell {
+        account: Account,
+        after_failures: u32,
+    },
+    /// The first dead letter after a while in which there was none, or how many there were since.
+    DeadLetters {
+        queue: QueueIndex,
+        count: u64,
+        example: CompactString,
+        reason: String,
+    },
+    LeaseLost {
+        queue: QueueIndex,
+        message: CompactString,
+    },
+    /// A result for something that the dispatcher does not know (any more).
+    Stray {
+        what: &'static str,
+    },
+}

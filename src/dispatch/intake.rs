@@ -1,0 +1,189 @@
+//! What comes in from one queue: the demand given to its pollers, and the jobs for its handler.
+//!
+//! Demand flows against the messages: a poller receives only what it was given places for, and a place is given only where the room
+//! and the handler's backlog have one.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::message::settle::Ask;
+
+use super::event::{Demand, Job, QueueIndex};
+use super::partner::{backoff, jittered};
+use super::room::Room;
+use super::rules::QueueRules;
+
+/// Messages of one job, where the handler is quick: enough that handing it over costs little for each, few enough that the pool's
+/// threads share a receive.
+pub const JOB: usize = 64;
+
+/// A handler that took longer for its last job's slowest message gets one message a job.
+pub const SLOW: Duration = Duration::from_millis(10);
+
+/// Demand of one poller at most; what it holds is reserved for it.
+const WIDEST: usize = 1024;
+
+/// Fewer places than a request is worth are asked for after all when they have been free for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between tries of a queue that fails.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub struct Intake {
+    pub rules: QueueRules,
+    /// Outstanding demand of each poller.
+    asked: Vec<usize>,
+    /// Pollers that may have demand now.
+    active: usize,
+    /// Demand that one poller gets now.
+    window: usize,
+    /// Some places are free, but too few for a request, since then.
+    few_since: Option<Instant>,
+    failures: u32,
+    retry_at: Option<Instant>,
+    /// Received, and waiting for a place in the handler.
+    pending: VecDeque<Job>,
+    running: usize,
+    slow: bool,
+}
+
+impl Intake {
+    pub fn new(rules: QueueRules) -> Self {
+        let asked = vec![0; rules.pollers.max(1)];
+        let window = rules.receive_limit.min(10);
+        Self {
+            rules,
+            asked,
+            active: 1,
+            window,
+            few_since: None,
+            failures: 0,
+            retry_at: None,
+            pending: VecDeque::new(),
+            running: 0,
+            // Until the first job says otherwise, a handler is taken to block.
+            slow: true,
+        }
+    }
+
+    /// Takes back what a poller reports of its demand. Gives how many places that frees, those of the messages that came included.
+    pub fn reported(&mut self, poller: usize, received: usize, left: usize) -> usize {
+        let Some(asked) = self.asked.get_mut(poller) else { return 0 };
+        let left = left.min(*asked);
+        let freed = *asked - left;
+        *asked = left;
+        let widest = WIDEST.max(self.rules.receive_limit);
+        if received == 0 {
+            self.active = 1;
+            self.window = self.rules.receive_limit.min(10);
+        } else if left == 0 || received >= self.rules.receive_limit {
+            self.active = (self.active + 1).min(self.asked.len());
+            // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
+            if self.rules.ask_at_least <= 1 {
+                self.window = (self.window * 2).min(widest);
+            }
+        }
+        freed
+    }
+
+    /// A receive went well. Gives whether that ends a failure.
+    pub fn recovered(&mut self) -> bool {
+        self.retry_at = None;
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    /// A receive failed. Gives the wait, and whether it is the first failure in a row.
+    pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+        self.failures = self.failures.saturating_add(1);
+        // What only a person can mend is tried rarely from the start.
+        let failures = if transient { self.failures } else { self.failures.saturating_add(5) };
+        let wait = jittered(backoff(MIN_BACKOFF, MAX_BACKOFF, failures), random);
+        self.retry_at = Some(now + wait);
+        (wait, self.failures == 1)
+    }
+
+    /// Whether any poller still has demand: it may yet report messages.
+    pub fn is_asking(&self) -> bool {
+        self.asked.iter().any(|asked| *asked > 0)
+    }
+
+    /// Gives a poller demand, where there is room and reason. `None`: nothing now; [`Intake::next_look`] says when to look again.
+    pub fn demand(&mut self, queue: QueueIndex, now: Instant, room: &mut Room) -> Option<(usize, Demand)> {
+        if self.retry_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        let depth = 2 * self.rules.concurrency + 10;
+        let backlog = if self.slow { depth } else { depth * JOB };
+        let on_the_way: usize = self.asked.iter().sum();
+        let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + on_the_way));
+        let poller = self.asked.iter().take(self.active).position(|asked| *asked <= self.window / 2)?;
+        let asked = self.asked.get(poller).copied().unwrap_or(0);
+        let messages = free.min(self.window - asked);
+        if messages == 0 {
+            return None;
+        }
+        if messages < self.rules.ask_at_least.min(self.window) {
+            if asked > 0 {
+                return None;
+            }
+            let since = *self.few_since.get_or_insert(now);
+            if now < since + PATIENCE {
+                return None;
+            }
+        }
+        self.few_since = None;
+        if let Some(asked) = self.asked.get_mut(poller) {
+            *asked += messages;
+        }
+        room.reserve(queue, messages);
+        let ask = Ask { max: self.rules.receive_limit, wait: self.rules.wait_time, lease: self.rules.visibility_timeout };
+        Some((poller, Demand { messages, ask }))
+    }
+
+    /// When demand may be possible that is not now, for reasons of time.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.retry_at.or(self.few_since.map(|since| since + PATIENCE))
+    }
+
+    pub fn push(&mut self, job: Job) {
+        self.pending.push_back(job);
+    }
+
+    /// What a job left undone comes first again.
+    pub fn put_back(&mut self, left: Vec<Job>) {
+        for job in left.into_iter().rev() {
+            self.pending.push_front(job);
+        }
+    }
+
+    /// The next job, where the handler has a place.
+    pub fn next_job(&mut self) -> Option<Vec<Job>> {
+        if self.running >= self.rules.concurrency || self.pending.is_empty() {
+            return None;
+        }
+        self.running += 1;
+        let size = if self.slow { 1 } else { JOB.min(self.pending.len()) };
+        Some(self.pending.drain(..size).collect())
+    }
+
+    /// A job ended; `slowest` is `None` where it did nothing.
+    pub fn job_ended(&mut self, slowest: Option<Duration>) {
+        self.running = self.running.saturating_sub(1);
+        if let Some(slowest) = slowest {
+            self.slow = slowest > SLOW;
+        }
+    }
+
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Takes out everything that no handler has seen yet.
+    pub fn drain(&mut self) -> Vec<Job> {
+        self.pending.drain(..).collect()
+    }
+}

@@ -1,0 +1,239 @@
+//! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed it.
+
+use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
+
+use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
+
+use super::Dispatcher;
+use super::event::{Fault, Note, QueueIndex};
+use super::ledger::{Exit, Stage, Ticket};
+use super::settling::{Hide, Letter, Sent};
+
+/// Dead letters are said once in such a time, with how many there were.
+const SUMMARY: Duration = Duration::from_secs(10);
+
+/// Sums up the dead letters of a queue for the log.
+#[derive(Debug, Default)]
+pub struct DeadSummary {
+    since: Option<Instant>,
+    count: u64,
+}
+
+impl Dispatcher {
+    /// All deliveries of the message are decided, or some: acts upon it when nothing is open any more.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        if held.open > 0 || held.letters > 0 || held.on_wire > 0 || matches!(held.stage, Stage::Leaving(_)) {
+            let idle = held.open > 0 && held.on_wire == 0 && held.letters == 0;
+            if idle && held.lost {
+                self.drop_lost(ticket);
+            } else if idle && self.phase.is_forced() {
+                self.leave_by_return(ticket, self.now);
+            }
+            return;
+        }
+        let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
+        self.leave_by_delete(ticket, exit);
+    }
+
+    /// The copy is to be deleted.
+    pub(super) fn leave_by_delete(&mut self, ticket: Ticket, exit: Exit) {
+        let Some(queue) = self.leaving(ticket, exit) else { return };
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.settling.delete(ticket, self.now);
+        }
+    }
+
+    /// The copy is given back, hidden until then.
+    pub(super) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        // What is on the wire decides first; and what was accepted, or is dead, must not be delivered again.
+        if held.on_wire > 0 || held.letters > 0 || matches!(held.stage, Stage::Leaving(_)) {
+            return;
+        }
+        let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.settling.hide(ticket, Hide::Return(until));
+        }
+    }
+
+    /// The whole message is to be set aside.
+    pub(super) fn leave_as_dead(&mut self, ticket: Ticket, reason: DeadReason) {
+        self.leave_with_letter(ticket, None, reason);
+    }
+
+    pub(super) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
+        let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
+        if let Some(held) = self.ledger.get_mut(ticket) {
+            held.reason = Some(reason.clone());
+        }
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
+        }
+    }
+
+    fn leaving(&mut self, ticket: Ticket, exit: Exit) -> Option<QueueIndex> {
+        // A return may follow once the lease is extended; a delete or a letter is made within the lease that there is.
+        self.ledger.let_lapse(ticket);
+        let held = self.ledger.get_mut(ticket)?;
+        held.stage = Stage::Leaving(exit);
+        Some(held.queue)
+    }
+
+    /// What an acker did, entry by entry.
+    pub(super) fn settled(&mut self, index: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault>) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("results of an unknown queue") };
+        let Some(sent) = queue.settling.done(acker) else { return self.stray("results of an idle acker") };
+        let (results, fault) = match results {
+            Ok(results) => (results, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        let not_said = || Err(EntryError::Failed("the call failed as a whole".into()));
+        let mut results = results.into_iter();
+        let mut failed: Option<String> = None;
+        let mut result = || {
+            let result = results.next().unwrap_or_else(not_said);
+            if let Err(EntryError::Failed(why)) = &result {
+                failed.get_or_insert_with(|| why.clone());
+            }
+            result
+        };
+        match sent {
+            Sent::Deletes(tickets) => tickets.into_iter().for_each(|ticket| self.delete_ended(index, ticket, &result())),
+            Sent::Hides(hides) => hides.into_iter().for_each(|(ticket, hide)| self.hide_ended(index, ticket, hide, &result())),
+            Sent::Letters(letters) => letters.into_iter().for_each(|letter| self.letter_ended(index, letter, &result())),
+            Sent::Count => {}
+        }
+        let doing = "settle";
+        let fault = fault.or(failed.map(|reason| Fault { reason, transient: true }));
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        match fault {
+            None => {
+                if queue.settling.recovered() {
+                    self.note(Note::QueueWell { queue: index, doing });
+                }
+            }
+            Some(fault) => {
+                let (retry_in, first) = queue.settling.failed(self.now, &mut self.random);
+                if first {
+                    self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
+                }
+            }
+        }
+    }
+
+    fn delete_ended(&mut self, index: QueueIndex, ticket: Ticket, result: &EntryResult) {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let Stage::Leaving(exit) = held.stage else { return };
+        let (renewed, expired) = (held.renewed, held.leased_until <= self.now);
+        match result {
+            // A newer copy came meanwhile: it is the one to delete.
+            Ok(()) | Err(EntryError::Gone) if renewed => self.delete_again(index, ticket),
+            Ok(()) => self.leave(ticket, exit),
+            // As long as the lease lasts nobody else can have it.
+            Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
+            Err(_) => {
+                let id = held.message.id.clone();
+                self.ledger.remember_delivered(index, id);
+                self.leave(ticket, if exit == Exit::Duplicate { exit } else { Exit::LeaseLost });
+            }
+        }
+    }
+
+    fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.settling.delete(ticket, self.now);
+        }
+    }
+
+    fn hide_ended(&mut self, index: QueueIndex, ticket: Ticket, hide: Hide, result: &EntryResult) {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let (leased_until, renewed) = (held.leased_until, held.renewed);
+        match (hide, result) {
+            (Hide::Extend, _) if matches!(held.stage, Stage::Leaving(_)) => {}
+            (Hide::Extend, Ok(())) => self.watch_lease(index, leased_until),
+            (Hide::Extend, Err(EntryError::Gone)) if renewed => self.watch_lease(index, leased_until),
+            (Hide::Extend, Err(EntryError::Gone)) => self.lease_lost(index, ticket),
+            (Hide::Return(_), Ok(())) if !renewed => self.leave(ticket, Exit::Returned),
+            (Hide::Return(_), Err(EntryError::Gone)) if !renewed => self.leave(ticket, Exit::LeaseLost),
+            (Hide::Extend | Hide::Return(_), _) => {
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.settling.hide(ticket, hide);
+                }
+            }
+        }
+    }
+
+    fn letter_ended(&mut self, index: QueueIndex, letter: Letter, result: &EntryResult) {
+        let ticket = letter.ticket;
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let renewed = held.renewed;
+        match result {
+            Ok(()) if letter.last => {
+                self.sum_up_dead(index, ticket, &letter.reason);
+                self.leave(ticket, Exit::Dead);
+            }
+            Ok(()) => {
+                held.letters = held.letters.saturating_sub(1);
+                self.sum_up_dead(index, ticket, &letter.reason);
+                self.settle(ticket);
+            }
+            Err(EntryError::Gone) if !renewed => {
+                // The letter is not written: the message must come back for it.
+                held.letters = held.letters.saturating_sub(1);
+                self.lease_lost(index, ticket);
+            }
+            Err(_) => {
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.settling.set_aside(letter);
+                }
+            }
+        }
+    }
+
+    /// The queue gave the message to someone else: what of it still waits here must not be sent.
+    fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        held.lost = true;
+        let (id, on_wire) = (held.message.id.clone(), held.on_wire);
+        self.note(Note::LeaseLost { queue: index, message: id });
+        if on_wire == 0 {
+            self.drop_lost(ticket);
+        }
+    }
+
+    fn drop_lost(&mut self, ticket: Ticket) {
+        let Some(index) = self.ledger.get(ticket).map(|held| held.queue) else { return };
+        self.forget_order(ticket);
+        self.leave(ticket, Exit::LeaseLost);
+        self.let_go(index);
+    }
+
+    /// The copy is held no more.
+    fn leave(&mut self, ticket: Ticket, exit: Exit) {
+        let Some(held) = self.ledger.remove(ticket) else { return };
+        self.room.leave(held.queue, held.bytes);
+        if let Some(queue) = self.queues.get_mut(held.queue) {
+            queue.counts.exit(exit);
+        }
+    }
+
+    /// The first dead letter is said, then sums.
+    fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+        let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let summary = &mut queue.dead_letters;
+        summary.count += 1;
+        if summary.since.is_none_or(|since| self.now >= since + SUMMARY) {
+            summary.since = Some(self.now);
+            let count = std::mem::take(&mut summary.count);
+            self.note_dead(index, count, example, reason.text.clone());
+        }
+    }
+
+    fn note_dead(&mut self, queue: QueueIndex, count: u64, example: CompactString, reason: String) {
+        self.note(Note::DeadLetters { queue, count, example, reason });
+    }
+}

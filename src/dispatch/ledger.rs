@@ -1,0 +1,290 @@
+//! The ledger: every copy of a message that is held, from its receive until its queue confirmed that it is deleted, returned or set
+//! aside. Whatever else forgets a message, the ledger does not.
+//!
+//! Each copy ends in exactly one [`Exit`], decided when it leaves.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Instant;
+
+use compact_str::CompactString;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use slotmap::{DefaultKey, SlotMap};
+
+use crate::message::settle::DeadReason;
+use crate::message::{Message, Receipt};
+
+use super::event::QueueIndex;
+
+/// Names one held copy. A ticket of a copy that left names nothing, also when its place is taken again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) DefaultKey);
+
+/// How a copy left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Acked,
+    Dead,
+    Returned,
+    Duplicate,
+    LeaseLost,
+}
+
+/// Where a held copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for a place in its queue's handler.
+    Pending,
+    /// In its handler.
+    Handling,
+    /// Its outcome waits for those before it, or its deliveries are in buckets.
+    Delivering,
+    /// Its queue was told how it ends; the answer decides.
+    Leaving(Exit),
+}
+
+/// One held copy.
+#[derive(Debug)]
+pub struct Held {
+    pub queue: QueueIndex,
+    pub message: Arc<Message>,
+    /// The newest: a copy that arrives while this one is held brings another.
+    pub receipt: Receipt,
+    pub sequence: u64,
+    pub received_at: Instant,
+    pub leased_until: Instant,
+    pub stage: Stage,
+    /// A newer receipt came since the last call with the older was made: what that call did must be done again.
+    pub renewed: bool,
+    /// The queue said that the lease is gone while a delivery was on the wire.
+    pub lost: bool,
+    /// Deliveries that are neither accepted nor dead.
+    pub open: u32,
+    pub accepted: u32,
+    pub dead: u32,
+    /// Of the open deliveries, those that are on the wire.
+    pub on_wire: u32,
+    /// Dead letters of single deliveries that are not confirmed yet: the message may not be deleted before they are.
+    pub letters: u32,
+    /// Bytes that count against the room: the body, and the open payloads.
+    pub bytes: usize,
+    /// Why, where it leaves as a dead letter.
+    pub reason: Option<DeadReason>,
+    lease: Links,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Links {
+    before: Option<DefaultKey>,
+    after: Option<DefaultKey>,
+    linked: bool,
+}
+
+/// Ids of messages that were delivered and whose delete is not confirmed, at most this many per queue.
+const REMEMBERED: usize = 10_000;
+
+#[derive(Debug)]
+pub struct Ledger {
+    held: SlotMap<DefaultKey, Held>,
+    by_id: HashTable<DefaultKey>,
+    hasher: RandomState,
+    /// Per queue, by the end of the lease: each queue has one lease time, so a copy that is received or extended goes to the end.
+    leases: Vec<LeaseList>,
+    delivered: Vec<Delivered>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct LeaseList {
+    first: Option<DefaultKey>,
+    last: Option<DefaultKey>,
+}
+
+/// What was delivered and may come back, since its delete failed. The oldest is forgotten first.
+#[derive(Debug, Default, Clone)]
+struct Delivered {
+    ids: std::collections::HashSet<CompactString>,
+    order: VecDeque<CompactString>,
+}
+
+impl Ledger {
+    pub fn new(queues: usize) -> Self {
+        Self {
+            held: SlotMap::new(),
+            by_id: HashTable::new(),
+            hasher: RandomState::default(),
+            leases: vec![LeaseList::default(); queues],
+            delivered: vec![Delivered::default(); queues],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub fn get(&self, ticket: Ticket) -> Option<&Held> {
+        self.held.get(ticket.0)
+    }
+
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Held> {
+        self.held.get_mut(ticket.0)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
+        self.held.iter().map(|(key, held)| (Ticket(key), held))
+    }
+
+    fn hash(&self, queue: QueueIndex, id: &str) -> u64 {
+        self.hasher.hash_one((queue, id))
+    }
+
+    /// Takes a copy in, or says which held copy is the same message.
+    pub fn insert(
+        &mut self,
+        queue: QueueIndex,
+        message: Arc<Message>,
+        receipt: Receipt,
+        sequence: u64,
+        now: Instant,
+        leased_until: Instant,
+    ) -> Result<Ticket, Ticket> {
+        let hash = self.hash(queue, &message.id);
+        let (held, hasher) = (&mut self.held, &self.hasher);
+        let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.queue == queue && held.message.id == message.id);
+        let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| hasher.hash_one((held.queue, held.message.id.as_str())));
+        match self.by_id.entry(hash, same, rehash) {
+            Entry::Occupied(entry) => Err(Ticket(*entry.get())),
+            Entry::Vacant(entry) => {
+                let bytes = message.body.len();
+                let key = held.insert(Held {
+                    queue,
+                    message,
+                    receipt,
+                    sequence,
+                    received_at: now,
+                    leased_until,
+                    stage: Stage::Pending,
+                    renewed: false,
+                    lost: false,
+                    open: 0,
+                    accepted: 0,
+                    dead: 0,
+                    on_wire: 0,
+                    letters: 0,
+                    bytes,
+                    reason: None,
+                    lease: Links::default(),
+                });
+                entry.insert(key);
+                self.link(key);
+                Ok(Ticket(key))
+            }
+        }
+    }
+
+    /// A copy of a held message arrived: its receipt and lease replace the held ones.
+    pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, leased_until: Instant) {
+        self.unlink(ticket.0);
+        if let Some(held) = self.held.get_mut(ticket.0) {
+            held.receipt = receipt;
+            held.leased_until = leased_until;
+            held.lost = false;
+            held.renewed = true;
+        }
+        self.link(ticket.0);
+    }
+
+    /// The copy is held no more.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
+        self.unlink(ticket.0);
+        let held = self.held.remove(ticket.0)?;
+        let hash = self.hash(held.queue, &held.message.id);
+        if let Ok(entry) = self.by_id.find_entry(hash, |key| *key == ticket.0) {
+            entry.remove();
+        }
+        Some(held)
+    }
+
+    /// The copy whose lease ends first, of those in the list: not of those that are leaving.
+    pub fn first_lease(&self, queue: QueueIndex) -> Option<(Ticket, Instant)> {
+        let key = self.leases.get(queue)?.first?;
+        Some((Ticket(key), self.held.get(key)?.leased_until))
+    }
+
+    /// The lease is being extended and will, if that succeeds, end at `until`, later than any other of the queue.
+    pub fn extended(&mut self, ticket: Ticket, until: Instant) {
+        self.unlink(ticket.0);
+        if let Some(held) = self.held.get_mut(ticket.0) {
+            held.leased_until = until;
+        }
+        self.link(ticket.0);
+    }
+
+    /// The lease needs no more care: the copy is leaving.
+    pub fn let_lapse(&mut self, ticket: Ticket) {
+        self.unlink(ticket.0);
+    }
+
+    fn link(&mut self, key: DefaultKey) {
+        let Some(held) = self.held.get_mut(key) else { return };
+        let Some(list) = self.leases.get_mut(held.queue) else { return };
+        held.lease = Links { before: list.last, after: None, linked: true };
+        match list.last.replace(key) {
+            None => list.first = Some(key),
+            Some(last) => {
+                if let Some(last) = self.held.get_mut(last) {
+                    last.lease.after = Some(key);
+                }
+            }
+        }
+    }
+
+    fn unlink(&mut self, key: DefaultKey) {
+        let Some(held) = self.held.get_mut(key) else { return };
+        let Links { before, after, linked } = std::mem::take(&mut held.lease);
+        if !linked {
+            return;
+        }
+        let queue = held.queue;
+        let Some(list) = self.leases.get_mut(queue) else { return };
+        match before {
+            None => list.first = after,
+            Some(before) => {
+                if let Some(before) = self.held.get_mut(before) {
+                    before.lease.after = after;
+                }
+            }
+        }
+        match after {
+            None => list.last = before,
+            Some(after) => {
+                if let Some(after) = self.held.get_mut(after) {
+                    after.lease.before = before;
+                }
+            }
+        }
+    }
+
+    /// The message was delivered, but its queue could not be told: should it come back, it is to be deleted, not delivered.
+    pub fn remember_delivered(&mut self, queue: QueueIndex, id: CompactString) {
+        let Some(delivered) = self.delivered.get_mut(queue) else { return };
+        if delivered.ids.insert(id.clone()) {
+            delivered.order.push_back(id);
+            if delivered.order.len() > REMEMBERED
+                && let Some(oldest) = delivered.order.pop_front()
+            {
+                delivered.ids.remove(&oldest);
+            }
+        }
+    }
+
+    pub fn was_delivered(&self, queue: QueueIndex, id: &str) -> bool {
+        self.delivered.get(queue).is_some_and(|delivered| !delivered.ids.is_empty() && delivered.ids.contains(id))
+    }
+}

@@ -1,0 +1,336 @@
+//! The dispatcher's brain: time and events in, commands out.
+//!
+//! The whole surface is [`Dispatcher::handle`], then [`Dispatcher::poll_command`] until it gives `None`, and
+//! [`Dispatcher::next_deadline`]. Owned by the thread `dispatch`, whose shell is in `engine`.
+//!
+//! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink. That makes
+//! every rule testable without waiting, and lets a simulator run months of faults in seconds.
+//!
+//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, flush) → `land` (verdict) → `leave` (delete,
+//! return, dead letter). `stop` ends it all.
+
+mod arrive;
+mod bucket;
+mod counts;
+mod due;
+mod event;
+mod intake;
+mod land;
+mod leave;
+mod ledger;
+mod order;
+mod partner;
+mod partners;
+mod room;
+mod rules;
+mod settling;
+mod status;
+mod stop;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use self::bucket::BucketKey;
+use self::due::{Alarm, Due};
+use self::intake::Intake;
+use self::ledger::{Ledger, Stage};
+use self::order::{Order, Release};
+use self::partners::{PartnerKey, Partners};
+use self::room::Room;
+use self::settling::{Hide, Settling};
+use self::stop::Phase;
+
+pub use self::counts::QueueCounts;
+pub use self::event::{Command, Demand, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Work};
+pub use self::ledger::Ticket;
+pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
+pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
+pub use self::verdict::{Gate, History, Verdict, verdict};
+
+/// What falls due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A partner's wait ends.
+    Partner(PartnerKey),
+    /// A bucket's linger, its own gate, its oldest delivery's patience or its idle time ends.
+    Bucket(BucketKey),
+    /// A lease needs to be extended.
+    Lease(QueueIndex),
+    /// A slow handler is overtaken.
+    Order(QueueIndex),
+    /// A queue may be asked again.
+    Intake(QueueIndex),
+    /// A queue may be told again.
+    Settling(QueueIndex),
+    /// The queues may be counted again.
+    Count,
+    /// The drain ends.
+    Stop,
+}
+
+/// See the [module's](self) text.
+#[derive(Debug)]
+pub struct Dispatcher {
+    now: Instant,
+    queues: Vec<QueueState>,
+    room: Room,
+    ledger: Ledger,
+    partners: Partners,
+    due: Due<Timer>,
+    random: Rng,
+    commands: VecDeque<Command>,
+    /// Events came since the last time that everything was looked at.
+    turn_open: bool,
+    phase: Phase,
+    /// Kept for its memory.
+    released: Vec<Release>,
+}
+
+/// Everything that belongs to one queue.
+#[derive(Debug)]
+struct QueueState {
+    name: Arc<str>,
+    intake: Intake,
+    order: Order,
+    settling: Settling,
+    counts: QueueCounts,
+    dead_letters: leave::DeadSummary,
+    lease_alarm: Alarm,
+    order_alarm: Alarm,
+    intake_alarm: Alarm,
+    settling_alarm: Alarm,
+}
+
+impl Dispatcher {
+    pub fn new(rules: Rules, now: Instant) -> Self {
+        let queues = rules.queues.into_iter().map(|rules| QueueState {
+            name: Arc::clone(&rules.name),
+            order: Order::new(rules.fifo, rules.order_wait),
+            settling: Settling::new(&rules),
+            intake: Intake::new(rules),
+            counts: QueueCounts::default(),
+            dead_letters: leave::DeadSummary::default(),
+            lease_alarm: Alarm::default(),
+            order_alarm: Alarm::default(),
+            intake_alarm: Alarm::default(),
+            settling_alarm: Alarm::default(),
+        });
+        let queues: Vec<_> = queues.collect();
+        Self {
+            now,
+            room: Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len()),
+            ledger: Ledger::new(queues.len()),
+            partners: Partners::new(rules.partners, rules.delivery_threads),
+            due: Due::default(),
+            random: Rng::with_seed(rules.seed),
+            commands: VecDeque::new(),
+            turn_open: true,
+            phase: Phase::running(rules.until_empty, queues.len()),
+            released: Vec::new(),
+            queues,
+        }
+    }
+
+    /// Takes an event in. Whatever else is due at `now` is served first, so that a busy inbox cannot starve it.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        // Threads read the clock on their own: a step back of a few microseconds is none.
+        self.now = self.now.max(now);
+        self.turn_open = true;
+        self.serve_due();
+        match event {
+            Event::Received { queue, poller, messages, leased_until, demand_left } => {
+                self.received(queue, poller, messages, leased_until, demand_left);
+            }
+            Event::ReceiveFailed { queue, poller, fault } => self.receive_failed(queue, poller, fault),
+            Event::Handled { queue, done, left, slowest } => self.handled(queue, done, left, slowest),
+            Event::Answered { flush, answer } => self.answered(flush, &answer),
+            Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
+            Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
+            Event::Drain { deadline } => self.drain(deadline),
+            Event::Stop => self.stop(),
+            Event::Tick => {}
+        }
+    }
+
+    /// The next thing to do; `None` when there is nothing more until the next event or [`Dispatcher::next_deadline`].
+    pub fn poll_command(&mut self) -> Option<Command> {
+        loop {
+            if let Some(command) = self.commands.pop_front() {
+                return Some(command);
+            }
+            if !std::mem::take(&mut self.turn_open) {
+                return None;
+            }
+            self.close_turn();
+        }
+    }
+
+    /// When something falls due. The shell's ticker may come later, by at most its interval.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.due.next()
+    }
+
+    /// Once all events of a turn are in: flushes what can be, tells the queues, asks for more.
+    fn close_turn(&mut self) {
+        self.flush_listed();
+        for queue in 0..self.queues.len() {
+            self.start_jobs(queue);
+            self.tell(queue);
+            self.ask(queue);
+        }
+        self.look_for_the_end();
+    }
+
+    fn flush_listed(&mut self) {
+        let hurry = self.phase.is_stopping();
+        while let Some(key) = self.partners.next_listed() {
+            let Some(bucket) = self.partners.bucket(key) else { continue };
+            let Some(queue) = self.queues.get(bucket.queue) else { continue };
+            let name = Arc::clone(&queue.name);
+            let ledger = &self.ledger;
+            let held = |ticket| ledger.get(ticket).is_some_and(|held| held.stage == Stage::Delivering && !held.lost);
+            let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else { continue };
+            let Some(flight) = self.partners.flight(flush) else { continue };
+            for slip in &flight.parcel.slips {
+                if let Some(held) = self.ledger.get_mut(slip.ticket) {
+                    held.on_wire += 1;
+                }
+            }
+            self.commands.push_back(Command::Flush { flush, batch: Arc::clone(&flight.parcel.batch) });
+        }
+    }
+
+    /// Gives the queue's handler what it has places for.
+    fn start_jobs(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while !self.room.is_full_of_bytes() || queue.intake.running() == 0 {
+            let Some(mut jobs) = queue.intake.next_job() else { break };
+            jobs.retain(|job| {
+                // Some may have left while they waited: their lease was lost.
+                let Some(held) = self.ledger.get_mut(job.ticket) else { return false };
+                held.stage = Stage::Handling;
+                queue.order.started(held.sequence, self.now);
+                true
+            });
+            if jobs.is_empty() {
+                queue.intake.job_ended(None);
+                continue;
+            }
+            self.commands.push_back(Command::Handle { queue: index, jobs });
+        }
+        if let Some(at) = queue.order.next_overtaking() {
+            queue.order_alarm.by(&mut self.due, at, Timer::Order(index));
+        }
+    }
+
+    /// Gives free ackers what there is to tell the queue.
+    fn tell(&mut self, index: QueueIndex) {
+        let hurry = self.phase.is_stopping();
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while let Some((acker, work)) = queue.settling.next(self.now, hurry, &mut self.ledger) {
+            queue.counts.requests += 1;
+            self.commands.push_back(Command::Settle { queue: index, acker, work });
+        }
+        if let Some(at) = queue.settling.next_look()
+            && at > self.now
+        {
+            queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));
+        }
+    }
+
+    /// Gives pollers demand for what there is room for.
+    fn ask(&mut self, index: QueueIndex) {
+        if self.phase.is_stopping() {
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
+            self.commands.push_back(Command::Receive { queue: index, poller, demand });
+        }
+        if let Some(at) = queue.intake.next_look()
+            && at > self.now
+        {
+            queue.intake_alarm.by(&mut self.due, at, Timer::Intake(index));
+        }
+    }
+
+    fn serve_due(&mut self) {
+        while let Some(timer) = self.due.pop(self.now) {
+            match timer {
+                Timer::Partner(key) => {
+                    if let Some(partner) = self.partners.partner_mut(key) {
+                        partner.alarm.rang();
+                    }
+                    self.partners.list_all_of(key);
+                    self.partners.forget_if_done(key, self.now, &mut self.due);
+                }
+                Timer::Bucket(key) => {
+                    if let Some(bucket) = self.partners.bucket_mut(key) {
+                        bucket.alarm.rang();
+                    }
+                    self.give_up(key);
+                    self.partners.list(key);
+                    self.partners.reclaim(key, self.now, &mut self.due);
+                }
+                Timer::Lease(index) => self.extend_leases(index),
+                Timer::Order(index) => self.overtake(index),
+                Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
+                Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Count => self.phase.count_again(),
+                Timer::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut QueueState) -> &mut Alarm) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            alarm(queue).rang();
+        }
+    }
+
+    /// Has the leases extended of which no more than half is left.
+    fn extend_leases(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.lease_alarm.rang();
+        let half = queue.intake.rules.visibility_timeout / 2;
+        while let Some((ticket, until)) = self.ledger.first_lease(index) {
+            if until > self.now + half {
+                queue.lease_alarm.by(&mut self.due, until - half, Timer::Lease(index));
+                break;
+            }
+            // Out of the list until the call is made, which puts it back with its new end.
+            self.ledger.let_lapse(ticket);
+            queue.settling.hide(ticket, Hide::Extend);
+        }
+    }
+
+    /// Makes sure that the copy's lease is looked after.
+    fn watch_lease(&mut self, index: QueueIndex, until: Instant) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            let half = queue.intake.rules.visibility_timeout / 2;
+            let at = until.checked_sub(half).unwrap_or(self.now);
+            queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.commands.push_back(Command::Note(note));
+    }
+
+    fn stray(&mut self, what: &'static str) {
+        self.note(Note::Stray { what });
+    }
+}
+
+/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive.
+fn retry_delay(asked: Duration, receives: u32) -> Duration {
+    let doublings = receives.saturating_sub(1).min(16);
+    asked.max(Duration::from_secs(1)).saturating_mul(1 << doublings).min(Duration::from_secs(12 * 3600 - 3600))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

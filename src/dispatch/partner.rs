@@ -1,0 +1,233 @@
+//! A partner: what it takes, over all its buckets. Rate, back-off, breaker, flushes in flight, learned batch size.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use smallvec::SmallVec;
+
+use crate::message::Account;
+
+use super::bucket::BucketKey;
+use super::due::Alarm;
+use super::rules::PartnerRules;
+
+/// The longest wait that a partner's `Retry-After` is granted.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug)]
+pub struct Partner {
+    pub account: Account,
+    pub rules: Arc<PartnerRules>,
+    pub buckets: SmallVec<[BucketKey; 1]>,
+    /// Flushes on the wire.
+    pub in_flight: usize,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Culprits in a row, without a success between them.
+    pub culprits: u32,
+    /// No flush before this moment.
+    pub until: Option<Instant>,
+    /// Deliveries of one flush that the partner was found to take.
+    pub learned_batch: Option<usize>,
+    pub last_error: Option<Box<str>>,
+    pub alarm: Alarm,
+    /// The moment at which the next request would be exactly on the rate (the generic cell rate algorithm, ITU-T I.371).
+    on_rate: Option<Instant>,
+}
+
+/// Whether a flush may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Open,
+    /// Not before then, for this reason.
+    At(Instant, Wait),
+    /// When a flush in flight is done.
+    Busy,
+}
+
+/// What a partner waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    Backoff,
+    Rate,
+}
+
+impl Partner {
+    pub fn new(account: Account, rules: Arc<PartnerRules>) -> Self {
+        Self {
+            account,
+            rules,
+            buckets: SmallVec::new(),
+            in_flight: 0,
+            failures: 0,
+            culprits: 0,
+            until: None,
+            learned_batch: None,
+            last_error: None,
+            alarm: Alarm::default(),
+            on_rate: None,
+        }
+    }
+
+    pub fn access(&self, now: Instant) -> Access {
+        if let Some(until) = self.until
+            && until > now
+        {
+            return Access::At(until, Wait::Backoff);
+        }
+        // While it fails, one probe at a time: the first success opens it for all.
+        let parallel = if self.failures > 0 { 1 } else { self.rules.parallel };
+        if self.in_flight >= parallel {
+            return Access::Busy;
+        }
+        match self.next_on_rate() {
+            Some(at) if at > now => Access::At(at, Wait::Rate),
+            _ => Access::Open,
+        }
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        let (requests, per) = self.rules.rate?;
+        Some(per / requests.max(1))
+    }
+
+    fn next_on_rate(&self) -> Option<Instant> {
+        let ahead = self.interval()? * self.rules.burst.saturating_sub(1);
+        let on_rate = self.on_rate?;
+        Some(on_rate.checked_sub(ahead).unwrap_or(on_rate))
+    }
+
+    /// A flush goes out.
+    pub fn flushes(&mut self, now: Instant) {
+        self.in_flight += 1;
+        if let Some(interval) = self.interval() {
+            self.on_rate = Some(self.on_rate.map_or(now, |at| at.max(now)) + interval);
+        }
+    }
+
+    /// Deliveries that one flush may hold.
+    pub fn batch_limit(&self) -> usize {
+        self.learned_batch.map_or(self.rules.max_batch, |learned| learned.min(self.rules.max_batch))
+    }
+
+    /// A flush was accepted. Gives the failures that this ended.
+    pub fn succeeded(&mut self) -> u32 {
+        self.until = None;
+        self.culprits = 0;
+        self.last_error = None;
+        std::mem::take(&mut self.failures)
+    }
+
+    /// The partner is unavailable: it waits for as long as it asked, else for the back-off with full jitter. Gives the wait.
+    pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>, error: Box<str>, random: &mut Rng) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let wait = match retry_after {
+            Some(asked) => asked.min(LONGEST_RETRY_AFTER),
+            None => jittered(backoff(self.rules.min_backoff, self.rules.max_backoff, self.failures), random),
+        };
+        self.wait(now, wait, error);
+        wait
+    }
+
+    /// The set-up is wrong: the breaker opens at once. Gives the wait.
+    pub fn misconfigured(&mut self, now: Instant, error: Box<str>) -> Duration {
+        self.failures = self.failures.saturating_add(1).max(self.rules.breaker_failures);
+        self.wait(now, self.rules.max_backoff, error);
+        self.rules.max_backoff
+    }
+
+    fn wait(&mut self, now: Instant, wait: Duration, error: Box<str>) {
+        // Several flushes may fail side by side: the longest wait counts, a Retry-After most of all.
+        let until = now + wait;
+        self.until = Some(self.until.map_or(until, |at| at.max(until)));
+        self.last_error = Some(error);
+    }
+
+    /// The word for its state, in status and log.
+    pub fn state(&self, now: Instant) -> &'static str {
+        match self.access(now) {
+            Access::At(_, Wait::Rate) => "limited",
+            _ if self.failures >= self.rules.breaker_failures && self.failures > 0 => "open",
+            _ if self.failures > 0 => "backing_off",
+            _ => "healthy",
+        }
+    }
+}
+
+/// `min` doubled with each failure after the first, at most `max`.
+pub fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(31);
+    min.saturating_mul(1 << doublings).min(max)
+}
+
+/// Full jitter: anything up to the wait, so that many who failed together do not come back together; never nothing at all.
+pub fn jittered(wait: Duration, random: &mut Rng) -> Duration {
+    wait.mul_f64(random.f64()).max(wait / 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::{partner_rules, start};
+
+    fn partner(change: impl FnOnce(&mut PartnerRules)) -> Partner {
+        let mut rules = partner_rules();
+        change(&mut rules);
+        Partner::new("acme".into(), Arc::new(rules))
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_rate_lets_a_burst_go_and_then_one_an_interval() {
+        let mut partner = partner(|rules| {
+            rules.rate = Some((2, SECOND));
+            rules.burst = 3;
+            rules.parallel = 100;
+        });
+        let start = start();
+        for _ in 0..3 {
+            assert_eq!(partner.access(start), Access::Open);
+            partner.flushes(start);
+        }
+        assert_eq!(partner.access(start), Access::At(start + SECOND / 2, Wait::Rate));
+        assert_eq!(partner.access(start + SECOND / 2), Access::Open);
+        partner.flushes(start + SECOND / 2);
+        assert_eq!(partner.access(start + SECOND / 2), Access::At(start + SECOND, Wait::Rate));
+    }
+
+    #[test]
+    fn back_off_doubles_between_its_bounds_and_ends_with_a_success() {
+        let (min, max) = (SECOND, SECOND * 300);
+        let waits: Vec<u64> = (1..=11).map(|failures| backoff(min, max, failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        let (mut partner, start, mut random) = (partner(|_| {}), start(), Rng::with_seed(7));
+        for failure in 1..=20 {
+            let wait = partner.failed(start, None, "503".into(), &mut random);
+            assert!(wait <= backoff(min, max, failure) && wait >= backoff(min, max, failure) / 20);
+        }
+        assert_eq!(partner.state(start), "open");
+        assert_eq!(partner.succeeded(), 20);
+        assert_eq!((partner.access(start), partner.state(start)), (Access::Open, "healthy"));
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_in_full_up_to_a_day() {
+        let (mut partner, start, mut random) = (partner(|_| {}), start(), Rng::with_seed(7));
+        partner.failed(start, Some(SECOND * 3600), "429".into(), &mut random);
+        partner.failed(start, None, "503".into(), &mut random);
+        assert_eq!(partner.access(start), Access::At(start + SECOND * 3600, Wait::Backoff), "the longer wait counts");
+        partner.failed(start, Some(SECOND * 1_000_000), "429".into(), &mut random);
+        assert_eq!(partner.access(start), Access::At(start + LONGEST_RETRY_AFTER, Wait::Backoff));
+    }
+
+    #[test]
+    fn a_failing_partner_gets_one_probe_whatever_its_parallel() {
+        let (mut partner, start, mut random) = (partner(|rules| rules.parallel = 8), start(), Rng::with_seed(7));
+        let wait = partner.failed(start, None, "503".into(), &mut random);
+        assert_eq!(partner.access(start + wait), Access::Open);
+        partner.flushes(start + wait);
+        assert_eq!(partner.access(start + wait), Access::Busy);
+    }
+}

@@ -1,0 +1,274 @@
+//! All partners and their buckets: who may flush, in which order, and what is on the wire.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use slotmap::{DefaultKey, SlotMap};
+
+use crate::message::{Account, Item};
+
+use super::Timer;
+use super::bucket::{Bounds, Bucket, BucketKey, Parcel, Slip, Waiting};
+use super::due::Due;
+use super::event::{FlushId, QueueIndex};
+use super::ledger::Ticket;
+use super::partner::{Access, Partner};
+use super::rules::PartnerTable;
+
+/// Names one partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartnerKey(pub(super) DefaultKey);
+
+#[derive(Debug)]
+pub struct Partners {
+    table: PartnerTable,
+    by_account: HashMap<Account, PartnerKey, RandomState>,
+    partners: SlotMap<DefaultKey, Partner>,
+    buckets: SlotMap<DefaultKey, Bucket>,
+    flights: SlotMap<DefaultKey, Flight>,
+    flights_at_most: usize,
+    /// Buckets to look at before the turn ends, in the order in which something happened to them.
+    listed: VecDeque<BucketKey>,
+    /// Buckets that wait for nothing but a delivery thread, the longest-waiting first.
+    ready: BTreeSet<(Instant, BucketKey)>,
+}
+
+/// One flush on the wire.
+#[derive(Debug)]
+pub struct Flight {
+    pub bucket: BucketKey,
+    pub parcel: Parcel,
+}
+
+impl Partners {
+    pub fn new(table: PartnerTable, flights_at_most: usize) -> Self {
+        Self {
+            table,
+            by_account: HashMap::default(),
+            partners: SlotMap::new(),
+            buckets: SlotMap::new(),
+            flights: SlotMap::new(),
+            flights_at_most: flights_at_most.max(1),
+            listed: VecDeque::new(),
+            ready: BTreeSet::new(),
+        }
+    }
+
+    /// Puts a delivery at the end of its bucket.
+    pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) {
+        let partner = match self.by_account.get(&account) {
+            Some(partner) => *partner,
+            None => {
+                let key = PartnerKey(self.partners.insert(Partner::new(account.clone(), self.table.of(&account))));
+                self.by_account.insert(account, key);
+                key
+            }
+        };
+        let Some(found) = self.partners.get_mut(partner.0) else { return };
+        let buckets = &self.buckets;
+        let of_queue = |key: &&BucketKey| buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue);
+        let key = match found.buckets.iter().find(of_queue) {
+            Some(key) => *key,
+            None => {
+                let mut bucket = Bucket::new(partner, queue, slip.since);
+                let idle = slip.since + found.rules.idle_timeout;
+                let key = self.buckets.insert_with_key(|key| {
+                    bucket.alarm.by(due, idle, Timer::Bucket(BucketKey(key)));
+                    bucket
+                });
+                found.buckets.push(BucketKey(key));
+                BucketKey(key)
+            }
+        };
+        if let Some(bucket) = self.buckets.get_mut(key.0) {
+            bucket.waiting.push_back(Waiting { slip, item });
+            bucket.active_at = slip.since;
+            if !bucket.listed {
+                bucket.listed = true;
+                self.listed.push_back(key);
+            }
+        }
+    }
+
+    pub fn bucket(&self, key: BucketKey) -> Option<&Bucket> {
+        self.buckets.get(key.0)
+    }
+
+    pub fn bucket_mut(&mut self, key: BucketKey) -> Option<&mut Bucket> {
+        self.buckets.get_mut(key.0)
+    }
+
+    pub fn partner(&self, key: PartnerKey) -> Option<&Partner> {
+        self.partners.get(key.0)
+    }
+
+    pub fn partner_mut(&mut self, key: PartnerKey) -> Option<&mut Partner> {
+        self.partners.get_mut(key.0)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Partner> {
+        self.partners.values()
+    }
+
+    pub fn buckets(&self) -> impl Iterator<Item = (BucketKey, &Bucket)> {
+        self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
+    }
+
+    /// Has the bucket looked at before the turn ends.
+    pub fn list(&mut self, key: BucketKey) {
+        if let Some(bucket) = self.buckets.get_mut(key.0)
+            && !bucket.listed
+        {
+            bucket.listed = true;
+            self.listed.push_back(key);
+        }
+    }
+
+    /// Has all buckets of the partner looked at.
+    pub fn list_all_of(&mut self, partner: PartnerKey) {
+        let buckets = self.partners.get(partner.0).map(|partner| partner.buckets.clone()).unwrap_or_default();
+        for key in buckets {
+            self.list(key);
+        }
+    }
+
+    /// The next bucket to look at before the turn ends. Where some wait for a delivery thread and one is free, all stand in one line,
+    /// the longest-waiting first; else in the order in which something happened to them.
+    pub fn next_listed(&mut self) -> Option<BucketKey> {
+        if self.ready.is_empty() || self.flights.len() >= self.flights_at_most {
+            return self.listed.pop_front();
+        }
+        while let Some(key) = self.listed.pop_front() {
+            let Some(bucket) = self.buckets.get_mut(key.0) else { continue };
+            bucket.listed = false;
+            if let (None, Some(oldest)) = (bucket.ready_since, bucket.oldest()) {
+                bucket.ready_since = Some(oldest);
+                self.ready.insert((oldest, key));
+            }
+        }
+        let (_, key) = self.ready.pop_first()?;
+        if let Some(bucket) = self.buckets.get_mut(key.0) {
+            bucket.ready_since = None;
+        }
+        Some(key)
+    }
+
+    /// Flushes the bucket if it can be now; else makes sure that it is looked at when it may be.
+    pub fn look(
+        &mut self,
+        key: BucketKey,
+        now: Instant,
+        hurry: bool,
+        queue_name: &Arc<str>,
+        due: &mut Due<Timer>,
+        held: impl Fn(Ticket) -> bool,
+    ) -> Option<FlushId> {
+        let bucket = self.buckets.get_mut(key.0)?;
+        bucket.listed = false;
+        let partner = self.partners.get_mut(bucket.partner.0)?;
+        let oldest = bucket.oldest()?;
+        if let Some(give_up_after) = partner.rules.give_up_after {
+            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
+        }
+        if bucket.in_flight >= partner.rules.parallel {
+            return None;
+        }
+        if let Some(until) = bucket.until.filter(|until| *until > now) {
+            bucket.alarm.by(due, until, Timer::Bucket(key));
+            return None;
+        }
+        match partner.access(now) {
+            Access::Open => {}
+            Access::Busy => return None,
+            Access::At(at, _) => {
+                partner.alarm.by(due, at, Timer::Partner(bucket.partner));
+                return None;
+            }
+        }
+        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
+        let linger = partner.rules.linger;
+        if !linger.is_zero() && !hurry && now < oldest + linger && !bucket.fills(bounds) {
+            bucket.alarm.by(due, oldest + linger, Timer::Bucket(key));
+            return None;
+        }
+        if self.flights.len() >= self.flights_at_most {
+            if bucket.ready_since.is_none() {
+                bucket.ready_since = Some(oldest);
+                self.ready.insert((oldest, key));
+            }
+            return None;
+        }
+        let parcel = bucket.compose(bounds, &partner.account, queue_name, held)?;
+        bucket.in_flight += 1;
+        bucket.active_at = now;
+        partner.flushes(now);
+        if !bucket.is_empty() && bucket.in_flight < partner.rules.parallel {
+            bucket.listed = true;
+            self.listed.push_back(key);
+        }
+        Some(FlushId(self.flights.insert(Flight { bucket: key, parcel })))
+    }
+
+    pub fn flight(&self, flush: FlushId) -> Option<&Flight> {
+        self.flights.get(flush.0)
+    }
+
+    /// The flush is off the wire; its bucket, and the others of its partner, are looked at before the turn ends.
+    pub fn landed(&mut self, flush: FlushId, now: Instant) -> Option<Flight> {
+        let flight = self.flights.remove(flush.0)?;
+        let Some(bucket) = self.buckets.get_mut(flight.bucket.0) else { return Some(flight) };
+        bucket.in_flight = bucket.in_flight.saturating_sub(1);
+        bucket.active_at = now;
+        let key = bucket.partner;
+        if let Some(partner) = self.partners.get_mut(key.0) {
+            partner.in_flight = partner.in_flight.saturating_sub(1);
+        }
+        self.list_all_of(key);
+        Some(flight)
+    }
+
+    /// The bucket goes away if it was idle for long enough; else it is looked at again then.
+    pub fn reclaim(&mut self, key: BucketKey, now: Instant, due: &mut Due<Timer>) {
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return };
+        let partner_key = bucket.partner;
+        let Some(partner) = self.partners.get_mut(partner_key.0) else { return };
+        let idle_at = bucket.active_at + partner.rules.idle_timeout;
+        let idle = bucket.is_empty() && bucket.in_flight == 0;
+        if !idle || idle_at > now {
+            let next = if idle_at > now { idle_at } else { now + partner.rules.idle_timeout };
+            bucket.alarm.by(due, next, Timer::Bucket(key));
+            return;
+        }
+        bucket.alarm.cancel(due, Timer::Bucket(key));
+        let forget_at = now + partner.rules.idle_timeout;
+        partner.buckets.retain(|other| *other != key);
+        if partner.buckets.is_empty() && partner.failures > 0 {
+            partner.alarm.by(
+                due,
+                partner.until.map_or(forget_at, |until| (until + partner.rules.idle_timeout).max(forget_at)),
+                Timer::Partner(partner_key),
+            );
+        }
+        self.buckets.remove(key.0);
+        self.forget_if_done(partner_key, now, due);
+    }
+
+    /// A partner without buckets goes away once it is healthy, or was not asked for long after its wait had ended.
+    pub fn forget_if_done(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
+        let Some(partner) = self.partners.get_mut(key.0) else { return };
+        let remembers = partner.failures > 0 && partner.until.is_some_and(|until| until + partner.rules.idle_timeout > now);
+        if !partner.buckets.is_empty() || partner.in_flight > 0 || remembers {
+            return;
+        }
+        partner.alarm.cancel(due, Timer::Partner(key));
+        if let Some(partner) = self.partners.remove(key.0) {
+            self.by_account.remove(&partner.account);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.partners.len()
+    }
+}

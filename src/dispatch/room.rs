@@ -1,0 +1,194 @@
+//! Room: how many messages and bytes may be held, and how many of these places a queue may ask for.
+//!
+//! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places belong to the queues
+//! in equal parts, so that one queue's slow handlers cannot starve another; the other half goes to whoever asks first.
+
+use super::event::QueueIndex;
+
+/// A body as large as SQS allows: what a message is taken to weigh before one was seen.
+const LARGEST_BODY: u64 = 1024 * 1024;
+
+/// The largest body is looked for among this many messages, twice over.
+const WINDOW: u64 = 1000;
+
+#[derive(Debug)]
+pub struct Room {
+    places: usize,
+    byte_cap: u64,
+    /// Of each queue.
+    guaranteed: usize,
+    bytes: u64,
+    held: usize,
+    queues: Vec<Used>,
+    /// Places beyond the guarantees that are taken: Σ max(0, used − guaranteed).
+    shared_used: usize,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Used {
+    held: usize,
+    /// Asked for and not yet received.
+    reserved: usize,
+    largest: Largest,
+}
+
+impl Used {
+    fn places(&self) -> usize {
+        self.held + self.reserved
+    }
+}
+
+impl Room {
+    pub fn new(places: usize, bytes: u64, queues: usize) -> Self {
+        let guaranteed = places / (2 * queues.max(1));
+        Self { places, byte_cap: bytes, guaranteed, bytes: 0, held: 0, queues: vec![Used::default(); queues], shared_used: 0 }
+    }
+
+    /// How many messages the queue may ask for now. With nothing held at all, one always may.
+    pub fn free(&self, queue: QueueIndex) -> usize {
+        let Some(used) = self.queues.get(queue) else { return 0 };
+        let shared = self.places.saturating_sub(self.guaranteed * self.queues.len()).saturating_sub(self.shared_used);
+        let places = self.guaranteed.saturating_sub(used.places()) + shared;
+        let free_bytes = self.byte_cap.saturating_sub(self.bytes).saturating_sub(self.reserved_bytes());
+        let by_bytes = usize::try_from(free_bytes / used.largest.get()).unwrap_or(usize::MAX);
+        let free = places.min(by_bytes);
+        if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.queues.iter().map(|used| used.reserved as u64 * used.largest.get()).sum()
+    }
+
+    /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else is held.
+    pub fn is_full_of_bytes(&self) -> bool {
+        self.bytes >= self.byte_cap && self.held > 1
+    }
+
+    pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
+        self.change(queue, |used| used.reserved += messages);
+    }
+
+    pub fn release(&mut self, queue: QueueIndex, messages: usize) {
+        self.change(queue, |used| used.reserved = used.reserved.saturating_sub(messages));
+    }
+
+    /// A message is held from now on; its body counts.
+    pub fn hold(&mut self, queue: QueueIndex, body: usize) {
+        self.held += 1;
+        self.bytes += body as u64;
+        self.change(queue, |used| {
+            used.held += 1;
+            used.largest.saw(body as u64);
+        });
+    }
+
+    /// Payloads count from the moment in which their handler made them.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// A payload was accepted.
+    pub fn drop_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
+
+    /// A message is held no more.
+    pub fn leave(&mut self, queue: QueueIndex, bytes: usize) {
+        self.held = self.held.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        self.change(queue, |used| used.held = used.held.saturating_sub(1));
+    }
+
+    fn change(&mut self, queue: QueueIndex, change: impl FnOnce(&mut Used)) {
+        let Some(used) = self.queues.get_mut(queue) else { return };
+        let before = used.places().saturating_sub(self.guaranteed);
+        change(used);
+        let after = used.places().saturating_sub(self.guaranteed);
+        self.shared_used = self.shared_used + after - before;
+    }
+
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// The largest of the last one to two thousand bodies.
+#[derive(Debug, Clone)]
+struct Largest {
+    before: u64,
+    now: u64,
+    seen: u64,
+}
+
+impl Default for Largest {
+    fn default() -> Self {
+        Self { before: LARGEST_BODY, now: 0, seen: 0 }
+    }
+}
+
+impl Largest {
+    fn saw(&mut self, bytes: u64) {
+        self.now = self.now.max(bytes);
+        self.seen += 1;
+        if self.seen >= WINDOW {
+            (self.before, self.now, self.seen) = (self.now, 0, 0);
+        }
+    }
+
+    fn get(&self) -> u64 {
+        self.before.max(self.now).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_is_guaranteed_in_equal_parts_and_half_is_shared() {
+        let mut room = Room::new(100, u64::MAX, 2);
+        assert_eq!((room.free(0), room.free(1)), (75, 75));
+        room.reserve(0, 75);
+        assert_eq!((room.free(0), room.free(1)), (0, 25), "the other queue's guarantee is untouched");
+        room.release(0, 75);
+        for _ in 0..30 {
+            room.hold(1, 1);
+        }
+        assert_eq!((room.free(0), room.free(1)), (70, 45));
+        for _ in 0..30 {
+            room.leave(1, 1);
+        }
+        assert_eq!((room.free(0), room.held()), (75, 0));
+    }
+
+    #[test]
+    fn bytes_bound_what_is_asked_for_by_the_largest_body_seen_lately() {
+        let mut room = Room::new(1000, 4 * LARGEST_BODY, 1);
+        assert_eq!(room.free(0), 4, "before anything was seen a body may have 1 MiB");
+        for _ in 0..WINDOW {
+            room.hold(0, 1024);
+            room.leave(0, 1024);
+        }
+        assert_eq!(room.free(0), 1000);
+        room.hold(0, 3 * LARGEST_BODY as usize);
+        assert_eq!(room.free(0), 0, "a large one was seen: the next may be as large");
+    }
+
+    #[test]
+    fn one_message_always_proceeds() {
+        let mut room = Room::new(10, 10, 1);
+        assert_eq!(room.free(0), 1);
+        room.reserve(0, 1);
+        assert_eq!(room.free(0), 0);
+        room.release(0, 1);
+        room.hold(0, 5000);
+        assert!(!room.is_full_of_bytes(), "the only one held must get to its handler");
+        assert_eq!(room.free(0), 0);
+        room.leave(0, 5000);
+        assert_eq!((room.free(0), room.bytes()), (1, 0));
+    }
+}

@@ -1,0 +1,88 @@
+//! What the dispatcher must keep to: the part of the settings that it decides by. Plain data, made by the engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::Account;
+
+/// Fixed for the life of a dispatcher.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub queues: Vec<QueueRules>,
+    pub partners: PartnerTable,
+    /// Messages held at once, over all queues.
+    pub max_in_flight: usize,
+    /// Bytes of bodies and payloads held at once.
+    pub max_in_flight_bytes: u64,
+    /// Flushes in flight at once, over all partners.
+    pub delivery_threads: usize,
+    /// Finish once every queue is empty and everything is settled.
+    pub until_empty: bool,
+    /// For jitter: the same seed and the same events give the same commands.
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueRules {
+    pub name: Arc<str>,
+    /// Order is by message group, and a group waits for as long as it takes.
+    pub fifo: bool,
+    /// Jobs in the handler at once.
+    pub concurrency: usize,
+    /// A standard queue's message that has been in its handler for longer is overtaken; zero: no order is kept.
+    pub order_wait: Duration,
+    pub visibility_timeout: Duration,
+    pub wait_time: Duration,
+    /// Receives after which a message becomes a dead letter; 0: no limit.
+    pub max_receives: u32,
+    /// Pollers at most; one receives when there is little to do.
+    pub pollers: usize,
+    /// Ackers: calls about settled copies that may be under way at once.
+    pub ackers: usize,
+    /// Most messages of one receive.
+    pub receive_limit: usize,
+    /// Fewer free places than these are not asked for until they have been free for a second: a request has its price.
+    pub ask_at_least: usize,
+    /// Most entries of one call about settled copies.
+    pub entry_limit: usize,
+    /// How long deletes wait for company, where a call has its price.
+    pub settle_linger: Duration,
+}
+
+/// The rules of every partner: its own, or the default's.
+#[derive(Debug, Clone)]
+pub struct PartnerTable {
+    pub default: Arc<PartnerRules>,
+    pub by_account: HashMap<Account, Arc<PartnerRules>>,
+}
+
+impl PartnerTable {
+    pub fn of(&self, account: &str) -> Arc<PartnerRules> {
+        Arc::clone(self.by_account.get(account).unwrap_or(&self.default))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartnerRules {
+    /// Deliveries of one flush; at least 1.
+    pub max_batch: usize,
+    /// Payload bytes of one flush; a larger single one goes alone.
+    pub max_batch_bytes: usize,
+    /// How long a batch that is not full waits for more.
+    pub linger: Duration,
+    /// Requests per time, over all queues.
+    pub rate: Option<(u32, Duration)>,
+    /// Requests that may go at once after a pause; at least 1.
+    pub burst: u32,
+    /// Flushes in flight at once; order is kept with 1.
+    pub parallel: usize,
+    pub min_backoff: Duration,
+    pub max_backoff: Duration,
+    /// Failures in a row after which the breaker opens.
+    pub breaker_failures: u32,
+    /// Deliveries older than this become dead letters.
+    pub give_up_after: Option<Duration>,
+    /// A bucket that was empty for this long goes away.
+    pub idle_timeout: Duration,
+}

@@ -1,0 +1,174 @@
+//! What the dispatcher knows, in figures: the keys of status and report.
+
+use serde::Serialize;
+
+use super::Dispatcher;
+use super::partner::{Access, Partner, Wait};
+
+/// Partners listed as waiting at most.
+const WAITING: usize = 50;
+
+/// A moment of the dispatcher. The keys are a contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub state: &'static str,
+    pub in_flight: usize,
+    pub in_flight_bytes: u64,
+    pub queues: Vec<QueueStatus>,
+    pub partners: PartnerCounts,
+    /// The longest-waiting, longest first.
+    pub waiting: Vec<WaitingPartner>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueStatus {
+    pub name: String,
+    pub source: &'static str,
+    pub received: u64,
+    pub handled: u64,
+    pub delivered: u64,
+    pub acked: u64,
+    pub returned: u64,
+    pub dead: u64,
+    pub discarded: u64,
+    pub duplicates_dropped: u64,
+    pub leases_lost: u64,
+    pub requests: u64,
+    pub empty_receives: u64,
+    /// Of messages held: since their receive.
+    pub oldest_age_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PartnerCounts {
+    pub total: usize,
+    pub healthy: usize,
+    pub waiting: usize,
+    pub backing_off: usize,
+    pub open: usize,
+    pub limited: usize,
+    pub paused: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct WaitingPartner {
+    pub account: String,
+    pub queue: String,
+    pub waiting: usize,
+    pub in_flight: usize,
+    pub state: &'static str,
+    pub reason: String,
+    pub next_attempt_in_s: Option<f64>,
+    pub oldest_age_s: f64,
+    pub failures: u32,
+    pub last_error: Option<String>,
+}
+
+impl Dispatcher {
+    /// A moment in figures. Costs O(held + buckets). `source` of a queue is left for the caller, who knows it.
+    pub fn status(&self) -> Status {
+        Status {
+            state: match (self.phase.is_finished(), self.phase.is_stopping()) {
+                (true, _) => "stopped",
+                (false, true) => "draining",
+                (false, false) => "running",
+            },
+            in_flight: self.room.held(),
+            in_flight_bytes: self.room.bytes(),
+            queues: self.queue_statuses(),
+            partners: self.partner_counts(),
+            waiting: self.waiting(),
+        }
+    }
+
+    fn queue_statuses(&self) -> Vec<QueueStatus> {
+        let mut oldest = vec![None; self.queues.len()];
+        for (_, held) in self.ledger.iter() {
+            if let Some(oldest) = oldest.get_mut(held.queue) {
+                *oldest = Some(oldest.map_or(held.received_at, |at: std::time::Instant| at.min(held.received_at)));
+            }
+        }
+        let statuses = self.queues.iter().zip(oldest).map(|(queue, oldest)| QueueStatus {
+            name: queue.name.to_string(),
+            source: "",
+            received: queue.counts.received,
+            handled: queue.counts.handled,
+            delivered: queue.counts.delivered,
+            acked: queue.counts.acked,
+            returned: queue.counts.returned,
+            dead: queue.counts.dead,
+            discarded: queue.counts.discarded,
+            duplicates_dropped: queue.counts.duplicates_dropped,
+            leases_lost: queue.counts.leases_lost,
+            requests: queue.counts.requests,
+            empty_receives: queue.counts.empty_receives,
+            oldest_age_s: oldest.map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
+        });
+        statuses.collect()
+    }
+
+    fn partner_counts(&self) -> PartnerCounts {
+        let mut counts = PartnerCounts { total: self.partners.len(), ..PartnerCounts::default() };
+        for partner in self.partners.iter() {
+            *match partner.state(self.now) {
+                "limited" => &mut counts.limited,
+                "open" => &mut counts.open,
+                "backing_off" => &mut counts.backing_off,
+                _ => &mut counts.healthy,
+            } += 1;
+            let waits = |key: &super::BucketKey| self.partners.bucket(*key).is_some_and(|bucket| !bucket.is_empty());
+            counts.waiting += usize::from(partner.buckets.iter().any(waits));
+        }
+        counts
+    }
+
+    fn waiting(&self) -> Vec<WaitingPartner> {
+        let waiting = self.partners.buckets().filter_map(|(key, bucket)| Some((bucket.oldest()?, key, bucket)));
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable_by_key(|(oldest, key, _)| (*oldest, *key));
+        waiting.truncate(WAITING);
+        let described = waiting.into_iter().filter_map(|(oldest, _, bucket)| {
+            let partner = self.partners.partner(bucket.partner)?;
+            let gate = bucket.until.filter(|until| *until > self.now);
+            let (reason, next) = match (gate, partner.access(self.now)) {
+                (Some(until), _) => ("the endpoint for this queue is set up wrongly", Some(until)),
+                (None, access) => (reason(partner, access), next(access)),
+            };
+            Some(WaitingPartner {
+                account: partner.account.to_string(),
+                queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
+                waiting: bucket.waits(),
+                in_flight: bucket.in_flight,
+                state: if gate.is_some() { "open" } else { partner.state(self.now) },
+                reason: reason.to_owned(),
+                next_attempt_in_s: next.map(|at| at.saturating_duration_since(self.now).as_secs_f64()),
+                oldest_age_s: self.now.saturating_duration_since(oldest).as_secs_f64(),
+                failures: partner.failures,
+                last_error: partner.last_error.as_deref().map(str::to_owned),
+            })
+        });
+        described.collect()
+    }
+
+    /// Messages held.
+    pub fn held(&self) -> usize {
+        self.ledger.len()
+    }
+}
+
+fn reason(partner: &Partner, access: Access) -> &'static str {
+    match access {
+        Access::At(_, Wait::Rate) => "its rate limit",
+        Access::At(_, Wait::Backoff) if partner.failures >= partner.rules.breaker_failures => "its breaker is open",
+        Access::At(_, Wait::Backoff) => "it backs off after a failure",
+        Access::Busy => "a flush is on the wire",
+        Access::Open => "a delivery thread, or company for its batch",
+    }
+}
+
+fn next(access: Access) -> Option<std::time::Instant> {
+    match access {
+        Access::At(at, _) => Some(at),
+        Access::Busy | Access::Open => None,
+    }
+}

@@ -1,0 +1,195 @@
+//! The end: a drain that finishes what can be finished, a stop that returns the rest, and the search for "everything is empty".
+
+use std::time::{Duration, Instant};
+
+use crate::message::settle::Count;
+
+use super::event::{Command, Fault, Note, QueueIndex};
+use super::ledger::{Stage, Ticket};
+use super::{Dispatcher, Timer};
+
+/// Between counts of queues that were not empty.
+const RECOUNT: Duration = Duration::from_millis(100);
+
+/// What is left for returning messages once everything is stopped; leases that could not be given back by then lapse.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How far the engine is on its way.
+#[derive(Debug)]
+pub struct Phase {
+    until_empty: bool,
+    deadline: Option<Instant>,
+    forced: bool,
+    finished: bool,
+    census: Census,
+}
+
+/// Whether all queues are empty, as far as it is known.
+#[derive(Debug)]
+struct Census {
+    /// By queue: what was counted since the census began. `None`: not counted yet.
+    counts: Vec<Option<Count>>,
+    under_way: bool,
+    not_before: Option<Instant>,
+    /// A message came since the census began: what was counted means nothing.
+    disturbed: bool,
+}
+
+impl Phase {
+    pub fn running(until_empty: bool, queues: usize) -> Self {
+        let census = Census { counts: vec![None; queues], under_way: false, not_before: None, disturbed: false };
+        Self { until_empty, deadline: None, forced: false, finished: false, census }
+    }
+
+    /// No further message is received.
+    pub fn is_stopping(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// No further flush starts.
+    pub fn is_forced(&self) -> bool {
+        self.forced
+    }
+
+    /// When the drain ends, once there is one.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    pub(super) fn received(&mut self, _queue: QueueIndex, messages: usize) {
+        self.census.disturbed |= messages > 0;
+    }
+
+    pub(super) fn count_again(&mut self) {
+        self.census.not_before = None;
+    }
+}
+
+impl Dispatcher {
+    /// Stops receiving. What waits may leave until the deadline; what its partner will not take by then is returned now.
+    pub(super) fn drain(&mut self, deadline: Instant) {
+        if self.phase.is_stopping() {
+            return;
+        }
+        self.phase.deadline = Some(deadline);
+        self.due.add(deadline, Timer::Stop);
+        for queue in 0..self.queues.len() {
+            self.commands.push_back(Command::Interrupt { queue });
+            self.return_pending(queue);
+        }
+        let buckets: Vec<_> = self.partners.buckets().map(|(key, _)| key).collect();
+        for key in buckets {
+            self.return_what_cannot_leave(key);
+            self.partners.list(key);
+        }
+    }
+
+    /// Returns everything that is not on the wire. The second time: ends.
+    pub(super) fn stop(&mut self) {
+        if self.phase.forced {
+            self.finish();
+            return;
+        }
+        if !self.phase.is_stopping() {
+            self.drain(self.now);
+        }
+        self.phase.forced = true;
+        self.due.add(self.now + GRACE, Timer::Stop);
+        let buckets: Vec<_> = self.partners.buckets().map(|(key, _)| key).collect();
+        for key in buckets {
+            if let Some(bucket) = self.partners.bucket_mut(key) {
+                bucket.drain();
+            }
+        }
+        let held = self.ledger.iter().filter(|(_, held)| !matches!(held.stage, Stage::Leaving(_)));
+        let mut held: Vec<(u64, Ticket)> = held.map(|(ticket, held)| (held.sequence, ticket)).collect();
+        // Last first, so that a FIFO group stays locked until the first of it is returned.
+        held.sort_unstable();
+        for (_, ticket) in held.into_iter().rev() {
+            self.leave_by_return(ticket, self.now);
+        }
+    }
+
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.phase.finished, true) {
+            self.commands.push_back(Command::Finish);
+        }
+    }
+
+    /// At the end of each turn: is there anything left to wait for?
+    pub(super) fn look_for_the_end(&mut self) {
+        if self.phase.finished {
+            return;
+        }
+        if self.phase.is_stopping() {
+            let told = self.queues.iter().all(|queue| queue.settling.is_idle());
+            let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
+            let nothing_held = self.ledger.is_empty();
+            let only_on_wire = self.phase.forced && self.ledger.iter().all(|(_, held)| held.on_wire > 0);
+            if told && ((quiet && nothing_held) || only_on_wire) {
+                self.finish();
+            }
+        } else if self.phase.until_empty && self.ledger.is_empty() {
+            self.take_census();
+        }
+    }
+
+    fn take_census(&mut self) {
+        let census = &mut self.phase.census;
+        if census.under_way || census.not_before.is_some_and(|at| at > self.now) {
+            return;
+        }
+        census.under_way = true;
+        census.disturbed = false;
+        census.counts.fill(None);
+        for queue in 0..self.queues.len() {
+            if let Some(queue) = self.queues.get_mut(queue) {
+                queue.settling.count();
+            }
+            self.tell(queue);
+        }
+    }
+
+    pub(super) fn counted(&mut self, index: QueueIndex, acker: usize, count: Result<Count, Fault>) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("the count of an unknown queue") };
+        if queue.settling.done(acker).is_none() {
+            return self.stray("the count of an idle acker");
+        }
+        let count = match count {
+            Ok(count) => {
+                if queue.settling.recovered() {
+                    self.note(Note::QueueWell { queue: index, doing: "count" });
+                }
+                count
+            }
+            Err(fault) => {
+                let (retry_in, first) = queue.settling.failed(self.now, &mut self.random);
+                if first {
+                    self.note(Note::QueueFailing { queue: index, doing: "count", fault, retry_in });
+                }
+                // Not known is not empty.
+                Count { visible: 1, ..Count::default() }
+            }
+        };
+        let census = &mut self.phase.census;
+        if let Some(counted) = census.counts.get_mut(index) {
+            *counted = Some(count);
+        }
+        if census.counts.iter().any(Option::is_none) {
+            return;
+        }
+        census.under_way = false;
+        let all_empty = census.counts.iter().flatten().all(Count::is_empty);
+        if all_empty && !census.disturbed && self.ledger.is_empty() {
+            self.drain(self.now + GRACE);
+        } else {
+            let at = self.now + RECOUNT;
+            census.not_before = Some(at);
+            self.due.add(at, Timer::Count);
+        }
+    }
+}
