@@ -120,16 +120,15 @@ impl Intake {
         let backlog = if self.slow { depth } else { depth * JOB };
         let on_the_way: usize = self.asked.iter().sum();
         let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + on_the_way));
-        let poller = self.asked.iter().take(self.active).position(|asked| *asked <= self.window / 2)?;
+        // Where a request has its price, demand is not topped up: what is left of it is asked for first.
+        let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
+        let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
         let asked = self.asked.get(poller).copied().unwrap_or(0);
         let messages = free.min(self.window - asked);
         if messages == 0 {
             return None;
         }
         if messages < self.rules.ask_at_least.min(self.window) {
-            if asked > 0 {
-                return None;
-            }
             let since = *self.few_since.get_or_insert(now);
             if now < since + PATIENCE {
                 return None;
