@@ -1,4 +1,116 @@
 //! Settings from TOML or INI, with commented defaults compiled in and overrides from the environment.
+//!
+//! Layers, later ones win: `defaults.toml`, which explains every key; the files of `partners_dir`; the configuration file; the environment.
+//! [`load`] reads them, finds *all* that is wrong, and gives [`Settings`] only where nothing is. Called by commands at their start and by the
+//! signal thread for a reload; blocks for the files (and those of secrets) alone. It never logs: what is odd is in [`Loaded::warnings`].
 
+use std::path::Path;
+
+pub use self::environment::Environment;
+pub use self::problem::{ConfigErrors, Problem};
+pub use self::settings::Settings;
+
+pub mod environment;
+mod file;
+mod ini;
+mod known;
+pub mod problem;
+mod resolve;
 pub mod secret;
+mod section;
 pub mod settings;
+pub mod show;
+mod tree;
+pub mod units;
+pub mod url;
+
+/// The compiled-in layer, and the documentation of every key.
+pub const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// What a configuration is read against.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Overrides and secrets.
+    pub environment: &'a Environment,
+    /// The names of the handlers in code: the built-in ones and those that a library user adds.
+    pub handlers: &'a [&'a str],
+    /// Compiles a jq program; the error says what is wrong with it, on one line.
+    pub check_jq: &'a dyn Fn(&str) -> Result<(), String>,
+}
+
+/// A configuration in which nothing is wrong.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// `KEY: what will surprise`.
+    pub warnings: Vec<String>,
+}
+
+/// The two formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Toml,
+    Ini,
+}
+
+impl Kind {
+    /// By extension, in any case; `None`: neither.
+    pub fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?;
+        match extension.to_ascii_lowercase().as_str() {
+            "toml" => Some(Self::Toml),
+            "ini" => Some(Self::Ini),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a configuration file. Blocks for its files.
+///
+/// # Errors
+///
+/// Every problem that there is, each with its key.
+pub fn load(path: &Path, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
+    let name = path.display().to_string();
+    let refuse = |text: String| ConfigErrors {
+        source_name: name.clone(),
+        problems: vec![Problem { key: "--config".to_owned(), text, origin: None }],
+    };
+    let kind = Kind::of(path).ok_or_else(|| refuse(format!("{name} is neither .toml nor .ini; rename it by what it holds")))?;
+    let text = file::read_text(path, file::LONGEST).map_err(refuse)?;
+    parse(&text, kind, &name, context)
+}
+
+/// Reads a configuration from text; `name` stands for it in messages. Blocks only where the text names files: secrets, `partners_dir`.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
+    let problems = problem::Problems::default();
+    let mut warnings = Vec::new();
+    let defaults = tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let main = tree::parse(text, kind, &tree::Origin::main(name), &problems);
+    // A file that cannot be read as a whole has no keys to check.
+    if !problems.is_empty() && main.is_empty() {
+        return Err(problems.into_errors(name));
+    }
+    let partners = match partners_dir(&main, &defaults, &problems) {
+        folder if folder.is_empty() => tree::Tree::new(),
+        folder => file::read_partners(&folder, &main, &problems, &mut warnings),
+    };
+    let merged = match tree::merge([partners, main, context.environment.overrides(&problems)]) {
+        Ok(merged) => merged,
+        Err(error) => {
+            problems.add("--config", format!("the layers cannot be merged: {error}"), None);
+            return Err(problems.into_errors(name));
+        }
+    };
+    known::check(&merged, &defaults, &problems);
+    let settings = resolve::resolve(&merged, &defaults, context, &problems, &mut warnings);
+    if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(problems.into_errors(name)) }
+}
+
+fn partners_dir(main: &tree::Tree, defaults: &tree::Tree, problems: &problem::Problems) -> String {
+    section::Section::new(vec![section::Level { path: "", table: main }], defaults, problems).get("partners_dir")
+}

@@ -1,6 +1,10 @@
-//! A value that never reaches a log, an error, a page or a panic.
+//! A value that never reaches a log, an error, a page or a panic, and the places from which it is read.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::file::read_text;
 
 /// Text that prints as `***`, whatever formats it. [`Secret::expose`] is the only way to what it holds.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,5 +30,131 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// More than any key or token has; a wrong path may lead to a file of any size.
+const LONGEST: u64 = 64 * 1024;
+
+/// Where a secret is to be had.
+enum Place<'a> {
+    Variable(&'a str),
+    File(&'a str),
+}
+
+fn place(text: &str) -> Option<Place<'_>> {
+    let variable = text.strip_prefix("env:").map(Place::Variable);
+    variable.or_else(|| text.strip_prefix("file:").map(Place::File))
+}
+
+/// Reads a secret from where `text` says: `env:NAME` or `file:PATH`; `""` is none. Plain text is refused without repeating it.
+///
+/// Blocks for a file. The error names the place, never what was found there.
+pub(super) fn read_secret(text: &str, environment: &Environment) -> Result<Option<Secret>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let place = place(text).ok_or(
+        "a secret does not stand in the configuration itself; write env:NAME or file:PATH (file:NAME without a slash is read from \
+         $CREDENTIALS_DIRECTORY)",
+    )?;
+    read_place(&place, environment).map(Some)
+}
+
+/// Reads a value that may be plain, `env:NAME` or `file:PATH`; all the same it is treated as a secret.
+pub(super) fn read_plain_or_secret(text: &str, environment: &Environment) -> Result<Secret, String> {
+    match place(text) {
+        Some(place) => read_place(&place, environment),
+        None => Ok(Secret::new(text)),
+    }
+}
+
+fn read_place(place: &Place<'_>, environment: &Environment) -> Result<Secret, String> {
+    match place {
+        Place::Variable(name) => match environment.get(name) {
+            None if environment.is_set(name) => Err(format!("the environment variable {name} is not UTF-8; set it to text")),
+            None => Err(format!("the environment variable {name} is not set; set it for this process")),
+            Some("") => Err(format!("the environment variable {name} is empty; set it, or leave the key out")),
+            Some(text) => Ok(Secret::new(text)),
+        },
+        Place::File(name) => {
+            let path = credential_path(name, environment)?;
+            let text = read_text(&path, LONGEST)?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            if text.is_empty() {
+                return Err(format!("{} is empty; write the secret into it", path.display()));
+            }
+            Ok(Secret::new(text))
+        }
+    }
+}
+
+fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, String> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    if name.is_empty() {
+        return Err("no file is named; write file:PATH".to_owned());
+    }
+    match environment.get("CREDENTIALS_DIRECTORY") {
+        Some(folder) if !folder.is_empty() => Ok(Path::new(folder).join(name)),
+        _ => Err(format!(
+            "$CREDENTIALS_DIRECTORY is not set, so {name} cannot be found; run under systemd with LoadCredential={name}:PATH, or write a path with a slash"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_stars_however_it_is_formatted() {
+        let secret = Secret::new("hush-hush");
+        assert_eq!(format!("{secret} {secret:?} {:#?}", Some(&secret)), "*** *** Some(\n    ***,\n)");
+        assert_eq!(secret.expose(), "hush-hush");
+    }
+
+    #[test]
+    fn it_is_read_from_the_environment_or_a_file_less_one_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lf"), "hush\n").unwrap();
+        std::fs::write(folder.path().join("crlf"), "hush\n\r\n").unwrap();
+        let environment = Environment::from_iter([("KEY", "hush"), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
+        let read = |text: &str| read_secret(text, &environment).unwrap().map(|secret| secret.expose().to_owned());
+        assert_eq!(read(""), None);
+        assert_eq!(read("env:KEY").as_deref(), Some("hush"));
+        assert_eq!(read("file:lf").as_deref(), Some("hush"));
+        assert_eq!(read(&format!("file:{}/crlf", folder.path().display())).as_deref(), Some("hush\n"));
+        assert_eq!(read_plain_or_secret("text", &environment).unwrap().expose(), "text");
+        assert_eq!(read_plain_or_secret("env:KEY", &environment).unwrap().expose(), "hush");
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_the_place_and_never_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        std::fs::write(folder.path().join("bytes"), b"hush\xff").unwrap();
+        std::fs::write(folder.path().join("long"), vec![b'h'; 70_000]).unwrap();
+        let environment = Environment::from_iter([("EMPTY", ""), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
+        for (text, named) in [
+            ("hush-hush", "env:NAME"),
+            ("env:MISSING", "MISSING"),
+            ("env:EMPTY", "EMPTY"),
+            ("file:missing", "missing"),
+            ("file:/no/such/file", "/no/such/file"),
+            ("file:", "file:PATH"),
+            ("file:empty", "empty"),
+            ("file:bytes", "UTF-8"),
+            ("file:long", "64KiB"),
+            ("file:./", "./"),
+        ] {
+            let error = read_secret(text, &environment).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+            assert!(!error.contains("hush"), "{text}: {error}");
+        }
+        let error = read_secret("file:name", &Environment::default()).unwrap_err();
+        assert!(error.contains("CREDENTIALS_DIRECTORY") && error.contains("name"), "{error}");
     }
 }

@@ -4,13 +4,15 @@
 //! `defaults.toml`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::url::mask_url;
 use crate::message::Account;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub engine: EngineSettings,
     pub admin: AdminSettings,
@@ -21,7 +23,7 @@ pub struct Settings {
     pub partners: PartnersSettings,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Resolved: the sum of the queues' concurrency where the file says 0.
     pub handler_threads: usize,
@@ -34,14 +36,14 @@ pub struct EngineSettings {
     pub shutdown_timeout: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminSettings {
     /// Empty: off.
     pub listen: String,
     pub token: Option<Secret>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     pub source: Source,
     /// A handler in code, or a key of [`Settings::handlers`].
@@ -60,7 +62,7 @@ pub struct QueueSettings {
     pub receive_batch: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     Sqs(SqsSettings),
     Sqlite {
@@ -79,7 +81,7 @@ pub enum Source {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqsSettings {
     pub name: String,
     pub url: Option<String>,
@@ -89,13 +91,13 @@ pub struct SqsSettings {
     pub dead_letter: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerSettings {
     pub jq: String,
     pub bucket: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartnersSettings {
     pub default: PartnerSettings,
     pub by_account: BTreeMap<Account, PartnerSettings>,
@@ -108,7 +110,7 @@ impl PartnersSettings {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartnerSettings {
     pub deliver: Deliver,
     pub max_batch: usize,
@@ -126,7 +128,7 @@ pub struct PartnerSettings {
     pub idle_timeout: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deliver {
     Http(HttpSettings),
     /// The path with its placeholders.
@@ -140,7 +142,7 @@ pub enum Deliver {
     Discard,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// With its placeholders; may hold secrets in userinfo and query: never print it unmasked.
     pub url: String,
@@ -150,6 +152,21 @@ pub struct HttpSettings {
     pub signing_secret: Option<Secret>,
     pub headers: BTreeMap<String, Secret>,
     pub allow_private_addresses: bool,
+}
+
+impl fmt::Debug for HttpSettings {
+    /// The URL is masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings")
+            .field("url", &mask_url(&self.url))
+            .field("format", &self.format)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("signing_secret", &self.signing_secret)
+            .field("headers", &self.headers)
+            .field("allow_private_addresses", &self.allow_private_addresses)
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

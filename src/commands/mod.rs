@@ -1,0 +1,3 @@
+//! What the commands do and print; `main` parses their arguments and turns their results into exit statuses.
+
+pub mod check;

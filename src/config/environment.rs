@@ -1,0 +1,124 @@
+//! The environment as the configuration sees it: a copy, taken once a load, so that a test or a library user may bring its own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use config::{Map, Value, ValueKind};
+
+use super::problem::Problems;
+use super::tree::insert_at;
+
+const PREFIX: &str = "OCTOCONF_";
+
+/// Variables by name.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// `None`: the value is not UTF-8.
+    variables: BTreeMap<String, Option<String>>,
+}
+
+impl Environment {
+    /// The environment of this process, as it is now.
+    pub fn of_process() -> Self {
+        Self::from_os(std::env::vars_os())
+    }
+
+    fn from_os(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let variables =
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()))).collect();
+        Self { variables }
+    }
+
+    /// The value of a variable, where it is set and text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)?.as_deref()
+    }
+
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.variables.contains_key(name)
+    }
+
+    /// The keys that variables override: `OCTOCONF_QUEUES__STOCK__CONCURRENCY=20` is `queues.stock.concurrency`.
+    ///
+    /// `config::Environment` would split at dots too, and lose which variable it was; an account may hold dots.
+    pub(super) fn overrides(&self, problems: &Problems) -> Map<String, Value> {
+        let mut tree = Map::new();
+        for (name, value) in &self.variables {
+            let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
+            let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
+            let Some(value) = value else {
+                problems.add(path.join("."), "the value is not UTF-8; set it to text", Some(name));
+                continue;
+            };
+            if path.iter().any(String::is_empty) {
+                let text = "a part of the key is empty; write SECTION__NAME__KEY with two underscores between the parts";
+                problems.add(path.join("."), text, Some(name));
+                continue;
+            }
+            if !insert_at(&mut tree, &path, Value::new(Some(name), ValueKind::String(value.clone()))) {
+                problems.add(path.join("."), "another variable sets a key above or below this one; keep one of them", Some(name));
+            }
+        }
+        tree
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        Self { variables: variables.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect() }
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    /// Names only: values are where secrets are.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_variables_with_two_underscores_are_keys() {
+        let environment = Environment::from_iter([
+            ("OCTOCONF_CONFIG", "/etc/x.toml"),
+            ("OCTOCONF_ENGINE__LOG", "debug"),
+            ("OCTOCONF_PARTNERS__ACME.COM__RATE", "5/s"),
+            ("HOME__X", "1"),
+        ]);
+        let problems = Problems::default();
+        let tree = environment.overrides(&problems);
+        assert!(problems.is_empty());
+        assert_eq!(tree.len(), 2);
+        let engine = tree["engine"].clone().into_table().unwrap();
+        assert_eq!(engine["log"].clone().into_string().unwrap(), "debug");
+        assert_eq!(engine["log"].origin(), Some("OCTOCONF_ENGINE__LOG"));
+        let partners = tree["partners"].clone().into_table().unwrap();
+        assert!(partners.contains_key("acme.com"), "an account keeps its dots");
+    }
+
+    #[test]
+    fn variables_that_cannot_be_keys_are_problems() {
+        let environment =
+            Environment::from_iter([("OCTOCONF_ENGINE____LOG", "debug"), ("OCTOCONF_A__B", "1"), ("OCTOCONF_A__B__C", "1")]);
+        let problems = Problems::default();
+        environment.overrides(&problems);
+        let keys: Vec<_> = problems.into_errors("").problems.into_iter().map(|p| p.origin.unwrap()).collect();
+        assert_eq!(keys, ["OCTOCONF_A__B__C", "OCTOCONF_ENGINE____LOG"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_text_is_a_problem_and_no_panic() {
+        use std::os::unix::ffi::OsStringExt;
+        let bad = OsString::from_vec(vec![0xff]);
+        let environment = Environment::from_os([("OCTOCONF_ENGINE__LOG".into(), bad)].into_iter());
+        let problems = Problems::default();
+        environment.overrides(&problems);
+        assert_eq!(problems.into_errors("").problems[0].key, "engine.log");
+        assert!(environment.is_set("OCTOCONF_ENGINE__LOG"));
+        assert_eq!(environment.get("OCTOCONF_ENGINE__LOG"), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! The files that configuration is read from: text of a bounded size, and the folder of partners.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use config::{Value, ValueKind};
+
+use super::Kind;
+use super::problem::{Problems, join};
+use super::tree::{self, Origin, Tree};
+use super::units::Size;
+
+/// A file of partners, or the file itself: room for a few hundred thousand of them.
+pub(super) const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// Reads a text file of at most `longest` bytes. The error says what is wrong and what to do, and quotes nothing of the file.
+pub(super) fn read_text(path: &Path, longest: u64) -> Result<String, String> {
+    let cannot =
+        |error: std::io::Error| format!("{} cannot be read: {error}; check that it exists and may be read", path.display());
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(longest + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    if bytes.len() as u64 > longest {
+        return Err(format!("{} is longer than {}; check the path", path.display(), Size(longest)));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8; save it as UTF-8 text", path.display()))
+}
+
+/// Reads the partners of a folder's files, in the order of their names, into one tree.
+///
+/// A file holds `[partners.ACCOUNT]` sections as the configuration file does, one or many, and nothing else. Names that start with a dot are
+/// skipped (editors and mounted volumes leave those); of other files that are neither TOML nor INI a warning is given.
+pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warnings: &mut Vec<String>) -> Tree {
+    let mut partners = Tree::new();
+    // Where each account is defined; those of the main file count too.
+    let mut defined: BTreeMap<String, String> =
+        partners_of(main).map(|(account, _)| (account.clone(), "the configuration file".to_owned())).collect();
+    for path in partner_files(folder, problems, warnings) {
+        let name = path.display().to_string();
+        let origin = Origin::other(&name);
+        let text = match read_text(&path, LONGEST) {
+            Ok(text) => text,
+            Err(text) => {
+                problems.add("partners_dir", text, None);
+                continue;
+            }
+        };
+        let Some(kind) = Kind::of(&path) else { continue };
+        let tree = tree::parse(&text, kind, &origin, problems);
+        for other in tree.keys().filter(|key| *key != "partners") {
+            let text =
+                "only [partners.ACCOUNT] sections may stand in a file of partners_dir; move this to the configuration file";
+            problems.add(join("", other), text, Some(&name));
+        }
+        for (account, partner) in partners_of(&tree) {
+            if account == "default" {
+                let text = "what every partner starts from belongs in the configuration file; move it there";
+                problems.add("partners.default", text, Some(&name));
+            } else if let Some(first) = defined.get(account) {
+                problems.add(join("partners", account), format!("defined in {first} and in {name}; keep one of them"), None);
+            } else {
+                defined.insert(account.clone(), name.clone());
+                partners.insert(account.clone(), partner.clone());
+            }
+        }
+    }
+    Tree::from([("partners".to_owned(), Value::new(None, ValueKind::Table(partners)))])
+}
+
+fn partners_of(tree: &Tree) -> impl Iterator<Item = (&String, &Value)> {
+    let table = match tree.get("partners").map(|value| &value.kind) {
+        Some(ValueKind::Table(table)) => Some(table),
+        _ => None,
+    };
+    table.into_iter().flatten()
+}
+
+fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.add("partners_dir", format!("{folder} cannot be read: {error}; make the folder or leave the key out"), None);
+            return Vec::new();
+        }
+    };
+    let mut files = Vec::new();
+    for entry in entries.into_iter().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')) {
+        let path = entry.path();
+        if Kind::of(&path).is_some() && path.is_file() {
+            files.push(path);
+        } else {
+            warnings.push(format!("partners_dir: {} is not read; only .toml and .ini files are", path.display()));
+        }
+    }
+    files.sort();
+    warnings.sort();
+    files
+}

@@ -1,0 +1,150 @@
+//! INI into a raw tree: every value is text, sections are one name or two.
+//!
+//! Read here, line by line, and not by a crate: the known one joins lines that end in a backslash, takes a line without `=` into the
+//! next one's key and quotes what it stumbled over, all of which hurts where paths, jq programs and secrets are values.
+//!
+//! The format: `[SECTION]` or `[SECTION.NAME]`, split at the first dot only; `KEY = VALUE`; in a partner's section
+//! `headers.NAME = VALUE`; lines that start with `;` or `#` are comments. A value is taken as it stands, backslashes and all, but for
+//! one pair of quotes around it (for spaces at its ends). It cannot hold a line break.
+
+use config::{Map, Value, ValueKind};
+
+use super::problem::Problems;
+use super::tree::{Origin, insert_at};
+
+/// Reads what it can and adds a problem for each line that it cannot read, never quoting a value.
+pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map<String, Value> {
+    let mut reader = Reader { tree: Map::new(), section: Vec::new(), seen: Map::new(), origin, problems };
+    for (index, line) in text.lines().enumerate() {
+        reader.line(index + 1, line.trim());
+    }
+    reader.tree
+}
+
+struct Reader<'a> {
+    tree: Map<String, Value>,
+    section: Vec<String>,
+    /// The line in which each section or key stood first.
+    seen: Map<Vec<String>, usize>,
+    origin: &'a Origin<'a>,
+    problems: &'a Problems,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, number: usize, line: &str) {
+        if line.is_empty() || line.starts_with([';', '#']) {
+            return;
+        }
+        if let Some(rest) = line.strip_prefix('[') {
+            return self.header(number, rest);
+        }
+        let Some((key, value)) =
+            line.split_once('=').map(|(key, value)| (key.trim(), value.trim())).filter(|(key, _)| !key.is_empty())
+        else {
+            return self.problem(number, "neither [SECTION], nor KEY = VALUE, nor a comment; comments start with ; or #");
+        };
+        let mut path = self.section.clone();
+        match key.split_once('.') {
+            Some(("headers", name)) => path.extend(["headers".to_owned(), name.to_owned()]),
+            _ => path.push(key.to_owned()),
+        }
+        if self.is_new(number, &path) {
+            let value = Value::new(self.origin.name().as_ref(), ValueKind::String(unquote(value).to_owned()));
+            if !insert_at(&mut self.tree, &path, value) {
+                self.problem(number, format!("{} is a section above; a key cannot have its name", path.join(".")));
+            }
+        }
+    }
+
+    fn header(&mut self, number: usize, rest: &str) {
+        let Some(name) = rest.strip_suffix(']') else {
+            return self.problem(number, "a section that does not end in ]; nothing may follow it on its line");
+        };
+        self.section = match name.split_once('.') {
+            Some((section, name)) => vec![section.trim().to_owned(), name.trim().to_owned()],
+            None => vec![name.trim().to_owned()],
+        };
+        let path = self.section.clone();
+        if self.is_new(number, &path) {
+            let table = Value::new(self.origin.name().as_ref(), ValueKind::Table(Map::new()));
+            if !insert_at(&mut self.tree, &path, table) {
+                self.problem(number, format!("{} is a key above; a section cannot have its name", path.join(".")));
+            }
+        }
+    }
+
+    fn is_new(&mut self, number: usize, path: &[String]) -> bool {
+        if let Some(first) = self.seen.get(path) {
+            let text = format!("{} stands in line {first} already; keep one of them", path.join("."));
+            self.problem(number, text);
+            return false;
+        }
+        self.seen.insert(path.to_vec(), number);
+        true
+    }
+
+    fn problem(&self, line: usize, text: impl Into<String>) {
+        self.problems.add(format!("{}:{line}", self.origin.file()), text, None);
+    }
+}
+
+/// Takes one pair of quotes off, unless there are more of the kind inside (a jq program may start and end with a string).
+fn unquote(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        if let Some(inner) = inner.filter(|inner| !inner.contains(quote)) {
+            return inner;
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Map<String, Value> {
+        let problems = Problems::default();
+        let tree = parse(text, &Origin::main("x.ini"), &problems);
+        assert!(problems.is_empty(), "{:?}", problems.into_errors(""));
+        tree
+    }
+
+    fn at(tree: &Map<String, Value>, path: &[&str]) -> String {
+        let (last, sections) = path.split_last().unwrap();
+        let table = sections.iter().fold(tree.clone(), |table, name| table[*name].clone().into_table().unwrap());
+        table[*last].clone().into_string().unwrap()
+    }
+
+    #[test]
+    fn values_are_taken_as_they_stand() {
+        let tree =
+            read("top = 1\r\n[a]\r\n x = C:\\new\\\r\ny = \"b\" + \"c\"\nz='  d '\n ; note\n# note\nempty =\nhash = a # b ; c\n");
+        assert_eq!(at(&tree, &["top"]), "1");
+        assert_eq!(at(&tree, &["a", "x"]), "C:\\new\\");
+        assert_eq!(at(&tree, &["a", "y"]), "\"b\" + \"c\"");
+        assert_eq!(at(&tree, &["a", "z"]), "  d ");
+        assert_eq!(at(&tree, &["a", "empty"]), "");
+        assert_eq!(at(&tree, &["a", "hash"]), "a # b ; c");
+    }
+
+    #[test]
+    fn a_section_splits_at_its_first_dot_only() {
+        let tree = read("[partners.acme.com]\nrate = 5/s\nheaders.X-Key.2 = v\n[partners.Ünï [x] y]\nrate = 1/s\n");
+        assert_eq!(at(&tree, &["partners", "acme.com", "rate"]), "5/s");
+        assert_eq!(at(&tree, &["partners", "acme.com", "headers", "X-Key.2"]), "v");
+        assert_eq!(at(&tree, &["partners", "Ünï [x] y", "rate"]), "1/s");
+    }
+
+    #[test]
+    fn each_line_that_cannot_be_read_is_named_without_its_text() {
+        let problems = Problems::default();
+        let text = "[a]\nx = 1\nhush-hush\nx = 2\n[a]\n[b\n= hush-hush\n[a.x]\n";
+        parse(text, &Origin::main("x.ini"), &problems);
+        let errors = problems.into_errors("x.ini");
+        let lines: Vec<_> = errors.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(lines, ["x.ini:3", "x.ini:4", "x.ini:5", "x.ini:6", "x.ini:7", "x.ini:8"]);
+        assert!(errors.problems[1].text.contains("a.x stands in line 2"), "{errors}");
+        assert!(!errors.to_string().contains("hush-hush"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Walks the raw tree against the known keys, which are those of `defaults.toml`, before any value is read.
+//!
+//! serde would stop at the first unknown key.
+
+use config::{Value, ValueKind};
+
+use super::problem::{Problems, join, suggest};
+use super::tree::{Tree, table};
+
+/// Reports every section and key that there is not, and every value where a section must be.
+pub(super) fn check(tree: &Tree, defaults: &Tree, problems: &Problems) {
+    for (name, value) in tree {
+        let Some(known) = defaults.get(name) else {
+            let what = if matches!(value.kind, ValueKind::Table(_)) { "section" } else { "key" };
+            let text = format!("unknown {what}; {}", suggest(name, defaults.keys().map(String::as_str)));
+            problems.add(join("", name), text, first_origin(value));
+            continue;
+        };
+        match name.as_str() {
+            "queues" | "handlers" | "partners" => check_named(name, value, defaults, problems),
+            _ if matches!(known.kind, ValueKind::Table(_)) => {
+                check_keys(name, value, table(defaults, &[name.as_str()]), problems)
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A section of sections: each has a name of the user's.
+fn check_named(section: &str, value: &Value, defaults: &Tree, problems: &Problems) {
+    let Some(entries) = expect_section(section, value, problems) else { return };
+    let is_partners = section == "partners";
+    let known = table(defaults, &[section, if is_partners { "default" } else { "*" }]);
+    for (name, value) in entries {
+        let path = join(section, name);
+        if is_partners && name.is_empty() {
+            problems.add(&path, "an account is never empty; name it", first_origin(value));
+        } else if !is_partners && !is_name(name) {
+            let text = "not a name; use at most 80 letters, digits, \"-\", \"_\" and \".\", with a letter or digit first";
+            problems.add(&path, text, first_origin(value));
+        }
+        check_keys(&path, value, known, problems);
+    }
+}
+
+/// What may stand in a path, a metric, a URL and the name of a queue at AWS (80 characters); never `.` or `..`.
+fn is_name(name: &str) -> bool {
+    name.len() <= 80
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn check_keys(path: &str, value: &Value, known: &Tree, problems: &Problems) {
+    let Some(keys) = expect_section(path, value, problems) else { return };
+    for (key, value) in keys {
+        let key_path = join(path, key);
+        match known.get(key).map(|default| &default.kind) {
+            Some(ValueKind::Table(_)) => {
+                expect_section(&key_path, value, problems);
+            }
+            Some(_) => {}
+            // `[partners.acme.com]` is a table within a table.
+            None if matches!(value.kind, ValueKind::Table(_)) => {
+                let text = format!("unknown section; a name with a dot is quoted: [{}]", quoted(path, key));
+                problems.add(key_path, text, first_origin(value));
+            }
+            None => {
+                let text = format!("unknown key; {}", suggest(key, known.keys().map(String::as_str)));
+                problems.add(key_path, text, value.origin());
+            }
+        }
+    }
+}
+
+fn quoted(path: &str, key: &str) -> String {
+    match path.split_once('.') {
+        Some((section, name)) => join(section, &format!("{}.{key}", name.trim_matches('"'))),
+        None => join(path, key),
+    }
+}
+
+fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Option<&'a Tree> {
+    match &value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => {
+            problems.add(path, format!("a value where a section must be; write [{path}] and its keys below"), value.origin());
+            None
+        }
+    }
+}
+
+/// Tables carry no origin of their own: that of any value in it tells.
+fn first_origin(value: &Value) -> Option<&str> {
+    match &value.kind {
+        ValueKind::Table(table) => table.values().filter_map(first_origin).min(),
+        _ => value.origin(),
+    }
+}

@@ -1,0 +1,189 @@
+//! What must fit between sections, and what works but will surprise.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::queue::is_fifo;
+use crate::config::Context;
+use crate::config::problem::{Problems, join, suggest};
+use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
+use crate::config::units::{Size, Span};
+
+/// Reports what does not fit, and resolves `handler_threads = 0`.
+pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &Problems) {
+    if settings.queues.is_empty() {
+        problems.add("queues", "there is none; add a [queues.NAME] with its source and handler", None);
+    }
+    check_handlers(settings, context, problems);
+    check_threads(settings, problems);
+    check_same_source(settings, problems);
+}
+
+fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problems) {
+    for name in settings.handlers.keys().filter(|name| context.handlers.contains(&name.as_str())) {
+        problems.add(join("handlers", name), "a handler in code has this name; choose another", None);
+    }
+    let known = || context.handlers.iter().copied().chain(settings.handlers.keys().map(String::as_str));
+    for (queue, of) in &settings.queues {
+        if !of.handler.is_empty() && !known().any(|name| name == of.handler) {
+            let key = join(&join("queues", queue), "handler");
+            problems.add(key, format!("there is no handler {:?}; {}", of.handler, suggest(&of.handler, known())), None);
+        }
+    }
+}
+
+fn check_threads(settings: &mut Settings, problems: &Problems) {
+    let sum: usize = settings.queues.values().map(|queue| queue.concurrency).sum();
+    let threads = &mut settings.engine.handler_threads;
+    if *threads == 0 {
+        *threads = sum;
+    } else if *threads < sum {
+        let text =
+            format!("{threads} is below the sum of the queues' concurrency, {sum}; set it to {sum} or more, or to 0 for the sum");
+        problems.add("engine.handler_threads", text, None);
+    }
+}
+
+/// Two queues of ours that read one and the same queue would each take what the other's handler is for.
+fn check_same_source(settings: &Settings, problems: &Problems) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, queue) in &settings.queues {
+        let (identity, what) = match &queue.source {
+            Source::Sqlite { path, name, .. } => (format!("sqlite {} {name}", plain(path).display()), "the same path and name"),
+            Source::Sqs(sqs) => match &sqs.url {
+                Some(url) => (format!("sqs {url}"), "the same url"),
+                None => (format!("sqs {:?} {:?} {}", sqs.endpoint, sqs.region, sqs.name), "the same name, region and endpoint"),
+            },
+            Source::Memory { .. } => continue,
+        };
+        if let Some(first) = seen.get(&identity) {
+            problems.add(join("queues", name), format!("has {what} as queues.{first}; change one, or keep one of the two"), None);
+        } else {
+            seen.insert(identity, name);
+        }
+    }
+    for (name, queue) in &settings.queues {
+        let Source::Sqs(sqs) = &queue.source else { continue };
+        let own = sqs.url.as_deref().unwrap_or(&sqs.name);
+        if sqs.dead_letter == own {
+            let key = join(&join("queues", name), "dead_letter");
+            problems.add(key, "is the queue itself, so dead letters would come back; name another queue, or \"none\"", None);
+        }
+    }
+}
+
+/// A path without `.`, so that `./a.db` and `a.db` are one.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}
+
+/// Warns of what works but loses time, order or messages in ways that the file does not show.
+pub(super) fn warn(settings: &Settings, warnings: &mut Vec<String>) {
+    warn_of_leases(settings, warnings);
+    warn_of_shutdown(settings, warnings);
+    warn_of_room(settings, warnings);
+    for (name, queue) in &settings.queues {
+        warn_of_returns(name, queue, settings, warnings);
+    }
+}
+
+fn partners(settings: &Settings) -> impl Iterator<Item = (String, &PartnerSettings)> {
+    let by_account = settings.partners.by_account.iter().map(|(account, partner)| (join("partners", account), partner));
+    std::iter::once(("partners.default".to_owned(), &settings.partners.default)).chain(by_account)
+}
+
+/// How long one delivery may take.
+fn longest_delivery(partner: &PartnerSettings) -> Duration {
+    match &partner.deliver {
+        Deliver::Http(http) => http.timeout.saturating_add(http.connect_timeout),
+        _ => Duration::ZERO,
+    }
+}
+
+fn warn_of_leases(settings: &Settings, warnings: &mut Vec<String>) {
+    let slowest = partners(settings).max_by_key(|(_, partner)| longest_delivery(partner));
+    let Some((partner, longest)) = slowest.map(|(key, partner)| (key, longest_delivery(partner))) else { return };
+    for (name, queue) in settings.queues.iter().filter(|(_, queue)| queue.visibility_timeout < longest) {
+        let key = join(&join("queues", name), "visibility_timeout");
+        let (lease, longest) = (Span(queue.visibility_timeout), Span(longest));
+        warnings.push(format!(
+            "{key}: {lease} is shorter than a delivery to {partner} may take ({longest}, timeout and connect_timeout together); if extending fails once, \
+             the message comes twice"
+        ));
+    }
+}
+
+fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
+    let limit = settings.engine.shutdown_timeout;
+    let mut warn = |key: String, wait: Duration, what: &str| {
+        if wait > limit {
+            let (wait, limit) = (Span(wait), Span(limit));
+            warnings.push(format!("{key}: {wait} is longer than engine.shutdown_timeout, {limit}; {what}"));
+        }
+    };
+    for (name, queue) in &settings.queues {
+        // Embedded queues can be interrupted.
+        if matches!(queue.source, Source::Sqs(_)) {
+            let key = join(&join("queues", name), "wait_time");
+            warn(key, queue.wait_time, "a stop leaves the long poll behind, and what it brings waits for its lease to end");
+        }
+    }
+    let default = &settings.partners.default;
+    for (path, partner) in partners(settings) {
+        // What a partner has from the default is told once, there.
+        let own = path == "partners.default";
+        if own || partner.linger != default.linger {
+            warn(join(&path, "linger"), partner.linger, "a stop flushes what still waits for a fuller batch");
+        }
+        if own || longest_delivery(partner) != longest_delivery(default) {
+            warn(join(&path, "timeout"), longest_delivery(partner), "a stop may cut deliveries off, which then come twice");
+        }
+    }
+}
+
+fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
+    /// A receive of SQS gives up to ten messages of up to 1 MiB.
+    const RECEIVE: (usize, u64) = (10, 1 << 20);
+    let engine = &settings.engine;
+    let share = engine.max_in_flight / (2 * settings.queues.len().max(1));
+    if share < RECEIVE.0 {
+        warnings.push(format!(
+            "engine.max_in_flight: {} leaves each queue sure of {share} messages, fewer than one receive gives (10); more requests are made a message",
+            engine.max_in_flight
+        ));
+    }
+    if engine.max_in_flight_bytes < RECEIVE.1 {
+        warnings.push(format!(
+            "engine.max_in_flight_bytes: {} is less than the largest message has (1MiB); such a one is held alone",
+            Size(engine.max_in_flight_bytes)
+        ));
+    }
+    if let Some((path, partner)) = partners(settings).find(|(_, partner)| partner.parallel > engine.delivery_threads) {
+        let (parallel, threads) = (partner.parallel, engine.delivery_threads);
+        warnings.push(format!("{}: {parallel} is more than engine.delivery_threads, {threads}", join(&path, "parallel")));
+    }
+}
+
+/// Where nothing is parked, what waits for an absent partner is returned, and each return costs a receive.
+fn warn_of_returns(name: &str, queue: &QueueSettings, settings: &Settings, warnings: &mut Vec<String>) {
+    const FEW_RECEIVES: u32 = 10;
+    if queue.parking.is_some() || is_fifo(&queue.source) {
+        return;
+    }
+    let path = join("queues", name);
+    if (1..FEW_RECEIVES).contains(&queue.max_receives) {
+        warnings.push(format!(
+            "{}: {} receives are soon used up by returns while a partner is away, and then it is a dead letter; set parking or at least {FEW_RECEIVES}",
+            join(&path, "max_receives"),
+            queue.max_receives
+        ));
+    }
+    if settings.handlers.contains_key(&queue.handler) {
+        warnings.push(format!(
+            "{}: handler {} may make several deliveries of a message, which is not returned while one of them is on the wire; set parking for long outages",
+            join(&path, "parking"),
+            queue.handler
+        ));
+    }
+}

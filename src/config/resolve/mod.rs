@@ -1,0 +1,196 @@
+//! From the raw tree to [`Settings`]: each section's values with their ranges, then what must fit between them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::problem::{Problems, join};
+use super::section::{Level, Section};
+use super::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Settings};
+use super::tree::{Tree, as_table, table};
+use super::units::{Size, Span};
+use super::{Context, secret};
+use crate::message::Account;
+
+mod across;
+mod partner;
+mod queue;
+
+/// What is resolved from, and where problems go.
+struct Resolver<'a> {
+    tree: &'a Tree,
+    defaults: &'a Tree,
+    context: &'a Context<'a>,
+    problems: &'a Problems,
+}
+
+/// Resolves every section. Where there are problems the settings hold defaults in place of what is wrong, and are of no use.
+pub(super) fn resolve(
+    tree: &Tree,
+    defaults: &Tree,
+    context: &Context<'_>,
+    problems: &Problems,
+    warnings: &mut Vec<String>,
+) -> Settings {
+    let resolver = Resolver { tree, defaults, context, problems };
+    let queues = resolver.named("queues", |name, section| queue::resolve(name, section, context));
+    let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
+    let mut settings =
+        Settings { engine: resolver.engine(), admin: resolver.admin(), queues, handlers, partners: resolver.partners(warnings) };
+    across::check(&mut settings, context, problems);
+    across::warn(&settings, warnings);
+    settings
+}
+
+impl<'a> Resolver<'a> {
+    /// The sections of `[section.NAME]`, each above what `defaults.toml` says of `*`.
+    fn named<T>(&self, section: &str, read: impl Fn(&str, &Section<'_>) -> T) -> BTreeMap<String, T> {
+        let defaults = table(self.defaults, &[section, "*"]);
+        let tables = table(self.tree, &[section]).iter().filter_map(|(name, value)| Some((name, as_table(value)?)));
+        tables
+            .map(|(name, table)| {
+                let path = join(section, name);
+                let section = Section::new(vec![Level { path: &path, table }], defaults, self.problems);
+                (name.clone(), read(name, &section))
+            })
+            .collect()
+    }
+
+    fn single(&self, name: &'a str) -> Section<'a> {
+        let level = Level { path: name, table: table(self.tree, &[name]) };
+        Section::new(vec![level], table(self.defaults, &[name]), self.problems)
+    }
+
+    fn engine(&self) -> EngineSettings {
+        let section = self.single("engine");
+        EngineSettings {
+            handler_threads: section.get_in("handler_threads", 0..=65_536),
+            delivery_threads: section.get_in("delivery_threads", 1..=65_536),
+            log: section.get_if("log", |filter: &String| check_log(filter)),
+            max_in_flight: section.get_in("max_in_flight", 1..=100_000_000),
+            max_in_flight_bytes: size(&section, "max_in_flight_bytes", 1, 1 << 50),
+            flush_interval: span(&section, "flush_interval", Duration::from_millis(1), MINUTE),
+            shutdown_timeout: span(&section, "shutdown_timeout", Duration::ZERO, DAY),
+        }
+    }
+
+    fn admin(&self) -> AdminSettings {
+        let section = self.single("admin");
+        let listen: String = section.get_if("listen", |listen: &String| check_listen(listen));
+        let token = secret_of(&section, "token", self.context, |token| {
+            let fits = token.chars().all(|c| c.is_ascii_graphic());
+            if fits {
+                Ok(())
+            } else {
+                Err("holds more than visible ASCII, which no Authorization header carries; make another".to_owned())
+            }
+        });
+        if !section.has_text("token") && !listen.is_empty() && !is_loopback(&listen) {
+            let text = format!("{listen} is not loopback and there is no admin.token; set one, or listen on 127.0.0.1");
+            section.report(&["listen"], text);
+        }
+        AdminSettings { listen, token }
+    }
+
+    fn handler(&self, section: &Section<'_>) -> HandlerSettings {
+        let jq = |program: &String| if program.is_empty() { Ok(()) } else { check_jq(program, self.context) };
+        let handler = HandlerSettings { jq: section.get_if("jq", jq), bucket: section.get_if("bucket", jq) };
+        if !section.has_text("jq") {
+            section.report(&["jq"], "there is none; write the jq program that makes the payloads, for example \".\"");
+        }
+        if handler.bucket.is_empty() {
+            section.report(&["bucket"], "there is none; write the jq path of the account, for example \".account\"");
+        }
+        handler
+    }
+
+    fn partners(&self, warnings: &mut Vec<String>) -> PartnersSettings {
+        let defaults = table(self.defaults, &["partners", "default"]);
+        let start = Level { path: "partners.default", table: table(self.tree, &["partners", "default"]) };
+        let default = partner::resolve(&Section::new(vec![start], defaults, self.problems), self.context, warnings);
+        let mut by_account = BTreeMap::new();
+        for (account, value) in table(self.tree, &["partners"]).iter().filter(|(account, _)| *account != "default") {
+            let Some(table) = as_table(value) else { continue };
+            let path = join("partners", account);
+            let section = Section::new(vec![Level { path: &path, table }, start], defaults, self.problems);
+            by_account.insert(Account::from(account.as_str()), partner::resolve(&section, self.context, warnings));
+        }
+        PartnersSettings { default, by_account }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn span(section: &Section<'_>, key: &str, least: Duration, most: Duration) -> Duration {
+    section.get_in(key, Span(least)..=Span(most)).0
+}
+
+fn size(section: &Section<'_>, key: &str, least: u64, most: u64) -> u64 {
+    section.get_in(key, Size(least)..=Size(most)).0
+}
+
+/// One of several words.
+fn word<T: Copy>(section: &Section<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    let refused = std::cell::Cell::new(false);
+    let text: String = section.get_if(key, |text: &String| {
+        if find(text).is_some() {
+            return Ok(());
+        }
+        refused.set(true);
+        Err(format!("found {text:?}; write one of {known}"))
+    });
+    if refused.get() { None } else { find(&text) }
+}
+
+/// Text that may be empty for none.
+fn optional(section: &Section<'_>, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
+    let text: String = section.get_if(key, |text: &String| if text.is_empty() { Ok(()) } else { check(text) });
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A secret that must stand elsewhere, read now.
+fn secret_of(
+    section: &Section<'_>,
+    key: &str,
+    context: &Context<'_>,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Option<secret::Secret> {
+    let read = |text: &str| {
+        let secret = secret::read_secret(text, context.environment)?;
+        secret.as_ref().map_or(Ok(()), |secret| check(secret.expose()))?;
+        Ok(secret)
+    };
+    let text: String = section.get_if(key, |text: &String| read(text).map(|_| ()));
+    read(&text).ok().flatten()
+}
+
+fn check_jq(program: &str, context: &Context<'_>) -> Result<(), String> {
+    (context.check_jq)(program).map_err(|error| format!("not a jq program: {error}"))
+}
+
+fn check_log(filter: &str) -> Result<(), String> {
+    let parsed = env_filter::Builder::new().try_parse(filter).map(|_| ());
+    parsed.map_err(|_| format!("found {filter:?}; write error, warn, info, debug or trace, or MODULE=LEVEL, with commas between"))
+}
+
+fn check_listen(listen: &str) -> Result<(), String> {
+    let local = listen.strip_prefix("localhost:").is_some_and(|port| port.parse::<u16>().is_ok());
+    if listen.is_empty() || local || listen.parse::<SocketAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("found {listen:?}; write an address and port such as \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" for none"))
+}
+
+fn is_loopback(listen: &str) -> bool {
+    listen.starts_with("localhost:") || listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+}
+
+/// SQS takes its times in whole seconds.
+fn whole_seconds(span: Span) -> Result<(), String> {
+    if span.0.subsec_nanos() == 0 { Ok(()) } else { Err(format!("{span} is not in whole seconds, as SQS wants them; round it")) }
+}

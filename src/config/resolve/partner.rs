@@ -1,0 +1,197 @@
+//! One partner, or what all partners start from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use config::ValueKind;
+
+use super::{DAY, HOUR, MINUTE, optional, secret_of, size, span, word};
+use crate::config::Context;
+use crate::config::secret::{Secret, read_plain_or_secret};
+use crate::config::section::{Section, shown};
+use crate::config::settings::{Deliver, Format, HttpSettings, PartnerSettings, Rate};
+use crate::config::units::{Maybe, Span};
+use crate::config::url::{check_placeholders, check_service_url, check_url};
+
+/// Most entries and bytes of one request to SQS.
+const SQS_BATCH: usize = 10;
+const SQS_BATCH_BYTES: u64 = 1 << 20;
+
+/// Headers that frame a request or that each request has from us.
+const OURS: [&str; 12] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "octoconf-messages",
+    "octoconf-queue",
+    "transfer-encoding",
+    "user-agent",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+];
+
+const FORMATS: [(&str, Format); 4] =
+    [("json", Format::Json), ("ndjson", Format::Ndjson), ("single", Format::Single), ("cloudevents", Format::Cloudevents)];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    File,
+    Sqs,
+    Stdout,
+    Discard,
+}
+
+const KINDS: [(&str, Kind); 5] =
+    [("http", Kind::Http), ("file", Kind::File), ("sqs", Kind::Sqs), ("stdout", Kind::Stdout), ("discard", Kind::Discard)];
+
+/// Every key is read whatever the way of delivery, so that a bad value is told even where it is not used.
+pub(super) fn resolve(section: &Section<'_>, context: &Context<'_>, warnings: &mut Vec<String>) -> PartnerSettings {
+    let kind = word(section, "deliver", &KINDS);
+    let format = word(section, "format", &FORMATS).unwrap_or(Format::Json);
+    let deliver = deliver(section, kind, format, context);
+    let min_backoff = span(section, "min_backoff", Duration::from_millis(1), DAY);
+    let max_backoff = span(section, "max_backoff", Duration::from_millis(1), DAY);
+    if min_backoff > max_backoff {
+        let text = format!("{} is longer than max_backoff, {}; swap or change them", Span(min_backoff), Span(max_backoff));
+        section.report(&["min_backoff", "max_backoff"], text);
+    }
+    let (max_batch, max_batch_bytes) = batch(section, &deliver, warnings);
+    PartnerSettings {
+        deliver,
+        max_batch,
+        max_batch_bytes,
+        linger: span(section, "linger", Duration::ZERO, HOUR),
+        rate: section.get::<Maybe<Rate>>("rate").0,
+        burst: section.get_in("burst", 1..=1_000_000),
+        parallel: section.get_in("parallel", 1..=10_000),
+        min_backoff,
+        max_backoff,
+        breaker_failures: section.get_in("breaker_failures", 1..=1_000_000),
+        max_waiting: section.get_in("max_waiting", 1..=100_000_000),
+        hold_for: span(section, "hold_for", Duration::from_millis(1), DAY),
+        give_up_after: give_up_after(section),
+        idle_timeout: span(section, "idle_timeout", Duration::from_millis(1), DAY),
+    }
+}
+
+fn give_up_after(section: &Section<'_>) -> Option<Duration> {
+    let check = |given: &Maybe<Span>| match given.0 {
+        Some(Span(Duration::ZERO)) => Err("0s would give up at once; set it to more, or \"\" for never".to_owned()),
+        _ => Ok(()),
+    };
+    section.get_if::<Maybe<Span>>("give_up_after", check).0.map(|span| span.0)
+}
+
+fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, context: &Context<'_>) -> Deliver {
+    let is_sqs = kind == Some(Kind::Sqs);
+    let url = optional(section, "url", |url| if is_sqs { check_service_url(url) } else { check_url(url) });
+    let path = optional(section, "path", check_placeholders);
+    let http = HttpSettings {
+        url: url.clone().unwrap_or_default(),
+        format,
+        timeout: span(section, "timeout", Duration::from_millis(1), HOUR),
+        connect_timeout: span(section, "connect_timeout", Duration::from_millis(1), 10 * MINUTE),
+        signing_secret: secret_of(section, "signing_secret", context, |_| Ok(())),
+        headers: headers(section, context),
+        allow_private_addresses: section.get("allow_private_addresses"),
+    };
+    match kind {
+        Some(Kind::Http) if !section.has_text("url") => {
+            section.report(
+                &["url", "deliver"],
+                "deliver is http and there is no url; set url = \"https://…\", or deliver to a file, stdout or discard",
+            );
+        }
+        Some(Kind::Sqs) if !section.has_text("url") => {
+            section.report(&["url", "deliver"], "deliver is sqs and there is no url; set it to the queue's URL");
+        }
+        Some(Kind::File) if !section.has_text("path") => {
+            section.report(
+                &["path", "deliver"],
+                "deliver is file and there is no path; set path = \"out/{queue}/{account}.jsonl\" or the like",
+            );
+        }
+        _ => {}
+    }
+    match kind {
+        Some(Kind::Http) | None => Deliver::Http(http),
+        Some(Kind::File) => Deliver::File { path: path.unwrap_or_default() },
+        Some(Kind::Sqs) => Deliver::Sqs { url: url.unwrap_or_default() },
+        Some(Kind::Stdout) => Deliver::Stdout,
+        Some(Kind::Discard) => Deliver::Discard,
+    }
+}
+
+/// The batch limits as the way of delivery allows them.
+fn batch(section: &Section<'_>, deliver: &Deliver, warnings: &mut Vec<String>) -> (usize, u64) {
+    let count: usize = section.get_in("max_batch", 1..=100);
+    let bytes = size(section, "max_batch_bytes", 1, 1 << 30);
+    let (most, most_bytes, why) = match deliver {
+        Deliver::Http(http) if http.format == Format::Single => (1, u64::MAX, "format = \"single\""),
+        Deliver::Sqs { .. } => (SQS_BATCH, SQS_BATCH_BYTES, "deliver = \"sqs\""),
+        _ => (usize::MAX, u64::MAX, ""),
+    };
+    // Inherited numbers are cut without a word: only who wrote them here may have meant them.
+    if section.sets("max_batch") && count > most {
+        warnings.push(format!("{}: {why} means at most {most}", section.key("max_batch")));
+    }
+    if section.sets("max_batch_bytes") && bytes > most_bytes {
+        warnings.push(format!("{}: {why} means at most 1MiB", section.key("max_batch_bytes")));
+    }
+    (count.min(most), bytes.min(most_bytes))
+}
+
+fn headers(section: &Section<'_>, context: &Context<'_>) -> BTreeMap<String, Secret> {
+    let mut headers = BTreeMap::new();
+    for (name, value, key) in section.entries("headers") {
+        let report = |text: String| section.problems().add(key.clone(), text, value.origin());
+        let ValueKind::String(text) = &value.kind else {
+            report(format!("found {}; write text in quotes, env:NAME or file:PATH", masked(value)));
+            continue;
+        };
+        if let Err(text) = check_header_name(name) {
+            report(text);
+            continue;
+        }
+        if text.is_empty() {
+            continue;
+        }
+        match read_plain_or_secret(text, context.environment).and_then(check_header_value) {
+            Ok(value) => {
+                headers.insert(name.to_owned(), value);
+            }
+            Err(text) => report(text),
+        }
+    }
+    headers
+}
+
+/// Any value of a header may be a key.
+fn masked(value: &config::Value) -> String {
+    match &value.kind {
+        ValueKind::Table(_) | ValueKind::Array(_) => shown("headers", value),
+        _ => "*** (not shown)".to_owned(),
+    }
+}
+
+/// A token in the sense of RFC 9110, 5.6.2; the tree holds names in lower case.
+fn check_header_name(name: &str) -> Result<(), String> {
+    if OURS.contains(&name) {
+        return Err("set by octoconf in each request; leave it out".to_owned());
+    }
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !name.is_empty() && name.chars().all(is_token) {
+        return Ok(());
+    }
+    Err("no name of a header; use letters, digits and \"-\"".to_owned())
+}
+
+/// Text in the sense of RFC 9110, 5.5: a line break would end the header and start another.
+fn check_header_value(value: Secret) -> Result<Secret, String> {
+    let fits = value.expose().chars().all(|c| c == '\t' || !c.is_control());
+    if fits { Ok(value) } else { Err("holds a line break or another control character; write it on one line".to_owned()) }
+}

@@ -1,0 +1,171 @@
+//! One queue: its source, and the keys that only one kind of source has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{HOUR, SECOND, check_jq, optional, size, span, whole_seconds, word};
+use crate::config::Context;
+use crate::config::section::Section;
+use crate::config::settings::{QueueSettings, Source, SqsSettings};
+use crate::config::units::Span;
+use crate::config::url::check_service_url;
+
+/// The longest lease and wait: the limit of SQS on visibility timeouts.
+const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
+/// The limit of SQS on long polls.
+const LONGEST_POLL: Duration = Duration::from_secs(20);
+/// Most messages of one receive: the limit of SQS, and what an embedded queue gives within one short transaction.
+const MOST_RECEIVED: (usize, usize) = (10, 1000);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sqs,
+    Sqlite,
+    Memory,
+}
+
+const KINDS: [(&str, Kind); 3] = [("sqs", Kind::Sqs), ("sqlite", Kind::Sqlite), ("memory", Kind::Memory)];
+
+/// The keys that not every source has.
+const KEYS_OF: [(&str, &[Kind]); 9] = [
+    ("name", &[Kind::Sqs, Kind::Sqlite]),
+    ("url", &[Kind::Sqs]),
+    ("region", &[Kind::Sqs]),
+    ("endpoint", &[Kind::Sqs]),
+    ("dead_letter", &[Kind::Sqs]),
+    ("group", &[Kind::Sqlite, Kind::Memory]),
+    ("path", &[Kind::Sqlite]),
+    ("preload", &[Kind::Memory]),
+    ("repeat", &[Kind::Memory]),
+];
+
+pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) -> QueueSettings {
+    let known = word(section, "source", &KINDS);
+    if let Some(kind) = known {
+        check_keys_of(section, kind);
+    }
+    let kind = known.unwrap_or(Kind::Sqlite);
+    let source = source(name, section, kind, context);
+    let parking = optional(section, "parking", |_| Ok(())).map(PathBuf::from);
+    if parking.is_some() && is_fifo(&source) {
+        section.report(&["parking"], "a FIFO queue has no parking, its locked groups are the store; leave it out");
+    }
+    let is_sqs = kind == Kind::Sqs;
+    let seconds = |span: &Span, most: Duration| {
+        if is_sqs && span.0 > most {
+            return Err(format!("{span} is longer than SQS allows; set it to at most {}", Span(most)));
+        }
+        if is_sqs { whole_seconds(*span) } else { Ok(()) }
+    };
+    QueueSettings {
+        source,
+        handler: handler(section),
+        // Each may become a thread.
+        concurrency: section.get_in("concurrency", 1..=10_000),
+        order_wait: span(section, "order_wait", Duration::ZERO, LONGEST_LEASE),
+        pollers: section.get_in("pollers", 0..=256),
+        receive_batch: section.get_in("receive_batch", 0..=if is_sqs { MOST_RECEIVED.0 } else { MOST_RECEIVED.1 }),
+        wait_time: section
+            .get_if("wait_time", |wait: &Span| in_range(wait, Duration::ZERO, HOUR).and_then(|()| seconds(wait, LONGEST_POLL)))
+            .0,
+        visibility_timeout: section
+            .get_if("visibility_timeout", |lease: &Span| {
+                let least = if is_sqs { SECOND } else { Duration::from_millis(1) };
+                in_range(lease, least, LONGEST_LEASE).and_then(|()| seconds(lease, LONGEST_LEASE))
+            })
+            .0,
+        parking,
+        parking_max_bytes: size(section, "parking_max_bytes", 1 << 20, 1 << 50),
+        max_receives: section.get("max_receives"),
+    }
+}
+
+fn in_range(span: &Span, least: Duration, most: Duration) -> Result<(), String> {
+    if (least..=most).contains(&span.0) {
+        return Ok(());
+    }
+    Err(format!("{span} is out of range; set it to {} to {}", Span(least), Span(most)))
+}
+
+fn handler(section: &Section<'_>) -> String {
+    let handler: String = section.get("handler");
+    if handler.is_empty() {
+        section.report(&["handler"], "there is none; name a handler in code (order, product) or a [handlers.NAME]");
+    }
+    handler
+}
+
+/// A key of another kind of source is a misunderstanding, unless it is empty.
+fn check_keys_of(section: &Section<'_>, kind: Kind) {
+    for (key, kinds) in KEYS_OF {
+        if section.sets(key) && !section.is_empty_text(key) && !kinds.contains(&kind) {
+            let names = |wanted: &dyn Fn(&Kind) -> bool| {
+                KINDS.iter().filter(|(_, kind)| wanted(kind)).map(|(name, _)| *name).collect::<Vec<_>>().join(" and ")
+            };
+            let (have, is) = (names(&|kind| kinds.contains(kind)), names(&|other| *other == kind));
+            section.report(&[key], format!("only {have} queues have it, and this one is {is}; leave it out or change source"));
+        }
+    }
+}
+
+fn source(section_name: &str, section: &Section<'_>, kind: Kind, context: &Context<'_>) -> Source {
+    let group = || optional(section, "group", |path| check_jq(path, context));
+    match kind {
+        Kind::Sqs => Source::Sqs(sqs(section_name, section)),
+        Kind::Sqlite => Source::Sqlite {
+            path: PathBuf::from(section.get_if("path", |path: &String| {
+                if path.is_empty() { Err("there is none; name the file of the queue".to_owned()) } else { Ok(()) }
+            })),
+            name: optional(section, "name", |_| Ok(())).unwrap_or_else(|| section_name.to_owned()),
+            group: group(),
+        },
+        Kind::Memory => {
+            let preload = optional(section, "preload", |_| Ok(())).map(PathBuf::from);
+            let repeat = section.get_in("repeat", 1..=u64::MAX);
+            if preload.is_none() && repeat > 1 {
+                section.report(&["repeat"], "there is nothing to repeat; set preload to a JSONL file, or leave it out");
+            }
+            Source::Memory { preload, repeat, group: group() }
+        }
+    }
+}
+
+fn sqs(section_name: &str, section: &Section<'_>) -> SqsSettings {
+    let url = optional(section, "url", check_service_url);
+    let name = optional(section, "name", check_sqs_name);
+    if url.is_some() && name.is_some() {
+        section.report(&["url", "name"], "the queue has a name too; keep one of them");
+    }
+    if url.is_none() && name.is_none() && !section.sets("name") && check_sqs_name(section_name).is_err() {
+        section.report(&["name"], format!("{section_name} cannot be the name of an SQS queue; set name or url"));
+    }
+    SqsSettings {
+        name: name.unwrap_or_else(|| section_name.to_owned()),
+        url,
+        region: optional(section, "region", |_| Ok(())),
+        endpoint: optional(section, "endpoint", check_service_url),
+        dead_letter: optional(section, "dead_letter", check_dead_letter).unwrap_or_default(),
+    }
+}
+
+/// Names at SQS: up to 80 letters, digits, hyphens and underscores; FIFO queues end in `.fifo`.
+fn check_sqs_name(name: &str) -> Result<(), String> {
+    let stem = name.strip_suffix(".fifo").unwrap_or(name);
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.len() <= 80 && !stem.is_empty() && stem.chars().all(fits) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name of an SQS queue; use at most 80 letters, digits, \"-\" and \"_\", or set url"))
+}
+
+fn check_dead_letter(text: &str) -> Result<(), String> {
+    if text.contains("://") { check_service_url(text) } else { check_sqs_name(text) }
+}
+
+/// Whether messages of the source carry groups.
+pub(super) fn is_fifo(source: &Source) -> bool {
+    match source {
+        Source::Sqs(sqs) => sqs.url.as_deref().unwrap_or(&sqs.name).ends_with(".fifo"),
+        Source::Sqlite { group, .. } | Source::Memory { group, .. } => group.is_some(),
+    }
+}

@@ -1,0 +1,262 @@
+//! Reads the keys of one section leaf by leaf, so that every bad value is reported and not only the first.
+//!
+//! A section is a chain of tables: what is written for it, what it starts from, and at the end the compiled-in defaults. A bad
+//! value is reported and the next table answers in its place, so that the checks across keys still run.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use config::{Value, ValueKind};
+use serde::Deserialize;
+
+use super::problem::{Problems, join};
+use super::settings::Rate;
+use super::tree::Tree;
+use super::units::{Maybe, Size, Span};
+use super::url::mask_url;
+
+/// A value that stands behind a key.
+pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {
+    /// What to write, with an example.
+    const EXPECTED: &'static str;
+
+    /// `config` is more lenient than is good: a number from `on` or `1.7`, text from a number. INI and the environment only have text, so
+    /// numbers and booleans are taken from text too.
+    fn takes(kind: &ValueKind) -> bool {
+        matches!(kind, ValueKind::String(_))
+    }
+}
+
+fn is_whole(kind: &ValueKind) -> bool {
+    match kind {
+        ValueKind::I64(_) => true,
+        ValueKind::String(text) => !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+impl Leaf for String {
+    const EXPECTED: &'static str = "text in quotes";
+}
+
+impl Leaf for usize {
+    const EXPECTED: &'static str = "a whole number";
+    fn takes(kind: &ValueKind) -> bool {
+        is_whole(kind)
+    }
+}
+
+impl Leaf for u32 {
+    const EXPECTED: &'static str = "a whole number";
+    fn takes(kind: &ValueKind) -> bool {
+        is_whole(kind)
+    }
+}
+
+impl Leaf for u64 {
+    const EXPECTED: &'static str = "a whole number";
+    fn takes(kind: &ValueKind) -> bool {
+        is_whole(kind)
+    }
+}
+
+impl Leaf for bool {
+    const EXPECTED: &'static str = "true or false";
+    fn takes(kind: &ValueKind) -> bool {
+        matches!(kind, ValueKind::Boolean(_) | ValueKind::String(_))
+    }
+}
+
+impl Leaf for Span {
+    const EXPECTED: &'static str = "a duration such as \"250ms\", \"30s\" or \"10m\"";
+}
+
+impl Leaf for Maybe<Span> {
+    const EXPECTED: &'static str = "a duration such as \"30s\" or \"10m\", or \"\" for none";
+}
+
+impl Leaf for Size {
+    const EXPECTED: &'static str = "a size such as \"256KiB\" or \"1GiB\"";
+}
+
+impl Leaf for Maybe<Rate> {
+    const EXPECTED: &'static str = "a rate such as \"50/s\", \"300/m\" or \"10/h\", or \"\" for none";
+}
+
+/// One table of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Level<'a> {
+    pub(super) path: &'a str,
+    pub(super) table: &'a Tree,
+}
+
+/// A chain of tables, the most specific first.
+pub(super) struct Section<'a> {
+    written: Vec<Level<'a>>,
+    defaults: &'a Tree,
+    problems: &'a Problems,
+}
+
+impl<'a> Section<'a> {
+    /// `written` holds at least one level.
+    pub(super) fn new(written: Vec<Level<'a>>, defaults: &'a Tree, problems: &'a Problems) -> Self {
+        Self { written, defaults, problems }
+    }
+
+    /// The value of a key.
+    pub(super) fn get<T: Leaf>(&self, key: &str) -> T {
+        self.get_if(key, |_| Ok(()))
+    }
+
+    /// The value of a key that must lie in a range.
+    pub(super) fn get_in<T: Leaf + PartialOrd + Display>(&self, key: &str, range: RangeInclusive<T>) -> T {
+        self.get_if(key, |value| {
+            if range.contains(value) {
+                Ok(())
+            } else {
+                Err(format!("{value} is out of range; set it to {} to {}", range.start(), range.end()))
+            }
+        })
+    }
+
+    /// The value of a key that must pass a check; the check says what is wrong and what to do, and never repeats a secret.
+    pub(super) fn get_if<T: Leaf>(&self, key: &str, check: impl Fn(&T) -> Result<(), String>) -> T {
+        for level in &self.written {
+            let Some(value) = level.table.get(key) else { continue };
+            let read = read::<T>(key, value).and_then(|read| check(&read).map(|()| read));
+            match read {
+                Ok(read) => return read,
+                Err(text) => self.problems.add(join(level.path, key), text, value.origin()),
+            }
+        }
+        // A test proves that the compiled-in defaults can be read.
+        self.defaults.get(key).and_then(|value| read(key, value).ok()).unwrap_or_default()
+    }
+
+    /// The name-value pairs of a table within the section, the nearest level's value for each name, with the level's path.
+    pub(super) fn entries(&self, key: &str) -> Vec<(&'a str, &'a Value, String)> {
+        let mut entries: Vec<(&str, &Value, String)> = Vec::new();
+        for level in &self.written {
+            let Some(ValueKind::Table(table)) = level.table.get(key).map(|value| &value.kind) else { continue };
+            let path = join(level.path, key);
+            for (name, value) in table {
+                if !entries.iter().any(|(there, ..)| there == name) {
+                    entries.push((name, value, join(&path, name)));
+                }
+            }
+        }
+        entries
+    }
+
+    /// Whether the section's own table, the most specific, has a key.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.written.first().is_some_and(|level| level.table.contains_key(key))
+    }
+
+    /// Whether a key is written, in any table but the compiled-in defaults, and not as `""`, which stands for leaving it out.
+    pub(super) fn has_text(&self, key: &str) -> bool {
+        self.written.iter().any(|level| level.table.contains_key(key)) && !self.is_empty_text(key)
+    }
+
+    /// Whether a key is written as `""`, which stands for leaving it out.
+    pub(super) fn is_empty_text(&self, key: &str) -> bool {
+        let value = self.written.iter().find_map(|level| level.table.get(key));
+        value.is_some_and(|value| matches!(&value.kind, ValueKind::String(text) if text.is_empty()))
+    }
+
+    /// A key of the section's own table, for a message.
+    pub(super) fn key(&self, key: &str) -> String {
+        join(self.written.first().map_or("", |level| level.path), key)
+    }
+
+    /// Reports what is wrong between keys, at the first of them and in the most specific table that sets any of them: that is the one to change.
+    pub(super) fn report(&self, keys: &[&str], text: impl Into<String>) {
+        let setting = self.written.iter().find(|level| keys.iter().any(|key| level.table.contains_key(*key)));
+        let Some(level) = setting.or(self.written.last()) else { return };
+        let key = keys.first().copied().unwrap_or_default();
+        let origin = keys.iter().find_map(|key| level.table.get(*key)).and_then(Value::origin);
+        self.problems.add(join(level.path, key), text, origin);
+    }
+
+    pub(super) fn problems(&self) -> &'a Problems {
+        self.problems
+    }
+}
+
+fn read<T: Leaf>(key: &str, value: &Value) -> Result<T, String> {
+    let refused = || format!("found {}; write {}", shown(key, value), T::EXPECTED);
+    if T::takes(&value.kind) { T::deserialize(value.clone()).map_err(|_| refused()) } else { Err(refused()) }
+}
+
+/// A value for a message: short, and masked where the key may hold a secret.
+pub(super) fn shown(key: &str, value: &Value) -> String {
+    const LONGEST: usize = 60;
+    match &value.kind {
+        ValueKind::Table(_) => "a section".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        ValueKind::Nil => "nothing".to_owned(),
+        _ if key == "token" || key == "signing_secret" => "*** (not shown)".to_owned(),
+        ValueKind::String(text) => {
+            let text = if text.contains("://") { mask_url(text) } else { text.clone() };
+            let short: String = text.chars().take(LONGEST).collect();
+            let dots = if short.len() < text.len() { "…" } else { "" };
+            format!("{short:?}{dots}")
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Kind;
+    use crate::config::tree::{Origin, parse};
+
+    fn tree(text: &str) -> Tree {
+        parse(text, Kind::Toml, &Origin::main("x.toml"), &Problems::default())
+    }
+
+    #[test]
+    fn a_bad_value_is_reported_where_it_stands_and_the_next_table_answers() {
+        let (own, start, defaults) = (tree("burst = 'x'\nlinger = '1s'"), tree("burst = 7"), tree("burst = 1\nparallel = 3"));
+        let problems = Problems::default();
+        let levels = vec![Level { path: "partners.acme", table: &own }, Level { path: "partners.default", table: &start }];
+        let section = Section::new(levels, &defaults, &problems);
+        assert_eq!(section.get::<u32>("burst"), 7);
+        assert_eq!(section.get::<usize>("parallel"), 3);
+        assert_eq!(section.get::<Span>("linger").to_string(), "1s");
+        section.report(&["burst", "linger"], "they do not fit");
+        section.report(&["parallel"], "too few");
+        let found: Vec<_> = problems.into_errors("").problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "partners.acme.burst: found \"x\"; write a whole number",
+                "partners.acme.burst: they do not fit",
+                "partners.default.parallel: too few",
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_and_booleans_may_be_text_but_nothing_else_is_bent() {
+        fn reads<T: Leaf>(literal: &str) -> bool {
+            read::<T>("key", &tree(&format!("key = {literal}"))["key"]).is_ok()
+        }
+        assert!(reads::<u32>("20") && reads::<u32>("'20'") && reads::<bool>("true") && reads::<bool>("'true'"));
+        for bad in ["1.7", "true", "'on'", "-1", "'1.0'", "[1]", "''", "4294967296"] {
+            assert!(!reads::<u32>(bad), "{bad}");
+        }
+        assert!(!reads::<String>("5") && !reads::<bool>("'maybe'") && !reads::<Span>("10") && !reads::<Size>("{}"));
+    }
+
+    #[test]
+    fn values_are_shown_short_and_without_secrets() {
+        let tree = tree(
+            "token = 5\nurl = 'https://u:hush@h/p?k=hush'\nlong = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'",
+        );
+        assert_eq!(shown("token", &tree["token"]), "*** (not shown)");
+        assert_eq!(shown("url", &tree["url"]), "\"https://***@h/p?***\"");
+        assert_eq!(shown("long", &tree["long"]).chars().count(), 63);
+    }
+}

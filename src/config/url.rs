@@ -1,0 +1,125 @@
+//! URLs and paths with placeholders: what is checked at load, and how they are shown.
+//!
+//! Checked here is what a person may have mistyped; the sinks parse for good.
+
+use super::problem::suggest;
+
+const PLACEHOLDERS: [&str; 2] = ["account", "queue"];
+
+/// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
+pub fn mask_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (rest, query) = match rest.find(['?', '#']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (userinfo, host) = match authority.rsplit_once('@') {
+        Some((_, host)) => ("***@", host),
+        None => ("", authority),
+    };
+    let query = match query.chars().next() {
+        Some(mark) => format!("{mark}***"),
+        None => String::new(),
+    };
+    format!("{scheme}://{userinfo}{host}{path}{query}")
+}
+
+/// Checks an http(s) URL, which may hold placeholders.
+pub(super) fn check_url(url: &str) -> Result<(), String> {
+    check_placeholders(url)?;
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let Some("http" | "https") = scheme.as_deref() else {
+        return Err("no URL; start it with https:// or http://".to_owned());
+    };
+    if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("a URL holds no spaces; write them as %20".to_owned());
+    }
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (name, port) = match host.rsplit_once(':') {
+        // Not the colons within an IPv6 address.
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    if name.is_empty() {
+        return Err("the URL has no host; write https://HOST/…".to_owned());
+    }
+    if port.is_some_and(|port| !port.contains('{') && port.parse::<u16>().is_err()) {
+        return Err("the port of the URL is no number up to 65535".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks a URL of a queue service: no placeholders, and no credentials (these come from the usual AWS places).
+pub(super) fn check_service_url(url: &str) -> Result<(), String> {
+    check_url(url)?;
+    if url.contains(['@', '?', '#', '{']) {
+        return Err(
+            "holds userinfo, a query or a placeholder; write a plain URL and give credentials by the usual AWS variables or profile".to_owned()
+        );
+    }
+    Ok(())
+}
+
+/// Checks that every `{…}` is a placeholder that there is.
+pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (_, from) = rest.split_at(at);
+        let name = from.strip_prefix('{').and_then(|from| from.split_once('}'));
+        let Some((name, after)) = name else {
+            return Err("a brace without its partner; placeholders are {account} and {queue}".to_owned());
+        };
+        if !PLACEHOLDERS.contains(&name) {
+            return Err(format!("unknown placeholder {{{name}}}; {}", suggest(name, PLACEHOLDERS)));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn userinfo_and_query_are_masked() {
+        for (url, shown) in [
+            ("https://h/p", "https://h/p"),
+            ("https://user:p@ss@h:8/{account}/x?key=1#f", "https://***@h:8/{account}/x?***"),
+            ("http://h?k=v", "http://h?***"),
+            ("https://h/a@b", "https://h/a@b"),
+            ("https://h#token", "https://h#***"),
+            ("hush-hush", "***"),
+        ] {
+            assert_eq!(mask_url(url), shown);
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_work_are_told() {
+        for good in
+            ["https://h", "http://127.0.0.1:80/x", "https://[::1]:9/", "https://[::1]/", "https://{account}.example.com/{queue}"]
+        {
+            assert_eq!(check_url(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("ftp://h", "start it with"),
+            ("h/p", "start it with"),
+            ("https://", "no host"),
+            ("https:///p", "no host"),
+            ("https://u@:1/", "no host"),
+            ("https://h:x/", "port"),
+            ("https://h:70000/", "port"),
+            ("https://h/a b", "%20"),
+            ("https://h/{acount}", "did you mean account?"),
+            ("https://h/{account", "brace"),
+            ("https://h/}", "brace"),
+        ] {
+            assert!(check_url(bad).unwrap_err().contains(why), "{bad}: {:?}", check_url(bad));
+        }
+        assert!(check_service_url("https://k:s@sqs.eu-west-1.amazonaws.com").is_err());
+        assert!(check_service_url("https://sqs.eu-west-1.amazonaws.com/1/stock").is_ok());
+    }
+}

@@ -1,0 +1,59 @@
+//! Every file in `conf/` loads, without a warning, and what the two formats say is the same.
+
+use std::path::{Path, PathBuf};
+
+use octoconf::config::settings::{Deliver, Source};
+use octoconf::config::{self, Context, Environment, Loaded};
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+/// Loads with made-up credentials in place of those that systemd gives.
+fn load(path: &Path) -> Loaded {
+    let credentials = tempfile::tempdir().unwrap();
+    for name in ["admin-token", "partner-key", "signing-secret"] {
+        std::fs::write(credentials.path().join(name), format!("made-up-{name}\n")).unwrap();
+    }
+    let environment = Environment::from_iter([("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
+    let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
+    config::load(path, &context).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn every_released_file_loads_without_a_warning() {
+    let files: Vec<PathBuf> = std::fs::read_dir(conf(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| config::Kind::of(path).is_some())
+        .collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        assert_eq!(load(&file).warnings, [""; 0], "{}", file.display());
+    }
+}
+
+#[test]
+fn toml_and_ini_say_the_same() {
+    assert_eq!(load(&conf("octoconf.toml")).settings, load(&conf("octoconf.ini")).settings);
+}
+
+#[test]
+fn the_first_file_runs_on_the_embedded_queue_and_delivers_to_files() {
+    let settings = load(&conf("octoconf.toml")).settings;
+    let handlers: Vec<_> = settings.queues.iter().map(|(name, queue)| (name.as_str(), queue.handler.as_str())).collect();
+    assert_eq!(handlers, [("invoice", "order"), ("stock", "product")]);
+    assert!(settings.queues.values().all(|queue| matches!(queue.source, Source::Sqlite { .. })));
+    assert!(matches!(settings.partners.default.deliver, Deliver::File { .. }));
+}
+
+#[test]
+fn the_production_file_takes_its_secrets_from_credentials() {
+    let settings = load(&conf("sqs.toml")).settings;
+    assert_eq!(settings.admin.token.as_ref().map(|token| token.expose()), Some("made-up-admin-token"));
+    let Deliver::Http(http) = &settings.partners.of("acme.com").deliver else { panic!("acme.com is not served by http") };
+    assert_eq!(http.signing_secret.as_ref().map(|secret| secret.expose()), Some("made-up-signing-secret"));
+    assert_eq!(http.headers["authorization"].expose(), "made-up-partner-key");
+    assert_eq!(http.url, "https://api.acme.com/hooks/{queue}");
+    assert_eq!(settings.partners.of("Globex").max_batch, 1, "single means batches of one");
+}
