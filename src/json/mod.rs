@@ -1,0 +1,297 @@
+//! Whether bytes are JSON (RFC 8259), at any depth.
+//!
+//! One pass without recursion and without building values, so that a line nested 100,000 deep costs memory, never the stack. Pure:
+//! called by handlers on the pool's threads and by commands.
+
+use std::fmt;
+use std::ops::Range;
+
+/// How deep a body may nest where it is turned into values, which takes stack for each level. `serde_json` draws the same line.
+pub const MAX_DEPTH: usize = 128;
+
+/// Checks that `bytes` are exactly one JSON value in UTF-8, with white space around it at most. It may nest up to `max_depth` arrays
+/// and objects deep; `usize::MAX` for any depth, at one byte of memory a level.
+///
+/// Only the grammar counts: numbers may be of any size, names may repeat, and `\u` escapes may be lone surrogates.
+pub fn check(bytes: &[u8], max_depth: usize) -> Result<(), SyntaxError> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => return Err(SyntaxError::at(bytes, error.valid_up_to(), Problem::NotUtf8)),
+    };
+    let mut scanner = Scanner::new(text);
+    scanner.document(max_depth).map_err(|(offset, problem)| {
+        let field = text.get(scanner.field.clone()).filter(|field| !field.is_empty()).map(str::to_owned);
+        SyntaxError { field, ..SyntaxError::at(bytes, offset, problem) }
+    })
+}
+
+/// Whether a text that is known to be JSON nests deeper than [`MAX_DEPTH`]. Next to free for texts that are short or shallow.
+pub fn is_too_deep(json: &str) -> bool {
+    let openers = || json.bytes().filter(|&byte| byte == b'[' || byte == b'{').count();
+    // A level takes two bytes. Brackets within strings count as well: only a hint that the exact look is needed.
+    json.len() > 2 * MAX_DEPTH && openers() > MAX_DEPTH && check(json.as_bytes(), MAX_DEPTH).is_err()
+}
+
+/// Whether a text is one JSON number and nothing else.
+pub fn is_number(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.number().is_ok() && scanner.peek().is_none()
+}
+
+/// Where bytes stop being JSON, and what is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in bytes.
+    pub column: usize,
+    /// The field of the outermost object in which, or right after which, it is; as written.
+    pub field: Option<String>,
+    pub problem: Problem,
+}
+
+impl SyntaxError {
+    fn at(bytes: &[u8], offset: usize, problem: Problem) -> Self {
+        let before = bytes.get(..offset).unwrap_or(bytes);
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        Self { line, column: 1 + before.len() - line_start, field: None, problem }
+    }
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at line {} column {}", self.problem, self.line, self.column)?;
+        match &self.field {
+            Some(field) => write!(f, ", field `{field}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+/// What is wrong at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("invalid UTF-8")]
+    NotUtf8,
+    #[error("the text ends too early")]
+    Ends,
+    #[error("a value was expected")]
+    Value,
+    #[error("`true`, `false` or `null` was expected")]
+    Word,
+    #[error("a digit was expected")]
+    Digit,
+    #[error("a leading zero")]
+    LeadingZero,
+    #[error("a name in quotes was expected")]
+    Name,
+    #[error("`:` was expected")]
+    Colon,
+    #[error("`,` or `]` was expected")]
+    CommaOrBracket,
+    #[error("`,` or `}}` was expected")]
+    CommaOrBrace,
+    #[error("a control character in a string, which must be escaped")]
+    Control,
+    #[error("an unknown escape")]
+    Escape,
+    #[error("something follows the value")]
+    Trailing,
+    #[error("more than {MAX_DEPTH} levels of arrays and objects")]
+    TooDeep,
+}
+
+type Scan = Result<(), (usize, Problem)>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Array,
+    Object,
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The name of the outermost object's field that was seen last, without its quotes.
+    field: Range<usize>,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { bytes: text.as_bytes(), at: 0, field: 0..0 }
+    }
+
+    fn document(&mut self, max_depth: usize) -> Scan {
+        let mut open = Vec::new();
+        'value: loop {
+            self.space();
+            match self.peek() {
+                Some(b'{') => {
+                    self.enter(&mut open, Open::Object, max_depth)?;
+                    if !self.eat(b'}') {
+                        self.name(&open)?;
+                        continue 'value;
+                    }
+                    open.pop();
+                }
+                Some(b'[') => {
+                    self.enter(&mut open, Open::Array, max_depth)?;
+                    if !self.eat(b']') {
+                        continue 'value;
+                    }
+                    open.pop();
+                }
+                Some(b'"') => self.string()?,
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.word(b"true")?,
+                Some(b'f') => self.word(b"false")?,
+                Some(b'n') => self.word(b"null")?,
+                _ => return self.fail(Problem::Value),
+            }
+            // A value has ended: close what ends with it, then go on to the next one.
+            loop {
+                self.space();
+                match open.last() {
+                    None if self.peek().is_none() => return Ok(()),
+                    None => return self.fail(Problem::Trailing),
+                    Some(Open::Array) if self.eat(b',') => continue 'value,
+                    Some(Open::Array) if self.eat(b']') => open.pop(),
+                    Some(Open::Array) => return self.fail(Problem::CommaOrBracket),
+                    Some(Open::Object) if self.eat(b',') => {
+                        self.space();
+                        self.name(&open)?;
+                        continue 'value;
+                    }
+                    Some(Open::Object) if self.eat(b'}') => open.pop(),
+                    Some(Open::Object) => return self.fail(Problem::CommaOrBrace),
+                };
+            }
+        }
+    }
+
+    fn enter(&mut self, open: &mut Vec<Open>, what: Open, max_depth: usize) -> Scan {
+        if open.len() >= max_depth {
+            return Err((self.at, Problem::TooDeep));
+        }
+        open.push(what);
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// A name and its colon.
+    fn name(&mut self, open: &[Open]) -> Scan {
+        if self.peek() != Some(b'"') {
+            return self.fail(Problem::Name);
+        }
+        let start = self.at + 1;
+        self.string()?;
+        if open.len() == 1 {
+            self.field = start..self.at - 1;
+        }
+        self.space();
+        if self.eat(b':') { Ok(()) } else { self.fail(Problem::Colon) }
+    }
+
+    fn string(&mut self) -> Scan {
+        self.at += 1;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                Some(_) => return self.fail(Problem::Control),
+                None => return self.fail(Problem::Ends),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Scan {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return self.fail(Problem::Escape);
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return self.fail(Problem::Escape),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Scan {
+        self.eat(b'-');
+        if self.eat(b'0') {
+            if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+                return self.fail(Problem::LeadingZero);
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.eat(b'.') {
+            self.digits()?;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            if !self.eat(b'+') {
+                self.eat(b'-');
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Scan {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { self.fail(Problem::Digit) } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Scan {
+        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+            return Err((self.at, Problem::Word));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        if found {
+            self.at += 1;
+        }
+        found
+    }
+
+    /// Fails here: at the end of the text for that reason, whatever was expected.
+    fn fail(&self, problem: Problem) -> Scan {
+        Err((self.at, if self.peek().is_none() { Problem::Ends } else { problem }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
