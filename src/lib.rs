@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod dispatch;
 pub mod handler;
+pub mod json;
 pub mod message;
 pub mod queue;
 pub mod sink;

@@ -1,3 +1,7 @@
-//! What the commands do and print; `main` parses their arguments and turns their results into exit statuses.
+//! What the commands do, apart from arguments and terminals: each takes its input and output from its caller.
 
 pub mod check;
+pub mod dead;
+pub mod lines;
+pub mod send;
+pub mod try_out;

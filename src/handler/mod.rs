@@ -1,10 +1,15 @@
 //! The pipeline of a queue: message in, outcome out. Runs on the pool's threads, many at once.
 
+use crate::json::{Problem, SyntaxError};
 use crate::message::{Message, Outcome};
 
 pub mod builtin;
+pub mod guard;
 pub mod jq;
 pub mod registry;
+
+pub use guard::run_caught;
+pub use registry::Registry;
 
 /// Turns a message into an [`Outcome`]. May block: its queue's `concurrency` says how many run at once. A panic is caught and rejects
 /// the message with the panic's text.
@@ -18,5 +23,13 @@ where
 {
     fn handle(&self, message: &Message) -> Outcome {
         self(message)
+    }
+}
+
+/// The reason to reject a body that cannot be read.
+fn unreadable(error: &SyntaxError) -> String {
+    match error.problem {
+        Problem::TooDeep => format!("the body nests too deep: {error}"),
+        _ => format!("the body is not JSON: {error}"),
     }
 }

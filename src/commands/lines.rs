@@ -1,0 +1,134 @@
+//! JSONL as `send` and `try` read it: one body a line, from a file or standard input.
+
+use std::io::{self, BufRead, Read};
+
+use bytes::Bytes;
+
+/// Longest body, in bytes without the end of its line: the limit of SQS for a message.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// One body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// From 1; blank lines count.
+    pub number: u64,
+    pub body: Bytes,
+}
+
+/// Why the next line cannot be had. Nothing after it is read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// No queue takes it. What is read of it is bounded.
+    #[error("line {number} is longer than {MAX_BODY} bytes, the most that a message may have")]
+    TooLong { number: u64 },
+    #[error("line {number} cannot be read: {source}")]
+    Read { number: u64, source: io::Error },
+}
+
+/// The lines of an input. Ends may be `\n` or `\r\n`, the last may lack one; lines of white space alone are skipped, and so is a
+/// byte order mark at the very start, as Windows writes it.
+pub struct Lines<R> {
+    input: R,
+    number: u64,
+    failed: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub fn new(input: R) -> Self {
+        Self { input, number: 0, failed: false }
+    }
+
+    /// The next line that is not blank. Blocks for as long as the input does.
+    fn read(&mut self) -> Result<Option<Line>, LineError> {
+        // The longest body, `\r\n`, and one byte more to tell that it is too long.
+        const MOST: u64 = MAX_BODY as u64 + 3;
+        loop {
+            self.number += 1;
+            let number = self.number;
+            let mut line = Vec::new();
+            let read = self.input.by_ref().take(MOST).read_until(b'\n', &mut line);
+            if read.map_err(|source| LineError::Read { number, source })? == 0 {
+                return Ok(None);
+            }
+            if line.pop_if(|byte| *byte == b'\n').is_some() {
+                line.pop_if(|byte| *byte == b'\r');
+            }
+            if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+                line.drain(..3);
+            }
+            if line.len() > MAX_BODY {
+                return Err(LineError::TooLong { number });
+            }
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(Line { number, body: line.into() }));
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<Line, LineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let line = self.read().transpose();
+        self.failed = matches!(line, Some(Err(_)));
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        Lines::new(input).map(|line| line.map(|line| (line.number, line.body.to_vec())).unwrap()).collect()
+    }
+
+    #[test]
+    fn ends_of_lines_are_no_part_of_a_body() {
+        let expected = vec![(1, b"1".to_vec()), (2, b"2".to_vec()), (3, b"3".to_vec())];
+        assert_eq!(lines(b"1\n2\n3\n"), expected);
+        assert_eq!(lines(b"1\r\n2\r\n3\r\n"), expected);
+        assert_eq!(lines(b"1\n2\n3"), expected);
+        assert_eq!(lines(b"\xef\xbb\xbf1\n2\n3"), expected);
+        assert_eq!(lines(b" 1 \r\r\n"), [(1, b" 1 \r".to_vec())]);
+    }
+
+    #[test]
+    fn blank_lines_are_skipped_and_counted() {
+        assert_eq!(lines(b"\n\r\n 1\n \t\n2\n\n"), [(3, b" 1".to_vec()), (5, b"2".to_vec())]);
+        assert_eq!(lines(b""), []);
+    }
+
+    #[test]
+    fn the_longest_body_passes_and_a_longer_one_ends_it() {
+        let longest = vec![b'1'; MAX_BODY];
+        for end in [&b""[..], b"\n", b"\r\n"] {
+            assert_eq!(lines(&[&longest, end].concat()), [(1, longest.clone())]);
+            let input = [b"2\n", longest.as_slice(), b"1", end, b"\n3\n"].concat();
+            let mut read = Lines::new(BufReader::new(&input[..]));
+            assert_eq!(read.next().unwrap().unwrap().number, 1);
+            assert!(matches!(read.next(), Some(Err(LineError::TooLong { number: 2 }))));
+            assert!(read.next().is_none());
+        }
+    }
+
+    #[test]
+    fn an_input_that_fails_is_named_with_its_line() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
+            }
+        }
+        let mut read = Lines::new(BufReader::new((&b"1\n2"[..]).chain(Broken)));
+        assert_eq!(read.next().unwrap().unwrap().number, 1);
+        assert_eq!(read.next().unwrap().unwrap_err().to_string(), "line 2 cannot be read: the disk is gone");
+        assert!(read.next().is_none());
+    }
+}

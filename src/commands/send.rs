@@ -1,0 +1,114 @@
+//! `octoconf send`: JSONL bodies onto a queue.
+//!
+//! Runs on the main thread, one batch after the other. A bad line stops it; everything before that line is on the queue, nothing after
+//! it is, and the error says how many that are.
+
+use std::io::BufRead;
+
+use super::lines::{LineError, Lines};
+use crate::json::{self, SyntaxError};
+use crate::queue::{NewMessage, Queue, QueueError};
+
+/// Most bytes of bodies in one batch: the limit of SQS for one request.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Why `send` stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// A line that is too long or cannot be read.
+    #[error("{source}; {}", Sent(*.sent))]
+    Line { sent: u64, source: LineError },
+    /// A line that is not JSON.
+    #[error("line {line} is not JSON: {why}; {}", Sent(*.sent))]
+    Syntax { sent: u64, line: u64, why: SyntaxError },
+    /// The queue did not take a batch. An embedded queue has none of it then; SQS may have some.
+    #[error("{source}; {}; lines {first} to {last} were not confirmed", Sent(*.sent))]
+    Queue { sent: u64, first: u64, last: u64, source: QueueError },
+}
+
+impl SendError {
+    /// How many messages the queue has confirmed, all those of the first lines.
+    pub fn sent(&self) -> u64 {
+        match self {
+            Self::Line { sent, .. } | Self::Syntax { sent, .. } | Self::Queue { sent, .. } => *sent,
+        }
+    }
+}
+
+struct Sent(u64);
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => f.write_str("nothing was sent"),
+            1 => f.write_str("1 message before it was sent"),
+            sent => write!(f, "{sent} messages before it were sent"),
+        }
+    }
+}
+
+/// Sends every line, in order, in batches as large as the queue takes; gives how many there were. Each must be JSON, of any depth, of
+/// at most [`super::lines::MAX_BODY`] bytes; blank lines are skipped. `progress` hears how many have been sent, after each batch.
+///
+/// Blocks for as long as the input and the queue do. A batch is held back until it is full or the input ends.
+pub fn send(queue: &dyn Queue, lines: impl BufRead, progress: &mut dyn FnMut(u64)) -> Result<u64, SendError> {
+    let mut batch = Batch { queue, progress, messages: Vec::new(), bytes: 0, first: 0, last: 0, sent: 0 };
+    for line in Lines::new(lines) {
+        let line = match line {
+            Ok(line) => line,
+            Err(source) => return Err(SendError::Line { sent: batch.flush()?, source }),
+        };
+        if let Err(why) = json::check(&line.body, usize::MAX) {
+            return Err(SendError::Syntax { sent: batch.flush()?, line: line.number, why });
+        }
+        batch.add(line.number, NewMessage { body: line.body, ..NewMessage::default() })?;
+    }
+    batch.flush()
+}
+
+/// The lines that wait to be sent together.
+struct Batch<'a> {
+    queue: &'a dyn Queue,
+    progress: &'a mut dyn FnMut(u64),
+    messages: Vec<NewMessage>,
+    bytes: usize,
+    /// The numbers of its first and last line.
+    first: u64,
+    last: u64,
+    /// Confirmed, in all batches before.
+    sent: u64,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, line: u64, message: NewMessage) -> Result<(), SendError> {
+        if self.bytes + message.body.len() > MAX_BATCH_BYTES {
+            self.flush()?;
+        }
+        if self.messages.is_empty() {
+            self.first = line;
+        }
+        self.last = line;
+        self.bytes += message.body.len();
+        self.messages.push(message);
+        if self.messages.len() >= self.queue.limits().entries {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, if anything does; gives how many are sent now.
+    fn flush(&mut self) -> Result<u64, SendError> {
+        if !self.messages.is_empty() {
+            let (first, last, sent) = (self.first, self.last, self.sent);
+            self.queue.send(&self.messages).map_err(|source| SendError::Queue { sent, first, last, source })?;
+            self.sent += self.messages.len() as u64;
+            self.messages.clear();
+            self.bytes = 0;
+            (self.progress)(self.sent);
+        }
+        Ok(self.sent)
+    }
+}
+
+#[cfg(test)]
+mod tests;

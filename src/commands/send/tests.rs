@@ -1,0 +1,161 @@
+//! What arrives on the queue, in which batches, and what is said when it does not.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use compact_str::CompactString;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::commands::lines::MAX_BODY;
+use crate::message::{Receipt, Received};
+use crate::queue::{Ask, Count, DeadLetters, EntryResult, Limits, SetAside};
+
+/// Takes what is sent, in the batches in which it came, until it is full.
+struct Recorder {
+    entries: usize,
+    /// How many messages it takes before it refuses a batch whole.
+    room: usize,
+    batches: Mutex<Vec<Vec<String>>>,
+}
+
+impl Recorder {
+    fn new(entries: usize) -> Self {
+        Self { entries, room: usize::MAX, batches: Mutex::default() }
+    }
+
+    fn batches(&self) -> Vec<Vec<String>> {
+        self.batches.lock().clone()
+    }
+}
+
+impl Queue for Recorder {
+    fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        let mut batches = self.batches.lock();
+        let before: usize = batches.iter().map(Vec::len).sum();
+        if before + messages.len() > self.room {
+            return Err(QueueError::Unavailable { queue: "stock".into(), what: "send", why: "the disk is full".into() });
+        }
+        batches.push(messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect());
+        Ok((before..before + messages.len()).map(|id| compact_str::format_compact!("{id}")).collect())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { receive: 1, entries: self.entries, fifo: false }
+    }
+
+    fn receive(&self, _: &Ask) -> Result<Vec<Received>, QueueError> {
+        unreachable!("send only sends")
+    }
+
+    fn delete(&self, _: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        unreachable!("send only sends")
+    }
+
+    fn change_visibility(&self, _: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        unreachable!("send only sends")
+    }
+
+    fn set_aside(&self, _: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        unreachable!("send only sends")
+    }
+
+    fn count(&self) -> Result<Count, QueueError> {
+        unreachable!("send only sends")
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
+    }
+}
+
+#[test]
+fn lines_go_in_order_in_batches() {
+    let queue = Recorder::new(2);
+    let mut progress = Vec::new();
+    let sent = send(&queue, &b"1\n\n{\"a\": 2}\r\n3\n 4\n5"[..], &mut |sent| progress.push(sent));
+    assert_eq!(sent.unwrap(), 5);
+    assert_eq!(queue.batches(), [vec!["1", "{\"a\": 2}"], vec!["3", " 4"], vec!["5"]]);
+    assert_eq!(progress, [2, 4, 5]);
+}
+
+#[test]
+fn nothing_to_send_is_no_batch() {
+    for input in [&b""[..], b"\n \r\n"] {
+        let queue = Recorder::new(2);
+        assert_eq!(send(&queue, input, &mut |_| panic!("no progress without a message")).unwrap(), 0);
+        assert!(queue.batches().is_empty());
+    }
+}
+
+#[test]
+fn a_batch_has_a_mebibyte_at_most() {
+    let queue = Recorder::new(100);
+    let line = "7".repeat(400 * 1024);
+    assert_eq!(send(&queue, format!("{line}\n").repeat(5).as_bytes(), &mut |_| ()).unwrap(), 5);
+    assert_eq!(queue.batches().iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+}
+
+#[test]
+fn a_bad_line_stops_it_after_all_before_are_sent() {
+    let too_long = "7".repeat(MAX_BODY + 1);
+    for (bad, expected) in [
+        ("{\"a\":1,}", "line 5 is not JSON: a name in quotes was expected at line 1 column 8, field `a`"),
+        ("1 2", "line 5 is not JSON: something follows the value at line 1 column 3"),
+        ("[", "line 5 is not JSON: the text ends too early at line 1 column 2"),
+        (too_long.as_str(), "line 5 is longer than 1048576 bytes, the most that a message may have"),
+    ] {
+        let queue = Recorder::new(2);
+        let input = format!("1\n2\n3\n\n{bad}\n4\n");
+        let error = send(&queue, input.as_bytes(), &mut |_| ()).unwrap_err();
+        assert_eq!(error.sent(), 3);
+        assert_eq!(error.to_string(), format!("{expected}; 3 messages before it were sent"));
+        assert_eq!(queue.batches(), [vec!["1", "2"], vec!["3"]]);
+    }
+}
+
+#[test]
+fn the_first_line_may_be_the_bad_one() {
+    let queue = Recorder::new(2);
+    let error = send(&queue, &b"\"\xff\"\n1\n"[..], &mut |_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "line 1 is not JSON: invalid UTF-8 at line 1 column 2; nothing was sent");
+    assert!(queue.batches().is_empty());
+}
+
+#[test]
+fn lines_of_any_depth_are_sent() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let queue = Recorder::new(2);
+    assert_eq!(send(&queue, deep.as_bytes(), &mut |_| ()).unwrap(), 1);
+    assert_eq!(queue.batches(), [[deep]]);
+}
+
+#[test]
+fn a_queue_that_fails_is_reported_with_what_it_has() {
+    let queue = Recorder { room: 5, ..Recorder::new(2) };
+    let error = send(&queue, &b"1\n2\n3\n4\n\n5\n6\n7\n"[..], &mut |_| ()).unwrap_err();
+    assert_eq!(error.sent(), 4);
+    assert_eq!(
+        error.to_string(),
+        "queue stock: send: the disk is full; 4 messages before it were sent; lines 6 to 7 were not confirmed"
+    );
+}
+
+#[test]
+fn a_queue_that_fails_before_a_bad_line_is_what_is_reported() {
+    let queue = Recorder { room: 2, ..Recorder::new(2) };
+    let error = send(&queue, &b"1\n2\n3\n{\n"[..], &mut |_| ()).unwrap_err();
+    assert!(matches!(error, SendError::Queue { sent: 2, first: 3, last: 3, .. }), "{error}");
+}
+
+#[test]
+fn an_input_that_never_was_whole_keeps_its_number() {
+    let mut input = Vec::new();
+    for number in 1..=1000 {
+        writeln!(input, "{{\"n\":{number}}}").unwrap();
+    }
+    input.extend_from_slice(b"{\"n\":10");
+    let queue = Recorder::new(10);
+    let error = send(&queue, &input[..], &mut |_| ()).unwrap_err();
+    assert!(matches!(error, SendError::Syntax { sent: 1000, line: 1001, .. }), "{error}");
+}

@@ -1,0 +1,197 @@
+//! `octoconf try`: what a queue's handler makes of bodies, without a queue or a partner.
+//!
+//! Runs on the main thread. Nothing is sent and nothing is taken from a queue.
+
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::lines::{Line, LineError, Lines};
+use crate::handler::{Handler, run_caught};
+use crate::json;
+use crate::message::{Message, Outcome};
+
+/// How many lines had which outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub lines: u64,
+    /// Lines that lead to deliveries, and how many these are.
+    pub delivered: u64,
+    pub deliveries: u64,
+    pub discarded: u64,
+    pub retried: u64,
+    pub rejected: u64,
+}
+
+/// Why `try` stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TryError {
+    #[error(transparent)]
+    Line(#[from] LineError),
+    #[error("the results cannot be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Runs a handler over each line and writes what comes of it.
+///
+/// For people, a line each: the input's line number, the outcome, then bucket and payload of a delivery, or the reason. What a terminal
+/// would not show as it is, is escaped. With `json`, an array of `{line, outcome, bucket, reason, payload}`, one object a
+/// delivery or other outcome, whole even when the input fails midway; `payload` is a JSON value where it is JSON, else a string; what
+/// does not apply is null, and a retry has `after_s` besides.
+///
+/// Each body is a message of its own with the id `line-N`, sent now and received once. Blocks for as long as input, handler and output do.
+pub fn try_out(handler: &dyn Handler, lines: impl BufRead, out: &mut dyn Write, json: bool) -> Result<Tally, TryError> {
+    let mut report = Report { out, json, rows: 0 };
+    report.open()?;
+    let mut tally = Tally::default();
+    for line in Lines::new(lines) {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => {
+                report.close()?;
+                return Err(error.into());
+            }
+        };
+        let outcome = run_caught(handler, &message(&line));
+        tally.count(&outcome);
+        report.outcome(line.number, &outcome)?;
+    }
+    report.close()?;
+    Ok(tally)
+}
+
+fn message(line: &Line) -> Message {
+    #[expect(clippy::disallowed_methods, reason = "a command stands in for the queue, whose clock this is")]
+    let sent_at = SystemTime::now();
+    Message {
+        id: compact_str::format_compact!("line-{}", line.number),
+        body: line.body.clone(),
+        attributes: Vec::new(),
+        group: None,
+        sent_at,
+        receives: 1,
+        open: None,
+    }
+}
+
+impl Tally {
+    fn count(&mut self, outcome: &Outcome) {
+        self.lines += 1;
+        match outcome {
+            Outcome::Deliver(deliveries) => {
+                self.delivered += 1;
+                self.deliveries += deliveries.len() as u64;
+            }
+            Outcome::Discard => self.discarded += 1,
+            Outcome::Retry { .. } => self.retried += 1,
+            Outcome::Reject { .. } => self.rejected += 1,
+        }
+    }
+}
+
+/// One result as `--json` shows it, but for the payload, which goes into it as it is.
+#[derive(Serialize)]
+struct Row<'a> {
+    line: u64,
+    outcome: &'a str,
+    bucket: Option<&'a str>,
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_s: Option<f64>,
+}
+
+struct Report<'a> {
+    out: &'a mut dyn Write,
+    json: bool,
+    rows: u64,
+}
+
+impl Report<'_> {
+    fn open(&mut self) -> io::Result<()> {
+        if self.json { self.out.write_all(b"[") } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        if self.json {
+            self.out.write_all(if self.rows == 0 { b"]\n" } else { b"\n]\n" })?;
+        }
+        self.out.flush()
+    }
+
+    fn outcome(&mut self, line: u64, outcome: &Outcome) -> io::Result<()> {
+        let row = Row { line, outcome: outcome.word(), bucket: None, reason: None, after_s: None };
+        match outcome {
+            Outcome::Deliver(deliveries) => deliveries
+                .iter()
+                .try_for_each(|delivery| self.row(&Row { bucket: Some(&delivery.account), ..row }, Some(&delivery.payload))),
+            Outcome::Discard => self.row(&row, None),
+            Outcome::Retry { after, reason } => {
+                self.row(&Row { reason: Some(reason), after_s: Some(after.as_secs_f64()), ..row }, None)
+            }
+            Outcome::Reject { reason } => self.row(&Row { reason: Some(reason), ..row }, None),
+        }
+    }
+
+    fn row(&mut self, row: &Row<'_>, payload: Option<&[u8]>) -> io::Result<()> {
+        self.rows += 1;
+        if self.json { self.json_row(row, payload) } else { self.text_row(row, payload) }
+    }
+
+    fn json_row(&mut self, row: &Row<'_>, payload: Option<&[u8]>) -> io::Result<()> {
+        self.out.write_all(if self.rows == 1 { b"\n" } else { b",\n" })?;
+        // The payload goes in as it would be sent, to the last digit.
+        let mut object = serde_json::to_vec(row)?;
+        object.pop();
+        object.extend_from_slice(b",\"payload\":");
+        match payload {
+            None => object.extend_from_slice(b"null"),
+            Some(payload) if json::check(payload, usize::MAX).is_ok() => object.extend_from_slice(payload),
+            Some(other) => serde_json::to_writer(&mut object, &String::from_utf8_lossy(other))?,
+        }
+        object.push(b'}');
+        self.out.write_all(&object)
+    }
+
+    fn text_row(&mut self, row: &Row<'_>, payload: Option<&[u8]>) -> io::Result<()> {
+        write!(self.out, "{} {}", row.line, row.outcome)?;
+        if let Some(after) = row.after_s {
+            write!(self.out, " after {after} s")?;
+        }
+        if let Some(bucket) = row.bucket {
+            // In quotes where its end could not be told otherwise.
+            if bucket.contains(|c: char| c.is_whitespace() || c == '"') {
+                write!(self.out, " {bucket:?}")?;
+            } else {
+                write!(self.out, " {}", Visible(bucket))?;
+            }
+        }
+        if let Some(payload) = payload {
+            write!(self.out, " {}", Visible(&String::from_utf8_lossy(payload)))?;
+        }
+        if let Some(reason) = row.reason {
+            write!(self.out, " {}", Visible(reason))?;
+        }
+        self.out.write_all(b"\n")
+    }
+}
+
+/// Text that cannot move the cursor or turn the line around.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const TURNS: [std::ops::RangeInclusive<char>; 2] = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() || TURNS.iter().any(|range| range.contains(&c)) {
+                write!(f, "{}", c.escape_default())
+            } else {
+                write!(f, "{c}")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

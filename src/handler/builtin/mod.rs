@@ -1,0 +1,113 @@
+//! The two handlers in code, `order` and `product`, and how both read a body.
+//!
+//! This is the hot path: texts are borrowed from the body, nothing but the payload is allocated. What is wrong with a body is worked
+//! out only once it has failed.
+//!
+//! The rules are those of a strict reader, since a dead letter is better than a payload made of a guess: a body is one JSON object in
+//! UTF-8; a field that is read may stand in it once only; a number is no text and a text no number. Fields that are not read are
+//! ignored, whatever they hold, but nothing may nest deeper than [`json::MAX_DEPTH`].
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::unreadable;
+use crate::json;
+
+mod order;
+mod product;
+
+pub use order::Order;
+pub use product::Product;
+
+/// Reads a body as `T`, a struct of the fields that a handler uses. The error is the reason to reject it with.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    // Checked as a whole: cheaper than each text in it alone.
+    let text = std::str::from_utf8(body).map_err(|_| explain(body, String::new()))?;
+    // serde would take an array for the struct, field by field.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(explain(body, "the body is not a JSON object".to_owned()));
+    }
+    let value = serde_json::from_str(text).map_err(|error| explain(body, error.to_string()))?;
+    if json::is_too_deep(text) {
+        return Err(explain(body, String::new()));
+    }
+    Ok(value)
+}
+
+/// Why a body failed: its syntax or depth where that is at fault, else `content`, what serde said about a field.
+#[cold]
+fn explain(body: &[u8], content: String) -> String {
+    json::check(body, json::MAX_DEPTH).map_or_else(|error| unreadable(&error), |()| content)
+}
+
+/// Writes a payload, in the order of the struct's fields.
+fn write(payload: &impl Serialize) -> Result<Bytes, String> {
+    thread_local! {
+        // Grows to the largest payload of the thread; the payload that waits in a bucket then takes its own size and no more.
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        match serde_json::to_writer(&mut *scratch, payload) {
+            Ok(()) => Ok(Bytes::copy_from_slice(scratch)),
+            Err(error) => Err(format!("the payload cannot be written: {error}")),
+        }
+    })
+}
+
+/// A JSON string: borrowed from the body unless it holds escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsText;
+
+        impl<'de> Visitor<'de> for AsText {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(AsText)
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// For `deserialize_with`, one function a field, since serde's messages do not say in which field a wrong type stood.
+mod field {
+    use super::{Deserialize, Deserializer, Error};
+
+    macro_rules! fields {
+        ($($name:ident),* $(,)?) => {$(
+            pub(super) fn $name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+                T::deserialize(deserializer)
+                    .map_err(|error| D::Error::custom(format_args!(concat!("field `", stringify!($name), "`: {}"), error)))
+            }
+        )*};
+    }
+
+    fields!(account, invoice, issued_at, country, sku, name, quantity, unit_price);
+}
+
+#[cfg(test)]
+mod tests;

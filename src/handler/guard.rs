@@ -1,0 +1,151 @@
+//! What stands between a handler and the engine: a panic, or an outcome that breaks a rule, becomes one that the engine can act on.
+//!
+//! Called by the pool's threads, for every message.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::Handler;
+use crate::message::{MAX_DELIVERIES, Message, Outcome};
+
+/// Longest reason that is kept: with a message's other facts it must fit into one SQS attribute of 2 KiB.
+pub const MAX_REASON: usize = 1024;
+
+/// Shortest time after which a message is tried again; less is a hot loop through the queue service.
+pub const MIN_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs a handler on a message. Blocks for as long as the handler does, never panics, and what it gives holds to the rules:
+///
+/// * a panic is a reject with the panic's text (the handler is not replaced, it must keep its own state whole);
+/// * no deliveries is a discard, more than [`MAX_DELIVERIES`] a reject, one without an account a reject that names it;
+/// * a retry waits [`MIN_RETRY`] at least;
+/// * a reason is [`MAX_REASON`] bytes at most.
+pub fn run_caught(handler: &dyn Handler, message: &Message) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| handler.handle(message))) {
+        Ok(outcome) => hold_to_rules(outcome),
+        Err(panic) => reject(&format!("the handler panicked: {}", panic_text(&*panic))),
+    }
+}
+
+fn hold_to_rules(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Deliver(deliveries) if deliveries.is_empty() => Outcome::Discard,
+        Outcome::Deliver(deliveries) if deliveries.len() > MAX_DELIVERIES => {
+            reject(&format!("{} deliveries of one message, {MAX_DELIVERIES} are the limit", deliveries.len()))
+        }
+        Outcome::Deliver(deliveries) => match deliveries.iter().position(|delivery| delivery.account.is_empty()) {
+            None => Outcome::Deliver(deliveries),
+            Some(index) => reject(&format!("delivery {} of {} has an empty account", index + 1, deliveries.len())),
+        },
+        Outcome::Discard => Outcome::Discard,
+        Outcome::Retry { after, reason } => Outcome::Retry { after: after.max(MIN_RETRY), reason: shorten(reason) },
+        Outcome::Reject { reason } => Outcome::Reject { reason: shorten(reason) },
+    }
+}
+
+fn reject(reason: &str) -> Outcome {
+    Outcome::Reject { reason: shorten(reason.to_owned()) }
+}
+
+/// Cuts at a character, and shows that it did.
+fn shorten(mut reason: String) -> String {
+    const MARK: &str = "…";
+    if reason.len() > MAX_REASON {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON - MARK.len()));
+        reason.push_str(MARK);
+    }
+    reason
+}
+
+/// The text that `panic!` was given; other payloads have none.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "without a text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use smallvec::SmallVec;
+
+    use super::*;
+    use crate::message::Delivery;
+
+    fn message() -> Message {
+        Message {
+            id: "1".into(),
+            body: Bytes::from_static(b"{}"),
+            attributes: Vec::new(),
+            group: None,
+            sent_at: SystemTime::UNIX_EPOCH,
+            receives: 1,
+            open: None,
+        }
+    }
+
+    fn outcome(handler: impl Fn(&Message) -> Outcome + Send + Sync) -> Outcome {
+        run_caught(&handler, &message())
+    }
+
+    fn reason(handler: impl Fn(&Message) -> Outcome + Send + Sync) -> String {
+        match outcome(handler) {
+            Outcome::Reject { reason } => reason,
+            other => panic!("not rejected: {other:?}"),
+        }
+    }
+
+    fn to_accounts(accounts: impl IntoIterator<Item = &'static str>) -> Outcome {
+        let payload = Bytes::from_static(b"1");
+        Outcome::Deliver(
+            accounts.into_iter().map(|account| Delivery { account: account.into(), payload: payload.clone() }).collect(),
+        )
+    }
+
+    #[test]
+    fn a_panic_rejects_with_its_text() {
+        assert_eq!(reason(|_| panic!("no stock")), "the handler panicked: no stock");
+        assert_eq!(reason(|message| panic!("message {}", message.id)), "the handler panicked: message 1");
+        assert_eq!(reason(|_| panic_any(7)), "the handler panicked: without a text");
+    }
+
+    #[test]
+    fn the_next_message_finds_the_handler_well() {
+        let handler = |message: &Message| if message.receives == 1 { panic!("first") } else { Outcome::Discard };
+        assert_eq!(run_caught(&handler, &message()).word(), "reject");
+        assert_eq!(run_caught(&handler, &Message { receives: 2, ..message() }), Outcome::Discard);
+    }
+
+    #[test]
+    fn long_reasons_are_cut_at_a_character() {
+        let text = reason(|_| panic!("{}", "ü".repeat(5000)));
+        assert!(text.starts_with("the handler panicked: üü") && text.ends_with("ü…"), "{text}");
+        assert!((MAX_REASON - 3..=MAX_REASON).contains(&text.len()), "{}", text.len());
+        assert_eq!(reason(|_| Outcome::reject("x".repeat(MAX_REASON))), "x".repeat(MAX_REASON));
+        assert_eq!(
+            outcome(|_| Outcome::Retry { after: Duration::from_secs(2), reason: "y".repeat(2000) }),
+            Outcome::Retry { after: Duration::from_secs(2), reason: "y".repeat(MAX_REASON - 3) + "…" }
+        );
+    }
+
+    #[test]
+    fn a_retry_waits_a_second_at_least() {
+        let retry = |after| Outcome::Retry { after, reason: "busy".into() };
+        assert_eq!(outcome(|_| retry(Duration::ZERO)), retry(Duration::from_secs(1)));
+        assert_eq!(outcome(|_| retry(Duration::from_secs(90))), retry(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn deliveries_are_bounded_and_have_accounts() {
+        assert_eq!(outcome(|_| Outcome::Deliver(SmallVec::new())), Outcome::Discard);
+        assert_eq!(outcome(|_| to_accounts(["a"; MAX_DELIVERIES])), to_accounts(["a"; MAX_DELIVERIES]));
+        assert_eq!(reason(|_| to_accounts(["a"; MAX_DELIVERIES + 1])), "1001 deliveries of one message, 1000 are the limit");
+        assert_eq!(reason(|_| to_accounts(["a", "", "b"])), "delivery 2 of 3 has an empty account");
+    }
+}

@@ -1,0 +1,194 @@
+//! Pipelines without code: `[handlers.NAME]` with a jq program for the payloads and one for the bucket, run by the jaq crates.
+//!
+//! Compiled once, at start; run by the pool's threads, many at once (a compiled program is plain data, each run has its own values).
+//!
+//! * **`jq`** sees the body and gives the payloads: no result discards the message, each result is one payload, written as compact
+//!   JSON; an error, `error("…")` among them, rejects the message with its text, whatever was given before it.
+//! * **`bucket`** sees the body too, not the results: what is sent to a partner seldom repeats the partner's account. One result is the
+//!   account of all payloads; as many results as there are payloads are the accounts of each, so that one message can go to several
+//!   partners: `jq = '.lines[]'`, `bucket = '.lines[].account'`. A string or an integer names an account; null, a missing field, an
+//!   empty string and anything else rejects. It is not asked when there is no payload.
+//! * **`$message`** is what else is known: `{id, sent_at, receives, group, attributes}`, with `sent_at` in seconds since 1970
+//!   (`$message.sent_at | todate`), `group` null on standard queues, and attributes by name: strings as strings, numbers as
+//!   numbers, binary ones as byte strings (`@base64` makes text of them).
+//!
+//! A pipeline computes and nothing else: what reads input, the environment or files, writes to the log or ends the process is left out
+//! (see [`program`]). Numbers that are only passed on keep every digit.
+//!
+//! **Limits.** A body nests [`json::MAX_DEPTH`] deep at most, and so does a result; results are bounded by
+//! [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so `repeat(.)` is rejected, not endless. jaq cannot be interrupted: a program that loops without
+//! giving a result holds its thread for ever, one that builds a huge value takes the memory for it, and one that recurses without end
+//! takes the stack. Such a program is a mistake of its author, but the author must not let a body decide how far it goes
+//! (`range(.n)`, `"x" * .n`).
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use compact_str::{CompactString, ToCompactString};
+use jaq_json::{Map, Num, Val};
+use smallvec::SmallVec;
+
+use super::{Handler, unreadable};
+use crate::json;
+use crate::message::{Account, Attribute, AttributeValue, Delivery, MAX_DELIVERIES, Message, Outcome};
+
+pub mod program;
+mod write;
+
+pub use program::{JqError, Program};
+
+/// Most bytes that the payloads of one message may have together.
+pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
+
+/// A function from a body to its FIFO group; `None`: the message stands alone.
+pub type GroupPath = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
+
+/// Compiles a pipeline. The error names every problem of both programs, each with the key that it is under.
+pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
+    let jq = Program::compile(jq).map_err(|error| error.under("jq"));
+    let bucket = Program::compile(bucket).map_err(|error| error.under("bucket"));
+    match (jq, bucket) {
+        (Ok(jq), Ok(bucket)) => Ok(JqHandler { jq, bucket }),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(error), Err(other)) => Err(error.and(other)),
+    }
+}
+
+/// Whether a program compiles.
+pub fn check(program: &str) -> Result<(), JqError> {
+    Program::compile(program).map(drop)
+}
+
+/// Compiles the path of the FIFO group of an embedded queue. It sees the body as `bucket` does, without `$message`; null, a missing
+/// field, an error, a body that is not JSON, and anything but a string or an integer mean no group. Its first result counts.
+pub fn group_path(program: &str) -> Result<GroupPath, JqError> {
+    let program = Program::compile(program)?;
+    Ok(Arc::new(move |body| {
+        let first = program.run(parse(body).ok()?, Val::Null).next()?;
+        first.ok().as_ref().and_then(name_of)
+    }))
+}
+
+/// A pipeline of two jq programs; see the module.
+#[derive(Debug)]
+pub struct JqHandler {
+    jq: Program,
+    bucket: Program,
+}
+
+impl Handler for JqHandler {
+    fn handle(&self, message: &Message) -> Outcome {
+        match self.deliveries(message) {
+            Ok(deliveries) if deliveries.is_empty() => Outcome::Discard,
+            Ok(deliveries) => Outcome::Deliver(deliveries),
+            Err(reason) => Outcome::Reject { reason },
+        }
+    }
+}
+
+impl JqHandler {
+    fn deliveries(&self, message: &Message) -> Result<SmallVec<[Delivery; 1]>, String> {
+        let body = parse(&message.body)?;
+        // Most programs never ask for it.
+        let about = if self.jq.asks_for_message() || self.bucket.asks_for_message() { describe(message) } else { Val::Null };
+
+        let payloads = self.payloads(body.clone(), about.clone())?;
+        if payloads.is_empty() {
+            return Ok(SmallVec::new());
+        }
+        let mut accounts = self.accounts(body, about)?;
+        if let ([account], 2..) = (accounts.as_slice(), payloads.len()) {
+            let account = account.clone();
+            accounts.resize(payloads.len(), account);
+        }
+        if accounts.len() != payloads.len() {
+            return Err(format!(
+                "bucket `{}` gave {} accounts for {} payloads",
+                self.bucket.text(),
+                accounts.len(),
+                payloads.len()
+            ));
+        }
+        Ok(accounts.into_iter().zip(payloads).map(|(account, payload)| Delivery { account, payload }).collect())
+    }
+
+    fn payloads(&self, body: Val, about: Val) -> Result<SmallVec<[Bytes; 1]>, String> {
+        let mut payloads = SmallVec::new();
+        let mut room = MAX_OUTPUT;
+        for result in self.jq.run(body, about) {
+            if payloads.len() == MAX_DELIVERIES {
+                return Err(format!("jq gave more than {MAX_DELIVERIES} results"));
+            }
+            let payload = write::to_json(result?, room).map_err(|error| format!("jq result {}: {error}", payloads.len() + 1))?;
+            room -= payload.len();
+            payloads.push(payload);
+        }
+        Ok(payloads)
+    }
+
+    /// At least one account, at most [`MAX_DELIVERIES`].
+    fn accounts(&self, body: Val, about: Val) -> Result<SmallVec<[Account; 1]>, String> {
+        let path = self.bucket.text();
+        let mut accounts = SmallVec::new();
+        for result in self.bucket.run(body, about).take(MAX_DELIVERIES) {
+            let value = result.map_err(|error| format!("bucket `{path}`: {error}"))?;
+            match (name_of(&value), value) {
+                (Some(account), _) => accounts.push(account),
+                (None, Val::Null) => return Err(format!("bucket `{path}` is null or missing")),
+                (None, Val::TStr(text)) if text.is_empty() => return Err(format!("bucket `{path}` is empty")),
+                (None, _) => return Err(format!("bucket `{path}` is neither a string nor an integer")),
+            }
+        }
+        if accounts.is_empty() { Err(format!("bucket `{path}` gave no account")) } else { Ok(accounts) }
+    }
+}
+
+/// Strictly JSON: jaq's own reader would also take comments, `NaN` and more, and recurse as deep as the body goes.
+fn parse(body: &[u8]) -> Result<Val, String> {
+    json::check(body, json::MAX_DEPTH).map_err(|error| unreadable(&error))?;
+    jaq_json::read::parse_single(body).map_err(|error| format!("the body is not JSON: {error}"))
+}
+
+/// The text that names an account or a group: that of a non-empty string, or an integer in decimal. Other numbers name nothing, since
+/// 1, 1.0 and 1e0 would be three partners.
+fn name_of(value: &Val) -> Option<CompactString> {
+    match value {
+        Val::TStr(text) if !text.is_empty() => CompactString::from_utf8(text.as_ref()).ok(),
+        Val::Num(number @ (Num::Int(_) | Num::BigInt(_))) => Some(number.to_compact_string()),
+        _ => None,
+    }
+}
+
+/// The value of `$message`.
+fn describe(message: &Message) -> Val {
+    let text = |text: &str| Val::utf8_str(text.to_owned());
+    let attribute = |Attribute { name, value }: &Attribute| {
+        let value = match value {
+            AttributeValue::String(value) => text(value),
+            AttributeValue::Number(number) if json::is_number(number) => number_of(number),
+            AttributeValue::Number(other) => text(other),
+            AttributeValue::Binary(bytes) => Val::byte_str(bytes.clone()),
+        };
+        (text(name), value)
+    };
+    let sent_at = message.sent_at.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
+    let fields: Map = [
+        (text("id"), text(&message.id)),
+        (text("sent_at"), Val::from(sent_at)),
+        (text("receives"), Val::Num(Num::from_integral(message.receives))),
+        (text("group"), message.group.as_deref().map_or(Val::Null, text)),
+        (text("attributes"), Val::obj(message.attributes.iter().map(attribute).collect())),
+    ]
+    .into_iter()
+    .collect();
+    Val::obj(fields)
+}
+
+/// A number as written, with all its digits.
+fn number_of(text: &str) -> Val {
+    jaq_json::read::parse_single(text.as_bytes()).unwrap_or(Val::Null)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! One jq program: compiled with what a pipeline may use, and where it does not compile, why and where.
+//!
+//! Left out of jq, since a pipeline computes and nothing else: `env`, `$ENV` (secrets), `input`, `inputs`, `debug`, `stderr` (I/O),
+//! `halt`, `halt_error` (they end the process), `import` and `include` (files). `fromjson`, and with it `tonumber` and `toboolean`,
+//! reads strict JSON of a bounded depth: jaq's own would let a text in a body overflow the stack.
+
+use std::fmt;
+
+use jaq_core::load::{self, Arena, File, Loader, parse};
+use jaq_core::native::{Fun, bome, run, v};
+use jaq_core::{Compiler, Ctx, Exn, Filter, Vars, compile::Undefined, data::JustLut};
+use jaq_json::Val;
+use jaq_std::ValT as _;
+
+use super::write;
+use crate::json;
+
+type Data = JustLut<Val>;
+
+/// Filters of the standard library that reach beyond the computation, by the names that users write and those beneath.
+const LEFT_OUT: [&str; 8] = ["env", "debug", "stderr", "halt", "halt_error", "debug_empty", "stderr_empty", "input"];
+
+/// The one global variable.
+const MESSAGE: &str = "$message";
+
+/// A compiled program. Immutable, so that any number of threads may run it at once.
+pub struct Program {
+    text: String,
+    filter: Filter<Data>,
+}
+
+impl Program {
+    /// Compiles a program; takes milliseconds, since the standard library is compiled with it.
+    pub fn compile(text: &str) -> Result<Self, JqError> {
+        let arena = Arena::default();
+        let modules = Loader::new(definitions())
+            .load(&arena, File { code: text, path: () })
+            .map_err(|errors| JqError::collect(errors, |error| load_problems(text, error)))?;
+        load::import(&modules, |_| Err(String::new()))
+            .map_err(|errors| JqError::collect(errors, |error| load_problems(text, error)))?;
+        let filter =
+            Compiler::default().with_funs(functions()).with_global_vars([MESSAGE]).compile(modules).map_err(|errors| {
+                JqError::collect(errors, |error| error.into_iter().map(|error| undefined(text, error)).collect())
+            })?;
+        Ok(Self { text: text.to_owned(), filter })
+    }
+
+    /// The program as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it may use `$message`; may err on the side of yes.
+    pub(super) fn asks_for_message(&self) -> bool {
+        self.text.contains(MESSAGE)
+    }
+
+    /// Runs it lazily: each step computes one more result. An error is given as its text, and ends what comes after it.
+    pub(super) fn run(&self, input: Val, message: Val) -> impl Iterator<Item = Result<Val, String>> + '_ {
+        let context = Ctx::<Data>::new(&self.filter.lut, Vars::new([message]));
+        self.filter.id.run((context, input)).map(|result| result.map_err(error_text))
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Program").field(&self.text).finish()
+    }
+}
+
+fn definitions() -> impl Iterator<Item = parse::Def<&'static str>> {
+    jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).filter(|definition| !LEFT_OUT.contains(&definition.name))
+}
+
+fn functions() -> impl Iterator<Item = Fun<Data>> {
+    jaq_core::funs()
+        .chain(jaq_std::funs())
+        .chain(jaq_json::funs())
+        .filter(|(name, ..)| *name != "fromjson" && !LEFT_OUT.contains(name))
+        .chain([run::<Data>(("fromjson", v(0), |(_, input)| bome(from_json(&input))))])
+}
+
+/// `fromjson`: exactly one JSON value.
+fn from_json(input: &Val) -> jaq_json::ValR {
+    let text = input.try_as_utf8_bytes()?;
+    let failed = |error: &dyn fmt::Display| jaq_json::Error::str(format_args!("fromjson: {error}"));
+    json::check(text, json::MAX_DEPTH).map_err(|error| failed(&error))?;
+    jaq_json::read::parse_single(text).map_err(|error| failed(&error))
+}
+
+/// What `error(…)` was given: a text as it is, anything else as JSON.
+fn error_text(exception: Exn<'_, Val>) -> String {
+    match exception.get_err().map(jaq_core::Error::into_val) {
+        Ok(Val::TStr(text)) => String::from_utf8_lossy(&text).into_owned(),
+        Ok(value) => match write::to_json(value, write::MAX_ERROR) {
+            Ok(json) => String::from_utf8_lossy(&json).into_owned(),
+            Err(unwritable) => format!("an error whose value cannot be shown: {unwritable}"),
+        },
+        Err(_) => "a break out of nothing".to_owned(),
+    }
+}
+
+/// Why a program does not compile: every problem found, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JqError {
+    problems: Vec<Problem>,
+}
+
+/// One problem of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// `jq` or `bucket`, where a pipeline was compiled; else empty.
+    pub key: &'static str,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What was expected or is unknown there.
+    pub what: String,
+}
+
+impl JqError {
+    /// At least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    pub(super) fn under(mut self, key: &'static str) -> Self {
+        self.problems.iter_mut().for_each(|problem| problem.key = key);
+        self
+    }
+
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.problems.extend(other.problems);
+        self
+    }
+
+    /// There is one file, the program: the standard library compiles.
+    fn collect<E>(errors: load::Errors<&str, (), E>, problems: impl Fn(E) -> Vec<Problem>) -> Self {
+        Self { problems: errors.into_iter().flat_map(|(_file, error)| problems(error)).collect() }
+    }
+}
+
+impl fmt::Display for JqError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, line, column, what } = self;
+        let colon = if key.is_empty() { "" } else { ": " };
+        write!(f, "{key}{colon}{what} at line {line} column {column}")
+    }
+}
+
+impl std::error::Error for JqError {}
+
+fn load_problems(text: &str, error: load::Error<&str>) -> Vec<Problem> {
+    match error {
+        load::Error::Io(imports) => imports
+            .into_iter()
+            .map(|(path, _)| problem(text, path, "modules and data files cannot be imported".to_owned()))
+            .collect(),
+        load::Error::Lex(errors) => errors.into_iter().map(|(expected, at)| unexpected(text, expected.as_str(), at)).collect(),
+        load::Error::Parse(errors) => errors
+            .into_iter()
+            .map(|(expected, at)| match expected {
+                parse::Expect::Nothing => unexpected(text, "the end", at),
+                other => unexpected(text, other.as_str(), at),
+            })
+            .collect(),
+    }
+}
+
+fn unexpected(text: &str, expected: &str, at: &str) -> Problem {
+    let found: String = at.lines().next().unwrap_or_default().chars().take(20).collect();
+    let what = if found.is_empty() {
+        format!("expected {expected}, found the end")
+    } else {
+        format!("expected {expected}, found `{found}`")
+    };
+    problem(text, at, what)
+}
+
+fn undefined(text: &str, (name, kind): (&str, Undefined)) -> Problem {
+    let what = match kind {
+        Undefined::Filter(_) if LEFT_OUT.contains(&name) || name == "inputs" => {
+            format!("`{name}` is left out: a pipeline has no input, output, environment or exit of its own")
+        }
+        Undefined::Var if name == "$ENV" => "`$ENV` is left out: a pipeline has no environment".to_owned(),
+        Undefined::Filter(0) => format!("`{name}` is not defined"),
+        Undefined::Filter(arguments) => format!("`{name}/{arguments}` is not defined"),
+        kind => format!("{} `{name}` is not defined", kind.as_str()),
+    };
+    problem(text, name, what)
+}
+
+/// Places a problem at `part`, a slice of `text`; jaq names places so.
+fn problem(text: &str, part: &str, what: String) -> Problem {
+    let offset = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Problem {
+        key: "",
+        line: 1 + before.matches('\n').count(),
+        column: 1 + before.get(line_start..).map_or(0, |line| line.chars().count()),
+        what,
+    }
+}

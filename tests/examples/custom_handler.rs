@@ -1,0 +1,50 @@
+//! A handler of one's own, in a few lines: `cargo run --example custom_handler`.
+//!
+//! Big orders go to the partner and to the auditors, small ones to the partner alone, those of a closed shop are tried again later.
+
+use std::time::{Duration, SystemTime};
+
+use octoconf::handler::{Registry, run_caught};
+use octoconf::message::{Delivery, Message, Outcome};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Order<'a> {
+    account: &'a str,
+    total: f64,
+}
+
+fn audited(message: &Message) -> Outcome {
+    let order: Order<'_> = match serde_json::from_slice(&message.body) {
+        Ok(order) => order,
+        Err(error) => return Outcome::reject(error.to_string()),
+    };
+    if order.account == "closed" {
+        return Outcome::Retry { after: Duration::from_secs(60), reason: "the shop is closed".into() };
+    }
+    let to = |account: &str| Delivery { account: account.into(), payload: message.body.clone() };
+    let auditors = (order.total > 1000.0).then(|| to("auditors"));
+    Outcome::Deliver([to(order.account)].into_iter().chain(auditors).collect())
+}
+
+#[expect(clippy::print_stdout, reason = "an example shows what it does")]
+fn main() {
+    let mut registry = Registry::new();
+    registry.register("audited", audited);
+
+    let Some(handler) = registry.get("audited") else { return };
+    for body in
+        [r#"{"account":"acme","total":12}"#, r#"{"account":"acme","total":5000}"#, r#"{"account":"closed","total":1}"#, "{}"]
+    {
+        let message = Message {
+            id: "1".into(),
+            body: body.into(),
+            attributes: Vec::new(),
+            group: None,
+            sent_at: SystemTime::UNIX_EPOCH,
+            receives: 1,
+            open: None,
+        };
+        println!("{body}\n  {:?}", run_caught(&*handler, &message));
+    }
+}

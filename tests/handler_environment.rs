@@ -1,0 +1,39 @@
+//! Scenario: secrets are in the environment of the service, and a pipeline tries to read them.
+
+use std::time::SystemTime;
+
+use octoconf::handler::{Handler, jq};
+use octoconf::message::{Message, Outcome};
+
+/// Set by cargo for every test, so that it is surely there.
+const VARIABLE: &str = "CARGO_MANIFEST_DIR";
+
+#[test]
+fn no_program_sees_the_environment() {
+    assert!(std::env::var(VARIABLE).is_ok());
+    for program in [
+        "env",
+        "env.CARGO_MANIFEST_DIR",
+        "$ENV.CARGO_MANIFEST_DIR",
+        "$ENV",
+        "$__prog_args",
+        "input_filename",
+        "getpath([\"env\"]) | env",
+    ] {
+        let error = jq::check(program).unwrap_err().to_string();
+        assert!(error.contains("is left out") || error.contains("is not defined"), "{program}: {error}");
+    }
+    let everything = jq::compile("[., $message]", "\"a\"").unwrap();
+    let message = Message {
+        id: "1".into(),
+        body: "{}".into(),
+        attributes: Vec::new(),
+        group: None,
+        sent_at: SystemTime::UNIX_EPOCH,
+        receives: 1,
+        open: None,
+    };
+    let Outcome::Deliver(deliveries) = everything.handle(&message) else { panic!("not delivered") };
+    let payload = std::str::from_utf8(&deliveries[0].payload).unwrap();
+    assert!(!payload.contains(env!("CARGO_MANIFEST_DIR")), "{payload}");
+}
