@@ -1,4 +1,4 @@
-//! Where messages come from: one trait, one conformance suite (`tests/queue_conformance.rs`) that every implementation passes.
+//! Where messages come from: one trait, one conformance suite (`tests/queue_conformance/`) that every implementation passes.
 //!
 //! Called by poller and acker threads, several at once; every call may block for as long as its doc says. An implementation keeps no
 //! thread of its own and never logs: what goes wrong is in the error.
@@ -11,8 +11,11 @@ use compact_str::CompactString;
 pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadReason, EntryError, EntryResult, SetAside};
 use crate::message::{Account, Attribute, Receipt, Received};
 
+pub mod clock;
+pub mod embedded;
 pub mod memory;
 pub mod sqlite;
+mod waiting;
 
 /// A queue in the sense of SQS: at least once, leases, receive counts, FIFO groups, dead letters.
 pub trait Queue: Send + Sync {
@@ -124,6 +127,8 @@ pub struct DeadLetter {
     pub body: Bytes,
     pub attributes: Vec<Attribute>,
     pub receives: u32,
+    /// How often what became this letter had been redriven before.
+    pub redrives: u32,
     pub sent_at: SystemTime,
     pub dead_at: SystemTime,
 }

@@ -1,0 +1,74 @@
+//! The wall clock of the embedded queues, handed in so that a test lets leases lapse without waiting for them.
+//!
+//! Leases are wall-clock times because several processes compare them in one file. A clock set forward ends leases early, which
+//! costs duplicates; one set back keeps messages hidden for that much longer. Neither loses a message.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Says what time it is. Called under the queue's lock: it must not block.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> SystemTime;
+}
+
+impl<F> Clock for F
+where
+    F: Fn() -> SystemTime + Send + Sync,
+{
+    fn now(&self) -> SystemTime {
+        self()
+    }
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "an edge: the one place where embedded queues read the wall clock")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Milliseconds since 1970, the unit in which embedded queues keep times; 0 for anything earlier.
+pub(super) fn to_millis(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, whole_millis)
+}
+
+/// The time of so many milliseconds since 1970.
+pub(super) fn from_millis(millis: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// When something that starts now and takes this long is over. A part of a millisecond counts as a whole one, so that a short lease is
+/// never none.
+pub(super) fn later(now: i64, duration: Duration) -> i64 {
+    let whole = whole_millis(duration);
+    let part = i64::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
+    now.saturating_add(whole).saturating_add(part)
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_the_way_through_milliseconds() {
+        let time = UNIX_EPOCH + Duration::from_millis(1_720_000_000_123);
+        assert_eq!(from_millis(to_millis(time)), time);
+        assert_eq!(to_millis(UNIX_EPOCH - Duration::from_secs(1)), 0);
+        assert_eq!(from_millis(-5), UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_lease_is_rounded_up_and_never_overflows() {
+        assert_eq!(later(1_000, Duration::ZERO), 1_000);
+        assert_eq!(later(1_000, Duration::from_nanos(1)), 1_001);
+        assert_eq!(later(1_000, Duration::from_millis(20)), 1_020);
+        assert_eq!(later(1_000, Duration::MAX), i64::MAX);
+    }
+}

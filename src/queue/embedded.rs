@@ -1,0 +1,101 @@
+//! What the embedded queues, [`super::sqlite`] and [`super::memory`], have in common: how messages get their group, the bounds of a
+//! call, and the names of redriven messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+
+use super::{Limits, NewMessage, QueueError};
+
+/// Gives the FIFO group of a body when it is sent or redriven; `None`: the message stands alone. It sees the body only, must not use the
+/// queue, and its time is the sender's.
+pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
+
+/// Most messages of one receive: beyond some hundred, a transaction costs nothing worth saving, and a poller's messages come late.
+const RECEIVE: usize = 500;
+/// Most entries of one delete, change of visibility, set-aside or send.
+const ENTRIES: usize = 1000;
+/// The largest body, that of SQS.
+const BODY: usize = 1024 * 1024;
+/// Most attributes of a message, those of SQS.
+const ATTRIBUTES: usize = 10;
+/// The longest delay of a message, that of SQS.
+const DELAY: Duration = Duration::from_secs(15 * 60);
+
+pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
+    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some() }
+}
+
+/// Refuses a call with more entries than [`Limits::entries`].
+pub(super) fn check_entries(queue: &str, what: &'static str, entries: usize) -> Result<(), QueueError> {
+    if entries <= ENTRIES {
+        return Ok(());
+    }
+    Err(QueueError::Refused { queue: queue.into(), what, why: format!("{entries} entries in one call; give at most {ENTRIES}") })
+}
+
+/// Refuses what SQS would refuse as well, so that a pipeline tried on an embedded queue does not fail on its first day on SQS. Only an
+/// empty body is allowed here and not there.
+pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(), QueueError> {
+    check_entries(queue, "send", messages.len())?;
+    for (at, message) in messages.iter().enumerate() {
+        let why = if message.body.len() > BODY {
+            format!("its body has {} bytes; a body has at most {BODY}", message.body.len())
+        } else if message.attributes.len() > ATTRIBUTES {
+            format!("it has {} attributes; a message has at most {ATTRIBUTES}", message.attributes.len())
+        } else if message.delay > DELAY {
+            format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), DELAY.as_secs())
+        } else {
+            continue;
+        };
+        let why = format!("message {} of {}: {why}; nothing was sent", at + 1, messages.len());
+        return Err(QueueError::Refused { queue: queue.into(), what: "send", why });
+    }
+    Ok(())
+}
+
+/// The id of a message redriven from a dead letter: the id that it first had, and the letter's number.
+///
+/// It differs from the first id, because the service knows messages by their id: a copy that shares it with a message held, or with one
+/// remembered as delivered, would be dropped as a duplicate. No letter's number is used twice, so neither is an id.
+pub(super) fn redriven_id(id: &str, letter: i64) -> CompactString {
+    let first = match id.rsplit_once("-r") {
+        Some((first, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => first,
+        _ => id,
+    };
+    format_compact!("{first}-r{letter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::{Attribute, AttributeValue};
+
+    #[test]
+    fn a_redriven_message_shows_its_first_id_however_often_it_is_redriven() {
+        let once = redriven_id("0198c0de-7000-7000-8000-00000000000a", 7);
+        assert_eq!(once, "0198c0de-7000-7000-8000-00000000000a-r7");
+        assert_eq!(redriven_id(&once, 12), "0198c0de-7000-7000-8000-00000000000a-r12");
+        assert_eq!(redriven_id("a-r", 1), "a-r-r1");
+    }
+
+    #[test]
+    fn what_sqs_would_refuse_is_refused_by_its_place() {
+        let fine = NewMessage { body: Bytes::from(vec![0; BODY]), ..NewMessage::default() };
+        let attribute = Attribute { name: "a".into(), value: AttributeValue::String("v".into()) };
+        let wrong = [
+            (NewMessage { body: Bytes::from(vec![0; BODY + 1]), ..NewMessage::default() }, "1048577 bytes"),
+            (NewMessage { attributes: vec![attribute; 11], ..NewMessage::default() }, "11 attributes"),
+            (NewMessage { delay: Duration::from_secs(901), ..NewMessage::default() }, "901 s"),
+        ];
+        check_messages("q", std::slice::from_ref(&fine)).unwrap();
+        for (message, says) in wrong {
+            let error = check_messages("q", &[fine.clone(), message]).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("message 2 of 2"), "{error}");
+        }
+        assert!(check_messages("q", &vec![NewMessage::default(); ENTRIES + 1]).is_err());
+    }
+}

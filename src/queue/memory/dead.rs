@@ -1,0 +1,96 @@
+//! The dead letters of a queue in memory: bounded, since nothing takes them to a disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use hashbrown::HashMap;
+
+use crate::queue::{DeadFilter, DeadLetter, SetAside};
+
+/// Most bytes of bodies and payloads of letters.
+const BYTES: usize = 256 * 1024 * 1024;
+
+#[derive(Default)]
+pub(super) struct Dead {
+    letters: BTreeMap<i64, Letter>,
+    /// The same delivery set aside twice is one letter.
+    by_delivery: HashMap<(CompactString, Option<u16>), i64>,
+    /// The last id given; none is given twice.
+    last: i64,
+    bytes: usize,
+}
+
+/// A letter, and what a redrive opens.
+pub(super) struct Letter {
+    pub letter: DeadLetter,
+    pub open: Option<Arc<[u16]>>,
+}
+
+impl Dead {
+    /// Whether all of these have room beside what is there, of at most `max` letters.
+    pub(super) fn has_room(&self, letters: &[SetAside], max: usize) -> bool {
+        let bytes: usize = letters
+            .iter()
+            .map(|letter| letter.message.body.len() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len()))
+            .sum();
+        self.letters.len() + letters.len() <= max && self.bytes + bytes <= BYTES
+    }
+
+    pub(super) fn write(&mut self, aside: &SetAside, redrives: u32, now: std::time::SystemTime) {
+        let message = &aside.message;
+        let delivery = aside.delivery.as_ref();
+        let index = delivery.and_then(|delivery| delivery.index);
+        let key = (message.id.clone(), index);
+        let known = self.by_delivery.get(&key).copied();
+        let id = known.unwrap_or(self.last + 1);
+        self.remove(id);
+        self.last = self.last.max(id);
+        let letter = DeadLetter {
+            id,
+            message_id: message.id.clone(),
+            kind: aside.reason.kind.to_owned(),
+            reason: aside.reason.text.clone(),
+            account: delivery.map(|delivery| delivery.account.clone()),
+            index,
+            payload: delivery.map(|delivery| delivery.payload.clone()),
+            body: message.body.clone(),
+            attributes: message.attributes.clone(),
+            receives: message.receives,
+            redrives,
+            sent_at: message.sent_at,
+            dead_at: now,
+        };
+        let open = match index {
+            Some(index) => Some([index].into()),
+            None => message.open.clone(),
+        };
+        self.bytes += weight(&letter);
+        self.by_delivery.insert(key, id);
+        self.letters.insert(id, Letter { letter, open });
+    }
+
+    /// The first letter after the one with id `after` that passes the filter.
+    pub(super) fn next(&self, filter: &DeadFilter, after: i64) -> Option<&DeadLetter> {
+        let later = self.letters.range(after.saturating_add(1)..).map(|(_, letter)| &letter.letter);
+        later.into_iter().find(|letter| passes(letter, filter))
+    }
+
+    pub(super) fn remove(&mut self, id: i64) -> Option<Letter> {
+        let removed = self.letters.remove(&id)?;
+        self.bytes -= weight(&removed.letter);
+        self.by_delivery.remove(&(removed.letter.message_id.clone(), removed.letter.index));
+        Some(removed)
+    }
+}
+
+fn weight(letter: &DeadLetter) -> usize {
+    letter.body.len() + letter.payload.as_ref().map_or(0, Bytes::len)
+}
+
+fn passes(letter: &DeadLetter, filter: &DeadFilter) -> bool {
+    let reason = |reason: &String| letter.kind == *reason || letter.reason.contains(reason.as_str());
+    filter.partner.as_ref().is_none_or(|partner| letter.account.as_ref() == Some(partner))
+        && filter.reason.as_ref().is_none_or(reason)
+}

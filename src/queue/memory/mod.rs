@@ -1,0 +1,322 @@
+//! The queue in memory: the semantics of the embedded queue without its durability, for benchmarks and dry runs.
+//!
+//! Called by poller and acker threads, several at once. Its one lock is held for bookkeeping only, never while a message is built or a
+//! caller waits. What is on it is lost with the process, dead letters too.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use compact_str::{CompactString, format_compact};
+use parking_lot::Mutex;
+
+use self::dead::Dead;
+use self::preload::Preload;
+use self::rows::{Content, Rows, Taken};
+use super::clock::{Clock, WallClock, later, to_millis};
+use super::embedded::{self, Grouping, redriven_id};
+use super::waiting::Waiting;
+use super::{
+    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Limits, NewMessage, Queue, QueueError, SetAside,
+};
+use crate::message::{Message, Receipt, Received};
+
+mod dead;
+mod leases;
+mod preload;
+mod rows;
+
+/// Most dead letters, by default: some 100 MB at a kilobyte each.
+const DEAD_LETTERS: usize = 100_000;
+
+/// What is on the queue from the start, and how it is used.
+#[derive(Clone)]
+pub struct MemoryOptions {
+    /// For errors.
+    pub name: String,
+    /// Bodies that are on the queue from the start.
+    pub preload: Vec<Bytes>,
+    /// How often they are on it, one repetition after the other, each message with an id of its own. Costs no memory.
+    pub repeat: u64,
+    /// Gives messages their group; `None`: a standard queue.
+    pub grouping: Option<Grouping>,
+    pub clock: Arc<dyn Clock>,
+    /// Most dead letters, 100,000 by default, and 256 MiB of them whatever this says. When they are full, a call that sets more aside is
+    /// [`QueueError::Unavailable`] and its messages stay on the queue.
+    pub max_dead_letters: usize,
+}
+
+impl MemoryOptions {
+    /// An empty standard queue by the wall clock.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            preload: Vec::new(),
+            repeat: 1,
+            grouping: None,
+            clock: Arc::new(WallClock),
+            max_dead_letters: DEAD_LETTERS,
+        }
+    }
+}
+
+/// A queue that lives as long as this object.
+pub struct MemoryQueue {
+    name: String,
+    /// Begins every id, so that ids of two runs differ. With the row's number they fit the 24 bytes that need no allocation.
+    prefix: CompactString,
+    preload: Arc<Preload>,
+    /// When the preload was sent.
+    since: SystemTime,
+    grouping: Option<Grouping>,
+    clock: Arc<dyn Clock>,
+    max_dead_letters: usize,
+    waiting: Waiting,
+    state: Mutex<State>,
+}
+
+struct State {
+    rows: Rows,
+    /// The next sequence number.
+    sequence: u64,
+    /// How many ids of sent messages were given; they count on from the preload's.
+    sent: u64,
+    dead: Dead,
+}
+
+impl MemoryQueue {
+    /// Calls the grouping once for each body of the preload; otherwise cheap, however large `repeat` is.
+    pub fn new(options: MemoryOptions) -> Self {
+        let MemoryOptions { name, preload, repeat, grouping, clock, max_dead_letters } = options;
+        let preload = Arc::new(Preload::new(preload, repeat, grouping.as_ref()));
+        let prefix = std::iter::repeat_with(fastrand::alphanumeric).map(|c| c.to_ascii_lowercase()).take(6).collect();
+        let state = State { rows: Rows::new(preload.clone()), sequence: 0, sent: 0, dead: Dead::default() };
+        Self {
+            name,
+            prefix,
+            preload,
+            since: clock.now(),
+            grouping,
+            clock,
+            max_dead_letters,
+            waiting: Waiting::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    fn id(&self, number: u64) -> CompactString {
+        format_compact!("{}_{number}", self.prefix)
+    }
+
+    fn take(&self, max: usize, lease: Duration) -> Vec<Received> {
+        let (taken, first) = {
+            let mut state = self.state.lock();
+            let now = to_millis(self.clock.now());
+            let taken = state.rows.take(max, now, later(now, lease));
+            let first = state.sequence;
+            state.sequence += taken.len() as u64;
+            (taken, first)
+        };
+        taken.into_iter().zip(first..).map(|(taken, sequence)| self.received(taken, sequence)).collect()
+    }
+
+    fn received(&self, taken: Taken, sequence: u64) -> Received {
+        let Taken { number, row } = taken;
+        let message = match &row.content {
+            Some(content) => Message {
+                id: content.id.clone(),
+                body: content.body.clone(),
+                attributes: content.attributes.clone(),
+                group: content.group.clone(),
+                sent_at: content.sent_at,
+                receives: row.receives,
+                open: content.open.clone(),
+            },
+            None => Message {
+                id: self.id(number),
+                body: self.preload.body(number).cloned().unwrap_or_default(),
+                attributes: Vec::new(),
+                group: self.preload.group(number).cloned(),
+                sent_at: self.since,
+                receives: row.receives,
+                open: None,
+            },
+        };
+        let receipt = Receipt::Row { row: i64::try_from(number).unwrap_or(i64::MAX), receive: i64::from(row.receives) };
+        Received { message: Arc::new(message), receipt, sequence }
+    }
+
+    fn group_of(&self, body: &[u8]) -> Option<CompactString> {
+        self.grouping.as_ref().and_then(|group| group(body))
+    }
+
+    /// Runs `settle` on each receipt that may be one of ours; one result each, in order.
+    fn settle<'a>(
+        &self,
+        receipts: impl Iterator<Item = &'a Receipt>,
+        mut settle: impl FnMut(&mut State, u64, i64, i64) -> bool,
+    ) -> Vec<EntryResult> {
+        let mut state = self.state.lock();
+        let now = to_millis(self.clock.now());
+        receipts
+            .map(|receipt| match parts(receipt) {
+                Some((number, receive)) if settle(&mut state, number, receive, now) => Ok(()),
+                _ => Err(EntryError::Gone),
+            })
+            .collect()
+    }
+}
+
+/// The row and the receive of a receipt of an embedded queue.
+fn parts(receipt: &Receipt) -> Option<(u64, i64)> {
+    match receipt {
+        Receipt::Row { row, receive } => Some((u64::try_from(*row).ok()?, *receive)),
+        Receipt::Handle(_) => None,
+    }
+}
+
+impl Queue for MemoryQueue {
+    fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
+        let max = ask.max.min(self.limits().receive);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        self.waiting.receive(ask.wait, || Ok(self.take(max, ask.lease)), || Ok(true))
+    }
+
+    fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "delete", receipts.len())?;
+        let results = self.settle(receipts.iter(), |state, number, receive, now| state.rows.delete(number, receive, now));
+        self.waiting.announce();
+        Ok(results)
+    }
+
+    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "change visibility", changes.len())?;
+        let mut hidden = changes.iter().map(|(_, hidden)| *hidden);
+        let results = self.settle(changes.iter().map(|(receipt, _)| receipt), |state, number, receive, now| {
+            let hidden = hidden.next().unwrap_or_default();
+            state.rows.hide(number, receive, now, (!hidden.is_zero()).then(|| later(now, hidden)))
+        });
+        self.waiting.announce();
+        Ok(results)
+    }
+
+    fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "set aside", letters.len())?;
+        let mut state = self.state.lock();
+        if !state.dead.has_room(letters, self.max_dead_letters) {
+            return Err(QueueError::Unavailable {
+                queue: self.name.clone(),
+                what: "set aside",
+                why: format!(
+                    "memory holds no more dead letters (at most {}, and 256 MiB of them): redrive or purge some, or use source = \"sqlite\"",
+                    self.max_dead_letters
+                ),
+            });
+        }
+        let time = self.clock.now();
+        let now = to_millis(time);
+        let results = letters
+            .iter()
+            .map(|letter| {
+                let (number, receive) = parts(&letter.receipt).ok_or(EntryError::Gone)?;
+                let redrives = state.rows.redrives_if_held(number, receive, now).ok_or(EntryError::Gone)?;
+                state.dead.write(letter, redrives, time);
+                if letter.last {
+                    state.rows.delete(number, receive, now);
+                }
+                Ok(())
+            })
+            .collect();
+        drop(state);
+        self.waiting.announce();
+        Ok(results)
+    }
+
+    fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        embedded::check_messages(&self.name, messages)?;
+        let groups: Vec<_> = messages.iter().map(|message| self.group_of(&message.body)).collect();
+        let mut state = self.state.lock();
+        let sent_at = self.clock.now();
+        let now = to_millis(sent_at);
+        let mut ids = Vec::with_capacity(messages.len());
+        for (message, group) in messages.iter().zip(groups) {
+            let id = self.id(self.preload.rows() + state.sent);
+            state.sent += 1;
+            let content = Content {
+                id: id.clone(),
+                body: message.body.clone(),
+                attributes: message.attributes.clone(),
+                group,
+                sent_at,
+                open: None,
+                redrives: 0,
+            };
+            state.rows.send(content, (!message.delay.is_zero()).then(|| later(now, message.delay)));
+            ids.push(id);
+        }
+        drop(state);
+        self.waiting.announce();
+        Ok(ids)
+    }
+
+    fn count(&self) -> Result<Count, QueueError> {
+        let now = to_millis(self.clock.now());
+        Ok(self.state.lock().rows.count(now))
+    }
+
+    fn limits(&self) -> Limits {
+        embedded::limits(self.grouping.as_ref())
+    }
+
+    fn interrupt(&self) {
+        self.waiting.end();
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+}
+
+impl DeadLetters for MemoryQueue {
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+        let mut after = 0;
+        loop {
+            // A letter at a time, so that `each` may take its time, or use the queue.
+            let Some(letter) = self.state.lock().dead.next(filter, after).cloned() else { return Ok(()) };
+            after = letter.id;
+            if !each(letter) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn redrive(&self, ids: &[i64]) -> Result<usize, QueueError> {
+        let mut state = self.state.lock();
+        let sent_at = self.clock.now();
+        let mut redriven = 0;
+        for id in ids {
+            let Some(dead::Letter { letter, open }) = state.dead.remove(*id) else { continue };
+            let content = Content {
+                id: redriven_id(&letter.message_id, *id),
+                group: self.group_of(&letter.body),
+                body: letter.body,
+                attributes: letter.attributes,
+                sent_at,
+                open,
+                redrives: letter.redrives.saturating_add(1),
+            };
+            state.rows.send(content, None);
+            redriven += 1;
+        }
+        drop(state);
+        self.waiting.announce();
+        Ok(redriven)
+    }
+
+    fn purge(&self, ids: &[i64]) -> Result<usize, QueueError> {
+        let mut state = self.state.lock();
+        Ok(ids.iter().filter(|id| state.dead.remove(**id).is_some()).count())
+    }
+}

@@ -1,0 +1,280 @@
+//! What is on the queue: visible rows by age and group, hidden rows in [`Leases`], and which groups are free.
+//!
+//! Pure bookkeeping under the queue's lock: no clock, no waiting, and no message is built here, so that the lock is held for as short as
+//! can be. A row of the preload is a number until it is received for the first time, and stays without content after that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::leases::{Lease, Leases};
+use super::preload::{Preload, Stream};
+use crate::message::Attribute;
+use crate::queue::Count;
+
+/// What moves while a message lives.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Row {
+    pub receives: u32,
+    /// `None`: the preload has it.
+    pub content: Option<Arc<Content>>,
+}
+
+/// What is fixed in a message that was sent.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub id: CompactString,
+    pub body: Bytes,
+    pub attributes: Vec<Attribute>,
+    pub group: Option<CompactString>,
+    pub sent_at: SystemTime,
+    pub open: Option<Arc<[u16]>>,
+    pub redrives: u32,
+}
+
+/// A row as a receive took it.
+pub(super) struct Taken {
+    pub number: u64,
+    pub row: Row,
+}
+
+pub(super) struct Rows {
+    preload: Arc<Preload>,
+    alone: Lane,
+    groups: HashMap<CompactString, Lane, RandomState>,
+    /// The groups from which something can be taken, by the row at their head.
+    free: BTreeMap<u64, CompactString>,
+    leases: Leases,
+    /// Messages that are visible, those still to come included.
+    visible: u64,
+    /// The number of the next row sent.
+    next: u64,
+}
+
+/// The messages of one group, or of all that stand alone.
+#[derive(Default)]
+struct Lane {
+    /// Those of the preload that have never been taken: older than any that were sent, younger than any that came back.
+    fresh: Stream,
+    /// Visible rows that were sent or came back.
+    rows: BTreeMap<u64, Row>,
+    /// Of a group: rows hidden since they were sent, which hold back those behind them.
+    delayed: BTreeSet<u64>,
+    /// Of a group: how many are leased; more than none locks it.
+    leased: u64,
+    /// Of a group: under which head it stands among the free.
+    head: Option<u64>,
+}
+
+impl Lane {
+    fn first(&self) -> Option<u64> {
+        match (self.rows.first_key_value(), self.fresh.peek()) {
+            (Some((row, _)), Some(fresh)) => Some(fresh.min(*row)),
+            (row, fresh) => fresh.or(row.map(|(row, _)| *row)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Taken> {
+        let number = self.first()?;
+        let row = if self.fresh.peek() == Some(number) {
+            self.fresh.advance();
+            Row::default()
+        } else {
+            self.rows.remove(&number)?
+        };
+        Some(Taken { number, row })
+    }
+
+    /// The row that a group gives next, unless an older one is delayed.
+    fn head_of_group(&self) -> Option<u64> {
+        let first = self.first()?;
+        self.delayed.first().is_none_or(|delayed| first < *delayed).then_some(first)
+    }
+
+    fn is_done(&self) -> bool {
+        self.first().is_none() && self.delayed.is_empty() && self.leased == 0
+    }
+}
+
+impl Rows {
+    pub(super) fn new(preload: Arc<Preload>) -> Self {
+        let (alone, groups) = preload.streams();
+        let mut rows = Self {
+            alone: Lane { fresh: alone, ..Lane::default() },
+            groups: HashMap::default(),
+            free: BTreeMap::new(),
+            leases: Leases::default(),
+            visible: preload.rows(),
+            next: preload.rows(),
+            preload,
+        };
+        for (group, fresh) in groups {
+            rows.groups.insert(group.clone(), Lane { fresh, ..Lane::default() });
+            rows.refresh(&group);
+        }
+        rows
+    }
+
+    /// Takes up to `max` of the oldest rows and leases them until `until`.
+    pub(super) fn take(&mut self, max: usize, now: i64, until: i64) -> Vec<Taken> {
+        self.promote(now);
+        let mut taken = Vec::with_capacity(max.min(usize::try_from(self.visible).unwrap_or(max)));
+        let mut touched = BTreeSet::new();
+        while taken.len() < max
+            && let Some(mut next) = self.pop(&mut touched)
+        {
+            next.row.receives = next.row.receives.saturating_add(1);
+            self.leases.insert(next.number, Lease { row: next.row.clone(), until, delayed: false });
+            taken.push(next);
+        }
+        self.visible -= taken.len() as u64;
+        for group in touched {
+            self.refresh(&group);
+        }
+        taken
+    }
+
+    /// The oldest row that may be taken. A group stays free for the rest of the same receive, so that it can give several in order.
+    fn pop(&mut self, touched: &mut BTreeSet<CompactString>) -> Option<Taken> {
+        let head = self.free.first_key_value().map(|(head, _)| *head);
+        if let Some(head) = head
+            && self.alone.first().is_none_or(|alone| head < alone)
+        {
+            let group = self.free.remove(&head)?;
+            let lane = self.groups.get_mut(&group)?;
+            let taken = lane.pop()?;
+            lane.leased += 1;
+            lane.head = lane.head_of_group();
+            if let Some(next) = lane.head {
+                self.free.insert(next, group.clone());
+            }
+            touched.insert(group);
+            return Some(taken);
+        }
+        self.alone.pop()
+    }
+
+    /// Makes visible what has lapsed, at its old place in age.
+    fn promote(&mut self, now: i64) {
+        for (number, lease) in self.leases.lapsed(now) {
+            self.show(number, lease);
+        }
+    }
+
+    /// Whether a receipt is good: the row is leased, and was received no more often.
+    fn holds(&self, number: u64, receive: i64, now: i64) -> Option<&Lease> {
+        self.leases.get(number).filter(|lease| i64::from(lease.row.receives) == receive && !lease.delayed && lease.until > now)
+    }
+
+    /// How often the message of a good receipt has been redriven.
+    pub(super) fn redrives_if_held(&self, number: u64, receive: i64, now: i64) -> Option<u32> {
+        self.holds(number, receive, now).map(|lease| lease.row.content.as_ref().map_or(0, |content| content.redrives))
+    }
+
+    /// Deletes a row for good; `false`: the receipt is not good.
+    pub(super) fn delete(&mut self, number: u64, receive: i64, now: i64) -> bool {
+        if self.holds(number, receive, now).is_none() {
+            return false;
+        }
+        let Some(lease) = self.leases.remove(number) else { return false };
+        self.leave(number, self.group_of(number, &lease.row), lease.delayed);
+        true
+    }
+
+    /// Hides a leased row until `until`, or shows it; `false`: the receipt is not good.
+    pub(super) fn hide(&mut self, number: u64, receive: i64, now: i64, until: Option<i64>) -> bool {
+        if self.holds(number, receive, now).is_none() {
+            return false;
+        }
+        let Some(lease) = self.leases.remove(number) else { return false };
+        match until {
+            Some(until) => self.leases.insert(number, Lease { until, ..lease }),
+            None => self.show(number, lease),
+        }
+        true
+    }
+
+    /// Puts a message behind all others, hidden until `hidden_until` where that is given.
+    pub(super) fn send(&mut self, content: Content, hidden_until: Option<i64>) {
+        let number = self.next;
+        self.next += 1;
+        let group = content.group.clone();
+        let row = Row { receives: 0, content: Some(Arc::new(content)) };
+        if let Some(until) = hidden_until {
+            if let Some(group) = &group {
+                self.groups.entry_ref(group).or_default().delayed.insert(number);
+            }
+            self.leases.insert(number, Lease { row, until, delayed: true });
+            return;
+        }
+        self.visible += 1;
+        match &group {
+            None => drop(self.alone.rows.insert(number, row)),
+            Some(group) => {
+                self.groups.entry_ref(group).or_default().rows.insert(number, row);
+                self.refresh(group);
+            }
+        }
+    }
+
+    pub(super) fn count(&mut self, now: i64) -> Count {
+        self.promote(now);
+        let delayed = self.leases.delayed();
+        Count { visible: self.visible, hidden: self.leases.len() - delayed, delayed }
+    }
+
+    /// A row that is no longer hidden.
+    fn show(&mut self, number: u64, lease: Lease) {
+        self.visible += 1;
+        let group = self.group_of(number, &lease.row);
+        let lane = match &group {
+            None => Some(&mut self.alone),
+            Some(group) => self.groups.get_mut(group),
+        };
+        if let Some(lane) = lane {
+            lane.rows.insert(number, lease.row);
+        }
+        self.leave(number, group, lease.delayed);
+    }
+
+    /// Takes back what hiding a row did to its group.
+    fn leave(&mut self, number: u64, group: Option<CompactString>, delayed: bool) {
+        let Some(group) = group else { return };
+        let Some(lane) = self.groups.get_mut(&group) else { return };
+        if delayed {
+            lane.delayed.remove(&number);
+        } else {
+            lane.leased -= 1;
+        }
+        self.refresh(&group);
+    }
+
+    fn group_of(&self, number: u64, row: &Row) -> Option<CompactString> {
+        match &row.content {
+            Some(content) => content.group.clone(),
+            None => self.preload.group(number).cloned(),
+        }
+    }
+
+    /// Finds out anew whether a group is free, and under which head; forgets it when nothing is left of it.
+    fn refresh(&mut self, group: &CompactString) {
+        let Some(lane) = self.groups.get_mut(group) else { return };
+        if let Some(head) = lane.head.take() {
+            self.free.remove(&head);
+        }
+        if lane.leased == 0 {
+            lane.head = lane.head_of_group();
+            if let Some(head) = lane.head {
+                self.free.insert(head, group.clone());
+            }
+        }
+        if lane.is_done() {
+            self.groups.remove(group);
+        }
+    }
+}

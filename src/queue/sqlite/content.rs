@@ -1,0 +1,126 @@
+//! How what is fixed in a message stands in its row: attributes as JSON and open deliveries as a list, so that a person with the
+//! `sqlite3` shell can read them.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::message::{Attribute, AttributeValue};
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    name: String,
+    #[serde(flatten)]
+    value: StoredValue,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredValue {
+    String(String),
+    Number(String),
+    /// In hexadecimal, as the `sqlite3` shell shows bytes.
+    Binary(String),
+}
+
+/// `None` where there are none.
+pub(super) fn attributes_to_text(attributes: &[Attribute]) -> Result<Option<String>, serde_json::Error> {
+    if attributes.is_empty() {
+        return Ok(None);
+    }
+    let stored: Vec<_> = attributes
+        .iter()
+        .map(|attribute| Stored {
+            name: attribute.name.to_string(),
+            value: match &attribute.value {
+                AttributeValue::String(text) => StoredValue::String(text.clone()),
+                AttributeValue::Number(text) => StoredValue::Number(text.clone()),
+                AttributeValue::Binary(bytes) => StoredValue::Binary(to_hex(bytes)),
+            },
+        })
+        .collect();
+    serde_json::to_string(&stored).map(Some)
+}
+
+/// The reverse; the error says what is wrong with the text.
+pub(super) fn attributes_from_text(text: Option<&str>) -> Result<Vec<Attribute>, String> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let stored: Vec<Stored> = serde_json::from_str(text).map_err(|error| format!("its attributes are not readable: {error}"))?;
+    let back = |Stored { name, value }| {
+        let value = match value {
+            StoredValue::String(text) => AttributeValue::String(text),
+            StoredValue::Number(text) => AttributeValue::Number(text),
+            StoredValue::Binary(hex) => {
+                let bytes = from_hex(&hex).ok_or_else(|| format!("its attribute {name} is not in hexadecimal"))?;
+                AttributeValue::Binary(bytes.into())
+            }
+        };
+        Ok(Attribute { name: CompactString::from(name), value })
+    };
+    stored.into_iter().map(back).collect()
+}
+
+pub(super) fn open_to_text(open: &[u16]) -> String {
+    open.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+}
+
+pub(super) fn open_from_text(text: Option<&str>) -> Result<Option<Arc<[u16]>>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let open: Result<Arc<[u16]>, _> = text.split(',').map(str::parse).collect();
+    open.map(Some).map_err(|error| format!("its open deliveries {text:?} are not readable: {error}"))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
+        _ => None,
+    };
+    hex.as_bytes().chunks(2).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_come_back_as_they_were() {
+        let attributes = vec![
+            Attribute { name: "text".into(), value: AttributeValue::String("ä\n\"{}\u{0}".into()) },
+            Attribute { name: "number".into(), value: AttributeValue::Number("0.10000000000000000000000000000000001".into()) },
+            Attribute { name: "bytes".into(), value: AttributeValue::Binary(vec![0, 9, 255].into()) },
+            Attribute { name: "none".into(), value: AttributeValue::Binary(Default::default()) },
+        ];
+        let text = attributes_to_text(&attributes).unwrap().unwrap();
+        assert!(text.contains(r#"{"name":"bytes","binary":"0009ff"}"#), "{text}");
+        assert_eq!(attributes_from_text(Some(&text)).unwrap(), attributes);
+        assert_eq!(attributes_to_text(&[]).unwrap(), None);
+        assert_eq!(attributes_from_text(None).unwrap(), []);
+    }
+
+    #[test]
+    fn open_deliveries_come_back_as_they_were() {
+        for open in [&[3][..], &[0, 1, 999]] {
+            assert_eq!(open_from_text(Some(&open_to_text(open))).unwrap().as_deref(), Some(open));
+        }
+        assert_eq!(open_from_text(None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_that_someone_else_wrote_is_an_error_in_words() {
+        for text in ["{", r#"[{"name":"a","binary":"0"}]"#, r#"[{"name":"a","binary":"zz"}]"#, r#"[{"name":"a"}]"#] {
+            assert!(attributes_from_text(Some(text)).unwrap_err().contains("its attribute"), "{text}");
+        }
+        assert!(open_from_text(Some("1,x")).unwrap_err().contains("1,x"));
+    }
+}

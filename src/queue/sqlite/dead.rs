@@ -1,0 +1,207 @@
+//! Dead letters: written in the transaction that takes their message off the queue, listed a page at a time, put back or deleted by id.
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::content;
+use super::fault::Fault;
+use super::groups::{self, Touched};
+use super::send::{self, Insert};
+use super::settle;
+use crate::queue::clock::{from_millis, to_millis};
+use crate::queue::embedded::{Grouping, redriven_id};
+use crate::queue::{DeadFilter, DeadLetter, EntryError, EntryResult, SetAside};
+
+/// The same delivery set aside again is the same letter with the newest facts.
+const WRITE: &str = "
+    INSERT INTO dead (
+        queue, message_id, idx, kind, reason, account, payload, body, attributes, open, receives, redrives, sent_at, dead_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+    ON CONFLICT (queue, message_id, ifnull(idx, -1)) DO UPDATE SET
+        kind = excluded.kind, reason = excluded.reason, account = excluded.account, payload = excluded.payload,
+        open = excluded.open, receives = excluded.receives, dead_at = excluded.dead_at";
+
+const PAGE: &str = "
+    SELECT id, message_id, kind, reason, account, idx, payload, body, attributes, receives, redrives, sent_at, dead_at
+    FROM dead
+    WHERE queue = ?1 AND id > ?2
+      AND (?3 IS NULL OR account = ?3)
+      AND (?4 IS NULL OR kind = ?4 OR instr(reason, ?4) > 0)
+    ORDER BY id LIMIT ?5";
+
+const TAKE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING message_id, body, attributes, open, redrives";
+
+const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
+
+/// A page ends at so many letters, or so many bytes of bodies and payloads: what listing needs in memory.
+const PAGE_LETTERS: i64 = 256;
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Writes each letter whose receipt is still good; of another one nothing is written, since the message is someone else's now.
+pub(super) fn set_aside(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    now: i64,
+    letters: &[SetAside],
+) -> Result<Vec<EntryResult>, Fault> {
+    let mut touched = Touched::new();
+    let mut results = Vec::with_capacity(letters.len());
+    for letter in letters {
+        let Some(redrives) = settle::redrives_if_held(transaction, queue, now, &letter.receipt)? else {
+            results.push(Err(EntryError::Gone));
+            continue;
+        };
+        write(transaction, queue, now, letter, redrives)?;
+        results.push(if letter.last {
+            settle::delete_one(transaction, queue, now, &letter.receipt, &mut touched)?
+        } else {
+            Ok(())
+        });
+    }
+    groups::refresh(transaction, queue, &touched)?;
+    Ok(results)
+}
+
+fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside, redrives: u32) -> Result<(), Fault> {
+    let message = &letter.message;
+    let delivery = letter.delivery.as_ref();
+    let index = delivery.and_then(|delivery| delivery.index);
+    // A redrive opens this delivery alone; of a whole message all that was open.
+    let open = match index {
+        Some(index) => Some(content::open_to_text(&[index])),
+        None => message.open.as_deref().map(content::open_to_text),
+    };
+    let attributes = content::attributes_to_text(&message.attributes)
+        .map_err(|error| Fault::refused(format!("message {}: its attributes cannot be written: {error}", message.id)))?;
+    transaction.prepare_cached(WRITE)?.execute(params![
+        queue,
+        message.id.as_str(),
+        index,
+        letter.reason.kind,
+        letter.reason.text,
+        delivery.map(|delivery| delivery.account.as_str()),
+        delivery.map(|delivery| &*delivery.payload),
+        &*message.body,
+        attributes,
+        open,
+        message.receives,
+        redrives,
+        to_millis(message.sent_at),
+        now,
+    ])?;
+    Ok(())
+}
+
+/// The next letters after the one with id `after` that pass the filter; none: there are no more.
+pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, after: i64) -> Result<Vec<DeadLetter>, Fault> {
+    let mut page = transaction.prepare_cached(PAGE)?;
+    let partner = filter.partner.as_deref();
+    let mut rows = page.query(params![queue, after, partner, filter.reason, PAGE_LETTERS])?;
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let letter = read(row)?;
+        bytes += letter.body.len() + letter.payload.as_ref().map_or(0, |payload| payload.len());
+        letters.push(letter);
+    }
+    Ok(letters)
+}
+
+fn read(row: &Row<'_>) -> Result<DeadLetter, Fault> {
+    let id = row.get(0)?;
+    let attributes: Option<String> = row.get(8)?;
+    Ok(DeadLetter {
+        id,
+        message_id: row.get::<_, String>(1)?.into(),
+        kind: row.get(2)?,
+        reason: row.get(3)?,
+        account: row.get::<_, Option<String>>(4)?.map(Into::into),
+        index: row.get(5)?,
+        payload: row.get::<_, Option<Vec<u8>>>(6)?.map(Into::into),
+        body: row.get::<_, Vec<u8>>(7)?.into(),
+        attributes: content::attributes_from_text(attributes.as_deref())
+            .map_err(|why| Fault::refused(format!("dead letter {id}: {why}; correct or purge it")))?,
+        receives: row.get(9)?,
+        redrives: row.get(10)?,
+        sent_at: from_millis(row.get(11)?),
+        dead_at: from_millis(row.get(12)?),
+    })
+}
+
+/// Puts letters back on the queue; gives how many of the ids there still were.
+pub(super) fn redrive(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    now: i64,
+    grouping: Option<&Grouping>,
+    ids: &[i64],
+) -> Result<usize, Fault> {
+    let mut take = transaction.prepare_cached(TAKE)?;
+    let mut touched = Touched::new();
+    let mut redriven = 0;
+    for id in ids {
+        let letter = take.query_row([*id, queue], |row| Ok(Letter::read(row))).optional()?.transpose()?;
+        let Some(letter) = letter else { continue };
+        let message = Insert {
+            id: &redriven_id(&letter.message_id, *id),
+            group: grouping.and_then(|group| group(&letter.body)),
+            body: &letter.body,
+            attributes: letter.attributes.as_deref(),
+            open: letter.open.as_deref(),
+            redrives: letter.redrives.saturating_add(1),
+            sent_at: now,
+            hidden_until: None,
+        };
+        send::insert(transaction, queue, &message, &mut touched)?;
+        redriven += 1;
+    }
+    groups::refresh(transaction, queue, &touched)?;
+    Ok(redriven)
+}
+
+/// What a redrive needs of a letter.
+struct Letter {
+    message_id: String,
+    body: Vec<u8>,
+    attributes: Option<String>,
+    open: Option<String>,
+    redrives: u32,
+}
+
+impl Letter {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { message_id: row.get(0)?, body: row.get(1)?, attributes: row.get(2)?, open: row.get(3)?, redrives: row.get(4)? })
+    }
+}
+
+/// Deletes letters for good; gives how many of the ids there still were.
+pub(super) fn purge(transaction: &Transaction<'_>, queue: i64, ids: &[i64]) -> Result<usize, Fault> {
+    let mut purge = transaction.prepare_cached(PURGE)?;
+    let mut purged = 0;
+    for id in ids {
+        purged += purge.execute([*id, queue])?;
+    }
+    Ok(purged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::plan;
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_where_the_last_one_ended() {
+        let plan = plan(PAGE);
+        assert!(plan.contains("USING INDEX dead_by_queue (queue=? AND rowid>?)"), "{plan}");
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
+    #[test]
+    fn a_letter_is_found_by_its_id() {
+        for statement in [TAKE, PURGE] {
+            let plan = plan(statement);
+            assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid=?)"), "{statement}: {plan}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What SQLite's errors mean to an operator: whether waiting mends it, and what to do.
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::queue::QueueError;
+
+/// Why an operation on the file failed, before it is known for which queue.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Sqlite(Error),
+    /// Our own reasons, in words for the operator.
+    Refused(String),
+    Unavailable(String),
+}
+
+impl Fault {
+    pub(super) fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+    }
+
+    /// The error that the queue's caller sees.
+    pub(super) fn of(self, queue: &str, what: &'static str) -> QueueError {
+        let queue = queue.to_owned();
+        let error = match self {
+            Self::Refused(why) => return QueueError::Refused { queue, what, why },
+            Self::Unavailable(why) => return QueueError::Unavailable { queue, what, why },
+            Self::Sqlite(error) => error,
+        };
+        let (mends, advice) = advice(error.sqlite_error_code());
+        let why = format!("{error}: {advice}");
+        if mends { QueueError::Unavailable { queue, what, why } } else { QueueError::Refused { queue, what, why } }
+    }
+}
+
+/// Whether waiting may mend it, and what a person can do.
+fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
+    match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+            (true, "another process holds the file; it is tried again, find the process if this stays")
+        }
+        Some(ErrorCode::DiskFull) => (true, "free space on its disk; nothing is lost"),
+        Some(ErrorCode::SystemIoFailure) => (true, "look at the disk and the kernel's log; nothing reported as done is lost"),
+        Some(ErrorCode::ReadOnly) => (true, "make the file and its folder writable for this user"),
+        Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => (true, "it is tried again"),
+        Some(ErrorCode::CannotOpen) => (false, "its folder must exist and be writable for this user"),
+        Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
+            (false, "give this user the right to read and write the file")
+        }
+        Some(ErrorCode::NotADatabase) => (false, "the path names something else than a queue file; correct it"),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (false, "stop every process that uses the file, then restore it or try `sqlite3 FILE .recover`")
+        }
+        _ => (false, "the file is not as octoconf left it; restore it or report this"),
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Refused(why) | Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn error(code: i32) -> QueueError {
+        Fault::Sqlite(Error::SqliteFailure(ffi::Error::new(code), None)).of("stock", "receive")
+    }
+
+    #[test]
+    fn what_waiting_mends_is_told_from_what_a_person_must_mend() {
+        let mends = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY];
+        let stays = [ffi::SQLITE_CANTOPEN, ffi::SQLITE_NOTADB, ffi::SQLITE_CORRUPT, ffi::SQLITE_PERM, ffi::SQLITE_ERROR];
+        for code in mends {
+            assert!(error(code).is_transient(), "{code}");
+        }
+        for code in stays {
+            assert!(!error(code).is_transient(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_queue_the_work_and_what_to_do() {
+        let text = error(ffi::SQLITE_FULL).to_string();
+        assert!(text.contains("stock") && text.contains("receive") && text.contains("free space"), "{text}");
+    }
+}

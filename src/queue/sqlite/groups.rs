@@ -1,0 +1,48 @@
+//! Which FIFO groups are free: the one place that writes `free_groups`.
+//!
+//! As on SQS, a group is locked while any message of it is leased, or returned with a delay. A message that was sent with a delay holds
+//! back only those behind it. Whoever changes messages of a group calls [`refresh`] before the transaction ends.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Transaction, params};
+
+use super::fault::Fault;
+
+const FORGET: &str = "DELETE FROM free_groups WHERE queue = ?1 AND grp = ?2";
+
+/// Two look-ups at the ends of indices, however many messages the group has.
+const FREE: &str = "
+    INSERT INTO free_groups (queue, head, grp)
+    SELECT queue, seq, grp FROM messages
+    WHERE seq = (SELECT seq FROM messages WHERE queue = ?1 AND grp = ?2 ORDER BY seq LIMIT 1)
+      AND hidden_until IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM messages
+          WHERE queue = ?1 AND grp = ?2 AND grp IS NOT NULL AND hidden_until IS NOT NULL AND delayed = 0)";
+
+/// Groups touched by a transaction.
+pub(super) type Touched = BTreeSet<String>;
+
+/// Finds out anew whether each of the groups is free, and which message is its head.
+pub(super) fn refresh(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
+    for group in touched {
+        transaction.prepare_cached(FORGET)?.execute(params![queue, group])?;
+        transaction.prepare_cached(FREE)?.execute(params![queue, group])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::plan;
+    use super::*;
+
+    #[test]
+    fn a_group_is_looked_at_by_its_ends_only() {
+        let plan = plan(FREE);
+        assert!(plan.contains("USING INDEX grouped (queue=? AND grp=?)"), "{plan}");
+        assert!(plan.contains("USING INDEX locked (queue=? AND grp=?)"), "{plan}");
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}

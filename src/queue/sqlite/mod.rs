@@ -1,0 +1,257 @@
+//! The embedded queue: one SQLite file that holds any number of queues by name, used by several processes at once.
+//!
+//! Called by poller and acker threads, by `send` and by the `dead` commands. Each call that changes something is one `BEGIN IMMEDIATE`
+//! transaction: all of it happened, or nothing. It keeps no thread, and no state in memory but the next sequence number, so that a
+//! process may die at any moment. The file must be on a local disk: its write-ahead log needs memory that the processes share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::{CompactString, ToCompactString};
+use parking_lot::Mutex;
+use rusqlite::Transaction;
+use uuid::Uuid;
+
+use self::fault::Fault;
+use self::groups::Touched;
+use self::send::Insert;
+use self::store::{Promise, Store};
+use super::clock::{Clock, WallClock, later, to_millis};
+use super::embedded::{self, Grouping};
+use super::waiting::Waiting;
+use super::{Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Limits, NewMessage, Queue, QueueError, SetAside};
+use crate::message::{Receipt, Received};
+
+mod content;
+mod count;
+mod dead;
+mod fault;
+mod groups;
+#[cfg(test)]
+mod plan;
+mod receive;
+mod schema;
+mod send;
+mod settle;
+mod store;
+
+/// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which queue of which file, and how it is used.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// Made if it is missing; its folder is not.
+    pub path: PathBuf,
+    /// The queue's name within the file; made if it is missing.
+    pub name: String,
+    /// Gives messages their group as they are sent; `None`: a standard queue. Messages keep the group with which they were sent.
+    pub grouping: Option<Grouping>,
+    pub clock: Arc<dyn Clock>,
+    /// How long a call waits for other threads, and as long again for other processes, before it is [`QueueError::Unavailable`].
+    pub patience: Duration,
+}
+
+impl SqliteOptions {
+    /// A standard queue by the wall clock, with a patience of 5 s.
+    pub fn new(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        Self { path: path.into(), name: name.into(), grouping: None, clock: Arc::new(WallClock), patience: PATIENCE }
+    }
+}
+
+/// One queue of a file. Cheap to share, safe to use from many threads.
+pub struct SqliteQueue {
+    name: String,
+    /// Its number in the file.
+    queue: i64,
+    store: Arc<Store>,
+    grouping: Option<Grouping>,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    waiting: Waiting,
+    /// The next sequence number. Locked for as long as a receive is under way, so that numbers follow the order of the transactions.
+    sequence: Mutex<u64>,
+}
+
+impl SqliteQueue {
+    /// Opens the file, makes it or migrates it where needed, and makes the queue in it if it is missing.
+    ///
+    /// Blocks for up to about the patience. [`QueueError::Refused`] where the path is wrong, or the file is of a newer octoconf or another program's;
+    /// [`QueueError::Unavailable`] where the file is locked or its disk full.
+    pub fn open(options: SqliteOptions) -> Result<Self, QueueError> {
+        let SqliteOptions { path, name, grouping, clock, patience } = options;
+        let opened = Store::open(&path, patience).and_then(|store| {
+            let queue = store.write(Promise::PowerLoss, patience, |transaction| number_of(transaction, &name))?;
+            Ok((store, queue))
+        });
+        match opened {
+            Ok((store, queue)) => {
+                Ok(Self { name, queue, store, grouping, clock, patience, waiting: Waiting::default(), sequence: Mutex::new(0) })
+            }
+            Err(fault) => Err(fault.of(&format!("{name} in {}", path.display()), "open")),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        to_millis(self.clock.now())
+    }
+
+    fn write<T>(
+        &self,
+        promise: Promise,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, QueueError> {
+        self.store.write(promise, self.patience, work).map_err(|fault| fault.of(&self.name, what))
+    }
+
+    fn read<T>(&self, what: &'static str, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, QueueError> {
+        self.store.read(work).map_err(|fault| fault.of(&self.name, what))
+    }
+
+    fn take(&self, max: usize, lease: Duration) -> Result<Vec<Received>, QueueError> {
+        let mut sequence = self.sequence.lock();
+        let first = *sequence;
+        let taken = self.write(Promise::Crash, "receive", |transaction| {
+            // Read once it is our turn: a lease must not have run while we waited for it.
+            let now = self.now();
+            receive::take(transaction, self.queue, max, now, later(now, lease), first)
+        })?;
+        // Only now: a transaction that failed gave no number away.
+        *sequence += taken.len() as u64;
+        Ok(taken)
+    }
+}
+
+impl Queue for SqliteQueue {
+    fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
+        let max = ask.max.min(self.limits().receive);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let any = || self.read("receive", |transaction| receive::any(transaction, self.queue, self.now()));
+        self.waiting.receive(ask.wait, || self.take(max, ask.lease), any)
+    }
+
+    fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "delete", receipts.len())?;
+        let results =
+            self.write(Promise::Crash, "delete", |transaction| settle::delete(transaction, self.queue, self.now(), receipts))?;
+        self.announce_groups();
+        Ok(results)
+    }
+
+    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "change visibility", changes.len())?;
+        let results = self.write(Promise::Crash, "change visibility", |transaction| {
+            settle::change_visibility(transaction, self.queue, self.now(), changes)
+        })?;
+        if changes.iter().any(|(_, hidden)| hidden.is_zero()) {
+            self.waiting.announce();
+        }
+        Ok(results)
+    }
+
+    fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.name, "set aside", letters.len())?;
+        let results = self.write(Promise::PowerLoss, "set aside", |transaction| {
+            dead::set_aside(transaction, self.queue, self.now(), letters)
+        })?;
+        self.announce_groups();
+        Ok(results)
+    }
+
+    fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        embedded::check_messages(&self.name, messages)?;
+        let mut prepared = Vec::with_capacity(messages.len());
+        for message in messages {
+            // Outside the transaction: a jq path takes its time.
+            let group = self.grouping.as_ref().and_then(|group| group(&message.body));
+            let attributes = content::attributes_to_text(&message.attributes).map_err(|error| {
+                Fault::refused(format!("attributes cannot be written: {error}; nothing was sent")).of(&self.name, "send")
+            })?;
+            prepared.push((Uuid::now_v7().to_compact_string(), group, attributes));
+        }
+        self.write(Promise::PowerLoss, "send", |transaction| {
+            let now = self.now();
+            let mut touched = Touched::new();
+            for (message, (id, group, attributes)) in messages.iter().zip(&prepared) {
+                let message = Insert {
+                    id,
+                    group: group.clone(),
+                    body: &message.body,
+                    attributes: attributes.as_deref(),
+                    open: None,
+                    redrives: 0,
+                    sent_at: now,
+                    hidden_until: (!message.delay.is_zero()).then(|| later(now, message.delay)),
+                };
+                send::insert(transaction, self.queue, &message, &mut touched)?;
+            }
+            groups::refresh(transaction, self.queue, &touched)
+        })?;
+        self.waiting.announce();
+        Ok(prepared.into_iter().map(|(id, ..)| id).collect())
+    }
+
+    fn count(&self) -> Result<Count, QueueError> {
+        self.read("count", |transaction| count::count(transaction, self.queue, self.now()))
+    }
+
+    fn limits(&self) -> Limits {
+        embedded::limits(self.grouping.as_ref())
+    }
+
+    fn interrupt(&self) {
+        self.waiting.end();
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+}
+
+impl SqliteQueue {
+    /// A message that leaves a group may have freed it. Standard queues have none; waking their pollers for each delete would cost a look.
+    fn announce_groups(&self) {
+        if self.grouping.is_some() {
+            self.waiting.announce();
+        }
+    }
+}
+
+impl DeadLetters for SqliteQueue {
+    /// Reads a page at a time and calls `each` between the reads, so that neither a slow reader nor a long list holds up the queue.
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+        let mut after = 0;
+        loop {
+            let page = self.read("list dead letters", |transaction| dead::page(transaction, self.queue, filter, after))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for letter in page {
+                if !each(letter) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn redrive(&self, ids: &[i64]) -> Result<usize, QueueError> {
+        let redriven = self.write(Promise::PowerLoss, "redrive", |transaction| {
+            dead::redrive(transaction, self.queue, self.now(), self.grouping.as_ref(), ids)
+        })?;
+        self.waiting.announce();
+        Ok(redriven)
+    }
+
+    fn purge(&self, ids: &[i64]) -> Result<usize, QueueError> {
+        self.write(Promise::PowerLoss, "purge", |transaction| dead::purge(transaction, self.queue, ids))
+    }
+}
+
+/// The number of a queue in its file, which is given when the queue is first opened.
+fn number_of(transaction: &Transaction<'_>, name: &str) -> Result<i64, Fault> {
+    transaction.execute("INSERT INTO queues (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
+    Ok(transaction.query_row("SELECT id FROM queues WHERE name = ?1", [name], |row| row.get(0))?)
+}

@@ -1,0 +1,156 @@
+//! Taking messages: promote what has lapsed, choose the oldest that may be taken, lease them. One transaction, whose cost grows with what
+//! is taken and what has lapsed, not with what is on the queue.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::content;
+use super::fault::Fault;
+use super::groups::{self, Touched};
+use crate::message::{Message, Receipt, Received};
+use crate::queue::clock::from_millis;
+
+/// A lapsed lease or delay makes its message visible at its old place in age.
+const PROMOTE: &str = "
+    UPDATE messages SET hidden_until = NULL, delayed = 0
+    WHERE queue = ?1 AND hidden_until <= ?2
+    RETURNING grp";
+
+const OLDEST: &str = "
+    SELECT seq FROM messages
+    WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL
+    ORDER BY seq LIMIT ?2";
+
+const FREE_GROUPS: &str = "SELECT head, grp FROM free_groups WHERE queue = ?1 ORDER BY head LIMIT ?2";
+
+const NEXT_OF_GROUP: &str = "
+    SELECT seq, hidden_until IS NULL FROM messages
+    WHERE queue = ?1 AND grp = ?2 AND seq > ?3
+    ORDER BY seq LIMIT 1";
+
+const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq = ?1 RETURNING receives, grp";
+
+const CONTENT: &str = "SELECT id, sent_at, body, attributes, open FROM contents WHERE seq = ?1";
+
+const ANY: &str = "
+    SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL)
+        OR EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until <= ?2)
+        OR EXISTS (SELECT 1 FROM free_groups WHERE queue = ?1)";
+
+/// Takes up to `max` messages and leases them until `until`; numbers them from `sequence` on. Times in ms since 1970.
+pub(super) fn take(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    max: usize,
+    now: i64,
+    until: i64,
+    sequence: u64,
+) -> Result<Vec<Received>, Fault> {
+    promote(transaction, queue, now)?;
+    let chosen = choose(transaction, queue, max)?;
+    let mut lease = transaction.prepare_cached(LEASE)?;
+    let mut content = transaction.prepare_cached(CONTENT)?;
+    let mut touched = Touched::new();
+    let mut taken = Vec::with_capacity(chosen.len());
+    for (seq, sequence) in chosen.into_iter().zip(sequence..) {
+        let (receives, group): (u32, Option<String>) = lease.query_row([seq, until], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let message = content.query_row([seq], |row| Ok(read(row, receives, group.as_deref())))??;
+        touched.extend(group);
+        let receipt = Receipt::Row { row: seq, receive: i64::from(receives) };
+        taken.push(Received { message: Arc::new(message), receipt, sequence });
+    }
+    groups::refresh(transaction, queue, &touched)?;
+    Ok(taken)
+}
+
+/// Whether a [`take`] would bring something. Only reads.
+pub(super) fn any(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<bool, Fault> {
+    Ok(transaction.prepare_cached(ANY)?.query_row([queue, now], |row| row.get(0))?)
+}
+
+fn promote(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<(), Fault> {
+    let mut promote = transaction.prepare_cached(PROMOTE)?;
+    let mut touched = Touched::new();
+    for group in promote.query_map([queue, now], |row| row.get::<_, Option<String>>(0))? {
+        touched.extend(group?);
+    }
+    groups::refresh(transaction, queue, &touched)
+}
+
+/// The oldest messages that may be taken, in order of age over all groups and those that stand alone.
+fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i64>, Fault> {
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let mut oldest = transaction.prepare_cached(OLDEST)?;
+    let alone: Vec<i64> = oldest.query_map([queue, limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut free = transaction.prepare_cached(FREE_GROUPS)?;
+    let heads: Vec<(i64, String)> =
+        free.query_map([queue, limit], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    if heads.is_empty() {
+        return Ok(alone);
+    }
+    // Any of the `max` oldest belongs to one of the `max` groups with the oldest heads: the rest need not be looked at.
+    let mut next_of_group = transaction.prepare_cached(NEXT_OF_GROUP)?;
+    let mut candidates: BinaryHeap<_> = heads.iter().map(|(head, group)| Reverse((*head, Some(group.as_str())))).collect();
+    candidates.extend(alone.into_iter().map(|seq| Reverse((seq, None))));
+    let mut chosen = Vec::new();
+    while chosen.len() < max
+        && let Some(Reverse((seq, group))) = candidates.pop()
+    {
+        chosen.push(seq);
+        let Some(group) = group else { continue };
+        let next: Option<(i64, bool)> =
+            next_of_group.query_row(params![queue, group, seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if let Some((next, true)) = next {
+            candidates.push(Reverse((next, Some(group))));
+        }
+    }
+    Ok(chosen)
+}
+
+fn read(row: &Row<'_>, receives: u32, group: Option<&str>) -> Result<Message, Fault> {
+    let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+    let unreadable = |why| Fault::refused(format!("message {id}: {why}; correct or delete its row"));
+    Ok(Message {
+        id: id.into(),
+        body: row.get::<_, Vec<u8>>(2)?.into(),
+        attributes: content::attributes_from_text(row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?)
+            .map_err(unreadable)?,
+        group: group.map(Into::into),
+        sent_at: from_millis(row.get(1)?),
+        receives,
+        open: content::open_from_text(row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?).map_err(unreadable)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::plan;
+    use super::*;
+
+    #[test]
+    fn a_receive_walks_no_further_than_what_it_takes() {
+        for (statement, uses) in [
+            (PROMOTE, "SEARCH messages USING INDEX hidden (queue=? AND hidden_until<?)"),
+            (OLDEST, "SEARCH messages USING INDEX visible (queue=?)"),
+            (FREE_GROUPS, "SEARCH free_groups USING PRIMARY KEY (queue=?)"),
+            (NEXT_OF_GROUP, "SEARCH messages USING INDEX grouped (queue=? AND grp=? AND seq>?)"),
+            (LEASE, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
+            (CONTENT, "SEARCH contents USING INTEGER PRIMARY KEY (rowid=?)"),
+        ] {
+            let plan = plan(statement);
+            assert!(plan.contains(uses), "{statement}: {plan}");
+            assert!(!plan.contains("SCAN messages") && !plan.contains("TEMP B-TREE"), "{statement}: {plan}");
+        }
+    }
+
+    #[test]
+    fn to_look_whether_there_is_anything_takes_three_look_ups() {
+        let plan = plan(ANY);
+        assert!(plan.contains("INDEX visible (queue=?)"), "{plan}");
+        assert!(plan.contains("INDEX hidden (queue=? AND hidden_until<?)"), "{plan}");
+        assert!(plan.contains("SEARCH free_groups USING"), "{plan}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Putting messages on the queue, from a producer or from a dead letter.
+
+use compact_str::CompactString;
+use rusqlite::{Transaction, params};
+
+use super::fault::Fault;
+use super::groups::Touched;
+
+const INSERT: &str = "INSERT INTO messages (queue, grp, hidden_until, delayed) VALUES (?1, ?2, ?3, ?3 IS NOT NULL)";
+
+const INSERT_CONTENT: &str = "
+    INSERT INTO contents (seq, id, sent_at, body, attributes, open, redrives) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// A message on its way into the file.
+pub(super) struct Insert<'a> {
+    pub id: &'a str,
+    pub group: Option<CompactString>,
+    pub body: &'a [u8],
+    /// As [`super::content`] writes them.
+    pub attributes: Option<&'a str>,
+    pub open: Option<&'a str>,
+    pub redrives: u32,
+    /// ms since 1970.
+    pub sent_at: i64,
+    /// ms since 1970; `None`: visible at once.
+    pub hidden_until: Option<i64>,
+}
+
+/// Puts one message behind all others; the caller refreshes the groups that this touches.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    message: &Insert<'_>,
+    touched: &mut Touched,
+) -> Result<(), Fault> {
+    let group = message.group.as_deref();
+    let seq = transaction.prepare_cached(INSERT)?.insert(params![queue, group, message.hidden_until])?;
+    transaction.prepare_cached(INSERT_CONTENT)?.execute(params![
+        seq,
+        message.id,
+        message.sent_at,
+        message.body,
+        message.attributes,
+        message.open,
+        message.redrives,
+    ])?;
+    touched.extend(group.map(str::to_owned));
+    Ok(())
+}

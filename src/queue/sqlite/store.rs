@@ -1,0 +1,150 @@
+//! One file, its connections, and whose turn it is to write.
+//!
+//! SQLite lets one connection of all processes write at a time, and those that wait for it poll. So all queues of one file in a process
+//! share one [`Store`], whose lock hands the turn from thread to thread; the polling is left to what other processes do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::fault::Fault;
+use super::schema;
+
+/// Pages in the write-ahead log before a commit moves them to the file: 16 MiB of them, so that moving, which syncs twice, is rare.
+const CHECKPOINT_PAGES: i64 = 4096;
+/// The log is cut back to this size when it has been moved.
+const LOG_BYTES: i64 = 64 * 1024 * 1024;
+/// KiB of pages that a connection remembers.
+const CACHE_KIB: i64 = 16 * 1024;
+/// How often a process gives way to others that open the same new file at the same moment.
+const LOG_ATTEMPTS: usize = 100;
+/// All statements of a queue stay prepared.
+const STATEMENTS: usize = 64;
+
+/// The open stores of this process by canonical path.
+static OPEN: Mutex<BTreeMap<PathBuf, Weak<Store>>> = Mutex::new(BTreeMap::new());
+
+pub(super) struct Store {
+    writers: Mutex<Writers>,
+    /// For what must neither wait for a sync nor hold up a writer. In WAL mode readers and writers do not meet.
+    reader: Mutex<Connection>,
+}
+
+pub(super) struct Writers {
+    /// `synchronous = FULL`: a commit is on the disk when it returns.
+    durable: Connection,
+    /// `synchronous = NORMAL`: a commit survives the death of the process; a power loss may take back the last ones.
+    quick: Connection,
+}
+
+/// What a transaction must survive once it is reported as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// A power loss: sends, dead letters, redrives, purges.
+    PowerLoss,
+    /// The death of the process: receives, leases, deletes. What a power loss takes back of them costs a duplicate, never a message.
+    Crash,
+}
+
+impl Store {
+    /// The store of a file, opened if no other queue of this process has it open; a missing file is made, its folder is not.
+    /// Blocks for at most about twice `patience` while other processes hold the file.
+    pub(super) fn open(path: &Path, patience: Duration) -> Result<Arc<Self>, Fault> {
+        // Held throughout, so that two threads never open one file twice.
+        let mut open = OPEN.lock();
+        open.retain(|_, store| store.strong_count() > 0);
+        // An absolute path also keeps SQLite from reading anything special into names such as ":memory:".
+        let path = std::path::absolute(path).map_err(|error| Fault::refused(format!("{}: {error}", path.display())))?;
+        if let Some(store) = path.canonicalize().ok().and_then(|path| open.get(&path)?.upgrade()) {
+            return Ok(store);
+        }
+        let durable = connect(&path, patience, "FULL")?;
+        let quick = connect(&path, patience, "NORMAL")?;
+        let reader = connect(&path, patience, "NORMAL")?;
+        let store = Arc::new(Self { writers: Mutex::new(Writers { durable, quick }), reader: Mutex::new(reader) });
+        let name = path.canonicalize().unwrap_or(path);
+        open.insert(name, Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Waits for its turn for up to `patience` within
+    /// this process, and as long again for other processes.
+    pub(super) fn write<T>(
+        &self,
+        promise: Promise,
+        patience: Duration,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let Some(mut writers) = self.writers.try_lock_for(patience) else {
+            return Err(Fault::Unavailable(
+                "other threads of this process keep the file busy: its disk is too slow for them".into(),
+            ));
+        };
+        let connection = match promise {
+            Promise::PowerLoss => &mut writers.durable,
+            Promise::Crash => &mut writers.quick,
+        };
+        connection.busy_timeout(patience)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// Runs `work` on a consistent view of the file. Keep it short: the log cannot be cut back behind a reader.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut reader = self.reader.lock();
+        let transaction = reader.transaction()?;
+        work(&transaction)
+    }
+
+    /// Runs `work` on both writing connections, for tests that take something away from them.
+    #[cfg(test)]
+    pub(super) fn with_writers(&self, work: impl Fn(&Connection)) {
+        let writers = self.writers.lock();
+        work(&writers.durable);
+        work(&writers.quick);
+    }
+}
+
+fn connect(path: &Path, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(patience)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    schema::check(&connection)?;
+    use_log(&mut connection)?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    schema::prepare(&mut connection)?;
+    Ok(connection)
+}
+
+/// Turns the write-ahead log on. Two processes that do so at once on a new file would each hold what the other needs; SQLite then
+/// refuses one at once instead of letting it wait, so that one waits for the other by asking for the turn to write.
+fn use_log(connection: &mut Connection) -> Result<(), Fault> {
+    for _ in 0..LOG_ATTEMPTS {
+        let tried = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match tried.map_err(Fault::from) {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            Ok(mode) => {
+                return Err(Fault::refused(format!(
+                    "its file system cannot keep a write-ahead log (journal mode stays {mode}); use a local disk"
+                )));
+            }
+            Err(fault) if fault.is_busy() => {
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?.commit()?;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Err(Fault::Unavailable(
+        "another program reads the file and keeps it from getting its write-ahead log; stop that program".into(),
+    ))
+}

@@ -1,0 +1,179 @@
+//! The long poll of the embedded queues: how a receive that finds nothing waits for something to take.
+//!
+//! A change made through the same queue object wakes it at once. What nobody announces, a lease that lapses or another process that
+//! sends, is looked for every [`LOOK`]. Nothing here holds a queue's lock while it waits.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::QueueError;
+use crate::message::Received;
+
+/// How often a waiting receive looks for what no one announces: 20 cheap reads a second for an idle queue.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Wakes the receives that wait on one queue object.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Counts announcements, so that one made between a vain attempt and the wait is not missed.
+    announced: AtomicU64,
+    waiters: AtomicUsize,
+    ended: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Waiting {
+    /// Something may have become available. Costs two atomic operations while nobody waits.
+    pub(super) fn announce(&self) {
+        // In this order, and both sequentially consistent: a waiter counts itself before it compares the announcements, so either it
+        // is seen here or it sees this announcement.
+        self.announced.fetch_add(1, Ordering::SeqCst);
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock());
+            self.wake.notify_all();
+        }
+    }
+
+    /// Ends all waits, now and for good.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.announce();
+    }
+
+    /// Calls `take` until it brings something, for up to `wait` after the first vain attempt. Between attempts, `any` is asked whether
+    /// another one is worth it: an attempt may cost a lock that others need.
+    pub(super) fn receive(
+        &self,
+        wait: Duration,
+        mut take: impl FnMut() -> Result<Vec<Received>, QueueError>,
+        any: impl Fn() -> Result<bool, QueueError>,
+    ) -> Result<Vec<Received>, QueueError> {
+        let mut seen = self.announced.load(Ordering::SeqCst);
+        let taken = take()?;
+        if !taken.is_empty() || wait.is_zero() {
+            return Ok(taken);
+        }
+        let start = now();
+        loop {
+            let left = wait.saturating_sub(now().saturating_duration_since(start));
+            if left.is_zero() || self.ended.load(Ordering::SeqCst) {
+                return Ok(Vec::new());
+            }
+            self.pause(seen, left.min(LOOK));
+            seen = self.announced.load(Ordering::SeqCst);
+            if any()? {
+                let taken = take()?;
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+            }
+        }
+    }
+
+    /// Blocks until something is announced that the caller has not seen, or `limit` is over.
+    fn pause(&self, seen: u64, limit: Duration) {
+        let mut guard = self.lock.lock();
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        if self.announced.load(Ordering::SeqCst) == seen {
+            self.wake.wait_for(&mut guard, limit);
+        }
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an edge: the end of a long poll, which must not move with the wall clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::message::{Message, Receipt};
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn one() -> Vec<Received> {
+        let message = Message {
+            id: "1".into(),
+            body: "1".into(),
+            attributes: Vec::new(),
+            group: None,
+            sent_at: SystemTime::UNIX_EPOCH,
+            receives: 1,
+            open: None,
+        };
+        vec![Received { message: Arc::new(message), receipt: Receipt::Row { row: 1, receive: 1 }, sequence: 0 }]
+    }
+
+    #[test]
+    fn nothing_is_waited_for_when_there_is_something_or_no_time() {
+        let waiting = Waiting::default();
+        let never = || panic!("asked although nothing is waited for");
+        assert_eq!(waiting.receive(LONG, || Ok(one()), never).unwrap().len(), 1);
+        assert!(waiting.receive(Duration::ZERO, || Ok(Vec::new()), never).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_announcement_between_the_attempt_and_the_pause_is_not_missed() {
+        let waiting = Waiting::default();
+        let seen = waiting.announced.load(Ordering::SeqCst);
+        waiting.announce();
+        // Missed, it would pause for an hour.
+        waiting.pause(seen, LONG);
+    }
+
+    #[test]
+    fn an_attempt_is_made_again_only_when_it_is_worth_it() {
+        let waiting = Waiting::default();
+        let (attempts, looks) = (Cell::new(0), Cell::new(0));
+        let take = || {
+            attempts.set(attempts.get() + 1);
+            Ok(if attempts.get() == 1 { Vec::new() } else { one() })
+        };
+        let any = || {
+            looks.set(looks.get() + 1);
+            Ok(looks.get() == 2)
+        };
+        assert_eq!(waiting.receive(LONG, take, any).unwrap().len(), 1);
+        assert_eq!((attempts.get(), looks.get()), (2, 2));
+    }
+
+    #[test]
+    fn an_end_wakes_a_wait_that_is_under_way_and_forbids_later_ones() {
+        let waiting = Arc::new(Waiting::default());
+        let (tried, was_tried) = sync_channel(1);
+        let waiter = std::thread::Builder::new()
+            .spawn({
+                let waiting = waiting.clone();
+                move || {
+                    let take = || {
+                        tried.send(()).unwrap();
+                        Ok(Vec::new())
+                    };
+                    waiting.receive(LONG, take, || Ok(false)).unwrap().len()
+                }
+            })
+            .unwrap();
+        was_tried.recv().unwrap();
+        waiting.end();
+        assert_eq!(waiter.join().unwrap(), 0);
+        assert!(waiting.receive(LONG, || Ok(Vec::new()), || Ok(false)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_attempt_that_fails_ends_the_wait_with_its_error() {
+        let waiting = Waiting::default();
+        let failure = || QueueError::Missing { queue: "q".into(), why: "gone".into() };
+        assert!(waiting.receive(LONG, || Ok(Vec::new()), || Err(failure())).is_err());
+        assert!(waiting.receive(LONG, || Err(failure()), || Ok(true)).is_err());
+    }
+}
