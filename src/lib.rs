@@ -6,6 +6,7 @@
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod engine;
 pub mod handler;
 pub mod json;
 pub mod message;

@@ -1,1 +1,45 @@
-fn main() {}
+//! The command line: arguments, logger, signals, exit status.
+//!
+//! Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::args::Arguments;
+use crate::cli::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match cli::run(&arguments) {
+        Ok(status) => status,
+        Err(failure) => failure.report(),
+    }
+}
+
+impl Failure {
+    #[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+    fn report(self) -> ExitCode {
+        match self {
+            // Whoever reads our output has seen enough: `octoconf dead list … | head` is no failure.
+            Self::Failed(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Self::Failed(error) => {
+                eprintln!("octoconf: {error:#}");
+                ExitCode::from(1)
+            }
+            Self::Refused(why) => {
+                eprintln!("{}", why.trim_end());
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
+}

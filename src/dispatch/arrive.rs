@@ -20,13 +20,16 @@ impl Dispatcher {
         poller: usize,
         messages: Vec<Received>,
         leased_until: Instant,
-        demand_left: usize,
+        demand_used: usize,
     ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("messages of an unknown queue") };
-        queue.counts.requests += 1;
-        queue.counts.received += messages.len() as u64;
-        queue.counts.empty_receives += u64::from(messages.is_empty());
-        let freed = queue.intake.reported(poller, messages.len(), demand_left);
+        // A poller that is stopped gives its demand back without a request.
+        if !(messages.is_empty() && self.phase.is_stopping()) {
+            queue.counts.requests += 1;
+            queue.counts.received += messages.len() as u64;
+            queue.counts.empty_receives += u64::from(messages.is_empty());
+        }
+        let freed = queue.intake.reported(poller, messages.len(), demand_used);
         self.room.release(index, freed);
         if queue.intake.recovered() {
             self.note(Note::QueueWell { queue: index, doing: "receive" });
@@ -72,10 +75,10 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, fault: Fault) {
+    pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, demand_used: usize, fault: Fault) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("a failed receive of an unknown queue") };
         queue.counts.requests += 1;
-        let freed = queue.intake.reported(poller, 0, 0);
+        let freed = queue.intake.reported(poller, 0, demand_used);
         self.room.release(index, freed);
         let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
         self.phase.received(index, 0);

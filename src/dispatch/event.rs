@@ -23,11 +23,11 @@ pub enum Event {
         messages: Vec<Received>,
         /// When the lease of these copies ends unless it is extended.
         leased_until: Instant,
-        /// What is left of the demand that the poller was given; 0: it waits for more.
-        demand_left: usize,
+        /// How much of its demand that used up: as many as came, or all that it knew of where none came. What was given meanwhile stands.
+        demand_used: usize,
     },
-    /// A receive failed; the poller waits for new demand.
-    ReceiveFailed { queue: QueueIndex, poller: usize, fault: Fault },
+    /// A receive failed; the poller gives its demand back.
+    ReceiveFailed { queue: QueueIndex, poller: usize, demand_used: usize, fault: Fault },
     /// A job ended.
     Handled {
         queue: QueueIndex,
@@ -43,6 +43,8 @@ pub enum Event {
     Settled { queue: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault> },
     /// The answer to [`Work::Count`].
     Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
+    /// Finish once every queue is empty and everything is settled.
+    FinishWhenEmpty,
     /// Stop receiving, finish what can be finished by `deadline`, return the rest.
     Drain { deadline: Instant },
     /// Return everything that is not on the wire, now.

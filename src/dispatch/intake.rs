@@ -70,12 +70,12 @@ impl Intake {
         }
     }
 
-    /// Takes back what a poller reports of its demand. Gives how many places that frees, those of the messages that came included.
-    pub fn reported(&mut self, poller: usize, received: usize, left: usize) -> usize {
+    /// A poller used up some of its demand, or gave it back. Gives how many places that frees, those of the messages that came included.
+    pub fn reported(&mut self, poller: usize, received: usize, used: usize) -> usize {
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
-        let left = left.min(*asked);
-        let freed = *asked - left;
-        *asked = left;
+        let freed = used.min(*asked);
+        *asked -= freed;
+        let left = *asked;
         let widest = WIDEST.max(self.rules.receive_limit);
         if received == 0 {
             self.active = 1;

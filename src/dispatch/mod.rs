@@ -142,14 +142,15 @@ impl Dispatcher {
         self.turn_open = true;
         self.serve_due();
         match event {
-            Event::Received { queue, poller, messages, leased_until, demand_left } => {
-                self.received(queue, poller, messages, leased_until, demand_left);
+            Event::Received { queue, poller, messages, leased_until, demand_used } => {
+                self.received(queue, poller, messages, leased_until, demand_used);
             }
-            Event::ReceiveFailed { queue, poller, fault } => self.receive_failed(queue, poller, fault),
+            Event::ReceiveFailed { queue, poller, demand_used, fault } => self.receive_failed(queue, poller, demand_used, fault),
             Event::Handled { queue, done, left, slowest } => self.handled(queue, done, left, slowest),
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
+            Event::FinishWhenEmpty => self.phase.finish_when_empty(),
             Event::Drain { deadline } => self.drain(deadline),
             Event::Stop => self.stop(),
             Event::Tick => {}

@@ -41,6 +41,10 @@ impl Phase {
         Self { until_empty, deadline: None, forced: false, finished: false, census }
     }
 
+    pub(super) fn finish_when_empty(&mut self) {
+        self.until_empty = true;
+    }
+
     /// No further message is received.
     pub fn is_stopping(&self) -> bool {
         self.deadline.is_some()

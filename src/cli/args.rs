@@ -1,0 +1,157 @@
+//! The arguments. Names and exit statuses are a contract.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use octoconf::config::settings::Rate;
+
+/// Takes messages from many queues and flushes them into one bucket per partner, so that no partner feels another.
+#[derive(Debug, Parser)]
+#[command(name = "octoconf", version, propagate_version = true)]
+pub struct Arguments {
+    /// The configuration file, .toml or .ini
+    #[arg(long, global = true, env = "OCTOCONF_CONFIG", default_value = "/etc/octoconf/octoconf.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    Run(Run),
+    /// Validate the configuration and print the resolved settings, secrets masked
+    Check {
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a queue's pipeline over JSONL bodies and print what it makes of them; nothing is sent
+    Try {
+        queue: String,
+        /// A file of one JSON body a line; `-`: standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// One JSON array instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put JSONL bodies on a queue
+    Send {
+        queue: String,
+        /// A file of one JSON body a line; `-`: standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at dead letters, put them back on their queue, or delete them
+    #[command(subcommand)]
+    Dead(Dead),
+    /// The main job on embedded queues, with generated traffic and simulated partners
+    Demo(Demo),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Stop when every queue is empty and every message settled
+    #[arg(long)]
+    pub until_empty: bool,
+    /// Stop after this time, for example 90s; what is left is returned (with --until-empty: exit status 1 if something is)
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub at_most: Option<Duration>,
+    /// Write a report (JSON) at the end
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List dead letters, oldest first
+    List {
+        queue: String,
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// One JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter whole
+    Show {
+        queue: String,
+        /// The id that `list` shows
+        id: i64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put dead letters back on their queue
+    Redrive {
+        queue: String,
+        /// Ids that `list` shows; none: all that pass the filter
+        ids: Vec<i64>,
+        #[command(flatten)]
+        filter: Filter,
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
+        /// At most so many a time, for example 50/s
+        #[arg(long, value_name = "RATE", value_parser = rate)]
+        rate: Option<Rate>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete dead letters for good
+    Purge {
+        queue: String,
+        /// Ids that `list` shows; none: all that pass the filter
+        ids: Vec<i64>,
+        #[command(flatten)]
+        filter: Filter,
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Only those for this partner account
+    #[arg(long, value_name = "ACCOUNT")]
+    pub partner: Option<String>,
+    /// Only those of this kind (rejected, refused, …), or whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Messages to generate
+    #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub messages: u64,
+    /// Partner accounts to share them among
+    #[arg(long, default_value_t = 2_900, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub accounts: u32,
+    /// The same seed gives the same traffic and the same faults
+    #[arg(long, default_value_t = 2018, value_name = "N")]
+    pub seed: u64,
+    /// The reconciliation as one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 250ms, 30s or 10m"))
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|why: &str| format!("{why}; write it like 50/s or 300/m"))
+}

@@ -1,0 +1,139 @@
+//! `dead`: the dead letters of a queue.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use octoconf::config::settings::Rate;
+use octoconf::queue::{DeadFilter, DeadLetter, DeadLetters};
+use serde_json::json;
+
+use super::args::{Dead, Filter};
+use super::failure::Failure;
+use super::files;
+use super::setup::Setup;
+use octoconf::commands::dead::{self as view, Listing};
+
+/// Letters that one transaction puts back or deletes, where no rate is set.
+const CHUNK: usize = 1000;
+
+pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
+    let (Dead::List { queue: name, .. }
+    | Dead::Show { queue: name, .. }
+    | Dead::Redrive { queue: name, .. }
+    | Dead::Purge { queue: name, .. }) = command;
+    let queue = Setup::new(config)?.open(name)?;
+    let letters = queue.dead_letters().ok_or_else(|| {
+        Failure::Refused(format!("queues.{name}: its dead letters cannot be reached from here: rejected messages circulate, or it lives in the memory of its process"))
+    })?;
+    match command {
+        Dead::List { filter, limit, json, .. } => list(letters, &filter.into(), limit.unwrap_or(usize::MAX), *json),
+        Dead::Show { id, json, .. } => show(letters, name, *id, *json),
+        Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
+            let ids = chosen(letters, ids, &filter.into())?;
+            let act = |ids: &[i64]| letters.redrive(ids);
+            change(&ids, ("redriven", *dry_run, *json), *rate, act)
+        }
+        Dead::Purge { ids, filter, dry_run, json, .. } => {
+            let ids = chosen(letters, ids, &filter.into())?;
+            let act = |ids: &[i64]| letters.purge(ids);
+            change(&ids, ("purged", *dry_run, *json), None, act)
+        }
+    }
+}
+
+impl From<&Filter> for DeadFilter {
+    fn from(filter: &Filter) -> Self {
+        Self { partner: filter.partner.as_deref().map(Into::into), reason: filter.reason.clone() }
+    }
+}
+
+fn list(letters: &dyn DeadLetters, filter: &DeadFilter, limit: usize, json: bool) -> Result<ExitCode, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut listing = Listing::new(&mut out, json)?;
+    let mut left = limit;
+    let mut failed = None;
+    if left > 0 {
+        letters.list(filter, &mut |letter| {
+            left -= 1;
+            failed = listing.letter(&letter).err();
+            failed.is_none() && left > 0
+        })?;
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    listing.end()?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(letters: &dyn DeadLetters, queue: &str, id: i64, json: bool) -> Result<ExitCode, Failure> {
+    let mut found: Option<DeadLetter> = None;
+    letters.list(&DeadFilter::default(), &mut |letter| {
+        let hit = letter.id == id;
+        if hit {
+            found = Some(letter);
+        }
+        !hit
+    })?;
+    let letter = found.ok_or_else(|| anyhow::anyhow!("queue {queue} has no dead letter {id}"))?;
+    let text = if json { format!("{:#}", view::object(&letter)) } else { view::text(&letter) };
+    writeln!(io::stdout(), "{}", text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ids named, else those of all letters that pass the filter.
+fn chosen(letters: &dyn DeadLetters, ids: &[i64], filter: &DeadFilter) -> Result<Vec<i64>, Failure> {
+    if !ids.is_empty() {
+        if filter.partner.is_some() || filter.reason.is_some() {
+            return Err(Failure::Refused("name ids or give a filter, not both".to_owned()));
+        }
+        return Ok(ids.to_vec());
+    }
+    let mut all = Vec::new();
+    letters.list(filter, &mut |letter| {
+        all.push(letter.id);
+        true
+    })?;
+    Ok(all)
+}
+
+fn change(
+    ids: &[i64],
+    (word, dry_run, json): (&str, bool, bool),
+    rate: Option<Rate>,
+    act: impl Fn(&[i64]) -> Result<usize, octoconf::queue::QueueError>,
+) -> Result<ExitCode, Failure> {
+    let mut done = 0;
+    if !dry_run {
+        let bar = ProgressBar::new(ids.len() as u64).with_style(files::towards(word));
+        // With a rate, a tenth of a second's worth at a time; never less than one.
+        let (chunk, pause) = rate.map_or((CHUNK, Duration::ZERO), paced);
+        let mut chunks = ids.chunks(chunk).peekable();
+        while let Some(chunk) = chunks.next() {
+            done += act(chunk)?;
+            bar.inc(chunk.len() as u64);
+            if chunks.peek().is_some() && !pause.is_zero() {
+                let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+            }
+        }
+        bar.finish_and_clear();
+    }
+    let mut out = io::stdout();
+    match (json, dry_run) {
+        (true, _) => writeln!(out, "{}", json!({ "chosen": ids.len(), word: done, "dry_run": dry_run }))?,
+        (false, true) => writeln!(out, "{} would be {word}", ids.len())?,
+        (false, false) => writeln!(out, "{done} {word}")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many at a time, and the pause between.
+fn paced(rate: Rate) -> (usize, Duration) {
+    let each = rate.per / rate.requests.max(1);
+    let chunk = (Duration::from_millis(100).as_nanos() / each.as_nanos().max(1)).clamp(1, CHUNK as u128) as u32;
+    (chunk as usize, each * chunk)
+}

@@ -1,0 +1,132 @@
+//! The books of the demo: what was sent, what partners accepted, what is dead. They are kept apart from the engine, so that what it
+//! says of itself can be checked against them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::partners::Temper;
+use super::traffic::Kind;
+
+#[derive(Default)]
+pub struct Books {
+    pages: [Mutex<Page>; 2],
+}
+
+/// One queue's.
+#[derive(Default)]
+struct Page {
+    sent: HashMap<String, Instant>,
+    accepted: HashMap<String, Accepted>,
+    dead: u64,
+}
+
+struct Accepted {
+    times: u32,
+    first: Instant,
+    healthy: bool,
+}
+
+/// How one queue's messages ended.
+#[derive(Debug, PartialEq)]
+pub struct Reconciliation {
+    pub queue: &'static str,
+    pub sent: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    pub lost: u64,
+    /// Deliveries that were accepted once more.
+    pub duplicated: u64,
+}
+
+impl Books {
+    fn page(&self, kind: Kind) -> &Mutex<Page> {
+        let [stock, invoice] = &self.pages;
+        match kind {
+            Kind::Stock => stock,
+            Kind::Invoice => invoice,
+        }
+    }
+
+    /// Messages were put on their queue; `at` is the moment before.
+    pub fn sent<'a>(&self, kind: Kind, ids: impl Iterator<Item = &'a str>, at: Instant) {
+        self.page(kind).lock().sent.extend(ids.map(|id| (id.to_owned(), at)));
+    }
+
+    /// A partner accepted a batch.
+    pub fn accepted(&self, queue: &str, account: &str, ids: &[String], at: Instant) {
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.queue() == queue) else { return };
+        let healthy = Temper::is_healthy(account);
+        let mut page = self.page(kind).lock();
+        for id in ids {
+            page.accepted.entry(id.clone()).or_insert(Accepted { times: 0, first: at, healthy }).times += 1;
+        }
+    }
+
+    /// The queue's dead letters were counted.
+    pub fn dead(&self, kind: Kind, ids: impl Iterator<Item = String>) {
+        let mut page = self.page(kind).lock();
+        page.dead = ids.filter(|id| page.sent.contains_key(id) && !page.accepted.contains_key(id)).count() as u64;
+    }
+
+    /// Sent and accepted so far.
+    pub fn so_far(&self) -> (u64, u64) {
+        Kind::ALL.iter().map(|kind| self.page(*kind).lock()).fold((0, 0), |(sent, accepted), page| {
+            (sent + page.sent.len() as u64, accepted + page.accepted.len() as u64)
+        })
+    }
+
+    pub fn reconcile(&self, kind: Kind) -> Reconciliation {
+        let page = self.page(kind).lock();
+        let (sent, delivered) = (page.sent.len() as u64, page.sent.keys().filter(|id| page.accepted.contains_key(*id)).count() as u64);
+        Reconciliation {
+            queue: kind.queue(),
+            sent,
+            delivered,
+            dead: page.dead,
+            lost: sent.saturating_sub(delivered + page.dead),
+            duplicated: page.accepted.values().map(|accepted| u64::from(accepted.times - 1)).sum(),
+        }
+    }
+
+    /// From sent to accepted, of partners that are quick: the median and the 99th percentile.
+    pub fn latency(&self) -> Option<(Duration, Duration)> {
+        let mut latencies = Vec::new();
+        for kind in Kind::ALL {
+            let page = self.page(kind).lock();
+            let healthy = page.accepted.iter().filter(|(_, accepted)| accepted.healthy);
+            latencies.extend(healthy.filter_map(|(id, accepted)| Some(accepted.first.saturating_duration_since(*page.sent.get(id)?))));
+        }
+        latencies.sort_unstable();
+        let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied();
+        at(0.5).zip(at(0.99))
+    }
+}
+
+impl Reconciliation {
+    pub fn json(&self) -> Value {
+        let Self { queue, sent, delivered, dead, lost, duplicated } = self;
+        json!({ "queue": queue, "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing")]
+    fn what_is_missing_is_lost_and_what_came_twice_is_duplicated() {
+        let (books, start) = (Books::default(), Instant::now());
+        books.sent(Kind::Stock, ["a", "b", "c", "d"].into_iter(), start);
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        books.accepted("stock", "shop-00001", &ids(&["a", "b"]), start + Duration::from_millis(10));
+        books.accepted("stock", "shop-00001", &ids(&["b"]), start + Duration::from_millis(20));
+        books.dead(Kind::Stock, ids(&["c"]).into_iter());
+        let found = books.reconcile(Kind::Stock);
+        assert_eq!(found, Reconciliation { queue: "stock", sent: 4, delivered: 2, dead: 1, lost: 1, duplicated: 1 });
+        assert_eq!(books.latency(), Some((Duration::from_millis(10), Duration::from_millis(10))));
+    }
+}

@@ -1,0 +1,198 @@
+//! `demo`: the main job with everything real but the customers. Two embedded queues, the real engine, real HTTP to simulated partners,
+//! and at the end books that must balance.
+
+mod books;
+mod partners;
+mod traffic;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use indicatif::{MultiProgress, ProgressBar};
+use octoconf::config::{self, Context, Environment, Kind as Format, Loaded};
+use octoconf::dispatch::Status;
+use octoconf::engine::{Engine, Remote, Report, RunOptions};
+use octoconf::handler::registry::Registry;
+use octoconf::queue::{DeadFilter, NewMessage, Queue};
+use serde_json::json;
+
+use self::books::{Books, Reconciliation};
+use self::partners::Partners;
+use self::traffic::{Kind, Traffic};
+use super::args::Demo;
+use super::failure::Failure;
+use super::{files, logger};
+
+/// Messages of one call to a queue, and the time in which both queues' producers make one call each: about 6,000 messages a second.
+const CALL: usize = 100;
+const EACH: Duration = Duration::from_millis(33);
+
+/// A demo that is not done by then has failed.
+const AT_MOST: Duration = Duration::from_secs(300);
+
+pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
+    let bars = MultiProgress::new();
+    logger::start("error", &bars);
+    let folder = tempfile::Builder::new().prefix("octoconf-demo-").tempdir().context("cannot make a folder for the queues")?;
+    let books = Arc::new(Books::default());
+    let partners = Partners::start(Arc::clone(&books))?;
+    let engine = engine(&folder.path().join("demo.db").display().to_string(), &partners)?;
+    let mut queues = Vec::new();
+    for kind in Kind::ALL {
+        queues.push((kind, engine.queue(kind.queue()).context("the demo's own queue is missing")?));
+    }
+    let running = engine.start(RunOptions { until_empty: false, seed: options.seed })?;
+    let remote = running.remote();
+
+    let (at_work, end) = bounded::<()>(0);
+    let watch = {
+        let (remote, books, messages) = (remote.clone(), Arc::clone(&books), options.messages);
+        let bar = bars.add(ProgressBar::new(messages).with_style(files::towards("messages delivered")));
+        thread::Builder::new().name("watch".into()).spawn(move || watch(&remote, &books, &bar, &end, AT_MOST))
+    };
+    let watch = watch.context("cannot start the thread watch")?;
+    thread::scope(|scope| {
+        for (kind, queue) in &queues {
+            let half = options.messages / 2 + if *kind == Kind::Stock { options.messages % 2 } else { 0 };
+            let traffic = Traffic::new(*kind, options.accounts, options.seed);
+            let books = &books;
+            let producer = thread::Builder::new().name(format!("send-{}", kind.queue()));
+            producer.spawn_scoped(scope, move || produce(queue.as_ref(), *kind, traffic, half, books))?;
+        }
+        anyhow::Ok(())
+    })?;
+    remote.finish_when_empty();
+    let report = running.wait();
+    drop(at_work);
+    let in_time = watch.join().unwrap_or(false);
+    let report = report?;
+    for (kind, queue) in &queues {
+        books.dead(*kind, dead(queue.as_ref())?.into_iter());
+    }
+    conclude(&books, &report, in_time, options.json)
+}
+
+/// The engine as a user would configure it.
+fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
+    let text = format!(
+        r#"
+        [admin]
+        listen = ""
+        [engine]
+        delivery_threads = 512
+        [queues.stock]
+        source = "sqlite"
+        path = {path:?}
+        handler = "product"
+        [queues.invoice]
+        source = "sqlite"
+        path = {path:?}
+        handler = "order"
+        [partners.default]
+        deliver = "http"
+        url = "http://{}/{{account}}/{{queue}}"
+        timeout = "5s"
+        min_backoff = "250ms"
+        max_backoff = "2s"
+        "#,
+        partners.address
+    );
+    let (registry, environment) = (Registry::new(), Environment::default());
+    let handlers: Vec<&str> = registry.names().collect();
+    let context = Context { environment: &environment, handlers: &handlers, check_jq: &|_| Ok(()) };
+    let Loaded { settings, .. } = config::parse(&text, Format::Toml, "demo", &context)?;
+    Ok(Engine::new(&settings, &registry)?)
+}
+
+/// Sends at a steady pace, as shops do.
+#[expect(clippy::disallowed_methods, reason = "the books want the moment in which a message was sent")]
+fn produce(queue: &dyn Queue, kind: Kind, mut traffic: Traffic, messages: u64, books: &Books) {
+    let pace = crossbeam_channel::tick(EACH);
+    let mut left = messages;
+    while left > 0 {
+        let call = left.min(CALL as u64);
+        let messages: Vec<NewMessage> =
+            (0..call).map(|_| NewMessage { body: traffic.next_body(), ..NewMessage::default() }).collect();
+        let before = Instant::now();
+        match queue.send(&messages) {
+            Ok(ids) => {
+                books.sent(kind, ids.iter().map(|id| id.as_str()), before);
+                left -= call;
+            }
+            Err(error) => log::error!("cannot send, trying again: {error}"),
+        }
+        // The pace is kept by a ticker of this thread: it cannot be gone.
+        let _ = pace.recv();
+    }
+}
+
+/// Shows how far it is until the end; a demo that takes too long is stopped. Gives whether it came to its end in time.
+fn watch(remote: &Remote, books: &Books, bar: &ProgressBar, end: &crossbeam_channel::Receiver<()>, at_most: Duration) -> bool {
+    let terminal = io::stderr().is_terminal();
+    let glance = if terminal { Duration::from_millis(100) } else { Duration::from_secs(2) };
+    let too_late = crossbeam_channel::after(at_most);
+    while end.recv_timeout(glance) == Err(RecvTimeoutError::Timeout) {
+        if too_late.try_recv().is_ok() {
+            remote.stop();
+            return false;
+        }
+        let Some(status) = remote.status() else { break };
+        show(&status, books.so_far(), bar, terminal);
+    }
+    bar.finish_and_clear();
+    true
+}
+
+fn show(status: &Status, (sent, accepted): (u64, u64), bar: &ProgressBar, terminal: bool) {
+    let partners = &status.partners;
+    let troubled = partners.backing_off + partners.open + partners.limited;
+    if terminal {
+        bar.set_position(accepted);
+        bar.set_message(format!("{sent} sent, {} held, {troubled} partners in trouble", status.in_flight));
+    } else {
+        let line = format!("sent {sent}, delivered {accepted}, held {}, partners in trouble {troubled}\n", status.in_flight);
+        // Progress is for whoever watches: if nobody can see it, the demo goes on.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+fn dead(queue: &dyn Queue) -> anyhow::Result<Vec<String>> {
+    let letters = queue.dead_letters().context("an embedded queue keeps its dead letters")?;
+    let mut ids = Vec::new();
+    letters.list(&DeadFilter::default(), &mut |letter| {
+        ids.push(letter.message_id.to_string());
+        true
+    })?;
+    Ok(ids)
+}
+
+/// Says how the books ended. Anything lost is a failure.
+fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Result<ExitCode, Failure> {
+    let found: Vec<Reconciliation> = Kind::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
+    let (median, p99) = books.latency().unwrap_or_default();
+    let partners = report.status.partners.total;
+    let mut out = io::stdout();
+    if as_json {
+        let queues: Vec<_> = found.iter().map(Reconciliation::json).collect();
+        let latency = json!({ "median_ms": median.as_secs_f64() * 1e3, "p99_ms": p99.as_secs_f64() * 1e3 });
+        let all = json!({ "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time });
+        writeln!(out, "{all:#}")?;
+    } else {
+        writeln!(out, "{:8} {:>9} {:>9} {:>7} {:>6} {:>10}", "queue", "sent", "delivered", "dead", "lost", "duplicated")?;
+        for Reconciliation { queue, sent, delivered, dead, lost, duplicated } in &found {
+            writeln!(out, "{queue:8} {sent:>9} {delivered:>9} {dead:>7} {lost:>6} {duplicated:>10}")?;
+        }
+        let (median, p99) = (median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+        writeln!(out, "{partners} partners in {:.1} s; healthy ones waited {median:.0} ms (median), {p99:.0} ms (p99)", report.elapsed_s)?;
+    }
+    let lost: u64 = found.iter().map(|found| found.lost).sum();
+    if !in_time || lost > 0 {
+        return Err(Failure::Failed(anyhow::anyhow!("{lost} messages are lost, or were not delivered within {AT_MOST:?}")));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,155 @@
+//! The partners of the demo: one small HTTP server on loopback that plays them all, each with a temper of its own.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+
+use super::books::Books;
+
+/// Threads for connections; a small stack is plenty for a server that copies no body.
+const STACK: usize = 128 * 1024;
+
+/// A request's head is never longer here; our own client sends it.
+const LONGEST_HEAD: u64 = 64 * 1024;
+
+/// How a partner behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temper {
+    /// Takes what it gets, at once.
+    Quick,
+    /// Takes its time.
+    Slow(Duration),
+    /// Refuses two requests in three: 429 with Retry-After, or 503.
+    Limiting,
+    /// Not there until that much of the demo is over.
+    Down(Duration),
+}
+
+impl Temper {
+    /// By the account's rank: most are quick, one in twenty-five is slow, one in fifty limits, and five of the busy ones are down for
+    /// a while.
+    pub fn of(account: &str) -> Self {
+        let rank: u32 = account.rsplit('-').next().and_then(|rank| rank.parse().ok()).unwrap_or(0);
+        match rank {
+            3 | 14 | 27 | 45 | 80 => Self::Down(Duration::from_secs(4 + u64::from(rank % 7))),
+            rank if rank % 50 == 7 => Self::Limiting,
+            rank if rank % 25 == 11 => Self::Slow(Duration::from_millis(100 + u64::from(rank % 400))),
+            _ => Self::Quick,
+        }
+    }
+
+    pub fn is_healthy(account: &str) -> bool {
+        Self::of(account) == Self::Quick
+    }
+}
+
+/// The server; it ends with the process.
+pub struct Partners {
+    pub address: SocketAddr,
+}
+
+struct Shared {
+    books: Arc<Books>,
+    start: Instant,
+    requests: AtomicU64,
+    /// What refused a request last, to alternate.
+    refusals: Mutex<u64>,
+}
+
+impl Partners {
+    #[expect(clippy::disallowed_methods, reason = "outages are counted from the server's start")]
+    pub fn start(books: Arc<Books>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback for the simulated partners")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared { books, start: Instant::now(), requests: AtomicU64::new(0), refusals: Mutex::new(0) });
+        let accept = move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                // A connection without a thread is closed: the engine sees a partner that is not there.
+                let _ = thread::Builder::new().name("partner".into()).stack_size(STACK).spawn(move || shared.serve(stream));
+            }
+        };
+        thread::Builder::new().name("partners".into()).spawn(accept).context("cannot start the simulated partners")?;
+        Ok(Self { address })
+    }
+}
+
+impl Shared {
+    /// One connection, request after request.
+    fn serve(&self, stream: TcpStream) {
+        let Ok(mut writer) = stream.try_clone() else { return };
+        let mut reader = BufReader::new(stream);
+        while let Ok(Some(request)) = Request::read(&mut reader) {
+            let Some(answer) = self.answer(&request) else { return };
+            if writer.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// `None`: the connection is closed without a word.
+    #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a delivery was accepted")]
+    fn answer(&self, request: &Request) -> Option<&'static str> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        match Temper::of(&request.account) {
+            Temper::Quick => {}
+            Temper::Slow(pause) => {
+                let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+            }
+            Temper::Limiting => {
+                let mut refusals = self.refusals.lock();
+                *refusals += 1;
+                match *refusals % 3 {
+                    0 => return Some("HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"),
+                    1 => return Some("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"),
+                    _ => {}
+                }
+            }
+            Temper::Down(until) if self.start.elapsed() < until => return None,
+            Temper::Down(_) => {}
+        }
+        self.books.accepted(&request.queue, &request.account, &request.messages, Instant::now());
+        Some("HTTP/1.1 204 No Content\r\n\r\n")
+    }
+}
+
+/// What the books need of a request.
+struct Request {
+    account: String,
+    queue: String,
+    messages: Vec<String>,
+}
+
+impl Request {
+    /// `None`: the other side has closed.
+    fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
+        let mut head = reader.by_ref().take(LONGEST_HEAD);
+        let mut line = String::new();
+        if head.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut path = line.split(' ').nth(1).unwrap_or_default().split('/').skip(1);
+        let mut request = Self { account: path.next().unwrap_or_default().to_owned(), queue: String::new(), messages: Vec::new() };
+        let mut length = 0;
+        loop {
+            line.clear();
+            head.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            let value = value.trim();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?,
+                "octoconf-queue" => value.clone_into(&mut request.queue),
+                "octoconf-messages" => request.messages = value.split(',').map(|id| id.trim().to_owned()).collect(),
+                _ => {}
+            }
+        }
+        io::copy(&mut reader.take(length), &mut io::sink())?;
+        Ok(Some(request))
+    }
+}

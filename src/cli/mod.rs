@@ -1,0 +1,76 @@
+//! The commands as a person calls them: each opens what it needs, shows how far it is, and says how it ended.
+
+pub mod args;
+mod dead;
+mod demo;
+pub mod failure;
+mod files;
+mod logger;
+mod run;
+mod setup;
+mod signals;
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::CommandFactory;
+use indicatif::ProgressBar;
+use octoconf::commands::{check, send, try_out};
+
+use self::args::{Arguments, Command};
+use self::failure::Failure;
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let config = &arguments.config;
+    match &arguments.command {
+        Command::Run(run) => run::run(config, run),
+        Command::Check { json } => check(config, *json),
+        Command::Try { queue, file, json } => try_out(config, queue, file, *json),
+        Command::Send { queue, file, json } => send(config, queue, file, *json),
+        Command::Dead(dead) => dead::run(config, dead),
+        Command::Demo(demo) => demo::run(demo),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(config: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let outcome = setup::load(config);
+    let refused = outcome.is_err();
+    if json {
+        writeln!(io::stdout(), "{:#}", check::json(&outcome))?;
+    } else if refused {
+        return Err(Failure::Refused(check::text(&outcome)));
+    } else {
+        io::stdout().write_all(check::text(&outcome).as_bytes())?;
+    }
+    Ok(ExitCode::from(if refused { 2 } else { 0 }))
+}
+
+fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let setup = setup::Setup::new(config)?;
+    let handler = setup.handler(queue)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    try_out::try_out(handler.as_ref(), files::open(file)?, &mut out, json).context("try")?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let queue = setup::Setup::new(config)?.open(queue)?;
+    let lines = files::open(file)?;
+    let bar = ProgressBar::no_length().with_style(files::counting("messages sent"));
+    let sent = send::send(queue.as_ref(), lines, &mut |sent| bar.set_position(sent));
+    bar.finish_and_clear();
+    let sent = sent?;
+    if json {
+        writeln!(io::stdout(), "{}", serde_json::json!({ "sent": sent }))?;
+    } else {
+        writeln!(io::stdout(), "{sent} sent")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! `run`: the service.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, bounded};
+use indicatif::{MultiProgress, ProgressBar};
+use octoconf::dispatch::Status;
+use octoconf::engine::{Engine, Remote, RunOptions};
+use octoconf::queue::Queue;
+
+use super::args::Run;
+use super::failure::Failure;
+use super::setup::Setup;
+use super::{files, logger, signals};
+
+/// Between looks at a running engine, where a terminal shows them.
+const GLANCE: Duration = Duration::from_millis(200);
+
+pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
+    let setup = Setup::new(config)?;
+    let bars = MultiProgress::new();
+    logger::start(&setup.settings.engine.log, &bars);
+    for warning in &setup.warnings {
+        log::warn!("configuration: {warning}");
+    }
+    let caught = signals::catch().context("cannot take signals over")?;
+    let engine = Engine::new(&setup.settings, &setup.registry)?;
+    let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
+    log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
+    let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
+    caught.pass_to(running.remote()).context("cannot start the thread signal")?;
+
+    // Dropped at the end of the run: whoever waits on it ends too.
+    let (at_work, end) = bounded::<()>(0);
+    let watch = watch(running.remote(), &bars, end.clone())?;
+    let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
+    let report = running.wait();
+    drop(at_work);
+    let timed_out = timer.is_some_and(|timer| timer.join().unwrap_or(true));
+    if let Some(watch) = watch {
+        // It only shows: its panic is no failure of the run.
+        let _ = watch.join();
+    }
+    let report = report?;
+    if let Some(path) = &options.report {
+        let text = serde_json::to_string_pretty(&report)?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write the report to {}", path.display()))?;
+    }
+    let [received, acked, dead, returned] = totals(&report.status);
+    log::info!("stopped: elapsed_s={:.1} received={received} acked={acked} dead={dead} returned={returned}", report.elapsed_s);
+    if options.until_empty && timed_out && !all_empty(&queues)? {
+        log::error!("the queues are not empty after the time that --for gave");
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {
+    for queue in queues {
+        if !queue.count()?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Stops the engine after a time, unless it ends before. Gives whether it had to.
+fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::Result<thread::JoinHandle<bool>> {
+    let timer = thread::Builder::new().name("timer".to_owned()).spawn(move || {
+        let timed_out = end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout);
+        if timed_out {
+            log::info!("stopping: the time that --for gave is over");
+            remote.stop();
+        }
+        timed_out
+    });
+    timer.context("cannot start the thread timer")
+}
+
+/// Shows a running engine, on a terminal.
+fn watch(remote: Remote, bars: &MultiProgress, end: Receiver<()>) -> anyhow::Result<Option<thread::JoinHandle<()>>> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let bar = bars.add(ProgressBar::no_length().with_style(files::counting("messages settled")));
+    let body = move || {
+        while end.recv_timeout(GLANCE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            let Some(status) = remote.status() else { break };
+            let [_, acked, dead, returned] = totals(&status);
+            bar.set_position(acked + dead + returned);
+            bar.set_message(format!("{} held, {} partners wait, {dead} dead", status.in_flight, status.partners.waiting));
+        }
+        bar.finish_and_clear();
+    };
+    Ok(Some(thread::Builder::new().name("watch".to_owned()).spawn(body).context("cannot start the thread watch")?))
+}
+
+fn totals(status: &Status) -> [u64; 4] {
+    status.queues.iter().fold([0; 4], |[received, acked, dead, returned], queue| {
+        [received + queue.received, acked + queue.acked, dead + queue.dead, returned + queue.returned]
+    })
+}

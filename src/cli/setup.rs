@@ -1,0 +1,58 @@
+//! From the configuration file to settings, handlers and queues.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded, Settings};
+use octoconf::handler::registry::Registry;
+use octoconf::handler::{Handler, jq};
+use octoconf::engine::open_queue;
+use octoconf::queue::Queue;
+
+use super::failure::Failure;
+
+/// A configuration in which nothing is wrong, and the handlers that it names.
+pub struct Setup {
+    pub settings: Settings,
+    pub warnings: Vec<String>,
+    pub registry: Registry,
+}
+
+/// Reads and validates the file.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let environment = Environment::of_process();
+    let registry = Registry::new();
+    let handlers: Vec<&str> = registry.names().collect();
+    let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
+    config::load(path, &Context { environment: &environment, handlers: &handlers, check_jq: &check_jq })
+}
+
+impl Setup {
+    pub fn new(path: &Path) -> Result<Self, Failure> {
+        let Loaded { settings, warnings } = load(path).map_err(|errors| Failure::Refused(errors.to_string()))?;
+        let registry = Registry::new().with_pipelines(&settings.handlers).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::Refused(lines.join("\n"))
+        })?;
+        Ok(Self { settings, warnings, registry })
+    }
+
+    /// The handler of a queue.
+    pub fn handler(&self, queue: &str) -> Result<Arc<dyn Handler>, Failure> {
+        let name = &self.queue(queue)?.handler;
+        self.registry.get(name).ok_or_else(|| Failure::Refused(format!("queues.{queue}.handler: no handler is called {name}")))
+    }
+
+    /// Opens a queue.
+    pub fn open(&self, name: &str) -> Result<Arc<dyn Queue>, Failure> {
+        Ok(open_queue(name, self.queue(name)?).context("cannot open the queue")?)
+    }
+
+    fn queue(&self, name: &str) -> Result<&config::settings::QueueSettings, Failure> {
+        self.settings.queues.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.settings.queues.keys().map(String::as_str).collect();
+            Failure::Refused(format!("no queue is called {name:?}; the configuration has: {}", names.join(", ")))
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The engine: channels, threads, and the order in which they stop. It joins the pure dispatcher to the edges.
+//!
+//! | thread | does |
+//! |---|---|
+//! | `poll-QUEUE-N` | receives from one queue what it was given demand for ([`poller`]) |
+//! | `handle-NN` | runs handlers, a fixed pool ([`pool`]) |
+//! | `dispatch` | owns the dispatcher, the only `select!` ([`shell`]) |
+//! | `deliver-N` | hands batches to partners ([`deliver`]) |
+//! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
+//!
+//! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the channel in
+//! question, since the dispatcher counts what is out; a full one is a bug and ends the process.
+
+mod acker;
+mod deliver;
+mod notes;
+mod open;
+mod poller;
+mod pool;
+mod report;
+mod rules;
+mod shell;
+mod threads;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::config::settings::{Settings, Source};
+use crate::dispatch::{Dispatcher, Status};
+use crate::handler::Handler;
+use crate::handler::registry::Registry;
+use crate::queue::{Queue, QueueError};
+use crate::sink::{self, Sinks};
+
+pub use self::open::open_queue;
+pub use self::report::Report;
+use self::shell::{Control, Shell};
+use self::threads::Crew;
+
+/// One queue with all that the threads around it need.
+pub(crate) struct Lane {
+    pub name: Arc<str>,
+    pub source: &'static str,
+    pub queue: Arc<dyn Queue>,
+    pub handler: Arc<dyn Handler>,
+}
+
+/// A service that is set up and not yet started.
+pub struct Engine {
+    lanes: Arc<[Lane]>,
+    sinks: Arc<Sinks>,
+    rules: crate::dispatch::Rules,
+    handler_threads: usize,
+    flush_interval: Duration,
+    shutdown_timeout: Duration,
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A queue cannot be opened as it is set up. The service does not start: a person has to act.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A queue names a handler that is neither in code nor in `[handlers]`.
+    #[error("queues.{queue}.handler: no handler is called {handler}: register it, or add [handlers.{handler}]")]
+    Handler { queue: String, handler: String },
+    /// Partners whose sinks cannot be set up; all of them.
+    #[error("{0}")]
+    Sinks(String),
+    /// The system gives no further thread.
+    #[error("cannot start the thread {name}: {why}; raise the limit on tasks, or lower handler_threads")]
+    Thread { name: String, why: String },
+}
+
+/// Why an engine ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A thread panicked, or something the dispatcher relies on does not hold. What was held comes back when its leases lapse.
+    #[error("the engine ended: {0}; what was held comes back when its leases lapse")]
+    Died(String),
+}
+
+/// How an engine is to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// End once every queue is empty and everything is settled.
+    pub until_empty: bool,
+    /// For jitter; the same for the same run.
+    pub seed: u64,
+}
+
+impl Engine {
+    /// Opens the queues, finds the handlers and sets up the sinks. May block for as long as opening a store takes.
+    pub fn new(settings: &Settings, registry: &Registry) -> Result<Self, StartError> {
+        let mut lanes = Vec::with_capacity(settings.queues.len());
+        for (name, queue) in &settings.queues {
+            let handler = registry.get(&queue.handler).ok_or_else(|| StartError::Handler {
+                queue: name.clone(),
+                handler: queue.handler.clone(),
+            })?;
+            let opened = open_queue(name, queue)?;
+            lanes.push(Lane { name: name.as_str().into(), source: source_name(&queue.source), queue: opened, handler });
+        }
+        let lanes: Arc<[Lane]> = lanes.into();
+        let limits = sink::Limits::of(settings.engine.delivery_threads);
+        let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            StartError::Sinks(lines.join("; "))
+        })?;
+        Ok(Self {
+            rules: rules::rules(settings, &lanes),
+            lanes,
+            sinks: Arc::new(sinks),
+            handler_threads: settings.engine.handler_threads,
+            flush_interval: settings.engine.flush_interval,
+            shutdown_timeout: settings.engine.shutdown_timeout,
+        })
+    }
+
+    /// A queue by its name, for example to send to one in memory.
+    pub fn queue(&self, name: &str) -> Option<Arc<dyn Queue>> {
+        self.lanes.iter().find(|lane| &*lane.name == name).map(|lane| Arc::clone(&lane.queue))
+    }
+
+    /// Starts the threads. Those that pollers, deliveries and acks need come when they are needed.
+    #[expect(clippy::disallowed_methods, reason = "the engine's start is an edge: from here on time is passed in")]
+    pub fn start(mut self, options: RunOptions) -> Result<Running, StartError> {
+        self.rules.until_empty = options.until_empty;
+        self.rules.seed = options.seed;
+        let started = Instant::now();
+        let (control, controls) = bounded(64);
+        let (ended, end) = bounded(1);
+        let crew = Crew::new();
+        let threads = shell::Threads { handlers: self.handler_threads, deliverers: self.rules.delivery_threads };
+        let dispatcher = Dispatcher::new(self.rules, started);
+        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone())?;
+        let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
+        let lanes = Arc::clone(&self.lanes);
+        crew.spawn("dispatch".to_owned(), None, move || {
+            let result = shell.run(&controls, interval);
+            // The receiver may have gone: a caller that does not wait does not want to know.
+            let _ = ended.send(result);
+        })
+        .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
+        Ok(Running { control, end, crew, lanes, started, shutdown_timeout: grace })
+    }
+}
+
+/// An engine at work.
+pub struct Running {
+    control: Sender<Control>,
+    end: Receiver<Result<Status, String>>,
+    crew: Crew,
+    lanes: Arc<[Lane]>,
+    started: Instant,
+    shutdown_timeout: Duration,
+}
+
+/// A handle with which another thread asks an engine to stop, or how it is.
+#[derive(Clone)]
+pub struct Remote {
+    control: Sender<Control>,
+    shutdown_timeout: Duration,
+}
+
+impl Remote {
+    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
+    /// everything that is not on the wire, now. Does not wait.
+    pub fn stop(&self) {
+        // The engine has ended where nobody listens.
+        let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
+    }
+
+    /// Ends the engine once every queue is empty and everything is settled.
+    pub fn finish_when_empty(&self) {
+        let _ = self.control.send(Control::FinishWhenEmpty);
+    }
+
+    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn.
+    pub fn status(&self) -> Option<Status> {
+        let (reply, answer) = bounded(1);
+        self.control.send(Control::Status { reply }).ok()?;
+        answer.recv().ok()
+    }
+}
+
+impl Running {
+    pub fn remote(&self) -> Remote {
+        Remote { control: self.control.clone(), shutdown_timeout: self.shutdown_timeout }
+    }
+
+    /// Waits for the end: of `until_empty`, or after [`Remote::stop`]. Threads that are still blocked in a call are left behind.
+    pub fn wait(self) -> Result<Report, RunError> {
+        let end = match self.end.recv() {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(why)) => Err(RunError::Died(why)),
+            Err(_) => Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned()))),
+        };
+        drop(self.control);
+        self.crew.join(Duration::from_secs(1));
+        let mut status = end?;
+        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
+            queue.source = lane.source;
+        }
+        Ok(Report::new(status, self.started.elapsed()))
+    }
+}
+
+fn source_name(source: &Source) -> &'static str {
+    match source {
+        Source::Sqs(_) => "sqs",
+        Source::Sqlite { .. } => "sqlite",
+        Source::Memory { .. } => "memory",
+    }
+}

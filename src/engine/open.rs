@@ -1,0 +1,57 @@
+//! Opens a queue as its settings say.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::settings::{QueueSettings, Source};
+use crate::handler::jq;
+use crate::queue::embedded::Grouping;
+use crate::queue::memory::{MemoryOptions, MemoryQueue};
+use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
+use crate::queue::{Queue, QueueError};
+
+/// Opens the queue of the section `queues.NAME`. Blocks for as long as its store takes.
+///
+/// # Errors
+///
+/// [`QueueError::Refused`] where a person has to act, [`QueueError::Unavailable`] where a store is locked or its disk full.
+pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueError> {
+    let refused = |why: String| QueueError::Refused { queue: name.to_owned(), what: "open", why };
+    match &settings.source {
+        Source::Sqlite { path, name: in_file, group } => {
+            let options = SqliteOptions { grouping: grouping(group.as_deref()).map_err(refused)?, ..SqliteOptions::new(path, in_file) };
+            Ok(Arc::new(SqliteQueue::open(options)?))
+        }
+        Source::Memory { preload, repeat, group } => {
+            let preload = preload.as_deref().map(lines).transpose().map_err(refused)?.unwrap_or_default();
+            let grouping = grouping(group.as_deref()).map_err(refused)?;
+            Ok(Arc::new(MemoryQueue::new(MemoryOptions { preload, repeat: *repeat, grouping, ..MemoryOptions::new(name) })))
+        }
+        Source::Sqs(_) => Err(refused(format!("this version does not receive from SQS yet; set queues.{name}.source to sqlite"))),
+    }
+}
+
+fn grouping(group: Option<&str>) -> Result<Option<Grouping>, String> {
+    let path = group.map(jq::group_path).transpose().map_err(|error| format!("group: {error}"))?;
+    Ok(path.map(|path| -> Grouping { path }))
+}
+
+/// The lines of a file, blank ones left out.
+fn lines(path: &Path) -> Result<Vec<Bytes>, String> {
+    let cannot = |error: std::io::Error| format!("preload: cannot read {}: {error}", path.display());
+    let mut lines = Vec::new();
+    for line in BufReader::new(File::open(path).map_err(cannot)?).split(b'\n') {
+        let mut line = line.map_err(cannot)?;
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            lines.push(line.into());
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,67 @@
+//! A poller: receives from one queue what it was given demand for, and no more. It never decides; the dispatcher does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::dispatch::{Demand, Event, Fault, QueueIndex};
+use crate::queue::{Ask, Queue, QueueError};
+
+pub struct Poller {
+    pub queue: Arc<dyn Queue>,
+    pub index: QueueIndex,
+    pub poller: usize,
+    /// What it may receive; disconnected when the engine stops.
+    pub demands: Receiver<Demand>,
+    pub inbox: Sender<Event>,
+    /// Set when the engine stops: what is left of the demand is given back.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Poller {
+    /// The thread's body: until the engine stops.
+    pub fn run(self) {
+        while let Ok(demand) = self.demands.recv() {
+            if self.serve(demand).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Receives until the demand is used up, or a receive finds nothing. `None`: nobody listens any more.
+    fn serve(&self, demand: Demand) -> Option<()> {
+        let Demand { mut messages, ask } = demand;
+        while messages > 0 {
+            messages += self.demands.try_iter().map(|more| more.messages).sum::<usize>();
+            if self.stop.load(Ordering::Acquire) {
+                return self.report(Vec::new(), messages, ask);
+            }
+            match self.queue.receive(&Ask { max: ask.max.min(messages), ..ask }) {
+                Ok(received) => {
+                    let used = if received.is_empty() { messages } else { received.len().min(messages) };
+                    messages -= used;
+                    self.report(received, used, ask)?;
+                }
+                Err(error) => {
+                    let failed =
+                        Event::ReceiveFailed { queue: self.index, poller: self.poller, demand_used: messages, fault: fault(&error) };
+                    return self.inbox.send(failed).ok();
+                }
+            }
+        }
+        Some(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the lease is counted from the answer's arrival: this is the edge that sees it")]
+    fn report(&self, messages: Vec<crate::message::Received>, demand_used: usize, ask: Ask) -> Option<()> {
+        let leased_until = Instant::now() + ask.lease;
+        self.inbox.send(Event::Received { queue: self.index, poller: self.poller, messages, leased_until, demand_used }).ok()
+    }
+}
+
+/// A queue's error in the dispatcher's words.
+pub fn fault(error: &QueueError) -> Fault {
+    Fault { reason: error.to_string(), transient: error.is_transient() }
+}

@@ -1,0 +1,63 @@
+//! From settings to the dispatcher's rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::settings::{PartnerSettings, QueueSettings, Settings};
+use crate::dispatch::{PartnerRules, PartnerTable, QueueRules, Rules};
+
+use super::Lane;
+
+/// Two pollers take turns at an embedded queue: one receives while the other hands over.
+const EMBEDDED_POLLERS: usize = 2;
+
+pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
+    let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, lane));
+    let partners = &settings.partners;
+    let by_account = partners.by_account.iter().map(|(account, partner)| (account.clone(), Arc::new(partner_rules(partner))));
+    Rules {
+        queues: queues.collect(),
+        partners: PartnerTable { default: Arc::new(partner_rules(&partners.default)), by_account: by_account.collect() },
+        max_in_flight: settings.engine.max_in_flight,
+        max_in_flight_bytes: settings.engine.max_in_flight_bytes,
+        delivery_threads: settings.engine.delivery_threads,
+        until_empty: false,
+        seed: 0,
+    }
+}
+
+fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
+    let limits = lane.queue.limits();
+    let receive_limit = if settings.receive_batch == 0 { limits.receive } else { settings.receive_batch.min(limits.receive) };
+    QueueRules {
+        name: Arc::clone(&lane.name),
+        fifo: limits.fifo,
+        concurrency: settings.concurrency,
+        order_wait: settings.order_wait,
+        visibility_timeout: settings.visibility_timeout,
+        wait_time: settings.wait_time,
+        max_receives: settings.max_receives,
+        pollers: if settings.pollers == 0 { EMBEDDED_POLLERS } else { settings.pollers },
+        ackers: 1,
+        receive_limit,
+        ask_at_least: 1,
+        entry_limit: limits.entries,
+        settle_linger: Duration::ZERO,
+    }
+}
+
+fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
+    PartnerRules {
+        max_batch: settings.max_batch,
+        max_batch_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
+        linger: settings.linger,
+        rate: settings.rate.map(|rate| (rate.requests, rate.per)),
+        burst: settings.burst,
+        parallel: settings.parallel,
+        min_backoff: settings.min_backoff,
+        max_backoff: settings.max_backoff,
+        breaker_failures: settings.breaker_failures,
+        give_up_after: settings.give_up_after,
+        idle_timeout: settings.idle_timeout,
+    }
+}

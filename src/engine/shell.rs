@@ -1,0 +1,253 @@
+//! The thread `dispatch`: selects, reads the clock once, feeds the dispatcher, carries its commands out. This is the main loop.
+//!
+//! It decides nothing and waits for nothing but its inbox: every hand-over is a `try_send` into a channel that has the room, or the
+//! engine ends with a reason.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, tick};
+
+use crate::dispatch::{Command, Demand, Dispatcher, Event, QueueIndex, Status, Work};
+use crate::sink::Sinks;
+
+use super::acker::Acker;
+use super::deliver::Deliverers;
+use super::notes::log_note;
+use super::poller::Poller;
+use super::pool::Pool;
+use super::threads::{Crew, thread_name};
+use super::{Lane, StartError};
+
+/// Events of one kind that one turn takes in at most: under load batches form, and no turn becomes long.
+const EVENTS_A_TURN: usize = 256;
+
+/// Demand that a poller has not seen yet; each is for one message at least.
+const DEMANDS: usize = 2048;
+
+/// A longer turn is said: partners wait for it.
+const LONG_TURN: Duration = Duration::from_millis(100);
+
+/// What others ask of a running engine.
+pub enum Control {
+    Stop { drain: Duration },
+    FinishWhenEmpty,
+    Status { reply: Sender<Status> },
+}
+
+/// How many threads there may be.
+pub struct Threads {
+    pub handlers: usize,
+    pub deliverers: usize,
+}
+
+pub struct Shell {
+    dispatcher: Dispatcher,
+    lanes: Arc<[Lane]>,
+    sinks: Arc<Sinks>,
+    crew: Crew,
+    pool: Pool,
+    deliverers: Deliverers,
+    edges: Vec<Edge>,
+    inbox: Receiver<Event>,
+    to_inbox: Sender<Event>,
+    results: Receiver<Event>,
+    /// Answers of sinks that cannot wait, taken in before the turn ends.
+    answers: Vec<Event>,
+    stopping: bool,
+    finished: bool,
+}
+
+/// The threads around one queue, started when first needed.
+#[derive(Default)]
+struct Edge {
+    pollers: Vec<Option<Sender<Demand>>>,
+    ackers: Vec<Option<Sender<Work>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Shell {
+    pub fn new(
+        dispatcher: Dispatcher,
+        lanes: Arc<[Lane]>,
+        sinks: Arc<Sinks>,
+        threads: Threads,
+        crew: Crew,
+    ) -> Result<Self, StartError> {
+        let (to_inbox, inbox) = bounded(1024);
+        let delivery_threads = threads.deliverers.max(1);
+        let (to_results, results) = bounded(delivery_threads);
+        let pool = Pool::new(threads.handlers, to_inbox.clone())
+            .map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+        let edges = lanes.iter().map(|_| Edge::default()).collect();
+        let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, crew.clone());
+        let (answers, stopping, finished) = (Vec::new(), false, false);
+        Ok(Self { dispatcher, lanes, sinks, crew, pool, deliverers, edges, inbox, to_inbox, results, answers, stopping, finished })
+    }
+
+    /// The main loop: until the dispatcher has nothing left to wait for. An error ends the process with that reason.
+    #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
+    pub fn run(mut self, controls: &Receiver<Control>, interval: Duration) -> Result<Status, String> {
+        let ticker = tick(interval);
+        self.turn(Instant::now(), Event::Tick)?;
+        while !self.finished {
+            let event = select_biased! {
+                recv(self.results) -> event => event.map_err(|_| "the deliver threads are gone")?,
+                recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
+                recv(controls) -> control => self.controlled(control.ok()),
+                recv(self.inbox) -> event => event.map_err(|_| "the inbox is gone")?,
+                recv(ticker) -> _ => Event::Tick,
+            };
+            let start = Instant::now();
+            self.turn(start, event)?;
+            let took = start.elapsed();
+            if took > LONG_TURN {
+                log::warn!("a turn of the dispatcher took long: took_ms={} held={}", took.as_millis(), self.dispatcher.held());
+            }
+        }
+        Ok(self.dispatcher.status())
+    }
+
+    /// One turn: takes in what has come, then carries out what follows from it.
+    fn turn(&mut self, now: Instant, first: Event) -> Result<(), String> {
+        self.take_in(now, first);
+        for _ in 0..EVENTS_A_TURN {
+            let Ok(event) = self.results.try_recv() else { break };
+            self.take_in(now, event);
+        }
+        for _ in 0..EVENTS_A_TURN {
+            let Ok(event) = self.inbox.try_recv() else { break };
+            self.take_in(now, event);
+        }
+        loop {
+            while let Some(command) = self.dispatcher.poll_command() {
+                self.carry_out(command)?;
+            }
+            if self.answers.is_empty() {
+                return Ok(());
+            }
+            let mut answers = std::mem::take(&mut self.answers);
+            for event in answers.drain(..) {
+                self.dispatcher.handle(now, event);
+            }
+            self.answers = answers;
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, event: Event) {
+        if matches!(event, Event::Answered { .. }) {
+            self.deliverers.answered();
+        }
+        self.dispatcher.handle(now, event);
+    }
+
+    fn controlled(&mut self, control: Option<Control>) -> Event {
+        match control {
+            Some(Control::Status { reply }) => {
+                let mut status = self.dispatcher.status();
+                for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
+                    queue.source = lane.source;
+                }
+                // Whoever asked may have given up.
+                let _ = reply.try_send(status);
+                Event::Tick
+            }
+            Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
+            // Whoever could control it is gone: so is the reason to run.
+            Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
+            Some(Control::Stop { drain }) => {
+                self.stopping = true;
+                Event::Drain { deadline: self.deadline(drain) }
+            }
+            None => {
+                self.stopping = true;
+                Event::Drain { deadline: self.deadline(Duration::ZERO) }
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a stop is counted from the moment in which it was asked for")]
+    fn deadline(&self, drain: Duration) -> Instant {
+        Instant::now() + drain
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<(), String> {
+        match command {
+            Command::Receive { queue, poller, demand } => self.receive(queue, poller, demand),
+            Command::Handle { queue, jobs } => {
+                let lane = self.lanes.get(queue).ok_or("a job of an unknown queue")?;
+                self.pool.start(queue, Arc::clone(&lane.handler), jobs);
+                Ok(())
+            }
+            Command::Flush { flush, batch } if self.sinks.blocks(&batch.account) => self.deliverers.hand_over(flush, batch),
+            Command::Flush { flush, batch } => {
+                let answer = self.sinks.deliver(&batch);
+                self.answers.push(Event::Answered { flush, answer });
+                Ok(())
+            }
+            Command::Settle { queue, acker, work } => self.settle(queue, acker, work),
+            Command::Interrupt { queue } => {
+                if let (Some(edge), Some(lane)) = (self.edges.get(queue), self.lanes.get(queue)) {
+                    edge.stop.store(true, Ordering::Release);
+                    lane.queue.interrupt();
+                }
+                Ok(())
+            }
+            Command::Note(note) => {
+                log_note(&note, &self.lanes);
+                Ok(())
+            }
+            Command::Finish => {
+                self.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn receive(&mut self, queue: QueueIndex, poller: usize, demand: Demand) -> Result<(), String> {
+        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("demand of an unknown queue")?;
+        if edge.pollers.len() <= poller {
+            edge.pollers.resize(poller + 1, None);
+        }
+        let place = edge.pollers.get_mut(poller).ok_or("demand for an unknown poller")?;
+        let demands = match place {
+            Some(demands) => demands,
+            None => {
+                let (to_demands, demands) = bounded(DEMANDS);
+                let body = Poller {
+                    queue: Arc::clone(&lane.queue),
+                    index: queue,
+                    poller,
+                    demands,
+                    inbox: self.to_inbox.clone(),
+                    stop: Arc::clone(&edge.stop),
+                };
+                let name = thread_name("poll", &lane.name, poller);
+                self.crew.spawn(name, None, move || body.run()).map_err(|error| format!("cannot start a poller: {error}"))?;
+                place.insert(to_demands)
+            }
+        };
+        demands.try_send(demand).map_err(|_| format!("a poller of queue {} has more demand than it was given", lane.name))
+    }
+
+    fn settle(&mut self, queue: QueueIndex, acker: usize, work: Work) -> Result<(), String> {
+        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("work for an unknown queue")?;
+        if edge.ackers.len() <= acker {
+            edge.ackers.resize(acker + 1, None);
+        }
+        let place = edge.ackers.get_mut(acker).ok_or("work for an unknown acker")?;
+        let to_acker = match place {
+            Some(to_acker) => to_acker,
+            None => {
+                // One call at a time: the dispatcher waits for its result before the next.
+                let (to_acker, work) = bounded(1);
+                let body = Acker { queue: Arc::clone(&lane.queue), index: queue, acker, work, inbox: self.to_inbox.clone() };
+                let name = thread_name("ack", &lane.name, acker);
+                self.crew.spawn(name, None, move || body.run()).map_err(|error| format!("cannot start an acker: {error}"))?;
+                place.insert(to_acker)
+            }
+        };
+        to_acker.try_send(work).map_err(|_| format!("an acker of queue {} has a second call", lane.name))
+    }
+}

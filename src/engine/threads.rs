@@ -1,0 +1,117 @@
+//! The crew: named threads that cannot die unnoticed and are all waited for.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+/// Bytes of a thread's name that the kernel keeps (TASK_COMM_LEN less the final zero).
+const NAME: usize = 15;
+
+/// Starts threads, hears of their deaths, waits for their ends. Cheap to clone.
+#[derive(Clone)]
+pub struct Crew {
+    shared: Arc<Shared>,
+    /// Cloned into each thread: when the last is dropped, all have ended.
+    alive: Sender<()>,
+}
+
+struct Shared {
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    ended: Receiver<()>,
+    death: Sender<String>,
+    deaths: Receiver<String>,
+}
+
+impl Crew {
+    pub fn new() -> Self {
+        let (alive, ended) = bounded(0);
+        let (death, deaths) = bounded(1);
+        Self { shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths }), alive }
+    }
+
+    /// Starts a thread. `stack` in bytes; `None`: as the system gives.
+    pub fn spawn(&self, name: String, stack: Option<usize>, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut builder = thread::Builder::new().name(name.clone());
+        if let Some(stack) = stack {
+            builder = builder.stack_size(stack);
+        }
+        let (alive, death) = (self.alive.clone(), self.shared.death.clone());
+        let handle = builder.spawn(move || {
+            let _alive = alive;
+            let _guard = DeathGuard { name, death };
+            body();
+        })?;
+        self.shared.handles.lock().push(handle);
+        Ok(())
+    }
+
+    /// Hears the name of the first thread that panicked.
+    pub fn deaths(&self) -> &Receiver<String> {
+        &self.shared.deaths
+    }
+
+    pub fn first_death(&self) -> Option<String> {
+        self.shared.deaths.try_recv().ok()
+    }
+
+    /// Waits for all threads to end, at most for `patience`. Those that are blocked in a call by then are left behind.
+    pub fn join(self, patience: Duration) {
+        let Self { shared, alive } = self;
+        drop(alive);
+        // Nothing is ever sent: this ends when the last thread has dropped its end, or in time.
+        let _ = shared.ended.recv_timeout(patience);
+        for handle in std::mem::take(&mut *shared.handles.lock()) {
+            if handle.is_finished() && handle.join().is_err() {
+                log::error!("a thread panicked while the engine stopped");
+            }
+        }
+    }
+}
+
+/// Speaks up when its thread panics, so that none dies silently.
+struct DeathGuard {
+    name: String,
+    death: Sender<String>,
+}
+
+impl Drop for DeathGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // One death is enough to end the process: a second one finds the place taken.
+            let _ = self.death.try_send(format!("the thread {} panicked", self.name));
+        }
+    }
+}
+
+/// `KIND-QUEUE-INDEX` in at most 15 bytes: the queue's name is cut.
+pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
+    let index = index.to_string();
+    let room = NAME.saturating_sub(kind.len() + index.len() + 2);
+    let queue = queue.get(..queue.floor_char_boundary(room)).unwrap_or_default();
+    format!("{kind}-{queue}-{index}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel() {
+        assert_eq!(thread_name("poll", "stock", 0), "poll-stock-0");
+        assert_eq!(thread_name("poll", "a-very-long-queue-name", 12), "poll-a-very--12");
+        assert_eq!(thread_name("ack", "größenänderungen", 3), "ack-größenä-3");
+        assert!(thread_name("ack", "größenänderungen", 3).len() <= NAME);
+    }
+
+    #[test]
+    fn a_panic_is_heard_with_the_threads_name() {
+        let crew = Crew::new();
+        crew.spawn("deliver-7".into(), None, || std::panic::resume_unwind(Box::new(()))).unwrap();
+        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), "the thread deliver-7 panicked");
+        crew.join(Duration::from_secs(10));
+    }
+}
