@@ -1,5 +1,7 @@
 //! Every file in `conf/` loads, without a warning, and what the two formats say is the same.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 use std::path::{Path, PathBuf};
 
 use octoconf::config::settings::{Deliver, Source};

@@ -69,11 +69,7 @@ pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warn
 }
 
 fn partners_of(tree: &Tree) -> impl Iterator<Item = (&String, &Value)> {
-    let table = match tree.get("partners").map(|value| &value.kind) {
-        Some(ValueKind::Table(table)) => Some(table),
-        _ => None,
-    };
-    table.into_iter().flatten()
+    tree::table(tree, &["partners"]).iter()
 }
 
 fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) -> Vec<PathBuf> {

@@ -4,8 +4,8 @@
 
 use config::{Value, ValueKind};
 
-use super::problem::{Problems, join, suggest};
-use super::tree::{Tree, table};
+use super::problem::{Problems, join, nearest, suggest};
+use super::tree::{Tree, as_table, table};
 
 /// Reports every section and key that there is not, and every value where a section must be.
 pub(super) fn check(tree: &Tree, defaults: &Tree, problems: &Problems) {
@@ -59,34 +59,31 @@ fn check_keys(path: &str, value: &Value, known: &Tree, problems: &Problems) {
                 expect_section(&key_path, value, problems);
             }
             Some(_) => {}
-            // `[partners.acme.com]` is a table within a table.
-            None if matches!(value.kind, ValueKind::Table(_)) => {
-                let text = format!("unknown section; a name with a dot is quoted: [{}]", quoted(path, key));
-                problems.add(key_path, text, first_origin(value));
-            }
             None => {
-                let text = format!("unknown key; {}", suggest(key, known.keys().map(String::as_str)));
-                problems.add(key_path, text, value.origin());
+                let known = known.keys().map(String::as_str);
+                // `[partners.acme.com]` is a table within a table.
+                let text = match whole_name(path, key, value).filter(|_| nearest(key, known.clone()).is_none()) {
+                    Some(whole) => format!("unknown section; a name with a dot is quoted: [{whole}]"),
+                    None => format!("unknown key; {}", suggest(key, known)),
+                };
+                problems.add(key_path, text, first_origin(value));
             }
         }
     }
 }
 
-fn quoted(path: &str, key: &str) -> String {
-    match path.split_once('.') {
-        Some((section, name)) => join(section, &format!("{}.{key}", name.trim_matches('"'))),
-        None => join(path, key),
-    }
+/// What `[section.NAME.KEY]` was to be if the name holds a dot.
+fn whole_name(path: &str, key: &str, value: &Value) -> Option<String> {
+    let (section, name) = path.split_once('.')?;
+    matches!(value.kind, ValueKind::Table(_)).then(|| join(section, &format!("{}.{key}", name.trim_matches('"'))))
 }
 
 fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Option<&'a Tree> {
-    match &value.kind {
-        ValueKind::Table(table) => Some(table),
-        _ => {
-            problems.add(path, format!("a value where a section must be; write [{path}] and its keys below"), value.origin());
-            None
-        }
+    let table = as_table(value);
+    if table.is_none() {
+        problems.add(path, format!("a value where a section must be; write [{path}] and its keys below"), value.origin());
     }
+    table
 }
 
 /// Tables carry no origin of their own: that of any value in it tells.

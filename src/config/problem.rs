@@ -79,22 +79,25 @@ pub(super) fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
 
-/// `; did you mean X?`, or what there is to choose from where nothing is near.
-pub(super) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let mut known: Vec<&str> = known.into_iter().collect();
+/// `did you mean X?`, or what there is to choose from where nothing is near.
+pub(super) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = nearest(name, known.clone()) {
+        return format!("did you mean {near}?");
+    }
+    let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
+    if known.is_empty() { "there is none to choose from".to_owned() } else { format!("known are {}", known.join(", ")) }
+}
+
+/// The known name that a mistyped one is for; `None` where none is near.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), *candidate))
+    let near = known
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
         // A third of the letters wrong is a slip; more is another word.
         .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
         .min();
-    match nearest {
-        Some((_, candidate)) => format!("did you mean {candidate}?"),
-        None if known.is_empty() => "there is none to choose from".to_owned(),
-        None => format!("known are {}", known.join(", ")),
-    }
+    near.map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -103,10 +106,10 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested_and_a_distant_one_is_not() {
-        let known = ["concurrency", "pollers", "name"];
-        assert_eq!(suggest("concurency", known), "did you mean concurrency?");
-        assert_eq!(suggest("NAME", known), "did you mean name?");
-        assert_eq!(suggest("colour", known), "known are concurrency, name, pollers");
+        let known = || ["concurrency", "pollers", "name"].into_iter();
+        assert_eq!(suggest("concurency", known()), "did you mean concurrency?");
+        assert_eq!(suggest("NAME", known()), "did you mean name?");
+        assert_eq!(suggest("colour", known()), "known are concurrency, name, pollers");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A value that never reaches a log, an error, a page or a panic, and the places from which it is read.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -47,25 +49,43 @@ fn place(text: &str) -> Option<Place<'_>> {
     variable.or_else(|| text.strip_prefix("file:").map(Place::File))
 }
 
-/// Reads a secret from where `text` says: `env:NAME` or `file:PATH`; `""` is none. Plain text is refused without repeating it.
-///
-/// Blocks for a file. The error names the place, never what was found there.
-pub(super) fn read_secret(text: &str, environment: &Environment) -> Result<Option<Secret>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let place = place(text).ok_or(
-        "a secret does not stand in the configuration itself; write env:NAME or file:PATH (file:NAME without a slash is read from \
-         $CREDENTIALS_DIRECTORY)",
-    )?;
-    read_place(&place, environment).map(Some)
+/// Reads secrets from where the configuration says they are, each place once a load, however many partners name it.
+pub(super) struct Secrets<'a> {
+    environment: &'a Environment,
+    /// By what the configuration says, `file:` included.
+    seen: RefCell<BTreeMap<String, Result<Secret, String>>>,
 }
 
-/// Reads a value that may be plain, `env:NAME` or `file:PATH`; all the same it is treated as a secret.
-pub(super) fn read_plain_or_secret(text: &str, environment: &Environment) -> Result<Secret, String> {
-    match place(text) {
-        Some(place) => read_place(&place, environment),
-        None => Ok(Secret::new(text)),
+impl<'a> Secrets<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        Self { environment, seen: RefCell::default() }
+    }
+
+    /// The secret at `env:NAME` or `file:PATH`; `""` is none. Plain text is refused without repeating it.
+    ///
+    /// Blocks for a file. The error names the place, never what was found there.
+    pub(super) fn read(&self, text: &str) -> Result<Option<Secret>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let place = place(text).ok_or(
+            "a secret does not stand in the configuration itself; write env:NAME or file:PATH (file:NAME without a slash is read from \
+             $CREDENTIALS_DIRECTORY)",
+        )?;
+        self.read_once(text, &place).map(Some)
+    }
+
+    /// A value that may be plain, `env:NAME` or `file:PATH`; all the same it is treated as a secret.
+    pub(super) fn read_or_plain(&self, text: &str) -> Result<Secret, String> {
+        match place(text) {
+            Some(place) => self.read_once(text, &place),
+            None => Ok(Secret::new(text)),
+        }
+    }
+
+    fn read_once(&self, text: &str, place: &Place<'_>) -> Result<Secret, String> {
+        let mut seen = self.seen.borrow_mut();
+        seen.entry(text.to_owned()).or_insert_with(|| read_place(place, self.environment)).clone()
     }
 }
 
@@ -122,13 +142,14 @@ mod tests {
         std::fs::write(folder.path().join("lf"), "hush\n").unwrap();
         std::fs::write(folder.path().join("crlf"), "hush\n\r\n").unwrap();
         let environment = Environment::from_iter([("KEY", "hush"), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
-        let read = |text: &str| read_secret(text, &environment).unwrap().map(|secret| secret.expose().to_owned());
+        let secrets = Secrets::new(&environment);
+        let read = |text: &str| secrets.read(text).unwrap().map(|secret| secret.expose().to_owned());
         assert_eq!(read(""), None);
         assert_eq!(read("env:KEY").as_deref(), Some("hush"));
         assert_eq!(read("file:lf").as_deref(), Some("hush"));
         assert_eq!(read(&format!("file:{}/crlf", folder.path().display())).as_deref(), Some("hush\n"));
-        assert_eq!(read_plain_or_secret("text", &environment).unwrap().expose(), "text");
-        assert_eq!(read_plain_or_secret("env:KEY", &environment).unwrap().expose(), "hush");
+        assert_eq!(secrets.read_or_plain("text").unwrap().expose(), "text");
+        assert_eq!(secrets.read_or_plain("env:KEY").unwrap().expose(), "hush");
     }
 
     #[test]
@@ -150,11 +171,11 @@ mod tests {
             ("file:long", "64KiB"),
             ("file:./", "./"),
         ] {
-            let error = read_secret(text, &environment).unwrap_err();
+            let error = Secrets::new(&environment).read(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
             assert!(!error.contains("hush"), "{text}: {error}");
         }
-        let error = read_secret("file:name", &Environment::default()).unwrap_err();
+        let error = Secrets::new(&Environment::default()).read("file:name").unwrap_err();
         assert!(error.contains("CREDENTIALS_DIRECTORY") && error.contains("name"), "{error}");
     }
 }

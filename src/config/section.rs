@@ -3,6 +3,7 @@
 //! A section is a chain of tables: what is written for it, what it starts from, and at the end the compiled-in defaults. A bad
 //! value is reported and the next table answers in its place, so that the checks across keys still run.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -190,20 +191,23 @@ fn read<T: Leaf>(key: &str, value: &Value) -> Result<T, String> {
 
 /// A value for a message: short, and masked where the key may hold a secret.
 pub(super) fn shown(key: &str, value: &Value) -> String {
-    const LONGEST: usize = 60;
     match &value.kind {
         ValueKind::Table(_) => "a section".to_owned(),
         ValueKind::Array(_) => "a list".to_owned(),
         ValueKind::Nil => "nothing".to_owned(),
         _ if key == "token" || key == "signing_secret" => "*** (not shown)".to_owned(),
-        ValueKind::String(text) => {
-            let text = if text.contains("://") { mask_url(text) } else { text.clone() };
-            let short: String = text.chars().take(LONGEST).collect();
-            let dots = if short.len() < text.len() { "…" } else { "" };
-            format!("{short:?}{dots}")
-        }
+        ValueKind::String(text) => quote(text),
         other => other.to_string(),
     }
+}
+
+/// Text for a message: short, and masked where it is a URL, under whatever key it was put.
+pub(super) fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let text = if text.contains("://") { Cow::from(mask_url(text)) } else { Cow::from(text) };
+    let short: String = text.chars().take(LONGEST).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("{short:?}{dots}")
 }
 
 #[cfg(test)]

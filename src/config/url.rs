@@ -72,7 +72,7 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
             return Err("a brace without its partner; placeholders are {account} and {queue}".to_owned());
         };
         if !PLACEHOLDERS.contains(&name) {
-            return Err(format!("unknown placeholder {{{name}}}; {}", suggest(name, PLACEHOLDERS)));
+            return Err(format!("unknown placeholder {{{name}}}; {}", suggest(name, PLACEHOLDERS.into_iter())));
         }
         rest = after;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::queue::is_fifo;
 use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
+use crate::config::section::quote;
 use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::config::units::{Size, Span};
 
@@ -28,7 +29,7 @@ fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problem
     for (queue, of) in &settings.queues {
         if !of.handler.is_empty() && !known().any(|name| name == of.handler) {
             let key = join(&join("queues", queue), "handler");
-            problems.add(key, format!("there is no handler {:?}; {}", of.handler, suggest(&of.handler, known())), None);
+            problems.add(key, format!("there is no handler {}; {}", quote(&of.handler), suggest(&of.handler, known())), None);
         }
     }
 }

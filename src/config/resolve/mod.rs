@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Context;
 use super::problem::{Problems, join};
-use super::section::{Level, Section};
+use super::secret::{Secret, Secrets};
+use super::section::{Level, Section, quote};
 use super::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Settings};
 use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
-use super::{Context, secret};
 use crate::message::Account;
 
 mod across;
@@ -21,6 +22,7 @@ struct Resolver<'a> {
     tree: &'a Tree,
     defaults: &'a Tree,
     context: &'a Context<'a>,
+    secrets: Secrets<'a>,
     problems: &'a Problems,
 }
 
@@ -32,7 +34,7 @@ pub(super) fn resolve(
     problems: &Problems,
     warnings: &mut Vec<String>,
 ) -> Settings {
-    let resolver = Resolver { tree, defaults, context, problems };
+    let resolver = Resolver { tree, defaults, context, secrets: Secrets::new(context.environment), problems };
     let queues = resolver.named("queues", |name, section| queue::resolve(name, section, context));
     let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
     let mut settings =
@@ -77,7 +79,7 @@ impl<'a> Resolver<'a> {
     fn admin(&self) -> AdminSettings {
         let section = self.single("admin");
         let listen: String = section.get_if("listen", |listen: &String| check_listen(listen));
-        let token = secret_of(&section, "token", self.context, |token| {
+        let token = secret_of(&section, "token", &self.secrets, |token| {
             let fits = token.chars().all(|c| c.is_ascii_graphic());
             if fits {
                 Ok(())
@@ -107,13 +109,13 @@ impl<'a> Resolver<'a> {
     fn partners(&self, warnings: &mut Vec<String>) -> PartnersSettings {
         let defaults = table(self.defaults, &["partners", "default"]);
         let start = Level { path: "partners.default", table: table(self.tree, &["partners", "default"]) };
-        let default = partner::resolve(&Section::new(vec![start], defaults, self.problems), self.context, warnings);
+        let default = partner::resolve(&Section::new(vec![start], defaults, self.problems), &self.secrets, warnings);
         let mut by_account = BTreeMap::new();
         for (account, value) in table(self.tree, &["partners"]).iter().filter(|(account, _)| *account != "default") {
             let Some(table) = as_table(value) else { continue };
             let path = join("partners", account);
             let section = Section::new(vec![Level { path: &path, table }, start], defaults, self.problems);
-            by_account.insert(Account::from(account.as_str()), partner::resolve(&section, self.context, warnings));
+            by_account.insert(Account::from(account.as_str()), partner::resolve(&section, &self.secrets, warnings));
         }
         PartnersSettings { default, by_account }
     }
@@ -142,7 +144,7 @@ fn word<T: Copy>(section: &Section<'_>, key: &str, words: &[(&str, T)]) -> Optio
             return Ok(());
         }
         refused.set(true);
-        Err(format!("found {text:?}; write one of {known}"))
+        Err(format!("found {}; write one of {known}", quote(text)))
     });
     if refused.get() { None } else { find(&text) }
 }
@@ -157,16 +159,14 @@ fn optional(section: &Section<'_>, key: &str, check: impl Fn(&str) -> Result<(),
 fn secret_of(
     section: &Section<'_>,
     key: &str,
-    context: &Context<'_>,
+    secrets: &Secrets<'_>,
     check: impl Fn(&str) -> Result<(), String>,
-) -> Option<secret::Secret> {
-    let read = |text: &str| {
-        let secret = secret::read_secret(text, context.environment)?;
-        secret.as_ref().map_or(Ok(()), |secret| check(secret.expose()))?;
-        Ok(secret)
-    };
-    let text: String = section.get_if(key, |text: &String| read(text).map(|_| ()));
-    read(&text).ok().flatten()
+) -> Option<Secret> {
+    let text: String = section.get_if(key, |text: &String| match secrets.read(text)? {
+        Some(secret) => check(secret.expose()),
+        None => Ok(()),
+    });
+    secrets.read(&text).ok().flatten()
 }
 
 fn check_jq(program: &str, context: &Context<'_>) -> Result<(), String> {
@@ -175,7 +175,9 @@ fn check_jq(program: &str, context: &Context<'_>) -> Result<(), String> {
 
 fn check_log(filter: &str) -> Result<(), String> {
     let parsed = env_filter::Builder::new().try_parse(filter).map(|_| ());
-    parsed.map_err(|_| format!("found {filter:?}; write error, warn, info, debug or trace, or MODULE=LEVEL, with commas between"))
+    parsed.map_err(|_| {
+        format!("found {}; write error, warn, info, debug or trace, or MODULE=LEVEL, with commas between", quote(filter))
+    })
 }
 
 fn check_listen(listen: &str) -> Result<(), String> {
@@ -183,7 +185,10 @@ fn check_listen(listen: &str) -> Result<(), String> {
     if listen.is_empty() || local || listen.parse::<SocketAddr>().is_ok() {
         return Ok(());
     }
-    Err(format!("found {listen:?}; write an address and port such as \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" for none"))
+    Err(format!(
+        "found {}; write an address and port such as \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" for none",
+        quote(listen)
+    ))
 }
 
 fn is_loopback(listen: &str) -> bool {
@@ -193,4 +198,59 @@ fn is_loopback(listen: &str) -> bool {
 /// SQS takes its times in whole seconds.
 fn whole_seconds(span: Span) -> Result<(), String> {
     if span.0.subsec_nanos() == 0 { Ok(()) } else { Err(format!("{span} is not in whole seconds, as SQS wants them; round it")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DEFAULTS, Environment, Kind, parse, tree};
+
+    fn defaults() -> Tree {
+        tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &Problems::default())
+    }
+
+    fn problem_keys(text: &str) -> Vec<String> {
+        let environment = Environment::default();
+        let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+        match parse(text, Kind::Toml, "x.toml", &context) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.problems.into_iter().map(|problem| problem.key).collect(),
+        }
+    }
+
+    /// Read as if a user had written them, so that a default that cannot be read is a problem and does not fall to zero in silence.
+    #[test]
+    fn every_default_can_be_read() {
+        let keys = problem_keys(&DEFAULTS.replace("\"*\"", "x"));
+        let what_a_user_must_say = ["handlers.x.jq", "partners.default.url", "queues.x.handler"];
+        let of_other_sources = ["queues.x.path", "queues.x.repeat"];
+        let mut expected: Vec<&str> = what_a_user_must_say.into_iter().chain(of_other_sources).collect();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+    }
+
+    /// A key that is documented and never read would be accepted and do nothing.
+    #[test]
+    fn every_key_of_the_defaults_is_read() {
+        let defaults = defaults();
+        let keys = |path: &[&str]| table(&defaults, path).keys().cloned().collect::<Vec<_>>();
+        let read = |text: &str, key: &str| problem_keys(text).iter().any(|problem| problem == key);
+        for section in ["engine", "admin"] {
+            for key in keys(&[section]) {
+                assert!(read(&format!("[{section}]\n{key} = []"), &format!("{section}.{key}")), "{section}.{key}");
+            }
+        }
+        for (section, name) in [("handlers", "*"), ("partners", "default")] {
+            for key in keys(&[section, name]) {
+                assert!(read(&format!("[{section}.x]\n{key} = []"), &format!("{section}.x.{key}")), "{section}.{key}");
+            }
+        }
+        for key in keys(&["queues", "*"]) {
+            let sources = ["sqs", "sqlite", "memory"].map(|source| format!("[queues.x]\nsource = '{source}'\n{key} = []"));
+            let own = format!("[queues.x]\n{key} = []");
+            let texts: &[String] = if key == "source" { &[own] } else { &sources };
+            assert!(texts.iter().all(|text| read(text, &format!("queues.x.{key}"))), "queues.{key}");
+        }
+        assert!(read("partners_dir = []", "partners_dir"));
+    }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use config::ValueKind;
 
 use super::{DAY, HOUR, MINUTE, optional, secret_of, size, span, word};
-use crate::config::Context;
-use crate::config::secret::{Secret, read_plain_or_secret};
+use crate::config::secret::{Secret, Secrets};
 use crate::config::section::{Section, shown};
 use crate::config::settings::{Deliver, Format, HttpSettings, PartnerSettings, Rate};
 use crate::config::units::{Maybe, Span};
@@ -49,10 +48,10 @@ const KINDS: [(&str, Kind); 5] =
     [("http", Kind::Http), ("file", Kind::File), ("sqs", Kind::Sqs), ("stdout", Kind::Stdout), ("discard", Kind::Discard)];
 
 /// Every key is read whatever the way of delivery, so that a bad value is told even where it is not used.
-pub(super) fn resolve(section: &Section<'_>, context: &Context<'_>, warnings: &mut Vec<String>) -> PartnerSettings {
+pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &mut Vec<String>) -> PartnerSettings {
     let kind = word(section, "deliver", &KINDS);
     let format = word(section, "format", &FORMATS).unwrap_or(Format::Json);
-    let deliver = deliver(section, kind, format, context);
+    let deliver = deliver(section, kind, format, secrets);
     let min_backoff = span(section, "min_backoff", Duration::from_millis(1), DAY);
     let max_backoff = span(section, "max_backoff", Duration::from_millis(1), DAY);
     if min_backoff > max_backoff {
@@ -86,7 +85,7 @@ fn give_up_after(section: &Section<'_>) -> Option<Duration> {
     section.get_if::<Maybe<Span>>("give_up_after", check).0.map(|span| span.0)
 }
 
-fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, context: &Context<'_>) -> Deliver {
+fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
     let is_sqs = kind == Some(Kind::Sqs);
     let url = optional(section, "url", |url| if is_sqs { check_service_url(url) } else { check_url(url) });
     let path = optional(section, "path", check_placeholders);
@@ -95,8 +94,8 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, context: &
         format,
         timeout: span(section, "timeout", Duration::from_millis(1), HOUR),
         connect_timeout: span(section, "connect_timeout", Duration::from_millis(1), 10 * MINUTE),
-        signing_secret: secret_of(section, "signing_secret", context, |_| Ok(())),
-        headers: headers(section, context),
+        signing_secret: secret_of(section, "signing_secret", secrets, |_| Ok(())),
+        headers: headers(section, secrets),
         allow_private_addresses: section.get("allow_private_addresses"),
     };
     match kind {
@@ -145,7 +144,7 @@ fn batch(section: &Section<'_>, deliver: &Deliver, warnings: &mut Vec<String>) -
     (count.min(most), bytes.min(most_bytes))
 }
 
-fn headers(section: &Section<'_>, context: &Context<'_>) -> BTreeMap<String, Secret> {
+fn headers(section: &Section<'_>, secrets: &Secrets<'_>) -> BTreeMap<String, Secret> {
     let mut headers = BTreeMap::new();
     for (name, value, key) in section.entries("headers") {
         let report = |text: String| section.problems().add(key.clone(), text, value.origin());
@@ -160,7 +159,7 @@ fn headers(section: &Section<'_>, context: &Context<'_>) -> BTreeMap<String, Sec
         if text.is_empty() {
             continue;
         }
-        match read_plain_or_secret(text, context.environment).and_then(check_header_value) {
+        match secrets.read_or_plain(text).and_then(check_header_value) {
             Ok(value) => {
                 headers.insert(name.to_owned(), value);
             }

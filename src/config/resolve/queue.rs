@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{HOUR, SECOND, check_jq, optional, size, span, whole_seconds, word};
 use crate::config::Context;
-use crate::config::section::Section;
+use crate::config::section::{Section, quote};
 use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
@@ -155,7 +155,7 @@ fn check_sqs_name(name: &str) -> Result<(), String> {
     if name.len() <= 80 && !stem.is_empty() && stem.chars().all(fits) {
         return Ok(());
     }
-    Err(format!("{name:?} is no name of an SQS queue; use at most 80 letters, digits, \"-\" and \"_\", or set url"))
+    Err(format!("{} is no name of an SQS queue; use at most 80 letters, digits, \"-\" and \"_\", or set url", quote(name)))
 }
 
 fn check_dead_letter(text: &str) -> Result<(), String> {
