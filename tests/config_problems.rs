@@ -249,6 +249,9 @@ fn jq_programs_are_checked_with_their_key() {
 
 #[test]
 fn placeholders_and_urls_are_checked() {
+    let of_another = "deliver is sqs and the url holds userinfo, a query or a placeholder; write the plain URL, and give credentials by the usual AWS variables or profile";
+    let text = "[partners.default]\nurl = 'https://h/{account}'\n[partners.x]\ndeliver = 'sqs'\n[queues.q]\nsource = 'memory'\nhandler = 'order'";
+    assert_eq!(problems_in(text, Kind::Toml, &Environment::default()), [format!("partners.x.url: {of_another}")]);
     for (url, text) in [
         ("https://h/{acount}", "unknown placeholder {acount}; did you mean account?"),
         ("partners.example.com/{account}", "no URL; start it with https:// or http://"),
@@ -359,4 +362,20 @@ fn a_file_that_cannot_be_read_is_one_problem() {
     assert!(told("bytes.toml", Some(b"\xff")).contains("is not UTF-8"));
     assert!(told("syntax.toml", Some(b"[a\n")).contains("syntax.toml:1:"));
     assert!(told("syntax.ini", Some(b"what\n")).contains("syntax.ini:1: neither"));
+}
+
+#[test]
+fn depth_without_end_is_refused_and_no_stack_overflows() {
+    const DEEP: usize = 200_000;
+    for text in [
+        format!("x = {}", "[".repeat(DEEP)),
+        format!("x = {}", "{a=".repeat(DEEP)),
+        format!("{}x = 1", "a.".repeat(DEEP)),
+        format!("[{}x]", "a.".repeat(DEEP)),
+        format!("[queues.q]\n{}x = 1", "a.".repeat(DEEP)),
+    ] {
+        assert!(!problems_in(&text, Kind::Toml, &Environment::default()).is_empty());
+    }
+    let deep = format!("OCTOCONF_{}X", "A__".repeat(DEEP));
+    assert!(!problems_in(GOOD, Kind::Toml, &Environment::from_iter([(deep, "1")])).is_empty());
 }

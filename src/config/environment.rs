@@ -9,6 +9,8 @@ use super::problem::Problems;
 use super::tree::insert_at;
 
 const PREFIX: &str = "OCTOCONF_";
+/// The parts of the longest key: `partners.ACCOUNT.headers.NAME`.
+const DEEPEST: usize = 4;
 
 /// Variables by name.
 #[derive(Clone, Default)]
@@ -50,6 +52,11 @@ impl Environment {
                 problems.add(path.join("."), "the value is not UTF-8; set it to text", Some(name));
                 continue;
             };
+            if let Some(key) = path.get(..DEEPEST).filter(|key| key.len() < path.len()) {
+                // Only the beginning is told: a variable may be of any length.
+                problems.add(key.join("."), "a variable goes on below this key; no key has so many parts", None);
+                continue;
+            }
             if path.iter().any(String::is_empty) {
                 let text = "a part of the key is empty; write SECTION__NAME__KEY with two underscores between the parts";
                 problems.add(path.join("."), text, Some(name));
@@ -101,12 +108,16 @@ mod tests {
 
     #[test]
     fn variables_that_cannot_be_keys_are_problems() {
-        let environment =
-            Environment::from_iter([("OCTOCONF_ENGINE____LOG", "debug"), ("OCTOCONF_A__B", "1"), ("OCTOCONF_A__B__C", "1")]);
+        let environment = Environment::from_iter([
+            ("OCTOCONF_ENGINE____LOG", "debug"),
+            ("OCTOCONF_A__B", "1"),
+            ("OCTOCONF_A__B__C", "1"),
+            ("OCTOCONF_PARTNERS__A__HEADERS__B__C", "1"),
+        ]);
         let problems = Problems::default();
         environment.overrides(&problems);
-        let keys: Vec<_> = problems.into_errors("").problems.into_iter().map(|p| p.origin.unwrap()).collect();
-        assert_eq!(keys, ["OCTOCONF_A__B__C", "OCTOCONF_ENGINE____LOG"]);
+        let keys: Vec<_> = problems.into_errors("").problems.into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["a.b.c", "engine..log", "partners.a.headers.b"]);
     }
 
     #[cfg(unix)]

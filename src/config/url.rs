@@ -5,6 +5,8 @@
 use super::problem::suggest;
 
 const PLACEHOLDERS: [&str; 2] = ["account", "queue"];
+/// Of a mistyped placeholder, twice the longest.
+const LONGEST_NAME: usize = 14;
 
 /// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
 pub fn mask_url(url: &str) -> String {
@@ -56,7 +58,7 @@ pub(super) fn check_service_url(url: &str) -> Result<(), String> {
     check_url(url)?;
     if url.contains(['@', '?', '#', '{']) {
         return Err(
-            "holds userinfo, a query or a placeholder; write a plain URL and give credentials by the usual AWS variables or profile".to_owned()
+            "holds userinfo, a query or a placeholder; write the plain URL, and give credentials by the usual AWS variables or profile".to_owned()
         );
     }
     Ok(())
@@ -71,10 +73,16 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
         let Some((name, after)) = name else {
             return Err("a brace without its partner; placeholders are {account} and {queue}".to_owned());
         };
-        if !PLACEHOLDERS.contains(&name) {
+        if PLACEHOLDERS.contains(&name) {
+            rest = after;
+        } else if name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') {
             return Err(format!("unknown placeholder {{{name}}}; {}", suggest(name, PLACEHOLDERS.into_iter())));
+        } else {
+            // Not repeated: a query may hold JSON, and that a key.
+            return Err(
+                "braces around something else than {account} or {queue}; write %7B and %7D for braces that stay".to_owned()
+            );
         }
-        rest = after;
     }
     Ok(())
 }
@@ -116,8 +124,10 @@ mod tests {
             ("https://h/{acount}", "did you mean account?"),
             ("https://h/{account", "brace"),
             ("https://h/}", "brace"),
+            ("https://h/?q={\"key\":\"hush\"}", "%7B"),
         ] {
-            assert!(check_url(bad).unwrap_err().contains(why), "{bad}: {:?}", check_url(bad));
+            let error = check_url(bad).unwrap_err();
+            assert!(error.contains(why) && !error.contains("hush"), "{bad}: {error}");
         }
         assert!(check_service_url("https://k:s@sqs.eu-west-1.amazonaws.com").is_err());
         assert!(check_service_url("https://sqs.eu-west-1.amazonaws.com/1/stock").is_ok());

@@ -86,8 +86,7 @@ fn give_up_after(section: &Section<'_>) -> Option<Duration> {
 }
 
 fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
-    let is_sqs = kind == Some(Kind::Sqs);
-    let url = optional(section, "url", |url| if is_sqs { check_service_url(url) } else { check_url(url) });
+    let url = optional(section, "url", check_url);
     let path = optional(section, "path", check_placeholders);
     let http = HttpSettings {
         url: url.clone().unwrap_or_default(),
@@ -113,6 +112,12 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
                 &["path", "deliver"],
                 "deliver is file and there is no path; set path = \"out/{queue}/{account}.jsonl\" or the like",
             );
+        }
+        // May come from a default that is meant for http: who says sqs has to say where to.
+        Some(Kind::Sqs) => {
+            if let Err(text) = url.as_deref().map_or(Ok(()), check_service_url) {
+                section.report(&["url", "deliver"], format!("deliver is sqs and the url {text}"));
+            }
         }
         _ => {}
     }
