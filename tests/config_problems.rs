@@ -294,6 +294,12 @@ fn sections_must_fit_each_other() {
 }
 
 #[test]
+fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
+    let text = "[queues.s]\nsource = 'memory'\nhandler = 'order'\nparking = 'p.db'\n[queues.'s.parking']\nsource = 'memory'\nhandler = 'order'";
+    expect(text, &["queues.\"s.parking\": is the name under which queues.s shows what it has parked; choose another"]);
+}
+
+#[test]
 fn a_bad_default_is_told_once_and_not_by_each_partner() {
     let mut text = "[partners.default]\nurl = 'nowhere'\ntimeout = 'long'\nmin_backoff = '1h'\n".to_owned();
     for partner in 0..50 {

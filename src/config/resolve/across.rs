@@ -19,6 +19,7 @@ pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &P
     check_handlers(settings, context, problems);
     check_threads(settings, problems);
     check_same_source(settings, problems);
+    check_parking_names(settings, problems);
 }
 
 fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problems) {
@@ -70,6 +71,17 @@ fn check_same_source(settings: &Settings, problems: &Problems) {
         if sqs.dead_letter == own {
             let key = join(&join("queues", name), "dead_letter");
             problems.add(key, "is the queue itself, so dead letters would come back; name another queue, or \"none\"", None);
+        }
+    }
+}
+
+/// What is parked shows as a queue of its own, `QUEUE.parking`.
+fn check_parking_names(settings: &Settings, problems: &Problems) {
+    for (name, _) in settings.queues.iter().filter(|(_, queue)| queue.parking.is_some()) {
+        let row = format!("{name}.parking");
+        if settings.queues.contains_key(&row) {
+            let text = format!("is the name under which queues.{name} shows what it has parked; choose another");
+            problems.add(join("queues", &row), text, None);
         }
     }
 }
