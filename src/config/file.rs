@@ -91,6 +91,5 @@ fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) 
         }
     }
     files.sort();
-    warnings.sort();
     files
 }

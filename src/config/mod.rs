@@ -42,7 +42,7 @@ pub struct Context<'a> {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
-    /// `KEY: what will surprise`.
+    /// `KEY: what will surprise`, in the order of the keys.
     pub warnings: Vec<String>,
 }
 
@@ -108,6 +108,8 @@ pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Resul
     };
     known::check(&merged, &defaults, &problems);
     let settings = resolve::resolve(&merged, &defaults, context, &problems, &mut warnings);
+    // By key, as problems are: the trees are hash maps.
+    warnings.sort();
     if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(problems.into_errors(name)) }
 }
 
