@@ -4,6 +4,13 @@
 
 use crate::message::{Answer, Batch};
 
+pub mod file;
+mod lines;
+mod lru;
+pub mod stdout;
+#[cfg(test)]
+mod testing;
+
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {
     /// Blocks until the partner has answered, at most for its connect timeout and timeout together. What it accepts is durable on the

@@ -1,0 +1,233 @@
+//! `deliver = "file"`: one payload a line, appended to a file per partner, durable before it counts as accepted.
+//!
+//! Called by deliver threads, many at once. Each file has its own lock, so a slow disk under one partner's file holds up no other; the
+//! lock around the table of open files is never held during a call of the kernel. What is waited for in common is the disk
+//! ([`rounds`]).
+//!
+//! One process a file: it is held by an advisory lock while it is open. Rotating by `mv` or deleting is noticed at the next flush. The
+//! path's own folders may be anything; nothing that an account or a queue is named leads out of them ([`template`], [`open`]).
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use self::disk::{Disk, Kernel};
+use self::open::OpenFile;
+use self::rounds::Rounds;
+use self::template::{Place, Template};
+use super::lines;
+use super::lru::Lru;
+use crate::message::{Answer, Batch};
+
+pub mod disk;
+pub mod open;
+pub mod rounds;
+pub mod template;
+
+/// Up to this many files and folders a round syncs one by one; more are one sync of the whole file system. Measured on ext4, where each
+/// sync of a file commits the journal once: from about here on the commits cost more than what others have written since.
+const ONE_BY_ONE: usize = 4;
+
+/// How many of the least recently used files are looked at for one that nobody is writing.
+const EVICTION_LOOKS: usize = 64;
+
+/// Every partner's files.
+pub struct FileSink {
+    disk: Arc<dyn Disk>,
+    /// Most files kept open while nothing is written to them.
+    open_files: usize,
+    slots: Mutex<Lru<PathBuf, Arc<Slot>>>,
+    /// By device number; as many as there are file systems under the configured paths.
+    volumes: Mutex<HashMap<u64, Arc<Volume>>>,
+}
+
+/// One path, and the file there once it is open. A slot outlives its file when that is moved away.
+#[derive(Default)]
+struct Slot {
+    current: Mutex<Option<Arc<OpenFile>>>,
+}
+
+/// One file system, whose files are synced together.
+struct Volume {
+    rounds: Rounds<Arc<Pending>>,
+    /// Any folder on it, open for as long as the process runs, so that the kernel reports its write errors to us.
+    any: File,
+}
+
+/// Lines that are written and wait for their sync.
+struct Pending {
+    file: Arc<OpenFile>,
+    /// Where the file ended after them.
+    end: u64,
+    /// [`open::Progress::cuts`] when they were written.
+    cuts: u64,
+    /// Set by the leader of their round.
+    outcome: OnceLock<Result<(), Box<str>>>,
+}
+
+impl FileSink {
+    /// `open_files`: how many files stay open between flushes; flushes in flight come on top.
+    pub fn new(open_files: usize) -> Self {
+        Self::on(Arc::new(Kernel), open_files)
+    }
+
+    /// Writes and syncs through `disk`.
+    pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Self {
+        Self { disk, open_files, slots: Mutex::new(Lru::new()), volumes: Mutex::default() }
+    }
+
+    /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
+    /// taking it back fails too: then the retry repeats lines.
+    pub fn deliver(&self, template: &Template, batch: &Batch) -> Answer {
+        let place = template.place(&batch.queue, &batch.account);
+        match self.write(&place, &lines::of(&batch.items)) {
+            Ok(pending) => match pending.outcome.get() {
+                Some(Ok(())) => Answer::Accepted,
+                Some(Err(reason)) => Answer::Unreachable { reason: format!("file {}: {reason}", place.path.display()).into() },
+                None => Answer::Unreachable { reason: format!("file {}: its sync did not finish", place.path.display()).into() },
+            },
+            Err(error) => answer_of(&place.path, &error),
+        }
+    }
+
+    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<Arc<Pending>> {
+        let slot = self.slot(&place.path);
+        let pending = {
+            let mut current = slot.current.lock();
+            let file = match current.take() {
+                Some(file) if !file.progress.lock().broken && file.is_at(place)? => file,
+                // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
+                stale => {
+                    drop(stale);
+                    Arc::new(OpenFile::open(place)?)
+                }
+            };
+            let file = current.insert(file);
+            let (end, cuts) = file.append(lines, &*self.disk)?;
+            Arc::new(Pending { file: Arc::clone(file), end, cuts, outcome: OnceLock::new() })
+        };
+        let volume = self.volume(&pending.file, place)?;
+        volume.rounds.join(Arc::clone(&pending), |members| self.sync(&volume, &members));
+        Ok(pending)
+    }
+
+    fn slot(&self, path: &Path) -> Arc<Slot> {
+        // Closing a file is a call of the kernel: the evicted are dropped after the lock.
+        let mut evicted = Vec::new();
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get(path) {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::new(Slot::default());
+        slots.insert(path.to_owned(), Arc::clone(&slot));
+        while slots.len() > self.open_files.max(1) {
+            // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
+            let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
+            evicted.push(idle);
+        }
+        drop(slots);
+        slot
+    }
+
+    fn volume(&self, file: &OpenFile, place: &Place) -> io::Result<Arc<Volume>> {
+        if let Some(volume) = self.volumes.lock().get(&file.device) {
+            return Ok(Arc::clone(volume));
+        }
+        let folder = place.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let volume = Arc::new(Volume { rounds: Rounds::new(), any: File::open(folder)? });
+        Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
+    }
+
+    /// Leads one round: tells every member whether its lines are durable, and takes back those of a round that failed.
+    fn sync(&self, volume: &Volume, members: &[Arc<Pending>]) {
+        // An earlier round failed and cut these lines off after they were written. Only rounds cut, one at a time.
+        let (live, lost): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.file.progress.lock().cuts == member.cuts);
+        for member in lost {
+            member.settle(Err("an earlier sync of the same file failed".into()));
+        }
+        let synced = self.sync_files(volume, &live);
+        let mut cut = BTreeSet::new();
+        for member in live {
+            match &synced {
+                Ok(()) => member.settle(member.confirm()),
+                Err(error) => {
+                    if cut.insert(Arc::as_ptr(&member.file)) {
+                        member.file.cut_back();
+                    }
+                    member.settle(Err(advice(error).into()));
+                }
+            }
+        }
+    }
+
+    fn sync_files(&self, volume: &Volume, members: &[&Arc<Pending>]) -> io::Result<()> {
+        let mut files: Vec<&Arc<OpenFile>> = members.iter().map(|member| &member.file).collect();
+        files.sort_unstable_by_key(|file| Arc::as_ptr(file));
+        files.dedup_by_key(|file| Arc::as_ptr(file));
+        let mut folders: Vec<_> = files.iter().flat_map(|file| file.progress.lock().folders.clone()).collect();
+        folders.sort_unstable_by_key(|folder| folder.inode);
+        folders.dedup_by_key(|folder| folder.inode);
+
+        if files.len() + folders.len() > ONE_BY_ONE {
+            return self.disk.sync_all(&volume.any);
+        }
+        files.iter().try_for_each(|file| self.disk.sync(&file.file))?;
+        folders.iter().try_for_each(|folder| self.disk.sync(&folder.file))
+    }
+}
+
+impl Pending {
+    /// After a sync that did: the lines count, unless the file has no name any more.
+    fn confirm(&self) -> Result<(), Box<str>> {
+        let mut progress = self.file.progress.lock();
+        progress.durable = progress.durable.max(self.end);
+        progress.folders.clear();
+        match self.file.file.metadata() {
+            Ok(meta) if meta.nlink() > 0 => Ok(()),
+            Ok(_) => Err("it was deleted while it was written; the lines go to a new one".into()),
+            Err(error) => Err(error.to_string().into()),
+        }
+    }
+
+    fn settle(&self, outcome: Result<(), Box<str>>) {
+        // A member is in one round only, so nothing is there yet.
+        let _ = self.outcome.set(outcome);
+    }
+}
+
+/// What an error of the kernel means for the partner.
+fn answer_of(path: &Path, error: &io::Error) -> Answer {
+    let reason = format!("file {}: {}", path.display(), advice(error)).into();
+    match error.kind() {
+        // No wait makes this name possible here: not for this file system.
+        ErrorKind::InvalidFilename => Answer::Refused { reason },
+        _ => Answer::Unreachable { reason },
+    }
+}
+
+/// The kernel's words, and what to do where that is known.
+fn advice(error: &io::Error) -> String {
+    let what_to_do = match error.kind() {
+        ErrorKind::StorageFull => "free space on the disk, or move the path to another",
+        ErrorKind::QuotaExceeded => "raise the quota of the user that octoconf runs as",
+        ErrorKind::ReadOnlyFilesystem => "mount the file system for writing",
+        ErrorKind::PermissionDenied => "give the user that octoconf runs as the right to write there",
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            "a symbolic link stands where the file belongs; remove it"
+        }
+        ErrorKind::NotADirectory => "a file or a symbolic link stands where a folder belongs; move it away",
+        ErrorKind::IsADirectory => "a folder stands where the file belongs; move it away",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {what_to_do}")
+}
+
+#[cfg(test)]
+mod tests;

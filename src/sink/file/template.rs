@@ -1,0 +1,274 @@
+//! Where a partner's file is: the path of the configuration, with `{queue}` and `{account}` filled in so that nothing they hold can lead
+//! out of the folder or to another account's file.
+//!
+//! Pure: no file is touched here.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The longest name of a file or folder on the file systems of Linux, in bytes.
+const NAME_MAX: usize = 255;
+/// What a shortened value ends with: a tilde, which no encoded value holds, and half of a SHA-256 in hexadecimal.
+const DIGEST: usize = 1 + 32;
+
+/// A path with placeholders, taken apart once at start.
+#[derive(Debug)]
+pub struct Template {
+    /// The folder above the first placeholder, or above the file where there is none: the administrator's own, so symbolic links in it
+    /// are followed.
+    root: PathBuf,
+    /// The names below it, at least one; the last is the file.
+    names: Vec<Name>,
+    /// Whether any of the names holds a placeholder.
+    placeholders: bool,
+}
+
+/// One file or folder name of a template.
+#[derive(Debug)]
+struct Name {
+    parts: Vec<Part>,
+    /// Most bytes that each placeholder's value may take.
+    room: usize,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Queue,
+    Account,
+}
+
+/// A template filled in for one bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The folder to start from.
+    pub root: PathBuf,
+    /// The folders below it, from the outermost: no symbolic link may stand in for one.
+    pub folders: Vec<String>,
+    pub file: String,
+    /// Whether the file itself may be a symbolic link: only where no placeholder chose its name.
+    pub follow: bool,
+    /// All of it together: the key of the open file, and what errors name.
+    pub path: PathBuf,
+}
+
+/// Why a path of the configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The path is empty or ends in a slash, so that there is no file to write.
+    #[error("path {0:?} names no file: end it with a file name such as {{account}}.jsonl")]
+    NoFile(String),
+    /// Only the two placeholders are known, so a mistyped one does not send all partners to one file.
+    #[error("path {path:?} holds {found:?}: the placeholders are {{queue}} and {{account}}")]
+    Unknown { path: String, found: String },
+    /// A literal name that no file system takes.
+    #[error(
+        "path {path:?}: the name {name:?} leaves too little of the {NAME_MAX} bytes of a file name for its placeholders: shorten it"
+    )]
+    TooLong { path: String, name: String },
+    /// `..` below a placeholder would lead out of that partner's folder.
+    #[error("path {0:?} has \".\" or \"..\" below a placeholder: write the folder that is meant")]
+    Dots(String),
+}
+
+impl Template {
+    pub fn parse(path: &str) -> Result<Self, TemplateError> {
+        let names: Vec<&str> = path.split('/').collect();
+        let first_placeholder = names.iter().position(|name| name.contains(['{', '}'])).unwrap_or(names.len() - 1);
+        let (above, below) = names.split_at(first_placeholder);
+
+        let root = match above {
+            [] => PathBuf::from("."),
+            [""] => PathBuf::from("/"),
+            _ => PathBuf::from(above.join("/")),
+        };
+        let (file, folders) = below.split_last().ok_or_else(|| TemplateError::NoFile(path.to_owned()))?;
+        if file.is_empty() {
+            return Err(TemplateError::NoFile(path.to_owned()));
+        }
+        // Two slashes in a row mean one, as everywhere in Unix.
+        let used = folders.iter().filter(|name| !name.is_empty()).chain([file]);
+        let names = used.map(|name| Name::parse(name, path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { root, names, placeholders: path.contains('{') })
+    }
+
+    /// The file of one bucket. Different accounts get different files where the path holds `{account}`, and so with queues.
+    pub fn place(&self, queue: &str, account: &str) -> Place {
+        let mut folders: Vec<String> = self.names.iter().map(|name| name.fill(queue, account)).collect();
+        let file = folders.pop().unwrap_or_default();
+        let mut path = self.root.clone();
+        path.extend(folders.iter().map(Path::new));
+        path.push(&file);
+        Place { root: self.root.clone(), folders, file, follow: !self.placeholders, path }
+    }
+}
+
+impl Name {
+    fn parse(name: &str, path: &str) -> Result<Self, TemplateError> {
+        if matches!(name, "." | "..") {
+            return Err(TemplateError::Dots(path.to_owned()));
+        }
+        let mut parts = Vec::new();
+        let mut rest = name;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (text, from_brace) = rest.split_at(open);
+            if !text.is_empty() {
+                parts.push(Part::Text(text.to_owned()));
+            }
+            if let Some(after) = from_brace.strip_prefix("{queue}") {
+                parts.push(Part::Queue);
+                rest = after;
+            } else if let Some(after) = from_brace.strip_prefix("{account}") {
+                parts.push(Part::Account);
+                rest = after;
+            } else {
+                let found = from_brace.split_inclusive('}').next().unwrap_or(from_brace);
+                return Err(TemplateError::Unknown { path: path.to_owned(), found: found.to_owned() });
+            }
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+
+        let text: usize = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum();
+        let values = parts.iter().filter(|part| !matches!(part, Part::Text(_))).count();
+        let too_long = || TemplateError::TooLong { path: path.to_owned(), name: name.to_owned() };
+        let left = NAME_MAX.checked_sub(text).ok_or_else(too_long)?;
+        let room = left / values.max(1);
+        if values > 0 && room < DIGEST {
+            return Err(too_long());
+        }
+        Ok(Self { parts, room })
+    }
+
+    fn fill(&self, queue: &str, account: &str) -> String {
+        let mut name = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Queue => push_encoded(&mut name, queue, self.room),
+                Part::Account => push_encoded(&mut name, account, self.room),
+            }
+        }
+        name
+    }
+}
+
+/// Appends a value so that it is one piece of a name: letters and digits of any script, `-`, `_`, `@`, `+`, `=`, `,` and a dot that is
+/// not in front stand for themselves, every other byte is `%` and two hexadecimal digits. Different values stay different, since `%`
+/// itself is encoded. What is longer than `room` bytes is cut and ends with its digest.
+fn push_encoded(name: &mut String, value: &str, room: usize) {
+    let start = name.len();
+    // Where to cut should the value be too long: never within an encoded character.
+    let mut cut = start;
+    for (at, character) in value.char_indices() {
+        let plain =
+            character.is_alphanumeric() || matches!(character, '-' | '_' | '@' | '+' | '=' | ',') || (character == '.' && at > 0);
+        if plain {
+            name.push(character);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                name.push_str(percent_encoding::percent_encode_byte(byte));
+            }
+        }
+        if name.len() - start <= room - DIGEST {
+            cut = name.len();
+        } else if name.len() - start > room {
+            name.truncate(cut);
+            name.push('~');
+            for byte in Sha256::digest(value.as_bytes()).iter().take(DIGEST / 2) {
+                name.push_str(&format!("{byte:02x}"));
+            }
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Component;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file_of(account: &str) -> String {
+        Template::parse("out/{queue}/{account}.jsonl").unwrap().place("stock", account).path.display().to_string()
+    }
+
+    #[test]
+    fn ordinary_names_stay_readable() {
+        assert_eq!(file_of("17850"), "out/stock/17850.jsonl");
+        assert_eq!(file_of("acme.com"), "out/stock/acme.com.jsonl");
+        assert_eq!(file_of("Søren_Åse-東京"), "out/stock/Søren_Åse-東京.jsonl");
+        assert_eq!(file_of("two words"), "out/stock/two%20words.jsonl");
+    }
+
+    #[test]
+    fn hostile_names_stay_one_name_in_their_folder() {
+        for (account, name) in [
+            ("../../x", "%2E.%2F..%2Fx"),
+            (".", "%2E"),
+            ("..", "%2E."),
+            (".hidden", "%2Ehidden"),
+            ("a/b", "a%2Fb"),
+            ("a\0b\n", "a%00b%0A"),
+            ("100%", "100%25"),
+            ("~", "%7E"),
+            ("\u{202e}x", "%E2%80%AEx"),
+        ] {
+            assert_eq!(file_of(account), format!("out/stock/{name}.jsonl"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_and_told_apart_by_its_digest() {
+        let long = "é".repeat(5000);
+        let place = Template::parse("{account}.jsonl").unwrap().place("stock", &long);
+        assert!(place.file.len() <= NAME_MAX && place.file.len() > NAME_MAX - 4, "{}", place.file.len());
+        assert!(place.file.starts_with("éééé") && place.file.ends_with(".jsonl"));
+        assert_ne!(file_of(&long), file_of(&(long.clone() + "x")));
+        // 249 bytes are what `.jsonl` leaves of 255: they fit, one more does not.
+        assert!(!file_of(&"a".repeat(249)).contains('~'));
+        assert!(file_of(&"a".repeat(250)).contains('~'));
+    }
+
+    #[test]
+    fn the_root_ends_above_the_first_placeholder() {
+        let place = Template::parse("/var//lib/o-{queue}/new/{account}").unwrap().place("q", "a");
+        assert_eq!((place.root.as_path(), place.folders.as_slice()), (Path::new("/var//lib"), &["o-q".into(), "new".into()][..]));
+        assert_eq!(Template::parse("{account}").unwrap().place("q", "a").root, Path::new("."));
+        assert_eq!(Template::parse("/{account}").unwrap().place("q", "a").root, Path::new("/"));
+        let all = Template::parse("out/all.jsonl").unwrap().place("q", "a");
+        assert_eq!((all.root.as_path(), all.file.as_str()), (Path::new("out"), "all.jsonl"));
+    }
+
+    #[test]
+    fn a_path_that_cannot_work_is_refused_with_its_reason() {
+        for path in ["", "out/", "out/{account}/"] {
+            assert_eq!(Template::parse(path).unwrap_err(), TemplateError::NoFile(path.into()));
+        }
+        for (path, found) in [("out/{acount}.jsonl", "{acount}"), ("out/a}b", "}"), ("out/{account", "{account")] {
+            assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Unknown { path: path.into(), found: found.into() });
+        }
+        assert!(matches!(Template::parse(&format!("{}{{account}}", "a".repeat(230))), Err(TemplateError::TooLong { .. })));
+        assert_eq!(Template::parse("{account}/../x").unwrap_err(), TemplateError::Dots("{account}/../x".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_account_leaves_the_folder_and_no_two_share_a_file(a in any::<String>(), b in "[./%~a\\PC]{0,300}") {
+            prop_assume!(!a.is_empty() && !b.is_empty());
+            let template = Template::parse("{account}").unwrap();
+            for account in [&a, &b] {
+                let place = template.place("stock", account);
+                prop_assert!(place.file.len() <= NAME_MAX);
+                prop_assert!(!place.file.contains('\0'));
+                prop_assert_eq!(Path::new(&place.file).components().collect::<Vec<_>>(), [Component::Normal(place.file.as_ref())]);
+            }
+            prop_assert_eq!(template.place("stock", &a) == template.place("stock", &b), a == b);
+        }
+    }
+}

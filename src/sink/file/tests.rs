@@ -1,0 +1,367 @@
+//! The file sink on a real folder, with a disk whose syncs are counted and whose failures are scripted.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::sink::testing::batch;
+
+/// A disk that counts, fails as told, and can hold a sync until it is let go.
+#[derive(Default)]
+struct Scripted {
+    files: AtomicUsize,
+    all: AtomicUsize,
+    /// How many bytes of the next append are written before it fails with a full disk.
+    full_after: Mutex<Option<usize>>,
+    /// The error of the next sync of any kind.
+    sync_fails: Mutex<Option<ErrorKind>>,
+    gate: Mutex<Option<Gate>>,
+}
+
+struct Gate {
+    entered: Sender<()>,
+    leave: Receiver<()>,
+}
+
+impl Scripted {
+    fn pass(&self) -> io::Result<()> {
+        if let Some(gate) = self.gate.lock().take() {
+            gate.entered.send(()).unwrap();
+            gate.leave.recv().unwrap();
+        }
+        self.sync_fails.lock().take().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn syncs(&self) -> (usize, usize) {
+        (self.files.swap(0, Ordering::Relaxed), self.all.swap(0, Ordering::Relaxed))
+    }
+
+    /// Lets the next sync wait; gives the ends that say it has begun and let it go on.
+    fn hold_next_sync(&self) -> (Receiver<()>, Sender<()>) {
+        let (entered, on_entered) = bounded(0);
+        let (go, leave) = bounded(0);
+        *self.gate.lock() = Some(Gate { entered, leave });
+        (on_entered, go)
+    }
+}
+
+impl Disk for Scripted {
+    fn append(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        match self.full_after.lock().take() {
+            Some(written) => {
+                Kernel.append(file, &bytes[..written])?;
+                Err(ErrorKind::StorageFull.into())
+            }
+            None => Kernel.append(file, bytes),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.pass()?;
+        Kernel.sync(file)
+    }
+
+    fn sync_all(&self, _: &File) -> io::Result<()> {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.pass()
+    }
+}
+
+struct Stage {
+    dir: TempDir,
+    disk: Arc<Scripted>,
+    sink: FileSink,
+    template: Template,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with_open_files(16)
+    }
+
+    fn with_open_files(open_files: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Scripted::default());
+        let sink = FileSink::on(disk.clone(), open_files);
+        let template = Template::parse(&format!("{}/out/{{queue}}/{{account}}.jsonl", dir.path().display())).unwrap();
+        Self { dir, disk, sink, template }
+    }
+
+    fn deliver(&self, account: &str, payloads: &[&str]) -> Answer {
+        self.sink.deliver(&self.template, &batch(account, payloads))
+    }
+
+    fn path(&self, account: &str) -> PathBuf {
+        self.template.place("stock", account).path
+    }
+
+    fn read(&self, account: &str) -> String {
+        fs::read_to_string(self.path(account)).unwrap()
+    }
+
+    /// Another process's view of the same files.
+    fn restarted(&mut self) {
+        self.sink = FileSink::on(self.disk.clone(), 16);
+    }
+}
+
+fn reason(answer: Answer) -> String {
+    match answer {
+        Answer::Unreachable { reason } => reason.into(),
+        other => panic!("expected Unreachable, got {other:?}"),
+    }
+}
+
+#[test]
+fn payloads_are_appended_in_order_one_a_line() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("17850", &["1", "2"]), Answer::Accepted);
+    assert_eq!(stage.deliver("17850", &["{\n\"n\":3}"]), Answer::Accepted);
+    assert_eq!(stage.read("17850"), "1\n2\n{ \"n\":3}\n");
+}
+
+#[test]
+fn the_first_flush_syncs_the_entries_too_and_later_ones_only_the_data() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    assert_eq!(stage.disk.syncs(), (3, 0), "the file, its folder and the root");
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    assert_eq!(stage.disk.syncs(), (1, 0));
+}
+
+#[test]
+fn many_flushes_at_once_share_one_sync() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("first", &["0"]), Answer::Accepted);
+    stage.disk.syncs();
+    let (entered, go) = stage.disk.hold_next_sync();
+    thread::scope(|scope| {
+        let stage = &stage;
+        scope.spawn(|| assert_eq!(stage.deliver("first", &["1"]), Answer::Accepted));
+        entered.recv().unwrap();
+        for n in 0..20 {
+            scope.spawn(move || assert_eq!(stage.deliver(&format!("account-{n}"), &["1"]), Answer::Accepted));
+        }
+        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        while volume.rounds.gathering() < 20 {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+    });
+    assert_eq!(stage.disk.syncs(), (1, 1), "the file of the round that was held, then everything once");
+}
+
+#[test]
+fn nothing_is_accepted_before_its_sync() {
+    let stage = Stage::new();
+    let (entered, go) = stage.disk.hold_next_sync();
+    let (answered, on_answer) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| answered.send(stage.deliver("acme", &["1"])).unwrap());
+        entered.recv().unwrap();
+        assert!(on_answer.try_recv().is_err());
+        go.send(()).unwrap();
+        assert_eq!(on_answer.recv().unwrap(), Answer::Accepted);
+    });
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_no_half_line() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    *stage.disk.full_after.lock() = Some(5);
+    let reason = reason(stage.deliver("acme", &["222", "333"]));
+    assert!(reason.contains("acme.jsonl") && reason.contains("free space"), "{reason}");
+    assert_eq!(stage.read("acme"), "1\n");
+    assert_eq!(stage.deliver("acme", &["222", "333"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "1\n222\n333\n");
+}
+
+#[test]
+fn a_sync_that_fails_takes_its_lines_back() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+    reason(stage.deliver("acme", &["2"]));
+    assert_eq!(stage.read("acme"), "1\n");
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "1\n2\n");
+}
+
+#[test]
+fn lines_behind_those_of_a_failed_sync_are_not_accepted() {
+    let stage = Stage::new();
+    let shared = Template::parse(&format!("{}/all.jsonl", stage.dir.path().display())).unwrap();
+    let deliver = |payload: &str| stage.sink.deliver(&shared, &batch("acme", &[payload]));
+    let read = || fs::read_to_string(stage.dir.path().join("all.jsonl")).unwrap();
+    assert_eq!(deliver("1"), Answer::Accepted);
+
+    let (entered, go) = stage.disk.hold_next_sync();
+    *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+    thread::scope(|scope| {
+        let failed = scope.spawn(|| deliver("2"));
+        entered.recv().unwrap();
+        let behind = scope.spawn(|| deliver("3"));
+        while read() != "1\n2\n3\n" {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        reason(failed.join().unwrap());
+        assert!(reason(behind.join().unwrap()).contains("earlier sync"));
+    });
+    assert_eq!(read(), "1\n");
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_before_appending() {
+    for (before, after) in [("1\n2\n{\"to", "1\n2\n"), ("{\"to", ""), ("1\n", "1\n"), ("", "")] {
+        let stage = Stage::new();
+        fs::create_dir_all(stage.path("acme").parent().unwrap()).unwrap();
+        fs::write(stage.path("acme"), before).unwrap();
+        assert_eq!(stage.deliver("acme", &["3"]), Answer::Accepted);
+        assert_eq!(stage.read("acme"), format!("{after}3\n"));
+    }
+}
+
+#[test]
+fn a_torn_line_longer_than_one_read_is_cut_off_whole() {
+    let stage = Stage::new();
+    fs::create_dir_all(stage.path("acme").parent().unwrap()).unwrap();
+    fs::write(stage.path("acme"), format!("1\n{}", "x".repeat(300_000))).unwrap();
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "1\n2\n");
+}
+
+#[test]
+fn a_file_that_was_moved_away_or_deleted_is_made_anew() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    fs::rename(stage.path("acme"), stage.dir.path().join("rotated")).unwrap();
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    fs::remove_file(stage.path("acme")).unwrap();
+    assert_eq!(stage.deliver("acme", &["3"]), Answer::Accepted);
+    fs::remove_dir_all(stage.dir.path().join("out")).unwrap();
+    assert_eq!(stage.deliver("acme", &["4"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "4\n");
+    assert_eq!(fs::read_to_string(stage.dir.path().join("rotated")).unwrap(), "1\n");
+}
+
+#[test]
+fn a_file_deleted_while_it_is_written_is_not_accepted() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    let (entered, go) = stage.disk.hold_next_sync();
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| stage.deliver("acme", &["2"]));
+        entered.recv().unwrap();
+        fs::remove_file(stage.path("acme")).unwrap();
+        go.send(()).unwrap();
+        assert!(reason(flush.join().unwrap()).contains("deleted"));
+    });
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "2\n");
+}
+
+#[test]
+fn a_file_emptied_from_under_us_is_not_filled_with_zeros() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1", "2", "3"]), Answer::Accepted);
+    fs::OpenOptions::new().write(true).open(stage.path("acme")).unwrap().set_len(0).unwrap();
+    *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+    reason(stage.deliver("acme", &["4"]));
+    assert_eq!(stage.read("acme"), "");
+}
+
+#[test]
+fn two_processes_do_not_write_one_file() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    let other = FileSink::on(stage.disk.clone(), 16);
+    let answer = other.deliver(&stage.template, &batch("acme", &["2"]));
+    assert!(reason(answer).contains("another process"));
+    stage.restarted();
+    assert_eq!(other.deliver(&stage.template, &batch("acme", &["2"])), Answer::Accepted);
+}
+
+#[test]
+fn symbolic_links_do_not_lead_out_of_the_folder() {
+    let stage = Stage::new();
+    let outside = tempfile::tempdir().unwrap();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    symlink(outside.path().join("planted"), stage.path("evil")).unwrap();
+    assert!(reason(stage.deliver("evil", &["1"])).contains("symbolic link"));
+
+    let stage = Stage::new();
+    fs::create_dir(stage.dir.path().join("out")).unwrap();
+    symlink(outside.path(), stage.dir.path().join("out/stock")).unwrap();
+    assert!(reason(stage.deliver("acme", &["1"])).contains("symbolic link"));
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let stage = Stage::new();
+    fs::create_dir_all(stage.path("acme")).unwrap();
+    assert!(reason(stage.deliver("acme", &["1"])).contains("a folder stands"));
+    fs::remove_dir_all(stage.dir.path().join("out")).unwrap();
+    fs::write(stage.dir.path().join("out"), "").unwrap();
+    reason(stage.deliver("acme", &["1"]));
+
+    let device = Template::parse("/dev/full").unwrap();
+    assert!(reason(stage.sink.deliver(&device, &batch("acme", &["1"]))).contains("not a regular file"));
+}
+
+#[test]
+fn open_files_stay_within_their_bound() {
+    let stage = Stage::with_open_files(4);
+    let open = || fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    for round in 0..3 {
+        for account in 0..20 {
+            assert_eq!(stage.deliver(&account.to_string(), &[&round.to_string()]), Answer::Accepted);
+            let ours = open().filter(|path| path.starts_with(stage.dir.path()) && path.extension().is_some()).count();
+            assert!(ours <= 4, "{ours} files are open");
+        }
+    }
+    for account in 0..20 {
+        assert_eq!(stage.read(&account.to_string()), "0\n1\n2\n");
+    }
+}
+
+#[test]
+fn flushes_to_many_files_at_once_keep_lines_whole_and_in_order() {
+    let stage = Stage::with_open_files(3);
+    thread::scope(|scope| {
+        for account in 0..8 {
+            let stage = &stage;
+            scope.spawn(move || {
+                for n in 0..100 {
+                    assert_eq!(stage.deliver(&account.to_string(), &[&format!("{n}"), &format!("{n}.5")]), Answer::Accepted);
+                }
+            });
+        }
+    });
+    let expected: String = (0..100).map(|n| format!("{n}\n{n}.5\n")).collect();
+    for account in 0..8 {
+        assert_eq!(stage.read(&account.to_string()), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_account_is_delivered_inside_the_folder_or_not_at_all(account in "([./\0\n~%]|\\PC|[a-z]{300}){1,6}") {
+        let stage = Stage::new();
+        prop_assert_eq!(stage.deliver(&account, &["1"]), Answer::Accepted);
+        let inside: Vec<_> = fs::read_dir(stage.dir.path().join("out/stock")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        prop_assert_eq!(inside, [stage.path(&account)]);
+        prop_assert_eq!(fs::read_dir(stage.dir.path()).unwrap().count(), 1);
+        prop_assert_eq!(stage.read(&account), "1\n");
+    }
+}

@@ -1,0 +1,33 @@
+//! What the tests of the sinks share.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::message::{Batch, Item, Message};
+
+/// A batch of queue `stock` whose messages are `m0`, `m1`, … sent at 2026-01-02T03:04:05Z.
+pub fn batch(account: &str, payloads: &[&str]) -> Batch {
+    let items: Vec<Item> = payloads.iter().enumerate().map(|(at, payload)| item(&format!("m{at}"), payload)).collect();
+    Batch {
+        account: account.into(),
+        queue: Arc::from("stock"),
+        id: items.first().map(Item::id).unwrap_or_default(),
+        bytes: payloads.iter().map(|payload| payload.len()).sum(),
+        items,
+    }
+}
+
+pub fn item(id: &str, payload: &str) -> Item {
+    let message = Message {
+        id: id.into(),
+        body: Bytes::new(),
+        attributes: Vec::new(),
+        group: None,
+        sent_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045),
+        receives: 1,
+        open: None,
+    };
+    Item { message: Arc::new(message), index: None, payload: Bytes::copy_from_slice(payload.as_bytes()) }
+}
