@@ -4,12 +4,17 @@
 
 use crate::message::{Answer, Batch};
 
-pub mod file;
+mod file;
+mod http;
 mod lines;
 mod lru;
-pub mod stdout;
+mod sinks;
+mod stdout;
 #[cfg(test)]
 mod testing;
+
+pub use http::clock::Clock;
+pub use sinks::{Limits, SetupError, Sinks};
 
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {

@@ -1,10 +1,12 @@
 //! What the tests of the sinks share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::config::settings::{Format, HttpSettings};
 use crate::message::{Batch, Item, Message};
 
 /// A batch of queue `stock` whose messages are `m0`, `m1`, … sent at 2026-01-02T03:04:05Z.
@@ -30,4 +32,17 @@ pub fn item(id: &str, payload: &str) -> Item {
         open: None,
     };
     Item { message: Arc::new(message), index: None, payload: Bytes::copy_from_slice(payload.as_bytes()) }
+}
+
+/// The defaults of a partner that is reached by HTTP.
+pub fn http_settings(url: &str) -> HttpSettings {
+    HttpSettings {
+        url: url.to_owned(),
+        format: Format::Json,
+        timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(2),
+        signing_secret: None,
+        headers: BTreeMap::new(),
+        allow_private_addresses: false,
+    }
 }

@@ -1,0 +1,121 @@
+//! What a partner's answer says: accepted, or a status with the time to wait and a piece of its text.
+//!
+//! Reading the rest of a body is for the sake of the next request on the connection; it never changes the verdict.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use ureq::Body;
+use ureq::http::Response;
+use ureq::http::header::RETRY_AFTER;
+
+use crate::message::Answer;
+
+/// Most of a body that is read: beyond it a new connection costs less than the rest of the old one.
+const MAX_BODY: usize = 64 * 1024;
+/// Most of a body that is kept, and the longest excerpt.
+const MAX_EXCERPT: usize = 1024;
+/// The longest wait that a partner may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The answer for a status line that is all there is.
+pub fn of_status(code: u16) -> Answer {
+    if (200..300).contains(&code) {
+        Answer::Accepted
+    } else {
+        Answer::Status { code, retry_after: None, excerpt: Box::default() }
+    }
+}
+
+/// Reads an answer to its end, or to what is read of one at most. Blocks until the deadline of the attempt at most.
+pub fn of_response(response: Response<Body>, now: SystemTime) -> Answer {
+    let (parts, mut body) = response.into_parts();
+    let start = read(&mut body);
+    match of_status(parts.status.as_u16()) {
+        Answer::Status { code, .. } => {
+            let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Answer::Status {
+                code,
+                retry_after: retry_after.and_then(|value| retry_after_of(value, now)),
+                excerpt: excerpt(&start),
+            }
+        }
+        accepted => accepted,
+    }
+}
+
+/// The start of a body, at most as much as an excerpt holds; the rest is read and dropped, up to the limit.
+fn read(body: &mut Body) -> Vec<u8> {
+    let mut start = Vec::new();
+    let mut chunk = [0; 4096];
+    let mut total = 0;
+    let mut reader = body.as_reader();
+    while total < MAX_BODY {
+        // A body that breaks off, is not what its headers say, or takes too long: the status line has said it all.
+        let Ok(read) = reader.read(&mut chunk) else { break };
+        let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        total += read;
+        start.extend(bytes.iter().take(MAX_EXCERPT - start.len()));
+    }
+    start
+}
+
+/// A piece of a body as one line of text: what is not UTF-8 replaced, control characters escaped.
+fn excerpt(start: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(start.len());
+    for character in String::from_utf8_lossy(start).trim().chars() {
+        let length = text.len();
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+        if text.len() > MAX_EXCERPT {
+            text.truncate(length);
+            break;
+        }
+    }
+    text.into()
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date from which now is taken off. `None` for nonsense and for a time that has
+/// come already: then there is nothing to obey, and back-off decides.
+fn retry_after_of(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a very long time.
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        httpdate::parse_http_date(value).ok()?.duration_since(now).ok()?
+    };
+    Some(wait.min(MAX_RETRY_AFTER)).filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_or_nothing() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let seconds = |value| retry_after_of(value, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("120"), Some(120));
+        assert_eq!(seconds(" 7 "), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30));
+        assert_eq!(seconds("Sunday, 06-Nov-94 08:50:07 GMT"), Some(30));
+        assert_eq!(seconds("Sun Nov  6 08:50:07 1994"), Some(30));
+        for long in ["86401", "99999999999999999999999999", "Sat, 06 Nov 2094 08:49:37 GMT"] {
+            assert_eq!(seconds(long), Some(86_400), "{long}");
+        }
+        for nothing in ["0", "", "-5", "1.5", "soon", "120 s", "Sun, 06 Nov 1994 08:49:07 GMT", "+5"] {
+            assert_eq!(seconds(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_one_line_of_text_of_at_most_a_kibibyte() {
+        assert_eq!(&*excerpt(b"  no such\r\n\taccount \x1b[31m\xff\n"), "no such\\r\\n\\taccount \\u{1b}[31m\u{fffd}");
+        let long = excerpt("é\n".repeat(1000).as_bytes());
+        assert!(long.len() <= MAX_EXCERPT && long.len() > MAX_EXCERPT - 4, "{}", long.len());
+    }
+}

@@ -1,0 +1,287 @@
+//! Where a partner's requests go: its settings, checked and taken apart once, and the URL with `{account}` and `{queue}` filled in.
+//!
+//! Pure. No error of this file holds a value of a header, a secret, or the user part or query of a URL: keys hide there.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use ureq::http::{HeaderMap, Uri};
+
+use super::signature::Signer;
+use crate::config::settings::{Format, HttpSettings};
+
+/// All but the unreserved characters of RFC 3986 (section 2.3).
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Headers that are ours, or that say where a message ends.
+const RESERVED: [&str; 10] = [
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "idempotency-key",
+    "octoconf-queue",
+    "octoconf-messages",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "expect",
+];
+
+/// One partner, as requests to it are made.
+pub struct Target {
+    url: UrlTemplate,
+    pub format: Format,
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    pub signer: Option<Signer>,
+    /// Configured headers, and the user part of the URL as `authorization`. All are marked as secrets.
+    pub headers: HeaderMap,
+    /// Whether the account chooses the host, so that only public addresses will do.
+    pub guarded: bool,
+}
+
+/// A URL whose placeholders may stand in the host, the path and the query.
+struct UrlTemplate {
+    scheme: &'static str,
+    host: Vec<Piece>,
+    /// From the first slash or question mark on.
+    rest: Vec<Piece>,
+    /// The whole where there is no placeholder.
+    fixed: Option<Uri>,
+}
+
+enum Piece {
+    Text(String),
+    Queue,
+    Account,
+}
+
+/// Why a partner's HTTP settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("url must begin with http:// or https://")]
+    Scheme,
+    #[error("url names no valid host or holds characters that a URL cannot hold: encode them as %XX")]
+    Invalid,
+    #[error("url holds {0:?}: the placeholders are {{queue}} and {{account}}")]
+    Placeholder(String),
+    #[error("url has a placeholder before the @: name the user in a header instead")]
+    UserPlaceholder,
+    #[error("headers: {0:?} is not a name that a header can have")]
+    HeaderName(String),
+    #[error("headers: {0:?} is set by octoconf itself")]
+    HeaderReserved(String),
+    #[error("headers: the value of {0:?} holds a line break or another character that a header cannot hold")]
+    HeaderValue(String),
+    #[error("signing_secret must be base64, with or without whsec_ before it, as Standard Webhooks has it")]
+    Secret,
+}
+
+impl Target {
+    pub fn new(settings: &HttpSettings) -> Result<Self, TargetError> {
+        let (url, authorization) = UrlTemplate::parse(&settings.url)?;
+        let mut headers = HeaderMap::new();
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        for (name, value) in &settings.headers {
+            let parsed: HeaderName = name.parse().map_err(|_| TargetError::HeaderName(name.clone()))?;
+            if RESERVED.contains(&parsed.as_str()) {
+                return Err(TargetError::HeaderReserved(name.clone()));
+            }
+            headers.insert(parsed, secret_value(value.expose()).ok_or_else(|| TargetError::HeaderValue(name.clone()))?);
+        }
+        let signer = settings.signing_secret.as_ref().map(|secret| Signer::new(secret).ok_or(TargetError::Secret)).transpose()?;
+        let guarded = !settings.allow_private_addresses && url.host.iter().any(|piece| !matches!(piece, Piece::Text(_)));
+        let HttpSettings { format, timeout, connect_timeout, .. } = *settings;
+        Ok(Self { url, format, timeout, connect_timeout, signer, headers, guarded })
+    }
+
+    /// The URL for one bucket, without a user part. The error says why there can be none for this account.
+    pub fn url(&self, queue: &str, account: &str) -> Result<Uri, String> {
+        match &self.url.fixed {
+            Some(uri) => Ok(uri.clone()),
+            None => self.url.fill(queue, account),
+        }
+    }
+}
+
+impl UrlTemplate {
+    fn parse(url: &str) -> Result<(Self, Option<HeaderValue>), TargetError> {
+        let (scheme, rest) = match (strip_scheme(url, "https://"), strip_scheme(url, "http://")) {
+            (Some(rest), _) => ("https", rest),
+            (_, Some(rest)) => ("http", rest),
+            _ => return Err(TargetError::Scheme),
+        };
+        // What follows a # stays with the client.
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        if user.is_some_and(|user| user.contains(['{', '}'])) {
+            return Err(TargetError::UserPlaceholder);
+        }
+        let authorization = user.map(|user| basic(user).ok_or(TargetError::Invalid)).transpose()?;
+        let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
+        // With or without placeholders, a URL that is wrong is wrong for all.
+        let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
+        if !template.host.iter().chain(&template.rest).any(|piece| !matches!(piece, Piece::Text(_))) {
+            template.fixed = Some(sample);
+        }
+        Ok((template, authorization))
+    }
+
+    fn fill(&self, queue: &str, account: &str) -> Result<Uri, String> {
+        let mut url = format!("{}://", self.scheme);
+        for piece in &self.host {
+            match piece {
+                Piece::Text(text) => url.push_str(text),
+                Piece::Queue => url.push_str(host_part(queue, "queue")?),
+                Piece::Account => url.push_str(host_part(account, "account")?),
+            }
+        }
+        let host_ends = url.len();
+        for piece in &self.rest {
+            match piece {
+                Piece::Text(text) => url.push_str(text),
+                Piece::Queue => url.extend(utf8_percent_encode(queue, IN_URL)),
+                Piece::Account => url.extend(utf8_percent_encode(account, IN_URL)),
+            }
+        }
+        let path = url.get(host_ends..).unwrap_or_default().split('?').next().unwrap_or_default();
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            // No encoding helps: servers take %2E%2E for two dots too (RFC 3986, section 6.2.2.2).
+            return Err("an account of one or two dots cannot be a part of a URL's path".to_owned());
+        }
+        let uri: Uri =
+            url.parse().map_err(|_| "the account makes a URL that is not valid, perhaps too long (64 KiB)".to_owned())?;
+        if uri.host().is_none_or(str::is_empty) { Err("the URL names no host".to_owned()) } else { Ok(uri) }
+    }
+}
+
+fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
+    url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and_then(|_| url.get(scheme.len()..))
+}
+
+/// Text as it was written between placeholders.
+fn pieces(text: &str) -> Result<Vec<Piece>, TargetError> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        pieces.push(Piece::Text(before.to_owned()));
+        rest = if let Some(after) = brace.strip_prefix("{queue}") {
+            pieces.push(Piece::Queue);
+            after
+        } else if let Some(after) = brace.strip_prefix("{account}") {
+            pieces.push(Piece::Account);
+            after
+        } else {
+            let found = brace.split_inclusive('}').next().unwrap_or(brace).chars().take(32).collect();
+            return Err(TargetError::Placeholder(found));
+        };
+    }
+    pieces.push(Piece::Text(rest.to_owned()));
+    Ok(pieces)
+}
+
+/// A value as a part of a host name: only what can change nothing but the name.
+fn host_part<'a>(value: &'a str, what: &str) -> Result<&'a str, String> {
+    let fits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    if fits { Ok(value) } else { Err(format!("the {what} cannot be a part of a host name: letters, digits, - and . can")) }
+}
+
+/// The user part of a URL as basic authentication (RFC 7617).
+fn basic(user: &str) -> Option<HeaderValue> {
+    let decoded: Vec<u8> = percent_decode_str(user).collect();
+    let decoded = if decoded.contains(&b':') { decoded } else { [decoded.as_slice(), b":"].concat() };
+    secret_value(&format!("Basic {}", STANDARD.encode(decoded)))
+}
+
+fn secret_value(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::secret::Secret;
+    use crate::sink::testing::http_settings;
+
+    fn target(url: &str) -> Result<Target, TargetError> {
+        Target::new(&http_settings(url))
+    }
+
+    fn url(template: &str, account: &str) -> Result<String, String> {
+        target(template).unwrap().url("stock", account).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn placeholders_are_percent_encoded() {
+        let template = "https://partners.example.com/in/{account}/{queue}?a={account}#top";
+        assert_eq!(url(template, "17850").unwrap(), "https://partners.example.com/in/17850/stock?a=17850");
+        assert_eq!(url(template, "a/b?c#d&e %é").unwrap(), {
+            let account = "a%2Fb%3Fc%23d%26e%20%25%C3%A9";
+            format!("https://partners.example.com/in/{account}/stock?a={account}")
+        });
+        assert_eq!(url("HTTP://localhost:8080", "x").unwrap(), "http://localhost:8080/");
+    }
+
+    #[test]
+    fn dots_never_walk_the_path() {
+        for account in [".", ".."] {
+            assert!(url("http://localhost/{account}/x", account).is_err());
+            assert!(url("http://localhost/{account}", account).is_err());
+        }
+        assert!(url("http://localhost/{account}", "../x").unwrap().ends_with("/..%2Fx"));
+        assert!(url("http://localhost/?account={account}", "..").is_ok());
+    }
+
+    #[test]
+    fn an_account_in_the_host_is_guarded_and_changes_nothing_but_the_name() {
+        assert!(target("https://{account}.example.com/").unwrap().guarded);
+        assert!(!target("https://example.com/{account}").unwrap().guarded);
+        let mut open = http_settings("https://{account}.example.com/");
+        open.allow_private_addresses = true;
+        assert!(!Target::new(&open).unwrap().guarded);
+
+        assert_eq!(url("https://{account}.example.com/", "acme").unwrap(), "https://acme.example.com/");
+        for account in ["a@b", "a:80", "a/b", "[::1]", "a b", "é", "a#"] {
+            assert!(url("https://{account}.example.com/", account).is_err(), "{account}");
+        }
+    }
+
+    #[test]
+    fn the_user_part_becomes_a_header_and_leaves_the_url() {
+        let target = target("https://us%65r:p%40ss@example.com/x").unwrap();
+        assert_eq!(target.url("q", "a").unwrap().to_string(), "https://example.com/x");
+        assert_eq!(target.headers[AUTHORIZATION], format!("Basic {}", STANDARD.encode("user:p@ss")));
+        assert!(!format!("{:?}", target.headers).contains("Basic"));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_without_their_secrets() {
+        for (url, error) in [
+            ("", TargetError::Scheme),
+            ("ftp://x", TargetError::Scheme),
+            ("http://", TargetError::Invalid),
+            ("http://a b/", TargetError::Invalid),
+            ("http://h/{acount}", TargetError::Placeholder("{acount}".into())),
+            ("http://h/}", TargetError::Placeholder("}".into())),
+            ("http://{account}:key@h/", TargetError::UserPlaceholder),
+        ] {
+            assert_eq!(target(url).err(), Some(error), "{url}");
+        }
+        let with_header = |name: &str, value: &str| {
+            let mut settings = http_settings("http://h/");
+            settings.headers.insert(name.into(), Secret::new(value));
+            Target::new(&settings).err()
+        };
+        assert_eq!(with_header("x-key", "ok"), None);
+        assert_eq!(with_header("x key", "ok"), Some(TargetError::HeaderName("x key".into())));
+        assert_eq!(with_header("Webhook-ID", "ok"), Some(TargetError::HeaderReserved("Webhook-ID".into())));
+        assert_eq!(with_header("x-key", "a\r\nb: c"), Some(TargetError::HeaderValue("x-key".into())));
+    }
+}

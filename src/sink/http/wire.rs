@@ -1,0 +1,208 @@
+//! Connections: TCP with strict deadlines, TLS above it by the platform's library, and an eye on the plain text above that.
+//!
+//! Runs on deliver threads, inside of `ureq`. What it must not do: outlast the deadline of the thread's attempt, whatever the partner
+//! sends or does not take.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::net::RecvFlags;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NativeTlsConnector, NextTimeout, Transport,
+};
+use ureq::{Error, Timeout};
+
+use super::attempt;
+use super::clock::Clock;
+
+/// Makes connections for all agents, so that there is one TLS connector with its roots, and one count.
+#[derive(Clone)]
+pub struct Dialer(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    tls: NativeTlsConnector,
+    open: Arc<AtomicUsize>,
+}
+
+impl Dialer {
+    pub fn new(clock: Clock) -> Self {
+        Self(Arc::new(Inner { clock, tls: NativeTlsConnector::default(), open: Arc::default() }))
+    }
+
+    /// How many connections there are, in use or idle.
+    pub fn open(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Tries the addresses in turn; each but the last may take half of the time that is left.
+    fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+        let mut last = Error::Io(io::Error::new(ErrorKind::AddrNotAvailable, "there is no address to connect to"));
+        for (at, address) in addresses.iter().enumerate() {
+            let left = time_left(&self.0.clock)?;
+            let share = if at + 1 == addresses.len() { left } else { left / 2 };
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_timeout(&error) => last = Error::Timeout(Timeout::Connect),
+                Err(error) => last = Error::Io(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialer({} open)", self.open())
+    }
+}
+
+impl Connector<()> for Dialer {
+    type Out = Watched;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Watched>, Error> {
+        attempt::connecting();
+        let stream = self.dial(&details.addrs)?;
+        stream.set_nodelay(true)?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        let tcp = Tcp { stream, buffers, clock: self.0.clock.clone(), _counted: Counted::new(&self.0.open) };
+        let inner = self.0.tls.connect(details, Some(tcp))?;
+        Ok(inner.map(|inner| Watched { inner: Box::new(inner), clock: self.0.clock.clone() }))
+    }
+}
+
+/// One connection in the count of all.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The bytes on the socket: plain, or those of TLS.
+pub struct Tcp {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    clock: Clock,
+    _counted: Counted,
+}
+
+impl Transport for Tcp {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let mut rest = self.buffers.output().get(..amount).unwrap_or_default();
+        while !rest.is_empty() {
+            // Again before each write: a partner that takes a few bytes at a time must not start the clock anew.
+            self.stream.set_write_timeout(Some(time_left(&self.clock)?))?;
+            match (&self.stream).write(rest) {
+                Ok(0) => return Err(Error::Io(ErrorKind::WriteZero.into())),
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                Err(error) => return Err(Error::Io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        loop {
+            self.stream.set_read_timeout(Some(time_left(&self.clock)?))?;
+            match (&self.stream).read(self.buffers.input_append_buf()) {
+                Ok(read) => {
+                    self.buffers.input_appended(read);
+                    return Ok(read > 0);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                Err(error) => return Err(Error::Io(error)),
+            }
+        }
+    }
+
+    /// Open and silent: what an idle connection has to be for the next request.
+    fn is_open(&mut self) -> bool {
+        let looked = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        looked.is_err_and(|errno| errno == rustix::io::Errno::AGAIN)
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tcp")
+    }
+}
+
+/// The plain text of a connection, watched for when a request begins to go out and for the status line that comes back.
+#[derive(Debug)]
+pub struct Watched {
+    inner: Box<dyn Transport>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Transport for Watched {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        attempt::sending(&self.clock);
+        let sent = self.inner.transmit_output(amount, timeout);
+        if matches!(sent, Err(Error::Io(_))) {
+            // A partner may answer before it has read all, say 413, and close. The answer is still in the socket, and it is the verdict.
+            while attempt::current().is_some_and(|attempt| attempt.status.is_none())
+                && matches!(self.await_input(timeout), Ok(true))
+            {}
+        }
+        sent
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        attempt::waiting();
+        let progress = self.inner.await_input(timeout)?;
+        if progress {
+            attempt::received(self.inner.buffers().input());
+        }
+        Ok(progress)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+/// What is left of the phase of this thread's attempt, never zero, which sockets take for no limit.
+fn time_left(clock: &Clock) -> Result<Duration, Error> {
+    let attempt = attempt::current().ok_or_else(|| Error::Io(io::Error::other("a connection was used outside of a delivery")))?;
+    let left = attempt.deadline.saturating_duration_since(clock.steady());
+    if left.is_zero() { Err(Error::Timeout(Timeout::Global)) } else { Ok(left) }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

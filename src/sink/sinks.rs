@@ -1,0 +1,169 @@
+//! Every partner's way out: the settings of its account, and the one sink of their kind.
+//!
+//! Called by deliver threads, many at once, and by the dispatcher for what does not block. Only [`Sinks::replace`] changes anything; it is
+//! called at a reload. What is in flight then ends under the settings that it began with.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+use super::Sink;
+use super::file::FileSink;
+use super::file::template::Template;
+use super::http::HttpSink;
+use super::http::clock::Clock;
+use super::http::lookup::Names;
+use super::http::target::Target;
+use super::stdout::StdoutSink;
+use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings};
+use crate::message::{Account, Answer, Batch};
+
+/// All sinks, and which partner goes to which.
+pub struct Sinks {
+    partners: RwLock<Partners>,
+    file: FileSink,
+    stdout: StdoutSink,
+    http: HttpSink,
+}
+
+/// What the sinks may hold open.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many threads deliver: as many connections may lie idle.
+    pub delivery_threads: usize,
+    /// Partner files that stay open between flushes. Those being written come on top, one a delivery thread.
+    pub open_files: usize,
+}
+
+impl Limits {
+    /// What fits into the 65,536 open files of the systemd unit, and into 1,024 with few delivery threads.
+    pub fn of(delivery_threads: usize) -> Self {
+        Self { delivery_threads, open_files: 512 }
+    }
+}
+
+/// Why a partner's settings cannot be used. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("partners.{partner}: {problem}")]
+pub struct SetupError {
+    /// The section: an account, or `default`.
+    pub partner: String,
+    pub problem: String,
+}
+
+struct Partners {
+    default: Way,
+    by_account: HashMap<Account, Way, foldhash::fast::RandomState>,
+}
+
+/// One partner's kind of sink, with what that needs to know of it.
+#[derive(Clone)]
+enum Way {
+    Http(Arc<Target>),
+    File(Arc<Template>),
+    Stdout,
+    Discard,
+}
+
+impl Sinks {
+    /// Takes every partner's settings apart. `version` goes into the user agent. The error lists all that is wrong.
+    pub fn new(settings: &PartnersSettings, limits: Limits, version: &str) -> Result<Self, Vec<SetupError>> {
+        Self::with_clock(settings, limits, version, Clock::system())
+    }
+
+    /// The same with clocks of the caller's choice.
+    pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
+        let partners = Partners::new(settings)?;
+        let http = HttpSink::new(version, limits.delivery_threads, Names::system(), clock);
+        let http =
+            http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
+        Ok(Self { partners: RwLock::new(partners), file: FileSink::new(limits.open_files), stdout: StdoutSink::new(), http })
+    }
+
+    /// Puts other settings in place of the present ones; on an error the present ones stay.
+    pub fn replace(&self, settings: &PartnersSettings) -> Result<(), Vec<SetupError>> {
+        let partners = Partners::new(settings)?;
+        *self.partners.write() = partners;
+        Ok(())
+    }
+
+    /// Hands a batch to its partner and waits for the answer. Never panics: a panic inside is the answer, since one partner's trouble
+    /// must not end the thread that serves the others.
+    pub fn deliver(&self, batch: &Batch) -> Answer {
+        let way = self.partners.read().of(&batch.account).clone();
+        if matches!(way, Way::Discard) {
+            return Answer::Accepted;
+        }
+        caught(|| match &way {
+            Way::Http(target) => self.http.deliver(target, batch),
+            Way::File(template) => self.file.deliver(template, batch),
+            Way::Stdout => self.stdout.deliver(batch),
+            Way::Discard => Answer::Accepted,
+        })
+    }
+
+    /// Whether [`Sinks::deliver`] can wait for anything on behalf of this account; where it cannot, no thread is needed between.
+    pub fn blocks(&self, account: &str) -> bool {
+        !matches!(self.partners.read().of(account), Way::Discard)
+    }
+}
+
+impl Sink for Sinks {
+    fn deliver(&self, batch: &Batch) -> Answer {
+        Sinks::deliver(self, batch)
+    }
+}
+
+impl Partners {
+    fn new(settings: &PartnersSettings) -> Result<Self, Vec<SetupError>> {
+        let mut errors = Vec::new();
+        let mut way = |partner: &str, settings: &PartnerSettings| {
+            let way = Way::new(&settings.deliver);
+            way.map_err(|problem| errors.push(SetupError { partner: partner.to_owned(), problem })).ok()
+        };
+        let default = way("default", &settings.default);
+        let by_account = settings
+            .by_account
+            .iter()
+            .filter_map(|(account, settings)| Some((account.clone(), way(account, settings)?)))
+            .collect();
+        match default {
+            Some(default) if errors.is_empty() => Ok(Self { default, by_account }),
+            _ => Err(errors),
+        }
+    }
+
+    fn of(&self, account: &str) -> &Way {
+        self.by_account.get(account).unwrap_or(&self.default)
+    }
+}
+
+impl Way {
+    fn new(deliver: &Deliver) -> Result<Self, String> {
+        match deliver {
+            Deliver::Http(settings) => {
+                Target::new(settings).map(|target| Self::Http(Arc::new(target))).map_err(|error| error.to_string())
+            }
+            Deliver::File { path } => {
+                Template::parse(path).map(|path| Self::File(Arc::new(path))).map_err(|error| error.to_string())
+            }
+            Deliver::Stdout => Ok(Self::Stdout),
+            Deliver::Discard => Ok(Self::Discard),
+            Deliver::Sqs { .. } => Err("deliver = \"sqs\" is not in this version; http, file, stdout and discard are".to_owned()),
+        }
+    }
+}
+
+fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
+    catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable {
+        reason: format!("a fault in octoconf itself, please report it: {}", text_of(&*panic)).into(),
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}

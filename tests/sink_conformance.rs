@@ -1,0 +1,75 @@
+//! What holds for every kind of sink, whatever is behind it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread;
+
+use octoconf::config::settings::{Deliver, PartnersSettings};
+use octoconf::message::Answer;
+use octoconf::sink::{Limits, Sink, Sinks};
+use partner::{OK, Partner, batch, everyone, http, partner, sinks, unreachable};
+
+#[path = "support/partner.rs"]
+mod partner;
+
+#[test]
+fn every_kind_accepts_a_batch_from_many_threads_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let answering = Partner::answering(OK);
+    let file = Deliver::File { path: format!("{}/{{queue}}/{{account}}.jsonl", folder.path().display()) };
+    for (kind, deliver) in [("http", Deliver::Http(http(answering.url()))), ("file", file), ("discard", Deliver::Discard)] {
+        let sinks = sinks(deliver);
+        let sink: &dyn Sink = &sinks;
+        thread::scope(|scope| {
+            for account in 0..8 {
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        assert_eq!(sink.deliver(&batch(&account.to_string(), &["1", "2"])), Answer::Accepted, "{kind}");
+                    }
+                });
+            }
+        });
+        assert_eq!(sinks.blocks("0"), kind != "discard");
+    }
+    assert_eq!(answering.requests.len(), 80);
+    for account in 0..8 {
+        let lines = fs::read_to_string(folder.path().join(format!("stock/{account}.jsonl"))).unwrap();
+        assert_eq!(lines, "1\n2\n".repeat(10));
+    }
+}
+
+#[test]
+fn an_account_has_its_own_settings_or_the_default() {
+    let answering = Partner::answering("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+    let by_account = BTreeMap::from([("acme.com".into(), partner(Deliver::Http(http(answering.url()))))]);
+    let sinks = Sinks::new(&PartnersSettings { by_account, ..everyone(Deliver::Discard) }, Limits::of(16), "1").unwrap();
+    assert_eq!(sinks.deliver(&batch("acme.com", &["1"])), Answer::Status { code: 503, retry_after: None, excerpt: "".into() });
+    assert_eq!(sinks.deliver(&batch("other", &["1"])), Answer::Accepted);
+    assert_eq!((sinks.blocks("acme.com"), sinks.blocks("other")), (true, false));
+}
+
+#[test]
+fn other_settings_take_their_place_and_wrong_ones_do_not() {
+    let sinks = sinks(Deliver::Discard);
+    assert!(!sinks.blocks("acme"));
+    sinks.replace(&everyone(Deliver::Http(http("http://127.0.0.1:1/")))).unwrap();
+    assert!(sinks.blocks("acme"));
+    assert!(sinks.replace(&everyone(Deliver::File { path: "out/".into() })).is_err());
+    unreachable(sinks.deliver(&batch("acme", &["1"])));
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_by_partner() {
+    let by_account = BTreeMap::from([
+        ("a".into(), partner(Deliver::File { path: "out/{acount}".into() })),
+        ("b".into(), partner(Deliver::Http(http("http://user:secret@h/{x}?key=secret")))),
+        ("c".into(), partner(Deliver::Discard)),
+    ]);
+    let settings = PartnersSettings { by_account, ..everyone(Deliver::Http(http("h"))) };
+    let errors = Sinks::new(&settings, Limits::of(16), "1").err().unwrap();
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 3);
+    assert!(errors[0].starts_with("partners.default: url"), "{errors:?}");
+    assert!(errors[1].starts_with("partners.a: path") && errors[1].contains("{acount}"), "{errors:?}");
+    assert!(errors[2].starts_with("partners.b: url") && !errors[2].contains("secret"), "{errors:?}");
+}

@@ -1,0 +1,92 @@
+//! Connections are used again, and no more lie idle than may.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use octoconf::config::settings::Deliver;
+use octoconf::message::Answer;
+use octoconf::sink::{Limits, Sinks};
+use partner::{OK, Partner, batch, everyone, http, http_sinks};
+
+#[path = "support/partner.rs"]
+mod partner;
+
+#[test]
+fn requests_one_after_another_share_a_connection() {
+    for answer in [
+        OK,
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy",
+    ] {
+        let partner = Partner::answering(answer);
+        let sinks = http_sinks(http(partner.url()));
+        for _ in 0..5 {
+            sinks.deliver(&batch("acme", &["1"]));
+        }
+        assert_eq!((partner.accepted(), partner.requests.len()), (1, 5), "{answer:?}");
+    }
+}
+
+#[test]
+fn accounts_on_one_host_share_its_connections() {
+    let partner = Partner::answering(OK);
+    let sinks = http_sinks(http(format!("http://{}/{{account}}", partner.address)));
+    for account in 0..20 {
+        assert_eq!(sinks.deliver(&batch(&account.to_string(), &["1"])), Answer::Accepted);
+    }
+    assert_eq!(partner.accepted(), 1);
+}
+
+#[test]
+fn a_connection_that_the_partner_closes_is_not_used_again() {
+    let partner = Partner::start(|mut connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    });
+    let sinks = http_sinks(http(partner.url()));
+    for _ in 0..3 {
+        assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
+    }
+    assert_eq!((partner.accepted(), partner.requests.len()), (3, 3));
+}
+
+#[test]
+fn the_connections_used_least_recently_are_closed() {
+    // Ten hosts of loopback, on one port each.
+    let hosts: Vec<TcpListener> = (1..=10).map(|host| TcpListener::bind(format!("127.0.0.{host}:0")).unwrap()).collect();
+    let (closed, on_close) = crossbeam_channel::unbounded();
+    thread::scope(|scope| {
+        let mut limits = Limits::of(16);
+        limits.delivery_threads = 3;
+        let settings = everyone(Deliver::Http(http("http://127.0.0.1/")));
+        let sinks = Sinks::new(&settings, limits, "1").unwrap();
+        for (at, host) in hosts.iter().enumerate() {
+            let closed = closed.clone();
+            scope.spawn(move || {
+                use std::io::{Read, Write};
+                let (mut stream, _) = host.accept().unwrap();
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"[1]") {
+                    let mut chunk = [0; 4096];
+                    let read = stream.read(&mut chunk).unwrap();
+                    seen.extend_from_slice(&chunk[..read]);
+                }
+                stream.write_all(OK.as_bytes()).unwrap();
+                let _ = stream.read(&mut [0; 1]);
+                closed.send(at).unwrap();
+            });
+            let url = format!("http://{}/", host.local_addr().unwrap());
+            sinks.replace(&everyone(Deliver::Http(http(url)))).unwrap();
+            assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
+        }
+        // All but the last three, whose number is the limit.
+        let mut early: Vec<usize> = (0..7).map(|_| on_close.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
+        early.sort_unstable();
+        assert_eq!(early, [0, 1, 2, 3, 4, 5, 6]);
+        assert!(on_close.try_recv().is_err());
+        drop(sinks);
+    });
+    assert_eq!(on_close.len(), 3);
+}

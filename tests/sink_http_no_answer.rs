@@ -1,0 +1,104 @@
+//! Partners that give no answer: each reason names the phase and the host, and no secret.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use octoconf::config::settings::HttpSettings;
+use octoconf::message::Answer;
+use partner::{Partner, batch, http, http_sinks, unreachable};
+
+#[path = "support/partner.rs"]
+mod partner;
+
+fn reason(url: String) -> String {
+    let timeout = Duration::from_millis(200);
+    unreachable(http_sinks(HttpSettings { timeout, ..http(url) }).deliver(&batch("acme", &["1"])))
+}
+
+#[test]
+fn a_partner_that_hangs_is_left_when_the_time_is_up() {
+    let partner = Partner::start(|mut connection| connection.hang());
+    let reason = reason(format!("http://user:secret@{}/path?key=secret", partner.address));
+    assert_eq!(reason, format!("waiting for the answer of {}: timed out", partner.address));
+}
+
+#[test]
+fn a_partner_that_answers_byte_by_byte_is_left_when_the_time_is_up() {
+    let partner = Partner::start(|mut connection| {
+        connection.request();
+        let never = crossbeam_channel::never::<()>();
+        while connection.send("x") {
+            let _ = never.recv_timeout(Duration::from_millis(5));
+        }
+    });
+    let reason = reason(partner.url());
+    assert!(reason.contains("timed out") || reason.contains("not HTTP"), "{reason}");
+}
+
+#[test]
+fn a_partner_that_takes_nothing_is_left_when_the_time_is_up() {
+    // It never accepts, so the kernel takes the connection and as much as its buffers hold.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let timeout = Duration::from_millis(200);
+    let sinks = http_sinks(HttpSettings { timeout, ..http(format!("http://{address}/")) });
+    let payload = format!("\"{}\"", "x".repeat(32 * 1024 * 1024));
+    assert_eq!(unreachable(sinks.deliver(&batch("acme", &[&payload]))), format!("sending to {address}: timed out"));
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_said() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let reason = reason(format!("http://{address}/"));
+    assert!(reason.starts_with(&format!("connecting to {address}: Connection refused")), "{reason}");
+}
+
+#[test]
+fn garbage_and_half_answers_are_said() {
+    for (answer, expected) in [
+        ("hello\r\n\r\n", "not HTTP"),
+        ("HTTP/2 200\r\n\r\n", "not HTTP"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", ""),
+        ("HTTP/1.1 2", "closed"),
+        ("", "closed"),
+    ] {
+        let partner = Partner::start(move |mut connection| {
+            connection.request();
+            connection.send(answer);
+        });
+        let reason = reason(partner.url());
+        assert!(reason.starts_with(&format!("waiting for the answer of {}: ", partner.address)), "{answer:?}: {reason}");
+        assert!(reason.contains(expected), "{answer:?}: {reason}");
+    }
+}
+
+#[test]
+fn a_partner_without_tls_is_said() {
+    let partner = Partner::start(|mut connection| {
+        connection.send("HTTP/1.1 400 No TLS here\r\n\r\n");
+        connection.hang();
+    });
+    let reason = reason(format!("https://{}/", partner.address));
+    assert!(reason.starts_with(&format!("connecting to {}: TLS failed", partner.address)), "{reason}");
+}
+
+#[test]
+fn an_account_that_cannot_be_in_the_url_is_refused() {
+    let sinks = http_sinks(http("http://127.0.0.1:1/{account}"));
+    assert!(matches!(sinks.deliver(&batch("..", &["1"])), Answer::Refused { .. }));
+}
+
+#[test]
+fn an_account_that_names_a_private_host_is_refused_unless_that_is_meant() {
+    let partner = Partner::answering(partner::OK);
+    let url = format!("http://{{account}}:{}/", partner.address.port());
+    let guarded = http_sinks(http(&url));
+    let Answer::Refused { reason } = guarded.deliver(&batch("127.0.0.1", &["1"])) else { panic!("not refused") };
+    assert!(reason.contains("allow_private_addresses"), "{reason}");
+    // A name that leads there may lead elsewhere tomorrow.
+    assert!(unreachable(guarded.deliver(&batch("localhost", &["1"]))).contains("allow_private_addresses"));
+    assert_eq!(partner.accepted(), 0);
+
+    let open = http_sinks(HttpSettings { allow_private_addresses: true, ..http(&url) });
+    assert_eq!(open.deliver(&batch("127.0.0.1", &["1"])), Answer::Accepted);
+}
