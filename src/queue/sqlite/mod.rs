@@ -35,6 +35,8 @@ mod schema;
 mod send;
 mod settle;
 mod store;
+#[cfg(test)]
+mod tests;
 
 /// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,118 @@
+//! A disk that is full, a file that cannot be written: what only a test that reaches the connections can bring about.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::message::Received;
+
+struct Scene {
+    queue: SqliteQueue,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions {
+            clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(1)),
+            patience: Duration::from_millis(1),
+            ..SqliteOptions::new(folder.path().join("queue.db"), "stock")
+        };
+        Self { queue: SqliteQueue::open(options).unwrap(), _folder: folder }
+    }
+
+    fn pragma(&self, name: &str, value: i64) {
+        self.queue.store.with_writers(|connection| {
+            connection.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(none_given).unwrap();
+        });
+    }
+
+    fn send(&self, body: &[u8]) -> Result<usize, QueueError> {
+        let message = NewMessage { body: body.to_vec().into(), ..NewMessage::default() };
+        Ok(self.queue.send(&[message])?.len())
+    }
+
+    fn receive(&self) -> Result<Vec<Received>, QueueError> {
+        self.queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })
+    }
+}
+
+/// Some pragmas answer with their value, others with nothing.
+fn none_given(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
+}
+
+fn says(result: Result<impl std::fmt::Debug, QueueError>, what: &str) {
+    let error = result.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains(what), "{error}");
+}
+
+#[test]
+fn a_full_disk_refuses_what_has_no_room_and_keeps_what_is_there() {
+    let scene = Scene::new();
+    scene.send(b"first").unwrap();
+    scene.pragma("max_page_count", 1);
+    says(scene.send(&[0; 100_000]), "free space");
+    scene.pragma("max_page_count", i64::from(u32::MAX - 1));
+    scene.send(b"second").unwrap();
+    let bodies: Vec<_> = scene.receive().unwrap().into_iter().map(|received| received.message.body.clone()).collect();
+    assert_eq!(bodies, ["first", "second"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_unavailable_until_it_can() {
+    let scene = Scene::new();
+    scene.send(b"first").unwrap();
+    scene.pragma("query_only", 1);
+    says(scene.send(b"second"), "writable");
+    says(scene.receive(), "writable");
+    scene.pragma("query_only", 0);
+    let taken = scene.receive().unwrap();
+    assert_eq!(taken.len(), 1);
+    assert_eq!((taken[0].sequence, taken[0].message.receives), (0, 1), "a receive that failed gave no number away");
+}
+
+#[test]
+fn a_thread_that_holds_the_file_for_too_long_is_said() {
+    let scene = Scene::new();
+    let (holds, held) = std::sync::mpsc::sync_channel(1);
+    let (ends, end) = std::sync::mpsc::sync_channel::<()>(1);
+    std::thread::scope(|scope| {
+        let store = &scene.queue.store;
+        scope.spawn(move || {
+            let hold = |_: &Transaction<'_>| {
+                holds.send(()).unwrap();
+                end.recv().unwrap();
+                Ok(())
+            };
+            store.write(Promise::Crash, Duration::from_secs(5), hold).unwrap();
+        });
+        held.recv().unwrap();
+        says(scene.send(b"first"), "other threads");
+        // Reading waits for no writer.
+        assert!(scene.queue.count().unwrap().is_empty());
+        ends.send(()).unwrap();
+    });
+    scene.send(b"first").unwrap();
+}
+
+#[test]
+fn queues_of_one_file_share_its_connections() {
+    let scene = Scene::new();
+    let path = scene._folder.path().join(".").join("queue.db");
+    let other = SqliteQueue::open(SqliteOptions::new(path, "invoice")).unwrap();
+    assert!(Arc::ptr_eq(&scene.queue.store, &other.store));
+    assert_ne!(scene.queue.queue, other.queue);
+}
+
+#[test]
+fn what_must_survive_a_power_loss_is_synced_and_what_need_not_is_not() {
+    let scene = Scene::new();
+    let synchronous = |promise| {
+        let read = |transaction: &Transaction<'_>| Ok(transaction.pragma_query_value(None, "synchronous", |row| row.get(0))?);
+        scene.queue.write::<i64>(promise, "read", read).unwrap()
+    };
+    let (normal, full) = (1, 2);
+    assert_eq!(synchronous(Promise::PowerLoss), full);
+    assert_eq!(synchronous(Promise::Crash), normal);
+}

@@ -1,0 +1,45 @@
+//! What is sent comes back to the byte.
+
+use bytes::Bytes;
+use octoconf::message::{Attribute, AttributeValue};
+use octoconf::queue::NewMessage;
+
+use crate::driver::Driver;
+use crate::tools::*;
+
+/// One of each type, in an order that no sorting gives.
+pub fn attributes() -> Vec<Attribute> {
+    vec![
+        Attribute { name: "traceparent".into(), value: AttributeValue::String("00-4bf9-00f0-01 \"ä\" \u{1F419}".into()) },
+        Attribute { name: "attempt".into(), value: AttributeValue::Number("-12345678901234567890123456789.012345678".into()) },
+        Attribute { name: "digest".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255, 10, 34])) },
+    ]
+}
+
+pub fn bodies_come_back_to_the_byte(driver: &dyn Driver) {
+    for fifo in [false, true] {
+        let queue = driver.queue(fifo);
+        let bodies: [Bytes; 4] = [
+            Bytes::new(),
+            Bytes::from((0..=255).collect::<Vec<u8>>()),
+            Bytes::from("{\"ä\": \"\u{0}\u{1F419}\"}\r\n"),
+            Bytes::from((0..1024 * 1024_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect::<Vec<u8>>()),
+        ];
+        queue.send(&bodies.clone().map(message)).unwrap();
+        let taken = take(&*queue, 10);
+        assert_eq!(taken.len(), bodies.len());
+        for (received, body) in taken.iter().zip(&bodies) {
+            assert!(received.message.body == body, "a body of {} bytes came back changed", body.len());
+        }
+    }
+}
+
+pub fn attributes_of_all_types_come_back(driver: &dyn Driver) {
+    let queue = driver.queue(false);
+    queue.send(&[NewMessage { attributes: attributes(), ..message("a") }, message("b")]).unwrap();
+    let first = take(&*queue, 2);
+    assert_eq!(first[0].message.attributes, attributes());
+    assert!(first[1].message.attributes.is_empty());
+    driver.pass(LEASE);
+    assert_eq!(take_one(&*queue).message.attributes, attributes());
+}

@@ -1,0 +1,123 @@
+//! Short words for what the cases do again and again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use octoconf::message::{Receipt, Received};
+use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
+
+/// The lease of everything that [`take`] takes.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// Longer than any test runs: a wait that ends was ended.
+pub const LONG: Duration = Duration::from_secs(3600);
+
+pub fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub fn message(body: impl Into<Bytes>) -> NewMessage {
+    NewMessage { body: body.into(), ..NewMessage::default() }
+}
+
+pub fn send(queue: &dyn Queue, bodies: &[&'static str]) {
+    let messages: Vec<_> = bodies.iter().map(|body| message(*body)).collect();
+    assert_eq!(queue.send(&messages).unwrap().len(), bodies.len());
+}
+
+pub fn send_delayed(queue: &dyn Queue, body: &'static str, delay: Duration) {
+    queue.send(&[NewMessage { delay, ..message(body) }]).unwrap();
+}
+
+pub fn ask(max: usize) -> Ask {
+    Ask { max, wait: Duration::ZERO, lease: LEASE }
+}
+
+/// One receive without a wait.
+pub fn take(queue: &dyn Queue, max: usize) -> Vec<Received> {
+    queue.receive(&ask(max)).unwrap()
+}
+
+pub fn take_one(queue: &dyn Queue) -> Received {
+    let mut taken = take(queue, 1);
+    assert_eq!(taken.len(), 1);
+    taken.remove(0)
+}
+
+pub fn bodies(taken: &[Received]) -> Vec<String> {
+    taken.iter().map(|received| String::from_utf8(received.message.body.to_vec()).unwrap()).collect()
+}
+
+/// The bodies of one receive.
+pub fn take_bodies(queue: &dyn Queue, max: usize) -> Vec<String> {
+    bodies(&take(queue, max))
+}
+
+pub fn receipts(taken: &[Received]) -> Vec<Receipt> {
+    taken.iter().map(|received| received.receipt.clone()).collect()
+}
+
+/// Deletes all of them, which must succeed.
+pub fn delete(queue: &dyn Queue, taken: &[Received]) {
+    for result in queue.delete(&receipts(taken)).unwrap() {
+        assert_eq!(result, Ok(()));
+    }
+}
+
+/// Hides all of them for so long, which must succeed.
+pub fn hide(queue: &dyn Queue, taken: &[Received], hidden: Duration) {
+    let changes: Vec<_> = receipts(taken).into_iter().map(|receipt| (receipt, hidden)).collect();
+    for result in queue.change_visibility(&changes).unwrap() {
+        assert_eq!(result, Ok(()));
+    }
+}
+
+pub fn reason(kind: &'static str, text: &str) -> DeadReason {
+    DeadReason { kind, text: text.into() }
+}
+
+/// A letter for a whole message.
+pub fn whole(received: &Received) -> SetAside {
+    SetAside {
+        message: received.message.clone(),
+        receipt: received.receipt.clone(),
+        delivery: None,
+        reason: reason("rejected", "account is null"),
+        last: true,
+    }
+}
+
+/// A letter for one delivery of several.
+pub fn partial(received: &Received, index: u16, last: bool) -> SetAside {
+    let delivery = DeadDelivery { account: "acme".into(), index: Some(index), payload: format!("payload {index}").into() };
+    SetAside { delivery: Some(delivery), reason: reason("refused", "status 422: unknown sku"), last, ..whole(received) }
+}
+
+/// Sets aside all of them, which must succeed.
+pub fn set_aside(queue: &dyn Queue, letters: &[SetAside]) {
+    for result in queue.set_aside(letters).unwrap() {
+        assert_eq!(result, Ok(()));
+    }
+}
+
+pub fn letters(queue: &dyn Queue) -> Vec<DeadLetter> {
+    filtered(queue, &DeadFilter::default())
+}
+
+pub fn filtered(queue: &dyn Queue, filter: &DeadFilter) -> Vec<DeadLetter> {
+    let mut letters = Vec::new();
+    let each = &mut |letter| {
+        letters.push(letter);
+        true
+    };
+    queue.dead_letters().unwrap().list(filter, each).unwrap();
+    letters
+}
+
+pub fn ids(letters: &[DeadLetter]) -> Vec<i64> {
+    letters.iter().map(|letter| letter.id).collect()
+}
+
+/// Puts all dead letters back.
+pub fn redrive_all(queue: &dyn Queue) -> usize {
+    queue.dead_letters().unwrap().redrive(&ids(&letters(queue))).unwrap()
+}
