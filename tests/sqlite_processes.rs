@@ -1,0 +1,190 @@
+//! Several processes on one file, some of them killed. The test binary is its own child: a role in the environment says what a child does.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::unreachable,
+    reason = "a test with a main of its own: clippy does not see that it is one"
+)]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
+use octoconf::queue::{Ask, NewMessage, Queue};
+
+const ROLE: &str = "OCTOCONF_TEST_ROLE";
+const FILE: &str = "OCTOCONF_TEST_FILE";
+
+fn main() {
+    match std::env::var(ROLE).as_deref() {
+        Err(_) => {
+            run("a_new_file_is_opened_by_many_at_once", a_new_file_is_opened_by_many_at_once);
+            run("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap);
+            run("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there);
+            run("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back);
+        }
+        Ok("send") => send_and_tell(20),
+        Ok("send for ever") => send_and_tell(usize::MAX),
+        Ok("consume") => consume_and_tell(),
+        Ok("hold") => hold_and_tell(),
+        Ok(other) => unreachable!("no such role: {other}"),
+    }
+}
+
+/// Runs one scenario, unless the arguments name others.
+fn run(name: &str, scenario: fn()) {
+    let mut filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    if filters.peek().is_some() && !filters.any(|filter| name.contains(&filter)) {
+        return;
+    }
+    scenario();
+    println!("test {name} ... ok");
+}
+
+// What children do.
+
+fn file() -> PathBuf {
+    std::env::var_os(FILE).unwrap().into()
+}
+
+fn open(path: &Path) -> SqliteQueue {
+    SqliteQueue::open(SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(path, "stock") }).unwrap()
+}
+
+fn tell(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Sends batches of ten, and tells each id once the batch is reported as sent.
+fn send_and_tell(batches: usize) {
+    let queue = open(&file());
+    let message = NewMessage { body: vec![b'x'; 300].into(), ..NewMessage::default() };
+    for _ in 0..batches {
+        for id in queue.send(&vec![message.clone(); 10]).unwrap() {
+            tell(id);
+        }
+    }
+}
+
+/// Takes, deletes and tells until the parent, which holds the other end of the input, has no more to send and the queue is empty.
+fn consume_and_tell() {
+    let queue = open(&file());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::io::stdin().lines().for_each(drop);
+            queue.interrupt();
+        });
+        loop {
+            let ask = Ask { max: 7, wait: Duration::from_secs(3600), lease: Duration::from_secs(600) };
+            let taken = queue.receive(&ask).unwrap();
+            if taken.is_empty() {
+                return;
+            }
+            let receipts: Vec<_> = taken.iter().map(|received| received.receipt.clone()).collect();
+            for (received, result) in taken.iter().zip(queue.delete(&receipts).unwrap()) {
+                result.unwrap();
+                tell(&received.message.id);
+            }
+        }
+    });
+}
+
+/// Takes what there is under a short lease, tells it, and holds it until killed.
+fn hold_and_tell() {
+    let queue = open(&file());
+    let ask = Ask { max: 100, wait: Duration::ZERO, lease: Duration::from_secs(1) };
+    for received in queue.receive(&ask).unwrap() {
+        tell(&received.message.id);
+    }
+    std::io::stdin().lines().for_each(drop);
+}
+
+// What the parent does with them.
+
+fn child(role: &str, file: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, role).env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// All that a child tells until it ends, which it must do well.
+fn told(child: Child) -> Vec<String> {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// What a child told in `lines` lines, and in those that it got out before the kill.
+fn told_until_killed(mut child: Child, lines: usize) -> Vec<String> {
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut told: Vec<String> = (&mut out).lines().take(lines).map(Result::unwrap).collect();
+    assert_eq!(told.len(), lines);
+    child.kill().unwrap();
+    // A line that the kill cut short was not told.
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
+    told.extend(rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned));
+    assert!(!child.wait().unwrap().success());
+    told
+}
+
+fn a_new_file_is_opened_by_many_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queue.db");
+    let senders: Vec<_> = (0..8).map(|_| child("send", &file)).collect();
+    let sent: HashSet<_> = senders.into_iter().flat_map(told).collect();
+    assert_eq!(sent.len(), 8 * 200);
+    assert_eq!(open(&file).count().unwrap().visible, 8 * 200);
+}
+
+fn many_consumers_and_senders_share_without_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queue.db");
+    let consumers: Vec<_> = (0..3).map(|_| child("consume", &file)).collect();
+    let senders: Vec<_> = (0..2).map(|_| child("send", &file)).collect();
+    let mut sent: Vec<_> = senders.into_iter().flat_map(told).collect();
+    // `wait_with_output` closes a consumer's input: what is on the queue is taken, and then it ends.
+    let mut consumed: Vec<_> = consumers.into_iter().flat_map(told).collect();
+    assert_eq!(sent.len(), 400);
+    sent.sort();
+    consumed.sort();
+    assert_eq!(consumed, sent, "each was taken exactly once");
+    assert!(open(&file).count().unwrap().is_empty());
+}
+
+fn what_a_killed_sender_reported_is_there() {
+    for lines in [1, 10, 55, 333] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("queue.db");
+        let reported = told_until_killed(child("send for ever", &file), lines);
+        let queue = open(&file);
+        let mut there = HashSet::new();
+        loop {
+            let taken = queue.receive(&Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(600) }).unwrap();
+            if taken.is_empty() {
+                break;
+            }
+            there.extend(taken.iter().map(|received| received.message.id.to_string()));
+        }
+        assert!(reported.iter().all(|id| there.contains(id)));
+        assert_eq!(there.len() % 10, 0, "a batch is sent whole or not at all");
+    }
+}
+
+fn what_a_killed_consumer_held_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queue.db");
+    let queue = open(&file);
+    queue.send(&vec![NewMessage::default(); 20]).unwrap();
+    let held = told_until_killed(child("hold", &file), 20);
+    let ask = Ask { max: 100, wait: Duration::from_secs(600), lease: Duration::from_secs(600) };
+    let back = queue.receive(&ask).unwrap();
+    assert_eq!(back.iter().map(|received| received.message.id.to_string()).collect::<Vec<_>>(), held);
+    assert!(back.iter().all(|received| received.message.receives == 2));
+}

@@ -1,0 +1,77 @@
+//! Files of other versions. Each released schema has a script here that makes a file as that version left it; the scripts never change.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use octoconf::message::{Attribute, AttributeValue};
+use octoconf::queue::embedded::Grouping;
+use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
+use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, Queue, QueueError};
+use rusqlite::Connection;
+
+fn open(path: &Path, name: &str, grouping: Option<Grouping>) -> Result<SqliteQueue, QueueError> {
+    let clock = std::sync::Arc::new(|| UNIX_EPOCH + Duration::from_millis(1_720_000_060_000));
+    SqliteQueue::open(SqliteOptions { clock, grouping, ..SqliteOptions::new(path, name) })
+}
+
+#[test]
+fn a_file_of_version_1_is_used_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v1.sql")).unwrap();
+
+    let stock = open(&path, "stock", None).unwrap();
+    assert_eq!(stock.count().unwrap(), Count { visible: 2, hidden: 1, delayed: 1 });
+    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let told: Vec<_> = taken.iter().map(|received| (received.message.id.as_str(), received.message.receives)).collect();
+    assert_eq!(told, [("first", 3), ("second-r4", 1)]);
+    let first = &taken[0].message;
+    assert_eq!(first.body.as_ref(), b"\x00{}\xff");
+    assert_eq!(first.sent_at, UNIX_EPOCH + Duration::from_millis(1_720_000_000_000));
+    assert_eq!(first.attributes[0], Attribute { name: "try".into(), value: AttributeValue::Number("1".into()) });
+    assert_eq!(first.attributes[1].value, AttributeValue::Binary(vec![0, 255].into()));
+    assert_eq!(taken[1].message.open.as_deref(), Some(&[1, 3][..]));
+
+    let mut letters = Vec::new();
+    let each = &mut |letter| {
+        letters.push(letter);
+        true
+    };
+    stock.list(&DeadFilter::default(), each).unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].id, letters[0].index, letters[0].redrives), (7, Some(2), 1));
+    assert_eq!(stock.redrive(&[7]).unwrap(), 1);
+
+    // Group g is locked by its first message, group h is free.
+    let group: Grouping = std::sync::Arc::new(|_| None);
+    let invoice = open(&path, "invoice", Some(group)).unwrap();
+    let taken = invoice.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    assert_eq!(taken.iter().map(|received| received.message.id.as_str()).collect::<Vec<_>>(), ["h1", "h2"]);
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_by_name_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    drop(open(&path, "stock", None).unwrap());
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch("PRAGMA user_version = 12").unwrap();
+    let error = open(&path, "stock", None).err().unwrap();
+    assert!(matches!(error, QueueError::Refused { .. }));
+    assert!(error.to_string().contains("schema version 12"), "{error}");
+    let version: i64 = file.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 12);
+}
+
+#[test]
+fn a_database_of_another_program_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theirs.db");
+    let theirs = Connection::open(&path).unwrap();
+    theirs.execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)").unwrap();
+    let error = open(&path, "stock", None).err().unwrap();
+    assert!(matches!(error, QueueError::Refused { .. }) && error.to_string().contains("another program"), "{error}");
+    let mode: String = theirs.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    let tables: i64 = theirs.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!((mode.as_str(), tables), ("delete", 1));
+}
