@@ -13,7 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::unreadable;
 use crate::json;
@@ -45,19 +45,37 @@ fn explain(body: &[u8], content: String) -> String {
     json::check(body, json::MAX_DEPTH).map_or_else(|error| unreadable(&error), |()| content)
 }
 
-/// Writes a payload, in the order of the struct's fields.
-fn write(payload: &impl Serialize) -> Result<Bytes, String> {
+/// Makes a payload of what `fill` writes.
+///
+/// Written piece by piece and not as a struct: measured, that saves a fifth of a whole run of the handler.
+fn payload(fill: impl FnOnce(&mut Pieces<'_>) -> serde_json::Result<()>) -> Result<Bytes, String> {
     thread_local! {
         // Grows to the largest payload of the thread; the payload that waits in a bucket then takes its own size and no more.
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
-        match serde_json::to_writer(&mut *scratch, payload) {
+        match fill(&mut Pieces(scratch)) {
             Ok(()) => Ok(Bytes::copy_from_slice(scratch)),
             Err(error) => Err(format!("the payload cannot be written: {error}")),
         }
     })
+}
+
+/// A payload in the making.
+struct Pieces<'a>(&'a mut Vec<u8>);
+
+impl Pieces<'_> {
+    /// JSON as it stands.
+    fn json(&mut self, text: &'static str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// JSON as it stands, up to and with the colon of a field, then that field's value.
+    fn field(&mut self, before: &'static str, value: &(impl Serialize + ?Sized)) -> serde_json::Result<()> {
+        self.json(before);
+        serde_json::to_writer(&mut *self.0, value)
+    }
 }
 
 /// A JSON string: borrowed from the body unless it holds escapes.
@@ -84,12 +102,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
 
         deserializer.deserialize_str(AsText)
-    }
-}
-
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
     }
 }
 

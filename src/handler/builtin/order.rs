@@ -1,8 +1,8 @@
 //! `order`: an invoice line becomes "issued" or "cancelled" with its total, for the account that it names.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Text, field, read, write};
+use super::{Text, field, payload, read};
 use crate::handler::Handler;
 use crate::message::{Message, Outcome};
 
@@ -28,16 +28,6 @@ struct Line<'a> {
     unit_price: f64,
 }
 
-#[derive(Serialize)]
-struct Payload<'a> {
-    r#type: &'static str,
-    invoice: &'a Text<'a>,
-    issued_at: &'a Text<'a>,
-    country: &'a Text<'a>,
-    quantity: i64,
-    total: f64,
-}
-
 impl Handler for Order {
     fn handle(&self, message: &Message) -> Outcome {
         match convert(&message.body) {
@@ -59,13 +49,16 @@ fn convert(body: &[u8]) -> Result<Outcome, String> {
             line.quantity, line.unit_price
         ));
     }
-    let payload = write(&Payload {
-        r#type: if line.invoice.0.starts_with('C') { "invoice.cancelled" } else { "invoice.issued" },
-        invoice: &line.invoice,
-        issued_at: &line.issued_at,
-        country: &line.country,
-        quantity: line.quantity,
-        total,
+    let cancelled = line.invoice.0.starts_with('C');
+    let payload = payload(|out| {
+        out.json(if cancelled { r#"{"type":"invoice.cancelled""# } else { r#"{"type":"invoice.issued""# });
+        out.field(r#","invoice":"#, &*line.invoice.0)?;
+        out.field(r#","issued_at":"#, &*line.issued_at.0)?;
+        out.field(r#","country":"#, &*line.country.0)?;
+        out.field(r#","quantity":"#, &line.quantity)?;
+        out.field(r#","total":"#, &total)?;
+        out.json("}");
+        Ok(())
     })?;
     Ok(Outcome::deliver(&*line.account.0, payload))
 }

@@ -1,9 +1,9 @@
 //! `product`: a stock level becomes "updated", for the account that it names.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Number;
 
-use super::{Text, field, read, write};
+use super::{Text, field, payload, read};
 use crate::handler::Handler;
 use crate::message::{Message, Outcome};
 
@@ -27,15 +27,6 @@ struct Stock<'a> {
     unit_price: Number,
 }
 
-#[derive(Serialize)]
-struct Payload<'a> {
-    r#type: &'static str,
-    sku: &'a Text<'a>,
-    name: &'a Text<'a>,
-    quantity: i64,
-    unit_price: &'a Number,
-}
-
 impl Handler for Product {
     fn handle(&self, message: &Message) -> Outcome {
         match convert(&message.body) {
@@ -50,12 +41,13 @@ fn convert(body: &[u8]) -> Result<Outcome, String> {
     if stock.account.0.is_empty() {
         return Err("field `account` is empty".to_owned());
     }
-    let payload = write(&Payload {
-        r#type: "stock.updated",
-        sku: &stock.sku,
-        name: &stock.name,
-        quantity: stock.quantity,
-        unit_price: &stock.unit_price,
+    let payload = payload(|out| {
+        out.field(r#"{"type":"stock.updated","sku":"#, &*stock.sku.0)?;
+        out.field(r#","name":"#, &*stock.name.0)?;
+        out.field(r#","quantity":"#, &stock.quantity)?;
+        out.field(r#","unit_price":"#, &stock.unit_price)?;
+        out.json("}");
+        Ok(())
     })?;
     Ok(Outcome::deliver(&*stock.account.0, payload))
 }
