@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded, Settings};
+use octoconf::engine::open_queue;
 use octoconf::handler::registry::Registry;
 use octoconf::handler::{Handler, jq};
-use octoconf::engine::open_queue;
 use octoconf::queue::Queue;
 
 use super::failure::Failure;

@@ -64,6 +64,7 @@ pub fn object(letter: &DeadLetter) -> Value {
         "body": value(&letter.body),
         "attributes": attributes(&letter.attributes),
         "receives": letter.receives,
+        "redrives": letter.redrives,
         "sent_at": time(letter.sent_at),
         "dead_at": time(letter.dead_at),
     })
@@ -73,7 +74,9 @@ pub fn object(letter: &DeadLetter) -> Value {
 pub fn text(letter: &DeadLetter) -> String {
     let Value::Object(fields) = object(letter) else { return String::new() };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
-    shown.map(|(name, value)| format!("{name:12} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
+    shown
+        .map(|(name, value)| format!("{name:12} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect()
 }
 
 fn value(bytes: &[u8]) -> Value {
@@ -118,6 +121,7 @@ mod tests {
             receives: 1,
             sent_at: SystemTime::UNIX_EPOCH,
             dead_at: SystemTime::UNIX_EPOCH + Duration::from_secs(60),
+            redrives: 0,
         }
     }
 

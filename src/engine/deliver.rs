@@ -1,6 +1,11 @@
 //! The deliver threads: each hands one batch at a time to its partner and reports the answer. Started when needed, up to a limit.
+//!
+//! Starting a thread costs tens of microseconds, and a thousand may be needed at once: the thread `deliver-start` does it, so that
+//! `dispatch` does not.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,57 +21,94 @@ const STACK: usize = 256 * 1024;
 /// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
 
+/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start.
 pub struct Deliverers {
     work: Sender<Flush>,
-    to_do: Receiver<Flush>,
-    results: Sender<Event>,
-    sinks: Arc<Sinks>,
-    crew: Crew,
-    /// Handed over and not yet answered.
-    on_wire: usize,
-    started: usize,
+    /// Asks for another thread; full: it was asked for already.
+    wake: Sender<()>,
+    on_wire: Arc<AtomicUsize>,
+    started: Arc<AtomicUsize>,
+    at_most: usize,
 }
 
 impl Deliverers {
-    pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: Crew) -> Self {
+    /// Starts the thread that starts the others.
+    pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
         let (work, to_do) = bounded(at_most);
-        Self { work, to_do, results, sinks, crew, on_wire: 0, started: 0 }
-    }
-
-    /// Hands a flush over to a thread; starts one where all are busy. Does not wait.
-    pub fn hand_over(&mut self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
-        self.on_wire += 1;
-        if self.on_wire > self.started {
-            self.start_thread()?;
-        }
-        self.work.try_send((flush, batch)).map_err(|_| "more flushes on the wire than delivery threads".to_owned())
-    }
-
-    pub fn answered(&mut self) {
-        self.on_wire = self.on_wire.saturating_sub(1);
-    }
-
-    fn start_thread(&mut self) -> Result<(), String> {
-        let (to_do, results, sinks) = (self.to_do.clone(), self.results.clone(), Arc::clone(&self.sinks));
-        let body = move || {
-            for (flush, batch) in to_do {
-                let answer = sinks.deliver(&batch);
-                if results.send(Event::Answered { flush, answer }).is_err() {
-                    return;
-                }
-            }
+        let (wake, woken) = bounded(1);
+        let (on_wire, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let starter = Starter {
+            deliverer: Deliverer { to_do, results, sinks },
+            crew: crew.clone(),
+            at_most,
+            on_wire: Arc::clone(&on_wire),
+            started: Arc::clone(&started),
         };
-        match self.crew.spawn(format!("deliver-{}", self.started), Some(STACK), body) {
-            Ok(()) => {
-                self.started += 1;
-                Ok(())
+        crew.spawn("deliver-start".to_owned(), None, move || starter.run(&woken))?;
+        Ok(Self { work, wake, on_wire, started, at_most })
+    }
+
+    /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
+    pub fn hand_over(&self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
+        let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
+        self.work.try_send((flush, batch)).map_err(|_| "more flushes on the wire than delivery threads".to_owned())?;
+        if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
+            // Full: the starter will look again anyway.
+            let _ = self.wake.try_send(());
+        }
+        Ok(())
+    }
+
+    /// To be called for each answer.
+    pub fn answered(&self) {
+        self.on_wire.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Starts threads, as many as there are flushes on the wire.
+struct Starter {
+    deliverer: Deliverer,
+    crew: Crew,
+    at_most: usize,
+    on_wire: Arc<AtomicUsize>,
+    started: Arc<AtomicUsize>,
+}
+
+impl Starter {
+    /// The thread's body: until the engine stops.
+    fn run(self, woken: &Receiver<()>) {
+        for () in woken {
+            while self.started.load(Ordering::Acquire) < self.on_wire.load(Ordering::Acquire).min(self.at_most) {
+                let index = self.started.load(Ordering::Acquire);
+                let deliverer = self.deliverer.clone();
+                if let Err(error) = self.crew.spawn(format!("deliver-{index}"), Some(STACK), move || deliverer.run()) {
+                    // What is on the wire waits for the threads that there are; the next flush asks again.
+                    log::warn!("cannot start a further delivery thread than {index}: {error}; raise the limit on tasks");
+                    break;
+                }
+                self.started.fetch_add(1, Ordering::AcqRel);
             }
-            // Those that there are go on: a flush waits in the channel until one is free.
-            Err(error) if self.started > 0 => {
-                log::warn!("cannot start a further delivery thread than {}: {error}; raise the limit on tasks", self.started);
-                Ok(())
+        }
+    }
+}
+
+/// What one deliver thread needs.
+#[derive(Clone)]
+struct Deliverer {
+    to_do: Receiver<Flush>,
+    results: Sender<Event>,
+    sinks: Arc<Sinks>,
+}
+
+impl Deliverer {
+    /// The thread's body: until the engine stops.
+    fn run(self) {
+        for (flush, batch) in &self.to_do {
+            let answer = self.sinks.deliver(&batch);
+            drop(batch);
+            if self.results.send(Event::Answered { flush, answer }).is_err() {
+                return;
             }
-            Err(error) => Err(format!("cannot start any delivery thread: {error}; raise the limit on tasks")),
         }
     }
 }

@@ -96,10 +96,9 @@ impl Engine {
     pub fn new(settings: &Settings, registry: &Registry) -> Result<Self, StartError> {
         let mut lanes = Vec::with_capacity(settings.queues.len());
         for (name, queue) in &settings.queues {
-            let handler = registry.get(&queue.handler).ok_or_else(|| StartError::Handler {
-                queue: name.clone(),
-                handler: queue.handler.clone(),
-            })?;
+            let handler = registry
+                .get(&queue.handler)
+                .ok_or_else(|| StartError::Handler { queue: name.clone(), handler: queue.handler.clone() })?;
             let opened = open_queue(name, queue)?;
             lanes.push(Lane { name: name.as_str().into(), source: source_name(&queue.source), queue: opened, handler });
         }

@@ -12,7 +12,10 @@ pub fn log_note(note: &Note, lanes: &[Lane]) {
             if fault.transient {
                 log::warn!("the queue fails: queue={queue} doing={doing} retry_in_ms={ms} reason={:?}", fault.reason);
             } else {
-                log::error!("the queue refuses, someone has to act: queue={queue} doing={doing} retry_in_ms={ms} reason={:?}", fault.reason);
+                log::error!(
+                    "the queue refuses, someone has to act: queue={queue} doing={doing} retry_in_ms={ms} reason={:?}",
+                    fault.reason
+                );
             }
         }
         Note::QueueWell { queue, doing } => log::info!("the queue is well again: queue={} doing={doing}", name(*queue)),

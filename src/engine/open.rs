@@ -23,7 +23,8 @@ pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>
     let refused = |why: String| QueueError::Refused { queue: name.to_owned(), what: "open", why };
     match &settings.source {
         Source::Sqlite { path, name: in_file, group } => {
-            let options = SqliteOptions { grouping: grouping(group.as_deref()).map_err(refused)?, ..SqliteOptions::new(path, in_file) };
+            let options =
+                SqliteOptions { grouping: grouping(group.as_deref()).map_err(refused)?, ..SqliteOptions::new(path, in_file) };
             Ok(Arc::new(SqliteQueue::open(options)?))
         }
         Source::Memory { preload, repeat, group } => {

@@ -45,8 +45,12 @@ impl Poller {
                     self.report(received, used, ask)?;
                 }
                 Err(error) => {
-                    let failed =
-                        Event::ReceiveFailed { queue: self.index, poller: self.poller, demand_used: messages, fault: fault(&error) };
+                    let failed = Event::ReceiveFailed {
+                        queue: self.index,
+                        poller: self.poller,
+                        demand_used: messages,
+                        fault: fault(&error),
+                    };
                     return self.inbox.send(failed).ok();
                 }
             }
@@ -54,7 +58,10 @@ impl Poller {
         Some(())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the lease is counted from the answer's arrival: this is the edge that sees it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the lease is counted from the answer's arrival: this is the edge that sees it"
+    )]
     fn report(&self, messages: Vec<crate::message::Received>, demand_used: usize, ask: Ask) -> Option<()> {
         let leased_until = Instant::now() + ask.lease;
         self.inbox.send(Event::Received { queue: self.index, poller: self.poller, messages, leased_until, demand_used }).ok()

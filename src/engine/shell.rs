@@ -78,12 +78,27 @@ impl Shell {
         let (to_inbox, inbox) = bounded(1024);
         let delivery_threads = threads.deliverers.max(1);
         let (to_results, results) = bounded(delivery_threads);
-        let pool = Pool::new(threads.handlers, to_inbox.clone())
-            .map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+        let pool =
+            Pool::new(threads.handlers, to_inbox.clone()).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
         let edges = lanes.iter().map(|_| Edge::default()).collect();
-        let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, crew.clone());
+        let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
+            .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
         let (answers, stopping, finished) = (Vec::new(), false, false);
-        Ok(Self { dispatcher, lanes, sinks, crew, pool, deliverers, edges, inbox, to_inbox, results, answers, stopping, finished })
+        Ok(Self {
+            dispatcher,
+            lanes,
+            sinks,
+            crew,
+            pool,
+            deliverers,
+            edges,
+            inbox,
+            to_inbox,
+            results,
+            answers,
+            stopping,
+            finished,
+        })
     }
 
     /// The main loop: until the dispatcher has nothing left to wait for. An error ends the process with that reason.
@@ -111,14 +126,14 @@ impl Shell {
 
     /// One turn: takes in what has come, then carries out what follows from it.
     fn turn(&mut self, now: Instant, first: Event) -> Result<(), String> {
-        self.take_in(now, first);
+        self.hear(now, first);
         for _ in 0..EVENTS_A_TURN {
             let Ok(event) = self.results.try_recv() else { break };
-            self.take_in(now, event);
+            self.hear(now, event);
         }
         for _ in 0..EVENTS_A_TURN {
             let Ok(event) = self.inbox.try_recv() else { break };
-            self.take_in(now, event);
+            self.hear(now, event);
         }
         loop {
             while let Some(command) = self.dispatcher.poll_command() {
@@ -135,7 +150,8 @@ impl Shell {
         }
     }
 
-    fn take_in(&mut self, now: Instant, event: Event) {
+    /// An event from another thread.
+    fn hear(&mut self, now: Instant, event: Event) {
         if matches!(event, Event::Answered { .. }) {
             self.deliverers.answered();
         }

@@ -44,7 +44,9 @@ impl Table {
         let rows: Vec<Value> = self
             .rows
             .iter()
-            .map(|row| json!({ "row": row.name, "messages_per_s": row.per_second, "ratio_to_limit": row.ratio, "runs": row.runs }))
+            .map(
+                |row| json!({ "row": row.name, "messages_per_s": row.per_second, "ratio_to_limit": row.ratio, "runs": row.runs }),
+            )
             .collect();
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let text = json!({ "machine": { "cores": cores, "model": model() }, "rows": rows });

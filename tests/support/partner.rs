@@ -211,7 +211,7 @@ pub fn batch(account: &str, payloads: &[&str]) -> Batch {
     };
     let items = payloads.iter().enumerate().map(item).collect();
     let bytes = payloads.iter().map(|payload| payload.len()).sum();
-    Batch { account: account.into(), queue: "stock".into(), id: "m0".into(), items, bytes }
+    Batch { account: account.into(), queue: "stock".into(), items, bytes }
 }
 
 /// The reason of an answer that is none.

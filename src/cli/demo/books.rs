@@ -73,14 +73,16 @@ impl Books {
 
     /// Sent and accepted so far.
     pub fn so_far(&self) -> (u64, u64) {
-        Kind::ALL.iter().map(|kind| self.page(*kind).lock()).fold((0, 0), |(sent, accepted), page| {
-            (sent + page.sent.len() as u64, accepted + page.accepted.len() as u64)
-        })
+        Kind::ALL
+            .iter()
+            .map(|kind| self.page(*kind).lock())
+            .fold((0, 0), |(sent, accepted), page| (sent + page.sent.len() as u64, accepted + page.accepted.len() as u64))
     }
 
     pub fn reconcile(&self, kind: Kind) -> Reconciliation {
         let page = self.page(kind).lock();
-        let (sent, delivered) = (page.sent.len() as u64, page.sent.keys().filter(|id| page.accepted.contains_key(*id)).count() as u64);
+        let (sent, delivered) =
+            (page.sent.len() as u64, page.sent.keys().filter(|id| page.accepted.contains_key(*id)).count() as u64);
         Reconciliation {
             queue: kind.queue(),
             sent,
@@ -97,7 +99,8 @@ impl Books {
         for kind in Kind::ALL {
             let page = self.page(kind).lock();
             let healthy = page.accepted.iter().filter(|(_, accepted)| accepted.healthy);
-            latencies.extend(healthy.filter_map(|(id, accepted)| Some(accepted.first.saturating_duration_since(*page.sent.get(id)?))));
+            latencies
+                .extend(healthy.filter_map(|(id, accepted)| Some(accepted.first.saturating_duration_since(*page.sent.get(id)?))));
         }
         latencies.sort_unstable();
         let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied();

@@ -188,7 +188,11 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
             writeln!(out, "{queue:8} {sent:>9} {delivered:>9} {dead:>7} {lost:>6} {duplicated:>10}")?;
         }
         let (median, p99) = (median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-        writeln!(out, "{partners} partners in {:.1} s; healthy ones waited {median:.0} ms (median), {p99:.0} ms (p99)", report.elapsed_s)?;
+        writeln!(
+            out,
+            "{partners} partners in {:.1} s; healthy ones waited {median:.0} ms (median), {p99:.0} ms (p99)",
+            report.elapsed_s
+        )?;
     }
     let lost: u64 = found.iter().map(|found| found.lost).sum();
     if !in_time || lost > 0 {

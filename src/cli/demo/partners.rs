@@ -135,7 +135,8 @@ impl Request {
             return Ok(None);
         }
         let mut path = line.split(' ').nth(1).unwrap_or_default().split('/').skip(1);
-        let mut request = Self { account: path.next().unwrap_or_default().to_owned(), queue: String::new(), messages: Vec::new() };
+        let mut request =
+            Self { account: path.next().unwrap_or_default().to_owned(), queue: String::new(), messages: Vec::new() };
         let mut length = 0;
         loop {
             line.clear();

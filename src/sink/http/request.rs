@@ -51,7 +51,8 @@ pub fn request<'a>(
     now: SystemTime,
 ) -> Request<&'a [u8]> {
     let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let id = header_text(&batch.id);
+    let id = batch.id();
+    let id = header_text(&id);
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(target.format)));
     headers.insert(USER_AGENT, agent.clone());
@@ -161,7 +162,7 @@ fn push_event(body: &mut Vec<u8>, item: &Item, queue: &str) {
 mod tests {
     use super::*;
     use crate::message::{Attribute, Message};
-    use crate::sink::testing::{batch, http_settings};
+    use crate::sink::testing::{batch, http_settings, item};
 
     fn text(format: Format, payloads: &[&str]) -> String {
         String::from_utf8(body(format, &batch("acme", payloads)).into_owned()).unwrap()
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn ids_and_names_cannot_break_out_of_their_header() {
         let mut batch = batch("acme", &["1"]);
-        batch.id = "x\r\nevil: 1, é".into();
+        batch.items = vec![item("x\r\nevil: 1, é", "1")];
         batch.queue = "a%b\0".into();
         let headers = headers(&batch);
         assert_eq!(headers["webhook-id"], "x%0D%0Aevil:%201%2C%20%C3%A9");
