@@ -18,9 +18,9 @@ pub enum SendError {
     /// A line that is too long or cannot be read.
     #[error("{source}; {}", Sent(*.sent))]
     Line { sent: u64, source: LineError },
-    /// A line that is not JSON.
-    #[error("line {line} is not JSON: {why}; {}", Sent(*.sent))]
-    Syntax { sent: u64, line: u64, why: SyntaxError },
+    /// A line that is not JSON. `why` counts lines in the input, columns in the line.
+    #[error("not JSON: {why}; {}", Sent(*.sent))]
+    Syntax { sent: u64, why: SyntaxError },
     /// The queue did not take a batch. An embedded queue has none of it then; SQS may have some.
     #[error("{source}; {}; lines {first} to {last} were not confirmed", Sent(*.sent))]
     Queue { sent: u64, first: u64, last: u64, source: QueueError },
@@ -58,8 +58,8 @@ pub fn send(queue: &dyn Queue, lines: impl BufRead, progress: &mut dyn FnMut(u64
             Ok(line) => line,
             Err(source) => return Err(SendError::Line { sent: batch.flush()?, source }),
         };
-        if let Err(why) = json::check(&line.body, usize::MAX) {
-            return Err(SendError::Syntax { sent: batch.flush()?, line: line.number, why });
+        if let Err(why) = json::check(&line.body, json::Bounds::NONE) {
+            return Err(SendError::Syntax { sent: batch.flush()?, why: SyntaxError { line: line.number, ..why } });
         }
         batch.add(line.number, NewMessage { body: line.body, ..NewMessage::default() })?;
     }

@@ -147,7 +147,7 @@ impl Report<'_> {
         object.extend_from_slice(b",\"payload\":");
         match payload {
             None => object.extend_from_slice(b"null"),
-            Some(payload) if json::check(payload, usize::MAX).is_ok() => object.extend_from_slice(payload),
+            Some(payload) if json::check(payload, json::Bounds::NONE).is_ok() => object.extend_from_slice(payload),
             Some(other) => serde_json::to_writer(&mut object, &String::from_utf8_lossy(other))?,
         }
         object.push(b'}');

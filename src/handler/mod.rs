@@ -30,6 +30,7 @@ where
 fn unreadable(error: &SyntaxError) -> String {
     match error.problem {
         Problem::TooDeep => format!("the body nests too deep: {error}"),
+        Problem::LongNumber => format!("the body cannot be read: {error}"),
         _ => format!("the body is not JSON: {error}"),
     }
 }

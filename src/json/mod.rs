@@ -9,18 +9,44 @@ use std::ops::Range;
 /// How deep a body may nest where it is turned into values, which takes stack for each level. `serde_json` draws the same line.
 pub const MAX_DEPTH: usize = 128;
 
-/// Checks that `bytes` are exactly one JSON value in UTF-8, with white space around it at most. It may nest up to `max_depth` arrays
-/// and objects deep; `usize::MAX` for any depth, at one byte of memory a level.
+/// How long a number may be where it is turned into a value of any size: that takes the square of its length, seconds
+/// at 1 MiB.
+pub const MAX_NUMBER: usize = 1000;
+
+/// What a text may be besides JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Levels of arrays and objects. Each costs a byte of memory while it is open, and no stack.
+    pub depth: usize,
+    /// Bytes of a number.
+    pub number: usize,
+}
+
+impl Bounds {
+    /// Any JSON.
+    pub const NONE: Self = Self { depth: usize::MAX, number: usize::MAX };
+    /// JSON that can be read into fields.
+    pub const DEPTH: Self = Self { depth: MAX_DEPTH, number: usize::MAX };
+    /// JSON that can be read into values of any kind.
+    pub const VALUE: Self = Self { depth: MAX_DEPTH, number: MAX_NUMBER };
+}
+
+/// So much of a field's name is told, in characters: a name may be as long as a body.
+const MAX_NAME: usize = 64;
+
+/// Checks that `bytes` are exactly one JSON value in UTF-8, with white space around it at most, within `bounds`.
 ///
-/// Only the grammar counts: numbers may be of any size, names may repeat, and `\u` escapes may be lone surrogates.
-pub fn check(bytes: &[u8], max_depth: usize) -> Result<(), SyntaxError> {
+/// Otherwise only the grammar counts: numbers may be larger than any type holds, names may repeat, and `\u` escapes may be lone
+/// surrogates.
+pub fn check(bytes: &[u8], bounds: Bounds) -> Result<(), SyntaxError> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => return Err(SyntaxError::at(bytes, error.valid_up_to(), Problem::NotUtf8)),
     };
-    let mut scanner = Scanner::new(text);
-    scanner.document(max_depth).map_err(|(offset, problem)| {
-        let field = text.get(scanner.field.clone()).filter(|field| !field.is_empty()).map(str::to_owned);
+    let mut scanner = Scanner::new(text, bounds);
+    scanner.document().map_err(|(offset, problem)| {
+        let name = text.get(scanner.field.clone()).unwrap_or_default();
+        let field = (!name.is_empty()).then(|| name.chars().take(MAX_NAME).collect());
         SyntaxError { field, ..SyntaxError::at(bytes, offset, problem) }
     })
 }
@@ -29,12 +55,12 @@ pub fn check(bytes: &[u8], max_depth: usize) -> Result<(), SyntaxError> {
 pub fn is_too_deep(json: &str) -> bool {
     let openers = || json.bytes().filter(|&byte| byte == b'[' || byte == b'{').count();
     // A level takes two bytes. Brackets within strings count as well: only a hint that the exact look is needed.
-    json.len() > 2 * MAX_DEPTH && openers() > MAX_DEPTH && check(json.as_bytes(), MAX_DEPTH).is_err()
+    json.len() > 2 * MAX_DEPTH && openers() > MAX_DEPTH && check(json.as_bytes(), Bounds::DEPTH).is_err()
 }
 
 /// Whether a text is one JSON number and nothing else.
 pub fn is_number(text: &str) -> bool {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::new(text, Bounds::NONE);
     scanner.number().is_ok() && scanner.peek().is_none()
 }
 
@@ -42,7 +68,7 @@ pub fn is_number(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
     /// From 1.
-    pub line: usize,
+    pub line: u64,
     /// From 1, in bytes.
     pub column: usize,
     /// The field of the outermost object in which, or right after which, it is; as written.
@@ -54,7 +80,7 @@ impl SyntaxError {
     fn at(bytes: &[u8], offset: usize, problem: Problem) -> Self {
         let before = bytes.get(..offset).unwrap_or(bytes);
         let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count() as u64;
         Self { line, column: 1 + before.len() - line_start, field: None, problem }
     }
 }
@@ -102,6 +128,8 @@ pub enum Problem {
     Trailing,
     #[error("more than {MAX_DEPTH} levels of arrays and objects")]
     TooDeep,
+    #[error("a number of more than {MAX_NUMBER} characters")]
+    LongNumber,
 }
 
 type Scan = Result<(), (usize, Problem)>;
@@ -115,22 +143,23 @@ enum Open {
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    bounds: Bounds,
     /// The name of the outermost object's field that was seen last, without its quotes.
     field: Range<usize>,
 }
 
 impl<'a> Scanner<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { bytes: text.as_bytes(), at: 0, field: 0..0 }
+    fn new(text: &'a str, bounds: Bounds) -> Self {
+        Self { bytes: text.as_bytes(), at: 0, bounds, field: 0..0 }
     }
 
-    fn document(&mut self, max_depth: usize) -> Scan {
+    fn document(&mut self) -> Scan {
         let mut open = Vec::new();
         'value: loop {
             self.space();
             match self.peek() {
                 Some(b'{') => {
-                    self.enter(&mut open, Open::Object, max_depth)?;
+                    self.enter(&mut open, Open::Object)?;
                     if !self.eat(b'}') {
                         self.name(&open)?;
                         continue 'value;
@@ -138,7 +167,7 @@ impl<'a> Scanner<'a> {
                     open.pop();
                 }
                 Some(b'[') => {
-                    self.enter(&mut open, Open::Array, max_depth)?;
+                    self.enter(&mut open, Open::Array)?;
                     if !self.eat(b']') {
                         continue 'value;
                     }
@@ -172,8 +201,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn enter(&mut self, open: &mut Vec<Open>, what: Open, max_depth: usize) -> Scan {
-        if open.len() >= max_depth {
+    fn enter(&mut self, open: &mut Vec<Open>, what: Open) -> Scan {
+        if open.len() >= self.bounds.depth {
             return Err((self.at, Problem::TooDeep));
         }
         open.push(what);
@@ -232,6 +261,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn number(&mut self) -> Scan {
+        let start = self.at;
         self.eat(b'-');
         if self.eat(b'0') {
             if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -249,7 +279,7 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        Ok(())
+        if self.at - start > self.bounds.number { Err((start, Problem::LongNumber)) } else { Ok(()) }
     }
 
     /// One digit or more.

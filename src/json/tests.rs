@@ -3,8 +3,8 @@ use serde::de::IgnoredAny;
 
 use super::*;
 
-fn problem(text: &str) -> (usize, usize, Problem) {
-    let error = check(text.as_bytes(), usize::MAX).unwrap_err();
+fn problem(text: &str) -> (u64, usize, Problem) {
+    let error = check(text.as_bytes(), Bounds::NONE).unwrap_err();
     (error.line, error.column, error.problem)
 }
 
@@ -26,7 +26,7 @@ fn every_kind_of_value_passes() {
         " [ 1 , [ ] , { } ] ",
         "\t{\"a\" : {\"b\":[1,2]},\r\n\"a\":null}\n",
     ] {
-        assert_eq!(check(text.as_bytes(), usize::MAX), Ok(()), "{text}");
+        assert_eq!(check(text.as_bytes(), Bounds::NONE), Ok(()), "{text}");
     }
 }
 
@@ -61,7 +61,7 @@ fn what_is_wrong_is_said_with_its_place() {
     ] {
         assert_eq!(problem(text), (line, column, expected), "{text:?}");
     }
-    let error = check(b"[\"a\xff\"]", usize::MAX).unwrap_err();
+    let error = check(b"[\"a\xff\"]", Bounds::NONE).unwrap_err();
     assert_eq!(error.to_string(), "invalid UTF-8 at line 1 column 4");
 }
 
@@ -74,17 +74,33 @@ fn the_outermost_field_is_named() {
         (r#"[{"a": x}]"#, "a value was expected at line 1 column 8"),
         (r#"{"a" 1}"#, "`:` was expected at line 1 column 6, field `a`"),
     ] {
-        assert_eq!(check(text.as_bytes(), usize::MAX).unwrap_err().to_string(), expected);
+        assert_eq!(check(text.as_bytes(), Bounds::NONE).unwrap_err().to_string(), expected);
     }
+}
+
+#[test]
+fn a_long_name_is_cut() {
+    let error = check(format!("{{\"{}\":}}", "é".repeat(100_000)).as_bytes(), Bounds::NONE).unwrap_err();
+    assert_eq!(error.field, Some("é".repeat(64)));
 }
 
 #[test]
 fn depth_costs_no_stack() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-    assert_eq!(check(deep.as_bytes(), usize::MAX), Ok(()));
-    let error = check(deep.as_bytes(), MAX_DEPTH).unwrap_err();
+    assert_eq!(check(deep.as_bytes(), Bounds::NONE), Ok(()));
+    let error = check(deep.as_bytes(), Bounds::DEPTH).unwrap_err();
     assert_eq!(error.to_string(), "more than 128 levels of arrays and objects at line 1 column 129");
     assert_eq!(problem(&"{\"a\":[".repeat(100_000)).2, Problem::Ends);
+}
+
+#[test]
+fn long_numbers_pass_unless_they_become_values() {
+    for (number, passes) in [("7".repeat(1000), true), ("7".repeat(1001), false), (format!("-1.{}e5", "0".repeat(1000)), false)] {
+        let text = format!("[1, {number}]");
+        assert_eq!(check(text.as_bytes(), Bounds::DEPTH), Ok(()));
+        let refused = check(text.as_bytes(), Bounds::VALUE).map_err(|error| (error.column, error.problem));
+        assert_eq!(refused, if passes { Ok(()) } else { Err((5, Problem::LongNumber)) });
+    }
 }
 
 #[test]
@@ -155,12 +171,12 @@ proptest! {
     #[test]
     fn agrees_with_serde_json(text in nearly_json()) {
         let theirs = serde_json::from_str::<IgnoredAny>(&text);
-        prop_assert_eq!(check(text.as_bytes(), usize::MAX).is_ok(), theirs.is_ok(), "{:?} {:?}", text, theirs);
+        prop_assert_eq!(check(text.as_bytes(), Bounds::NONE).is_ok(), theirs.is_ok(), "{:?} {:?}", text, theirs);
     }
 
     #[test]
     fn any_bytes_end_in_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        if let Err(error) = check(&bytes, MAX_DEPTH) {
+        if let Err(error) = check(&bytes, Bounds::VALUE) {
             prop_assert!(error.line >= 1 && error.column >= 1);
         }
     }

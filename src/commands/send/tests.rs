@@ -100,9 +100,9 @@ fn a_batch_has_a_mebibyte_at_most() {
 fn a_bad_line_stops_it_after_all_before_are_sent() {
     let too_long = "7".repeat(MAX_BODY + 1);
     for (bad, expected) in [
-        ("{\"a\":1,}", "line 5 is not JSON: a name in quotes was expected at line 1 column 8, field `a`"),
-        ("1 2", "line 5 is not JSON: something follows the value at line 1 column 3"),
-        ("[", "line 5 is not JSON: the text ends too early at line 1 column 2"),
+        ("{\"a\":1,}", "not JSON: a name in quotes was expected at line 5 column 8, field `a`"),
+        ("1 2", "not JSON: something follows the value at line 5 column 3"),
+        ("[", "not JSON: the text ends too early at line 5 column 2"),
         (too_long.as_str(), "line 5 is longer than 1048576 bytes, the most that a message may have"),
     ] {
         let queue = Recorder::new(2);
@@ -118,7 +118,7 @@ fn a_bad_line_stops_it_after_all_before_are_sent() {
 fn the_first_line_may_be_the_bad_one() {
     let queue = Recorder::new(2);
     let error = send(&queue, &b"\"\xff\"\n1\n"[..], &mut |_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "line 1 is not JSON: invalid UTF-8 at line 1 column 2; nothing was sent");
+    assert_eq!(error.to_string(), "not JSON: invalid UTF-8 at line 1 column 2; nothing was sent");
     assert!(queue.batches().is_empty());
 }
 
@@ -157,5 +157,5 @@ fn an_input_that_never_was_whole_keeps_its_number() {
     input.extend_from_slice(b"{\"n\":10");
     let queue = Recorder::new(10);
     let error = send(&queue, &input[..], &mut |_| ()).unwrap_err();
-    assert!(matches!(error, SendError::Syntax { sent: 1000, line: 1001, .. }), "{error}");
+    assert!(matches!(&error, SendError::Syntax { sent: 1000, why } if why.line == 1001), "{error}");
 }

@@ -16,7 +16,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::unreadable;
-use crate::json;
+use crate::json::{self, Bounds};
 
 mod order;
 mod product;
@@ -42,7 +42,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
 /// Why a body failed: its syntax or depth where that is at fault, else `content`, what serde said about a field.
 #[cold]
 fn explain(body: &[u8], content: String) -> String {
-    json::check(body, json::MAX_DEPTH).map_or_else(|error| unreadable(&error), |()| content)
+    json::check(body, Bounds::DEPTH).map_or_else(|error| unreadable(&error), |()| content)
 }
 
 /// Makes a payload of what `fill` writes.

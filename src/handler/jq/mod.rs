@@ -13,13 +13,14 @@
 //!   numbers, binary ones as byte strings (`@base64` makes text of them).
 //!
 //! A pipeline computes and nothing else: what reads input, the environment or files, writes to the log or ends the process is left out
-//! (see [`program`]). Numbers that are only passed on keep every digit.
+//! (see [`program`]). Numbers that are only passed on keep every digit; of two fields of one name the last counts.
 //!
-//! **Limits.** A body nests [`json::MAX_DEPTH`] deep at most, and so does a result; results are bounded by
-//! [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so `repeat(.)` is rejected, not endless. jaq cannot be interrupted: a program that loops without
-//! giving a result holds its thread for ever, one that builds a huge value takes the memory for it, and one that recurses without end
-//! takes the stack. Such a program is a mistake of its author, but the author must not let a body decide how far it goes
-//! (`range(.n)`, `"x" * .n`).
+//! **Limits.** A body nests [`json::MAX_DEPTH`] deep at most, and so does a result; its numbers have [`json::MAX_NUMBER`] characters at
+//! most. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so `repeat(.)` is rejected, not endless. What a program does
+//! before it gives a result cannot be bounded, since jaq cannot be interrupted: one that loops without a result holds its thread for
+//! ever; one that builds a huge value takes the memory for it; one that recurses without end, or builds a value thousands of levels
+//! deep and then prints or compares it, overflows the stack, which ends the process. So a program must not let a body decide how far
+//! it goes: no `range(.n)` within an array, no `"x" * .n`, no depth by count.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -146,7 +147,7 @@ impl JqHandler {
 
 /// Strictly JSON: jaq's own reader would also take comments, `NaN` and more, and recurse as deep as the body goes.
 fn parse(body: &[u8]) -> Result<Val, String> {
-    json::check(body, json::MAX_DEPTH).map_err(|error| unreadable(&error))?;
+    json::check(body, json::Bounds::VALUE).map_err(|error| unreadable(&error))?;
     jaq_json::read::parse_single(body).map_err(|error| format!("the body is not JSON: {error}"))
 }
 
@@ -166,7 +167,10 @@ fn describe(message: &Message) -> Val {
     let attribute = |Attribute { name, value }: &Attribute| {
         let value = match value {
             AttributeValue::String(value) => text(value),
-            AttributeValue::Number(number) if json::is_number(number) => number_of(number),
+            AttributeValue::Number(number) if json::is_number(number) => {
+                // All digits stay.
+                Val::Num(Num::from_str_radix(number, 10).unwrap_or_else(|| Num::Dec(number.clone().into())))
+            }
             AttributeValue::Number(other) => text(other),
             AttributeValue::Binary(bytes) => Val::byte_str(bytes.clone()),
         };
@@ -183,11 +187,6 @@ fn describe(message: &Message) -> Val {
     .into_iter()
     .collect();
     Val::obj(fields)
-}
-
-/// A number as written, with all its digits.
-fn number_of(text: &str) -> Val {
-    jaq_json::read::parse_single(text.as_bytes()).unwrap_or(Val::Null)
 }
 
 #[cfg(test)]

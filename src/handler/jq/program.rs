@@ -2,7 +2,8 @@
 //!
 //! Left out of jq, since a pipeline computes and nothing else: `env`, `$ENV` (secrets), `input`, `inputs`, `debug`, `stderr` (I/O),
 //! `halt`, `halt_error` (they end the process), `import` and `include` (files). `fromjson`, and with it `tonumber` and `toboolean`,
-//! reads strict JSON of a bounded depth: jaq's own would let a text in a body overflow the stack.
+//! reads strict JSON of a bounded depth: jaq's own would let a text in a body overflow the stack. The clock stays (`now`), and so does the
+//! local time zone.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use crate::json;
 type Data = JustLut<Val>;
 
 /// Filters of the standard library that reach beyond the computation, by the names that users write and those beneath.
-const LEFT_OUT: [&str; 8] = ["env", "debug", "stderr", "halt", "halt_error", "debug_empty", "stderr_empty", "input"];
+const LEFT_OUT: [&str; 9] = ["env", "input", "inputs", "debug", "stderr", "halt", "halt_error", "debug_empty", "stderr_empty"];
 
 /// The one global variable.
 const MESSAGE: &str = "$message";
@@ -84,7 +85,7 @@ fn functions() -> impl Iterator<Item = Fun<Data>> {
 fn from_json(input: &Val) -> jaq_json::ValR {
     let text = input.try_as_utf8_bytes()?;
     let failed = |error: &dyn fmt::Display| jaq_json::Error::str(format_args!("fromjson: {error}"));
-    json::check(text, json::MAX_DEPTH).map_err(|error| failed(&error))?;
+    json::check(text, json::Bounds::VALUE).map_err(|error| failed(&error))?;
     jaq_json::read::parse_single(text).map_err(|error| failed(&error))
 }
 
@@ -190,7 +191,7 @@ fn unexpected(text: &str, expected: &str, at: &str) -> Problem {
 
 fn undefined(text: &str, (name, kind): (&str, Undefined)) -> Problem {
     let what = match kind {
-        Undefined::Filter(_) if LEFT_OUT.contains(&name) || name == "inputs" => {
+        Undefined::Filter(_) if LEFT_OUT.contains(&name) => {
             format!("`{name}` is left out: a pipeline has no input, output, environment or exit of its own")
         }
         Undefined::Var if name == "$ENV" => "`$ENV` is left out: a pipeline has no environment".to_owned(),

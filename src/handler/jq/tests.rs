@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn message(body: impl Into<Bytes>) -> Message {
@@ -178,6 +180,33 @@ fn depth_never_reaches_the_stack() {
 }
 
 #[test]
+fn a_body_as_deep_as_may_be_stands_every_filter() {
+    let body = "[".repeat(json::MAX_DEPTH) + &"]".repeat(json::MAX_DEPTH);
+    assert_eq!(payloads(".", body.clone()), std::slice::from_ref(&body));
+    for (program, expected) in [
+        ("walk(.) == .", "true"),
+        ("[..] | length", "128"),
+        ("[paths] | length", "127"),
+        ("tojson | fromjson == $__body", "true"),
+        ("[., .] | unique | length", "1"),
+        ("flatten", "[]"),
+        ("tostring | length", "256"),
+        ("contains(.)", "true"),
+    ] {
+        assert_eq!(payloads(&format!(". as $__body | {program}"), body.clone()), [expected], "{program}");
+    }
+}
+
+#[test]
+fn numbers_too_long_to_read_quickly_are_not_read() {
+    let number = "7".repeat(1_000_000);
+    let refused = reason(".", "\"a\"", format!("{{\"n\":{number}}}"));
+    assert_eq!(refused, "the body cannot be read: a number of more than 1000 characters at line 1 column 6, field `n`");
+    let refused = reason(".n | tonumber", "\"a\"", format!("{{\"n\":\"{number}\"}}"));
+    assert_eq!(refused, "fromjson: a number of more than 1000 characters at line 1 column 1");
+}
+
+#[test]
 fn results_are_bounded_in_number_and_size() {
     assert_eq!(payloads("range(1000)", "1").len(), MAX_DELIVERIES);
     assert_eq!(reason("range(1001)", "\"a\"", "1"), "jq gave more than 1000 results");
@@ -268,6 +297,41 @@ fn groups_are_read_off_the_body() {
     }
     assert_eq!(group_path("empty").unwrap()(b"{}"), None);
     assert_eq!(group_path(".a |").err().unwrap().to_string(), "expected term, found the end at line 1 column 5");
+}
+
+#[test]
+fn of_two_fields_of_one_name_the_last_counts() {
+    assert_eq!(payloads(".", r#"{"a":1,"b":2,"a":3}"#), [r#"{"a":3,"b":2}"#]);
+}
+
+/// Values as a producer may send them, nested a little.
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn what_is_passed_on_is_not_changed() {
+    let handler = compile(".", "\"a\"").unwrap();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) };
+    proptest!(config, |(value in value())| {
+        let body = value.to_string();
+        prop_assert_eq!(handler.handle(&message(body.clone())), Outcome::deliver("a", body));
+    });
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //! jaq's own writer gives a superset of JSON (`NaN`, byte strings, names that are no strings, invalid UTF-8) and recurses as deep as the
 //! value goes. Here each of these is an error, and the bytes are bounded.
 
-use std::io::Write as _;
-
 use bytes::Bytes;
 use jaq_json::{Num, Rc, Val};
 
@@ -110,7 +108,7 @@ impl Writer {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Unwritable> {
-        self.out.write_all(bytes).map_err(|_| Unwritable::TooLarge)?;
+        self.out.extend_from_slice(bytes);
         self.within_room()
     }
 
