@@ -167,7 +167,7 @@ fn describe(message: &Message) -> Val {
     let attribute = |Attribute { name, value }: &Attribute| {
         let value = match value {
             AttributeValue::String(value) => text(value),
-            AttributeValue::Number(number) if json::is_number(number) => {
+            AttributeValue::Number(number) if number.len() <= json::MAX_NUMBER && json::is_number(number) => {
                 // All digits stay.
                 Val::Num(Num::from_str_radix(number, 10).unwrap_or_else(|| Num::Dec(number.clone().into())))
             }
