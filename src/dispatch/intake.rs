@@ -19,6 +19,12 @@ use super::rules::QueueRules;
 /// threads share a receive.
 pub const JOB: usize = 64;
 
+/// A handler whose slowest message took less is quick: a handful of threads keeps up, so that its jobs may wait to become full.
+const QUICK: Duration = Duration::from_micros(200);
+
+/// Jobs of a quick handler that run at once before the next waits to become full.
+const QUICK_JOBS: usize = 4;
+
 /// A handler that took longer for its last job's slowest message gets one message a job.
 pub const SLOW: Duration = Duration::from_millis(10);
 
@@ -49,6 +55,7 @@ pub struct Intake {
     pending: VecDeque<Job>,
     running: usize,
     slow: bool,
+    quick: bool,
 }
 
 impl Intake {
@@ -67,6 +74,7 @@ impl Intake {
             running: 0,
             // Until the first job says otherwise, a handler is taken to block.
             slow: true,
+            quick: false,
         }
     }
 
@@ -164,6 +172,9 @@ impl Intake {
         if self.running >= self.rules.concurrency || self.pending.is_empty() {
             return None;
         }
+        if self.quick && self.running >= QUICK_JOBS && self.pending.len() < JOB {
+            return None;
+        }
         self.running += 1;
         let size = if self.slow { 1 } else { JOB.min(self.pending.len()) };
         Some(self.pending.drain(..size).collect())
@@ -174,6 +185,7 @@ impl Intake {
         self.running = self.running.saturating_sub(1);
         if let Some(slowest) = slowest {
             self.slow = slowest > SLOW;
+            self.quick = slowest < QUICK;
         }
     }
 

@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Demand, Event, Fault, QueueIndex};
+use crate::message::Received;
 use crate::queue::{Ask, Queue, QueueError};
+
+/// Messages reported together at most.
+const TOGETHER: usize = 256;
+
+/// A receive that took longer is reported by itself: what it brought must not wait.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 pub struct Poller {
     pub queue: Arc<dyn Queue>,
@@ -38,7 +45,7 @@ impl Poller {
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, ask);
             }
-            match self.queue.receive(&Ask { max: ask.max.min(messages), ..ask }) {
+            match self.receive(messages, ask) {
                 Ok(received) => {
                     let used = if received.is_empty() { messages } else { received.len().min(messages) };
                     messages -= used;
@@ -58,11 +65,31 @@ impl Poller {
         Some(())
     }
 
+    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each.
+    #[expect(clippy::disallowed_methods, reason = "how long a receive took tells whether another is worth waiting for")]
+    fn receive(&self, at_most: usize, ask: Ask) -> Result<Vec<Received>, QueueError> {
+        let start = Instant::now();
+        let mut received = self.queue.receive(&Ask { max: ask.max.min(at_most), ..ask })?;
+        while !received.is_empty() && received.len().is_multiple_of(ask.max) && received.len() < TOGETHER.min(at_most) {
+            if start.elapsed() > AT_ONCE || self.stop.load(Ordering::Acquire) {
+                break;
+            }
+            let max = ask.max.min(at_most - received.len());
+            match self.queue.receive(&Ask { max, wait: Duration::ZERO, ..ask }) {
+                Ok(more) if more.is_empty() => break,
+                Ok(more) => received.extend(more),
+                // What came is to be reported first; the next receive will say what is wrong.
+                Err(_) => break,
+            }
+        }
+        Ok(received)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the lease is counted from the answer's arrival: this is the edge that sees it"
     )]
-    fn report(&self, messages: Vec<crate::message::Received>, demand_used: usize, ask: Ask) -> Option<()> {
+    fn report(&self, messages: Vec<Received>, demand_used: usize, ask: Ask) -> Option<()> {
         let leased_until = Instant::now() + ask.lease;
         self.inbox.send(Event::Received { queue: self.index, poller: self.poller, messages, leased_until, demand_used }).ok()
     }

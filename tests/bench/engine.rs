@@ -21,6 +21,10 @@ use std::process::ExitCode;
 
 use table::{Row, Table};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Counted runs of each row.
 const RUNS: usize = 5;
 
