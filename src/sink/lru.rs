@@ -65,11 +65,12 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     }
 
     /// Takes out the least recently used value that may go, looking at no more than `look_at` of them.
-    pub fn evict(&mut self, look_at: usize, may_go: impl Fn(&V) -> bool) -> Option<V> {
+    pub fn evict(&mut self, look_at: usize, may_go: impl Fn(&V) -> bool) -> Option<(K, V)> {
         let candidates = self.by_use.iter().take(look_at);
         let key =
             candidates.map(|(_, key)| key).find(|key| self.entries.get(*key).is_some_and(|entry| may_go(&entry.value)))?.clone();
-        self.remove(&key)
+        let value = self.remove(&key)?;
+        Some((key, value))
     }
 }
 
@@ -84,9 +85,9 @@ mod tests {
             lru.insert(key, key.to_uppercase());
         }
         assert_eq!(lru.get("a").map(|value| value.as_str()), Some("A"));
-        assert_eq!(lru.evict(8, |_| true).as_deref(), Some("B"));
-        assert_eq!(lru.evict(8, |_| true).as_deref(), Some("C"));
-        assert_eq!(lru.evict(8, |_| true).as_deref(), Some("A"));
+        assert_eq!(lru.evict(8, |_| true), Some(("b", "B".to_owned())));
+        assert_eq!(lru.evict(8, |_| true), Some(("c", "C".to_owned())));
+        assert_eq!(lru.evict(8, |_| true), Some(("a", "A".to_owned())));
         assert_eq!(lru.evict(8, |_| true), None);
         assert_eq!(lru.len(), 0);
     }
@@ -97,7 +98,7 @@ mod tests {
         for value in 0..4 {
             lru.insert(value, value);
         }
-        assert_eq!(lru.evict(8, |value| value % 2 == 1), Some(1));
+        assert_eq!(lru.evict(8, |value| value % 2 == 1), Some((1, 1)));
         assert_eq!(lru.evict(1, |value| *value == 3), None, "only the oldest was to be looked at");
         assert_eq!(lru.len(), 3);
     }
@@ -108,7 +109,7 @@ mod tests {
         lru.insert("a", 1);
         lru.insert("b", 2);
         assert_eq!(lru.insert("a", 3), Some(1));
-        assert_eq!(lru.evict(8, |_| true), Some(2));
+        assert_eq!(lru.evict(8, |_| true), Some(("b", 2)));
         assert_eq!(lru.remove("a"), Some(3));
         assert_eq!(lru.remove("a"), None);
     }

@@ -14,8 +14,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::HashMap;
-use parking_lot::Mutex;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
@@ -43,9 +43,18 @@ pub struct FileSink {
     disk: Arc<dyn Disk>,
     /// Most files kept open while nothing is written to them.
     open_files: usize,
-    slots: Mutex<Lru<PathBuf, Arc<Slot>>>,
+    slots: Mutex<Slots>,
+    /// Signalled when files that were evicted are closed.
+    closed: Condvar,
     /// By device number; as many as there are file systems under the configured paths.
     volumes: Mutex<HashMap<u64, Arc<Volume>>>,
+}
+
+/// The open files.
+struct Slots {
+    by_path: Lru<PathBuf, Arc<Slot>>,
+    /// Evicted, and being closed outside the lock: until that is done their own locks would be in the way of opening them again.
+    closing: HashSet<PathBuf>,
 }
 
 /// One path, and the file there once it is open. A slot outlives its file when that is moved away.
@@ -80,7 +89,13 @@ impl FileSink {
 
     /// Writes and syncs through `disk`.
     pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Self {
-        Self { disk, open_files, slots: Mutex::new(Lru::new()), volumes: Mutex::default() }
+        Self {
+            disk,
+            open_files,
+            slots: Mutex::new(Slots { by_path: Lru::new(), closing: HashSet::new() }),
+            closed: Condvar::new(),
+            volumes: Mutex::default(),
+        }
     }
 
     /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
@@ -119,21 +134,39 @@ impl FileSink {
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
-        // Closing a file is a call of the kernel: the evicted are dropped after the lock.
-        let mut evicted = Vec::new();
         let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(path) {
+        while slots.closing.contains(path) {
+            self.closed.wait(&mut slots);
+        }
+        if let Some(slot) = slots.by_path.get(path) {
             return Arc::clone(slot);
         }
         let slot = Arc::new(Slot::default());
-        slots.insert(path.to_owned(), Arc::clone(&slot));
-        while slots.len() > self.open_files.max(1) {
+        slots.by_path.insert(path.to_owned(), Arc::clone(&slot));
+        let mut evicted = Vec::new();
+        while slots.by_path.len() > self.open_files.max(1) {
             // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
-            let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
+            let Some(idle) = slots.by_path.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
+            slots.closing.insert(idle.0.clone());
             evicted.push(idle);
         }
         drop(slots);
+        if !evicted.is_empty() {
+            self.close(evicted);
+        }
         slot
+    }
+
+    /// Closing a file is a call of the kernel: not under the lock.
+    fn close(&self, evicted: Vec<(PathBuf, Arc<Slot>)>) {
+        // The slots, and with them the files, go here.
+        let paths: Vec<PathBuf> = evicted.into_iter().map(|(path, _slot)| path).collect();
+        let mut slots = self.slots.lock();
+        for path in &paths {
+            slots.closing.remove(path);
+        }
+        drop(slots);
+        self.closed.notify_all();
     }
 
     fn volume(&self, file: &OpenFile, place: &Place) -> io::Result<Arc<Volume>> {

@@ -1,0 +1,120 @@
+//! Commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
+
+mod support {
+    pub mod program;
+}
+
+use serde_json::json;
+use support::program::{Room, invoice, lines};
+
+const CONFIG: &str = r#"
+[admin]
+listen = ""
+[queues.invoice]
+source = "sqlite"
+handler = "order"
+[partners.default]
+deliver = "file"
+path = "out/{account}.jsonl"
+"#;
+
+fn room() -> Room {
+    Room::new("octoconf.toml", CONFIG)
+}
+
+#[test]
+fn a_configuration_is_checked_whole() {
+    let room = room();
+    assert!(room.expect(0, &["check"]).contains("max_in_flight"));
+    assert_eq!(room.json(&["check", "--json"])["ok"], true);
+    room.write("octoconf.toml", &CONFIG.replace("handler", "handlr").replace("deliver = \"file\"", "deliver = \"fil\""));
+    let said = room.expect(2, &["check"]);
+    assert!(said.contains("did you mean") && said.contains("handler") && said.contains("partners.default.deliver"), "{said}");
+    room.expect(2, &["run"]);
+    room.expect(2, &["check", "--json"]);
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let room = room();
+    room.expect(2, &["no-such-command"]);
+    room.expect(2, &["send"]);
+    let said = room.expect(2, &["send", "no-such-queue"]);
+    assert!(said.contains("invoice"), "the queues that there are: {said}");
+    let said = room.expect(1, &["send", "invoice", "no-such-file"]);
+    assert!(said.contains("no-such-file"), "{said}");
+    assert!(room.expect(0, &["completions", "bash"]).contains("octoconf"));
+}
+
+#[test]
+fn a_bad_line_stops_send_with_its_number_and_what_was_sent_stays_sent() {
+    let room = room();
+    let file = room.write(
+        "lines.jsonl",
+        &format!("{}\n{}\n{{\"account\":\n{}\n", invoice(Some("a"), 1), invoice(Some("a"), 2), invoice(Some("a"), 3)),
+    );
+    let said = room.expect(1, &["send", "invoice", file.to_str().unwrap()]);
+    assert!(said.contains('3') && said.contains("2 "), "line 3 is bad, 2 are sent: {said}");
+    assert_eq!(room.run_until_empty()["queues"][0]["acked"], 2);
+}
+
+#[test]
+fn try_shows_outcomes_and_sends_nothing() {
+    let room = room();
+    let file = room.write("lines.jsonl", &format!("{}\n{}\n", invoice(Some("acme"), 1), invoice(None, 2)));
+    let shown = room.json(&["try", "invoice", file.to_str().unwrap(), "--json"]);
+    assert_eq!(
+        (&shown[0]["outcome"], &shown[0]["bucket"], &shown[0]["payload"]["invoice"]),
+        (&json!("deliver"), &json!("acme"), &json!("1"))
+    );
+    assert_eq!(shown[1]["outcome"], "reject");
+    assert!(!room.path("out").exists());
+    assert_eq!(room.run_until_empty()["queues"][0]["received"], 0);
+}
+
+#[test]
+fn dead_letters_are_listed_filtered_redriven_and_purged() {
+    let room = room();
+    let bodies = [invoice(None, 1), "{\"account\":\"acme\"}".to_owned(), "[]".to_owned()];
+    let file = room.write("lines.jsonl", &bodies.join("\n"));
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    room.run_until_empty();
+
+    let all = room.json(&["dead", "list", "invoice", "--json"]);
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    assert_eq!(room.json(&["dead", "list", "invoice", "--json", "--limit", "2"]).as_array().unwrap().len(), 2);
+    let lacking = room.json(&["dead", "list", "invoice", "--json", "--reason", "account"]);
+    assert!(!lacking.as_array().unwrap().is_empty());
+    let id = all[1]["id"].to_string();
+    assert_eq!(room.json(&["dead", "show", "invoice", &id, "--json"])["body"], json!({ "account": "acme" }));
+    room.expect(1, &["dead", "show", "invoice", "999999"]);
+
+    assert_eq!(room.json(&["dead", "redrive", "invoice", &id, "--dry-run", "--json"])["redriven"], 0);
+    assert_eq!(room.json(&["dead", "redrive", "invoice", &id, "--rate", "100/s", "--json"])["redriven"], 1);
+    let report = room.run_until_empty();
+    assert_eq!(
+        (&report["queues"][0]["received"], &report["queues"][0]["dead"]),
+        (&json!(1), &json!(1)),
+        "it is as bad as before"
+    );
+    assert_eq!(room.json(&["dead", "purge", "invoice", "--json"])["purged"], 3);
+    assert_eq!(room.json(&["dead", "list", "invoice", "--json"]), json!([]));
+}
+
+#[test]
+fn hostile_accounts_stay_in_their_folder() {
+    let room = room();
+    let long = "x".repeat(5_000);
+    let accounts = ["../../evil", ".", "..", "/etc/passwd", "a\u{0}b", "new\nline", &long, "ordinary"];
+    let bodies: Vec<String> = accounts.iter().enumerate().map(|(n, account)| invoice(Some(account), n)).collect();
+    let file = room.write("lines.jsonl", &bodies.join("\n"));
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let report = room.run_until_empty();
+    let [acked, dead] = ["acked", "dead"].map(|key| report["queues"][0][key].as_u64().unwrap());
+    assert_eq!(acked + dead, accounts.len() as u64);
+    let files: Vec<_> = std::fs::read_dir(room.path("out")).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.iter().all(|entry| entry.file_type().unwrap().is_file()));
+    assert_eq!(files.len() as u64, acked, "a file each");
+    assert_eq!(lines(&room.path("out/ordinary.jsonl")).len(), 1);
+    assert!(!room.path("../evil.jsonl").exists() && !room.path("evil.jsonl").exists());
+}

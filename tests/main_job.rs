@@ -1,0 +1,99 @@
+//! The main job from outside: invoices through the embedded queue and the handler `order` to a file a partner, from TOML and from INI.
+
+mod support {
+    pub mod program;
+}
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::program::{Room, invoice, lines};
+
+const TOML: &str = r#"
+[admin]
+listen = ""
+[queues.invoice]
+source = "sqlite"
+path = "queue.db"
+handler = "order"
+concurrency = 20
+[partners.default]
+deliver = "file"
+path = "out/{queue}/{account}.jsonl"
+max_batch = 10
+"#;
+
+const INI: &str = "[admin]\nlisten =\n[queues.invoice]\nsource = sqlite\npath = queue.db\nhandler = order\nconcurrency = 20\n\
+                   [partners.default]\ndeliver = file\npath = out/{queue}/{account}.jsonl\nmax_batch = 10\n";
+
+/// The real invoices where they are at hand, else as many made-up ones as show the same.
+fn invoices() -> Vec<String> {
+    let real = std::env::var_os("OCTOCONF_INVOICES").map(PathBuf::from);
+    let real = real.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/invoice.jsonl"));
+    match std::fs::read_to_string(&real) {
+        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Err(_) => {
+            let account = |n: usize| format!("{}", 12_000 + n * n % 331);
+            (0..4_000).map(|n| invoice((n % 9 != 4).then(|| account(n)).as_deref(), n)).collect()
+        }
+    }
+}
+
+/// By account, in the order of the queue; and how many have none.
+fn expected(invoices: &[String]) -> (BTreeMap<String, Vec<Value>>, usize) {
+    let (mut by_account, mut without): (BTreeMap<_, Vec<_>>, _) = (BTreeMap::new(), 0);
+    for line in invoices {
+        let m: Value = serde_json::from_str(line).unwrap();
+        let Some(account) = m["account"].as_str() else {
+            without += 1;
+            continue;
+        };
+        let cancelled = m["invoice"].as_str().unwrap().starts_with('C');
+        let total = (m["quantity"].as_i64().unwrap() as f64 * m["unit_price"].as_f64().unwrap() * 100.0).round() / 100.0;
+        by_account.entry(account.to_owned()).or_default().push(json!({
+            "type": if cancelled { "invoice.cancelled" } else { "invoice.issued" },
+            "invoice": m["invoice"], "issued_at": m["issued_at"], "country": m["country"],
+            "quantity": m["quantity"], "total": total,
+        }));
+    }
+    (by_account, without)
+}
+
+fn main_job(config: &'static str, text: &str) {
+    let (room, invoices) = (Room::new(config, text), invoices());
+    let (want, without) = expected(&invoices);
+    let file = room.write("invoices.jsonl", &invoices.join("\n"));
+    assert_eq!(room.json(&["send", "invoice", file.to_str().unwrap(), "--json"])["sent"], invoices.len());
+
+    let report = room.run_until_empty();
+    let queue = &report["queues"][0];
+    let delivered = invoices.len() - without;
+    let counts =
+        ["received", "handled", "delivered", "acked", "dead", "returned", "discarded", "duplicates_dropped", "leases_lost"];
+    let found: Vec<u64> = counts.iter().map(|key| queue[key].as_u64().unwrap()).collect();
+    let all = invoices.len() as u64;
+    assert_eq!(found, [all, all, delivered as u64, delivered as u64, without as u64, 0, 0, 0, 0], "{counts:?}");
+    assert_eq!((&report["state"], &report["in_flight"]), (&json!("stopped"), &json!(0)));
+
+    for (account, payloads) in &want {
+        assert_eq!(&lines(&room.path(&format!("out/invoice/{account}.jsonl"))), payloads, "account {account}");
+    }
+    assert_eq!(std::fs::read_dir(room.path("out/invoice")).unwrap().count(), want.len());
+
+    let dead = room.json(&["dead", "list", "invoice", "--json"]);
+    let dead = dead.as_array().unwrap();
+    assert_eq!(dead.len(), without);
+    assert!(dead.iter().all(|letter| letter["reason"].as_str().unwrap().contains("account")));
+    assert_eq!(room.run_until_empty()["queues"][0]["received"], 0, "nothing comes twice");
+}
+
+#[test]
+fn from_toml() {
+    main_job("octoconf.toml", TOML);
+}
+
+#[test]
+fn from_ini() {
+    main_job("octoconf.ini", INI);
+}

@@ -1,0 +1,114 @@
+//! How a run ends: by a signal, by a second one, by `--for`. What is left is returned, and is there for the next run.
+
+mod support {
+    pub mod partner;
+    pub mod program;
+}
+
+use std::time::Duration;
+
+use support::partner::{Connection, Partner};
+use support::program::{Room, invoice};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A queue with ten invoices for one partner, which answers as the script says.
+fn room(partner: &Partner, more: &str) -> Room {
+    let room = Room::new(
+        "octoconf.toml",
+        &format!(
+            r#"
+            [admin]
+            listen = ""
+            [engine]
+            shutdown_timeout = "20s"
+            [queues.invoice]
+            source = "sqlite"
+            handler = "order"
+            [partners.default]
+            deliver = "http"
+            url = "http://{}/{{account}}"
+            max_batch = 1
+            {more}
+            "#,
+            partner.address
+        ),
+    );
+    let invoices: Vec<String> = (0..10).map(|n| invoice(Some("acme"), n)).collect();
+    let file = room.write("invoices.jsonl", &invoices.join("\n"));
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    room
+}
+
+fn refuses(mut connection: Connection) {
+    while connection.request().is_some()
+        && connection.send("HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n")
+    {}
+}
+
+fn takes(mut connection: Connection) {
+    while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
+}
+
+#[test]
+fn a_signal_returns_what_the_partner_will_not_take_in_time() {
+    for signal in ["TERM", "INT"] {
+        let partner = Partner::start(refuses);
+        let room = room(&partner, "");
+        let running = room.start(&["run", "--report", "report.json"]);
+        partner.requests.recv_timeout(PATIENCE).unwrap();
+        running.signal(signal);
+        assert_eq!(running.end(), Some(0), "{}", room.log());
+        let queue = &room.report()["queues"][0];
+        let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+        assert_eq!((received, returned, &queue["acked"]), (10, 10, &0.into()), "{}", room.log());
+    }
+}
+
+#[test]
+fn what_was_returned_is_delivered_by_the_next_run_at_once() {
+    let partner = Partner::start(refuses);
+    let refused = room(&partner, "");
+    let running = refused.start(&["run"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", refused.log());
+    let taking = Partner::start(takes);
+    let url = format!("OCTOCONF_PARTNERS__DEFAULT__URL=http://{}/x", taking.address);
+    let (name, value) = url.split_once('=').unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_octoconf"))
+        .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
+        .current_dir(refused.path(""))
+        .env(name, value)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(refused.report()["queues"][0]["acked"], 10);
+}
+
+#[test]
+fn a_second_signal_leaves_what_is_on_the_wire() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let room = room(&partner, "timeout = \"15s\"");
+    let running = room.start(&["run", "--report", "report.json"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    running.signal("TERM");
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    // One is on the wire; whether the other nine were received by then is up to the machine.
+    let queue = &room.report()["queues"][0];
+    let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+    assert_eq!(received - returned, 1, "{queue}\n{}", room.log());
+}
+
+#[test]
+fn a_run_that_was_to_empty_the_queue_fails_where_time_ends_it() {
+    let partner = Partner::start(refuses);
+    let room = room(&partner, "");
+    room.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
+    assert_eq!(room.report()["queues"][0]["returned"], 10);
+    room.expect(0, &["run", "--for", "1s"]);
+}

@@ -1,0 +1,121 @@
+//! The program as a user runs it, in a folder of its own.
+
+#![allow(dead_code, reason = "each scenario uses a part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A working directory with a configuration; it goes with its value.
+pub struct Room {
+    folder: TempDir,
+    config: &'static str,
+}
+
+impl Room {
+    /// `config` names the file, and by its extension the format.
+    pub fn new(config: &'static str, text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(config), text).unwrap();
+        Self { folder, config }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+        command.arg("--config").arg(self.config).args(arguments).current_dir(self.folder.path());
+        command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn octoconf(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that has to end with this status; gives what it printed.
+    pub fn expect(&self, status: i32, arguments: &[&str]) -> String {
+        let output = self.octoconf(arguments);
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}\n{err}");
+        if status == 0 { out } else { out + &err }
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.expect(0, arguments)).unwrap()
+    }
+
+    /// Starts a command; what it logs goes to the file `log`.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        Running(self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Runs until everything is settled; gives the report.
+    pub fn run_until_empty(&self) -> Value {
+        self.expect(0, &["run", "--until-empty", "--report", "report.json"]);
+        self.report()
+    }
+
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path("report.json")).unwrap()).unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// A command at work; killed where the test ends before it does.
+pub struct Running(Child);
+
+impl Running {
+    /// `kill -9`: no chance to put anything in order.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; gives the exit status.
+    pub fn end(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.try_wait().unwrap().is_none() {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+}
+
+/// An invoice as the built-in handler `order` reads it.
+pub fn invoice(account: Option<&str>, number: usize) -> String {
+    json!({ "account": account, "invoice": number.to_string(), "issued_at": "12/1/2010 8:26", "country": "United Kingdom",
+            "quantity": number % 7 + 1, "unit_price": 2.55 })
+    .to_string()
+}
+
+/// The payloads that a file holds, in order.
+pub fn lines(path: &Path) -> Vec<Value> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
