@@ -34,7 +34,7 @@ fn a_request_is_the_batch_and_its_headers_and_nothing_else() {
     lines.sort_unstable();
     let host = format!("host: {}", partner.address);
     // Of the two deliveries m0 and m1: the same whenever it is computed.
-    let id = "a";
+    let id = "f1e97efb-96f8-583c-a7bc-dff7bf553436";
     let (idempotency_key, webhook_id) = (format!("idempotency-key: {id}"), format!("webhook-id: {id}"));
     let mut expected = vec![
         "content-length: 11",
