@@ -232,7 +232,8 @@ impl Dispatcher {
     fn tell(&mut self, index: QueueIndex) {
         let hurry = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
-        while let Some((acker, work)) = queue.settling.next(self.now, hurry, &mut self.ledger) {
+        let keep_returns = hurry && !self.phase.is_forced() && queue.intake.is_asking();
+        while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
             queue.counts.requests += 1;
             self.commands.push_back(Command::Settle { queue: index, acker, work });
         }

@@ -106,7 +106,9 @@ impl Settling {
     }
 
     /// The next call and who makes it, where an acker is free and something is wanted.
-    pub fn next(&mut self, now: Instant, hurry: bool, ledger: &mut Ledger) -> Option<(usize, Work)> {
+    ///
+    /// `keep_returns`: a poller is still out, and would receive again what is returned.
+    pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, Work)> {
         if self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -114,7 +116,7 @@ impl Settling {
         for _ in 0..3 {
             self.turn = (self.turn + 1) % 3;
             let made = match self.turn {
-                0 => self.next_hides(now, ledger),
+                0 => self.next_hides(now, keep_returns, ledger),
                 1 => self.next_letters(ledger),
                 _ => self.next_deletes(now, hurry, ledger),
             };
@@ -130,12 +132,17 @@ impl Settling {
         None
     }
 
-    fn next_hides(&mut self, now: Instant, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+    fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+        let mut kept = VecDeque::new();
         let (mut sent, mut entries) = (Vec::new(), Vec::new());
         while entries.len() < self.entry_limit {
             let Some((ticket, hide)) = self.hides.pop_front() else { break };
             let Some(held) = ledger.get_mut(ticket) else { continue };
             if hide == Hide::Extend && matches!(held.stage, Stage::Leaving(_)) {
+                continue;
+            }
+            if keep_returns && matches!(hide, Hide::Return(_)) {
+                kept.push_back((ticket, hide));
                 continue;
             }
             let longest = LONGEST_HIDING.saturating_sub(now.saturating_duration_since(held.received_at));
@@ -150,6 +157,8 @@ impl Settling {
             }
             sent.push((ticket, hide));
         }
+        kept.append(&mut self.hides);
+        self.hides = kept;
         (!entries.is_empty()).then_some((Sent::Hides(sent), Work::Hide(entries)))
     }
 
