@@ -39,10 +39,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What fits into the 65,536 open files of the systemd unit, and into 1,024 with few delivery threads.
+    /// What the process's limit of open files (`LimitNOFILE`, 65,536 in the systemd unit) leaves for these many threads.
+    ///
+    /// A thread has at most a connection in use, one that lies idle, or a file with its folders. Half of the rest is for files that stay
+    /// open: opening one again for a flush costs about as much as the flush.
     pub fn of(delivery_threads: usize) -> Self {
-        Self { delivery_threads, open_files: 512 }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self { delivery_threads, open_files: open_files(limit, delivery_threads) }
     }
+}
+
+/// `limit`: `None` where there is none.
+fn open_files(limit: Option<u64>, delivery_threads: usize) -> usize {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let rest = limit.saturating_sub(delivery_threads.saturating_mul(4));
+    (rest / 2).clamp(16, 8192)
 }
 
 /// Why a partner's settings cannot be used. Holds no secret.
@@ -166,4 +177,26 @@ fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_leave_room_for_everything_else() {
+        assert_eq!(open_files(Some(65_536), 1024), 8192);
+        assert_eq!(open_files(Some(10_000), 1024), (10_000 - 4096) / 2);
+        assert_eq!(open_files(Some(1024), 1024), 16);
+        assert_eq!(open_files(None, 1024), 8192);
+    }
+
+    #[test]
+    fn a_panic_is_an_answer_with_its_text() {
+        for panic in [caught(|| panic!("as {} wants", "a test")), caught(|| std::panic::panic_any("as a test wants"))] {
+            let Answer::Unreachable { reason } = panic else { panic!("expected Unreachable") };
+            assert!(reason.ends_with("as a test wants"), "{reason}");
+        }
+        assert_eq!(caught(|| Answer::Accepted), Answer::Accepted);
+    }
 }

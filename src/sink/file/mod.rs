@@ -31,8 +31,9 @@ pub mod open;
 pub mod rounds;
 pub mod template;
 
-/// Up to this many files and folders a round syncs one by one; more are one sync of the whole file system. Measured on ext4, where each
-/// sync of a file commits the journal once: from about here on the commits cost more than what others have written since.
+/// Up to this many files and folders a round syncs one by one; more are one sync of the whole file system. On ext4 each sync of a file
+/// commits the journal once: 64 threads over 4,000 files did 1,600 flushes a second one by one and 15,000 together. A few stay one by one,
+/// since syncing all waits for whatever else the machine has written.
 const ONE_BY_ONE: usize = 4;
 
 /// How many of the least recently used files are looked at for one that nobody is writing.
