@@ -1,5 +1,6 @@
 //! The time as the sink sees it, given from outside so that tests can set it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -33,5 +34,11 @@ impl Clock {
 
     pub fn wall(&self) -> SystemTime {
         (self.wall)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }

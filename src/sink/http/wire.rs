@@ -155,12 +155,6 @@ pub struct Watched {
     clock: Clock,
 }
 
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
 impl Transport for Watched {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.inner.buffers()
