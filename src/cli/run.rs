@@ -20,8 +20,9 @@ use super::failure::Failure;
 use super::setup::Setup;
 use super::{files, logger, signals};
 
-/// Between looks at a running engine, where a terminal shows them.
+/// Between looks at a running engine, where a terminal shows them and where the log does.
 const GLANCE: Duration = Duration::from_millis(200);
+const LINE: Duration = Duration::from_secs(10);
 
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     let setup = Setup::new(config)?;
@@ -39,7 +40,8 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
 
     // Dropped at the end of the run: whoever waits on it ends too.
     let (at_work, end) = bounded::<()>(0);
-    let watch = watch(running.remote(), &bars, end.clone())?;
+    let has_end = options.until_empty || options.at_most.is_some();
+    let watch = watch(running.remote(), &bars, has_end, end.clone())?;
     let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
     let report = running.wait();
     drop(at_work);
@@ -84,16 +86,29 @@ fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::R
     timer.context("cannot start the thread timer")
 }
 
-/// Shows a running engine, on a terminal.
-fn watch(remote: Remote, bars: &MultiProgress, end: Receiver<()>) -> anyhow::Result<Option<thread::JoinHandle<()>>> {
-    if !std::io::stderr().is_terminal() {
+/// Shows a running engine: a bar on a terminal; elsewhere plain lines where the run has an end, nothing where it is a service.
+fn watch(
+    remote: Remote,
+    bars: &MultiProgress,
+    has_end: bool,
+    end: Receiver<()>,
+) -> anyhow::Result<Option<thread::JoinHandle<()>>> {
+    let terminal = std::io::stderr().is_terminal();
+    if !terminal && !has_end {
         return Ok(None);
     }
+    let glance = if terminal { GLANCE } else { LINE };
     let bar = bars.add(ProgressBar::no_length().with_style(files::counting("messages settled")));
     let body = move || {
-        while end.recv_timeout(GLANCE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+        while end.recv_timeout(glance) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             let Some(status) = remote.status() else { break };
-            let [_, acked, dead, returned] = totals(&status);
+            let [received, acked, dead, returned] = totals(&status);
+            if !terminal {
+                let (held, waiting) = (status.in_flight, status.partners.waiting);
+                log::info!(
+                    "running: received={received} acked={acked} dead={dead} returned={returned} held={held} partners_waiting={waiting}"
+                );
+            }
             bar.set_position(acked + dead + returned);
             bar.set_message(format!("{} held, {} partners wait, {dead} dead", status.in_flight, status.partners.waiting));
         }
