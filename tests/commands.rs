@@ -1,5 +1,7 @@
 //! Commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 mod support {
     pub mod program;
 }

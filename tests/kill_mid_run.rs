@@ -1,5 +1,7 @@
 //! `kill -9`, eight times in the middle of a run over HTTP: nothing is lost, and what comes twice was in flight at a kill.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 mod support {
     pub mod partner;
     pub mod program;

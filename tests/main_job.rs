@@ -1,5 +1,7 @@
 //! The main job from outside: invoices through the embedded queue and the handler `order` to a file a partner, from TOML and from INI.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 mod support {
     pub mod program;
 }

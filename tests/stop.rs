@@ -1,5 +1,7 @@
 //! How a run ends: by a signal, by a second one, by `--for`. What is left is returned, and is there for the next run.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 mod support {
     pub mod partner;
     pub mod program;
