@@ -41,7 +41,7 @@ impl Dispatcher {
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                let failures = partner.succeeded();
+                let failures = partner.succeeded(self.now);
                 let account = partner.account.clone();
                 if failures > 0 {
                     self.partners.list_all_of(partner_key);

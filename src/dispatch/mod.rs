@@ -170,7 +170,7 @@ impl Dispatcher {
         }
     }
 
-    /// When something falls due. The shell's ticker may come later, by at most its interval.
+    /// When something falls due: the shell makes a turn then, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.next()
     }
@@ -194,7 +194,12 @@ impl Dispatcher {
             let name = Arc::clone(&queue.name);
             let ledger = &self.ledger;
             let held = |ticket| ledger.get(ticket).is_some_and(|held| held.stage == Stage::Delivering && !held.lost);
-            let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else { continue };
+            let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else {
+                if hurry {
+                    self.return_what_cannot_leave(key);
+                }
+                continue;
+            };
             let Some(flight) = self.partners.flight(flush) else { continue };
             for slip in &flight.parcel.slips {
                 if let Some(held) = self.ledger.get_mut(slip.ticket) {

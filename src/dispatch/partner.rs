@@ -28,6 +28,8 @@ pub struct Partner {
     pub culprits: u32,
     /// No flush before this moment.
     pub until: Option<Instant>,
+    /// No flush before this moment, since the partner asked for it: a success side by side does not end that.
+    asked_until: Option<Instant>,
     /// Deliveries of one flush that the partner was found to take.
     pub learned_batch: Option<usize>,
     pub last_error: Option<Box<str>>,
@@ -63,6 +65,7 @@ impl Partner {
             failures: 0,
             culprits: 0,
             until: None,
+            asked_until: None,
             learned_batch: None,
             last_error: None,
             alarm: Alarm::default(),
@@ -112,8 +115,8 @@ impl Partner {
     }
 
     /// A flush was accepted. Gives the failures that this ended.
-    pub fn succeeded(&mut self) -> u32 {
-        self.until = None;
+    pub fn succeeded(&mut self, now: Instant) -> u32 {
+        self.until = self.asked_until.filter(|until| *until > now);
         self.culprits = 0;
         self.last_error = None;
         std::mem::take(&mut self.failures)
@@ -123,7 +126,11 @@ impl Partner {
     pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>, error: Box<str>, random: &mut Rng) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let wait = match retry_after {
-            Some(asked) => asked.min(LONGEST_RETRY_AFTER),
+            Some(asked) => {
+                let asked = asked.min(LONGEST_RETRY_AFTER);
+                self.asked_until = self.asked_until.max(Some(now + asked));
+                asked
+            }
             None => jittered(backoff(self.rules.min_backoff, self.rules.max_backoff, self.failures), random),
         };
         self.wait(now, wait, error);
@@ -208,7 +215,7 @@ mod tests {
             assert!(wait <= backoff(min, max, failure) && wait >= backoff(min, max, failure) / 20);
         }
         assert_eq!(partner.state(start), "open");
-        assert_eq!(partner.succeeded(), 20);
+        assert_eq!(partner.succeeded(start), 20);
         assert_eq!((partner.access(start), partner.state(start)), (Access::Open, "healthy"));
     }
 
@@ -218,6 +225,12 @@ mod tests {
         partner.failed(start, Some(SECOND * 3600), "429".into(), &mut random);
         partner.failed(start, None, "503".into(), &mut random);
         assert_eq!(partner.access(start), Access::At(start + SECOND * 3600, Wait::Backoff), "the longer wait counts");
+        partner.succeeded(start + SECOND);
+        assert_eq!(
+            partner.access(start),
+            Access::At(start + SECOND * 3600, Wait::Backoff),
+            "a success side by side ends no wait"
+        );
         partner.failed(start, Some(SECOND * 1_000_000), "429".into(), &mut random);
         assert_eq!(partner.access(start), Access::At(start + LONGEST_RETRY_AFTER, Wait::Backoff));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased, tick};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
 use crate::dispatch::{Command, Demand, Dispatcher, Event, QueueIndex, Status, Work};
 use crate::sink::Sinks;
@@ -107,11 +107,13 @@ impl Shell {
         let ticker = tick(interval);
         self.turn(Instant::now(), Event::Tick)?;
         while !self.finished {
+            let due = self.dispatcher.next_deadline().map_or_else(never, at);
             let event = select_biased! {
                 recv(self.results) -> event => event.map_err(|_| "the deliver threads are gone")?,
                 recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
                 recv(controls) -> control => self.controlled(control.ok()),
                 recv(self.inbox) -> event => event.map_err(|_| "the inbox is gone")?,
+                recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
