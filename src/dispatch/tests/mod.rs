@@ -1,5 +1,7 @@
 //! What the tests of this folder share.
 
+mod simulation;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use slotmap::SlotMap;

@@ -1,0 +1,401 @@
+//! The world that a dispatcher lives in: everything that threads, queues and partners do, as events at random moments.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use smallvec::SmallVec;
+
+use crate::dispatch::tests::{message, partner_rules, start};
+use crate::dispatch::{Command, Dispatcher, Event, FlushId, Handled, Job, PartnerTable, QueueRules, Rules, Work};
+use crate::message::settle::{Ask, Count, EntryError, EntryResult};
+use crate::message::{Answer, Batch, Delivery, Message, Outcome, Receipt, Received};
+
+const QUEUES: usize = 2;
+const MESSAGES: usize = 300;
+const ACCOUNTS: usize = 12;
+const MAX_IN_FLIGHT: usize = 60;
+const LEASE: Duration = Duration::from_secs(4);
+/// Everything is settled by then, however bad the partners were.
+const LONGEST: Duration = Duration::from_secs(3 * 3600);
+
+/// What happens, and when.
+enum Act {
+    Receive { queue: usize, poller: usize, ask: Ask },
+    Handle { queue: usize, jobs: Vec<Job> },
+    Answer { flush: FlushId, batch: Arc<Batch> },
+    Settle { queue: usize, acker: usize, work: Work },
+    Tick,
+}
+
+/// One message as its queue keeps it.
+struct Row {
+    message: Message,
+    visible_at: Instant,
+    /// The newest receipt; 0: never received.
+    receive: i64,
+}
+
+#[derive(Default)]
+struct QueueModel {
+    rows: BTreeMap<i64, Row>,
+    dead: BTreeSet<String>,
+    sequence: u64,
+    demand: HashMap<usize, usize>,
+    busy: BTreeSet<usize>,
+    interrupted: bool,
+}
+
+pub struct World {
+    seed: u64,
+    random: Rng,
+    start: Instant,
+    now: Instant,
+    dispatcher: Dispatcher,
+    queues: Vec<QueueModel>,
+    acts: BTreeMap<(Instant, u64), Act>,
+    acted: u64,
+    /// Flushes on the wire, by bucket.
+    on_wire: BTreeMap<(String, String), usize>,
+    /// Until when an account asked for silence.
+    silence: HashMap<String, Instant>,
+    /// Accepted deliveries: how often, by id; and by bucket the sequence numbers in order, of messages that came once.
+    accepted: HashMap<String, u32>,
+    order: HashMap<(String, String), Vec<u64>>,
+    sequences: HashMap<String, u64>,
+    /// Deliveries that every message leads to, as its handler decided.
+    expected: HashMap<String, BTreeSet<String>>,
+    finished: bool,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let start = start();
+        let queues: Vec<QueueRules> = (0..QUEUES)
+            .map(|queue| QueueRules {
+                name: format!("q{queue}").into(),
+                fifo: false,
+                concurrency: random.usize(1..6),
+                order_wait: Duration::from_secs(5),
+                visibility_timeout: LEASE,
+                wait_time: Duration::from_secs(1),
+                max_receives: 100,
+                pollers: random.usize(1..4),
+                ackers: random.usize(1..3),
+                receive_limit: random.usize(1..20),
+                ask_at_least: if random.bool() { 1 } else { 10 },
+                entry_limit: random.usize(1..20),
+                settle_linger: Duration::from_millis(random.u64(0..50)),
+            })
+            .collect();
+        let mut partner = partner_rules();
+        partner.max_batch = random.usize(1..12);
+        partner.max_backoff = Duration::from_secs(20);
+        partner.linger = Duration::from_millis(random.u64(0..2) * 300);
+        let rules = Rules {
+            queues,
+            partners: PartnerTable { default: Arc::new(partner), by_account: HashMap::new() },
+            max_in_flight: MAX_IN_FLIGHT,
+            max_in_flight_bytes: 1 << 30,
+            delivery_threads: random.usize(1..9),
+            until_empty: true,
+            seed,
+        };
+        let mut world = Self {
+            seed,
+            random,
+            start,
+            now: start,
+            dispatcher: Dispatcher::new(rules, start),
+            queues: (0..QUEUES).map(|_| QueueModel::default()).collect(),
+            acts: BTreeMap::new(),
+            acted: 0,
+            on_wire: BTreeMap::new(),
+            silence: HashMap::new(),
+            accepted: HashMap::new(),
+            order: HashMap::new(),
+            sequences: HashMap::new(),
+            expected: HashMap::new(),
+            finished: false,
+        };
+        for (queue, model) in world.queues.iter_mut().enumerate() {
+            for row in 0..MESSAGES as i64 {
+                let message = message(&format!("q{queue}m{row}"), None);
+                model.rows.insert(row, Row { message, visible_at: start, receive: 0 });
+            }
+        }
+        world
+    }
+
+    /// Lives until the dispatcher says that it is finished, and checks what has come of everything.
+    pub fn run(mut self) {
+        self.tell(Event::Tick);
+        self.after(Duration::from_millis(100), Act::Tick);
+        while !self.finished {
+            let ((at, _), act) = self.acts.pop_first().expect("there is always a tick");
+            self.now = at;
+            assert!(self.now < self.start + LONGEST, "not finished in time: {:?}", self.dispatcher.status());
+            self.act(act);
+        }
+        self.check_the_end();
+    }
+
+    fn after(&mut self, wait: Duration, act: Act) {
+        self.acted += 1;
+        self.acts.insert((self.now + wait, self.acted), act);
+    }
+
+    fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_micros(self.random.u64(1..most * 1000))
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Tick => {
+                self.tell(Event::Tick);
+                self.after(Duration::from_millis(100), Act::Tick);
+            }
+            Act::Receive { queue, poller, ask } => self.receive(queue, poller, ask),
+            Act::Handle { queue, jobs } => {
+                let done = jobs.into_iter().map(|Job { ticket, message }| Handled { ticket, outcome: self.handle(&message) });
+                let done = done.collect::<Vec<_>>();
+                let slowest = Duration::from_micros(self.random.u64(1..20_000));
+                self.tell(Event::Handled { queue, done, left: Vec::new(), slowest });
+            }
+            Act::Answer { flush, batch } => {
+                let answer = self.answer(&batch);
+                *self.on_wire.get_mut(&bucket(&batch)).unwrap() -= 1;
+                self.tell(Event::Answered { flush, answer });
+            }
+            Act::Settle { queue, acker, work } => self.settle(queue, acker, work),
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.dispatcher.handle(self.now, event);
+        while let Some(command) = self.dispatcher.poll_command() {
+            self.command(command);
+        }
+        assert!(self.dispatcher.held() <= MAX_IN_FLIGHT, "{} held", self.dispatcher.held());
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Receive { queue, poller, demand } => {
+                *self.queues[queue].demand.entry(poller).or_default() += demand.messages;
+                if self.queues[queue].busy.insert(poller) {
+                    let wait = self.millis(20);
+                    self.after(wait, Act::Receive { queue, poller, ask: demand.ask });
+                }
+            }
+            Command::Handle { queue, jobs } => {
+                let wait = self.millis(60);
+                self.after(wait, Act::Handle { queue, jobs });
+            }
+            Command::Flush { flush, batch } => {
+                let on_wire = self.on_wire.entry(bucket(&batch)).or_default();
+                *on_wire += 1;
+                assert_eq!(*on_wire, 1, "one flush a bucket");
+                if let Some(until) = self.silence.get(batch.account.as_str()) {
+                    assert!(self.now >= *until, "{} asked for silence", batch.account);
+                }
+                let most = if self.random.u8(..20) == 0 { 12_000 } else { 100 };
+                let wait = self.millis(most);
+                self.after(wait, Act::Answer { flush, batch });
+            }
+            Command::Settle { queue, acker, work } => {
+                let wait = self.millis(30);
+                self.after(wait, Act::Settle { queue, acker, work });
+            }
+            Command::Interrupt { queue } => self.queues[queue].interrupted = true,
+            Command::Finish => self.finished = true,
+            Command::Note(_) => {}
+        }
+    }
+
+    fn receive(&mut self, queue: usize, poller: usize, ask: Ask) {
+        if self.random.u8(..50) == 0 {
+            let model = &mut self.queues[queue];
+            model.busy.remove(&poller);
+            let demand_used = model.demand.remove(&poller).unwrap_or(0);
+            let fault = crate::dispatch::Fault { reason: "throttled".into(), transient: true };
+            return self.tell(Event::ReceiveFailed { queue, poller, demand_used, fault });
+        }
+        let (now, model) = (self.now, &mut self.queues[queue]);
+        let most = ask.max.min(model.demand.get(&poller).copied().unwrap_or(0));
+        let mut messages = Vec::new();
+        for (row, found) in model.rows.iter_mut().filter(|(_, row)| row.visible_at <= now).take(most) {
+            found.receive += 1;
+            found.message.receives = found.receive as u32;
+            found.visible_at = now + ask.lease;
+            let receipt = Receipt::Row { row: *row, receive: found.receive };
+            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence: model.sequence });
+            self.sequences.insert(found.message.id.to_string(), model.sequence);
+            model.sequence += 1;
+        }
+        let demand = model.demand.entry(poller).or_default();
+        let demand_used = if messages.is_empty() { *demand } else { messages.len() };
+        *demand -= demand_used;
+        let goes_on = *demand > 0 && !model.interrupted;
+        if !goes_on {
+            model.busy.remove(&poller);
+        }
+        self.tell(Event::Received { queue, poller, messages, leased_until: now + ask.lease, demand_used });
+        if goes_on {
+            let wait = self.millis(20);
+            self.after(wait, Act::Receive { queue, poller, ask });
+        } else if self.queues[queue].demand.get(&poller).is_some_and(|demand| *demand > 0)
+            && self.queues[queue].busy.insert(poller)
+        {
+            self.after(Duration::from_millis(1), Act::Receive { queue, poller, ask });
+        }
+    }
+
+    /// What a message's handler says; the same each time, but for "later".
+    fn handle(&mut self, message: &Message) -> Outcome {
+        if self.random.u8(..40) == 0 {
+            return Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
+        }
+        let mut fixed = Rng::with_seed(self.seed ^ hash(&message.id));
+        let mut deliver = |count: usize| {
+            let deliveries = (0..count).map(|_| Delivery {
+                account: format!("a{}", fixed.usize(..ACCOUNTS)).into(),
+                payload: message.id.as_bytes().to_vec().into(),
+            });
+            deliveries.collect::<SmallVec<[Delivery; 1]>>()
+        };
+        let outcome = match hash(&message.id) % 20 {
+            0 => Outcome::Discard,
+            1 => Outcome::reject("no account"),
+            2 => Outcome::Deliver(deliver(3)),
+            _ => Outcome::Deliver(deliver(1)),
+        };
+        let ids = match &outcome {
+            Outcome::Deliver(list) if list.len() > 1 => (0..list.len()).map(|index| format!("{}-{index}", message.id)).collect(),
+            Outcome::Deliver(_) => BTreeSet::from([message.id.to_string()]),
+            _ => BTreeSet::new(),
+        };
+        self.expected.insert(message.id.to_string(), ids);
+        outcome
+    }
+
+    /// What a partner says: each account has its own troubles.
+    fn answer(&mut self, batch: &Batch) -> Answer {
+        let status = |code, retry_after| Answer::Status { code, retry_after, excerpt: "".into() };
+        let well = self.now > self.start + Duration::from_secs(120);
+        let trouble = self.random.u8(..100);
+        match batch.account.as_str() {
+            "a0" if !well => return status(503, None),
+            "a1" if trouble < 40 => {
+                let wait = Duration::from_secs(3);
+                self.silence.insert(batch.account.to_string(), self.now + wait);
+                return status(429, Some(wait));
+            }
+            "a2" if batch.items.len() > 2 => return status(413, None),
+            "a3" if batch.items.iter().any(|item| hash(&item.message.id) % 7 == 0) => return status(422, None),
+            "a4" if !well => return status(404, None),
+            "a5" if trouble < 30 => return Answer::Unreachable { reason: "timed out".into() },
+            "a6" if !well => return status(401, None),
+            _ => {}
+        }
+        for item in &batch.items {
+            *self.accepted.entry(item.id().to_string()).or_default() += 1;
+            if item.message.receives == 1 {
+                let sequence = self.sequences[item.message.id.as_str()];
+                self.order.entry(bucket(batch)).or_default().push(sequence);
+            }
+        }
+        Answer::Accepted
+    }
+
+    fn settle(&mut self, queue: usize, acker: usize, work: Work) {
+        if self.random.u8(..40) == 0 && !matches!(work, Work::Count) {
+            let fault = crate::dispatch::Fault { reason: "locked".into(), transient: true };
+            return self.tell(Event::Settled { queue, acker, results: Err(fault) });
+        }
+        let results = match work {
+            Work::Count => return self.count(queue, acker),
+            Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
+            Work::Hide(changes) => {
+                let now = self.now;
+                let hide = |(receipt, duration): &(Receipt, Duration)| {
+                    self.leased(queue, receipt).map(|row| row.visible_at = now + *duration)
+                };
+                changes.iter().map(hide).collect()
+            }
+            Work::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
+        };
+        self.tell(Event::Settled { queue, acker, results: Ok(results) });
+    }
+
+    fn count(&mut self, queue: usize, acker: usize) {
+        let hidden = self.queues[queue].rows.values().filter(|row| row.visible_at > self.now).count() as u64;
+        let count = Count { visible: self.queues[queue].rows.len() as u64 - hidden, hidden, delayed: 0 };
+        self.tell(Event::Counted { queue, acker, count: Ok(count) });
+    }
+
+    fn leased(&mut self, queue: usize, receipt: &Receipt) -> Result<&mut Row, EntryError> {
+        let Receipt::Row { row, receive } = receipt else { return Err(EntryError::Gone) };
+        self.queues[queue].rows.get_mut(row).filter(|row| row.receive == *receive).ok_or(EntryError::Gone)
+    }
+
+    fn delete(&mut self, queue: usize, receipt: &Receipt) -> EntryResult {
+        let id = self.leased(queue, receipt)?.message.id.to_string();
+        let open = self.expected[&id].iter().filter(|delivery| !self.is_settled(queue, delivery)).count();
+        assert_eq!(open, 0, "{id} is deleted with open deliveries");
+        let Receipt::Row { row, .. } = receipt else { return Err(EntryError::Gone) };
+        self.queues[queue].rows.remove(row);
+        Ok(())
+    }
+
+    fn is_settled(&self, queue: usize, delivery: &str) -> bool {
+        self.accepted.contains_key(delivery) || self.queues[queue].dead.contains(delivery)
+    }
+
+    fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
+        self.leased(queue, &letter.receipt)?;
+        let id = letter.message.id.to_string();
+        let name = match letter.delivery.as_ref().and_then(|delivery| delivery.index) {
+            Some(index) => format!("{id}-{index}"),
+            None => id,
+        };
+        let Receipt::Row { row, .. } = letter.receipt else { return Err(EntryError::Gone) };
+        self.queues[queue].dead.insert(name);
+        if letter.last {
+            self.queues[queue].rows.remove(&row);
+        }
+        Ok(())
+    }
+
+    fn check_the_end(&self) {
+        let status = self.dispatcher.status();
+        for (queue, model) in self.queues.iter().enumerate() {
+            assert!(model.rows.is_empty(), "left on queue {queue}: {:?}", model.rows.keys());
+            let counts = &status.queues[queue];
+            let left = counts.acked + counts.dead + counts.returned + counts.duplicates_dropped + counts.leases_lost;
+            assert_eq!(counts.received, left, "{counts:?}");
+            for row in 0..MESSAGES {
+                let id = format!("q{queue}m{row}");
+                let deliveries = &self.expected[&id];
+                assert!(deliveries.iter().all(|delivery| self.is_settled(queue, delivery)), "{id} is lost");
+            }
+            assert_eq!(counts.leases_lost, 0, "leases are extended in time");
+        }
+        assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
+        assert!(self.accepted.values().all(|times| *times == 1), "delivered twice");
+        for (bucket, sequences) in &self.order {
+            assert!(sequences.is_sorted(), "{bucket:?} out of order: {sequences:?}");
+        }
+    }
+}
+
+fn bucket(batch: &Batch) -> (String, String) {
+    (batch.queue.to_string(), batch.account.to_string())
+}
+
+/// The same in every run, unlike the standard library's.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
