@@ -31,6 +31,9 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
+    if !setup.settings.admin.listen.is_empty() {
+        log::info!("this version has no admin server: nothing listens on admin.listen={}", setup.settings.admin.listen);
+    }
     let caught = signals::catch().context("cannot take signals over")?;
     let engine = Engine::new(&setup.settings, &setup.registry)?;
     let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
