@@ -25,6 +25,8 @@ mod dead;
 mod leases;
 mod preload;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 /// Most dead letters, by default: some 100 MB at a kilobyte each.
 const DEAD_LETTERS: usize = 100_000;
