@@ -57,7 +57,7 @@ pub(super) fn set_aside(
             Ok(())
         });
     }
-    groups::refresh(transaction, queue, &touched)?;
+    groups::free(transaction, queue, &touched)?;
     Ok(results)
 }
 
@@ -156,7 +156,7 @@ pub(super) fn redrive(
         send::insert(transaction, queue, &message, &mut touched)?;
         redriven += 1;
     }
-    groups::refresh(transaction, queue, &touched)?;
+    groups::free(transaction, queue, &touched)?;
     Ok(redriven)
 }
 

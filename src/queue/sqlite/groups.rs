@@ -1,7 +1,8 @@
 //! Which FIFO groups are free: the one place that writes `free_groups`.
 //!
 //! As on SQS, a group is locked while any message of it is leased, or returned with a delay. A message that was sent with a delay holds
-//! back only those behind it. Whoever changes messages of a group calls [`refresh`] before the transaction ends.
+//! back only those behind it. A receive calls [`lock`]; whoever else changes messages of a group calls [`free`]. Nothing but a receive
+//! ends a group's freedom or changes its head: what is sent comes behind the head, and what lapses or is settled was locked before.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +10,11 @@ use rusqlite::{Transaction, params};
 
 use super::fault::Fault;
 
-const FORGET: &str = "DELETE FROM free_groups WHERE queue = ?1 AND grp = ?2";
+const LOCK: &str = "DELETE FROM free_groups WHERE queue = ?1 AND grp = ?2";
 
 /// Two look-ups at the ends of indices, however many messages the group has.
 const FREE: &str = "
-    INSERT INTO free_groups (queue, head, grp)
+    INSERT OR IGNORE INTO free_groups (queue, head, grp)
     SELECT queue, seq, grp FROM messages
     WHERE seq = (SELECT seq FROM messages WHERE queue = ?1 AND grp = ?2 ORDER BY seq LIMIT 1)
       AND hidden_until IS NULL
@@ -24,11 +25,20 @@ const FREE: &str = "
 /// Groups touched by a transaction.
 pub(super) type Touched = BTreeSet<String>;
 
-/// Finds out anew whether each of the groups is free, and which message is its head.
-pub(super) fn refresh(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
+/// Locks groups of which messages were just leased.
+pub(super) fn lock(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
+    let mut lock = transaction.prepare_cached(LOCK)?;
     for group in touched {
-        transaction.prepare_cached(FORGET)?.execute(params![queue, group])?;
-        transaction.prepare_cached(FREE)?.execute(params![queue, group])?;
+        lock.execute(params![queue, group])?;
+    }
+    Ok(())
+}
+
+/// Finds out whether groups are free now, and which message is the head of each.
+pub(super) fn free(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
+    let mut free = transaction.prepare_cached(FREE)?;
+    for group in touched {
+        free.execute(params![queue, group])?;
     }
     Ok(())
 }

@@ -191,7 +191,7 @@ impl Queue for SqliteQueue {
                 };
                 send::insert(transaction, self.queue, &message, &mut touched)?;
             }
-            groups::refresh(transaction, self.queue, &touched)
+            groups::free(transaction, self.queue, &touched)
         })?;
         self.waiting.announce();
         Ok(prepared.into_iter().map(|(id, ..)| id).collect())

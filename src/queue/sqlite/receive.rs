@@ -62,7 +62,7 @@ pub(super) fn take(
         let receipt = Receipt::Row { row: seq, receive: i64::from(receives) };
         taken.push(Received { message: Arc::new(message), receipt, sequence });
     }
-    groups::refresh(transaction, queue, &touched)?;
+    groups::lock(transaction, queue, &touched)?;
     Ok(taken)
 }
 
@@ -77,7 +77,7 @@ fn promote(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<(), Fa
     for group in promote.query_map([queue, now], |row| row.get::<_, Option<String>>(0))? {
         touched.extend(group?);
     }
-    groups::refresh(transaction, queue, &touched)
+    groups::free(transaction, queue, &touched)
 }
 
 /// The oldest messages that may be taken, in order of age over all groups and those that stand alone.

@@ -26,7 +26,7 @@ pub(super) struct Insert<'a> {
     pub hidden_until: Option<i64>,
 }
 
-/// Puts one message behind all others; the caller refreshes the groups that this touches.
+/// Puts one message behind all others; the caller frees the groups that this touches.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     queue: i64,

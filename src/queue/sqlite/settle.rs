@@ -39,11 +39,11 @@ pub(super) fn delete(
     let mut touched = Touched::new();
     let results =
         receipts.iter().map(|receipt| delete_one(transaction, queue, now, receipt, &mut touched)).collect::<Result<_, _>>()?;
-    groups::refresh(transaction, queue, &touched)?;
+    groups::free(transaction, queue, &touched)?;
     Ok(results)
 }
 
-/// Deletes one message; the caller refreshes the groups that this touches.
+/// Deletes one message; the caller frees the groups that this touches.
 pub(super) fn delete_one(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -81,7 +81,7 @@ pub(super) fn change_visibility(
         results.push(if changed.is_some() { Ok(()) } else { Err(EntryError::Gone) });
         touched.extend(changed.flatten());
     }
-    groups::refresh(transaction, queue, &touched)?;
+    groups::free(transaction, queue, &touched)?;
     Ok(results)
 }
 
