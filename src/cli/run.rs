@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::dispatch::Status;
-use octoconf::engine::{Engine, Remote, RunOptions};
+use octoconf::engine::{Engine, Remote, RunOptions, StartError};
 use octoconf::queue::Queue;
 
 use super::args::Run;
@@ -24,6 +24,9 @@ use super::{files, logger, signals};
 const GLANCE: Duration = Duration::from_millis(200);
 const LINE: Duration = Duration::from_secs(10);
 
+/// Between tries to open a queue.
+const RETRY: Duration = Duration::from_secs(1);
+
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     let setup = Setup::new(config)?;
     let bars = MultiProgress::new();
@@ -34,8 +37,11 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     if !setup.settings.admin.listen.is_empty() {
         log::info!("this version has no admin server: nothing listens on admin.listen={}", setup.settings.admin.listen);
     }
-    let caught = signals::catch().context("cannot take signals over")?;
-    let engine = Engine::new(&setup.settings, &setup.registry)?;
+    let mut caught = signals::catch().context("cannot take signals over")?;
+    let Some(engine) = engine(&setup, &mut caught, options.at_most)? else {
+        log::info!("stopped before the queues could be opened");
+        return Ok(ExitCode::from(u8::from(options.until_empty)));
+    };
     let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
     log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
@@ -65,6 +71,25 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets the engine up. A store that is locked or full is waited for, until a signal comes or the time is over: `None`.
+fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>) -> Result<Option<Engine>, StartError> {
+    let too_late = at_most.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
+    let mut said = false;
+    loop {
+        match Engine::new(&setup.settings, &setup.registry) {
+            Err(StartError::Queue(error)) if error.is_transient() => {
+                if !std::mem::replace(&mut said, true) {
+                    log::warn!("a queue cannot be opened yet, trying again: reason={:?}", error.to_string());
+                }
+                if too_late.recv_timeout(RETRY).is_ok() || caught.any() {
+                    return Ok(None);
+                }
+            }
+            outcome => return outcome.map(Some),
+        }
+    }
 }
 
 fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {

@@ -18,6 +18,11 @@ pub struct Caught {
 }
 
 impl Caught {
+    /// Whether one has come. It is taken.
+    pub fn any(&mut self) -> bool {
+        self.signals.pending().next().is_some()
+    }
+
     /// Starts the thread. It ends with the process: it is blocked in a wait that nothing else ends.
     pub fn pass_to(mut self, remote: Remote) -> io::Result<()> {
         thread::Builder::new().name("signal".to_owned()).spawn(move || {

@@ -294,7 +294,7 @@ impl World {
                 return status(429, Some(wait));
             }
             "a2" if batch.items.len() > 2 => return status(413, None),
-            "a3" if batch.items.iter().any(|item| hash(&item.message.id) % 7 == 0) => return status(422, None),
+            "a3" if batch.items.iter().any(|item| hash(&item.message.id).is_multiple_of(7)) => return status(422, None),
             "a4" if !well => return status(404, None),
             "a5" if trouble < 30 => return Answer::Unreachable { reason: "timed out".into() },
             "a6" if !well => return status(401, None),
