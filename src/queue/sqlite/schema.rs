@@ -2,7 +2,7 @@
 //!
 //! `PRAGMA user_version` is the number of steps applied; `PRAGMA application_id` tells our files from those of other programs.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
 
@@ -18,12 +18,13 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), Fault> {
 }
 
 /// Refuses a file that is not for us, without changing anything in it.
-pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
-    applied(connection, STEPS.len()).map(drop)
+pub(super) fn check(connection: &mut Connection) -> Result<(), Fault> {
+    // One view of the file: between two, another process may make the schema, and its tables without its mark look like a stranger's.
+    applied(&connection.transaction()?, STEPS.len()).map(drop)
 }
 
 /// How many of the `known` steps the file has.
-fn applied(connection: &Connection, known: usize) -> Result<usize, Fault> {
+fn applied(connection: &Transaction<'_>, known: usize) -> Result<usize, Fault> {
     let version: i64 = pragma(connection, "user_version")?;
     let application: i64 = pragma(connection, "application_id")?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

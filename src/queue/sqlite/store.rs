@@ -116,7 +116,7 @@ fn connect(path: &Path, patience: Duration, synchronous: &str) -> Result<Connect
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::check(&connection)?;
+    schema::check(&mut connection)?;
     use_log(&mut connection)?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
