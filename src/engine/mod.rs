@@ -39,6 +39,9 @@ pub use self::report::Report;
 use self::shell::{Control, Shell};
 use self::threads::Crew;
 
+/// How long a question to the dispatcher waits: a turn takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// One queue with all that the threads around it need.
 pub(crate) struct Lane {
     pub name: Arc<str>,
@@ -177,11 +180,12 @@ impl Remote {
         let _ = self.control.send(Control::FinishWhenEmpty);
     }
 
-    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn.
+    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn, at most 2 s.
     pub fn status(&self) -> Option<Status> {
         let (reply, answer) = bounded(1);
         self.control.send(Control::Status { reply }).ok()?;
-        answer.recv().ok()
+        // A question that comes while the engine ends stays in its channel, unanswered.
+        answer.recv_timeout(PATIENCE).ok()
     }
 }
 
