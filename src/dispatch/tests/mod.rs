@@ -1,12 +1,26 @@
-//! What the tests of this folder share.
+//! What the tests of this folder share, and the tests that look at the whole dispatcher.
+//!
+//! Tables of `(milliseconds, event, commands)` in the small language of [`rig`], one theme a file; [`simulation`] plays random faults.
 
+mod rig;
 mod simulation;
 
+mod copies;
+mod demand;
+mod fan_out;
+mod flush;
+mod gates;
+mod imports;
+mod jobs;
+mod leases;
+mod threads;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use slotmap::SlotMap;
 
-use super::{PartnerRules, Ticket};
+use super::{PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
 use crate::message::Message;
 
 /// Some moment; the tests only add to it.
@@ -45,5 +59,36 @@ pub fn partner_rules() -> PartnerRules {
         breaker_failures: 5,
         give_up_after: None,
         idle_timeout: Duration::from_secs(600),
+    }
+}
+
+pub fn queue_rules(name: &str) -> QueueRules {
+    QueueRules {
+        name: name.into(),
+        fifo: false,
+        concurrency: 10,
+        order_wait: Duration::from_secs(5),
+        visibility_timeout: Duration::from_secs(60),
+        wait_time: Duration::from_secs(20),
+        max_receives: 100,
+        pollers: 1,
+        ackers: 1,
+        receive_limit: 10,
+        ask_at_least: 1,
+        entry_limit: 10,
+        settle_linger: Duration::ZERO,
+    }
+}
+
+/// One queue, and partners that all keep to [`partner_rules`].
+pub fn rules() -> Rules {
+    Rules {
+        queues: vec![queue_rules("q0")],
+        partners: PartnerTable { default: Arc::new(partner_rules()), by_account: Default::default() },
+        max_in_flight: 1000,
+        max_in_flight_bytes: 256 * 1024 * 1024,
+        delivery_threads: 100,
+        until_empty: false,
+        seed: 7,
     }
 }

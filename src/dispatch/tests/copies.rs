@@ -1,0 +1,65 @@
+//! Copies: a message that arrives again while it is held, or after its delete failed, is not delivered again.
+
+use super::rig::Rig;
+use super::rules;
+
+#[test]
+fn a_copy_of_a_held_message_is_dropped_and_its_receipt_is_the_one_to_delete() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "receive a#2", ""),
+        (2, "handled a->acme", "flush acme a"),
+        (3, "accepted acme", "delete a'2"),
+        (4, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0];
+    assert_eq!((counts.received, counts.acked, counts.duplicates_dropped), (2, 1, 1));
+}
+
+#[test]
+fn a_copy_that_comes_while_the_delete_is_under_way_is_deleted_too() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=discard", "delete a"),
+        (2, "receive a#2", ""),
+        (3, "settled", "delete a'2"),
+        (4, "settled", ""),
+    ]);
+}
+
+#[test]
+fn a_copy_that_comes_while_it_is_returned_is_returned_too() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=retry:5s", "hide a=5s"),
+        (2, "receive a#2", ""),
+        (3, "settled", "hide a'2=4998ms"),
+        (4, "settled", ""),
+    ]);
+}
+
+#[test]
+fn what_was_delivered_but_not_deleted_is_deleted_when_it_comes_back() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme", "flush acme a"),
+        (2, "accepted acme", "delete a"),
+        (3, "settled gone", ""),
+        (4, "receive a#2", "delete a'2"),
+        (5, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0];
+    assert_eq!((counts.received, counts.acked, counts.leases_lost, counts.duplicates_dropped), (2, 0, 1, 1));
+}
+
+#[test]
+fn a_delete_that_fails_is_tried_for_as_long_as_the_lease_lasts() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a=discard", "delete a"), (2, "settled fault", "")]);
+    let retry = rig.next_deadline().expect("a retry");
+    assert_eq!(rig.send(retry, "tick"), "delete a");
+    assert_eq!(rig.send(61_000, "settled failed"), "");
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+}

@@ -1,0 +1,171 @@
+//! Demand: never more than there is room for, and asked again when there is.
+
+use super::rig::Rig;
+use super::{queue_rules, rules};
+use crate::dispatch::Rules;
+
+/// A queue whose requests have their price.
+fn priced(change: impl FnOnce(&mut Rules)) -> Rig {
+    let mut rules = rules();
+    rules.queues[0].ask_at_least = 10;
+    change(&mut rules);
+    rig(rules)
+}
+
+/// A dispatcher that asked for what it may; nothing came yet.
+fn rig(rules: Rules) -> Rig {
+    let mut rig = Rig::new(rules);
+    rig.asks = true;
+    rig
+}
+
+#[test]
+fn asks_again_for_what_came_and_for_more_while_much_comes() {
+    let mut rig = rig(rules());
+    rig.play(&[
+        // Ten came of the ten that were asked for at the start: the window doubles.
+        (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 20"),
+        // A receive that found none takes the window back to one receive.
+        (5, "receive", "ask 10"),
+    ]);
+}
+
+#[test]
+fn no_more_is_asked_for_than_there_is_room_for() {
+    let mut small = rules();
+    small.max_in_flight = 4;
+    let mut rig = rig(small);
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (5, "handled a->acme", "flush acme a"),
+        (6, "handled b=discard", "delete b"),
+        (7, "accepted acme", ""),
+        // Two places are free only once the queue has confirmed it.
+        (8, "settled", "delete a; ask 1"),
+        (9, "settled", "ask 1"),
+    ]);
+}
+
+#[test]
+fn a_queue_whose_requests_have_a_price_is_asked_once_ten_places_are_free_or_after_a_second() {
+    let mut rig = priced(|rules| rules.max_in_flight = 12);
+    rig.play(&[
+        (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j"),
+        (999, "tick", ""),
+        (1000, "tick", "ask 2"),
+        (1100, "receive", ""),
+        (1200, "handled a=discard", "delete a"),
+        (1201, "handled b=discard", ""),
+        (1202, "settled", "delete b"),
+        (2099, "tick", ""),
+        (2100, "tick", "ask 3"),
+    ]);
+}
+
+#[test]
+fn places_that_come_and_go_start_the_second_anew() {
+    let mut rig = priced(|rules| {
+        rules.max_in_flight = 11;
+        rules.queues[0].concurrency = 11;
+    });
+    rig.play(&[
+        (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j"),
+        (1000, "tick", "ask 1"),
+        (1001, "receive k", "handle k"),
+        (9000, "handled a=discard", "delete a"),
+        // Full for eight seconds: the place that is free now is a new one.
+        (9001, "settled", ""),
+        (10_000, "tick", ""),
+        (10_001, "tick", "ask 1"),
+    ]);
+}
+
+#[test]
+fn a_handlers_backlog_bounds_demand() {
+    let mut blocking = rules();
+    blocking.queues[0].concurrency = 1;
+    blocking.queues[0].receive_limit = 12;
+    let mut rig = rig(blocking);
+    // Twelve places are the backlog (2 × concurrency + 10); one of the twelve messages is in the handler.
+    let ids = "receive a b c d e f g h i j k l";
+    rig.play(&[(0, ids, "handle a; ask 1"), (1, "handled a=discard", "handle b; delete a; ask 1")]);
+}
+
+#[test]
+fn each_queue_is_sure_of_its_part() {
+    let mut two = rules();
+    two.max_in_flight = 8;
+    two.queues = vec![queue_rules("q0"), queue_rules("q1")];
+    let mut rig = rig(two);
+    // The first queue was given its two places and the four that are shared; the second has its two all the same.
+    rig.play(&[
+        (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
+        (1, "handled a=discard", "delete a"),
+        (2, "q1: receive a b", "q1: handle a|b"),
+        (3, "settled", "ask 1"),
+    ]);
+}
+
+#[test]
+fn a_queue_that_fails_is_asked_again_after_a_back_off_that_grows() {
+    let mut rig = rig(rules());
+    let mut at = 0;
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(rig.send(at, "receive failed"), "");
+        let next = rig.next_deadline().expect("a wait");
+        waits.push(next - at);
+        assert_eq!(rig.send(next - 1, "tick"), "", "not before");
+        assert_eq!(rig.send(next + 1, "tick"), "ask 10");
+        at = next + 1;
+    }
+    assert!(waits.iter().zip(0..).all(|(wait, failures)| *wait <= 500 << failures), "{waits:?}");
+    assert_eq!(rig.notes.len(), 1, "said once: {:?}", rig.notes);
+    // An answer ends it, and it is said.
+    rig.send(at, "receive a");
+    assert_eq!(rig.notes.len(), 2, "{:?}", rig.notes);
+}
+
+#[test]
+fn what_a_failure_delayed_is_asked_for_after_it() {
+    let mut rig = priced(|rules| {
+        rules.max_in_flight = 12;
+        rules.queues[0].pollers = 1;
+    });
+    rig.send(0, "receive failed");
+    let ready = rig.next_deadline().expect("a wait");
+    rig.asks = false;
+    rig.send(ready, "tick");
+    rig.send(ready + 1, "receive a b c d e f g h i j");
+    rig.send(ready + 1, "receive");
+    rig.asks = true;
+    // Two places are free: too few until they have been free for a second.
+    assert_eq!(rig.next_deadline().map(|at| at <= ready + 1001), Some(true));
+    assert_eq!(rig.send(ready + 1001, "tick"), "ask 2");
+}
+
+#[test]
+fn a_queue_that_only_a_person_can_mend_is_asked_rarely() {
+    let mut rig = rig(rules());
+    rig.send(0, "receive refused");
+    // Full jitter of half a second doubled five times: a twentieth of it at least.
+    assert!(rig.next_deadline().expect("a wait") >= 16_000 / 20);
+}
+
+#[test]
+fn a_message_that_others_wait_for_is_handled_even_when_the_bytes_are_full() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1000;
+    heavy.queues[0].concurrency = 2;
+    let mut rig = rig(heavy);
+    rig.asks = false;
+    rig.play(&[
+        (0, "receive a b c*10", "handle a|b"),
+        (1, "handled a=discard took:1ms", "handle c; delete a"),
+        (2, "settled", ""),
+        // c fills the bytes but its turn comes after b's, which its job left undone.
+        (3, "handled left:b took:20ms", "handle b"),
+        (4, "handled c->acme*5000", ""),
+        (5, "handled left:b", "handle b"),
+    ]);
+}

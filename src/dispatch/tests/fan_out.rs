@@ -1,0 +1,75 @@
+//! A message that leads to several deliveries is settled when all are.
+
+use super::rig::Rig;
+use super::rules;
+
+#[test]
+fn is_deleted_when_the_last_delivery_is_accepted() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta,acme", "flush acme a-0 a-2; flush beta a-1"),
+        (2, "accepted acme", ""),
+        (3, "accepted beta", "delete a"),
+        (4, "settled", ""),
+    ]);
+}
+
+#[test]
+fn what_is_dead_of_it_is_written_before_it_is_deleted() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "accepted beta", ""),
+        (4, "settled", "delete a"),
+        (5, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0];
+    assert_eq!((counts.acked, counts.dead, counts.delivered), (1, 0, 1));
+}
+
+#[test]
+fn is_dead_where_all_of_it_is() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "cannot beta", ""),
+        (4, "settled", "letter a-1:impossible+open"),
+        (5, "settled", "delete a"),
+        (6, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0];
+    assert_eq!((counts.acked, counts.dead, counts.delivered), (0, 1, 0));
+}
+
+#[test]
+fn a_redriven_message_leads_only_to_what_is_open() {
+    Rig::new(rules()).play(&[
+        (0, "receive a!1", "handle a"),
+        (1, "handled a->acme,beta,gamma", "flush beta a-1"),
+        (2, "accepted beta", "delete a"),
+    ]);
+}
+
+#[test]
+fn a_redriven_message_whose_open_delivery_its_handler_does_not_make_any_more_is_discarded() {
+    Rig::new(rules()).play(&[(0, "receive a!7", "handle a"), (1, "handled a->acme,beta", "delete a")]);
+}
+
+#[test]
+fn a_letter_that_fails_is_written_again_and_only_then_the_message_deleted() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "settled failed", ""),
+        (4, "accepted beta", ""),
+    ]);
+    let retry = rig.next_deadline().expect("a retry");
+    assert_eq!(rig.send(retry, "tick"), "letter a-0:refused+open");
+    assert_eq!(rig.send(retry + 1, "settled"), "delete a");
+}

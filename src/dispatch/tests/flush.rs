@@ -1,0 +1,168 @@
+//! Batches: flushed in the turn in which they can be, when full, after a linger, in order, one at a time.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{partner_rules, rules};
+use crate::dispatch::PartnerRules;
+
+fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
+    let (mut rules, mut partner) = (rules(), partner_rules());
+    change(&mut partner);
+    rules.partners.default = partner.into();
+    // Nothing but what the table is about falls due.
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    Rig::new(rules)
+}
+
+/// Has these messages handled in one job, each for the partner `x`.
+fn all_to_x(rig: &mut Rig, at: u64, ids: &[&str]) -> String {
+    rig.send(at, &format!("receive {}", ids.join(" ")));
+    let done: Vec<_> = ids.iter().map(|id| format!("{id}->x")).collect();
+    rig.send(at, &format!("handled {}", done.join(" ")))
+}
+
+#[test]
+fn leaves_in_the_turn_in_which_it_enters_and_what_comes_meanwhile_is_the_next() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x", ""),
+        (3, "handled c->x", ""),
+        (4, "accepted x", "flush x b c; delete a"),
+        (5, "handled d->x", ""),
+        (6, "settled", ""),
+        (7, "accepted x", "flush x d; delete b c"),
+    ]);
+}
+
+#[test]
+fn lingers_for_company_and_not_for_longer() {
+    rig(|partner| partner.linger = Duration::from_secs(1)).play(&[
+        (0, "receive a b", "handle a|b"),
+        (10, "handled a->x", ""),
+        (500, "handled b->x", ""),
+        (1009, "tick", ""),
+        (1010, "tick", "flush x a b"),
+    ]);
+}
+
+#[test]
+fn a_full_batch_does_not_linger() {
+    let lingering = |partner: &mut PartnerRules| {
+        partner.linger = Duration::from_secs(1);
+        partner.max_batch = 2;
+    };
+    assert_eq!(all_to_x(&mut rig(lingering), 0, &["a", "b", "c"]), "flush x a b");
+}
+
+#[test]
+fn a_batch_that_is_full_by_bytes_does_not_linger() {
+    let mut rig = rig(|partner| {
+        partner.linger = Duration::from_secs(1);
+        partner.max_batch_bytes = 100;
+    });
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x*60", ""),
+        (2, "handled b->x*50", "flush x a"),
+        (3, "handled c->x*500", ""),
+        (4, "accepted x", "flush x b; delete a"),
+        // Larger than a batch may be: alone.
+        (5, "accepted x", "flush x c"),
+    ]);
+}
+
+#[test]
+fn what_is_left_of_a_full_batch_lingers_from_its_own_start() {
+    let mut rig = rig(|partner| {
+        partner.linger = Duration::from_secs(1);
+        partner.max_batch = 2;
+    });
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b", "c"]), "flush x a b");
+    rig.play(&[(300, "accepted x", "delete a b"), (301, "settled", ""), (999, "tick", ""), (1000, "tick", "flush x c")]);
+}
+
+#[test]
+fn a_batch_keeps_its_composition_over_retries() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b"]), "flush x a b");
+    rig.send(1, "receive c");
+    rig.send(1, "handled c->x");
+    let mut now = 1;
+    for _ in 0..3 {
+        assert_eq!(rig.send(now, "answered x 503"), "");
+        now = rig.next_deadline().expect("a retry");
+        assert_eq!(rig.send(now, "tick"), "flush x a b");
+    }
+    assert_eq!(rig.send(now, "accepted x"), "flush x c; delete a b");
+}
+
+#[test]
+fn a_culprit_is_found_by_halving_and_order_is_kept() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b", "c", "d", "e"]), "flush x a b c d e");
+    rig.play(&[
+        (1, "answered x 422", "flush x a b c"),
+        (2, "accepted x", "flush x d e; delete a b c"),
+        (3, "settled", ""),
+        (4, "answered x 422", "flush x d"),
+        (5, "answered x 422", "flush x e; letter d:refused"),
+        (6, "settled", ""),
+        (7, "accepted x", "delete e"),
+        (8, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+}
+
+#[test]
+fn the_size_that_a_partner_takes_is_remembered() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b", "c", "d", "e"]), "flush x a b c d e");
+    rig.play(&[
+        (1, "answered x 413", "flush x a b"),
+        (2, "accepted x", "flush x c; delete a b"),
+        (3, "settled", ""),
+        (4, "accepted x", "flush x d e; delete c"),
+        (5, "settled", ""),
+        (6, "accepted x", "delete d e"),
+        (7, "settled", ""),
+    ]);
+    assert_eq!(all_to_x(&mut rig, 8, &["f", "g", "h"]), "flush x f g");
+}
+
+#[test]
+fn a_single_one_that_is_too_large_is_dead() {
+    let mut rig = rig(|_| {});
+    all_to_x(&mut rig, 0, &["a"]);
+    assert_eq!(rig.send(1, "answered x 413"), "letter a:too_large");
+}
+
+#[test]
+fn several_flushes_at_once_where_the_partner_takes_them() {
+    let mut rig = rig(|partner| {
+        partner.parallel = 2;
+        partner.max_batch = 1;
+    });
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b", "c"]), "flush x a; flush x b");
+    assert_eq!(rig.send(1, "accepted x"), "flush x c; delete a");
+}
+
+#[test]
+fn what_is_older_than_give_up_after_is_dead() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(Duration::from_secs(10));
+        partner.max_backoff = Duration::from_secs(3600);
+    });
+    all_to_x(&mut rig, 0, &["a", "b"]);
+    rig.play(&[
+        (5, "receive c", "handle c"),
+        (9000, "answered x 429 1000s", ""),
+        (9500, "handled c->x", ""),
+        (9999, "tick", ""),
+        (10_000, "tick", "letter a:expired b:expired"),
+        (10_001, "settled", ""),
+        (19_499, "tick", ""),
+        (19_500, "tick", "letter c:expired"),
+    ]);
+}

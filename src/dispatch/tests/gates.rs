@@ -1,0 +1,137 @@
+//! Gates: rate, back-off, Retry-After, breaker; whom they stop and for how long.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::PartnerRules;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two queues with a bucket each for the same partner.
+fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
+    let (mut rules, mut partner) = (rules(), partner_rules());
+    change(&mut partner);
+    rules.partners.default = partner.into();
+    // Nothing but what the table is about falls due.
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.queues.push(queue_rules("q1"));
+    Rig::new(rules)
+}
+
+#[test]
+fn retry_after_stops_all_buckets_of_the_partner_and_no_other_partner() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "q1: receive c", "q1: handle c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 10s", ""),
+        (3, "q1: handled c->x", ""),
+        (4, "handled b->y", "flush y b"),
+        (10_001, "tick", ""),
+        // The longest-waiting first; one probe at a time.
+        (10_002, "tick", "flush x a"),
+        (10_003, "accepted x", "q1: flush x c; delete a"),
+    ]);
+}
+
+#[test]
+fn retry_after_holds_although_an_older_flush_succeeds() {
+    rig(|partner| {
+        partner.parallel = 2;
+        partner.max_batch = 1;
+    })
+    .play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x b->x c->x", "flush x a; flush x b"),
+        (2, "answered x 429 60s", ""),
+        // b was on its way before the partner asked for a pause.
+        (3, "accepted x", "delete b"),
+        (4, "settled", ""),
+        (59_999, "tick", ""),
+        (60_002, "tick", "flush x a; flush x c"),
+    ]);
+}
+
+#[test]
+fn a_wrong_set_up_of_one_queues_endpoint_stops_that_bucket_only() {
+    rig(|partner| partner.max_backoff = SECOND * 20).play(&[
+        (0, "receive a", "handle a"),
+        (0, "q1: receive b", "q1: handle b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "q1: handled b->x", "q1: flush x b"),
+        (4, "q1: accepted x", "q1: delete b"),
+        (20_001, "tick", ""),
+        (20_002, "tick", "flush x a"),
+    ]);
+}
+
+#[test]
+fn a_wrong_set_up_of_the_partner_stops_all_its_buckets_and_kills_nothing() {
+    rig(|partner| partner.max_backoff = SECOND * 20).play(&[
+        (0, "receive a", "handle a"),
+        (0, "q1: receive b", "q1: handle b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 401", ""),
+        (3, "q1: handled b->x", ""),
+        (20_001, "tick", ""),
+        (20_002, "tick", "flush x a"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_refuses_one_after_the_other_is_at_fault_itself() {
+    let mut rig = rig(|partner| {
+        partner.max_batch = 1;
+        partner.breaker_failures = 2;
+        partner.max_backoff = SECOND * 20;
+    });
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x b->x c->x", "flush x a"),
+        (2, "answered x 400", "flush x b; letter a:refused"),
+        (3, "answered x 400", "flush x c"),
+        (4, "settled", "letter b:refused"),
+        (5, "answered x 400", ""),
+        (6, "settled", ""),
+        (20_004, "tick", ""),
+        (20_005, "tick", "flush x c"),
+        (20_006, "accepted x", "delete c"),
+    ]);
+}
+
+#[test]
+fn a_pause_outlives_the_buckets() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(SECOND * 5);
+        partner.idle_timeout = SECOND * 10;
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 100s", ""),
+        (5001, "tick", "letter a:expired"),
+        (5002, "settled", ""),
+        (15_002, "tick", ""),
+    ]);
+    assert_eq!(rig.dispatcher.partners.buckets().count(), 0, "the bucket is gone");
+    rig.play(&[(97_000, "handled b->x", ""), (100_001, "tick", ""), (100_002, "tick", "flush x b")]);
+}
+
+#[test]
+fn while_it_fails_a_partner_gets_one_probe_at_a_time() {
+    let mut rig = rig(|partner| {
+        partner.parallel = 4;
+        partner.max_batch = 1;
+    });
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 503", ""),
+        (3, "handled b->x c->x", ""),
+    ]);
+    let retry = rig.next_deadline().expect("a retry");
+    assert_eq!(rig.send(retry, "tick"), "flush x a");
+    assert_eq!(rig.send(retry + 1, "accepted x"), "flush x b; flush x c; delete a");
+}

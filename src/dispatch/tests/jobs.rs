@@ -1,0 +1,126 @@
+//! Jobs and outcomes: what goes to the handler, and what becomes of what it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{queue_rules, rules};
+use crate::dispatch::QueueRules;
+
+fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
+    let mut rules = rules();
+    change(&mut rules.queues[0]);
+    Rig::new(rules)
+}
+
+#[test]
+fn a_message_is_handled_flushed_and_deleted() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (5, "handled a->acme", "flush acme a"),
+        (9, "accepted acme", "delete a"),
+        (12, "settled", ""),
+    ]);
+}
+
+#[test]
+fn a_slow_handler_gets_one_message_a_job_and_no_more_jobs_than_its_concurrency() {
+    rig(|queue| queue.concurrency = 2).play(&[
+        (0, "receive a b c d", "handle a|b"),
+        (5, "handled b=discard took:11ms", "handle c"),
+        (6, "handled a=discard took:11ms", "handle d; delete a b"),
+    ]);
+}
+
+#[test]
+fn a_quick_handler_gets_many_a_job() {
+    rig(|queue| queue.concurrency = 1)
+        .play(&[(0, "receive a b c d", "handle a"), (5, "handled a=discard took:1ms", "handle b c d; delete a")]);
+}
+
+#[test]
+fn what_a_job_leaves_comes_first_again_one_a_job() {
+    rig(|queue| queue.concurrency = 2).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=discard took:1ms", "delete a"),
+        (2, "receive c d e f", "handle c d e f"),
+        (3, "receive g", ""),
+        (30, "handled c=discard left:d left:e left:f took:20ms", "handle d"),
+        (31, "handled b=discard", "handle e"),
+        (32, "handled e=discard", "handle f"),
+        (33, "handled f=discard", "handle g"),
+    ]);
+}
+
+#[test]
+fn a_rejected_message_becomes_a_dead_letter() {
+    rig(|_| {}).play(&[(0, "receive a", "handle a"), (5, "handled a=reject", "letter a:rejected"), (9, "settled", "")]);
+}
+
+#[test]
+fn a_discarded_message_is_deleted() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "receive a", "handle a"), (5, "handled a=discard", "delete a"), (9, "settled", "")]);
+    let status = rig.dispatcher.status();
+    assert_eq!((status.queues[0].discarded, status.queues[0].acked, status.in_flight), (1, 1, 0));
+}
+
+#[test]
+fn later_doubles_with_each_receive_from_a_second_up() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (0, "handled a=retry:0", "hide a=1s"),
+        (0, "settled", ""),
+        (1000, "receive a#2", "handle a"),
+        (1000, "handled a=retry:3s", "hide a'2=6s"),
+        (1000, "settled", ""),
+        (9000, "receive a#7", "handle a"),
+        (9000, "handled a=retry:3s", "hide a'3=192s"),
+    ]);
+}
+
+#[test]
+fn later_ends_in_a_dead_letter_at_max_receives() {
+    rig(|queue| queue.max_receives = 3).play(&[
+        (0, "receive a#2", "handle a"),
+        (0, "handled a=retry:1s", "hide a=2s"),
+        (0, "settled", ""),
+        (4000, "receive a#3", "handle a"),
+        (4000, "handled a=retry:1s", "letter a'2:max_receives"),
+    ]);
+}
+
+#[test]
+fn what_was_received_too_often_is_not_handled_any_more() {
+    rig(|queue| queue.max_receives = 3).play(&[(0, "receive a#4 b#3", "handle b; letter a:max_receives")]);
+    rig(|queue| queue.max_receives = 0).play(&[(0, "receive a#4000", "handle a")]);
+}
+
+#[test]
+fn a_handler_that_runs_for_too_long_is_overtaken() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (10, "handled b->acme", ""),
+        (20, "handled c->acme", ""),
+        (4999, "tick", ""),
+        (5000, "tick", "flush acme b c"),
+        (6000, "accepted acme", "delete b c"),
+        (7000, "handled a->acme", "flush acme a"),
+    ]);
+}
+
+#[test]
+fn without_order_wait_outcomes_pass_as_they_come() {
+    rig(|queue| queue.order_wait = Duration::ZERO).play(&[
+        (0, "receive a b", "handle a|b"),
+        (10, "handled b->acme", "flush acme b"),
+        (11, "handled a->beta", "flush beta a"),
+    ]);
+}
+
+#[test]
+fn one_queues_messages_do_not_wait_for_anothers() {
+    let mut rules = rules();
+    rules.queues = vec![queue_rules("q0"), QueueRules { name: Arc::from("q1"), ..queue_rules("q1") }];
+    Rig::new(rules).play(&[(0, "receive a b", "handle a|b"), (0, "q1: receive a b", "q1: handle a|b")]);
+}

@@ -1,0 +1,119 @@
+//! Leases: extended for as long as a message is held; one that is lost takes with it what waits, not what is on the wire.
+
+use super::rig::Rig;
+use super::rules;
+
+const HOUR: u64 = 3_600_000;
+
+#[test]
+fn a_lease_is_extended_when_half_of_it_is_over_wherever_its_message_is() {
+    let mut one = rules();
+    one.queues[0].concurrency = 1;
+    Rig::new(one).play(&[
+        // a is handled, b waits for its handler.
+        (0, "receive a b", "handle a"),
+        (29_999, "tick", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_100, "settled", ""),
+        (59_999, "tick", ""),
+        (60_000, "tick", "hide a=60s b=60s"),
+        (60_001, "settled", ""),
+        (60_002, "handled a->acme", "flush acme a; handle b"),
+        (90_000, "tick", "hide a=60s b=60s"),
+    ]);
+}
+
+#[test]
+fn a_lease_is_extended_from_the_moment_of_the_call_not_of_its_answer() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (30_000, "tick", "hide a=60s"),
+        (45_000, "settled", ""),
+        (60_000, "tick", "hide a=60s"),
+    ]);
+}
+
+#[test]
+fn an_extension_that_fails_is_tried_again_once_however_long_it_fails() {
+    let mut rig = Rig::new(rules());
+    rig.send(0, "receive a");
+    assert_eq!(rig.send(30_000, "tick"), "hide a=60s");
+    rig.send(30_001, "settled fault");
+    for _ in 0..100 {
+        let retry = rig.next_deadline().expect("a retry");
+        assert_eq!(rig.send(retry, "tick"), "hide a=60s");
+        rig.send(retry, "settled fault");
+    }
+    let retry = rig.next_deadline().expect("a retry");
+    assert_eq!(rig.send(retry, "tick"), "hide a=60s");
+    assert_eq!(rig.send(retry, "settled"), "", "no further call is in store");
+    assert_eq!(rig.next_deadline(), Some(retry + 30_000));
+}
+
+#[test]
+fn a_lost_lease_takes_what_waits_with_it() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->acme", "flush acme a"),
+        (2, "handled b->acme", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled ok gone", ""),
+        // b is somebody else's: it is not sent.
+        (30_002, "accepted acme", "delete a"),
+        (30_003, "settled", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+}
+
+#[test]
+fn a_lost_lease_waits_for_what_is_on_the_wire() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme", "flush acme a"),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        // Delivered after all: the delete is tried, and a copy that comes back would be deleted.
+        (30_002, "accepted acme", "delete a"),
+        (30_003, "settled gone", ""),
+        (30_004, "receive a#2", "delete a'2"),
+    ]);
+}
+
+#[test]
+fn a_lost_lease_is_not_sent_again_when_its_flush_fails() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme", "flush acme a"),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered acme 503", ""),
+        (32_000, "tick", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+}
+
+#[test]
+fn the_outcome_of_a_lost_message_is_ignored_and_nobody_waits_for_it() {
+    let mut patient = rules();
+    patient.queues[0].order_wait = std::time::Duration::from_secs(3600);
+    let mut rig = Rig::new(patient);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled b->acme", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled gone ok", "flush acme b"),
+        (40_000, "handled a->acme", ""),
+        (40_001, "accepted acme", "delete b"),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[0].leases_lost, 1);
+}
+
+#[test]
+fn a_message_that_was_given_back_does_not() {
+    let mut rules = rules();
+    rules.queues[0].ackers = 2;
+    Rig::new(rules).play(&[(0, "receive a", "handle a"), (1, "handled a=retry:1s", "hide a=1s"), (30_000, "tick", "")]);
+}

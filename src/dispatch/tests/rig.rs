@@ -1,0 +1,332 @@
+//! A dispatcher on a bench: events go in as short lines, commands come out as short lines, time is what the table says.
+//!
+//! Events, the queue in front where it is not the first (`q1: receive a`):
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 |
+//! | `receive` | a receive found none |
+//! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
+//! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
+//! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
+//! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
+//! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
+//! | `tick`, `drain 30s`, `stop` | |
+//!
+//! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
+//! `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `finish`.
+//! `a'2` is the receipt of the second receive.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use super::super::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Ticket, Work};
+use super::{message, start};
+use crate::message::settle::{Count, EntryError, EntryResult};
+use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
+
+pub struct Rig {
+    pub dispatcher: Dispatcher,
+    pub start: Instant,
+    /// Whether commands to pollers are shown.
+    pub asks: bool,
+    pub notes: Vec<Note>,
+    queues: Vec<Lane>,
+    tickets: HashMap<CompactString, Job>,
+    flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
+    now: Instant,
+}
+
+#[derive(Default)]
+struct Lane {
+    sequence: u64,
+    names: Vec<CompactString>,
+    receives: HashMap<CompactString, i64>,
+    calls: VecDeque<(usize, usize)>,
+    counts: VecDeque<usize>,
+    lease: Duration,
+}
+
+impl Rig {
+    pub fn new(rules: Rules) -> Self {
+        let start = start();
+        let queues = rules.queues.iter().map(|rules| Lane { lease: rules.visibility_timeout, ..Lane::default() }).collect();
+        let mut rig = Self {
+            dispatcher: Dispatcher::new(rules, start),
+            start,
+            asks: false,
+            notes: Vec::new(),
+            queues,
+            tickets: HashMap::new(),
+            flushes: HashMap::new(),
+            now: start,
+        };
+        rig.drain_commands();
+        rig
+    }
+
+    /// Plays the table and compares, line by line.
+    pub fn play(&mut self, table: &[(u64, &str, &str)]) {
+        for (line, (at, event, expected)) in table.iter().enumerate() {
+            let commands = self.send(*at, event);
+            assert_eq!(commands, *expected, "line {line}: at {at} ms: {event}");
+        }
+    }
+
+    /// One event, and the commands that it led to.
+    pub fn send(&mut self, at: u64, text: &str) -> String {
+        self.now = self.start + Duration::from_millis(at);
+        let event = self.event(text);
+        self.handle(at, event)
+    }
+
+    /// The same for an event that the language has no line for.
+    pub fn handle(&mut self, at: u64, event: Event) -> String {
+        self.now = self.start + Duration::from_millis(at);
+        self.dispatcher.handle(self.now, event);
+        self.drain_commands()
+    }
+
+    pub fn ticket(&self, id: &str) -> Ticket {
+        self.tickets[id].ticket
+    }
+
+    /// Milliseconds since the start, rounded up: something is due then.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let micros = self.dispatcher.next_deadline()?.saturating_duration_since(self.start).as_micros();
+        Some(u64::try_from(micros.div_ceil(1000)).expect("within the test"))
+    }
+
+    fn event(&mut self, text: &str) -> Event {
+        let (queue, text) = match text.split_once(": ") {
+            Some((queue, rest)) => (queue[1..].parse().expect("a queue, as in q1"), rest),
+            None => (0, text),
+        };
+        let mut words = text.split_whitespace();
+        let verb = words.next().expect("an event");
+        let words: Vec<&str> = words.collect();
+        match (verb, words.as_slice()) {
+            ("receive", ["failed"]) => self.receive_failed(queue, true),
+            ("receive", ["refused"]) => self.receive_failed(queue, false),
+            ("receive", ids) => self.receive(queue, ids),
+            ("handled", results) => self.handled(queue, results),
+            ("accepted", [account]) => self.answered(queue, account, Answer::Accepted),
+            ("unreachable", [account]) => self.answered(queue, account, Answer::Unreachable { reason: "no route".into() }),
+            ("cannot", [account]) => self.answered(queue, account, Answer::Refused { reason: "no such name".into() }),
+            ("answered", [account, code, rest @ ..]) => {
+                let (code, retry_after) = (code.parse().expect("a status"), rest.first().map(|text| duration(text)));
+                self.answered(queue, account, Answer::Status { code, retry_after, excerpt: "".into() })
+            }
+            ("settled", results) => self.settled(queue, results),
+            ("counted", ["fault"]) => self.counted(queue, Err(fault(true))),
+            ("counted", [visible, hidden, delayed]) => {
+                let number = |text: &&str| text.parse().expect("a number");
+                let count = Count { visible: number(visible), hidden: number(hidden), delayed: number(delayed) };
+                self.counted(queue, Ok(count))
+            }
+            ("tick", []) => Event::Tick,
+            ("drain", [after]) => Event::Drain { deadline: self.now + duration(after) },
+            ("stop", []) => Event::Stop,
+            _ => panic!("no such event: {text}"),
+        }
+    }
+
+    fn receive(&mut self, queue: QueueIndex, ids: &[&str]) -> Event {
+        let lane = &mut self.queues[queue];
+        let messages = ids.iter().map(|text| {
+            let end = text.find(['/', '#', '*', '!']).unwrap_or(text.len());
+            let (id, mut marks) = text.split_at(end);
+            let mut message = message(id, None);
+            while let Some(mark) = marks.chars().next() {
+                let end = marks[1..].find(['/', '#', '*', '!']).map_or(marks.len(), |place| place + 1);
+                let value = &marks[1..end];
+                match mark {
+                    '/' => message.group = Some(value.into()),
+                    '#' => message.receives = value.parse().expect("a count"),
+                    '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
+                    _ => message.open = Some(value.split('+').map(|index| index.parse().expect("an index")).collect()),
+                }
+                marks = &marks[end..];
+            }
+            let row = lane.names.iter().position(|name| name == id).unwrap_or_else(|| {
+                lane.names.push(id.into());
+                lane.names.len() - 1
+            });
+            let receive = lane.receives.entry(id.into()).and_modify(|receive| *receive += 1).or_insert(1);
+            let receipt = Receipt::Row { row: i64::try_from(row).expect("few rows"), receive: *receive };
+            let sequence = lane.sequence;
+            lane.sequence += 1;
+            Received { message: Arc::new(message), receipt, sequence }
+        });
+        let messages: Vec<_> = messages.collect();
+        let demand_used = if messages.is_empty() { usize::MAX } else { messages.len() };
+        Event::Received { queue, poller: 0, messages, leased_until: self.now + lane.lease, demand_used }
+    }
+
+    fn receive_failed(&self, queue: QueueIndex, transient: bool) -> Event {
+        Event::ReceiveFailed { queue, poller: 0, demand_used: usize::MAX, fault: fault(transient) }
+    }
+
+    fn handled(&self, queue: QueueIndex, results: &[&str]) -> Event {
+        let (mut done, mut left, mut slowest) = (Vec::new(), Vec::new(), Duration::from_millis(20));
+        for result in results {
+            if let Some((id, accounts)) = result.split_once("->") {
+                let deliveries = accounts.split(',').map(|text| {
+                    let (account, size) = text.split_once('*').unwrap_or((text, "1"));
+                    let payload = Bytes::from(vec![b'x'; size.parse().expect("a size")]);
+                    Delivery { account: account.into(), payload }
+                });
+                done.push(Handled { ticket: self.ticket(id), outcome: Outcome::Deliver(deliveries.collect()) });
+            } else if let Some((id, outcome)) = result.split_once('=') {
+                let outcome = match outcome.split_once(':') {
+                    Some((_, after)) => Outcome::Retry { after: duration(after), reason: "not yet".into() },
+                    None if outcome == "discard" => Outcome::Discard,
+                    None => Outcome::reject("no account"),
+                };
+                done.push(Handled { ticket: self.ticket(id), outcome });
+            } else if let Some(id) = result.strip_prefix("left:") {
+                left.push(self.tickets[id].clone());
+            } else if let Some(took) = result.strip_prefix("took:") {
+                slowest = duration(took);
+            } else {
+                panic!("no such result: {result}");
+            }
+        }
+        Event::Handled { queue, done, left, slowest }
+    }
+
+    fn answered(&mut self, queue: QueueIndex, account: &str, answer: Answer) -> Event {
+        let (account, place) = account.split_once('+').unwrap_or((account, "0"));
+        let flushes = self.flushes.get_mut(&(queue, account.into()));
+        let flush = flushes.and_then(|flushes| flushes.remove(place.parse().expect("a place")));
+        let flush = flush.unwrap_or_else(|| panic!("no such flush to {account} is on the wire"));
+        Event::Answered { flush, answer }
+    }
+
+    fn settled(&mut self, queue: QueueIndex, results: &[&str]) -> Event {
+        let (acker, entries) = self.queues[queue].calls.pop_front().expect("a call under way");
+        let results = match results {
+            ["fault"] => Err(fault(true)),
+            [] => Ok(vec![Ok(()); entries]),
+            results => Ok(results.iter().map(|result| entry(result)).collect()),
+        };
+        Event::Settled { queue, acker, results }
+    }
+
+    fn counted(&mut self, queue: QueueIndex, count: Result<Count, Fault>) -> Event {
+        let acker = self.queues[queue].counts.pop_front().expect("a count under way");
+        Event::Counted { queue, acker, count }
+    }
+
+    fn drain_commands(&mut self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        while let Some(command) = self.dispatcher.poll_command() {
+            assert!(lines.len() < 10_000, "the commands never end: {:?}", &lines[..10]);
+            let Some(line) = self.line(command) else { continue };
+            match (lines.last_mut(), line.split_once("handle ")) {
+                (Some(last), Some((queue, ids))) if last.starts_with(&format!("{queue}handle ")) => {
+                    last.push('|');
+                    last.push_str(ids);
+                }
+                _ => lines.push(line),
+            }
+        }
+        lines.join("; ")
+    }
+
+    fn line(&mut self, command: Command) -> Option<String> {
+        let (queue, line) = match command {
+            Command::Note(note) => {
+                self.notes.push(note);
+                return None;
+            }
+            Command::Receive { .. } if !self.asks => return None,
+            Command::Receive { queue, demand, .. } => (queue, format!("ask {}", demand.messages)),
+            Command::Handle { queue, jobs } => {
+                let ids: Vec<_> = jobs.iter().map(|job| job.message.id.to_string()).collect();
+                self.tickets.extend(jobs.into_iter().map(|job| (job.message.id.clone(), job)));
+                (queue, format!("handle {}", ids.join(" ")))
+            }
+            Command::Flush { flush, batch } => {
+                let queue = batch.queue[1..].parse().expect("queues are named q0, q1, …");
+                self.flushes.entry((queue, batch.account.clone())).or_default().push_back(flush);
+                let ids: Vec<_> = batch.items.iter().map(|item| item.id().to_string()).collect();
+                (queue, format!("flush {} {}", batch.account, ids.join(" ")))
+            }
+            Command::Settle { queue, acker, work: Work::Count } => {
+                self.queues[queue].counts.push_back(acker);
+                (queue, "count".to_owned())
+            }
+            Command::Settle { queue, acker, work } => {
+                let entries = self.entries(queue, &work);
+                self.queues[queue].calls.push_back((acker, entries.len() - 1));
+                (queue, entries.join(" "))
+            }
+            Command::Interrupt { queue } => (queue, "interrupt".to_owned()),
+            Command::Finish => (0, "finish".to_owned()),
+        };
+        Some(if queue == 0 { line } else { format!("q{queue}: {line}") })
+    }
+
+    /// The verb and then the entries of a call.
+    fn entries(&self, queue: QueueIndex, work: &Work) -> Vec<String> {
+        let name = |receipt: &Receipt| self.queues[queue].name(receipt);
+        match work {
+            Work::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
+            Work::Hide(changes) => {
+                let changes = changes.iter().map(|(receipt, hidden)| format!("{}={}", name(receipt), text(*hidden)));
+                std::iter::once("hide".to_owned()).chain(changes).collect()
+            }
+            Work::SetAside(letters) => {
+                let letters = letters.iter().map(|letter| {
+                    let index = letter.delivery.as_ref().and_then(|delivery| delivery.index);
+                    let index = index.map(|index| format!("-{index}")).unwrap_or_default();
+                    let open = if letter.last { "" } else { "+open" };
+                    format!("{}{index}:{}{open}", name(&letter.receipt), letter.reason.kind)
+                });
+                std::iter::once("letter".to_owned()).chain(letters).collect()
+            }
+            Work::Count => Vec::new(),
+        }
+    }
+}
+
+impl Lane {
+    fn name(&self, receipt: &Receipt) -> String {
+        let Receipt::Row { row, receive } = receipt else { panic!("not a receipt of this queue") };
+        let id = &self.names[usize::try_from(*row).expect("a row")];
+        if *receive == 1 { id.to_string() } else { format!("{id}'{receive}") }
+    }
+}
+
+fn entry(text: &str) -> EntryResult {
+    match text {
+        "ok" => Ok(()),
+        "gone" => Err(EntryError::Gone),
+        "failed" => Err(EntryError::Failed("throttled".to_owned())),
+        _ => panic!("no such result: {text}"),
+    }
+}
+
+fn fault(transient: bool) -> Fault {
+    Fault { reason: "no answer".to_owned(), transient }
+}
+
+fn duration(text: &str) -> Duration {
+    match text.strip_suffix("ms") {
+        Some(number) => Duration::from_millis(number.parse().expect("milliseconds")),
+        None => Duration::from_secs(text.trim_end_matches('s').parse().expect("seconds")),
+    }
+}
+
+fn text(duration: Duration) -> String {
+    match duration.as_millis() {
+        0 => "0".to_owned(),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
+}

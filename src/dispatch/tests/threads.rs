@@ -1,0 +1,53 @@
+//! Delivery threads are few: who waited longest gets the next, whatever its queue.
+
+use super::rig::Rig;
+use super::rules;
+
+#[test]
+fn no_more_flushes_than_threads_and_the_longest_waiting_next() {
+    let mut rules = rules();
+    rules.delivery_threads = 2;
+    Rig::new(rules).play(&[
+        (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
+        (1, "handled a->v b->w", "flush v a; flush w b"),
+        (2, "handled c->x", ""),
+        (3, "handled d->y", ""),
+        (4, "handled e->v", ""),
+        // v is free again, but x and y waited longer.
+        (5, "accepted v", "flush x c; delete a"),
+        (6, "handled f->z", ""),
+        (7, "accepted x", "flush y d"),
+        (8, "accepted w", "flush v e"),
+        (9, "accepted y", "flush z f"),
+    ]);
+}
+
+#[test]
+fn of_those_that_waited_equally_long_the_older_bucket_is_first() {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    Rig::new(rules).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->v", "flush v a"),
+        (2, "handled b->x c->w d->y", ""),
+        (3, "accepted v", "flush x b; delete a"),
+        (4, "accepted x", "flush w c"),
+        (5, "accepted w", "flush y d"),
+    ]);
+}
+
+#[test]
+fn one_that_cannot_flush_any_more_gives_its_turn_away() {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    rules.queues.push(super::queue_rules("q1"));
+    Rig::new(rules).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (0, "q1: receive d", "q1: handle d"),
+        (1, "handled a->x", "flush x a"),
+        (2, "q1: handled d->x", ""),
+        (3, "handled b->y", ""),
+        // x wants a pause: its other bucket waits with it, not for a thread.
+        (4, "answered x 429 9s", "flush y b"),
+    ]);
+}
