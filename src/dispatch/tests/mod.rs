@@ -5,14 +5,18 @@
 mod rig;
 mod simulation;
 
+mod census;
 mod copies;
 mod demand;
+mod drain;
 mod fan_out;
+mod fifo;
 mod flush;
 mod gates;
 mod imports;
 mod jobs;
 mod leases;
+mod settling;
 mod threads;
 
 use std::sync::Arc;

@@ -1,0 +1,119 @@
+//! The end: a drain finishes what can be finished and returns the rest; a stop by force returns all that is not on the wire.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{partner_rules, rules};
+use crate::dispatch::PartnerRules;
+
+fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
+    let (mut rules, mut partner) = (rules(), partner_rules());
+    change(&mut partner);
+    rules.partners.default = partner.into();
+    rules.queues[0].concurrency = 3;
+    Rig::new(rules)
+}
+
+#[test]
+fn finishes_at_once_where_nothing_is_held() {
+    rig(|_| {}).play(&[(0, "drain 30s", "interrupt"), (1, "receive", "finish"), (2, "tick", "")]);
+}
+
+#[test]
+fn delivers_what_it_can_and_returns_what_no_handler_saw() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c d e", "handle a|b|c"),
+        (1, "handled a->x", "flush x a; handle d"),
+        (2, "drain 30s", "interrupt"),
+        // While a poller is out it would receive again what is returned.
+        (3, "receive f", ""),
+        (4, "receive", "hide e=0 f=0"),
+        (5, "settled", ""),
+        (6, "handled b->x", ""),
+        (7, "accepted x", "flush x b; delete a"),
+        (8, "handled c=discard", ""),
+        (9, "handled d=discard", ""),
+        (10, "settled", "delete c d"),
+        (11, "accepted x", ""),
+        (12, "settled", "delete b"),
+        (13, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn does_not_linger() {
+    rig(|partner| partner.linger = Duration::from_secs(10)).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", ""),
+        (2, "drain 30s", "interrupt; flush x a"),
+        (3, "receive", ""),
+        (4, "handled b->x", ""),
+        (5, "accepted x", "flush x b; delete a"),
+    ]);
+}
+
+#[test]
+fn what_its_partner_will_not_take_in_time_is_returned_now() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 60s", ""),
+        (3, "drain 30s", "interrupt"),
+        (4, "receive", "hide a=0"),
+        (5, "settled", ""),
+        // So is what comes for it later.
+        (6, "handled b->x", "hide b=0"),
+        (7, "settled", ""),
+        (8, "handled c=discard", "delete c"),
+        (9, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn what_will_be_taken_in_time_waits() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 20s", ""),
+        (3, "drain 30s", "interrupt"),
+        (4, "receive", ""),
+        (20_002, "tick", "flush x a"),
+        (20_003, "accepted x", "delete a"),
+        (20_004, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_fails_during_the_drain_gives_back_all_its_buckets() {
+    let mut rules = rules();
+    rules.queues.push(super::queue_rules("q1"));
+    Rig::new(rules).play(&[
+        (0, "receive a", "handle a"),
+        (0, "q1: receive b", "q1: handle b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "q1: handled b->x", ""),
+        (3, "drain 30s", "interrupt; q1: interrupt"),
+        (4, "receive", ""),
+        (5, "q1: receive", ""),
+        (6, "answered x 429 60s", "hide a=0; q1: hide b=0"),
+    ]);
+}
+
+#[test]
+fn the_deadline_returns_all_that_is_not_on_the_wire() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x", ""),
+        (3, "drain 10s", "interrupt"),
+        (4, "receive", ""),
+        // c is still in its handler.
+        (10_003, "tick", "hide c=0 b=0"),
+        (10_004, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn a_second_stop_ends_at_once() {
+    rig(|_| {}).play(&[(0, "receive a", "handle a"), (1, "stop", "interrupt; hide a=0"), (2, "stop", "finish"), (3, "stop", "")]);
+}

@@ -1,0 +1,127 @@
+//! What goes back to the queue: one call at a time per acker, in batches, tried again after faults, no kind starving the others.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::rules;
+use crate::dispatch::QueueRules;
+
+fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
+    let mut rules = rules();
+    change(&mut rules.queues[0]);
+    Rig::new(rules)
+}
+
+#[test]
+fn deletes_collect_while_a_call_is_under_way() {
+    rig(|queue| queue.entry_limit = 2).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a=discard", "delete a"),
+        (2, "handled b=discard", ""),
+        (3, "handled c=discard", ""),
+        (4, "handled d=discard", ""),
+        (5, "settled", "delete b c"),
+        (6, "settled", "delete d"),
+    ]);
+}
+
+#[test]
+fn several_ackers_have_a_call_each() {
+    rig(|queue| queue.ackers = 2).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a=discard", "delete a"),
+        (2, "handled b=discard", "delete b"),
+        (3, "handled c=discard", ""),
+        (4, "settled", "delete c"),
+    ]);
+}
+
+#[test]
+fn deletes_wait_for_company_where_a_call_has_its_price() {
+    rig(|queue| {
+        queue.settle_linger = Duration::from_millis(100);
+        queue.entry_limit = 2;
+    })
+    .play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a=discard", ""),
+        (50, "handled b=discard", "delete a b"),
+        (60, "handled c=discard", ""),
+        (70, "settled", ""),
+        (159, "tick", ""),
+        (160, "tick", "delete c"),
+    ]);
+}
+
+#[test]
+fn company_is_waited_for_after_a_fault_as_well() {
+    let mut rig = rig(|queue| queue.settle_linger = Duration::from_millis(500));
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=discard", ""),
+        (501, "tick", "delete a"),
+        (502, "settled gone", ""),
+        (503, "receive c d", "handle c|d"),
+        (504, "handled b=discard c=discard", ""),
+        (1004, "tick", "delete b c"),
+        (1005, "settled fault", ""),
+    ]);
+    let mut at = 1005;
+    while rig.send(at, "tick").is_empty() {
+        at = rig.next_deadline().expect("a retry");
+    }
+    rig.send(at, "settled gone gone");
+    // The fault is long over: it must not hide that a delete wants to go.
+    assert_eq!(rig.send(at + 1, "handled d=discard"), "");
+    assert_eq!(rig.next_deadline(), Some(at + 501));
+    assert_eq!(rig.send(at + 501, "tick"), "delete d");
+}
+
+#[test]
+fn kinds_of_calls_take_turns() {
+    rig(|queue| queue.entry_limit = 1).play(&[
+        (0, "receive a b c d e f g", "handle a|b|c|d|e|f|g"),
+        (1, "handled a=discard b=discard c=discard", "delete a"),
+        (2, "handled d=reject e=reject", ""),
+        (3, "handled f=retry:1s g=retry:1s", ""),
+        (4, "settled", "hide f=999ms"),
+        (5, "settled", "letter d:rejected"),
+        (6, "settled", "delete b"),
+        (7, "settled", "hide g=996ms"),
+        (8, "settled", "letter e:rejected"),
+        (9, "settled", "delete c"),
+    ]);
+}
+
+#[test]
+fn entries_that_failed_are_tried_again_alone() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a=discard b=discard c=discard", "delete a b c"),
+        (2, "settled ok failed ok", ""),
+    ]);
+    let retry = rig.next_deadline().expect("a retry");
+    assert!((3..=102).contains(&retry), "{retry}");
+    assert_eq!(rig.send(retry, "tick"), "delete b");
+    assert_eq!(rig.send(retry + 1, "settled"), "");
+    assert_eq!(rig.dispatcher.held(), 0);
+}
+
+#[test]
+fn faults_are_said_once_and_so_is_their_end() {
+    let mut rig = rig(|_| {});
+    rig.send(0, "receive a");
+    rig.send(1, "handled a=discard");
+    rig.send(2, "settled fault");
+    for _ in 0..5 {
+        let retry = rig.next_deadline().expect("a retry");
+        rig.send(retry, "tick");
+        rig.send(retry, "settled fault");
+    }
+    assert_eq!(rig.notes.len(), 1, "{:?}", rig.notes);
+    let retry = rig.next_deadline().expect("a retry");
+    rig.send(retry, "tick");
+    rig.send(retry, "settled");
+    assert_eq!(rig.notes.len(), 2, "{:?}", rig.notes);
+}
