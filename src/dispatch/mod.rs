@@ -288,7 +288,7 @@ impl Dispatcher {
                 Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
                 Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
                 Timer::Count => self.phase.count_again(),
-                Timer::Stop => self.stop(),
+                Timer::Stop => self.stop_is_due(),
             }
         }
     }

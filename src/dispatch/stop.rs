@@ -19,7 +19,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Phase {
     until_empty: bool,
     deadline: Option<Instant>,
-    forced: bool,
+    /// Stopped by force: what could not be returned by then is left to its lease.
+    ends_at: Option<Instant>,
     finished: bool,
     census: Census,
 }
@@ -38,7 +39,7 @@ struct Census {
 impl Phase {
     pub fn running(until_empty: bool, queues: usize) -> Self {
         let census = Census { counts: vec![None; queues], under_way: false, not_before: None, disturbed: false };
-        Self { until_empty, deadline: None, forced: false, finished: false, census }
+        Self { until_empty, deadline: None, ends_at: None, finished: false, census }
     }
 
     pub(super) fn finish_when_empty(&mut self) {
@@ -52,7 +53,7 @@ impl Phase {
 
     /// No further flush starts.
     pub fn is_forced(&self) -> bool {
-        self.forced
+        self.ends_at.is_some()
     }
 
     /// When the drain ends, once there is one.
@@ -92,17 +93,27 @@ impl Dispatcher {
         }
     }
 
+    /// The drain's deadline has come, or the end of what followed it. A moment that was set before the other came earlier is none.
+    pub(super) fn stop_is_due(&mut self) {
+        match (self.phase.ends_at, self.phase.deadline) {
+            (Some(ends_at), _) if ends_at <= self.now => self.finish(),
+            (None, Some(deadline)) if deadline <= self.now => self.stop(),
+            _ => {}
+        }
+    }
+
     /// Returns everything that is not on the wire. The second time: ends.
     pub(super) fn stop(&mut self) {
-        if self.phase.forced {
+        if self.phase.is_forced() {
             self.finish();
             return;
         }
         if !self.phase.is_stopping() {
             self.drain(self.now);
         }
-        self.phase.forced = true;
-        self.due.add(self.now + GRACE, Timer::Stop);
+        let ends_at = self.now + GRACE;
+        self.phase.ends_at = Some(ends_at);
+        self.due.add(ends_at, Timer::Stop);
         let buckets: Vec<_> = self.partners.buckets().map(|(key, _)| key).collect();
         for key in buckets {
             if let Some(bucket) = self.partners.bucket_mut(key) {
@@ -133,7 +144,7 @@ impl Dispatcher {
             let told = self.queues.iter().all(|queue| queue.settling.is_idle());
             let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
             let nothing_held = self.ledger.is_empty();
-            let only_on_wire = self.phase.forced && self.ledger.iter().all(|(_, held)| held.on_wire > 0);
+            let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire > 0);
             if told && ((quiet && nothing_held) || only_on_wire) {
                 self.finish();
             }

@@ -117,3 +117,60 @@ fn the_deadline_returns_all_that_is_not_on_the_wire() {
 fn a_second_stop_ends_at_once() {
     rig(|_| {}).play(&[(0, "receive a", "handle a"), (1, "stop", "interrupt; hide a=0"), (2, "stop", "finish"), (3, "stop", "")]);
 }
+
+#[test]
+fn a_stop_does_not_wait_for_the_wire_but_hears_what_lands() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "stop", "interrupt; hide b=0"),
+        // What lands while the returns are under way counts.
+        (3, "accepted x", ""),
+        (4, "settled", "delete a"),
+        (5, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn a_stop_returns_at_once_and_waits_until_the_queue_has_confirmed_it() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "stop", "interrupt; hide b=0 a=0"),
+        (2, "tick", ""),
+        (3, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn a_stop_shortly_before_the_deadline_of_the_drain_has_its_while_all_the_same() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (1, "drain 10s", "interrupt"),
+        (9000, "stop", "hide a=0"),
+        (10_001, "tick", ""),
+        (13_999, "tick", ""),
+        (14_000, "tick", "finish"),
+    ]);
+}
+
+#[test]
+fn a_stop_that_the_queue_does_not_answer_ends_after_a_while() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (1, "stop", "interrupt; hide a=0"),
+        (5000, "tick", ""),
+        (5001, "tick", "finish"),
+    ]);
+}
+
+#[test]
+fn what_lands_refused_after_a_stop_is_returned() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "stop", "interrupt; hide b=0"),
+        (3, "answered x 503", ""),
+        (4, "settled", "hide a=0"),
+        (5, "settled", "finish"),
+    ]);
+}
