@@ -93,14 +93,14 @@ impl Dispatcher {
         queue.counts.handled += done.len() as u64;
         for Handled { ticket, outcome } in done {
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
-            let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage == Stage::Handling) else { continue };
-            held.stage = Stage::Delivering;
+            let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
             queue.order.complete(held.sequence, ticket, &held.message, outcome, self.now, &mut self.released);
+            self.ledger.advance(ticket, Stage::Ordering);
         }
         let stopping = self.phase.is_stopping();
         for job in &left {
-            if let Some(held) = self.ledger.get_mut(job.ticket).filter(|held| held.stage == Stage::Handling) {
-                held.stage = Stage::Pending;
+            if self.ledger.get(job.ticket).is_some_and(|held| held.stage() == Stage::Handling) {
+                self.ledger.advance(job.ticket, Stage::Pending);
             }
         }
         queue.intake.put_back(left);
@@ -131,7 +131,7 @@ impl Dispatcher {
     }
 
     fn outcome(&mut self, index: QueueIndex, ticket: Ticket, outcome: Outcome) {
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.stage == Stage::Delivering) else { return };
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Ordering) else { return };
         match outcome {
             Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
             Outcome::Deliver(deliveries) => self.deliver(index, ticket, deliveries),
@@ -188,6 +188,7 @@ impl Dispatcher {
         self.room.add_bytes(bytes);
         held.bytes += bytes;
         held.open = entered;
+        self.ledger.advance(ticket, Stage::Delivering);
         if entered == 0 {
             // Redriven for deliveries that its handler does not make any more.
             self.discard(index, ticket);

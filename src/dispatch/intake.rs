@@ -172,8 +172,8 @@ impl Intake {
         }
     }
 
-    /// The next job, where the handler has a place.
-    pub fn next_job(&mut self) -> Option<Vec<Job>> {
+    /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
+    pub fn next_job(&mut self, single: bool) -> Option<Vec<Job>> {
         if self.running >= self.rules.concurrency || self.pending.is_empty() {
             return None;
         }
@@ -181,7 +181,7 @@ impl Intake {
             return None;
         }
         self.running += 1;
-        let size = if self.slow { 1 } else { JOB.min(self.pending.len()) };
+        let size = if self.slow || single { 1 } else { JOB.min(self.pending.len()) };
         Some(self.pending.drain(..size).collect())
     }
 

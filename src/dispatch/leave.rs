@@ -25,7 +25,7 @@ impl Dispatcher {
     /// All deliveries of the message are decided, or some: acts upon it when nothing is open any more.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        if held.open > 0 || held.letters > 0 || held.on_wire > 0 || matches!(held.stage, Stage::Leaving(_)) {
+        if held.open > 0 || held.letters > 0 || held.on_wire > 0 || held.is_leaving() {
             let idle = held.open > 0 && held.on_wire == 0 && held.letters == 0;
             if idle && held.lost {
                 self.drop_lost(ticket);
@@ -50,7 +50,7 @@ impl Dispatcher {
     pub(super) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         // What is on the wire decides first; and what was accepted, or is dead, must not be delivered again.
-        if held.on_wire > 0 || held.letters > 0 || matches!(held.stage, Stage::Leaving(_)) {
+        if held.on_wire > 0 || held.letters > 0 || held.is_leaving() {
             return;
         }
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
@@ -77,9 +77,8 @@ impl Dispatcher {
     fn leaving(&mut self, ticket: Ticket, exit: Exit) -> Option<QueueIndex> {
         // A return may follow once the lease is extended; a delete or a letter is made within the lease that there is.
         self.ledger.let_lapse(ticket);
-        let held = self.ledger.get_mut(ticket)?;
-        held.stage = Stage::Leaving(exit);
-        Some(held.queue)
+        self.ledger.advance(ticket, Stage::Leaving(exit));
+        Some(self.ledger.get(ticket)?.queue)
     }
 
     /// What an acker did, entry by entry.
@@ -126,7 +125,7 @@ impl Dispatcher {
 
     fn delete_ended(&mut self, index: QueueIndex, ticket: Ticket, result: &EntryResult) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let Stage::Leaving(exit) = held.stage else { return };
+        let Stage::Leaving(exit) = held.stage() else { return };
         let (renewed, expired) = (held.renewed, held.leased_until <= self.now);
         match result {
             // A newer copy came meanwhile: it is the one to delete.
@@ -152,7 +151,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let (leased_until, renewed) = (held.leased_until, held.renewed);
         match (hide, result) {
-            (Hide::Extend, _) if matches!(held.stage, Stage::Leaving(_)) => {}
+            (Hide::Extend, _) if held.is_leaving() => {}
             (Hide::Extend, Ok(())) => self.watch_lease(index, leased_until),
             (Hide::Extend, Err(EntryError::Gone)) if renewed => self.watch_lease(index, leased_until),
             (Hide::Extend, Err(EntryError::Gone)) => self.lease_lost(index, ticket),

@@ -40,7 +40,9 @@ pub enum Stage {
     Pending,
     /// In its handler.
     Handling,
-    /// Its outcome waits for those before it, or its deliveries are in buckets.
+    /// Its outcome waits for those before it.
+    Ordering,
+    /// Its deliveries are in buckets or on the wire.
     Delivering,
     /// Its queue was told how it ends; the answer decides.
     Leaving(Exit),
@@ -56,7 +58,7 @@ pub struct Held {
     pub sequence: u64,
     pub received_at: Instant,
     pub leased_until: Instant,
-    pub stage: Stage,
+    stage: Stage,
     /// A newer receipt came since the last call with the older was made: what that call did must be done again.
     pub renewed: bool,
     /// The queue said that the lease is gone while a delivery was on the wire.
@@ -83,6 +85,23 @@ struct Links {
     linked: bool,
 }
 
+impl Held {
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving(_))
+    }
+}
+
+impl Stage {
+    /// Whether what is held on this stage makes room without any handler's help.
+    fn departs(self) -> bool {
+        matches!(self, Self::Delivering | Self::Leaving(_))
+    }
+}
+
 /// Ids of messages that were delivered and whose delete is not confirmed, at most this many per queue.
 const REMEMBERED: usize = 10_000;
 
@@ -94,6 +113,8 @@ pub struct Ledger {
     /// Per queue, by the end of the lease: each queue has one lease time, so a copy that is received or extended goes to the end.
     leases: Vec<LeaseList>,
     delivered: Vec<Delivered>,
+    /// Copies whose deliveries are in buckets, and those that are leaving.
+    departing: usize,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -117,6 +138,7 @@ impl Ledger {
             hasher: RandomState::default(),
             leases: vec![LeaseList::default(); queues],
             delivered: vec![Delivered::default(); queues],
+            departing: 0,
         }
     }
 
@@ -134,6 +156,18 @@ impl Ledger {
 
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Held> {
         self.held.get_mut(ticket.0)
+    }
+
+    /// Whether anything held makes room without any handler's help.
+    pub fn any_departs(&self) -> bool {
+        self.departing > 0
+    }
+
+    /// The copy goes on to that stage.
+    pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
+        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let before = std::mem::replace(&mut held.stage, stage);
+        self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
@@ -204,6 +238,7 @@ impl Ledger {
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
         self.unlink(ticket.0);
         let held = self.held.remove(ticket.0)?;
+        self.departing -= usize::from(held.stage.departs());
         let hash = self.hash(held.queue, &held.message.id);
         if let Ok(entry) = self.by_id.find_entry(hash, |key| *key == ticket.0) {
             entry.remove();

@@ -193,7 +193,7 @@ impl Dispatcher {
             let Some(queue) = self.queues.get(bucket.queue) else { continue };
             let name = Arc::clone(&queue.name);
             let ledger = &self.ledger;
-            let held = |ticket| ledger.get(ticket).is_some_and(|held| held.stage == Stage::Delivering && !held.lost);
+            let held = |ticket| ledger.get(ticket).is_some_and(|held| held.stage() == Stage::Delivering && !held.lost);
             let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else {
                 if hurry {
                     self.return_what_cannot_leave(key);
@@ -210,16 +210,20 @@ impl Dispatcher {
         }
     }
 
-    /// Gives the queue's handler what it has places for.
+    /// Gives the queue's handler what it has places for, and the bytes have room for.
     fn start_jobs(&mut self, index: QueueIndex) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        while !self.room.is_full_of_bytes() || queue.intake.running() == 0 {
-            let Some(mut jobs) = queue.intake.next_job() else { break };
+        loop {
+            let full = self.room.is_full_of_bytes();
+            if full && !self.is_stuck() {
+                break;
+            }
+            let Some(queue) = self.queues.get_mut(index) else { return };
+            let Some(mut jobs) = queue.intake.next_job(full) else { break };
             jobs.retain(|job| {
                 // Some may have left while they waited: their lease was lost.
-                let Some(held) = self.ledger.get_mut(job.ticket) else { return false };
-                held.stage = Stage::Handling;
+                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else { return false };
                 queue.order.started(held.sequence, self.now);
+                self.ledger.advance(job.ticket, Stage::Handling);
                 true
             });
             if jobs.is_empty() {
@@ -228,9 +232,16 @@ impl Dispatcher {
             }
             self.commands.push_back(Command::Handle { queue: index, jobs });
         }
+        let Some(queue) = self.queues.get_mut(index) else { return };
         if let Some(at) = queue.order.next_overtaking() {
             queue.order_alarm.by(&mut self.due, at, Timer::Order(index));
         }
+    }
+
+    /// Whether nothing that is held would ever make room unless a handler starts: all of it waits for one, or for the outcome of a
+    /// message that does.
+    fn is_stuck(&self) -> bool {
+        !self.ledger.any_departs() && self.queues.iter().all(|queue| queue.intake.running() == 0)
     }
 
     /// Gives free ackers what there is to tell the queue.

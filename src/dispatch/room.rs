@@ -59,7 +59,7 @@ impl Room {
         self.queues.iter().map(|used| used.reserved as u64 * used.largest.get()).sum()
     }
 
-    /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else is held.
+    /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else can make room.
     pub fn is_full_of_bytes(&self) -> bool {
         self.bytes >= self.byte_cap && self.held > 1
     }

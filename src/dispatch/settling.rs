@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
 use super::event::Work;
-use super::ledger::{Ledger, Stage, Ticket};
+use super::ledger::{Ledger, Ticket};
 use super::partner::{backoff, jittered};
 use super::rules::QueueRules;
 
@@ -138,7 +138,7 @@ impl Settling {
         while entries.len() < self.entry_limit {
             let Some((ticket, hide)) = self.hides.pop_front() else { break };
             let Some(held) = ledger.get_mut(ticket) else { continue };
-            if hide == Hide::Extend && matches!(held.stage, Stage::Leaving(_)) {
+            if hide == Hide::Extend && held.is_leaving() {
                 continue;
             }
             if keep_returns && matches!(hide, Hide::Return(_)) {

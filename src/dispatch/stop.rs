@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::message::settle::Count;
 
 use super::event::{Command, Fault, Note, QueueIndex};
-use super::ledger::{Stage, Ticket};
+use super::ledger::Ticket;
 use super::{Dispatcher, Timer};
 
 /// Between counts of queues that were not empty.
@@ -120,7 +120,7 @@ impl Dispatcher {
                 bucket.drain();
             }
         }
-        let held = self.ledger.iter().filter(|(_, held)| !matches!(held.stage, Stage::Leaving(_)));
+        let held = self.ledger.iter().filter(|(_, held)| !held.is_leaving());
         let mut held: Vec<(u64, Ticket)> = held.map(|(ticket, held)| (held.sequence, ticket)).collect();
         // Last first, so that a FIFO group stays locked until the first of it is returned.
         held.sort_unstable();

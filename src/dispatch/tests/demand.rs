@@ -169,3 +169,54 @@ fn a_message_that_others_wait_for_is_handled_even_when_the_bytes_are_full() {
         (5, "handled left:b", "handle b"),
     ]);
 }
+
+#[test]
+fn a_handler_that_makes_much_of_little_starts_no_more_once_the_bytes_are_full() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1000;
+    heavy.queues[0].concurrency = 1;
+    heavy.queues[0].receive_limit = 3;
+    let mut rig = rig(heavy);
+    rig.asks = false;
+    rig.play(&[
+        (0, "receive a*10 b*10 c*10", "handle a"),
+        (1, "handled a->acme*5000", "flush acme a"),
+        // b waits: a is on its way out, and what it takes with it makes room.
+        (2, "tick", ""),
+        (3, "accepted acme", "handle b; delete a"),
+        (4, "handled b->acme*5000", "flush acme b"),
+        (5, "settled", ""),
+        (6, "answered acme 503", ""),
+        (7, "tick", ""),
+    ]);
+}
+
+#[test]
+fn bodies_that_fill_the_room_are_handled_one_by_one() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1000;
+    heavy.queues = vec![queue_rules("q0"), queue_rules("q1")];
+    let mut rig = rig(heavy);
+    rig.asks = false;
+    rig.play(&[
+        (0, "receive a*900 b*900", "handle a"),
+        (1, "q1: receive c*900", ""),
+        (2, "handled a=discard", "delete a"),
+        (3, "settled", "handle b"),
+        (4, "handled b=discard", "delete b"),
+        (5, "settled", "q1: handle c"),
+    ]);
+}
+
+#[test]
+fn bytes_bound_demand_as_well() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 3 * 1024 * 1024;
+    let mut rig = rig(heavy);
+    // Three were asked for at the start, each taken for 1 MiB.
+    rig.play(&[
+        (0, "receive a*1048576 b*1048576 c*1048576", "handle a"),
+        (1, "handled a=discard", "delete a"),
+        (2, "settled", "handle b|c; ask 1"),
+    ]);
+}
