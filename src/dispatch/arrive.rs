@@ -99,7 +99,8 @@ impl Dispatcher {
         }
         let stopping = self.phase.is_stopping();
         for job in &left {
-            if self.ledger.get(job.ticket).is_some_and(|held| held.stage() == Stage::Handling) {
+            if let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Handling) {
+                queue.order.waits_again(held.sequence);
                 self.ledger.advance(job.ticket, Stage::Pending);
             }
         }

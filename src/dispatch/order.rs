@@ -68,6 +68,13 @@ impl Order {
         }
     }
 
+    /// Its job ended before its handler came to it.
+    pub fn waits_again(&mut self, sequence: u64) {
+        if let Self::Line(line) = self {
+            line.put(sequence, Slot::Pending);
+        }
+    }
+
     /// Its handler ended.
     pub fn complete(
         &mut self,

@@ -124,3 +124,23 @@ fn one_queues_messages_do_not_wait_for_anothers() {
     rules.queues = vec![queue_rules("q0"), QueueRules { name: Arc::from("q1"), ..queue_rules("q1") }];
     Rig::new(rules).play(&[(0, "receive a b", "handle a|b"), (0, "q1: receive a b", "q1: handle a|b")]);
 }
+
+#[test]
+fn a_message_that_its_job_left_is_not_running() {
+    rig(|queue| {
+        queue.concurrency = 2;
+        queue.order_wait = Duration::from_secs(1);
+    })
+    .play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=discard took:1ms", "delete a"),
+        (2, "receive b c d", "handle b c d"),
+        (3, "receive e", "handle e"),
+        (900, "handled b=discard left:c left:d took:20ms", "handle c"),
+        // d was in a job since 2 ms, but no handler has seen it: it is not overtaken.
+        (1500, "handled c=discard", "handle d"),
+        (1600, "handled e->acme", ""),
+        (2499, "tick", ""),
+        (2500, "tick", "flush acme e"),
+    ]);
+}
