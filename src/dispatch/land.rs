@@ -19,12 +19,12 @@ impl Dispatcher {
     pub(super) fn answered(&mut self, flush: FlushId, answer: &Answer) {
         let Some(flight) = self.partners.landed(flush, self.now) else { return self.stray("the answer to an unknown flush") };
         let mut parcel = flight.parcel;
-        let mut lost: Vec<Ticket> = Vec::new();
+        let mut unwanted: Vec<Ticket> = Vec::new();
         for slip in &parcel.slips {
             if let Some(held) = self.ledger.get_mut(slip.ticket) {
                 held.on_wire = held.on_wire.saturating_sub(1);
-                if held.lost {
-                    lost.push(slip.ticket);
+                if !held.may_be_sent() {
+                    unwanted.push(slip.ticket);
                 }
             }
         }
@@ -79,7 +79,8 @@ impl Dispatcher {
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, "impossible", answer),
         }
-        for ticket in lost {
+        // What went back into the bucket of these is not sent again.
+        for ticket in unwanted {
             self.settle(ticket);
         }
     }

@@ -22,20 +22,21 @@ pub struct DeadSummary {
 }
 
 impl Dispatcher {
-    /// All deliveries of the message are decided, or some: acts upon it when nothing is open any more.
+    /// Something of the message landed, or a letter about it was written: acts upon it when nothing is open any more, or when nothing
+    /// more of it is to be sent.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        if held.open > 0 || held.letters > 0 || held.on_wire > 0 || held.is_leaving() {
-            let idle = held.open > 0 && held.on_wire == 0 && held.letters == 0;
-            if idle && held.lost {
-                self.drop_lost(ticket);
-            } else if idle && self.phase.is_forced() {
-                self.leave_by_return(ticket, self.now);
-            }
+        if held.letters > 0 || held.on_wire > 0 || held.is_leaving() {
             return;
         }
-        let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
-        self.leave_by_delete(ticket, exit);
+        if held.open == 0 {
+            let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
+            self.leave_by_delete(ticket, exit);
+        } else if held.lost {
+            self.drop_lost(ticket);
+        } else if let Some(until) = held.withdrawn {
+            self.leave_by_return(ticket, until);
+        }
     }
 
     /// The copy is to be deleted.
@@ -46,11 +47,15 @@ impl Dispatcher {
         }
     }
 
-    /// The copy is given back, hidden until then.
+    /// The copy is given back, hidden until then; now, or once what is on the wire has landed and its letters are written, since
+    /// those may settle it.
     pub(super) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
-        let Some(held) = self.ledger.get(ticket) else { return };
-        // What is on the wire decides first; and what was accepted, or is dead, must not be delivered again.
-        if held.on_wire > 0 || held.letters > 0 || held.is_leaving() {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        if held.is_leaving() {
+            return;
+        }
+        if held.on_wire > 0 || held.letters > 0 {
+            held.withdrawn = Some(until);
             return;
         }
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
@@ -180,8 +185,16 @@ impl Dispatcher {
                 self.settle(ticket);
             }
             Err(EntryError::Gone) if !renewed => {
-                // The letter is not written: the message must come back for it.
-                held.letters = held.letters.saturating_sub(1);
+                // The letter is not written: the delivery is open again, and the message must come back for it.
+                if !letter.last {
+                    held.letters = held.letters.saturating_sub(1);
+                    held.dead = held.dead.saturating_sub(1);
+                    held.open += 1;
+                    held.withdrawn = Some(self.now);
+                    if let Some(queue) = self.queues.get_mut(index) {
+                        queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
+                    }
+                }
                 self.lease_lost(index, ticket);
             }
             Err(_) => {
@@ -196,9 +209,9 @@ impl Dispatcher {
     fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.lost = true;
-        let (id, on_wire) = (held.message.id.clone(), held.on_wire);
+        let (id, decided_elsewhere) = (held.message.id.clone(), held.on_wire > 0 || held.letters > 0);
         self.note(Note::LeaseLost { queue: index, message: id });
-        if on_wire == 0 {
+        if !decided_elsewhere {
             self.drop_lost(ticket);
         }
     }

@@ -63,6 +63,8 @@ pub struct Held {
     pub renewed: bool,
     /// The queue said that the lease is gone while a delivery was on the wire.
     pub lost: bool,
+    /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
+    pub withdrawn: Option<Instant>,
     /// Deliveries that are neither accepted nor dead.
     pub open: u32,
     pub accepted: u32,
@@ -88,6 +90,11 @@ struct Links {
 impl Held {
     pub fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// Whether what waits of it in buckets may be sent.
+    pub fn may_be_sent(&self) -> bool {
+        self.stage == Stage::Delivering && !self.lost && self.withdrawn.is_none()
     }
 
     pub fn is_leaving(&self) -> bool {
@@ -206,6 +213,7 @@ impl Ledger {
                     stage: Stage::Pending,
                     renewed: false,
                     lost: false,
+                    withdrawn: None,
                     open: 0,
                     accepted: 0,
                     dead: 0,

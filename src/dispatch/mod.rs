@@ -37,7 +37,7 @@ use fastrand::Rng;
 use self::bucket::BucketKey;
 use self::due::{Alarm, Due};
 use self::intake::Intake;
-use self::ledger::{Ledger, Stage};
+use self::ledger::{Held, Ledger, Stage};
 use self::order::{Order, Release};
 use self::partners::{PartnerKey, Partners};
 use self::room::Room;
@@ -193,7 +193,7 @@ impl Dispatcher {
             let Some(queue) = self.queues.get(bucket.queue) else { continue };
             let name = Arc::clone(&queue.name);
             let ledger = &self.ledger;
-            let held = |ticket| ledger.get(ticket).is_some_and(|held| held.stage() == Stage::Delivering && !held.lost);
+            let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
             let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else {
                 if hurry {
                     self.return_what_cannot_leave(key);

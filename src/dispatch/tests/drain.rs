@@ -174,3 +174,21 @@ fn what_lands_refused_after_a_stop_is_returned() {
         (5, "settled", "finish"),
     ]);
 }
+
+#[test]
+fn a_message_of_which_part_is_on_the_wire_is_returned_once_that_landed() {
+    rig(|_| {}).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 60s", ""),
+        (3, "handled b->x,y", "flush y b-1"),
+        (4, "handled c=discard", "delete c"),
+        (5, "settled", ""),
+        (6, "drain 30s", "interrupt"),
+        (7, "receive", "hide a=0"),
+        (8, "settled", ""),
+        // What x will not take keeps b from being finished: nothing to wait for.
+        (9, "answered y 503", "hide b=0"),
+        (10, "settled", "finish"),
+    ]);
+}

@@ -73,3 +73,34 @@ fn a_letter_that_fails_is_written_again_and_only_then_the_message_deleted() {
     assert_eq!(rig.send(retry, "tick"), "letter a-0:refused+open");
     assert_eq!(rig.send(retry + 1, "settled"), "delete a");
 }
+
+#[test]
+fn a_letter_that_cannot_be_written_any_more_leaves_the_message_where_it_is() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        // The lease is lost: the letter is not written, so that the message must come back for it.
+        (3, "settled gone", ""),
+        (4, "accepted beta", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+    assert_eq!(rig.dispatcher.status().queues[0].leases_lost, 1);
+}
+
+#[test]
+fn a_letter_that_was_not_written_is_owed_even_if_a_new_copy_comes() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "settled gone", ""),
+        (4, "receive a#2", ""),
+        // It is delivered anew as a whole: nobody remembers the letter.
+        (5, "accepted beta", "hide a'2=0"),
+        (6, "settled", ""),
+        (7, "receive a#3", "handle a"),
+    ]);
+}
