@@ -39,7 +39,7 @@ impl Dispatcher {
             self.take_in(index, received, leased_until);
         }
         self.watch_lease(index, leased_until);
-        self.let_go(index);
+        self.let_go();
     }
 
     /// Takes one copy in, and decides whether its handler has to see it.
@@ -58,14 +58,11 @@ impl Dispatcher {
                 self.room.hold(index, body);
                 let max_receives = queue.intake.rules.max_receives;
                 if delivered_before {
-                    queue.order.skip(sequence, &message, now, &mut self.released);
                     self.leave_by_delete(ticket, Exit::Duplicate);
                 } else if max_receives > 0 && message.receives > max_receives {
-                    queue.order.skip(sequence, &message, now, &mut self.released);
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else if self.phase.is_stopping() {
-                    queue.order.skip(sequence, &message, now, &mut self.released);
                     self.leave_by_return(ticket, now);
                 } else {
                     queue.order.expect(sequence, ticket, &message);
@@ -108,7 +105,7 @@ impl Dispatcher {
         if stopping {
             self.return_pending(index);
         }
-        self.let_go(index);
+        self.let_go();
     }
 
     /// A handler has run for longer than `order_wait`: those behind it pass.
@@ -116,23 +113,29 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.order_alarm.rang();
         queue.order.release(self.now, &mut self.released);
-        self.let_go(index);
+        self.let_go();
     }
 
-    /// Acts upon the outcomes whose turn has come.
-    pub(super) fn let_go(&mut self, index: QueueIndex) {
-        let mut released = std::mem::take(&mut self.released);
-        for release in released.drain(..) {
-            match release {
-                Release::Outcome(ticket, outcome) => self.outcome(index, ticket, outcome),
-                Release::Follow(ticket, until) => self.leave_by_return(ticket, until),
+    /// Acts upon the outcomes whose turn has come, and on those that this brings up.
+    pub(super) fn let_go(&mut self) {
+        while !self.released.is_empty() {
+            let mut released = std::mem::take(&mut self.released);
+            for release in released.drain(..) {
+                match release {
+                    Release::Outcome(ticket, outcome) => self.outcome(ticket, outcome),
+                    Release::Follow(ticket, until) => self.leave_by_return(ticket, until),
+                }
+            }
+            if self.released.is_empty() {
+                self.released = released;
+                return;
             }
         }
-        self.released = released;
     }
 
-    fn outcome(&mut self, index: QueueIndex, ticket: Ticket, outcome: Outcome) {
+    fn outcome(&mut self, ticket: Ticket, outcome: Outcome) {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Ordering) else { return };
+        let index = held.queue;
         match outcome {
             Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
             Outcome::Deliver(deliveries) => self.deliver(index, ticket, deliveries),
@@ -145,16 +148,27 @@ impl Dispatcher {
                     let text =
                         format!("its handler asked for later {} times (max_receives), at last: {reason}", message.receives);
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
-                    return;
+                } else {
+                    self.give_back(ticket, self.now + retry_delay(after, message.receives));
                 }
-                let until = self.now + retry_delay(after, message.receives);
-                if let Some(queue) = self.queues.get_mut(index) {
-                    // Last first, so that the group stays locked until the first of them comes back.
-                    for follower in queue.order.follow(&message, until).into_iter().rev() {
-                        self.leave_by_return(follower, until);
-                    }
-                }
-                self.leave_by_return(ticket, until);
+            }
+        }
+    }
+
+    /// Returns the message and, on a FIFO queue, what is held behind it in its group: last first, so that the group stays locked until
+    /// the first of it comes back.
+    pub(super) fn give_back(&mut self, ticket: Ticket, until: Instant) {
+        self.give_back_those_behind(ticket, until);
+        self.leave_by_return(ticket, until);
+    }
+
+    pub(super) fn give_back_those_behind(&mut self, ticket: Ticket, until: Instant) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let Some(queue) = self.queues.get_mut(held.queue) else { return };
+        for follower in queue.order.take_along(held.sequence, &held.message, until).into_iter().rev() {
+            // Those in a handler follow when it is done.
+            if self.ledger.get(follower).is_some_and(|held| held.stage() != Stage::Handling) {
+                self.leave_by_return(follower, until);
             }
         }
     }
@@ -196,11 +210,10 @@ impl Dispatcher {
         }
     }
 
-    /// A copy that left before its handler was done must not be waited for.
+    /// A copy that leaves before its turn must not be waited for.
     pub(super) fn forget_order(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        let index = held.queue;
-        let Some(queue) = self.queues.get_mut(index) else { return };
+        let Some(queue) = self.queues.get_mut(held.queue) else { return };
         queue.order.skip(held.sequence, &held.message, self.now, &mut self.released);
     }
 
@@ -208,9 +221,8 @@ impl Dispatcher {
     pub(super) fn return_pending(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         for job in queue.intake.drain().into_iter().rev() {
-            self.forget_order(job.ticket);
-            self.leave_by_return(job.ticket, self.now);
+            self.give_back(job.ticket, self.now);
         }
-        self.let_go(index);
+        self.let_go();
     }
 }

@@ -206,8 +206,9 @@ impl Dispatcher {
         }
         let waiting = self.partners.bucket_mut(key).map(|bucket| bucket.drain()).unwrap_or_default();
         for ticket in waiting.into_iter().rev() {
-            self.leave_by_return(ticket, self.now);
+            self.give_back(ticket, self.now);
         }
+        self.let_go();
     }
 
     /// When the bucket may flush next, where a wait is set.

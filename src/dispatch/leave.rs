@@ -82,7 +82,11 @@ impl Dispatcher {
     fn leaving(&mut self, ticket: Ticket, exit: Exit) -> Option<QueueIndex> {
         // A return may follow once the lease is extended; a delete or a letter is made within the lease that there is.
         self.ledger.let_lapse(ticket);
+        let stage = self.ledger.get(ticket)?.stage();
         self.ledger.advance(ticket, Stage::Leaving(exit));
+        if matches!(stage, Stage::Pending | Stage::Handling | Stage::Ordering) {
+            self.forget_order(ticket);
+        }
         Some(self.ledger.get(ticket)?.queue)
     }
 
@@ -217,10 +221,11 @@ impl Dispatcher {
     }
 
     fn drop_lost(&mut self, ticket: Ticket) {
-        let Some(index) = self.ledger.get(ticket).map(|held| held.queue) else { return };
+        // Whoever has the message now must be first with it.
+        self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
         self.leave(ticket, Exit::LeaseLost);
-        self.let_go(index);
+        self.let_go();
     }
 
     /// The copy is held no more.
@@ -228,6 +233,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.remove(ticket) else { return };
         self.room.leave(held.queue, held.bytes);
         if let Some(queue) = self.queues.get_mut(held.queue) {
+            queue.order.left(held.sequence, &held.message);
             queue.counts.exit(exit);
         }
     }

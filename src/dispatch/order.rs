@@ -49,7 +49,7 @@ impl Order {
         }
     }
 
-    /// The number was given to a copy that goes to no handler, or whose message is not held any more.
+    /// The number was given to a copy that goes to no handler, or whose outcome does not matter any more: nobody waits for it.
     pub fn skip(&mut self, sequence: u64, message: &Message, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => {}
@@ -58,6 +58,13 @@ impl Order {
                 line.release(now, out);
             }
             Self::Groups(groups) => groups.skip(sequence, message, out),
+        }
+    }
+
+    /// The copy is held no more.
+    pub fn left(&mut self, sequence: u64, message: &Message) {
+        if let Self::Groups(groups) = self {
+            groups.left(sequence, message);
         }
     }
 
@@ -107,11 +114,11 @@ impl Order {
         }
     }
 
-    /// A message of the group was returned until then: those behind it follow, now or when their handler ends. Gives those that are
-    /// ready now, in order.
-    pub fn follow(&mut self, message: &Message, until: Instant) -> Vec<Ticket> {
+    /// The message is returned until then, and those behind it in its group have to follow. Gives these, in order; those whose handler
+    /// is still at work are let go as [`Release::Follow`] once it ends.
+    pub fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
         match self {
-            Self::Groups(groups) => groups.follow(message, until),
+            Self::Groups(groups) => groups.take_along(sequence, message, until),
             Self::Free | Self::Line(_) => Vec::new(),
         }
     }
@@ -185,88 +192,125 @@ impl Line {
     }
 }
 
-/// A line per message group. A message without a group stands alone.
+/// A line per message group, of all that is held of it. A message without a group stands alone.
 #[derive(Debug, Default)]
 pub struct Groups {
-    lines: HashMap<CompactString, VecDeque<Member>, RandomState>,
+    lines: HashMap<CompactString, Group, RandomState>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// By sequence.
+    members: VecDeque<Member>,
+    /// So many at the front have had their turn.
+    over: usize,
 }
 
 #[derive(Debug)]
 struct Member {
     sequence: u64,
     ticket: Ticket,
-    outcome: Option<Outcome>,
+    turn: Turn,
     /// Whatever its handler says, it is returned until then.
     follow: Option<Instant>,
 }
 
+#[derive(Debug)]
+enum Turn {
+    /// Its handler is not done.
+    Waits,
+    Done(Outcome),
+    /// Its turn is over; it is held still.
+    Over,
+}
+
 impl Groups {
     fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
-        if let Some(group) = &message.group {
-            let line = self.lines.entry(group.clone()).or_default();
-            let place = line.partition_point(|member| member.sequence < sequence);
-            line.insert(place, Member { sequence, ticket, outcome: None, follow: None });
+        if let Some(name) = &message.group {
+            let group = self.lines.entry(name.clone()).or_default();
+            let place = group.members.partition_point(|member| member.sequence < sequence);
+            group.members.insert(place, Member { sequence, ticket, turn: Turn::Waits, follow: None });
+            group.over = group.over.min(place);
         }
+    }
+
+    fn group(&mut self, message: &Message) -> Option<&mut Group> {
+        self.lines.get_mut(message.group.as_ref()?)
     }
 
     fn skip(&mut self, sequence: u64, message: &Message, out: &mut Vec<Release>) {
-        let Some(group) = &message.group else { return };
-        if let Some(line) = self.lines.get_mut(group) {
-            line.retain(|member| member.sequence != sequence);
+        let Some(group) = self.group(message) else { return };
+        if let Some(member) = group.member(sequence) {
+            member.turn = Turn::Over;
+            group.release(out);
         }
-        self.release(group, out);
     }
 
     fn complete(&mut self, sequence: u64, ticket: Ticket, message: &Message, outcome: Outcome, out: &mut Vec<Release>) {
-        let Some(group) = &message.group else {
-            out.push(Release::Outcome(ticket, outcome));
-            return;
-        };
-        let member = self.lines.get_mut(group).and_then(|line| line.iter_mut().find(|member| member.sequence == sequence));
-        match member {
-            None => out.push(Release::Outcome(ticket, outcome)),
-            Some(member) => {
-                member.outcome = Some(outcome);
-                self.release(group, out);
-            }
-        }
-    }
-
-    fn release(&mut self, group: &CompactString, out: &mut Vec<Release>) {
-        let Some(line) = self.lines.get_mut(group) else { return };
-        while line.front().is_some_and(|member| member.outcome.is_some()) {
-            let Some(Member { ticket, outcome: Some(outcome), follow, .. }) = line.pop_front() else { return };
-            let returned = matches!(outcome, Outcome::Retry { .. });
-            out.push(match follow {
-                Some(until) => Release::Follow(ticket, until),
-                None => Release::Outcome(ticket, outcome),
-            });
-            if returned && follow.is_none() {
-                // Its return is decided by whoever takes this: the rest may follow only then.
-                break;
-            }
-        }
-        if line.is_empty() {
-            self.lines.remove(group);
-        }
-    }
-
-    fn follow(&mut self, message: &Message, until: Instant) -> Vec<Ticket> {
-        let Some(line) = message.group.as_ref().and_then(|group| self.lines.get_mut(group)) else { return Vec::new() };
-        let mut ready = Vec::new();
-        line.retain_mut(|member| {
-            member.follow = Some(until);
-            if member.outcome.is_some() {
-                ready.push(member.ticket);
-            }
-            member.outcome.is_none()
-        });
-        if line.is_empty()
-            && let Some(group) = &message.group
+        if let Some(group) = self.group(message)
+            && let Some(member) = group.member(sequence)
         {
-            self.lines.remove(group);
+            member.turn = Turn::Done(outcome);
+            group.release(out);
+        } else {
+            out.push(Release::Outcome(ticket, outcome));
         }
-        ready
+    }
+
+    fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
+        let Some(group) = self.group(message) else { return Vec::new() };
+        let behind = group.members.partition_point(|member| member.sequence <= sequence);
+        let follow = group.members.iter_mut().skip(behind).map(|member| {
+            member.follow = Some(until);
+            member.ticket
+        });
+        follow.collect()
+    }
+
+    fn left(&mut self, sequence: u64, message: &Message) {
+        let Some(group) = self.group(message) else { return };
+        if let Ok(place) = group.members.binary_search_by_key(&sequence, |member| member.sequence) {
+            group.members.remove(place);
+            group.over -= usize::from(place < group.over);
+        }
+        if group.members.is_empty()
+            && let Some(name) = &message.group
+        {
+            self.lines.remove(name);
+        }
+    }
+}
+
+impl Group {
+    fn member(&mut self, sequence: u64) -> Option<&mut Member> {
+        let place = self.members.binary_search_by_key(&sequence, |member| member.sequence).ok()?;
+        self.members.get_mut(place)
+    }
+
+    fn release(&mut self, out: &mut Vec<Release>) {
+        while let Some(member) = self.members.get_mut(self.over) {
+            let outcome = match std::mem::replace(&mut member.turn, Turn::Over) {
+                Turn::Done(outcome) => Some(outcome),
+                Turn::Over => None,
+                Turn::Waits => {
+                    member.turn = Turn::Waits;
+                    return;
+                }
+            };
+            self.over += 1;
+            match (outcome, member.follow) {
+                (None, _) => {}
+                (Some(_), Some(until)) => out.push(Release::Follow(member.ticket, until)),
+                (Some(outcome), None) => {
+                    let wants_later = matches!(outcome, Outcome::Retry { .. });
+                    out.push(Release::Outcome(member.ticket, outcome));
+                    if wants_later {
+                        // Whoever takes this decides whether the rest has to follow; either way it leaves, and then they go on.
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -354,20 +398,53 @@ mod tests {
 
     #[test]
     fn a_returned_message_takes_the_rest_of_its_group_along() {
-        let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(3));
+        let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(4));
         let a = message("m", Some("a"));
-        for (sequence, ticket) in t.iter().enumerate() {
-            order.expect(sequence as u64, *ticket, &a);
+        for (sequence, ticket) in (0..).zip(&t) {
+            order.expect(sequence, *ticket, &a);
         }
         let mut out = Vec::new();
-        order.complete(1, t[1], &a, Outcome::Discard, start, &mut out);
-        let retry = Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
-        order.complete(0, t[0], &a, retry.clone(), start, &mut out);
-        assert_eq!(out, [Release::Outcome(t[0], retry)]);
-        let until = start + Duration::from_secs(1);
-        assert_eq!(order.follow(&a, until), [t[1]]);
-        out.clear();
+        order.complete(0, t[0], &a, Outcome::Discard, start, &mut out);
         order.complete(2, t[2], &a, Outcome::Discard, start, &mut out);
-        assert_eq!(out, [Release::Follow(t[2], until)]);
+        let retry = Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
+        order.complete(1, t[1], &a, retry.clone(), start, &mut out);
+        assert_eq!(out, [Release::Outcome(t[0], Outcome::Discard), Release::Outcome(t[1], retry)]);
+        let until = start + Duration::from_secs(1);
+        assert_eq!(order.take_along(1, &a, until), [t[2], t[3]], "not what came before it");
+        out.clear();
+        order.skip(1, &a, start, &mut out);
+        order.complete(3, t[3], &a, Outcome::Discard, start, &mut out);
+        assert_eq!(out, [Release::Follow(t[2], until), Release::Follow(t[3], until)]);
+    }
+
+    #[test]
+    fn a_message_that_leaves_out_of_turn_holds_nobody_up() {
+        let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(3));
+        let a = message("m", Some("a"));
+        for (sequence, ticket) in (0..).zip(&t) {
+            order.expect(sequence, *ticket, &a);
+        }
+        let mut out = Vec::new();
+        order.skip(1, &a, start, &mut out);
+        order.complete(0, t[0], &a, Outcome::Discard, start, &mut out);
+        order.left(0, &a);
+        order.left(1, &a);
+        order.complete(2, t[2], &a, Outcome::Discard, start, &mut out);
+        assert_eq!(released(out), [t[0], t[2]]);
+    }
+
+    #[test]
+    fn a_group_is_forgotten_with_its_last_message() {
+        let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(2));
+        let a = message("m", Some("a"));
+        let mut out = Vec::new();
+        for (sequence, ticket) in (0..).zip(&t) {
+            order.expect(sequence, *ticket, &a);
+            order.complete(sequence, *ticket, &a, Outcome::Discard, start, &mut out);
+        }
+        order.left(1, &a);
+        order.left(0, &a);
+        let Order::Groups(groups) = order else { unreachable!() };
+        assert!(groups.lines.is_empty());
     }
 }

@@ -127,6 +127,7 @@ impl Dispatcher {
         for (_, ticket) in held.into_iter().rev() {
             self.leave_by_return(ticket, self.now);
         }
+        self.let_go();
     }
 
     fn finish(&mut self) {

@@ -69,3 +69,76 @@ fn groups_of_different_queues_are_different() {
         (1, "q1: handled b->x", "q1: flush x b"),
     ]);
 }
+
+#[test]
+fn a_bucket_given_back_by_a_drain_takes_the_rest_of_the_group_along() {
+    rig().play(&[
+        (0, "receive a/g b/g c/g", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 60s", ""),
+        (3, "handled b->y", "flush y b"),
+        (4, "drain 30s", "interrupt"),
+        (5, "receive", "hide a=0"),
+        (6, "settled", ""),
+        // c is of the group of a, which is back on its queue.
+        (7, "handled c->y", "hide c=0"),
+        (8, "accepted y", ""),
+        (9, "settled", "delete b"),
+        (10, "settled", "finish"),
+    ]);
+}
+
+#[test]
+fn a_group_that_waits_for_a_handler_is_returned_whole_by_a_drain() {
+    let mut rules = rules();
+    rules.queues[0].fifo = true;
+    rules.queues[0].concurrency = 2;
+    Rig::new(rules).play(&[
+        (0, "receive z", "handle z"),
+        (1, "handled z=discard took:1ms", "delete z"),
+        (2, "receive a/g b/g", "handle a b"),
+        (3, "receive c/g d", "handle c d"),
+        (4, "settled", ""),
+        (5, "handled c->x d->x", "flush x d"),
+        (6, "drain 30s", "interrupt"),
+        (7, "receive", ""),
+        // b was left by its job and is returned unseen: c, which is done, may not go before it.
+        (8, "handled a->y left:b", "flush y a; hide c=0 b=0"),
+        (9, "accepted x", ""),
+        (10, "settled", "delete d"),
+    ]);
+}
+
+#[test]
+fn a_lost_message_takes_the_unsent_rest_of_its_group_with_it() {
+    let mut rules = rules();
+    rules.queues[0].fifo = true;
+    rules.queues[0].concurrency = 5;
+    Rig::new(rules).play(&[
+        (0, "receive a/g b/g c/g d/g e/h f/g", "handle a|b|c|d|e"),
+        (1, "handled a->x", "flush x a; handle f"),
+        (2, "answered x 429 50s", ""),
+        (3, "handled b->y", "flush y b"),
+        (4, "handled c->x e->x", ""),
+        (30_000, "tick", "hide a=60s b=60s c=60s d=60s e=60s f=60s"),
+        // Whoever has a now must be first with it: c goes back, and d and f do once their handlers are done. b is on the wire.
+        (30_001, "settled gone ok ok ok ok ok", "hide c=0"),
+        (30_002, "handled d->x", ""),
+        (30_003, "settled", "hide d=0"),
+        (30_004, "accepted y", ""),
+        (30_005, "settled", "delete b"),
+        (30_006, "handled f->x", ""),
+        (30_007, "settled", "hide f=0"),
+        (30_008, "settled", ""),
+        (50_002, "tick", "flush x e"),
+    ]);
+}
+
+#[test]
+fn what_is_dead_after_too_many_tries_lets_those_behind_it_pass() {
+    rig().play(&[
+        (0, "receive a/g#5 b/g", "handle a|b"),
+        (1, "handled b->x", ""),
+        (2, "handled a=retry:2s", "flush x b; letter a:max_receives"),
+    ]);
+}
