@@ -134,11 +134,29 @@ impl Partners {
         }
     }
 
+    /// Whether another bucket of the same partner is to be looked at in this turn, and waits for longer: it is first where the partner
+    /// takes only one of them.
+    fn is_preceded(&self, key: BucketKey) -> bool {
+        let Some(bucket) = self.buckets.get(key.0) else { return false };
+        let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.len() > 1) else { return false };
+        let own = (bucket.oldest(), key);
+        partner.buckets.iter().any(|other| {
+            let bucket = self.buckets.get(other.0).filter(|bucket| bucket.listed && !bucket.is_empty());
+            bucket.is_some_and(|bucket| (bucket.oldest(), *other) < own)
+        })
+    }
+
     /// The next bucket to look at before the turn ends. Where some wait for a delivery thread and one is free, all stand in one line,
     /// the longest-waiting first; else in the order in which something happened to them.
     pub fn next_listed(&mut self) -> Option<BucketKey> {
         if self.ready.is_empty() || self.flights.len() >= self.flights_at_most {
-            return self.listed.pop_front();
+            while let Some(key) = self.listed.pop_front() {
+                if !self.is_preceded(key) {
+                    return Some(key);
+                }
+                self.listed.push_back(key);
+            }
+            return None;
         }
         while let Some(key) = self.listed.pop_front() {
             let Some(bucket) = self.buckets.get_mut(key.0) else { continue };

@@ -166,3 +166,21 @@ fn what_is_older_than_give_up_after_is_dead() {
         (19_500, "tick", "letter c:expired"),
     ]);
 }
+
+#[test]
+fn the_buckets_of_one_partner_take_turns_the_longest_waiting_first() {
+    let mut rules = rules();
+    rules.queues.push(super::queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (0, "q1: receive e", "q1: handle e"),
+        (1, "handled a->x", "flush x a"),
+        (2, "q1: handled e->x", ""),
+        (3, "handled b->x", ""),
+        // Both wait; the first queue's bucket was there before, but the second's delivery was.
+        (4, "accepted x", "q1: flush x e; delete a"),
+        (5, "handled c->x", ""),
+        (6, "q1: accepted x", "flush x b c; q1: delete e"),
+    ]);
+}

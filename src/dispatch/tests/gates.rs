@@ -135,3 +135,24 @@ fn while_it_fails_a_partner_gets_one_probe_at_a_time() {
     assert_eq!(rig.send(retry, "tick"), "flush x a");
     assert_eq!(rig.send(retry + 1, "accepted x"), "flush x b; flush x c; delete a");
 }
+
+#[test]
+fn a_rate_counts_over_all_buckets_of_the_partner() {
+    rig(|partner| {
+        partner.rate = Some((2, SECOND));
+        partner.burst = 2;
+        partner.parallel = 10;
+        partner.max_batch = 1;
+    })
+    .play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (0, "q1: receive d", "q1: handle d"),
+        (1, "handled a->x b->x", "flush x a; flush x b"),
+        (2, "q1: handled d->x", ""),
+        (3, "handled c->x", ""),
+        (500, "tick", ""),
+        (501, "tick", "q1: flush x d"),
+        (1000, "tick", ""),
+        (1001, "tick", "flush x c"),
+    ]);
+}
