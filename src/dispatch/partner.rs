@@ -101,6 +101,13 @@ impl Partner {
         Some(on_rate.checked_sub(ahead).unwrap_or(on_rate))
     }
 
+    /// Until when it must be remembered although it has no bucket: while it waits, an idle time more where that was a failure, and
+    /// until its rate is as if it had never been asked.
+    pub fn remembered_until(&self) -> Option<Instant> {
+        let longer = if self.failures > 0 { self.rules.idle_timeout } else { Duration::ZERO };
+        self.until.map(|until| until + longer).max(self.on_rate)
+    }
+
     /// A flush goes out.
     pub fn flushes(&mut self, now: Instant) {
         self.in_flight += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use slotmap::{DefaultKey, SlotMap};
@@ -16,6 +16,9 @@ use super::event::{FlushId, QueueIndex};
 use super::ledger::Ticket;
 use super::partner::{Access, Partner};
 use super::rules::PartnerTable;
+
+/// A bucket in use is not looked at for idleness more often.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 /// Names one partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -252,32 +255,31 @@ impl Partners {
         let Some(bucket) = self.buckets.get_mut(key.0) else { return };
         let partner_key = bucket.partner;
         let Some(partner) = self.partners.get_mut(partner_key.0) else { return };
-        let idle_at = bucket.active_at + partner.rules.idle_timeout;
-        let idle = bucket.is_empty() && bucket.in_flight == 0;
-        if !idle || idle_at > now {
-            let next = if idle_at > now { idle_at } else { now + partner.rules.idle_timeout };
-            bucket.alarm.by(due, next, Timer::Bucket(key));
+        let idle_timeout = partner.rules.idle_timeout;
+        // A gate outlives the idle time: a new bucket would know nothing of it.
+        let idle_at = bucket.until.map_or(bucket.active_at + idle_timeout, |until| until.max(bucket.active_at + idle_timeout));
+        if idle_at > now {
+            bucket.alarm.by(due, idle_at, Timer::Bucket(key));
+            return;
+        }
+        if !bucket.is_empty() || bucket.in_flight > 0 {
+            bucket.alarm.by(due, now + idle_timeout.max(SHORTEST_IDLE), Timer::Bucket(key));
             return;
         }
         bucket.alarm.cancel(due, Timer::Bucket(key));
-        let forget_at = now + partner.rules.idle_timeout;
         partner.buckets.retain(|other| *other != key);
-        if partner.buckets.is_empty() && partner.failures > 0 {
-            partner.alarm.by(
-                due,
-                partner.until.map_or(forget_at, |until| (until + partner.rules.idle_timeout).max(forget_at)),
-                Timer::Partner(partner_key),
-            );
-        }
         self.buckets.remove(key.0);
         self.forget_if_done(partner_key, now, due);
     }
 
-    /// A partner without buckets goes away once it is healthy, or was not asked for long after its wait had ended.
+    /// A partner without buckets goes away once nothing of it needs to be remembered.
     pub fn forget_if_done(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
-        let remembers = partner.failures > 0 && partner.until.is_some_and(|until| until + partner.rules.idle_timeout > now);
-        if !partner.buckets.is_empty() || partner.in_flight > 0 || remembers {
+        if !partner.buckets.is_empty() || partner.in_flight > 0 {
+            return;
+        }
+        if let Some(until) = partner.remembered_until().filter(|until| *until > now) {
+            partner.alarm.by(due, until, Timer::Partner(key));
             return;
         }
         partner.alarm.cancel(due, Timer::Partner(key));

@@ -156,3 +156,79 @@ fn a_rate_counts_over_all_buckets_of_the_partner() {
         (1001, "tick", "flush x c"),
     ]);
 }
+
+#[test]
+fn a_rate_outlives_the_buckets() {
+    let mut rig = rig(|partner| {
+        partner.rate = Some((1, SECOND * 100));
+        partner.idle_timeout = SECOND;
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "accepted x", "delete a"),
+        (3, "settled", ""),
+        (5000, "tick", ""),
+        (9000, "handled b->x", ""),
+        (100_000, "tick", ""),
+        (100_001, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
+fn nothing_stays_of_what_was_idle_for_long_enough() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(SECOND * 5);
+        partner.idle_timeout = SECOND * 10;
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x b->y", "flush x a; flush y b"),
+        (2, "answered x 429 100s", ""),
+        (3, "accepted y", "delete b"),
+        (4, "settled", ""),
+        (5001, "tick", "letter a:expired"),
+        (5002, "settled", ""),
+        (10_003, "tick", ""),
+    ]);
+    assert_eq!(rig.dispatcher.partners.len(), 1, "y is forgotten, x is not: it asked for a pause");
+    let mut turns = 0;
+    while let Some(at) = rig.next_deadline() {
+        assert_eq!(rig.send(at, "tick"), "");
+        turns += 1;
+        assert!(turns < 20, "the timers never end");
+    }
+    assert_eq!(rig.dispatcher.partners.len(), 0, "x is forgotten an idle time after its pause");
+}
+
+#[test]
+fn the_gate_of_a_bucket_outlives_its_idle_time() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(SECOND);
+        partner.idle_timeout = SECOND * 5;
+        partner.max_backoff = SECOND * 20;
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (1001, "tick", "letter a:expired"),
+        (1002, "settled", ""),
+        (10_000, "tick", ""),
+        (19_500, "handled b->x", ""),
+        (20_001, "tick", ""),
+        (20_002, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
+fn a_partner_without_idle_time_does_not_spin() {
+    let mut rig = rig(|partner| partner.idle_timeout = Duration::ZERO);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "handled a->x b->x", "flush x a b"),
+        (0, "tick", ""),
+        (1, "tick", ""),
+        (2, "accepted x", "delete a b"),
+    ]);
+}
