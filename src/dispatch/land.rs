@@ -8,7 +8,7 @@ use crate::message::{Account, Answer, Item};
 use super::Dispatcher;
 use super::bucket::{BucketKey, Parcel};
 use super::event::{FlushId, Note, QueueIndex};
-use super::ledger::Ticket;
+use super::ledger::{Held, Ticket};
 use super::settling::Letter;
 use super::verdict::{Gate, History, Verdict, verdict};
 
@@ -69,7 +69,7 @@ impl Dispatcher {
                 self.back_into_bucket(flight.bucket, parcel);
             }
             Verdict::TooLarge => {
-                partner.learned_batch = Some((parcel.slips.len() / 2).max(1));
+                partner.takes_at_most(parcel.slips.len() / 2);
                 self.back_halved(flight.bucket, parcel);
             }
             Verdict::Bisect => self.back_halved(flight.bucket, parcel),
@@ -163,6 +163,10 @@ impl Dispatcher {
         let Some(before) = self.now.checked_sub(give_up_after) else { return };
         let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
         for (ticket, item) in expired {
+            // Some of these are on their way back to their queue, or lost.
+            if !self.ledger.get(ticket).is_some_and(Held::may_be_sent) {
+                continue;
+            }
             let text = format!("not delivered within give_up_after = {give_up_after:?}; last error: {error}");
             self.delivery_dead(queue, ticket, &account, &item, DeadReason { kind: "expired", text });
         }

@@ -31,7 +31,7 @@ pub struct Partner {
     /// No flush before this moment, since the partner asked for it: a success side by side does not end that.
     asked_until: Option<Instant>,
     /// Deliveries of one flush that the partner was found to take.
-    pub learned_batch: Option<usize>,
+    learned_batch: Option<usize>,
     pub last_error: Option<Box<str>>,
     pub alarm: Alarm,
     /// The moment at which the next request would be exactly on the rate (the generic cell rate algorithm, ITU-T I.371).
@@ -92,7 +92,9 @@ impl Partner {
 
     fn interval(&self) -> Option<Duration> {
         let (requests, per) = self.rules.rate?;
-        Some(per / requests.max(1))
+        // Rounded up: not even by a nanosecond is the rate exceeded.
+        let nanos = per.as_nanos().div_ceil(u128::from(requests.max(1)));
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
     fn next_on_rate(&self) -> Option<Instant> {
@@ -119,6 +121,11 @@ impl Partner {
     /// Deliveries that one flush may hold.
     pub fn batch_limit(&self) -> usize {
         self.learned_batch.map_or(self.rules.max_batch, |learned| learned.min(self.rules.max_batch))
+    }
+
+    /// A larger batch was too large. What was learned is never unlearned by an older batch that lands late.
+    pub fn takes_at_most(&mut self, deliveries: usize) {
+        self.learned_batch = Some(deliveries.clamp(1, self.batch_limit().max(1)));
     }
 
     /// A flush was accepted. Gives the failures that this ended.
@@ -162,6 +169,8 @@ impl Partner {
     pub fn state(&self, now: Instant) -> &'static str {
         match self.access(now) {
             Access::At(_, Wait::Rate) => "limited",
+            // A pause that it asked for outlasts the success of an older flush.
+            Access::At(_, Wait::Backoff) if self.failures == 0 => "backing_off",
             _ if self.failures >= self.rules.breaker_failures && self.failures > 0 => "open",
             _ if self.failures > 0 => "backing_off",
             _ => "healthy",
@@ -212,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_does_not_divide_is_not_exceeded() {
+        let mut partner = partner(|rules| {
+            rules.rate = Some((3, SECOND));
+            rules.parallel = 10;
+        });
+        let start = start();
+        let mut at = start;
+        for _ in 0..3 {
+            assert_eq!(partner.access(at), Access::Open);
+            partner.flushes(at);
+            let Access::At(next, Wait::Rate) = partner.access(at) else { panic!("one an interval") };
+            at = next;
+        }
+        assert!(at >= start + SECOND, "a fourth within the second");
+    }
+
+    #[test]
     fn back_off_doubles_between_its_bounds_and_ends_with_a_success() {
         let (min, max) = (SECOND, SECOND * 300);
         let waits: Vec<u64> = (1..=11).map(|failures| backoff(min, max, failures).as_secs()).collect();
@@ -238,6 +264,7 @@ mod tests {
             Access::At(start + SECOND * 3600, Wait::Backoff),
             "a success side by side ends no wait"
         );
+        assert_eq!(partner.state(start), "backing_off");
         partner.failed(start, Some(SECOND * 1_000_000), "429".into(), &mut random);
         assert_eq!(partner.access(start), Access::At(start + LONGEST_RETRY_AFTER, Wait::Backoff));
     }

@@ -184,3 +184,35 @@ fn the_buckets_of_one_partner_take_turns_the_longest_waiting_first() {
         (6, "q1: accepted x", "flush x b c; q1: delete e"),
     ]);
 }
+
+#[test]
+fn a_larger_batch_that_was_refused_late_does_not_widen_what_is_remembered() {
+    let mut rig = rig(|partner| {
+        partner.parallel = 2;
+        partner.max_batch = 4;
+    });
+    let first = all_to_x(&mut rig, 0, &["a", "b", "c", "d", "e", "f", "g", "h"]);
+    assert_eq!(first, "flush x a b c d; flush x e f g h");
+    rig.play(&[
+        (1, "answered x 413", "flush x a b"),
+        // One at a time, then. That e f g h is refused as well is older news.
+        (2, "answered x+1 413", "flush x a"),
+        (3, "answered x 413", "flush x e"),
+    ]);
+}
+
+#[test]
+fn what_is_not_held_any_more_is_not_given_up() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(Duration::from_secs(4000));
+        partner.max_backoff = Duration::from_secs(3600);
+    });
+    all_to_x(&mut rig, 0, &["a"]);
+    rig.play(&[
+        (1, "answered x 429 1000000s", ""),
+        (3_600_000, "tick", "hide a=7200s"),
+        (3_600_001, "settled gone", ""),
+        (4_000_000, "tick", ""),
+    ]);
+    assert_eq!(rig.dispatcher.queues[0].counts.deliveries_dead, 0);
+}
