@@ -38,7 +38,7 @@ impl Dispatcher {
         for received in messages {
             self.take_in(index, received, leased_until);
         }
-        self.watch_lease(index, leased_until);
+        self.watch_leases(index);
         self.let_go();
     }
 
@@ -46,13 +46,14 @@ impl Dispatcher {
     fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) {
         let Received { message, receipt, sequence } = received;
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let delivered_before = self.ledger.was_delivered(index, &message.id);
+        // One that was redriven for what is open of it was delivered otherwise.
+        let delivered_before = message.open.is_none() && self.ledger.was_delivered(index, &message.id);
         let (now, body) = (self.now, message.body.len());
         match self.ledger.insert(index, message.clone(), receipt.clone(), sequence, now, leased_until) {
             Err(twin) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
-                self.ledger.renew(twin, receipt, leased_until);
+                self.ledger.renew(twin, receipt, now, leased_until);
             }
             Ok(ticket) => {
                 self.room.hold(index, body);

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::message::settle::Ask;
 
 use super::event::{Demand, Job, QueueIndex};
-use super::partner::{backoff, jittered};
+use super::pause::Pause;
 use super::room::Room;
 use super::rules::QueueRules;
 
@@ -50,8 +50,7 @@ pub struct Intake {
     window: usize,
     /// Some places are free, but too few for a request, since then.
     few_since: Option<Instant>,
-    failures: u32,
-    retry_at: Option<Instant>,
+    pause: Pause,
     /// Received, and waiting for a place in the handler.
     pending: VecDeque<Job>,
     running: usize,
@@ -69,8 +68,7 @@ impl Intake {
             active: 1,
             window,
             few_since: None,
-            failures: 0,
-            retry_at: None,
+            pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             pending: VecDeque::new(),
             running: 0,
             // Until the first job says otherwise, a handler is taken to block.
@@ -101,18 +99,12 @@ impl Intake {
 
     /// A receive went well. Gives whether that ends a failure.
     pub fn recovered(&mut self) -> bool {
-        self.retry_at = None;
-        std::mem::take(&mut self.failures) > 0
+        self.pause.succeeded()
     }
 
     /// A receive failed. Gives the wait, and whether it is the first failure in a row.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
-        self.failures = self.failures.saturating_add(1);
-        // What only a person can mend is tried rarely from the start.
-        let failures = if transient { self.failures } else { self.failures.saturating_add(5) };
-        let wait = jittered(backoff(MIN_BACKOFF, MAX_BACKOFF, failures), random);
-        self.retry_at = Some(now + wait);
-        (wait, self.failures == 1)
+        self.pause.failed(now, transient, random)
     }
 
     /// Whether any poller still has demand: it may yet report messages.
@@ -122,7 +114,7 @@ impl Intake {
 
     /// Gives a poller demand, where there is room and reason. `None`: nothing now; [`Intake::next_look`] says when to look again.
     pub fn demand(&mut self, queue: QueueIndex, now: Instant, room: &mut Room) -> Option<(usize, Demand)> {
-        if self.retry_at.is_some_and(|at| at > now) {
+        if !self.pause.is_over(now) {
             return None;
         }
         let depth = 2 * self.rules.concurrency + 10;
@@ -139,6 +131,7 @@ impl Intake {
         let asked = self.asked.get(poller).copied().unwrap_or(0);
         let messages = free.min(self.window - asked);
         if messages == 0 {
+            self.few_since = None;
             return None;
         }
         if messages < self.rules.ask_at_least.min(self.window) {
@@ -156,9 +149,9 @@ impl Intake {
         Some((poller, Demand { messages, ask }))
     }
 
-    /// When demand may be possible that is not now, for reasons of time.
+    /// When demand may be possible that is not now, for reasons of time; a moment that is over means nothing.
     pub fn next_look(&self) -> Option<Instant> {
-        self.retry_at.or(self.few_since.map(|since| since + PATIENCE))
+        self.pause.until().max(self.few_since.map(|since| since + PATIENCE))
     }
 
     pub fn push(&mut self, job: Job) {

@@ -9,7 +9,7 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 use super::Dispatcher;
 use super::event::{Fault, Note, QueueIndex};
 use super::ledger::{Exit, Stage, Ticket};
-use super::settling::{Hide, Letter, Sent};
+use super::settling::{Entry, Hide, Kind, Letter, Sent};
 
 /// Dead letters are said once in such a time, with how many there were.
 const SUMMARY: Duration = Duration::from_secs(10);
@@ -80,8 +80,10 @@ impl Dispatcher {
     }
 
     fn leaving(&mut self, ticket: Ticket, exit: Exit) -> Option<QueueIndex> {
-        // A return may follow once the lease is extended; a delete or a letter is made within the lease that there is.
-        self.ledger.let_lapse(ticket);
+        if exit == Exit::Returned {
+            // Whatever the queue answers, it hides the message no longer than is wanted.
+            self.ledger.let_lapse(ticket);
+        }
         let stage = self.ledger.get(ticket)?.stage();
         self.ledger.advance(ticket, Stage::Leaving(exit));
         if matches!(stage, Stage::Pending | Stage::Handling | Stage::Ordering) {
@@ -108,23 +110,28 @@ impl Dispatcher {
             }
             result
         };
+        let kind = sent.kind();
         match sent {
-            Sent::Deletes(tickets) => tickets.into_iter().for_each(|ticket| self.delete_ended(index, ticket, &result())),
-            Sent::Hides(hides) => hides.into_iter().for_each(|(ticket, hide)| self.hide_ended(index, ticket, hide, &result())),
-            Sent::Letters(letters) => letters.into_iter().for_each(|letter| self.letter_ended(index, letter, &result())),
+            Sent::Deletes(entries) => entries.into_iter().for_each(|entry| self.delete_ended(index, &entry, &result())),
+            Sent::Hides(entries) => entries.into_iter().for_each(|entry| self.hide_ended(index, &entry, &result())),
+            Sent::Letters(entries) => entries.into_iter().for_each(|entry| self.letter_ended(index, entry, &result())),
             Sent::Count => {}
         }
-        let doing = "settle";
-        let fault = fault.or(failed.map(|reason| Fault { reason, transient: true }));
+        self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
+    }
+
+    /// A call to the queue went well or not: the first failure and its end are said.
+    pub(super) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
+        let doing = kind.word();
         match fault {
             None => {
-                if queue.settling.recovered() {
+                if queue.settling.recovered(kind) {
                     self.note(Note::QueueWell { queue: index, doing });
                 }
             }
             Some(fault) => {
-                let (retry_in, first) = queue.settling.failed(self.now, &mut self.random);
+                let (retry_in, first) = queue.settling.failed(kind, self.now, fault.transient, &mut self.random);
                 if first {
                     self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
                 }
@@ -132,10 +139,11 @@ impl Dispatcher {
         }
     }
 
-    fn delete_ended(&mut self, index: QueueIndex, ticket: Ticket, result: &EntryResult) {
+    fn delete_ended(&mut self, index: QueueIndex, entry: &Entry<()>, result: &EntryResult) {
+        let ticket = entry.ticket;
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let Stage::Leaving(exit) = held.stage() else { return };
-        let (renewed, expired) = (held.renewed, held.leased_until <= self.now);
+        let (renewed, expired) = (held.renewals != entry.renewals, held.leased_until <= self.now);
         match result {
             // A newer copy came meanwhile: it is the one to delete.
             Ok(()) | Err(EntryError::Gone) if renewed => self.delete_again(index, ticket),
@@ -143,8 +151,10 @@ impl Dispatcher {
             // As long as the lease lasts nobody else can have it.
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {
-                let id = held.message.id.clone();
-                self.ledger.remember_delivered(index, id);
+                if exit != Exit::Dead {
+                    let id = held.message.id.clone();
+                    self.ledger.remember_delivered(index, id);
+                }
                 self.leave(ticket, if exit == Exit::Duplicate { exit } else { Exit::LeaseLost });
             }
         }
@@ -156,13 +166,19 @@ impl Dispatcher {
         }
     }
 
-    fn hide_ended(&mut self, index: QueueIndex, ticket: Ticket, hide: Hide, result: &EntryResult) {
+    fn hide_ended(&mut self, index: QueueIndex, entry: &Entry<(Hide, Instant)>, result: &EntryResult) {
+        let (ticket, (hide, until)) = (entry.ticket, entry.what);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let (leased_until, renewed) = (held.leased_until, held.renewed);
+        let renewed = held.renewals != entry.renewals;
         match (hide, result) {
-            (Hide::Extend, _) if held.is_leaving() => {}
-            (Hide::Extend, Ok(())) => self.watch_lease(index, leased_until),
-            (Hide::Extend, Err(EntryError::Gone)) if renewed => self.watch_lease(index, leased_until),
+            // The newer receipt has its own lease, which is looked after.
+            (Hide::Extend, _) if renewed => {}
+            (Hide::Extend, Ok(())) => {
+                self.ledger.extended(ticket, until);
+                self.watch_leases(index);
+            }
+            // Its delete or its letter will hear the same.
+            (Hide::Extend, Err(EntryError::Gone)) if held.is_leaving() => {}
             (Hide::Extend, Err(EntryError::Gone)) => self.lease_lost(index, ticket),
             (Hide::Return(_), Ok(())) if !renewed => self.leave(ticket, Exit::Returned),
             (Hide::Return(_), Err(EntryError::Gone)) if !renewed => self.leave(ticket, Exit::LeaseLost),
@@ -174,14 +190,19 @@ impl Dispatcher {
         }
     }
 
-    fn letter_ended(&mut self, index: QueueIndex, letter: Letter, result: &EntryResult) {
-        let ticket = letter.ticket;
+    fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
+        let Entry { ticket, renewals, what: letter } = entry;
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let renewed = held.renewed;
+        let renewed = held.renewals != renewals;
         match result {
             Ok(()) if letter.last => {
                 self.sum_up_dead(index, ticket, &letter.reason);
-                self.leave(ticket, Exit::Dead);
+                if renewed {
+                    // The letter took an older copy off the queue: this one is to follow.
+                    self.delete_again(index, ticket);
+                } else {
+                    self.leave(ticket, Exit::Dead);
+                }
             }
             Ok(()) => {
                 held.letters = held.letters.saturating_sub(1);

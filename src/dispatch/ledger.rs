@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
@@ -57,10 +57,12 @@ pub struct Held {
     pub receipt: Receipt,
     pub sequence: u64,
     pub received_at: Instant,
+    /// When the newest receipt came.
+    renewed_at: Instant,
     pub leased_until: Instant,
     stage: Stage,
-    /// A newer receipt came since the last call with the older was made: what that call did must be done again.
-    pub renewed: bool,
+    /// Newer receipts that came: what a call did with an older one must be done again.
+    pub renewals: u32,
     /// The queue said that the lease is gone while a delivery was on the wire.
     pub lost: bool,
     /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
@@ -80,11 +82,20 @@ pub struct Held {
     lease: Links,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+/// Visibility timeouts end 12 hours after the receive at the latest (the limit of SQS); a minute for what the messages take between us.
+const LONGEST_HIDING: Duration = Duration::from_secs(12 * 3600 - 60);
+
+/// A message is held for so long at most: what is left until its visibility timeout may not be extended any more is for returning it.
+const LONGEST_HOLDING: Duration = Duration::from_secs(11 * 3600 + 1800);
+
+#[derive(Debug, Clone, Copy)]
 struct Links {
+    /// When the lease has to be looked after.
+    at: Instant,
     before: Option<DefaultKey>,
     after: Option<DefaultKey>,
-    linked: bool,
+    /// In which list, if in one.
+    list: Option<usize>,
 }
 
 impl Held {
@@ -95,6 +106,16 @@ impl Held {
     /// Whether what waits of it in buckets may be sent.
     pub fn may_be_sent(&self) -> bool {
         self.stage == Stage::Delivering && !self.lost && self.withdrawn.is_none()
+    }
+
+    /// How much longer the queue may be asked to hide it.
+    pub fn longest_hiding(&self, now: Instant) -> Duration {
+        LONGEST_HIDING.saturating_sub(now.saturating_duration_since(self.renewed_at))
+    }
+
+    /// Whether it was held for as long as a queue may hide it.
+    pub fn is_held_too_long(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.renewed_at) >= LONGEST_HOLDING
     }
 
     pub fn is_leaving(&self) -> bool {
@@ -117,8 +138,12 @@ pub struct Ledger {
     held: SlotMap<DefaultKey, Held>,
     by_id: HashTable<DefaultKey>,
     hasher: RandomState,
-    /// Per queue, by the end of the lease: each queue has one lease time, so a copy that is received or extended goes to the end.
+    /// Per queue two, by the moment at which a lease has to be looked after: a copy goes to the end of its list, or close to it. Each
+    /// queue has one lease time, so that those to extend are in order by themselves; the second list is of those that may not be
+    /// extended any further.
     leases: Vec<LeaseList>,
+    /// Of each queue.
+    lease_times: Vec<Duration>,
     delivered: Vec<Delivered>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
@@ -138,12 +163,15 @@ struct Delivered {
 }
 
 impl Ledger {
-    pub fn new(queues: usize) -> Self {
+    /// `lease_times`: of each queue, how long it hides a message that was received or extended.
+    pub fn new(lease_times: Vec<Duration>) -> Self {
+        let queues = lease_times.len();
         Self {
             held: SlotMap::new(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
-            leases: vec![LeaseList::default(); queues],
+            leases: vec![LeaseList::default(); 2 * queues],
+            lease_times,
             delivered: vec![Delivered::default(); queues],
             departing: 0,
         }
@@ -209,9 +237,10 @@ impl Ledger {
                     receipt,
                     sequence,
                     received_at: now,
+                    renewed_at: now,
                     leased_until,
                     stage: Stage::Pending,
-                    renewed: false,
+                    renewals: 0,
                     lost: false,
                     withdrawn: None,
                     open: 0,
@@ -221,7 +250,7 @@ impl Ledger {
                     letters: 0,
                     bytes,
                     reason: None,
-                    lease: Links::default(),
+                    lease: Links { at: leased_until, before: None, after: None, list: None },
                 });
                 entry.insert(key);
                 self.link(key);
@@ -231,15 +260,14 @@ impl Ledger {
     }
 
     /// A copy of a held message arrived: its receipt and lease replace the held ones.
-    pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, leased_until: Instant) {
-        self.unlink(ticket.0);
+    pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, now: Instant, leased_until: Instant) {
         if let Some(held) = self.held.get_mut(ticket.0) {
             held.receipt = receipt;
-            held.leased_until = leased_until;
+            held.renewed_at = now;
             held.lost = false;
-            held.renewed = true;
+            held.renewals = held.renewals.wrapping_add(1);
         }
-        self.link(ticket.0);
+        self.extended(ticket, leased_until);
     }
 
     /// The copy is held no more.
@@ -254,13 +282,15 @@ impl Ledger {
         Some(held)
     }
 
-    /// The copy whose lease ends first, of those in the list: not of those that are leaving.
+    /// The copy whose lease has to be looked after first, and when.
     pub fn first_lease(&self, queue: QueueIndex) -> Option<(Ticket, Instant)> {
-        let key = self.leases.get(queue)?.first?;
-        Some((Ticket(key), self.held.get(key)?.leased_until))
+        let lists = self.leases.get(2 * queue..2 * queue + 2)?;
+        let firsts = lists.iter().filter_map(|list| list.first);
+        let firsts = firsts.filter_map(|key| Some((Ticket(key), self.held.get(key)?.lease.at)));
+        firsts.min_by_key(|(_, at)| *at)
     }
 
-    /// The lease is being extended and will, if that succeeds, end at `until`, later than any other of the queue.
+    /// The lease ends at that moment now.
     pub fn extended(&mut self, ticket: Ticket, until: Instant) {
         self.unlink(ticket.0);
         if let Some(held) = self.held.get_mut(ticket.0) {
@@ -269,48 +299,48 @@ impl Ledger {
         self.link(ticket.0);
     }
 
-    /// The lease needs no more care: the copy is leaving.
+    /// The lease is not looked after until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
         self.unlink(ticket.0);
     }
 
     fn link(&mut self, key: DefaultKey) {
-        let Some(held) = self.held.get_mut(key) else { return };
-        let Some(list) = self.leases.get_mut(held.queue) else { return };
-        held.lease = Links { before: list.last, after: None, linked: true };
-        match list.last.replace(key) {
-            None => list.first = Some(key),
-            Some(last) => {
-                if let Some(last) = self.held.get_mut(last) {
-                    last.lease.after = Some(key);
-                }
-            }
+        let Some(held) = self.held.get(key) else { return };
+        let lease_time = self.lease_times.get(held.queue).copied().unwrap_or_default();
+        let end = held.renewed_at + LONGEST_HOLDING;
+        let is_last = held.leased_until >= held.renewed_at + LONGEST_HIDING;
+        let at = if is_last { end } else { held.leased_until.checked_sub(lease_time / 2).map_or(end, |half| half.min(end)) };
+        let index = 2 * held.queue + usize::from(is_last);
+        let Some(list) = self.leases.get_mut(index) else { return };
+        // Answers of calls come in about the order of the calls: the place is the last or close to it.
+        let mut before = list.last;
+        while let Some(held) = before.and_then(|key| self.held.get(key)).filter(|held| held.lease.at > at) {
+            before = held.lease.before;
+        }
+        let after = match before.and_then(|key| self.held.get_mut(key)) {
+            Some(held) => held.lease.after.replace(key),
+            None => list.first.replace(key),
+        };
+        match after.and_then(|key| self.held.get_mut(key)) {
+            Some(held) => held.lease.before = Some(key),
+            None => list.last = Some(key),
+        }
+        if let Some(held) = self.held.get_mut(key) {
+            held.lease = Links { at, before, after, list: Some(index) };
         }
     }
 
     fn unlink(&mut self, key: DefaultKey) {
         let Some(held) = self.held.get_mut(key) else { return };
-        let Links { before, after, linked } = std::mem::take(&mut held.lease);
-        if !linked {
-            return;
-        }
-        let queue = held.queue;
-        let Some(list) = self.leases.get_mut(queue) else { return };
-        match before {
+        let Some(list) = held.lease.list.take().and_then(|index| self.leases.get_mut(index)) else { return };
+        let Links { before, after, .. } = held.lease;
+        match before.and_then(|key| self.held.get_mut(key)) {
+            Some(held) => held.lease.after = after,
             None => list.first = after,
-            Some(before) => {
-                if let Some(before) = self.held.get_mut(before) {
-                    before.lease.after = after;
-                }
-            }
         }
-        match after {
+        match after.and_then(|key| self.held.get_mut(key)) {
+            Some(held) => held.lease.before = before,
             None => list.last = before,
-            Some(after) => {
-                if let Some(after) = self.held.get_mut(after) {
-                    after.lease.before = before;
-                }
-            }
         }
     }
 

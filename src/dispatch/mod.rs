@@ -21,6 +21,7 @@ mod ledger;
 mod order;
 mod partner;
 mod partners;
+mod pause;
 mod room;
 mod rules;
 mod settling;
@@ -123,7 +124,7 @@ impl Dispatcher {
         Self {
             now,
             room: Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len()),
-            ledger: Ledger::new(queues.len()),
+            ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout).collect()),
             partners: Partners::new(rules.partners, rules.delivery_threads),
             due: Due::default(),
             random: Rng::with_seed(rules.seed),
@@ -253,9 +254,7 @@ impl Dispatcher {
             queue.counts.requests += 1;
             self.commands.push_back(Command::Settle { queue: index, acker, work });
         }
-        if let Some(at) = queue.settling.next_look()
-            && at > self.now
-        {
+        if let Some(at) = queue.settling.next_look(self.now) {
             queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));
         }
     }
@@ -294,7 +293,10 @@ impl Dispatcher {
                     self.partners.list(key);
                     self.partners.reclaim(key, self.now, &mut self.due);
                 }
-                Timer::Lease(index) => self.extend_leases(index),
+                Timer::Lease(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.lease_alarm);
+                    self.extend_leases(index);
+                }
                 Timer::Order(index) => self.overtake(index),
                 Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
                 Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
@@ -310,27 +312,29 @@ impl Dispatcher {
         }
     }
 
-    /// Has the leases extended of which no more than half is left.
+    /// Has the leases extended of which no more than half is left; what was held for too long is returned.
     fn extend_leases(&mut self, index: QueueIndex) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        queue.lease_alarm.rang();
-        let half = queue.intake.rules.visibility_timeout / 2;
-        while let Some((ticket, until)) = self.ledger.first_lease(index) {
-            if until > self.now + half {
-                queue.lease_alarm.by(&mut self.due, until - half, Timer::Lease(index));
-                break;
-            }
-            // Out of the list until the call is made, which puts it back with its new end.
+        while let Some((ticket, _)) = self.ledger.first_lease(index).filter(|(_, at)| *at <= self.now) {
+            // Out of the list until its queue has answered.
             self.ledger.let_lapse(ticket);
-            queue.settling.hide(ticket, Hide::Extend);
+            let Some(held) = self.ledger.get(ticket) else { continue };
+            if !held.is_held_too_long(self.now) {
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.settling.hide(ticket, Hide::Extend);
+                }
+            } else if !held.is_leaving() {
+                self.give_back(ticket, self.now);
+            }
         }
+        self.let_go();
+        self.watch_leases(index);
     }
 
-    /// Makes sure that the copy's lease is looked after.
-    fn watch_lease(&mut self, index: QueueIndex, until: Instant) {
-        if let Some(queue) = self.queues.get_mut(index) {
-            let half = queue.intake.rules.visibility_timeout / 2;
-            let at = until.checked_sub(half).unwrap_or(self.now);
+    /// Makes sure that the leases of the queue are looked after in time.
+    fn watch_leases(&mut self, index: QueueIndex) {
+        if let Some((_, at)) = self.ledger.first_lease(index)
+            && let Some(queue) = self.queues.get_mut(index)
+        {
             queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));
         }
     }

@@ -10,6 +10,7 @@ use crate::message::Account;
 
 use super::bucket::BucketKey;
 use super::due::Alarm;
+use super::pause::{backoff, jittered};
 use super::rules::PartnerRules;
 
 /// The longest wait that a partner's `Retry-After` is granted.
@@ -178,17 +179,6 @@ impl Partner {
     }
 }
 
-/// `min` doubled with each failure after the first, at most `max`.
-pub fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(31);
-    min.saturating_mul(1 << doublings).min(max)
-}
-
-/// Full jitter: anything up to the wait, so that many who failed together do not come back together; never nothing at all.
-pub fn jittered(wait: Duration, random: &mut Rng) -> Duration {
-    wait.mul_f64(random.f64()).max(wait / 20)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,8 +230,6 @@ mod tests {
     #[test]
     fn back_off_doubles_between_its_bounds_and_ends_with_a_success() {
         let (min, max) = (SECOND, SECOND * 300);
-        let waits: Vec<u64> = (1..=11).map(|failures| backoff(min, max, failures).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         let (mut partner, start, mut random) = (partner(|_| {}), start(), Rng::with_seed(7));
         for failure in 1..=20 {
             let wait = partner.failed(start, None, "503".into(), &mut random);

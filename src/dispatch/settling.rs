@@ -1,5 +1,6 @@
 //! What goes back to one queue: deletes, returned and extended leases, dead letters. Each acker has one call at a time, so that what
-//! comes up meanwhile is collected, and a queue that throttles slows its own messages only.
+//! comes up meanwhile is collected, and a queue that throttles slows its own messages only. Each kind of call has its own pause after
+//! failures: a dead-letter queue that is away holds up no delete.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,15 +11,12 @@ use fastrand::Rng;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
 use super::event::Work;
-use super::ledger::{Ledger, Ticket};
-use super::partner::{backoff, jittered};
+use super::ledger::{Exit, Held, Ledger, Stage, Ticket};
+use super::pause::Pause;
 use super::rules::QueueRules;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-
-/// Visibility timeouts end 12 hours after the receive (the limit of SQS).
-const LONGEST_HIDING: Duration = Duration::from_secs(12 * 3600 - 60);
 
 /// Why a copy is hidden for longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +36,83 @@ pub struct Letter {
     pub last: bool,
 }
 
-/// What an acker was given, with the tickets in the order of the call's entries.
+/// A call that is under way, with what it is about in the order of its entries.
 #[derive(Debug)]
 pub enum Sent {
-    Deletes(Vec<Ticket>),
-    Hides(Vec<(Ticket, Hide)>),
-    Letters(Vec<Letter>),
+    Deletes(Vec<Entry<()>>),
+    /// With the end of the lease if the call does it.
+    Hides(Vec<Entry<(Hide, Instant)>>),
+    Letters(Vec<Entry<Letter>>),
     Count,
+}
+
+/// One entry of a call.
+#[derive(Debug)]
+pub struct Entry<T> {
+    pub ticket: Ticket,
+    /// Of the receipt that the call was made with: [`Held::renewals`] then.
+    pub renewals: u32,
+    pub what: T,
+}
+
+impl<T> Entry<T> {
+    fn new(ticket: Ticket, held: &Held, what: T) -> Self {
+        Self { ticket, renewals: held.renewals, what }
+    }
+}
+
+/// The kinds of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Hide,
+    SetAside,
+    Delete,
+    Count,
+}
+
+impl Kind {
+    /// What log lines call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Hide => "change visibility",
+            Self::SetAside => "set aside",
+            Self::Delete => "delete",
+            Self::Count => "count",
+        }
+    }
+}
+
+impl Sent {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Deletes(_) => Kind::Delete,
+            Self::Hides(_) => Kind::Hide,
+            Self::Letters(_) => Kind::SetAside,
+            Self::Count => Kind::Count,
+        }
+    }
+}
+
+/// What is wanted of one kind.
+#[derive(Debug)]
+struct Lane<T> {
+    wanted: VecDeque<T>,
+    pause: Pause,
+}
+
+impl<T> Lane<T> {
+    fn new() -> Self {
+        Self { wanted: VecDeque::new(), pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF) }
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        !self.wanted.is_empty() && self.pause.is_over(now)
+    }
+
+    /// When the pause ends, where something waits for that.
+    fn next_look(&self) -> Option<Instant> {
+        self.pause.until().filter(|_| !self.wanted.is_empty())
+    }
 }
 
 #[derive(Debug)]
@@ -52,17 +120,16 @@ pub struct Settling {
     entry_limit: usize,
     linger: Duration,
     lease: Duration,
-    deletes: VecDeque<Ticket>,
+    deletes: Lane<Ticket>,
+    /// When the oldest of the deletes came up.
     deletes_since: Option<Instant>,
-    hides: VecDeque<(Ticket, Hide)>,
-    letters: VecDeque<Letter>,
-    count_wanted: bool,
+    hides: Lane<(Ticket, Hide)>,
+    letters: Lane<Letter>,
+    counts: Lane<()>,
     /// By acker: what it is doing.
     ackers: Vec<Option<Sent>>,
-    failures: u32,
-    retry_at: Option<Instant>,
     /// Whose turn it is first: none of the kinds starves the others.
-    turn: u8,
+    turn: Kind,
 }
 
 impl Settling {
@@ -71,61 +138,58 @@ impl Settling {
             entry_limit: rules.entry_limit.max(1),
             linger: rules.settle_linger,
             lease: rules.visibility_timeout,
-            deletes: VecDeque::new(),
+            deletes: Lane::new(),
             deletes_since: None,
-            hides: VecDeque::new(),
-            letters: VecDeque::new(),
-            count_wanted: false,
+            hides: Lane::new(),
+            letters: Lane::new(),
+            counts: Lane::new(),
             ackers: (0..rules.ackers.max(1)).map(|_| None).collect(),
-            failures: 0,
-            retry_at: None,
-            turn: 0,
+            turn: Kind::Hide,
         }
     }
 
     pub fn delete(&mut self, ticket: Ticket, now: Instant) {
-        self.deletes.push_back(ticket);
+        self.deletes.wanted.push_back(ticket);
         self.deletes_since.get_or_insert(now);
     }
 
     pub fn hide(&mut self, ticket: Ticket, hide: Hide) {
-        self.hides.push_back((ticket, hide));
+        self.hides.wanted.push_back((ticket, hide));
     }
 
     pub fn set_aside(&mut self, letter: Letter) {
-        self.letters.push_back(letter);
+        self.letters.wanted.push_back(letter);
     }
 
     pub fn count(&mut self) {
-        self.count_wanted = true;
+        self.counts.wanted.push_back(());
     }
 
     /// Whether nothing is wanted of the queue and nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.deletes.is_empty() && self.hides.is_empty() && self.letters.is_empty() && self.ackers.iter().all(Option::is_none)
+        let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();
+        nothing_wanted && self.ackers.iter().all(Option::is_none)
     }
 
     /// The next call and who makes it, where an acker is free and something is wanted.
     ///
     /// `keep_returns`: a poller is still out, and would receive again what is returned.
     pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, Work)> {
-        if self.retry_at.is_some_and(|at| at > now) {
-            return None;
-        }
         let acker = self.ackers.iter().position(Option::is_none)?;
         for _ in 0..3 {
-            self.turn = (self.turn + 1) % 3;
-            let made = match self.turn {
-                0 => self.next_hides(now, keep_returns, ledger),
-                1 => self.next_letters(ledger),
-                _ => self.next_deletes(now, hurry, ledger),
+            let (next, made) = match self.turn {
+                Kind::Hide => (Kind::SetAside, self.next_letters(now, ledger)),
+                Kind::SetAside => (Kind::Delete, self.next_deletes(now, hurry, ledger)),
+                Kind::Delete | Kind::Count => (Kind::Hide, self.next_hides(now, keep_returns, ledger)),
             };
+            self.turn = next;
             if let Some((sent, work)) = made {
                 *self.ackers.get_mut(acker)? = Some(sent);
                 return Some((acker, work));
             }
         }
-        if std::mem::take(&mut self.count_wanted) {
+        if self.counts.is_ready(now) {
+            self.counts.wanted.clear();
             *self.ackers.get_mut(acker)? = Some(Sent::Count);
             return Some((acker, Work::Count));
         }
@@ -133,41 +197,39 @@ impl Settling {
     }
 
     fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+        if !self.hides.is_ready(now) {
+            return None;
+        }
         let mut kept = VecDeque::new();
         let (mut sent, mut entries) = (Vec::new(), Vec::new());
         while entries.len() < self.entry_limit {
-            let Some((ticket, hide)) = self.hides.pop_front() else { break };
-            let Some(held) = ledger.get_mut(ticket) else { continue };
-            if hide == Hide::Extend && held.is_leaving() {
-                continue;
-            }
-            if keep_returns && matches!(hide, Hide::Return(_)) {
-                kept.push_back((ticket, hide));
-                continue;
-            }
-            let longest = LONGEST_HIDING.saturating_sub(now.saturating_duration_since(held.received_at));
+            let Some((ticket, hide)) = self.hides.wanted.pop_front() else { break };
+            let Some(held) = ledger.get(ticket) else { continue };
             let duration = match hide {
-                Hide::Extend => self.lease.min(longest),
-                Hide::Return(until) => until.saturating_duration_since(now).min(longest),
+                Hide::Extend if held.stage() == Stage::Leaving(Exit::Returned) => continue,
+                Hide::Extend => self.lease.min(held.longest_hiding(now)),
+                Hide::Return(_) if keep_returns => {
+                    kept.push_back((ticket, hide));
+                    continue;
+                }
+                Hide::Return(until) => until.saturating_duration_since(now).min(held.longest_hiding(now)),
             };
-            held.renewed = false;
             entries.push((held.receipt.clone(), duration));
-            if hide == Hide::Extend {
-                ledger.extended(ticket, now + duration);
-            }
-            sent.push((ticket, hide));
+            sent.push(Entry::new(ticket, held, (hide, now + duration)));
         }
-        kept.append(&mut self.hides);
-        self.hides = kept;
+        kept.append(&mut self.hides.wanted);
+        self.hides.wanted = kept;
         (!entries.is_empty()).then_some((Sent::Hides(sent), Work::Hide(entries)))
     }
 
-    fn next_letters(&mut self, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+    fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, Work)> {
+        if !self.letters.is_ready(now) {
+            return None;
+        }
         let (mut sent, mut entries) = (Vec::new(), Vec::new());
         while entries.len() < self.entry_limit {
-            let Some(letter) = self.letters.pop_front() else { break };
-            let Some(held) = ledger.get_mut(letter.ticket) else { continue };
-            held.renewed = false;
+            let Some(letter) = self.letters.wanted.pop_front() else { break };
+            let Some(held) = ledger.get(letter.ticket) else { continue };
             entries.push(SetAside {
                 message: Arc::clone(&held.message),
                 receipt: held.receipt.clone(),
@@ -175,32 +237,34 @@ impl Settling {
                 reason: letter.reason.clone(),
                 last: letter.last,
             });
-            sent.push(letter);
+            sent.push(Entry::new(letter.ticket, held, letter));
         }
         (!entries.is_empty()).then_some((Sent::Letters(sent), Work::SetAside(entries)))
     }
 
-    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(Sent, Work)> {
         let since = self.deletes_since?;
-        if !hurry && self.deletes.len() < self.entry_limit && now < since + self.linger {
+        let full = self.deletes.wanted.len() >= self.entry_limit;
+        if !self.deletes.pause.is_over(now) || !(hurry || full || now >= since + self.linger) {
             return None;
         }
-        let count = self.deletes.len().min(self.entry_limit);
+        let count = self.deletes.wanted.len().min(self.entry_limit);
         let (mut sent, mut entries) = (Vec::with_capacity(count), Vec::with_capacity(count));
         while entries.len() < self.entry_limit {
-            let Some(ticket) = self.deletes.pop_front() else { break };
-            let Some(held) = ledger.get_mut(ticket) else { continue };
-            held.renewed = false;
+            let Some(ticket) = self.deletes.wanted.pop_front() else { break };
+            let Some(held) = ledger.get(ticket) else { continue };
             entries.push(held.receipt.clone());
-            sent.push(ticket);
+            sent.push(Entry::new(ticket, held, ()));
         }
-        self.deletes_since = (!self.deletes.is_empty()).then_some(now);
+        self.deletes_since = (!self.deletes.wanted.is_empty()).then_some(now);
         (!entries.is_empty()).then_some((Sent::Deletes(sent), Work::Delete(entries)))
     }
 
-    /// When something is wanted that is not now, for reasons of time.
-    pub fn next_look(&self) -> Option<Instant> {
-        self.retry_at.or(self.deletes_since.map(|since| since + self.linger))
+    /// The next moment at which something may be wanted that is not now, for reasons of time.
+    pub fn next_look(&self, now: Instant) -> Option<Instant> {
+        let deletes = self.deletes_since.map(|since| since + self.linger).max(self.deletes.next_look());
+        let looks = [deletes, self.hides.next_look(), self.letters.next_look(), self.counts.next_look()];
+        looks.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// An acker is done with its call.
@@ -209,16 +273,22 @@ impl Settling {
     }
 
     /// A call went well. Gives whether that ends a failure.
-    pub fn recovered(&mut self) -> bool {
-        self.retry_at = None;
-        std::mem::take(&mut self.failures) > 0
+    pub fn recovered(&mut self, kind: Kind) -> bool {
+        self.pause(kind).succeeded()
     }
 
-    /// A call, or an entry of it, failed: nothing further is asked for a while. Gives the wait, and whether it is the first in a row.
-    pub fn failed(&mut self, now: Instant, random: &mut Rng) -> (Duration, bool) {
-        self.failures = self.failures.saturating_add(1);
-        let wait = jittered(backoff(MIN_BACKOFF, MAX_BACKOFF, self.failures), random);
-        self.retry_at = Some(now + wait);
-        (wait, self.failures == 1)
+    /// A call, or an entry of it, failed: no further call of its kind is made for a while. Gives the wait, and whether it is the first
+    /// in a row.
+    pub fn failed(&mut self, kind: Kind, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+        self.pause(kind).failed(now, transient, random)
+    }
+
+    fn pause(&mut self, kind: Kind) -> &mut Pause {
+        match kind {
+            Kind::Hide => &mut self.hides.pause,
+            Kind::SetAside => &mut self.letters.pause,
+            Kind::Delete => &mut self.deletes.pause,
+            Kind::Count => &mut self.counts.pause,
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::message::settle::Count;
 
-use super::event::{Command, Fault, Note, QueueIndex};
+use super::event::{Command, Fault, QueueIndex};
 use super::ledger::Ticket;
+use super::settling::Kind;
 use super::{Dispatcher, Timer};
 
 /// Between counts of queues that were not empty.
@@ -175,22 +176,10 @@ impl Dispatcher {
         if queue.settling.done(acker).is_none() {
             return self.stray("the count of an idle acker");
         }
-        let count = match count {
-            Ok(count) => {
-                if queue.settling.recovered() {
-                    self.note(Note::QueueWell { queue: index, doing: "count" });
-                }
-                count
-            }
-            Err(fault) => {
-                let (retry_in, first) = queue.settling.failed(self.now, &mut self.random);
-                if first {
-                    self.note(Note::QueueFailing { queue: index, doing: "count", fault, retry_in });
-                }
-                // Not known is not empty.
-                Count { visible: 1, ..Count::default() }
-            }
-        };
+        // Not known is not empty.
+        let (count, fault) =
+            count.map_or_else(|fault| (Count { visible: 1, ..Count::default() }, Some(fault)), |count| (count, None));
+        self.call_ended(index, Kind::Count, fault);
         let census = &mut self.phase.census;
         if let Some(counted) = census.counts.get_mut(index) {
             *counted = Some(count);

@@ -63,3 +63,51 @@ fn a_delete_that_fails_is_tried_for_as_long_as_the_lease_lasts() {
     assert_eq!(rig.send(61_000, "settled failed"), "");
     assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
 }
+
+#[test]
+fn a_copy_that_comes_while_the_letter_is_under_way_is_deleted_too() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "receive a#2", ""),
+        (3, "settled", "delete a'2"),
+        (4, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[0].dead, 1);
+}
+
+#[test]
+fn a_call_that_knew_the_newest_receipt_is_believed() {
+    let mut two = rules();
+    two.queues[0].ackers = 2;
+    let mut rig = Rig::new(two);
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        // An extension is under way when a copy comes; then a letter with the newer receipt.
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "receive a#2", ""),
+        (30_002, "answered acme 400", "letter a'2-0:refused+open"),
+        // The extension was for the older receipt: that it is gone says nothing about the newer.
+        (30_003, "settled gone", ""),
+        (30_004, "settled", ""),
+        (30_005, "answered beta 503", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 1);
+}
+
+#[test]
+fn what_was_redriven_is_delivered_although_its_message_once_was() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered beta 400", "letter a-1:refused+open"),
+        (3, "accepted acme", ""),
+        (4, "settled", "delete a"),
+        (5, "settled gone", ""),
+        // A person redrives the dead delivery; the other one stays settled.
+        (60_000, "receive a!1", "handle a"),
+        (60_001, "handled a->acme,beta", "flush beta a-1"),
+    ]);
+}

@@ -117,3 +117,54 @@ fn a_message_that_was_given_back_does_not() {
     rules.queues[0].ackers = 2;
     Rig::new(rules).play(&[(0, "receive a", "handle a"), (1, "handled a=retry:1s", "hide a=1s"), (30_000, "tick", "")]);
 }
+
+#[test]
+fn a_copy_starts_the_twelve_hours_anew() {
+    let mut rig = Rig::new(rules());
+    rig.send(0, "receive a");
+    rig.play(&[(11 * HOUR, "receive a#2", "hide a'2=60s"), (11 * HOUR + 1, "settled", ""), (12 * HOUR, "tick", "hide a'2=60s")]);
+}
+
+#[test]
+fn a_message_that_waits_to_be_deleted_keeps_its_lease() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=discard", "delete a"),
+        (29_999, "settled fault", ""),
+        (30_000, "tick", "hide a=60s"),
+    ]);
+}
+
+#[test]
+fn after_eleven_and_a_half_hours_a_message_is_returned() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->acme", "flush acme a"),
+        // No visibility timeout may end later than 12 hours after the receive (SQS): there is nothing to extend.
+        (6 * HOUR, "tick", ""),
+        (11 * HOUR + HOUR / 2 - 1, "tick", ""),
+        // b is in its handler still; a is on the wire.
+        (11 * HOUR + HOUR / 2, "tick", "hide b=0"),
+        (11 * HOUR + HOUR / 2 + 1, "settled", ""),
+        (11 * HOUR + HOUR / 2 + 2, "answered acme 503", "hide a=0"),
+        (11 * HOUR + HOUR / 2 + 3, "settled", ""),
+        (11 * HOUR + HOUR / 2 + 4, "handled b->acme", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].returned), (0, 2));
+}
+
+#[test]
+fn the_last_extension_ends_with_the_twelve_hours() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(8 * 3600);
+    Rig::new(rules).play(&[
+        (0, "receive a", "handle a"),
+        (4 * HOUR, "tick", "hide a=28740s"),
+        (4 * HOUR + 1, "settled", ""),
+        (8 * HOUR, "tick", ""),
+        (11 * HOUR + HOUR / 2, "tick", "hide a=0"),
+    ]);
+}

@@ -125,3 +125,38 @@ fn faults_are_said_once_and_so_is_their_end() {
     rig.send(retry, "settled");
     assert_eq!(rig.notes.len(), 2, "{:?}", rig.notes);
 }
+
+#[test]
+fn an_old_fault_does_not_hide_when_the_next_delete_is_due() {
+    let mut rig = rig(|queue| {
+        queue.settle_linger = Duration::from_millis(500);
+        queue.ackers = 2;
+    });
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a=retry:1s", "hide a=1s"), (2, "settled fault", "")]);
+    let retry = rig.next_deadline().expect("a retry");
+    rig.send(retry, "tick");
+    // The return is under way again when a delete comes up.
+    assert_eq!(rig.send(1000, "handled b=discard"), "");
+    rig.send(1001, "settled failed");
+    let mut at = 1001;
+    let mut commands = String::new();
+    while at < 1600 {
+        at = rig.next_deadline().expect("the delete is due");
+        commands += &rig.send(at, "tick");
+    }
+    assert!(commands.contains("delete b"), "{commands}");
+}
+
+#[test]
+fn one_kind_that_fails_does_not_hold_up_the_others() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a=reject", "letter a:rejected"),
+        // The dead-letter queue is away.
+        (2, "settled failed", ""),
+        (3, "handled b=discard", "delete b"),
+        (4, "settled", ""),
+        (5, "handled c=discard", "delete c"),
+    ]);
+}
