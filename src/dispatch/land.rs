@@ -95,6 +95,9 @@ impl Dispatcher {
             held.accepted += 1;
             held.bytes = held.bytes.saturating_sub(item.payload.len());
             self.room.drop_bytes(item.payload.len());
+        }
+        // Only now: a batch may hold several deliveries of one message, and all of them are accepted.
+        for slip in &parcel.slips {
             self.settle(slip.ticket);
         }
     }

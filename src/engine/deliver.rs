@@ -6,8 +6,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
@@ -17,6 +18,9 @@ use super::threads::Crew;
 
 /// Enough for a request with TLS; most of it is never touched.
 const STACK: usize = 256 * 1024;
+
+/// Between tries to start a thread where the system gives none.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
@@ -82,9 +86,14 @@ impl Starter {
                 let index = self.started.load(Ordering::Acquire);
                 let deliverer = self.deliverer.clone();
                 if let Err(error) = self.crew.spawn(format!("deliver-{index}"), Some(STACK), move || deliverer.run()) {
-                    // What is on the wire waits for the threads that there are; the next flush asks again.
-                    log::warn!("cannot start a further delivery thread than {index}: {error}; raise the limit on tasks");
-                    break;
+                    // What is on the wire waits for the threads that there are. There may be none, and no further flush to ask again.
+                    log::warn!(
+                        "cannot start a further delivery thread than {index}: {error}; trying again; raise the limit on tasks"
+                    );
+                    if woken.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                    continue;
                 }
                 self.started.fetch_add(1, Ordering::AcqRel);
             }

@@ -141,7 +141,7 @@ impl Engine {
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
         let lanes = Arc::clone(&self.lanes);
         crew.spawn("dispatch".to_owned(), None, move || {
-            let result = shell.run(&controls, interval);
+            let result = shell.run(controls, interval);
             // The receiver may have gone: a caller that does not wait does not want to know.
             let _ = ended.send(result);
         })

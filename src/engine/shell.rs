@@ -103,7 +103,7 @@ impl Shell {
 
     /// The main loop: until the dispatcher has nothing left to wait for. An error ends the process with that reason.
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
-    pub fn run(mut self, controls: &Receiver<Control>, interval: Duration) -> Result<Status, String> {
+    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration) -> Result<Status, String> {
         let ticker = tick(interval);
         self.turn(Instant::now(), Event::Tick)?;
         while !self.finished {
@@ -111,7 +111,13 @@ impl Shell {
             let event = select_biased! {
                 recv(self.results) -> event => event.map_err(|_| "the deliver threads are gone")?,
                 recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
-                recv(controls) -> control => self.controlled(control.ok()),
+                recv(controls) -> control => {
+                    if control.is_err() {
+                        // Always ready from here on: it would starve the arms behind it.
+                        controls = never();
+                    }
+                    self.controlled(control.ok())
+                }
                 recv(self.inbox) -> event => event.map_err(|_| "the inbox is gone")?,
                 recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,

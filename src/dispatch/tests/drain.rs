@@ -192,3 +192,14 @@ fn a_message_of_which_part_is_on_the_wire_is_returned_once_that_landed() {
         (10, "settled", "finish"),
     ]);
 }
+
+#[test]
+fn a_batch_with_several_deliveries_of_one_message_that_lands_after_a_stop_settles_it_whole() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->acme,acme", "flush acme a-0 a-1"),
+        (2, "stop", "interrupt; hide b=0"),
+        (3, "accepted acme", ""),
+        (4, "settled", "delete a"),
+    ]);
+}
