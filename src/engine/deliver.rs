@@ -19,6 +19,11 @@ use super::threads::Crew;
 /// Enough for a request with TLS; most of it is never touched.
 const STACK: usize = 256 * 1024;
 
+/// Threads started at once, and the time that they get to take what waits before more are started: partners that answer quickly share a
+/// few dozen threads, and where a thousand hang at once there is a thread for each within 100 ms.
+const AT_ONCE: usize = 32;
+const SETTLE: Duration = Duration::from_millis(2);
+
 /// Between tries to start a thread where the system gives none.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -30,7 +35,7 @@ pub struct Deliverers {
     work: Sender<Flush>,
     /// Asks for another thread; full: it was asked for already.
     wake: Sender<()>,
-    on_wire: Arc<AtomicUsize>,
+    on_wire: AtomicUsize,
     started: Arc<AtomicUsize>,
     at_most: usize,
 }
@@ -40,12 +45,11 @@ impl Deliverers {
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
         let (work, to_do) = bounded(at_most);
         let (wake, woken) = bounded(1);
-        let (on_wire, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (on_wire, started) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
             deliverer: Deliverer { to_do, results, sinks },
             crew: crew.clone(),
             at_most,
-            on_wire: Arc::clone(&on_wire),
             started: Arc::clone(&started),
         };
         crew.spawn("deliver-start".to_owned(), None, move || starter.run(&woken))?;
@@ -69,35 +73,50 @@ impl Deliverers {
     }
 }
 
-/// Starts threads, as many as there are flushes on the wire.
+/// Starts threads while flushes wait for one.
 struct Starter {
     deliverer: Deliverer,
     crew: Crew,
     at_most: usize,
-    on_wire: Arc<AtomicUsize>,
     started: Arc<AtomicUsize>,
 }
 
 impl Starter {
     /// The thread's body: until the engine stops.
     fn run(self, woken: &Receiver<()>) {
-        for () in woken {
-            while self.started.load(Ordering::Acquire) < self.on_wire.load(Ordering::Acquire).min(self.at_most) {
-                let index = self.started.load(Ordering::Acquire);
-                let deliverer = self.deliverer.clone();
-                if let Err(error) = self.crew.spawn(format!("deliver-{index}"), Some(STACK), move || deliverer.run()) {
-                    // What is on the wire waits for the threads that there are. There may be none, and no further flush to ask again.
-                    log::warn!(
-                        "cannot start a further delivery thread than {index}: {error}; trying again; raise the limit on tasks"
-                    );
-                    if woken.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
-                        return;
-                    }
-                    continue;
+        while woken.recv() == Ok(()) {
+            loop {
+                let waiting = self.deliverer.to_do.len();
+                let room = self.at_most.saturating_sub(self.started.load(Ordering::Acquire));
+                if waiting.min(room) == 0 {
+                    break;
                 }
-                self.started.fetch_add(1, Ordering::AcqRel);
+                let pause = match self.start(waiting.min(room).min(AT_ONCE)) {
+                    Ok(()) => SETTLE,
+                    Err(error) => {
+                        // What waits has the threads that there are. There may be none, and no further flush to ask again.
+                        let started = self.started.load(Ordering::Acquire);
+                        log::warn!(
+                            "cannot start more than {started} delivery threads: {error}; trying again; raise the limit on tasks"
+                        );
+                        RETRY
+                    }
+                };
+                if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
             }
         }
+    }
+
+    fn start(&self, threads: usize) -> io::Result<()> {
+        for _ in 0..threads {
+            let deliverer = self.deliverer.clone();
+            let name = format!("deliver-{}", self.started.load(Ordering::Acquire));
+            self.crew.spawn(name, Some(STACK), move || deliverer.run())?;
+            self.started.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
     }
 }
 
