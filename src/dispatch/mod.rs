@@ -27,6 +27,7 @@ mod rules;
 mod settling;
 mod status;
 mod stop;
+mod threads;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -44,12 +45,14 @@ use self::partners::{PartnerKey, Partners};
 use self::room::Room;
 use self::settling::{Hide, Settling};
 use self::stop::Phase;
+use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Work};
 pub use self::ledger::Ticket;
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
+pub use self::threads::Medium;
 pub use self::verdict::{Gate, History, Verdict, verdict};
 
 /// What falls due.
@@ -125,7 +128,7 @@ impl Dispatcher {
             now,
             room: Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len()),
             ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout).collect()),
-            partners: Partners::new(rules.partners, rules.delivery_threads),
+            partners: Partners::new(rules.partners, DeliveryThreads::new(rules.delivery_threads, rules.disk_threads)),
             due: Due::default(),
             random: Rng::with_seed(rules.seed),
             commands: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! All partners and their buckets: who may flush, in which order, and what is on the wire.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::event::{FlushId, QueueIndex};
 use super::ledger::Ticket;
 use super::partner::{Access, Partner};
 use super::rules::PartnerTable;
+use super::threads::{DeliveryThreads, Medium};
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
@@ -31,11 +32,9 @@ pub struct Partners {
     partners: SlotMap<DefaultKey, Partner>,
     buckets: SlotMap<DefaultKey, Bucket>,
     flights: SlotMap<DefaultKey, Flight>,
-    flights_at_most: usize,
+    threads: DeliveryThreads,
     /// Buckets to look at before the turn ends, in the order in which something happened to them.
     listed: VecDeque<BucketKey>,
-    /// Buckets that wait for nothing but a delivery thread, the longest-waiting first.
-    ready: BTreeSet<(Instant, BucketKey)>,
 }
 
 /// One flush on the wire.
@@ -43,19 +42,19 @@ pub struct Partners {
 pub struct Flight {
     pub bucket: BucketKey,
     pub parcel: Parcel,
+    medium: Medium,
 }
 
 impl Partners {
-    pub fn new(table: PartnerTable, flights_at_most: usize) -> Self {
+    pub fn new(table: PartnerTable, threads: DeliveryThreads) -> Self {
         Self {
             table,
             by_account: HashMap::default(),
             partners: SlotMap::new(),
             buckets: SlotMap::new(),
             flights: SlotMap::new(),
-            flights_at_most: flights_at_most.max(1),
+            threads,
             listed: VecDeque::new(),
-            ready: BTreeSet::new(),
         }
     }
 
@@ -152,7 +151,7 @@ impl Partners {
     /// The next bucket to look at before the turn ends. Where some wait for a delivery thread and one is free, all stand in one line,
     /// the longest-waiting first; else in the order in which something happened to them.
     pub fn next_listed(&mut self) -> Option<BucketKey> {
-        if self.ready.is_empty() || self.flights.len() >= self.flights_at_most {
+        if !self.threads.can_serve() {
             while let Some(key) = self.listed.pop_front() {
                 if !self.is_preceded(key) {
                     return Some(key);
@@ -166,10 +165,11 @@ impl Partners {
             bucket.listed = false;
             if let (None, Some(oldest)) = (bucket.ready_since, bucket.oldest()) {
                 bucket.ready_since = Some(oldest);
-                self.ready.insert((oldest, key));
+                let medium = self.partners.get(bucket.partner.0).map(|partner| partner.rules.medium).unwrap_or_default();
+                self.threads.wait(medium, oldest, key);
             }
         }
-        let (_, key) = self.ready.pop_first()?;
+        let key = self.threads.next()?;
         if let Some(bucket) = self.buckets.get_mut(key.0) {
             bucket.ready_since = None;
         }
@@ -214,10 +214,11 @@ impl Partners {
             bucket.alarm.by(due, oldest + linger, Timer::Bucket(key));
             return None;
         }
-        if self.flights.len() >= self.flights_at_most {
+        let medium = partner.rules.medium;
+        if !self.threads.has_thread(medium) {
             if bucket.ready_since.is_none() {
                 bucket.ready_since = Some(oldest);
-                self.ready.insert((oldest, key));
+                self.threads.wait(medium, oldest, key);
             }
             return None;
         }
@@ -229,7 +230,8 @@ impl Partners {
             bucket.listed = true;
             self.listed.push_back(key);
         }
-        Some(FlushId(self.flights.insert(Flight { bucket: key, parcel })))
+        self.threads.take(medium);
+        Some(FlushId(self.flights.insert(Flight { bucket: key, parcel, medium })))
     }
 
     pub fn flight(&self, flush: FlushId) -> Option<&Flight> {
@@ -239,6 +241,7 @@ impl Partners {
     /// The flush is off the wire; its bucket, and the others of its partner, are looked at before the turn ends.
     pub fn landed(&mut self, flush: FlushId, now: Instant) -> Option<Flight> {
         let flight = self.flights.remove(flush.0)?;
+        self.threads.give_back(flight.medium);
         let Some(bucket) = self.buckets.get_mut(flight.bucket.0) else { return Some(flight) };
         bucket.in_flight = bucket.in_flight.saturating_sub(1);
         bucket.active_at = now;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::message::Account;
 
+use super::threads::Medium;
+
 /// Fixed for the life of a dispatcher.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -17,6 +19,8 @@ pub struct Rules {
     pub max_in_flight_bytes: u64,
     /// Flushes in flight at once, over all partners.
     pub delivery_threads: usize,
+    /// Of these, flushes to the local disk at once.
+    pub disk_threads: usize,
     /// Finish once every queue is empty and everything is settled.
     pub until_empty: bool,
     /// For jitter: the same seed and the same events give the same commands.
@@ -65,6 +69,8 @@ impl PartnerTable {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartnerRules {
+    /// Which of the delivery threads it may have.
+    pub medium: Medium,
     /// Deliveries of one flush; at least 1.
     pub max_batch: usize,
     /// Payload bytes of one flush; a larger single one goes alone.

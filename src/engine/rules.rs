@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{PartnerSettings, QueueSettings, Settings};
-use crate::dispatch::{PartnerRules, PartnerTable, QueueRules, Rules};
+use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings};
+use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 
 use super::Lane;
 
 /// Two pollers take turns at an embedded queue: one receives while the other hands over.
 const EMBEDDED_POLLERS: usize = 2;
+
+/// Flushes to files at once: they share the syncs, and what waits meanwhile makes their batches fuller. Measured with thousands of
+/// files: 64 to 128 give the most messages a second.
+const DISK_THREADS: usize = 96;
 
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
     let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, lane));
@@ -21,6 +25,7 @@ pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
         max_in_flight: settings.engine.max_in_flight,
         max_in_flight_bytes: settings.engine.max_in_flight_bytes,
         delivery_threads: settings.engine.delivery_threads,
+        disk_threads: DISK_THREADS,
         until_empty: false,
         seed: 0,
     }
@@ -48,6 +53,7 @@ fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
 
 fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
     PartnerRules {
+        medium: if matches!(settings.deliver, Deliver::File { .. }) { Medium::Disk } else { Medium::Wire },
         max_batch: settings.max_batch,
         max_batch_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
         linger: settings.linger,

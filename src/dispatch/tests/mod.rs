@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use slotmap::SlotMap;
 
-use super::{PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
+use super::{Medium, PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
 use crate::message::Message;
 
 /// Some moment; the tests only add to it.
@@ -52,6 +52,7 @@ pub fn tickets(count: usize) -> Vec<Ticket> {
 
 pub fn partner_rules() -> PartnerRules {
     PartnerRules {
+        medium: Medium::Wire,
         max_batch: 100,
         max_batch_bytes: 256 * 1024,
         linger: Duration::ZERO,
@@ -92,6 +93,7 @@ pub fn rules() -> Rules {
         max_in_flight: 1000,
         max_in_flight_bytes: 256 * 1024 * 1024,
         delivery_threads: 100,
+        disk_threads: 100,
         until_empty: false,
         seed: 7,
     }

@@ -1,7 +1,8 @@
-//! Delivery threads are few: who waited longest gets the next, whatever its queue.
+//! Delivery threads are few: who waited longest gets the next, whatever its queue. The disk has a part of them only.
 
 use super::rig::Rig;
-use super::rules;
+use super::{partner_rules, rules};
+use crate::dispatch::Medium;
 
 #[test]
 fn no_more_flushes_than_threads_and_the_longest_waiting_next() {
@@ -49,5 +50,23 @@ fn one_that_cannot_flush_any_more_gives_its_turn_away() {
         (3, "handled b->y", ""),
         // x wants a pause: its other bucket waits with it, not for a thread.
         (4, "answered x 429 9s", "flush y b"),
+    ]);
+}
+
+#[test]
+fn the_disk_has_a_part_of_the_threads_and_leaves_the_rest_to_the_wire() {
+    let mut rules = rules();
+    (rules.delivery_threads, rules.disk_threads) = (3, 1);
+    let mut file = partner_rules();
+    file.medium = Medium::Disk;
+    for account in ["f1", "f2"] {
+        rules.partners.by_account.insert(account.into(), std::sync::Arc::new(file.clone()));
+    }
+    Rig::new(rules).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->f1", "flush f1 a"),
+        (2, "handled b->f2", ""),
+        (3, "handled c->web", "flush web c"),
+        (4, "accepted f1", "flush f2 b; delete a"),
     ]);
 }

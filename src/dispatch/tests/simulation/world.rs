@@ -100,6 +100,7 @@ impl World {
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_bytes: 1 << 30,
             delivery_threads: random.usize(1..9),
+            disk_threads: 1,
             until_empty: true,
             seed,
         };
