@@ -28,9 +28,9 @@ const QUICK_JOBS: usize = 4;
 /// A handler that took longer for its last job's slowest message gets one message a job.
 pub const SLOW: Duration = Duration::from_millis(10);
 
-/// Demand of one poller at most, where a receive takes no more; what it holds is reserved for it. A few hundred messages hide the
-/// hand-overs between threads; more only leave the processor's caches before they are looked at again.
-const WIDEST: usize = 256;
+/// Demand of one poller at most, where a receive takes no more; what it holds is reserved for it. Enough to keep pollers, handlers and
+/// the dispatcher busy at once: with 256, each waited for the others a third of the time.
+const WIDEST: usize = 1024;
 
 /// Fewer places than a request is worth are asked for after all when they have been free for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -118,11 +118,7 @@ impl Intake {
             return None;
         }
         let depth = 2 * self.rules.concurrency + 10;
-        let backlog = match (self.slow, self.quick) {
-            (true, _) => depth,
-            (false, false) => depth * JOB,
-            (false, true) => depth.min(2 * QUICK_JOBS) * JOB,
-        };
+        let backlog = if self.slow { depth } else { depth * JOB };
         let on_the_way: usize = self.asked.iter().sum();
         let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + on_the_way));
         // Where a request has its price, demand is not topped up: what is left of it is asked for first.
