@@ -146,7 +146,7 @@ fn watch(
 }
 
 fn totals(status: &Status) -> [u64; 4] {
-    status.queues.iter().fold([0; 4], |[received, acked, dead, returned], queue| {
+    status.queues.iter().map(|queue| &queue.counts).fold([0; 4], |[received, acked, dead, returned], queue| {
         [received + queue.received, acked + queue.acked, dead + queue.dead, returned + queue.returned]
     })
 }

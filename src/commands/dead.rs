@@ -50,8 +50,7 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// One letter as JSON. Bodies that are JSON are shown as such; bytes that are no text, as `{"base64": …}` would be, stay readable:
-/// what is not UTF-8 is replaced.
+/// One letter as JSON. A body or payload that is JSON is shown as such, another as text in which what is not UTF-8 is replaced.
 pub fn object(letter: &DeadLetter) -> Value {
     json!({
         "id": letter.id,

@@ -34,7 +34,7 @@ impl Dispatcher {
         if queue.intake.recovered() {
             self.note(Note::QueueWell { queue: index, doing: "receive" });
         }
-        self.phase.received(index, messages.len());
+        self.phase.received(messages.len());
         for received in messages {
             self.take_in(index, received, leased_until);
         }
@@ -79,7 +79,6 @@ impl Dispatcher {
         let freed = queue.intake.reported(poller, 0, demand_used);
         self.room.release(index, freed);
         let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
-        self.phase.received(index, 0);
         if first {
             self.note(Note::QueueFailing { queue: index, doing: "receive", fault, retry_in });
         }

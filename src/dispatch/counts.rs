@@ -1,9 +1,11 @@
 //! What happened so far, per queue. Each copy received ends in exactly one of `acked`, `dead`, `returned`, `duplicates_dropped` and
 //! `leases_lost`, so that `received` is their sum and what is held.
 
+use serde::Serialize;
+
 use super::ledger::Exit;
 
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct QueueCounts {
     /// Copies received.
     pub received: u64,
@@ -12,6 +14,7 @@ pub struct QueueCounts {
     /// Deliveries accepted.
     pub delivered: u64,
     /// Deliveries that became dead letters, those of otherwise accepted messages included.
+    #[serde(skip)]
     pub deliveries_dead: u64,
     pub acked: u64,
     pub returned: u64,

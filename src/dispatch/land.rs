@@ -42,8 +42,8 @@ impl Dispatcher {
         match verdict {
             Verdict::Delivered => {
                 let failures = partner.succeeded(self.now);
-                let account = partner.account.clone();
                 if failures > 0 {
+                    let account = partner.account.clone();
                     self.partners.list_all_of(partner_key);
                     self.note(Note::PartnerWell { account, after_failures: failures });
                 }

@@ -49,6 +49,7 @@ use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Work};
+pub use self::intake::SLOW;
 pub use self::ledger::Ticket;
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Dispatcher;
 use super::partner::{Access, Partner, Wait};
+use super::{Dispatcher, QueueCounts};
 
 /// Partners listed as waiting at most.
 const WAITING: usize = 50;
@@ -24,17 +24,8 @@ pub struct Status {
 pub struct QueueStatus {
     pub name: String,
     pub source: &'static str,
-    pub received: u64,
-    pub handled: u64,
-    pub delivered: u64,
-    pub acked: u64,
-    pub returned: u64,
-    pub dead: u64,
-    pub discarded: u64,
-    pub duplicates_dropped: u64,
-    pub leases_lost: u64,
-    pub requests: u64,
-    pub empty_receives: u64,
+    #[serde(flatten)]
+    pub counts: QueueCounts,
     /// Of messages held: since their receive.
     pub oldest_age_s: Option<f64>,
 }
@@ -91,17 +82,7 @@ impl Dispatcher {
         let statuses = self.queues.iter().zip(oldest).map(|(queue, oldest)| QueueStatus {
             name: queue.name.to_string(),
             source: "",
-            received: queue.counts.received,
-            handled: queue.counts.handled,
-            delivered: queue.counts.delivered,
-            acked: queue.counts.acked,
-            returned: queue.counts.returned,
-            dead: queue.counts.dead,
-            discarded: queue.counts.discarded,
-            duplicates_dropped: queue.counts.duplicates_dropped,
-            leases_lost: queue.counts.leases_lost,
-            requests: queue.counts.requests,
-            empty_receives: queue.counts.empty_receives,
+            counts: queue.counts.clone(),
             oldest_age_s: oldest.map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
         });
         statuses.collect()

@@ -66,7 +66,7 @@ impl Phase {
         self.finished
     }
 
-    pub(super) fn received(&mut self, _queue: QueueIndex, messages: usize) {
+    pub(super) fn received(&mut self, messages: usize) {
         self.census.disturbed |= messages > 0;
     }
 

@@ -139,14 +139,13 @@ impl Engine {
         let dispatcher = Dispatcher::new(self.rules, started);
         let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone())?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
-        let lanes = Arc::clone(&self.lanes);
         crew.spawn("dispatch".to_owned(), None, move || {
             let result = shell.run(controls, interval);
             // The receiver may have gone: a caller that does not wait does not want to know.
             let _ = ended.send(result);
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
-        Ok(Running { control, end, crew, lanes, started, shutdown_timeout: grace })
+        Ok(Running { control, end, crew, started, shutdown_timeout: grace })
     }
 }
 
@@ -155,7 +154,6 @@ pub struct Running {
     control: Sender<Control>,
     end: Receiver<Result<Status, String>>,
     crew: Crew,
-    lanes: Arc<[Lane]>,
     started: Instant,
     shutdown_timeout: Duration,
 }
@@ -203,11 +201,7 @@ impl Running {
         };
         drop(self.control);
         self.crew.join(Duration::from_secs(1));
-        let mut status = end?;
-        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
-            queue.source = lane.source;
-        }
-        Ok(Report::new(status, self.started.elapsed()))
+        Ok(Report::new(end?, self.started.elapsed()))
     }
 }
 

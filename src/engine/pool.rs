@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, Job, QueueIndex};
+use crate::dispatch::{Event, Handled, Job, QueueIndex, SLOW};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
-
-/// A message that takes longer ends its job: the rest goes back, to be shared among more threads.
-const SLOW: Duration = Duration::from_millis(10);
 
 pub struct Pool {
     threads: ThreadPool,
@@ -50,6 +47,7 @@ fn run(queue: QueueIndex, handler: &dyn Handler, jobs: Vec<Job>) -> Event {
         let after = Instant::now();
         slowest = slowest.max(after - before);
         before = after;
+        // The rest goes back, to be shared among more threads.
         if slowest > SLOW {
             break;
         }

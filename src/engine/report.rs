@@ -19,7 +19,7 @@ pub struct Report {
 
 impl Report {
     pub fn new(status: Status, elapsed: Duration) -> Self {
-        let settled: u64 = status.queues.iter().map(|queue| queue.acked + queue.dead + queue.returned).sum();
+        let settled: u64 = status.queues.iter().map(|queue| queue.counts.acked + queue.counts.dead + queue.counts.returned).sum();
         let seconds = elapsed.as_secs_f64();
         let messages_per_s = if seconds > 0.0 { settled as f64 / seconds } else { 0.0 };
         Self { version: env!("CARGO_PKG_VERSION"), uptime_s: seconds, elapsed_s: seconds, messages_per_s, status }

@@ -129,7 +129,7 @@ impl Shell {
                 log::warn!("a turn of the dispatcher took long: took_ms={} held={}", took.as_millis(), self.dispatcher.held());
             }
         }
-        Ok(self.dispatcher.status())
+        Ok(self.status())
     }
 
     /// One turn: takes in what has come, then carries out what follows from it.
@@ -158,6 +158,15 @@ impl Shell {
         }
     }
 
+    /// What the dispatcher knows, and what kind of source each queue is, which it does not.
+    fn status(&self) -> Status {
+        let mut status = self.dispatcher.status();
+        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
+            queue.source = lane.source;
+        }
+        status
+    }
+
     /// An event from another thread.
     fn hear(&mut self, now: Instant, event: Event) {
         if matches!(event, Event::Answered { .. }) {
@@ -169,12 +178,8 @@ impl Shell {
     fn controlled(&mut self, control: Option<Control>) -> Event {
         match control {
             Some(Control::Status { reply }) => {
-                let mut status = self.dispatcher.status();
-                for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
-                    queue.source = lane.source;
-                }
                 // Whoever asked may have given up.
-                let _ = reply.try_send(status);
+                let _ = reply.try_send(self.status());
                 Event::Tick
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,

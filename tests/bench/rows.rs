@@ -110,7 +110,7 @@ fn run(settings: &str) -> f64 {
     let start = Instant::now();
     let running = engine.start(RunOptions { until_empty: true, seed: 1 }).expect("threads");
     let report = running.wait().expect("the run ends well");
-    let queue = &report.status.queues[0];
+    let queue = &report.status.queues[0].counts;
     assert_eq!((queue.received, queue.returned, queue.dead), (queue.acked, 0, 0), "every message is delivered");
     queue.acked as f64 / start.elapsed().as_secs_f64()
 }

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 
 use super::books::Books;
 
@@ -57,9 +56,8 @@ pub struct Partners {
 struct Shared {
     books: Arc<Books>,
     start: Instant,
-    requests: AtomicU64,
-    /// What refused a request last, to alternate.
-    refusals: Mutex<u64>,
+    /// Requests to limiting partners, of which one in three is taken.
+    to_limiting: AtomicU64,
 }
 
 impl Partners {
@@ -67,7 +65,7 @@ impl Partners {
     pub fn start(books: Arc<Books>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback for the simulated partners")?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { books, start: Instant::now(), requests: AtomicU64::new(0), refusals: Mutex::new(0) });
+        let shared = Arc::new(Shared { books, start: Instant::now(), to_limiting: AtomicU64::new(0) });
         let accept = move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
@@ -96,21 +94,16 @@ impl Shared {
     /// `None`: the connection is closed without a word.
     #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a delivery was accepted")]
     fn answer(&self, request: &Request) -> Option<&'static str> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         match Temper::of(&request.account) {
             Temper::Quick => {}
             Temper::Slow(pause) => {
                 let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
             }
-            Temper::Limiting => {
-                let mut refusals = self.refusals.lock();
-                *refusals += 1;
-                match *refusals % 3 {
-                    0 => return Some("HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"),
-                    1 => return Some("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"),
-                    _ => {}
-                }
-            }
+            Temper::Limiting => match self.to_limiting.fetch_add(1, Ordering::Relaxed) % 3 {
+                0 => return Some("HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"),
+                1 => return Some("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"),
+                _ => {}
+            },
             Temper::Down(until) if self.start.elapsed() < until => return None,
             Temper::Down(_) => {}
         }

@@ -13,7 +13,7 @@ fn a_copy_of_a_held_message_is_dropped_and_its_receipt_is_the_one_to_delete() {
         (3, "accepted acme", "delete a'2"),
         (4, "settled", ""),
     ]);
-    let counts = &rig.dispatcher.status().queues[0];
+    let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.received, counts.acked, counts.duplicates_dropped), (2, 1, 1));
 }
 
@@ -50,7 +50,7 @@ fn what_was_delivered_but_not_deleted_is_deleted_when_it_comes_back() {
         (4, "receive a#2", "delete a'2"),
         (5, "settled", ""),
     ]);
-    let counts = &rig.dispatcher.status().queues[0];
+    let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.received, counts.acked, counts.leases_lost, counts.duplicates_dropped), (2, 0, 1, 1));
 }
 
@@ -61,7 +61,7 @@ fn a_delete_that_fails_is_tried_for_as_long_as_the_lease_lasts() {
     let retry = rig.next_deadline().expect("a retry");
     assert_eq!(rig.send(retry, "tick"), "delete a");
     assert_eq!(rig.send(61_000, "settled failed"), "");
-    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.leases_lost), (0, 1));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_copy_that_comes_while_the_letter_is_under_way_is_deleted_too() {
         (3, "settled", "delete a'2"),
         (4, "settled", ""),
     ]);
-    assert_eq!(rig.dispatcher.status().queues[0].dead, 1);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.dead, 1);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn what_is_dead_of_it_is_written_before_it_is_deleted() {
         (4, "settled", "delete a"),
         (5, "settled", ""),
     ]);
-    let counts = &rig.dispatcher.status().queues[0];
+    let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.acked, counts.dead, counts.delivered), (1, 0, 1));
 }
 
@@ -41,7 +41,7 @@ fn is_dead_where_all_of_it_is() {
         (5, "settled", "delete a"),
         (6, "settled", ""),
     ]);
-    let counts = &rig.dispatcher.status().queues[0];
+    let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.acked, counts.dead, counts.delivered), (0, 1, 0));
 }
 
@@ -86,7 +86,7 @@ fn a_letter_that_cannot_be_written_any_more_leaves_the_message_where_it_is() {
         (4, "accepted beta", ""),
     ]);
     assert_eq!(rig.dispatcher.held(), 0);
-    assert_eq!(rig.dispatcher.status().queues[0].leases_lost, 1);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.leases_lost, 1);
 }
 
 #[test]

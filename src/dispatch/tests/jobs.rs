@@ -62,7 +62,7 @@ fn a_discarded_message_is_deleted() {
     let mut rig = rig(|_| {});
     rig.play(&[(0, "receive a", "handle a"), (5, "handled a=discard", "delete a"), (9, "settled", "")]);
     let status = rig.dispatcher.status();
-    assert_eq!((status.queues[0].discarded, status.queues[0].acked, status.in_flight), (1, 1, 0));
+    assert_eq!((status.queues[0].counts.discarded, status.queues[0].counts.acked, status.in_flight), (1, 1, 0));
 }
 
 #[test]

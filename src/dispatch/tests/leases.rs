@@ -63,7 +63,7 @@ fn a_lost_lease_takes_what_waits_with_it() {
         (30_002, "accepted acme", "delete a"),
         (30_003, "settled", ""),
     ]);
-    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.leases_lost), (0, 1));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_lost_lease_is_not_sent_again_when_its_flush_fails() {
         (30_002, "answered acme 503", ""),
         (32_000, "tick", ""),
     ]);
-    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].leases_lost), (0, 1));
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.leases_lost), (0, 1));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_outcome_of_a_lost_message_is_ignored_and_nobody_waits_for_it() {
         (40_000, "handled a->acme", ""),
         (40_001, "accepted acme", "delete b"),
     ]);
-    assert_eq!(rig.dispatcher.status().queues[0].leases_lost, 1);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.leases_lost, 1);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn after_eleven_and_a_half_hours_a_message_is_returned() {
         (11 * HOUR + HOUR / 2 + 3, "settled", ""),
         (11 * HOUR + HOUR / 2 + 4, "handled b->acme", ""),
     ]);
-    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].returned), (0, 2));
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.returned), (0, 2));
 }
 
 #[test]

@@ -374,7 +374,7 @@ impl World {
         let status = self.dispatcher.status();
         for (queue, model) in self.queues.iter().enumerate() {
             assert!(model.rows.is_empty(), "left on queue {queue}: {:?}", model.rows.keys());
-            let counts = &status.queues[queue];
+            let counts = &status.queues[queue].counts;
             let left = counts.acked + counts.dead + counts.returned + counts.duplicates_dropped + counts.leases_lost;
             assert_eq!(counts.received, left, "{counts:?}");
             for row in 0..MESSAGES {
