@@ -8,8 +8,9 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Outcome, Received};
 
 use super::bucket::Slip;
-use super::event::{Fault, Handled, Job, Note, QueueIndex};
-use super::ledger::{Exit, Stage, Ticket};
+use super::event::{Fault, Handled, Job, Note};
+use super::keys::{QueueIndex, Ticket};
+use super::ledger::{Exit, Stage};
 use super::order::Release;
 use super::{Dispatcher, retry_delay};
 

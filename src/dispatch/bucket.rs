@@ -4,19 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use slotmap::DefaultKey;
 use smallvec::SmallVec;
 
 use crate::message::{Account, Batch, Item};
 
 use super::due::Alarm;
-use super::event::QueueIndex;
-use super::ledger::Ticket;
-use super::partners::PartnerKey;
-
-/// Names one bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BucketKey(pub(super) DefaultKey);
+use super::keys::{PartnerKey, QueueIndex, Ticket};
 
 #[derive(Debug)]
 pub struct Bucket {

@@ -8,10 +8,7 @@ use compact_str::CompactString;
 use crate::message::settle::{Ask, Count, EntryResult, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
-use super::ledger::Ticket;
-
-/// A queue, by its place in [`super::Rules::queues`].
-pub type QueueIndex = usize;
+use super::keys::{FlushId, QueueIndex, Ticket};
 
 /// Something that happened. An event carries a batch, so that its cost is shared.
 #[derive(Debug)]
@@ -93,10 +90,6 @@ pub struct Handled {
     pub ticket: Ticket,
     pub outcome: Outcome,
 }
-
-/// Names one flush in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlushId(pub(super) slotmap::DefaultKey);
 
 /// One call to a queue, about copies that it gave.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use fastrand::Rng;
 
 use crate::message::settle::Ask;
 
-use super::event::{Demand, Job, QueueIndex};
+use super::event::{Demand, Job};
+use super::keys::QueueIndex;
 use super::pause::Pause;
 use super::room::Room;
 use super::rules::QueueRules;

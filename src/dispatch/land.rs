@@ -6,9 +6,10 @@ use crate::message::settle::{DeadDelivery, DeadReason};
 use crate::message::{Account, Answer, Item};
 
 use super::Dispatcher;
-use super::bucket::{BucketKey, Parcel};
-use super::event::{FlushId, Note, QueueIndex};
-use super::ledger::{Held, Ticket};
+use super::bucket::Parcel;
+use super::event::Note;
+use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
+use super::ledger::Held;
 use super::settling::Letter;
 use super::verdict::{Gate, History, Verdict, verdict};
 

@@ -7,8 +7,9 @@ use compact_str::CompactString;
 use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
 use super::Dispatcher;
-use super::event::{Fault, Note, QueueIndex};
-use super::ledger::{Exit, Stage, Ticket};
+use super::event::{Fault, Note};
+use super::keys::{QueueIndex, Ticket};
+use super::ledger::{Exit, Stage};
 use super::settling::{Entry, Hide, Kind, Letter, Sent};
 
 /// Dead letters are said once in such a time, with how many there were.

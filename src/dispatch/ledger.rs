@@ -17,11 +17,7 @@ use slotmap::{DefaultKey, SlotMap};
 use crate::message::settle::DeadReason;
 use crate::message::{Message, Receipt};
 
-use super::event::QueueIndex;
-
-/// Names one held copy. A ticket of a copy that left names nothing, also when its place is taken again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(super) DefaultKey);
+use super::keys::{QueueIndex, Ticket};
 
 /// How a copy left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

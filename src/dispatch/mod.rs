@@ -15,6 +15,7 @@ mod counts;
 mod due;
 mod event;
 mod intake;
+mod keys;
 mod land;
 mod leave;
 mod ledger;
@@ -36,21 +37,21 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use self::bucket::BucketKey;
 use self::due::{Alarm, Due};
 use self::intake::Intake;
+use self::keys::{BucketKey, PartnerKey};
 use self::ledger::{Held, Ledger, Stage};
 use self::order::{Order, Release};
-use self::partners::{PartnerKey, Partners};
+use self::partners::Partners;
 use self::room::Room;
 use self::settling::{Hide, Settling};
 use self::stop::Phase;
 use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
-pub use self::event::{Command, Demand, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Work};
+pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
 pub use self::intake::SLOW;
-pub use self::ledger::Ticket;
+pub use self::keys::{FlushId, QueueIndex, Ticket};
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
 pub use self::threads::Medium;

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 
 use crate::message::{Message, Outcome};
 
-use super::ledger::Ticket;
+use super::keys::Ticket;
 
 /// What an [`Order`] lets go.
 #[derive(Debug, PartialEq)]

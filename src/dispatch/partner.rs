@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use crate::message::Account;
 
-use super::bucket::BucketKey;
 use super::due::Alarm;
+use super::keys::BucketKey;
 use super::pause::{backoff, jittered};
 use super::rules::PartnerRules;
 

@@ -10,20 +10,15 @@ use slotmap::{DefaultKey, SlotMap};
 use crate::message::{Account, Item};
 
 use super::Timer;
-use super::bucket::{Bounds, Bucket, BucketKey, Parcel, Slip, Waiting};
+use super::bucket::{Bounds, Bucket, Parcel, Slip, Waiting};
 use super::due::Due;
-use super::event::{FlushId, QueueIndex};
-use super::ledger::Ticket;
+use super::keys::{BucketKey, FlushId, PartnerKey, QueueIndex, Ticket};
 use super::partner::{Access, Partner};
 use super::rules::PartnerTable;
 use super::threads::{DeliveryThreads, Medium};
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
-
-/// Names one partner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartnerKey(pub(super) DefaultKey);
 
 #[derive(Debug)]
 pub struct Partners {

@@ -3,7 +3,7 @@
 //! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places belong to the queues
 //! in equal parts, so that one queue's slow handlers cannot starve another; the other half goes to whoever asks first.
 
-use super::event::QueueIndex;
+use super::keys::QueueIndex;
 
 /// A body as large as SQS allows: what a message is taken to weigh before one was seen.
 const LARGEST_BODY: u64 = 1024 * 1024;

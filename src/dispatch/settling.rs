@@ -11,7 +11,8 @@ use fastrand::Rng;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
 use super::event::Work;
-use super::ledger::{Exit, Held, Ledger, Stage, Ticket};
+use super::keys::Ticket;
+use super::ledger::{Exit, Held, Ledger, Stage};
 use super::pause::Pause;
 use super::rules::QueueRules;
 

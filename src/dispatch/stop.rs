@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::message::settle::Count;
 
-use super::event::{Command, Fault, QueueIndex};
-use super::ledger::Ticket;
+use super::event::{Command, Fault};
+use super::keys::{QueueIndex, Ticket};
 use super::settling::Kind;
 use super::{Dispatcher, Timer};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::bucket::BucketKey;
+use super::keys::BucketKey;
 
 /// Where a partner's deliveries go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,22 @@
+//! The names of what the dispatcher keeps. The name of something that left names nothing, also when its place is taken again.
+
+use slotmap::DefaultKey;
+
+/// A queue, by its place in [`super::Rules::queues`].
+pub type QueueIndex = usize;
+
+/// One held copy of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) DefaultKey);
+
+/// One partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartnerKey(pub(super) DefaultKey);
+
+/// One bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketKey(pub(super) DefaultKey);
+
+/// One flush in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub(super) DefaultKey);
