@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::partners::Temper;
 use super::traffic::Kind;
 
 #[derive(Default)]
@@ -55,10 +54,9 @@ impl Books {
         self.page(kind).lock().sent.extend(ids.map(|id| (id.to_owned(), at)));
     }
 
-    /// A partner accepted a batch.
-    pub fn accepted(&self, queue: &str, account: &str, ids: &[String], at: Instant) {
+    /// A partner accepted a batch; `healthy`: one whose wait counts.
+    pub fn accepted(&self, queue: &str, healthy: bool, ids: &[String], at: Instant) {
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.queue() == queue) else { return };
-        let healthy = Temper::is_healthy(account);
         let mut page = self.page(kind).lock();
         for id in ids {
             page.accepted.entry(id.clone()).or_insert(Accepted { times: 0, first: at, healthy }).times += 1;
@@ -125,8 +123,8 @@ mod tests {
         let (books, start) = (Books::default(), Instant::now());
         books.sent(Kind::Stock, ["a", "b", "c", "d"].into_iter(), start);
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        books.accepted("stock", "shop-00001", &ids(&["a", "b"]), start + Duration::from_millis(10));
-        books.accepted("stock", "shop-00001", &ids(&["b"]), start + Duration::from_millis(20));
+        books.accepted("stock", true, &ids(&["a", "b"]), start + Duration::from_millis(10));
+        books.accepted("stock", true, &ids(&["b"]), start + Duration::from_millis(20));
         books.dead(Kind::Stock, ids(&["c"]).into_iter());
         let found = books.reconcile(Kind::Stock);
         assert_eq!(found, Reconciliation { queue: "stock", sent: 4, delivered: 2, dead: 1, lost: 1, duplicated: 1 });

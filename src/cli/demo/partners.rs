@@ -42,10 +42,6 @@ impl Temper {
             _ => Self::Quick,
         }
     }
-
-    pub fn is_healthy(account: &str) -> bool {
-        Self::of(account) == Self::Quick
-    }
 }
 
 /// The server; it ends with the process.
@@ -94,7 +90,8 @@ impl Shared {
     /// `None`: the connection is closed without a word.
     #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a delivery was accepted")]
     fn answer(&self, request: &Request) -> Option<&'static str> {
-        match Temper::of(&request.account) {
+        let temper = Temper::of(&request.account);
+        match temper {
             Temper::Quick => {}
             Temper::Slow(pause) => {
                 let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
@@ -107,7 +104,7 @@ impl Shared {
             Temper::Down(until) if self.start.elapsed() < until => return None,
             Temper::Down(_) => {}
         }
-        self.books.accepted(&request.queue, &request.account, &request.messages, Instant::now());
+        self.books.accepted(&request.queue, temper == Temper::Quick, &request.messages, Instant::now());
         Some("HTTP/1.1 204 No Content\r\n\r\n")
     }
 }
