@@ -1,11 +1,12 @@
 //! From the queue to the bucket: a copy enters the ledger, its handler runs, its outcome waits for its turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::message::settle::DeadReason;
-use crate::message::{Delivery, Item, Outcome, Received};
+use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
@@ -50,8 +51,8 @@ impl Dispatcher {
         // One that was redriven for what is open of it was delivered otherwise.
         let delivered_before = message.open.is_none() && self.ledger.was_delivered(index, &message.id);
         let (now, body) = (self.now, message.body.len());
-        match self.ledger.insert(index, message.clone(), receipt.clone(), sequence, now, leased_until) {
-            Err(twin) => {
+        match self.ledger.insert(index, &message, receipt, sequence, now, leased_until) {
+            Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
                 self.ledger.renew(twin, receipt, now, leased_until);
@@ -89,10 +90,11 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended((!done.is_empty()).then_some(slowest));
         queue.counts.handled += done.len() as u64;
-        for Handled { ticket, outcome } in done {
+        for handled in done {
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
+            let ticket = handled.ticket;
             let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
-            queue.order.complete(held.sequence, ticket, &held.message, outcome, self.now, &mut self.released);
+            queue.order.complete(held.sequence, handled, self.now, &mut self.released);
             self.ledger.advance(ticket, Stage::Ordering);
         }
         let stopping = self.phase.is_stopping();
@@ -123,7 +125,7 @@ impl Dispatcher {
             let mut released = std::mem::take(&mut self.released);
             for release in released.drain(..) {
                 match release {
-                    Release::Outcome(ticket, outcome) => self.outcome(ticket, outcome),
+                    Release::Outcome(handled) => self.outcome(handled),
                     Release::Follow(ticket, until) => self.leave_by_return(ticket, until),
                 }
             }
@@ -134,16 +136,16 @@ impl Dispatcher {
         }
     }
 
-    fn outcome(&mut self, ticket: Ticket, outcome: Outcome) {
+    fn outcome(&mut self, handled: Handled) {
+        let Handled { ticket, message, outcome } = handled;
         let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Ordering) else { return };
         let index = held.queue;
         match outcome {
             Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
-            Outcome::Deliver(deliveries) => self.deliver(index, ticket, deliveries),
+            Outcome::Deliver(deliveries) => self.deliver(index, ticket, message, deliveries),
             Outcome::Discard => self.discard(index, ticket),
             Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
             Outcome::Retry { after, reason } => {
-                let message = held.message.clone();
                 let max_receives = self.queues.get(index).map_or(0, |queue| queue.intake.rules.max_receives);
                 if max_receives > 0 && message.receives >= max_receives {
                     let text =
@@ -182,12 +184,11 @@ impl Dispatcher {
     }
 
     /// Puts each delivery into the bucket of its account.
-    fn deliver(&mut self, index: QueueIndex, ticket: Ticket, deliveries: SmallVec<[Delivery; 1]>) {
+    fn deliver(&mut self, index: QueueIndex, ticket: Ticket, message: Arc<Message>, deliveries: SmallVec<[Delivery; 1]>) {
         if self.phase.is_forced() {
             return self.leave_by_return(ticket, self.now);
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let message = held.message.clone();
         let several = deliveries.len() > 1;
         let is_open = |index: u16| message.open.as_ref().is_none_or(|open| open.contains(&index));
         let slip = Slip { ticket, since: self.now };

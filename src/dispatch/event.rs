@@ -55,8 +55,8 @@ pub enum Event {
 pub enum Command {
     /// Gives a poller demand for that many messages more.
     Receive { queue: QueueIndex, poller: usize, demand: Demand },
-    /// Runs the queue's handler over these messages, in order, as one job.
-    Handle { queue: QueueIndex, jobs: Vec<Job> },
+    /// Runs the queue's handler over these messages, in order, as one job; its jobs have so many threads of the pool at most.
+    Handle { queue: QueueIndex, jobs: Vec<Job>, threads: usize },
     /// Hands a batch to its partner.
     Flush { flush: FlushId, batch: Arc<Batch> },
     /// Has an acker of the queue do something.
@@ -85,9 +85,11 @@ pub struct Job {
 }
 
 /// One message that a handler is done with.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Handled {
     pub ticket: Ticket,
+    /// The job's, passed on: a message that goes through the pool is counted up and down once.
+    pub message: Arc<Message>,
     pub outcome: Outcome,
 }
 

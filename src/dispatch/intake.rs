@@ -20,11 +20,11 @@ use super::rules::QueueRules;
 /// threads share a receive.
 pub const JOB: usize = 64;
 
-/// A handler whose slowest message took less is quick: a handful of threads keeps up, so that its jobs may wait to become full.
+/// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
 const QUICK: Duration = Duration::from_micros(200);
 
-/// Jobs of a quick handler that run at once before the next waits to become full.
-const QUICK_JOBS: usize = 4;
+/// Jobs that a quick handler is given ahead, for each of its threads: one that is done finds the next without waiting for the dispatcher.
+const AHEAD: usize = 1;
 
 /// A handler that took longer for its last job's slowest message gets one message a job.
 pub const SLOW: Duration = Duration::from_millis(10);
@@ -164,15 +164,23 @@ impl Intake {
 
     /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
     pub fn next_job(&mut self, single: bool) -> Option<Vec<Job>> {
-        if self.running >= self.rules.concurrency || self.pending.is_empty() {
+        let threads = self.threads();
+        let at_once = if self.quick { threads * (1 + AHEAD) } else { threads };
+        if self.running >= at_once || self.pending.is_empty() {
             return None;
         }
-        if self.quick && self.running >= QUICK_JOBS && self.pending.len() < JOB {
+        // One that waits in the line before the handler may as well wait here, and grow.
+        if self.running >= threads && self.pending.len() < JOB {
             return None;
         }
         self.running += 1;
         let size = if self.slow || single { 1 } else { JOB.min(self.pending.len()) };
         Some(self.pending.drain(..size).collect())
+    }
+
+    /// Threads of the pool that the queue's jobs may have at once.
+    pub fn threads(&self) -> usize {
+        if self.quick { self.rules.concurrency.min(self.rules.cores) } else { self.rules.concurrency }.max(1)
     }
 
     /// A job ended; `slowest` is `None` where it did nothing.

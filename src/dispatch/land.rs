@@ -152,7 +152,6 @@ impl Dispatcher {
             return;
         }
         held.letters += 1;
-        held.reason = Some(reason.clone());
         queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
     }
 

@@ -72,9 +72,6 @@ impl Dispatcher {
 
     pub(super) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
-        if let Some(held) = self.ledger.get_mut(ticket) {
-            held.reason = Some(reason.clone());
-        }
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
         }

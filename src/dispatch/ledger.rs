@@ -14,10 +14,10 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use slotmap::{DefaultKey, SlotMap};
 
-use crate::message::settle::DeadReason;
 use crate::message::{Message, Receipt};
 
 use super::keys::{QueueIndex, Ticket};
+use super::leases::{GroupKey, Leases};
 
 /// How a copy left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +73,10 @@ pub struct Held {
     pub letters: u32,
     /// Bytes that count against the room: the body, and the open payloads.
     pub bytes: usize,
-    /// Why, where it leaves as a dead letter.
-    pub reason: Option<DeadReason>,
-    lease: Links,
+    /// With whom its lease has to be looked after, if it has to be.
+    lease: Option<GroupKey>,
+    /// Of queue and id: those were written by another thread, and are far away by the time that it leaves.
+    hash: u64,
 }
 
 /// Visibility timeouts end 12 hours after the receive at the latest (the limit of SQS); a minute for what the messages take between us.
@@ -83,16 +84,6 @@ const LONGEST_HIDING: Duration = Duration::from_secs(12 * 3600 - 60);
 
 /// A message is held for so long at most: what is left until its visibility timeout may not be extended any more is for returning it.
 const LONGEST_HOLDING: Duration = Duration::from_secs(11 * 3600 + 1800);
-
-#[derive(Debug, Clone, Copy)]
-struct Links {
-    /// When the lease has to be looked after.
-    at: Instant,
-    before: Option<DefaultKey>,
-    after: Option<DefaultKey>,
-    /// In which list, if in one.
-    list: Option<usize>,
-}
 
 impl Held {
     pub fn stage(&self) -> Stage {
@@ -134,21 +125,12 @@ pub struct Ledger {
     held: SlotMap<DefaultKey, Held>,
     by_id: HashTable<DefaultKey>,
     hasher: RandomState,
-    /// Per queue two, by the moment at which a lease has to be looked after: a copy goes to the end of its list, or close to it. Each
-    /// queue has one lease time, so that those to extend are in order by themselves; the second list is of those that may not be
-    /// extended any further.
-    leases: Vec<LeaseList>,
+    leases: Leases,
     /// Of each queue.
     lease_times: Vec<Duration>,
     delivered: Vec<Delivered>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
-}
-
-#[derive(Debug, Default, Clone)]
-struct LeaseList {
-    first: Option<DefaultKey>,
-    last: Option<DefaultKey>,
 }
 
 /// What was delivered and may come back, since its delete failed. The oldest is forgotten first.
@@ -166,7 +148,7 @@ impl Ledger {
             held: SlotMap::new(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
-            leases: vec![LeaseList::default(); 2 * queues],
+            leases: Leases::new(queues),
             lease_times,
             delivered: vec![Delivered::default(); queues],
             departing: 0,
@@ -205,31 +187,26 @@ impl Ledger {
         self.held.iter().map(|(key, held)| (Ticket(key), held))
     }
 
-    fn hash(&self, queue: QueueIndex, id: &str) -> u64 {
-        self.hasher.hash_one((queue, id))
-    }
-
-    /// Takes a copy in, or says which held copy is the same message.
+    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back.
     pub fn insert(
         &mut self,
         queue: QueueIndex,
-        message: Arc<Message>,
+        message: &Arc<Message>,
         receipt: Receipt,
         sequence: u64,
         now: Instant,
         leased_until: Instant,
-    ) -> Result<Ticket, Ticket> {
-        let hash = self.hash(queue, &message.id);
-        let (held, hasher) = (&mut self.held, &self.hasher);
+    ) -> Result<Ticket, (Ticket, Receipt)> {
+        let hash = self.hasher.hash_one((queue, message.id.as_str()));
+        let held = &mut self.held;
         let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.queue == queue && held.message.id == message.id);
-        let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| hasher.hash_one((held.queue, held.message.id.as_str())));
+        let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
-            Entry::Occupied(entry) => Err(Ticket(*entry.get())),
+            Entry::Occupied(entry) => Err((Ticket(*entry.get()), receipt)),
             Entry::Vacant(entry) => {
-                let bytes = message.body.len();
                 let key = held.insert(Held {
                     queue,
-                    message,
+                    message: Arc::clone(message),
                     receipt,
                     sequence,
                     received_at: now,
@@ -244,12 +221,12 @@ impl Ledger {
                     dead: 0,
                     on_wire: 0,
                     letters: 0,
-                    bytes,
-                    reason: None,
-                    lease: Links { at: leased_until, before: None, after: None, list: None },
+                    bytes: message.body.len(),
+                    lease: None,
+                    hash,
                 });
                 entry.insert(key);
-                self.link(key);
+                self.watch(Ticket(key));
                 Ok(Ticket(key))
             }
         }
@@ -268,76 +245,57 @@ impl Ledger {
 
     /// The copy is held no more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
-        self.unlink(ticket.0);
         let held = self.held.remove(ticket.0)?;
+        if let Some(group) = held.lease {
+            self.leases.leave(group);
+        }
         self.departing -= usize::from(held.stage.departs());
-        let hash = self.hash(held.queue, &held.message.id);
-        if let Ok(entry) = self.by_id.find_entry(hash, |key| *key == ticket.0) {
+        if let Ok(entry) = self.by_id.find_entry(held.hash, |key| *key == ticket.0) {
             entry.remove();
         }
         Some(held)
     }
 
-    /// The copy whose lease has to be looked after first, and when.
-    pub fn first_lease(&self, queue: QueueIndex) -> Option<(Ticket, Instant)> {
-        let lists = self.leases.get(2 * queue..2 * queue + 2)?;
-        let firsts = lists.iter().filter_map(|list| list.first);
-        let firsts = firsts.filter_map(|key| Some((Ticket(key), self.held.get(key)?.lease.at)));
-        firsts.min_by_key(|(_, at)| *at)
+    /// When a lease of the queue has to be looked after next.
+    pub fn next_lease(&self, queue: QueueIndex) -> Option<Instant> {
+        self.leases.next(queue)
+    }
+
+    /// Some of the copies whose leases have to be looked after now, the earliest first; none of them is looked after again until it is
+    /// [`Ledger::extended`]. `None`: no more.
+    pub fn due_leases(&mut self, queue: QueueIndex, now: Instant) -> Option<Vec<Ticket>> {
+        let (group, mut tickets) = self.leases.take_due(queue, now)?;
+        // Some have left, or went on to another group.
+        tickets.retain(|ticket| {
+            let held = self.held.get_mut(ticket.0).filter(|held| held.lease == Some(group));
+            held.map(|held| held.lease = None).is_some()
+        });
+        Some(tickets)
     }
 
     /// The lease ends at that moment now.
     pub fn extended(&mut self, ticket: Ticket, until: Instant) {
-        self.unlink(ticket.0);
+        self.let_lapse(ticket);
         if let Some(held) = self.held.get_mut(ticket.0) {
             held.leased_until = until;
         }
-        self.link(ticket.0);
+        self.watch(ticket);
     }
 
     /// The lease is not looked after until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
-        self.unlink(ticket.0);
+        if let Some(group) = self.held.get_mut(ticket.0).and_then(|held| held.lease.take()) {
+            self.leases.leave(group);
+        }
     }
 
-    fn link(&mut self, key: DefaultKey) {
-        let Some(held) = self.held.get(key) else { return };
+    fn watch(&mut self, ticket: Ticket) {
+        let Some(held) = self.held.get_mut(ticket.0) else { return };
         let lease_time = self.lease_times.get(held.queue).copied().unwrap_or_default();
         let end = held.renewed_at + LONGEST_HOLDING;
-        let is_last = held.leased_until >= held.renewed_at + LONGEST_HIDING;
-        let at = if is_last { end } else { held.leased_until.checked_sub(lease_time / 2).map_or(end, |half| half.min(end)) };
-        let index = 2 * held.queue + usize::from(is_last);
-        let Some(list) = self.leases.get_mut(index) else { return };
-        // Answers of calls come in about the order of the calls: the place is the last or close to it.
-        let mut before = list.last;
-        while let Some(held) = before.and_then(|key| self.held.get(key)).filter(|held| held.lease.at > at) {
-            before = held.lease.before;
-        }
-        let after = match before.and_then(|key| self.held.get_mut(key)) {
-            Some(held) => held.lease.after.replace(key),
-            None => list.first.replace(key),
-        };
-        match after.and_then(|key| self.held.get_mut(key)) {
-            Some(held) => held.lease.before = Some(key),
-            None => list.last = Some(key),
-        }
-        if let Some(held) = self.held.get_mut(key) {
-            held.lease = Links { at, before, after, list: Some(index) };
-        }
-    }
-
-    fn unlink(&mut self, key: DefaultKey) {
-        let Some(held) = self.held.get_mut(key) else { return };
-        let Some(list) = held.lease.list.take().and_then(|index| self.leases.get_mut(index)) else { return };
-        let Links { before, after, .. } = held.lease;
-        match before.and_then(|key| self.held.get_mut(key)) {
-            Some(held) => held.lease.after = after,
-            None => list.first = after,
-        }
-        match after.and_then(|key| self.held.get_mut(key)) {
-            Some(held) => held.lease.before = before,
-            None => list.last = before,
-        }
+        let may_be_extended = held.leased_until < held.renewed_at + LONGEST_HIDING;
+        let half = held.leased_until.checked_sub(lease_time / 2).filter(|_| may_be_extended);
+        held.lease = self.leases.join(held.queue, half.map_or(end, |half| half.min(end)), ticket);
     }
 
     /// The message was delivered, but its queue could not be told: should it come back, it is to be deleted, not delivered.

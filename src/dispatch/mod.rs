@@ -17,6 +17,7 @@ mod event;
 mod intake;
 mod keys;
 mod land;
+mod leases;
 mod leave;
 mod ledger;
 mod order;
@@ -236,7 +237,8 @@ impl Dispatcher {
                 queue.intake.job_ended(None);
                 continue;
             }
-            self.commands.push_back(Command::Handle { queue: index, jobs });
+            let threads = queue.intake.threads();
+            self.commands.push_back(Command::Handle { queue: index, jobs, threads });
         }
         let Some(queue) = self.queues.get_mut(index) else { return };
         if let Some(at) = queue.order.next_overtaking() {
@@ -319,16 +321,16 @@ impl Dispatcher {
 
     /// Has the leases extended of which no more than half is left; what was held for too long is returned.
     fn extend_leases(&mut self, index: QueueIndex) {
-        while let Some((ticket, _)) = self.ledger.first_lease(index).filter(|(_, at)| *at <= self.now) {
-            // Out of the list until its queue has answered.
-            self.ledger.let_lapse(ticket);
-            let Some(held) = self.ledger.get(ticket) else { continue };
-            if !held.is_held_too_long(self.now) {
-                if let Some(queue) = self.queues.get_mut(index) {
-                    queue.settling.hide(ticket, Hide::Extend);
+        while let Some(tickets) = self.ledger.due_leases(index, self.now) {
+            for ticket in tickets {
+                let Some(held) = self.ledger.get(ticket) else { continue };
+                if !held.is_held_too_long(self.now) {
+                    if let Some(queue) = self.queues.get_mut(index) {
+                        queue.settling.hide(ticket, Hide::Extend);
+                    }
+                } else if !held.is_leaving() {
+                    self.give_back(ticket, self.now);
                 }
-            } else if !held.is_leaving() {
-                self.give_back(ticket, self.now);
             }
         }
         self.let_go();
@@ -337,7 +339,7 @@ impl Dispatcher {
 
     /// Makes sure that the leases of the queue are looked after in time.
     fn watch_leases(&mut self, index: QueueIndex) {
-        if let Some((_, at)) = self.ledger.first_lease(index)
+        if let Some(at) = self.ledger.next_lease(index)
             && let Some(queue) = self.queues.get_mut(index)
         {
             queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));

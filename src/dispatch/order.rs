@@ -3,6 +3,7 @@
 //! A standard queue is one line: an outcome waits for those before it, but not for a handler that has run for `order_wait`.
 //! On a FIFO queue each message group is a line of its own, which waits for as long as it takes.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,14 @@ use foldhash::fast::RandomState;
 
 use crate::message::{Message, Outcome};
 
+use super::event::Handled;
 use super::keys::Ticket;
 
 /// What an [`Order`] lets go.
 #[derive(Debug, PartialEq)]
 pub enum Release {
     /// Its turn has come.
-    Outcome(Ticket, Outcome),
+    Outcome(Handled),
     /// A message before it in its group was returned until then, and it has to follow.
     Follow(Ticket, Instant),
 }
@@ -83,19 +85,11 @@ impl Order {
     }
 
     /// Its handler ended.
-    pub fn complete(
-        &mut self,
-        sequence: u64,
-        ticket: Ticket,
-        message: &Message,
-        outcome: Outcome,
-        now: Instant,
-        out: &mut Vec<Release>,
-    ) {
+    pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match self {
-            Self::Free => out.push(Release::Outcome(ticket, outcome)),
-            Self::Line(line) => line.complete(sequence, ticket, outcome, now, out),
-            Self::Groups(groups) => groups.complete(sequence, ticket, message, outcome, out),
+            Self::Free => out.push(Release::Outcome(handled)),
+            Self::Line(line) => line.complete(sequence, handled, now, out),
+            Self::Groups(groups) => groups.complete(sequence, handled, out),
         }
     }
 
@@ -139,7 +133,7 @@ enum Slot {
     Absent,
     Pending,
     Running(Instant),
-    Done(Ticket, Outcome),
+    Done(Handled),
     Gone,
 }
 
@@ -154,32 +148,30 @@ impl Line {
         }
     }
 
-    fn complete(&mut self, sequence: u64, ticket: Ticket, outcome: Outcome, now: Instant, out: &mut Vec<Release>) {
-        if sequence < self.base || (sequence == self.base && self.slots.len() <= 1) {
-            // Overtaken, or the only one there is: nothing to wait for and nobody waiting.
-            if sequence == self.base {
-                self.slots.clear();
+    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
+        match sequence.cmp(&self.base) {
+            // It was overtaken: nothing to wait for.
+            Ordering::Less => out.push(Release::Outcome(handled)),
+            Ordering::Equal => {
+                out.push(Release::Outcome(handled));
+                self.slots.pop_front();
                 self.base += 1;
+                self.release(now, out);
             }
-            out.push(Release::Outcome(ticket, outcome));
-            return;
-        }
-        self.put(sequence, Slot::Done(ticket, outcome));
-        if sequence == self.base {
-            self.release(now, out);
+            Ordering::Greater => self.put(sequence, Slot::Done(handled)),
         }
     }
 
     fn release(&mut self, now: Instant, out: &mut Vec<Release>) {
         loop {
             match self.slots.front() {
-                Some(Slot::Done(..) | Slot::Gone) => {}
+                Some(Slot::Done(_) | Slot::Gone) => {}
                 Some(Slot::Running(since)) if *since + self.wait <= now => {}
                 _ => return,
             }
             self.base += 1;
-            if let Some(Slot::Done(ticket, outcome)) = self.slots.pop_front() {
-                out.push(Release::Outcome(ticket, outcome));
+            if let Some(Slot::Done(handled)) = self.slots.pop_front() {
+                out.push(Release::Outcome(handled));
             }
         }
     }
@@ -219,7 +211,7 @@ struct Member {
 enum Turn {
     /// Its handler is not done.
     Waits,
-    Done(Outcome),
+    Done(Handled),
     /// Its turn is over; it is held still.
     Over,
 }
@@ -246,14 +238,14 @@ impl Groups {
         }
     }
 
-    fn complete(&mut self, sequence: u64, ticket: Ticket, message: &Message, outcome: Outcome, out: &mut Vec<Release>) {
-        if let Some(group) = self.group(message)
+    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) {
+        if let Some(group) = self.group(&handled.message)
             && let Some(member) = group.member(sequence)
         {
-            member.turn = Turn::Done(outcome);
+            member.turn = Turn::Done(handled);
             group.release(out);
         } else {
-            out.push(Release::Outcome(ticket, outcome));
+            out.push(Release::Outcome(handled));
         }
     }
 
@@ -289,8 +281,8 @@ impl Group {
 
     fn release(&mut self, out: &mut Vec<Release>) {
         while let Some(member) = self.members.get_mut(self.over) {
-            let outcome = match std::mem::replace(&mut member.turn, Turn::Over) {
-                Turn::Done(outcome) => Some(outcome),
+            let handled = match std::mem::replace(&mut member.turn, Turn::Over) {
+                Turn::Done(handled) => Some(handled),
                 Turn::Over => None,
                 Turn::Waits => {
                     member.turn = Turn::Waits;
@@ -298,12 +290,12 @@ impl Group {
                 }
             };
             self.over += 1;
-            match (outcome, member.follow) {
+            match (handled, member.follow) {
                 (None, _) => {}
                 (Some(_), Some(until)) => out.push(Release::Follow(member.ticket, until)),
-                (Some(outcome), None) => {
-                    let wants_later = matches!(outcome, Outcome::Retry { .. });
-                    out.push(Release::Outcome(member.ticket, outcome));
+                (Some(handled), None) => {
+                    let wants_later = matches!(handled.outcome, Outcome::Retry { .. });
+                    out.push(Release::Outcome(handled));
                     if wants_later {
                         // Whoever takes this decides whether the rest has to follow; either way it leaves, and then they go on.
                         return;
@@ -316,19 +308,25 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::dispatch::tests::{message, start, tickets};
 
     fn done(order: &mut Order, sequence: u64, ticket: Ticket, now: Instant) -> Vec<Ticket> {
         let mut out = Vec::new();
-        order.complete(sequence, ticket, &message("m", None), Outcome::Discard, now, &mut out);
+        order.complete(sequence, handled(ticket, None, Outcome::Discard), now, &mut out);
         released(out)
+    }
+
+    fn handled(ticket: Ticket, group: Option<&str>, outcome: Outcome) -> Handled {
+        Handled { ticket, message: Arc::new(message("m", group)), outcome }
     }
 
     fn released(out: Vec<Release>) -> Vec<Ticket> {
         out.into_iter()
             .map(|release| match release {
-                Release::Outcome(ticket, _) | Release::Follow(ticket, _) => ticket,
+                Release::Outcome(Handled { ticket, .. }) | Release::Follow(ticket, _) => ticket,
             })
             .collect()
     }
@@ -387,7 +385,7 @@ mod tests {
         }
         let mut complete = |n: usize| {
             let mut out = Vec::new();
-            order.complete(n as u64, t[n], &messages[n], Outcome::Discard, start + Duration::from_secs(3600), &mut out);
+            order.complete(n as u64, handled(t[n], groups[n], Outcome::Discard), start + Duration::from_secs(3600), &mut out);
             released(out)
         };
         assert_eq!(complete(1), [], "its group waits, for however long");
@@ -404,16 +402,17 @@ mod tests {
             order.expect(sequence, *ticket, &a);
         }
         let mut out = Vec::new();
-        order.complete(0, t[0], &a, Outcome::Discard, start, &mut out);
-        order.complete(2, t[2], &a, Outcome::Discard, start, &mut out);
+        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         let retry = Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
-        order.complete(1, t[1], &a, retry.clone(), start, &mut out);
-        assert_eq!(out, [Release::Outcome(t[0], Outcome::Discard), Release::Outcome(t[1], retry)]);
+        order.complete(1, handled(t[1], Some("a"), retry.clone()), start, &mut out);
+        let expected = [(t[0], Outcome::Discard), (t[1], retry)];
+        assert_eq!(out, expected.map(|(ticket, outcome)| Release::Outcome(handled(ticket, Some("a"), outcome))));
         let until = start + Duration::from_secs(1);
         assert_eq!(order.take_along(1, &a, until), [t[2], t[3]], "not what came before it");
         out.clear();
         order.skip(1, &a, start, &mut out);
-        order.complete(3, t[3], &a, Outcome::Discard, start, &mut out);
+        order.complete(3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(out, [Release::Follow(t[2], until), Release::Follow(t[3], until)]);
     }
 
@@ -426,10 +425,10 @@ mod tests {
         }
         let mut out = Vec::new();
         order.skip(1, &a, start, &mut out);
-        order.complete(0, t[0], &a, Outcome::Discard, start, &mut out);
+        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
         order.left(0, &a);
         order.left(1, &a);
-        order.complete(2, t[2], &a, Outcome::Discard, start, &mut out);
+        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(released(out), [t[0], t[2]]);
     }
 
@@ -440,7 +439,7 @@ mod tests {
         let mut out = Vec::new();
         for (sequence, ticket) in (0..).zip(&t) {
             order.expect(sequence, *ticket, &a);
-            order.complete(sequence, *ticket, &a, Outcome::Discard, start, &mut out);
+            order.complete(sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
         }
         order.left(1, &a);
         order.left(0, &a);

@@ -32,8 +32,10 @@ pub struct QueueRules {
     pub name: Arc<str>,
     /// Order is by message group, and a group waits for as long as it takes.
     pub fifo: bool,
-    /// Jobs in the handler at once.
+    /// Messages in the handler at once.
     pub concurrency: usize,
+    /// Threads that a handler which only computes is worth: the cores, or fewer.
+    pub cores: usize,
     /// A standard queue's message that has been in its handler for longer is overtaken; zero: no order is kept.
     pub order_wait: Duration,
     pub visibility_timeout: Duration,

@@ -48,6 +48,8 @@ pub(crate) struct Lane {
     pub source: &'static str,
     pub queue: Arc<dyn Queue>,
     pub handler: Arc<dyn Handler>,
+    /// Messages in the handler at once.
+    pub concurrency: usize,
 }
 
 /// A service that is set up and not yet started.
@@ -103,7 +105,8 @@ impl Engine {
                 .get(&queue.handler)
                 .ok_or_else(|| StartError::Handler { queue: name.clone(), handler: queue.handler.clone() })?;
             let opened = open_queue(name, queue)?;
-            lanes.push(Lane { name: name.as_str().into(), source: source_name(&queue.source), queue: opened, handler });
+            let (name, source) = (name.as_str().into(), source_name(&queue.source));
+            lanes.push(Lane { name, source, queue: opened, handler, concurrency: queue.concurrency });
         }
         let lanes: Arc<[Lane]> = lanes.into();
         let limits = sink::Limits::of(settings.engine.delivery_threads);

@@ -38,6 +38,7 @@ fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
         name: Arc::clone(&lane.name),
         fifo: limits.fifo,
         concurrency: settings.concurrency,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
         order_wait: settings.order_wait,
         visibility_timeout: settings.visibility_timeout,
         wait_time: settings.wait_time,

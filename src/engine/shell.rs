@@ -79,7 +79,7 @@ impl Shell {
         let delivery_threads = threads.deliverers.max(1);
         let (to_results, results) = bounded(delivery_threads);
         let pool =
-            Pool::new(threads.handlers, to_inbox.clone()).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+            Pool::new(threads.handlers, &lanes, &to_inbox).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
         let edges = lanes.iter().map(|_| Edge::default()).collect();
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
             .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
@@ -204,11 +204,7 @@ impl Shell {
     fn carry_out(&mut self, command: Command) -> Result<(), String> {
         match command {
             Command::Receive { queue, poller, demand } => self.receive(queue, poller, demand),
-            Command::Handle { queue, jobs } => {
-                let lane = self.lanes.get(queue).ok_or("a job of an unknown queue")?;
-                self.pool.start(queue, Arc::clone(&lane.handler), jobs);
-                Ok(())
-            }
+            Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
             Command::Flush { flush, batch } if self.sinks.blocks(&batch.account) => self.deliverers.hand_over(flush, batch),
             Command::Flush { flush, batch } => {
                 let answer = self.sinks.deliver(&batch);

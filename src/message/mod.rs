@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub type Account = CompactString;
 
 /// A message as its queue gave it. Shared by the thread that handles it, the ledger and the deliveries that it led to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Unique within its queue, without dots (a dot separates the parts of what a webhook signature covers).
     pub id: CompactString,

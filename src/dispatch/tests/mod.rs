@@ -72,6 +72,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
         name: name.into(),
         fifo: false,
         concurrency: 10,
+        cores: 4,
         order_wait: Duration::from_secs(5),
         visibility_timeout: Duration::from_secs(60),
         wait_time: Duration::from_secs(20),

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use super::super::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Ticket, Work};
+use super::super::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
 use super::{message, start};
 use crate::message::settle::{Count, EntryError, EntryResult};
 use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
@@ -89,10 +89,6 @@ impl Rig {
         self.now = self.start + Duration::from_millis(at);
         self.dispatcher.handle(self.now, event);
         self.drain_commands()
-    }
-
-    pub fn ticket(&self, id: &str) -> Ticket {
-        self.tickets[id].ticket
     }
 
     /// Milliseconds since the start, rounded up: something is due then.
@@ -180,14 +176,14 @@ impl Rig {
                     let payload = Bytes::from(vec![b'x'; size.parse().expect("a size")]);
                     Delivery { account: account.into(), payload }
                 });
-                done.push(Handled { ticket: self.ticket(id), outcome: Outcome::Deliver(deliveries.collect()) });
+                done.push(self.done(id, Outcome::Deliver(deliveries.collect())));
             } else if let Some((id, outcome)) = result.split_once('=') {
                 let outcome = match outcome.split_once(':') {
                     Some((_, after)) => Outcome::Retry { after: duration(after), reason: "not yet".into() },
                     None if outcome == "discard" => Outcome::Discard,
                     None => Outcome::reject("no account"),
                 };
-                done.push(Handled { ticket: self.ticket(id), outcome });
+                done.push(self.done(id, outcome));
             } else if let Some(id) = result.strip_prefix("left:") {
                 left.push(self.tickets[id].clone());
             } else if let Some(took) = result.strip_prefix("took:") {
@@ -197,6 +193,11 @@ impl Rig {
             }
         }
         Event::Handled { queue, done, left, slowest }
+    }
+
+    fn done(&self, id: &str, outcome: Outcome) -> Handled {
+        let Job { ticket, message } = self.tickets[id].clone();
+        Handled { ticket, message, outcome }
     }
 
     fn answered(&mut self, queue: QueueIndex, account: &str, answer: Answer) -> Event {
@@ -246,7 +247,7 @@ impl Rig {
             }
             Command::Receive { .. } if !self.asks => return None,
             Command::Receive { queue, demand, .. } => (queue, format!("ask {}", demand.messages)),
-            Command::Handle { queue, jobs } => {
+            Command::Handle { queue, jobs, .. } => {
                 let ids: Vec<_> = jobs.iter().map(|job| job.message.id.to_string()).collect();
                 self.tickets.extend(jobs.into_iter().map(|job| (job.message.id.clone(), job)));
                 (queue, format!("handle {}", ids.join(" ")))

@@ -78,6 +78,7 @@ impl World {
                 name: format!("q{queue}").into(),
                 fifo: false,
                 concurrency: random.usize(1..6),
+                cores: 4,
                 order_wait: Duration::from_secs(5),
                 visibility_timeout: LEASE,
                 wait_time: Duration::from_secs(1),
@@ -160,7 +161,10 @@ impl World {
             }
             Act::Receive { queue, poller, ask } => self.receive(queue, poller, ask),
             Act::Handle { queue, jobs } => {
-                let done = jobs.into_iter().map(|Job { ticket, message }| Handled { ticket, outcome: self.handle(&message) });
+                let done = jobs.into_iter().map(|Job { ticket, message }| {
+                    let outcome = self.handle(&message);
+                    Handled { ticket, message, outcome }
+                });
                 let done = done.collect::<Vec<_>>();
                 let slowest = Duration::from_micros(self.random.u64(1..20_000));
                 self.tell(Event::Handled { queue, done, left: Vec::new(), slowest });
@@ -191,7 +195,7 @@ impl World {
                     self.after(wait, Act::Receive { queue, poller, ask: demand.ask });
                 }
             }
-            Command::Handle { queue, jobs } => {
+            Command::Handle { queue, jobs, .. } => {
                 let wait = self.millis(60);
                 self.after(wait, Act::Handle { queue, jobs });
             }

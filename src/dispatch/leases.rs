@@ -1,0 +1,135 @@
+//! When the leases of held copies have to be looked after. Copies whose leases end together, as those of one receive do, are in one
+//! group, so that keeping up with a million copies a second costs a look at a clock per group and a count per copy.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use slotmap::{SlotMap, new_key_type};
+
+use super::keys::{QueueIndex, Ticket};
+
+/// Copies of one group at most: one that stays alone keeps the list of those that left.
+const LARGEST: usize = 64;
+
+new_key_type! {
+    /// Names a group; stale once all of it have left.
+    pub struct GroupKey;
+}
+
+#[derive(Debug, Default)]
+pub struct Leases {
+    groups: SlotMap<GroupKey, Group>,
+    queues: Vec<Moments>,
+}
+
+#[derive(Debug)]
+struct Group {
+    queue: QueueIndex,
+    at: Instant,
+    /// In the order of joining; who left is still listed.
+    members: Vec<Ticket>,
+    /// Members that have not left.
+    live: usize,
+}
+
+/// The groups of one queue.
+#[derive(Debug, Default, Clone)]
+struct Moments {
+    in_order: BTreeSet<(Instant, GroupKey)>,
+    /// The group that was joined last.
+    newest: Option<GroupKey>,
+}
+
+impl Leases {
+    pub fn new(queues: usize) -> Self {
+        Self { groups: SlotMap::with_key(), queues: vec![Moments::default(); queues] }
+    }
+
+    /// The copy has to be looked after at that moment; gives the group that it is in until it leaves, or is taken out as due.
+    pub fn join(&mut self, queue: QueueIndex, at: Instant, ticket: Ticket) -> Option<GroupKey> {
+        let moments = self.queues.get_mut(queue)?;
+        if let Some(key) = moments.newest
+            && let Some(group) = self.groups.get_mut(key)
+            && group.at == at
+            && group.members.len() < LARGEST
+        {
+            group.members.push(ticket);
+            group.live += 1;
+            return Some(key);
+        }
+        let key = self.groups.insert(Group { queue, at, members: vec![ticket], live: 1 });
+        moments.in_order.insert((at, key));
+        moments.newest = Some(key);
+        Some(key)
+    }
+
+    /// One copy of the group needs no look any more.
+    pub fn leave(&mut self, key: GroupKey) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        group.live = group.live.saturating_sub(1);
+        if group.live > 0 {
+            return;
+        }
+        let (queue, at) = (group.queue, group.at);
+        self.groups.remove(key);
+        if let Some(moments) = self.queues.get_mut(queue) {
+            moments.in_order.remove(&(at, key));
+        }
+    }
+
+    /// The earliest moment of the queue.
+    pub fn next(&self, queue: QueueIndex) -> Option<Instant> {
+        Some(self.queues.get(queue)?.in_order.first()?.0)
+    }
+
+    /// Takes the queue's earliest group out if it is due at `now`: its name, and all that ever joined it.
+    pub fn take_due(&mut self, queue: QueueIndex, now: Instant) -> Option<(GroupKey, Vec<Ticket>)> {
+        let moments = self.queues.get_mut(queue)?;
+        let &(at, key) = moments.in_order.first()?;
+        if at > now {
+            return None;
+        }
+        moments.in_order.pop_first();
+        Some((key, self.groups.remove(key).map(|group| group.members).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dispatch::tests::{start, tickets};
+
+    #[test]
+    fn those_that_end_together_are_one_group_and_come_up_in_order() {
+        let (mut leases, start, t) = (Leases::new(1), start(), tickets(3));
+        let late = leases.join(0, start + Duration::from_secs(2), t[0]);
+        let first = leases.join(0, start + Duration::from_secs(1), t[1]);
+        assert_eq!(leases.join(0, start + Duration::from_secs(1), t[2]), first);
+        assert_eq!(leases.next(0), Some(start + Duration::from_secs(1)));
+        assert_eq!(leases.take_due(0, start), None);
+        assert_eq!(leases.take_due(0, start + Duration::from_secs(5)), Some((first.unwrap(), vec![t[1], t[2]])));
+        assert_eq!(leases.take_due(0, start + Duration::from_secs(5)), Some((late.unwrap(), vec![t[0]])));
+        assert_eq!(leases.next(0), None);
+    }
+
+    #[test]
+    fn a_group_is_forgotten_with_its_last_copy() {
+        let (mut leases, start, t) = (Leases::new(1), start(), tickets(2 * LARGEST));
+        let groups: Vec<_> = t.iter().filter_map(|ticket| leases.join(0, start, *ticket)).collect();
+        assert_eq!(leases.groups.len(), 2, "a full group is followed by another");
+        for group in groups {
+            leases.leave(group);
+        }
+        assert_eq!((leases.groups.len(), leases.next(0)), (0, None));
+    }
+
+    #[test]
+    fn queues_do_not_share_groups() {
+        let (mut leases, start, t) = (Leases::new(2), start(), tickets(2));
+        assert_ne!(leases.join(0, start, t[0]), leases.join(1, start, t[1]));
+        assert_eq!(leases.take_due(1, start).map(|(_, members)| members), Some(vec![t[1]]));
+        assert_eq!(leases.next(0), Some(start));
+    }
+}
