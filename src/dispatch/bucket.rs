@@ -124,7 +124,8 @@ impl Bucket {
                 None => {}
             }
         }
-        let (mut items, mut slips, mut bytes) = (Vec::new(), SmallVec::new(), 0);
+        let most = self.waiting.len().min(bounds.count);
+        let (mut items, mut slips, mut bytes) = (Vec::with_capacity(most), SmallVec::with_capacity(most), 0);
         while let Some(next) = self.waiting.front() {
             let size = next.item.payload.len();
             if !items.is_empty() && (items.len() >= bounds.count || bytes + size > bounds.bytes) {

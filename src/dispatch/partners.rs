@@ -123,11 +123,17 @@ impl Partners {
         }
     }
 
-    /// Has all buckets of the partner looked at.
+    /// Has all buckets of the partner in which something waits looked at.
     pub fn list_all_of(&mut self, partner: PartnerKey) {
-        let buckets = self.partners.get(partner.0).map(|partner| partner.buckets.clone()).unwrap_or_default();
-        for key in buckets {
-            self.list(key);
+        let Some(partner) = self.partners.get(partner.0) else { return };
+        for key in &partner.buckets {
+            if let Some(bucket) = self.buckets.get_mut(key.0)
+                && !bucket.listed
+                && !bucket.is_empty()
+            {
+                bucket.listed = true;
+                self.listed.push_back(*key);
+            }
         }
     }
 
