@@ -91,13 +91,19 @@ impl Dispatcher {
         queue.intake.job_ended((!done.is_empty()).then_some(slowest));
         queue.counts.handled += done.len() as u64;
         for handled in done {
+            let Some(queue) = self.queues.get_mut(index) else { return };
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
             let ticket = handled.ticket;
             let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
-            queue.order.complete(held.sequence, handled, self.now, &mut self.released);
+            let passes = queue.order.complete(held.sequence, handled, self.now, &mut self.released);
             self.ledger.advance(ticket, Stage::Ordering);
+            if let Some(handled) = passes {
+                self.outcome(handled);
+                self.let_go();
+            }
         }
         let stopping = self.phase.is_stopping();
+        let Some(queue) = self.queues.get_mut(index) else { return };
         for job in &left {
             if let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Handling) {
                 queue.order.waits_again(held.sequence);
@@ -190,7 +196,7 @@ impl Dispatcher {
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let several = deliveries.len() > 1;
-        let is_open = |index: u16| message.open.as_ref().is_none_or(|open| open.contains(&index));
+        let is_open = |index: u16| !held.is_partial || message.open.as_ref().is_none_or(|open| open.contains(&index));
         let slip = Slip { ticket, since: self.now };
         let (mut entered, mut bytes) = (0, 0);
         for (place, Delivery { account, payload }) in (0u16..).zip(deliveries) {

@@ -52,6 +52,8 @@ pub struct Held {
     /// The newest: a copy that arrives while this one is held brings another.
     pub receipt: Receipt,
     pub sequence: u64,
+    /// Only some of its deliveries are open: [`Message::open`] says which. Told here, since the message itself is far away by then.
+    pub is_partial: bool,
     pub received_at: Instant,
     /// When the newest receipt came.
     renewed_at: Instant,
@@ -209,6 +211,7 @@ impl Ledger {
                     message: Arc::clone(message),
                     receipt,
                     sequence,
+                    is_partial: message.open.is_some(),
                     received_at: now,
                     renewed_at: now,
                     leased_until,

@@ -84,10 +84,10 @@ impl Order {
         }
     }
 
-    /// Its handler ended.
-    pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
+    /// Its handler ended. Gives it back where its turn has come, to be acted upon before what that lets go.
+    pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) -> Option<Handled> {
         match self {
-            Self::Free => out.push(Release::Outcome(handled)),
+            Self::Free => Some(handled),
             Self::Line(line) => line.complete(sequence, handled, now, out),
             Self::Groups(groups) => groups.complete(sequence, handled, out),
         }
@@ -148,17 +148,20 @@ impl Line {
         }
     }
 
-    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
+    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) -> Option<Handled> {
         match sequence.cmp(&self.base) {
             // It was overtaken: nothing to wait for.
-            Ordering::Less => out.push(Release::Outcome(handled)),
+            Ordering::Less => Some(handled),
             Ordering::Equal => {
-                out.push(Release::Outcome(handled));
                 self.slots.pop_front();
                 self.base += 1;
                 self.release(now, out);
+                Some(handled)
             }
-            Ordering::Greater => self.put(sequence, Slot::Done(handled)),
+            Ordering::Greater => {
+                self.put(sequence, Slot::Done(handled));
+                None
+            }
         }
     }
 
@@ -238,14 +241,15 @@ impl Groups {
         }
     }
 
-    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) {
+    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) -> Option<Handled> {
         if let Some(group) = self.group(&handled.message)
             && let Some(member) = group.member(sequence)
         {
             member.turn = Turn::Done(handled);
             group.release(out);
+            None
         } else {
-            out.push(Release::Outcome(handled));
+            Some(handled)
         }
     }
 
@@ -315,8 +319,16 @@ mod tests {
 
     fn done(order: &mut Order, sequence: u64, ticket: Ticket, now: Instant) -> Vec<Ticket> {
         let mut out = Vec::new();
-        order.complete(sequence, handled(ticket, None, Outcome::Discard), now, &mut out);
+        complete(order, sequence, handled(ticket, None, Outcome::Discard), now, &mut out);
         released(out)
+    }
+
+    /// As the dispatcher takes it: what passes at once first.
+    fn complete(order: &mut Order, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
+        let at = out.len();
+        if let Some(passes) = order.complete(sequence, handled, now, out) {
+            out.insert(at, Release::Outcome(passes));
+        }
     }
 
     fn handled(ticket: Ticket, group: Option<&str>, outcome: Outcome) -> Handled {
@@ -385,7 +397,13 @@ mod tests {
         }
         let mut complete = |n: usize| {
             let mut out = Vec::new();
-            order.complete(n as u64, handled(t[n], groups[n], Outcome::Discard), start + Duration::from_secs(3600), &mut out);
+            complete(
+                &mut order,
+                n as u64,
+                handled(t[n], groups[n], Outcome::Discard),
+                start + Duration::from_secs(3600),
+                &mut out,
+            );
             released(out)
         };
         assert_eq!(complete(1), [], "its group waits, for however long");
@@ -402,17 +420,17 @@ mod tests {
             order.expect(sequence, *ticket, &a);
         }
         let mut out = Vec::new();
-        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
-        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
+        complete(&mut order, 0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
+        complete(&mut order, 2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         let retry = Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
-        order.complete(1, handled(t[1], Some("a"), retry.clone()), start, &mut out);
+        complete(&mut order, 1, handled(t[1], Some("a"), retry.clone()), start, &mut out);
         let expected = [(t[0], Outcome::Discard), (t[1], retry)];
         assert_eq!(out, expected.map(|(ticket, outcome)| Release::Outcome(handled(ticket, Some("a"), outcome))));
         let until = start + Duration::from_secs(1);
         assert_eq!(order.take_along(1, &a, until), [t[2], t[3]], "not what came before it");
         out.clear();
         order.skip(1, &a, start, &mut out);
-        order.complete(3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
+        complete(&mut order, 3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(out, [Release::Follow(t[2], until), Release::Follow(t[3], until)]);
     }
 
@@ -425,10 +443,10 @@ mod tests {
         }
         let mut out = Vec::new();
         order.skip(1, &a, start, &mut out);
-        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
+        complete(&mut order, 0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
         order.left(0, &a);
         order.left(1, &a);
-        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
+        complete(&mut order, 2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(released(out), [t[0], t[2]]);
     }
 
@@ -439,7 +457,7 @@ mod tests {
         let mut out = Vec::new();
         for (sequence, ticket) in (0..).zip(&t) {
             order.expect(sequence, *ticket, &a);
-            order.complete(sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
+            complete(&mut order, sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
         }
         order.left(1, &a);
         order.left(0, &a);
