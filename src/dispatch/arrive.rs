@@ -196,16 +196,18 @@ impl Dispatcher {
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let several = deliveries.len() > 1;
-        let is_open = |index: u16| !held.is_partial || message.open.as_ref().is_none_or(|open| open.contains(&index));
+        let open = if held.is_partial { message.open.clone() } else { None };
+        let is_open = |index: u16| open.as_ref().is_none_or(|open| open.contains(&index));
+        let messages = std::iter::repeat_n(message, deliveries.len());
         let slip = Slip { ticket, since: self.now };
         let (mut entered, mut bytes) = (0, 0);
-        for (place, Delivery { account, payload }) in (0u16..).zip(deliveries) {
+        for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
             if !is_open(place) {
                 continue;
             }
             entered += 1;
             bytes += payload.len();
-            let item = Item { message: message.clone(), index: several.then_some(place), payload };
+            let item = Item { message, index: several.then_some(place), payload };
             self.partners.enter(index, account, slip, item, &mut self.due);
         }
         self.room.add_bytes(bytes);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use compact_str::{CompactString, format_compact};
+use compact_str::{CompactString, ToCompactString};
 use parking_lot::Mutex;
 
 use self::dead::Dead;
@@ -107,7 +107,10 @@ impl MemoryQueue {
     }
 
     fn id(&self, number: u64) -> CompactString {
-        format_compact!("{}_{number}", self.prefix)
+        let mut id = self.prefix.clone();
+        id.push('_');
+        id.push_str(&number.to_compact_string());
+        id
     }
 
     fn take(&self, max: usize, lease: Duration) -> Vec<Received> {
