@@ -39,8 +39,8 @@ fn a_file_of_version_1_is_used_as_it_is() {
     };
     stock.list(&DeadFilter::default(), each).unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].id, letters[0].index, letters[0].redrives), (7, Some(2), 1));
-    assert_eq!(stock.redrive(&[7]).unwrap(), 1);
+    assert_eq!((letters[0].id.as_str(), letters[0].index, letters[0].redrives), ("7", Some(2), 1));
+    assert_eq!(stock.redrive(&["7".into()]).unwrap(), 1);
 
     // Group g is locked by its first message, group h is free.
     let group: Grouping = std::sync::Arc::new(|_| None);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use compact_str::CompactString;
 use octoconf::config::settings::Rate;
 
 /// Takes messages from many queues and flushes them into one bucket per partner, so that no partner feels another.
@@ -87,7 +88,7 @@ pub enum Dead {
     Show {
         queue: String,
         /// The id that `list` shows
-        id: i64,
+        id: String,
         #[arg(long)]
         json: bool,
     },
@@ -95,7 +96,7 @@ pub enum Dead {
     Redrive {
         queue: String,
         /// Ids that `list` shows; none: all that pass the filter
-        ids: Vec<i64>,
+        ids: Vec<CompactString>,
         #[command(flatten)]
         filter: Filter,
         /// Only say how many there are
@@ -111,7 +112,7 @@ pub enum Dead {
     Purge {
         queue: String,
         /// Ids that `list` shows; none: all that pass the filter
-        ids: Vec<i64>,
+        ids: Vec<CompactString>,
         #[command(flatten)]
         filter: Filter,
         /// Only say how many there are

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use indicatif::ProgressBar;
 use octoconf::config::settings::Rate;
-use octoconf::queue::{DeadFilter, DeadLetter, DeadLetters};
+use octoconf::queue::{DeadFilter, DeadLetters};
 use serde_json::json;
 
 use super::args::{Dead, Filter};
@@ -30,15 +31,15 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     })?;
     match command {
         Dead::List { filter, limit, json, .. } => list(letters, &filter.into(), limit.unwrap_or(usize::MAX), *json),
-        Dead::Show { id, json, .. } => show(letters, name, *id, *json),
+        Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let ids = chosen(letters, ids, &filter.into())?;
-            let act = |ids: &[i64]| letters.redrive(ids);
+            let act = |ids: &[CompactString]| letters.redrive(ids);
             change(&ids, ("redriven", *dry_run, *json), *rate, act)
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
             let ids = chosen(letters, ids, &filter.into())?;
-            let act = |ids: &[i64]| letters.purge(ids);
+            let act = |ids: &[CompactString]| letters.purge(ids);
             change(&ids, ("purged", *dry_run, *json), None, act)
         }
     }
@@ -70,23 +71,15 @@ fn list(letters: &dyn DeadLetters, filter: &DeadFilter, limit: usize, json: bool
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(letters: &dyn DeadLetters, queue: &str, id: i64, json: bool) -> Result<ExitCode, Failure> {
-    let mut found: Option<DeadLetter> = None;
-    letters.list(&DeadFilter::default(), &mut |letter| {
-        let hit = letter.id == id;
-        if hit {
-            found = Some(letter);
-        }
-        !hit
-    })?;
-    let letter = found.ok_or_else(|| anyhow::anyhow!("queue {queue} has no dead letter {id}"))?;
+fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<ExitCode, Failure> {
+    let letter = letters.find(id)?.ok_or_else(|| anyhow::anyhow!("queue {queue} has no dead letter {id}"))?;
     let text = if json { format!("{:#}", view::object(&letter)) } else { view::text(&letter) };
     writeln!(io::stdout(), "{}", text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The ids named, else those of all letters that pass the filter.
-fn chosen(letters: &dyn DeadLetters, ids: &[i64], filter: &DeadFilter) -> Result<Vec<i64>, Failure> {
+fn chosen(letters: &dyn DeadLetters, ids: &[CompactString], filter: &DeadFilter) -> Result<Vec<CompactString>, Failure> {
     if !ids.is_empty() {
         if filter.partner.is_some() || filter.reason.is_some() {
             return Err(Failure::Refused("name ids or give a filter, not both".to_owned()));
@@ -102,10 +95,10 @@ fn chosen(letters: &dyn DeadLetters, ids: &[i64], filter: &DeadFilter) -> Result
 }
 
 fn change(
-    ids: &[i64],
+    ids: &[CompactString],
     (word, dry_run, json): (&str, bool, bool),
     rate: Option<Rate>,
-    act: impl Fn(&[i64]) -> Result<usize, octoconf::queue::QueueError>,
+    act: impl Fn(&[CompactString]) -> Result<usize, octoconf::queue::QueueError>,
 ) -> Result<ExitCode, Failure> {
     let mut done = 0;
     if !dry_run {

@@ -53,7 +53,7 @@ impl<'a> Listing<'a> {
 /// One letter as JSON. A body or payload that is JSON is shown as such, another as text in which what is not UTF-8 is replaced.
 pub fn object(letter: &DeadLetter) -> Value {
     json!({
-        "id": letter.id,
+        "id": id(&letter.id),
         "message_id": letter.message_id.as_str(),
         "kind": letter.kind,
         "reason": letter.reason,
@@ -76,6 +76,11 @@ pub fn text(letter: &DeadLetter) -> String {
     shown
         .map(|(name, value)| format!("{name:12} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect()
+}
+
+/// A number stays one in JSON, as ids of embedded queues are.
+fn id(id: &str) -> Value {
+    id.parse::<i64>().map_or_else(|_| id.into(), Value::from)
 }
 
 fn value(bytes: &[u8]) -> Value {
@@ -108,7 +113,7 @@ mod tests {
 
     fn letter() -> DeadLetter {
         DeadLetter {
-            id: 7,
+            id: "7".into(),
             message_id: "m1".into(),
             kind: "rejected".into(),
             reason: "account: is\nnull".into(),

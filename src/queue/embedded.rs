@@ -24,7 +24,12 @@ const ATTRIBUTES: usize = 10;
 const DELAY: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
-    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some() }
+    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some(), priced: false }
+}
+
+/// The number of a dead letter, by which an embedded queue knows it; `None` for what is no id of one.
+pub(super) fn letter_number(id: &str) -> Option<i64> {
+    id.parse().ok()
 }
 
 /// Refuses a call with more entries than [`Limits::entries`].

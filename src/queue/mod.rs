@@ -40,8 +40,18 @@ pub trait Queue: Send + Sync {
     /// How many messages there are, without taking any.
     fn count(&self) -> Result<Count, QueueError>;
 
-    /// What this queue can do at once.
+    /// What this queue can do at once. Never blocks and never changes.
     fn limits(&self) -> Limits;
+
+    /// What the service says of the queue: the bounds by which it would lose, hide or set aside messages by itself.
+    ///
+    /// Blocks for as long as a request takes; called at start and now and then, not for each message. Embedded queues, which do none of
+    /// that, give `Facts::default()`.
+    ///
+    /// # Errors
+    ///
+    /// Those of every call, and [`QueueError::Unusable`] where the service must not start on this queue.
+    fn facts(&self) -> Result<Facts, QueueError>;
 
     /// Ends the waits of [`Queue::receive`] that are under way, now and for good, where the service allows that. Long polls on SQS
     /// cannot be ended: they must be awaited, or what they bring is lost until the lease lapses.
@@ -60,6 +70,23 @@ pub struct Limits {
     pub entries: usize,
     /// Whether messages carry FIFO groups.
     pub fifo: bool,
+    /// Whether each request has its price (SQS), so that asking for few messages at once is dearer than waiting for room for many.
+    pub priced: bool,
+}
+
+/// What a service does to messages by itself. `None`: it never does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `maxReceiveCount` of the redrive policy: a message that comes back after so many receives is moved to the dead letter queue by the
+    /// service itself, without our reason (AWS: 1 to 1,000).
+    pub redrive_after: Option<u32>,
+    /// How long a message is kept, from when it was sent (AWS: 1 minute to 14 days, 4 days by default). Then it is gone.
+    pub retention: Option<Duration>,
+    /// Most messages that may be hidden at once (AWS: 120,000 in flight a queue, over all consumers). At it, a receive gives nothing
+    /// (FIFO) or fails (standard: `OverLimit`).
+    pub hidden_limit: Option<u64>,
+    /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
+    pub longest_lease: Option<Duration>,
 }
 
 /// Why a whole call failed.
@@ -75,6 +102,10 @@ pub enum QueueError {
     /// Retried slowly, since a person has to act.
     #[error("queue {queue}: {what} was refused: {why}")]
     Refused { queue: String, what: &'static str, why: String },
+    /// As it is configured, the service must not start on this queue: messages would be lost or circulate for ever. It can be reached,
+    /// and waiting mends nothing.
+    #[error("queue {queue} cannot be used as it is configured: {why}")]
+    Unusable { queue: String, why: String },
 }
 
 impl QueueError {
@@ -98,11 +129,14 @@ pub trait DeadLetters {
     /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError>;
 
+    /// The letter of that id; `None`: there is none (any more), or it is no id of this queue.
+    fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
+
     /// Puts the named letters back on the queue, as sent now, in one transaction each; gives how many there still were.
-    fn redrive(&self, ids: &[i64]) -> Result<usize, QueueError>;
+    fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 
     /// Deletes the named letters for good; gives how many there still were.
-    fn purge(&self, ids: &[i64]) -> Result<usize, QueueError>;
+    fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 }
 
 /// Which dead letters are meant. Empty: all.
@@ -113,11 +147,20 @@ pub struct DeadFilter {
     pub reason: Option<String>,
 }
 
+impl DeadFilter {
+    /// Whether a letter is meant.
+    pub fn passes(&self, letter: &DeadLetter) -> bool {
+        let reason = |reason: &String| letter.kind == *reason || letter.reason.contains(reason.as_str());
+        self.partner.as_ref().is_none_or(|partner| letter.account.as_ref() == Some(partner))
+            && self.reason.as_ref().is_none_or(reason)
+    }
+}
+
 /// One dead letter as it is stored.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Names it in `show`, `redrive` and `purge`.
-    pub id: i64,
+    /// Names it in `show`, `redrive` and `purge`: a number on embedded queues, the id of the message on the dead letter queue on SQS.
+    pub id: CompactString,
     pub message_id: CompactString,
     pub kind: String,
     pub reason: String,

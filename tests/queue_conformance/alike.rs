@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
 use octoconf::message::Received;
 use octoconf::queue::{DeadLetter, NewMessage, Queue, SetAside};
 use proptest::prelude::*;
@@ -106,9 +107,9 @@ impl<D: Driver + Default> Side<D> {
         self.queue.dead_letters().unwrap()
     }
 
-    fn letter(&self, at: &prop::sample::Index) -> Option<i64> {
+    fn letter(&self, at: &prop::sample::Index) -> Option<CompactString> {
         let letters = letters(&*self.queue);
-        (!letters.is_empty()).then(|| at.get(&letters).id)
+        (!letters.is_empty()).then(|| at.get(&letters).id.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use octoconf::message::{Receipt, Received};
 use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
 
@@ -113,8 +114,8 @@ pub fn filtered(queue: &dyn Queue, filter: &DeadFilter) -> Vec<DeadLetter> {
     letters
 }
 
-pub fn ids(letters: &[DeadLetter]) -> Vec<i64> {
-    letters.iter().map(|letter| letter.id).collect()
+pub fn ids(letters: &[DeadLetter]) -> Vec<CompactString> {
+    letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
 /// Puts all dead letters back.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::commands::lines::MAX_BODY;
 use crate::message::{Receipt, Received};
-use crate::queue::{Ask, Count, DeadLetters, EntryResult, Limits, SetAside};
+use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 
 /// Takes what is sent, in the batches in which it came, until it is full.
 struct Recorder {
@@ -41,7 +41,11 @@ impl Queue for Recorder {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: 1, entries: self.entries, fifo: false }
+        Limits { receive: 1, entries: self.entries, fifo: false, priced: false }
+    }
+
+    fn facts(&self) -> Result<Facts, QueueError> {
+        unreachable!("send only sends")
     }
 
     fn receive(&self, _: &Ask) -> Result<Vec<Received>, QueueError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use compact_str::CompactString;
+use compact_str::{CompactString, ToCompactString as _};
 use hashbrown::HashMap;
 
 use crate::queue::{DeadFilter, DeadLetter, SetAside};
@@ -48,7 +48,7 @@ impl Dead {
         self.remove(id);
         self.last = self.last.max(id);
         let letter = DeadLetter {
-            id,
+            id: id.to_compact_string(),
             message_id: message.id.clone(),
             kind: aside.reason.kind.to_owned(),
             reason: aside.reason.text.clone(),
@@ -71,10 +71,14 @@ impl Dead {
         self.letters.insert(id, Letter { letter, open });
     }
 
-    /// The first letter after the one with id `after` that passes the filter.
-    pub(super) fn next(&self, filter: &DeadFilter, after: i64) -> Option<&DeadLetter> {
-        let later = self.letters.range(after.saturating_add(1)..).map(|(_, letter)| &letter.letter);
-        later.into_iter().find(|letter| passes(letter, filter))
+    /// The first letter after the one with the number `after` that passes the filter, with its number.
+    pub(super) fn next(&self, filter: &DeadFilter, after: i64) -> Option<(i64, &DeadLetter)> {
+        let mut later = self.letters.range(after.saturating_add(1)..).map(|(number, letter)| (*number, &letter.letter));
+        later.find(|(_, letter)| filter.passes(letter))
+    }
+
+    pub(super) fn get(&self, number: i64) -> Option<&DeadLetter> {
+        self.letters.get(&number).map(|letter| &letter.letter)
     }
 
     pub(super) fn remove(&mut self, id: i64) -> Option<Letter> {
@@ -87,10 +91,4 @@ impl Dead {
 
 fn weight(letter: &DeadLetter) -> usize {
     letter.body.len() + letter.payload.as_ref().map_or(0, Bytes::len)
-}
-
-fn passes(letter: &DeadLetter, filter: &DeadFilter) -> bool {
-    let reason = |reason: &String| letter.kind == *reason || letter.reason.contains(reason.as_str());
-    filter.partner.as_ref().is_none_or(|partner| letter.account.as_ref() == Some(partner))
-        && filter.reason.as_ref().is_none_or(reason)
 }

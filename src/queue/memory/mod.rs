@@ -17,7 +17,8 @@ use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping, redriven_id};
 use super::waiting::Waiting;
 use super::{
-    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Limits, NewMessage, Queue, QueueError, SetAside,
+    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError,
+    SetAside,
 };
 use crate::message::{Message, Receipt, Received};
 
@@ -275,6 +276,10 @@ impl Queue for MemoryQueue {
         embedded::limits(self.grouping.as_ref())
     }
 
+    fn facts(&self) -> Result<Facts, QueueError> {
+        Ok(Facts::default())
+    }
+
     fn interrupt(&self) {
         self.waiting.end();
     }
@@ -289,22 +294,28 @@ impl DeadLetters for MemoryQueue {
         let mut after = 0;
         loop {
             // A letter at a time, so that `each` may take its time, or use the queue.
-            let Some(letter) = self.state.lock().dead.next(filter, after).cloned() else { return Ok(()) };
-            after = letter.id;
+            let next = self.state.lock().dead.next(filter, after).map(|(number, letter)| (number, letter.clone()));
+            let Some((number, letter)) = next else { return Ok(()) };
+            after = number;
             if !each(letter) {
                 return Ok(());
             }
         }
     }
 
-    fn redrive(&self, ids: &[i64]) -> Result<usize, QueueError> {
+    fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
+        let Some(number) = embedded::letter_number(id) else { return Ok(None) };
+        Ok(self.state.lock().dead.get(number).cloned())
+    }
+
+    fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
         let mut state = self.state.lock();
         let sent_at = self.clock.now();
         let mut redriven = 0;
-        for id in ids {
-            let Some(dead::Letter { letter, open }) = state.dead.remove(*id) else { continue };
+        for id in ids.iter().filter_map(|id| embedded::letter_number(id)) {
+            let Some(dead::Letter { letter, open }) = state.dead.remove(id) else { continue };
             let content = Content {
-                id: redriven_id(&letter.message_id, *id),
+                id: redriven_id(&letter.message_id, id),
                 group: self.group_of(&letter.body),
                 body: letter.body,
                 attributes: letter.attributes,
@@ -320,8 +331,9 @@ impl DeadLetters for MemoryQueue {
         Ok(redriven)
     }
 
-    fn purge(&self, ids: &[i64]) -> Result<usize, QueueError> {
+    fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
         let mut state = self.state.lock();
-        Ok(ids.iter().filter(|id| state.dead.remove(**id).is_some()).count())
+        let numbers = ids.iter().filter_map(|id| embedded::letter_number(id));
+        Ok(numbers.filter(|number| state.dead.remove(*number).is_some()).count())
     }
 }

@@ -88,7 +88,7 @@ fn full_dead_letters_refuse_more_and_keep_the_messages() {
     let error = queue.set_aside(&letters[2..]).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("at most 3"), "{error}");
     assert_eq!(queue.count().unwrap().hidden, 3);
-    assert_eq!(queue.purge(&[1]).unwrap(), 1);
+    assert_eq!(queue.purge(&["1".into()]).unwrap(), 1);
     queue.set_aside(&letters[2..4]).unwrap();
     assert_eq!(queue.count().unwrap().hidden, 1);
 }
@@ -104,6 +104,6 @@ fn dead_letters_are_bounded_in_bytes_too_and_give_them_back() {
     };
     queue.set_aside(&[large(&taken[0])]).unwrap();
     assert!(queue.set_aside(&[large(&taken[1])]).is_err());
-    queue.purge(&[1]).unwrap();
+    queue.purge(&["1".into()]).unwrap();
     queue.set_aside(&[large(&taken[1])]).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Dead letters: written in the transaction that takes their message off the queue, listed a page at a time, put back or deleted by id.
 
+use compact_str::ToCompactString;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::content;
@@ -27,6 +28,11 @@ const PAGE: &str = "
       AND (?3 IS NULL OR account = ?3)
       AND (?4 IS NULL OR kind = ?4 OR instr(reason, ?4) > 0)
     ORDER BY id LIMIT ?5";
+
+const FIND: &str = "
+    SELECT id, message_id, kind, reason, account, idx, payload, body, attributes, receives, redrives, sent_at, dead_at
+    FROM dead
+    WHERE id = ?1 AND queue = ?2";
 
 const TAKE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING message_id, body, attributes, open, redrives";
 
@@ -91,8 +97,13 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
     Ok(())
 }
 
-/// The next letters after the one with id `after` that pass the filter; none: there are no more.
-pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, after: i64) -> Result<Vec<DeadLetter>, Fault> {
+/// The next letters after the one with the number `after` that pass the filter, each with its number; none: there are no more.
+pub(super) fn page(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    filter: &DeadFilter,
+    after: i64,
+) -> Result<Vec<(i64, DeadLetter)>, Fault> {
     let mut page = transaction.prepare_cached(PAGE)?;
     let partner = filter.partner.as_deref();
     let mut rows = page.query(params![queue, after, partner, filter.reason, PAGE_LETTERS])?;
@@ -101,18 +112,26 @@ pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilte
     while bytes < PAGE_BYTES
         && let Some(row) = rows.next()?
     {
-        let letter = read(row)?;
+        let (number, letter) = read(row)?;
         bytes += letter.body.len() + letter.payload.as_ref().map_or(0, |payload| payload.len());
-        letters.push(letter);
+        letters.push((number, letter));
     }
     Ok(letters)
 }
 
-fn read(row: &Row<'_>) -> Result<DeadLetter, Fault> {
-    let id = row.get(0)?;
+/// One letter, by its number.
+pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
+    let mut find = transaction.prepare_cached(FIND)?;
+    let mut rows = find.query([number, queue])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(read(row)?.1))
+}
+
+fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
+    let number: i64 = row.get(0)?;
     let attributes: Option<String> = row.get(8)?;
-    Ok(DeadLetter {
-        id,
+    let letter = DeadLetter {
+        id: number.to_compact_string(),
         message_id: row.get::<_, String>(1)?.into(),
         kind: row.get(2)?,
         reason: row.get(3)?,
@@ -121,12 +140,13 @@ fn read(row: &Row<'_>) -> Result<DeadLetter, Fault> {
         payload: row.get::<_, Option<Vec<u8>>>(6)?.map(Into::into),
         body: row.get::<_, Vec<u8>>(7)?.into(),
         attributes: content::attributes_from_text(attributes.as_deref())
-            .map_err(|why| Fault::refused(format!("dead letter {id}: {why}; correct or purge it")))?,
+            .map_err(|why| Fault::refused(format!("dead letter {number}: {why}; correct or purge it")))?,
         receives: row.get(9)?,
         redrives: row.get(10)?,
         sent_at: from_millis(row.get(11)?),
         dead_at: from_millis(row.get(12)?),
-    })
+    };
+    Ok((number, letter))
 }
 
 /// Puts letters back on the queue; gives how many of the ids there still were.
@@ -199,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_letter_is_found_by_its_id() {
-        for statement in [TAKE, PURGE] {
+        for statement in [FIND, TAKE, PURGE] {
             let plan = plan(statement);
             assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid=?)"), "{statement}: {plan}");
         }

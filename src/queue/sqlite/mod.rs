@@ -20,7 +20,9 @@ use self::store::{Promise, Store};
 use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping};
 use super::waiting::Waiting;
-use super::{Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Limits, NewMessage, Queue, QueueError, SetAside};
+use super::{
+    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside,
+};
 use crate::message::{Receipt, Received};
 
 mod content;
@@ -205,6 +207,10 @@ impl Queue for SqliteQueue {
         embedded::limits(self.grouping.as_ref())
     }
 
+    fn facts(&self) -> Result<Facts, QueueError> {
+        Ok(Facts::default())
+    }
+
     fn interrupt(&self) {
         self.waiting.end();
     }
@@ -229,9 +235,9 @@ impl DeadLetters for SqliteQueue {
         let mut after = 0;
         loop {
             let page = self.read("list dead letters", |transaction| dead::page(transaction, self.queue, filter, after))?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.id;
-            for letter in page {
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = *last;
+            for (_, letter) in page {
                 if !each(letter) {
                     return Ok(());
                 }
@@ -239,17 +245,29 @@ impl DeadLetters for SqliteQueue {
         }
     }
 
-    fn redrive(&self, ids: &[i64]) -> Result<usize, QueueError> {
+    fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
+        let Some(number) = embedded::letter_number(id) else { return Ok(None) };
+        self.read("find a dead letter", |transaction| dead::find(transaction, self.queue, number))
+    }
+
+    fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
+        let ids = numbers(ids);
         let redriven = self.write(Promise::PowerLoss, "redrive", |transaction| {
-            dead::redrive(transaction, self.queue, self.now(), self.grouping.as_ref(), ids)
+            dead::redrive(transaction, self.queue, self.now(), self.grouping.as_ref(), &ids)
         })?;
         self.waiting.announce();
         Ok(redriven)
     }
 
-    fn purge(&self, ids: &[i64]) -> Result<usize, QueueError> {
-        self.write(Promise::PowerLoss, "purge", |transaction| dead::purge(transaction, self.queue, ids))
+    fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
+        let ids = numbers(ids);
+        self.write(Promise::PowerLoss, "purge", |transaction| dead::purge(transaction, self.queue, &ids))
     }
+}
+
+/// The numbers of letters; what is no number is no letter of ours.
+fn numbers(ids: &[CompactString]) -> Vec<i64> {
+    ids.iter().filter_map(|id| embedded::letter_number(id)).collect()
 }
 
 /// The number of a queue in its file, which is given when the queue is first opened.
