@@ -15,6 +15,7 @@ pub mod clock;
 pub mod embedded;
 pub mod memory;
 pub mod sqlite;
+pub mod sqs;
 mod waiting;
 
 /// A queue in the sense of SQS: at least once, leases, receive counts, FIFO groups, dead letters.

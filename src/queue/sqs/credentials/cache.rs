@@ -1,0 +1,347 @@
+//! Keys that are kept and renewed before they end, by one thread at a time, while all others go on with those that there are.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Chain, Credentials, CredentialsError, Keys, Surroundings};
+use crate::queue::clock::Clock;
+
+/// Keys are renewed this long before they end, or when half of their time is over, whichever is later. Instances and containers give new
+/// ones at least this long before the end of the old.
+const AHEAD: Duration = Duration::from_secs(5 * 60);
+/// Keys without an end are looked at again this often: programs and people put others in their place.
+const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// A source is asked at most once in this time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A source with a memory. Share it: what it is for is that many threads use the same keys.
+pub struct Cached<S> {
+    source: S,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// Whoever was asking the source is done.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
+    /// Whether a thread is at the source.
+    asking: bool,
+    /// The last failure, with its time, until a success.
+    failed: Option<(SystemTime, CredentialsError)>,
+}
+
+/// Keys, and when they came.
+struct Kept {
+    keys: Keys,
+    at: SystemTime,
+}
+
+impl Cached<Chain> {
+    /// What a service uses: the sources of the AWS SDKs, remembered.
+    pub fn chain(surroundings: Surroundings) -> Self {
+        let clock = Arc::clone(&surroundings.clock);
+        Self::new(Chain::new(surroundings), clock)
+    }
+}
+
+impl<S: Credentials> Cached<S> {
+    pub fn new(source: S, clock: Arc<dyn Clock>) -> Self {
+        Self { source, clock, state: Mutex::default(), done: Condvar::new() }
+    }
+
+    /// Asks the source on behalf of all, and tells all. `good`: keys that will still do.
+    fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
+        // However this ends, by a panic of the source too, the others do not wait for it any longer.
+        let _done = Done(self);
+        let answer = self.source.get();
+        let now = self.clock.now();
+        let answer = answer.and_then(|keys| keys.checked("their source", now));
+        let mut state = self.state.lock();
+        match answer {
+            Ok(keys) => {
+                state.failed = None;
+                state.kept = Some(Kept { keys: keys.clone(), at: now });
+                Ok(keys)
+            }
+            Err(error) => {
+                state.failed = Some((now, error.clone()));
+                good.filter(|keys| keys.are_valid_at(now)).ok_or(error)
+            }
+        }
+    }
+}
+
+impl<S: Credentials> Credentials for Cached<S> {
+    /// Blocks only where there are no keys that are still good, or for the one thread that renews them; as long as the source takes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source, where there are no keys that are still good. For a second after a failure it is not asked again.
+    fn get(&self) -> Result<Keys, CredentialsError> {
+        let mut state = self.state.lock();
+        let good = loop {
+            let now = self.clock.now();
+            let good = state.kept.as_ref().filter(|kept| kept.keys.are_valid_at(now));
+            match good {
+                Some(kept) if !kept.is_due(now) || state.asking => return Ok(kept.keys.clone()),
+                _ => {}
+            }
+            let good = good.map(|kept| kept.keys.clone());
+            if let Some(error) = state.just_failed(now) {
+                return good.ok_or(error);
+            }
+            if !state.asking {
+                break good;
+            }
+            self.done.wait(&mut state);
+        };
+        state.asking = true;
+        drop(state);
+        self.renew(good)
+    }
+}
+
+impl State {
+    /// The failure of less than a moment ago.
+    fn just_failed(&self, now: SystemTime) -> Option<CredentialsError> {
+        let (at, error) = self.failed.as_ref()?;
+        now.duration_since(*at).is_ok_and(|since| since < PAUSE).then(|| error.clone())
+    }
+}
+
+impl Kept {
+    fn is_due(&self, now: SystemTime) -> bool {
+        // A clock that was set back has lost the age of the keys.
+        let Ok(age) = now.duration_since(self.at) else { return true };
+        let life = self.keys.expires_at.map(|end| end.duration_since(self.at).unwrap_or_default());
+        let renew_after = life.map_or(LOOK_AGAIN, |life| life.saturating_sub(AHEAD).max(life / 2));
+        age >= renew_after.max(PAUSE)
+    }
+}
+
+struct Done<'a, S>(&'a Cached<S>);
+
+impl<S> Drop for Done<'_, S> {
+    fn drop(&mut self) {
+        self.0.state.lock().asking = false;
+        self.0.done.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::thread;
+
+    use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+    use super::super::testing::{keys, now};
+    use super::*;
+
+    type Answer = Result<Keys, CredentialsError>;
+
+    /// A source that tells when it is asked, and answers what the test sends.
+    struct Scripted {
+        asked: Sender<()>,
+        answers: Receiver<Answer>,
+    }
+
+    impl Credentials for Scripted {
+        fn get(&self) -> Answer {
+            self.asked.send(()).unwrap();
+            self.answers.recv().expect("the source panics")
+        }
+    }
+
+    struct Rig {
+        cached: Cached<Scripted>,
+        asked: Receiver<()>,
+        answers: Sender<Answer>,
+        seconds: Arc<AtomicU64>,
+    }
+
+    fn rig() -> Rig {
+        let (asked_sender, asked) = unbounded();
+        let (answers, answers_receiver) = unbounded();
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let seconds = Arc::clone(&seconds);
+            move || now() + Duration::from_secs(seconds.load(Ordering::SeqCst))
+        };
+        let source = Scripted { asked: asked_sender, answers: answers_receiver };
+        Rig { cached: Cached::new(source, Arc::new(clock)), asked, answers, seconds }
+    }
+
+    impl Rig {
+        fn at(&self, seconds: u64) -> Answer {
+            self.seconds.store(seconds, Ordering::SeqCst);
+            self.cached.get()
+        }
+
+        /// How often the source was asked since the last look.
+        fn asked(&self) -> usize {
+            self.asked.try_iter().count()
+        }
+    }
+
+    fn down() -> CredentialsError {
+        CredentialsError::unreachable("test", "down")
+    }
+
+    const HOUR: u64 = 3600;
+
+    #[test]
+    fn keys_are_kept_until_minutes_before_their_end() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+        for at in [0, 1, HOUR - 301] {
+            assert_eq!(rig.at(at).unwrap().access_key_id, "one");
+        }
+        assert_eq!(rig.asked(), 1);
+        rig.answers.send(Ok(keys("two", Some(2 * HOUR)))).unwrap();
+        assert_eq!(rig.at(HOUR - 300).unwrap().access_key_id, "two");
+        assert_eq!(rig.asked(), 1);
+    }
+
+    #[test]
+    fn short_lived_keys_are_used_for_half_of_their_time() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(60)))).unwrap();
+        for at in [0, 29] {
+            assert_eq!(rig.at(at).unwrap().access_key_id, "one");
+        }
+        rig.answers.send(Ok(keys("two", Some(31)))).unwrap();
+        // Half a second is too often.
+        for at in [30, 30] {
+            assert_eq!(rig.at(at).unwrap().access_key_id, "two");
+        }
+        assert_eq!(rig.asked(), 2);
+    }
+
+    #[test]
+    fn keys_without_an_end_are_looked_at_again() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", None))).unwrap();
+        for at in [0, 899] {
+            assert_eq!(rig.at(at).unwrap().access_key_id, "one");
+        }
+        rig.answers.send(Ok(keys("two", None))).unwrap();
+        assert_eq!(rig.at(900).unwrap().access_key_id, "two");
+    }
+
+    #[test]
+    fn while_one_renews_the_others_go_on() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+        rig.at(0).unwrap();
+        rig.seconds.store(HOUR - 10, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let renewing = scope.spawn(|| rig.cached.get().unwrap().access_key_id);
+            // Twice: at the start, and now.
+            for _ in 0..2 {
+                rig.asked.recv().unwrap();
+            }
+            for _ in 0..3 {
+                assert_eq!(rig.cached.get().unwrap().access_key_id, "one");
+            }
+            rig.answers.send(Ok(keys("two", Some(2 * HOUR)))).unwrap();
+            assert_eq!(renewing.join().unwrap(), "two");
+        });
+        assert_eq!((rig.cached.get().unwrap().access_key_id.as_str(), rig.asked()), ("two", 0));
+    }
+
+    #[test]
+    fn without_good_keys_all_wait_for_the_one_that_asks() {
+        let rig = rig();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| rig.cached.get().unwrap().access_key_id);
+            rig.asked.recv().unwrap();
+            let (started, starts) = bounded(8);
+            let others: Vec<_> = (0..8)
+                .map(|_| {
+                    let (started, rig) = (started.clone(), &rig);
+                    scope.spawn(move || {
+                        started.send(()).unwrap();
+                        rig.cached.get().unwrap().access_key_id
+                    })
+                })
+                .collect();
+            starts.iter().take(8).for_each(drop);
+            rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+            for thread in others.into_iter().chain([first]) {
+                assert_eq!(thread.join().unwrap(), "one");
+            }
+        });
+        assert_eq!(rig.asked(), 0);
+    }
+
+    #[test]
+    fn an_error_is_forgotten_after_a_second() {
+        let rig = rig();
+        rig.answers.send(Err(down())).unwrap();
+        for _ in 0..3 {
+            assert_eq!(rig.at(0), Err(down()));
+        }
+        assert_eq!(rig.asked(), 1, "not again within the second");
+        rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+        assert_eq!(rig.at(1).unwrap().access_key_id, "one");
+    }
+
+    #[test]
+    fn a_failed_renewal_leaves_the_old_keys_until_their_end() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+        rig.at(0).unwrap();
+        for at in [HOUR - 300, HOUR - 299, HOUR - 1] {
+            rig.answers.send(Err(down())).unwrap();
+            for _ in 0..3 {
+                assert_eq!(rig.at(at).unwrap().access_key_id, "one");
+            }
+        }
+        assert_eq!(rig.asked(), 4, "once at the start, once at each of the seconds");
+        rig.answers.send(Err(down())).unwrap();
+        assert_eq!(rig.at(HOUR), Err(down()));
+    }
+
+    #[test]
+    fn keys_that_are_over_are_an_error() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("old", Some(0)))).unwrap();
+        let error = rig.at(0).unwrap_err();
+        assert_eq!(error, CredentialsError::Expired { from: "their source".into(), at: now() });
+        assert!(error.to_string().contains("2026-01-01T00:00:00Z"), "{error}");
+        rig.answers.send(Ok(keys("new", Some(HOUR)))).unwrap();
+        assert_eq!(rig.at(1).unwrap().access_key_id, "new");
+    }
+
+    #[test]
+    fn a_clock_set_back_renews_keys_and_delays_nothing() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(2 * HOUR)))).unwrap();
+        rig.at(HOUR).unwrap();
+        rig.answers.send(Err(down())).unwrap();
+        assert_eq!(rig.at(100).unwrap().access_key_id, "one");
+        rig.answers.send(Ok(keys("two", Some(HOUR)))).unwrap();
+        assert_eq!(rig.at(50).unwrap().access_key_id, "two");
+    }
+
+    #[test]
+    fn a_panic_at_the_source_is_no_lock_for_ever() {
+        let calls = AtomicUsize::new(0);
+        struct Panics<'a>(&'a AtomicUsize);
+        impl Credentials for Panics<'_> {
+            fn get(&self) -> Answer {
+                assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "as the test wants");
+                Ok(keys("one", None))
+            }
+        }
+        let cached = Cached::new(Panics(&calls), Arc::new(now));
+        assert!(catch_unwind(AssertUnwindSafe(|| cached.get())).is_err());
+        assert_eq!(cached.get().unwrap().access_key_id, "one");
+    }
+}

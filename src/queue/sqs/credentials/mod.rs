@@ -1,0 +1,103 @@
+//! AWS keys without an async runtime: from the environment, files, roles, containers and instances, as the AWS SDKs find them.
+//!
+//! Called by the threads that talk to SQS, many at once. [`Cached`] over [`Chain`] is what a service uses: it blocks only while there are
+//! no keys that can be used, and then for as long as one source takes. Nothing here logs, keeps a thread, or shows a key: neither `Debug`
+//! nor an error holds one.
+//!
+//! No crate does this for blocking code: `aws-config` and `aws-sigv4` bring tokio, `aws-creds` a second HTTP client and no role profiles,
+//! `reqsign` neither role profiles nor the check of which hosts a container's token may go to.
+
+use std::fmt;
+use std::time::SystemTime;
+
+pub use self::cache::Cached;
+pub use self::chain::Chain;
+pub use self::error::CredentialsError;
+pub use self::region::{dns_suffix, endpoint, region};
+pub use self::surroundings::{Patience, Surroundings};
+
+mod cache;
+mod chain;
+mod container;
+mod document;
+mod error;
+mod instance;
+mod plan;
+mod process;
+mod profiles;
+mod region;
+mod sigv4;
+mod sts;
+mod surroundings;
+#[cfg(test)]
+mod testing;
+mod web;
+
+/// Where keys come from.
+pub trait Credentials: Send + Sync {
+    /// Keys to sign with now. May block while they are fetched; how long is up to the implementation.
+    fn get(&self) -> Result<Keys, CredentialsError>;
+}
+
+/// What a request is signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    /// Of temporary keys: AWS refuses these without it.
+    pub session_token: Option<String>,
+    /// `None`: they are good until someone revokes them.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl Keys {
+    /// Whether they are still good at `now`, as far as can be known here.
+    pub fn are_valid_at(&self, now: SystemTime) -> bool {
+        self.expires_at.is_none_or(|end| end > now)
+    }
+
+    /// Themselves, unless they are over. `from`: who gave them.
+    fn checked(self, from: &str, now: SystemTime) -> Result<Self, CredentialsError> {
+        match self.expires_at.filter(|end| *end <= now) {
+            Some(at) => Err(CredentialsError::Expired { from: from.to_owned(), at }),
+            None => Ok(self),
+        }
+    }
+}
+
+impl fmt::Debug for Keys {
+    /// The end only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.expires_at.map(|end| humantime::format_rfc3339_seconds(end).to_string());
+        f.debug_struct("Keys").field("expires_at", &end).finish_non_exhaustive()
+    }
+}
+
+/// The same keys for ever: those of a test, or of a server that checks none.
+#[derive(Debug, Clone)]
+pub struct Fixed(pub Keys);
+
+impl Credentials for Fixed {
+    fn get(&self) -> Result<Keys, CredentialsError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_never_shown() {
+        let keys = Keys {
+            access_key_id: "AKIDHUSH".into(),
+            secret_access_key: "hush".into(),
+            session_token: Some("hush-token".into()),
+            expires_at: Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+        };
+        assert_eq!(format!("{keys:?}"), "Keys { expires_at: Some(\"2023-11-14T22:13:20Z\"), .. }");
+        assert!(!format!("{:?}", Fixed(keys)).to_lowercase().contains("hush"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Requests to the services that give keys, over one agent of their own: bounded in time and size, no proxy, no redirect.
+//!
+//! Runs on whichever thread fetches keys, one at a time under [`super::Cached`]. Names (of STS alone, the others are addresses) are looked
+//! up by `ureq` on a thread that may outlive the time-out; at most one a second is started.
+
+use std::time::Duration;
+
+use ureq::config::AutoHeaderValue;
+use ureq::http::header::{HeaderName, HeaderValue};
+use ureq::http::{Method, Request, Uri};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Error};
+
+use super::CredentialsError;
+
+/// Far above any answer with keys in it.
+const LONGEST_ANSWER: u64 = 64 * 1024;
+
+/// The agent.
+pub struct Web(Agent);
+
+/// One request. Values of headers and the body may hold secrets: no error shows them.
+pub struct Ask<'a> {
+    /// Who is asked, for errors.
+    pub from: &'a str,
+    pub method: Method,
+    pub url: &'a str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: &'a [u8],
+    /// For all of it: look-up, connection, request, answer.
+    pub patience: Duration,
+}
+
+/// A whole answer, of any status.
+pub struct Reply {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Web {
+    pub fn new() -> Self {
+        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // Keys are fetched minutes or hours apart: a connection is of no use until then.
+            .max_idle_connections(0)
+            .user_agent(AutoHeaderValue::Provided(concat!("octoconf/", env!("CARGO_PKG_VERSION")).to_owned().into()))
+            .build();
+        Self(Agent::new_with_config(config))
+    }
+
+    /// Asks and reads the answer. Blocks for `patience` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError::Unreachable`] without an answer, [`CredentialsError::Malformed`] for one that is too long or no text, and
+    /// [`CredentialsError::Misconfigured`] where the request cannot even be written.
+    pub fn ask(&self, ask: Ask<'_>) -> Result<Reply, CredentialsError> {
+        let uri: Uri = ask.url.parse().map_err(|_| CredentialsError::misconfigured(ask.from, "its URL is not valid; mend it"))?;
+        let host = uri.authority().map_or("", |authority| authority.as_str()).rsplit('@').next().unwrap_or_default().to_owned();
+        let failed = |error: Error| failure(ask.from, &host, &error, ask.patience);
+        let mut request = Request::new(ask.body);
+        *request.uri_mut() = uri;
+        for (name, value) in ask.headers {
+            let value = HeaderValue::from_str(&value).map_err(|_| {
+                let problem = format!("its {name} holds a line break or another character that no header takes; mend its source");
+                CredentialsError::misconfigured(ask.from, problem)
+            })?;
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+        let answered = if ask.method == Method::GET {
+            let request = request.map(|_| ());
+            self.0.run(self.0.configure_request(request).timeout_global(Some(ask.patience)).build())
+        } else {
+            *request.method_mut() = ask.method;
+            self.0.run(self.0.configure_request(request).timeout_global(Some(ask.patience)).build())
+        };
+        let mut response = answered.map_err(failed)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().map_err(failed)?;
+        let body = String::from_utf8(body)
+            .map_err(|_| CredentialsError::malformed(ask.from, format!("what {host} answered is no text")))?;
+        Ok(Reply { status, body })
+    }
+}
+
+fn failure(from: &str, host: &str, error: &Error, patience: Duration) -> CredentialsError {
+    let why = match error {
+        Error::BodyExceedsLimit(_) => {
+            return CredentialsError::malformed(
+                from,
+                format!("{host} answered more than 64 KiB, which are no keys; check the address"),
+            );
+        }
+        Error::Protocol(_) => {
+            return CredentialsError::malformed(from, format!("{host} does not speak HTTP/1.1; check the address"));
+        }
+        Error::Timeout(_) => format!("{host} did not answer within {}", humantime::format_duration(patience)),
+        Error::HostNotFound => format!("the name {host} is not known; check the region and the endpoint"),
+        Error::Tls(text) => format!("TLS with {host} failed: {text}"),
+        Error::NativeTls(error) => format!("TLS with {host} failed: {error}"),
+        Error::Io(error) => format!("{host} cannot be reached: {error}"),
+        _ => format!("{host} cannot be reached"),
+    };
+    CredentialsError::unreachable(from, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Server, ok};
+    use super::*;
+
+    fn ask(url: &str, patience: Duration) -> Result<Reply, CredentialsError> {
+        let headers = vec![("authorization", "hush".to_owned())];
+        Web::new().ask(Ask { from: "test", method: Method::GET, url, headers, body: b"", patience })
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_answer_of_any_status_is_read() {
+        let server = Server::start(|_| "HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nabc".to_owned());
+        let reply = ask(&server.url, LONG).unwrap();
+        assert_eq!((reply.status, reply.body.as_str()), (503, "abc"));
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed() {
+        let server = Server::start(|_| "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned());
+        assert_eq!(ask(&server.url, LONG).unwrap().status, 302);
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[test]
+    fn silence_ends_in_time() {
+        let server = Server::silent();
+        let error = ask(&server.url, Duration::from_millis(50)).err().unwrap();
+        assert!(error.is_transient() && error.to_string().contains("did not answer within 50ms"), "{error}");
+    }
+
+    #[test]
+    fn a_flood_a_half_and_a_garbled_answer_are_errors() {
+        let flood = Server::start(|_| ok(&"x".repeat(10 * 1024 * 1024)));
+        let half = Server::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_owned());
+        let garbled = Server::start(|_| "SSH-2.0-OpenSSH_9.9\r\n".to_owned());
+        for (server, expected) in [(flood, "more than 64 KiB"), (half, "cannot be reached"), (garbled, "does not speak HTTP")] {
+            let error = ask(&server.url, LONG).err().unwrap();
+            assert!(error.is_transient() && error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_line_break_cannot_end_a_header() {
+        let headers = vec![("authorization", "hush\r\nevil: 1".to_owned())];
+        let ask = Ask { from: "test", method: Method::GET, url: "http://127.0.0.1:1/", headers, body: b"", patience: LONG };
+        let error = Web::new().ask(ask).err().unwrap().to_string();
+        assert!(error.contains("its authorization holds a line break") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_with_the_host_alone() {
+        let error = ask("http://user:hush@127.0.0.1:1/path?hush", LONG).err().unwrap().to_string();
+        assert!(error.contains(" 127.0.0.1:1 ") && !error.contains("hush"), "{error}");
+    }
+}

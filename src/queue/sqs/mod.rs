@@ -1,0 +1,3 @@
+//! Queues of AWS SQS.
+
+pub mod credentials;
