@@ -1,3 +1,268 @@
-//! Queues of AWS SQS.
+//! Queues of AWS SQS, standard and FIFO, and of servers that speak its query protocol.
+//!
+//! Called by poller and acker threads, by `send` and by the `dead` commands. No call is kept anywhere but on the stack of its thread: there
+//! is no thread, no runtime and no cache here but the URL of the queue, so that a process may die at any moment. A call blocks for as long
+//! as its requests take (20 s of long poll and 10 s at most, or 10 s; 30 s for a send). From the top: [`SqsQueue`] is the queue, `remote` the
+//! requests about one, `service` signs, sends and reads, `codec` is the only file that knows rusoto.
+//!
+//! What differs from embedded queues: a batch is no transaction; order on standard queues is what SQS makes of it; a receipt whose lease
+//! lapsed may still do; empty bodies and characters that XML lacks are refused; a FIFO queue delays no single message.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use compact_str::{CompactString, ToCompactString as _, format_compact};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use self::call::{Entry, TOGETHER};
+use self::dead::Target;
+use self::error::Fault;
+use self::remote::Remote;
+use super::embedded::Grouping;
+use super::{
+    Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, Receipt, Received, SetAside,
+};
+
+pub use self::remote::Named;
+pub use self::service::Service;
+
+mod answer;
+mod call;
+mod codec;
+mod content;
 pub mod credentials;
+mod dead;
+mod envelope;
+mod error;
+mod facts;
+mod receive;
+mod remote;
+mod service;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod xml;
+
+/// The longest delay of a message (AWS: `DelaySeconds`).
+const DELAY: Duration = Duration::from_secs(15 * 60);
+/// How often an entry is sent that failed by itself: most such failures are of the moment.
+const ATTEMPTS: usize = 3;
+
+/// Which queue, and how it is used.
+#[derive(Clone)]
+pub struct SqsOptions {
+    /// For errors.
+    pub name: String,
+    pub service: Arc<Service>,
+    pub queue: Named,
+    pub dead_letter: DeadLetterQueue,
+    /// Gives messages their group as they are sent to a FIFO queue; `None`: each stands alone. Not used on a standard queue.
+    pub grouping: Option<Grouping>,
+}
+
+/// Where dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterQueue {
+    /// To the target of the queue's redrive policy.
+    OfPolicy,
+    To(Named),
+    /// Nowhere: rejected messages come back when their lease ends, for as long as the queue keeps them.
+    Nowhere,
+}
+
+/// One queue. Cheap to share, safe to use from many threads.
+pub struct SqsQueue {
+    name: String,
+    queue: Remote,
+    dead: Target,
+    grouping: Option<Grouping>,
+    sequence: AtomicU64,
+    /// What was wrong with copies that a receive left out while it gave others: the next receive says it.
+    left_out: Mutex<Option<String>>,
+}
+
+impl SqsQueue {
+    /// Asks nobody: the queue is looked up by the first call that needs it.
+    pub fn new(options: SqsOptions) -> Self {
+        let SqsOptions { name, service, queue, dead_letter, grouping } = options;
+        Self {
+            name,
+            dead: Target::new(Arc::clone(&service), dead_letter),
+            queue: Remote::new(service, queue),
+            grouping,
+            sequence: AtomicU64::new(0),
+            left_out: Mutex::new(None),
+        }
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(Fault) -> QueueError {
+        move |fault| fault.of(&self.name, what)
+    }
+
+    fn unavailable(&self, what: &'static str, why: String) -> QueueError {
+        QueueError::Unavailable { queue: self.name.clone(), what, why }
+    }
+
+    fn refused(&self, what: &'static str, why: String) -> QueueError {
+        QueueError::Refused { queue: self.name.clone(), what, why }
+    }
+
+    /// The text of a message's body, where SQS would take the message.
+    fn check<'a>(&self, message: &'a NewMessage, group: Option<&str>) -> Result<&'a str, String> {
+        if message.delay > DELAY {
+            return Err(format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), DELAY.as_secs()));
+        }
+        if self.queue.is_fifo() && !message.delay.is_zero() {
+            return Err("it has a delay, and a FIFO queue delays all messages or none".to_owned());
+        }
+        if let Some(group) = group.filter(|group| !content::is_group(group)) {
+            return Err(format!(
+                "its group {group:?} is none that SQS takes: 1 to 128 letters, digits and punctuation marks of ASCII"
+            ));
+        }
+        content::check(&message.body, &message.attributes)
+    }
+
+    /// Sends entries, those that fail by themselves again; the id of each that arrived.
+    fn send_entries(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryError>>, Fault> {
+        let mut results = self.queue.send(entries)?;
+        for _ in 1..ATTEMPTS {
+            let failed: Vec<usize> = results.iter().enumerate().filter(|(_, sent)| sent.is_err()).map(|(at, _)| at).collect();
+            if failed.is_empty() {
+                break;
+            }
+            let again: Vec<_> = failed.iter().filter_map(|at| entries.get(*at).cloned()).collect();
+            // What arrived is to be told, whatever becomes of this.
+            let Ok(sent) = self.queue.send(&again) else { break };
+            for (at, sent) in failed.into_iter().zip(sent) {
+                if let Some(result) = results.get_mut(at) {
+                    *result = sent;
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// The result of a batch by receipt handle; a receipt of another kind of queue is gone before anything is asked.
+    fn by_handle<T>(
+        entries: &[T],
+        receipt: impl Fn(&T) -> &Receipt,
+        call: impl FnOnce(&[(&T, &str)]) -> Result<Vec<EntryResult>, QueueError>,
+    ) -> Result<Vec<EntryResult>, QueueError> {
+        let handles: Vec<_> = entries.iter().filter_map(|entry| handle(receipt(entry)).map(|handle| (entry, handle))).collect();
+        let mut ended = if handles.is_empty() { Vec::new() } else { call(&handles)? }.into_iter();
+        let results = entries.iter().map(|entry| match handle(receipt(entry)) {
+            Some(_) => ended.next().unwrap_or_else(|| Err(EntryError::Failed("it has no result".to_owned()))),
+            None => Err(EntryError::Gone),
+        });
+        Ok(results.collect())
+    }
+}
+
+fn handle(receipt: &Receipt) -> Option<&str> {
+    match receipt {
+        Receipt::Handle(handle) => Some(handle),
+        Receipt::Row { .. } => None,
+    }
+}
+
+impl Queue for SqsQueue {
+    /// A copy that cannot be read, or whose body does not match its MD5, is left out and comes back when its lease ends. The error that
+    /// names it comes at once where the receive brought nothing else, otherwise from the next receive.
+    fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
+        if ask.max == 0 {
+            return Ok(Vec::new());
+        }
+        if let Some(why) = self.left_out.lock().take() {
+            return Err(self.unavailable("receive", why));
+        }
+        let document = self.queue.receive(ask).map_err(self.failed("receive"))?;
+        let copies = receive::messages(&document, self.queue.is_fifo()).map_err(self.failed("receive"))?;
+        if !copies.bad.is_empty() {
+            let why = format!("{}; it comes back when its lease ends", copies.bad.join("; "));
+            if copies.good.is_empty() {
+                return Err(self.unavailable("receive", why));
+            }
+            *self.left_out.lock() = Some(why);
+        }
+        // Drawn now that the answer is here: of two answers, the one that came first has the lower numbers.
+        let first = self.sequence.fetch_add(copies.good.len() as u64, Ordering::Relaxed);
+        let numbered = copies.good.into_iter().zip(first..);
+        Ok(numbered.map(|((message, receipt), sequence)| Received { message, receipt, sequence }).collect())
+    }
+
+    /// More than ten are several requests.
+    fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        Self::by_handle(
+            receipts,
+            |receipt| receipt,
+            |handles| {
+                let handles: Vec<_> = handles.iter().map(|(_, handle)| *handle).collect();
+                self.queue.delete(&handles).map_err(self.failed("delete"))
+            },
+        )
+    }
+
+    /// More than ten are several requests. Times are whole seconds at SQS, rounded up here, and at most 12 h.
+    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        Self::by_handle(
+            changes,
+            |(receipt, _)| receipt,
+            |handles| {
+                let changes: Vec<_> = handles.iter().map(|((_, hidden), handle)| (*handle, *hidden)).collect();
+                self.queue.hide(&changes).map_err(self.failed("change visibility"))
+            },
+        )
+    }
+
+    /// Writes the letters, then deletes. A letter whose message turns out to be gone is written all the same: SQS tells us too late. Where
+    /// letters go nowhere, every copy is [`EntryError::Gone`]: it is dropped here, and comes back.
+    fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        self.write_letters(letters)
+    }
+
+    /// On failure the error says how many were sent.
+    fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        let fifo = self.queue.is_fifo();
+        let mut entries = Vec::with_capacity(messages.len());
+        for (at, message) in messages.iter().enumerate() {
+            let own = Uuid::now_v7();
+            let group = self.grouping.as_ref().filter(|_| fifo).and_then(|group| group(&message.body));
+            let body = self.check(message, group.as_deref()).map_err(|why| {
+                self.refused("send", format!("message {} of {}: {why}; nothing was sent", at + 1, messages.len()))
+            })?;
+            entries.push(Entry {
+                body,
+                attributes: message.attributes.as_slice().into(),
+                delay: call::whole_seconds(message.delay, DELAY),
+                group: fifo.then(|| group.unwrap_or_else(|| format_compact!("{}{own}", content::ALONE))),
+                deduplication: fifo.then(|| own.to_compact_string()),
+            });
+        }
+        let results = self.send_entries(&entries).map_err(self.failed("send"))?;
+        let sent = results.iter().filter(|sent| sent.is_ok()).count();
+        let ids: Result<Vec<_>, _> = results.into_iter().collect();
+        ids.map_err(|why| self.unavailable("send", format!("{sent} of {} messages were sent: {why}", messages.len())))
+    }
+
+    /// What SQS says is approximate: it may lag by a minute.
+    fn count(&self) -> Result<Count, QueueError> {
+        facts::count(&self.queue).map_err(self.failed("count"))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { receive: TOGETHER, entries: TOGETHER, fifo: self.queue.is_fifo(), priced: true }
+    }
+
+    fn facts(&self) -> Result<Facts, QueueError> {
+        self.read_facts()
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        (!self.dead.is_nowhere()).then_some(self)
+    }
+}

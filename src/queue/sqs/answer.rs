@@ -1,0 +1,126 @@
+//! Reads the short answers: a URL, attributes of a queue, and how each entry of a batch ended. Messages are read by [`super::receive`].
+
+use std::collections::HashMap;
+
+use super::error::{self, Fault};
+use super::xml::{Element, Elements, Malformed};
+use crate::queue::EntryError;
+
+impl From<Malformed> for Fault {
+    /// A break in the connection, or something in between: the next answer may be whole.
+    fn from(malformed: Malformed) -> Self {
+        Self::Transient(format!("the answer cannot be read: {malformed}"))
+    }
+}
+
+/// What is in `<ACTIONResponse><ACTIONResult>`.
+pub fn result<'a>(document: &'a [u8], action: &str) -> Result<Elements<'a>, Fault> {
+    let strange = || Fault::Transient(format!("the answer is none to {action}; if it goes on, see endpoint and proxies"));
+    let response = Elements::of(document).next().ok_or_else(strange)??;
+    if response.name.strip_suffix(b"Response") != Some(action.as_bytes()) {
+        return Err(strange());
+    }
+    match response.children().next() {
+        Some(Ok(element)) if element.name.strip_suffix(b"Result") == Some(action.as_bytes()) => Ok(element.children()),
+        Some(Err(malformed)) => Err(malformed.into()),
+        // An empty result is left out by some.
+        Some(Ok(_)) => Ok(Elements::of(b"")),
+        None => Err(strange()),
+    }
+}
+
+/// The answer to GetQueueUrl.
+pub fn url(document: &[u8]) -> Result<String, Fault> {
+    let url =
+        result(document, "GetQueueUrl")?.find("QueueUrl").ok_or_else(|| Fault::Transient("the answer has no URL".to_owned()))?;
+    Ok(url.text()?.into_owned())
+}
+
+/// The answer to GetQueueAttributes.
+pub fn attributes(document: &[u8]) -> Result<HashMap<String, String>, Fault> {
+    let mut attributes = HashMap::new();
+    for element in result(document, "GetQueueAttributes")? {
+        let element = element?;
+        if let Some((name, value)) = pair(element) {
+            attributes.insert(name?.text()?.into_owned(), value?.text()?.into_owned());
+        }
+    }
+    Ok(attributes)
+}
+
+/// `<Name>` and `<Value>` of an attribute, in this order, as SQS writes them.
+fn pair(element: Element<'_>) -> Option<(Result<Element<'_>, Malformed>, Result<Element<'_>, Malformed>)> {
+    let mut children = element.children();
+    let name = children.next()?;
+    Some((name, children.next().unwrap_or(Ok(Element { name: b"Value", inner: b"" }))))
+}
+
+/// The answer to a batch of `entries` whose ids are their places: for each what `read` makes of it, or how it failed.
+///
+/// An entry of which the answer says nothing is one that failed: it may have been done, which costs a duplicate and never a message.
+pub fn batch<T>(
+    document: &[u8],
+    action: &str,
+    entries: usize,
+    read: impl Fn(Element<'_>) -> Result<T, EntryError>,
+) -> Result<Vec<Result<T, EntryError>>, Fault> {
+    let silent = || Err(EntryError::Failed("the answer says nothing of this entry".to_owned()));
+    let mut results: Vec<_> = std::iter::repeat_with(silent).take(entries).collect();
+    for element in result(document, action)? {
+        let Ok(element) = element else { break };
+        let Some(slot) = place(element).and_then(|at| results.get_mut(at)) else { continue };
+        *slot = if element.name == b"BatchResultErrorEntry" { Err(failure(element)) } else { read(element) };
+    }
+    Ok(results)
+}
+
+fn place(element: Element<'_>) -> Option<usize> {
+    element.children().find("Id")?.text().ok()?.parse().ok()
+}
+
+fn failure(element: Element<'_>) -> EntryError {
+    let text = |name| element.children().find(name).and_then(|element| element.text().ok()).unwrap_or_default();
+    error::entry(&text("Code"), &text("Message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_and_attributes_are_read() {
+        let document = b"<?xml version=\"1.0\"?><GetQueueUrlResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\">
+            <GetQueueUrlResult><QueueUrl>http://localhost/1/a&amp;b</QueueUrl></GetQueueUrlResult>
+            <ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetQueueUrlResponse>";
+        assert_eq!(url(document).unwrap(), "http://localhost/1/a&b");
+        let document = b"<GetQueueAttributesResponse><GetQueueAttributesResult><Attribute><Name>RedrivePolicy</Name>
+            <Value>{&quot;maxReceiveCount&quot;:5}</Value></Attribute><Attribute><Name>Policy</Name><Value/></Attribute>
+            </GetQueueAttributesResult></GetQueueAttributesResponse>";
+        let attributes = attributes(document).unwrap();
+        assert_eq!(attributes["RedrivePolicy"], "{\"maxReceiveCount\":5}");
+        assert_eq!(attributes["Policy"], "");
+    }
+
+    #[test]
+    fn each_entry_of_a_batch_ends_as_the_answer_says() {
+        let document = b"<DeleteMessageBatchResponse><DeleteMessageBatchResult>
+            <DeleteMessageBatchResultEntry><Id>2</Id></DeleteMessageBatchResultEntry>
+            <BatchResultErrorEntry><Id>0</Id><Code>ReceiptHandleIsInvalid</Code><Message/><SenderFault>true</SenderFault></BatchResultErrorEntry>
+            <BatchResultErrorEntry><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></BatchResultErrorEntry>
+            <DeleteMessageBatchResultEntry><Id>17</Id></DeleteMessageBatchResultEntry>
+            </DeleteMessageBatchResult></DeleteMessageBatchResponse>";
+        let results = batch(document, "DeleteMessageBatch", 4, |_| Ok(())).unwrap();
+        let failed = |why: &str| Err(EntryError::Failed(why.into()));
+        let silent = failed("the answer says nothing of this entry");
+        assert_eq!(results, [Err(EntryError::Gone), failed("InternalError"), Ok(()), silent]);
+    }
+
+    #[test]
+    fn half_an_answer_tells_of_the_entries_that_are_whole() {
+        let document = b"<DeleteMessageBatchResponse><DeleteMessageBatchResult><DeleteMessageBatchResultEntry><Id>0</Id>";
+        assert!(matches!(batch(document, "DeleteMessageBatch", 1, |_| Ok(())), Err(Fault::Transient(_))));
+        for strange in ["", "<a/>", "<SendMessageBatchResponse/>", "text"] {
+            assert!(matches!(url(strange.as_bytes()), Err(Fault::Transient(_))), "{strange}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is asked of SQS, in our own words. Plain data.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use crate::message::Attribute;
+
+/// The longest long poll (AWS: `WaitTimeSeconds`).
+pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// The longest that a message stays hidden, from its receive (AWS: `VisibilityTimeout`).
+pub const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
+/// Most entries of one request, and most messages of one receive.
+pub const TOGETHER: usize = 10;
+/// Most bytes of a message, and of all messages of one request: bodies, names, types and values of attributes.
+pub const BYTES: usize = 1024 * 1024;
+/// Most attributes of a message.
+pub const ATTRIBUTES: usize = 10;
+
+/// One request.
+#[derive(Debug, Clone, Copy)]
+pub enum Call<'a> {
+    /// The URL of a queue, by its name; `owner`: the AWS account, where it is not ours.
+    Url {
+        name: &'a str,
+        owner: Option<&'a str>,
+    },
+    Attributes {
+        url: &'a str,
+        names: &'a [&'a str],
+    },
+    /// `wait` and `lease` in seconds.
+    Receive {
+        url: &'a str,
+        max: usize,
+        wait: u64,
+        lease: u64,
+    },
+    /// By receipt handle.
+    Delete {
+        url: &'a str,
+        handles: &'a [&'a str],
+    },
+    /// Each stays hidden for so many seconds from now on.
+    Hide {
+        url: &'a str,
+        changes: &'a [(&'a str, u64)],
+    },
+    Send {
+        url: &'a str,
+        entries: &'a [Entry<'a>],
+    },
+}
+
+/// One message to send.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// Not empty, and [only characters that SQS takes](super::content::check_text).
+    pub body: &'a str,
+    pub attributes: Cow<'a, [Attribute]>,
+    /// In seconds; 0 on a FIFO queue, which delays all messages or none.
+    pub delay: u64,
+    /// For a FIFO queue.
+    pub group: Option<CompactString>,
+    /// For a FIFO queue: SQS takes no second message with it for five minutes.
+    pub deduplication: Option<CompactString>,
+}
+
+impl Call<'_> {
+    /// How long the whole request may take. A long poll answers when its wait is over, and a megabyte takes its time on a slow line.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Receive { wait, .. } => Duration::from_secs(wait + 10),
+            Self::Send { .. } => Duration::from_secs(30),
+            _ => Duration::from_secs(10),
+        }
+    }
+
+    /// Whether it may wait at the service for messages to come.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Self::Receive { wait: 1.., .. })
+    }
+
+    /// Most bytes of an answer. A message of 1 MiB that is all quotes is six times as long in XML; anything but messages is short.
+    pub fn longest_answer(&self) -> u64 {
+        match self {
+            Self::Receive { .. } => 64 * 1024 * 1024,
+            _ => 1024 * 1024,
+        }
+    }
+}
+
+/// Whole seconds, a part of one counted as one: a short lease is never none.
+pub fn whole_seconds(time: Duration, most: Duration) -> u64 {
+    let time = time.min(most);
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_and_within_the_limits_of_aws() {
+        let seconds = |millis| whole_seconds(Duration::from_millis(millis), LONGEST_WAIT);
+        assert_eq!([seconds(0), seconds(1), seconds(1000), seconds(1001), seconds(3_600_000)], [0, 1, 1, 2, 20]);
+        assert_eq!(whole_seconds(Duration::MAX, LONGEST_LEASE), 43_200);
+    }
+
+    #[test]
+    fn only_a_receive_that_waits_is_long() {
+        let receive = |wait| Call::Receive { url: "", max: 1, wait, lease: 30 };
+        assert!(receive(20).is_long() && !receive(0).is_long());
+        assert_eq!(receive(20).patience(), Duration::from_secs(30));
+        assert!(!Call::Url { name: "stock", owner: None }.is_long());
+    }
+}

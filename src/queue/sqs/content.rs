@@ -1,0 +1,90 @@
+//! What a message may hold: SQS's limits on bytes, characters and attributes, kept before anything is sent.
+
+use super::call::{ATTRIBUTES, BYTES, Entry};
+use crate::message::{Attribute, AttributeValue};
+
+/// Begins the group of a message that stands alone on a FIFO queue, where SQS has every message in some group.
+pub const ALONE: &str = "octoconf.alone.";
+
+/// The bytes of an attribute as SQS counts them: name, type and value.
+pub fn attribute_bytes(attribute: &Attribute) -> usize {
+    let (data_type, value) = match &attribute.value {
+        AttributeValue::String(text) => ("String", text.len()),
+        AttributeValue::Number(text) => ("Number", text.len()),
+        AttributeValue::Binary(bytes) => ("Binary", bytes.len()),
+    };
+    attribute.name.len() + data_type.len() + value
+}
+
+/// The bytes of a message as SQS counts them.
+pub fn entry_bytes(entry: &Entry<'_>) -> usize {
+    entry.body.len() + entry.attributes.iter().map(attribute_bytes).sum::<usize>()
+}
+
+/// The text of a body or value, where SQS takes it: UTF-8 of the characters that XML 1.0 has.
+pub fn check_text(bytes: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("it is no UTF-8 from byte {} on", error.valid_up_to()))?;
+    match text.chars().find(|c| !is_allowed(*c)) {
+        Some(c) => Err(format!("it holds the character U+{:04X}, which SQS does not take", u32::from(c))),
+        None => Ok(text),
+    }
+}
+
+/// AWS: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.
+pub fn is_allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// Whether SQS takes it for the group of a message (AWS: 1 to 128 alphanumeric characters and punctuation).
+pub fn is_group(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The body of a message that SQS would take, else why it would not.
+pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, String> {
+    if body.is_empty() {
+        return Err("its body is empty, which SQS does not take".to_owned());
+    }
+    let bytes = body.len() + attributes.iter().map(attribute_bytes).sum::<usize>();
+    if bytes > BYTES {
+        return Err(format!("it has {bytes} bytes, attributes included; a message has at most {BYTES}"));
+    }
+    if attributes.len() > ATTRIBUTES {
+        return Err(format!("it has {} attributes; a message has at most {ATTRIBUTES}", attributes.len()));
+    }
+    for attribute in attributes {
+        if let AttributeValue::String(text) | AttributeValue::Number(text) = &attribute.value {
+            check_text(text.as_bytes()).map_err(|why| format!("attribute {}: {why}", attribute.name))?;
+        }
+    }
+    check_text(body).map_err(|why| format!("its body: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str, value: &str) -> Attribute {
+        Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
+    }
+
+    #[test]
+    fn what_sqs_would_refuse_is_refused_with_the_reason() {
+        let fine = "{\"ä\": \"\u{1F419}\u{FFFD}\"}\r\n\t";
+        assert_eq!(check(fine.as_bytes(), &vec![text("a", "1"); 10]).unwrap(), fine);
+        for (body, attributes, says) in [
+            (&b""[..], vec![], "empty"),
+            (b"a\xff", vec![], "byte 1"),
+            (b"a\0b", vec![], "U+0000"),
+            ("\u{FFFE}".as_bytes(), vec![], "U+FFFE"),
+            (b"a", vec![text("a", "1"); 11], "11 attributes"),
+            (b"a", vec![text("a", "\u{1b}")], "attribute a"),
+            (&vec![b'a'; BYTES + 1], vec![], "1048577 bytes"),
+            (&vec![b'a'; BYTES - 10], vec![text("abc", "de")], "1048577 bytes"),
+        ] {
+            let why = check(body, &attributes).unwrap_err();
+            assert!(why.contains(says), "{says}: {why}");
+        }
+        assert!(check(&vec![b'a'; BYTES - 11], &[text("abc", "de")]).is_ok());
+    }
+}

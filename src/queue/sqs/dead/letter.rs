@@ -1,0 +1,107 @@
+//! One message of a dead letter queue, read as a letter.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use compact_str::CompactString;
+
+use crate::message::Attribute;
+use crate::queue::DeadLetter;
+use crate::queue::sqs::content::ALONE;
+use crate::queue::sqs::envelope::{Facts, Redriven, Unpacked};
+use crate::queue::sqs::receive::Record;
+use crate::queue::sqs::remote::Named;
+
+/// A letter, the lease on it, and what a redrive needs beside it.
+pub(super) struct Letter {
+    pub letter: DeadLetter,
+    pub handle: Box<str>,
+    /// The name of the queue that it comes from, where that is known.
+    pub source: Option<String>,
+    pub group: Option<CompactString>,
+    pub redriven: Redriven,
+}
+
+impl Letter {
+    pub(super) fn of(record: Record) -> Self {
+        let Record { id, handle, body, attributes, group, sent, receives, moved_from } = record;
+        let Unpacked { facts, attributes, dropped, payload } = Facts::unpack(attributes);
+        let dead_at = at(sent);
+        let Some(facts) = facts else {
+            let (attributes, before) = Redriven::unpack(attributes);
+            let source = moved_from.as_deref().and_then(Named::of_arn).map(|named| named.name().to_owned());
+            let (kind, reason) = match &source {
+                Some(source) => ("moved", format!("SQS itself moved it here from {source}, by its redrive policy")),
+                None => (
+                    "unknown",
+                    "nothing is known of it: it was put here by another program, or its body leaves no room".to_owned(),
+                ),
+            };
+            let before = before.unwrap_or(Redriven { redrives: 0, open: None });
+            let letter = DeadLetter {
+                id: id.clone(),
+                message_id: id,
+                kind: kind.to_owned(),
+                reason,
+                account: None,
+                index: None,
+                payload,
+                body,
+                attributes,
+                receives,
+                redrives: before.redrives,
+                sent_at: dead_at,
+                dead_at,
+            };
+            return Self {
+                letter,
+                handle,
+                source,
+                group: group.filter(|group| !group.starts_with(ALONE)),
+                redriven: next(before),
+            };
+        };
+        let reason = match dropped {
+            0 => facts.reason,
+            dropped => format!("{} ({dropped} of its attributes had no room here)", facts.reason),
+        };
+        let letter = DeadLetter {
+            id,
+            message_id: facts.id.into(),
+            kind: facts.kind,
+            reason,
+            account: facts.account.map(Into::into),
+            index: facts.index,
+            payload,
+            body,
+            attributes,
+            receives: facts.receives,
+            redrives: facts.redrives,
+            sent_at: at(facts.sent_at),
+            dead_at,
+        };
+        let redriven = next(Redriven { redrives: facts.redrives, open: facts.open });
+        Self { letter, handle, source: Some(facts.source), group: facts.group.map(Into::into), redriven }
+    }
+
+    /// The attributes with which it goes back to its queue.
+    pub(super) fn attributes(&self) -> Result<Vec<Attribute>, String> {
+        let body = self.letter.body.len();
+        match self.redriven.clone().pack(&self.letter.attributes, body) {
+            Some(attributes) => Ok(attributes),
+            None if self.redriven.open.is_none() => Ok(self.letter.attributes.clone()),
+            None => Err(format!(
+                "dead letter {}: its body of {body} bytes leaves no room to say which delivery is open, and the others must not be repeated; \
+                 deliver it by hand and purge it",
+                self.letter.id
+            )),
+        }
+    }
+}
+
+fn next(before: Redriven) -> Redriven {
+    Redriven { redrives: before.redrives.saturating_add(1), ..before }
+}
+
+fn at(millis: u64) -> std::time::SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}

@@ -1,0 +1,79 @@
+//! Dead letters: messages on a queue of their own at the same service, each with our facts in an attribute.
+//!
+//! Two files: [`write`] sets aside, [`visit`] lists, redrives and purges. This one knows where the letters are.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::error::Fault;
+use super::facts::RedrivePolicy;
+use super::remote::{Named, Remote};
+use super::service::Service;
+use super::{DeadLetterQueue, QueueError};
+
+mod letter;
+mod visit;
+mod write;
+
+/// The queue of the letters, found when it is first needed.
+pub(super) struct Target {
+    service: Arc<Service>,
+    configured: DeadLetterQueue,
+    found: Mutex<Option<Arc<Remote>>>,
+}
+
+impl Target {
+    pub(super) fn new(service: Arc<Service>, configured: DeadLetterQueue) -> Self {
+        let found = match &configured {
+            DeadLetterQueue::To(named) => Some(Arc::new(Remote::new(Arc::clone(&service), named.clone()))),
+            DeadLetterQueue::OfPolicy | DeadLetterQueue::Nowhere => None,
+        };
+        Self { service, configured, found: Mutex::new(found) }
+    }
+
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.configured == DeadLetterQueue::Nowhere
+    }
+
+    /// The queue of the letters of `source`; `None`: there is none. Reads the redrive policy the first time, where that says it.
+    fn of(&self, source: &Remote) -> Result<Option<Arc<Remote>>, Fault> {
+        let found = self.found.lock().clone();
+        if found.is_some() || self.configured != DeadLetterQueue::OfPolicy {
+            return Ok(found);
+        }
+        let policy = RedrivePolicy::of(source)?;
+        Ok(policy.and_then(|policy| policy.target).map(|named| self.remember(named)))
+    }
+
+    /// After this the redrive policy is read anew: its target may be another by now.
+    fn forget(&self) {
+        if self.configured == DeadLetterQueue::OfPolicy {
+            *self.found.lock() = None;
+        }
+    }
+
+    fn remember(&self, named: Named) -> Arc<Remote> {
+        let remote = Arc::new(Remote::new(Arc::clone(&self.service), named));
+        *self.found.lock() = Some(Arc::clone(&remote));
+        remote
+    }
+
+    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate.
+    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<(), QueueError> {
+        let remote = match &self.configured {
+            DeadLetterQueue::Nowhere => return Ok(()),
+            DeadLetterQueue::To(named) => self.remember(named.clone()),
+            DeadLetterQueue::OfPolicy => match policy.and_then(|policy| policy.target.clone()) {
+                Some(named) => self.remember(named),
+                None => {
+                    let why = "it has no dead letter queue: set dead_letter, or a redrive policy on the queue; with dead_letter = \"none\" \
+                               rejected messages circulate";
+                    return Err(QueueError::Unusable { queue: queue.to_owned(), why: why.to_owned() });
+                }
+            },
+        };
+        let name = format!("{queue}: its dead letter queue {}", remote.name());
+        remote.attributes(&["QueueArn"]).map(drop).map_err(|fault| fault.of(&name, "read its attributes"))
+    }
+}

@@ -1,0 +1,180 @@
+//! What the `dead` commands do. SQS has no list: whoever wants to see a letter has to receive it. So a visit leases the letters, page by page,
+//! and makes visible again, whatever comes between, all that it does not take. A process that dies meanwhile leaves them hidden for
+//! [`LEASE`] at most.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+
+use super::letter::Letter;
+use crate::queue::sqs::SqsQueue;
+use crate::queue::sqs::call::{Entry, TOGETHER};
+use crate::queue::sqs::content::{self, ALONE};
+use crate::queue::sqs::error::Fault;
+use crate::queue::sqs::receive;
+use crate::queue::sqs::remote::Remote;
+use crate::queue::{Ask, DeadFilter, DeadLetter, DeadLetters, EntryError, QueueError};
+
+/// How long letters are leased for a visit. One that takes longer ends where letters come again.
+const LEASE: Duration = Duration::from_secs(15 * 60);
+/// A receive that waits asks all servers of a queue (AWS: long polling); one that does not may find nothing where there is something.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// A walk through a dead letter queue.
+struct Visit {
+    target: Arc<Remote>,
+    /// Leased by us and not taken.
+    held: Vec<Box<str>>,
+    seen: HashSet<CompactString>,
+    /// What could not be read.
+    bad: Vec<String>,
+}
+
+impl Visit {
+    fn new(target: Arc<Remote>) -> Self {
+        Self { target, held: Vec::new(), seen: HashSet::new(), bad: Vec::new() }
+    }
+
+    /// Up to ten letters; `None`: there are no more, or all that come have come before.
+    fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
+        let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
+        let (records, bad) = receive::records(&document)?;
+        let unreadable = !bad.is_empty();
+        self.bad.extend(bad);
+        self.held.extend(records.iter().map(|record| record.handle.clone()));
+        let new = records.into_iter().filter(|record| self.seen.insert(record.id.clone()));
+        let letters: Vec<_> = new.map(Letter::of).collect();
+        Ok((unreadable || !letters.is_empty()).then_some(letters))
+    }
+
+    /// Deletes letters; gives how many were still there.
+    fn take(&mut self, handles: &[&str]) -> Result<usize, Fault> {
+        if handles.is_empty() {
+            return Ok(0);
+        }
+        let deleted = self.target.delete(handles)?;
+        let mut taken = 0;
+        for (handle, deleted) in handles.iter().zip(deleted) {
+            match deleted {
+                Ok(()) => taken += 1,
+                Err(EntryError::Gone) => {}
+                Err(EntryError::Failed(why)) => return Err(Fault::Transient(why)),
+            }
+            self.held.retain(|held| **held != **handle);
+        }
+        Ok(taken)
+    }
+}
+
+impl Drop for Visit {
+    /// Gives back what is leased. Where that fails, it lapses.
+    fn drop(&mut self) {
+        let back: Vec<_> = self.held.iter().map(|handle| (&**handle, Duration::ZERO)).collect();
+        if !back.is_empty() {
+            let _ = self.target.hide(&back);
+        }
+    }
+}
+
+impl SqsQueue {
+    /// Calls `page` with letters of this queue, page by page, until it says `false`.
+    fn visit(
+        &self,
+        what: &'static str,
+        mut page: impl FnMut(&mut Visit, Vec<Letter>) -> Result<bool, Fault>,
+    ) -> Result<(), QueueError> {
+        let failed = self.failed(what);
+        let target = self.dead.of(&self.queue).map_err(&failed)?;
+        let target = target.ok_or_else(|| self.refused(what, "it has no dead letter queue".to_owned()))?;
+        let failed = |fault: Fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), what);
+        let mut visit = Visit::new(Arc::clone(&target));
+        while let Some(mut letters) = visit.page().map_err(failed)? {
+            // Several queues may have their letters on one.
+            letters.retain(|letter| letter.source.as_deref().is_none_or(|source| source == self.queue.name()));
+            if !page(&mut visit, letters).map_err(failed)? {
+                return Ok(());
+            }
+        }
+        if visit.bad.is_empty() { Ok(()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
+    }
+
+    /// Does something with the letters of these ids, a page at a time; gives how many it did it with.
+    fn with_letters(
+        &self,
+        what: &'static str,
+        ids: &[CompactString],
+        act: impl Fn(&mut Visit, &[Letter]) -> Result<usize, Fault>,
+    ) -> Result<usize, QueueError> {
+        let mut wanted: HashSet<&str> = ids.iter().map(CompactString::as_str).collect();
+        let mut done = 0;
+        if wanted.is_empty() {
+            return Ok(0);
+        }
+        self.visit(what, |visit, mut letters| {
+            letters.retain(|letter| wanted.remove(letter.letter.id.as_str()));
+            done += act(visit, &letters)?;
+            Ok(!wanted.is_empty())
+        })?;
+        Ok(done)
+    }
+
+    /// Sends letters back to the queue, and takes those off the dead letter queue that arrived.
+    fn put_back(&self, visit: &mut Visit, letters: &[Letter]) -> Result<usize, Fault> {
+        let fifo = self.queue.is_fifo();
+        let mut entries = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let id = &letter.letter.id;
+            let group = || letter.group.clone().unwrap_or_else(|| format_compact!("{ALONE}{id}"));
+            entries.push(Entry {
+                body: content::check_text(&letter.letter.body)
+                    .map_err(|why| Fault::Refused(format!("dead letter {id}: {why}")))?,
+                attributes: letter.attributes().map_err(Fault::Refused)?.into(),
+                delay: 0,
+                group: fifo.then(group),
+                // Sent twice, because we died in between, it arrives once.
+                deduplication: fifo.then(|| format_compact!("octoconf.redriven.{id}")),
+            });
+        }
+        let sent = if entries.is_empty() { Vec::new() } else { self.send_entries(&entries)? };
+        let arrived: Vec<_> =
+            letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()).map(|(letter, _)| &*letter.handle).collect();
+        // By now they are on the queue: one that is gone from here was taken by another redrive too.
+        visit.take(&arrived)?;
+        match sent.iter().find_map(|sent| sent.as_ref().err()) {
+            Some(why) => Err(Fault::Transient(format!("{} of {} were sent: {why}", arrived.len(), letters.len()))),
+            None => Ok(arrived.len()),
+        }
+    }
+}
+
+impl DeadLetters for SqsQueue {
+    /// Oldest first as far as SQS keeps to that. Letters that others look at meanwhile are not seen.
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+        self.visit("list dead letters", |_, letters| {
+            Ok(letters.into_iter().map(|letter| letter.letter).filter(|letter| filter.passes(letter)).all(&mut *each))
+        })
+    }
+
+    fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
+        let mut found = None;
+        self.visit("find a dead letter", |_, letters| {
+            found = letters.into_iter().map(|letter| letter.letter).find(|letter| letter.id == id);
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+
+    /// A letter is sent before it is deleted: dying in between leaves it on both queues.
+    fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
+        self.with_letters("redrive", ids, |visit, letters| self.put_back(visit, letters))
+    }
+
+    fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
+        self.with_letters("purge", ids, |visit, letters| {
+            let handles: Vec<_> = letters.iter().map(|letter| &*letter.handle).collect();
+            visit.take(&handles)
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Sets messages aside: first each letter is on the dead letter queue, then its message leaves the queue.
+
+use std::collections::HashSet;
+use std::time::UNIX_EPOCH;
+
+use compact_str::CompactString;
+use sha2::{Digest as _, Sha256};
+
+use crate::queue::sqs::call::Entry;
+use crate::queue::sqs::content::check_text;
+use crate::queue::sqs::envelope::Facts;
+use crate::queue::sqs::error::Fault;
+use crate::queue::sqs::{SqsQueue, handle};
+use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
+
+impl SqsQueue {
+    pub(in crate::queue::sqs) fn write_letters(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        if self.dead.is_nowhere() {
+            return Ok(letters.iter().map(|_| Err(EntryError::Gone)).collect());
+        }
+        let failed = self.failed("set aside");
+        let target = self.dead.of(&self.queue).map_err(&failed)?.ok_or_else(|| {
+            self.refused("set aside", "it has no dead letter queue: set dead_letter, or a redrive policy on the queue".to_owned())
+        })?;
+        let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, target.is_fifo())).collect();
+        let entries: Vec<_> = written.iter().flatten().cloned().collect();
+        let sent = target.send(&entries).inspect_err(|fault| {
+            if matches!(fault, Fault::Missing(_)) {
+                self.dead.forget();
+            }
+        });
+        let mut sent = sent
+            .map_err(|fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), "set aside"))?
+            .into_iter();
+        let mut results: Vec<EntryResult> = written
+            .iter()
+            .map(|letter| match letter {
+                Ok(_) => sent.next().unwrap_or_else(|| Err(EntryError::Failed("it has no result".to_owned()))).map(drop),
+                Err(why) => Err(EntryError::Failed(why.clone())),
+            })
+            .collect();
+        self.take_off(letters, &mut results);
+        Ok(results)
+    }
+
+    /// Deletes the messages of the letters that settle them. One of which another letter of this call failed stays: it is all that there is
+    /// of that letter.
+    fn take_off(&self, letters: &[SetAside], results: &mut [EntryResult]) {
+        let failed: HashSet<_> =
+            letters.iter().zip(&*results).filter(|(_, result)| result.is_err()).map(|(letter, _)| &letter.receipt).collect();
+        let mut settled = Vec::new();
+        for (letter, result) in letters.iter().zip(results).filter(|(letter, result)| letter.last && result.is_ok()) {
+            if failed.contains(&letter.receipt) {
+                *result = Err(EntryError::Failed(
+                    "another letter of its message failed, and the message stays until all do".to_owned(),
+                ));
+            } else if let Some(handle) = handle(&letter.receipt) {
+                settled.push((handle, result));
+            }
+        }
+        if settled.is_empty() {
+            return;
+        }
+        let handles: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
+        let deleted = self
+            .queue
+            .delete(&handles)
+            .unwrap_or_else(|fault| handles.iter().map(|_| Err(EntryError::Failed(fault.why().to_owned()))).collect());
+        for ((_, result), deleted) in settled.into_iter().zip(deleted) {
+            *result = deleted;
+        }
+    }
+
+    /// A letter as it is sent, else why it cannot be.
+    fn entry<'a>(&self, letter: &'a SetAside, fifo: bool) -> Result<Entry<'a>, String> {
+        let SetAside { message, delivery, reason, receipt, .. } = letter;
+        if handle(receipt).is_none() {
+            return Err("its receipt is none of SQS".to_owned());
+        }
+        let index = delivery.as_ref().and_then(|delivery| delivery.index);
+        let open = match index {
+            Some(index) => Some(vec![index]),
+            None => message.open.as_deref().map(<[u16]>::to_vec),
+        };
+        let sent_at = message.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let facts = Facts {
+            kind: reason.kind.to_owned(),
+            reason: reason.text.clone(),
+            source: self.queue.name().to_owned(),
+            id: message.id.to_string(),
+            account: delivery.as_ref().map(|delivery| delivery.account.to_string()),
+            index,
+            group: message.group.as_ref().map(ToString::to_string),
+            open,
+            sent_at: u64::try_from(sent_at.as_millis()).unwrap_or(u64::MAX),
+            receives: message.receives,
+            redrives: redrives(&message.id),
+        };
+        let payload = delivery.as_ref().map(|delivery| &delivery.payload);
+        let key = fifo.then(|| key(self.queue.name(), &message.id, index));
+        Ok(Entry {
+            body: check_text(&message.body)?,
+            attributes: facts.pack(&message.attributes, payload, message.body.len()).into(),
+            delay: 0,
+            // Each letter has a group of its own, or a listing could see no more than the first of each.
+            group: key.clone(),
+            deduplication: key,
+        })
+    }
+}
+
+/// How often a message was redriven: its id ends in `-rN` then.
+fn redrives(id: &str) -> u32 {
+    id.rsplit_once("-r").and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+/// Names a letter, within what SQS takes for a group and a deduplication id.
+/// It is the same for the same delivery of the same message.
+fn key(source: &str, id: &str, index: Option<u16>) -> CompactString {
+    let hash = Sha256::digest(format!("{source}\n{id}\n{index:?}"));
+    let digits = hash.iter().map(|byte| format!("{byte:02x}"));
+    std::iter::once("octoconf.dead.".to_owned()).chain(digits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_known_by_its_delivery() {
+        let first = key("stock", "1", Some(1));
+        assert_eq!(first, key("stock", "1", Some(1)));
+        assert!(crate::queue::sqs::content::is_group(&first), "{first}");
+        for other in [key("stock", "1", None), key("stock", "1", Some(2)), key("stock", "2", Some(1)), key("other", "1", Some(1))]
+        {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn an_id_tells_how_often_its_message_was_redriven() {
+        assert_eq!(["1b9d-r3", "1b9d", "1b9d-r", "r-rx"].map(redrives), [3, 0, 0, 0]);
+    }
+}

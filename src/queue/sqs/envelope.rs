@@ -1,0 +1,253 @@
+//! The attribute `octoconf`: what we have to tell of a message beside its body and its attributes, as JSON of at most 2 KiB.
+//!
+//! On a dead letter queue it holds the [`Facts`] of the letter, on the way back to its queue what is [`Redriven`]. It needs one of SQS's ten
+//! attributes and a part of its 1 MiB. Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
+//! and counted.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::call::{ATTRIBUTES, BYTES};
+use super::content::{attribute_bytes, is_allowed};
+use crate::message::{Attribute, AttributeValue};
+
+const NAME: &str = "octoconf";
+/// The payload of a dead delivery, where there is room for it: a redrive makes it anew.
+const PAYLOAD: &str = "octoconf-payload";
+/// Most bytes of the JSON.
+const MOST: usize = 2048;
+/// The bytes of an attribute of that name beside its value.
+const HEAD: usize = NAME.len() + "String".len();
+/// Room for the number of dropped attributes.
+const COUNT: usize = 24;
+
+/// What is known of a dead letter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub kind: String,
+    pub reason: String,
+    /// The queue that it comes from.
+    pub source: String,
+    /// The id of its message there.
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The deliveries that a redrive opens; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Vec<u16>>,
+    /// Milliseconds since 1970.
+    pub sent_at: u64,
+    pub receives: u32,
+    pub redrives: u32,
+}
+
+/// What is known of a message that was a dead letter before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redriven {
+    /// How often; 1 or more.
+    pub redrives: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Vec<u16>>,
+}
+
+/// A dead letter taken apart.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// `None`: it was not we who set it aside, or its body left no room to say why.
+    pub facts: Option<Facts>,
+    /// Those of the producer.
+    pub attributes: Vec<Attribute>,
+    /// How many of them were dropped.
+    pub dropped: u32,
+    pub payload: Option<Bytes>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    #[serde(flatten)]
+    facts: T,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Folded>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    dropped: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serialises by reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// An attribute within the JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Folded {
+    String(String, String),
+    Number(String, String),
+    /// In base64.
+    Binary(String, String),
+}
+
+impl Folded {
+    fn of(attribute: &Attribute) -> Self {
+        let name = attribute.name.to_string();
+        match &attribute.value {
+            AttributeValue::String(text) => Self::String(name, text.clone()),
+            AttributeValue::Number(text) => Self::Number(name, text.clone()),
+            AttributeValue::Binary(bytes) => Self::Binary(name, STANDARD.encode(bytes)),
+        }
+    }
+
+    fn unfold(self) -> Option<Attribute> {
+        let (name, value) = match self {
+            Self::String(name, text) => (name, AttributeValue::String(text)),
+            Self::Number(name, text) => (name, AttributeValue::Number(text)),
+            Self::Binary(name, coded) => (name, AttributeValue::Binary(STANDARD.decode(coded).ok()?.into())),
+        };
+        Some(Attribute { name: name.into(), value })
+    }
+}
+
+impl Facts {
+    /// The attributes of a dead letter with a body of so many bytes. Where not even its kind has room, it goes without facts.
+    pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, body: usize) -> Vec<Attribute> {
+        let room = BYTES.saturating_sub(body);
+        let most = MOST.min(room.saturating_sub(HEAD + COUNT));
+        // A long reason is cut before anything else is lost, and then the account.
+        while json(&self).len() > most && shorten(&mut self.reason) {}
+        while json(&self).len() > most && self.account.as_mut().is_some_and(shorten) {}
+        let Some(mut packed) = pack(self, attributes, room) else {
+            let all: usize = attributes.iter().map(attribute_bytes).sum();
+            return if all <= room { attributes.to_vec() } else { Vec::new() };
+        };
+        if let Some(payload) = payload {
+            let payload = Attribute { name: PAYLOAD.into(), value: AttributeValue::Binary(payload.clone()) };
+            let bytes = packed.iter().map(attribute_bytes).sum::<usize>() + attribute_bytes(&payload);
+            // SQS takes no value without bytes.
+            if packed.len() < ATTRIBUTES && bytes <= room && attribute_bytes(&payload) > PAYLOAD.len() + "Binary".len() {
+                packed.push(payload);
+            }
+        }
+        packed
+    }
+
+    /// Takes a dead letter apart.
+    pub fn unpack(attributes: Vec<Attribute>) -> Unpacked {
+        let (mut attributes, envelope) = unpack::<Self>(attributes);
+        let Some(Envelope { facts, attributes: folded, dropped }) = envelope else {
+            return Unpacked { attributes, ..Unpacked::default() };
+        };
+        let at = attributes.iter().position(|attribute| attribute.name == PAYLOAD);
+        let payload = at.map(|at| attributes.remove(at)).and_then(|attribute| match attribute.value {
+            AttributeValue::Binary(payload) => Some(payload),
+            _ => None,
+        });
+        attributes.extend(folded.into_iter().filter_map(Folded::unfold));
+        Unpacked { facts: Some(facts), attributes, dropped, payload }
+    }
+}
+
+impl Redriven {
+    /// The attributes of a redriven message with a body of so many bytes; `None`: there is no room to say which deliveries are open.
+    pub fn pack(self, attributes: &[Attribute], body: usize) -> Option<Vec<Attribute>> {
+        pack(self, attributes, BYTES.saturating_sub(body))
+    }
+
+    /// The producer's attributes, and what we said of the message.
+    pub fn unpack(attributes: Vec<Attribute>) -> (Vec<Attribute>, Option<Self>) {
+        if !attributes.iter().any(|attribute| attribute.name == NAME) {
+            return (attributes, None);
+        }
+        // The facts of a letter on a queue that someone else reads as a queue of its own.
+        if attributes.iter().find_map(read::<Facts>).is_some() {
+            return (attributes, None);
+        }
+        let (mut attributes, envelope) = unpack::<Self>(attributes);
+        let redriven = envelope.map(|envelope| {
+            attributes.extend(envelope.attributes.into_iter().filter_map(Folded::unfold));
+            envelope.facts
+        });
+        (attributes, redriven)
+    }
+}
+
+/// The producer's attributes and the envelope; `None`: not even the facts alone have room.
+fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option<Vec<Attribute>> {
+    let mut envelope = Envelope { facts, attributes: Vec::new(), dropped: 0 };
+    let alone = HEAD + json(&envelope).len() + COUNT;
+    if alone > room || json(&envelope).len() > MOST {
+        return None;
+    }
+    let mut kept = Vec::with_capacity(ATTRIBUTES);
+    let mut bytes = 0;
+    let mut rest = Vec::new();
+    for attribute in attributes {
+        let with = bytes + attribute_bytes(attribute);
+        if kept.len() + 1 < ATTRIBUTES && alone + with <= room {
+            bytes = with;
+            kept.push(attribute.clone());
+        } else {
+            rest.push(attribute);
+        }
+    }
+    let most = MOST.min(room - bytes - HEAD).saturating_sub(COUNT);
+    for attribute in rest {
+        envelope.attributes.push(Folded::of(attribute));
+        if json(&envelope).len() > most {
+            envelope.attributes.pop();
+            envelope.dropped += 1;
+        }
+    }
+    kept.push(Attribute { name: NAME.into(), value: AttributeValue::String(json(&envelope)) });
+    Some(kept)
+}
+
+fn unpack<T: DeserializeOwned>(mut attributes: Vec<Attribute>) -> (Vec<Attribute>, Option<Envelope<T>>) {
+    let found = attributes.iter().enumerate().find_map(|(at, attribute)| Some((at, read(attribute)?)));
+    match found {
+        Some((at, envelope)) => {
+            attributes.remove(at);
+            (attributes, Some(envelope))
+        }
+        None => (attributes, None),
+    }
+}
+
+/// The envelope, if this is ours: a producer may have an attribute of that name.
+fn read<T: DeserializeOwned>(attribute: &Attribute) -> Option<Envelope<T>> {
+    match &attribute.value {
+        AttributeValue::String(text) if attribute.name == NAME => serde_json::from_str(text).ok(),
+        _ => None,
+    }
+}
+
+/// As JSON of characters that SQS takes: those that JSON need not escape and SQS refuses are escaped.
+fn json<T: Serialize>(value: &T) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text.chars().all(is_allowed) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_allowed(c) { escaped.push(c) } else { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) }
+    }
+    escaped
+}
+
+/// Cuts a quarter off; `false`: there is nothing left to cut.
+fn shorten(text: &mut String) -> bool {
+    if text.is_empty() {
+        return false;
+    }
+    text.truncate(text.floor_char_boundary(text.len() * 3 / 4));
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! What an error of SQS means for us: wait, look the queue up again, or call a person.
+//!
+//! The code is read from the answer itself, since it is in no one place: rusoto knows a third of the codes, the query protocol spells some of
+//! them in two ways, and what stands between us and SQS answers in HTML. No text in here quotes more of an answer than a line, because
+//! a refused signature comes back with all that was signed, tokens included.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::transport::Answer;
+use super::xml::Elements;
+use crate::queue::{EntryError, QueueError};
+
+/// Why a request did not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Waiting may mend it.
+    Transient(String),
+    /// There is no such queue (any more).
+    Missing(String),
+    /// A person has to act.
+    Refused(String),
+}
+
+impl Fault {
+    /// In the words of all queues.
+    pub fn of(self, queue: &str, what: &'static str) -> QueueError {
+        let queue = queue.to_owned();
+        match self {
+            Self::Transient(why) => QueueError::Unavailable { queue, what, why },
+            Self::Missing(why) => QueueError::Missing { queue, why },
+            Self::Refused(why) => QueueError::Refused { queue, what, why },
+        }
+    }
+
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Transient(why) | Self::Missing(why) | Self::Refused(why) => why,
+        }
+    }
+
+    /// The same with its text changed.
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Transient(why) => Self::Transient(change(why)),
+            Self::Missing(why) => Self::Missing(change(why)),
+            Self::Refused(why) => Self::Refused(change(why)),
+        }
+    }
+}
+
+/// SQS refuses a signature that is older or newer than this (AWS: 15 minutes); half of it is worth a word when a signature fails.
+const CLOCK_OFF: Duration = Duration::from_secs(7 * 60 + 30);
+/// Most of a message of the server that is quoted.
+const QUOTED: usize = 300;
+
+/// The document of an answer that is one of SQS's, else what the answer means.
+pub fn document(answer: &Answer) -> Result<Bytes, Fault> {
+    let status = answer.status;
+    if let Some(said) = Said::read(&answer.body) {
+        return Err(said.fault(answer));
+    }
+    match status {
+        200..=299 => nature(answer).map_or_else(|| Ok(answer.body.clone()), Err),
+        300..=399 => {
+            Err(Fault::Refused(format!("the server sends us elsewhere (status {status}); correct region, url or endpoint")))
+        }
+        408 | 425 | 429 | 500 | 502..=599 => Err(Fault::Transient(format!("the server answered with status {status}"))),
+        404 | 405 | 501 => Err(Fault::Refused(format!("the server knows no SQS there (status {status}); correct endpoint"))),
+        _ => {
+            Err(Fault::Refused(format!("the server answered with status {status} and no error of SQS; see endpoint and proxies")))
+        }
+    }
+}
+
+/// Why the body of a success is none of SQS's; `None`: it may be.
+fn nature(answer: &Answer) -> Option<Fault> {
+    let body = answer.body.trim_ascii_start();
+    let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
+    if body.is_empty() {
+        Some(Fault::Transient("the server answered with nothing; if it goes on, see endpoint: it may be no SQS".to_owned()))
+    } else if is("<!doctype html") || is("<html") {
+        Some(Fault::Refused("the server answered with a web page; correct endpoint, or see the proxy in between".to_owned()))
+    } else if is("{") || is("[") {
+        Some(Fault::Refused("the server answered in JSON, but SQS's query protocol is XML; correct endpoint".to_owned()))
+    } else if !is("<") {
+        Some(Fault::Transient("the server answered with what is no XML; if it goes on, see endpoint and proxies".to_owned()))
+    } else {
+        None
+    }
+}
+
+/// An error document.
+struct Said {
+    code: String,
+    message: String,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Option<Self> {
+        let root = Elements::of(body).find("ErrorResponse").or_else(|| {
+            // As services in front of SQS write it.
+            Elements::of(body).find("Response")?.children().find("Errors")
+        })?;
+        let error = root.children().find("Error")?;
+        let text = |name| Some(error.children().find(name)?.text().ok()?.into_owned());
+        Some(Self { code: text("Code").unwrap_or_default(), message: text("Message").unwrap_or_default() })
+    }
+
+    fn fault(&self, answer: &Answer) -> Fault {
+        let said = quote(&self.code, &self.message);
+        match kind(&self.code) {
+            Kind::Transient => Fault::Transient(said),
+            Kind::Missing => Fault::Missing(said),
+            Kind::Signature => Fault::Refused(match clock(answer) {
+                Some(off) => format!("{said}; {off}"),
+                None => format!("{said}; see the secret access key, and whether the region is the queue's"),
+            }),
+            Kind::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
+            // A code of tomorrow: by its status.
+            Kind::Unknown if answer.status >= 500 => Fault::Transient(said),
+            Kind::Unknown => Fault::Refused(said),
+        }
+    }
+}
+
+enum Kind {
+    Transient,
+    Missing,
+    Signature,
+    /// With what to do about it.
+    Refused(&'static str),
+    Unknown,
+}
+
+/// The code without the name spaces that some protocols put before it.
+fn bare(code: &str) -> &str {
+    let code = code.rsplit('#').next().unwrap_or_default();
+    code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code)
+}
+
+fn kind(code: &str) -> Kind {
+    match bare(code) {
+        "NonExistentQueue" | "QueueDoesNotExist" => Kind::Missing,
+        "OverLimit"
+        | "RequestThrottled"
+        | "KmsThrottled"
+        | "KMS.ThrottlingException"
+        | "ServiceUnavailable"
+        | "InternalFailure"
+        | "InternalError"
+        | "InternalServerError"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "SlowDown"
+        | "PriorRequestNotComplete"
+        | "BandwidthLimitExceeded"
+        | "LimitExceededException"
+        | "TooManyRequestsException"
+        | "QueueDeletedRecently" => Kind::Transient,
+        code if code.starts_with("Throttl") => Kind::Transient,
+        "SignatureDoesNotMatch" | "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => Kind::Signature,
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
+            Kind::Refused("; the access key is not known there: see the keys, their session token and the region")
+        }
+        "ExpiredToken" | "ExpiredTokenException" => Kind::Refused("; the session token is over: renew the keys at their source"),
+        "MissingAuthenticationToken" | "IncompleteSignature" => {
+            Kind::Refused("; something between us and SQS takes the signature out of our requests")
+        }
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "AuthFailure" => {
+            Kind::Refused("; allow the action in the role's policy, and see the queue's own")
+        }
+        "OptInRequired" => Kind::Refused("; the AWS account is not signed up for SQS in that region"),
+        "InvalidAddress" => Kind::Refused("; the queue's URL is not of this region or endpoint"),
+        "InvalidSecurity" => Kind::Refused("; write https:// in endpoint"),
+        "KmsAccessDenied" | "KMS.AccessDeniedException" => {
+            Kind::Refused("; allow kms:Decrypt and kms:GenerateDataKey on the queue's key")
+        }
+        code if code.starts_with("Kms") || code.starts_with("KMS.") => Kind::Refused("; see the queue's key in KMS"),
+        _ => Kind::Unknown,
+    }
+}
+
+/// How one entry of a batch call failed.
+pub fn entry(code: &str, message: &str) -> EntryError {
+    let handle = message.contains("ReceiptHandle") || message.to_ascii_lowercase().contains("receipt handle");
+    match bare(code) {
+        "ReceiptHandleIsInvalid" | "MessageNotInflight" => EntryError::Gone,
+        // "The receipt handle has expired", on FIFO queues.
+        "InvalidParameterValue" if handle => EntryError::Gone,
+        _ => EntryError::Failed(quote(code, message)),
+    }
+}
+
+/// How far our clock is from the server's, if that is far enough to fail a signature.
+fn clock(answer: &Answer) -> Option<String> {
+    let theirs = answer.date?;
+    let (off, word) = match answer.received.duration_since(theirs) {
+        Ok(off) => (off, "fast"),
+        Err(error) => (error.duration(), "slow"),
+    };
+    let off = Duration::from_secs(off.as_secs());
+    (off > CLOCK_OFF).then(|| {
+        let show = |time: SystemTime| humantime::format_rfc3339_seconds(time);
+        let (off, ours, theirs) = (humantime::format_duration(off), show(answer.received), show(theirs));
+        format!("the clock of this machine is {off} {word} ({ours} here, {theirs} there): set it")
+    })
+}
+
+/// A code and the first line of a message, short enough for a log.
+fn quote(code: &str, message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default().trim();
+    let line: String = line.chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+    let code: String = code.chars().filter(|c| !c.is_control()).take(100).collect();
+    if line.is_empty() { code } else { format!("{code}: {line}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_720_000_000);
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, date: Some(UNIX_EPOCH + NOW), received: UNIX_EPOCH + NOW, body: Bytes::copy_from_slice(body.as_bytes()) }
+    }
+
+    fn refusal(status: u16, code: &str) -> Fault {
+        let body = format!(
+            "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><Error><Type>Sender</Type>\
+             <Code>{code}</Code><Message>because</Message><Detail/></Error><RequestId>1</RequestId></ErrorResponse>"
+        );
+        document(&answer(status, &body)).unwrap_err()
+    }
+
+    #[test]
+    fn every_code_has_its_meaning_whatever_the_status() {
+        for code in [
+            "OverLimit",
+            "AWS.SimpleQueueService.OverLimit",
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "KmsThrottled",
+            "ServiceUnavailable",
+            "InternalFailure",
+            "InternalError",
+            "AWS.SimpleQueueService.QueueDeletedRecently",
+        ] {
+            assert_eq!(refusal(403, code), Fault::Transient(format!("{code}: because")));
+        }
+        for code in ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "com.amazonaws.sqs#QueueDoesNotExist"] {
+            assert_eq!(refusal(400, code), Fault::Missing(format!("{code}: because")));
+        }
+        for (code, says) in [
+            ("InvalidClientTokenId", "access key"),
+            ("SignatureDoesNotMatch", "secret access key"),
+            ("ExpiredToken", "renew the keys"),
+            ("AccessDenied", "policy"),
+            ("KmsAccessDenied", "kms:Decrypt"),
+            ("KmsDisabled", "key in KMS"),
+            ("InvalidAddress", "region or endpoint"),
+            ("InvalidSecurity", "https://"),
+            ("InvalidParameterValue", "because"),
+        ] {
+            let fault = refusal(400, code);
+            assert!(matches!(&fault, Fault::Refused(why) if why.contains(says) && why.contains(code)), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_counts_by_its_status() {
+        assert_eq!(refusal(400, "OfTomorrow"), Fault::Refused("OfTomorrow: because".into()));
+        assert_eq!(refusal(500, "OfTomorrow"), Fault::Transient("OfTomorrow: because".into()));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_said_with_how_much() {
+        let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error></ErrorResponse>";
+        let off = |received| document(&Answer { received, ..answer(403, body) }).unwrap_err().why().to_owned();
+        let there = UNIX_EPOCH + NOW;
+        assert!(
+            off(there + Duration::from_secs(7200)).contains("is 2h fast (2024-07-03T11:46:40Z here, 2024-07-03T09:46:40Z there)")
+        );
+        assert!(off(there - Duration::from_secs(86_400)).contains("is 1day slow"));
+        assert!(!off(there + Duration::from_secs(60)).contains("clock"));
+    }
+
+    #[test]
+    fn what_is_no_sqs_is_named() {
+        for (status, body, transient, says) in [
+            (200, "", true, "nothing"),
+            (200, "\n <!DOCTYPE html><html>", false, "web page"),
+            (200, "<HTML><body>", false, "web page"),
+            (200, "{\"Messages\": []}", false, "JSON"),
+            (200, "hello", true, "no XML"),
+            (301, "", false, "elsewhere"),
+            (403, "<html>denied</html>", false, "403"),
+            (404, "", false, "no SQS there"),
+            (429, "slow down", true, "429"),
+            (502, "<html>bad gateway</html>", true, "502"),
+        ] {
+            let fault = document(&answer(status, body)).unwrap_err();
+            assert_eq!(matches!(fault, Fault::Transient(_)), transient, "{fault:?}");
+            assert!(fault.why().contains(says), "{fault:?}");
+        }
+        let fine = "<ReceiveMessageResponse/>";
+        assert_eq!(document(&answer(200, fine)).unwrap(), fine);
+    }
+
+    #[test]
+    fn one_line_of_a_message_is_quoted_and_no_more() {
+        let message = format!("does not match{}\nThe Canonical String was 'x-amz-security-token:hush'", "!".repeat(1000));
+        let quoted = quote("SignatureDoesNotMatch", &message);
+        assert!(quoted.len() < 350 && !quoted.contains("hush"), "{quoted}");
+    }
+
+    #[test]
+    fn a_receipt_that_is_over_is_gone_and_all_else_is_tried_again() {
+        assert_eq!(entry("ReceiptHandleIsInvalid", ""), EntryError::Gone);
+        assert_eq!(entry("AWS.SimpleQueueService.MessageNotInflight", ""), EntryError::Gone);
+        let expired = "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.";
+        assert_eq!(entry("InvalidParameterValue", expired), EntryError::Gone);
+        let total =
+            "Value 43200 for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout is beyond the limit.";
+        assert!(matches!(entry("InvalidParameterValue", total), EntryError::Failed(_)));
+        assert_eq!(entry("InternalError", "again"), EntryError::Failed("InternalError: again".into()));
+    }
+}

@@ -1,0 +1,193 @@
+//! Reads the messages of an answer to ReceiveMessage, each by itself: one that cannot be read never stops its neighbours.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use compact_str::{CompactString, ToCompactString as _, format_compact};
+use md5::{Digest as _, Md5};
+
+use super::answer;
+use super::content::ALONE;
+use super::envelope::Redriven;
+use super::error::Fault;
+use super::xml::{Element, Malformed};
+use crate::message::{Attribute, AttributeValue, Message, Receipt};
+
+/// What a receive brought.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// In the order of the answer.
+    pub good: Vec<(Arc<Message>, Receipt)>,
+    /// Of each copy that was left out: which, and why. It becomes visible again when its lease ends.
+    pub bad: Vec<String>,
+}
+
+/// One message as it stands in the answer.
+#[derive(Debug)]
+pub struct Record {
+    pub id: CompactString,
+    pub handle: Box<str>,
+    pub body: Bytes,
+    /// In the order of the answer.
+    pub attributes: Vec<Attribute>,
+    pub group: Option<CompactString>,
+    /// Milliseconds since 1970.
+    pub sent: u64,
+    pub receives: u32,
+    /// Of a dead letter that SQS moved: the ARN of the queue that it came from.
+    pub moved_from: Option<String>,
+}
+
+/// Why a record is left out.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    #[error("it has no {0}")]
+    Lacks(&'static str),
+    #[error("its body does not match its MD5")]
+    Digest,
+    #[error("attribute {0}: {1}")]
+    Attribute(String, &'static str),
+}
+
+/// The messages of a queue. On a standard queue a group is no group of ours: SQS has it for fairness only.
+pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
+    let (records, bad) = records(document)?;
+    let good = records.into_iter().map(|record| message(record, fifo)).collect();
+    Ok(Copies { good, bad })
+}
+
+/// The records of an answer, and what is wrong with those left out.
+pub fn records(document: &[u8]) -> Result<(Vec<Record>, Vec<String>), Fault> {
+    let mut records = Vec::new();
+    let mut bad = Vec::new();
+    for element in answer::result(document, "ReceiveMessage")? {
+        match element {
+            Ok(element) if element.name == b"Message" => match record(element) {
+                Ok(record) => records.push(record),
+                Err(why) => bad.push(complaint(element, &why)),
+            },
+            Ok(_) => {}
+            Err(malformed) => bad.push(format!("the answer breaks off: {malformed}")),
+        }
+    }
+    Ok((records, bad))
+}
+
+fn complaint(element: Element<'_>, why: &Bad) -> String {
+    let id = element.children().find("MessageId").and_then(|id| id.text().ok()).unwrap_or("without an id".into());
+    let id: String = id.chars().filter(|c| !c.is_control()).take(100).collect();
+    format!("message {id}: {why}")
+}
+
+fn message(record: Record, fifo: bool) -> (Arc<Message>, Receipt) {
+    let Record { id, handle, body, attributes, group, sent, receives, .. } = record;
+    let (attributes, redriven) = Redriven::unpack(attributes);
+    let (id, open) = match redriven {
+        // Like the ids of embedded queues: it shows how often the message was redriven.
+        Some(redriven) => (format_compact!("{id}-r{}", redriven.redrives), redriven.open.map(Into::into)),
+        None => (id, None),
+    };
+    let group = group.filter(|group| fifo && !group.starts_with(ALONE));
+    let sent_at = UNIX_EPOCH + Duration::from_millis(sent);
+    (Arc::new(Message { id, body, attributes, group, sent_at, receives, open }), Receipt::Handle(handle))
+}
+
+fn record(element: Element<'_>) -> Result<Record, Bad> {
+    let (mut id, mut handle, mut digest) = (None, None, None);
+    let mut body = Bytes::new();
+    let (mut sent, mut receives, mut group, mut moved_from) = (None, None, None, None);
+    let mut attributes = Vec::new();
+    for child in element.children() {
+        let child = child?;
+        match child.name {
+            b"MessageId" => id = Some(child.text()?.replace('.', "-")),
+            b"ReceiptHandle" => handle = Some(child.text()?.into_owned().into_boxed_str()),
+            b"MD5OfBody" => digest = Some(child.text()?),
+            // Copied: a share of the answer would keep all of it for as long as any of its messages is held.
+            b"Body" => body = child.text()?.into_owned().into(),
+            b"Attribute" => {
+                let (name, value) = name_and_value(child)?;
+                match name.inner {
+                    b"SentTimestamp" => sent = value.text()?.parse().ok(),
+                    b"ApproximateReceiveCount" => receives = value.text()?.parse().ok(),
+                    b"MessageGroupId" => group = Some(value.text()?.to_compact_string()),
+                    b"DeadLetterQueueSourceArn" => moved_from = Some(value.text()?.into_owned()),
+                    _ => {}
+                }
+            }
+            b"MessageAttribute" => attributes.push(attribute(child)?),
+            _ => {}
+        }
+    }
+    if digest.is_some_and(|digest| !is_digest_of(&digest, &body)) {
+        return Err(Bad::Digest);
+    }
+    Ok(Record {
+        id: id.filter(|id| !id.is_empty()).ok_or(Bad::Lacks("MessageId"))?.into(),
+        handle: handle.ok_or(Bad::Lacks("ReceiptHandle"))?,
+        body,
+        attributes,
+        group,
+        sent: sent.ok_or(Bad::Lacks("SentTimestamp"))?,
+        receives: receives.ok_or(Bad::Lacks("ApproximateReceiveCount"))?,
+        moved_from,
+    })
+}
+
+fn name_and_value(element: Element<'_>) -> Result<(Element<'_>, Element<'_>), Bad> {
+    let (mut name, mut value) = (None, None);
+    for child in element.children() {
+        let child = child?;
+        match child.name {
+            b"Name" => name = Some(child),
+            b"Value" => value = Some(child),
+            _ => {}
+        }
+    }
+    Ok((name.ok_or(Bad::Lacks("Name"))?, value.ok_or(Bad::Lacks("Value"))?))
+}
+
+fn attribute(element: Element<'_>) -> Result<Attribute, Bad> {
+    let (name, value) = name_and_value(element)?;
+    let name = name.text()?.to_compact_string();
+    let (mut data_type, mut text, mut binary) = (None, None, None);
+    for child in value.children() {
+        let child = child?;
+        match child.name {
+            b"DataType" => data_type = Some(child.text()?),
+            b"StringValue" => text = Some(child.text()?),
+            b"BinaryValue" => binary = Some(child.text()?),
+            _ => {}
+        }
+    }
+    // A type may have a label of the producer's behind a dot, "Number.float": it is a number all the same.
+    let data_type = data_type.as_deref().unwrap_or("String");
+    let value = match (data_type.split('.').next().unwrap_or_default(), text, binary) {
+        ("Binary", _, Some(coded)) => {
+            let bytes = STANDARD.decode(&*coded).map_err(|_| Bad::Attribute(name.to_string(), "is no base64"))?;
+            AttributeValue::Binary(bytes.into())
+        }
+        ("Number", Some(text), _) => AttributeValue::Number(text.into_owned()),
+        (_, Some(text), _) => AttributeValue::String(text.into_owned()),
+        _ => return Err(Bad::Attribute(name.to_string(), "has no value")),
+    };
+    Ok(Attribute { name, value })
+}
+
+/// Whether a text is the MD5 of these bytes, in hexadecimal digits.
+pub fn is_digest_of(digest: &str, bytes: &[u8]) -> bool {
+    let sum = Md5::digest(bytes);
+    let digits = digest.as_bytes().chunks_exact(2);
+    digest.len() == 2 * sum.len()
+        && digits
+            .zip(sum.iter())
+            .all(|(digits, byte)| std::str::from_utf8(digits).is_ok_and(|digits| u8::from_str_radix(digits, 16) == Ok(*byte)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! What no emulator does: throttling, half answers, garbage, a clock that is off, a queue that goes away. Against a scripted server.
+
+use bytes::Bytes;
+
+use super::testing::{Reply, Stub, ok, refusal};
+use super::*;
+use crate::message::{Message, settle::DeadReason};
+
+const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+
+fn message(id: &str, body: &str) -> String {
+    format!(
+        "<Message><MessageId>{id}</MessageId><ReceiptHandle>handle-{id}</ReceiptHandle><Body>{body}</Body>\
+         <Attribute><Name>SentTimestamp</Name><Value>1720000000123</Value></Attribute>\
+         <Attribute><Name>ApproximateReceiveCount</Name><Value>1</Value></Attribute></Message>"
+    )
+}
+
+fn handles(handles: &[&str]) -> Vec<Receipt> {
+    handles.iter().map(|handle| Receipt::Handle((*handle).into())).collect()
+}
+
+fn done(action: &str, ids: std::ops::Range<usize>) -> Reply {
+    ok(action, &ids.map(|id| format!("<{action}ResultEntry><Id>{id}</Id></{action}ResultEntry>")).collect::<String>())
+}
+
+fn sent(ids: &[usize]) -> String {
+    let entry = |id: &usize| {
+        format!("<SendMessageBatchResultEntry><Id>{id}</Id><MessageId>m{id}</MessageId></SendMessageBatchResultEntry>")
+    };
+    ids.iter().map(entry).collect()
+}
+
+fn failed(id: usize, code: &str) -> String {
+    format!("<BatchResultErrorEntry><Id>{id}</Id><Code>{code}</Code><SenderFault>false</SenderFault></BatchResultErrorEntry>")
+}
+
+fn letter(handle: &str, last: bool) -> SetAside {
+    let message = Message {
+        id: "1b9d".into(),
+        body: "b".into(),
+        attributes: Vec::new(),
+        group: None,
+        sent_at: std::time::UNIX_EPOCH,
+        receives: 1,
+        open: None,
+    };
+    let reason = DeadReason { kind: "rejected", text: "account is null".into() };
+    SetAside { message: Arc::new(message), receipt: Receipt::Handle(handle.into()), delivery: None, reason, last }
+}
+
+fn bodies(count: usize) -> Vec<NewMessage> {
+    (0..count).map(|n| NewMessage { body: n.to_string().into(), ..NewMessage::default() }).collect()
+}
+
+#[test]
+fn nothing_is_asked_before_the_first_call_and_a_name_is_looked_up_once() {
+    let url = "<QueueUrl>http://elsewhere/1/stock</QueueUrl>";
+    let stub = Stub::new(vec![
+        refusal(503, "ServiceUnavailable"),
+        ok("GetQueueUrl", url),
+        ok("ReceiveMessage", ""),
+        ok("ReceiveMessage", ""),
+    ]);
+    let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);
+    assert!(matches!(queue.receive(&ASK), Err(QueueError::Unavailable { .. })));
+    assert!(queue.receive(&ASK).unwrap().is_empty() && queue.receive(&ASK).unwrap().is_empty());
+    assert!(stub.request().contains("Action=GetQueueUrl&QueueName=stock"));
+    assert!(stub.request().contains("Action=GetQueueUrl"));
+    for _ in 0..2 {
+        let request = stub.request();
+        assert!(request.contains("QueueUrl=http://elsewhere/1/stock") && request.contains("WaitTimeSeconds=0"), "{request}");
+    }
+    stub.end();
+}
+
+#[test]
+fn a_queue_that_goes_away_is_missing_and_looked_up_again() {
+    let stub = Stub::new(vec![
+        ok("GetQueueUrl", "<QueueUrl>http://here/1/old</QueueUrl>"),
+        refusal(400, "AWS.SimpleQueueService.NonExistentQueue"),
+        refusal(400, "AWS.SimpleQueueService.NonExistentQueue"),
+        ok("GetQueueUrl", "<QueueUrl>http://here/1/new</QueueUrl>"),
+        ok("ReceiveMessage", ""),
+    ]);
+    let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);
+    for _ in 0..2 {
+        assert!(matches!(queue.receive(&ASK), Err(QueueError::Missing { .. })));
+    }
+    queue.receive(&ASK).unwrap();
+    let requests: Vec<_> = (0..5).map(|_| stub.request()).collect();
+    assert!(requests[4].contains("http://here/1/new"), "{requests:?}");
+}
+
+#[test]
+fn throttling_is_transient_and_a_denied_action_is_not() {
+    let stub = Stub::new(vec![refusal(403, "OverLimit"), refusal(400, "RequestThrottled"), refusal(403, "AccessDenied")]);
+    let queue = stub.queue("stock");
+    for transient in [true, true, false] {
+        assert_eq!(queue.receive(&ASK).unwrap_err().is_transient(), transient);
+    }
+}
+
+#[test]
+fn sequence_numbers_have_no_gap_where_a_copy_is_left_out() {
+    let bad = "<Message><MessageId>bad</MessageId></Message>";
+    let stub = Stub::new(vec![
+        ok("ReceiveMessage", &format!("{}{bad}{}", message("a", "1"), message("b", "2"))),
+        ok("ReceiveMessage", &message("c", "3")),
+        ok("ReceiveMessage", bad),
+    ]);
+    let queue = stub.queue("stock");
+    let mut received = queue.receive(&ASK).unwrap();
+    // What was left out is said, and asks for nothing.
+    let error = queue.receive(&ASK).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("message bad: it has no ReceiptHandle"), "{error}");
+    received.extend(queue.receive(&ASK).unwrap());
+    assert_eq!(received.iter().map(|received| received.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(queue.receive(&ASK).unwrap_err().to_string().contains("message bad"));
+}
+
+#[test]
+fn entries_go_in_tens_and_each_has_its_own_end() {
+    let second =
+        format!("{}<DeleteMessageBatchResultEntry><Id>1</Id></DeleteMessageBatchResultEntry>", failed(0, "InternalError"));
+    let stub = Stub::new(vec![done("DeleteMessageBatch", 0..10), ok("DeleteMessageBatch", &second)]);
+    let mut receipts = handles(&["same"; 12]);
+    receipts.insert(3, Receipt::Row { row: 1, receive: 1 });
+    let results = stub.queue("stock").delete(&receipts).unwrap();
+    assert_eq!(results[3], Err(EntryError::Gone));
+    assert_eq!(results[11..], [Err(EntryError::Failed("InternalError".into())), Ok(())]);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 11);
+}
+
+#[test]
+fn a_batch_that_fails_after_another_fails_its_entries_only() {
+    let stub = Stub::new(vec![done("DeleteMessageBatch", 0..10), refusal(403, "OverLimit")]);
+    let results = stub.queue("stock").delete(&handles(&["h"; 25])).unwrap();
+    assert!(results[..10].iter().all(Result::is_ok) && results[10..].iter().all(Result::is_err));
+    assert_eq!(results.len(), 25);
+}
+
+#[test]
+fn what_fails_of_a_send_is_sent_again_and_in_the_end_said() {
+    let stub = Stub::new(vec![
+        ok("SendMessageBatch", &format!("{}{}", sent(&[0, 2]), failed(1, "InternalError"))),
+        ok("SendMessageBatch", &sent(&[0])),
+    ]);
+    assert_eq!(stub.queue("stock").send(&bodies(3)).unwrap(), ["m0", "m0", "m2"]);
+    assert!(stub.request().contains("MessageBody=2"));
+    let again = stub.request();
+    assert!(again.contains("MessageBody=1") && !again.contains("MessageBody=2"), "{again}");
+
+    let some = || ok("SendMessageBatch", &format!("{}{}", sent(&[1]), failed(0, "InternalError")));
+    let stub = Stub::new(vec![some(), ok("SendMessageBatch", &failed(0, "InternalError")), refusal(503, "ServiceUnavailable")]);
+    let error = stub.queue("stock").send(&bodies(2)).unwrap_err().to_string();
+    assert!(error.contains("1 of 2 messages were sent: InternalError"), "{error}");
+}
+
+#[test]
+fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent() {
+    let stub = Stub::new(Vec::new());
+    let wrong =
+        |queue: &SqsQueue, message: NewMessage| queue.send(&[bodies(1).remove(0), message]).map(drop).unwrap_err().to_string();
+    let (queue, fifo) = (stub.queue("stock"), stub.queue("stock.fifo"));
+    let late = |delay| NewMessage { delay: Duration::from_secs(delay), ..bodies(1).remove(0) };
+    let body = |body: Bytes| NewMessage { body, ..NewMessage::default() };
+    for (error, says) in [
+        (wrong(&queue, body(Bytes::new())), "empty"),
+        (wrong(&queue, body("\0".into())), "U+0000"),
+        (wrong(&queue, late(901)), "901 s"),
+        (wrong(&fifo, late(1)), "FIFO"),
+    ] {
+        assert!(error.contains("message 2 of 2") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_message_leaves_its_queue_only_with_all_its_letters_written() {
+    let stub = Stub::new(vec![
+        ok("SendMessageBatch", &format!("{}{}", failed(0, "InternalError"), sent(&[1, 2]))),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let queue = stub.queue("stock");
+    let results = queue.set_aside(&[letter("a", false), letter("a", true), letter("b", true)]).unwrap();
+    assert!(matches!(results[..], [Err(EntryError::Failed(_)), Err(EntryError::Failed(_)), Ok(())]), "{results:?}");
+    stub.request();
+    let deleted = stub.request();
+    assert!(deleted.contains("ReceiptHandle=b") && !deleted.contains("ReceiptHandle=a"), "{deleted}");
+}
+
+#[test]
+fn nowhere_is_no_place_for_letters_and_every_copy_comes_back() {
+    let stub = Stub::new(Vec::new());
+    let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);
+    assert_eq!(queue.set_aside(&[letter("a", true)]).unwrap(), [Err(EntryError::Gone)]);
+    assert!(queue.dead_letters().is_none());
+}
+
+#[test]
+fn a_queue_without_a_place_for_dead_letters_is_unusable() {
+    let retention = "<Attribute><Name>MessageRetentionPeriod</Name><Value>345600</Value></Attribute>";
+    let stub = Stub::new(vec![ok("GetQueueAttributes", retention), ok("GetQueueAttributes", retention)]);
+    let url = || Named::Url(format!("{}/1/stock", stub.url));
+    let error = stub.queue_to(url(), DeadLetterQueue::OfPolicy).facts().unwrap_err();
+    assert!(matches!(error, QueueError::Unusable { .. }) && error.to_string().contains("\"none\""), "{error}");
+    let facts = stub.queue_to(url(), DeadLetterQueue::Nowhere).facts().unwrap();
+    assert_eq!((facts.redrive_after, facts.retention), (None, Some(Duration::from_secs(345_600))));
+    assert_eq!((facts.hidden_limit, facts.longest_lease), (Some(120_000), Some(Duration::from_secs(43_200))));
+}
+
+#[test]
+fn a_dead_letter_queue_that_is_missing_is_named() {
+    let policy = "<Attribute><Name>RedrivePolicy</Name><Value>{&quot;deadLetterTargetArn&quot;:&quot;arn:aws:sqs:eu-west-1:7:lost&quot;,\
+                  &quot;maxReceiveCount&quot;:5}</Value></Attribute>";
+    let stub = Stub::new(vec![ok("GetQueueAttributes", policy), refusal(400, "AWS.SimpleQueueService.NonExistentQueue")]);
+    let error = stub.queue_to(Named::Url(stub.url.clone()), DeadLetterQueue::OfPolicy).facts().unwrap_err();
+    assert!(matches!(error, QueueError::Missing { .. }) && error.to_string().contains("lost"), "{error}");
+    stub.request();
+    assert!(stub.request().contains("QueueOwnerAWSAccountId=7"));
+}
+
+#[test]
+fn a_connection_that_the_server_closed_meanwhile_costs_nothing() {
+    let stub = Stub::new(vec![ok("ReceiveMessage", ""), Reply::Cut(Vec::new()), ok("ReceiveMessage", "")]);
+    let queue = stub.queue("stock");
+    queue.receive(&ASK).unwrap();
+    // The second request dies on the connection of the first, and is sent again on its own.
+    queue.receive(&ASK).unwrap();
+    stub.end();
+}
+
+#[test]
+fn a_request_that_dies_on_its_own_connection_or_in_its_answer_is_not_repeated() {
+    for cut in [Vec::new(), b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n<Receive".to_vec(), b"HTTP/1.1 2".to_vec()] {
+        let stub = Stub::new(vec![Reply::Cut(cut)]);
+        let error = stub.queue("stock").receive(&ASK).unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        stub.end();
+    }
+}
+
+#[test]
+fn tls_where_plain_text_was_meant_is_said() {
+    let alert = vec![0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
+    let stub = Stub::new(vec![Reply::Cut(alert)]);
+    let error = stub.queue("stock").receive(&ASK).unwrap_err().to_string();
+    assert!(error.contains("https://"), "{error}");
+}
+
+#[test]
+fn a_signature_refused_for_the_clock_says_so_and_shows_no_secret() {
+    let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired: hush-token AKIDHUSH\n\
+                x-amz-security-token:hush-token</Message></Error></ErrorResponse>";
+    let stub = Stub::new(vec![Reply::With(403, "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", body.to_owned())]);
+    let error = stub.queue("stock").receive(&ASK).unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("clock of this machine") && text.contains("1994-11-06"), "{text}");
+    assert!(!text.to_lowercase().contains("hush"), "{text}");
+}
+
+#[test]
+fn an_answer_without_end_is_cut_short() {
+    let stub = Stub::new(vec![ok("GetQueueAttributes", &"x".repeat(2 * 1024 * 1024))]);
+    let error = stub.queue("stock").count().unwrap_err().to_string();
+    assert!(error.contains("more than 1048576 bytes"), "{error}");
+}

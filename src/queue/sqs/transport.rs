@@ -1,0 +1,196 @@
+//! Sends signed requests over blocking HTTP.
+//!
+//! Called by pollers and ackers, several at once; blocks for at most the call's patience. Long polls have connections of their own, so that
+//! they never keep a delete waiting. It understands nothing of SQS: whatever the server says is an answer.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use ureq::config::AutoHeaderValue;
+use ureq::http::header::DATE;
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport as Connection,
+};
+use ureq::{Agent, Error};
+
+use super::codec::Signed;
+
+/// For looking up, connecting and TLS together.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may lie idle and still be used: below the 60 s after which load balancers commonly close theirs.
+const IDLE: Duration = Duration::from_secs(55);
+/// Most idle connections of each of the two agents: more threads than this never talk to one queue at once.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// What the server said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// What its clock showed (RFC 9110, section 6.6.1).
+    pub date: Option<SystemTime>,
+    /// What ours showed when the answer came.
+    pub received: SystemTime,
+    pub body: Bytes,
+}
+
+/// How a request may go about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether it goes out beside the others, as one that waits at the server.
+    pub long: bool,
+    pub patience: Duration,
+    pub longest_answer: u64,
+}
+
+/// Connections to one server. Opened when needed, kept for the next request.
+pub struct Transport {
+    polls: Agent,
+    calls: Agent,
+}
+
+impl Transport {
+    /// Goes through the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …). Does not connect yet.
+    pub fn new() -> Self {
+        Self { polls: agent(), calls: agent() }
+    }
+
+    /// The answer, whatever its status; an error says what kept us from one.
+    ///
+    /// A request that dies on a connection used before, without a byte of an answer, is sent once more: the server had closed it.
+    pub fn send(&self, request: &Signed, terms: Terms) -> Result<Answer, String> {
+        let agent = if terms.long { &self.polls } else { &self.calls };
+        for last in [false, true] {
+            PROGRESS.set(Progress::default());
+            match attempt(agent, request, terms) {
+                Err(Error::Io(error)) if !last && is_closed(&error) && PROGRESS.get() == Progress::default() => {}
+                Err(error) => return Err(explain(&error, request, terms)),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+        Err("the connection was closed twice before an answer".to_owned())
+    }
+}
+
+fn agent() -> Agent {
+    let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .max_idle_connections(IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS)
+        .max_idle_age(IDLE)
+        .user_agent(AutoHeaderValue::Provided(format!("octoconf/{}", env!("CARGO_PKG_VERSION")).into()))
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .build();
+    Agent::with_parts(config, Watching(DefaultConnector::default()), DefaultResolver::default())
+}
+
+fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Error> {
+    let mut post = agent.post(&request.url).config().timeout_global(Some(terms.patience)).build();
+    for (name, value) in &request.headers {
+        post = post.header(name, value.as_slice());
+    }
+    let response = post.send(&*request.body)?;
+    let received = now();
+    let (parts, mut body) = response.into_parts();
+    let date = parts.headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    let body = body.with_config().limit(terms.longest_answer).read_to_vec()?;
+    Ok(Answer { status: parts.status.as_u16(), date, received, body: body.into() })
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+/// What went wrong and what to look at. The URL has no secret in it: the request is all in its body.
+fn explain(error: &Error, request: &Signed, terms: Terms) -> String {
+    let url = &request.url;
+    match error {
+        Error::Timeout(phase) => format!("{url} did not answer within {:?} ({phase})", terms.patience),
+        Error::HostNotFound => format!("the name in {url} cannot be looked up; see region and endpoint"),
+        Error::BodyExceedsLimit(limit) => format!("{url} answered more than {limit} bytes, which SQS never does; see endpoint"),
+        Error::NativeTls(error) => {
+            format!("no TLS with {url}: {error}; where the server speaks plain HTTP, write http:// in endpoint")
+        }
+        Error::Protocol(error) => {
+            format!("{url} does not answer in HTTP: {error}; where the server speaks TLS, write https:// in endpoint")
+        }
+        error => format!("{url}: {error}"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an edge: compared with the date of an answer, to tell a clock that is off")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+thread_local! {
+    /// Of the request of this thread: `ureq` connects, writes and reads on the thread that runs it.
+    static PROGRESS: Cell<Progress> = const { Cell::new(Progress { connected: false, answered: false }) };
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Progress {
+    /// A connection was made for it.
+    connected: bool,
+    /// A byte of an answer came.
+    answered: bool,
+}
+
+/// Notes when a connection is made, and when bytes come.
+#[derive(Debug)]
+struct Watching(DefaultConnector);
+
+impl Connector<()> for Watching {
+    type Out = Watched;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Watched>, Error> {
+        PROGRESS.set(Progress { connected: true, ..PROGRESS.get() });
+        Ok(self.0.connect(details, chained)?.map(Watched))
+    }
+}
+
+struct Watched(Box<dyn Connection>);
+
+impl Connection for Watched {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let progress = self.0.await_input(timeout)?;
+        if progress {
+            PROGRESS.set(Progress { answered: true, ..PROGRESS.get() });
+        }
+        Ok(progress)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watched")
+    }
+}

@@ -1,0 +1,165 @@
+//! The elements of an answer.
+//!
+//! SQS writes plain records: elements in elements, text at the leaves, no attribute that matters, and never an element within one of its
+//! own name. So the end of an element is the next end tag of its name, which is found at the speed of `memchr`. A parser of all of XML
+//! stops at each entity, and a JSON body has one for each quote: that costs a hundred times as much at 20 kB.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memmem};
+use quick_xml::escape::unescape;
+
+/// The children of an element, or of the document, in order.
+#[derive(Debug, Clone)]
+pub struct Elements<'a> {
+    rest: &'a [u8],
+}
+
+/// One element: its name, and what is between its tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Element<'a> {
+    pub name: &'a [u8],
+    pub inner: &'a [u8],
+}
+
+/// Why something is no record of SQS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("the element {0} has no end")]
+    Unended(String),
+    #[error("there is a tag that is none")]
+    Tag,
+    #[error("text that is no UTF-8")]
+    Utf8,
+    #[error("text with a wrong entity")]
+    Entity,
+}
+
+impl<'a> Elements<'a> {
+    pub fn of(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
+
+    /// The first child of that name. What cannot be read ends the search.
+    pub fn find(self, name: &str) -> Option<Element<'a>> {
+        self.map_while(Result::ok).find(|element| element.name == name.as_bytes())
+    }
+
+    /// Goes past what is no element. `None`: there is none left.
+    fn tag(&mut self) -> Option<Result<&'a [u8], Malformed>> {
+        loop {
+            let open = memchr(b'<', self.rest)?;
+            let tag = self.rest.get(open + 1..)?;
+            let end: &[u8] = match tag.first() {
+                Some(b'?') => b"?>",
+                Some(b'!') if tag.starts_with(b"!--") => b"-->",
+                // A document type could define entities; SQS has none.
+                Some(b'!' | b'/') | None => return Some(Err(Malformed::Tag)),
+                Some(_) => return Some(Ok(tag)),
+            };
+            match memmem::find(tag, end) {
+                Some(at) => self.rest = tag.get(at + end.len()..).unwrap_or_default(),
+                None => return Some(Err(Malformed::Tag)),
+            }
+        }
+    }
+
+    fn element(&mut self, tag: &'a [u8]) -> Result<Element<'a>, Malformed> {
+        let close = memchr(b'>', tag).ok_or(Malformed::Tag)?;
+        let (head, after) = (tag.get(..close).unwrap_or_default(), tag.get(close + 1..).unwrap_or_default());
+        let (head, empty) = head.strip_suffix(b"/").map_or((head, false), |head| (head, true));
+        let name = head.split(u8::is_ascii_whitespace).next().filter(|name| !name.is_empty()).ok_or(Malformed::Tag)?;
+        if empty {
+            self.rest = after;
+            return Ok(Element { name, inner: b"" });
+        }
+        for end in memmem::find_iter(after, b"</") {
+            let rest = after.get(end + 2..).and_then(|rest| rest.strip_prefix(name)).map(<[u8]>::trim_ascii_start);
+            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b">")) {
+                self.rest = rest;
+                return Ok(Element { name, inner: after.get(..end).unwrap_or_default() });
+            }
+        }
+        Err(Malformed::Unended(String::from_utf8_lossy(name).chars().take(40).collect()))
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<Element<'a>, Malformed>;
+
+    /// After an error there is nothing more: where the next element starts cannot be known.
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.tag()?.and_then(|tag| self.element(tag));
+        if found.is_err() {
+            self.rest = b"";
+        }
+        Some(found)
+    }
+}
+
+impl<'a> Element<'a> {
+    pub fn children(self) -> Elements<'a> {
+        Elements::of(self.inner)
+    }
+
+    /// Its text, to the character: white space stays, and so do line ends.
+    pub fn text(self) -> Result<Cow<'a, str>, Malformed> {
+        let raw = std::str::from_utf8(self.inner).map_err(|_| Malformed::Utf8)?;
+        if let Some(plain) = raw.strip_prefix("<![CDATA[").and_then(|raw| raw.strip_suffix("]]>")) {
+            return Ok(Cow::Borrowed(plain));
+        }
+        if memchr(b'<', self.inner).is_some() {
+            return Err(Malformed::Tag);
+        }
+        unescape(raw).map_err(|_| Malformed::Entity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Vec<Result<(String, String), Malformed>> {
+        let told =
+            |element: Element<'_>| (String::from_utf8_lossy(element.name).into(), String::from_utf8_lossy(element.inner).into());
+        Elements::of(text.as_bytes()).map(|element| element.map(told)).collect()
+    }
+
+    fn pair(name: &str, inner: &str) -> Result<(String, String), Malformed> {
+        Ok((name.into(), inner.into()))
+    }
+
+    #[test]
+    fn elements_come_in_order_whatever_stands_between_them() {
+        let text = "<?xml version=\"1.0\"?>\n<!-- <a> --><a x=\"1\">1<b>2</b></a>\n <c/><d />  <e> </e >";
+        assert_eq!(all(text), [pair("a", "1<b>2</b>"), pair("c", ""), pair("d", ""), pair("e", " ")]);
+        assert!(all("  \n").is_empty() && all("").is_empty() && all("no element").is_empty());
+    }
+
+    #[test]
+    fn a_name_that_begins_like_another_is_another() {
+        assert_eq!(all("<Value><ValueList>1</ValueList></Value>"), [pair("Value", "<ValueList>1</ValueList>")]);
+    }
+
+    #[test]
+    fn half_of_a_document_gives_what_is_whole_and_then_an_error() {
+        let unended = Err(Malformed::Unended("b".into()));
+        assert_eq!(all("<a>1</a><b>2</"), [pair("a", "1"), unended.clone()]);
+        assert_eq!(all("<a>1</a><b>2"), [pair("a", "1"), unended]);
+        for text in ["<", "<a", "</a>", "<>1</>", "<!DOCTYPE a [<!ENTITY b \"c\">]><a/>", "<? a", "<!-- a"] {
+            assert_eq!(all(text), [Err(Malformed::Tag)], "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_kept_to_the_character() {
+        let text = |inner: &'static str| Element { name: b"a", inner: inner.as_bytes() }.text().map(Cow::into_owned);
+        assert_eq!(text(" \r\n&#xD;&#10;\t").as_deref(), Ok(" \r\n\r\n\t"));
+        assert_eq!(text("&quot;&lt;&amp;&gt;&apos;\u{1F419}&#x1F419;").as_deref(), Ok("\"<&>'\u{1F419}\u{1F419}"));
+        assert_eq!(text("<![CDATA[a&b<c>]]>").as_deref(), Ok("a&b<c>"));
+        assert_eq!(text("&nbsp;"), Err(Malformed::Entity));
+        assert_eq!(text("&amp"), Err(Malformed::Entity));
+        assert_eq!(text("a<b/>"), Err(Malformed::Tag));
+        assert_eq!(Element { name: b"a", inner: b"\xff" }.text(), Err(Malformed::Utf8));
+    }
+}
