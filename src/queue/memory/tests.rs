@@ -12,7 +12,7 @@ fn preloaded(lines: &[&'static str], repeat: u64) -> MemoryOptions {
 }
 
 fn by_first_letter() -> Grouping {
-    Arc::new(|body| body.first().map(|letter| format_compact!("{}", char::from(*letter))))
+    Arc::new(|body| body.first().map(|letter| char::from(*letter).to_compact_string()))
 }
 
 fn bodies(taken: &[Received]) -> Vec<&[u8]> {
