@@ -193,6 +193,16 @@ impl Parcel {
         (part(front, front_slips), part(back, back_slips))
     }
 
+    /// The deliveries that are not at these places, and those that are: two new batches, or none where there is nothing in one.
+    pub fn split_by(&self, open: &[usize]) -> (Option<Self>, Option<Self>) {
+        let side = |wanted: bool| {
+            let chosen = self.slips.iter().zip(&self.batch.items).enumerate().filter(|(at, _)| open.contains(at) == wanted);
+            let (slips, items): (SmallVec<[Slip; 2]>, Vec<Item>) = chosen.map(|(_, (slip, item))| (*slip, item.clone())).unzip();
+            (!slips.is_empty()).then(|| self.part(items, slips))
+        };
+        (side(false), side(true))
+    }
+
     /// Itself where all are still held; a new batch of those that are; nothing where none is.
     fn retain(self, held: impl Fn(Ticket) -> bool) -> Option<Self> {
         if self.slips.iter().all(|slip| held(slip.ticket)) {

@@ -8,7 +8,7 @@ use crate::message::{Account, Answer, Item};
 use super::Dispatcher;
 use super::bucket::Parcel;
 use super::event::Note;
-use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
+use super::keys::{BucketKey, FlushId, PartnerKey, QueueIndex, Ticket};
 use super::ledger::Held;
 use super::settling::Letter;
 use super::verdict::{Gate, History, Verdict, verdict};
@@ -31,6 +31,17 @@ impl Dispatcher {
         }
         let Some(bucket) = self.partners.bucket(flight.bucket) else { return };
         let (queue, partner_key) = (bucket.queue, bucket.partner);
+        let mut answer = answer;
+        if let Answer::Partly { open, rest } = answer {
+            let (accepted, left) = parcel.split_by(open);
+            if let Some(accepted) = accepted {
+                self.well(partner_key);
+                self.delivered(queue, &accepted);
+            }
+            // Nothing left: all were accepted after all, and none has to go back.
+            let Some(left) = left else { return };
+            (parcel, answer) = (left, rest);
+        }
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
         let history = History {
             deliveries: parcel.slips.len(),
@@ -42,12 +53,7 @@ impl Dispatcher {
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                let failures = partner.succeeded(self.now);
-                if failures > 0 {
-                    let account = partner.account.clone();
-                    self.partners.list_all_of(partner_key);
-                    self.note(Note::PartnerWell { account, after_failures: failures });
-                }
+                self.well(partner_key);
                 self.delivered(queue, &parcel);
             }
             Verdict::Unavailable { retry_after } => {
@@ -83,6 +89,17 @@ impl Dispatcher {
         // What went back into the bucket of these is not sent again.
         for ticket in unwanted {
             self.settle(ticket);
+        }
+    }
+
+    /// The partner took something.
+    fn well(&mut self, key: PartnerKey) {
+        let Some(partner) = self.partners.partner_mut(key) else { return };
+        let failures = partner.succeeded(self.now);
+        if failures > 0 {
+            let account = partner.account.clone();
+            self.partners.list_all_of(key);
+            self.note(Note::PartnerWell { account, after_failures: failures });
         }
     }
 
@@ -236,5 +253,6 @@ fn described(answer: &Answer) -> Box<str> {
             format!("answered {code}: {}", excerpt.get(..end).unwrap_or_default()).into()
         }
         Answer::Unreachable { reason } | Answer::Refused { reason } => reason.clone(),
+        Answer::Partly { rest, .. } => described(rest),
     }
 }

@@ -54,6 +54,8 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         Answer::Accepted => return Verdict::Delivered,
         Answer::Unreachable { .. } => return Verdict::Unavailable { retry_after: None },
         Answer::Refused { .. } => return Verdict::Impossible,
+        // Of what was not accepted: that is all that is left of the batch when it is judged.
+        Answer::Partly { rest, .. } => return verdict(rest, history),
         Answer::Status { code, retry_after, .. } => (*code, *retry_after),
     };
     match code {

@@ -174,4 +174,7 @@ pub enum Answer {
     Unreachable { reason: Box<str> },
     /// The sink itself cannot ever take these deliveries, for example an account that no file name can hold.
     Refused { reason: Box<str> },
+    /// A service that answers for each delivery accepted some, so that these are done. `rest` is the answer for the others, which are at
+    /// the places `open` of the batch: ascending, at least one.
+    Partly { open: Box<[usize]>, rest: Box<Answer> },
 }

@@ -216,3 +216,37 @@ fn what_is_not_held_any_more_is_not_given_up() {
     ]);
     assert_eq!(rig.dispatcher.queues[0].counts.deliveries_dead, 0);
 }
+
+#[test]
+fn of_a_batch_that_is_accepted_in_part_only_the_rest_is_sent_again() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->x b->x c->x d->x", "flush x a b c d"),
+        // One of two is at fault: the two are halved, and nothing of what was accepted goes out again.
+        (2, "partly x 1,3 400", "flush x b; delete a c"),
+        (3, "settled", ""),
+        (4, "answered x 400", "flush x d; letter b:refused"),
+        (5, "settled", ""),
+        (6, "accepted x", "delete d"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_takes_a_part_waits_for_the_rest_and_is_no_nearer_to_its_breaker() {
+    let mut rig = rig(|partner| partner.breaker_failures = 2);
+    all_to_x(&mut rig, 0, &["a", "b", "c"]);
+    assert_eq!(rig.send(1, "partly x 1,2 503"), "delete a");
+    rig.send(1, "settled");
+    let again = rig.next_deadline().unwrap();
+    assert_eq!(rig.send(again, "tick"), "flush x b c");
+    assert_eq!(rig.send(again + 1, "partly x 1 503"), "delete b");
+    assert_eq!(rig.dispatcher.status().waiting[0].failures, 1);
+}
+
+#[test]
+fn an_answer_for_places_that_no_batch_has_leaves_nothing_open() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b"]), "flush x a b");
+    assert_eq!(rig.send(1, "partly x 7 503"), "delete a b");
+}

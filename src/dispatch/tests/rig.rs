@@ -8,6 +8,7 @@
 //! | `receive` | a receive found none |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
 //! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
+//! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
 //! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
 //! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
@@ -116,6 +117,11 @@ impl Rig {
             ("answered", [account, code, rest @ ..]) => {
                 let (code, retry_after) = (code.parse().expect("a status"), rest.first().map(|text| duration(text)));
                 self.answered(queue, account, Answer::Status { code, retry_after, excerpt: "".into() })
+            }
+            ("partly", [account, places, code]) => {
+                let open = places.split(',').map(|place| place.parse().expect("a place")).collect();
+                let rest = Answer::Status { code: code.parse().expect("a status"), retry_after: None, excerpt: "".into() };
+                self.answered(queue, account, Answer::Partly { open, rest: Box::new(rest) })
             }
             ("settled", results) => self.settled(queue, results),
             ("counted", ["fault"]) => self.counted(queue, Err(fault(true))),
