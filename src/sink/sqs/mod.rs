@@ -1,0 +1,249 @@
+//! `deliver = "sqs"`: a batch becomes messages of another queue, with the account as FIFO group: the first tier that re-keys.
+//!
+//! Called by deliver threads, many at once. Requests of up to ten entries and 1 MiB go out one after the other; the rest of a batch stays
+//! here once something of it was not accepted, so that a group keeps its order as far as SQS, which may refuse single entries, lets it.
+
+use std::sync::Arc;
+
+use self::entries::{Entry, fitting};
+use crate::message::{Answer, Batch};
+
+pub mod entries;
+
+/// What takes the entries to SQS.
+pub trait Outlet: Send + Sync {
+    /// Sends at most ten entries as one `SendMessageBatch` and gives one result an entry, in their order. Blocks for as long as a request
+    /// takes.
+    ///
+    /// # Errors
+    ///
+    /// Why none of them was sent, or it is not known whether.
+    fn send(&self, url: &str, entries: &[Entry<'_>]) -> Result<Vec<Result<(), Fault>>, Fault>;
+}
+
+/// Why SQS did not take something. In words for a person, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It cannot be reached, throttles, or failed inside; or there are no keys just now.
+    Unavailable(String),
+    /// It does not let us: wrong keys, a denied action.
+    Denied(String),
+    /// There is no such queue.
+    Missing(String),
+    /// The request was too large.
+    TooLarge(String),
+    /// The message is not one that it takes.
+    Invalid(String),
+}
+
+/// A queue to deliver to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    url: String,
+    /// AWS has the names of FIFO queues, and of no others, end in `.fifo`.
+    fifo: bool,
+}
+
+impl Target {
+    pub fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), fifo: url.ends_with(".fifo") }
+    }
+}
+
+/// Every partner that is a queue.
+pub struct SqsSink {
+    outlet: Arc<dyn Outlet>,
+}
+
+impl SqsSink {
+    pub fn new(outlet: Arc<dyn Outlet>) -> Self {
+        Self { outlet }
+    }
+
+    /// Sends a batch and waits for what SQS says of each delivery.
+    pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
+        let mut open = Vec::new();
+        let mut entries = Vec::new();
+        let mut places = Vec::new();
+        for (place, item) in batch.items.iter().enumerate() {
+            match Entry::new(batch, item, target.fifo) {
+                Ok(entry) => {
+                    entries.push(entry);
+                    places.push(place);
+                }
+                Err(reason) => open.push((place, Answer::Refused { reason: reason.into() })),
+            }
+        }
+        let (mut entries, mut places) = (entries.as_slice(), places.as_slice());
+        let mut failed = None;
+        while !entries.is_empty() && failed.is_none() {
+            let (now, later) = entries.split_at(fitting(entries));
+            let (now_places, later_places) = places.split_at(now.len());
+            let results = match self.outlet.send(&target.url, now) {
+                Ok(results) => results,
+                Err(fault) => vec![Err(fault); now.len()],
+            };
+            for (at, place) in now_places.iter().enumerate() {
+                let silent = || Err(Fault::Unavailable("SQS did not say how an entry ended".to_owned()));
+                if let Err(fault) = results.get(at).cloned().unwrap_or_else(silent) {
+                    let answer = answer_of(fault);
+                    failed = Some(answer.clone());
+                    open.push((*place, answer));
+                }
+            }
+            (entries, places) = (later, later_places);
+        }
+        if let Some(answer) = failed {
+            open.extend(places.iter().map(|place| (*place, answer.clone())));
+        }
+        answer_for(open, batch.items.len())
+    }
+}
+
+/// The answer for a batch of which these are open, each with an answer of its own.
+fn answer_for(mut open: Vec<(usize, Answer)>, all: usize) -> Answer {
+    // One answer for all that are open: that which condemns the least, since the others get one of their own at the next attempt.
+    let Some((_, rest)) = open.iter().min_by_key(|(_, answer)| severity(answer)) else { return Answer::Accepted };
+    let rest = rest.clone();
+    if open.len() == all {
+        return rest;
+    }
+    open.sort_unstable_by_key(|(place, _)| *place);
+    Answer::Partly { open: open.into_iter().map(|(place, _)| place).collect(), rest: Box::new(rest) }
+}
+
+/// What the dispatcher's table makes of it: to wait for the partner, for the bucket, a smaller batch, a culprit, the end.
+fn severity(answer: &Answer) -> u8 {
+    match answer {
+        Answer::Status { code: 403, .. } => 1,
+        Answer::Status { code: 404, .. } => 2,
+        Answer::Status { code: 413, .. } => 3,
+        Answer::Status { .. } => 4,
+        Answer::Refused { .. } => 5,
+        _ => 0,
+    }
+}
+
+/// In the terms of HTTP, which the dispatcher's verdicts are in: SQS itself answers 400 to nearly everything.
+fn answer_of(fault: Fault) -> Answer {
+    let status = |code: u16, why: String| Answer::Status { code, retry_after: None, excerpt: why.into() };
+    match fault {
+        Fault::Unavailable(why) => Answer::Unreachable { reason: why.into() },
+        Fault::Denied(why) => status(403, why),
+        Fault::Missing(why) => status(404, why),
+        Fault::TooLarge(why) => status(413, why),
+        Fault::Invalid(why) => status(400, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::sink::testing::batch;
+
+    type Results = Result<Vec<Result<(), Fault>>, Fault>;
+
+    /// Answers each request as scripted, then accepts all; keeps what was sent.
+    #[derive(Default)]
+    struct Scripted {
+        script: Mutex<VecDeque<Results>>,
+        sent: Mutex<Vec<Vec<String>>>,
+    }
+
+    impl Outlet for Scripted {
+        fn send(&self, _: &str, entries: &[Entry<'_>]) -> Results {
+            self.sent.lock().push(entries.iter().map(|entry| entry.body.to_owned()).collect());
+            self.script.lock().pop_front().unwrap_or_else(|| Ok(vec![Ok(()); entries.len()]))
+        }
+    }
+
+    fn deliver(payloads: &[&str], script: Vec<Results>) -> (Answer, Vec<Vec<String>>) {
+        let outlet = Arc::new(Scripted { script: Mutex::new(script.into()), ..Scripted::default() });
+        let target = Target::new("http://127.0.0.1/1/orders.fifo");
+        let answer = SqsSink::new(outlet.clone()).deliver(&target, &batch("acme", payloads));
+        let sent = outlet.sent.lock().clone();
+        (answer, sent)
+    }
+
+    fn busy() -> Fault {
+        Fault::Unavailable("busy".into())
+    }
+
+    fn unreachable() -> Answer {
+        Answer::Unreachable { reason: "busy".into() }
+    }
+
+    fn partly(open: &[usize], rest: Answer) -> Answer {
+        Answer::Partly { open: open.into(), rest: Box::new(rest) }
+    }
+
+    #[test]
+    fn a_batch_goes_out_in_tens_and_in_order() {
+        let payloads: Vec<String> = (0..25).map(|at| at.to_string()).collect();
+        let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+        let (answer, sent) = deliver(&payloads, vec![]);
+        assert_eq!(answer, Answer::Accepted);
+        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+        assert_eq!(sent.concat(), payloads);
+    }
+
+    #[test]
+    fn the_good_are_accepted_and_the_rest_is_named() {
+        let results = vec![Ok(()), Err(busy()), Ok(()), Err(busy())];
+        let (answer, _) = deliver(&["a", "b", "c", "d"], vec![Ok(results)]);
+        assert_eq!(answer, partly(&[1, 3], unreachable()));
+    }
+
+    #[test]
+    fn what_follows_a_failure_is_not_sent() {
+        let payloads = ["x"; 25];
+        let (answer, sent) = deliver(&payloads, vec![Ok(vec![Ok(()); 10]), Err(busy())]);
+        assert_eq!(answer, partly(&(10..25).collect::<Vec<_>>(), unreachable()));
+        assert_eq!(sent.len(), 2);
+        let (answer, _) = deliver(&payloads, vec![Err(Fault::Missing("gone".into()))]);
+        assert_eq!(answer, Answer::Status { code: 404, retry_after: None, excerpt: "gone".into() });
+    }
+
+    #[test]
+    fn one_that_sqs_never_takes_does_not_hold_up_the_others() {
+        let (answer, sent) = deliver(&["a", "\0", "c"], vec![]);
+        assert_eq!(sent, [["a", "c"]]);
+        let Answer::Partly { open, rest } = answer else { panic!("expected Partly") };
+        assert_eq!(*open, [1]);
+        assert!(matches!(*rest, Answer::Refused { .. }));
+        assert!(matches!(deliver(&["\0"], vec![]).0, Answer::Refused { .. }));
+    }
+
+    #[test]
+    fn the_open_wait_together_before_any_is_condemned() {
+        let invalid = || Fault::Invalid("no".into());
+        let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Err(busy())])]);
+        assert_eq!(answer, unreachable());
+        let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Ok(())])]);
+        assert_eq!(answer, partly(&[0, 1], Answer::Status { code: 400, retry_after: None, excerpt: "no".into() }));
+        let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Err(Fault::Denied("no".into())), Err(invalid())])]);
+        assert_eq!(answer, Answer::Status { code: 403, retry_after: None, excerpt: "no".into() });
+    }
+
+    #[test]
+    fn an_entry_without_a_result_is_not_taken_for_sent() {
+        let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Ok(())])]);
+        assert_eq!(answer, partly(&[1], Answer::Unreachable { reason: "SQS did not say how an entry ended".into() }));
+    }
+
+    #[test]
+    fn large_payloads_get_requests_of_their_own() {
+        let mut batch = batch("acme", &["a", "b", "c"]);
+        for item in &mut batch.items {
+            item.payload = Bytes::from("x".repeat(600_000));
+        }
+        let outlet = Arc::new(Scripted::default());
+        assert_eq!(SqsSink::new(outlet.clone()).deliver(&Target::new("http://127.0.0.1/1/q"), &batch), Answer::Accepted);
+        assert_eq!(outlet.sent.lock().len(), 3);
+    }
+}
