@@ -18,6 +18,8 @@ enum Found {
     Keys(Keys),
     /// It is not set up; what was looked at, in words.
     Nothing(String),
+    /// The same of one that may be there all the same, but does not answer.
+    Silence(String),
 }
 
 type Source = fn(&Chain) -> Result<Found, CredentialsError>;
@@ -34,14 +36,18 @@ const SOURCES: [(&str, Source); 5] = [
 impl Credentials for Chain {
     /// Blocks for one source: for files, a command, or a few requests, each as long as [`super::Patience`] says.
     fn get(&self) -> Result<Keys, CredentialsError> {
-        let mut looked = Vec::new();
+        let (mut looked, mut unanswered) = (Vec::new(), false);
         for (name, source) in SOURCES {
             match source(self)? {
                 Found::Keys(keys) => return keys.checked(name, self.surroundings.now()),
                 Found::Nothing(what) => looked.push(what),
+                Found::Silence(what) => {
+                    looked.push(what);
+                    unanswered = true;
+                }
             }
         }
-        Err(CredentialsError::NotFound { looked: looked.join("; ") })
+        Err(CredentialsError::NotFound { looked: looked.join("; "), unanswered })
     }
 }
 
@@ -141,7 +147,7 @@ impl Chain {
         }
         match instance::keys(&self.surroundings, &self.web) {
             Ok(keys) => Ok(Found::Keys(keys)),
-            Err(CredentialsError::Unreachable { from, why }) => Ok(Found::Nothing(format!("{from} ({why})"))),
+            Err(CredentialsError::Unreachable { from, why }) => Ok(Found::Silence(format!("{from} ({why})"))),
             Err(error) => Err(error),
         }
     }
@@ -287,7 +293,11 @@ mod tests {
 
     #[test]
     fn no_metadata_service_is_one_more_place_without_keys() {
-        let error = error(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")]);
-        assert!(error.starts_with("no AWS credentials found") && error.contains("127.0.0.1:1 cannot be reached"), "{error}");
+        let world = surroundings(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")]);
+        let error = Chain::new(world).get().unwrap_err();
+        assert!(error.is_transient(), "there may be no network yet");
+        let text = error.to_string();
+        assert!(text.starts_with("no AWS credentials found") && text.contains("127.0.0.1:1 cannot be reached"), "{text}");
+        assert!(!Chain::new(surroundings(&[OFF])).get().unwrap_err().is_transient());
     }
 }

@@ -5,12 +5,16 @@ use std::time::SystemTime;
 /// Why there are no keys. Says what was tried and what to do about it, and never holds a key, a token or an unread answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
-    /// No source is set up, as far as can be seen from here. A person has to set one up.
+    /// No source is set up, as far as can be seen from here. A person has to set one up, unless the network is not there yet.
     #[error(
         "no AWS credentials found; looked at, in this order: {looked}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a \
          profile with AWS_PROFILE, or give the pod, task or machine a role"
     )]
-    NotFound { looked: String },
+    NotFound {
+        looked: String,
+        /// Whether one of these might be there after all: the metadata service did not answer, as where there is none, or no network yet.
+        unanswered: bool,
+    },
     /// A source is set up, in a way that cannot work. A person has to mend it.
     #[error("AWS credentials: {from}: {problem}")]
     Misconfigured { from: String, problem: String },
@@ -34,7 +38,11 @@ pub enum CredentialsError {
 impl CredentialsError {
     /// Whether waiting alone may mend it.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Malformed { .. } | Self::Expired { .. })
+        match self {
+            Self::Unreachable { .. } | Self::Malformed { .. } | Self::Expired { .. } => true,
+            Self::NotFound { unanswered, .. } => *unanswered,
+            Self::Misconfigured { .. } | Self::Refused { .. } => false,
+        }
     }
 
     pub(super) fn misconfigured(from: impl Into<String>, problem: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@ use ureq::http::Method;
 use super::document::Document;
 use super::web::{Ask, Reply, Web};
 use super::{CredentialsError, Keys, Surroundings};
+use crate::config::url::mask_url;
 
 const FROM: &str = "instance metadata";
 const ADDRESS: &str = "http://169.254.169.254";
@@ -34,7 +35,10 @@ pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsE
     let role = role.lines().next().unwrap_or_default().trim();
     let named = !role.is_empty() && role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte));
     if !named {
-        return Err(CredentialsError::malformed(FROM, format!("what {} names is no role; check the endpoint", service.endpoint)));
+        return Err(CredentialsError::malformed(
+            FROM,
+            format!("what {} names is no role; check the endpoint", mask_url(&service.endpoint)),
+        ));
     }
     let text = service.get(&format!("{ROLES}{role}"), &token, "the role went away; attach it again")?;
     let document = Document::parse(FROM, &text)?;
@@ -79,7 +83,7 @@ impl Service<'_> {
     }
 
     fn denied(&self, code: u16, why: &str) -> CredentialsError {
-        let text = format!("{} answered {code}", self.endpoint);
+        let text = format!("{} answered {code}", mask_url(&self.endpoint));
         match code {
             429 | 500.. => CredentialsError::unreachable(FROM, text),
             _ => CredentialsError::refused(FROM, format!("{text}; {why}")),

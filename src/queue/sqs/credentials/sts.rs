@@ -16,6 +16,7 @@ use super::sigv4::{Scope, sign_post};
 use super::surroundings::read_token;
 use super::web::{Ask, Web};
 use super::{CredentialsError, Keys, Surroundings, document};
+use crate::config::url::mask_url;
 
 /// All but the unreserved characters of RFC 3986 (section 2.3).
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -79,7 +80,8 @@ impl<'a> Sts<'a> {
         let mut headers = vec![("content-type", FORM.to_owned())];
         if let Some(keys) = keys {
             let uri: Option<Uri> = self.url.parse().ok();
-            let host = uri.as_ref().and_then(Uri::authority).map_or("", |authority| authority.as_str());
+            let authority = uri.as_ref().and_then(Uri::authority).map_or("", |authority| authority.as_str());
+            let host = authority.rsplit('@').next().unwrap_or_default();
             let scope = Scope { region: &self.region, service: "sts", at: self.surroundings.now() };
             headers.extend(sign_post(keys, &scope, &[("content-type", FORM), ("host", host)], body.as_bytes()));
         }
@@ -87,8 +89,8 @@ impl<'a> Sts<'a> {
         let ask = Ask { from, method: Method::POST, url: &self.url, headers, body: body.as_bytes(), patience };
         let reply = self.web.ask(ask)?;
         let Some(fields) = fields(&reply.body) else {
-            let problem =
-                format!("{} answered {} with something that is no whole XML; check the endpoint", self.url, reply.status);
+            let (url, status) = (mask_url(&self.url), reply.status);
+            let problem = format!("{url} answered {status} with something that is no whole XML; check the endpoint");
             return Err(CredentialsError::malformed(from, problem));
         };
         match reply.status {
@@ -150,8 +152,7 @@ fn keys_of(from: &str, mut fields: Fields) -> Result<Keys, CredentialsError> {
 /// An answer other than 200: AWS's code, its words, and what to do about it.
 fn refusal(from: &str, status: u16, fields: &Fields) -> CredentialsError {
     let code = fields.get("Code").map_or("", String::as_str);
-    let message: String = fields.get("Message").map_or("", String::as_str).split_whitespace().collect::<Vec<_>>().join(" ");
-    let message = message.get(..message.floor_char_boundary(LONGEST_MESSAGE)).unwrap_or_default();
+    let message = first_line(fields.get("Message").map_or("", String::as_str));
     let what_to_do = match code {
         "SignatureDoesNotMatch" | "RequestExpired" => "compare the clock of this machine, and check the secret key",
         "InvalidClientTokenId" | "ExpiredToken" => "renew the keys that the role is assumed with",
@@ -165,6 +166,13 @@ fn refusal(from: &str, status: u16, fields: &Fields) -> CredentialsError {
         return CredentialsError::unreachable(from, format!("STS answered {status} {code}: {message}"));
     }
     CredentialsError::refused(from, format!("STS answered {status} {code}: {message}; {what_to_do}"))
+}
+
+/// The beginning of AWS's own words. Further lines of them may repeat the request, with the token that it was made with.
+fn first_line(message: &str) -> String {
+    let line = message.trim_start().lines().next().unwrap_or_default();
+    let line = line.get(..line.floor_char_boundary(LONGEST_MESSAGE)).unwrap_or_default();
+    line.chars().filter(|character| !character.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -228,13 +236,14 @@ mod tests {
             (503, "ServiceUnavailable", "not now", true),
         ] {
             let answer = format!(
-                "<ErrorResponse><Error><Type>Sender</Type><Code>{name}</Code><Message>User: x is \n not now allowed</Message></Error></ErrorResponse>"
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{name}</Code><Message>\n User: x\u{1b} is not now allowed.\n\nThe string was hush</Message></Error></ErrorResponse>"
             );
             let server = Server::start(move |_| status(code, &answer));
             let error = assume(&server).unwrap_err();
             assert_eq!(error.is_transient(), transient, "{error}");
             let text = error.to_string();
             assert!(text.contains(name) && text.contains("User: x is not now allowed") && text.contains(expected), "{text}");
+            assert!(!text.contains("hush"), "{text}");
         }
     }
 

@@ -138,8 +138,10 @@ mod tests {
     #[test]
     fn silence_ends_in_time() {
         let server = Server::silent();
-        let error = ask(&server.url, Duration::from_millis(50)).err().unwrap();
-        assert!(error.is_transient() && error.to_string().contains("did not answer within 50ms"), "{error}");
+        for url in [server.url.clone(), server.url.replace("http://", "https://")] {
+            let error = ask(&url, Duration::from_millis(50)).err().unwrap();
+            assert!(error.is_transient() && error.to_string().contains("did not answer within 50ms"), "{error}");
+        }
     }
 
     #[test]
