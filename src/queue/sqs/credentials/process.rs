@@ -63,7 +63,7 @@ fn run(command: &str, patience: Duration) -> Result<String, Failure> {
     shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut running = Running::start(shell.spawn().map_err(Failure::CannotRun)?).map_err(Failure::CannotRun)?;
     let output = running.read_to_end(Deadline::after(patience))?;
-    let status = running.child.wait().map_err(Failure::CannotRun)?;
+    let status = running.end().map_err(Failure::CannotRun)?;
     if !status.success() {
         return Err(Failure::Failed(status));
     }
@@ -77,6 +77,8 @@ struct Running {
     /// Readable once the command has ended.
     ended: OwnedFd,
     stdout: File,
+    /// Its status was taken, and with it the last claim to its number.
+    reaped: bool,
 }
 
 impl Running {
@@ -86,7 +88,7 @@ impl Running {
             Ok((group, pidfd_open(group, PidfdFlags::empty())?, File::from(OwnedFd::from(stdout))))
         });
         match made {
-            Ok((group, ended, stdout)) => Ok(Self { child, group, ended, stdout }),
+            Ok((group, ended, stdout)) => Ok(Self { child, group, ended, stdout, reaped: false }),
             Err(error) => {
                 // Neither may fail in a way that more can be done about.
                 let _ = child.kill();
@@ -94,6 +96,16 @@ impl Running {
                 Err(error)
             }
         }
+    }
+
+    /// Ends what still runs of it, and gives its status. While that is not taken, no other process can have its number.
+    fn end(&mut self) -> std::io::Result<ExitStatus> {
+        if !self.reaped {
+            // Of an ended command there may be nobody left to end.
+            let _ = kill_process_group(self.group, Signal::KILL);
+            self.reaped = true;
+        }
+        self.child.wait()
     }
 
     /// All output, once the command has ended. Something that it left running may hold its output open: that is not waited for.
@@ -141,9 +153,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // There may be nobody left to end.
-        let _ = kill_process_group(self.group, Signal::KILL);
-        let _ = self.child.wait();
+        // No more can be done about it.
+        let _ = self.end();
     }
 }
 
