@@ -69,26 +69,27 @@ impl Plan {
                 way.push(name);
                 return Err(wrong(profile, format!("its source_profiles go in a circle: {}", way.join(" → "))));
             }
-            let from = way.last().copied();
-            way.push(name);
             let step = match section.get("role_arn") {
                 Some(arn) => source_of(section, Role::of(section, name, arn))?,
                 None => Step::Base(base(section, name)?),
             };
-            match (step, from) {
-                (Step::Role { role, source }, _) => {
+            match step {
+                Step::Role { role, source } => {
                     roles.push(role);
+                    way.push(name);
                     name = source;
                 }
-                (Step::RoleOn { role, base }, _) => {
+                Step::RoleOn { role, base } => {
                     roles.push(role);
                     return Ok(Some(Self::new(base, roles)));
                 }
-                (Step::Base(Some(base)), _) => return Ok(Some(Self::new(base, roles))),
-                (Step::Base(None), None) => return Ok(None),
-                (Step::Base(None), Some(from)) => {
-                    return Err(wrong(from, format!("its source_profile {name:?} holds no keys and no way to any")));
-                }
+                Step::Base(Some(base)) => return Ok(Some(Self::new(base, roles))),
+                Step::Base(None) => match way.last() {
+                    None => return Ok(None),
+                    Some(from) => {
+                        return Err(wrong(from, format!("its source_profile {name:?} holds no keys and no way to any")));
+                    }
+                },
             }
             if roles.len() > MOST_ROLES {
                 return Err(wrong(

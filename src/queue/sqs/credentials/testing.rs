@@ -1,6 +1,6 @@
 //! A scripted HTTP server on loopback for the tests of this folder, and keys to sign with.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -85,6 +85,21 @@ impl Server {
         // The system accepts on its behalf.
         let held = thread::Builder::new().spawn(|| ()).unwrap();
         Self { url, seen: Arc::default(), listening: Some((listener, held)) }
+    }
+
+    /// Begins an answer on one connection and then waits for the other side to give up.
+    pub fn stalling(beginning: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let accepting = listener.try_clone().unwrap();
+        let thread = thread::Builder::new().spawn(move || {
+            let mut stream = BufReader::new(accepting.accept().unwrap().0);
+            read(&mut stream);
+            stream.get_mut().write_all(beginning.as_bytes()).unwrap();
+            // Ends with the connection, in whatever way that is closed.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        Self { url, seen: Arc::default(), listening: Some((listener, thread.unwrap())) }
     }
 
     pub fn requests(&self) -> Vec<Seen> {

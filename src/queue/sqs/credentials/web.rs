@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_stalls_ends_in_time() {
+        for beginning in ["HTTP/1.1 200 OK\r\ncontent-le", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc"] {
+            let server = Server::stalling(beginning);
+            let error = ask(&server.url, Duration::from_millis(200)).err().unwrap();
+            assert!(error.to_string().contains("did not answer within 200ms"), "{beginning}: {error}");
+        }
+    }
+
+    #[test]
     fn a_flood_a_half_and_a_garbled_answer_are_errors() {
         let flood = Server::start(|_| ok(&"x".repeat(10 * 1024 * 1024)));
         let half = Server::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_owned());
