@@ -11,7 +11,8 @@ use crate::message::{Delivery, Item, Message, Outcome, Received};
 use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
 use super::keys::{QueueIndex, Ticket};
-use super::ledger::{Exit, Stage};
+use super::known::Settled;
+use super::ledger::{Exit, Several, Stage};
 use super::order::Release;
 use super::{Dispatcher, retry_delay};
 
@@ -48,19 +49,18 @@ impl Dispatcher {
     fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) {
         let Received { message, receipt, sequence } = received;
         let Some(queue) = self.queues.get_mut(index) else { return };
-        // One that was redriven for what is open of it was delivered otherwise.
-        let delivered_before = message.open.is_none() && self.ledger.was_delivered(index, &message.id);
+        let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
         match self.ledger.insert(index, &message, receipt, sequence, now, leased_until) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
-                self.ledger.renew(twin, receipt, now, leased_until);
+                self.ledger.renew(twin, receipt, message.receives, now, leased_until);
             }
             Ok(ticket) => {
                 self.room.hold(index, body);
                 let max_receives = queue.intake.rules.max_receives;
-                if delivered_before {
+                if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);
                 } else if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
@@ -68,6 +68,13 @@ impl Dispatcher {
                 } else if self.phase.is_stopping() {
                     self.leave_by_return(ticket, now);
                 } else {
+                    if let Some(Settled::Some { indices, accepted }) = known
+                        && let Some(held) = self.ledger.get_mut(ticket)
+                    {
+                        held.is_partial = true;
+                        held.accepted = u16::from(accepted);
+                        held.several = Some(Box::new(Several { spots: Vec::new(), settled: indices.into_vec() }));
+                    }
                     queue.order.expect(sequence, ticket, &message);
                     queue.intake.push(Job { ticket, message });
                 }
@@ -94,7 +101,12 @@ impl Dispatcher {
             let Some(queue) = self.queues.get_mut(index) else { return };
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
             let ticket = handled.ticket;
-            let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
+            let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
+            if let Outcome::Deliver(deliveries) = &handled.outcome {
+                let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
+                held.bytes += bytes;
+                self.room.add_bytes(bytes);
+            }
             let passes = queue.order.complete(held.sequence, handled, self.now, &mut self.released);
             self.ledger.advance(ticket, Stage::Ordering);
             if let Some(handled) = passes {
@@ -153,12 +165,12 @@ impl Dispatcher {
             Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
             Outcome::Retry { after, reason } => {
                 let max_receives = self.queues.get(index).map_or(0, |queue| queue.intake.rules.max_receives);
-                if max_receives > 0 && message.receives >= max_receives {
-                    let text =
-                        format!("its handler asked for later {} times (max_receives), at last: {reason}", message.receives);
+                let receives = held.receives;
+                if max_receives > 0 && receives >= max_receives {
+                    let text = format!("its handler asked for later {receives} times (max_receives), at last: {reason}");
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else {
-                    self.give_back(ticket, self.now + retry_delay(after, message.receives));
+                    self.give_back(ticket, self.now + retry_delay(after, receives));
                 }
             }
         }
@@ -195,28 +207,37 @@ impl Dispatcher {
             return self.leave_by_return(ticket, self.now);
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let several = deliveries.len() > 1;
-        let open = if held.is_partial { message.open.clone() } else { None };
-        let is_open = |index: u16| open.as_ref().is_none_or(|open| open.contains(&index));
-        let messages = std::iter::repeat_n(message, deliveries.len());
         let slip = Slip { ticket, since: self.now };
-        let (mut entered, mut bytes) = (0, 0);
+        if deliveries.len() > 1 {
+            held.several.get_or_insert_default();
+        }
+        let open = if held.is_partial { message.open.clone() } else { None };
+        let messages = std::iter::repeat_n(message, deliveries.len());
+        let several = deliveries.len() > 1;
+        let mut entered = 0;
         for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
-            if !is_open(place) {
+            let is_settled = held.several.as_ref().is_some_and(|several| several.settled.contains(&place));
+            if is_settled || open.as_ref().is_some_and(|open| !open.contains(&place)) {
+                held.bytes = held.bytes.saturating_sub(payload.len());
+                self.room.drop_bytes(payload.len());
                 continue;
             }
             entered += 1;
-            bytes += payload.len();
             let item = Item { message, index: several.then_some(place), payload };
-            self.partners.enter(index, account, slip, item, &mut self.due);
+            let spot = self.partners.enter(index, account, slip, item, &mut self.due);
+            match &mut held.several {
+                Some(several) => several.spots.extend(spot),
+                None => held.spot = spot,
+            }
         }
-        self.room.add_bytes(bytes);
-        held.bytes += bytes;
         held.open = entered;
+        let settled_before = held.several.as_ref().is_some_and(|several| !several.settled.is_empty());
         self.ledger.advance(ticket, Stage::Delivering);
-        if entered == 0 {
+        match entered {
+            0 if settled_before => self.leave_by_delete(ticket, Exit::Acked),
             // Redriven for deliveries that its handler does not make any more.
-            self.discard(index, ticket);
+            0 => self.discard(index, ticket),
+            _ => {}
         }
     }
 

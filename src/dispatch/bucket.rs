@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use crate::message::{Account, Batch, Item};
 
 use super::due::Alarm;
-use super::keys::{PartnerKey, QueueIndex, Ticket};
+use super::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use super::waiting::Waiting;
 
 #[derive(Debug)]
 pub struct Bucket {
@@ -17,7 +18,7 @@ pub struct Bucket {
     pub queue: QueueIndex,
     /// Composed and to be sent again, before anything that waits.
     pub parcels: VecDeque<Parcel>,
-    pub waiting: VecDeque<Waiting>,
+    pub waiting: Waiting,
     pub in_flight: usize,
     /// The set-up for this queue is wrong: no flush before this moment.
     pub until: Option<Instant>,
@@ -30,11 +31,11 @@ pub struct Bucket {
     pub ready_since: Option<Instant>,
 }
 
-/// One delivery that waits.
-#[derive(Debug)]
-pub struct Waiting {
-    pub slip: Slip,
-    pub item: Item,
+/// Where a delivery waits, or waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub bucket: BucketKey,
+    pub place: u64,
 }
 
 /// Whose delivery it is, and since when it waits in the bucket.
@@ -66,7 +67,7 @@ impl Bucket {
             partner,
             queue,
             parcels: VecDeque::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             in_flight: 0,
             until: None,
             active_at: now,
@@ -76,6 +77,16 @@ impl Bucket {
         }
     }
 
+    /// Puts a delivery at the end. Gives its place.
+    pub fn enter(&mut self, slip: Slip, item: Item) -> u64 {
+        self.waiting.push_back(slip, item)
+    }
+
+    /// What waits at that place is not to be sent. What is composed already is left out when its turn comes.
+    pub fn withdraw(&mut self, place: u64) {
+        self.waiting.remove(place);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.parcels.is_empty() && self.waiting.is_empty()
     }
@@ -83,7 +94,7 @@ impl Bucket {
     /// When its oldest waiting delivery entered.
     pub fn oldest(&self) -> Option<Instant> {
         let composed = self.parcels.front().and_then(|parcel| parcel.slips.first());
-        composed.or_else(|| self.waiting.front().map(|waiting| &waiting.slip)).map(|slip| slip.since)
+        composed.or_else(|| self.waiting.front().map(|(slip, _)| slip)).map(|slip| slip.since)
     }
 
     /// Deliveries that are not on the wire.
@@ -97,8 +108,8 @@ impl Bucket {
             return true;
         }
         let mut bytes = 0;
-        self.waiting.iter().any(|waiting| {
-            bytes += waiting.item.payload.len();
+        self.waiting.iter().any(|(_, item)| {
+            bytes += item.payload.len();
             bytes >= bounds.bytes
         })
     }
@@ -126,16 +137,16 @@ impl Bucket {
         }
         let most = self.waiting.len().min(bounds.count);
         let (mut items, mut slips, mut bytes) = (Vec::with_capacity(most), SmallVec::with_capacity(most), 0);
-        while let Some(next) = self.waiting.front() {
-            let size = next.item.payload.len();
+        while let Some((_, item)) = self.waiting.front() {
+            let size = item.payload.len();
             if !items.is_empty() && (items.len() >= bounds.count || bytes + size > bounds.bytes) {
                 break;
             }
-            let Some(next) = self.waiting.pop_front() else { break };
-            if held(next.slip.ticket) {
+            let Some((slip, item)) = self.waiting.pop_front() else { break };
+            if held(slip.ticket) {
                 bytes += size;
-                items.push(next.item);
-                slips.push(next.slip);
+                items.push(item);
+                slips.push(slip);
             }
         }
         if items.is_empty() {
@@ -161,7 +172,7 @@ impl Bucket {
     /// Takes out everything that waits, in order.
     pub fn drain(&mut self) -> Vec<Ticket> {
         let parcels = self.parcels.drain(..).flat_map(|parcel| parcel.slips);
-        parcels.chain(self.waiting.drain(..).map(|waiting| waiting.slip)).map(|slip| slip.ticket).collect()
+        parcels.chain(self.waiting.drain().map(|(slip, _)| slip)).map(|slip| slip.ticket).collect()
     }
 
     /// Takes out, in order, what entered at `before` or earlier.
@@ -177,8 +188,10 @@ impl Bucket {
                 return expired;
             }
         }
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.slip.since <= before) {
-            expired.push((waiting.slip.ticket, waiting.item));
+        while self.waiting.front().is_some_and(|(slip, _)| slip.since <= before)
+            && let Some((slip, item)) = self.waiting.pop_front()
+        {
+            expired.push((slip.ticket, item));
         }
         expired
     }

@@ -110,7 +110,8 @@ impl Dispatcher {
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let Some(held) = self.ledger.get_mut(slip.ticket) else { continue };
             held.open = held.open.saturating_sub(1);
-            held.accepted += 1;
+            held.accepted = held.accepted.saturating_add(1);
+            held.settled(item.index);
             held.bytes = held.bytes.saturating_sub(item.payload.len());
             self.room.drop_bytes(item.payload.len());
         }

@@ -9,6 +9,7 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 use super::Dispatcher;
 use super::event::{Fault, Note};
 use super::keys::{QueueIndex, Ticket};
+use super::known::Settled;
 use super::ledger::{Exit, Stage};
 use super::settling::{Entry, Hide, Kind, Letter, Sent};
 
@@ -149,9 +150,9 @@ impl Dispatcher {
             // As long as the lease lasts nobody else can have it.
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {
-                if exit != Exit::Dead {
-                    let id = held.message.id.clone();
-                    self.ledger.remember_delivered(index, id);
+                let id = held.message.id.clone();
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.known.remember(id, Settled::All);
                 }
                 self.leave(ticket, if exit == Exit::Duplicate { exit } else { Exit::LeaseLost });
             }
@@ -204,6 +205,11 @@ impl Dispatcher {
             }
             Ok(()) => {
                 held.letters = held.letters.saturating_sub(1);
+                if let Some(delivery) = &letter.delivery {
+                    held.settled(delivery.index);
+                    held.bytes = held.bytes.saturating_sub(delivery.payload.len());
+                    self.room.drop_bytes(delivery.payload.len());
+                }
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.settle(ticket);
             }
@@ -251,7 +257,15 @@ impl Dispatcher {
     fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
         self.room.leave(held.queue, held.bytes);
+        if held.open > held.on_wire {
+            // What still waits of it has its payload in memory, and would be counted as waiting.
+            let several = held.several.iter().flat_map(|several| several.spots.iter().copied());
+            held.spot.into_iter().chain(several).for_each(|spot| self.partners.withdraw(spot));
+        }
         if let Some(queue) = self.queues.get_mut(held.queue) {
+            if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
+                queue.known.remember(held.message.id.clone(), known);
+            }
             queue.order.left(held.sequence, &held.message);
             queue.counts.exit(exit);
         }

@@ -3,12 +3,10 @@
 //!
 //! Each copy ends in exactly one [`Exit`], decided when it leaves.
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -16,7 +14,9 @@ use slotmap::{DefaultKey, SlotMap};
 
 use crate::message::{Message, Receipt};
 
+use super::bucket::Spot;
 use super::keys::{QueueIndex, Ticket};
+use super::known::Settled;
 use super::leases::{GroupKey, Leases};
 
 /// How a copy left.
@@ -52,7 +52,10 @@ pub struct Held {
     /// The newest: a copy that arrives while this one is held brings another.
     pub receipt: Receipt,
     pub sequence: u64,
-    /// Only some of its deliveries are open: [`Message::open`] says which. Told here, since the message itself is far away by then.
+    /// How often it was received; a copy that arrives while this one is held says more than its message does.
+    pub receives: u32,
+    /// Only some of its deliveries are open: [`Message::open`] says which, or [`Held::settled`] which are not. Told here, since the
+    /// message itself is far away by the time that it counts.
     pub is_partial: bool,
     pub received_at: Instant,
     /// When the newest receipt came.
@@ -66,13 +69,17 @@ pub struct Held {
     /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
     pub withdrawn: Option<Instant>,
     /// Deliveries that are neither accepted nor dead.
-    pub open: u32,
-    pub accepted: u32,
-    pub dead: u32,
+    pub open: u16,
+    pub accepted: u16,
+    pub dead: u16,
     /// Of the open deliveries, those that are on the wire.
-    pub on_wire: u32,
+    pub on_wire: u16,
     /// Dead letters of single deliveries that are not confirmed yet: the message may not be deleted before they are.
-    pub letters: u32,
+    pub letters: u16,
+    /// Where its delivery waits, or waited, if it has only one.
+    pub spot: Option<Spot>,
+    /// What is needed beyond that where it leads to several.
+    pub several: Option<Box<Several>>,
     /// Bytes that count against the room: the body, and the open payloads.
     pub bytes: usize,
     /// With whom its lease has to be looked after, if it has to be.
@@ -86,6 +93,15 @@ const LONGEST_HIDING: Duration = Duration::from_secs(12 * 3600 - 60);
 
 /// A message is held for so long at most: what is left until its visibility timeout may not be extended any more is for returning it.
 const LONGEST_HOLDING: Duration = Duration::from_secs(11 * 3600 + 1800);
+
+/// Of a message that leads to several deliveries.
+#[derive(Debug, Default)]
+pub struct Several {
+    /// Where they wait, or waited.
+    pub spots: Vec<Spot>,
+    /// The indices of those that are accepted or in a written dead letter, those of earlier copies included.
+    pub settled: Vec<u16>,
+}
 
 impl Held {
     pub fn stage(&self) -> Stage {
@@ -107,6 +123,19 @@ impl Held {
         now.saturating_duration_since(self.renewed_at) >= LONGEST_HOLDING
     }
 
+    /// That delivery is accepted, or its dead letter written: a later copy does not lead to it again.
+    pub fn settled(&mut self, index: Option<u16>) {
+        if let (Some(index), Some(several)) = (index, &mut self.several) {
+            several.settled.push(index);
+        }
+    }
+
+    /// What a copy that comes back must know, where some of it is settled and some is not.
+    pub fn known(&self) -> Option<Settled> {
+        let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
+        (self.open > 0).then(|| Settled::Some { indices: settled.into(), accepted: self.accepted > 0 })
+    }
+
     pub fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving(_))
     }
@@ -119,9 +148,6 @@ impl Stage {
     }
 }
 
-/// Ids of messages that were delivered and whose delete is not confirmed, at most this many per queue.
-const REMEMBERED: usize = 10_000;
-
 #[derive(Debug)]
 pub struct Ledger {
     held: SlotMap<DefaultKey, Held>,
@@ -130,16 +156,8 @@ pub struct Ledger {
     leases: Leases,
     /// Of each queue.
     lease_times: Vec<Duration>,
-    delivered: Vec<Delivered>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
-}
-
-/// What was delivered and may come back, since its delete failed. The oldest is forgotten first.
-#[derive(Debug, Default, Clone)]
-struct Delivered {
-    ids: std::collections::HashSet<CompactString>,
-    order: VecDeque<CompactString>,
 }
 
 impl Ledger {
@@ -152,7 +170,6 @@ impl Ledger {
             hasher: RandomState::default(),
             leases: Leases::new(queues),
             lease_times,
-            delivered: vec![Delivered::default(); queues],
             departing: 0,
         }
     }
@@ -211,6 +228,7 @@ impl Ledger {
                     message: Arc::clone(message),
                     receipt,
                     sequence,
+                    receives: message.receives,
                     is_partial: message.open.is_some(),
                     received_at: now,
                     renewed_at: now,
@@ -224,6 +242,8 @@ impl Ledger {
                     dead: 0,
                     on_wire: 0,
                     letters: 0,
+                    spot: None,
+                    several: None,
                     bytes: message.body.len(),
                     lease: None,
                     hash,
@@ -236,9 +256,10 @@ impl Ledger {
     }
 
     /// A copy of a held message arrived: its receipt and lease replace the held ones.
-    pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, now: Instant, leased_until: Instant) {
+    pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, receives: u32, now: Instant, leased_until: Instant) {
         if let Some(held) = self.held.get_mut(ticket.0) {
             held.receipt = receipt;
+            held.receives = held.receives.max(receives);
             held.renewed_at = now;
             held.lost = false;
             held.renewals = held.renewals.wrapping_add(1);
@@ -299,22 +320,5 @@ impl Ledger {
         let may_be_extended = held.leased_until < held.renewed_at + LONGEST_HIDING;
         let half = held.leased_until.checked_sub(lease_time / 2).filter(|_| may_be_extended);
         held.lease = self.leases.join(held.queue, half.map_or(end, |half| half.min(end)), ticket);
-    }
-
-    /// The message was delivered, but its queue could not be told: should it come back, it is to be deleted, not delivered.
-    pub fn remember_delivered(&mut self, queue: QueueIndex, id: CompactString) {
-        let Some(delivered) = self.delivered.get_mut(queue) else { return };
-        if delivered.ids.insert(id.clone()) {
-            delivered.order.push_back(id);
-            if delivered.order.len() > REMEMBERED
-                && let Some(oldest) = delivered.order.pop_front()
-            {
-                delivered.ids.remove(&oldest);
-            }
-        }
-    }
-
-    pub fn was_delivered(&self, queue: QueueIndex, id: &str) -> bool {
-        self.delivered.get(queue).is_some_and(|delivered| !delivered.ids.is_empty() && delivered.ids.contains(id))
     }
 }

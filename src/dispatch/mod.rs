@@ -16,6 +16,7 @@ mod due;
 mod event;
 mod intake;
 mod keys;
+mod known;
 mod land;
 mod leases;
 mod leave;
@@ -31,6 +32,7 @@ mod status;
 mod stop;
 mod threads;
 mod verdict;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use fastrand::Rng;
 use self::due::{Alarm, Due};
 use self::intake::Intake;
 use self::keys::{BucketKey, PartnerKey};
+use self::known::Known;
 use self::ledger::{Held, Ledger, Stage};
 use self::order::{Order, Release};
 use self::partners::Partners;
@@ -104,6 +107,8 @@ struct QueueState {
     intake: Intake,
     order: Order,
     settling: Settling,
+    /// What is settled of messages that may come back.
+    known: Known,
     counts: QueueCounts,
     dead_letters: leave::DeadSummary,
     lease_alarm: Alarm,
@@ -114,11 +119,13 @@ struct QueueState {
 
 impl Dispatcher {
     pub fn new(rules: Rules, now: Instant) -> Self {
+        let max_in_flight = rules.max_in_flight;
         let queues = rules.queues.into_iter().map(|rules| QueueState {
             name: Arc::clone(&rules.name),
             order: Order::new(rules.fifo, rules.order_wait),
             settling: Settling::new(&rules),
             intake: Intake::new(rules),
+            known: Known::new(max_in_flight),
             counts: QueueCounts::default(),
             dead_letters: leave::DeadSummary::default(),
             lease_alarm: Alarm::default(),

@@ -10,7 +10,7 @@ use slotmap::{DefaultKey, SlotMap};
 use crate::message::{Account, Item};
 
 use super::Timer;
-use super::bucket::{Bounds, Bucket, Parcel, Slip, Waiting};
+use super::bucket::{Bounds, Bucket, Parcel, Slip, Spot};
 use super::due::Due;
 use super::keys::{BucketKey, FlushId, PartnerKey, QueueIndex, Ticket};
 use super::partner::{Access, Partner};
@@ -53,8 +53,8 @@ impl Partners {
         }
     }
 
-    /// Puts a delivery at the end of its bucket.
-    pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) {
+    /// Puts a delivery at the end of its bucket. Gives where it waits.
+    pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) -> Option<Spot> {
         let partner = match self.by_account.get(&account) {
             Some(partner) => *partner,
             None => {
@@ -63,7 +63,7 @@ impl Partners {
                 key
             }
         };
-        let Some(found) = self.partners.get_mut(partner.0) else { return };
+        let found = self.partners.get_mut(partner.0)?;
         let buckets = &self.buckets;
         let of_queue = |key: &&BucketKey| buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue);
         let key = match found.buckets.iter().find(of_queue) {
@@ -79,13 +79,19 @@ impl Partners {
                 BucketKey(key)
             }
         };
-        if let Some(bucket) = self.buckets.get_mut(key.0) {
-            bucket.waiting.push_back(Waiting { slip, item });
-            bucket.active_at = slip.since;
-            if !bucket.listed {
-                bucket.listed = true;
-                self.listed.push_back(key);
-            }
+        let bucket = self.buckets.get_mut(key.0)?;
+        bucket.active_at = slip.since;
+        if !bucket.listed {
+            bucket.listed = true;
+            self.listed.push_back(key);
+        }
+        Some(Spot { bucket: key, place: bucket.enter(slip, item) })
+    }
+
+    /// The delivery that waited there is not to be sent: its message is not held any more.
+    pub fn withdraw(&mut self, spot: Spot) {
+        if let Some(bucket) = self.buckets.get_mut(spot.bucket.0) {
+            bucket.withdraw(spot.place);
         }
     }
 

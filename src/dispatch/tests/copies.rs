@@ -106,8 +106,12 @@ fn what_was_redriven_is_delivered_although_its_message_once_was() {
         (3, "accepted acme", ""),
         (4, "settled", "delete a"),
         (5, "settled gone", ""),
-        // A person redrives the dead delivery; the other one stays settled.
-        (60_000, "receive a!1", "handle a"),
-        (60_001, "handled a->acme,beta", "flush beta a-1"),
+        // A person redrives the dead delivery, under an id of its own; the other one stays settled.
+        (60_000, "receive a-r1!1", "handle a-r1"),
+        (60_001, "handled a-r1->acme,beta", "flush beta a-r1-1"),
+        (60_002, "accepted beta", "delete a-r1"),
+        // What comes back of that is deleted too.
+        (60_003, "settled gone", ""),
+        (60_004, "receive a-r1!1#2", "delete a-r1'2"),
     ]);
 }

@@ -98,9 +98,55 @@ fn a_letter_that_was_not_written_is_owed_even_if_a_new_copy_comes() {
         (2, "answered acme 400", "letter a-0:refused+open"),
         (3, "settled gone", ""),
         (4, "receive a#2", ""),
-        // It is delivered anew as a whole: nobody remembers the letter.
         (5, "accepted beta", "hide a'2=0"),
         (6, "settled", ""),
+        // What is settled of it stays settled.
         (7, "receive a#3", "handle a"),
+        (8, "handled a->acme,beta", "flush acme a-0"),
+        (9, "answered acme 400", "letter a'3-0:refused+open"),
+        (10, "settled", "delete a'3"),
+        (11, "settled", ""),
     ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.dead), (1, 0), "a partner took one of its deliveries");
+}
+
+#[test]
+fn a_copy_that_comes_back_leads_only_to_what_is_open_of_it() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta,gamma", "flush acme a-0; flush beta a-1; flush gamma a-2"),
+        (2, "accepted acme", ""),
+        (3, "answered gamma 429 50s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered beta 503", ""),
+        (60_000, "receive a#2", "handle a"),
+        (60_001, "handled a->acme,beta,gamma", "flush beta a-1; flush gamma a-2"),
+        (60_002, "accepted beta", ""),
+        (60_003, "accepted gamma", "delete a'2"),
+        (60_004, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.delivered, counts.leases_lost, counts.acked), (3, 1, 1));
+}
+
+#[test]
+fn a_copy_of_which_nothing_is_open_any_more_is_deleted() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "accepted acme", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered beta 503", ""),
+        // Its handler makes only one of it now, and that one is settled.
+        (60_000, "receive a#2", "handle a"),
+        (60_001, "handled a->acme", "delete a'2"),
+        (60_002, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.discarded), (1, 0));
 }
