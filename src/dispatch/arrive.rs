@@ -164,9 +164,8 @@ impl Dispatcher {
             Outcome::Discard => self.discard(index, ticket),
             Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
             Outcome::Retry { after, reason } => {
-                let max_receives = self.queues.get(index).map_or(0, |queue| queue.intake.rules.max_receives);
                 let receives = held.receives;
-                if max_receives > 0 && receives >= max_receives {
+                if self.last_receive(index).is_some_and(|last| receives >= last) {
                     let text = format!("its handler asked for later {receives} times (max_receives), at last: {reason}");
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else {

@@ -82,9 +82,22 @@ impl Bucket {
         self.waiting.push_back(slip, item)
     }
 
-    /// What waits at that place is not to be sent. What is composed already is left out when its turn comes.
-    pub fn withdraw(&mut self, place: u64) {
-        self.waiting.remove(place);
+    /// Takes out what waits there of the message, also from a composed batch, which is another one then.
+    pub fn take(&mut self, place: u64, ticket: Ticket) -> Option<Item> {
+        if let Some(item) = self.waiting.remove(place) {
+            return Some(item);
+        }
+        for n in 0..self.parcels.len() {
+            let parcel = self.parcels.get(n)?;
+            let Some(at) = parcel.slips.iter().position(|slip| slip.ticket == ticket) else { continue };
+            let parcel = self.parcels.remove(n)?;
+            let item = parcel.batch.items.get(at).cloned();
+            if let Some(rest) = parcel.without(at) {
+                self.parcels.insert(n, rest);
+            }
+            return item;
+        }
+        None
     }
 
     pub fn is_empty(&self) -> bool {
@@ -223,6 +236,14 @@ impl Parcel {
         }
         let pairs = self.slips.iter().zip(&self.batch.items).filter(|(slip, _)| held(slip.ticket));
         let (slips, items): (SmallVec<[Slip; 2]>, Vec<Item>) = pairs.map(|(slip, item)| (*slip, item.clone())).unzip();
+        (!slips.is_empty()).then(|| self.part(items, slips))
+    }
+
+    /// A new batch of all but one; nothing where that is all.
+    fn without(&self, at: usize) -> Option<Self> {
+        let (mut items, mut slips) = (self.batch.items.clone(), self.slips.clone());
+        items.remove(at);
+        slips.remove(at);
         (!slips.is_empty()).then(|| self.part(items, slips))
     }
 

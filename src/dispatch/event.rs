@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
-use crate::message::settle::{Ask, Count, EntryResult, SetAside};
+use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
 use super::keys::{FlushId, QueueIndex, Ticket};
@@ -23,6 +23,8 @@ pub enum Event {
         /// How much of its demand that used up: as many as came, or all that it knew of where none came. What was given meanwhile stands.
         demand_used: usize,
     },
+    /// What the queue's service does to messages by itself, told before the first receive and whenever it is read anew.
+    Facts { queue: QueueIndex, facts: Facts },
     /// A receive failed; the poller gives its demand back.
     ReceiveFailed { queue: QueueIndex, poller: usize, demand_used: usize, fault: Fault },
     /// A job ended.

@@ -57,6 +57,8 @@ pub struct Intake {
     running: usize,
     slow: bool,
     quick: bool,
+    /// The last receive found nothing.
+    found_none: bool,
 }
 
 impl Intake {
@@ -75,6 +77,7 @@ impl Intake {
             // Until the first job says otherwise, a handler is taken to block.
             slow: true,
             quick: false,
+            found_none: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Intake {
         let freed = used.min(*asked);
         *asked -= freed;
         let left = *asked;
+        self.found_none = received == 0;
         let widest = WIDEST.max(self.rules.receive_limit);
         if received == 0 {
             self.active = 1;
@@ -105,7 +109,12 @@ impl Intake {
 
     /// A receive failed. Gives the wait, and whether it is the first failure in a row.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+        self.found_none = false;
         self.pause.failed(now, transient, random)
+    }
+
+    pub fn found_none(&self) -> bool {
+        self.found_none
     }
 
     /// Whether any poller still has demand: it may yet report messages.

@@ -158,7 +158,14 @@ impl Dispatcher {
     }
 
     /// One delivery becomes a dead letter; with it the message, where it led to no other.
-    fn delivery_dead(&mut self, index: QueueIndex, ticket: Ticket, account: &Account, item: &Item, reason: DeadReason) {
+    pub(super) fn delivery_dead(
+        &mut self,
+        index: QueueIndex,
+        ticket: Ticket,
+        account: &Account,
+        item: &Item,
+        reason: DeadReason,
+    ) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.deliveries_dead += 1;
         let Some(held) = self.ledger.get_mut(ticket) else { return };

@@ -168,6 +168,7 @@ impl Dispatcher {
     fn hide_ended(&mut self, index: QueueIndex, entry: &Entry<(Hide, Instant)>, result: &EntryResult) {
         let (ticket, (hide, until)) = (entry.ticket, entry.what);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
+        held.hiding = false;
         let renewed = held.renewals != entry.renewals;
         match (hide, result) {
             // The newer receipt has its own lease, which is looked after.
@@ -259,8 +260,9 @@ impl Dispatcher {
         self.room.leave(held.queue, held.bytes);
         if held.open > held.on_wire {
             // What still waits of it has its payload in memory, and would be counted as waiting.
-            let several = held.several.iter().flat_map(|several| several.spots.iter().copied());
-            held.spot.into_iter().chain(several).for_each(|spot| self.partners.withdraw(spot));
+            for spot in held.spots() {
+                self.partners.take(spot, ticket);
+            }
         }
         if let Some(queue) = self.queues.get_mut(held.queue) {
             if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {

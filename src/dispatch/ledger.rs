@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use slotmap::{DefaultKey, SlotMap};
+use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
@@ -66,6 +67,8 @@ pub struct Held {
     pub renewals: u32,
     /// The queue said that the lease is gone while a delivery was on the wire.
     pub lost: bool,
+    /// A call that changes how long it stays hidden is under way: a second one could end before the first.
+    pub hiding: bool,
     /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
     pub withdrawn: Option<Instant>,
     /// Deliveries that are neither accepted nor dead.
@@ -88,11 +91,11 @@ pub struct Held {
     hash: u64,
 }
 
-/// Visibility timeouts end 12 hours after the receive at the latest (the limit of SQS); a minute for what the messages take between us.
-const LONGEST_HIDING: Duration = Duration::from_secs(12 * 3600 - 60);
+/// Where a service hides a message for a longest time (12 hours on SQS), it is not asked for the last of it: calls take their time.
+const MARGIN: Duration = Duration::from_secs(60);
 
-/// A message is held for so long at most: what is left until its visibility timeout may not be extended any more is for returning it.
-const LONGEST_HOLDING: Duration = Duration::from_secs(11 * 3600 + 1800);
+/// So long before that a message is returned, while its visibility timeout may still be changed: 11.5 hours after its receive on SQS.
+const BEFORE: Duration = Duration::from_secs(1800);
 
 /// Of a message that leads to several deliveries.
 #[derive(Debug, Default)]
@@ -113,21 +116,17 @@ impl Held {
         self.stage == Stage::Delivering && !self.lost && self.withdrawn.is_none()
     }
 
-    /// How much longer the queue may be asked to hide it.
-    pub fn longest_hiding(&self, now: Instant) -> Duration {
-        LONGEST_HIDING.saturating_sub(now.saturating_duration_since(self.renewed_at))
-    }
-
-    /// Whether it was held for as long as a queue may hide it.
-    pub fn is_held_too_long(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.renewed_at) >= LONGEST_HOLDING
-    }
-
     /// That delivery is accepted, or its dead letter written: a later copy does not lead to it again.
     pub fn settled(&mut self, index: Option<u16>) {
         if let (Some(index), Some(several)) = (index, &mut self.several) {
             several.settled.push(index);
         }
+    }
+
+    /// Where its deliveries wait, or waited.
+    pub fn spots(&self) -> SmallVec<[Spot; 1]> {
+        let several = self.several.iter().flat_map(|several| several.spots.iter().copied());
+        self.spot.into_iter().chain(several).collect()
     }
 
     /// What a copy that comes back must know, where some of it is settled and some is not.
@@ -148,6 +147,27 @@ impl Stage {
     }
 }
 
+/// How long a queue hides a message.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// From a receive or an extension on.
+    lease: Duration,
+    /// From the receive on, in all. `None`: for as long as it is extended.
+    longest: Option<Duration>,
+}
+
+impl Terms {
+    /// When the service would not hide it any longer, whatever it is asked.
+    fn end(&self, renewed_at: Instant) -> Option<Instant> {
+        Some(renewed_at + self.longest?.saturating_sub(MARGIN))
+    }
+
+    /// When it is to be returned.
+    fn return_at(&self, renewed_at: Instant) -> Option<Instant> {
+        Some(renewed_at + self.longest?.saturating_sub(BEFORE))
+    }
+}
+
 #[derive(Debug)]
 pub struct Ledger {
     held: SlotMap<DefaultKey, Held>,
@@ -155,27 +175,45 @@ pub struct Ledger {
     hasher: RandomState,
     leases: Leases,
     /// Of each queue.
-    lease_times: Vec<Duration>,
+    terms: Vec<Terms>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
 }
 
 impl Ledger {
-    /// `lease_times`: of each queue, how long it hides a message that was received or extended.
-    pub fn new(lease_times: Vec<Duration>) -> Self {
-        let queues = lease_times.len();
+    /// `leases`: of each queue, how long it hides a message that was received or extended.
+    pub fn new(leases: impl Iterator<Item = Duration>) -> Self {
+        let terms: Vec<_> = leases.map(|lease| Terms { lease, longest: None }).collect();
         Self {
             held: SlotMap::new(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
-            leases: Leases::new(queues),
-            lease_times,
+            leases: Leases::new(terms.len()),
+            terms,
             departing: 0,
         }
     }
 
     pub fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// The queue's service hides a message for so long from its receive on, extensions included.
+    pub fn set_longest_lease(&mut self, queue: QueueIndex, longest: Option<Duration>) {
+        if let Some(terms) = self.terms.get_mut(queue) {
+            terms.longest = longest;
+        }
+    }
+
+    /// How much longer the queue may be asked to hide it, at most `wanted`.
+    pub fn hiding(&self, held: &Held, wanted: Duration, now: Instant) -> Duration {
+        let end = self.terms.get(held.queue).and_then(|terms| terms.end(held.renewed_at));
+        end.map_or(wanted, |end| wanted.min(end.saturating_duration_since(now)))
+    }
+
+    /// Whether it was held for so long that it should be returned while its queue still allows that.
+    pub fn is_held_too_long(&self, held: &Held, now: Instant) -> bool {
+        self.terms.get(held.queue).and_then(|terms| terms.return_at(held.renewed_at)).is_some_and(|at| at <= now)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -236,6 +274,7 @@ impl Ledger {
                     stage: Stage::Pending,
                     renewals: 0,
                     lost: false,
+                    hiding: false,
                     withdrawn: None,
                     open: 0,
                     accepted: 0,
@@ -315,10 +354,13 @@ impl Ledger {
 
     fn watch(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(ticket.0) else { return };
-        let lease_time = self.lease_times.get(held.queue).copied().unwrap_or_default();
-        let end = held.renewed_at + LONGEST_HOLDING;
-        let may_be_extended = held.leased_until < held.renewed_at + LONGEST_HIDING;
-        let half = held.leased_until.checked_sub(lease_time / 2).filter(|_| may_be_extended);
-        held.lease = self.leases.join(held.queue, half.map_or(end, |half| half.min(end)), ticket);
+        let Some(terms) = self.terms.get(held.queue) else { return };
+        let half = held.leased_until.checked_sub(terms.lease / 2).unwrap_or(held.leased_until);
+        let at = match (terms.end(held.renewed_at), terms.return_at(held.renewed_at)) {
+            // It may not be extended any further.
+            (Some(end), Some(return_at)) if held.leased_until >= end => return_at,
+            (_, return_at) => return_at.map_or(half, |at| half.min(at)),
+        };
+        held.lease = self.leases.join(held.queue, at, ticket);
     }
 }

@@ -14,6 +14,7 @@ mod bucket;
 mod counts;
 mod due;
 mod event;
+mod facts;
 mod intake;
 mod keys;
 mod known;
@@ -39,6 +40,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+
+use crate::message::settle::Facts;
 
 use self::due::{Alarm, Due};
 use self::intake::Intake;
@@ -107,6 +110,7 @@ struct QueueState {
     intake: Intake,
     order: Order,
     settling: Settling,
+    facts: Facts,
     /// What is settled of messages that may come back.
     known: Known,
     counts: QueueCounts,
@@ -125,6 +129,7 @@ impl Dispatcher {
             order: Order::new(rules.fifo, rules.order_wait),
             settling: Settling::new(&rules),
             intake: Intake::new(rules),
+            facts: Facts::default(),
             known: Known::new(max_in_flight),
             counts: QueueCounts::default(),
             dead_letters: leave::DeadSummary::default(),
@@ -137,13 +142,13 @@ impl Dispatcher {
         Self {
             now,
             room: Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len()),
-            ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout).collect()),
+            ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout)),
             partners: Partners::new(rules.partners, DeliveryThreads::new(rules.delivery_threads, rules.disk_threads)),
             due: Due::default(),
             random: Rng::with_seed(rules.seed),
             commands: VecDeque::new(),
             turn_open: true,
-            phase: Phase::running(rules.until_empty, queues.len()),
+            phase: Phase::running(rules.until_empty, queues.iter().map(|queue| &queue.intake.rules)),
             released: Vec::new(),
             queues,
         }
@@ -159,6 +164,7 @@ impl Dispatcher {
             Event::Received { queue, poller, messages, leased_until, demand_used } => {
                 self.received(queue, poller, messages, leased_until, demand_used);
             }
+            Event::Facts { queue, facts } => self.learnt(queue, facts),
             Event::ReceiveFailed { queue, poller, demand_used, fault } => self.receive_failed(queue, poller, demand_used, fault),
             Event::Handled { queue, done, left, slowest } => self.handled(queue, done, left, slowest),
             Event::Answered { flush, answer } => self.answered(flush, &answer),
@@ -331,12 +337,12 @@ impl Dispatcher {
         while let Some(tickets) = self.ledger.due_leases(index, self.now) {
             for ticket in tickets {
                 let Some(held) = self.ledger.get(ticket) else { continue };
-                if !held.is_held_too_long(self.now) {
+                if !self.ledger.is_held_too_long(held, self.now) {
                     if let Some(queue) = self.queues.get_mut(index) {
                         queue.settling.hide(ticket, Hide::Extend);
                     }
                 } else if !held.is_leaving() {
-                    self.give_back(ticket, self.now);
+                    self.held_too_long(ticket);
                 }
             }
         }

@@ -88,11 +88,11 @@ impl Partners {
         Some(Spot { bucket: key, place: bucket.enter(slip, item) })
     }
 
-    /// The delivery that waited there is not to be sent: its message is not held any more.
-    pub fn withdraw(&mut self, spot: Spot) {
-        if let Some(bucket) = self.buckets.get_mut(spot.bucket.0) {
-            bucket.withdraw(spot.place);
-        }
+    /// Takes out what waits there of the message, with its account. Nothing where it has left already.
+    pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
+        let bucket = self.buckets.get_mut(spot.bucket.0)?;
+        let account = self.partners.get(bucket.partner.0)?.account.clone();
+        Some((account, bucket.take(spot.place, ticket)?))
     }
 
     pub fn bucket(&self, key: BucketKey) -> Option<&Bucket> {

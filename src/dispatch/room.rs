@@ -29,6 +29,8 @@ struct Used {
     held: usize,
     /// Asked for and not yet received.
     reserved: usize,
+    /// Places that its service allows.
+    limit: Option<usize>,
     largest: Largest,
 }
 
@@ -51,7 +53,8 @@ impl Room {
         let places = self.guaranteed.saturating_sub(used.places()) + shared;
         let free_bytes = self.byte_cap.saturating_sub(self.bytes).saturating_sub(self.reserved_bytes());
         let by_bytes = usize::try_from(free_bytes / used.largest.get()).unwrap_or(usize::MAX);
-        let free = places.min(by_bytes);
+        let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));
+        let free = places.min(by_bytes).min(limit);
         if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
     }
 
@@ -62,6 +65,13 @@ impl Room {
     /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else can make room.
     pub fn is_full_of_bytes(&self) -> bool {
         self.bytes >= self.byte_cap && self.held > 1
+    }
+
+    /// The queue's service hides no more messages at once than that.
+    pub fn limit(&mut self, queue: QueueIndex, places: usize) {
+        if let Some(used) = self.queues.get_mut(queue) {
+            used.limit = Some(places);
+        }
     }
 
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {

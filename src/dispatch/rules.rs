@@ -54,6 +54,11 @@ pub struct QueueRules {
     pub entry_limit: usize,
     /// How long deletes wait for company, where a call has its price.
     pub settle_linger: Duration,
+    /// Counts of none in a row that say that the queue is empty: more than one where a count is an estimate, and then the last receive
+    /// must have found none too.
+    pub zero_counts: u32,
+    /// Between two counts.
+    pub recount: Duration,
 }
 
 /// The rules of every partner: its own, or the default's.

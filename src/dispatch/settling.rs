@@ -206,17 +206,21 @@ impl Settling {
         while entries.len() < self.entry_limit {
             let Some((ticket, hide)) = self.hides.wanted.pop_front() else { break };
             let Some(held) = ledger.get(ticket) else { continue };
-            let duration = match hide {
+            let wanted = match hide {
                 Hide::Extend if held.stage() == Stage::Leaving(Exit::Returned) => continue,
-                Hide::Extend => self.lease.min(held.longest_hiding(now)),
-                Hide::Return(_) if keep_returns => {
-                    kept.push_back((ticket, hide));
-                    continue;
-                }
-                Hide::Return(until) => until.saturating_duration_since(now).min(held.longest_hiding(now)),
+                Hide::Extend => self.lease,
+                Hide::Return(until) => until.saturating_duration_since(now),
             };
+            if held.hiding || (keep_returns && hide != Hide::Extend) {
+                kept.push_back((ticket, hide));
+                continue;
+            }
+            let duration = ledger.hiding(held, wanted, now);
             entries.push((held.receipt.clone(), duration));
             sent.push(Entry::new(ticket, held, (hide, now + duration)));
+            if let Some(held) = ledger.get_mut(ticket) {
+                held.hiding = true;
+            }
         }
         kept.append(&mut self.hides.wanted);
         self.hides.wanted = kept;
@@ -271,6 +275,12 @@ impl Settling {
     /// An acker is done with its call.
     pub fn done(&mut self, acker: usize) -> Option<Sent> {
         self.ackers.get_mut(acker)?.take()
+    }
+
+    /// An acker is done with a count; `false`: it had another call, or none.
+    pub fn counted(&mut self, acker: usize) -> bool {
+        let call = self.ackers.get_mut(acker);
+        call.is_some_and(|call| call.take_if(|sent| matches!(sent, Sent::Count)).is_some())
     }
 
     /// A call went well. Gives whether that ends a failure.

@@ -6,11 +6,9 @@ use crate::message::settle::Count;
 
 use super::event::{Command, Fault};
 use super::keys::{QueueIndex, Ticket};
+use super::rules::QueueRules;
 use super::settling::Kind;
-use super::{Dispatcher, Timer};
-
-/// Between counts of queues that were not empty.
-const RECOUNT: Duration = Duration::from_millis(100);
+use super::{Dispatcher, QueueState, Timer};
 
 /// What is left for returning messages once everything is stopped; leases that could not be given back by then lapse.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,14 +30,31 @@ struct Census {
     /// By queue: what was counted since the census began. `None`: not counted yet.
     counts: Vec<Option<Count>>,
     under_way: bool,
+    /// Censuses in a row that found nothing, of those that are needed.
+    empty: u32,
+    needed: u32,
+    apart: Duration,
     not_before: Option<Instant>,
     /// A message came since the census began: what was counted means nothing.
     disturbed: bool,
 }
 
 impl Phase {
-    pub fn running(until_empty: bool, queues: usize) -> Self {
-        let census = Census { counts: vec![None; queues], under_way: false, not_before: None, disturbed: false };
+    pub fn running<'a>(until_empty: bool, queues: impl Iterator<Item = &'a QueueRules>) -> Self {
+        let mut census = Census {
+            counts: Vec::new(),
+            under_way: false,
+            empty: 0,
+            needed: 1,
+            apart: Duration::ZERO,
+            not_before: None,
+            disturbed: false,
+        };
+        for rules in queues {
+            census.counts.push(None);
+            census.needed = census.needed.max(rules.zero_counts);
+            census.apart = census.apart.max(rules.recount);
+        }
         Self { until_empty, deadline: None, ends_at: None, finished: false, census }
     }
 
@@ -67,7 +82,10 @@ impl Phase {
     }
 
     pub(super) fn received(&mut self, messages: usize) {
-        self.census.disturbed |= messages > 0;
+        if messages > 0 {
+            self.census.disturbed = true;
+            self.census.empty = 0;
+        }
     }
 
     pub(super) fn count_again(&mut self) {
@@ -173,7 +191,7 @@ impl Dispatcher {
 
     pub(super) fn counted(&mut self, index: QueueIndex, acker: usize, count: Result<Count, Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("the count of an unknown queue") };
-        if queue.settling.done(acker).is_none() {
+        if !queue.settling.counted(acker) {
             return self.stray("the count of an idle acker");
         }
         // Not known is not empty.
@@ -188,11 +206,13 @@ impl Dispatcher {
             return;
         }
         census.under_way = false;
-        let all_empty = census.counts.iter().flatten().all(Count::is_empty);
-        if all_empty && !census.disturbed && self.ledger.is_empty() {
+        let all_empty = census.counts.iter().flatten().all(Count::is_empty) && !census.disturbed && self.ledger.is_empty();
+        census.empty = if all_empty { census.empty + 1 } else { 0 };
+        let found_none = |queue: &QueueState| queue.intake.rules.zero_counts <= 1 || queue.intake.found_none();
+        if census.empty >= census.needed && self.queues.iter().all(found_none) {
             self.drain(self.now + GRACE);
         } else {
-            let at = self.now + RECOUNT;
+            let at = self.now + census.apart;
             census.not_before = Some(at);
             self.due.add(at, Timer::Count);
         }

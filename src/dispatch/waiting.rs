@@ -71,17 +71,15 @@ impl Waiting {
     }
 
     /// Takes out what waits at that place, if anything does. O(log n), and now and then a walk.
-    pub fn remove(&mut self, place: u64) {
-        let Ok(at) = self.entries.binary_search_by_key(&place, |entry| entry.place) else { return };
-        let Some(entry) = self.entries.get_mut(at) else { return };
-        if entry.item.take().is_none() {
-            return;
-        }
+    pub fn remove(&mut self, place: u64) -> Option<Item> {
+        let at = self.entries.binary_search_by_key(&place, |entry| entry.place).ok()?;
+        let item = self.entries.get_mut(at)?.item.take()?;
         self.live -= 1;
         self.trim();
         if self.entries.len() > 2 * self.live + GONE {
             self.entries.retain(|entry| entry.item.is_some());
         }
+        Some(item)
     }
 
     fn trim(&mut self) {

@@ -105,6 +105,10 @@ impl Engine {
                 .get(&queue.handler)
                 .ok_or_else(|| StartError::Handler { queue: name.clone(), handler: queue.handler.clone() })?;
             let opened = open_queue(name, queue)?;
+            // A service that cannot be reached is tried again by the pollers; one that says no is not.
+            if let Err(error @ QueueError::Unusable { .. }) = opened.facts() {
+                return Err(error.into());
+            }
             let (name, source) = (name.as_str().into(), source_name(&queue.source));
             lanes.push(Lane { name, source, queue: opened, handler, concurrency: queue.concurrency });
         }

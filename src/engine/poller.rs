@@ -25,6 +25,8 @@ pub struct Poller {
     pub inbox: Sender<Event>,
     /// Set when the engine stops: what is left of the demand is given back.
     pub stop: Arc<AtomicBool>,
+    /// Set once the queue's facts are told: before that nothing is received.
+    pub told: Arc<AtomicBool>,
 }
 
 impl Poller {
@@ -45,7 +47,7 @@ impl Poller {
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, ask);
             }
-            match self.receive(messages, ask) {
+            match self.facts().and_then(|()| self.receive(messages, ask)) {
                 Ok(received) => {
                     let used = if received.is_empty() { messages } else { received.len().min(messages) };
                     messages -= used;
@@ -63,6 +65,18 @@ impl Poller {
             }
         }
         Some(())
+    }
+
+    /// Tells what the queue's service does by itself, once, before the first receive.
+    fn facts(&self) -> Result<(), QueueError> {
+        if !self.told.load(Ordering::Acquire) {
+            let facts = self.queue.facts()?;
+            // Two pollers may both tell: the same.
+            self.told.store(true, Ordering::Release);
+            // Nobody listens once the engine has ended, and then nothing is received either.
+            let _ = self.inbox.send(Event::Facts { queue: self.index, facts });
+        }
+        Ok(())
     }
 
     /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each.

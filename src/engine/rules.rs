@@ -11,6 +11,18 @@ use super::Lane;
 /// Two pollers take turns at an embedded queue: one receives while the other hands over.
 const EMBEDDED_POLLERS: usize = 2;
 
+/// Where each request is a round trip: at ten messages and some 10 ms each, 10,000 messages a second.
+const REMOTE_POLLERS: usize = 16;
+const REMOTE_ACKERS: usize = 8;
+
+/// Where each request has its price, deletes wait so long for nine others: at 50 messages a second and more, a request is full.
+const REMOTE_LINGER: Duration = Duration::from_millis(200);
+
+/// SQS's counts are approximate and lag behind: so many counts of none, so far apart, before a queue is taken to be empty.
+const REMOTE_ZEROS: u32 = 3;
+const REMOTE_RECOUNT: Duration = Duration::from_secs(2);
+const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
+
 /// Flushes to files at once: they share the syncs, and what waits meanwhile makes their batches fuller. Measured with thousands of
 /// files: 64 to 128 give the most messages a second.
 const DISK_THREADS: usize = 96;
@@ -43,12 +55,18 @@ fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
         visibility_timeout: settings.visibility_timeout,
         wait_time: settings.wait_time,
         max_receives: settings.max_receives,
-        pollers: if settings.pollers == 0 { EMBEDDED_POLLERS } else { settings.pollers },
-        ackers: 1,
+        pollers: match settings.pollers {
+            0 if limits.priced => REMOTE_POLLERS,
+            0 => EMBEDDED_POLLERS,
+            pollers => pollers,
+        },
+        ackers: if limits.priced { REMOTE_ACKERS } else { 1 },
         receive_limit,
-        ask_at_least: 1,
+        ask_at_least: if limits.priced { receive_limit } else { 1 },
         entry_limit: limits.entries,
-        settle_linger: Duration::ZERO,
+        settle_linger: if limits.priced { REMOTE_LINGER } else { Duration::ZERO },
+        zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },
+        recount: if limits.priced { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
     }
 }
 

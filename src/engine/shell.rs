@@ -65,6 +65,7 @@ struct Edge {
     pollers: Vec<Option<Sender<Demand>>>,
     ackers: Vec<Option<Sender<Work>>>,
     stop: Arc<AtomicBool>,
+    told: Arc<AtomicBool>,
 }
 
 impl Shell {
@@ -247,6 +248,7 @@ impl Shell {
                     demands,
                     inbox: self.to_inbox.clone(),
                     stop: Arc::clone(&edge.stop),
+                    told: Arc::clone(&edge.told),
                 };
                 let name = thread_name("poll", &lane.name, poller);
                 self.crew.spawn(name, None, move || body.run()).map_err(|error| format!("cannot start a poller: {error}"))?;

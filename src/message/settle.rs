@@ -20,6 +20,21 @@ pub struct Ask {
     pub lease: Duration,
 }
 
+/// What a service does to messages by itself. `None`: it never does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `maxReceiveCount` of the redrive policy: a message that comes back after so many receives is moved to the dead letter queue by the
+    /// service itself, without our reason (AWS: 1 to 1,000).
+    pub redrive_after: Option<u32>,
+    /// How long a message is kept, from when it was sent (AWS: 1 minute to 14 days, 4 days by default). Then it is gone.
+    pub retention: Option<Duration>,
+    /// Most messages that may be hidden at once (AWS: 120,000 in flight a queue, over all consumers). At it, a receive gives nothing
+    /// (FIFO) or fails (standard: `OverLimit`).
+    pub hidden_limit: Option<u64>,
+    /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
+    pub longest_lease: Option<Duration>,
+}
+
 /// How an entry of a batch call ended.
 pub type EntryResult = Result<(), EntryError>;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadReason, EntryError, EntryResult, SetAside};
+pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadReason, EntryError, EntryResult, Facts, SetAside};
 use crate::message::{Account, Attribute, Receipt, Received};
 
 pub mod clock;
@@ -73,21 +73,6 @@ pub struct Limits {
     pub fifo: bool,
     /// Whether each request has its price (SQS), so that asking for few messages at once is dearer than waiting for room for many.
     pub priced: bool,
-}
-
-/// What a service does to messages by itself. `None`: it never does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// `maxReceiveCount` of the redrive policy: a message that comes back after so many receives is moved to the dead letter queue by the
-    /// service itself, without our reason (AWS: 1 to 1,000).
-    pub redrive_after: Option<u32>,
-    /// How long a message is kept, from when it was sent (AWS: 1 minute to 14 days, 4 days by default). Then it is gone.
-    pub retention: Option<Duration>,
-    /// Most messages that may be hidden at once (AWS: 120,000 in flight a queue, over all consumers). At it, a receive gives nothing
-    /// (FIFO) or fails (standard: `OverLimit`).
-    pub hidden_limit: Option<u64>,
-    /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
-    pub longest_lease: Option<Duration>,
 }
 
 /// Why a whole call failed.

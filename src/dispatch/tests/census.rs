@@ -73,3 +73,48 @@ fn a_count_that_fails_is_not_zero() {
     assert!(commands.contains("count"), "{commands}");
     assert!(!commands.contains("interrupt"), "{commands}");
 }
+
+#[test]
+fn where_counts_are_estimates_three_of_them_and_an_empty_receive_say_so() {
+    let mut rules = rules();
+    rules.until_empty = true;
+    rules.queues[0].zero_counts = 3;
+    rules.queues[0].recount = std::time::Duration::from_secs(2);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (1, "counted 0 0 0", ""),
+        (2000, "tick", ""),
+        (2001, "tick", "count"),
+        (2002, "counted 0 0 0", ""),
+        (4002, "tick", "count"),
+        // The long poll is still out.
+        (4003, "counted 0 0 0", ""),
+        (5000, "receive", ""),
+        (6003, "tick", "count"),
+        (6004, "counted 0 0 0", "interrupt"),
+    ]);
+}
+
+#[test]
+fn a_message_that_comes_begins_the_counting_anew() {
+    let mut rules = rules();
+    rules.until_empty = true;
+    rules.queues[0].zero_counts = 3;
+    rules.queues[0].recount = std::time::Duration::from_secs(2);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (1, "counted 0 0 0", ""),
+        (2001, "tick", "count"),
+        (2002, "counted 0 0 0", ""),
+        (2003, "receive a", "handle a"),
+        (2004, "handled a=discard", "delete a"),
+        (2005, "settled", ""),
+        (2006, "receive", ""),
+        (4002, "tick", "count"),
+        (4003, "counted 0 0 0", ""),
+        (6003, "tick", "count"),
+        (6004, "counted 0 0 0", ""),
+        (8004, "tick", "count"),
+        (8005, "counted 0 0 0", "interrupt"),
+    ]);
+}

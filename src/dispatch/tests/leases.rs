@@ -144,6 +144,7 @@ fn after_eleven_and_a_half_hours_a_message_is_returned() {
     rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
     let mut rig = Rig::new(rules);
     rig.play(&[
+        (0, "facts 1000 43200s", ""),
         (0, "receive a b", "handle a|b"),
         (1, "handled a->acme", "flush acme a"),
         // No visibility timeout may end later than 12 hours after the receive (SQS): there is nothing to extend.
@@ -164,10 +165,90 @@ fn the_last_extension_ends_with_the_twelve_hours() {
     let mut rules = rules();
     rules.queues[0].visibility_timeout = std::time::Duration::from_secs(8 * 3600);
     Rig::new(rules).play(&[
+        (0, "facts 1000 43200s", ""),
         (0, "receive a", "handle a"),
         (4 * HOUR, "tick", "hide a=28740s"),
         (4 * HOUR + 1, "settled", ""),
         (8 * HOUR, "tick", ""),
         (11 * HOUR + HOUR / 2, "tick", "hide a=0"),
+    ]);
+}
+
+#[test]
+fn without_such_a_limit_a_message_is_held_for_as_long_as_it_takes() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(8 * 3600);
+    Rig::new(rules).play(&[
+        (0, "receive a", "handle a"),
+        (4 * HOUR, "tick", "hide a=28800s"),
+        (4 * HOUR, "settled", ""),
+        (8 * HOUR, "tick", "hide a=28800s"),
+        (8 * HOUR, "settled", ""),
+        (12 * HOUR, "tick", "hide a=28800s"),
+    ]);
+}
+
+#[test]
+fn what_may_not_be_received_again_is_a_dead_letter_instead() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "facts 3 43200s", ""),
+        // One more receive of b would be its third of three.
+        (0, "receive a b#2 c#2 d#2", "handle a|b|c|d"),
+        (1, "handled a->acme", "flush acme a"),
+        (2, "answered acme 429 86400s", ""),
+        (3, "handled b->acme", ""),
+        (4, "handled c->beta,acme,beta", "flush beta c-0 c-2"),
+        (11 * HOUR + HOUR / 2, "tick", "letter b:partner_unavailable c-1:partner_unavailable+open d:partner_unavailable"),
+        (11 * HOUR + HOUR / 2 + 1, "settled", "hide a=0"),
+        // What is on the wire is the last of it.
+        (11 * HOUR + HOUR / 2 + 2, "accepted beta", ""),
+        (11 * HOUR + HOUR / 2 + 3, "settled", "delete c"),
+        (11 * HOUR + HOUR / 2 + 4, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((rig.dispatcher.held(), counts.returned, counts.dead, counts.acked), (0, 1, 2, 1));
+}
+
+#[test]
+fn a_composed_batch_gives_up_its_own_too() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "facts 3 43200s", ""),
+        (0, "receive a b#2 c#2", "handle a|b|c"),
+        (1, "handled a->acme b->acme c->acme", "flush acme a b c"),
+        (2, "answered acme 429 86400s", ""),
+        (11 * HOUR + HOUR / 2, "tick", "letter b:partner_unavailable c:partner_unavailable"),
+        (11 * HOUR + HOUR / 2 + 1, "settled", "hide a=0"),
+        (11 * HOUR + HOUR / 2 + 2, "settled", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().waiting.len()), (0, 0));
+}
+
+#[test]
+fn the_service_s_own_count_ends_what_a_handler_wants_later() {
+    Rig::new(rules()).play(&[
+        (0, "facts 2 43200s", ""),
+        (0, "receive a b#2", "handle a|b"),
+        (1, "handled a=retry:1s", "hide a=1s"),
+        (2, "handled b=retry:1s", ""),
+        (3, "settled", "letter b:max_receives"),
+    ]);
+}
+
+#[test]
+fn of_two_calls_about_one_lease_the_second_waits_for_the_first() {
+    let mut two = rules();
+    two.queues[0].ackers = 2;
+    Rig::new(two).play(&[
+        (0, "receive a", "handle a"),
+        (30_000, "tick", "hide a=60s"),
+        // Were the return to overtake the extension, the message would stay hidden for a minute.
+        (30_001, "handled a=retry:1s", ""),
+        (30_002, "settled", "hide a=999ms"),
     ]);
 }

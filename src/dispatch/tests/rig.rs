@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 |
 //! | `receive` | a receive found none |
+//! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for 12 hours at most |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
 //! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
 //! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
@@ -27,7 +28,7 @@ use compact_str::CompactString;
 
 use super::super::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
 use super::{message, start};
-use crate::message::settle::{Count, EntryError, EntryResult};
+use crate::message::settle::{Count, EntryError, EntryResult, Facts};
 use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
 
 pub struct Rig {
@@ -107,6 +108,11 @@ impl Rig {
         let verb = words.next().expect("an event");
         let words: Vec<&str> = words.collect();
         match (verb, words.as_slice()) {
+            ("facts", [redrive_after, longest]) => {
+                let redrive_after = Some(redrive_after.parse().expect("a count"));
+                let facts = Facts { redrive_after, longest_lease: Some(duration(longest)), ..Facts::default() };
+                Event::Facts { queue, facts }
+            }
             ("receive", ["failed"]) => self.receive_failed(queue, true),
             ("receive", ["refused"]) => self.receive_failed(queue, false),
             ("receive", ids) => self.receive(queue, ids),

@@ -89,6 +89,8 @@ impl World {
                 ask_at_least: if random.bool() { 1 } else { 10 },
                 entry_limit: random.usize(1..20),
                 settle_linger: Duration::from_millis(random.u64(0..50)),
+                zero_counts: 1,
+                recount: Duration::from_millis(100),
             })
             .collect();
         let mut partner = partner_rules();

@@ -1,0 +1,53 @@
+//! What a queue's service does to messages by itself, and what follows: how long a message may be held, and whether it may be returned.
+
+use crate::message::settle::{DeadReason, Facts};
+
+use super::Dispatcher;
+use super::keys::{QueueIndex, Ticket};
+use super::ledger::Stage;
+
+impl Dispatcher {
+    pub(super) fn learnt(&mut self, index: QueueIndex, facts: Facts) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("facts of an unknown queue") };
+        queue.facts = facts;
+        self.ledger.set_longest_lease(index, facts.longest_lease);
+        // At the limit a receive fails or gives nothing, to whoever asks: a quarter is left to others.
+        let hidden = facts.hidden_limit.map(|limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX));
+        self.room.limit(index, hidden.unwrap_or(usize::MAX));
+    }
+
+    /// After so many receives a message is a dead letter: ours to say why, or the service does it without a reason. `None`: never.
+    pub(super) fn last_receive(&self, index: QueueIndex) -> Option<u32> {
+        let queue = self.queues.get(index)?;
+        let ours = Some(queue.intake.rules.max_receives).filter(|max| *max > 0);
+        ours.into_iter().chain(queue.facts.redrive_after).min()
+    }
+
+    /// It was held for so long that its queue will show it soon, whatever we ask: it is returned in time, or becomes a dead letter where
+    /// another receive would bring it too near to being one without a reason.
+    pub(super) fn held_too_long(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
+        let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
+            return self.give_back(ticket, self.now);
+        };
+        let text = format!(
+            "held for as long as the queue allows, in its receive {receives} of {last}; redrive it once its partner takes deliveries"
+        );
+        let reason = DeadReason { kind: "partner_unavailable", text };
+        if delivering { self.open_dead(index, ticket, &reason) } else { self.leave_as_dead(ticket, reason) }
+    }
+
+    /// What waits of the message becomes dead letters; what is on the wire is the last of it.
+    fn open_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        if held.on_wire > 0 {
+            held.withdrawn = Some(self.now);
+        }
+        for spot in held.spots() {
+            if let Some((account, item)) = self.partners.take(spot, ticket) {
+                self.delivery_dead(index, ticket, &account, &item, reason.clone());
+            }
+        }
+    }
+}
