@@ -1,0 +1,99 @@
+//! One HTTP/1.1 request or answer as its bytes: enough of the framing (RFC 9112, section 6) to know where it ends.
+
+use std::io::{self, BufRead, Read};
+
+/// A message as it came over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// Up to and with the empty line.
+    pub head: Vec<u8>,
+    /// With the frames of chunks, where it is chunked.
+    pub body: Vec<u8>,
+}
+
+impl Wire {
+    /// Reads one to its end; `None` where the other side has closed before it began.
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut head = Vec::new();
+        loop {
+            let start = head.len();
+            if from.read_until(b'\n', &mut head)? == 0 {
+                return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            if head.get(start..).is_some_and(|line| line == b"\r\n") {
+                break;
+            }
+        }
+        let mut wire = Self { head, body: Vec::new() };
+        if wire.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+            wire.read_chunks(from)?;
+        } else if let Some(length) = wire.header("content-length") {
+            let length = length.parse().map_err(|_| io::ErrorKind::InvalidData)?;
+            wire.read_exactly(from, length)?;
+        }
+        Ok(Some(wire))
+    }
+
+    /// The value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+        let mut headers = lines.filter_map(|line| line.split_once(':'));
+        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        [self.head.as_slice(), &self.body].concat()
+    }
+
+    fn read_exactly(&mut self, from: &mut impl BufRead, length: u64) -> io::Result<()> {
+        let read = from.by_ref().take(length).read_to_end(&mut self.body)?;
+        if read as u64 == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn read_chunks(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+        loop {
+            let start = self.body.len();
+            from.read_until(b'\n', &mut self.body)?;
+            let size = self.body.get(start..).and_then(|line| str::from_utf8(line).ok()).map(str::trim);
+            let size = size.and_then(|line| u64::from_str_radix(line, 16).ok()).ok_or(io::ErrorKind::InvalidData)?;
+            // Each chunk ends with a line end; after the last one, which is empty, no trailers follow here.
+            self.read_exactly(from, size + 2)?;
+            if size == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mut text: &[u8]) -> io::Result<Option<Wire>> {
+        Wire::read(&mut text)
+    }
+
+    #[test]
+    fn a_message_ends_where_its_length_says() {
+        let mut two = &b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n"[..];
+        let one = Wire::read(&mut two).unwrap().unwrap();
+        assert_eq!((one.body.as_slice(), one.header("content-length")), (&b"abc"[..], Some("3")));
+        assert_eq!(Wire::read(&mut two).unwrap().unwrap().head, b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(Wire::read(&mut two).unwrap(), None);
+    }
+
+    #[test]
+    fn chunks_keep_their_frames() {
+        let text = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(read(text).unwrap().unwrap().bytes(), text);
+    }
+
+    #[test]
+    fn what_breaks_off_is_an_error() {
+        for text in
+            ["POST / HT", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", "A: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nab"]
+        {
+            assert!(read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
