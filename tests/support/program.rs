@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 pub struct Room {
     folder: TempDir,
     config: &'static str,
+    environment: Vec<(String, String)>,
 }
 
 impl Room {
@@ -21,7 +22,18 @@ impl Room {
     pub fn new(config: &'static str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(config), text).unwrap();
-        Self { folder, config }
+        Self { folder, config, environment: Vec::new() }
+    }
+
+    /// What its commands find in their environment besides.
+    pub fn with_environment(mut self, variables: &[(&str, &str)]) -> Self {
+        self.environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self
+    }
+
+    /// Leaves the folder behind, for a person to look into.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -37,6 +49,7 @@ impl Room {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
         command.arg("--config").arg(self.config).args(arguments).current_dir(self.folder.path());
         command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -91,6 +104,11 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Its exit status, where it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
     }
 
     /// Waits for its end; gives the exit status.

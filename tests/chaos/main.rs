@@ -1,0 +1,195 @@
+//! Chaos: the program against a real queue service while everything around it fails, and the program itself is killed. Called by
+//! `scripts/chaos`.
+//!
+//! Numbered messages go to standard and FIFO queues; partners on loopback refuse, hang and cut; a proxy does the same to the requests
+//! to SQS; the program is killed, stopped and started, the server stopped in its tracks. At the end all faults stop, `run --until-empty`
+//! has to finish, and the books have to balance: every message sent was delivered or is in dead letters, in order within its group, and
+//! what came twice was in flight when the program ended. A seed draws the same fates again, as far as the threads come in the same order.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test with a main of its own: clippy does not see that it is one"
+)]
+
+mod books;
+mod partner;
+mod source;
+mod storm;
+mod traffic;
+#[path = "../support"]
+mod support {
+    pub mod partner;
+    pub mod program;
+    pub mod proxy;
+    pub mod sqs_server;
+}
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use books::{Books, Closing};
+use clap::{Parser, ValueEnum};
+use crossbeam_channel::{after, bounded};
+use partner::Partners;
+use source::Source;
+use source::sqlite::Sqlite;
+use source::sqs::Sqs;
+use storm::{Storm, Strokes};
+use support::program::Room;
+use support::sqs_server::{SqsServer, aws_environment};
+
+/// Two standard queues and two with groups.
+const FIFO: [bool; 4] = [false, true, false, true];
+
+/// Messages on a queue at most: real SQS does not mind, the tests' server slows down with depth.
+const DEEPEST: u64 = 150;
+/// Between two batches of messages.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What the last run, without faults, may take.
+const LAST_RUN: &str = "3m";
+
+/// Runs the program while everything around it fails; exit status 1 if a message is lost
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How long the faults go on
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// Draws the same fates again; by default one that no run had before
+    #[arg(long)]
+    seed: Option<u64>,
+    #[arg(long, value_enum, default_value_t = Kind::Sqs)]
+    source: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A real server that speaks SQS, behind a proxy that disturbs it
+    Sqs,
+    /// The embedded queue: only the partners fail, and the program is killed
+    Sqlite,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let (seconds, kind) = (arguments.seconds, arguments.source);
+    println!("chaos: --seconds {seconds} --seed {seed} --source {}", kind.to_possible_value().expect("it is listed").get_name());
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    let books = Arc::new(Books::new(&FIFO));
+    let partners = Partners::start(books.clone(), random.u64(..));
+    let server = (kind == Kind::Sqs).then(SqsServer::start);
+    let room = Room::new("octoconf.toml", "").with_environment(&aws_environment());
+    let source: Box<dyn Source + '_> = match &server {
+        Some(server) => Box::new(Sqs::new(server, &FIFO, random.u64(..))),
+        None => Box::new(Sqlite::open(&room.path(""), &FIFO)),
+    };
+    room.write("octoconf.toml", &configuration(source.as_ref(), &partners));
+
+    let mut storm =
+        Storm { room: &room, source: source.as_ref(), partners: &partners, books: &books, queues: FIFO.len(), random };
+    let outcome = rage(&mut storm, Duration::from_secs(seconds)).and_then(|strokes| finish(&storm).map(|()| strokes));
+    println!("partners    {:?}", partners.fared());
+    if let Some(figures) = source.figures() {
+        println!("proxy       {figures}");
+    }
+    let failures = match outcome {
+        Err(failure) => vec![failure],
+        Ok(strokes) => {
+            let letters: Vec<_> = (0..FIFO.len()).flat_map(|queue| source.dead(queue)).collect();
+            judge(&books.close(&letters), &strokes, leases_lost(&room))
+        }
+    };
+    drop(source);
+    if failures.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for failure in &failures {
+        println!("FAILED: {failure}");
+    }
+    println!("the log and the report are in {}; again with: scripts/chaos --seed {seed}", room.keep().display());
+    ExitCode::FAILURE
+}
+
+fn configuration(source: &dyn Source, partners: &Partners) -> String {
+    let queue = |queue| {
+        let place = source.configuration(queue);
+        format!("[queues.{queue}]\n{place}handler = \"order\"\nwait_time = \"2s\"\nvisibility_timeout = \"10s\"\n")
+    };
+    let queues: String = (0..FIFO.len()).map(queue).collect();
+    format!(
+        "[admin]\nlisten = \"\"\n[engine]\nmax_in_flight = 400\nshutdown_timeout = \"5s\"\n{queues}\
+         [partners.default]\ndeliver = \"http\"\nurl = \"{}\"\ntimeout = \"3s\"\nmax_batch = 7\nmin_backoff = \"100ms\"\nmax_backoff = \"2s\"\n",
+        partners.url()
+    )
+}
+
+/// Sends messages and lets the storm rage for this long, then ends all faults.
+fn rage(storm: &mut Storm<'_>, time: Duration) -> Result<Strokes, String> {
+    let (books, source) = (storm.books, storm.source);
+    let mut random = storm.random.fork();
+    let (at_work, end) = bounded::<()>(0);
+    let outcome = thread::scope(|scope| {
+        let sender = thread::Builder::new().name("sender".into()).spawn_scoped(scope, move || {
+            while end.recv_timeout(PAUSE).is_err_and(|error| error.is_timeout()) {
+                let queue = random.usize(..FIFO.len());
+                if source.remaining(queue) < DEEPEST {
+                    books.send(queue, random.usize(1..=20), |numbers| source.send(queue, numbers));
+                }
+            }
+        });
+        sender.expect("a thread for the sender");
+        let outcome = storm.rage(&after(time));
+        drop(at_work);
+        outcome
+    });
+    source.disturb(0.0);
+    storm.partners.disturb(0.0);
+    outcome
+}
+
+/// Without faults, the program has to empty the queues.
+fn finish(storm: &Storm<'_>) -> Result<(), String> {
+    let last = storm.room.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
+    match last.end() {
+        Some(0) => Ok(()),
+        status => Err(format!("the last run, without faults, did not empty the queues: it ended with {status:?}")),
+    }
+}
+
+/// Leases that the program says it lost: each is a copy that another took while this one may have been on the wire.
+fn leases_lost(room: &Room) -> usize {
+    room.log().lines().filter(|line| line.contains("a lease was lost")).count()
+}
+
+/// Prints the figures; gives what is wrong with them.
+fn judge(closing: &Closing, strokes: &Strokes, leases_lost: usize) -> Vec<String> {
+    let may_repeat = strokes.unsettled + leases_lost;
+    println!("program     {} kills, {} stops; queue service frozen {} times", strokes.kills, strokes.stops, strokes.freezes);
+    println!("sent        {}", closing.sent);
+    println!(
+        "delivered   {}, {} more than once (in flight at an end: {}, leases lost: {leases_lost})",
+        closing.delivered, closing.delivered_again, strokes.unsettled
+    );
+    println!(
+        "dead        {}, {} of them without fault of their own; {} more than once",
+        closing.dead,
+        closing.dead_without_fault.len(),
+        closing.dead_again
+    );
+    println!("lost        {}", closing.missing.len());
+    let list = |what: &str, numbers: &[traffic::Number]| {
+        let names: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(" ")))
+    };
+    let overtaken = (!closing.disorder.is_empty()).then(|| format!("out of order: {}", closing.disorder.join("; ")));
+    let repeated = (closing.delivered_again > may_repeat)
+        .then(|| format!("{} deliveries came again, and only {may_repeat} could", closing.delivered_again));
+    let nothing = (closing.delivered == 0).then(|| "nothing was delivered: the run shows nothing".to_owned());
+    let mistaken = list("accepted although partners refuse them", &closing.accepted_by_mistake);
+    [list("lost", &closing.missing), overtaken, repeated, nothing, mistaken].into_iter().flatten().collect()
+}

@@ -1,0 +1,184 @@
+//! The partners: one HTTP server on loopback that plays them all and fails at random.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use serde_json::Value;
+
+use crate::books::Books;
+use crate::support::partner::{Connection, Partner, Request};
+use crate::traffic::{Fate, Number};
+
+/// The longest that a slow answer takes: well below the timeout, since a partner that accepts after it has delivered twice.
+const SLOWEST: Duration = Duration::from_millis(300);
+
+/// What [`Partners::settle`] asks.
+const PROBE: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+pub struct Partners {
+    server: Partner,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    books: Arc<Books>,
+    random: Mutex<fastrand::Rng>,
+    /// Of 1,000 requests, so many fail.
+    per_mille: AtomicU64,
+    /// By account: how many requests more are refused with 503.
+    away: Mutex<BTreeMap<String, u8>>,
+    /// Requests by how they fared.
+    fared: Mutex<BTreeMap<&'static str, u64>>,
+    ended: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// How one request fares.
+#[derive(Debug, Clone, Copy)]
+enum Temper {
+    Takes,
+    Slow(Duration),
+    /// Takes it, and the answer's body breaks off: the status line is the verdict.
+    TakesAndBreaks,
+    Says(&'static str),
+    /// This and the account's next requests get a 503.
+    Away(u8),
+    Hangs,
+    Cuts,
+}
+
+impl Partners {
+    pub fn start(books: Arc<Books>, seed: u64) -> Self {
+        let shared = Arc::new(Shared {
+            books,
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            per_mille: AtomicU64::new(0),
+            away: Mutex::default(),
+            fared: Mutex::default(),
+            ended: Mutex::new(0),
+            changed: Condvar::new(),
+        });
+        let serving = shared.clone();
+        let server = Partner::start(move |connection| {
+            serving.serve(connection);
+            *serving.ended.lock() += 1;
+            serving.changed.notify_all();
+        });
+        Self { server, shared }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/{{account}}", self.server.address)
+    }
+
+    /// From now on this share of the requests, 0 to 1, fares badly.
+    pub fn disturb(&self, share: f64) {
+        self.shared.per_mille.store((share * 1000.0) as u64, Ordering::Relaxed);
+        if share == 0.0 {
+            self.shared.away.lock().clear();
+        }
+    }
+
+    /// Once nobody calls any more: waits until all that was asked is answered.
+    pub fn settle(&self) {
+        // Connections are taken in turn: once this one is answered, by its end, those before it are counted.
+        let mut probe = TcpStream::connect(self.server.address).expect("the partners listen");
+        probe.write_all(PROBE).and_then(|()| probe.read_to_end(&mut Vec::new())).expect("the partners answer");
+        let mut ended = self.shared.ended.lock();
+        while *ended < self.server.accepted() {
+            self.shared.changed.wait(&mut ended);
+        }
+    }
+
+    /// Requests by how they fared.
+    pub fn fared(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.fared.lock().clone()
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut connection: Connection) {
+        while let Some(request) = connection.request() {
+            if request.head.starts_with("GET") {
+                return;
+            }
+            let temper = self.temper(account(&request));
+            let (name, goes_on) = self.act(temper, &request, &mut connection);
+            *self.fared.lock().entry(name).or_default() += 1;
+            match temper {
+                Temper::Hangs => return connection.hang(),
+                _ if !goes_on => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn temper(&self, account: &str) -> Temper {
+        if let Some(left) = self.away.lock().get_mut(account).filter(|left| **left > 0) {
+            *left -= 1;
+            return Temper::Says("503 Service Unavailable");
+        }
+        let mut random = self.random.lock();
+        if random.u64(..1000) >= self.per_mille.load(Ordering::Relaxed) {
+            return Temper::Takes;
+        }
+        match random.u8(..9) {
+            0 => Temper::Slow(SLOWEST.mul_f64(random.f64())),
+            1 => Temper::TakesAndBreaks,
+            2 => Temper::Says("500 Internal Server Error"),
+            3 => Temper::Says("502 Bad Gateway"),
+            4 => Temper::Says("429 Too Many Requests\r\nretry-after: 1"),
+            5 => Temper::Says("408 Request Timeout"),
+            6 => Temper::Away(random.u8(1..8)),
+            7 => Temper::Hangs,
+            _ => Temper::Cuts,
+        }
+    }
+
+    /// Answers; gives how the request fared, and whether the connection goes on.
+    fn act(&self, temper: Temper, request: &Request, connection: &mut Connection) -> (&'static str, bool) {
+        let say = |connection: &mut Connection, status: &str| {
+            connection.send(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
+        };
+        match temper {
+            Temper::Hangs => ("hung", true),
+            Temper::Cuts => ("cut", false),
+            Temper::Says(status) => (status.get(..3).unwrap_or(status), say(connection, status)),
+            Temper::Away(more) => {
+                self.away.lock().insert(account(request).to_owned(), more);
+                ("503", say(connection, "503 Service Unavailable"))
+            }
+            Temper::Takes | Temper::TakesAndBreaks | Temper::Slow(_) => {
+                if let Temper::Slow(pause) = temper {
+                    let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+                }
+                let batch = numbers(request);
+                if batch.iter().any(|number| number.fate() == Fate::Refused) {
+                    return ("422", say(connection, "422 Unprocessable Content"));
+                }
+                // Before the answer: who has it may send the next at once.
+                self.books.accept(&batch);
+                if let Temper::TakesAndBreaks = temper {
+                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbroken");
+                    return ("taken", false);
+                }
+                ("taken", say(connection, "200 OK"))
+            }
+        }
+    }
+}
+
+/// The first segment of the path.
+fn account(request: &Request) -> &str {
+    request.head.split(['/', ' ']).nth(2).unwrap_or_default()
+}
+
+fn numbers(request: &Request) -> Vec<Number> {
+    let payloads: Vec<Value> = serde_json::from_str(&request.body).expect("partners get an array of payloads");
+    payloads.iter().map(|payload| Number::of(payload).expect("a payload carries its number")).collect()
+}
