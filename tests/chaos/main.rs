@@ -38,7 +38,7 @@ use partner::Partners;
 use source::Source;
 use source::sqlite::Sqlite;
 use source::sqs::Sqs;
-use storm::{Storm, Strokes};
+use storm::{Scene, Storm, Strokes};
 use support::program::Room;
 use support::sqs_server::{SqsServer, aws_environment};
 
@@ -90,9 +90,8 @@ fn main() -> ExitCode {
     };
     room.write("octoconf.toml", &configuration(source.as_ref(), &partners));
 
-    let mut storm =
-        Storm { room: &room, source: source.as_ref(), partners: &partners, books: &books, queues: FIFO.len(), random };
-    let outcome = rage(&mut storm, Duration::from_secs(seconds)).and_then(|strokes| finish(&storm).map(|()| strokes));
+    let scene = Scene { room: &room, source: source.as_ref(), partners: &partners, books: &books, queues: FIFO.len() };
+    let outcome = rage(scene, random, Duration::from_secs(seconds)).and_then(|strokes| finish(&room).map(|()| strokes));
     println!("partners    {:?}", partners.fared());
     if let Some(figures) = source.figures() {
         println!("proxy       {figures}");
@@ -129,9 +128,9 @@ fn configuration(source: &dyn Source, partners: &Partners) -> String {
 }
 
 /// Sends messages and lets the storm rage for this long, then ends all faults.
-fn rage(storm: &mut Storm<'_>, time: Duration) -> Result<Strokes, String> {
-    let (books, source) = (storm.books, storm.source);
-    let mut random = storm.random.fork();
+fn rage(scene: Scene<'_>, mut random: fastrand::Rng, time: Duration) -> Result<Strokes, String> {
+    let Scene { books, source, partners, .. } = scene;
+    let mut storm = Storm::new(scene, random.fork());
     let (at_work, end) = bounded::<()>(0);
     let outcome = thread::scope(|scope| {
         let sender = thread::Builder::new().name("sender".into()).spawn_scoped(scope, move || {
@@ -148,13 +147,13 @@ fn rage(storm: &mut Storm<'_>, time: Duration) -> Result<Strokes, String> {
         outcome
     });
     source.disturb(0.0);
-    storm.partners.disturb(0.0);
+    partners.disturb(0.0);
     outcome
 }
 
 /// Without faults, the program has to empty the queues.
-fn finish(storm: &Storm<'_>) -> Result<(), String> {
-    let last = storm.room.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
+fn finish(room: &Room) -> Result<(), String> {
+    let last = room.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
     match last.end() {
         Some(0) => Ok(()),
         status => Err(format!("the last run, without faults, did not empty the queues: it ended with {status:?}")),

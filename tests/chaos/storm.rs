@@ -10,20 +10,28 @@ use crate::source::Source;
 use crate::support::program::{Room, Running};
 
 /// Between two strokes of fate, at least and at most: some kills hit a program that has just started.
-const CALM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const CALM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 /// The longest stop of the queue service; below the lease by far, and above the time that a request takes.
 const LONGEST_FREEZE: Duration = Duration::from_millis(2500);
 /// The largest share of requests that fare badly.
 const WORST_QUEUE: f64 = 0.3;
 const WORST_PARTNER: f64 = 0.6;
 
-pub struct Storm<'run> {
+/// All that a storm needs to know of the run.
+#[derive(Clone, Copy)]
+pub struct Scene<'run> {
     pub room: &'run Room,
     pub source: &'run dyn Source,
     pub partners: &'run Partners,
     pub books: &'run Books,
     pub queues: usize,
-    pub random: fastrand::Rng,
+}
+
+pub struct Storm<'run> {
+    scene: Scene<'run>,
+    random: fastrand::Rng,
+    /// How much of the log is of runs before the present one.
+    log_before: usize,
 }
 
 /// What was done to the program.
@@ -36,10 +44,15 @@ pub struct Strokes {
     pub unsettled: usize,
 }
 
-impl Storm<'_> {
+impl<'run> Storm<'run> {
+    pub fn new(scene: Scene<'run>, random: fastrand::Rng) -> Self {
+        Self { scene, random, log_before: 0 }
+    }
+
     /// Rages until `over` says something. What is wrong with the program itself is the error.
     pub fn rage(&mut self, over: &Receiver<impl Sized>) -> Result<Strokes, String> {
         let mut strokes = Strokes::default();
+        self.turn_the_weather();
         let mut program = self.start();
         loop {
             let (least, most) = CALM;
@@ -58,50 +71,53 @@ impl Storm<'_> {
                     program = self.start();
                 }
                 7..10 => {
-                    strokes.stops += 1;
-                    self.stop(program)?;
-                    strokes.unsettled += self.unsettled();
+                    self.stop(program, &mut strokes)?;
                     program = self.start();
                 }
                 10..15 => {
                     strokes.freezes += 1;
-                    self.source.freeze();
+                    self.scene.source.freeze();
                     let _ = over.recv_timeout(LONGEST_FREEZE.mul_f64(self.random.f64()));
-                    self.source.thaw();
+                    self.scene.source.thaw();
                 }
-                _ => {
-                    self.source.disturb(WORST_QUEUE * self.random.f64());
-                    self.partners.disturb(WORST_PARTNER * self.random.f64());
-                }
+                _ => self.turn_the_weather(),
             }
         }
-        strokes.stops += 1;
-        self.stop(program)?;
-        strokes.unsettled += self.unsettled();
+        self.stop(program, &mut strokes)?;
         Ok(strokes)
     }
 
-    fn start(&self) -> Running {
-        self.room.start(&["run"])
+    fn turn_the_weather(&mut self) {
+        self.scene.source.disturb(WORST_QUEUE * self.random.f64());
+        self.scene.partners.disturb(WORST_PARTNER * self.random.f64());
     }
 
-    fn stop(&self, program: Running) -> Result<(), String> {
+    fn start(&mut self) -> Running {
+        self.log_before = self.scene.room.log().len();
+        self.scene.room.start(&["run"])
+    }
+
+    fn stop(&self, program: Running, strokes: &mut Strokes) -> Result<(), String> {
         program.signal("TERM");
         match program.end() {
-            Some(0) => Ok(()),
-            status => Err(format!("after SIGTERM the program ended with {status:?}")),
+            Some(0) => strokes.stops += 1,
+            // By the signal itself: it came before the program had taken signals over, which it says when it is done.
+            None if !self.scene.room.log()[self.log_before..].contains("starting: ") => strokes.kills += 1,
+            status => return Err(format!("after SIGTERM the program ended with {status:?}")),
         }
+        strokes.unsettled += self.unsettled();
+        Ok(())
     }
 
     /// Deliveries accepted whose message is still on its queue, once nobody is at work. A letter that is in the dead letter queue twice
     /// makes it larger than it is.
     fn unsettled(&self) -> usize {
-        self.partners.settle();
-        self.books.between_sends(|sent| {
-            let here = |queue| self.source.remaining(queue) + self.source.dead_count(queue);
-            let here: u64 = (0..self.queues).map(here).sum();
+        self.scene.partners.settle();
+        self.scene.books.between_sends(|sent| {
+            let here = |queue| self.scene.source.remaining(queue) + self.scene.source.dead_count(queue);
+            let here: u64 = (0..self.scene.queues).map(here).sum();
             let settled = sent.saturating_sub(usize::try_from(here).unwrap_or(usize::MAX));
-            self.books.delivered().saturating_sub(settled)
+            self.scene.books.delivered().saturating_sub(settled)
         })
     }
 }
