@@ -55,27 +55,82 @@ enum Bad {
 }
 
 /// The messages of a queue. On a standard queue a group is no group of ours: SQS has it for fairness only.
+///
+/// On a FIFO queue, what comes behind a record left out stays behind it: the answer gives a group in order, and the leases of all of it
+/// end together.
 pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
-    let (records, bad) = records(document)?;
-    let good = records.into_iter().map(|record| message(record, fifo)).collect();
-    Ok(Copies { good, bad })
+    let mut copies = Copies::default();
+    let mut held_up = HeldUp::default();
+    for found in found(document)? {
+        match found {
+            Ok(record) if fifo && held_up.has(record.group.as_deref()) => {
+                copies.bad.push(format!("message {}: one before it in its group cannot be read", record.id));
+            }
+            Ok(record) => copies.good.push(message(record, fifo)),
+            Err(LeftOut { why, group }) => {
+                held_up.add(group);
+                copies.bad.push(why);
+            }
+        }
+    }
+    Ok(copies)
 }
 
 /// The records of an answer, and what is wrong with those left out.
 pub fn records(document: &[u8]) -> Result<(Vec<Record>, Vec<String>), Fault> {
-    let mut records = Vec::new();
-    let mut bad = Vec::new();
-    for element in answer::result(document, "ReceiveMessage")? {
-        match element {
-            Ok(element) if element.name == b"Message" => match record(element) {
-                Ok(record) => records.push(record),
-                Err(why) => bad.push(complaint(element, &why)),
-            },
-            Ok(_) => {}
-            Err(malformed) => bad.push(format!("the answer breaks off: {malformed}")),
+    let (mut records, mut bad) = (Vec::new(), Vec::new());
+    for found in found(document)? {
+        match found {
+            Ok(record) => records.push(record),
+            Err(LeftOut { why, .. }) => bad.push(why),
         }
     }
     Ok((records, bad))
+}
+
+/// A record that cannot be read.
+struct LeftOut {
+    why: String,
+    /// Where it can still be told.
+    group: Option<CompactString>,
+}
+
+/// The FIFO groups of which a message was left out.
+#[derive(Default)]
+struct HeldUp {
+    groups: Vec<CompactString>,
+    /// A group could not be told: it may be any.
+    all: bool,
+}
+
+impl HeldUp {
+    fn add(&mut self, group: Option<CompactString>) {
+        self.all |= group.is_none();
+        self.groups.extend(group);
+    }
+
+    fn has(&self, group: Option<&str>) -> bool {
+        self.all || group.is_some_and(|group| self.groups.iter().any(|other| other == group))
+    }
+}
+
+fn found(document: &[u8]) -> Result<impl Iterator<Item = Result<Record, LeftOut>>, Fault> {
+    let elements = answer::result(document, "ReceiveMessage")?;
+    Ok(elements.filter_map(|element| match element {
+        Ok(element) if element.name == b"Message" => {
+            Some(record(element).map_err(|why| LeftOut { why: complaint(element, &why), group: group(element) }))
+        }
+        Ok(_) => None,
+        Err(malformed) => Some(Err(LeftOut { why: format!("the answer breaks off: {malformed}"), group: None })),
+    }))
+}
+
+/// The group of a record that cannot be read as a whole.
+fn group(element: Element<'_>) -> Option<CompactString> {
+    let attributes = element.children().map_while(Result::ok).filter(|child| child.name == b"Attribute");
+    let mut pairs = attributes.filter_map(|attribute| name_and_value(attribute).ok());
+    let (_, value) = pairs.find(|(name, _)| name.inner == b"MessageGroupId")?;
+    value.text().ok().map(|group| group.to_compact_string())
 }
 
 fn complaint(element: Element<'_>, why: &Bad) -> String {

@@ -146,3 +146,18 @@ fn a_digest_is_hexadecimal_and_whole() {
         assert!(!is_digest_of(wrong, b"abc"), "{wrong}");
     }
 }
+
+#[test]
+fn in_a_fifo_queue_what_cannot_be_read_holds_up_its_group_and_no_other() {
+    let of =
+        |id, group: &str| xml(id, "b", "b", &format!("<Attribute><Name>MessageGroupId</Name><Value>{group}</Value></Attribute>"));
+    let answer = |second: String| [of("1", "a"), second, of("3", "b"), of("4", "a"), of("5", "b")].concat();
+    let ids = |copies: &Copies| copies.good.iter().map(|(message, _)| message.id.to_string()).collect::<Vec<_>>();
+    let other_body = of("2", "a").replace("<Body>b", "<Body>c");
+    let copies = read(&answer(other_body.clone()), true);
+    assert_eq!((ids(&copies), copies.bad.len()), (["1", "3", "5"].map(String::from).to_vec(), 2), "{:?}", copies.bad);
+    assert_eq!(ids(&read(&answer(other_body), false)), ["1", "3", "4", "5"]);
+    // Where its group cannot be told, it may be any.
+    let no_group = of("2", "a").replace("<ReceiptHandle>", "<ReceiptHandle");
+    assert_eq!(ids(&read(&answer(no_group), true)), ["1"]);
+}
