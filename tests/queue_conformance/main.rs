@@ -16,17 +16,25 @@ mod driver;
 mod embedded;
 mod groups;
 mod many;
+mod on_sqs;
 mod receive;
 mod settle;
+#[path = "../support/sqs_server.rs"]
+mod sqs_server;
 mod tools;
 mod waiting;
+
+use driver::{Memory, Sqlite};
+use on_sqs::Sqs;
 
 /// One test for each case and driver, so that a failure names both.
 macro_rules! run {
     ($driver:ident as $name:ident: $($module:ident { $($case:ident)+ })+) => {
         mod $name {
             $(mod $module {
-                $(#[test] fn $case() { crate::$module::$case(&crate::driver::$driver::default()); })+
+                use crate::$driver;
+
+                $(#[test] fn $case() { crate::$module::$case(&$driver::default()); })+
             })+
         }
     };
@@ -60,15 +68,12 @@ macro_rules! conformance {
                 a_whole_message_is_set_aside
                 one_delivery_is_set_aside_and_its_message_stays
                 the_last_letter_takes_the_message_along
-                the_same_delivery_twice_is_one_letter
-                an_old_receipt_writes_nothing
                 a_whole_message_is_redriven
                 one_delivery_is_redriven_as_the_only_one_open
                 what_was_open_survives_any_number_of_redrives
                 purged_letters_are_gone
                 letters_are_listed_by_partner_and_reason
                 a_listing_ends_when_told
-                thousands_of_letters_are_redriven_and_purged
             }
             groups {
                 a_group_comes_in_order
@@ -79,12 +84,10 @@ macro_rules! conformance {
                 groups_do_not_wait_for_each_other
                 a_message_without_group_waits_for_none
                 the_oldest_come_first_over_all_groups
-                a_delayed_message_holds_back_those_behind_it
                 a_dead_letter_frees_its_group
                 a_redriven_message_joins_its_group_at_the_end
             }
             bodies {
-                bodies_come_back_to_the_byte
                 attributes_of_all_types_come_back
             }
             many {
@@ -95,6 +98,7 @@ macro_rules! conformance {
                 a_wait_ends_with_a_send
                 a_wait_ends_with_a_return
                 a_wait_ends_with_a_lapse
+                a_wait_ends_with_a_delay
                 a_wait_ends_when_a_group_is_freed
                 a_wait_runs_out
             }
@@ -104,8 +108,9 @@ macro_rules! conformance {
 
 conformance!(Memory as memory);
 conformance!(Sqlite as sqlite);
+conformance!(Sqs as sqs);
 
-/// What the embedded queues do beyond that.
+/// What the embedded queues do beyond that, and SQS cannot, or not as surely.
 macro_rules! embedded {
     ($driver:ident as $name:ident) => {
         run! { $driver as $name:
@@ -120,9 +125,41 @@ macro_rules! embedded {
                 five_hundred_come_at_once
                 a_locked_group_with_a_long_tail_is_not_in_the_way
             }
+            receive {
+                a_delayed_message_of_a_fifo_queue_too
+                every_state_of_a_fifo_queue_is_counted
+            }
+            dead {
+                the_same_delivery_twice_is_one_letter
+                an_old_receipt_writes_nothing
+                thousands_of_letters_are_redriven_and_purged
+            }
+            groups {
+                a_delayed_message_holds_back_those_behind_it
+            }
+            bodies {
+                bodies_come_back_to_the_byte
+                attributes_come_back_in_their_order
+            }
+            many {
+                sequences_follow_the_order_of_taking_over_threads
+            }
+            waiting {
+                a_wait_on_a_fifo_queue_ends_with_a_delay
+            }
         }
     };
 }
 
 embedded!(Memory as memory_embedded);
 embedded!(Sqlite as sqlite_embedded);
+
+run! { Sqs as sqs_alone:
+    on_sqs {
+        text_comes_back_to_the_byte
+        what_sqs_would_refuse_is_refused_whole
+        letters_stay_where_they_are_however_often_they_are_looked_at
+        a_queue_that_does_not_exist_is_missing_until_it_does
+        the_redrive_policy_is_read_and_its_target_used
+    }
+}

@@ -79,45 +79,57 @@ pub fn a_lapsed_message_keeps_its_place(driver: &dyn Driver) {
 }
 
 pub fn a_delayed_message_comes_after_its_delay(driver: &dyn Driver) {
-    for fifo in [false, true] {
-        let queue = driver.queue(fifo);
-        send_delayed(&*queue, "late", seconds(60));
-        send(&*queue, &["now"]);
-        assert_eq!(take_bodies(&*queue, 10), ["now"]);
-        driver.pass(seconds(60));
-        let taken = take(&*queue, 10);
-        assert_eq!(bodies(&taken), ["late", "now"]);
-        assert_eq!(taken[0].message.receives, 1);
-    }
+    delayed(driver, false);
+}
+
+pub fn a_delayed_message_of_a_fifo_queue_too(driver: &dyn Driver) {
+    delayed(driver, true);
+}
+
+fn delayed(driver: &dyn Driver, fifo: bool) {
+    let queue = driver.queue(fifo);
+    send_delayed(&*queue, "late", seconds(60));
+    send(&*queue, &["now"]);
+    assert_eq!(take_bodies(&*queue, 10), ["now"]);
+    driver.pass(seconds(60));
+    let taken = take(&*queue, 10);
+    assert_eq!(bodies(&taken), ["late", "now"]);
+    assert_eq!(taken[0].message.receives, 1);
 }
 
 pub fn every_state_is_counted(driver: &dyn Driver) {
-    for fifo in [false, true] {
-        let queue = driver.queue(fifo);
-        let counted = |visible, hidden, delayed| {
-            assert_eq!(queue.count().unwrap(), Count { visible, hidden, delayed });
-        };
-        send(&*queue, &["g:a", "g:b", "c", "d"]);
-        send_delayed(&*queue, "g:e", seconds(60));
-        send_delayed(&*queue, "f", seconds(600));
-        counted(4, 0, 2);
-        // The rest of a locked group waits for it, and is visible all the same.
-        let taken = take(&*queue, 1);
-        counted(3, 1, 2);
-        hide(&*queue, &taken, seconds(90));
-        counted(3, 1, 2);
-        // A time that is over counts as over, whether anyone has received since or not.
-        driver.pass(seconds(60));
-        counted(4, 1, 1);
-        driver.pass(seconds(30));
-        counted(5, 0, 1);
-        let rest = take(&*queue, 10);
-        assert_eq!(rest.len(), 5);
-        counted(0, 5, 1);
-        delete(&*queue, &rest);
-        counted(0, 0, 1);
-        driver.pass(Duration::from_secs(600));
-        delete(&*queue, &take(&*queue, 1));
-        assert!(queue.count().unwrap().is_empty());
-    }
+    count_states(driver, false);
+}
+
+pub fn every_state_of_a_fifo_queue_is_counted(driver: &dyn Driver) {
+    count_states(driver, true);
+}
+
+fn count_states(driver: &dyn Driver, fifo: bool) {
+    let queue = driver.queue(fifo);
+    let counted = |visible, hidden, delayed| {
+        assert_eq!(queue.count().unwrap(), Count { visible, hidden, delayed });
+    };
+    send(&*queue, &["g:a", "g:b", "c", "d"]);
+    send_delayed(&*queue, "g:e", seconds(60));
+    send_delayed(&*queue, "f", seconds(600));
+    counted(4, 0, 2);
+    // The rest of a locked group waits for it, and is visible all the same.
+    let taken = take(&*queue, 1);
+    counted(3, 1, 2);
+    hide(&*queue, &taken, seconds(90));
+    counted(3, 1, 2);
+    // A time that is over counts as over, whether anyone has received since or not.
+    driver.pass(seconds(60));
+    counted(4, 1, 1);
+    driver.pass(seconds(30));
+    counted(5, 0, 1);
+    let rest = take(&*queue, 10);
+    assert_eq!(rest.len(), 5);
+    counted(0, 5, 1);
+    delete(&*queue, &rest);
+    counted(0, 0, 1);
+    driver.pass(Duration::from_secs(600));
+    delete(&*queue, &take(&*queue, 1));
+    assert!(queue.count().unwrap().is_empty());
 }

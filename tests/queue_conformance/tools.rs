@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
-use octoconf::message::{Receipt, Received};
+use octoconf::message::{Attribute, Receipt, Received};
 use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
 
 /// The lease of everything that [`take`] takes.
@@ -36,6 +36,18 @@ pub fn ask(max: usize) -> Ask {
 /// One receive without a wait.
 pub fn take(queue: &dyn Queue, max: usize) -> Vec<Received> {
     queue.receive(&ask(max)).unwrap()
+}
+
+/// One receive, for a service that may look away for a moment.
+pub fn take_some(queue: &dyn Queue, max: usize) -> Vec<Received> {
+    queue.receive(&Ask { wait: Duration::from_secs(20), ..ask(max) }).unwrap()
+}
+
+/// Attributes by name: not every service keeps their order.
+pub fn by_name(attributes: &[Attribute]) -> Vec<Attribute> {
+    let mut sorted = attributes.to_vec();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted
 }
 
 pub fn take_one(queue: &dyn Queue) -> Received {

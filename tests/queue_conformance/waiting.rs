@@ -44,9 +44,21 @@ pub fn a_wait_ends_with_a_lapse(driver: &dyn Driver) {
         send(&*queue, &["g:a"]);
         take_one(&*queue);
         assert_eq!(woken(&*queue, || driver.pass(LEASE)), ["g:a"]);
-        send_delayed(&*queue, "b", seconds(20));
-        assert_eq!(woken(&*queue, || driver.pass(seconds(20))), ["b"]);
     }
+}
+
+pub fn a_wait_ends_with_a_delay(driver: &dyn Driver) {
+    end_with_a_delay(driver, false);
+}
+
+pub fn a_wait_on_a_fifo_queue_ends_with_a_delay(driver: &dyn Driver) {
+    end_with_a_delay(driver, true);
+}
+
+fn end_with_a_delay(driver: &dyn Driver, fifo: bool) {
+    let queue = driver.queue(fifo);
+    send_delayed(&*queue, "b", seconds(20));
+    assert_eq!(woken(&*queue, || driver.pass(seconds(20))), ["b"]);
 }
 
 pub fn a_wait_ends_when_a_group_is_freed(driver: &dyn Driver) {

@@ -2,13 +2,19 @@
 
 The test that starts it holds the other end of that pipe, so that it ends with the test, however that ends: a panic and `kill -9`
 included. The port is bound before it is printed, hence nobody can take it, and a request sent at once waits until it is served.
+
+With `--manual-clock`, leases, delays and times of sending follow a clock that stands still. It moves by each number of seconds that comes
+in a line through the pipe; "passed" on standard output says that it did. So a test lets leases lapse without waiting for them.
 """
 
 import asyncio
+import contextvars
 import os
 import socket
 import sys
 import threading
+import time
+import types
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 port = listener.getsockname()[1]
@@ -19,12 +25,38 @@ os.environ.pop("MINISTACK_HOST", None)
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.app import app
+from ministack.services import sqs
+
+
+class ManualClock:
+    """Takes the place of the modules `time` and `asyncio` in the server's SQS."""
+
+    def __init__(self):
+        self.now = time.time()
+        # A long poll sees the time go by for which it waits itself, and it alone.
+        self.waited = contextvars.ContextVar("waited", default=0.0)
+        self.time = types.SimpleNamespace(**(vars(time) | {"time": lambda: self.now + self.waited.get()}))
+        self.asyncio = types.SimpleNamespace(**(vars(asyncio) | {"sleep": self.sleep}))
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(seconds)
+        self.waited.set(self.waited.get() + seconds)
+
+
+clock = None
+if "--manual-clock" in sys.argv:
+    clock = ManualClock()
+    sqs.time, sqs.asyncio = clock.time, clock.asyncio
 
 
 def end_with_the_test():
     # Not sys.stdin: its lock would be in the way of the interpreter's own exit.
-    while os.read(0, 4096):
-        pass
+    unread = b""
+    while received := os.read(0, 4096):
+        *lines, unread = (unread + received).split(b"\n")
+        for line in lines:
+            clock.now += float(line)
+            os.write(1, b"passed\n")
     os._exit(0)
 
 

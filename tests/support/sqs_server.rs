@@ -6,11 +6,11 @@
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "this is a part of tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,7 @@ use ureq::Agent;
 /// The server; it ends with its value, and where that is never dropped (a static, a panic, `kill -9`) with the process: it watches a pipe.
 pub struct SqsServer {
     process: Child,
+    output: Mutex<BufReader<ChildStdout>>,
     port: u16,
     agent: Agent,
 }
@@ -40,24 +41,35 @@ impl SqsServer {
 
     /// A server of one's own, to stop and to slow down.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One whose clock stands still until [`SqsServer::pass`] moves it; only a long poll sees its own wait go by.
+    pub fn start_with_manual_clock() -> Self {
+        Self::start_with(&["--manual-clock"])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = top.join("target/sqs-server/bin/python");
         assert!(python.exists(), "{} is missing: scripts/test installs the SQS server that this test needs", python.display());
         let mut process = Command::new(python)
             .arg(top.join("tests/support/sqs_server.py"))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the SQS server starts");
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
         let port = line
             .trim()
             .parse()
             .unwrap_or_else(|_| panic!("the SQS server did not start ({:?}): see its errors above", process.wait()));
         let config =
             Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
-        Self { process, port, agent: Agent::new_with_config(config.build()) }
+        Self { process, output: Mutex::new(output), port, agent: Agent::new_with_config(config.build()) }
     }
 
     /// What goes into the configuration as `endpoint`. The server puts the host that it was asked at into the URLs of queues, so that
@@ -103,6 +115,15 @@ impl SqsServer {
             200 => Ok(serde_json::from_str(&body).unwrap()),
             status => Err(Refusal { status, body }),
         }
+    }
+
+    /// Lets so much time go by for a server with a manual clock, and does not wait for it.
+    pub fn pass(&self, time: Duration) {
+        let mut output = self.output.lock().unwrap();
+        writeln!(self.process.stdin.as_ref().unwrap(), "{}", time.as_secs_f64()).unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "passed\n");
     }
 
     /// Stops it in its tracks: connections stay open and are taken, nothing is answered.
