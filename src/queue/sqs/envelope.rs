@@ -1,6 +1,6 @@
 //! The attribute `octoconf`: what we have to tell of a message beside its body and its attributes, as JSON of at most 2 KiB.
 //!
-//! On a dead letter queue it holds the [`Facts`] of the letter, on the way back to its queue what is [`Redriven`]. It needs one of SQS's ten
+//! On a dead letter queue it holds the [`LetterFacts`] of the letter, on the way back to its queue what is [`Redriven`]. It needs one of SQS's ten
 //! attributes and a part of its 1 MiB. Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
 //! and counted.
 
@@ -26,7 +26,7 @@ const COUNT: usize = 24;
 
 /// What is known of a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct LetterFacts {
     pub kind: String,
     pub reason: String,
     /// The queue that it comes from.
@@ -61,7 +61,7 @@ pub struct Redriven {
 #[derive(Debug, Default)]
 pub struct Unpacked {
     /// `None`: it was not we who set it aside, or its body left no room to say why.
-    pub facts: Option<Facts>,
+    pub facts: Option<LetterFacts>,
     /// Those of the producer.
     pub attributes: Vec<Attribute>,
     /// How many of them were dropped.
@@ -114,7 +114,7 @@ impl Folded {
     }
 }
 
-impl Facts {
+impl LetterFacts {
     /// The attributes of a dead letter with a body of so many bytes. Where not even its kind has room, it goes without facts.
     pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, body: usize) -> Vec<Attribute> {
         let room = BYTES.saturating_sub(body);
@@ -165,7 +165,7 @@ impl Redriven {
             return (attributes, None);
         }
         // The facts of a letter on a queue that someone else reads as a queue of its own.
-        if attributes.iter().find_map(read::<Facts>).is_some() {
+        if attributes.iter().find_map(read::<LetterFacts>).is_some() {
             return (attributes, None);
         }
         let (mut attributes, envelope) = unpack::<Self>(attributes);

@@ -249,6 +249,26 @@ fn tls_where_plain_text_was_meant_is_said() {
 }
 
 #[test]
+fn plain_text_where_tls_was_meant_is_said() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let server = std::thread::Builder::new().spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        // Until the other side has read it and gone.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let service = Arc::new(Service::new("eu-west-1", &endpoint, Arc::new(credentials::Fixed(super::testing::keys()))));
+    let (queue, dead_letter) = (Named::Url(endpoint), DeadLetterQueue::Nowhere);
+    let queue = SqsQueue::new(SqsOptions { name: "stock".into(), service, queue, dead_letter, grouping: None });
+    let error = queue.receive(&ASK).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("write http:// in endpoint"), "{error}");
+    server.unwrap().join().unwrap();
+}
+
+#[test]
 fn a_signature_refused_for_the_clock_says_so_and_shows_no_secret() {
     let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired: hush-token AKIDHUSH\n\
                 x-amz-security-token:hush-token</Message></Error></ErrorResponse>";

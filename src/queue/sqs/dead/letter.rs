@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use crate::message::Attribute;
 use crate::queue::DeadLetter;
 use crate::queue::sqs::content::ALONE;
-use crate::queue::sqs::envelope::{Facts, Redriven, Unpacked};
+use crate::queue::sqs::envelope::{LetterFacts, Redriven, Unpacked};
 use crate::queue::sqs::receive::Record;
 use crate::queue::sqs::remote::Named;
 
@@ -24,7 +24,7 @@ pub(super) struct Letter {
 impl Letter {
     pub(super) fn of(record: Record) -> Self {
         let Record { id, handle, body, attributes, group, sent, receives, moved_from } = record;
-        let Unpacked { facts, attributes, dropped, payload } = Facts::unpack(attributes);
+        let Unpacked { facts, attributes, dropped, payload } = LetterFacts::unpack(attributes);
         let dead_at = at(sent);
         let Some(facts) = facts else {
             let (attributes, before) = Redriven::unpack(attributes);

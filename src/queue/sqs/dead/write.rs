@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
-use crate::queue::sqs::envelope::Facts;
+use crate::queue::sqs::envelope::LetterFacts;
 use crate::queue::sqs::error::Fault;
 use crate::queue::sqs::{SqsQueue, handle};
 use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
@@ -83,7 +83,7 @@ impl SqsQueue {
             None => message.open.as_deref().map(<[u16]>::to_vec),
         };
         let sent_at = message.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let facts = Facts {
+        let facts = LetterFacts {
             kind: reason.kind.to_owned(),
             reason: reason.text.clone(),
             source: self.queue.name().to_owned(),

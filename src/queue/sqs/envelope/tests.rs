@@ -6,8 +6,8 @@ fn text(name: &str, value: &str) -> Attribute {
     Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
 }
 
-fn facts() -> Facts {
-    Facts {
+fn facts() -> LetterFacts {
+    LetterFacts {
         kind: "refused".into(),
         reason: "status 422: \"ä\" \u{FFFE}\u{1b}".into(),
         source: "stock".into(),
@@ -39,7 +39,7 @@ fn a_letter_comes_back_as_it_was_packed() {
     let own = vec![text("a", "1"), Attribute { name: "b".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255])) }];
     let packed = facts().pack(&own, Some(&"payload".into()), 100);
     assert!(note(&packed).chars().all(is_allowed));
-    let unpacked = Facts::unpack(packed);
+    let unpacked = LetterFacts::unpack(packed);
     assert_eq!(unpacked.facts, Some(facts()));
     assert_eq!((unpacked.attributes, unpacked.dropped, unpacked.payload), (own, 0, Some("payload".into())));
 }
@@ -49,7 +49,7 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
     let own: Vec<_> = (0..10).map(|n| text(&format!("name-{n}"), "value")).collect();
     let packed = facts().pack(&own, Some(&"payload".into()), 100);
     assert_eq!(packed.len(), ATTRIBUTES);
-    let unpacked = Facts::unpack(packed);
+    let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own, 0));
     // There was no place for it.
     assert_eq!(unpacked.payload, None);
@@ -61,19 +61,19 @@ fn what_fits_nowhere_is_dropped_and_counted() {
     own.push(text("long", &"x".repeat(MOST)));
     let packed = facts().pack(&own, None, 100);
     assert!(note(&packed).len() <= MOST);
-    let unpacked = Facts::unpack(packed);
+    let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own[..9].to_vec(), 1));
     assert_eq!(unpacked.facts, Some(facts()));
 }
 
 #[test]
 fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
-    let long = Facts { reason: "ä\"".repeat(2000), ..facts() };
+    let long = LetterFacts { reason: "ä\"".repeat(2000), ..facts() };
     let own = [text("a", &"x".repeat(3000))];
     for left in [0, 10, 100, 300, 1000, 2000, 3000, 4000, 6000, BYTES] {
         let packed = long.clone().pack(&own, Some(&vec![b'p'; 100].into()), BYTES - left);
         assert!(total(&packed) <= left, "{left}: {}", total(&packed));
-        let unpacked = Facts::unpack(packed);
+        let unpacked = LetterFacts::unpack(packed);
         // Ours needs some 250 bytes without a reason.
         assert_eq!(unpacked.facts.is_some(), left >= 300, "{left}");
         if let Some(facts) = unpacked.facts {
@@ -87,10 +87,10 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
 
 #[test]
 fn an_account_longer_than_ours_may_be_is_cut_at_last() {
-    let long = Facts { account: Some("ä".repeat(3000)), ..facts() };
+    let long = LetterFacts { account: Some("ä".repeat(3000)), ..facts() };
     let packed = long.pack(&[], None, 1);
     assert!(note(&packed).len() <= MOST);
-    assert!(Facts::unpack(packed).facts.unwrap().account.unwrap().starts_with("ää"));
+    assert!(LetterFacts::unpack(packed).facts.unwrap().account.unwrap().starts_with("ää"));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn an_attribute_of_a_producer_that_has_our_name_is_left_alone() {
     for strange in ["", "hello", "{}", "[1]", "{\"redrives\":\"x\"}"] {
         let own = vec![text("a", "1"), text(NAME, strange)];
         assert_eq!(Redriven::unpack(own.clone()), (own.clone(), None));
-        let unpacked = Facts::unpack(own.clone());
+        let unpacked = LetterFacts::unpack(own.clone());
         assert_eq!((unpacked.attributes, unpacked.facts), (own, None));
     }
     // The facts of a letter make no redriven message of it.
