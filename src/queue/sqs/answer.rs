@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::error::{self, Fault};
+use super::error::{EntryFault, Fault};
 use super::xml::{Element, Elements, Malformed};
-use crate::queue::EntryError;
 
 impl From<Malformed> for Fault {
     /// A break in the connection, or something in between: the next answer may be whole.
@@ -62,9 +61,9 @@ pub fn batch<T>(
     document: &[u8],
     action: &str,
     entries: usize,
-    read: impl Fn(Element<'_>) -> Result<T, EntryError>,
-) -> Result<Vec<Result<T, EntryError>>, Fault> {
-    let silent = || Err(EntryError::Failed("the answer says nothing of this entry".to_owned()));
+    read: impl Fn(Element<'_>) -> Result<T, EntryFault>,
+) -> Result<Vec<Result<T, EntryFault>>, Fault> {
+    let silent = || Err(EntryFault::Transient("the answer says nothing of this entry".to_owned()));
     let mut results: Vec<_> = std::iter::repeat_with(silent).take(entries).collect();
     for element in result(document, action)? {
         let Ok(element) = element else { break };
@@ -78,9 +77,9 @@ fn place(element: Element<'_>) -> Option<usize> {
     element.children().find("Id")?.text().ok()?.parse().ok()
 }
 
-fn failure(element: Element<'_>) -> EntryError {
+fn failure(element: Element<'_>) -> EntryFault {
     let text = |name| element.children().find(name).and_then(|element| element.text().ok()).unwrap_or_default();
-    error::entry(&text("Code"), &text("Message"))
+    EntryFault::of(&text("Code"), &text("Message"), text("SenderFault") == "true")
 }
 
 #[cfg(test)]
@@ -110,9 +109,9 @@ mod tests {
             <DeleteMessageBatchResultEntry><Id>17</Id></DeleteMessageBatchResultEntry>
             </DeleteMessageBatchResult></DeleteMessageBatchResponse>";
         let results = batch(document, "DeleteMessageBatch", 4, |_| Ok(())).unwrap();
-        let failed = |why: &str| Err(EntryError::Failed(why.into()));
+        let failed = |why: &str| Err(EntryFault::Transient(why.into()));
         let silent = failed("the answer says nothing of this entry");
-        assert_eq!(results, [Err(EntryError::Gone), failed("InternalError"), Ok(()), silent]);
+        assert_eq!(results, [Err(EntryFault::Gone), failed("InternalError"), Ok(()), silent]);
     }
 
     #[test]

@@ -53,9 +53,14 @@ pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, St
         return Err(format!("it has {} attributes; a message has at most {ATTRIBUTES}", attributes.len()));
     }
     for attribute in attributes {
-        if let AttributeValue::String(text) | AttributeValue::Number(text) = &attribute.value {
-            check_text(text.as_bytes()).map_err(|why| format!("attribute {}: {why}", attribute.name))?;
-        }
+        let checked = match &attribute.value {
+            AttributeValue::String(text) | AttributeValue::Number(text) if !text.is_empty() => {
+                check_text(text.as_bytes()).map(drop)
+            }
+            AttributeValue::Binary(bytes) if !bytes.is_empty() => Ok(()),
+            _ => Err("it is empty, which SQS does not take".to_owned()),
+        };
+        checked.map_err(|why| format!("attribute {}: {why}", attribute.name))?;
     }
     check_text(body).map_err(|why| format!("its body: {why}"))
 }
@@ -78,7 +83,8 @@ mod tests {
             (b"a\0b", vec![], "U+0000"),
             ("\u{FFFE}".as_bytes(), vec![], "U+FFFE"),
             (b"a", vec![text("a", "1"); 11], "11 attributes"),
-            (b"a", vec![text("a", "\u{1b}")], "attribute a"),
+            (b"a", vec![text("a", "\u{1b}")], "attribute a: it holds the character U+001B"),
+            (b"a", vec![text("b", "")], "attribute b: it is empty"),
             (&vec![b'a'; BYTES + 1], vec![], "1048577 bytes"),
             (&vec![b'a'; BYTES - 10], vec![text("abc", "de")], "1048577 bytes"),
         ] {

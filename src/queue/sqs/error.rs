@@ -182,14 +182,38 @@ fn kind(code: &str) -> Kind {
     }
 }
 
-/// How one entry of a batch call failed.
-pub fn entry(code: &str, message: &str) -> EntryError {
-    let handle = message.contains("ReceiptHandle") || message.to_ascii_lowercase().contains("receipt handle");
-    match bare(code) {
-        "ReceiptHandleIsInvalid" | "MessageNotInflight" => EntryError::Gone,
-        // "The receipt handle has expired", on FIFO queues.
-        "InvalidParameterValue" if handle => EntryError::Gone,
-        _ => EntryError::Failed(quote(code, message)),
+/// Why one entry of a batch did not do, while others may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryFault {
+    /// The receipt is over, or the message is.
+    Gone,
+    /// It may do when tried again.
+    Transient(String),
+    /// SQS will not ever take it as it is.
+    Refused(String),
+}
+
+impl EntryFault {
+    /// `sender`: whether SQS says that the fault is ours.
+    pub fn of(code: &str, message: &str, sender: bool) -> Self {
+        let handle = message.contains("ReceiptHandle") || message.to_ascii_lowercase().contains("receipt handle");
+        match bare(code) {
+            "ReceiptHandleIsInvalid" | "MessageNotInflight" => Self::Gone,
+            // "The receipt handle has expired", on FIFO queues.
+            "InvalidParameterValue" if handle => Self::Gone,
+            _ if sender && !matches!(kind(code), Kind::Transient) => Self::Refused(quote(code, message)),
+            _ => Self::Transient(quote(code, message)),
+        }
+    }
+}
+
+impl From<EntryFault> for EntryError {
+    fn from(fault: EntryFault) -> Self {
+        match fault {
+            EntryFault::Gone => Self::Gone,
+            // Tried again until the lease ends, which costs little: what SQS refuses today may be allowed by then.
+            EntryFault::Transient(why) | EntryFault::Refused(why) => Self::Failed(why),
+        }
     }
 }
 
@@ -320,14 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_is_over_is_gone_and_all_else_is_tried_again() {
-        assert_eq!(entry("ReceiptHandleIsInvalid", ""), EntryError::Gone);
-        assert_eq!(entry("AWS.SimpleQueueService.MessageNotInflight", ""), EntryError::Gone);
+    fn a_receipt_that_is_over_is_gone_and_of_the_rest_sqs_says_whose_fault_it_is() {
+        let of = EntryFault::of;
+        assert_eq!(of("ReceiptHandleIsInvalid", "", true), EntryFault::Gone);
+        assert_eq!(of("AWS.SimpleQueueService.MessageNotInflight", "", true), EntryFault::Gone);
         let expired = "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.";
-        assert_eq!(entry("InvalidParameterValue", expired), EntryError::Gone);
+        assert_eq!(of("InvalidParameterValue", expired, true), EntryFault::Gone);
         let total =
             "Value 43200 for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout is beyond the limit.";
-        assert!(matches!(entry("InvalidParameterValue", total), EntryError::Failed(_)));
-        assert_eq!(entry("InternalError", "again"), EntryError::Failed("InternalError: again".into()));
+        assert!(matches!(of("InvalidParameterValue", total, true), EntryFault::Refused(_)));
+        assert_eq!(of("InternalError", "again", false), EntryFault::Transient("InternalError: again".into()));
+        assert_eq!(of("RequestThrottled", "", true), EntryFault::Transient("RequestThrottled".into()));
     }
 }

@@ -16,22 +16,22 @@ use compact_str::{CompactString, ToCompactString as _, format_compact};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use self::call::{Entry, TOGETHER};
+use self::call::TOGETHER;
 use self::dead::Target;
-use self::error::Fault;
-use self::remote::Remote;
 use super::embedded::Grouping;
 use super::{
     Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, Receipt, Received, SetAside,
 };
 
-pub use self::remote::Named;
+pub use self::call::Entry;
+pub use self::error::{EntryFault, Fault};
+pub use self::remote::{Named, Remote};
 pub use self::service::Service;
 
 mod answer;
 mod call;
 mod codec;
-mod content;
+pub mod content;
 pub mod credentials;
 mod dead;
 mod envelope;
@@ -128,10 +128,15 @@ impl SqsQueue {
     }
 
     /// Sends entries, those that fail by themselves again; the id of each that arrived.
-    fn send_entries(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryError>>, Fault> {
+    fn send_entries(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         let mut results = self.queue.send(entries)?;
         for _ in 1..ATTEMPTS {
-            let failed: Vec<usize> = results.iter().enumerate().filter(|(_, sent)| sent.is_err()).map(|(at, _)| at).collect();
+            let failed: Vec<usize> = results
+                .iter()
+                .enumerate()
+                .filter(|(_, sent)| matches!(sent, Err(EntryFault::Transient(_))))
+                .map(|(at, _)| at)
+                .collect();
             if failed.is_empty() {
                 break;
             }
@@ -151,16 +156,21 @@ impl SqsQueue {
     fn by_handle<T>(
         entries: &[T],
         receipt: impl Fn(&T) -> &Receipt,
-        call: impl FnOnce(&[(&T, &str)]) -> Result<Vec<EntryResult>, QueueError>,
+        call: impl FnOnce(&[(&T, &str)]) -> Result<Vec<Result<(), EntryFault>>, QueueError>,
     ) -> Result<Vec<EntryResult>, QueueError> {
         let handles: Vec<_> = entries.iter().filter_map(|entry| handle(receipt(entry)).map(|handle| (entry, handle))).collect();
         let mut ended = if handles.is_empty() { Vec::new() } else { call(&handles)? }.into_iter();
         let results = entries.iter().map(|entry| match handle(receipt(entry)) {
-            Some(_) => ended.next().unwrap_or_else(|| Err(EntryError::Failed("it has no result".to_owned()))),
+            Some(_) => ended.next().unwrap_or_else(no_result).map_err(EntryError::from),
             None => Err(EntryError::Gone),
         });
         Ok(results.collect())
     }
+}
+
+/// What a batch call that gives too few results would leave its last entries with: none does.
+fn no_result<T>() -> Result<T, EntryFault> {
+    Err(EntryFault::Transient("it has no result".to_owned()))
 }
 
 fn handle(receipt: &Receipt) -> Option<&str> {
@@ -246,7 +256,13 @@ impl Queue for SqsQueue {
         let results = self.send_entries(&entries).map_err(self.failed("send"))?;
         let sent = results.iter().filter(|sent| sent.is_ok()).count();
         let ids: Result<Vec<_>, _> = results.into_iter().collect();
-        ids.map_err(|why| self.unavailable("send", format!("{sent} of {} messages were sent: {why}", messages.len())))
+        ids.map_err(|fault| {
+            let told = |why: String| format!("{sent} of {} messages were sent: {why}", messages.len());
+            match fault {
+                EntryFault::Refused(why) => self.refused("send", told(why)),
+                fault => self.unavailable("send", told(EntryError::from(fault).to_string())),
+            }
+        })
     }
 
     /// What SQS says is approximate: it may lag by a minute.

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use super::answer;
 use super::call::{BYTES, Call, Entry, LONGEST_LEASE, LONGEST_WAIT, TOGETHER, whole_seconds};
 use super::content::entry_bytes;
-use super::error::Fault;
+use super::error::{EntryFault, Fault};
 use super::receive::is_digest_of;
 use super::service::Service;
-use crate::queue::{Ask, EntryError, EntryResult};
+use crate::queue::Ask;
 
 /// How a queue is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Remote {
         self.with_url(|service, url| service.call(&Call::Receive { url, max, wait, lease }))
     }
 
-    pub fn delete(&self, handles: &[&str]) -> Result<Vec<EntryResult>, Fault> {
+    pub fn delete(&self, handles: &[&str]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
         self.in_tens(
             handles,
             |_| 0,
@@ -102,7 +102,7 @@ impl Remote {
         )
     }
 
-    pub fn hide(&self, changes: &[(&str, Duration)]) -> Result<Vec<EntryResult>, Fault> {
+    pub fn hide(&self, changes: &[(&str, Duration)]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
         let changes: Vec<_> = changes.iter().map(|(handle, hidden)| (*handle, whole_seconds(*hidden, LONGEST_LEASE))).collect();
         self.in_tens(
             &changes,
@@ -115,17 +115,17 @@ impl Remote {
     }
 
     /// Sends messages that [`super::content::check`] has passed; gives their ids, each by itself.
-    pub fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryError>>, Fault> {
+    pub fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         self.in_tens(entries, entry_bytes, |service, url, entries| {
             let document = service.call(&Call::Send { url, entries })?;
             let sent = answer::batch(&document, "SendMessageBatch", entries.len(), |element| {
                 let text = |name| element.children().find(name).and_then(|element| element.text().ok());
-                let id = text("MessageId").ok_or_else(|| EntryError::Failed("the answer has no MessageId".to_owned()))?;
+                let id = text("MessageId").ok_or_else(|| EntryFault::Transient("the answer has no MessageId".to_owned()))?;
                 Ok((id.replace('.', "-").to_compact_string(), text("MD5OfMessageBody").map(String::from)))
             })?;
             let checked = sent.into_iter().zip(entries).map(|(sent, entry)| match sent? {
                 (_, Some(digest)) if !is_digest_of(&digest, entry.body.as_bytes()) => {
-                    Err(EntryError::Failed("what arrived has another MD5 than what was sent".to_owned()))
+                    Err(EntryFault::Transient("what arrived has another MD5 than what was sent".to_owned()))
                 }
                 (id, _) => Ok(id),
             });
@@ -169,8 +169,8 @@ impl Remote {
         &self,
         entries: &[T],
         bytes: impl Fn(&T) -> usize,
-        call: impl Fn(&Service, &str, &[T]) -> Result<Vec<Result<R, EntryError>>, Fault>,
-    ) -> Result<Vec<Result<R, EntryError>>, Fault> {
+        call: impl Fn(&Service, &str, &[T]) -> Result<Vec<Result<R, EntryFault>>, Fault>,
+    ) -> Result<Vec<Result<R, EntryFault>>, Fault> {
         let mut results = Vec::with_capacity(entries.len());
         let mut rest = entries;
         while !rest.is_empty() {
@@ -179,7 +179,7 @@ impl Remote {
                 Ok(ended) => results.extend(ended),
                 Err(fault) if results.is_empty() => return Err(fault),
                 Err(fault) => {
-                    results.extend(rest.iter().map(|_| Err(EntryError::Failed(fault.why().to_owned()))));
+                    results.extend(rest.iter().map(|_| Err(EntryFault::Transient(fault.why().to_owned()))));
                     break;
                 }
             }

@@ -12,7 +12,7 @@ use super::letter::Letter;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, TOGETHER};
 use crate::queue::sqs::content::{self, ALONE};
-use crate::queue::sqs::error::Fault;
+use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
 use crate::queue::{Ask, DeadFilter, DeadLetter, DeadLetters, EntryError, QueueError};
@@ -59,8 +59,9 @@ impl Visit {
         for (handle, deleted) in handles.iter().zip(deleted) {
             match deleted {
                 Ok(()) => taken += 1,
-                Err(EntryError::Gone) => {}
-                Err(EntryError::Failed(why)) => return Err(Fault::Transient(why)),
+                Err(EntryFault::Gone) => {}
+                Err(EntryFault::Transient(why)) => return Err(Fault::Transient(why)),
+                Err(EntryFault::Refused(why)) => return Err(Fault::Refused(why)),
             }
             self.held.retain(|held| **held != **handle);
         }
@@ -142,8 +143,11 @@ impl SqsQueue {
             letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()).map(|(letter, _)| &*letter.handle).collect();
         // By now they are on the queue: one that is gone from here was taken by another redrive too.
         visit.take(&arrived)?;
-        match sent.iter().find_map(|sent| sent.as_ref().err()) {
-            Some(why) => Err(Fault::Transient(format!("{} of {} were sent: {why}", arrived.len(), letters.len()))),
+        match sent.iter().find_map(|sent| sent.clone().err()) {
+            Some(fault) => {
+                let why = EntryError::from(fault);
+                Err(Fault::Transient(format!("{} of {} were sent: {why}", arrived.len(), letters.len())))
+            }
             None => Ok(arrived.len()),
         }
     }

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
 use crate::queue::sqs::envelope::LetterFacts;
-use crate::queue::sqs::error::Fault;
-use crate::queue::sqs::{SqsQueue, handle};
+use crate::queue::sqs::error::{EntryFault, Fault};
+use crate::queue::sqs::{SqsQueue, handle, no_result};
 use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
 
 impl SqsQueue {
@@ -35,7 +35,7 @@ impl SqsQueue {
         let mut results: Vec<EntryResult> = written
             .iter()
             .map(|letter| match letter {
-                Ok(_) => sent.next().unwrap_or_else(|| Err(EntryError::Failed("it has no result".to_owned()))).map(drop),
+                Ok(_) => sent.next().unwrap_or_else(no_result).map(drop).map_err(EntryError::from),
                 Err(why) => Err(EntryError::Failed(why.clone())),
             })
             .collect();
@@ -65,9 +65,9 @@ impl SqsQueue {
         let deleted = self
             .queue
             .delete(&handles)
-            .unwrap_or_else(|fault| handles.iter().map(|_| Err(EntryError::Failed(fault.why().to_owned()))).collect());
+            .unwrap_or_else(|fault| handles.iter().map(|_| Err(EntryFault::Transient(fault.why().to_owned()))).collect());
         for ((_, result), deleted) in settled.into_iter().zip(deleted) {
-            *result = deleted;
+            *result = deleted.map_err(EntryError::from);
         }
     }
 
