@@ -3,18 +3,16 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use ureq::http::Uri;
 
 use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::handler::jq;
 use crate::queue::embedded::Grouping;
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
-use crate::queue::sqs::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
-use crate::queue::sqs::{DeadLetterQueue, Named, Service, SqsOptions, SqsQueue};
+use crate::queue::sqs::{DeadLetterQueue, Hints, Named, Place, PlaceError, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
 
 /// Opens the queue of the section `queues.NAME`. Blocks for as long as its store takes; a queue of SQS is not asked yet.
@@ -39,46 +37,26 @@ pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>
     }
 }
 
-/// What the settings leave open, the usual variables and the profile say. Reads files, and asks nobody.
+/// Asks nobody.
 fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
-    let surroundings = Surroundings::of_process();
-    let queue = settings.url.as_deref().map_or_else(|| Named::of(&settings.name), Named::of);
-    let url: Option<Uri> = settings.url.as_deref().and_then(|url| url.parse().ok());
-    let said = |error: CredentialsError| error.to_string();
-    let region = match settings.region.clone().or_else(|| region_of(url.as_ref()?.host()?)) {
-        Some(region) => region,
-        None => credentials::region(&surroundings).map_err(said)?.ok_or_else(|| {
-            format!(
-                "its region is not known: set queues.{name}.region or AWS_REGION, or name a profile that has one in AWS_PROFILE"
-            )
-        })?,
-    };
-    let endpoint = match &settings.endpoint {
-        Some(endpoint) => endpoint.clone(),
-        None => credentials::endpoint(&surroundings, "sqs")
-            .map_err(said)?
-            .or_else(|| url.and_then(|url| Some(format!("{}://{}", url.scheme_str()?, url.authority()?))))
-            .unwrap_or_else(|| format!("https://sqs.{region}.{}", credentials::dns_suffix(&region))),
-    };
+    let SqsSettings { url, region, endpoint, .. } = settings;
+    let hints = Hints { url: url.as_deref(), region: region.as_deref(), endpoint: endpoint.as_deref() };
+    let place = Place::find(&hints).map_err(|error| match error {
+        PlaceError::NoRegion(_) => format!("{error}, or set queues.{name}.region"),
+        PlaceError::Profile(error) => error.to_string(),
+    })?;
     let dead_letter = match settings.dead_letter.as_str() {
         "" => DeadLetterQueue::OfPolicy,
         "none" => DeadLetterQueue::Nowhere,
         named => DeadLetterQueue::To(Named::of(named)),
     };
-    let service = Arc::new(Service::new(&region, &endpoint, keys(surroundings)));
-    Ok(SqsOptions { name: name.to_owned(), service, queue, dead_letter, grouping: None })
-}
-
-/// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
-fn keys(surroundings: Surroundings) -> Arc<dyn Credentials> {
-    static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
-    Arc::clone(KEYS.get_or_init(|| Arc::new(Cached::chain(surroundings)))) as Arc<dyn Credentials>
-}
-
-/// The region in the name of one of AWS's hosts: `sqs.REGION.amazonaws.com`.
-fn region_of(host: &str) -> Option<String> {
-    let (region, suffix) = host.strip_prefix("sqs.")?.split_once('.')?;
-    (suffix == credentials::dns_suffix(region)).then(|| region.to_owned())
+    Ok(SqsOptions {
+        name: name.to_owned(),
+        service: Arc::new(place.service()),
+        queue: Named::of(url.as_ref().unwrap_or(&settings.name)),
+        dead_letter,
+        grouping: None,
+    })
 }
 
 fn grouping(group: Option<&str>) -> Result<Option<Grouping>, String> {
@@ -100,18 +78,4 @@ fn lines(path: &Path) -> Result<Vec<Bytes>, String> {
         }
     }
     Ok(lines)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_of_aws_says_its_region() {
-        assert_eq!(region_of("sqs.eu-west-1.amazonaws.com").as_deref(), Some("eu-west-1"));
-        assert_eq!(region_of("sqs.cn-north-1.amazonaws.com.cn").as_deref(), Some("cn-north-1"));
-        for host in ["localhost", "sqs.example.com", "queue.amazonaws.com", "sqs.cn-north-1.amazonaws.com"] {
-            assert_eq!(region_of(host), None, "{host}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ mod http;
 mod lines;
 mod lru;
 mod sinks;
-pub mod sqs;
+mod sqs;
 mod stdout;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,7 @@ use super::http::HttpSink;
 use super::http::clock::Clock;
 use super::http::lookup::Names;
 use super::http::target::Target;
+use super::sqs::{Queues, SqsSink};
 use super::stdout::StdoutSink;
 use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings};
 use crate::message::{Account, Answer, Batch};
@@ -27,6 +28,7 @@ pub struct Sinks {
     file: FileSink,
     stdout: StdoutSink,
     http: HttpSink,
+    queues: Queues,
 }
 
 /// What the sinks may hold open.
@@ -75,6 +77,7 @@ struct Partners {
 enum Way {
     Http(Arc<Target>),
     File(Arc<Template>),
+    Sqs(SqsSink),
     Stdout,
     Discard,
 }
@@ -87,16 +90,18 @@ impl Sinks {
 
     /// The same with clocks of the caller's choice.
     pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
-        let partners = Partners::new(settings)?;
+        let queues = Queues::default();
+        let partners = Partners::new(settings, &queues)?;
         let http = HttpSink::new(version, limits.delivery_threads, Names::system(), clock);
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
-        Ok(Self { partners: RwLock::new(partners), file: FileSink::new(limits.open_files), stdout: StdoutSink::new(), http })
+        let (file, stdout) = (FileSink::new(limits.open_files), StdoutSink::new());
+        Ok(Self { partners: RwLock::new(partners), file, stdout, http, queues })
     }
 
     /// Puts other settings in place of the present ones; on an error the present ones stay.
     pub fn replace(&self, settings: &PartnersSettings) -> Result<(), Vec<SetupError>> {
-        let partners = Partners::new(settings)?;
+        let partners = Partners::new(settings, &self.queues)?;
         *self.partners.write() = partners;
         Ok(())
     }
@@ -111,6 +116,7 @@ impl Sinks {
         caught(|| match &way {
             Way::Http(target) => self.http.deliver(target, batch),
             Way::File(template) => self.file.deliver(template, batch),
+            Way::Sqs(queue) => queue.deliver(batch),
             Way::Stdout => self.stdout.deliver(batch),
             Way::Discard => Answer::Accepted,
         })
@@ -129,10 +135,10 @@ impl Sink for Sinks {
 }
 
 impl Partners {
-    fn new(settings: &PartnersSettings) -> Result<Self, Vec<SetupError>> {
+    fn new(settings: &PartnersSettings, queues: &Queues) -> Result<Self, Vec<SetupError>> {
         let mut errors = Vec::new();
         let mut way = |partner: &str, settings: &PartnerSettings| {
-            let way = Way::new(&settings.deliver);
+            let way = Way::new(&settings.deliver, queues);
             way.map_err(|problem| errors.push(SetupError { partner: partner.to_owned(), problem })).ok()
         };
         let default = way("default", &settings.default);
@@ -153,7 +159,7 @@ impl Partners {
 }
 
 impl Way {
-    fn new(deliver: &Deliver) -> Result<Self, String> {
+    fn new(deliver: &Deliver, queues: &Queues) -> Result<Self, String> {
         match deliver {
             Deliver::Http(settings) => {
                 Target::new(settings).map(|target| Self::Http(Arc::new(target))).map_err(|error| error.to_string())
@@ -163,7 +169,7 @@ impl Way {
             }
             Deliver::Stdout => Ok(Self::Stdout),
             Deliver::Discard => Ok(Self::Discard),
-            Deliver::Sqs { .. } => Err("deliver = \"sqs\" is not in this version; http, file, stdout and discard are".to_owned()),
+            Deliver::Sqs { url } => queues.open(url).map(Self::Sqs),
         }
     }
 }

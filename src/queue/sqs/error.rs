@@ -19,6 +19,10 @@ pub enum Fault {
     Transient(String),
     /// There is no such queue (any more).
     Missing(String),
+    /// The request holds more than the service takes at once.
+    TooLarge(String),
+    /// What is to be sent is none that the service takes.
+    Content(String),
     /// A person has to act.
     Refused(String),
 }
@@ -30,13 +34,13 @@ impl Fault {
         match self {
             Self::Transient(why) => QueueError::Unavailable { queue, what, why },
             Self::Missing(why) => QueueError::Missing { queue, why },
-            Self::Refused(why) => QueueError::Refused { queue, what, why },
+            Self::TooLarge(why) | Self::Content(why) | Self::Refused(why) => QueueError::Refused { queue, what, why },
         }
     }
 
     pub fn why(&self) -> &str {
         match self {
-            Self::Transient(why) | Self::Missing(why) | Self::Refused(why) => why,
+            Self::Transient(why) | Self::Missing(why) | Self::TooLarge(why) | Self::Content(why) | Self::Refused(why) => why,
         }
     }
 
@@ -45,6 +49,8 @@ impl Fault {
         match self {
             Self::Transient(why) => Self::Transient(change(why)),
             Self::Missing(why) => Self::Missing(change(why)),
+            Self::TooLarge(why) => Self::TooLarge(change(why)),
+            Self::Content(why) => Self::Content(change(why)),
             Self::Refused(why) => Self::Refused(change(why)),
         }
     }
@@ -113,6 +119,8 @@ impl Said {
         match kind(&self.code) {
             Kind::Transient => Fault::Transient(said),
             Kind::Missing => Fault::Missing(said),
+            Kind::TooLarge => Fault::TooLarge(said),
+            Kind::Content => Fault::Content(said),
             Kind::Signature => Fault::Refused(match clock(answer) {
                 Some(off) => format!("{said}; {off}"),
                 None => format!("{said}; see the secret access key, and whether the region is the queue's"),
@@ -128,6 +136,8 @@ impl Said {
 enum Kind {
     Transient,
     Missing,
+    TooLarge,
+    Content,
     Signature,
     /// With what to do about it.
     Refused(&'static str),
@@ -143,6 +153,8 @@ fn bare(code: &str) -> &str {
 fn kind(code: &str) -> Kind {
     match bare(code) {
         "NonExistentQueue" | "QueueDoesNotExist" => Kind::Missing,
+        "BatchRequestTooLong" => Kind::TooLarge,
+        "InvalidMessageContents" => Kind::Content,
         "OverLimit"
         | "RequestThrottled"
         | "KmsThrottled"
@@ -280,6 +292,9 @@ mod tests {
         for code in ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "com.amazonaws.sqs#QueueDoesNotExist"] {
             assert_eq!(refusal(400, code), Fault::Missing(format!("{code}: because")));
         }
+        let too_large = refusal(400, "AWS.SimpleQueueService.BatchRequestTooLong");
+        assert!(matches!(too_large, Fault::TooLarge(_)), "{too_large:?}");
+        assert!(matches!(refusal(400, "InvalidMessageContents"), Fault::Content(_)));
         for (code, says) in [
             ("InvalidClientTokenId", "access key"),
             ("SignatureDoesNotMatch", "secret access key"),

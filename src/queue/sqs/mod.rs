@@ -25,7 +25,8 @@ use super::{
 
 pub use self::call::Entry;
 pub use self::error::{EntryFault, Fault};
-pub use self::remote::{Named, Remote};
+pub use self::place::{Hints, Place, PlaceError};
+pub use self::remote::{Named, Remote, fitting};
 pub use self::service::Service;
 
 mod answer;
@@ -37,6 +38,7 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
+mod place;
 mod receive;
 mod remote;
 mod service;

@@ -189,14 +189,19 @@ impl Remote {
     }
 }
 
-/// How many of these fit one request; at least one.
+/// How many of these, from the first on, one request takes; at least one where there is one.
+pub fn fitting(entries: &[Entry<'_>]) -> usize {
+    together(entries, entry_bytes)
+}
+
+/// The same of entries of any kind.
 fn together<T>(entries: &[T], bytes: impl Fn(&T) -> usize) -> usize {
     let mut sum = 0;
     let fitting = entries.iter().take(TOGETHER).take_while(|entry| {
         sum += bytes(entry);
         sum <= BYTES
     });
-    fitting.count().clamp(1, entries.len())
+    fitting.count().max(1).min(entries.len())
 }
 
 #[cfg(test)]
@@ -224,5 +229,6 @@ mod tests {
         assert_eq!(together(&[BYTES, 1], |bytes| *bytes), 1);
         // It is refused by the service, by itself.
         assert_eq!(together(&[BYTES + 1, 1], |bytes| *bytes), 1);
+        assert_eq!(together(&[0; 0], |bytes| *bytes), 0);
     }
 }

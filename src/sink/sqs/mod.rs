@@ -5,52 +5,41 @@
 
 use std::sync::Arc;
 
-use self::entries::{Entry, fitting};
+use self::entries::entry;
 use crate::message::{Answer, Batch};
+use crate::queue::sqs::{Entry, EntryFault, Fault, Remote, fitting};
 
-pub mod entries;
+mod entries;
+mod queues;
 
-/// What takes the entries to SQS.
+pub use self::queues::Queues;
+
+/// A queue that takes entries.
 pub trait Outlet: Send + Sync {
-    /// Sends at most ten entries as one `SendMessageBatch` and gives one result an entry, in their order. Blocks for as long as a request
-    /// takes.
+    /// AWS has the names of FIFO queues, and of no others, end in `.fifo`.
+    fn is_fifo(&self) -> bool;
+
+    /// Sends what fits one request, and gives one result an entry, in their order. Blocks for as long as a request takes.
     ///
     /// # Errors
     ///
     /// Why none of them was sent, or it is not known whether.
-    fn send(&self, url: &str, entries: &[Entry<'_>]) -> Result<Vec<Result<(), Fault>>, Fault>;
+    fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<(), EntryFault>>, Fault>;
 }
 
-/// Why SQS did not take something. In words for a person, without a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// It cannot be reached, throttles, or failed inside; or there are no keys just now.
-    Unavailable(String),
-    /// It does not let us: wrong keys, a denied action.
-    Denied(String),
-    /// There is no such queue.
-    Missing(String),
-    /// The request was too large.
-    TooLarge(String),
-    /// The message is not one that it takes.
-    Invalid(String),
-}
+impl Outlet for Remote {
+    fn is_fifo(&self) -> bool {
+        Remote::is_fifo(self)
+    }
 
-/// A queue to deliver to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    url: String,
-    /// AWS has the names of FIFO queues, and of no others, end in `.fifo`.
-    fifo: bool,
-}
-
-impl Target {
-    pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), fifo: url.ends_with(".fifo") }
+    fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
+        let sent = Remote::send(self, entries)?;
+        Ok(sent.into_iter().map(|sent| sent.map(drop)).collect())
     }
 }
 
-/// Every partner that is a queue.
+/// One queue as a partner.
+#[derive(Clone)]
 pub struct SqsSink {
     outlet: Arc<dyn Outlet>,
 }
@@ -61,12 +50,12 @@ impl SqsSink {
     }
 
     /// Sends a batch and waits for what SQS says of each delivery.
-    pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
+    pub fn deliver(&self, batch: &Batch) -> Answer {
         let mut open = Vec::new();
         let mut entries = Vec::new();
         let mut places = Vec::new();
         for (place, item) in batch.items.iter().enumerate() {
-            match Entry::new(batch, item, target.fifo) {
+            match entry(batch, item, self.outlet.is_fifo()) {
                 Ok(entry) => {
                     entries.push(entry);
                     places.push(place);
@@ -79,14 +68,13 @@ impl SqsSink {
         while !entries.is_empty() && failed.is_none() {
             let (now, later) = entries.split_at(fitting(entries));
             let (now_places, later_places) = places.split_at(now.len());
-            let results = match self.outlet.send(&target.url, now) {
-                Ok(results) => results,
-                Err(fault) => vec![Err(fault); now.len()],
+            let results: Vec<_> = match self.outlet.send(now) {
+                Ok(results) => results.into_iter().map(|sent| sent.map_err(answer_to_entry)).collect(),
+                Err(fault) => vec![Err(answer_to_call(fault)); now.len()],
             };
             for (at, place) in now_places.iter().enumerate() {
-                let silent = || Err(Fault::Unavailable("SQS did not say how an entry ended".to_owned()));
-                if let Err(fault) = results.get(at).cloned().unwrap_or_else(silent) {
-                    let answer = answer_of(fault);
+                let silent = || Err(unreachable("SQS did not say how an entry ended".to_owned()));
+                if let Err(answer) = results.get(at).cloned().unwrap_or_else(silent) {
                     failed = Some(answer.clone());
                     open.push((*place, answer));
                 }
@@ -125,15 +113,31 @@ fn severity(answer: &Answer) -> u8 {
 }
 
 /// In the terms of HTTP, which the dispatcher's verdicts are in: SQS itself answers 400 to nearly everything.
-fn answer_of(fault: Fault) -> Answer {
-    let status = |code: u16, why: String| Answer::Status { code, retry_after: None, excerpt: why.into() };
+fn answer_to_call(fault: Fault) -> Answer {
     match fault {
-        Fault::Unavailable(why) => Answer::Unreachable { reason: why.into() },
-        Fault::Denied(why) => status(403, why),
+        Fault::Transient(why) => unreachable(why),
         Fault::Missing(why) => status(404, why),
         Fault::TooLarge(why) => status(413, why),
-        Fault::Invalid(why) => status(400, why),
+        Fault::Content(why) => status(400, why),
+        // Wrong keys, a denied action: nothing is wrong with the messages.
+        Fault::Refused(why) => status(403, why),
     }
+}
+
+fn answer_to_entry(fault: EntryFault) -> Answer {
+    match fault {
+        EntryFault::Transient(why) => unreachable(why),
+        EntryFault::Refused(why) => status(400, why),
+        EntryFault::Gone => unreachable("SQS speaks of a receipt, and none was sent".to_owned()),
+    }
+}
+
+fn status(code: u16, why: String) -> Answer {
+    Answer::Status { code, retry_after: None, excerpt: why.into() }
+}
+
+fn unreachable(why: String) -> Answer {
+    Answer::Unreachable { reason: why.into() }
 }
 
 #[cfg(test)]
@@ -146,7 +150,7 @@ mod tests {
     use super::*;
     use crate::sink::testing::batch;
 
-    type Results = Result<Vec<Result<(), Fault>>, Fault>;
+    type Results = Result<Vec<Result<(), EntryFault>>, Fault>;
 
     /// Answers each request as scripted, then accepts all; keeps what was sent.
     #[derive(Default)]
@@ -156,7 +160,11 @@ mod tests {
     }
 
     impl Outlet for Scripted {
-        fn send(&self, _: &str, entries: &[Entry<'_>]) -> Results {
+        fn is_fifo(&self) -> bool {
+            true
+        }
+
+        fn send(&self, entries: &[Entry<'_>]) -> Results {
             self.sent.lock().push(entries.iter().map(|entry| entry.body.to_owned()).collect());
             self.script.lock().pop_front().unwrap_or_else(|| Ok(vec![Ok(()); entries.len()]))
         }
@@ -164,18 +172,13 @@ mod tests {
 
     fn deliver(payloads: &[&str], script: Vec<Results>) -> (Answer, Vec<Vec<String>>) {
         let outlet = Arc::new(Scripted { script: Mutex::new(script.into()), ..Scripted::default() });
-        let target = Target::new("http://127.0.0.1/1/orders.fifo");
-        let answer = SqsSink::new(outlet.clone()).deliver(&target, &batch("acme", payloads));
+        let answer = SqsSink::new(outlet.clone()).deliver(&batch("acme", payloads));
         let sent = outlet.sent.lock().clone();
         (answer, sent)
     }
 
-    fn busy() -> Fault {
-        Fault::Unavailable("busy".into())
-    }
-
-    fn unreachable() -> Answer {
-        Answer::Unreachable { reason: "busy".into() }
+    fn busy() -> EntryFault {
+        EntryFault::Transient("busy".into())
     }
 
     fn partly(open: &[usize], rest: Answer) -> Answer {
@@ -196,17 +199,17 @@ mod tests {
     fn the_good_are_accepted_and_the_rest_is_named() {
         let results = vec![Ok(()), Err(busy()), Ok(()), Err(busy())];
         let (answer, _) = deliver(&["a", "b", "c", "d"], vec![Ok(results)]);
-        assert_eq!(answer, partly(&[1, 3], unreachable()));
+        assert_eq!(answer, partly(&[1, 3], unreachable("busy".into())));
     }
 
     #[test]
     fn what_follows_a_failure_is_not_sent() {
         let payloads = ["x"; 25];
-        let (answer, sent) = deliver(&payloads, vec![Ok(vec![Ok(()); 10]), Err(busy())]);
-        assert_eq!(answer, partly(&(10..25).collect::<Vec<_>>(), unreachable()));
+        let (answer, sent) = deliver(&payloads, vec![Ok(vec![Ok(()); 10]), Err(Fault::Transient("busy".into()))]);
+        assert_eq!(answer, partly(&(10..25).collect::<Vec<_>>(), unreachable("busy".into())));
         assert_eq!(sent.len(), 2);
         let (answer, _) = deliver(&payloads, vec![Err(Fault::Missing("gone".into()))]);
-        assert_eq!(answer, Answer::Status { code: 404, retry_after: None, excerpt: "gone".into() });
+        assert_eq!(answer, status(404, "gone".into()));
     }
 
     #[test]
@@ -221,19 +224,28 @@ mod tests {
 
     #[test]
     fn the_open_wait_together_before_any_is_condemned() {
-        let invalid = || Fault::Invalid("no".into());
+        let invalid = || EntryFault::Refused("no".into());
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Err(busy())])]);
-        assert_eq!(answer, unreachable());
+        assert_eq!(answer, unreachable("busy".into()));
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Ok(())])]);
-        assert_eq!(answer, partly(&[0, 1], Answer::Status { code: 400, retry_after: None, excerpt: "no".into() }));
-        let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Err(Fault::Denied("no".into())), Err(invalid())])]);
-        assert_eq!(answer, Answer::Status { code: 403, retry_after: None, excerpt: "no".into() });
+        assert_eq!(answer, partly(&[0, 1], status(400, "no".into())));
+        let (answer, _) = deliver(&["a", "b"], vec![Err(Fault::Refused("no".into()))]);
+        assert_eq!(answer, status(403, "no".into()));
+    }
+
+    #[test]
+    fn what_a_whole_request_fails_of_is_told_from_what_a_message_does() {
+        for (fault, code) in
+            [(Fault::TooLarge("no".into()), 413), (Fault::Content("no".into()), 400), (Fault::Missing("no".into()), 404)]
+        {
+            assert_eq!(deliver(&["a", "b"], vec![Err(fault)]).0, status(code, "no".into()));
+        }
     }
 
     #[test]
     fn an_entry_without_a_result_is_not_taken_for_sent() {
         let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Ok(())])]);
-        assert_eq!(answer, partly(&[1], Answer::Unreachable { reason: "SQS did not say how an entry ended".into() }));
+        assert_eq!(answer, partly(&[1], unreachable("SQS did not say how an entry ended".into())));
     }
 
     #[test]
@@ -243,7 +255,7 @@ mod tests {
             item.payload = Bytes::from("x".repeat(600_000));
         }
         let outlet = Arc::new(Scripted::default());
-        assert_eq!(SqsSink::new(outlet.clone()).deliver(&Target::new("http://127.0.0.1/1/q"), &batch), Answer::Accepted);
+        assert_eq!(SqsSink::new(outlet.clone()).deliver(&batch), Answer::Accepted);
         assert_eq!(outlet.sent.lock().len(), 3);
     }
 }

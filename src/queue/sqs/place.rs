@@ -1,0 +1,120 @@
+//! Where a queue is: what its settings leave open, its URL, the usual variables and the profile say.
+//!
+//! Called when queues are opened and sinks are set up. It reads files, and asks nobody.
+
+use std::sync::{Arc, OnceLock};
+
+use ureq::http::Uri;
+
+use super::Service;
+use super::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
+
+/// What is said of a queue's place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hints<'a> {
+    pub url: Option<&'a str>,
+    pub region: Option<&'a str>,
+    pub endpoint: Option<&'a str>,
+}
+
+/// A region and the server that serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    region: String,
+    endpoint: String,
+}
+
+/// Why nobody knows where a queue is. The service does not start: a person has to act.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// Nothing names a region.
+    #[error("its region is not known: {0}set AWS_REGION, or name a profile that has one in AWS_PROFILE")]
+    NoRegion(&'static str),
+    /// The files of profiles cannot be read.
+    #[error(transparent)]
+    Profile(#[from] CredentialsError),
+}
+
+impl Place {
+    /// Looks around in the process.
+    pub fn find(hints: &Hints<'_>) -> Result<Self, PlaceError> {
+        Self::find_in(&Surroundings::of_process(), hints)
+    }
+
+    fn find_in(surroundings: &Surroundings, hints: &Hints<'_>) -> Result<Self, PlaceError> {
+        let url: Option<Uri> = hints.url.and_then(|url| url.parse().ok());
+        let of_url = || region_of(url.as_ref()?.host()?);
+        let region = match hints.region.map(str::to_owned).or_else(of_url) {
+            Some(region) => region,
+            None => credentials::region(surroundings)?.ok_or(PlaceError::NoRegion(match hints.url {
+                Some(_) => "its URL is none of AWS; ",
+                None => "",
+            }))?,
+        };
+        let endpoint = match hints.endpoint {
+            Some(endpoint) => endpoint.to_owned(),
+            None => credentials::endpoint(surroundings, "sqs")?
+                .or_else(|| url.and_then(|url| Some(format!("{}://{}", url.scheme_str()?, url.authority()?))))
+                .unwrap_or_else(|| format!("https://sqs.{region}.{}", credentials::dns_suffix(&region))),
+        };
+        Ok(Self { region, endpoint })
+    }
+
+    /// The service there, with the keys of this process and connections of its own.
+    pub fn service(&self) -> Service {
+        Service::new(&self.region, &self.endpoint, keys())
+    }
+}
+
+/// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
+fn keys() -> Arc<dyn Credentials> {
+    static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
+    Arc::clone(KEYS.get_or_init(|| Arc::new(Cached::chain(Surroundings::of_process())))) as Arc<dyn Credentials>
+}
+
+/// The region in the name of one of AWS's hosts: `sqs.REGION.amazonaws.com`.
+fn region_of(host: &str) -> Option<String> {
+    let (region, suffix) = host.strip_prefix("sqs.")?.split_once('.')?;
+    (suffix == credentials::dns_suffix(region)).then(|| region.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(variables: &[(&str, &str)], hints: Hints<'_>) -> Result<(String, String), String> {
+        let found = Place::find_in(&Surroundings::new(variables.iter().copied().collect()), &hints);
+        found.map(|place| (place.region, place.endpoint)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_url_of_aws_says_its_region() {
+        assert_eq!(region_of("sqs.eu-west-1.amazonaws.com").as_deref(), Some("eu-west-1"));
+        assert_eq!(region_of("sqs.cn-north-1.amazonaws.com.cn").as_deref(), Some("cn-north-1"));
+        for host in ["localhost", "sqs.example.com", "queue.amazonaws.com", "sqs.cn-north-1.amazonaws.com"] {
+            assert_eq!(region_of(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_the_queue_goes_before_the_url_and_that_before_the_variables() {
+        let variables = [("AWS_REGION", "us-east-1")];
+        let aws = Hints { url: Some("https://sqs.eu-west-1.amazonaws.com/1/stock"), ..Hints::default() };
+        let own = Hints { url: Some("http://127.0.0.1:9324/1/stock"), ..Hints::default() };
+        let both = |region: &str, endpoint: &str| Ok((region.to_owned(), endpoint.to_owned()));
+        assert_eq!(find(&variables, Hints::default()), both("us-east-1", "https://sqs.us-east-1.amazonaws.com"));
+        assert_eq!(find(&variables, aws), both("eu-west-1", "https://sqs.eu-west-1.amazonaws.com"));
+        assert_eq!(find(&variables, own), both("us-east-1", "http://127.0.0.1:9324"));
+        let said = Hints { region: Some("cn-north-1"), endpoint: Some("http://proxy"), ..aws };
+        assert_eq!(find(&variables, said), both("cn-north-1", "http://proxy"));
+        let elsewhere = [("AWS_ENDPOINT_URL_SQS", "http://vpce")];
+        assert_eq!(find(&elsewhere, aws), both("eu-west-1", "http://vpce"));
+    }
+
+    #[test]
+    fn a_region_that_nobody_names_is_asked_for() {
+        let why = find(&[], Hints { url: Some("http://127.0.0.1/1/stock"), ..Hints::default() }).unwrap_err();
+        assert!(why.contains("none of AWS") && why.contains("AWS_REGION"), "{why}");
+        assert!(find(&[], Hints::default()).unwrap_err().contains("AWS_REGION"));
+    }
+}

@@ -1,0 +1,26 @@
+//! The queues that partners name, and the services behind them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::SqsSink;
+use crate::queue::sqs::{Hints, Named, Place, Remote, Service};
+
+/// Opens queues by their URLs. Those of one region and server share their connections, over reloads too: thousands of partners may have
+/// queues there.
+#[derive(Default)]
+pub struct Queues {
+    services: Mutex<HashMap<Place, Arc<Service>>>,
+}
+
+impl Queues {
+    /// The queue as a partner. Reads the files of profiles, and asks nobody. The error says why nobody knows where it is.
+    pub fn open(&self, url: &str) -> Result<SqsSink, String> {
+        let place = Place::find(&Hints { url: Some(url), ..Hints::default() }).map_err(|error| format!("url: {error}"))?;
+        let mut services = self.services.lock();
+        let service = services.entry(place).or_insert_with_key(|place| Arc::new(place.service()));
+        Ok(SqsSink::new(Arc::new(Remote::new(Arc::clone(service), Named::of(url)))))
+    }
+}
