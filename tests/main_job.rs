@@ -3,14 +3,13 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 mod support {
+    pub mod invoices;
     pub mod program;
 }
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use serde_json::{Value, json};
-use support::program::{Room, invoice, lines};
+use serde_json::json;
+use support::invoices::{expected, invoices};
+use support::program::{Room, lines};
 
 const TOML: &str = r#"
 [admin]
@@ -28,39 +27,6 @@ max_batch = 10
 
 const INI: &str = "[admin]\nlisten =\n[queues.invoice]\nsource = sqlite\npath = queue.db\nhandler = order\nconcurrency = 20\n\
                    [partners.default]\ndeliver = file\npath = out/{queue}/{account}.jsonl\nmax_batch = 10\n";
-
-/// The real invoices where they are at hand, else as many made-up ones as show the same.
-fn invoices() -> Vec<String> {
-    let real = std::env::var_os("OCTOCONF_INVOICES").map(PathBuf::from);
-    let real = real.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/invoice.jsonl"));
-    match std::fs::read_to_string(&real) {
-        Ok(text) => text.lines().map(str::to_owned).collect(),
-        Err(_) => {
-            let account = |n: usize| format!("{}", 12_000 + n * n % 331);
-            (0..4_000).map(|n| invoice((n % 9 != 4).then(|| account(n)).as_deref(), n)).collect()
-        }
-    }
-}
-
-/// By account, in the order of the queue; and how many have none.
-fn expected(invoices: &[String]) -> (BTreeMap<String, Vec<Value>>, usize) {
-    let (mut by_account, mut without): (BTreeMap<_, Vec<_>>, _) = (BTreeMap::new(), 0);
-    for line in invoices {
-        let m: Value = serde_json::from_str(line).unwrap();
-        let Some(account) = m["account"].as_str() else {
-            without += 1;
-            continue;
-        };
-        let cancelled = m["invoice"].as_str().unwrap().starts_with('C');
-        let total = (m["quantity"].as_i64().unwrap() as f64 * m["unit_price"].as_f64().unwrap() * 100.0).round() / 100.0;
-        by_account.entry(account.to_owned()).or_default().push(json!({
-            "type": if cancelled { "invoice.cancelled" } else { "invoice.issued" },
-            "invoice": m["invoice"], "issued_at": m["issued_at"], "country": m["country"],
-            "quantity": m["quantity"], "total": total,
-        }));
-    }
-    (by_account, without)
-}
 
 fn main_job(config: &'static str, text: &str) {
     let (room, invoices) = (Room::new(config, text), invoices());

@@ -1,0 +1,92 @@
+//! The main job on SQS: the real invoices through a FIFO queue whose group is the account, to a file an account.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod invoices;
+    pub mod program;
+    pub mod sqs_server;
+}
+
+use std::time::Duration;
+
+use crossbeam_channel::never;
+use serde_json::{Value, json};
+use support::invoices::{expected, invoices};
+use support::program::{Room, lines};
+use support::sqs_server::{SqsServer, TestQueue, aws_environment};
+
+/// Sent at once. The tests' server looks through a queue from its beginning: it slows down with depth.
+const SLICE: usize = 1000;
+/// Another slice is sent once no more than this is left of the one before.
+const LOW: u64 = 300;
+/// Between two looks at how much is left.
+const GLANCE: Duration = Duration::from_millis(100);
+
+#[test]
+fn every_invoice_is_delivered_in_order_or_a_dead_letter_with_its_reason() {
+    let server = SqsServer::shared();
+    let (queue, dead) = (server.queue("invoice.fifo", &[]), server.queue("invoice-dead.fifo", &[]));
+    let room = Room::new("octoconf.toml", &configuration(&queue, &dead)).with_environment(&aws_environment());
+    let invoices = invoices();
+    let (want, without) = expected(&invoices);
+
+    let mut running = room.start(&["run"]);
+    let mut letters = Vec::new();
+    for slice in invoices.chunks(SLICE) {
+        queue.send_to_groups(&slice.iter().map(|line| (group(line), line)).collect::<Vec<_>>());
+        while remaining(&queue) > LOW {
+            assert_eq!(running.ended(), None, "{}", room.log());
+            let _ = never::<()>().recv_timeout(GLANCE);
+        }
+        letters.extend(dead.drain());
+    }
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    let report = room.run_until_empty();
+    letters.extend(dead.drain());
+
+    assert_eq!(report["queues"][0]["leases_lost"], 0);
+    assert_eq!(remaining(&queue), 0);
+    for (account, payloads) in &want {
+        assert_eq!(&lines(&room.path(&format!("out/{account}.jsonl"))), payloads, "account {account}");
+    }
+    assert_eq!(std::fs::read_dir(room.path("out")).unwrap().count(), want.len());
+    assert_eq!(letters.len(), without);
+    for letter in &letters {
+        let facts: Value =
+            serde_json::from_str(letter["MessageAttributes"]["octoconf"]["StringValue"].as_str().unwrap()).unwrap();
+        assert!(facts["reason"].as_str().unwrap().contains("account"), "{facts}");
+    }
+}
+
+fn configuration(queue: &TestQueue<'_>, dead: &TestQueue<'_>) -> String {
+    let endpoint = SqsServer::shared().endpoint();
+    format!(
+        r#"
+        [admin]
+        listen = ""
+        [queues.invoice]
+        name = "{}"
+        endpoint = "{endpoint}"
+        dead_letter = "{}"
+        handler = "order"
+        wait_time = "1s"
+        [partners.default]
+        deliver = "file"
+        path = "out/{{account}}.jsonl"
+        "#,
+        queue.name, dead.name
+    )
+}
+
+/// The account; those without one are rejected each by itself, and need no order.
+fn group(line: &str) -> String {
+    let invoice: Value = serde_json::from_str(line).unwrap();
+    invoice["account"].as_str().map_or_else(|| json!([invoice["invoice"], "alone"]).to_string(), str::to_owned)
+}
+
+fn remaining(queue: &TestQueue<'_>) -> u64 {
+    let (visible, hidden, delayed) = queue.counts();
+    visible + hidden + delayed
+}
