@@ -34,8 +34,8 @@ impl Dispatcher {
         if held.open == 0 {
             let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
             self.leave_by_delete(ticket, exit);
-        } else if held.lost {
-            self.drop_lost(ticket);
+        } else if let Some(exit) = held.lost {
+            self.drop_lost(ticket, exit);
         } else if let Some(until) = held.withdrawn {
             self.leave_by_return(ticket, until);
         }
@@ -214,18 +214,24 @@ impl Dispatcher {
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.settle(ticket);
             }
-            Err(EntryError::Gone) if !renewed => {
+            Err(error @ (EntryError::Gone | EntryError::Circulates)) if !renewed => {
                 // The letter is not written: the delivery is open again, and the message must come back for it.
                 if !letter.last {
                     held.letters = held.letters.saturating_sub(1);
                     held.dead = held.dead.saturating_sub(1);
                     held.open += 1;
                     held.withdrawn = Some(self.now);
-                    if let Some(queue) = self.queues.get_mut(index) {
-                        queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
-                    }
                 }
-                self.lease_lost(index, ticket);
+                if let Some(queue) = self.queues.get_mut(index).filter(|_| letter.delivery.is_some()) {
+                    queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
+                }
+                if *error == EntryError::Gone {
+                    self.lease_lost(index, ticket);
+                } else {
+                    let text = format!("{} (it comes back: dead_letter is \"none\")", letter.reason.text);
+                    self.sum_up_dead(index, ticket, &DeadReason { text, ..letter.reason });
+                    self.let_be(ticket, Exit::Returned);
+                }
             }
             Err(_) => {
                 if let Some(queue) = self.queues.get_mut(index) {
@@ -237,20 +243,25 @@ impl Dispatcher {
 
     /// The queue gave the message to someone else: what of it still waits here must not be sent.
     fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        self.note(Note::LeaseLost { queue: index, message: held.message.id.clone() });
+        self.let_be(ticket, Exit::LeaseLost);
+    }
+
+    /// Nothing more is done about the message; it leaves now, or once what is on the wire has landed.
+    fn let_be(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.lost = true;
-        let (id, decided_elsewhere) = (held.message.id.clone(), held.on_wire > 0 || held.letters > 0);
-        self.note(Note::LeaseLost { queue: index, message: id });
-        if !decided_elsewhere {
-            self.drop_lost(ticket);
+        held.lost = Some(exit);
+        if held.on_wire == 0 && held.letters == 0 {
+            self.drop_lost(ticket, exit);
         }
     }
 
-    fn drop_lost(&mut self, ticket: Ticket) {
+    fn drop_lost(&mut self, ticket: Ticket, exit: Exit) {
         // Whoever has the message now must be first with it.
         self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
-        self.leave(ticket, Exit::LeaseLost);
+        self.leave(ticket, exit);
         self.let_go();
     }
 

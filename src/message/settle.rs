@@ -44,6 +44,9 @@ pub enum EntryError {
     /// The receipt is not the newest any more: the lease was lost, or the message is deleted. The copy is dropped.
     #[error("the lease is lost: the message was received again or deleted")]
     Gone,
+    /// A dead letter has no place to go, by the user's wish: nothing was done, and the message comes back when its lease ends.
+    #[error("there is no dead letter queue: the message comes back")]
+    Circulates,
     /// It may work when tried again; the service retries until the lease ends.
     #[error("{0}")]
     Failed(String),

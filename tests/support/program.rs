@@ -6,9 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
+use crossbeam_channel::after;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A working directory with a configuration; it goes with its value.
 pub struct Room {
@@ -89,6 +94,14 @@ impl Room {
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
+
+    /// Waits until the log of [`Room::start`] holds all of this text within one line.
+    pub fn said(&self, text: &[&str]) {
+        until(
+            || self.log().lines().any(|line| text.iter().all(|part| line.contains(part))),
+            || format!("the log never said {text:?}:\n{}", self.log()),
+        );
+    }
 }
 
 /// A command at work; killed where the test ends before it does.
@@ -123,6 +136,17 @@ impl Drop for Running {
             self.0.kill().unwrap();
             self.0.wait().unwrap();
         }
+    }
+}
+
+/// Waits for something that no channel tells: looks again and again, for as long as a machine under load may need.
+pub fn until(mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
+    let too_late = after(PATIENCE);
+    while !is_so() {
+        if too_late.try_recv().is_ok() {
+            panic!("{}", complaint());
+        }
+        let _ = too_late.recv_timeout(GLANCE);
     }
 }
 

@@ -320,6 +320,7 @@ fn entry(text: &str) -> EntryResult {
     match text {
         "ok" => Ok(()),
         "gone" => Err(EntryError::Gone),
+        "circulates" => Err(EntryError::Circulates),
         "failed" => Err(EntryError::Failed("throttled".to_owned())),
         _ => panic!("no such result: {text}"),
     }

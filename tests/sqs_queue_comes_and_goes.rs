@@ -1,0 +1,135 @@
+//! Queues that are not there: yet, any more, or as dead letter queue. And a queue that may not be used as it is configured.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod program;
+    pub mod sqs_server;
+}
+
+use serde_json::json;
+use support::program::{Room, invoice, lines, until};
+use support::sqs_server::{SqsServer, TestQueue, aws_environment};
+
+fn room(name: &str, dead_letter: &str) -> Room {
+    let text = format!(
+        r#"
+        [admin]
+        listen = ""
+        [queues.invoice]
+        name = "{name}"
+        endpoint = "{}"
+        {dead_letter}
+        handler = "order"
+        wait_time = "1s"
+        visibility_timeout = "2s"
+        [partners.default]
+        deliver = "file"
+        path = "out/{{account}}.jsonl"
+        "#,
+        SqsServer::shared().endpoint()
+    );
+    Room::new("octoconf.toml", &text).with_environment(&aws_environment())
+}
+
+fn invoices(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| invoice(Some("acme"), n)).collect()
+}
+
+/// Waits until so many are delivered and deleted.
+fn delivered(room: &Room, queue: &TestQueue<'_>, count: usize) {
+    let path = room.path("out/acme.jsonl");
+    until(
+        || path.exists() && lines(&path).len() >= count && queue.counts() == (0, 0, 0),
+        || format!("{count} were to be delivered: {:?}\n{}", queue.counts(), room.log()),
+    );
+    assert_eq!(lines(&path).len(), count);
+}
+
+#[test]
+fn a_queue_that_is_deleted_and_made_again_is_found_again() {
+    let server = SqsServer::shared();
+    let queue = server.queue("short-lived", &[]);
+    let room = room(&queue.name, "dead_letter = \"none\"");
+    let running = room.start(&["run"]);
+    queue.send(&invoices(0..15));
+    delivered(&room, &queue, 15);
+
+    queue.delete();
+    room.said(&["someone has to act", "queue=invoice", "does not exist"]);
+    server.call("CreateQueue", &json!({ "QueueName": queue.name }));
+    queue.send(&invoices(15..30));
+    delivered(&room, &queue, 30);
+    room.said(&["well again", "queue=invoice"]);
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+}
+
+#[test]
+fn a_queue_that_is_not_there_yet_is_waited_for() {
+    let server = SqsServer::shared();
+    let queue = server.queue("late", &[]);
+    queue.delete();
+    let room = room(&queue.name, "dead_letter = \"none\"");
+    let running = room.start(&["run"]);
+    room.said(&["someone has to act", "does not exist", &queue.name]);
+    server.call("CreateQueue", &json!({ "QueueName": queue.name }));
+    queue.send(&invoices(0..15));
+    delivered(&room, &queue, 15);
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+}
+
+#[test]
+fn a_dead_letter_queue_that_is_not_there_keeps_the_queue_from_being_received() {
+    let queue = SqsServer::shared().queue("without", &[]);
+    queue.send(&invoices(0..1));
+    let room = room(&queue.name, "dead_letter = \"nobody\"");
+    let running = room.start(&["run"]);
+    room.said(&["someone has to act", "its dead letter queue nobody does not exist"]);
+    assert_eq!(queue.counts(), (1, 0, 0));
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+}
+
+#[test]
+fn a_queue_without_a_place_for_dead_letters_is_refused_at_start() {
+    let queue = SqsServer::shared().queue("placeless", &[]);
+    let said = room(&queue.name, "").expect(1, &["run"]);
+    assert!(said.contains("invoice") && said.contains("set dead_letter, or a redrive policy"), "{said}");
+}
+
+#[test]
+fn dead_letters_go_to_the_target_of_the_redrive_policy() {
+    let server = SqsServer::shared();
+    let (queue, dead) = (server.queue("with-policy", &[]), server.queue("of-policy", &[]));
+    let policy = json!({ "deadLetterTargetArn": dead.arn(), "maxReceiveCount": 50 }).to_string();
+    queue.set_attributes(json!({ "RedrivePolicy": policy }));
+    queue.send(&[invoice(None, 1)]);
+    let room = room(&queue.name, "");
+    assert_eq!(room.run_until_empty()["queues"][0]["dead"], 1);
+    assert_eq!(dead.counts().0, 1);
+    let listed = room.json(&["dead", "list", "invoice", "--json"]);
+    assert!(listed[0]["reason"].as_str().unwrap().contains("account"), "{listed}");
+}
+
+#[test]
+fn with_none_rejected_messages_circulate() {
+    let queue = SqsServer::shared().queue("circulating", &[]);
+    queue.send(&[invoice(None, 1), invoice(Some("acme"), 2)]);
+    let room = room(&queue.name, "dead_letter = \"none\"");
+    let running = room.start(&["run", "--report", "report.json"]);
+    let received = || {
+        let copy = queue.receive(json!({ "VisibilityTimeout": 0 }));
+        copy.first().map_or(0, |copy| copy["Attributes"]["ApproximateReceiveCount"].as_str().unwrap().parse::<u32>().unwrap())
+    };
+    until(|| received() >= 3, || format!("it never came again: {}", room.log()));
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    let (visible, hidden, _) = queue.counts();
+    assert_eq!((visible + hidden, lines(&room.path("out/acme.jsonl")).len()), (1, 1), "{}", room.log());
+    let counts = &room.report()["queues"][0];
+    assert_eq!((&counts["leases_lost"], &counts["dead"]), (&json!(0), &json!(0)), "{counts}");
+    assert!(counts["returned"].as_u64().unwrap() >= 1, "{counts}");
+    room.said(&["dead letters", "account", "it comes back"]);
+}
