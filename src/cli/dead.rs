@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use crossbeam_channel::never;
 use indicatif::ProgressBar;
 use octoconf::config::settings::Rate;
-use octoconf::queue::{DeadFilter, DeadLetters};
+use octoconf::queue::{DeadFilter, DeadLetters, Portions, QueueError};
 use serde_json::json;
 
 use super::args::{Dead, Filter};
@@ -18,7 +19,7 @@ use super::setup::Setup;
 use octoconf::commands::dead::{self as view, Listing};
 
 /// Letters that one transaction puts back or deletes, where no rate is set.
-const CHUNK: usize = 1000;
+const PORTION: usize = 1000;
 
 pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     let (Dead::List { queue: name, .. }
@@ -34,13 +35,11 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
         Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let ids = chosen(letters, ids, &filter.into())?;
-            let act = |ids: &[CompactString]| letters.redrive(ids);
-            change(&ids, ("redriven", *dry_run, *json), *rate, act)
+            change(&ids, ("redriven", *dry_run, *json), *rate, |portions| letters.redrive_in(portions, &ids))
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
             let ids = chosen(letters, ids, &filter.into())?;
-            let act = |ids: &[CompactString]| letters.purge(ids);
-            change(&ids, ("purged", *dry_run, *json), None, act)
+            change(&ids, ("purged", *dry_run, *json), None, |portions| letters.purge_in(portions, &ids))
         }
     }
 }
@@ -98,21 +97,18 @@ fn change(
     ids: &[CompactString],
     (word, dry_run, json): (&str, bool, bool),
     rate: Option<Rate>,
-    act: impl Fn(&[CompactString]) -> Result<usize, octoconf::queue::QueueError>,
+    act: impl FnOnce(Portions<'_>) -> Result<usize, QueueError>,
 ) -> Result<ExitCode, Failure> {
     let mut done = 0;
     if !dry_run {
         let bar = ProgressBar::new(ids.len() as u64).with_style(files::towards(word));
-        // With a rate, a tenth of a second's worth at a time; never less than one.
-        let (chunk, pause) = rate.map_or((CHUNK, Duration::ZERO), paced);
-        let mut chunks = ids.chunks(chunk).peekable();
-        while let Some(chunk) = chunks.next() {
-            done += act(chunk)?;
-            bar.inc(chunk.len() as u64);
-            if chunks.peek().is_some() && !pause.is_zero() {
-                let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+        let mut after = |count: usize| {
+            bar.inc(count as u64);
+            if let Some(each) = rate.map(each).filter(|_| bar.position() < ids.len() as u64) {
+                let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
             }
-        }
+        };
+        done = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after })?;
         bar.finish_and_clear();
     }
     let mut out = io::stdout();
@@ -124,9 +120,13 @@ fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many at a time, and the pause between.
-fn paced(rate: Rate) -> (usize, Duration) {
-    let each = rate.per / rate.requests.max(1);
-    let chunk = (Duration::from_millis(100).as_nanos() / each.as_nanos().max(1)).clamp(1, CHUNK as u128) as u32;
-    (chunk as usize, each * chunk)
+/// The time that one letter takes at a rate.
+fn each(rate: Rate) -> Duration {
+    rate.per / rate.requests.max(1)
+}
+
+/// A tenth of a second's worth; never less than one.
+fn at_once(rate: Rate) -> usize {
+    let fitting = Duration::from_millis(100).as_nanos() / each(rate).as_nanos().max(1);
+    usize::try_from(fitting).unwrap_or(PORTION).clamp(1, PORTION)
 }

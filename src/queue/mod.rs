@@ -123,6 +123,36 @@ pub trait DeadLetters {
 
     /// Deletes the named letters for good; gives how many there still were.
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
+
+    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion.
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+        portions.of(ids, |portion| self.redrive(portion))
+    }
+
+    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion.
+    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+        portions.of(ids, |portion| self.purge(portion))
+    }
+}
+
+/// How much work is done in parts.
+pub struct Portions<'a> {
+    /// Most letters at once, at least one.
+    pub most: usize,
+    /// Called after each portion with the number of letters in it; may wait, and so sets the pace.
+    pub after: &'a mut dyn FnMut(usize),
+}
+
+impl Portions<'_> {
+    /// Does something with each portion of these; gives the sum.
+    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Result<usize, QueueError> {
+        let mut done = 0;
+        for portion in all.chunks(self.most.max(1)) {
+            done += act(portion)?;
+            (self.after)(portion.len());
+        }
+        Ok(done)
+    }
 }
 
 /// Which dead letters are meant. Empty: all.

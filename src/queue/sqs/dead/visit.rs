@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compact_str::{CompactString, format_compact};
 
@@ -15,10 +15,14 @@ use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
-use crate::queue::{Ask, DeadFilter, DeadLetter, DeadLetters, EntryError, QueueError};
+use crate::queue::{Ask, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError};
 
-/// How long letters are leased for a visit. One that takes longer ends where letters come again.
+/// How long letters are leased for a visit, which extends the leases in time.
 const LEASE: Duration = Duration::from_secs(15 * 60);
+/// An extension of many leases takes a while: done so early, it is done in time.
+const EXTEND_AFTER: Duration = Duration::from_secs(5 * 60);
+/// After this nothing is begun any more under the old leases: they must outlast a send and a delete.
+const OVER_AFTER: Duration = Duration::from_secs(13 * 60);
 /// A receive that waits asks all servers of a queue (AWS: long polling); one that does not may find nothing where there is something.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -30,11 +34,25 @@ struct Visit {
     seen: HashSet<CompactString>,
     /// What could not be read.
     bad: Vec<String>,
+    /// When the oldest lease began.
+    leased_at: Instant,
 }
 
 impl Visit {
     fn new(target: Arc<Remote>) -> Self {
-        Self { target, held: Vec::new(), seen: HashSet::new(), bad: Vec::new() }
+        Self { target, held: Vec::new(), seen: HashSet::new(), bad: Vec::new(), leased_at: now() }
+    }
+
+    /// Whether the letters are still ours; extends their leases when it is time. They are not if the caller took too long between.
+    fn keep(&mut self) -> Result<bool, Fault> {
+        let now = now();
+        let age = now.saturating_duration_since(self.leased_at);
+        if age > EXTEND_AFTER && age < OVER_AFTER {
+            let held: Vec<_> = self.held.iter().map(|handle| (&**handle, LEASE)).collect();
+            self.target.hide(&held)?;
+            self.leased_at = now;
+        }
+        Ok(age < OVER_AFTER)
     }
 
     /// Up to ten letters; `None`: there are no more, or all that come have come before.
@@ -79,6 +97,11 @@ impl Drop for Visit {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an edge: leases run at the service while a command waits")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 impl SqsQueue {
     /// Calls `page` with letters of this queue, page by page, until it says `false`.
     fn visit(
@@ -101,23 +124,37 @@ impl SqsQueue {
         if visit.bad.is_empty() { Ok(()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
 
-    /// Does something with the letters of these ids, a page at a time; gives how many it did it with.
+    /// Does something with the letters of these ids, in portions of a page at most; gives how many it did it with.
+    ///
+    /// One walk for all of them, as long as the caller does not take longer than leases last: each walk may have to see the whole queue.
     fn with_letters(
         &self,
         what: &'static str,
+        portions: Portions<'_>,
         ids: &[CompactString],
         act: impl Fn(&mut Visit, &[Letter]) -> Result<usize, Fault>,
     ) -> Result<usize, QueueError> {
         let mut wanted: HashSet<&str> = ids.iter().map(CompactString::as_str).collect();
         let mut done = 0;
-        if wanted.is_empty() {
-            return Ok(0);
+        let mut walking = !wanted.is_empty();
+        while walking {
+            walking = false;
+            self.visit(what, |visit, mut letters| {
+                letters.retain(|letter| wanted.contains(letter.letter.id.as_str()));
+                for portion in letters.chunks(portions.most.max(1)) {
+                    if !visit.keep()? {
+                        walking = true;
+                        return Ok(false);
+                    }
+                    done += act(visit, portion)?;
+                    for letter in portion {
+                        wanted.remove(letter.letter.id.as_str());
+                    }
+                    (portions.after)(portion.len());
+                }
+                Ok(!wanted.is_empty())
+            })?;
         }
-        self.visit(what, |visit, mut letters| {
-            letters.retain(|letter| wanted.remove(letter.letter.id.as_str()));
-            done += act(visit, &letters)?;
-            Ok(!wanted.is_empty())
-        })?;
         Ok(done)
     }
 
@@ -172,11 +209,19 @@ impl DeadLetters for SqsQueue {
 
     /// A letter is sent before it is deleted: dying in between leaves it on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.with_letters("redrive", ids, |visit, letters| self.put_back(visit, letters))
+        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids)
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.with_letters("purge", ids, |visit, letters| {
+        self.purge_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids)
+    }
+
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+        self.with_letters("redrive", portions, ids, |visit, letters| self.put_back(visit, letters))
+    }
+
+    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+        self.with_letters("purge", portions, ids, |visit, letters| {
             let handles: Vec<_> = letters.iter().map(|letter| &*letter.handle).collect();
             visit.take(&handles)
         })

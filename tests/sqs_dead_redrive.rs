@@ -1,0 +1,53 @@
+//! Dead letters of an SQS queue from the command line: SQS has no list, so that each look at them is a walk through the whole queue.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod program;
+    pub mod proxy;
+    pub mod sqs_server;
+}
+
+use support::program::{Room, invoice};
+use support::proxy::Proxy;
+use support::sqs_server::{SqsServer, aws_environment};
+
+const LETTERS: usize = 40;
+
+#[test]
+fn a_redrive_at_a_rate_walks_through_the_letters_once() {
+    let server = SqsServer::shared();
+    let (queue, dead) = (server.queue("redriven", &[]), server.queue("redriven-dead", &[]));
+    let proxy = Proxy::start(server.address(), 1);
+    let text = format!(
+        r#"
+        [admin]
+        listen = ""
+        [queues.invoice]
+        name = "{}"
+        endpoint = "{}"
+        dead_letter = "{}"
+        handler = "order"
+        wait_time = "1s"
+        [partners.default]
+        deliver = "discard"
+        "#,
+        queue.name,
+        proxy.endpoint(),
+        dead.name
+    );
+    let room = Room::new("octoconf.toml", &text).with_environment(&aws_environment());
+    queue.send(&(0..LETTERS).map(|n| invoice(None, n)).collect::<Vec<_>>());
+    room.run_until_empty();
+    assert_eq!(dead.counts(), (LETTERS as u64, 0, 0));
+
+    let receives = || proxy.counts().requests["ReceiveMessage"];
+    let before = receives();
+    // Two at once, twenty times.
+    let done = room.json(&["dead", "redrive", "invoice", "--rate", "20/s", "--json"]);
+    assert_eq!((&done["chosen"], &done["redriven"]), (&LETTERS.into(), &LETTERS.into()));
+    assert_eq!((dead.counts(), queue.counts()), ((0, 0, 0), (LETTERS as u64, 0, 0)));
+    // A walk to choose the letters and one to put them back: four pages and an empty one each.
+    let walks = receives() - before;
+    assert!(walks <= 10, "{walks} receives");
+}
