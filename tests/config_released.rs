@@ -3,20 +3,27 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use octoconf::config::settings::{Deliver, Source};
 use octoconf::config::{self, Context, Environment, Loaded};
+use tempfile::TempDir;
 
 fn conf(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
 }
 
-/// Loads with made-up credentials in place of those that systemd gives.
-fn load(path: &Path) -> Loaded {
+/// Made-up credentials in place of those that systemd gives.
+fn credentials() -> TempDir {
     let credentials = tempfile::tempdir().unwrap();
     for name in ["admin-token", "partner-key", "signing-secret"] {
         std::fs::write(credentials.path().join(name), format!("made-up-{name}\n")).unwrap();
     }
+    credentials
+}
+
+fn load(path: &Path) -> Loaded {
+    let credentials = credentials();
     let environment = Environment::from_iter([("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
     let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
     config::load(path, &context).unwrap_or_else(|errors| panic!("{errors}"))
@@ -33,6 +40,21 @@ fn every_released_file_loads_without_a_warning() {
     for file in files {
         assert_eq!(load(&file).warnings, [""; 0], "{}", file.display());
     }
+}
+
+#[test]
+fn the_program_checks_the_production_file_and_shows_no_secret() {
+    let credentials = credentials();
+    let output = Command::new(env!("CARGO_BIN_EXE_octoconf"))
+        .arg("--config")
+        .arg(conf("sqs.toml"))
+        .arg("check")
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .output()
+        .unwrap();
+    let (shown, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{shown}");
+    assert!(shown.contains("invoice.fifo") && !shown.contains("made-up"), "{shown}");
 }
 
 #[test]
