@@ -1,6 +1,6 @@
 //! Dead letters: messages on a queue of their own at the same service, each with our facts in an attribute.
 //!
-//! Two files: [`write`] sets aside, [`visit`] lists, redrives and purges. This one knows where the letters are.
+//! Two files: [`mod@write`] sets aside, [`visit`] lists, redrives and purges. This one knows where the letters are.
 
 use std::sync::Arc;
 
