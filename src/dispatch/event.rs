@@ -145,9 +145,11 @@ pub enum Note {
         example: CompactString,
         reason: String,
     },
-    LeaseLost {
+    /// The same of leases that were lost.
+    LeasesLost {
         queue: QueueIndex,
-        message: CompactString,
+        count: u64,
+        example: CompactString,
     },
     /// A result for something that the dispatcher does not know (any more).
     Stray {

@@ -166,6 +166,9 @@ impl Dispatcher {
         item: &Item,
         reason: DeadReason,
     ) {
+        if self.circulates(ticket) {
+            return self.circulate(ticket, &reason);
+        }
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.deliveries_dead += 1;
         let Some(held) = self.ledger.get_mut(ticket) else { return };

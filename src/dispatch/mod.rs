@@ -31,6 +31,7 @@ mod rules;
 mod settling;
 mod status;
 mod stop;
+mod summary;
 mod threads;
 mod verdict;
 mod waiting;
@@ -53,6 +54,7 @@ use self::partners::Partners;
 use self::room::Room;
 use self::settling::{Hide, Settling};
 use self::stop::Phase;
+use self::summary::Summary;
 use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
@@ -79,6 +81,8 @@ pub(crate) enum Timer {
     Intake(QueueIndex),
     /// A queue may be told again.
     Settling(QueueIndex),
+    /// What happened often is to be said.
+    Summary(QueueIndex),
     /// The queues may be counted again.
     Count,
     /// The drain ends.
@@ -114,7 +118,9 @@ struct QueueState {
     /// What is settled of messages that may come back.
     known: Known,
     counts: QueueCounts,
-    dead_letters: leave::DeadSummary,
+    dead_letters: Summary,
+    leases_lost: Summary,
+    summary_alarm: Alarm,
     lease_alarm: Alarm,
     order_alarm: Alarm,
     intake_alarm: Alarm,
@@ -132,7 +138,9 @@ impl Dispatcher {
             facts: Facts::default(),
             known: Known::new(max_in_flight),
             counts: QueueCounts::default(),
-            dead_letters: leave::DeadSummary::default(),
+            dead_letters: Summary::default(),
+            leases_lost: Summary::default(),
+            summary_alarm: Alarm::default(),
             lease_alarm: Alarm::default(),
             order_alarm: Alarm::default(),
             intake_alarm: Alarm::default(),
@@ -320,6 +328,10 @@ impl Dispatcher {
                 Timer::Order(index) => self.overtake(index),
                 Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
                 Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Summary(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.summary_alarm);
+                    self.say_sums(index, false);
+                }
                 Timer::Count => self.phase.count_again(),
                 Timer::Stop => self.stop_is_due(),
             }

@@ -33,6 +33,8 @@ pub struct Facts {
     pub hidden_limit: Option<u64>,
     /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
     pub longest_lease: Option<Duration>,
+    /// Dead letters go nowhere: what is rejected comes back, for as long as it is kept.
+    pub circulates: bool,
 }
 
 /// How an entry of a batch call ended.
