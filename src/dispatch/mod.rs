@@ -6,8 +6,8 @@
 //! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink. That makes
 //! every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
-//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, flush) → `land` (verdict) → `leave` (delete,
-//! return, dead letter). `stop` ends it all.
+//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
+//! (delete, return, dead letter). `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod arrive;
 mod bucket;
@@ -15,6 +15,7 @@ mod counts;
 mod due;
 mod event;
 mod facts;
+mod flights;
 mod intake;
 mod keys;
 mod known;
@@ -22,6 +23,7 @@ mod land;
 mod leases;
 mod leave;
 mod ledger;
+mod operate;
 mod order;
 mod partner;
 mod partners;
@@ -35,6 +37,7 @@ mod summary;
 mod threads;
 mod verdict;
 mod waiting;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,16 +64,21 @@ pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
 pub use self::intake::SLOW;
 pub use self::keys::{FlushId, QueueIndex, Ticket};
+pub use self::operate::{Action, Refusal, RequestId};
+pub use self::partner::PartnerState;
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
 pub use self::threads::Medium;
 pub use self::verdict::{Gate, History, Verdict, verdict};
+pub use self::why::{BucketReport, PartnerReport, RateReport};
 
 /// What falls due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// A partner's wait ends.
+    /// A partner's wait ends, or its oldest flush is slow from now on.
     Partner(PartnerKey),
+    /// A flush is on the wire for long.
+    Flights,
     /// A bucket's linger, its own gate, its oldest delivery's patience or its idle time ends.
     Bucket(BucketKey),
     /// A lease needs to be extended.
@@ -178,6 +186,7 @@ impl Dispatcher {
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
+            Event::Operate { request, account, action } => self.operate(request, account, action),
             Event::FinishWhenEmpty => self.phase.finish_when_empty(),
             Event::Drain { deadline } => self.drain(deadline),
             Event::Stop => self.stop(),
@@ -234,7 +243,8 @@ impl Dispatcher {
                     held.on_wire += 1;
                 }
             }
-            self.commands.push_back(Command::Flush { flush, batch: Arc::clone(&flight.parcel.batch) });
+            let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
+            self.commands.push_back(Command::Flush { flush, batch, medium });
         }
     }
 
@@ -310,9 +320,11 @@ impl Dispatcher {
                     if let Some(partner) = self.partners.partner_mut(key) {
                         partner.alarm.rang();
                     }
+                    self.partners.judge(key, self.now, &mut self.due);
                     self.partners.list_all_of(key);
                     self.partners.forget_if_done(key, self.now, &mut self.due);
                 }
+                Timer::Flights => self.partners.watch(self.now, &mut self.due),
                 Timer::Bucket(key) => {
                     if let Some(bucket) = self.partners.bucket_mut(key) {
                         bucket.alarm.rang();
