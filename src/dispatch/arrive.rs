@@ -38,17 +38,22 @@ impl Dispatcher {
             self.note(Note::QueueWell { queue: index, doing: "receive" });
         }
         self.phase.received(messages.len());
+        let mut unwanted = Vec::new();
         for received in messages {
-            self.take_in(index, received, leased_until);
+            unwanted.extend(self.take_in(index, received, leased_until));
+        }
+        // Last first, so that a FIFO group stays locked until the first of it is returned.
+        for ticket in unwanted.into_iter().rev() {
+            self.leave_by_return(ticket, self.now);
         }
         self.watch_leases(index);
         self.let_go();
     }
 
-    /// Takes one copy in, and decides whether its handler has to see it.
-    fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) {
+    /// Takes one copy in, and decides whether its handler has to see it. Gives it where it is to be returned.
+    fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) -> Option<Ticket> {
         let Received { message, receipt, sequence } = received;
-        let Some(queue) = self.queues.get_mut(index) else { return };
+        let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
         match self.ledger.insert(index, &message, receipt, sequence, now, leased_until) {
@@ -66,7 +71,7 @@ impl Dispatcher {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else if self.phase.is_stopping() {
-                    self.leave_by_return(ticket, now);
+                    return Some(ticket);
                 } else {
                     if let Some(Settled::Some { indices, accepted }) = known
                         && let Some(held) = self.ledger.get_mut(ticket)
@@ -80,6 +85,7 @@ impl Dispatcher {
                 }
             }
         }
+        None
     }
 
     pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, demand_used: usize, fault: Fault) {

@@ -10,25 +10,28 @@ use crate::message::{Account, Batch, Item};
 
 use super::due::Alarm;
 use super::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use super::partner::BucketGate;
+use super::threads::Stand;
 use super::waiting::Waiting;
 
 #[derive(Debug)]
 pub struct Bucket {
     pub partner: PartnerKey,
     pub queue: QueueIndex,
-    /// Composed and to be sent again, before anything that waits.
+    /// Composed and to be sent again, before anything that waits; the oldest first.
     pub parcels: VecDeque<Parcel>,
     pub waiting: Waiting,
     pub in_flight: usize,
-    /// The set-up for this queue is wrong: no flush before this moment.
-    pub until: Option<Instant>,
+    pub gate: BucketGate,
     /// The last moment in which something entered or left.
     pub active_at: Instant,
     pub alarm: Alarm,
     /// It is in the list of buckets to look at before the turn ends.
     pub listed: bool,
-    /// It could flush since then, but no delivery thread was free.
-    pub ready_since: Option<Instant>,
+    /// It could flush, but no delivery thread was free.
+    pub stands: Option<Stand>,
+    /// Deliveries that ever left [`Bucket::waiting`] for a batch.
+    composed: u64,
 }
 
 /// Where a delivery waits, or waited.
@@ -50,6 +53,8 @@ pub struct Slip {
 pub struct Parcel {
     pub batch: Arc<Batch>,
     pub slips: SmallVec<[Slip; 2]>,
+    /// How many deliveries of its bucket were composed before its first: its place in the order.
+    place: u64,
     /// Answers of 409 in a row that it has drawn.
     pub conflicts: u32,
 }
@@ -69,11 +74,12 @@ impl Bucket {
             parcels: VecDeque::new(),
             waiting: Waiting::default(),
             in_flight: 0,
-            until: None,
+            gate: BucketGate::default(),
             active_at: now,
             alarm: Alarm::default(),
             listed: false,
-            ready_since: None,
+            stands: None,
+            composed: 0,
         }
     }
 
@@ -166,20 +172,23 @@ impl Bucket {
             return None;
         }
         let batch = Batch { account: account.clone(), queue: Arc::clone(queue), items, bytes };
-        Some(Parcel { batch: Arc::new(batch), slips, conflicts: 0 })
+        let place = self.composed;
+        self.composed += slips.len() as u64;
+        Some(Parcel { batch: Arc::new(batch), slips, place, conflicts: 0 })
     }
 
-    /// Puts a batch that was not accepted back, before everything else.
+    /// Puts a batch that was not accepted back, before everything that came later: of several on the wire any may land first.
     pub fn put_back(&mut self, parcel: Parcel) {
-        self.parcels.push_front(parcel);
+        let before = self.parcels.partition_point(|other| other.place < parcel.place);
+        self.parcels.insert(before, parcel);
     }
 
     /// Puts a batch back as two halves.
     pub fn put_back_halved(&mut self, parcel: Parcel) {
         let middle = parcel.slips.len().div_ceil(2);
         let (front, back) = parcel.split_at(middle);
-        self.parcels.push_front(back);
-        self.parcels.push_front(front);
+        self.put_back(back);
+        self.put_back(front);
     }
 
     /// Takes out everything that waits, in order.
@@ -213,10 +222,13 @@ impl Bucket {
 impl Parcel {
     /// The parts before and from `middle`; both are new batches.
     fn split_at(self, middle: usize) -> (Self, Self) {
-        let part = |items: &[Item], slips: &[Slip]| self.part(items.to_vec(), slips.into());
+        let part = |items: &[Item], slips: &[Slip], before: usize| Self {
+            place: self.place + before as u64,
+            ..self.part(items.to_vec(), slips.into())
+        };
         let (front, back) = self.batch.items.split_at(middle.min(self.batch.items.len()));
         let (front_slips, back_slips) = self.slips.split_at(middle.min(self.slips.len()));
-        (part(front, front_slips), part(back, back_slips))
+        (part(front, front_slips, 0), part(back, back_slips, middle))
     }
 
     /// The deliveries that are not at these places, and those that are: two new batches, or none where there is nothing in one.
@@ -250,6 +262,6 @@ impl Parcel {
     fn part(&self, items: Vec<Item>, slips: SmallVec<[Slip; 2]>) -> Self {
         let bytes = items.iter().map(|item| item.payload.len()).sum();
         let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };
-        Self { batch: Arc::new(batch), slips, conflicts: 0 }
+        Self { batch: Arc::new(batch), slips, place: self.place, conflicts: 0 }
     }
 }

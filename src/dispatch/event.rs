@@ -9,6 +9,10 @@ use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
 use super::keys::{FlushId, QueueIndex, Ticket};
+use super::operate::{Action, Refusal, RequestId};
+use super::partner::PartnerState;
+use super::threads::Medium;
+use super::why::PartnerReport;
 
 /// Something that happened. An event carries a batch, so that its cost is shared.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub enum Event {
     Settled { queue: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault> },
     /// The answer to [`Work::Count`].
     Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
+    /// An operator acts upon a partner; the answer is [`Command::Reply`].
+    Operate { request: RequestId, account: Account, action: Action },
     /// Finish once every queue is empty and everything is settled.
     FinishWhenEmpty,
     /// Stop receiving, finish what can be finished by `deadline`, return the rest.
@@ -59,12 +65,14 @@ pub enum Command {
     Receive { queue: QueueIndex, poller: usize, demand: Demand },
     /// Runs the queue's handler over these messages, in order, as one job; its jobs have so many threads of the pool at most.
     Handle { queue: QueueIndex, jobs: Vec<Job>, threads: usize },
-    /// Hands a batch to its partner.
-    Flush { flush: FlushId, batch: Arc<Batch> },
+    /// Hands a batch to its partner; [`Medium::Inline`]: at once, without a thread between.
+    Flush { flush: FlushId, batch: Arc<Batch>, medium: Medium },
     /// Has an acker of the queue do something.
     Settle { queue: QueueIndex, acker: usize, work: Work },
     /// Ends the waits of a queue's pollers, where the service allows that.
     Interrupt { queue: QueueIndex },
+    /// The answer to [`Event::Operate`], with the partner as it is after it.
+    Reply { request: RequestId, result: Result<Box<PartnerReport>, Refusal> },
     /// Something to log: an edge of state, never one message.
     Note(Note),
     /// Nothing is held and nothing will come: the threads may stop.
@@ -129,7 +137,7 @@ pub enum Note {
     PartnerWaits {
         account: Account,
         queue: QueueIndex,
-        state: &'static str,
+        state: PartnerState,
         reason: String,
         failures: u32,
         next_attempt_in: Duration,
@@ -145,9 +153,11 @@ pub enum Note {
         example: CompactString,
         reason: String,
     },
-    LeaseLost {
+    /// The same of leases that were lost.
+    LeasesLost {
         queue: QueueIndex,
-        message: CompactString,
+        count: u64,
+        example: CompactString,
     },
     /// A result for something that the dispatcher does not know (any more).
     Stray {

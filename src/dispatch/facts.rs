@@ -1,10 +1,15 @@
 //! What a queue's service does to messages by itself, and what follows: how long a message may be held, and whether it may be returned.
 
+use std::time::Duration;
+
 use crate::message::settle::{DeadReason, Facts};
 
-use super::Dispatcher;
 use super::keys::{QueueIndex, Ticket};
 use super::ledger::Stage;
+use super::{Dispatcher, retry_delay};
+
+/// How long a rejected message is hidden where dead letters go nowhere, doubled with each receive.
+const CIRCULATION: Duration = Duration::from_secs(30);
 
 impl Dispatcher {
     pub(super) fn learnt(&mut self, index: QueueIndex, facts: Facts) {
@@ -21,6 +26,21 @@ impl Dispatcher {
         let queue = self.queues.get(index)?;
         let ours = Some(queue.intake.rules.max_receives).filter(|max| *max > 0);
         ours.into_iter().chain(queue.facts.redrive_after).min()
+    }
+
+    /// Whether there are no dead letters of its queue.
+    pub(super) fn circulates(&self, ticket: Ticket) -> bool {
+        let queue = self.ledger.get(ticket).and_then(|held| self.queues.get(held.queue));
+        queue.is_some_and(|queue| queue.facts.circulates)
+    }
+
+    /// What would be a dead letter is returned: it comes back, later each time.
+    pub(super) fn circulate(&mut self, ticket: Ticket, reason: &DeadReason) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let (index, until) = (held.queue, self.now + retry_delay(CIRCULATION, held.receives));
+        let text = format!("{}; it is returned, since dead_letter is \"none\"", reason.text);
+        self.sum_up_dead(index, ticket, &DeadReason { kind: reason.kind, text });
+        self.give_back(ticket, until);
     }
 
     /// It was held for so long that its queue will show it soon, whatever we ask: it is returned in time, or becomes a dead letter where

@@ -1,17 +1,19 @@
 //! A flush is off the wire: the verdict, and what it means for the partner, the bucket and each message.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::message::settle::{DeadDelivery, DeadReason};
 use crate::message::{Account, Answer, Item};
 
-use super::Dispatcher;
 use super::bucket::Parcel;
 use super::event::Note;
-use super::keys::{BucketKey, FlushId, PartnerKey, QueueIndex, Ticket};
+use super::flights::Flight;
+use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::ledger::Held;
+use super::partner::{Access, PartnerState};
 use super::settling::Letter;
 use super::verdict::{Gate, History, Verdict, verdict};
+use super::{Dispatcher, why};
 
 /// The part of a partner's answer that a dead letter keeps (1 KiB).
 const EXCERPT: usize = 1024;
@@ -19,9 +21,8 @@ const EXCERPT: usize = 1024;
 impl Dispatcher {
     pub(super) fn answered(&mut self, flush: FlushId, answer: &Answer) {
         let Some(flight) = self.partners.landed(flush, self.now) else { return self.stray("the answer to an unknown flush") };
-        let mut parcel = flight.parcel;
         let mut unwanted: Vec<Ticket> = Vec::new();
-        for slip in &parcel.slips {
+        for slip in &flight.parcel.slips {
             if let Some(held) = self.ledger.get_mut(slip.ticket) {
                 held.on_wire = held.on_wire.saturating_sub(1);
                 if !held.may_be_sent() {
@@ -29,13 +30,24 @@ impl Dispatcher {
                 }
             }
         }
+        let partner = flight.partner;
+        self.act_upon(flight, answer);
+        self.partners.judge(partner, self.now, &mut self.due);
+        // What went back into the bucket of these is not sent again.
+        for ticket in unwanted {
+            self.settle(ticket);
+        }
+    }
+
+    fn act_upon(&mut self, flight: Flight, answer: &Answer) {
         let Some(bucket) = self.partners.bucket(flight.bucket) else { return };
-        let (queue, partner_key) = (bucket.queue, bucket.partner);
+        let queue = bucket.queue;
+        let Flight { bucket: key, partner: partner_key, mut parcel, began, .. } = flight;
         let mut answer = answer;
         if let Answer::Partly { open, rest } = answer {
             let (accepted, left) = parcel.split_by(open);
             if let Some(accepted) = accepted {
-                self.well(partner_key);
+                self.well(key, began);
                 self.delivered(queue, &accepted);
             }
             // Nothing left: all were accepted after all, and none has to go back.
@@ -53,52 +65,48 @@ impl Dispatcher {
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                self.well(partner_key);
+                self.well(key, began);
                 self.delivered(queue, &parcel);
             }
             Verdict::Unavailable { retry_after } => {
-                let wait = partner.failed(self.now, retry_after, described(answer), &mut self.random);
-                self.partner_waits(flight.bucket, queue, answer, wait);
-                self.back_into_bucket(flight.bucket, parcel);
+                let edge = partner.failed(self.now, began, retry_after, described(answer), &mut self.random);
+                self.say_wait(key, edge);
+                self.back_into_bucket(key, parcel);
             }
             Verdict::Misconfigured { gate: Gate::Partner } => {
-                let wait = partner.misconfigured(self.now, described(answer));
-                self.partner_waits(flight.bucket, queue, answer, wait);
-                self.back_into_bucket(flight.bucket, parcel);
+                let edge = partner.misconfigured(self.now, began, described(answer));
+                self.say_wait(key, edge);
+                self.back_into_bucket(key, parcel);
             }
             Verdict::Misconfigured { gate: Gate::Bucket } => {
-                let wait = partner.rules.max_backoff;
-                partner.last_error = Some(described(answer));
-                if let Some(bucket) = self.partners.bucket_mut(flight.bucket) {
-                    bucket.until = Some(self.now + wait);
-                }
-                self.bucket_waits(flight.bucket, queue, answer, wait);
-                self.back_into_bucket(flight.bucket, parcel);
+                partner.endpoint_refused(described(answer));
+                let max_backoff = partner.rules.max_backoff;
+                let is_edge = self.partners.bucket_mut(key).is_some_and(|bucket| bucket.gate.refused(self.now, max_backoff));
+                self.say_wait(key, is_edge.then_some(PartnerState::Open));
+                self.back_into_bucket(key, parcel);
             }
             Verdict::TooLarge => {
                 partner.takes_at_most(parcel.slips.len() / 2);
-                self.back_halved(flight.bucket, parcel);
+                self.back_halved(key, parcel);
             }
-            Verdict::Bisect => self.back_halved(flight.bucket, parcel),
+            Verdict::Bisect => self.back_halved(key, parcel),
             Verdict::Culprit { kind } => {
                 partner.culprits += 1;
                 self.all_dead(queue, &parcel, kind, answer);
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, "impossible", answer),
         }
-        // What went back into the bucket of these is not sent again.
-        for ticket in unwanted {
-            self.settle(ticket);
-        }
     }
 
-    /// The partner took something.
-    fn well(&mut self, key: PartnerKey) {
-        let Some(partner) = self.partners.partner_mut(key) else { return };
-        let failures = partner.succeeded(self.now);
+    /// The partner took something out of this bucket.
+    fn well(&mut self, key: BucketKey, began: Instant) {
+        let Some(bucket) = self.partners.bucket_mut(key) else { return };
+        let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
+        let Some(partner) = self.partners.partner_mut(partner_key) else { return };
+        let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();
-            self.partners.list_all_of(key);
+            self.partners.list_all_of(partner_key);
             self.note(Note::PartnerWell { account, after_failures: failures });
         }
     }
@@ -166,6 +174,9 @@ impl Dispatcher {
         item: &Item,
         reason: DeadReason,
     ) {
+        if self.circulates(ticket) {
+            return self.circulate(ticket, &reason);
+        }
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.deliveries_dead += 1;
         let Some(held) = self.ledger.get_mut(ticket) else { return };
@@ -200,34 +211,20 @@ impl Dispatcher {
         }
     }
 
-    /// Says it on the edges: the first failure, and the breaker's opening.
-    fn partner_waits(&mut self, key: BucketKey, queue: QueueIndex, answer: &Answer, wait: Duration) {
-        let Some(partner) = self.partners.bucket(key).and_then(|bucket| self.partners.partner(bucket.partner)) else { return };
-        let opens = partner.failures == partner.rules.breaker_failures;
-        if partner.failures == 1 || opens {
-            let state = if opens { "open" } else { "backing_off" };
-            let (account, failures) = (partner.account.clone(), partner.failures);
-            self.note_wait(account, queue, state, answer, failures, wait);
-        }
-    }
-
-    fn bucket_waits(&mut self, key: BucketKey, queue: QueueIndex, answer: &Answer, wait: Duration) {
-        let Some(partner) = self.partners.bucket(key).and_then(|bucket| self.partners.partner(bucket.partner)) else { return };
-        let account = partner.account.clone();
-        self.note_wait(account, queue, "open", answer, 1, wait);
-    }
-
-    fn note_wait(
-        &mut self,
-        account: Account,
-        queue: QueueIndex,
-        state: &'static str,
-        answer: &Answer,
-        failures: u32,
-        wait: Duration,
-    ) {
-        let reason = described(answer).into();
-        self.note(Note::PartnerWaits { account, queue, state, reason, failures, next_attempt_in: wait });
+    /// Says that the partner waits, where that is an edge: the first failure, the breaker's opening, the first refusal of a bucket.
+    fn say_wait(&mut self, key: BucketKey, edge: Option<PartnerState>) {
+        let Some(state) = edge else { return };
+        let Some(bucket) = self.partners.bucket(key) else { return };
+        let Some(partner) = self.partners.partner(bucket.partner) else { return };
+        let next = self.next_attempt(key).unwrap_or(self.now);
+        self.note(Note::PartnerWaits {
+            account: partner.account.clone(),
+            queue: bucket.queue,
+            state,
+            reason: partner.last_error.as_deref().unwrap_or_default().to_owned(),
+            failures: why::failures(partner, bucket),
+            next_attempt_in: next.saturating_duration_since(self.now),
+        });
     }
 
     /// While it drains, what its partner will not take before the end is returned at once.
@@ -243,11 +240,16 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// When the bucket may flush next, where a wait is set.
-    pub(super) fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
-        let bucket = self.partners.bucket(key)?;
-        let partner = self.partners.partner(bucket.partner)?;
-        partner.until.max(bucket.until)
+    /// When the bucket may flush next, where a wait is set. A pause has no end that is known: it counts as the longest back-off.
+    fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
+        match self.partners.access(key, self.now)? {
+            Access::Open | Access::Busy => None,
+            Access::At(at, _) => Some(at),
+            Access::Paused => {
+                let partner = self.partners.partner(self.partners.bucket(key)?.partner)?;
+                Some(self.now + partner.rules.max_backoff)
+            }
+        }
     }
 }
 

@@ -1,27 +1,16 @@
 //! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed it.
 
-use std::time::{Duration, Instant};
-
-use compact_str::CompactString;
+use std::time::Instant;
 
 use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
-use super::Dispatcher;
 use super::event::{Fault, Note};
 use super::keys::{QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Exit, Stage};
 use super::settling::{Entry, Hide, Kind, Letter, Sent};
-
-/// Dead letters are said once in such a time, with how many there were.
-const SUMMARY: Duration = Duration::from_secs(10);
-
-/// Sums up the dead letters of a queue for the log.
-#[derive(Debug, Default)]
-pub struct DeadSummary {
-    since: Option<Instant>,
-    count: u64,
-}
+use super::summary::{Sum, Summary};
+use super::{Dispatcher, QueueState, Timer};
 
 impl Dispatcher {
     /// Something of the message landed, or a letter about it was written: acts upon it when nothing is open any more, or when nothing
@@ -34,8 +23,8 @@ impl Dispatcher {
         if held.open == 0 {
             let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
             self.leave_by_delete(ticket, exit);
-        } else if let Some(exit) = held.lost {
-            self.drop_lost(ticket, exit);
+        } else if held.lost {
+            self.drop_lost(ticket);
         } else if let Some(until) = held.withdrawn {
             self.leave_by_return(ticket, until);
         }
@@ -72,6 +61,9 @@ impl Dispatcher {
     }
 
     pub(super) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
+        if self.circulates(ticket) {
+            return self.circulate(ticket, &reason);
+        }
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
@@ -214,24 +206,18 @@ impl Dispatcher {
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.settle(ticket);
             }
-            Err(error @ (EntryError::Gone | EntryError::Circulates)) if !renewed => {
+            Err(EntryError::Gone) if !renewed => {
                 // The letter is not written: the delivery is open again, and the message must come back for it.
                 if !letter.last {
                     held.letters = held.letters.saturating_sub(1);
                     held.dead = held.dead.saturating_sub(1);
                     held.open += 1;
                     held.withdrawn = Some(self.now);
+                    if let Some(queue) = self.queues.get_mut(index) {
+                        queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
+                    }
                 }
-                if let Some(queue) = self.queues.get_mut(index).filter(|_| letter.delivery.is_some()) {
-                    queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
-                }
-                if *error == EntryError::Gone {
-                    self.lease_lost(index, ticket);
-                } else {
-                    let text = format!("{} (it comes back: dead_letter is \"none\")", letter.reason.text);
-                    self.sum_up_dead(index, ticket, &DeadReason { text, ..letter.reason });
-                    self.let_be(ticket, Exit::Returned);
-                }
+                self.lease_lost(index, ticket);
             }
             Err(_) => {
                 if let Some(queue) = self.queues.get_mut(index) {
@@ -243,25 +229,25 @@ impl Dispatcher {
 
     /// The queue gave the message to someone else: what of it still waits here must not be sent.
     fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket) else { return };
-        self.note(Note::LeaseLost { queue: index, message: held.message.id.clone() });
-        self.let_be(ticket, Exit::LeaseLost);
-    }
-
-    /// Nothing more is done about the message; it leaves now, or once what is on the wire has landed.
-    fn let_be(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.lost = Some(exit);
-        if held.on_wire == 0 && held.letters == 0 {
-            self.drop_lost(ticket, exit);
+        held.lost = true;
+        let (id, decided_elsewhere) = (held.message.id.clone(), held.on_wire > 0 || held.letters > 0);
+        if let Some(queue) = self.queues.get_mut(index)
+            && let Some(sum) = queue.leases_lost.add(self.now, id, String::new)
+        {
+            self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
+        }
+        self.watch_sums(index);
+        if !decided_elsewhere {
+            self.drop_lost(ticket);
         }
     }
 
-    fn drop_lost(&mut self, ticket: Ticket, exit: Exit) {
+    fn drop_lost(&mut self, ticket: Ticket) {
         // Whoever has the message now must be first with it.
         self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
-        self.leave(ticket, exit);
+        self.leave(ticket, Exit::LeaseLost);
         self.let_go();
     }
 
@@ -285,19 +271,41 @@ impl Dispatcher {
     }
 
     /// The first dead letter is said, then sums.
-    fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+    pub(super) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let summary = &mut queue.dead_letters;
-        summary.count += 1;
-        if summary.since.is_none_or(|since| self.now >= since + SUMMARY) {
-            summary.since = Some(self.now);
-            let count = std::mem::take(&mut summary.count);
-            self.note_dead(index, count, example, reason.text.clone());
+        if let Some(sum) = queue.dead_letters.add(self.now, example, || reason.text.clone()) {
+            self.note_dead(index, sum);
+        }
+        self.watch_sums(index);
+    }
+
+    /// Says what is due of the sums, or whatever is unsaid.
+    pub(super) fn say_sums(&mut self, index: QueueIndex, all: bool) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let now = self.now;
+        let mut of = |summary: fn(&mut QueueState) -> &mut Summary| {
+            if all { summary(queue).last(now) } else { summary(queue).due(now) }
+        };
+        let (dead, lost) = (of(|queue| &mut queue.dead_letters), of(|queue| &mut queue.leases_lost));
+        if let Some(sum) = dead {
+            self.note_dead(index, sum);
+        }
+        if let Some(sum) = lost {
+            self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
+        }
+        self.watch_sums(index);
+    }
+
+    /// Makes sure that what is unsaid is said.
+    fn watch_sums(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        for at in [queue.dead_letters.say_by(), queue.leases_lost.say_by()].into_iter().flatten() {
+            queue.summary_alarm.by(&mut self.due, at, Timer::Summary(index));
         }
     }
 
-    fn note_dead(&mut self, queue: QueueIndex, count: u64, example: CompactString, reason: String) {
-        self.note(Note::DeadLetters { queue, count, example, reason });
+    fn note_dead(&mut self, queue: QueueIndex, sum: Sum) {
+        self.note(Note::DeadLetters { queue, count: sum.count, example: sum.example, reason: sum.reason });
     }
 }

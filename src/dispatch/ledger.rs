@@ -65,8 +65,8 @@ pub struct Held {
     stage: Stage,
     /// Newer receipts that came: what a call did with an older one must be done again.
     pub renewals: u32,
-    /// It is not ours any more, which the queue said while a delivery was on the wire: how it leaves once that has landed.
-    pub lost: Option<Exit>,
+    /// The queue said that the lease is gone while a delivery was on the wire.
+    pub lost: bool,
     /// A call that changes how long it stays hidden is under way: a second one could end before the first.
     pub hiding: bool,
     /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
@@ -113,7 +113,7 @@ impl Held {
 
     /// Whether what waits of it in buckets may be sent.
     pub fn may_be_sent(&self) -> bool {
-        self.stage == Stage::Delivering && self.lost.is_none() && self.withdrawn.is_none()
+        self.stage == Stage::Delivering && !self.lost && self.withdrawn.is_none()
     }
 
     /// That delivery is accepted, or its dead letter written: a later copy does not lead to it again.
@@ -273,7 +273,7 @@ impl Ledger {
                     leased_until,
                     stage: Stage::Pending,
                     renewals: 0,
-                    lost: None,
+                    lost: false,
                     hiding: false,
                     withdrawn: None,
                     open: 0,
@@ -300,7 +300,7 @@ impl Ledger {
             held.receipt = receipt;
             held.receives = held.receives.max(receives);
             held.renewed_at = now;
-            held.lost = None;
+            held.lost = false;
             held.renewals = held.renewals.wrapping_add(1);
         }
         self.extended(ticket, leased_until);

@@ -6,8 +6,8 @@
 //! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink. That makes
 //! every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
-//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, flush) → `land` (verdict) → `leave` (delete,
-//! return, dead letter). `stop` ends it all.
+//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
+//! (delete, return, dead letter). `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod arrive;
 mod bucket;
@@ -15,6 +15,7 @@ mod counts;
 mod due;
 mod event;
 mod facts;
+mod flights;
 mod intake;
 mod keys;
 mod known;
@@ -22,6 +23,7 @@ mod land;
 mod leases;
 mod leave;
 mod ledger;
+mod operate;
 mod order;
 mod partner;
 mod partners;
@@ -31,9 +33,11 @@ mod rules;
 mod settling;
 mod status;
 mod stop;
+mod summary;
 mod threads;
 mod verdict;
 mod waiting;
+mod why;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,22 +57,28 @@ use self::partners::Partners;
 use self::room::Room;
 use self::settling::{Hide, Settling};
 use self::stop::Phase;
+use self::summary::Summary;
 use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
 pub use self::intake::SLOW;
 pub use self::keys::{FlushId, QueueIndex, Ticket};
+pub use self::operate::{Action, Refusal, RequestId};
+pub use self::partner::PartnerState;
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
 pub use self::threads::Medium;
 pub use self::verdict::{Gate, History, Verdict, verdict};
+pub use self::why::{BucketReport, PartnerReport, RateReport};
 
 /// What falls due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// A partner's wait ends.
+    /// A partner's wait ends, or its oldest flush is slow from now on.
     Partner(PartnerKey),
+    /// A flush is on the wire for long.
+    Flights,
     /// A bucket's linger, its own gate, its oldest delivery's patience or its idle time ends.
     Bucket(BucketKey),
     /// A lease needs to be extended.
@@ -79,6 +89,8 @@ pub(crate) enum Timer {
     Intake(QueueIndex),
     /// A queue may be told again.
     Settling(QueueIndex),
+    /// What happened often is to be said.
+    Summary(QueueIndex),
     /// The queues may be counted again.
     Count,
     /// The drain ends.
@@ -114,7 +126,9 @@ struct QueueState {
     /// What is settled of messages that may come back.
     known: Known,
     counts: QueueCounts,
-    dead_letters: leave::DeadSummary,
+    dead_letters: Summary,
+    leases_lost: Summary,
+    summary_alarm: Alarm,
     lease_alarm: Alarm,
     order_alarm: Alarm,
     intake_alarm: Alarm,
@@ -132,7 +146,9 @@ impl Dispatcher {
             facts: Facts::default(),
             known: Known::new(max_in_flight),
             counts: QueueCounts::default(),
-            dead_letters: leave::DeadSummary::default(),
+            dead_letters: Summary::default(),
+            leases_lost: Summary::default(),
+            summary_alarm: Alarm::default(),
             lease_alarm: Alarm::default(),
             order_alarm: Alarm::default(),
             intake_alarm: Alarm::default(),
@@ -170,6 +186,7 @@ impl Dispatcher {
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
+            Event::Operate { request, account, action } => self.operate(request, account, action),
             Event::FinishWhenEmpty => self.phase.finish_when_empty(),
             Event::Drain { deadline } => self.drain(deadline),
             Event::Stop => self.stop(),
@@ -226,7 +243,8 @@ impl Dispatcher {
                     held.on_wire += 1;
                 }
             }
-            self.commands.push_back(Command::Flush { flush, batch: Arc::clone(&flight.parcel.batch) });
+            let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
+            self.commands.push_back(Command::Flush { flush, batch, medium });
         }
     }
 
@@ -302,9 +320,11 @@ impl Dispatcher {
                     if let Some(partner) = self.partners.partner_mut(key) {
                         partner.alarm.rang();
                     }
+                    self.partners.judge(key, self.now, &mut self.due);
                     self.partners.list_all_of(key);
                     self.partners.forget_if_done(key, self.now, &mut self.due);
                 }
+                Timer::Flights => self.partners.watch(self.now, &mut self.due),
                 Timer::Bucket(key) => {
                     if let Some(bucket) = self.partners.bucket_mut(key) {
                         bucket.alarm.rang();
@@ -320,6 +340,10 @@ impl Dispatcher {
                 Timer::Order(index) => self.overtake(index),
                 Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
                 Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Summary(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.summary_alarm);
+                    self.say_sums(index, false);
+                }
                 Timer::Count => self.phase.count_again(),
                 Timer::Stop => self.stop_is_due(),
             }

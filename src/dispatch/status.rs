@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::partner::{Access, Partner, Wait};
+use super::partner::PartnerState;
+use super::why::BucketReport;
 use super::{Dispatcher, QueueCounts};
 
 /// Partners listed as waiting at most.
@@ -47,7 +48,7 @@ pub struct WaitingPartner {
     pub queue: String,
     pub waiting: usize,
     pub in_flight: usize,
-    pub state: &'static str,
+    pub state: PartnerState,
     pub reason: String,
     pub next_attempt_in_s: Option<f64>,
     pub oldest_age_s: f64,
@@ -91,11 +92,12 @@ impl Dispatcher {
     fn partner_counts(&self) -> PartnerCounts {
         let mut counts = PartnerCounts { total: self.partners.len(), ..PartnerCounts::default() };
         for partner in self.partners.iter() {
-            *match partner.state(self.now) {
-                "limited" => &mut counts.limited,
-                "open" => &mut counts.open,
-                "backing_off" => &mut counts.backing_off,
-                _ => &mut counts.healthy,
+            *match self.partners.state(partner, self.now) {
+                PartnerState::Healthy => &mut counts.healthy,
+                PartnerState::BackingOff => &mut counts.backing_off,
+                PartnerState::Open => &mut counts.open,
+                PartnerState::Limited => &mut counts.limited,
+                PartnerState::Paused => &mut counts.paused,
             } += 1;
             let waits = |key: &super::BucketKey| self.partners.bucket(*key).is_some_and(|bucket| !bucket.is_empty());
             counts.waiting += usize::from(partner.buckets.iter().any(waits));
@@ -110,21 +112,18 @@ impl Dispatcher {
         waiting.truncate(WAITING);
         let described = waiting.into_iter().filter_map(|(oldest, _, bucket)| {
             let partner = self.partners.partner(bucket.partner)?;
-            let gate = bucket.until.filter(|until| *until > self.now);
-            let (reason, next) = match (gate, partner.access(self.now)) {
-                (Some(until), _) => ("the endpoint for this queue is set up wrongly", Some(until)),
-                (None, access) => (reason(partner, access), next(access)),
-            };
+            let BucketReport { queue, waiting, in_flight, state, reason, next_attempt_in_s, failures, .. } =
+                self.bucket_report(partner, bucket);
             Some(WaitingPartner {
                 account: partner.account.to_string(),
-                queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
-                waiting: bucket.waits(),
-                in_flight: bucket.in_flight,
-                state: if gate.is_some() { "open" } else { partner.state(self.now) },
+                queue,
+                waiting,
+                in_flight,
+                state,
                 reason: reason.to_owned(),
-                next_attempt_in_s: next.map(|at| at.saturating_duration_since(self.now).as_secs_f64()),
+                next_attempt_in_s,
                 oldest_age_s: self.now.saturating_duration_since(oldest).as_secs_f64(),
-                failures: partner.failures,
+                failures,
                 last_error: partner.last_error.as_deref().map(str::to_owned),
             })
         });
@@ -134,22 +133,5 @@ impl Dispatcher {
     /// Messages held.
     pub fn held(&self) -> usize {
         self.ledger.len()
-    }
-}
-
-fn reason(partner: &Partner, access: Access) -> &'static str {
-    match access {
-        Access::At(_, Wait::Rate) => "its rate limit",
-        Access::At(_, Wait::Backoff) if partner.failures >= partner.rules.breaker_failures => "its breaker is open",
-        Access::At(_, Wait::Backoff) => "it backs off after a failure",
-        Access::Busy => "a flush is on the wire",
-        Access::Open => "a delivery thread, or company for its batch",
-    }
-}
-
-fn next(access: Access) -> Option<std::time::Instant> {
-    match access {
-        Access::At(at, _) => Some(at),
-        Access::Busy | Access::Open => None,
     }
 }

@@ -151,6 +151,9 @@ impl Dispatcher {
 
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.phase.finished, true) {
+            for queue in 0..self.queues.len() {
+                self.say_sums(queue, true);
+            }
             self.commands.push_back(Command::Finish);
         }
     }

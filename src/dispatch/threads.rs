@@ -1,17 +1,36 @@
-//! Delivery threads, shared out. What goes over the wire may have all of them; what goes to the local disk only a part, since files share
-//! one disk: more flushes at once make each smaller and none quicker, and a disk that hangs must not hold the threads of the others.
+//! Delivery threads, shared out: the bulkhead between partners that take and partners that hang.
+//!
+//! Partners that are not [`Class::Well`] occupy half of the threads at most, together, so that those that are well always find a free
+//! one. A partner that was well until now is found out by time, after [`PATIENCE`](super::partner::PATIENCE) or twice its own last
+//! success: until then it may have any thread. So of `delivery_threads = N` the others have some left as long as no more than N / 2
+//! flushes of partners that were well begin to hang within that time. With a single thread there is no half to keep free.
+//!
+//! What goes to the local disk may have a part of the threads only, since files share one disk: more flushes at once make each smaller
+//! and none quicker, and a disk that hangs must not hold the threads of the others. Within that part the same half is kept.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::keys::BucketKey;
+use super::partner::Class;
 
-/// Where a partner's deliveries go.
+/// Where a partner's deliveries go, and so which threads they need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Medium {
+    /// Nowhere that could be waited for: it needs no thread.
+    Inline,
     #[default]
     Wire,
     Disk,
+}
+
+/// A place in a line of those that wait for a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    pub medium: Medium,
+    pub class: Class,
+    /// The age that it stands by.
+    pub since: Instant,
 }
 
 #[derive(Debug)]
@@ -27,13 +46,47 @@ pub struct DeliveryThreads {
 struct Part {
     at_most: usize,
     in_flight: usize,
-    /// Buckets that wait for nothing but a thread, the longest-waiting first.
-    ready: BTreeSet<(Instant, BucketKey)>,
+    /// Of these, those of partners that are not well.
+    unwell: usize,
+    lines: Lines,
+}
+
+/// Buckets that wait for nothing but a thread, the longest-waiting first, by the class of their partner.
+#[derive(Debug, Default)]
+struct Lines {
+    well: BTreeSet<(Instant, BucketKey)>,
+    not_proven: BTreeSet<(Instant, BucketKey)>,
+    suspect: BTreeSet<(Instant, BucketKey)>,
+}
+
+impl Lines {
+    fn of(&mut self, class: Class) -> &mut BTreeSet<(Instant, BucketKey)> {
+        match class {
+            Class::Well => &mut self.well,
+            Class::NotProven => &mut self.not_proven,
+            Class::Suspect => &mut self.suspect,
+        }
+    }
+
+    /// The first of those that are not well, the not proven before the suspects.
+    fn first_unwell(&self) -> Option<(Class, (Instant, BucketKey))> {
+        let not_proven = self.not_proven.first().map(|first| (Class::NotProven, *first));
+        not_proven.or_else(|| self.suspect.first().map(|first| (Class::Suspect, *first)))
+    }
 }
 
 impl Part {
     fn new(at_most: usize) -> Self {
-        Self { at_most: at_most.max(1), in_flight: 0, ready: BTreeSet::new() }
+        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, lines: Lines::default() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.in_flight >= self.at_most
+    }
+
+    /// Whether those that are not well have their half.
+    fn is_full_of_unwell(&self) -> bool {
+        self.unwell * 2 >= self.at_most
     }
 }
 
@@ -42,53 +95,100 @@ impl DeliveryThreads {
         Self { at_most: at_most.max(1), wire: Part::new(at_most), disk: Part::new(on_disk.min(at_most)) }
     }
 
-    fn of(&mut self, medium: Medium) -> &mut Part {
+    fn part(&self, medium: Medium) -> Option<&Part> {
         match medium {
-            Medium::Wire => &mut self.wire,
-            Medium::Disk => &mut self.disk,
+            Medium::Inline => None,
+            Medium::Wire => Some(&self.wire),
+            Medium::Disk => Some(&self.disk),
         }
     }
 
-    /// Whether a flush may start.
-    pub fn has_thread(&self, medium: Medium) -> bool {
-        let threads = match medium {
-            Medium::Wire => &self.wire,
-            Medium::Disk => &self.disk,
-        };
-        threads.in_flight < threads.at_most && self.wire.in_flight + self.disk.in_flight < self.at_most
+    fn part_mut(&mut self, medium: Medium) -> Option<&mut Part> {
+        match medium {
+            Medium::Inline => None,
+            Medium::Wire => Some(&mut self.wire),
+            Medium::Disk => Some(&mut self.disk),
+        }
+    }
+
+    /// Whether a flush of a partner of this class may start.
+    pub fn has_thread(&self, medium: Medium, class: Class) -> bool {
+        let Some(part) = self.part(medium) else { return true };
+        if part.is_full() || self.wire.in_flight + self.disk.in_flight >= self.at_most {
+            return false;
+        }
+        let unwell = self.wire.unwell + self.disk.unwell;
+        class == Class::Well || !(part.is_full_of_unwell() || unwell * 2 >= self.at_most)
     }
 
     /// A flush starts.
-    pub fn take(&mut self, medium: Medium) {
-        self.of(medium).in_flight += 1;
+    pub fn take(&mut self, medium: Medium, class: Class) {
+        if let Some(part) = self.part_mut(medium) {
+            part.in_flight += 1;
+            part.unwell += usize::from(class != Class::Well);
+        }
     }
 
-    /// A flush has landed.
-    pub fn give_back(&mut self, medium: Medium) {
-        let part = self.of(medium);
-        part.in_flight = part.in_flight.saturating_sub(1);
+    /// A flush has landed; the class is the one that its partner has until this is judged.
+    pub fn give_back(&mut self, medium: Medium, class: Class) {
+        if let Some(part) = self.part_mut(medium) {
+            part.in_flight = part.in_flight.saturating_sub(1);
+            part.unwell = part.unwell.saturating_sub(usize::from(class != Class::Well));
+        }
     }
 
-    /// The bucket waits for a thread since then.
-    pub fn wait(&mut self, medium: Medium, since: Instant, bucket: BucketKey) {
-        self.of(medium).ready.insert((since, bucket));
+    /// A partner with so many flushes in flight is of another class now. Its buckets are moved with [`DeliveryThreads::leave`] and
+    /// [`DeliveryThreads::stand`].
+    pub fn reclass(&mut self, medium: Medium, in_flight: usize, from: Class, to: Class) {
+        if let Some(part) = self.part_mut(medium) {
+            match (from == Class::Well, to == Class::Well) {
+                (true, false) => part.unwell += in_flight,
+                (false, true) => part.unwell = part.unwell.saturating_sub(in_flight),
+                _ => {}
+            }
+        }
+    }
+
+    /// The bucket waits for a thread. What needs none cannot.
+    pub fn stand(&mut self, bucket: BucketKey, stand: Stand) {
+        if let Some(part) = self.part_mut(stand.medium) {
+            part.lines.of(stand.class).insert((stand.since, bucket));
+        }
+    }
+
+    /// The bucket does not wait there any more.
+    pub fn leave(&mut self, bucket: BucketKey, stand: Stand) {
+        if let Some(part) = self.part_mut(stand.medium) {
+            part.lines.of(stand.class).remove(&(stand.since, bucket));
+        }
     }
 
     /// Whether one that waits may start.
     pub fn can_serve(&self) -> bool {
-        [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk)]
-            .iter()
-            .any(|(medium, part)| !part.ready.is_empty() && self.has_thread(*medium))
+        self.first().is_some()
     }
 
-    /// The longest-waiting that may start; equal ones in the order of their keys.
+    /// Takes out the next that may start.
     pub fn next(&mut self) -> Option<BucketKey> {
-        let first = |threads: &Self, medium: Medium, part: &Part| {
-            threads.has_thread(medium).then(|| part.ready.first().copied()).flatten().map(|waiting| (waiting, medium))
-        };
-        let candidates = [first(self, Medium::Wire, &self.wire), first(self, Medium::Disk, &self.disk)];
-        let (waiting, medium) = candidates.into_iter().flatten().min_by_key(|(waiting, _)| *waiting)?;
-        self.of(medium).ready.remove(&waiting);
+        let (medium, class, waiting) = self.first()?;
+        self.part_mut(medium)?.lines.of(class).remove(&waiting);
         Some(waiting.1)
+    }
+
+    /// Of those that may start the longest-waiting, equal ones in the order of their keys; a suspect only where none that is not proven
+    /// may.
+    fn first(&self) -> Option<(Medium, Class, (Instant, BucketKey))> {
+        let parts = [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk)];
+        let may_start = |medium, class| self.has_thread(medium, class);
+        let well = parts.iter().filter_map(|&(medium, part)| {
+            let first = *part.lines.well.first()?;
+            may_start(medium, Class::Well).then_some((medium, Class::Well, first))
+        });
+        let unwell = parts.iter().filter_map(|&(medium, part)| {
+            let (class, first) = part.lines.first_unwell()?;
+            may_start(medium, class).then_some((medium, class, first))
+        });
+        let unwell = unwell.min_by_key(|&(_, class, first)| (class, first));
+        well.chain(unwell).min_by_key(|&(.., first)| first)
     }
 }

@@ -30,8 +30,11 @@ pub fn log_note(note: &Note, lanes: &[Lane]) {
         Note::DeadLetters { queue, count, example, reason } => {
             log::warn!("dead letters: queue={} n={count} example={example} reason={reason:?}", name(*queue));
         }
-        Note::LeaseLost { queue, message } => {
-            log::warn!("a lease was lost: queue={} message={message}; raise visibility_timeout if this repeats", name(*queue));
+        Note::LeasesLost { queue, count, example } => {
+            log::warn!(
+                "leases were lost: queue={} n={count} example={example}; raise visibility_timeout if this repeats",
+                name(*queue)
+            );
         }
         Note::Stray { what } => log::warn!("a result that nobody waits for: what={what:?}"),
     }

@@ -72,7 +72,7 @@ fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
 
 fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
     PartnerRules {
-        medium: if matches!(settings.deliver, Deliver::File { .. }) { Medium::Disk } else { Medium::Wire },
+        medium: medium(&settings.deliver),
         max_batch: settings.max_batch,
         max_batch_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
         linger: settings.linger,
@@ -84,5 +84,14 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
         breaker_failures: settings.breaker_failures,
         give_up_after: settings.give_up_after,
         idle_timeout: settings.idle_timeout,
+    }
+}
+
+fn medium(deliver: &Deliver) -> Medium {
+    match deliver {
+        Deliver::File { .. } => Medium::Disk,
+        // Standard output may be a pipe whose reader has stopped.
+        Deliver::Http(_) | Deliver::Sqs { .. } | Deliver::Stdout => Medium::Wire,
+        Deliver::Discard => Medium::Inline,
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
-use crate::dispatch::{Command, Demand, Dispatcher, Event, QueueIndex, Status, Work};
+use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, QueueIndex, Status, Work};
 use crate::sink::Sinks;
 
 use super::acker::Acker;
@@ -206,12 +206,12 @@ impl Shell {
         match command {
             Command::Receive { queue, poller, demand } => self.receive(queue, poller, demand),
             Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
-            Command::Flush { flush, batch } if self.sinks.blocks(&batch.account) => self.deliverers.hand_over(flush, batch),
-            Command::Flush { flush, batch } => {
+            Command::Flush { flush, batch, medium: Medium::Inline } => {
                 let answer = self.sinks.deliver(&batch);
                 self.answers.push(Event::Answered { flush, answer });
                 Ok(())
             }
+            Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(flush, batch),
             Command::Settle { queue, acker, work } => self.settle(queue, acker, work),
             Command::Interrupt { queue } => {
                 if let (Some(edge), Some(lane)) = (self.edges.get(queue), self.lanes.get(queue)) {
@@ -220,6 +220,8 @@ impl Shell {
                 }
                 Ok(())
             }
+            // Nobody here asks yet, so nobody waits for an answer.
+            Command::Reply { .. } => Ok(()),
             Command::Note(note) => {
                 log_note(&note, &self.lanes);
                 Ok(())

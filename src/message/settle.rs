@@ -33,6 +33,8 @@ pub struct Facts {
     pub hidden_limit: Option<u64>,
     /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
     pub longest_lease: Option<Duration>,
+    /// Dead letters go nowhere: what is rejected comes back, for as long as it is kept.
+    pub circulates: bool,
 }
 
 /// How an entry of a batch call ended.
@@ -44,9 +46,6 @@ pub enum EntryError {
     /// The receipt is not the newest any more: the lease was lost, or the message is deleted. The copy is dropped.
     #[error("the lease is lost: the message was received again or deleted")]
     Gone,
-    /// A dead letter has no place to go, by the user's wish: nothing was done, and the message comes back when its lease ends.
-    #[error("there is no dead letter queue: the message comes back")]
-    Circulates,
     /// It may work when tried again; the service retries until the lease ends.
     #[error("{0}")]
     Failed(String),

@@ -22,9 +22,4 @@ pub trait Sink: Send + Sync {
     /// Blocks until the partner has answered, at most for its connect timeout and timeout together. What it accepts is durable on the
     /// partner's side: the messages are deleted from their queue upon [`Answer::Accepted`].
     fn deliver(&self, batch: &Batch) -> Answer;
-
-    /// Whether [`Sink::deliver`] can wait for anything at all. One that cannot is called without a thread between.
-    fn blocks(&self) -> bool {
-        true
-    }
 }

@@ -121,11 +121,6 @@ impl Sinks {
             Way::Discard => Answer::Accepted,
         })
     }
-
-    /// Whether [`Sinks::deliver`] can wait for anything on behalf of this account; where it cannot, no thread is needed between.
-    pub fn blocks(&self, account: &str) -> bool {
-        !matches!(self.partners.read().of(account), Way::Discard)
-    }
 }
 
 impl Sink for Sinks {

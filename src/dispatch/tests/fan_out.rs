@@ -90,28 +90,6 @@ fn a_letter_that_cannot_be_written_any_more_leaves_the_message_where_it_is() {
 }
 
 #[test]
-fn a_letter_that_has_no_place_to_go_leaves_the_message_where_it_is() {
-    for (partners, flushes) in [("acme", "flush acme a"), ("acme,beta", "flush acme a-0; flush beta a-1")] {
-        let several = partners.contains(',');
-        let letter = if several { "letter a-0:refused+open" } else { "letter a:refused" };
-        let mut rig = Rig::new(rules());
-        rig.play(&[
-            (0, "receive a", "handle a"),
-            (1, &format!("handled a->{partners}"), flushes),
-            (2, "answered acme 400", letter),
-            // dead_letter is "none": it comes back when its lease ends.
-            (3, "settled circulates", ""),
-        ]);
-        if several {
-            rig.play(&[(4, "accepted beta", "")]);
-        }
-        let counts = &rig.dispatcher.status().queues[0].counts;
-        assert_eq!((rig.dispatcher.held(), counts.returned, counts.leases_lost), (0, 1, 0), "{partners}");
-        assert_eq!(counts.deliveries_dead, 0, "{partners}");
-    }
-}
-
-#[test]
 fn a_letter_that_was_not_written_is_owed_even_if_a_new_copy_comes() {
     let mut rig = Rig::new(rules());
     rig.play(&[

@@ -142,3 +142,10 @@ fn what_is_dead_after_too_many_tries_lets_those_behind_it_pass() {
         (2, "handled a=retry:2s", "flush x b; letter a:max_receives"),
     ]);
 }
+
+#[test]
+fn what_arrives_during_a_drain_goes_back_last_first() {
+    let mut rig = rig();
+    rig.asks = true;
+    rig.play(&[(0, "drain 30s", "interrupt"), (1, "receive a/g b/g c/g", ""), (2, "receive", "hide c=0 b=0 a=0")]);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
-use crate::dispatch::PartnerRules;
+use crate::dispatch::{Note, PartnerRules};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,8 +131,8 @@ fn while_it_fails_a_partner_gets_one_probe_at_a_time() {
         (2, "answered x 503", ""),
         (3, "handled b->x c->x", ""),
     ]);
-    let retry = rig.next_deadline().expect("a retry");
-    assert_eq!(rig.send(retry, "tick"), "flush x a");
+    let (retry, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "flush x a");
     assert_eq!(rig.send(retry + 1, "accepted x"), "flush x b; flush x c; delete a");
 }
 
@@ -230,5 +230,45 @@ fn a_partner_without_idle_time_does_not_spin() {
         (0, "tick", ""),
         (1, "tick", ""),
         (2, "accepted x", "delete a b"),
+    ]);
+}
+
+#[test]
+fn a_refused_endpoint_is_said_on_its_edges_and_counts_as_open() {
+    let mut rig = rig(|partner| partner.max_backoff = SECOND * 20);
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (20_002, "tick", "flush x a"),
+        (20_003, "answered x 410", ""),
+    ]);
+    let partners = rig.dispatcher.status().partners;
+    assert_eq!((partners.open, partners.healthy), (1, 0));
+    rig.play(&[(40_003, "tick", "flush x a"), (40_004, "accepted x", "delete a")]);
+    let partners = rig.dispatcher.status().partners;
+    assert_eq!((partners.open, partners.healthy), (0, 1));
+    let [Note::PartnerWaits { state, failures: 1, next_attempt_in, .. }, Note::PartnerWell { after_failures: 2, .. }] =
+        &rig.notes[..]
+    else {
+        panic!("one line at each edge: {:?}", rig.notes);
+    };
+    assert_eq!((state.word(), *next_attempt_in), ("open", SECOND * 20));
+}
+
+#[test]
+fn a_refused_endpoint_gets_one_probe_whatever_its_parallel() {
+    rig(|partner| {
+        partner.parallel = 4;
+        partner.max_batch = 1;
+        partner.max_backoff = SECOND * 20;
+    })
+    .play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "handled b->x", ""),
+        (20_002, "tick", "flush x a"),
+        (20_003, "accepted x", "flush x b; delete a"),
     ]);
 }

@@ -5,6 +5,7 @@
 mod rig;
 mod simulation;
 
+mod bulkhead;
 mod census;
 mod copies;
 mod demand;
@@ -16,6 +17,8 @@ mod gates;
 mod imports;
 mod jobs;
 mod leases;
+mod operate;
+mod parallel;
 mod settling;
 mod threads;
 

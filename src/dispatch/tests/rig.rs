@@ -13,10 +13,11 @@
 //! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
 //! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
+//! | `pause x`, `resume x`, `flush x` | an operator does it |
 //! | `tick`, `drain 30s`, `stop` | |
 //!
 //! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
-//! `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `finish`.
+//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `finish`.
 //! `a'2` is the receipt of the second receive.
 
 use std::collections::{HashMap, VecDeque};
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use super::super::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
+use super::super::{Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
 use super::{message, start};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts};
 use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
@@ -86,11 +87,36 @@ impl Rig {
         self.handle(at, event)
     }
 
+    /// Has each of these partners accept something, so that they may have any delivery thread. The times of a test start later.
+    pub fn prove(&mut self, accounts: &[&str]) {
+        for account in accounts {
+            let id = format!("proof-{account}");
+            self.play(&[
+                (0, &format!("receive {id}"), &format!("handle {id}")),
+                (0, &format!("handled {id}->{account}"), &format!("flush {account} {id}")),
+                (0, &format!("accepted {account}"), &format!("delete {id}")),
+                (0, "settled", ""),
+            ]);
+        }
+    }
+
     /// The same for an event that the language has no line for.
     pub fn handle(&mut self, at: u64, event: Event) -> String {
         self.now = self.start + Duration::from_millis(at);
         self.dispatcher.handle(self.now, event);
         self.drain_commands()
+    }
+
+    /// Goes from one moment at which something is due to the next, until that leads to commands: when, and which.
+    pub fn skip_to_commands(&mut self) -> (u64, String) {
+        for _ in 0..100 {
+            let at = self.next_deadline().expect("something is due");
+            let commands = self.send(at, "tick");
+            if !commands.is_empty() {
+                return (at, commands);
+            }
+        }
+        panic!("what is due leads to nothing");
     }
 
     /// Milliseconds since the start, rounded up: something is due then.
@@ -136,6 +162,9 @@ impl Rig {
                 let count = Count { visible: number(visible), hidden: number(hidden), delayed: number(delayed) };
                 self.counted(queue, Ok(count))
             }
+            ("pause", [account]) => operate(account, Action::Pause),
+            ("resume", [account]) => operate(account, Action::Resume),
+            ("flush", [account]) => operate(account, Action::Flush),
             ("tick", []) => Event::Tick,
             ("drain", [after]) => Event::Drain { deadline: self.now + duration(after) },
             ("stop", []) => Event::Stop,
@@ -264,7 +293,7 @@ impl Rig {
                 self.tickets.extend(jobs.into_iter().map(|job| (job.message.id.clone(), job)));
                 (queue, format!("handle {}", ids.join(" ")))
             }
-            Command::Flush { flush, batch } => {
+            Command::Flush { flush, batch, .. } => {
                 let queue = batch.queue[1..].parse().expect("queues are named q0, q1, …");
                 self.flushes.entry((queue, batch.account.clone())).or_default().push_back(flush);
                 let ids: Vec<_> = batch.items.iter().map(|item| item.id().to_string()).collect();
@@ -279,6 +308,8 @@ impl Rig {
                 self.queues[queue].calls.push_back((acker, entries.len() - 1));
                 (queue, entries.join(" "))
             }
+            Command::Reply { result: Ok(report), .. } => (0, format!("reply {}", report.state)),
+            Command::Reply { result: Err(refusal), .. } => (0, format!("reply {refusal:?}")),
             Command::Interrupt { queue } => (queue, "interrupt".to_owned()),
             Command::Finish => (0, "finish".to_owned()),
         };
@@ -320,10 +351,13 @@ fn entry(text: &str) -> EntryResult {
     match text {
         "ok" => Ok(()),
         "gone" => Err(EntryError::Gone),
-        "circulates" => Err(EntryError::Circulates),
         "failed" => Err(EntryError::Failed("throttled".to_owned())),
         _ => panic!("no such result: {text}"),
     }
+}
+
+fn operate(account: &str, action: Action) -> Event {
+    Event::Operate { request: 1, account: account.into(), action }
 }
 
 fn fault(transient: bool) -> Fault {

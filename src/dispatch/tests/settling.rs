@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::rules;
-use crate::dispatch::QueueRules;
+use crate::dispatch::{Event, QueueRules};
+use crate::message::settle::Facts;
 
 fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
     let mut rules = rules();
@@ -159,4 +160,29 @@ fn one_kind_that_fails_does_not_hold_up_the_others() {
         (4, "settled", ""),
         (5, "handled c=discard", "delete c"),
     ]);
+}
+
+#[test]
+fn without_dead_letters_what_is_rejected_comes_back_later_each_time() {
+    let mut rig = Rig::new(rules());
+    let facts = Facts { circulates: true, ..Facts::default() };
+    rig.handle(0, Event::Facts { queue: 0, facts });
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=reject", "hide a=30s"),
+        (2, "settled", ""),
+        (30_001, "receive a#2", "handle a"),
+        (30_002, "handled a=reject", "hide a'2=60s"),
+        (30_003, "settled", ""),
+        (40_000, "receive b", "handle b"),
+        (40_001, "handled b->acme,beta", "flush acme b-0; flush beta b-1"),
+        (40_002, "answered acme 400", ""),
+        (40_003, "accepted beta", "hide b=29999ms"),
+        (40_004, "settled", ""),
+        // The one that was accepted is not delivered again.
+        (80_000, "receive b#2", "handle b"),
+        (80_001, "handled b->acme,beta", "flush acme b-0"),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.returned, counts.dead, counts.leases_lost), (3, 0, 0));
 }

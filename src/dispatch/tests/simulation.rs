@@ -1,8 +1,10 @@
 //! A seeded simulation around the dispatcher: queues with leases, handlers, partners with faults, all in virtual time.
 //!
-//! At every step: one flush a bucket, no flush before a `Retry-After` is over, no more held than there may be. At the end: every message
-//! is accepted or dead, in the order of receive, and the counters add up. `OCTOCONF_SIM_SEED=N cargo test simulation` replays one seed.
+//! At every step: no more flushes of a partner than its `parallel`, none before a `Retry-After` is over or while it is paused, its rate is
+//! kept; partners that are slow, failing or not proven share half of the delivery threads, and no other waits while one is free; no more
+//! is held than there may be. At the end: every message is accepted or dead, in the order of receive, and the counters add up. `OCTOCONF_SIM_SEED=N cargo test simulation` replays one seed.
 
+mod watch;
 mod world;
 
 use self::world::World;

@@ -1,14 +1,23 @@
 //! Delivery threads are few: who waited longest gets the next, whatever its queue. The disk has a part of them only.
 
+use std::sync::Arc;
+
 use super::rig::Rig;
-use super::{partner_rules, rules};
-use crate::dispatch::Medium;
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{Medium, Rules};
+
+/// With these partners proven: none of them is held back for being new.
+fn rig(rules: Rules, accounts: &[&str]) -> Rig {
+    let mut rig = Rig::new(rules);
+    rig.prove(accounts);
+    rig
+}
 
 #[test]
 fn no_more_flushes_than_threads_and_the_longest_waiting_next() {
     let mut rules = rules();
     rules.delivery_threads = 2;
-    Rig::new(rules).play(&[
+    rig(rules, &["v", "w", "x", "y", "z"]).play(&[
         (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
         (1, "handled a->v b->w", "flush v a; flush w b"),
         (2, "handled c->x", ""),
@@ -27,7 +36,7 @@ fn no_more_flushes_than_threads_and_the_longest_waiting_next() {
 fn of_those_that_waited_equally_long_the_older_bucket_is_first() {
     let mut rules = rules();
     rules.delivery_threads = 1;
-    Rig::new(rules).play(&[
+    rig(rules, &["v", "x", "w", "y"]).play(&[
         (0, "receive a b c d", "handle a|b|c|d"),
         (1, "handled a->v", "flush v a"),
         (2, "handled b->x c->w d->y", ""),
@@ -41,8 +50,8 @@ fn of_those_that_waited_equally_long_the_older_bucket_is_first() {
 fn one_that_cannot_flush_any_more_gives_its_turn_away() {
     let mut rules = rules();
     rules.delivery_threads = 1;
-    rules.queues.push(super::queue_rules("q1"));
-    Rig::new(rules).play(&[
+    rules.queues.push(queue_rules("q1"));
+    rig(rules, &["x", "y"]).play(&[
         (0, "receive a b c", "handle a|b|c"),
         (0, "q1: receive d", "q1: handle d"),
         (1, "handled a->x", "flush x a"),
@@ -57,16 +66,36 @@ fn one_that_cannot_flush_any_more_gives_its_turn_away() {
 fn the_disk_has_a_part_of_the_threads_and_leaves_the_rest_to_the_wire() {
     let mut rules = rules();
     (rules.delivery_threads, rules.disk_threads) = (3, 1);
-    let mut file = partner_rules();
-    file.medium = Medium::Disk;
-    for account in ["f1", "f2"] {
-        rules.partners.by_account.insert(account.into(), std::sync::Arc::new(file.clone()));
-    }
-    Rig::new(rules).play(&[
+    with_medium(&mut rules, &["f1", "f2"], Medium::Disk);
+    rig(rules, &["f1", "f2", "web"]).play(&[
         (0, "receive a b c", "handle a|b|c"),
         (1, "handled a->f1", "flush f1 a"),
         (2, "handled b->f2", ""),
         (3, "handled c->web", "flush web c"),
         (4, "accepted f1", "flush f2 b; delete a"),
     ]);
+}
+
+#[test]
+fn what_is_done_inline_needs_no_thread() {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    with_medium(&mut rules, &["void", "nil"], Medium::Inline);
+    rig(rules, &["web", "x"]).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->web", "flush web a"),
+        (2, "handled b->void", "flush void b"),
+        // The thread is free for x, and nil is served in the same turn.
+        (3, "handled c->x", ""),
+        (4, "handled d->nil", "flush nil d"),
+        (5, "accepted web", "flush x c; delete a"),
+        (6, "accepted void", ""),
+    ]);
+}
+
+fn with_medium(rules: &mut Rules, accounts: &[&str], medium: Medium) {
+    let mut partner = partner_rules();
+    partner.medium = medium;
+    let partner = Arc::new(partner);
+    rules.partners.by_account.extend(accounts.iter().map(|account| ((*account).into(), Arc::clone(&partner))));
 }

@@ -69,6 +69,7 @@ impl SqsQueue {
             retention: seconds("MessageRetentionPeriod"),
             hidden_limit: Some(IN_FLIGHT),
             longest_lease: Some(LONGEST_LEASE),
+            circulates: self.dead.is_nowhere(),
         })
     }
 }

@@ -232,7 +232,7 @@ impl Queue for SqsQueue {
     }
 
     /// Writes the letters, then deletes. A letter whose message turns out to be gone is written all the same: SQS tells us too late. Where
-    /// letters go nowhere, every copy [circulates](EntryError::Circulates).
+    /// letters go nowhere, every copy is [`EntryError::Gone`]: it is dropped here, and comes back.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         self.write_letters(letters)
     }

@@ -16,7 +16,7 @@ use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
 impl SqsQueue {
     pub(in crate::queue::sqs) fn write_letters(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         if self.dead.is_nowhere() {
-            return Ok(letters.iter().map(|_| Err(EntryError::Circulates)).collect());
+            return Ok(letters.iter().map(|_| Err(EntryError::Gone)).collect());
         }
         let failed = self.failed("set aside");
         let target = self.dead.of(&self.queue).map_err(&failed)?.ok_or_else(|| {

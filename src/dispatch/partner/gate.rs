@@ -1,0 +1,258 @@
+//! Gates: what stops a partner, or one of its buckets, although there is something to send and a thread to send it.
+//!
+//! The partner's gate knows the wait that the partner asked for, the wait after failures (back-off, then the breaker with its one probe)
+//! and the operator's pause. A bucket's gate knows that the endpoint for its queue is set up wrongly, which says nothing about the
+//! partner's other buckets. Both stay ajar after a wait, for one probe at a time, until something is accepted.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::dispatch::pause::{backoff, jittered};
+use crate::dispatch::rules::PartnerRules;
+
+use super::Wait;
+
+/// The longest wait that a partner's `Retry-After` is granted.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Default)]
+pub struct PartnerGate {
+    /// In a row. Flushes that failed side by side are one failure.
+    failures: u32,
+    /// When the last of those landed: what was on the wire by then and fails as well is the same failure.
+    failed_at: Option<Instant>,
+    /// Back-off, or the breaker's.
+    until: Option<Instant>,
+    /// The partner asked for it: neither a success side by side nor an operator ends that.
+    asked_until: Option<Instant>,
+    paused: bool,
+}
+
+impl PartnerGate {
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether the breaker is open, or ajar for its probe.
+    pub fn is_open(&self, rules: &PartnerRules) -> bool {
+        self.failures > 0 && self.failures >= rules.breaker_failures
+    }
+
+    /// The later of the two waits, where one is not over.
+    pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<(Instant, Wait)> {
+        if self.until.max(self.asked_until).is_none_or(|at| at <= now) {
+            return None;
+        }
+        let own = if self.is_open(rules) { Wait::Breaker } else { Wait::Backoff };
+        let waits = [self.until.map(|at| (at, own)), self.asked_until.map(|at| (at, Wait::Asked))];
+        waits.into_iter().flatten().max_by_key(|(at, _)| *at)
+    }
+
+    /// When the wait that the partner asked for ends, if it is not over.
+    pub fn asked_until(&self, now: Instant) -> Option<Instant> {
+        self.asked_until.filter(|at| *at > now)
+    }
+
+    /// Flushes that may be on the wire at once: while it fails one probe, until the first success opens the gate for all.
+    pub fn at_once(&self, rules: &PartnerRules) -> usize {
+        if self.failures > 0 { 1 } else { rules.parallel }
+    }
+
+    /// Until when it has to be remembered without any bucket: while it waits, and an idle time more where that was a failure.
+    pub fn remembered_until(&self, rules: &PartnerRules) -> Option<Instant> {
+        let longer = if self.failures > 0 { rules.idle_timeout } else { Duration::ZERO };
+        self.until.max(self.asked_until).map(|until| until + longer)
+    }
+
+    /// Something was accepted. Gives the failures that this ended.
+    pub fn succeeded(&mut self) -> u32 {
+        self.until = None;
+        self.failed_at = None;
+        std::mem::take(&mut self.failures)
+    }
+
+    /// A flush that began at `began` found the partner unavailable: it waits for as long as it asked, else for the back-off with full
+    /// jitter.
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        began: Instant,
+        retry_after: Option<Duration>,
+        rules: &PartnerRules,
+        random: &mut Rng,
+    ) {
+        let is_news = self.count(now, began);
+        match retry_after {
+            Some(asked) => self.asked_until = self.asked_until.max(Some(now + asked.min(LONGEST_RETRY_AFTER))),
+            None if is_news => {
+                let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, self.failures), random);
+                self.until = self.until.max(Some(now + wait));
+            }
+            None => {}
+        }
+    }
+
+    /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.
+    pub fn misconfigured(&mut self, now: Instant, began: Instant, rules: &PartnerRules) {
+        self.count(now, began);
+        self.failures = self.failures.max(rules.breaker_failures);
+        self.until = self.until.max(Some(now + rules.max_backoff));
+    }
+
+    /// Counts a failure, unless it is the last one again. Gives whether it counted.
+    fn count(&mut self, now: Instant, began: Instant) -> bool {
+        let is_news = self.failed_at.is_none_or(|failed_at| began >= failed_at);
+        if is_news {
+            self.failures = self.failures.saturating_add(1);
+            self.failed_at = Some(now);
+        }
+        is_news
+    }
+
+    /// The operator's pause, or its end. Gives whether that changed anything.
+    pub fn pause(&mut self, paused: bool) -> bool {
+        std::mem::replace(&mut self.paused, paused) != paused
+    }
+
+    /// An operator wants the next attempt now: back-off and breaker wait no longer. It remains a probe.
+    pub fn skip_backoff(&mut self, now: Instant) {
+        self.until = self.until.map(|until| until.min(now));
+    }
+}
+
+/// The gate of one bucket, for answers that are about its queue's endpoint alone (404, 410).
+#[derive(Debug, Default)]
+pub struct BucketGate {
+    /// In a row.
+    refusals: u32,
+    until: Option<Instant>,
+}
+
+impl BucketGate {
+    /// Whether the last answer was such a refusal.
+    pub fn is_shut(&self) -> bool {
+        self.refusals > 0
+    }
+
+    pub fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
+    pub fn wait(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+
+    /// It outlives the bucket's idle time: a new bucket would know nothing of it.
+    pub fn remembered_until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Gives whether that is the first in a row.
+    pub fn refused(&mut self, now: Instant, max_backoff: Duration) -> bool {
+        self.refusals = self.refusals.saturating_add(1);
+        self.until = self.until.max(Some(now + max_backoff));
+        self.refusals == 1
+    }
+
+    /// Something was accepted. Gives the refusals that this ended.
+    pub fn succeeded(&mut self) -> u32 {
+        self.until = None;
+        std::mem::take(&mut self.refusals)
+    }
+
+    pub fn skip_wait(&mut self, now: Instant) {
+        self.until = self.until.map(|until| until.min(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::{partner_rules, start};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn wait(gate: &PartnerGate, now: Instant) -> Option<(Duration, Wait)> {
+        gate.wait(now, &partner_rules()).map(|(at, wait)| (at - now, wait))
+    }
+
+    #[test]
+    fn back_off_doubles_between_its_bounds_and_ends_with_a_success() {
+        let (rules, mut random) = (partner_rules(), Rng::with_seed(7));
+        let (mut gate, mut now) = (PartnerGate::default(), start());
+        for failure in 1..=20 {
+            gate.failed(now, now, None, &rules, &mut random);
+            let (waits, why) = wait(&gate, now).expect("a wait");
+            let longest = backoff(rules.min_backoff, rules.max_backoff, failure);
+            assert!(waits <= longest && waits >= longest / 20, "{failure}: {waits:?}");
+            assert_eq!(why, if failure < 5 { Wait::Backoff } else { Wait::Breaker });
+            now += waits;
+        }
+        assert_eq!((gate.succeeded(), gate.failures(), wait(&gate, now)), (20, 0, None));
+    }
+
+    #[test]
+    fn failures_side_by_side_are_one_and_the_probe_after_them_is_the_next() {
+        let (rules, mut random, start) = (partner_rules(), Rng::with_seed(7), start());
+        let mut gate = PartnerGate::default();
+        for flush in 0..8 {
+            gate.failed(start + SECOND * (flush + 1), start, None, &rules, &mut random);
+        }
+        assert_eq!(gate.failures(), 1);
+        let (at, _) = gate.wait(start + SECOND, &rules).expect("a wait");
+        assert!(at <= start + SECOND * 2, "the first failure's back-off, not that of the eighth");
+        let probe = start + SECOND * 10;
+        gate.failed(probe + SECOND, probe, None, &rules, &mut random);
+        assert_eq!(gate.failures(), 2);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_in_full_up_to_a_day_and_outlasts_a_success() {
+        let (rules, mut random, start) = (partner_rules(), Rng::with_seed(7), start());
+        let mut gate = PartnerGate::default();
+        gate.failed(start, start, Some(SECOND * 3600), &rules, &mut random);
+        gate.failed(start, start, None, &rules, &mut random);
+        assert_eq!(wait(&gate, start), Some((SECOND * 3600, Wait::Asked)), "the longer wait counts");
+        gate.succeeded();
+        gate.skip_backoff(start);
+        assert_eq!(wait(&gate, start), Some((SECOND * 3600, Wait::Asked)));
+        gate.failed(start, start, Some(SECOND * 1_000_000), &rules, &mut random);
+        assert_eq!(wait(&gate, start), Some((LONGEST_RETRY_AFTER, Wait::Asked)));
+    }
+
+    #[test]
+    fn a_side_by_side_failure_that_asks_for_a_wait_gets_it() {
+        let (rules, mut random, start) = (partner_rules(), Rng::with_seed(7), start());
+        let mut gate = PartnerGate::default();
+        gate.failed(start + SECOND, start, None, &rules, &mut random);
+        gate.failed(start + SECOND * 2, start, Some(SECOND * 60), &rules, &mut random);
+        assert_eq!(gate.failures(), 1);
+        assert_eq!(wait(&gate, start + SECOND * 2), Some((SECOND * 60, Wait::Asked)));
+    }
+
+    #[test]
+    fn a_wrong_set_up_opens_the_breaker_at_once() {
+        let (rules, start) = (partner_rules(), start());
+        let mut gate = PartnerGate::default();
+        gate.misconfigured(start, start, &rules);
+        assert!(gate.is_open(&rules) && gate.at_once(&rules) == 1);
+        assert_eq!(wait(&gate, start), Some((rules.max_backoff, Wait::Breaker)));
+    }
+
+    #[test]
+    fn an_operator_ends_a_back_off_and_the_next_attempt_is_still_a_probe() {
+        let rules = PartnerRules { parallel: 8, ..partner_rules() };
+        let start = start();
+        let mut gate = PartnerGate::default();
+        gate.misconfigured(start, start, &rules);
+        gate.skip_backoff(start + SECOND);
+        assert_eq!((wait(&gate, start + SECOND), gate.at_once(&rules)), (None, 1));
+        assert!(gate.remembered_until(&rules).is_some(), "it still fails");
+    }
+}

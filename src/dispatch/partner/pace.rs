@@ -1,0 +1,81 @@
+//! Pace: a partner's `rate` and `burst`, over all its buckets (the generic cell rate algorithm, ITU-T I.371).
+
+use std::time::{Duration, Instant};
+
+use crate::dispatch::rules::PartnerRules;
+
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// The moment at which the next request would be exactly on the rate.
+    on_rate: Option<Instant>,
+}
+
+impl Pace {
+    /// When the next request may go, where that is not now.
+    pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<Instant> {
+        let ahead = interval(rules)?.saturating_mul(rules.burst.saturating_sub(1));
+        let on_rate = self.on_rate?;
+        // Before the clock began is long ago.
+        on_rate.checked_sub(ahead).filter(|at| *at > now)
+    }
+
+    /// A request goes.
+    pub fn spend(&mut self, now: Instant, rules: &PartnerRules) {
+        if let Some(interval) = interval(rules) {
+            self.on_rate = Some(self.on_rate.map_or(now, |at| at.max(now)) + interval);
+        }
+    }
+
+    /// Until when it has to be remembered: from then on it is as if nothing had ever gone.
+    pub fn remembered_until(&self) -> Option<Instant> {
+        self.on_rate
+    }
+}
+
+fn interval(rules: &PartnerRules) -> Option<Duration> {
+    let (requests, per) = rules.rate?;
+    // Rounded up: not even by a nanosecond is the rate exceeded.
+    let nanos = per.as_nanos().div_ceil(u128::from(requests.max(1)));
+    Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::{partner_rules, start};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_rate_lets_a_burst_go_and_then_one_an_interval() {
+        let rules = PartnerRules { rate: Some((2, SECOND)), burst: 3, ..partner_rules() };
+        let (mut pace, start) = (Pace::default(), start());
+        for _ in 0..3 {
+            assert_eq!(pace.wait(start, &rules), None);
+            pace.spend(start, &rules);
+        }
+        assert_eq!(pace.wait(start, &rules), Some(start + SECOND / 2));
+        assert_eq!(pace.wait(start + SECOND / 2, &rules), None);
+        pace.spend(start + SECOND / 2, &rules);
+        assert_eq!(pace.wait(start + SECOND / 2, &rules), Some(start + SECOND));
+    }
+
+    #[test]
+    fn a_rate_that_does_not_divide_is_not_exceeded() {
+        let rules = PartnerRules { rate: Some((3, SECOND)), ..partner_rules() };
+        let (mut pace, start) = (Pace::default(), start());
+        let mut at = start;
+        for _ in 0..3 {
+            pace.spend(at, &rules);
+            at = pace.wait(at, &rules).expect("one an interval");
+        }
+        assert!(at >= start + SECOND, "a fourth within the second");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits_and_nothing_is_remembered() {
+        let (mut pace, start, rules) = (Pace::default(), start(), partner_rules());
+        pace.spend(start, &rules);
+        assert_eq!((pace.wait(start, &rules), pace.remembered_until()), (None, None));
+    }
+}

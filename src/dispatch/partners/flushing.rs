@@ -1,0 +1,173 @@
+//! Who may flush, in which order, and on which thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dispatch::Timer;
+use crate::dispatch::bucket::Bounds;
+use crate::dispatch::due::Due;
+use crate::dispatch::flights::Flight;
+use crate::dispatch::keys::{BucketKey, FlushId, PartnerKey, Ticket};
+use crate::dispatch::partner::{Access, PATIENCE, Wait};
+use crate::dispatch::threads::{Medium, Stand};
+
+use super::Partners;
+
+impl Partners {
+    /// Whether another bucket of the same partner is to be looked at in this turn, and waits for longer: it is first where the partner
+    /// takes only one of them.
+    fn is_preceded(&self, key: BucketKey) -> bool {
+        let Some(bucket) = self.buckets.get(key.0) else { return false };
+        let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.len() > 1) else { return false };
+        let own = (bucket.oldest(), key);
+        partner.buckets.iter().any(|other| {
+            let bucket = self.buckets.get(other.0).filter(|bucket| bucket.listed && !bucket.is_empty());
+            bucket.is_some_and(|bucket| (bucket.oldest(), *other) < own)
+        })
+    }
+
+    /// The next bucket to look at before the turn ends. Where some wait for a delivery thread and may have one, all who need one stand
+    /// in line; else they come in the order in which something happened to them.
+    pub fn next_listed(&mut self) -> Option<BucketKey> {
+        let serves = self.threads.can_serve();
+        while let Some(key) = self.listed.pop_front() {
+            if serves && self.stand(key) {
+                continue;
+            }
+            if !self.is_preceded(key) {
+                return Some(key);
+            }
+            self.listed.push_back(key);
+        }
+        let key = if serves { self.threads.next()? } else { return None };
+        if let Some(bucket) = self.buckets.get_mut(key.0) {
+            bucket.stands = None;
+        }
+        Some(key)
+    }
+
+    /// Has the bucket wait for a delivery thread, by the age of what waits in it. Gives false for one that needs no thread.
+    fn stand(&mut self, key: BucketKey) -> bool {
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return true };
+        let Some(partner) = self.partners.get(bucket.partner.0) else { return true };
+        let (medium, class) = (partner.rules.medium, partner.health.class());
+        if medium == Medium::Inline {
+            return false;
+        }
+        bucket.listed = false;
+        if let (None, Some(since)) = (bucket.stands, bucket.oldest()) {
+            let stand = Stand { medium, class, since };
+            bucket.stands = Some(stand);
+            self.threads.stand(key, stand);
+        }
+        true
+    }
+
+    /// Flushes the bucket if it can be now; else makes sure that it is looked at when it may be.
+    pub fn look(
+        &mut self,
+        key: BucketKey,
+        now: Instant,
+        hurry: bool,
+        queue_name: &Arc<str>,
+        due: &mut Due<Timer>,
+        held: impl Fn(Ticket) -> bool,
+    ) -> Option<FlushId> {
+        let bucket = self.buckets.get_mut(key.0)?;
+        bucket.listed = false;
+        let partner_key = bucket.partner;
+        let partner = self.partners.get_mut(partner_key.0)?;
+        let oldest = bucket.oldest()?;
+        if let Some(give_up_after) = partner.rules.give_up_after {
+            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
+        }
+        match partner.access(Some(bucket), now) {
+            Access::Open => {}
+            Access::Busy | Access::Paused => return None,
+            Access::At(at, Wait::Endpoint) => {
+                bucket.alarm.by(due, at, Timer::Bucket(key));
+                return None;
+            }
+            Access::At(at, _) => {
+                partner.alarm.by(due, at, Timer::Partner(partner_key));
+                return None;
+            }
+        }
+        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
+        let linger = partner.rules.linger;
+        let hurry = hurry || partner.hurried_at.is_some_and(|at| oldest <= at);
+        if !linger.is_zero() && !hurry && now < oldest + linger && !bucket.fills(bounds) {
+            bucket.alarm.by(due, oldest + linger, Timer::Bucket(key));
+            return None;
+        }
+        let (medium, class) = (partner.rules.medium, partner.health.class());
+        if !self.threads.has_thread(medium, class) {
+            self.stand(key);
+            return None;
+        }
+        let parcel = bucket.compose(bounds, &partner.account, queue_name, held)?;
+        bucket.in_flight += 1;
+        bucket.active_at = now;
+        let has_more = !bucket.is_empty();
+        self.threads.take(medium, class);
+        let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);
+        partner.flushes(flush, now);
+        if has_more && partner.flights.len() < partner.rules.parallel {
+            self.list(key);
+        }
+        Some(flush)
+    }
+
+    pub fn flight(&self, flush: FlushId) -> Option<&Flight> {
+        self.flights.get(flush)
+    }
+
+    /// The flush is off the wire; its bucket, and the others of its partner, are looked at before the turn ends. What its answer means
+    /// for the partner is told next, then [`Partners::judge`] is called.
+    pub fn landed(&mut self, flush: FlushId, now: Instant) -> Option<Flight> {
+        let flight = self.flights.land(flush)?;
+        if let Some(bucket) = self.buckets.get_mut(flight.bucket.0) {
+            bucket.in_flight = bucket.in_flight.saturating_sub(1);
+            bucket.active_at = now;
+        }
+        if let Some(partner) = self.partners.get_mut(flight.partner.0) {
+            partner.lands(flush);
+            self.threads.give_back(flight.medium, partner.health.class());
+        }
+        self.list_all_of(flight.partner);
+        Some(flight)
+    }
+
+    /// Flushes have been on the wire for long: their partners may be slow.
+    pub fn watch(&mut self, now: Instant, due: &mut Due<Timer>) {
+        self.flights.alarm_rang();
+        while let Some(partner) = self.flights.next_old(now, due) {
+            self.judge(partner, now, due);
+        }
+    }
+
+    /// Finds out whether the partner is of another class now: a flush has landed, or is on the wire for long. Those on the wire and the
+    /// buckets that wait for a thread change with it.
+    pub fn judge(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
+        let Some(partner) = self.partners.get_mut(key.0) else { return };
+        let oldest = partner.flights.first().and_then(|flush| self.flights.get(*flush)).map(|flight| flight.began);
+        if let Some(began) = oldest {
+            // Younger ones are watched without a timer of their partner's.
+            let slow_at = began + partner.health.patience();
+            if began + PATIENCE <= now && slow_at > now {
+                partner.alarm.by(due, slow_at, Timer::Partner(key));
+            }
+        }
+        let Some(before) = partner.health.judge(oldest, now) else { return };
+        let (medium, class) = (partner.rules.medium, partner.health.class());
+        self.threads.reclass(medium, partner.flights.len(), before, class);
+        for key in &partner.buckets {
+            let Some(bucket) = self.buckets.get_mut(key.0) else { continue };
+            if let Some(stand) = &mut bucket.stands {
+                self.threads.leave(*key, *stand);
+                stand.class = class;
+                self.threads.stand(*key, *stand);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! All partners and their buckets: what enters, what is to be looked at, what is forgotten. Who flushes is decided in [`flushing`].
+
+mod flushing;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use slotmap::{DefaultKey, SlotMap};
+
+use crate::message::{Account, Item};
+
+use crate::dispatch::Timer;
+use crate::dispatch::bucket::{Bucket, Slip, Spot};
+use crate::dispatch::due::Due;
+use crate::dispatch::flights::Flights;
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::partner::{Access, Partner, PartnerState};
+use crate::dispatch::rules::PartnerTable;
+use crate::dispatch::threads::DeliveryThreads;
+
+/// A bucket in use is not looked at for idleness more often.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct Partners {
+    table: PartnerTable,
+    by_account: HashMap<Account, PartnerKey, RandomState>,
+    partners: SlotMap<DefaultKey, Partner>,
+    buckets: SlotMap<DefaultKey, Bucket>,
+    flights: Flights,
+    threads: DeliveryThreads,
+    /// Buckets to look at before the turn ends, in the order in which something happened to them.
+    listed: VecDeque<BucketKey>,
+}
+
+impl Partners {
+    pub fn new(table: PartnerTable, threads: DeliveryThreads) -> Self {
+        Self {
+            table,
+            by_account: HashMap::default(),
+            partners: SlotMap::new(),
+            buckets: SlotMap::new(),
+            flights: Flights::default(),
+            threads,
+            listed: VecDeque::new(),
+        }
+    }
+
+    /// Puts a delivery at the end of its bucket. Gives where it waits.
+    pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) -> Option<Spot> {
+        let partner = self.find_or_add(account);
+        let found = self.partners.get_mut(partner.0)?;
+        let buckets = &self.buckets;
+        let of_queue = |key: &&BucketKey| buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue);
+        let key = match found.buckets.iter().find(of_queue) {
+            Some(key) => *key,
+            None => {
+                let mut bucket = Bucket::new(partner, queue, slip.since);
+                let idle = slip.since + found.rules.idle_timeout;
+                let key = self.buckets.insert_with_key(|key| {
+                    bucket.alarm.by(due, idle, Timer::Bucket(BucketKey(key)));
+                    bucket
+                });
+                found.buckets.push(BucketKey(key));
+                BucketKey(key)
+            }
+        };
+        let bucket = self.buckets.get_mut(key.0)?;
+        bucket.active_at = slip.since;
+        if !bucket.listed {
+            bucket.listed = true;
+            self.listed.push_back(key);
+        }
+        Some(Spot { bucket: key, place: bucket.enter(slip, item) })
+    }
+
+    /// Takes out what waits there of the message, with its account. Nothing where it has left already.
+    pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
+        let bucket = self.buckets.get_mut(spot.bucket.0)?;
+        let account = self.partners.get(bucket.partner.0)?.account.clone();
+        Some((account, bucket.take(spot.place, ticket)?))
+    }
+
+    /// The partner of that account, which need not have been heard of before.
+    pub fn find_or_add(&mut self, account: Account) -> PartnerKey {
+        match self.by_account.get(&account) {
+            Some(partner) => *partner,
+            None => {
+                let key = PartnerKey(self.partners.insert(Partner::new(account.clone(), self.table.of(&account))));
+                self.by_account.insert(account, key);
+                key
+            }
+        }
+    }
+
+    pub fn find(&self, account: &str) -> Option<PartnerKey> {
+        self.by_account.get(account).copied()
+    }
+
+    /// Whether a flush of the bucket may start, and if not, when and why.
+    pub fn access(&self, key: BucketKey, now: Instant) -> Option<Access> {
+        let bucket = self.bucket(key)?;
+        Some(self.partner(bucket.partner)?.access(Some(bucket), now))
+    }
+
+    /// The partner's state: the worst that one of its buckets sees.
+    pub fn state(&self, partner: &Partner, now: Instant) -> PartnerState {
+        let shut = partner.buckets.iter().filter_map(|key| self.bucket(*key)).find(|bucket| bucket.gate.is_shut());
+        partner.state(shut, now)
+    }
+
+    pub fn bucket(&self, key: BucketKey) -> Option<&Bucket> {
+        self.buckets.get(key.0)
+    }
+
+    pub fn bucket_mut(&mut self, key: BucketKey) -> Option<&mut Bucket> {
+        self.buckets.get_mut(key.0)
+    }
+
+    pub fn partner(&self, key: PartnerKey) -> Option<&Partner> {
+        self.partners.get(key.0)
+    }
+
+    pub fn partner_mut(&mut self, key: PartnerKey) -> Option<&mut Partner> {
+        self.partners.get_mut(key.0)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Partner> {
+        self.partners.values()
+    }
+
+    pub fn buckets(&self) -> impl Iterator<Item = (BucketKey, &Bucket)> {
+        self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
+    }
+
+    /// Has the bucket looked at before the turn ends.
+    pub fn list(&mut self, key: BucketKey) {
+        if let Some(bucket) = self.buckets.get_mut(key.0)
+            && !bucket.listed
+        {
+            bucket.listed = true;
+            self.listed.push_back(key);
+        }
+    }
+
+    /// Has all buckets of the partner in which something waits looked at.
+    pub fn list_all_of(&mut self, partner: PartnerKey) {
+        let Some(partner) = self.partners.get(partner.0) else { return };
+        for key in &partner.buckets {
+            if let Some(bucket) = self.buckets.get_mut(key.0)
+                && !bucket.listed
+                && !bucket.is_empty()
+            {
+                bucket.listed = true;
+                self.listed.push_back(*key);
+            }
+        }
+    }
+
+    /// The bucket goes away if it was idle for long enough; else it is looked at again then.
+    pub fn reclaim(&mut self, key: BucketKey, now: Instant, due: &mut Due<Timer>) {
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return };
+        let partner_key = bucket.partner;
+        let Some(partner) = self.partners.get_mut(partner_key.0) else { return };
+        let idle_timeout = partner.rules.idle_timeout;
+        let idle_at = bucket.gate.remembered_until().max(Some(bucket.active_at + idle_timeout)).unwrap_or(now);
+        if idle_at > now {
+            bucket.alarm.by(due, idle_at, Timer::Bucket(key));
+            return;
+        }
+        if !bucket.is_empty() || bucket.in_flight > 0 {
+            bucket.alarm.by(due, now + idle_timeout.max(SHORTEST_IDLE), Timer::Bucket(key));
+            return;
+        }
+        bucket.alarm.cancel(due, Timer::Bucket(key));
+        if let Some(stand) = bucket.stands.take() {
+            self.threads.leave(key, stand);
+        }
+        partner.buckets.retain(|other| *other != key);
+        self.buckets.remove(key.0);
+        self.forget_if_done(partner_key, now, due);
+    }
+
+    /// A partner without buckets goes away once nothing of it needs to be remembered.
+    pub fn forget_if_done(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
+        let Some(partner) = self.partners.get_mut(key.0) else { return };
+        if !partner.buckets.is_empty() || !partner.flights.is_empty() || partner.is_paused() {
+            return;
+        }
+        if let Some(until) = partner.remembered_until().filter(|until| *until > now) {
+            partner.alarm.by(due, until, Timer::Partner(key));
+            return;
+        }
+        partner.alarm.cancel(due, Timer::Partner(key));
+        if let Some(partner) = self.partners.remove(key.0) {
+            self.by_account.remove(&partner.account);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.partners.len()
+    }
+}

@@ -1,0 +1,197 @@
+//! What an operator does: pause, resume, flush; and what `why` says about it.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{PartnerRules, PartnerState};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
+    let (mut rules, mut partner) = (rules(), partner_rules());
+    change(&mut partner);
+    rules.partners.default = partner.into();
+    // Nothing but what the table is about falls due.
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.queues.push(queue_rules("q1"));
+    Rig::new(rules)
+}
+
+#[test]
+fn a_paused_partner_gets_nothing_until_it_is_resumed() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "pause x", "reply paused"),
+        // What is on the wire lands.
+        (3, "accepted x", "delete a"),
+        (4, "settled", ""),
+        (5, "handled b->x", ""),
+        (6, "handled c->y", "flush y c"),
+        (1_000_000, "tick", ""),
+    ]);
+    let status = rig.dispatcher.status();
+    assert_eq!((status.partners.paused, status.partners.healthy, status.partners.waiting), (1, 1, 1));
+    assert_eq!((status.waiting[0].state.word(), &*status.waiting[0].reason), ("paused", "an operator paused it"));
+    assert_eq!(status.waiting[0].next_attempt_in_s, None);
+    assert_eq!(rig.send(1_000_001, "resume x"), "reply healthy; flush x b");
+}
+
+#[test]
+fn a_pause_outlives_the_idle_time_and_may_come_before_any_message() {
+    let mut rig = rig(|partner| partner.idle_timeout = SECOND);
+    rig.play(&[(0, "pause x", "reply paused"), (0, "receive a", "handle a"), (50_000, "tick", ""), (50_001, "handled a->x", "")]);
+    assert_eq!(rig.send(50_002, "resume x"), "reply healthy; flush x a");
+    rig.play(&[(50_003, "accepted x", "delete a"), (50_004, "settled", ""), (60_000, "tick", "")]);
+    assert_eq!(rig.dispatcher.partners.len(), 0, "nothing stays of it then");
+}
+
+#[test]
+fn resuming_a_partner_of_whom_nothing_is_left_forgets_it() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "pause x", "reply paused"), (1, "resume x", "reply healthy"), (2, "resume x", "reply Unknown")]);
+    assert_eq!(rig.dispatcher.partners.len(), 0);
+}
+
+#[test]
+fn a_drain_returns_what_waits_for_a_paused_partner_unless_its_longest_back_off_ends_before() {
+    let play = |max_backoff| {
+        let mut rig = rig(|partner| partner.max_backoff = max_backoff);
+        rig.play(&[
+            (0, "pause x", "reply paused"),
+            (0, "receive a", "handle a"),
+            (1, "handled a->x", ""),
+            (2, "drain 30s", "interrupt; q1: interrupt"),
+            (3, "q1: receive", ""),
+        ]);
+        rig.send(4, "receive")
+    };
+    assert_eq!(play(SECOND * 300), "hide a=0");
+    assert_eq!(play(SECOND * 20), "");
+}
+
+#[test]
+fn a_pause_during_a_drain_gives_back_what_waits() {
+    rig(|partner| partner.linger = SECOND).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x b->x", ""),
+        (2, "drain 30s", "interrupt; q1: interrupt; flush x a b"),
+        (3, "receive", ""),
+        (3, "q1: receive", ""),
+        (4, "answered x 422", "flush x a"),
+        (5, "pause x", "reply paused; hide b=0"),
+    ]);
+}
+
+#[test]
+fn a_flush_waits_for_no_company_and_what_comes_after_it_does() {
+    rig(|partner| partner.linger = SECOND * 10).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", ""),
+        (2, "flush x", "reply healthy; flush x a"),
+        (3, "handled b->x", ""),
+        (4, "accepted x", "delete a"),
+        (10_002, "tick", ""),
+        (10_003, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
+fn a_flush_ends_a_back_off_with_one_probe() {
+    let mut rig = rig(|partner| {
+        partner.parallel = 4;
+        partner.max_batch = 1;
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 401", ""),
+        (3, "handled b->x", ""),
+        (4, "flush x", "reply open; flush x a"),
+        (5, "answered x 401", ""),
+    ]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.state, report.failures, report.next_attempt_in_s), (PartnerState::Open, 6, Some(300.0)));
+}
+
+#[test]
+fn a_flush_opens_the_gate_of_a_bucket_for_one_probe() {
+    rig(|partner| {
+        partner.parallel = 4;
+        partner.max_batch = 1;
+    })
+    .play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "handled b->x", ""),
+        (4, "flush x", "reply open; flush x a"),
+        (5, "accepted x", "flush x b; delete a"),
+    ]);
+}
+
+#[test]
+fn a_flush_overrides_neither_a_retry_after_nor_a_pause_nor_a_rate() {
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 60s", ""),
+        (3, "flush x", "reply AskedToWait { left: 59.999s }"),
+        (4, "pause x", "reply paused"),
+        (5, "flush x", "reply Paused"),
+        (6, "flush nobody", "reply Unknown"),
+    ]);
+    rig(|partner| partner.rate = Some((1, SECOND * 10))).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "accepted x", "delete a"),
+        (3, "handled b->x", ""),
+        (4, "flush x", "reply limited"),
+        (10_000, "tick", ""),
+        (10_001, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
+fn why_tells_what_it_waits_for_in_each_queue() {
+    let mut rig = rig(|partner| {
+        partner.rate = Some((5, SECOND));
+        partner.burst = 10;
+    });
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c|d|e"),
+        (0, "q1: receive f", "q1: handle f"),
+        (1, "handled a->x b->x c->x", "flush x a b c"),
+        (2, "answered x 413", "flush x a"),
+        (1002, "answered x 404", ""),
+        (2002, "q1: handled f->x", "q1: flush x f"),
+    ]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.state, report.reason), (PartnerState::Open, "the endpoint for this queue is set up wrongly"));
+    assert_eq!((report.waiting, report.in_flight, report.learned_batch), (3, 1, Some(1)));
+    assert_eq!((report.next_attempt_in_s, report.oldest_age_s), (Some(299.0), Some(2.001)));
+    assert_eq!(report.last_error.as_deref(), Some("answered 404"));
+    assert_eq!(report.rate.as_ref().map(|rate| (rate.requests, rate.per_s, rate.burst)), Some((5, 1.0, 10)));
+    let queues: Vec<_> =
+        report.queues.iter().map(|queue| (&*queue.queue, queue.waiting, queue.in_flight, queue.reason)).collect();
+    assert_eq!(queues, [("q0", 3, 0, "the endpoint for this queue is set up wrongly"), ("q1", 0, 1, "a flush is on the wire")]);
+    assert_eq!(rig.dispatcher.partner("nobody"), None);
+}
+
+#[test]
+fn why_tells_who_waits_for_a_thread_and_of_which_half() {
+    let mut rules = rules();
+    rules.delivery_threads = 2;
+    let mut rig = Rig::new(rules);
+    rig.prove(&["x", "y", "z"]);
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->x b->y", "flush x a; flush y b"),
+        (2, "handled c->z d->new", ""),
+    ]);
+    let reason = |account| rig.dispatcher.partner(account).unwrap().reason;
+    assert_eq!(reason("z"), "a delivery thread");
+    assert_eq!(reason("new"), "a delivery thread of the half that slow, failing and new partners share");
+}

@@ -1,0 +1,134 @@
+//! An observer of the wire: he knows nothing of the dispatcher but what it sends, and checks the rules that hold for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dispatch::{FlushId, Medium, PartnerRules};
+use crate::message::Answer;
+
+#[derive(Default)]
+pub struct Watch {
+    threads: usize,
+    disk_threads: usize,
+    seen: BTreeMap<String, Seen>,
+}
+
+/// What he saw of one partner.
+struct Seen {
+    rules: Arc<PartnerRules>,
+    on_wire: Vec<(FlushId, Instant)>,
+    /// All flushes.
+    began: Vec<Instant>,
+    /// Until when it asked for silence.
+    silence: Option<Instant>,
+    paused: bool,
+    /// Its last flush failed.
+    failing: bool,
+    last_success: Option<Duration>,
+}
+
+impl Seen {
+    /// Neither slow nor failing nor not proven.
+    fn is_well(&self, now: Instant) -> bool {
+        let Some(usual) = self.last_success else { return false };
+        let patience = (usual * 2).max(Duration::from_secs(1));
+        !self.failing && self.on_wire.iter().all(|(_, began)| now < *began + patience)
+    }
+
+    /// How long the wait is between the first and the last of so many flushes, at least.
+    fn shortest_span(&self, flushes: usize) -> Duration {
+        let Some((requests, per)) = self.rules.rate else { return Duration::ZERO };
+        let beyond_burst = flushes.saturating_sub(self.rules.burst as usize);
+        per * u32::try_from(beyond_burst).expect("few flushes") / requests
+    }
+}
+
+impl Watch {
+    pub fn new(threads: usize, disk_threads: usize, partners: impl Iterator<Item = (String, Arc<PartnerRules>)>) -> Self {
+        let seen = partners.map(|(account, rules)| {
+            let seen = Seen {
+                rules,
+                on_wire: Vec::new(),
+                began: Vec::new(),
+                silence: None,
+                paused: false,
+                failing: false,
+                last_success: None,
+            };
+            (account, seen)
+        });
+        Self { threads, disk_threads, seen: seen.collect() }
+    }
+
+    /// Flushes on delivery threads, all or those to the disk, of all partners or of those that are not well.
+    fn occupied(&self, now: Instant, on_disk: bool, unwell: bool) -> usize {
+        let counts = |seen: &&Seen| {
+            let is_there = match seen.rules.medium {
+                Medium::Inline => false,
+                Medium::Wire => !on_disk,
+                Medium::Disk => true,
+            };
+            is_there && (!unwell || !seen.is_well(now))
+        };
+        self.seen.values().filter(counts).map(|seen| seen.on_wire.len()).sum()
+    }
+
+    /// A flush begins.
+    pub fn begins(&mut self, now: Instant, account: &str, flush: FlushId) {
+        let seen = &self.seen[account];
+        assert!(seen.silence.is_none_or(|until| now >= until), "{account} asked for silence");
+        assert!(!seen.paused, "{account} is paused");
+        assert!(seen.on_wire.len() < seen.rules.parallel, "more than parallel flushes to {account}");
+        for (back, began) in seen.began.iter().rev().take(50).enumerate() {
+            assert!(now - *began >= seen.shortest_span(back + 2), "the rate of {account} is exceeded");
+        }
+        if seen.rules.medium != Medium::Inline && !seen.is_well(now) {
+            let unwell = self.occupied(now, false, true);
+            assert!(unwell * 2 < self.threads, "{account} is not well, and {unwell} of {} threads are like it", self.threads);
+        }
+        if seen.rules.medium == Medium::Disk && !seen.is_well(now) {
+            let unwell = self.occupied(now, true, true);
+            assert!(unwell * 2 < self.disk_threads, "{account} is not well, and {unwell} of {} for files", self.disk_threads);
+        }
+        let seen = self.seen.get_mut(account).expect("one of the accounts");
+        seen.on_wire.push((flush, now));
+        seen.began.push(now);
+        assert!(self.occupied(now, false, false) <= self.threads, "more flushes than threads");
+        assert!(self.occupied(now, true, false) <= self.disk_threads, "more flushes to files than threads for them");
+    }
+
+    /// A flush has landed with that answer.
+    pub fn lands(&mut self, now: Instant, account: &str, flush: FlushId, answer: &Answer) {
+        let seen = self.seen.get_mut(account).expect("one of the accounts");
+        let place = seen.on_wire.iter().position(|(other, _)| *other == flush).expect("a flush on the wire");
+        let (_, began) = seen.on_wire.remove(place);
+        match answer {
+            Answer::Accepted => (seen.failing, seen.last_success) = (false, Some(now - began)),
+            // These are about messages, not about the partner.
+            Answer::Status { code: 413 | 422, .. } => {}
+            Answer::Status { retry_after, .. } => {
+                seen.failing = true;
+                seen.silence = seen.silence.max(retry_after.map(|wait| now + wait));
+            }
+            _ => seen.failing = true,
+        }
+    }
+
+    pub fn paused(&mut self, account: &str, paused: bool) {
+        self.seen.get_mut(account).expect("one of the accounts").paused = paused;
+    }
+
+    /// Something that could leave waits for this partner at the end of a turn: only for a thread, if it is well, and then only where all
+    /// that it may have are taken.
+    pub fn waits(&self, now: Instant, account: &str) {
+        let seen = &self.seen[account];
+        if seen.rules.medium != Medium::Inline && !seen.is_well(now) {
+            return;
+        }
+        let all_taken = self.occupied(now, false, false) == self.threads;
+        let all_on_disk = seen.rules.medium == Medium::Disk && self.occupied(now, true, false) == self.disk_threads;
+        let waits_for_one = seen.rules.medium != Medium::Inline && (all_taken || all_on_disk);
+        assert!(waits_for_one, "{account} is well and waits although a thread is free");
+    }
+}

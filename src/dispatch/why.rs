@@ -1,0 +1,129 @@
+//! Why a partner waits: what an operator is told about one of them.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Dispatcher;
+use super::bucket::Bucket;
+use super::partner::{Access, Class, Partner, PartnerState, Wait};
+
+/// One partner, over all queues.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartnerReport {
+    pub account: String,
+    pub state: PartnerState,
+    /// Of its longest-waiting bucket, where something waits.
+    pub reason: &'static str,
+    pub next_attempt_in_s: Option<f64>,
+    /// Deliveries that are not on the wire.
+    pub waiting: usize,
+    /// Flushes on the wire.
+    pub in_flight: usize,
+    pub oldest_age_s: Option<f64>,
+    /// In a row.
+    pub failures: u32,
+    pub last_error: Option<String>,
+    /// Deliveries that one flush may hold, where the partner was found to take fewer than `max_batch`.
+    pub learned_batch: Option<usize>,
+    pub rate: Option<RateReport>,
+    pub queues: Vec<BucketReport>,
+}
+
+/// The rate that it is held to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RateReport {
+    pub requests: u32,
+    pub per_s: f64,
+    pub burst: u32,
+}
+
+/// What one queue has for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BucketReport {
+    pub queue: String,
+    pub waiting: usize,
+    pub in_flight: usize,
+    pub state: PartnerState,
+    pub reason: &'static str,
+    pub next_attempt_in_s: Option<f64>,
+    pub oldest_age_s: Option<f64>,
+    /// In a row: of the partner, or of the endpoint for this queue.
+    pub failures: u32,
+}
+
+impl Dispatcher {
+    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered.
+    pub fn partner(&self, account: &str) -> Option<PartnerReport> {
+        let partner = self.partners.partner(self.partners.find(account)?)?;
+        let buckets: Vec<&Bucket> = partner.buckets.iter().filter_map(|key| self.partners.bucket(*key)).collect();
+        let oldest = buckets.iter().copied().filter(|bucket| !bucket.is_empty()).min_by_key(|bucket| bucket.oldest());
+        let access = partner.access(oldest, self.now);
+        Some(PartnerReport {
+            account: partner.account.to_string(),
+            state: self.partners.state(partner, self.now),
+            reason: reason(partner, oldest, access),
+            next_attempt_in_s: next_attempt_in_s(access, self.now),
+            waiting: buckets.iter().map(|bucket| bucket.waits()).sum(),
+            in_flight: partner.flights.len(),
+            oldest_age_s: oldest.and_then(|bucket| self.oldest_age_s(bucket)),
+            failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
+            last_error: partner.last_error.as_deref().map(str::to_owned),
+            learned_batch: partner.learned_batch,
+            rate: partner.rules.rate.map(|(requests, per)| RateReport {
+                requests,
+                per_s: per.as_secs_f64(),
+                burst: partner.rules.burst,
+            }),
+            queues: buckets.into_iter().map(|bucket| self.bucket_report(partner, bucket)).collect(),
+        })
+    }
+
+    pub(super) fn bucket_report(&self, partner: &Partner, bucket: &Bucket) -> BucketReport {
+        let access = partner.access(Some(bucket), self.now);
+        BucketReport {
+            queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
+            waiting: bucket.waits(),
+            in_flight: bucket.in_flight,
+            state: partner.state(Some(bucket), self.now),
+            reason: reason(partner, Some(bucket), access),
+            next_attempt_in_s: next_attempt_in_s(access, self.now),
+            oldest_age_s: self.oldest_age_s(bucket),
+            failures: failures(partner, bucket),
+        }
+    }
+
+    fn oldest_age_s(&self, bucket: &Bucket) -> Option<f64> {
+        bucket.oldest().map(|at| self.now.saturating_duration_since(at).as_secs_f64())
+    }
+}
+
+/// In a row, as this bucket sees them.
+pub fn failures(partner: &Partner, bucket: &Bucket) -> u32 {
+    partner.failures().max(bucket.gate.refusals())
+}
+
+fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
+    match access {
+        Access::Paused => "an operator paused it",
+        Access::Busy => "a flush is on the wire",
+        Access::At(_, Wait::Asked) => "it asked for a pause (Retry-After)",
+        Access::At(_, Wait::Backoff) => "it backs off after a failure",
+        Access::At(_, Wait::Breaker) => "its breaker is open",
+        Access::At(_, Wait::Endpoint) => "the endpoint for this queue is set up wrongly",
+        Access::At(_, Wait::Rate) => "its rate limit",
+        Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
+            None => "nothing waits for it",
+            Some(bucket) if bucket.stands.is_none() => "company for its batch",
+            Some(_) if partner.health.class() == Class::Well => "a delivery thread",
+            Some(_) => "a delivery thread of the half that slow, failing and new partners share",
+        },
+    }
+}
+
+fn next_attempt_in_s(access: Access, now: Instant) -> Option<f64> {
+    match access {
+        Access::At(at, _) => Some(at.saturating_duration_since(now).as_secs_f64()),
+        Access::Busy | Access::Open | Access::Paused => None,
+    }
+}
