@@ -95,3 +95,15 @@ fn medium(deliver: &Deliver) -> Medium {
         Deliver::Discard => Medium::Inline,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_can_be_waited_for_is_done_without_a_thread() {
+        assert_eq!(medium(&Deliver::Discard), Medium::Inline);
+        assert_eq!(medium(&Deliver::Stdout), Medium::Wire);
+        assert_eq!(medium(&Deliver::File { path: "out/{account}".into() }), Medium::Disk);
+    }
+}

@@ -260,3 +260,89 @@ impl Partner {
         self.hurried_at = Some(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use slotmap::DefaultKey;
+
+    use super::*;
+    use crate::dispatch::keys::PartnerKey;
+    use crate::dispatch::tests::{partner_rules, start};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn partner(change: impl FnOnce(&mut PartnerRules)) -> Partner {
+        let mut rules = partner_rules();
+        change(&mut rules);
+        Partner::new("acme".into(), Arc::new(rules))
+    }
+
+    fn flush() -> FlushId {
+        FlushId(DefaultKey::default())
+    }
+
+    fn bucket(now: Instant) -> Bucket {
+        Bucket::new(PartnerKey(DefaultKey::default()), 0, now)
+    }
+
+    #[test]
+    fn its_rate_and_its_flushes_on_the_wire_say_when_the_next_may_start() {
+        let (mut partner, now) = (partner(|rules| rules.rate = Some((1, SECOND))), start());
+        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Open, PartnerState::Healthy));
+        partner.flushes(flush(), now);
+        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Busy, PartnerState::Healthy));
+        partner.lands(flush());
+        let at = Access::At(now + SECOND, Wait::Rate);
+        assert_eq!((partner.access(None, now), partner.state(None, now)), (at, PartnerState::Limited));
+    }
+
+    #[test]
+    fn failures_come_before_the_rate_and_a_pause_before_both() {
+        let (mut partner, now) = (partner(|rules| rules.rate = Some((1, SECOND))), start());
+        partner.flushes(flush(), now);
+        partner.lands(flush());
+        let edge = partner.failed(now, now, Some(SECOND * 60), "answered 429".into(), &mut Rng::with_seed(7));
+        assert_eq!(edge, Some(PartnerState::BackingOff));
+        assert_eq!(partner.access(None, now), Access::At(now + SECOND * 60, Wait::Asked));
+        assert_eq!(partner.state(None, now + SECOND * 60), PartnerState::BackingOff, "until something is accepted");
+        let edges = [now, now + SECOND].map(|now| partner.misconfigured(now, now, "answered 401".into()));
+        assert_eq!(edges, [Some(PartnerState::Open), None]);
+        assert!(partner.pause(true) && !partner.pause(true));
+        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Paused, PartnerState::Paused));
+    }
+
+    #[test]
+    fn a_wait_that_it_asked_for_is_one_without_failures_too() {
+        let (mut partner, now) = (partner(|_| {}), start());
+        partner.failed(now, now, Some(SECOND * 60), "answered 429".into(), &mut Rng::with_seed(7));
+        assert_eq!(partner.succeeded(SECOND), 1);
+        assert_eq!((partner.failures(), partner.state(None, now)), (0, PartnerState::BackingOff));
+        assert_eq!(partner.state(None, now + SECOND * 60), PartnerState::Healthy);
+    }
+
+    #[test]
+    fn a_refused_endpoint_concerns_its_bucket_alone() {
+        let (partner, now) = (partner(|rules| rules.parallel = 8), start());
+        let mut bucket = bucket(now);
+        bucket.gate.refused(now, SECOND * 300);
+        assert_eq!(partner.access(Some(&bucket), now), Access::At(now + SECOND * 300, Wait::Endpoint));
+        assert_eq!(partner.access(None, now), Access::Open);
+        let later = now + SECOND * 300;
+        assert_eq!(
+            (partner.access(Some(&bucket), later), partner.state(Some(&bucket), later)),
+            (Access::Open, PartnerState::Open)
+        );
+        bucket.in_flight = 1;
+        assert_eq!(partner.access(Some(&bucket), later), Access::Busy, "one probe");
+    }
+
+    #[test]
+    fn a_smaller_batch_that_it_was_found_to_take_is_never_unlearned() {
+        let mut partner = partner(|rules| rules.max_batch = 8);
+        assert_eq!(partner.batch_limit(), 8);
+        for (refused, limit) in [(8, 4), (2, 1), (8, 1)] {
+            partner.takes_at_most(refused / 2);
+            assert_eq!(partner.batch_limit(), limit);
+        }
+    }
+}
