@@ -68,6 +68,10 @@ impl Lines {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.well.is_empty() && self.not_proven.is_empty() && self.suspect.is_empty()
+    }
+
     /// The first of those that are not well, the not proven before the suspects.
     fn first_unwell(&self) -> Option<(Class, (Instant, BucketKey))> {
         let not_proven = self.not_proven.first().map(|first| (Class::NotProven, *first));
@@ -165,7 +169,8 @@ impl DeliveryThreads {
 
     /// Whether one that waits may start.
     pub fn can_serve(&self) -> bool {
-        self.first().is_some()
+        // Asked for each flush, and mostly nobody waits.
+        !(self.wire.lines.is_empty() && self.disk.lines.is_empty()) && self.first().is_some()
     }
 
     /// Takes out the next that may start.
