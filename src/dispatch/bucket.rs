@@ -14,6 +14,10 @@ use super::partner::BucketGate;
 use super::threads::Stand;
 use super::waiting::Waiting;
 
+use self::head::Doubt;
+
+pub mod head;
+
 #[derive(Debug)]
 pub struct Bucket {
     pub partner: PartnerKey,
@@ -57,6 +61,7 @@ pub struct Parcel {
     place: u64,
     /// Answers of 409 in a row that it has drawn.
     pub conflicts: u32,
+    pub doubt: Doubt,
 }
 
 /// What bounds a batch.
@@ -154,6 +159,17 @@ impl Bucket {
                 None => {}
             }
         }
+        self.compose_waiting(bounds, account, queue, held)
+    }
+
+    /// Takes the oldest that fit of what was never composed.
+    fn compose_waiting(
+        &mut self,
+        bounds: Bounds,
+        account: &Account,
+        queue: &Arc<str>,
+        held: impl Fn(Ticket) -> bool,
+    ) -> Option<Parcel> {
         let most = self.waiting.len().min(bounds.count);
         let (mut items, mut slips, mut bytes) = (Vec::with_capacity(most), SmallVec::with_capacity(most), 0);
         while let Some((_, item)) = self.waiting.front() {
@@ -174,7 +190,7 @@ impl Bucket {
         let batch = Batch { account: account.clone(), queue: Arc::clone(queue), items, bytes };
         let place = self.composed;
         self.composed += slips.len() as u64;
-        Some(Parcel { batch: Arc::new(batch), slips, place, conflicts: 0 })
+        Some(Parcel { batch: Arc::new(batch), slips, place, conflicts: 0, doubt: Doubt::default() })
     }
 
     /// Puts a batch that was not accepted back, before everything that came later: of several on the wire any may land first.
@@ -262,6 +278,7 @@ impl Parcel {
     fn part(&self, items: Vec<Item>, slips: SmallVec<[Slip; 2]>) -> Self {
         let bytes = items.iter().map(|item| item.payload.len()).sum();
         let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };
-        Self { batch: Arc::new(batch), slips, place: self.place, conflicts: 0 }
+        let doubt = self.doubt.of_a_part(slips.len());
+        Self { batch: Arc::new(batch), slips, place: self.place, conflicts: 0, doubt }
     }
 }

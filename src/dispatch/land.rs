@@ -12,7 +12,7 @@ use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::ledger::Held;
 use super::partner::{Access, PartnerState};
 use super::settling::Letter;
-use super::verdict::{Gate, History, Verdict, verdict};
+use super::verdict::{Gate, History, Verdict, blame, verdict};
 use super::{Dispatcher, why};
 
 /// The part of a partner's answer that a dead letter keeps (1 KiB).
@@ -59,31 +59,38 @@ impl Dispatcher {
             deliveries: parcel.slips.len(),
             conflicts: parcel.conflicts,
             culprits: partner.culprits,
+            on_trial: parcel.doubt.on_trial,
             breaker_failures: partner.rules.breaker_failures,
         };
         let verdict = verdict(answer, history);
+        let blame = blame(answer, &verdict);
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
                 self.well(key, began);
+                if parcel.doubt.probes
+                    && let Some(bucket) = self.partners.bucket_mut(key)
+                {
+                    bucket.probe_accepted();
+                }
                 self.delivered(queue, &parcel);
             }
             Verdict::Unavailable { retry_after } => {
                 let edge = partner.failed(self.now, began, retry_after, described(answer), &mut self.random);
                 self.say_wait(key, edge);
-                self.back_into_bucket(key, parcel);
+                self.back_in_doubt(key, parcel, blame);
             }
             Verdict::Misconfigured { gate: Gate::Partner } => {
                 let edge = partner.misconfigured(self.now, began, described(answer));
                 self.say_wait(key, edge);
-                self.back_into_bucket(key, parcel);
+                self.back_in_doubt(key, parcel, blame);
             }
             Verdict::Misconfigured { gate: Gate::Bucket } => {
                 partner.endpoint_refused(described(answer));
                 let max_backoff = partner.rules.max_backoff;
                 let is_edge = self.partners.bucket_mut(key).is_some_and(|bucket| bucket.gate.refused(self.now, max_backoff));
                 self.say_wait(key, is_edge.then_some(PartnerState::Open));
-                self.back_into_bucket(key, parcel);
+                self.back_in_doubt(key, parcel, blame);
             }
             Verdict::TooLarge => {
                 partner.takes_at_most(parcel.slips.len() / 2);
@@ -91,7 +98,9 @@ impl Dispatcher {
             }
             Verdict::Bisect => self.back_halved(key, parcel),
             Verdict::Culprit { kind } => {
-                partner.culprits += 1;
+                if let Answer::Status { code, retry_after, .. } = answer {
+                    partner.refused_one(self.now, *code, *retry_after);
+                }
                 self.all_dead(queue, &parcel, kind, answer);
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, "impossible", answer),
@@ -130,7 +139,7 @@ impl Dispatcher {
     }
 
     /// Once stopped by force, nothing goes back into a bucket: it is returned.
-    fn back_into_bucket(&mut self, key: BucketKey, parcel: Parcel) {
+    pub(super) fn back_into_bucket(&mut self, key: BucketKey, parcel: Parcel) {
         if self.phase.is_forced() {
             return self.return_parcel(&parcel);
         }
@@ -141,7 +150,7 @@ impl Dispatcher {
         self.return_what_cannot_leave(key);
     }
 
-    fn back_halved(&mut self, key: BucketKey, parcel: Parcel) {
+    pub(super) fn back_halved(&mut self, key: BucketKey, parcel: Parcel) {
         if self.phase.is_forced() {
             return self.return_parcel(&parcel);
         }

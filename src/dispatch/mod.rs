@@ -10,6 +10,7 @@
 //! (delete, return, dead letter). `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod arrive;
+mod blame;
 mod bucket;
 mod counts;
 mod due;

@@ -13,6 +13,8 @@ pub struct History {
     pub conflicts: u32,
     /// Culprits in a row, without a success between them.
     pub culprits: u32,
+    /// The delivery drew answers before that may be its fault or the partner's, and since then the partner accepted one behind it.
+    pub on_trial: bool,
     /// The partner's threshold.
     pub breaker_failures: u32,
 }
@@ -41,6 +43,16 @@ pub enum Verdict {
     },
 }
 
+/// See [`blame`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Partner,
+    /// The delivery may be at fault, if the partner accepts others.
+    InDoubt,
+    /// The same, and enough was refused to look at once.
+    InGraveDoubt,
+}
+
 /// Who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
@@ -63,14 +75,41 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         // 409 at first means: still at work on it.
         409 if history.deliveries == 1 && history.conflicts + 1 >= history.breaker_failures => at_fault(history),
         408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after },
+        // The partner takes others and breaks at this one.
+        code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: "refused" },
         413 if history.deliveries > 1 => Verdict::TooLarge,
         413 => Verdict::Culprit { kind: "too_large" },
         404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket },
-        300..=399 | 401 | 402 | 403 | 405 | 406 | 407 | 415 | 421 | 426 | 451 => Verdict::Misconfigured { gate: Gate::Partner },
+        code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner },
         400..=499 => at_fault(history),
         // 5xx, and what no specification knows.
         _ => Verdict::Unavailable { retry_after },
     }
+}
+
+/// Whose fault it is that somebody has to wait, as far as one answer can tell: the partner may be broken, or refuse everything; or it
+/// breaks at the one delivery that it was given. Then only another delivery can tell.
+pub fn blame(answer: &Answer, verdict: &Verdict) -> Blame {
+    let code = match answer {
+        Answer::Status { code, .. } => *code,
+        Answer::Partly { rest, .. } => return blame(rest, verdict),
+        Answer::Accepted | Answer::Unreachable { .. } | Answer::Refused { .. } => return Blame::Partner,
+    };
+    match verdict {
+        Verdict::Unavailable { .. } if breaks_at_it(code) => Blame::InDoubt,
+        // It refused too many in a row for this one to be a culprit.
+        Verdict::Misconfigured { gate: Gate::Partner } if !is_about_the_set_up(code) => Blame::InGraveDoubt,
+        _ => Blame::Partner,
+    }
+}
+
+/// A server error that one request may be the cause of; 502 to 504 come from something before the server, or from a server that is away.
+fn breaks_at_it(code: u16) -> bool {
+    matches!(code, 500 | 501 | 505..=599)
+}
+
+fn is_about_the_set_up(code: u16) -> bool {
+    matches!(code, 300..=399 | 401 | 402 | 403 | 405 | 406 | 407 | 415 | 421 | 426 | 451)
 }
 
 /// A message is at fault; but a partner that refuses one after the other is at fault itself.
@@ -93,8 +132,12 @@ mod tests {
         verdict(&Answer::Status { code, retry_after, excerpt: "".into() }, history)
     }
 
-    const ONE: History = History { deliveries: 1, conflicts: 0, culprits: 0, breaker_failures: 5 };
+    const ONE: History = History { deliveries: 1, conflicts: 0, culprits: 0, on_trial: false, breaker_failures: 5 };
     const MANY: History = History { deliveries: 10, ..ONE };
+
+    fn unreachable() -> Answer {
+        Answer::Unreachable { reason: "no route".into() }
+    }
 
     #[test]
     fn accepted_is_delivered() {
@@ -108,7 +151,7 @@ mod tests {
             assert_eq!(of(code, ONE), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) }, "{code}");
             assert_eq!(of(code, MANY), of(code, ONE), "{code}");
         }
-        assert_eq!(verdict(&Answer::Unreachable { reason: "no route".into() }, ONE), Verdict::Unavailable { retry_after: None });
+        assert_eq!(verdict(&unreachable(), ONE), Verdict::Unavailable { retry_after: None });
     }
 
     #[test]
@@ -116,6 +159,39 @@ mod tests {
         assert_eq!(of(409, History { conflicts: 3, ..ONE }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
         assert_eq!(of(409, History { conflicts: 4, ..ONE }), Verdict::Culprit { kind: "refused" });
         assert_eq!(of(409, History { conflicts: 4, ..MANY }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+    }
+
+    #[test]
+    fn a_server_error_on_trial_is_a_culprit_and_a_server_that_is_away_is_not() {
+        let on_trial = History { on_trial: true, ..ONE };
+        let waits = Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) };
+        for code in [500, 501, 505, 507, 511, 520, 599] {
+            assert_eq!(of(code, on_trial), Verdict::Culprit { kind: "refused" }, "{code}");
+            assert_eq!(of(code, History { on_trial: true, ..MANY }), waits, "{code}");
+        }
+        for code in [408, 409, 425, 429, 502, 503, 504, 600, 199] {
+            assert_eq!(of(code, on_trial), waits, "{code}");
+        }
+        assert_eq!(verdict(&unreachable(), on_trial), Verdict::Unavailable { retry_after: None });
+    }
+
+    #[test]
+    fn only_what_one_delivery_may_have_caused_is_in_doubt() {
+        let whose = |code, history| {
+            let answer = Answer::Status { code, retry_after: None, excerpt: "".into() };
+            blame(&answer, &verdict(&answer, history))
+        };
+        let refuses_all = History { culprits: 5, conflicts: 4, ..ONE };
+        for code in [500, 501, 505, 599] {
+            assert_eq!((whose(code, ONE), whose(code, MANY)), (Blame::InDoubt, Blame::InDoubt), "{code}");
+        }
+        for code in [400, 409, 411, 418, 422, 431, 499] {
+            assert_eq!(whose(code, refuses_all), Blame::InGraveDoubt, "{code}");
+        }
+        for code in [301, 401, 403, 404, 408, 410, 421, 425, 429, 451, 502, 503, 504, 600] {
+            assert_eq!((whose(code, ONE), whose(code, refuses_all)), (Blame::Partner, Blame::Partner), "{code}");
+        }
+        assert_eq!(blame(&unreachable(), &verdict(&unreachable(), ONE)), Blame::Partner);
     }
 
     #[test]

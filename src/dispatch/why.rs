@@ -24,6 +24,8 @@ pub struct PartnerReport {
     /// In a row.
     pub failures: u32,
     pub last_error: Option<String>,
+    /// The delivery at the head of that bucket, or the first of a batch, where it may be at fault for all that wait.
+    pub blocked_by: Option<String>,
     /// Deliveries that one flush may hold, where the partner was found to take fewer than `max_batch`.
     pub learned_batch: Option<usize>,
     pub rate: Option<RateReport>,
@@ -62,13 +64,14 @@ impl Dispatcher {
         Some(PartnerReport {
             account: partner.account.to_string(),
             state: self.partners.state(partner, self.now),
-            reason: reason(partner, oldest, access),
+            reason: self.reason(partner, oldest, access),
             next_attempt_in_s: next_attempt_in_s(access, self.now),
             waiting: buckets.iter().map(|bucket| bucket.waits()).sum(),
             in_flight: partner.flights.len(),
             oldest_age_s: oldest.and_then(|bucket| self.oldest_age_s(bucket)),
             failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
+            blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
             learned_batch: partner.learned_batch,
             rate: partner.rules.rate.map(|(requests, per)| RateReport {
                 requests,
@@ -86,10 +89,22 @@ impl Dispatcher {
             waiting: bucket.waits(),
             in_flight: bucket.in_flight,
             state: partner.state(Some(bucket), self.now),
-            reason: reason(partner, Some(bucket), access),
+            reason: self.reason(partner, Some(bucket), access),
             next_attempt_in_s: next_attempt_in_s(access, self.now),
             oldest_age_s: self.oldest_age_s(bucket),
             failures: failures(partner, bucket),
+        }
+    }
+
+    fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
+        let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
+        let Some(bucket) = blocked else { return reason(partner, bucket, access) };
+        if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
+            "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
+        } else if bucket.is_stuck() {
+            "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
+        } else {
+            "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"
         }
     }
 
@@ -101,6 +116,12 @@ impl Dispatcher {
 /// In a row, as this bucket sees them.
 pub fn failures(partner: &Partner, bucket: &Bucket) -> u32 {
     partner.failures().max(bucket.gate.refusals())
+}
+
+/// Whether what is at its head has drawn enough answers that may be its own fault.
+fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
+    let draws = bucket.doubt().map_or(0, |doubt| doubt.draws);
+    partner.is_open() && draws > 0 && draws >= partner.rules.breaker_failures
 }
 
 fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {

@@ -89,13 +89,18 @@ impl PartnerGate {
     ) {
         let is_news = self.count(now, began);
         match retry_after {
-            Some(asked) => self.asked_until = self.asked_until.max(Some(now + asked.min(LONGEST_RETRY_AFTER))),
+            Some(wait) => self.asks(now, wait),
             None if is_news => {
                 let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, self.failures), random);
                 self.until = self.until.max(Some(now + wait));
             }
             None => {}
         }
+    }
+
+    /// The partner wants no request for so long.
+    pub fn asks(&mut self, now: Instant, wait: Duration) {
+        self.asked_until = self.asked_until.max(Some(now + wait.min(LONGEST_RETRY_AFTER)));
     }
 
     /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.

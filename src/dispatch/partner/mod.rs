@@ -175,6 +175,11 @@ impl Partner {
         self.gate.failures()
     }
 
+    /// Whether its breaker is open, or ajar for its probe.
+    pub fn is_open(&self) -> bool {
+        self.gate.is_open(&self.rules)
+    }
+
     pub fn is_paused(&self) -> bool {
         self.gate.is_paused()
     }
@@ -228,6 +233,17 @@ impl Partner {
         random: &mut Rng,
     ) -> Option<PartnerState> {
         self.refused(error, |gate, rules| gate.failed(now, began, retry_after, rules, random))
+    }
+
+    /// It refused one delivery, which is at fault. What it asked for stands nevertheless, and a server error is no sign of health.
+    pub fn refused_one(&mut self, now: Instant, code: u16, retry_after: Option<Duration>) {
+        self.culprits = self.culprits.saturating_add(1);
+        if code >= 500 {
+            self.health.failed();
+        }
+        if let Some(wait) = retry_after {
+            self.gate.asks(now, wait);
+        }
     }
 
     /// The set-up is wrong. Gives the state, where that brought it there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::dispatch::Timer;
-use crate::dispatch::bucket::Bounds;
+use crate::dispatch::bucket::{Bounds, Bucket};
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flight;
 use crate::dispatch::keys::{BucketKey, FlushId, PartnerKey, Ticket};
@@ -63,6 +63,18 @@ impl Partners {
         true
     }
 
+    /// Until when the bucket leaves the turn to another of its partner: all that it has is a front that may be at fault, and each of its
+    /// attempts makes all of them wait. It has one each `max_backoff` nevertheless, however much the others have.
+    pub fn yields_until(&self, key: BucketKey, now: Instant) -> Option<Instant> {
+        let bucket = self.buckets.get(key.0).filter(|bucket| bucket.is_stuck())?;
+        let partner = self.partners.get(bucket.partner.0)?;
+        let until = bucket.active_at + partner.rules.max_backoff;
+        let may_go = |other: &Bucket| !other.is_empty() && !other.is_stuck() && other.gate.wait(now).is_none();
+        let mut others = partner.buckets.iter().filter(|other| **other != key);
+        let others_first = others.any(|other| self.buckets.get(other.0).is_some_and(may_go));
+        (others_first && now < until).then_some(until)
+    }
+
     /// Flushes the bucket if it can be now; else makes sure that it is looked at when it may be.
     pub fn look(
         &mut self,
@@ -73,6 +85,7 @@ impl Partners {
         due: &mut Due<Timer>,
         held: impl Fn(Ticket) -> bool,
     ) -> Option<FlushId> {
+        let yields_until = self.yields_until(key, now);
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.listed = false;
         let partner_key = bucket.partner;
@@ -93,6 +106,10 @@ impl Partners {
                 return None;
             }
         }
+        if let Some(until) = yields_until {
+            bucket.alarm.by(due, until, Timer::Bucket(key));
+            return None;
+        }
         let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
         let linger = partner.rules.linger;
         let hurry = hurry || partner.hurried_at.is_some_and(|at| oldest <= at);
@@ -105,15 +122,21 @@ impl Partners {
             self.stand(key);
             return None;
         }
-        let parcel = bucket.compose(bounds, &partner.account, queue_name, held)?;
+        let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
+        let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
         bucket.in_flight += 1;
         bucket.active_at = now;
         let has_more = !bucket.is_empty();
         self.threads.take(medium, class);
         let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);
         partner.flushes(flush, now);
-        if has_more && partner.flights.len() < partner.rules.parallel {
-            self.list(key);
+        if partner.flights.len() < partner.rules.parallel {
+            if has_more {
+                self.list(key);
+            } else {
+                // One of the others may have left its turn to this one.
+                self.list_all_of(partner_key);
+            }
         }
         Some(flush)
     }

@@ -14,6 +14,7 @@ mod fan_out;
 mod fifo;
 mod flush;
 mod gates;
+mod head;
 mod imports;
 mod jobs;
 mod leases;

@@ -1,4 +1,4 @@
-//! What an operator does: pause, resume, flush; and what `why` says about it.
+//! What an operator does: pause, resume, flush, skip; and what `why` says about it.
 
 use std::time::Duration;
 
@@ -151,6 +151,83 @@ fn a_flush_overrides_neither_a_retry_after_nor_a_pause_nor_a_rate() {
         (4, "flush x", "reply limited"),
         (10_000, "tick", ""),
         (10_001, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
+fn a_skip_sets_aside_what_is_first_in_order_and_changes_nothing_else() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x b->x", "flush x a b"),
+        (2, "answered x 429 60s", ""),
+        (3, "handled c->x", ""),
+        // Of a batch that is to be sent again the first; the rest of it is another batch.
+        (4, "skip x", "reply backing_off; letter a:skipped"),
+        (5, "settled", ""),
+        (60_001, "tick", ""),
+        (60_002, "tick", "flush x b"),
+        (60_003, "answered x 429 60s", ""),
+        (60_004, "skip x", "reply backing_off; letter b:skipped"),
+        (60_005, "settled", ""),
+        (60_006, "skip x", "reply backing_off; letter c:skipped"),
+        (60_007, "settled", ""),
+        (60_008, "skip x", "reply NothingWaits"),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+}
+
+#[test]
+fn a_skip_takes_the_bucket_that_is_in_trouble() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "q1: receive e f", "q1: handle e|f"),
+        (1, "q1: handled e->x", "q1: flush x e"),
+        (2, "q1: handled f->x", ""),
+        (3, "handled a->x", ""),
+        (4, "q1: accepted x", "q1: flush x f; q1: delete e"),
+        (5, "q1: settled", ""),
+        (6, "q1: accepted x", "flush x a; q1: delete f"),
+        (7, "answered x 404", ""),
+        (8, "q1: settled", ""),
+        (9, "skip x", "reply open; letter a:skipped"),
+    ]);
+}
+
+#[test]
+fn a_skip_is_refused_where_it_would_set_aside_what_blocks_nothing() {
+    rig(|partner| partner.rate = Some((1, SECOND * 10))).play(&[
+        (0, "skip x", "reply Unknown"),
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "skip x", "reply OnTheWire"),
+        (3, "accepted x", "delete a"),
+        (4, "settled", ""),
+        (5, "handled b->x", ""),
+        (6, "skip x", "reply NotBlocked"),
+        // Whoever wants it all the same pauses it first.
+        (7, "pause x", "reply paused"),
+        (8, "skip x", "reply paused; letter b:skipped"),
+        (9, "settled", ""),
+        (10, "skip x", "reply NothingWaits"),
+        (11, "resume x", "reply limited"),
+        (12, "handled c->x", ""),
+        (10_001, "tick", "flush x c"),
+        (10_002, "answered x 503", ""),
+    ]);
+}
+
+#[test]
+fn a_skip_does_not_take_what_is_behind_a_delivery_on_the_wire() {
+    let mut rig = rig(|partner| partner.max_batch = 1);
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a"), (2, "answered x 503", "")]);
+    let (now, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "flush x a");
+    rig.play(&[
+        (now, "skip x", "reply OnTheWire"),
+        (now, "answered x 503", ""),
+        (now, "skip x", "reply backing_off; letter a:skipped"),
     ]);
 }
 

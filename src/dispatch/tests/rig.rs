@@ -13,7 +13,7 @@
 //! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
 //! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
-//! | `pause x`, `resume x`, `flush x` | an operator does it |
+//! | `pause x`, `resume x`, `flush x`, `skip x` | an operator does it |
 //! | `tick`, `drain 30s`, `stop` | |
 //!
 //! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
@@ -165,6 +165,7 @@ impl Rig {
             ("pause", [account]) => operate(account, Action::Pause),
             ("resume", [account]) => operate(account, Action::Resume),
             ("flush", [account]) => operate(account, Action::Flush),
+            ("skip", [account]) => operate(account, Action::Skip),
             ("tick", []) => Event::Tick,
             ("drain", [after]) => Event::Drain { deadline: self.now + duration(after) },
             ("stop", []) => Event::Stop,

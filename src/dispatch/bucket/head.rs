@@ -1,0 +1,126 @@
+//! A head that blocks: what a bucket does about a batch at its front that draws server errors although the partner may be well.
+//!
+//! Some partners answer 500 to one message and 200 to all others. Once the breaker is open and the front has drawn `breaker_failures` such
+//! answers, the front steps aside for one probe, the delivery behind it. Accepted, the front is on trial: one more attempt, and refused
+//! again it is a culprit. Refused, it is the partner, and the front has its turn again. Every further probe takes a delivery one place
+//! further back, up to `breaker_failures` places, since several at fault often come in a row.
+//!
+//! A front of several is halved instead until it is one: nothing can be said of a delivery that was never alone. None of this on FIFO
+//! queues, where the front blocks: see [`Doubt::draws`] for what an operator is told of it.
+
+use std::sync::Arc;
+
+use crate::message::{Account, Item};
+
+use crate::dispatch::keys::Ticket;
+
+use super::{Bounds, Bucket, Parcel};
+
+/// What is known of a batch that was refused, without its being clear whose fault that was.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Answers that may be its own fault as well as the partner's.
+    pub draws: u32,
+    /// It has drawn so many of them that the next probe is a delivery behind it.
+    pub steps_aside: bool,
+    /// How many places behind the next one that probe is: those before it were refused.
+    pub passed: u32,
+    /// Since it stepped aside, the partner accepted one behind it.
+    pub on_trial: bool,
+    /// It goes out in place of one that stepped aside.
+    pub probes: bool,
+}
+
+impl Doubt {
+    /// What of this is true for a batch that is a part of the doubtful one: a delivery that was not alone is not in doubt itself.
+    pub(super) fn of_a_part(self, deliveries: usize) -> Self {
+        if deliveries > 1 { Self { draws: self.draws, ..Self::default() } } else { Self::default() }
+    }
+}
+
+impl Bucket {
+    /// What is known of its front, where that is a batch to be sent again.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.parcels.front().map(|parcel| parcel.doubt)
+    }
+
+    /// The id of what is at its front: of the delivery, or of the first one.
+    pub fn front_id(&self) -> Option<String> {
+        let composed = self.parcels.front().and_then(|parcel| parcel.batch.items.first());
+        composed.or_else(|| self.waiting.front().map(|(_, item)| item)).map(|item| item.id().to_string())
+    }
+
+    /// Whether its front would step aside, but there is nothing behind it.
+    pub fn is_stuck(&self) -> bool {
+        self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.parcels.len() == 1 && self.waiting.is_empty()
+    }
+
+    /// The delivery that goes out in place of a front that steps aside; nothing where the front does not, or has nothing behind it.
+    pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
+        let doubt = self.doubt().filter(|doubt| doubt.steps_aside)?;
+        let probe = self
+            .take_behind(doubt.passed as usize, &held)
+            .or_else(|| self.compose_waiting(Bounds { count: 1, bytes: 0 }, account, queue, &held))
+            .or_else(|| self.take_behind(0, &held));
+        probe.map(|parcel| Parcel { doubt: Doubt { probes: true, ..parcel.doubt }, ..parcel })
+    }
+
+    /// Takes one delivery out of the batches behind the front, so many places further back than the first of them.
+    fn take_behind(&mut self, mut places: usize, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
+        let mut at = 1;
+        while let Some(parcel) = self.parcels.remove(at) {
+            let Some(parcel) = parcel.retain(&held) else { continue };
+            let deliveries = parcel.slips.len();
+            if places >= deliveries {
+                places -= deliveries;
+                self.parcels.insert(at, parcel);
+                at += 1;
+                continue;
+            }
+            if deliveries == 1 {
+                return Some(parcel);
+            }
+            let (before, from) = parcel.split_at(places);
+            let (probe, after) = from.split_at(1);
+            for rest in [after, before].into_iter().filter(|rest| !rest.slips.is_empty()) {
+                self.parcels.insert(at, rest);
+            }
+            return Some(probe);
+        }
+        None
+    }
+
+    /// The delivery in place of its front was accepted: the front has one more attempt.
+    pub fn probe_accepted(&mut self) {
+        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
+            front.doubt = Doubt { draws: front.doubt.draws, on_trial: true, ..Doubt::default() };
+        }
+    }
+
+    /// The delivery in place of its front was refused as well: the front has its turn again, and the next probe comes from further back,
+    /// among so many.
+    pub fn probe_refused(&mut self, among: u32) {
+        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
+            front.doubt.steps_aside = false;
+            front.doubt.passed = (front.doubt.passed + 1) % among.max(1);
+        }
+    }
+
+    /// Takes out the delivery that is first in order and still held.
+    pub fn take_front(&mut self, held: impl Fn(Ticket) -> bool) -> Option<(Ticket, Item)> {
+        while let Some(parcel) = self.parcels.pop_front() {
+            let Some(parcel) = parcel.retain(&held) else { continue };
+            let front = parcel.slips.first().map(|slip| slip.ticket).zip(parcel.batch.items.first().cloned());
+            if let Some(rest) = parcel.without(0) {
+                self.parcels.push_front(rest);
+            }
+            return front;
+        }
+        while let Some((slip, item)) = self.waiting.pop_front() {
+            if held(slip.ticket) {
+                return Some((slip.ticket, item));
+            }
+        }
+        None
+    }
+}

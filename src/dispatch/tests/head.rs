@@ -1,0 +1,288 @@
+//! A head that blocks: one delivery at which the partner breaks does not stop the others, and a partner that is broken costs none.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{PartnerRules, Rules};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two queues; the breaker opens after two failures, a batch is of one.
+fn rig(change: impl FnOnce(&mut Rules, &mut PartnerRules)) -> Rig {
+    let (mut rules, mut partner) = (rules(), partner_rules());
+    rules.queues.push(queue_rules("q1"));
+    // Nothing but what the table is about falls due.
+    rules.queues.iter_mut().for_each(|queue| queue.visibility_timeout = Duration::from_secs(7200));
+    partner.max_batch = 1;
+    partner.breaker_failures = 2;
+    partner.max_backoff = SECOND * 20;
+    change(&mut rules, &mut partner);
+    rules.partners.default = partner.into();
+    Rig::new(rules)
+}
+
+/// Has these messages handled in one job, each for the partner `x`.
+fn all_to_x(rig: &mut Rig, ids: &[&str]) -> String {
+    rig.send(0, &format!("receive {}", ids.join(" ")));
+    let done: Vec<_> = ids.iter().map(|id| format!("{}->x", &id[..1])).collect();
+    rig.send(0, &format!("handled {}", done.join(" ")))
+}
+
+/// What goes out after each of these answers of `x`, each of which leads to a wait; and when the last of that goes out.
+fn after_each(rig: &mut Rig, mut at: u64, answers: &[&str]) -> (u64, Vec<String>) {
+    let mut sent = Vec::new();
+    for answer in answers {
+        assert_eq!(rig.send(at, answer), "", "{answer} after {sent:?}");
+        let commands;
+        (at, commands) = rig.skip_to_commands();
+        sent.push(commands);
+    }
+    (at, sent)
+}
+
+#[test]
+fn a_delivery_at_which_the_partner_breaks_is_a_culprit_once_another_is_accepted() {
+    let mut rig = rig(|_, _| {});
+    assert_eq!(all_to_x(&mut rig, &["a", "b", "c"]), "flush x a");
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    assert_eq!(sent, ["flush x a", "flush x b"]);
+    rig.play(&[
+        (now, "accepted x", "flush x a; delete b"),
+        (now, "settled", ""),
+        (now, "answered x 500", "flush x c; letter a:refused"),
+        (now, "settled", ""),
+        (now, "accepted x", "delete c"),
+        (now, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+}
+
+#[test]
+fn a_head_that_is_accepted_on_trial_is_delivered() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    rig.play(&[(now, "accepted x", "flush x a; delete b"), (now, "settled", ""), (now, "accepted x", "flush x c; delete a")]);
+}
+
+#[test]
+fn a_partner_that_is_broken_costs_nothing_and_the_head_keeps_its_turn() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c", "d"]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 9]);
+    // Every other probe comes from behind it: out of two places in turn, as many as the breaker's failures.
+    let expected = ["a", "b", "a", "c", "a", "b", "a", "c", "a"].map(|id| format!("flush x {id}"));
+    assert_eq!(sent, expected);
+    rig.play(&[
+        (now, "accepted x", "flush x b; delete a"),
+        (now, "settled", ""),
+        (now, "accepted x", "flush x c; delete b"),
+        (now, "settled", ""),
+        (now, "accepted x", "flush x d; delete c"),
+    ]);
+}
+
+#[test]
+fn several_in_a_row_at_which_it_breaks_are_all_found() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c"]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 4]);
+    assert_eq!(sent, ["flush x a", "flush x b", "flush x a", "flush x c"]);
+    rig.play(&[
+        (now, "accepted x", "flush x a; delete c"),
+        (now, "settled", ""),
+        (now, "answered x 500", "flush x b; letter a:refused"),
+        (now, "settled", ""),
+    ]);
+    // Nothing is behind it: it has all attempts until something is.
+    let (now, sent) = after_each(&mut rig, now, &["answered x 500"; 3]);
+    assert_eq!(sent, ["flush x b"; 3]);
+    rig.play(&[(now, "receive d", "handle d"), (now, "handled d->x", "")]);
+    let (now, sent) = after_each(&mut rig, now, &["answered x 500"]);
+    assert_eq!(sent, ["flush x d"]);
+    rig.play(&[(now, "accepted x", "flush x b; delete d"), (now, "settled", ""), (now, "answered x 500", "letter b:refused")]);
+}
+
+#[test]
+fn a_batch_is_halved_until_the_one_is_alone() {
+    let mut rig = rig(|_, partner| partner.max_batch = 4);
+    assert_eq!(all_to_x(&mut rig, &["a", "b", "c", "d"]), "flush x a b c d");
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    assert_eq!(sent, ["flush x a b c d", "flush x a b"]);
+    rig.play(&[(now, "accepted x", "flush x c d; delete a b"), (now, "settled", "")]);
+    let (now, sent) = after_each(&mut rig, now, &["answered x 500"; 4]);
+    assert_eq!(sent, ["flush x c d", "flush x c", "flush x c", "flush x d"], "it is in doubt only for what it draws alone");
+    rig.play(&[(now, "accepted x", "flush x c; delete d"), (now, "settled", ""), (now, "answered x 500", "letter c:refused")]);
+}
+
+#[test]
+fn a_probe_is_one_delivery_of_the_batch_behind() {
+    let mut rig = rig(|_, partner| partner.max_batch = 4);
+    all_to_x(&mut rig, &["a", "b", "c", "d"]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 7]);
+    let expected = ["a b c d", "a b", "a", "a", "b", "a", "c"].map(|ids| format!("flush x {ids}"));
+    assert_eq!(sent, expected);
+    rig.play(&[(now, "accepted x", "flush x a; delete c"), (now, "settled", ""), (now, "accepted x", "flush x b; delete a")]);
+}
+
+#[test]
+fn a_server_that_is_away_or_a_wrong_set_up_is_never_the_heads_fault() {
+    for answer in ["answered x 502", "answered x 503", "answered x 504", "answered x 429", "answered x 401", "unreachable x"] {
+        let mut rig = rig(|_, _| {});
+        all_to_x(&mut rig, &["a", "b"]);
+        assert_eq!(after_each(&mut rig, 1, &[answer; 12]).1, ["flush x a"; 12], "{answer}");
+    }
+}
+
+#[test]
+fn an_open_breaker_is_needed_for_doubt() {
+    let mut rig = rig(|_, partner| partner.breaker_failures = 3);
+    all_to_x(&mut rig, &["a", "b"]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    assert_eq!(sent, ["flush x a", "flush x a"]);
+    // Two answers of the server and one that it is away: the breaker is open, but a has drawn only two.
+    let (_, sent) = after_each(&mut rig, now, &["answered x 503", "answered x 500"]);
+    assert_eq!(sent, ["flush x a", "flush x b"]);
+}
+
+#[test]
+fn a_trial_ends_with_an_answer_that_says_nothing_about_it() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    rig.play(&[(now, "accepted x", "flush x a; delete b"), (now, "settled", "")]);
+    let (now, sent) = after_each(&mut rig, now, &["answered x 503", "answered x 500"]);
+    assert_eq!(sent, ["flush x a", "flush x c"], "the next proof is asked for, with the breaker open again");
+    rig.play(&[(now, "accepted x", "flush x a; delete c"), (now, "settled", ""), (now, "answered x 500", "letter a:refused")]);
+}
+
+#[test]
+fn what_a_culprits_answer_asks_for_is_obeyed() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    rig.play(&[
+        (now, "accepted x", "flush x a; delete b"),
+        (now, "settled", ""),
+        (now, "answered x 500 60s", "letter a:refused"),
+        (now, "settled", ""),
+        (now + 59_999, "tick", ""),
+        (now + 60_000, "tick", "flush x c"),
+    ]);
+}
+
+#[test]
+fn more_culprits_in_a_row_than_the_breaker_takes_do_not_stop_the_good_behind_them() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c", "d", "e"]);
+    rig.play(&[
+        (1, "answered x 400", "flush x b; letter a:refused"),
+        (1, "settled", ""),
+        (1, "answered x 400", "flush x c; letter b:refused"),
+        (1, "settled", ""),
+    ]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 400"]);
+    assert_eq!((now, sent.as_slice()), (20_001, &["flush x d".to_owned()][..]));
+    rig.play(&[
+        (now, "accepted x", "flush x c; delete d"),
+        (now, "settled", ""),
+        (now, "answered x 400", "flush x e; letter c:refused"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_refuses_everything_costs_no_more_than_the_breaker_takes() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b", "c", "d", "e"]);
+    rig.play(&[
+        (1, "answered x 400", "flush x b; letter a:refused"),
+        (1, "settled", ""),
+        (1, "answered x 400", "flush x c; letter b:refused"),
+        (1, "settled", ""),
+    ]);
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 400"; 6]);
+    assert_eq!(sent, ["d", "c", "e", "c", "d", "c"].map(|id| format!("flush x {id}")));
+    assert_eq!(now, 1 + 6 * 20_000, "each at the longest back-off");
+}
+
+#[test]
+fn on_a_fifo_queue_the_head_blocks_and_why_says_so() {
+    let mut rig = rig(|rules, _| rules.queues[0].fifo = true);
+    assert_eq!(all_to_x(&mut rig, &["a/g", "b/h"]), "flush x a");
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 6]);
+    assert_eq!(sent, ["flush x a"; 6]);
+    assert_eq!(rig.send(now, "answered x 500"), "");
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert!(report.reason.contains("blocks") && report.reason.contains("skip"), "{}", report.reason);
+    assert_eq!(report.blocked_by.as_deref(), Some("a"));
+    assert_eq!(rig.send(now, "skip x"), "reply open; letter a:skipped");
+    assert_eq!(rig.dispatcher.partner("x").unwrap().blocked_by, None);
+    rig.send(now, "settled");
+    assert_eq!(rig.skip_to_commands().1, "flush x b");
+}
+
+#[test]
+fn why_tells_which_delivery_may_be_at_fault_and_what_is_done_about_it() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a", "b"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500"]);
+    assert_eq!(rig.dispatcher.partner("x").unwrap().blocked_by, None, "one failure says nothing");
+    rig.send(now, "answered x 500");
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert!(report.reason.contains("behind it"), "{}", report.reason);
+    assert_eq!(report.blocked_by.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_head_with_nothing_behind_it_leaves_the_turn_to_the_partners_other_queues() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500"]);
+    rig.play(&[(now, "q1: receive e f", "q1: handle e|f"), (now, "q1: handled e->x", ""), (now, "answered x 500", "")]);
+    let (now, sent) = rig.skip_to_commands();
+    assert_eq!(sent, "q1: flush x e");
+    // What one queue's endpoint accepts proves nothing against the other's.
+    rig.play(&[
+        (now, "q1: accepted x", "flush x a; q1: delete e"),
+        (now, "q1: settled", ""),
+        (now, "answered x 500", ""),
+        (now, "q1: handled f->x", ""),
+    ]);
+    let (now, sent) = rig.skip_to_commands();
+    assert_eq!(sent, "q1: flush x f");
+    rig.play(&[(now, "q1: accepted x", "flush x a; q1: delete f"), (now, "accepted x", "delete a")]);
+}
+
+#[test]
+fn a_head_with_nothing_behind_it_has_its_turn_now_and_then_however_much_the_others_have() {
+    let mut rig = rig(|_, partner| partner.rate = Some((1, SECOND * 5)));
+    all_to_x(&mut rig, &["a"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500"]);
+    rig.play(&[(now, "q1: receive e f g h i j", "q1: handle e|f|g|h|i|j")]);
+    rig.play(&[(now, "q1: handled e->x f->x g->x h->x i->x j->x", ""), (now, "answered x 500", "")]);
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        let (now, commands) = rig.skip_to_commands();
+        let own = commands == "flush x a";
+        sent.push(commands);
+        rig.send(now, if own { "accepted x" } else { "q1: accepted x" });
+        rig.send(now, if own { "settled" } else { "q1: settled" });
+    }
+    assert!(sent[0] == "q1: flush x e" && sent.contains(&"flush x a".to_owned()), "{sent:?}");
+}
+
+#[test]
+fn two_such_heads_do_not_wait_for_each_other() {
+    let mut rig = rig(|_, _| {});
+    all_to_x(&mut rig, &["a"]);
+    let (now, _) = after_each(&mut rig, 1, &["answered x 500"]);
+    rig.play(&[(now, "q1: receive e", "q1: handle e"), (now, "q1: handled e->x", ""), (now, "answered x 500", "")]);
+    let (now, sent) = rig.skip_to_commands();
+    assert_eq!(sent, "q1: flush x e");
+    let (now, sent) = after_each(&mut rig, now, &["q1: answered x 500"]);
+    assert_eq!(sent, ["q1: flush x e"], "one answer says nothing about it");
+    let (now, sent) = after_each(&mut rig, now, &["q1: answered x 500"; 1]);
+    assert_eq!(sent, ["flush x a"], "the oldest of two that are alike");
+    rig.play(&[(now, "accepted x", "q1: flush x e; delete a"), (now, "q1: accepted x", "q1: delete e")]);
+}
