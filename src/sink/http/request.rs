@@ -19,6 +19,9 @@ use crate::sink::lines;
 /// encoded anyhow.
 const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
+/// The same of an id: a dot in it would let a signed text be taken apart in two ways.
+const IN_ID: &AsciiSet = &IN_HEADER.add(b'.');
+
 /// Most bytes of ids in `octoconf-messages`: web servers take 8 KiB a header line. A hundred ids as queues give them are half of that.
 const MAX_IDS: usize = 6 * 1024;
 
@@ -52,7 +55,7 @@ pub fn request<'a>(
 ) -> Request<&'a [u8]> {
     let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let id = batch.id();
-    let id = header_text(&id);
+    let id = id_text(&id);
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(target.format)));
     headers.insert(USER_AGENT, agent.clone());
@@ -98,12 +101,16 @@ fn header_text(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, IN_HEADER).into()
 }
 
+fn id_text(id: &str) -> Cow<'_, str> {
+    utf8_percent_encode(id, IN_ID).into()
+}
+
 /// The deliveries' ids with commas between, in the order of the payloads; as many as there is room for.
 fn ids(items: &[Item]) -> String {
     let mut ids = String::new();
     for item in items {
         let id = item.id();
-        let id = header_text(&id);
+        let id = id_text(&id);
         if ids.len() + 1 + id.len() > MAX_IDS {
             break;
         }
@@ -202,10 +209,11 @@ mod tests {
     #[test]
     fn ids_and_names_cannot_break_out_of_their_header() {
         let mut batch = batch("acme", &["1"]);
-        batch.items = vec![item("x\r\nevil: 1, é", "1")];
+        batch.items = vec![item("x\r\nevil: 1, é.2", "1")];
         batch.queue = "a%b\0".into();
         let headers = headers(&batch);
-        assert_eq!(headers["webhook-id"], "x%0D%0Aevil:%201%2C%20%C3%A9");
+        assert_eq!(headers["webhook-id"], "x%0D%0Aevil:%201%2C%20%C3%A9%2E2");
+        assert_eq!(headers["octoconf-messages"], headers["webhook-id"]);
         assert_eq!(headers["idempotency-key"], headers["webhook-id"]);
         assert_eq!(headers["octoconf-queue"], "a%25b%00");
         assert_eq!(headers["webhook-timestamp"], "1700000000");
