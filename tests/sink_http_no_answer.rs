@@ -73,6 +73,34 @@ fn garbage_and_half_answers_are_said() {
 }
 
 #[test]
+fn a_name_that_does_not_resolve_is_said() {
+    // RFC 6761 keeps this name from ever being one.
+    let connect_timeout = Duration::from_secs(2);
+    let sinks = http_sinks(HttpSettings { connect_timeout, ..http("http://no-such-partner.invalid/") });
+    let reason = unreachable(sinks.deliver(&batch("acme", &["1"])));
+    assert!(reason.starts_with("looking up no-such-partner.invalid: "), "{reason}");
+}
+
+#[test]
+fn a_partner_whose_tls_never_comes_to_an_end_is_left_when_the_time_is_up() {
+    let silent = Partner::start(|mut connection| connection.hang());
+    let slow = Partner::start(|mut connection| {
+        // A record of the handshake as long as one may be, a byte at a time.
+        connection.send([22, 3, 3, 64, 0]);
+        let never = crossbeam_channel::never::<()>();
+        while connection.send([2]) {
+            let _ = never.recv_timeout(Duration::from_millis(5));
+        }
+    });
+    for partner in [&silent, &slow] {
+        let connect_timeout = Duration::from_millis(300);
+        let sinks = http_sinks(HttpSettings { connect_timeout, ..http(format!("https://{}/", partner.address)) });
+        let reason = unreachable(sinks.deliver(&batch("acme", &["1"])));
+        assert!(reason.starts_with(&format!("connecting to {}: ", partner.address)), "{reason}");
+    }
+}
+
+#[test]
 fn a_partner_without_tls_is_said() {
     let partner = Partner::start(|mut connection| {
         connection.send("HTTP/1.1 400 No TLS here\r\n\r\n");
@@ -97,6 +125,10 @@ fn an_account_that_names_a_private_host_is_refused_unless_that_is_meant() {
     assert!(reason.contains("allow_private_addresses"), "{reason}");
     // A name that leads there may lead elsewhere tomorrow.
     assert!(unreachable(guarded.deliver(&batch("localhost", &["1"]))).contains("allow_private_addresses"));
+    // Other ways to write an address: names to us, 127.0.0.1 to many a resolver.
+    for account in ["2130706433", "127.1", "0x7f000001", "0177.0.0.1"] {
+        unreachable(guarded.deliver(&batch(account, &["1"])));
+    }
     assert_eq!(partner.accepted(), 0);
 
     let open = http_sinks(HttpSettings { allow_private_addresses: true, ..http(&url) });

@@ -18,7 +18,13 @@ fn seconds_and_dates_are_told_and_nonsense_is_not() {
     for (value, seconds) in [
         ("120", Some(120)),
         ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+        ("86400", Some(86_400)),
+        // A year, in both forms: no partner is left alone for longer than a day.
+        ("31536000", Some(86_400)),
+        ("Mon, 06 Nov 1995 08:49:37 GMT", Some(86_400)),
         ("999999999", Some(86_400)),
+        ("-5", None),
+        ("1e3", None),
         ("soon", None),
         ("Sun, 06 Nov 1994 08:49:00 GMT", None),
     ] {

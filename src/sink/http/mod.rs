@@ -27,6 +27,8 @@ mod reply;
 mod request;
 mod signature;
 pub mod target;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 /// Every partner that is reached by HTTP.

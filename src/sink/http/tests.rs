@@ -1,0 +1,146 @@
+//! Where a delivery may go, with name servers that say what a test wants: the address that is judged is the one that is connected to.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::time::Duration as UreqDuration;
+
+use super::*;
+use crate::sink::http::lookup::Lookups;
+use crate::sink::testing::{batch, http_settings};
+
+/// Answers every request on every connection, until one connection is closed without any; tells how many came.
+struct Loopback {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Loopback {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let listening = thread::Builder::new().spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut chunk = [0; 4096];
+                let mut asked = false;
+                while stream.read(&mut chunk).is_ok_and(|read| read > 0) {
+                    if !asked {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                    asked = true;
+                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+                }
+                if !asked {
+                    return;
+                }
+            }
+        });
+        Self { port, connections, listening: Some(listening.unwrap()) }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        drop(std::net::TcpStream::connect(("127.0.0.1", self.port)));
+        let ended = self.listening.take().map(JoinHandle::join);
+        assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the server panicked");
+    }
+}
+
+/// Name servers that give these addresses for every name, and that can change their mind.
+fn names(addresses: &[&str]) -> (LookUp, Arc<Mutex<Vec<IpAddr>>>) {
+    let found = Arc::new(Mutex::new(parsed(addresses)));
+    let kept = Arc::clone(&found);
+    (Arc::new(move |_| Ok(kept.lock().clone())), found)
+}
+
+fn parsed(addresses: &[&str]) -> Vec<IpAddr> {
+    addresses.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+fn sink(look_up: LookUp) -> HttpSink {
+    HttpSink::new("1", 4, look_up, Clock::system()).unwrap()
+}
+
+fn target(url: &str) -> Target {
+    Target::new(&http_settings(url)).unwrap()
+}
+
+fn reason(answer: Answer) -> String {
+    match answer {
+        Answer::Unreachable { reason } => reason.into(),
+        other => panic!("expected Unreachable, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_name_that_a_producer_chose_leads_to_no_private_address() {
+    let loopback = Loopback::start();
+    for addresses in [&["127.0.0.1"][..], &["::ffff:127.0.0.1"], &["0.0.0.0"], &["::"], &["::1", "127.0.0.1"]] {
+        let sink = sink(names(addresses).0);
+        let guarded = target(&format!("http://{{account}}.example:{}/", loopback.port));
+        let reason = reason(sink.deliver(&guarded, &batch("acme", &["1"])));
+        assert!(reason.contains("allow_private_addresses"), "{addresses:?}: {reason}");
+    }
+    assert_eq!(loopback.connections(), 0);
+    let sink = sink(names(&["127.0.0.1"]).0);
+    let fixed = target(&format!("http://partner.example:{}/{{account}}", loopback.port));
+    assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted, "a person chose that host");
+    assert_eq!(loopback.connections(), 1);
+}
+
+#[test]
+fn a_connection_of_a_partner_that_may_be_anywhere_is_no_way_around() {
+    let loopback = Loopback::start();
+    let sink = sink(names(&["127.0.0.1"]).0);
+    let fixed = target(&format!("http://acme.example:{}/", loopback.port));
+    let guarded = target(&format!("http://{{account}}.example:{}/", loopback.port));
+    assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
+    // The same authority, and a connection to it lies idle.
+    assert!(reason(sink.deliver(&guarded, &batch("acme", &["1"]))).contains("allow_private_addresses"));
+    assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
+    assert_eq!(loopback.connections(), 1);
+}
+
+#[test]
+fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says_next() {
+    let (look_up, found) = names(&["10.0.0.1", "1.1.1.1", "127.0.0.1", "2606:4700::1111", "::ffff:10.0.0.1"]);
+    let start = Clock::system().steady();
+    let seconds = Arc::new(AtomicU64::new(0));
+    let now = Arc::clone(&seconds);
+    let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+    let names = Arc::new(Names::new(look_up, clock.clone()));
+    let guarded = Lookups { names, guarded: true };
+    let uri: Uri = "https://acme.example/".parse().unwrap();
+    let config = ureq::config::Config::default();
+    let resolve = || {
+        attempt::begin(clock.steady(), Limits::starting(clock.steady(), Duration::from_secs(5), Duration::from_secs(5)));
+        let timeout =
+            NextTimeout { after: UreqDuration::NotHappening, reason: ureq::Timeout::Resolve, per_read: None, per_write: None };
+        guarded.resolve(&uri, &config, timeout).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(resolve().unwrap(), ["1.1.1.1:443", "[2606:4700::1111]:443"]);
+    // The name is moved, and what was known of it is too old to be served.
+    *found.lock() = parsed(&["169.254.169.254"]);
+    seconds.store(700, Ordering::SeqCst);
+    let error = resolve().unwrap_err().to_string();
+    assert!(error.contains("169.254.169.254"), "{error}");
+    *found.lock() = parsed(&["9.9.9.9"]);
+    seconds.store(1400, Ordering::SeqCst);
+    assert_eq!(resolve().unwrap(), ["9.9.9.9:443"]);
+}
