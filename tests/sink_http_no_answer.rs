@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
+use octoconf::sink::Clock;
 use partner::{Partner, batch, http, http_sinks, unreachable};
 
 #[path = "support/partner.rs"]
@@ -12,7 +13,13 @@ mod partner;
 
 fn reason(url: String) -> String {
     let timeout = Duration::from_millis(200);
-    unreachable(http_sinks(HttpSettings { timeout, ..http(url) }).deliver(&batch("acme", &["1"])))
+    let sinks = http_sinks(HttpSettings { timeout, ..http(url) });
+    let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
+    let began = clock.steady();
+    let reason = unreachable(sinks.deliver(&batch));
+    // Far more than the time-out, since the machine may be busy; far less than any of these partners would go on.
+    assert!(clock.steady() - began < Duration::from_secs(10), "{reason}");
+    reason
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
+use octoconf::sink::Clock;
 use partner::{Connection, Partner, batch, http, http_sinks};
 
 #[path = "support/partner.rs"]
@@ -16,7 +17,13 @@ fn verdict(script: impl Fn(Connection) + Send + Sync + 'static) -> Answer {
         script(connection);
     });
     let timeout = Duration::from_millis(500);
-    http_sinks(HttpSettings { timeout, ..http(partner.url()) }).deliver(&batch("acme", &["1"]))
+    let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
+    let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
+    let began = clock.steady();
+    let answer = sinks.deliver(&batch);
+    // Far more than the time-out, since the machine may be busy; far less than any of these partners would go on.
+    assert!(clock.steady() - began < Duration::from_secs(10), "{answer:?}");
+    answer
 }
 
 /// Sends a byte every few milliseconds for as long as the other side takes them.
