@@ -226,6 +226,11 @@ mod tests {
             let account = "a%2Fb%3Fc%23d%26e%20%25%C3%A9";
             format!("https://partners.example.com/in/{account}/stock?a={account}")
         });
+        assert_eq!(
+            url("http://localhost/{account}", "x HTTP/1.1\r\nevil: 1\r\n\r\n\0").unwrap(),
+            "http://localhost/x%20HTTP%2F1.1%0D%0Aevil%3A%201%0D%0A%0D%0A%00",
+            "it ends neither the request line nor the head"
+        );
         assert_eq!(url("HTTP://localhost:8080", "x").unwrap(), "http://localhost:8080/");
     }
 
@@ -248,7 +253,7 @@ mod tests {
         assert!(!Target::new(&open).unwrap().guarded);
 
         assert_eq!(url("https://{account}.example.com/", "acme").unwrap(), "https://acme.example.com/");
-        for account in ["a@b", "a:80", "a/b", "[::1]", "a b", "é", "a#"] {
+        for account in ["a@b", "a:80", "a/b", "[::1]", "a b", "é", "a#", "a\r\nevil: 1", "%31", ""] {
             assert!(url("https://{account}.example.com/", account).is_err(), "{account}");
         }
     }
