@@ -1,0 +1,78 @@
+// How fast counters grow: differences between answers of `/api/status`. No element, no clock: the server's own uptime is the time.
+
+/** Seconds over which a rate is taken: long enough to be calm, short enough to be live. */
+const SPAN = 5;
+/** Seconds of the trend, and answers kept for it at most. */
+const TREND = 180;
+const KEPT = 400;
+
+export class Rates {
+  #taken = [];
+
+  /** An answer of `/api/status`. One whose time went back comes from a new process: what was before says nothing about it. */
+  add(status) {
+    const last = this.#taken.at(-1);
+    if (last && status.uptime_s === last.time) return;
+    if (last && status.uptime_s < last.time) this.#taken = [];
+    const queues = new Map((status.queues ?? []).map((queue) => [queue.name, queue]));
+    const waits = new Map((status.waiting ?? []).map((row) => [waitKey(row), row.waiting]));
+    this.#taken.push({ time: status.uptime_s, queues, waits });
+    // What waits is only asked for the span; without this, 50 names would be kept for each second of the trend.
+    const older = this.#taken.at(-12);
+    if (older) older.waits = new Map();
+    while (this.#taken.length > KEPT || this.#taken[0].time < status.uptime_s - TREND - SPAN) this.#taken.shift();
+  }
+
+  /** Per second, of one queue; `null` while there is nothing to compare with. */
+  queue(name, key) {
+    return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => taken.queues.get(name)?.[key]);
+  }
+
+  /** Per second, over all queues. */
+  total(key) {
+    return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => sum(taken, key));
+  }
+
+  /** How fast what waits for one partner grows (or, below zero, shrinks). */
+  growth(row) {
+    return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => taken.waits.get(waitKey(row)), true);
+  }
+
+  /** `[seconds ago, per second]` over the last minutes, oldest first. */
+  trend(key) {
+    const points = [];
+    const last = this.#taken.at(-1);
+    for (let i = 1; i < this.#taken.length; i += 1) {
+      const value = this.#between(this.#taken[Math.max(0, i - 3)], this.#taken[i], (taken) => sum(taken, key));
+      if (value !== null) points.push([last.time - this.#taken[i].time, value]);
+    }
+    return points;
+  }
+
+  #earlier() {
+    const last = this.#taken.at(-1);
+    return this.#taken.findLast((taken) => taken.time <= last.time - SPAN) ?? this.#taken[0];
+  }
+
+  #between(from, to, value, mayShrink = false) {
+    if (!from || !to || to.time <= from.time) return null;
+    const [before, after] = [value(from), value(to)];
+    // A queue that came by a reload, or one that went and came anew.
+    if (!Number.isFinite(before) || !Number.isFinite(after) || (after < before && !mayShrink)) return null;
+    return (after - before) / (to.time - from.time);
+  }
+}
+
+const waitKey = (row) => JSON.stringify([row.account, row.queue]);
+
+function sum(taken, key) {
+  let all = 0;
+  for (const queue of taken.queues.values()) all += queue[key] ?? 0;
+  return all;
+}
+
+/** Copies of a queue that are held: received and not yet gone by one of the ways that a copy goes. */
+export function held(queue) {
+  const gone = ["acked", "dead", "returned", "duplicates_dropped", "leases_lost"].reduce((all, key) => all + (queue[key] ?? 0), 0);
+  return Math.max(0, (queue.received ?? 0) - gone);
+}

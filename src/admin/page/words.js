@@ -1,0 +1,66 @@
+// Figures and states as people read them. No element, no clock: text in, text out.
+
+/** Worst first: the order in which they are drawn. */
+export const STATES = ["open", "backing_off", "limited", "paused", "healthy"];
+
+const NAMES = { open: "breaker open", backing_off: "backing off", limited: "rate limited", paused: "paused", healthy: "healthy" };
+
+/** A state that this page does not know is shown as it came. */
+export const stateName = (state) => NAMES[state] ?? String(state ?? "unknown").replaceAll("_", " ");
+
+/** For class names: never text from outside. */
+export const stateClass = (state) => (STATES.includes(state) ? state : "unknown");
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+export const count = (number) => (Number.isFinite(number) ? whole.format(number) : "–");
+
+/** Per second; small rates keep a digit, since 0.4 a second is not none. */
+export function rate(number) {
+  if (!Number.isFinite(number)) return "–";
+  if (number > 0 && number < 0.1) return "<0.1";
+  return number < 100 ? tenths.format(number) : whole.format(number);
+}
+
+/** Seconds, with at most two units. */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds)) return "–";
+  if (seconds < 10) return `${tenths.format(seconds)} s`;
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return two(Math.floor(s / 60), "min", s % 60, "s");
+  if (s < 86400) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
+  return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
+}
+
+const two = (large, unit, small, smaller) => (small > 0 ? `${whole.format(large)} ${unit} ${small} ${smaller}` : `${whole.format(large)} ${unit}`);
+
+export function bytes(number) {
+  if (!Number.isFinite(number)) return "–";
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (number >= 1024 && unit < units.length - 1) [number, unit] = [number / 1024, unit + 1];
+  return `${tenths.format(number)} ${units[unit]}`;
+}
+
+export function dollars(number) {
+  if (!Number.isFinite(number)) return "–";
+  return number > 0 && number < 0.01 ? "<0.01" : number.toFixed(2);
+}
+
+export const share = (part, all) => (all > 0 ? `${tenths.format((100 * part) / all)}%` : "–");
+
+export const several = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** Text that may be long, for a cell; the whole is shown with the partner. */
+export function short(text, length = 160) {
+  const letters = Array.from(String(text));
+  return letters.length > length ? `${letters.slice(0, length - 1).join("")}…` : letters.join("");
+}
+
+/** What does not work between this queue and us; empty where all does. */
+export function troubles(queue) {
+  const failing = (queue.failing ?? []).map(({ doing, reason }) => `${doing} fails: ${reason}`);
+  return failing.join("; ") || (queue.reached === false ? "has not answered yet" : "");
+}
