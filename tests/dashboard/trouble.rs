@@ -1,0 +1,114 @@
+//! What is wrong is said, and what is shown is never taken for fresh when it is old.
+
+use serde_json::json;
+
+use crate::assert_quiet;
+use crate::browser;
+use crate::panel::{Panel, queue, row, status};
+use crate::support::browser::Browser;
+
+fn panel() -> Panel {
+    Panel::start(status(vec![queue("stock", "sqs"), queue("order", "sqlite")], 3000, vec![row("acme", "open", 900.0)]))
+}
+
+#[test]
+fn a_lost_connection_is_shown_until_it_is_back() {
+    let panel = panel();
+    let browser = browser(&panel.url());
+    panel.answers.lock().down = true;
+    browser.shows("banner", "No connection to Octoconf. The last answer came");
+    browser.shows("state", "no connection");
+    // The last figures stay, greyed.
+    assert_eq!(browser.value("document.body.classList.contains('stale') && document.getElementById('held').innerText"), "14,230");
+    panel.answers.lock().down = false;
+    browser.shows("state", "running");
+    browser.until("document.getElementById('banner').hidden && !document.body.classList.contains('stale')");
+}
+
+#[test]
+fn an_answer_that_is_no_status_is_a_problem_not_a_figure() {
+    let panel = panel();
+    let browser = browser(&panel.url());
+    panel.answers.lock().nonsense = Some("<html>a proxy's page</html>");
+    browser.shows("banner", "The answer is not JSON: is this address Octoconf's?");
+    panel.answers.lock().nonsense = None;
+    browser.until("document.getElementById('banner').hidden");
+}
+
+#[test]
+fn draining_is_said() {
+    let panel = panel();
+    panel.answers.lock().status["state"] = "draining".into();
+    let browser = Browser::start();
+    browser.open(&panel.url());
+    browser.shows("state", "draining");
+    browser.shows("banner", "Octoconf is stopping: it receives nothing more, lets what is on the wire land, and returns the rest. 14,230 messages are left.");
+}
+
+#[test]
+fn where_reading_needs_the_token_it_is_asked_for() {
+    let panel = panel();
+    panel.answers.lock().closed = true;
+    let browser = Browser::start();
+    browser.open(&panel.url());
+    browser.shows("token-dialog", "The admin token");
+    browser.shows("banner", "a token is needed");
+    browser.write("let-me-in");
+    browser.press("Enter");
+    browser.shows("state", "running");
+}
+
+#[test]
+fn what_this_instance_cannot_tell_is_not_made_up() {
+    let panel = panel();
+    panel.answers.lock().dead = None;
+    let browser = browser(&panel.url());
+    browser.shows("dead-empty", "This instance does not tell reasons here; 6 messages were set aside since its start.");
+    panel.answers.lock().dead = Some(json!([{ "queue": "stock", "reason": "account is missing", "count": 1234 }]));
+    browser.shows("dead-rows", "1,234");
+    browser.shows("dead-rows", "account is missing");
+}
+
+#[test]
+fn a_queue_that_fails_says_what_and_why() {
+    let panel = panel();
+    panel.answers.lock().status["queues"][0]["failing"] = json!([{ "doing": "receive", "reason": "<b>AccessDenied</b>" }]);
+    panel.answers.lock().status["queues"][1]["reached"] = false.into();
+    let browser = browser(&panel.url());
+    browser.shows("queue-rows", "receive fails: <b>AccessDenied</b>");
+    browser.shows("octopus-queues", "has not answered yet");
+    assert_eq!(browser.value("document.querySelectorAll('.queue.failing').length"), 2);
+}
+
+#[test]
+fn what_a_queue_costs_is_told_as_an_estimate() {
+    let panel = panel();
+    let browser = browser(&panel.url());
+    browser.shows("price-note", "an estimate");
+    let told = browser.value(
+        "[...document.querySelectorAll('#queue-rows tr')].map((row) => [...row.children].slice(-3).map((e) => e.innerText))",
+    );
+    assert_eq!(told, json!([["0.20", "5%", "1.24"], ["0.20", "5%", "–"]]));
+    browser.shows("cost-note", "about $1.24 a day");
+}
+
+#[test]
+fn rates_are_differences_and_start_anew_with_a_new_process() {
+    let panel = panel();
+    let browser = browser(&panel.url());
+    // Two queues, each a hundred more from second to second.
+    browser.until("document.getElementById('delivered').innerText === '200'");
+    let rates =
+        browser.value("[...document.querySelectorAll('#queue-rows tr:first-child td')].slice(0, 3).map((e) => e.innerText)");
+    assert_eq!(rates, json!(["100", "100", "100"]));
+    // A restart: counters and uptime are small again, and no rate is below zero.
+    {
+        let mut answers = panel.answers.lock();
+        let fresh = status(vec![queue("stock", "sqs"), queue("order", "sqlite")], 3000, Vec::new());
+        answers.status = fresh;
+        answers.status["uptime_s"] = 1.0.into();
+        answers.growth = 7;
+    }
+    browser.until("document.getElementById('delivered').innerText === '14'");
+    assert_quiet(&browser);
+}
