@@ -25,7 +25,7 @@ fn panel() -> Panel {
     Panel::start(status)
 }
 
-fn picture(browser: &Browser, name: &str) {
+pub fn picture(browser: &Browser, name: &str) {
     browser.picture(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dashboard-{name}.png")));
 }
 

@@ -11,6 +11,7 @@ mod actions;
 mod hostile;
 mod keyboard;
 mod looks;
+mod real;
 mod trouble;
 
 #[path = "../support"]
