@@ -1,7 +1,7 @@
 //! From the queue to the bucket: a copy enters the ledger, its handler runs, its outcome waits for its turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 
@@ -14,6 +14,7 @@ use super::keys::{QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Exit, Several, Stage};
 use super::order::Release;
+use super::tally::{CallResult, Operation};
 use super::{Dispatcher, retry_delay};
 
 impl Dispatcher {
@@ -31,16 +32,20 @@ impl Dispatcher {
             queue.counts.requests += 1;
             queue.counts.received += messages.len() as u64;
             queue.counts.empty_receives += u64::from(messages.is_empty());
+            queue.tally.called(Operation::Receive, if messages.is_empty() { CallResult::Empty } else { CallResult::Ok });
+            queue.reached = true;
         }
         let freed = queue.intake.reported(poller, messages.len(), demand_used);
         self.room.release(index, freed);
         if queue.intake.recovered() {
+            self.mended(index, "receive");
             self.note(Note::QueueWell { queue: index, doing: "receive" });
         }
         self.phase.received(messages.len());
         let mut unwanted = Vec::new();
+        let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
         for received in messages {
-            unwanted.extend(self.take_in(index, received, leased_until));
+            unwanted.extend(self.take_in(index, received, leased_until, wall));
         }
         // Last first, so that a FIFO group stays locked until the first of it is returned.
         for ticket in unwanted.into_iter().rev() {
@@ -51,7 +56,13 @@ impl Dispatcher {
     }
 
     /// Takes one copy in, and decides whether its handler has to see it. Gives it where it is to be returned.
-    fn take_in(&mut self, index: QueueIndex, received: Received, leased_until: Instant) -> Option<Ticket> {
+    fn take_in(
+        &mut self,
+        index: QueueIndex,
+        received: Received,
+        leased_until: Instant,
+        wall: Option<SystemTime>,
+    ) -> Option<Ticket> {
         let Received { message, receipt, sequence } = received;
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
@@ -64,6 +75,11 @@ impl Dispatcher {
             }
             Ok(ticket) => {
                 self.room.hold(index, body);
+                if let Some(held) = self.ledger.get_mut(ticket) {
+                    // A queue's clock may be ahead of ours.
+                    let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
+                    held.sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+                }
                 let max_receives = queue.intake.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);
@@ -91,11 +107,12 @@ impl Dispatcher {
     pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, demand_used: usize, fault: Fault) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("a failed receive of an unknown queue") };
         queue.counts.requests += 1;
+        queue.tally.called(Operation::Receive, CallResult::Failed);
         let freed = queue.intake.reported(poller, 0, demand_used);
         self.room.release(index, freed);
         let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
         if first {
-            self.note(Note::QueueFailing { queue: index, doing: "receive", fault, retry_in });
+            self.fails(index, "receive", fault, retry_in);
         }
     }
 
@@ -105,6 +122,7 @@ impl Dispatcher {
         queue.counts.handled += done.len() as u64;
         for handled in done {
             let Some(queue) = self.queues.get_mut(index) else { return };
+            queue.tally.handled(&handled.outcome);
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
             let ticket = handled.ticket;
             let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
@@ -175,6 +193,7 @@ impl Dispatcher {
                     let text = format!("its handler asked for later {receives} times (max_receives), at last: {reason}");
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else {
+                    self.because(ticket, "handler");
                     self.give_back(ticket, self.now + retry_delay(after, receives));
                 }
             }

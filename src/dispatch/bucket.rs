@@ -115,10 +115,15 @@ impl Bucket {
         self.parcels.is_empty() && self.waiting.is_empty()
     }
 
+    /// The delivery that waits for the longest.
+    pub fn first(&self) -> Option<&Slip> {
+        let composed = self.parcels.front().and_then(|parcel| parcel.slips.first());
+        composed.or_else(|| self.waiting.front().map(|(slip, _)| slip))
+    }
+
     /// When its oldest waiting delivery entered.
     pub fn oldest(&self) -> Option<Instant> {
-        let composed = self.parcels.front().and_then(|parcel| parcel.slips.first());
-        composed.or_else(|| self.waiting.front().map(|(slip, _)| slip)).map(|slip| slip.since)
+        self.first().map(|slip| slip.since)
     }
 
     /// Deliveries that are not on the wire.

@@ -15,6 +15,7 @@ impl Dispatcher {
     pub(super) fn learnt(&mut self, index: QueueIndex, facts: Facts) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("facts of an unknown queue") };
         queue.facts = facts;
+        queue.reached = true;
         self.ledger.set_longest_lease(index, facts.longest_lease);
         // At the limit a receive fails or gives nothing, to whoever asks: a quarter is left to others.
         let hidden = facts.hidden_limit.map(|limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX));
@@ -40,6 +41,7 @@ impl Dispatcher {
         let (index, until) = (held.queue, self.now + retry_delay(CIRCULATION, held.receives));
         let text = format!("{}; it is returned, since dead_letter is \"none\"", reason.text);
         self.sum_up_dead(index, ticket, &DeadReason { kind: reason.kind, text });
+        self.because(ticket, "circulates");
         self.give_back(ticket, until);
     }
 
@@ -49,6 +51,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get(ticket) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
+            self.because(ticket, "held_too_long");
             return self.give_back(ticket, self.now);
         };
         let text = format!(

@@ -201,6 +201,11 @@ impl Intake {
         }
     }
 
+    /// Messages that wait for a place in the handler.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     pub fn running(&self) -> usize {
         self.running
     }

@@ -31,6 +31,7 @@ impl Dispatcher {
             }
         }
         let partner = flight.partner;
+        self.times.delivery.observe(self.now.saturating_duration_since(flight.began));
         self.act_upon(flight, answer);
         self.partners.judge(partner, self.now, &mut self.due);
         // What went back into the bucket of these is not sent again.
@@ -191,6 +192,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.open = held.open.saturating_sub(1);
         held.dead += 1;
+        held.why = Some(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
         if item.index.is_none() {
             self.leave_with_letter(ticket, Some(delivery), reason);

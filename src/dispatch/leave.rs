@@ -1,6 +1,6 @@
 //! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
@@ -10,6 +10,7 @@ use super::known::Settled;
 use super::ledger::{Exit, Stage};
 use super::settling::{Entry, Hide, Kind, Letter, Sent};
 use super::summary::{Sum, Summary};
+use super::tally::CallResult;
 use super::{Dispatcher, QueueState, Timer};
 
 impl Dispatcher {
@@ -64,9 +65,17 @@ impl Dispatcher {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
+        self.because(ticket, reason.kind);
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
+        }
+    }
+
+    /// Says in a word why the copy is returned or dead, for metrics.
+    pub(super) fn because(&mut self, ticket: Ticket, why: &'static str) {
+        if let Some(held) = self.ledger.get_mut(ticket) {
+            held.why = Some(why);
         }
     }
 
@@ -115,16 +124,18 @@ impl Dispatcher {
     pub(super) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let doing = kind.word();
+        queue.tally.called(kind.operation(), if fault.is_some() { CallResult::Failed } else { CallResult::Ok });
         match fault {
             None => {
                 if queue.settling.recovered(kind) {
+                    self.mended(index, doing);
                     self.note(Note::QueueWell { queue: index, doing });
                 }
             }
             Some(fault) => {
                 let (retry_in, first) = queue.settling.failed(kind, self.now, fault.transient, &mut self.random);
                 if first {
-                    self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
+                    self.fails(index, doing, fault, retry_in);
                 }
             }
         }
@@ -267,6 +278,17 @@ impl Dispatcher {
             }
             queue.order.left(held.sequence, &held.message);
             queue.counts.exit(exit);
+            match exit {
+                Exit::Acked => {
+                    let before = Duration::from_millis(held.sent_before_ms.into());
+                    self.times.age.observe(before + self.now.saturating_duration_since(held.received_at));
+                }
+                Exit::Dead => queue.tally.dead.add(held.why.unwrap_or("other")),
+                // What nobody gave a reason for follows one of its group, or makes way for whoever comes next.
+                Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.why.unwrap_or("stopping")),
+                Exit::Returned => queue.tally.returned.add(held.why.unwrap_or("group")),
+                Exit::Duplicate | Exit::LeaseLost => {}
+            }
         }
     }
 
@@ -274,6 +296,9 @@ impl Dispatcher {
     pub(super) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
         let Some(queue) = self.queues.get_mut(index) else { return };
+        if !queue.facts.circulates {
+            queue.tally.letters.add(reason.kind);
+        }
         if let Some(sum) = queue.dead_letters.add(self.now, example, || reason.text.clone()) {
             self.note_dead(index, sum);
         }

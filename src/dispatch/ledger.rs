@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
+use super::ages::Ages;
 use super::bucket::Spot;
 use super::keys::{QueueIndex, Ticket};
 use super::known::Settled;
@@ -59,6 +60,8 @@ pub struct Held {
     /// message itself is far away by the time that it counts.
     pub is_partial: bool,
     pub received_at: Instant,
+    /// How old it was then, since it was sent, by the two clocks; in milliseconds. Told here since the message is far away when it leaves.
+    pub sent_before_ms: u32,
     /// When the newest receipt came.
     renewed_at: Instant,
     pub leased_until: Instant,
@@ -85,6 +88,8 @@ pub struct Held {
     pub several: Option<Box<Several>>,
     /// Bytes that count against the room: the body, and the open payloads.
     pub bytes: usize,
+    /// Why it is returned, or became a dead letter, in a word for metrics.
+    pub why: Option<&'static str>,
     /// With whom its lease has to be looked after, if it has to be.
     lease: Option<GroupKey>,
     /// Of queue and id: those were written by another thread, and are far away by the time that it leaves.
@@ -176,6 +181,8 @@ pub struct Ledger {
     leases: Leases,
     /// Of each queue.
     terms: Vec<Terms>,
+    /// Of each queue.
+    ages: Vec<Ages>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
 }
@@ -189,6 +196,7 @@ impl Ledger {
             by_id: HashTable::new(),
             hasher: RandomState::default(),
             leases: Leases::new(terms.len()),
+            ages: terms.iter().map(|_| Ages::default()).collect(),
             terms,
             departing: 0,
         }
@@ -244,6 +252,11 @@ impl Ledger {
         self.held.iter().map(|(key, held)| (Ticket(key), held))
     }
 
+    /// When the oldest held copy of the queue was received, to a tenth of a second.
+    pub fn oldest(&self, queue: QueueIndex) -> Option<Instant> {
+        self.ages.get(queue)?.oldest()
+    }
+
     /// Takes a copy in, or says which held copy is the same message, and gives the receipt back.
     pub fn insert(
         &mut self,
@@ -269,6 +282,7 @@ impl Ledger {
                     receives: message.receives,
                     is_partial: message.open.is_some(),
                     received_at: now,
+                    sent_before_ms: 0,
                     renewed_at: now,
                     leased_until,
                     stage: Stage::Pending,
@@ -284,10 +298,14 @@ impl Ledger {
                     spot: None,
                     several: None,
                     bytes: message.body.len(),
+                    why: None,
                     lease: None,
                     hash,
                 });
                 entry.insert(key);
+                if let Some(ages) = self.ages.get_mut(queue) {
+                    ages.enter(now);
+                }
                 self.watch(Ticket(key));
                 Ok(Ticket(key))
             }
@@ -311,6 +329,9 @@ impl Ledger {
         let held = self.held.remove(ticket.0)?;
         if let Some(group) = held.lease {
             self.leases.leave(group);
+        }
+        if let Some(ages) = self.ages.get_mut(held.queue) {
+            ages.leave(held.received_at);
         }
         self.departing -= usize::from(held.stage.departs());
         if let Ok(entry) = self.by_id.find_entry(held.hash, |key| *key == ticket.0) {

@@ -9,6 +9,7 @@
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
 //! (delete, return, dead letter). `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
+mod ages;
 mod arrive;
 mod blame;
 mod bucket;
@@ -17,6 +18,7 @@ mod due;
 mod event;
 mod facts;
 mod flights;
+mod histogram;
 mod intake;
 mod keys;
 mod known;
@@ -35,6 +37,8 @@ mod settling;
 mod status;
 mod stop;
 mod summary;
+mod survey;
+mod tally;
 mod threads;
 mod verdict;
 mod waiting;
@@ -42,7 +46,7 @@ mod why;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
@@ -63,12 +67,15 @@ use self::threads::DeliveryThreads;
 
 pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
+pub use self::histogram::{Histogram, TURN};
 pub use self::intake::SLOW;
 pub use self::keys::{FlushId, QueueIndex, Ticket};
 pub use self::operate::{Action, Refusal, RequestId};
 pub use self::partner::PartnerState;
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
-pub use self::status::{PartnerCounts, QueueStatus, Status, WaitingPartner};
+pub use self::status::{Cost, Failing, PartnerCounts, QueueStatus, Status, Times, WaitingPartner};
+pub use self::survey::{FoundPartner, Search, Survey};
+pub use self::tally::{ByWord, Tally};
 pub use self::threads::Medium;
 pub use self::verdict::{Gate, History, Verdict, verdict};
 pub use self::why::{BucketReport, PartnerReport, RateReport};
@@ -112,6 +119,9 @@ pub struct Dispatcher {
     /// Events came since the last time that everything was looked at.
     turn_open: bool,
     phase: Phase,
+    times: Times,
+    /// A moment by both clocks. `None`: nobody told the wall clock, and messages have no age.
+    wall: Option<(Instant, SystemTime)>,
     /// Kept for its memory.
     released: Vec<Release>,
 }
@@ -127,6 +137,10 @@ struct QueueState {
     /// What is settled of messages that may come back.
     known: Known,
     counts: QueueCounts,
+    tally: Tally,
+    /// Whether the service has answered anything yet.
+    reached: bool,
+    failing: Vec<Failing>,
     dead_letters: Summary,
     leases_lost: Summary,
     summary_alarm: Alarm,
@@ -147,6 +161,9 @@ impl Dispatcher {
             facts: Facts::default(),
             known: Known::new(max_in_flight),
             counts: QueueCounts::default(),
+            tally: Tally::default(),
+            reached: false,
+            failing: Vec::new(),
             dead_letters: Summary::default(),
             leases_lost: Summary::default(),
             summary_alarm: Alarm::default(),
@@ -166,6 +183,8 @@ impl Dispatcher {
             commands: VecDeque::new(),
             turn_open: true,
             phase: Phase::running(rules.until_empty, queues.iter().map(|queue| &queue.intake.rules)),
+            times: Times::default(),
+            wall: None,
             released: Vec::new(),
             queues,
         }
@@ -193,6 +212,11 @@ impl Dispatcher {
             Event::Stop => self.stop(),
             Event::Tick => {}
         }
+    }
+
+    /// Says what the wall clock shows at `now`: messages carry when they were sent by it. To be told now and then, since it is set.
+    pub fn set_wall_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.wall = Some((now, wall));
     }
 
     /// The next thing to do; `None` when there is nothing more until the next event or [`Dispatcher::next_deadline`].
@@ -381,6 +405,21 @@ impl Dispatcher {
             && let Some(queue) = self.queues.get_mut(index)
         {
             queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));
+        }
+    }
+
+    /// A kind of call fails, until it is [`Dispatcher::mended`].
+    fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
+        self.mended(index, doing);
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.failing.push(Failing { doing, reason: fault.reason.clone() });
+        }
+        self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
+    }
+
+    fn mended(&mut self, index: QueueIndex, doing: &'static str) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.failing.retain(|failing| failing.doing != doing);
         }
     }
 

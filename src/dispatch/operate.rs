@@ -29,6 +29,19 @@ pub enum Action {
     Skip,
 }
 
+impl Action {
+    pub const ALL: [Self; 3] = [Self::Pause, Self::Resume, Self::Flush];
+
+    /// As the admin server's paths name it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Flush => "flush",
+        }
+    }
+}
+
 /// Why nothing was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

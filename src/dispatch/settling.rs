@@ -15,6 +15,7 @@ use super::keys::Ticket;
 use super::ledger::{Exit, Held, Ledger, Stage};
 use super::pause::Pause;
 use super::rules::QueueRules;
+use super::tally::Operation;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
@@ -79,6 +80,18 @@ impl Kind {
             Self::SetAside => "set aside",
             Self::Delete => "delete",
             Self::Count => "count",
+        }
+    }
+}
+
+impl Kind {
+    /// What metrics call it.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Hide => Operation::ChangeVisibility,
+            Self::SetAside => Operation::SetAside,
+            Self::Delete => Operation::Delete,
+            Self::Count => Operation::Count,
         }
     }
 }

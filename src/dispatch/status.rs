@@ -1,13 +1,15 @@
 //! What the dispatcher knows, in figures: the keys of status and report.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
+use super::histogram::{self, Histogram};
 use super::partner::PartnerState;
+use super::survey::Survey;
+use super::tally::Tally;
 use super::why::BucketReport;
 use super::{Dispatcher, QueueCounts};
-
-/// Partners listed as waiting at most.
-const WAITING: usize = 50;
 
 /// A moment of the dispatcher. The keys are a contract.
 #[derive(Debug, Clone, Serialize)]
@@ -19,16 +21,68 @@ pub struct Status {
     pub partners: PartnerCounts,
     /// The longest-waiting, longest first.
     pub waiting: Vec<WaitingPartner>,
+    pub buckets: usize,
+    #[serde(skip)]
+    pub times: Times,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueStatus {
     pub name: String,
     pub source: &'static str,
+    /// Its name.
+    pub handler: String,
     #[serde(flatten)]
     pub counts: QueueCounts,
-    /// Of messages held: since their receive.
+    /// Of messages held: since their receive, to a tenth of a second.
     pub oldest_age_s: Option<f64>,
+    /// Of deliveries that wait in buckets.
+    pub oldest_waiting_s: Option<f64>,
+    /// Messages held that no handler has seen yet.
+    pub handler_pending: usize,
+    /// Jobs that the handler is at.
+    pub handler_running: usize,
+    /// Whether the service has answered anything yet.
+    pub reached: bool,
+    /// Calls that fail now, with the reason.
+    pub failing: Vec<Failing>,
+    #[serde(flatten)]
+    pub cost: Cost,
+    #[serde(skip)]
+    pub tally: Tally,
+}
+
+/// A kind of call to a queue that failed when it was last made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failing {
+    pub doing: &'static str,
+    pub reason: String,
+}
+
+/// What a queue's requests come to since the start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// `None`: no message came yet.
+    pub requests_per_message: Option<f64>,
+    /// The part of the receives that found nothing.
+    pub empty_receive_share: Option<f64>,
+    /// An estimate; `None`: requests have no price, or there were too few to tell.
+    pub dollars_a_day: Option<f64>,
+}
+
+/// How long things took.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// Flushes, from the hand-over to the answer.
+    pub delivery: Histogram,
+    /// Messages, from when they were sent until their delete was confirmed.
+    pub age: Histogram,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { delivery: Histogram::new(histogram::DELIVERY), age: Histogram::new(histogram::AGE) }
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -57,8 +111,16 @@ pub struct WaitingPartner {
 }
 
 impl Dispatcher {
-    /// A moment in figures. Costs O(held + buckets). `source` of a queue is left for the caller, who knows it.
+    /// A moment in figures, all at once: O(partners). A running engine takes a [`Dispatcher::survey`] in parts instead. What
+    /// the dispatcher does not know of a queue is left for the caller: `source`, `handler`, `cost`.
     pub fn status(&self) -> Status {
+        let mut survey = Survey::default();
+        self.survey(&mut survey, usize::MAX);
+        self.surveyed(survey)
+    }
+
+    /// What the survey saw, and what is known without one.
+    pub fn surveyed(&self, survey: Survey) -> Status {
         Status {
             state: match (self.phase.is_finished(), self.phase.is_stopping()) {
                 (true, _) => "stopped",
@@ -67,49 +129,41 @@ impl Dispatcher {
             },
             in_flight: self.room.held(),
             in_flight_bytes: self.room.bytes(),
-            queues: self.queue_statuses(),
-            partners: self.partner_counts(),
-            waiting: self.waiting(),
+            queues: self.queue_statuses(&survey),
+            partners: survey.counts.clone(),
+            buckets: survey.buckets,
+            waiting: self.waiting(survey),
+            times: self.times.clone(),
         }
     }
 
-    fn queue_statuses(&self) -> Vec<QueueStatus> {
-        let mut oldest = vec![None; self.queues.len()];
-        for (_, held) in self.ledger.iter() {
-            if let Some(oldest) = oldest.get_mut(held.queue) {
-                *oldest = Some(oldest.map_or(held.received_at, |at: std::time::Instant| at.min(held.received_at)));
-            }
-        }
-        let statuses = self.queues.iter().zip(oldest).map(|(queue, oldest)| QueueStatus {
+    fn queue_statuses(&self, survey: &Survey) -> Vec<QueueStatus> {
+        let age_s = |at: Instant| self.now.saturating_duration_since(at).as_secs_f64();
+        let statuses = self.queues.iter().enumerate().map(|(index, queue)| QueueStatus {
             name: queue.name.to_string(),
             source: "",
+            handler: String::new(),
             counts: queue.counts.clone(),
-            oldest_age_s: oldest.map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
+            oldest_age_s: self.ledger.oldest(index).map(age_s),
+            oldest_waiting_s: survey.oldest.get(index).copied().flatten().map(age_s),
+            handler_pending: queue.intake.pending(),
+            handler_running: queue.intake.running(),
+            reached: queue.reached,
+            failing: queue.failing.clone(),
+            cost: Cost::default(),
+            tally: queue.tally.clone(),
         });
         statuses.collect()
     }
 
-    fn partner_counts(&self) -> PartnerCounts {
-        let mut counts = PartnerCounts { total: self.partners.len(), ..PartnerCounts::default() };
-        for partner in self.partners.iter() {
-            *match self.partners.state(partner, self.now) {
-                PartnerState::Healthy => &mut counts.healthy,
-                PartnerState::BackingOff => &mut counts.backing_off,
-                PartnerState::Open => &mut counts.open,
-                PartnerState::Limited => &mut counts.limited,
-                PartnerState::Paused => &mut counts.paused,
-            } += 1;
-            let waits = |key: &super::BucketKey| self.partners.bucket(*key).is_some_and(|bucket| !bucket.is_empty());
-            counts.waiting += usize::from(partner.buckets.iter().any(waits));
-        }
-        counts
-    }
-
-    fn waiting(&self) -> Vec<WaitingPartner> {
-        let waiting = self.partners.buckets().filter_map(|(key, bucket)| Some((bucket.oldest()?, key, bucket)));
+    fn waiting(&self, survey: Survey) -> Vec<WaitingPartner> {
+        // Some may have left since they were seen.
+        let waiting = survey.longest().into_iter().filter_map(|key| {
+            let bucket = self.partners.bucket(key)?;
+            Some((bucket.oldest()?, key, bucket))
+        });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable_by_key(|(oldest, key, _)| (*oldest, *key));
-        waiting.truncate(WAITING);
         let described = waiting.into_iter().filter_map(|(oldest, _, bucket)| {
             let partner = self.partners.partner(bucket.partner)?;
             let BucketReport { queue, waiting, in_flight, state, reason, next_attempt_in_s, failures, .. } =

@@ -29,6 +29,10 @@ pub struct PartnerReport {
     /// Deliveries that one flush may hold, where the partner was found to take fewer than `max_batch`.
     pub learned_batch: Option<usize>,
     pub rate: Option<RateReport>,
+    /// Failures in a row after which its breaker opens.
+    pub breaker_failures: u32,
+    /// Until when the message of its longest-waiting delivery is hidden from other consumers; extended in time while it is held.
+    pub lease_ends_in_s: Option<f64>,
     pub queues: Vec<BucketReport>,
 }
 
@@ -78,6 +82,8 @@ impl Dispatcher {
                 per_s: per.as_secs_f64(),
                 burst: partner.rules.burst,
             }),
+            breaker_failures: partner.rules.breaker_failures,
+            lease_ends_in_s: oldest.and_then(|bucket| self.lease_ends_in_s(bucket)),
             queues: buckets.into_iter().map(|bucket| self.bucket_report(partner, bucket)).collect(),
         })
     }
@@ -96,16 +102,9 @@ impl Dispatcher {
         }
     }
 
-    fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
-        let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
-        let Some(bucket) = blocked else { return reason(partner, bucket, access) };
-        if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
-            "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
-        } else if bucket.is_stuck() {
-            "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
-        } else {
-            "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"
-        }
+    fn lease_ends_in_s(&self, bucket: &Bucket) -> Option<f64> {
+        let held = self.ledger.get(bucket.first()?.ticket)?;
+        Some(held.leased_until.saturating_duration_since(self.now).as_secs_f64())
     }
 
     fn oldest_age_s(&self, bucket: &Bucket) -> Option<f64> {

@@ -45,6 +45,8 @@ pub struct Partner {
     /// An operator wanted what waited at that moment to leave without lingering.
     pub hurried_at: Option<Instant>,
     pub alarm: Alarm,
+    /// Its number among all partners.
+    pub place: usize,
     gate: PartnerGate,
     pace: Pace,
 }
@@ -124,6 +126,7 @@ impl Partner {
             last_error: None,
             hurried_at: None,
             alarm: Alarm::default(),
+            place: 0,
             gate: PartnerGate::default(),
             pace: Pace::default(),
         }

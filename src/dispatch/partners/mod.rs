@@ -27,6 +27,8 @@ pub struct Partners {
     table: PartnerTable,
     by_account: HashMap<Account, PartnerKey, RandomState>,
     partners: SlotMap<DefaultKey, Partner>,
+    /// All of them, each at [`Partner::place`]: for walks that stop and go on.
+    roll: Vec<PartnerKey>,
     buckets: SlotMap<DefaultKey, Bucket>,
     flights: Flights,
     threads: DeliveryThreads,
@@ -40,6 +42,7 @@ impl Partners {
             table,
             by_account: HashMap::default(),
             partners: SlotMap::new(),
+            roll: Vec::new(),
             buckets: SlotMap::new(),
             flights: Flights::default(),
             threads,
@@ -87,7 +90,10 @@ impl Partners {
         match self.by_account.get(&account) {
             Some(partner) => *partner,
             None => {
-                let key = PartnerKey(self.partners.insert(Partner::new(account.clone(), self.table.of(&account))));
+                let mut partner = Partner::new(account.clone(), self.table.of(&account));
+                partner.place = self.roll.len();
+                let key = PartnerKey(self.partners.insert(partner));
+                self.roll.push(key);
                 self.by_account.insert(account, key);
                 key
             }
@@ -126,12 +132,13 @@ impl Partners {
         self.partners.get_mut(key.0)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Partner> {
-        self.partners.values()
-    }
-
     pub fn buckets(&self) -> impl Iterator<Item = (BucketKey, &Bucket)> {
         self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
+    }
+
+    /// One of all partners by its number, from 0. When one is forgotten, the last gets its number.
+    pub fn nth(&self, number: usize) -> Option<&Partner> {
+        self.partner(*self.roll.get(number)?)
     }
 
     /// Has the bucket looked at before the turn ends.
@@ -195,9 +202,14 @@ impl Partners {
         partner.alarm.cancel(due, Timer::Partner(key));
         if let Some(partner) = self.partners.remove(key.0) {
             self.by_account.remove(&partner.account);
+            self.roll.swap_remove(partner.place);
+            if let Some(moved) = self.roll.get(partner.place).and_then(|moved| self.partners.get_mut(moved.0)) {
+                moved.place = partner.place;
+            }
         }
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.partners.len()
     }

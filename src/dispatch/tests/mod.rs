@@ -21,6 +21,7 @@ mod leases;
 mod operate;
 mod parallel;
 mod settling;
+mod survey;
 mod threads;
 
 use std::sync::Arc;

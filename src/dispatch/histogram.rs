@@ -1,0 +1,99 @@
+//! Distributions in plain arrays: taking a value in costs a search among a dozen bounds, and no lock.
+
+use std::time::Duration;
+
+/// How often which times were seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// In microseconds, ascending; a value that equals a bound is below it.
+    bounds: &'static [u64],
+    /// One more than there are bounds: the last is for what is above all of them.
+    counts: Box<[u64]>,
+    sum_ns: u128,
+}
+
+/// From a local disk to the longest timeout that anybody sets.
+pub const DELIVERY: &[u64] = &[
+    1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    30_000_000, 60_000_000,
+];
+
+/// From a turn in which nothing happens to one that is much longer than what is said in the log.
+pub const TURN: &[u64] = &[10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000];
+
+const SECOND: u64 = 1_000_000;
+const HOUR: u64 = 3600 * SECOND;
+
+/// From a message that goes straight through to the longest time that SQS keeps one: 14 days.
+pub const AGE: &[u64] = &[
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    60 * SECOND,
+    300 * SECOND,
+    900 * SECOND,
+    HOUR,
+    4 * HOUR,
+    12 * HOUR,
+    24 * HOUR,
+    4 * 24 * HOUR,
+    14 * 24 * HOUR,
+];
+
+impl Histogram {
+    pub fn new(bounds: &'static [u64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1].into(), sum_ns: 0 }
+    }
+
+    pub fn observe(&mut self, value: Duration) {
+        let ns = value.as_nanos();
+        let place = self.bounds.partition_point(|bound| u128::from(*bound) * 1000 < ns);
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += 1;
+        }
+        self.sum_ns += ns;
+    }
+
+    /// Of all values, in seconds.
+    pub fn sum(&self) -> f64 {
+        self.sum_ns as f64 / 1e9
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How many values are above the bound before and not above this one, in seconds; the last bound is infinite.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let bounds = self.bounds.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+        bounds.zip(self.counts.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_counted_once_at_the_first_bound_that_it_does_not_exceed() {
+        let mut turns = Histogram::new(TURN);
+        for micros in [0, 10, 11, 2_500, 2_000_000] {
+            turns.observe(Duration::from_micros(micros));
+        }
+        let seen: Vec<_> = turns.buckets().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(seen, [(0.000_01, 2), (0.000_025, 1), (0.002_5, 1), (f64::INFINITY, 1)]);
+        assert_eq!((turns.count(), turns.sum()), (5, 2.002_521));
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        for bounds in [DELIVERY, AGE, TURN] {
+            assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What is counted over all partners: in parts as at once, and told truly.
+
+use super::super::{Search, Survey};
+use super::rig::Rig;
+use super::{partner_rules, rules};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Ten partners: one on the wire, one backing off, one paused, one limited, one open, five that wait for a thread.
+fn rig() -> Rig {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    let limited = super::PartnerRules { rate: Some((1, Duration::from_secs(60))), ..partner_rules() };
+    rules.partners.by_account.insert("limited".into(), Arc::new(limited));
+    let mut rig = Rig::new(rules);
+    rig.prove(&["limited", "busy"]);
+    rig.send(0, "receive b");
+    rig.send(0, "handled b->backing");
+    rig.send(0, "answered backing 503");
+    rig.send(0, "receive o");
+    rig.send(0, "handled o->open");
+    rig.send(0, "answered open 401");
+    rig.send(0, "pause paused");
+    rig.send(0, "receive w");
+    rig.send(0, "handled w->busy");
+    for n in 0..5 {
+        rig.send(10 + n, &format!("receive m{n}"));
+        rig.send(10 + n, &format!("handled m{n}->waits-{n}"));
+    }
+    rig.send(20, "tick");
+    rig
+}
+
+#[test]
+fn the_states_of_all_are_counted() {
+    let status = rig().dispatcher.status();
+    let partners = &status.partners;
+    let states = [partners.healthy, partners.backing_off, partners.open, partners.limited, partners.paused];
+    assert_eq!((partners.total, states), (10, [6, 1, 1, 1, 1]), "{partners:?}");
+    assert_eq!((partners.waiting, status.buckets), (7, 9), "the paused one has no bucket");
+    assert_eq!(status.queues[0].oldest_waiting_s, Some(0.02));
+}
+
+#[test]
+fn in_parts_it_is_the_same_as_at_once() {
+    let rig = rig();
+    let whole = serde_json::to_value(rig.dispatcher.status()).unwrap();
+    for part in [1, 3, 10, 11] {
+        let (mut survey, mut turns) = (Survey::default(), 1);
+        while !rig.dispatcher.survey(&mut survey, part) {
+            turns += 1;
+        }
+        assert_eq!(serde_json::to_value(rig.dispatcher.surveyed(survey)).unwrap(), whole, "in parts of {part}");
+        assert!(turns > 9 / part, "{turns} turns in parts of {part}");
+    }
+}
+
+#[test]
+fn the_longest_waiting_come_first_and_only_so_many() {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    let mut rig = Rig::new(rules);
+    for n in 0..60 {
+        rig.send(n, &format!("receive m{n}"));
+        rig.send(n, &format!("handled m{n}->a{n}"));
+    }
+    let waiting = rig.dispatcher.status().waiting;
+    let accounts: Vec<&str> = waiting.iter().map(|row| row.account.as_str()).collect();
+    let expected: Vec<String> = (1..=50).map(|n| format!("a{n}")).collect();
+    assert_eq!(accounts, expected, "a0 is on the wire");
+}
+
+#[test]
+fn a_partner_that_was_forgotten_leaves_no_gap() {
+    let mut rig = rig();
+    rig.send(30, "resume paused");
+    let status = rig.dispatcher.status();
+    assert_eq!((status.partners.total, status.partners.paused), (9, 0));
+    let mut search = Search::new("", 50);
+    assert!(rig.dispatcher.search(&mut search, 100));
+    assert_eq!(search.found().len(), 9);
+}
+
+#[test]
+fn a_search_finds_a_part_of_the_account_whatever_its_case() {
+    let rig = rig();
+    let find = |text: &str, at_most: usize, part: usize| {
+        let mut search = Search::new(text, at_most);
+        while !rig.dispatcher.search(&mut search, part) {}
+        search.found().into_iter().map(|partner| partner.account).collect::<Vec<_>>()
+    };
+    assert_eq!(find("WAITS-", 50, 2), ["waits-0", "waits-1", "waits-2", "waits-3", "waits-4"]);
+    assert_eq!(find("waits-", 3, 100).len(), 3);
+    assert!(find("WAITSÉ", 50, 100).is_empty());
+}
+
+#[test]
+fn what_became_of_messages_is_told_in_words() {
+    let mut rules = rules();
+    rules.partners.default = Arc::new(partner_rules());
+    let mut rig = Rig::new(rules);
+    rig.send(0, "receive a b c d");
+    rig.send(1, "handled a=discard b=reject c=retry:3s d->x");
+    rig.send(2, "settled");
+    rig.send(3, "settled");
+    rig.send(4, "settled");
+    rig.send(5, "answered x 413");
+    rig.send(6, "settled");
+    let queue = &rig.dispatcher.status().queues[0];
+    let tally = &queue.tally;
+    assert_eq!(tally.outcomes().collect::<Vec<_>>(), [("deliver", 1), ("discard", 1), ("retry", 1), ("reject", 1)]);
+    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("handler", 1)]);
+    let (dead, returned): (u64, u64) =
+        (tally.dead.iter().map(|(_, count)| count).sum(), tally.returned.iter().map(|(_, count)| count).sum());
+    assert_eq!((dead, returned), (queue.counts.dead, queue.counts.returned), "each has its reason");
+    assert_eq!(tally.dead.iter().next(), Some(("rejected", 1)));
+    let ended: u64 = tally.calls().map(|(.., count)| count).sum();
+    assert_eq!(ended, queue.counts.requests, "nothing is under way");
+}
+
+#[test]
+fn a_queue_that_fails_says_so_until_it_is_well() {
+    let mut rig = Rig::new(rules());
+    let failing = |rig: &Rig| rig.dispatcher.status().queues[0].failing.iter().map(|failing| failing.doing).collect::<Vec<_>>();
+    assert!(!rig.dispatcher.status().queues[0].reached);
+    rig.send(0, "receive failed");
+    assert_eq!((failing(&rig), rig.dispatcher.status().queues[0].reached), (vec!["receive"], false));
+    rig.send(2000, "receive a");
+    assert_eq!((failing(&rig), rig.dispatcher.status().queues[0].reached), (vec![], true));
+    rig.send(2001, "handled a=discard");
+    rig.send(2002, "settled fault");
+    assert_eq!(failing(&rig), ["delete"]);
+}
