@@ -12,11 +12,14 @@
 //! question, since the dispatcher counts what is out; a full one is a bug and ends the process.
 
 mod acker;
+mod cost;
 mod deliver;
+mod inquiries;
 mod notes;
 mod open;
 mod poller;
 mod pool;
+mod remote;
 mod report;
 mod rules;
 mod shell;
@@ -34,18 +37,18 @@ use crate::handler::registry::Registry;
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
+pub use self::inquiries::Operated;
 pub use self::open::open_queue;
+pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
 use self::shell::{Control, Shell};
 use self::threads::Crew;
-
-/// How long a question to the dispatcher waits: a turn takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One queue with all that the threads around it need.
 pub(crate) struct Lane {
     pub name: Arc<str>,
     pub source: &'static str,
+    pub handler_name: String,
     pub queue: Arc<dyn Queue>,
     pub handler: Arc<dyn Handler>,
     /// Messages in the handler at once.
@@ -110,7 +113,8 @@ impl Engine {
                 return Err(error.into());
             }
             let (name, source) = (name.as_str().into(), source_name(&queue.source));
-            lanes.push(Lane { name, source, queue: opened, handler, concurrency: queue.concurrency });
+            let handler_name = queue.handler.clone();
+            lanes.push(Lane { name, source, handler_name, queue: opened, handler, concurrency: queue.concurrency });
         }
         let lanes: Arc<[Lane]> = lanes.into();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
@@ -144,7 +148,7 @@ impl Engine {
         let crew = Crew::new();
         let threads = shell::Threads { handlers: self.handler_threads, deliverers: self.rules.delivery_threads };
         let dispatcher = Dispatcher::new(self.rules, started);
-        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone())?;
+        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone(), started)?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
         crew.spawn("dispatch".to_owned(), None, move || {
             let result = shell.run(controls, interval);
@@ -165,38 +169,9 @@ pub struct Running {
     shutdown_timeout: Duration,
 }
 
-/// A handle with which another thread asks an engine to stop, or how it is.
-#[derive(Clone)]
-pub struct Remote {
-    control: Sender<Control>,
-    shutdown_timeout: Duration,
-}
-
-impl Remote {
-    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
-    /// everything that is not on the wire, now. Does not wait.
-    pub fn stop(&self) {
-        // The engine has ended where nobody listens.
-        let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
-    }
-
-    /// Ends the engine once every queue is empty and everything is settled.
-    pub fn finish_when_empty(&self) {
-        let _ = self.control.send(Control::FinishWhenEmpty);
-    }
-
-    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn, at most 2 s.
-    pub fn status(&self) -> Option<Status> {
-        let (reply, answer) = bounded(1);
-        self.control.send(Control::Status { reply }).ok()?;
-        // A question that comes while the engine ends stays in its channel, unanswered.
-        answer.recv_timeout(PATIENCE).ok()
-    }
-}
-
 impl Running {
     pub fn remote(&self) -> Remote {
-        Remote { control: self.control.clone(), shutdown_timeout: self.shutdown_timeout }
+        Remote::new(self.control.clone(), self.shutdown_timeout, self.started)
     }
 
     /// Waits for the end: of `until_empty`, or after [`Remote::stop`]. Threads that are still blocked in a call are left behind.

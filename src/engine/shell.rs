@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
@@ -13,7 +13,9 @@ use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, QueueIndex, St
 use crate::sink::Sinks;
 
 use super::acker::Acker;
+use super::cost::cost;
 use super::deliver::Deliverers;
+use super::inquiries::{Inquiries, Inquiry};
 use super::notes::log_note;
 use super::poller::Poller;
 use super::pool::Pool;
@@ -29,11 +31,18 @@ const DEMANDS: usize = 2048;
 /// A longer turn is said: partners wait for it.
 const LONG_TURN: Duration = Duration::from_millis(100);
 
+/// Between two looks at the wall clock, which may have been set.
+const RESET: Duration = Duration::from_secs(60);
+
 /// What others ask of a running engine.
 pub enum Control {
-    Stop { drain: Duration },
+    Stop {
+        drain: Duration,
+    },
     FinishWhenEmpty,
-    Status { reply: Sender<Status> },
+    Ask(Inquiry),
+    /// A thread around the engine died: it ends with this reason.
+    Died(String),
 }
 
 /// How many threads there may be.
@@ -55,6 +64,8 @@ pub struct Shell {
     results: Receiver<Event>,
     /// Answers of sinks that cannot wait, taken in before the turn ends.
     answers: Vec<Event>,
+    inquiries: Inquiries,
+    started: Instant,
     stopping: bool,
     finished: bool,
 }
@@ -75,6 +86,7 @@ impl Shell {
         sinks: Arc<Sinks>,
         threads: Threads,
         crew: Crew,
+        started: Instant,
     ) -> Result<Self, StartError> {
         let (to_inbox, inbox) = bounded(1024);
         let delivery_threads = threads.deliverers.max(1);
@@ -97,6 +109,8 @@ impl Shell {
             to_inbox,
             results,
             answers,
+            inquiries: Inquiries::new(),
+            started,
             stopping,
             finished,
         })
@@ -106,9 +120,11 @@ impl Shell {
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
     pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration) -> Result<Status, String> {
         let ticker = tick(interval);
-        self.turn(Instant::now(), Event::Tick)?;
+        let mut told = self.tell_the_time(self.started);
+        self.turn(self.started, Event::Tick)?;
         while !self.finished {
-            let due = self.dispatcher.next_deadline().map_or_else(never, at);
+            let due = if self.inquiries.is_busy() { Some(told) } else { self.dispatcher.next_deadline() };
+            let due = due.map_or_else(never, at);
             let event = select_biased! {
                 recv(self.results) -> event => event.map_err(|_| "the deliver threads are gone")?,
                 recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
@@ -117,20 +133,34 @@ impl Shell {
                         // Always ready from here on: it would starve the arms behind it.
                         controls = never();
                     }
-                    self.controlled(control.ok())
+                    self.controlled(control.ok())?
                 }
                 recv(self.inbox) -> event => event.map_err(|_| "the inbox is gone")?,
                 recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
+            if start > told + RESET {
+                told = self.tell_the_time(start);
+            }
             self.turn(start, event)?;
+            self.inquire();
             let took = start.elapsed();
+            self.inquiries.turned(took);
             if took > LONG_TURN {
                 log::warn!("a turn of the dispatcher took long: took_ms={} held={}", took.as_millis(), self.dispatcher.held());
             }
         }
-        Ok(self.status())
+        Ok(self.complete(self.dispatcher.status()))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "messages carry wall-clock times: their age is told from one moment by both clocks"
+    )]
+    fn tell_the_time(&mut self, now: Instant) -> Instant {
+        self.dispatcher.set_wall_clock(now, SystemTime::now());
+        now
     }
 
     /// One turn: takes in what has come, then carries out what follows from it.
@@ -159,13 +189,16 @@ impl Shell {
         }
     }
 
-    /// What the dispatcher knows, and what kind of source each queue is, which it does not.
-    fn status(&self) -> Status {
-        let mut status = self.dispatcher.status();
-        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
-            queue.source = lane.source;
+    /// Goes on with what others asked, if anything is left of it.
+    fn inquire(&mut self) {
+        if self.inquiries.is_busy() {
+            let (lanes, uptime) = (&self.lanes, self.started.elapsed());
+            self.inquiries.go_on(&self.dispatcher, |status| completed(status, lanes, uptime));
         }
-        status
+    }
+
+    fn complete(&self, status: Status) -> Status {
+        completed(status, &self.lanes, self.started.elapsed())
     }
 
     /// An event from another thread.
@@ -176,13 +209,10 @@ impl Shell {
         self.dispatcher.handle(now, event);
     }
 
-    fn controlled(&mut self, control: Option<Control>) -> Event {
-        match control {
-            Some(Control::Status { reply }) => {
-                // Whoever asked may have given up.
-                let _ = reply.try_send(self.status());
-                Event::Tick
-            }
+    fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
+        Ok(match control {
+            Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
+            Some(Control::Died(why)) => return Err(why),
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
             // Whoever could control it is gone: so is the reason to run.
             Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
@@ -194,7 +224,7 @@ impl Shell {
                 self.stopping = true;
                 Event::Drain { deadline: self.deadline(Duration::ZERO) }
             }
-        }
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "a stop is counted from the moment in which it was asked for")]
@@ -220,8 +250,10 @@ impl Shell {
                 }
                 Ok(())
             }
-            // Nobody here asks yet, so nobody waits for an answer.
-            Command::Reply { .. } => Ok(()),
+            Command::Reply { request, result } => {
+                self.inquiries.operated(request, result);
+                Ok(())
+            }
             Command::Note(note) => {
                 log_note(&note, &self.lanes);
                 Ok(())
@@ -279,4 +311,15 @@ impl Shell {
         };
         to_acker.try_send(work).map_err(|_| format!("an acker of queue {} has a second call", lane.name))
     }
+}
+
+/// What the dispatcher knows, and what it does not: what kind of source each queue is, who handles it, and what its requests cost.
+fn completed(mut status: Status, lanes: &[Lane], uptime: Duration) -> Status {
+    for (queue, lane) in status.queues.iter_mut().zip(lanes) {
+        queue.source = lane.source;
+        queue.handler.clone_from(&lane.handler_name);
+        let limits = lane.queue.limits();
+        queue.cost = cost(queue, limits.priced, limits.fifo, uptime);
+    }
+    status
 }

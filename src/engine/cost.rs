@@ -1,0 +1,69 @@
+//! What a queue's requests cost: an estimate from what was asked since the start.
+//!
+//! Prices are those of SQS beyond the free tier in most regions (aws.amazon.com/sqs/pricing): $0.40 per million requests to a standard
+//! queue, $0.50 to a FIFO queue. A payload above 64 KiB is billed as several requests, which is not seen here; nor are discounts.
+
+use std::time::Duration;
+
+use crate::dispatch::{Cost, QueueStatus};
+
+const STANDARD: f64 = 0.40e-6;
+const FIFO: f64 = 0.50e-6;
+
+/// What a day would cost is not told from less than this.
+const SHORTEST: Duration = Duration::from_secs(60);
+
+const DAY_S: f64 = 86_400.0;
+
+/// `priced`: each request has its price.
+pub fn cost(queue: &QueueStatus, priced: bool, fifo: bool, uptime: Duration) -> Cost {
+    let counts = &queue.counts;
+    let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
+    let price = if fifo { FIFO } else { STANDARD };
+    let a_day = || counts.requests as f64 * price * DAY_S / uptime.as_secs_f64();
+    Cost {
+        requests_per_message: share(counts.requests, counts.received),
+        empty_receive_share: share(counts.empty_receives, queue.tally.receives()),
+        dollars_a_day: (priced && uptime >= SHORTEST).then(a_day),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{QueueCounts, Tally};
+
+    fn queue(requests: u64, received: u64) -> QueueStatus {
+        QueueStatus {
+            name: "stock".into(),
+            source: "sqs",
+            handler: String::new(),
+            counts: QueueCounts { requests, received, ..QueueCounts::default() },
+            oldest_age_s: None,
+            oldest_waiting_s: None,
+            handler_pending: 0,
+            handler_running: 0,
+            reached: true,
+            failing: Vec::new(),
+            cost: Cost::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    #[test]
+    fn an_idle_queue_costs_its_long_polls() {
+        // One of 20 s after the other: 4,320 a day.
+        let hour = Duration::from_secs(3600);
+        let cost = cost(&queue(180, 0), true, false, hour);
+        assert!((cost.dollars_a_day.unwrap() - 4320.0 * 0.40 / 1e6).abs() < 1e-12, "{cost:?}");
+        assert_eq!((cost.requests_per_message, cost.empty_receive_share), (None, None));
+    }
+
+    #[test]
+    fn what_has_no_price_or_no_past_has_no_estimate() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(cost(&queue(180, 900), false, false, hour).dollars_a_day, None);
+        assert_eq!(cost(&queue(180, 900), true, true, Duration::from_secs(59)).dollars_a_day, None);
+        assert_eq!(cost(&queue(180, 900), true, true, hour).requests_per_message, Some(0.2));
+    }
+}
