@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
 use indicatif::{MultiProgress, ProgressBar};
+use octoconf::admin::Admin;
 use octoconf::dispatch::Status;
 use octoconf::engine::{Engine, Remote, RunOptions, StartError};
 use octoconf::queue::Queue;
@@ -34,10 +35,12 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
-    if !setup.settings.admin.listen.is_empty() {
-        log::info!("this version has no admin server: nothing listens on admin.listen={}", setup.settings.admin.listen);
-    }
     let mut caught = signals::catch().context("cannot take signals over")?;
+    // Before anything is received: a port that is taken is a reason not to start.
+    let admin = Admin::start(&setup.settings.admin)?;
+    if let Some(admin) = &admin {
+        log::info!("the admin server listens: address={}", admin.address());
+    }
     let Some(engine) = engine(&setup, &mut caught, options.at_most)? else {
         log::info!("stopped before the queues could be opened");
         return Ok(ExitCode::from(u8::from(options.until_empty)));
@@ -45,6 +48,9 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
     log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
+    if let Some(admin) = &admin {
+        admin.shows(running.remote());
+    }
     caught.pass_to(running.remote()).context("cannot start the thread signal")?;
 
     // Dropped at the end of the run: whoever waits on it ends too.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{MultiProgress, ProgressBar};
+use octoconf::admin::Admin;
+use octoconf::config::settings::AdminSettings;
 use octoconf::config::{self, Context, Environment, Kind as Format, Loaded};
 use octoconf::dispatch::Status;
 use octoconf::engine::{Engine, Remote, Report, RunOptions};
@@ -48,6 +50,11 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     }
     let running = engine.start(RunOptions { until_empty: false, seed: options.seed })?;
     let remote = running.remote();
+    let admin = dashboard(&remote)?;
+    if !options.json {
+        // For whoever watches: if nobody can see it, the demo goes on.
+        let _ = writeln!(io::stderr(), "dashboard: http://{}/", admin.address());
+    }
 
     let (at_work, end) = bounded::<()>(0);
     let watch = {
@@ -75,6 +82,14 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
         books.dead(*kind, dead(queue.as_ref())?.into_iter());
     }
     conclude(&books, &report, in_time, options.json)
+}
+
+/// The dashboard where an instance usually has it, else where there is room.
+fn dashboard(remote: &Remote) -> anyhow::Result<Admin> {
+    let at = |listen: &str| Admin::start(&AdminSettings { listen: listen.to_owned(), token: None });
+    let admin = at("127.0.0.1:9464").or_else(|_| at("127.0.0.1:0"))?.context("the dashboard is turned off")?;
+    admin.shows(remote.clone());
+    Ok(admin)
 }
 
 /// The engine as a user would configure it.

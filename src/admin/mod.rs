@@ -1,0 +1,103 @@
+//! The admin server: pages, probes, metrics and actions for operators, over HTTP/1.1 on threads of its own.
+//!
+//! | thread | does |
+//! |---|---|
+//! | `admin` | accepts connections and hands them over ([`server`]) |
+//! | `admin-1` to `admin-8` | read one request, answer it, close ([`request`], [`site`]) |
+//!
+//! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`](crate::engine::Remote), which
+//! bounds what they cost the dispatcher. What a client may take is bounded too: a thread for [`request::PATIENCE`], 16 KiB of memory.
+
+mod access;
+mod metrics;
+mod page;
+mod request;
+mod response;
+mod server;
+mod site;
+mod why;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, OnceLock};
+
+use crate::config::secret::Secret;
+use crate::config::settings::AdminSettings;
+use crate::engine::Remote;
+
+use self::access::Access;
+use self::server::Server;
+use self::site::Site;
+
+/// Why there is no admin server.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The port is taken, or the address is none of this machine's. The service does not start: nobody could look at it.
+    #[error("admin.listen: cannot listen on {listen}: {why}; choose another address or port, or \"\" for none")]
+    Listen { listen: String, why: io::Error },
+    /// The system gives no further thread.
+    #[error("cannot start the threads of the admin server: {0}; raise the limit on tasks")]
+    Threads(io::Error),
+}
+
+/// A server at work. It ends with its value.
+pub struct Admin {
+    engine: Arc<OnceLock<Remote>>,
+    access: Arc<Access>,
+    address: SocketAddr,
+    _server: Server,
+}
+
+impl Admin {
+    /// Listens and answers. Until [`Admin::shows`] it has only to say that the engine is not ready. `None`: it is turned off.
+    pub fn start(settings: &AdminSettings) -> Result<Option<Self>, AdminError> {
+        if settings.listen.is_empty() {
+            return Ok(None);
+        }
+        let cannot = |why| AdminError::Listen { listen: settings.listen.clone(), why };
+        let listener = TcpListener::bind(&settings.listen).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let engine = Arc::new(OnceLock::new());
+        let access = Arc::new(Access::new(settings.token.clone(), address.ip().is_loopback()));
+        let site = Site::new(Arc::clone(&engine), Arc::clone(&access));
+        let server = Server::start(listener, Arc::new(site)).map_err(AdminError::Threads)?;
+        Ok(Some(Self { engine, access, address, _server: server }))
+    }
+
+    /// From now on this engine is what it shows.
+    pub fn shows(&self, remote: Remote) {
+        // A second one would be a mistake of the caller; the first stays.
+        let _ = self.engine.set(remote);
+    }
+
+    /// For a reload: from now on this is the token. The address stays until a restart.
+    pub fn replace_token(&self, token: Option<Secret>) {
+        self.access.replace(token);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Where a command on this machine reaches the server that listens there: an address of all interfaces is reached over loopback.
+pub fn reached_at(listen: &str) -> Option<SocketAddr> {
+    let mut address = listen.to_socket_addrs().ok()?.next()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_all_interfaces_is_reached_over_loopback() {
+        let at = |listen: &str| reached_at(listen).map(|address| address.to_string());
+        assert_eq!(at("0.0.0.0:9464").as_deref(), Some("127.0.0.1:9464"));
+        assert_eq!(at("[::]:9464").as_deref(), Some("[::1]:9464"));
+        assert_eq!(at("192.0.2.7:1").as_deref(), Some("192.0.2.7:1"));
+    }
+}

@@ -1,0 +1,243 @@
+//! One connection, one request: its head is read within bounds of size and time, answered, and the connection closed.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::response::Response;
+
+/// How long a client may take to send its request, and again to take the answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client that was refused may go on sending before the connection is closed: closed at once, it might not see why.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Bytes of a request line, and of a whole head.
+const LONGEST_LINE: usize = 8 * 1024;
+const LONGEST_HEAD: usize = 16 * 1024;
+const MOST_HEADERS: usize = 64;
+
+/// Bytes of a body. No request needs one; what clients send nevertheless is passed over.
+const LONGEST_BODY: u64 = 4 * 1024;
+
+/// What matters of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    /// As it was sent, without its query.
+    pub path: String,
+    pub query: Option<String>,
+    pub host: Option<String>,
+    pub authorization: Option<Vec<u8>>,
+    pub accept: String,
+}
+
+/// Why there is no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The client has gone, or asked for nothing: it gets no answer.
+    Gone,
+    /// With the status and a sentence.
+    Bad(u16, &'static str),
+}
+
+/// Reads one request and sends what `respond` makes of it. Blocks for at most twice [`PATIENCE`], and what `respond` takes.
+pub fn answer(mut connection: TcpStream, respond: impl FnOnce(&Request) -> Response) {
+    // Errors of the socket are the client's loss alone: it has gone.
+    let _ = connection.set_nonblocking(false);
+    let _ = connection.set_nodelay(true);
+    let (response, with_body, is_whole) = match read(&mut connection, deadline(PATIENCE)) {
+        Ok(request) => {
+            let response = respond(&request);
+            (response, request.method != "HEAD", true)
+        }
+        Err(Fault::Gone) => return,
+        Err(Fault::Bad(status, why)) => (Response::refusal(status, why), true, false),
+    };
+    if send(&mut connection, &response.bytes(with_body), deadline(PATIENCE)).is_ok() {
+        let _ = connection.shutdown(Shutdown::Write);
+        if !is_whole {
+            pass_over(&mut connection, deadline(GRACE));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+fn deadline(patience: Duration) -> Instant {
+    Instant::now() + patience
+}
+
+/// The time left; an error once there is none.
+#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+fn read(connection: &mut TcpStream, deadline: Instant) -> Result<Request, Fault> {
+    let mut head = Vec::with_capacity(1024);
+    let (request, head_length, body) = loop {
+        if let Some(whole) = parse(&head)? {
+            break whole;
+        }
+        more(connection, &mut head, deadline)?;
+    };
+    let mut body_left = body.saturating_sub((head.len() - head_length) as u64);
+    while body_left > 0 {
+        head.clear();
+        more(connection, &mut head, deadline)?;
+        body_left = body_left.saturating_sub(head.len() as u64);
+    }
+    Ok(request)
+}
+
+fn more(connection: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Instant) -> Result<(), Fault> {
+    const SLOW: Fault = Fault::Bad(408, "the request did not come within 5 s");
+    let mut chunk = [0; 4096];
+    loop {
+        let timeout = left(deadline).map_err(|_| SLOW)?;
+        let _ = connection.set_read_timeout(Some(timeout));
+        match connection.read(&mut chunk) {
+            Ok(0) if buffer.is_empty() => return Err(Fault::Gone),
+            Ok(0) => return Err(Fault::Bad(400, "the request ends in its midst")),
+            Ok(count) => {
+                buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Err(SLOW),
+            Err(_) => return Err(Fault::Gone),
+        }
+    }
+}
+
+/// The request, the bytes of its head, and those of its body; `None` while its head is not whole.
+fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length <= LONGEST_HEAD => length,
+        Ok(httparse::Status::Partial) if head.len() < LONGEST_HEAD => {
+            // The rest of an endless line need not be awaited.
+            let is_long = head.len() > LONGEST_LINE && !head.iter().take(LONGEST_LINE).any(|byte| *byte == b'\n');
+            return if is_long { Err(Fault::Bad(414, "the address is longer than 8 KiB")) } else { Ok(None) };
+        }
+        Ok(_) => return Err(Fault::Bad(431, "the head of the request is larger than 16 KiB")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Fault::Bad(431, "the request has more than 64 headers")),
+        Err(httparse::Error::Version) => return Err(Fault::Bad(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")),
+        Err(_) => return Err(Fault::Bad(400, "this is no HTTP request")),
+    };
+    let target = parsed.path.unwrap_or_default();
+    if target.len() > LONGEST_LINE {
+        return Err(Fault::Bad(414, "the address is longer than 8 KiB"));
+    }
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+    let mut request =
+        Request { method: parsed.method.unwrap_or_default().to_owned(), path: path.to_owned(), query, ..Request::default() };
+    let (mut hosts, mut body) = (0, None);
+    for header in parsed.headers.iter() {
+        let text = || std::str::from_utf8(header.value).map(str::trim).unwrap_or_default();
+        match header.name.to_ascii_lowercase().as_str() {
+            "host" => {
+                hosts += 1;
+                request.host = Some(text().to_owned());
+            }
+            "authorization" if request.authorization.is_some() => return Err(Fault::Bad(400, "two Authorization headers")),
+            "authorization" => request.authorization = Some(header.value.to_vec()),
+            "accept" => request.accept.push_str(text()),
+            "content-length" => {
+                let length: u64 = text().parse().map_err(|_| Fault::Bad(400, "the Content-Length is no number"))?;
+                if body.is_some_and(|body| body != length) {
+                    return Err(Fault::Bad(400, "two lengths of one body"));
+                }
+                body = Some(length);
+            }
+            "transfer-encoding" => return Err(Fault::Bad(411, "a body needs its Content-Length; none is needed here")),
+            _ => {}
+        }
+    }
+    // RFC 9112, 3.2: one Host exactly, since HTTP/1.1.
+    if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
+        return Err(Fault::Bad(400, "a request names one Host"));
+    }
+    let body = body.unwrap_or(0);
+    if body > LONGEST_BODY {
+        return Err(Fault::Bad(413, "no request here needs a body of more than 4 KiB"));
+    }
+    Ok(Some((request, length, body)))
+}
+
+fn send(connection: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        connection.set_write_timeout(Some(left(deadline)?))?;
+        match connection.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what still comes, so that the client sees the answer and not a reset.
+fn pass_over(connection: &mut TcpStream, deadline: Instant) {
+    let mut chunk = [0; 4096];
+    while let Ok(timeout) = left(deadline) {
+        let _ = connection.set_read_timeout(Some(timeout));
+        if !matches!(connection.read(&mut chunk), Ok(count) if count > 0) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(head: &str) -> Option<u16> {
+        match parse(head.as_bytes()) {
+            Err(Fault::Bad(status, _)) => Some(status),
+            Err(Fault::Gone) => panic!("nobody has gone"),
+            Ok(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_request_is_what_its_head_says() {
+        let head = "POST /api/x?q=1?2 HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc";
+        let (request, length, body) = parse(head.as_bytes()).unwrap().unwrap();
+        let expected = Request {
+            method: "POST".into(),
+            path: "/api/x".into(),
+            query: Some("q=1?2".into()),
+            host: Some("localhost".into()),
+            authorization: Some(b"Bearer t".to_vec()),
+            accept: String::new(),
+        };
+        assert_eq!((request, length, body), (expected, head.len() - 3, 3));
+        for part in ["", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+            assert_eq!(parse(part.as_bytes()), Ok(None), "{part:?}");
+        }
+        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some(), "before HTTP/1.1 there was no Host");
+    }
+
+    #[test]
+    fn each_fault_has_its_status() {
+        let head = |lines: &str| status(&format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n"));
+        assert_eq!(head(""), None);
+        assert_eq!(head("Host: y\r\n"), Some(400));
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Some(400));
+        assert_eq!(status("\u{1}\r\n\r\n"), Some(400));
+        assert_eq!(status("GET / HTTP/9.9\r\n\r\n"), Some(505));
+        assert_eq!(head("Content-Length: x\r\n"), Some(400));
+        assert_eq!(head("Content-Length: 1\r\nContent-Length: 2\r\n"), Some(400));
+        assert_eq!(head("Content-Length: 4097\r\n"), Some(413));
+        assert_eq!(head("Transfer-Encoding: chunked\r\n"), Some(411));
+        assert_eq!(head(&"a: b\r\n".repeat(100)), Some(431));
+        assert_eq!(head(&format!("a: {}\r\n", "b".repeat(20_000))), Some(431));
+        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9_000))), Some(414));
+        assert_eq!(status(&format!("GET /{}", "a".repeat(9_000))), Some(414), "without its end");
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: x\r\na: {}", "b".repeat(17_000))), Some(431));
+    }
+}

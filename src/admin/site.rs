@@ -1,0 +1,282 @@
+//! What is asked for, and what is answered. Blocks for the dispatcher's answer: seconds at most.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use compact_str::CompactString;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use crate::dispatch::{Action, PartnerReport, Refusal};
+use crate::engine::{Remote, Silent, Snapshot};
+
+use super::access::{Access, Wish};
+use super::request::Request;
+use super::response::Response;
+use super::{metrics, page, why};
+
+/// An answer about all partners may be so old.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Bytes of a search; no account that anybody types is longer.
+const LONGEST_SEARCH: usize = 256;
+
+pub struct Site {
+    /// Empty until the engine runs.
+    engine: Arc<OnceLock<Remote>>,
+    access: Arc<Access>,
+}
+
+/// What `why` prints: the report, and the same in sentences.
+#[derive(Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    report: PartnerReport,
+    why: Vec<String>,
+}
+
+/// Dead letters since the start.
+#[derive(Serialize)]
+struct DeadRow<'a> {
+    queue: &'a str,
+    reason: &'static str,
+    count: u64,
+}
+
+/// What a path names.
+enum Place<'a> {
+    Page(&'static page::File),
+    Alive,
+    Ready,
+    Metrics,
+    Status,
+    Dead,
+    Search,
+    Partner(&'a str),
+    Action(&'a str, Action),
+}
+
+impl Site {
+    pub fn new(engine: Arc<OnceLock<Remote>>, access: Arc<Access>) -> Self {
+        Self { engine, access }
+    }
+
+    /// The server cannot go on: that ends the engine.
+    pub fn failed(&self, why: &str) {
+        match self.engine.get() {
+            Some(engine) => engine.died(why.to_owned()),
+            None => log::error!("{why}"),
+        }
+    }
+
+    pub fn respond(&self, request: &Request) -> Response {
+        match self.answer(request) {
+            Ok(response) | Err(response) => response,
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Result<Response, Response> {
+        let place = find(&request.path)?;
+        let acts = matches!(place, Place::Action(..));
+        let allowed = if acts { "allow: POST\r\n" } else { "allow: GET, HEAD\r\n" };
+        match (request.method.as_str(), acts) {
+            ("POST", true) | ("GET" | "HEAD", false) => {}
+            ("POST", false) => return Err(Response::refusal(405, "this is to be looked at: GET").with(allowed)),
+            _ if acts => return Err(Response::refusal(405, "this is an action: POST").with(allowed)),
+            _ => return Err(Response::refusal(405, "only GET and HEAD do anything here").with(allowed)),
+        }
+        let wish = match place {
+            Place::Action(..) => Some(Wish::Act),
+            Place::Status | Place::Dead | Place::Search | Place::Partner(_) => Some(Wish::SeeAccounts),
+            Place::Page(_) | Place::Alive | Place::Ready | Place::Metrics => None,
+        };
+        if let Some(refusal) = wish.and_then(|wish| self.access.refuses(request, wish)) {
+            return Err(refusal);
+        }
+        match place {
+            Place::Page(file) => Ok(Response::new(200, file.content_type, file.body.as_bytes())),
+            Place::Alive => Ok(self.alive()),
+            Place::Ready => Ok(self.ready()),
+            Place::Metrics => Ok(metrics::response(&*self.snapshot()?, &request.accept)),
+            Place::Status => Ok(Response::json(200, &*self.snapshot()?)),
+            Place::Dead => Ok(Response::json(200, &dead(&*self.snapshot()?))),
+            Place::Search => self.search(request.query.as_deref()),
+            Place::Partner(account) => self.partner(&decoded(account)?),
+            Place::Action(account, action) => self.act(&decoded(account)?, action),
+        }
+    }
+
+    fn engine(&self) -> Result<&Remote, Response> {
+        self.engine.get().ok_or_else(|| Response::refusal(503, "starting: the queues are not open yet"))
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Response> {
+        self.engine()?.snapshot(FRESH).map_err(silent)
+    }
+
+    fn alive(&self) -> Response {
+        match self.engine.get().map(|engine| engine.snapshot(FRESH)) {
+            None => Response::text(200, "ok: starting"),
+            Some(Ok(_)) => Response::text(200, "ok"),
+            Some(Err(silent)) => Response::text(503, silent.to_string()),
+        }
+    }
+
+    fn ready(&self) -> Response {
+        let Some(engine) = self.engine.get() else { return Response::text(503, "starting: the queues are not open yet") };
+        let snapshot = match engine.snapshot(FRESH) {
+            Ok(snapshot) => snapshot,
+            Err(silent) => return Response::text(503, silent.to_string()),
+        };
+        let faults = unready(&snapshot);
+        if faults.is_empty() { Response::text(200, "ok") } else { Response::text(503, faults.join("\n")) }
+    }
+
+    fn search(&self, query: Option<&str>) -> Result<Response, Response> {
+        let text = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("q="))).unwrap_or_default();
+        // As forms write it.
+        let text = decoded(&text.replace('+', " "))?;
+        if text.len() > LONGEST_SEARCH {
+            return Err(Response::refusal(414, "a search is at most 256 bytes long"));
+        }
+        let found = self.engine()?.search(text.into_string()).map_err(silent)?;
+        Ok(Response::json(200, &found))
+    }
+
+    fn partner(&self, account: &str) -> Result<Response, Response> {
+        match self.engine()?.partner(account.into()).map_err(silent)? {
+            Some(report) => Ok(explained(report)),
+            None => Err(Response::refusal(404, &Refusal::Unknown.to_string())),
+        }
+    }
+
+    fn act(&self, account: &str, action: Action) -> Result<Response, Response> {
+        let done = self.engine()?.operate(account.into(), action).map_err(silent)?;
+        match done {
+            Ok(report) => {
+                log::info!("an operator acted: partner={account:?} action={} state={}", action.word(), report.state);
+                Ok(explained(*report))
+            }
+            Err(refusal @ Refusal::Unknown) => Err(Response::refusal(404, &refusal.to_string())),
+            Err(refusal) => Err(Response::refusal(409, &refusal.to_string())),
+        }
+    }
+}
+
+fn explained(report: PartnerReport) -> Response {
+    let why = why::sentences(&report);
+    Response::json(200, &Explained { report, why })
+}
+
+fn silent(silent: Silent) -> Response {
+    Response::refusal(503, &silent.to_string())
+}
+
+/// Why it takes no messages now, or cannot reach a queue; a line each.
+fn unready(snapshot: &Snapshot) -> Vec<String> {
+    let mut faults = Vec::new();
+    if snapshot.status.state != "running" {
+        faults.push(format!("{}: nothing more is received", snapshot.status.state));
+    }
+    for queue in &snapshot.status.queues {
+        // Reasons may quote answers of services; they belong into the log and to those who may see accounts.
+        faults.extend(queue.failing.iter().map(|failing| format!("queue {}: {} fails", queue.name, failing.doing)));
+        if !queue.reached && queue.failing.is_empty() {
+            faults.push(format!("queue {}: not reached yet", queue.name));
+        }
+    }
+    faults
+}
+
+fn dead(snapshot: &Snapshot) -> Vec<DeadRow<'_>> {
+    let queues = snapshot.status.queues.iter();
+    queues
+        .flat_map(|queue| queue.tally.letters.iter().map(|(reason, count)| DeadRow { queue: &queue.name, reason, count }))
+        .collect()
+}
+
+fn find(path: &str) -> Result<Place<'_>, Response> {
+    let unknown = || Response::refusal(404, "there is nothing here; see / for the dashboard");
+    // Whoever sends these means files, and there are none.
+    if path.split('/').any(|step| step == ".." || step == ".") {
+        return Err(Response::refusal(400, "no path here has steps like . and .."));
+    }
+    if let Some(file) = page::file(path) {
+        return Ok(Place::Page(file));
+    }
+    match path {
+        "/healthz" => return Ok(Place::Alive),
+        "/readyz" => return Ok(Place::Ready),
+        "/metrics" => return Ok(Place::Metrics),
+        "/api/status" => return Ok(Place::Status),
+        "/api/dead" => return Ok(Place::Dead),
+        "/api/partners" => return Ok(Place::Search),
+        _ => {}
+    }
+    let partner = path.strip_prefix("/api/partners/").ok_or_else(unknown)?;
+    match partner.split_once('/') {
+        None if !partner.is_empty() => Ok(Place::Partner(partner)),
+        Some((account, word)) if !account.is_empty() => Action::ALL
+            .into_iter()
+            .find(|action| action.word() == word)
+            .map(|action| Place::Action(account, action))
+            .ok_or_else(unknown),
+        _ => Err(unknown()),
+    }
+}
+
+fn decoded(text: &str) -> Result<CompactString, Response> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(CompactString::from).map_err(|_| Response::refusal(400, "this is no UTF-8, percent-encoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn respond(method: &str, path: &str) -> u16 {
+        let site = Site::new(Arc::default(), Arc::new(Access::new(None, true)));
+        let request = Request { method: method.into(), path: path.into(), ..Request::default() };
+        site.respond(&request).status()
+    }
+
+    #[test]
+    fn paths_and_methods_have_their_statuses() {
+        assert_eq!(respond("GET", "/"), 200);
+        assert_eq!(respond("HEAD", "/dashboard.js"), 200);
+        for path in [
+            "/nothing",
+            "/api",
+            "/api/partners/",
+            "/api/partners//flush",
+            "/api/partners/acme/sell",
+            "/api/partners/a/b/flush",
+            "",
+            "*",
+        ] {
+            assert_eq!(respond("GET", path), 404, "{path}");
+        }
+        for path in ["/../etc/passwd", "/..", "/./", "/api/partners/../../etc", "/api/partners/./flush"] {
+            assert_eq!(respond("GET", path), 400, "{path}");
+        }
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "BREW"] {
+            assert_eq!(respond(method, "/api/status"), 405, "{method}");
+        }
+        assert_eq!(respond("GET", "/api/partners/acme/flush"), 405);
+        assert_eq!(respond("POST", "/api/partners/acme/flush"), 403, "no token is configured");
+    }
+
+    #[test]
+    fn before_the_engine_runs_it_is_alive_and_not_ready() {
+        assert_eq!(respond("GET", "/healthz"), 200);
+        for path in ["/readyz", "/metrics", "/api/status", "/api/partners", "/api/partners/acme"] {
+            assert_eq!(respond("GET", path), 503, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_account_may_hold_anything_encoded() {
+        assert_eq!(decoded("a%2Fb%20c%2E%2E").ok().as_deref(), Some("a/b c.."));
+        assert!(decoded("%ff").is_err());
+    }
+}

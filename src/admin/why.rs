@@ -1,0 +1,175 @@
+//! Why a partner waits, in a few plain sentences.
+
+use std::time::Duration;
+
+use crate::dispatch::{PartnerReport, PartnerState};
+
+/// What is worth a sentence, the most important first.
+pub fn sentences(partner: &PartnerReport) -> Vec<String> {
+    let mut said = vec![waits(partner)];
+    if partner.waiting > 0 && partner.state != PartnerState::Paused {
+        said.push(format!("What it waits for: {}.", partner.reason));
+    }
+    if partner.state == PartnerState::Paused {
+        said.push("An operator paused it: nothing is sent until somebody resumes it.".to_owned());
+    }
+    match partner.next_attempt_in_s {
+        Some(seconds) if seconds > 0.0 => said.push(format!("The next attempt is in {}.", span(seconds))),
+        Some(_) => said.push("The next attempt is due now.".to_owned()),
+        None => {}
+    }
+    if partner.failures > 0 {
+        let breaker = if partner.failures >= partner.breaker_failures {
+            "its breaker is open, and one attempt at a time is let through until one succeeds".to_owned()
+        } else {
+            format!("at {} its breaker opens", partner.breaker_failures)
+        };
+        said.push(format!("{} in a row so far: {breaker}.", several(partner.failures as usize, "failure", "failures")));
+    }
+    if let Some(error) = &partner.last_error {
+        said.push(format!("The last error: {}.", one_line(error).trim_end_matches('.')));
+    }
+    if let Some(rate) = &partner.rate {
+        let per = if rate.per_s == 1.0 { "a second".to_owned() } else { format!("in {}", span(rate.per_s)) };
+        said.push(format!(
+            "Its limit is {} {per}, {} at once after a pause.",
+            several(rate.requests as usize, "request", "requests"),
+            rate.burst
+        ));
+    }
+    if let Some(batch) = partner.learned_batch {
+        said.push(format!("It was found to take {} at a time.", several(batch, "delivery", "deliveries")));
+    }
+    if let Some(lease) = partner.lease_ends_in_s {
+        said.push(format!(
+            "The message of the oldest is leased for {} more; the lease is extended for as long as it is held.",
+            span(lease)
+        ));
+    }
+    said
+}
+
+fn waits(partner: &PartnerReport) -> String {
+    let wire = match partner.in_flight {
+        0 => "nothing is on the wire".to_owned(),
+        1 => "one flush is on the wire".to_owned(),
+        many => format!("{many} flushes are on the wire"),
+    };
+    if partner.waiting == 0 {
+        return format!("Nothing waits for {}; {wire}.", name(&partner.account));
+    }
+    let queues: Vec<&str> = partner.queues.iter().filter(|queue| queue.waiting > 0).map(|queue| queue.queue.as_str()).collect();
+    let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
+    format!(
+        "{} for {} (from {}){oldest}; {wire}.",
+        several(partner.waiting, "delivery waits", "deliveries wait"),
+        name(&partner.account),
+        queues.join(", ")
+    )
+}
+
+fn name(account: &str) -> String {
+    one_line(account)
+}
+
+fn several(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Seconds with at most two units.
+fn span(seconds: f64) -> String {
+    if seconds < 10.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).as_secs();
+    let parts = [(whole / 86_400, "d"), (whole % 86_400 / 3600, "h"), (whole % 3600 / 60, "min"), (whole % 60, "s")];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let shown = parts.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
+    shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Accounts and answers are other people's text.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{BucketReport, RateReport};
+
+    fn partner(state: PartnerState, reason: &'static str) -> PartnerReport {
+        let bucket = BucketReport {
+            queue: "stock".into(),
+            waiting: 12,
+            in_flight: 0,
+            state,
+            reason,
+            next_attempt_in_s: None,
+            oldest_age_s: Some(75.4),
+            failures: 0,
+        };
+        PartnerReport {
+            account: "acme".into(),
+            state,
+            reason,
+            next_attempt_in_s: None,
+            waiting: 12,
+            in_flight: 0,
+            oldest_age_s: Some(75.4),
+            failures: 0,
+            last_error: None,
+            learned_batch: None,
+            rate: None,
+            breaker_failures: 5,
+            lease_ends_in_s: None,
+            queues: vec![bucket],
+        }
+    }
+
+    #[test]
+    fn a_partner_with_an_open_breaker_is_explained() {
+        let report = PartnerReport {
+            failures: 7,
+            next_attempt_in_s: Some(93.0),
+            last_error: Some("answered 503: a\nb".into()),
+            lease_ends_in_s: Some(41.2),
+            ..partner(PartnerState::Open, "its breaker is open")
+        };
+        assert_eq!(
+            sentences(&report),
+            [
+                "12 deliveries wait for acme (from stock), the oldest for 1 min 15 s; nothing is on the wire.",
+                "What it waits for: its breaker is open.",
+                "The next attempt is in 1 min 33 s.",
+                "7 failures in a row so far: its breaker is open, and one attempt at a time is let through until one succeeds.",
+                "The last error: answered 503: a b.",
+                "The message of the oldest is leased for 41 s more; the lease is extended for as long as it is held.",
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_pauses_and_idleness_are_told_apart() {
+        let rate = Some(RateReport { requests: 5, per_s: 1.0, burst: 1 });
+        let limited =
+            sentences(&PartnerReport { rate, next_attempt_in_s: Some(0.2), ..partner(PartnerState::Limited, "its rate limit") });
+        assert!(limited.contains(&"Its limit is 5 requests a second, 1 at once after a pause.".to_owned()), "{limited:?}");
+        let paused = sentences(&partner(PartnerState::Paused, "an operator paused it"));
+        assert!(paused[1].contains("until somebody resumes it") && paused.len() == 2, "{paused:?}");
+        let idle = PartnerReport {
+            waiting: 0,
+            oldest_age_s: None,
+            queues: Vec::new(),
+            in_flight: 2,
+            ..partner(PartnerState::Healthy, "")
+        };
+        assert_eq!(sentences(&idle), ["Nothing waits for acme; 2 flushes are on the wire."]);
+    }
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        let spans = [0.04, 9.96, 59.4, 60.0, 3_600.0, 3_725.0, 90_000.0, f64::MAX].map(span);
+        assert_eq!(spans[..7], ["0.0 s", "10.0 s", "59 s", "1 min", "1 h", "1 h 2 min", "1 d 1 h"]);
+    }
+}
