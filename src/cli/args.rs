@@ -48,6 +48,31 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show a running instance: its queues, and the partners that wait and why
+    Status {
+        /// Refresh in place until interrupted
+        #[arg(long)]
+        watch: bool,
+        /// One JSON object instead of tables; with --watch one a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why a partner of a running instance waits
+    Why {
+        /// Its account
+        partner: String,
+        /// One JSON object instead of sentences
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set the delivery at the head of a waiting partner aside as a dead letter
+    Skip {
+        /// Its account
+        partner: String,
+        /// One JSON object instead of sentences
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at dead letters, put them back on their queue, or delete them
     #[command(subcommand)]
     Dead(Dead),

@@ -1,6 +1,8 @@
 //! The commands as a person calls them: each opens what it needs, shows how far it is, and says how it ended.
 
 pub mod args;
+mod ask;
+mod client;
 mod dead;
 mod demo;
 pub mod failure;
@@ -29,6 +31,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Check { json } => check(config, *json),
         Command::Try { queue, file, json } => try_out(config, queue, file, *json),
         Command::Send { queue, file, json } => send(config, queue, file, *json),
+        Command::Status { watch, json } => ask::status(config, *watch, *json),
+        Command::Why { partner, json } => ask::why(config, partner, *json),
+        Command::Skip { partner, json } => ask::skip(config, partner, *json),
         Command::Dead(dead) => dead::run(config, dead),
         Command::Demo(demo) => demo::run(demo),
         Command::Completions { shell } => {

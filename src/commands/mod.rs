@@ -4,4 +4,6 @@ pub mod check;
 pub mod dead;
 pub mod lines;
 pub mod send;
+pub mod status;
+mod table;
 pub mod try_out;

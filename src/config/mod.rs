@@ -71,6 +71,12 @@ impl Kind {
 ///
 /// Every problem that there is, each with its key.
 pub fn load(path: &Path, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
+    let (name, text, kind) = read(path)?;
+    parse(&text, kind, &name, context)
+}
+
+/// The file's name, text and format.
+fn read(path: &Path) -> Result<(String, String, Kind), ConfigErrors> {
     let name = path.display().to_string();
     let refuse = |text: String| ConfigErrors {
         source_name: name.clone(),
@@ -78,7 +84,41 @@ pub fn load(path: &Path, context: &Context<'_>) -> Result<Loaded, ConfigErrors> 
     };
     let kind = Kind::of(path).ok_or_else(|| refuse(format!("{name} is neither .toml nor .ini; rename it by what it holds")))?;
     let text = file::read_text(path, file::LONGEST).map_err(refuse)?;
-    parse(&text, kind, &name, context)
+    Ok((name, text, kind))
+}
+
+/// What a command needs to reach a running instance.
+#[derive(Debug, Clone)]
+pub struct AdminAccess {
+    /// Empty: it does not listen.
+    pub listen: String,
+    /// The error: why it cannot be read here. Systemd hands secrets to the service alone, and most questions need none.
+    pub token: Result<Option<secret::Secret>, String>,
+}
+
+/// Reads the section `admin` alone: whatever else is wrong, or secret, is no matter. Blocks for the file.
+///
+/// # Errors
+///
+/// What is wrong with the file as a whole, or with `admin.listen`.
+pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess, ConfigErrors> {
+    let problems = problem::Problems::default();
+    let (name, text, kind) = read(path)?;
+    let defaults = tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let main = tree::parse(&text, kind, &tree::Origin::main(&name), &problems);
+    if !problems.is_empty() && main.is_empty() {
+        return Err(problems.into_errors(&name));
+    }
+    // Of what is read so far nothing else counts.
+    let problems = problem::Problems::default();
+    let overrides = environment.overrides(&problem::Problems::default());
+    let merged = tree::merge([main, overrides]).unwrap_or_default();
+    let settings::AdminSettings { listen, token } = resolve::resolve_admin(&merged, &defaults, environment, &problems);
+    let mut errors = problems.into_errors(&name);
+    let mut unreadable = errors.problems.extract_if(.., |problem| problem.key == "admin.token");
+    let token = unreadable.next().map_or(Ok(token), |problem| Err(problem.to_string()));
+    drop(unreadable);
+    if errors.problems.is_empty() { Ok(AdminAccess { listen, token }) } else { Err(errors) }
 }
 
 /// Reads a configuration from text; `name` stands for it in messages. Blocks only where the text names files: secrets, `partners_dir`.

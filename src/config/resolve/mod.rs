@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Context;
+use super::environment::Environment;
 use super::problem::{Problems, join};
 use super::secret::{Secret, Secrets};
 use super::section::{Level, Section, quote};
@@ -42,6 +43,12 @@ pub(super) fn resolve(
     across::check(&mut settings, context, problems);
     across::warn(&settings, warnings);
     settings
+}
+
+/// Resolves the section `admin` alone.
+pub(super) fn resolve_admin(tree: &Tree, defaults: &Tree, environment: &Environment, problems: &Problems) -> AdminSettings {
+    let context = Context { environment, handlers: &[], check_jq: &|_| Ok(()) };
+    Resolver { tree, defaults, context: &context, secrets: Secrets::new(environment), problems }.admin()
 }
 
 impl<'a> Resolver<'a> {

@@ -1,0 +1,102 @@
+//! How commands talk to a running instance: over its admin server, with short timeouts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use octoconf::admin;
+use octoconf::config::{self, Environment};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Request;
+
+use super::failure::Failure;
+
+/// The server is on this machine, or close: it answers at once or not at all.
+const CONNECT: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(6);
+
+/// Bytes of an answer: far more than any has.
+const LONGEST: u64 = 16 * 1024 * 1024;
+
+pub struct Client {
+    agent: Agent,
+    address: SocketAddr,
+    config: PathBuf,
+    access: config::AdminAccess,
+}
+
+impl Client {
+    /// Reads where the instance of this configuration listens. Of the configuration only that must be right.
+    pub fn new(config: &Path) -> Result<Self, Failure> {
+        let environment = Environment::of_process();
+        let access = config::load_admin(config, &environment).map_err(|errors| Failure::Refused(errors.to_string()))?;
+        if access.listen.is_empty() {
+            let why =
+                format!("{}: admin.listen is \"\": an instance of it cannot be asked; give it an address", config.display());
+            return Err(Failure::Refused(why));
+        }
+        let address =
+            admin::reached_at(&access.listen).with_context(|| format!("admin.listen: {} has no address", access.listen))?;
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(ANSWER))
+            .max_redirects(0)
+            .proxy(None)
+            .build()
+            .new_agent();
+        Ok(Self { agent, address, config: config.to_owned(), access })
+    }
+
+    pub fn status(&self) -> Result<Value, Failure> {
+        self.ask("GET", "/api/status")
+    }
+
+    pub fn partner(&self, account: &str) -> Result<Value, Failure> {
+        self.ask("GET", &partner(account))
+    }
+
+    pub fn act(&self, account: &str, action: &str) -> Result<Value, Failure> {
+        self.ask("POST", &format!("{}/{action}", partner(account)))
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Result<Value, Failure> {
+        let Self { address, config, access, .. } = self;
+        let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+        if let Ok(Some(token)) = &access.token {
+            request = request.header("authorization", format!("Bearer {}", token.expose()));
+        }
+        // No body, but the length of it.
+        let request = request.body("").context("cannot make the request")?;
+        let from = config.display();
+        let mut answer = self.agent.run(request).with_context(|| {
+            format!("no instance answers on {address} (admin.listen of {from}); is it running, with this configuration?")
+        })?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(LONGEST).read_to_string();
+        let body = body.with_context(|| format!("the answer of {address} broke off"))?;
+        let value = serde_json::from_str(&body).ok();
+        match (status, value) {
+            (200, Some(value)) => Ok(value),
+            (_, value) => Err(self.refused(status, value.as_ref()).into()),
+        }
+    }
+
+    fn refused(&self, status: u16, value: Option<&Value>) -> anyhow::Error {
+        let Some(why) = value.and_then(|value| value.get("error")?.as_str()) else {
+            return anyhow::anyhow!("{} answers {status}, which is not Octoconf's way; check admin.listen", self.address);
+        };
+        match (&self.access.token, status) {
+            (Err(unreadable), 401) => anyhow::anyhow!("{why}; here it cannot be read: {unreadable}"),
+            (Ok(None), 401) => anyhow::anyhow!("{why}; {} has no admin.token", self.config.display()),
+            _ => anyhow::anyhow!("{why}"),
+        }
+    }
+}
+
+fn partner(account: &str) -> String {
+    format!("/api/partners/{}", utf8_percent_encode(account, NON_ALPHANUMERIC))
+}

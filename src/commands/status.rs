@@ -1,0 +1,251 @@
+//! `status`: a running instance as tables that fit a terminal.
+
+use serde_json::Value;
+
+use super::table::{Column, Table, clip};
+
+/// What the output has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub columns: usize,
+    pub lines: usize,
+}
+
+impl Size {
+    /// No terminal: everything is shown.
+    pub const UNBOUNDED: Self = Self { columns: usize::MAX, lines: usize::MAX };
+}
+
+/// The status of `/api/status`, in lines no wider than the size. With an earlier one, rates between the two are shown as well.
+pub fn render(status: &Value, before: Option<&Value>, size: Size) -> String {
+    let mut lines = vec![clip(&head(status), size.columns), clip(&partners(status), size.columns), String::new()];
+    lines.extend(queues(status, before).lines(size.columns));
+    for fault in faults(status) {
+        lines.push(clip(&fault, size.columns));
+    }
+    let waiting = waiting(status);
+    if !waiting.is_empty() {
+        lines.push(String::new());
+        lines.extend(waiting.lines(size.columns));
+    }
+    if lines.len() > size.lines {
+        lines.truncate(size.lines.saturating_sub(1));
+        lines.push(clip("…", size.columns));
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn head(status: &Value) -> String {
+    let [version, state] = ["version", "state"].map(|key| status[key].as_str().unwrap_or("?"));
+    format!(
+        "octoconf {version}  {state}, up {}; {} messages held, {}",
+        span(status["uptime_s"].as_f64()),
+        count(&status["in_flight"]),
+        bytesize::ByteSize::b(status["in_flight_bytes"].as_u64().unwrap_or(0))
+    )
+}
+
+fn partners(status: &Value) -> String {
+    let partners = &status["partners"];
+    let states = ["healthy", "waiting", "backing_off", "open", "limited", "paused"];
+    let states = states.map(|state| format!("{} {}", count(&partners[state]), state.replace('_', " ")));
+    format!("{} partners: {}", count(&partners["total"]), states.join(", "))
+}
+
+fn queues(status: &Value, before: Option<&Value>) -> Table {
+    let mut columns = vec![
+        Column::text("QUEUE", 9, 32),
+        Column::text("SOURCE", 2, 8),
+        Column::text("HANDLER", 1, 24),
+        Column::number("RECEIVED", 6),
+        Column::number("DELIVERED", 7),
+        Column::number("ACKED", 5),
+        Column::number("RETURNED", 5),
+        Column::number("DEAD", 8),
+        Column::number("HELD", 8),
+        Column::number("OLDEST", 6),
+        Column::number("REQ/MSG", 3),
+        Column::number("EMPTY", 3),
+        Column::number("$/DAY", 4),
+    ];
+    if before.is_some() {
+        columns.push(Column::number("RECEIVED/S", 7));
+        columns.push(Column::number("DELIVERED/S", 8));
+    }
+    let mut table = Table::new(columns);
+    for queue in rows(status, "queues") {
+        let text = |key: &str| queue[key].as_str().unwrap_or("-").to_owned();
+        let gone = ["acked", "returned", "dead", "duplicates_dropped", "leases_lost"].map(|key| queue[key].as_u64().unwrap_or(0));
+        let held = queue["received"].as_u64().unwrap_or(0).saturating_sub(gone.iter().sum());
+        let mut cells = vec![text("name"), text("source"), text("handler")];
+        cells.extend(["received", "delivered", "acked", "returned", "dead"].map(|key| count(&queue[key])));
+        cells.push(grouped(held));
+        cells.push(span(queue["oldest_age_s"].as_f64()));
+        cells.push(queue["requests_per_message"].as_f64().map_or("-".to_owned(), |each| format!("{each:.2}")));
+        cells.push(queue["empty_receive_share"].as_f64().map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)));
+        cells.push(queue["dollars_a_day"].as_f64().map_or("-".to_owned(), |dollars| format!("{dollars:.2}")));
+        if let Some(before) = before {
+            let earlier = rows(before, "queues").find(|earlier| earlier["name"] == queue["name"]);
+            let seconds = status["uptime_s"].as_f64().unwrap_or(0.0) - before["uptime_s"].as_f64().unwrap_or(0.0);
+            cells.extend(["received", "delivered"].map(|key| rate(queue, earlier, key, seconds)));
+        }
+        table.row(cells);
+    }
+    table
+}
+
+fn rate(queue: &Value, earlier: Option<&Value>, key: &str, seconds: f64) -> String {
+    let growth = earlier.and_then(|earlier| queue[key].as_u64()?.checked_sub(earlier[key].as_u64()?));
+    match growth {
+        Some(growth) if seconds > 0.0 => format!("{:.1}", growth as f64 / seconds),
+        _ => "-".to_owned(),
+    }
+}
+
+/// What goes wrong with the queues, a line each.
+fn faults(status: &Value) -> Vec<String> {
+    let faults = rows(status, "queues").flat_map(|queue| {
+        let name = queue["name"].as_str().unwrap_or("?");
+        let failing = queue["failing"].as_array().into_iter().flatten();
+        failing.map(move |failing| {
+            let [doing, reason] = ["doing", "reason"].map(|key| failing[key].as_str().unwrap_or("?"));
+            format!("queue {name}: {doing} fails: {reason}")
+        })
+    });
+    faults.collect()
+}
+
+fn waiting(status: &Value) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("PARTNER", 9, 32),
+        Column::text("QUEUE", 4, 20),
+        Column::number("WAITING", 8),
+        Column::number("OLDEST", 7),
+        Column::text("STATE", 6, 12),
+        Column::number("NEXT IN", 5),
+        Column::number("FAILURES", 3),
+        Column::text("REASON", 7, usize::MAX),
+    ]);
+    for row in rows(status, "waiting") {
+        let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+        let reason = match row["last_error"].as_str() {
+            Some(error) => format!("{}: {error}", text("reason")),
+            None => text("reason"),
+        };
+        table.row(vec![
+            text("account"),
+            text("queue"),
+            count(&row["waiting"]),
+            span(row["oldest_age_s"].as_f64()),
+            text("state").replace('_', " "),
+            span(row["next_attempt_in_s"].as_f64()),
+            count(&row["failures"]),
+            reason,
+        ]);
+    }
+    table
+}
+
+fn rows<'a>(status: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    status[key].as_array().into_iter().flatten()
+}
+
+fn count(value: &Value) -> String {
+    value.as_u64().map_or("-".to_owned(), grouped)
+}
+
+/// With a comma between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds in their largest unit.
+fn span(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "-".to_owned(),
+        Some(seconds) if seconds < 10.0 => format!("{seconds:.1} s"),
+        Some(seconds) if seconds < 120.0 => format!("{seconds:.0} s"),
+        Some(seconds) if seconds < 7_200.0 => format!("{:.0} min", seconds / 60.0),
+        Some(seconds) if seconds < 172_800.0 => format!("{:.0} h", seconds / 3600.0),
+        Some(seconds) => format!("{:.0} d", seconds / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use console::measure_text_width;
+    use serde_json::json;
+
+    use super::*;
+
+    fn status() -> Value {
+        let waiting: Vec<Value> = (0..50)
+            .map(|n| {
+                json!({ "account": format!("customer-{n}-\u{1b}[31m顧客"), "queue": "stock", "waiting": 1000 * n, "in_flight": 0, "state": "backing_off",
+                        "reason": "it backs off after a failure", "next_attempt_in_s": 12.5, "oldest_age_s": 4000.0, "failures": 3,
+                        "last_error": "answered 503:\nplease come back later" })
+            })
+            .collect();
+        json!({
+            "version": "0.1.0", "uptime_s": 3700.0, "state": "running", "in_flight": 12_345, "in_flight_bytes": 1_048_576,
+            "queues": [{ "name": "stock", "source": "sqs", "handler": "product", "received": 1_000_000, "handled": 999_000, "delivered": 990_000,
+                         "acked": 980_000, "returned": 5_000, "dead": 3, "duplicates_dropped": 0, "leases_lost": 0, "requests": 200_000,
+                         "empty_receives": 10, "oldest_age_s": 4000.0, "requests_per_message": 0.2, "empty_receive_share": 0.05,
+                         "dollars_a_day": 1.92, "failing": [{ "doing": "delete", "reason": "throttled" }] }],
+            "partners": { "total": 2900, "healthy": 2850, "waiting": 50, "backing_off": 50, "open": 0, "limited": 0, "paused": 0 },
+            "waiting": waiting
+        })
+    }
+
+    #[test]
+    fn it_fits_the_terminal() {
+        for (columns, lines) in [(80, 24), (120, 50), (40, 10), (20, 5)] {
+            let text = render(&status(), Some(&status()), Size { columns, lines });
+            assert!(text.lines().count() <= lines, "{lines}:\n{text}");
+            let widest = text.lines().map(measure_text_width).max().unwrap();
+            assert!(widest <= columns, "{columns}: {widest}\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_terminal_everything_is_shown_and_nothing_acts_upon_it() {
+        let text = render(&status(), None, Size::UNBOUNDED);
+        assert_eq!(text.lines().count(), 3 + 2 + 1 + 1 + 51, "{text}");
+        for part in [
+            "12,345 messages held",
+            "2,900 partners",
+            "1,000,000",
+            "14,997",
+            "0.20",
+            "1.92",
+            "delete fails: throttled",
+            "67 min",
+            "please come back later",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'), "an account must not paint the terminal");
+    }
+
+    #[test]
+    fn rates_come_from_two_looks() {
+        let mut later = status();
+        later["uptime_s"] = json!(3702.0);
+        later["queues"][0]["delivered"] = json!(990_500);
+        let text = render(&later, Some(&status()), Size::UNBOUNDED);
+        assert!(text.contains("DELIVERED/S") && text.contains("250.0"), "{text}");
+    }
+
+    #[test]
+    fn an_instance_of_another_version_may_lack_anything() {
+        assert!(render(&json!({}), None, Size::UNBOUNDED).contains("octoconf ?"));
+    }
+}

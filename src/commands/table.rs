@@ -1,0 +1,132 @@
+//! Tables that fit a width: columns are cut, and the least important ones left out.
+
+use console::{measure_text_width, truncate_str};
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// A cut column keeps that much.
+const NARROWEST: usize = 8;
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    title: &'static str,
+    /// The lower, the sooner it is left out.
+    weight: u8,
+    /// Cells are cut to that width.
+    widest: usize,
+    right: bool,
+}
+
+impl Column {
+    pub fn text(title: &'static str, weight: u8, widest: usize) -> Self {
+        Self { title, weight, widest, right: false }
+    }
+
+    /// Set to the right, and never cut: half a number is another one.
+    pub fn number(title: &'static str, weight: u8) -> Self {
+        Self { title, weight, widest: usize::MAX, right: true }
+    }
+}
+
+#[derive(Debug)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(columns: Vec<Column>) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// A cell for each column. Control characters become spaces: cells are other people's text, and a terminal obeys some of it.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The titles and the rows, none wider than `width` columns of a terminal.
+    pub fn lines(&self, width: usize) -> Vec<String> {
+        let shown = self.fit(width);
+        let title = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        std::iter::once(&title).chain(&self.rows).map(|row| clip(&self.line(row, &shown), width)).collect()
+    }
+
+    /// The columns that are shown, with their widths.
+    fn fit(&self, width: usize) -> Vec<(usize, usize)> {
+        let mut shown: Vec<(usize, usize)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| {
+                let cells = self.rows.iter().filter_map(|row| row.get(place)).map(|cell| measure_text_width(cell));
+                let widest = cells.max().unwrap_or(0).max(column.title.len());
+                (place, widest.min(column.widest))
+            })
+            .collect();
+        loop {
+            let sum: usize = shown.iter().map(|(_, width)| width + GAP).sum();
+            let Some(excess) = sum.saturating_sub(GAP).checked_sub(width).filter(|excess| *excess > 0) else { return shown };
+            // What is cut least first: the widest text that can be.
+            let texts = shown.iter_mut().filter(|(place, width)| self.is_text(*place) && *width > NARROWEST);
+            if let Some((_, widest)) = texts.max_by_key(|(_, width)| *width) {
+                *widest = widest.saturating_sub(excess).max(NARROWEST);
+                continue;
+            }
+            let lightest =
+                shown.iter().enumerate().min_by_key(|(_, (place, _))| self.columns.get(*place).map(|column| column.weight));
+            match lightest.map(|(at, _)| at) {
+                Some(at) if shown.len() > 1 => {
+                    shown.remove(at);
+                }
+                _ => return shown,
+            }
+        }
+    }
+
+    fn is_text(&self, place: usize) -> bool {
+        self.columns.get(place).is_some_and(|column| !column.right)
+    }
+
+    fn line(&self, row: &[String], shown: &[(usize, usize)]) -> String {
+        let cells = shown.iter().map(|(place, width)| {
+            let cell = clip(row.get(*place).map_or("", String::as_str), *width);
+            let pad = " ".repeat(width.saturating_sub(measure_text_width(&cell)));
+            if self.is_text(*place) { cell + &pad } else { pad + &cell }
+        });
+        cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
+    }
+}
+
+/// The text, cut to the width with a mark.
+pub fn clip(text: &str, width: usize) -> String {
+    truncate_str(&plain(text), width, "…").into_owned()
+}
+
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(vec![Column::text("NAME", 9, 10), Column::number("N", 5), Column::text("WHY", 1, usize::MAX)]);
+        table.row(vec!["a-very-long-name".into(), "12".into(), "because of something".into()]);
+        table.row(vec!["b".into(), "3".into(), "no".into()]);
+        table
+    }
+
+    #[test]
+    fn texts_are_cut_before_columns_are_left_out() {
+        assert_eq!(table().lines(80), ["NAME         N  WHY", "a-very-lo…  12  because of something", "b            3  no"]);
+        assert_eq!(table().lines(26), ["NAME         N  WHY", "a-very-lo…  12  because o…", "b            3  no"]);
+        assert_eq!(table().lines(15), ["NAME       N", "a-very-…  12", "b          3"]);
+        assert!(table().lines(4).iter().all(|line| measure_text_width(line) <= 4));
+    }
+}
