@@ -13,6 +13,7 @@
     reason = "a benchmark reads the clock, prints, and ends where what it measures does not work"
 )]
 
+mod asking;
 mod data;
 mod rows;
 mod table;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         table.add(Row::new(name, &pairs));
     }
     table.print();
+    if wanted("asking for status") {
+        asking::print();
+    }
     match table.write("target/bench.json") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
