@@ -104,6 +104,18 @@ fn dead_letters_are_listed_filtered_redriven_and_purged() {
 }
 
 #[test]
+fn long_work_says_how_far_it_is_where_there_is_no_terminal() {
+    let room = room();
+    let file = room.write("lines.jsonl", &["[]"; 5].join("\n"));
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    room.run_until_empty();
+    let output = room.octoconf(&["dead", "redrive", "invoice", "--rate", "2/s"]);
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(out, "5 redriven\n");
+    assert!(err.lines().any(|line| line.contains(" of 5 redriven")), "{err}");
+}
+
+#[test]
 fn hostile_accounts_stay_in_their_folder() {
     let room = room();
     let long = "x".repeat(5_000);

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use crossbeam_channel::never;
-use indicatif::ProgressBar;
 use octoconf::config::settings::Rate;
 use octoconf::queue::{DeadFilter, DeadLetters, Portions, QueueError};
 use serde_json::json;
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
-use super::files;
+use super::progress::Progress;
 use super::setup::Setup;
 use octoconf::commands::dead::{self as view, Listing};
 
@@ -95,21 +94,21 @@ fn chosen(letters: &dyn DeadLetters, ids: &[CompactString], filter: &DeadFilter)
 
 fn change(
     ids: &[CompactString],
-    (word, dry_run, json): (&str, bool, bool),
+    (word, dry_run, json): (&'static str, bool, bool),
     rate: Option<Rate>,
     act: impl FnOnce(Portions<'_>) -> Result<usize, QueueError>,
 ) -> Result<ExitCode, Failure> {
     let mut done = 0;
     if !dry_run {
-        let bar = ProgressBar::new(ids.len() as u64).with_style(files::towards(word));
+        let mut progress = Progress::towards(ids.len() as u64, word);
         let mut after = |count: usize| {
-            bar.inc(count as u64);
-            if let Some(each) = rate.map(each).filter(|_| bar.position() < ids.len() as u64) {
+            progress.add(count as u64);
+            if let Some(each) = rate.map(each).filter(|_| progress.position() < ids.len() as u64) {
                 let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
             }
         };
         done = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after })?;
-        bar.finish_and_clear();
+        progress.end();
     }
     let mut out = io::stdout();
     match (json, dry_run) {

@@ -8,6 +8,7 @@ mod demo;
 pub mod failure;
 mod files;
 mod logger;
+mod progress;
 mod run;
 mod setup;
 mod signals;
@@ -18,11 +19,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::CommandFactory;
-use indicatif::ProgressBar;
 use octoconf::commands::{check, send, try_out};
 
 use self::args::{Arguments, Command};
 use self::failure::Failure;
+use self::progress::Progress;
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = &arguments.config;
@@ -68,9 +69,9 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let queue = setup::Setup::new(config)?.open(queue)?;
     let lines = files::open(file)?;
-    let bar = ProgressBar::no_length().with_style(files::counting("messages sent"));
-    let sent = send::send(queue.as_ref(), lines, &mut |sent| bar.set_position(sent));
-    bar.finish_and_clear();
+    let mut progress = Progress::counting("messages sent");
+    let sent = send::send(queue.as_ref(), lines, &mut |sent| progress.reached(sent));
+    progress.end();
     let sent = sent?;
     if json {
         writeln!(io::stdout(), "{}", serde_json::json!({ "sent": sent }))?;
