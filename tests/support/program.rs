@@ -143,10 +143,13 @@ impl Drop for Running {
 pub fn until(mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
     let too_late = after(PATIENCE);
     while !is_so() {
-        if too_late.try_recv().is_ok() {
+        // The moment is told once: whoever hears of it acts upon it.
+        if too_late.recv_timeout(GLANCE).is_ok() {
+            if is_so() {
+                return;
+            }
             panic!("{}", complaint());
         }
-        let _ = too_late.recv_timeout(GLANCE);
     }
 }
 
