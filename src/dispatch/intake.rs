@@ -45,6 +45,8 @@ pub struct Intake {
     pub rules: QueueRules,
     /// Outstanding demand of each poller.
     asked: Vec<usize>,
+    /// Times that a poller told how a receive went.
+    reports: u64,
     /// Pollers that may have demand now.
     active: usize,
     /// Demand that one poller gets now.
@@ -68,6 +70,7 @@ impl Intake {
         Self {
             rules,
             asked,
+            reports: 0,
             active: 1,
             window,
             few_since: None,
@@ -83,6 +86,7 @@ impl Intake {
 
     /// A poller used up some of its demand, or gave it back. Gives how many places that frees, those of the messages that came included.
     pub fn reported(&mut self, poller: usize, received: usize, used: usize) -> usize {
+        self.reports += 1;
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
         let freed = used.min(*asked);
         *asked -= freed;
@@ -201,8 +205,13 @@ impl Intake {
         }
     }
 
-    /// Messages that wait for a place in the handler.
-    pub fn pending(&self) -> usize {
+    /// How often a poller has told how a receive went.
+    pub fn reports(&self) -> u64 {
+        self.reports
+    }
+
+    /// Messages that no handler has begun with.
+    pub fn waiting(&self) -> usize {
         self.pending.len()
     }
 

@@ -142,6 +142,8 @@ pub struct Settling {
     counts: Lane<()>,
     /// By acker: what it is doing.
     ackers: Vec<Option<Sent>>,
+    /// Calls that have ended.
+    ended: u64,
     /// Whose turn it is first: none of the kinds starves the others.
     turn: Kind,
 }
@@ -158,6 +160,7 @@ impl Settling {
             letters: Lane::new(),
             counts: Lane::new(),
             ackers: (0..rules.ackers.max(1)).map(|_| None).collect(),
+            ended: 0,
             turn: Kind::Hide,
         }
     }
@@ -183,6 +186,19 @@ impl Settling {
     pub fn is_idle(&self) -> bool {
         let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();
         nothing_wanted && self.ackers.iter().all(Option::is_none)
+    }
+
+    /// How much waits for an acker, where all of them have a call under way.
+    pub fn overdue(&self) -> usize {
+        if self.ackers.iter().any(Option::is_none) {
+            return 0;
+        }
+        self.deletes.wanted.len() + self.hides.wanted.len() + self.letters.wanted.len() + self.counts.wanted.len()
+    }
+
+    /// Calls that have ended so far.
+    pub fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// The next call and who makes it, where an acker is free and something is wanted.
@@ -287,11 +303,13 @@ impl Settling {
 
     /// An acker is done with its call.
     pub fn done(&mut self, acker: usize) -> Option<Sent> {
+        self.ended += 1;
         self.ackers.get_mut(acker)?.take()
     }
 
     /// An acker is done with a count; `false`: it had another call, or none.
     pub fn counted(&mut self, acker: usize) -> bool {
+        self.ended += 1;
         let call = self.ackers.get_mut(acker);
         call.is_some_and(|call| call.take_if(|sent| matches!(sent, Sent::Count)).is_some())
     }

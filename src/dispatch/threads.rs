@@ -48,6 +48,8 @@ struct Part {
     in_flight: usize,
     /// Of these, those of partners that are not well.
     unwell: usize,
+    /// Since the start.
+    landed: u64,
     lines: Lines,
 }
 
@@ -81,7 +83,7 @@ impl Lines {
 
 impl Part {
     fn new(at_most: usize) -> Self {
-        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, lines: Lines::default() }
+        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, landed: 0, lines: Lines::default() }
     }
 
     fn is_full(&self) -> bool {
@@ -137,6 +139,7 @@ impl DeliveryThreads {
     pub fn give_back(&mut self, medium: Medium, class: Class) {
         if let Some(part) = self.part_mut(medium) {
             part.in_flight = part.in_flight.saturating_sub(1);
+            part.landed += 1;
             part.unwell = part.unwell.saturating_sub(usize::from(class != Class::Well));
         }
     }
@@ -165,6 +168,11 @@ impl DeliveryThreads {
         if let Some(part) = self.part_mut(stand.medium) {
             part.lines.of(stand.class).remove(&(stand.since, bucket));
         }
+    }
+
+    /// Buckets of partners that are well and wait for a thread, and the flushes that have landed so far.
+    pub fn progress(&self, medium: Medium) -> (usize, u64) {
+        self.part(medium).map_or((0, 0), |part| (part.lines.well.len(), part.landed))
     }
 
     /// Whether one that waits may start.

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::dispatch::{Event, QueueIndex, Work};
 use crate::queue::Queue;
 
+use super::duty::Duty;
 use super::poller::fault;
 
 pub struct Acker {
@@ -19,9 +20,18 @@ pub struct Acker {
 
 impl Acker {
     /// The thread's body: until the engine stops.
-    pub fn run(self) {
+    pub fn run(self, duty: &Duty) {
         for work in &self.work {
-            if self.inbox.send(self.call(&work)).is_err() {
+            let what = match work {
+                Work::Delete(_) => "deletes",
+                Work::Hide(_) => "extends or returns",
+                Work::SetAside(_) => "sets aside",
+                Work::Count => "counts",
+            };
+            duty.begin(what, "");
+            let event = self.call(&work);
+            duty.rest();
+            if self.inbox.send(event).is_err() {
                 return;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -14,6 +14,7 @@ use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
 use crate::sink::Sinks;
 
+use super::duty::Duty;
 use super::threads::Crew;
 
 /// Enough for a request with TLS; most of it is never touched.
@@ -36,6 +37,7 @@ pub struct Deliverers {
     /// Asks for another thread; full: it was asked for already.
     wake: Sender<()>,
     on_wire: AtomicUsize,
+    handed: AtomicU64,
     started: Arc<AtomicUsize>,
     at_most: usize,
 }
@@ -45,26 +47,33 @@ impl Deliverers {
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
         let (work, to_do) = bounded(at_most);
         let (wake, woken) = bounded(1);
-        let (on_wire, started) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
             deliverer: Deliverer { to_do, results, sinks },
             crew: crew.clone(),
             at_most,
             started: Arc::clone(&started),
         };
-        crew.spawn("deliver-start".to_owned(), None, move || starter.run(&woken))?;
-        Ok(Self { work, wake, on_wire, started, at_most })
+        crew.spawn("deliver-start".to_owned(), None, move |_| starter.run(&woken))?;
+        Ok(Self { work, wake, on_wire, handed, started, at_most })
     }
 
     /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
     pub fn hand_over(&self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
+        self.handed.fetch_add(1, Ordering::Relaxed);
         self.work.try_send((flush, batch)).map_err(|_| "more flushes on the wire than delivery threads".to_owned())?;
         if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
             // Full: the starter will look again anyway.
             let _ = self.wake.try_send(());
         }
         Ok(())
+    }
+
+    /// Flushes that no thread has taken yet, and how many were taken so far.
+    pub fn progress(&self) -> (usize, u64) {
+        let waiting = self.work.len();
+        (waiting, self.handed.load(Ordering::Relaxed).saturating_sub(waiting as u64))
     }
 
     /// To be called for each answer.
@@ -113,7 +122,7 @@ impl Starter {
         for _ in 0..threads {
             let deliverer = self.deliverer.clone();
             let name = format!("deliver-{}", self.started.load(Ordering::Acquire));
-            self.crew.spawn(name, Some(STACK), move || deliverer.run())?;
+            self.crew.spawn(name, Some(STACK), move |duty| deliverer.run(duty))?;
             self.started.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())
@@ -130,10 +139,12 @@ struct Deliverer {
 
 impl Deliverer {
     /// The thread's body: until the engine stops.
-    fn run(self) {
+    fn run(self, duty: &Duty) {
         for (flush, batch) in &self.to_do {
+            duty.begin("delivers", &batch.account);
             let answer = self.sinks.deliver(&batch);
             drop(batch);
+            duty.rest();
             if self.results.send(Event::Answered { flush, answer }).is_err() {
                 return;
             }

@@ -7,6 +7,7 @@
 //! | `dispatch` | owns the dispatcher, the only `select!` ([`shell`]) |
 //! | `deliver-N` | hands batches to partners ([`deliver`]) |
 //! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
+//! | `watchdog` | looks whether all this moves ([`health`]) |
 //!
 //! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the channel in
 //! question, since the dispatcher counts what is out; a full one is a bug and ends the process.
@@ -14,7 +15,9 @@
 mod acker;
 mod cost;
 mod deliver;
-mod inquiries;
+mod describe;
+mod duty;
+mod health;
 mod notes;
 mod open;
 mod poller;
@@ -23,12 +26,13 @@ mod remote;
 mod report;
 mod rules;
 mod shell;
+mod stall;
 mod threads;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::config::settings::{Settings, Source};
 use crate::dispatch::{Dispatcher, Status};
@@ -37,12 +41,16 @@ use crate::handler::registry::Registry;
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
-pub use self::inquiries::Operated;
+pub use self::duty::ThreadReport;
+use self::duty::Roster;
+pub use self::health::Health;
+use self::health::{Pulse, Watchdog};
 pub use self::open::open_queue;
 pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
-use self::shell::{Control, Shell};
-use self::threads::Crew;
+use self::shell::{Control, Shell, Watched};
+pub use self::threads::DeathGuard;
+use self::threads::{Crew, DeathLine};
 
 /// One queue with all that the threads around it need.
 pub(crate) struct Lane {
@@ -148,15 +156,23 @@ impl Engine {
         let crew = Crew::new();
         let threads = shell::Threads { handlers: self.handler_threads, deliverers: self.rules.delivery_threads };
         let dispatcher = Dispatcher::new(self.rules, started);
-        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone(), started)?;
+        let (pulse, health) = (Arc::new(Pulse::default()), Health::default());
+        let watched = Watched { pulse: Arc::clone(&pulse), health: health.clone(), since: started };
+        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone(), watched)?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
-        crew.spawn("dispatch".to_owned(), None, move || {
-            let result = shell.run(controls, interval);
+        let (at_work, over) = bounded(0);
+        let watchdog = Watchdog { pulse, health: health.clone(), roster: crew.roster().clone() };
+        crew.spawn("watchdog".to_owned(), None, move |_| watchdog.run(&over))
+            .map_err(|why| StartError::Thread { name: "watchdog".into(), why: why.to_string() })?;
+        crew.spawn("dispatch".to_owned(), None, move |duty| {
+            // Dropped with the dispatcher: whoever watches it ends too.
+            let _at_work: Sender<()> = at_work;
+            let result = shell.run(controls, interval, duty);
             // The receiver may have gone: a caller that does not wait does not want to know.
             let _ = ended.send(result);
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
-        Ok(Running { control, end, crew, started, shutdown_timeout: grace })
+        Ok(Running { control, end, crew, health, started, shutdown_timeout: grace })
     }
 }
 
@@ -165,21 +181,81 @@ pub struct Running {
     control: Sender<Control>,
     end: Receiver<Result<Status, String>>,
     crew: Crew,
+    health: Health,
     started: Instant,
     shutdown_timeout: Duration,
 }
 
+/// A handle with which another thread asks an engine to stop, or how it is.
+#[derive(Clone)]
+pub struct Remote {
+    control: Sender<Control>,
+    health: Health,
+    roster: Roster,
+    deaths: DeathLine,
+    shutdown_timeout: Duration,
+}
+
+impl Remote {
+    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
+    /// everything that is not on the wire, now. Does not wait.
+    pub fn stop(&self) {
+        // The engine has ended where nobody listens.
+        let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
+    }
+
+    /// Ends the engine once every queue is empty and everything is settled.
+    pub fn finish_when_empty(&self) {
+        let _ = self.control.send(Control::FinishWhenEmpty);
+    }
+
+    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn, at most 2 s.
+    pub fn status(&self) -> Option<Status> {
+        let (reply, answer) = bounded(1);
+        self.control.send(Control::Status { reply }).ok()?;
+        // A question that comes while the engine ends stays in its channel, unanswered.
+        answer.recv_timeout(PATIENCE).ok()
+    }
+
+    /// Whether the engine advances. Never waits.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What each thread is doing: those that do something first, the longest at it first. Never waits.
+    pub fn threads(&self, now: Instant) -> Vec<ThreadReport> {
+        self.roster.report(now)
+    }
+
+    /// For a thread beside the engine that the process cannot do without: the engine ends with a reason when the thread that holds this
+    /// panics.
+    pub fn guard(&self, name: &str) -> DeathGuard {
+        self.deaths.guard(name)
+    }
+}
+
 impl Running {
     pub fn remote(&self) -> Remote {
-        Remote::new(self.control.clone(), self.shutdown_timeout, self.started)
+        Remote {
+            control: self.control.clone(),
+            health: self.health.clone(),
+            roster: self.crew.roster().clone(),
+            deaths: self.crew.death_line(),
+            shutdown_timeout: self.shutdown_timeout,
+        }
     }
 
     /// Waits for the end: of `until_empty`, or after [`Remote::stop`]. Threads that are still blocked in a call are left behind.
     pub fn wait(self) -> Result<Report, RunError> {
-        let end = match self.end.recv() {
+        // Deaths are heard here too: a dispatcher that hangs hears of none.
+        let end = select! {
+            recv(self.end) -> end => end.map_err(|_| None),
+            recv(self.crew.deaths()) -> death => Err(death.ok()),
+        };
+        let end = match end {
             Ok(Ok(status)) => Ok(status),
-            Ok(Err(why)) => Err(RunError::Died(why)),
-            Err(_) => Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned()))),
+            Ok(Err(why)) | Err(Some(why)) => Err(RunError::Died(why)),
+            Err(None) => Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned()))),
         };
         drop(self.control);
         self.crew.join(Duration::from_secs(1));

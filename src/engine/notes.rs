@@ -1,24 +1,94 @@
-//! The dispatcher's notes as log lines, with fixed keys.
+//! The dispatcher's notes as log lines, with fixed keys. A storm of partners is a sum: each edge of a partner has a line of its own until
+//! there are too many of them to read.
+
+use std::time::{Duration, Instant};
 
 use crate::dispatch::{Note, QueueIndex};
 
 use super::Lane;
+use super::health::Health;
 
-pub fn log_note(note: &Note, lanes: &[Lane]) {
-    let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
+/// Lines about single partners in one interval; the others are in its sum.
+const LINES: u64 = 100;
+
+/// Edges in one interval that need no sum: one sees them all at a glance.
+const FEW: u64 = 10;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// What was said of partners lately.
+#[derive(Debug, Default)]
+pub struct NoteLog {
+    /// `None`: nothing happened for an interval.
+    sum: Option<Sum>,
+}
+
+/// What happened to partners in one interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sum {
+    ends_at: Instant,
+    waits: u64,
+    well: u64,
+}
+
+impl NoteLog {
+    /// Says a note; what it says of a queue's trouble is kept in `health`, too.
+    pub fn say(&mut self, now: Instant, note: &Note, lanes: &[Lane], health: &Health) {
+        let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
+        match note {
+            Note::QueueFailing { queue, doing, fault, .. } => health.trouble(name(*queue), doing, Some(&fault.reason)),
+            Note::QueueWell { queue, doing } => health.trouble(name(*queue), doing, None),
+            Note::PartnerWaits { .. } | Note::PartnerWell { .. }
+                if !self.partner(now, matches!(note, Note::PartnerWell { .. })) =>
+            {
+                return;
+            }
+            _ => {}
+        }
+        log_note(note, name);
+    }
+
+    /// An edge of a partner. Gives whether it may have a line of its own.
+    fn partner(&mut self, now: Instant, well: bool) -> bool {
+        let sum = self.sum.get_or_insert(Sum { ends_at: now + INTERVAL, waits: 0, well: 0 });
+        if well {
+            sum.well += 1
+        } else {
+            sum.waits += 1
+        }
+        sum.waits + sum.well <= LINES
+    }
+
+    /// Says the sum of an interval that is over. To be called every second or so, with `last` at the end.
+    pub fn say_sum(&mut self, now: Instant, last: bool) {
+        if let Some(Sum { waits, well, .. }) = self.due(now, last) {
+            let unsaid = (waits + well).saturating_sub(LINES);
+            log::warn!(
+                "partners in sum: began_to_wait={waits} take_again={well} interval_s={} without_a_line={unsaid}",
+                INTERVAL.as_secs()
+            );
+        }
+    }
+
+    fn due(&mut self, now: Instant, last: bool) -> Option<Sum> {
+        self.sum.take_if(|sum| last || sum.ends_at <= now).filter(|sum| sum.waits + sum.well > FEW)
+    }
+}
+
+fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
     match note {
         Note::QueueFailing { queue, doing, fault, retry_in } => {
             let (queue, ms) = (name(*queue), retry_in.as_millis());
             if fault.transient {
-                log::warn!("the queue fails: queue={queue} doing={doing} retry_in_ms={ms} reason={:?}", fault.reason);
+                log::warn!("the queue fails: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}", fault.reason);
             } else {
                 log::error!(
-                    "the queue refuses, someone has to act: queue={queue} doing={doing} retry_in_ms={ms} reason={:?}",
+                    "the queue refuses, someone has to act: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}",
                     fault.reason
                 );
             }
         }
-        Note::QueueWell { queue, doing } => log::info!("the queue is well again: queue={} doing={doing}", name(*queue)),
+        Note::QueueWell { queue, doing } => log::info!("the queue is well again: queue={} doing={doing:?}", name(*queue)),
         Note::PartnerWaits { account, queue, state, reason, failures, next_attempt_in } => log::warn!(
             "a partner waits: partner={account:?} queue={} state={state} failures={failures} next_attempt_in_ms={} reason={reason:?}",
             name(*queue),
@@ -37,5 +107,36 @@ pub fn log_note(note: &Note, lanes: &[Lane]) {
             );
         }
         Note::Stray { what } => log::warn!("a result that nobody waits for: what={what:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_storm_of_partners_is_a_hundred_lines_and_a_sum() {
+        let (mut notes, start) = (NoteLog::default(), start());
+        let lines = (0..3000).filter(|_| notes.partner(start, false)).count();
+        assert_eq!(lines, 100);
+        assert_eq!(notes.due(start + INTERVAL / 2, false), None);
+        let sum = notes.due(start + INTERVAL, false).unwrap();
+        assert_eq!((sum.waits, sum.well), (3000, 0));
+        assert!(notes.partner(start + INTERVAL, true), "the next interval has lines of its own");
+        assert_eq!(notes.due(start + INTERVAL * 3, false), None, "a single edge needs no sum");
+    }
+
+    #[test]
+    fn what_is_unsaid_at_the_end_is_said() {
+        let (mut notes, start) = (NoteLog::default(), start());
+        for _ in 0..11 {
+            notes.partner(start, true);
+        }
+        assert_eq!(notes.due(start, true).map(|sum| sum.well), Some(11));
     }
 }

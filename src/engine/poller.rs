@@ -10,6 +10,8 @@ use crate::dispatch::{Demand, Event, Fault, QueueIndex};
 use crate::message::Received;
 use crate::queue::{Ask, Queue, QueueError};
 
+use super::duty::Duty;
+
 /// Messages reported together at most.
 const TOGETHER: usize = 256;
 
@@ -31,11 +33,13 @@ pub struct Poller {
 
 impl Poller {
     /// The thread's body: until the engine stops.
-    pub fn run(self) {
+    pub fn run(self, duty: &Duty) {
         while let Ok(demand) = self.demands.recv() {
+            duty.begin("receives", "");
             if self.serve(demand).is_none() {
                 return;
             }
+            duty.rest();
         }
     }
 

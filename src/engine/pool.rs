@@ -15,18 +15,22 @@ use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
 use super::Lane;
+use super::duty::Duty;
+use super::threads::Crew;
 
 /// How long a runner waits for another job before its thread goes back to the pool: waking it here costs less than there.
 const LINGER: Duration = Duration::from_millis(1);
 
 pub struct Pool {
     threads: ThreadPool,
+    duties: Arc<[Arc<Duty>]>,
     lines: Vec<Arc<Line>>,
 }
 
 /// The jobs of one queue.
 struct Line {
     queue: QueueIndex,
+    name: Arc<str>,
     handler: Arc<dyn Handler>,
     jobs: Sender<Vec<Job>>,
     waiting: Receiver<Vec<Job>>,
@@ -35,15 +39,21 @@ struct Line {
 }
 
 impl Pool {
-    pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>) -> Result<Self, String> {
-        let threads = ThreadPoolBuilder::new().num_threads(threads.max(1)).thread_name(|index| format!("handle-{index:02}"));
+    pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, String> {
+        let (threads, name) = (threads.max(1), |index: usize| format!("handle-{index:02}"));
+        let duties = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
+        // A handler's panic is caught where it is called: one that gets here is a bug of ours. Without this rayon would abort, with no
+        // reason said.
+        let deaths = crew.death_line();
+        let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
+        let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died);
         let threads = threads.build().map_err(|error| error.to_string())?;
         let line = |(queue, lane): (QueueIndex, &Lane)| {
             let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
-            let (handler, inbox) = (Arc::clone(&lane.handler), inbox.clone());
-            Arc::new(Line { queue, handler, jobs, waiting, runners: AtomicUsize::new(0), inbox })
+            let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(&lane.handler), inbox.clone());
+            Arc::new(Line { queue, name, handler, jobs, waiting, runners: AtomicUsize::new(0), inbox })
         };
-        Ok(Self { threads, lines: lanes.iter().enumerate().map(line).collect() })
+        Ok(Self { threads, duties, lines: lanes.iter().enumerate().map(line).collect() })
     }
 
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
@@ -52,8 +62,13 @@ impl Pool {
         let line = self.lines.get(queue).ok_or("a job of an unknown queue")?;
         line.jobs.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
         if line.add_runner(at_most) {
-            let line = Arc::clone(line);
-            self.threads.spawn(move || line.run(at_most));
+            let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
+            self.threads.spawn(move || {
+                let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
+                if let Some(duty) = duty {
+                    line.run(at_most, duty);
+                }
+            });
         }
         Ok(())
     }
@@ -66,10 +81,10 @@ impl Line {
     }
 
     /// A runner's body: until the line is empty.
-    fn run(&self, at_most: usize) {
+    fn run(&self, at_most: usize, duty: &Duty) {
         loop {
             while let Ok(jobs) = self.waiting.recv_timeout(LINGER) {
-                let event = run(self.queue, self.handler.as_ref(), jobs);
+                let event = self.handle(jobs, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
             }
@@ -80,25 +95,40 @@ impl Line {
             }
         }
     }
+    /// Runs the handler over the messages, in order, until one takes long.
+    #[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
+    fn handle(&self, jobs: Vec<Job>, duty: &Duty) -> Event {
+        let mut done = Vec::with_capacity(jobs.len());
+        let mut slowest = Duration::ZERO;
+        let mut jobs = jobs.into_iter();
+        let mut before = Instant::now();
+        duty.begin_at(before, "handles", &self.name);
+        for Job { ticket, message } in jobs.by_ref() {
+            let outcome = run_caught(self.handler.as_ref(), &message);
+            done.push(Handled { ticket, message, outcome });
+            let after = Instant::now();
+            slowest = slowest.max(after - before);
+            before = after;
+            // The rest goes back, to be shared among more threads.
+            if slowest > SLOW {
+                break;
+            }
+        }
+        duty.rest_at(before);
+        Event::Handled { queue: self.queue, done, left: jobs.collect(), slowest }
+    }
 }
 
-/// Runs the handler over the messages, in order, until one takes long.
-#[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
-fn run(queue: QueueIndex, handler: &dyn Handler, jobs: Vec<Job>) -> Event {
-    let mut done = Vec::with_capacity(jobs.len());
-    let mut slowest = Duration::ZERO;
-    let mut jobs = jobs.into_iter();
-    let mut before = Instant::now();
-    for Job { ticket, message } in jobs.by_ref() {
-        let outcome = run_caught(handler, &message);
-        done.push(Handled { ticket, message, outcome });
-        let after = Instant::now();
-        slowest = slowest.max(after - before);
-        before = after;
-        // The rest goes back, to be shared among more threads.
-        if slowest > SLOW {
-            break;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_the_pool_that_panics_is_heard() {
+        let crew = Crew::new();
+        let (inbox, _events) = bounded(1);
+        let pool = Pool::new(1, &[], &inbox, &crew).unwrap();
+        pool.threads.spawn(|| std::panic::resume_unwind(Box::new(())));
+        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), "the thread handle-00 panicked");
     }
-    Event::Handled { queue, done, left: jobs.collect(), slowest }
 }

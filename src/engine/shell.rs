@@ -15,8 +15,9 @@ use crate::sink::Sinks;
 use super::acker::Acker;
 use super::cost::cost;
 use super::deliver::Deliverers;
-use super::inquiries::{Inquiries, Inquiry};
-use super::notes::log_note;
+use super::duty::Duty;
+use super::health::{self, Health, Pulse};
+use super::notes::NoteLog;
 use super::poller::Poller;
 use super::pool::Pool;
 use super::threads::{Crew, thread_name};
@@ -45,6 +46,13 @@ pub enum Control {
     Died(String),
 }
 
+/// What the watchdog and others see of it.
+pub struct Watched {
+    pub pulse: Arc<Pulse>,
+    pub health: Health,
+    pub since: Instant,
+}
+
 /// How many threads there may be.
 pub struct Threads {
     pub handlers: usize,
@@ -68,6 +76,11 @@ pub struct Shell {
     started: Instant,
     stopping: bool,
     finished: bool,
+    notes: NoteLog,
+    health: Health,
+    pulse: Arc<Pulse>,
+    /// When the pulse is told again how far all work is.
+    tell_at: Instant,
 }
 
 /// The threads around one queue, started when first needed.
@@ -86,13 +99,13 @@ impl Shell {
         sinks: Arc<Sinks>,
         threads: Threads,
         crew: Crew,
-        started: Instant,
+        watched: Watched,
     ) -> Result<Self, StartError> {
         let (to_inbox, inbox) = bounded(1024);
         let delivery_threads = threads.deliverers.max(1);
         let (to_results, results) = bounded(delivery_threads);
         let pool =
-            Pool::new(threads.handlers, &lanes, &to_inbox).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+            Pool::new(threads.handlers, &lanes, &to_inbox, &crew).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
         let edges = lanes.iter().map(|_| Edge::default()).collect();
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
             .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
@@ -113,12 +126,16 @@ impl Shell {
             started,
             stopping,
             finished,
+            notes: NoteLog::default(),
+            health: watched.health,
+            pulse: watched.pulse,
+            tell_at: watched.since,
         })
     }
 
     /// The main loop: until the dispatcher has nothing left to wait for. An error ends the process with that reason.
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
-    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration) -> Result<Status, String> {
+    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, String> {
         let ticker = tick(interval);
         let mut told = self.tell_the_time(self.started);
         self.turn(self.started, Event::Tick)?;
@@ -140,13 +157,12 @@ impl Shell {
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
-            if start > told + RESET {
-                told = self.tell_the_time(start);
-            }
+            duty.begin_at(start, "makes a turn", "");
             self.turn(start, event)?;
-            self.inquire();
-            let took = start.elapsed();
-            self.inquiries.turned(took);
+            let end = Instant::now();
+            duty.rest_at(end);
+            self.show_progress(end);
+            let took = end.saturating_duration_since(start);
             if took > LONG_TURN {
                 log::warn!("a turn of the dispatcher took long: took_ms={} held={}", took.as_millis(), self.dispatcher.held());
             }
@@ -176,7 +192,7 @@ impl Shell {
         }
         loop {
             while let Some(command) = self.dispatcher.poll_command() {
-                self.carry_out(command)?;
+                self.carry_out(now, command)?;
             }
             if self.answers.is_empty() {
                 return Ok(());
@@ -189,11 +205,21 @@ impl Shell {
         }
     }
 
-    /// Goes on with what others asked, if anything is left of it.
-    fn inquire(&mut self) {
-        if self.inquiries.is_busy() {
-            let (lanes, uptime) = (&self.lanes, self.started.elapsed());
-            self.inquiries.go_on(&self.dispatcher, |status| completed(status, lanes, uptime));
+    /// Shows the watchdog that a turn has ended, and once in a while what waits.
+    fn show_progress(&mut self, now: Instant) {
+        self.pulse.beat();
+        if now >= self.tell_at {
+            self.tell_at = now + health::LOOK;
+            self.pulse.tell(self.dispatcher.progress(), &self.lanes, &self.deliverers);
+            self.notes.say_sum(now, false);
+        }
+    }
+
+    /// What the dispatcher knows, and what kind of source each queue is, which it does not.
+    fn status(&self) -> Status {
+        let mut status = self.dispatcher.status();
+        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
+            queue.source = lane.source;
         }
     }
 
@@ -232,7 +258,7 @@ impl Shell {
         Instant::now() + drain
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<(), String> {
+    fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), String> {
         match command {
             Command::Receive { queue, poller, demand } => self.receive(queue, poller, demand),
             Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
@@ -255,10 +281,11 @@ impl Shell {
                 Ok(())
             }
             Command::Note(note) => {
-                log_note(&note, &self.lanes);
+                self.notes.say(now, &note, &self.lanes, &self.health);
                 Ok(())
             }
             Command::Finish => {
+                self.notes.say_sum(now, true);
                 self.finished = true;
                 Ok(())
             }
@@ -285,7 +312,7 @@ impl Shell {
                     told: Arc::clone(&edge.told),
                 };
                 let name = thread_name("poll", &lane.name, poller);
-                self.crew.spawn(name, None, move || body.run()).map_err(|error| format!("cannot start a poller: {error}"))?;
+                self.crew.spawn(name, None, move |duty| body.run(duty)).map_err(|error| format!("cannot start a poller: {error}"))?;
                 place.insert(to_demands)
             }
         };
@@ -305,7 +332,7 @@ impl Shell {
                 let (to_acker, work) = bounded(1);
                 let body = Acker { queue: Arc::clone(&lane.queue), index: queue, acker, work, inbox: self.to_inbox.clone() };
                 let name = thread_name("ack", &lane.name, acker);
-                self.crew.spawn(name, None, move || body.run()).map_err(|error| format!("cannot start an acker: {error}"))?;
+                self.crew.spawn(name, None, move |duty| body.run(duty)).map_err(|error| format!("cannot start an acker: {error}"))?;
                 place.insert(to_acker)
             }
         };

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
+use super::duty::{Duty, Roster};
+
 /// Bytes of a thread's name that the kernel keeps (TASK_COMM_LEN less the final zero).
 const NAME: usize = 15;
 
@@ -24,29 +26,41 @@ struct Shared {
     ended: Receiver<()>,
     death: Sender<String>,
     deaths: Receiver<String>,
+    roster: Roster,
 }
 
 impl Crew {
     pub fn new() -> Self {
         let (alive, ended) = bounded(0);
         let (death, deaths) = bounded(1);
-        Self { shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths }), alive }
+        Self { shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths, roster: Roster::default() }), alive }
     }
 
-    /// Starts a thread. `stack` in bytes; `None`: as the system gives.
-    pub fn spawn(&self, name: String, stack: Option<usize>, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Starts a thread, whose body is given the cell in which to say what it does. `stack` in bytes; `None`: as the system gives.
+    pub fn spawn(&self, name: String, stack: Option<usize>, body: impl FnOnce(&Duty) + Send + 'static) -> io::Result<()> {
         let mut builder = thread::Builder::new().name(name.clone());
         if let Some(stack) = stack {
             builder = builder.stack_size(stack);
         }
-        let (alive, death) = (self.alive.clone(), self.shared.death.clone());
+        let duty = self.shared.roster.enlist(&name);
+        let (alive, guard) = (self.alive.clone(), self.death_line().guard(name));
         let handle = builder.spawn(move || {
             let _alive = alive;
-            let _guard = DeathGuard { name, death };
-            body();
+            let _guard = guard;
+            body(&duty);
         })?;
         self.shared.handles.lock().push(handle);
         Ok(())
+    }
+
+    /// Where the deaths of threads are told.
+    pub fn death_line(&self) -> DeathLine {
+        DeathLine(self.shared.death.clone())
+    }
+
+    /// What each thread is doing.
+    pub fn roster(&self) -> &Roster {
+        &self.shared.roster
     }
 
     /// Hears the name of the first thread that panicked.
@@ -72,17 +86,33 @@ impl Crew {
     }
 }
 
-/// Speaks up when its thread panics, so that none dies silently.
-struct DeathGuard {
+/// Tells of deaths. Whoever hears of one ends the engine with that reason.
+#[derive(Clone)]
+pub struct DeathLine(Sender<String>);
+
+impl DeathLine {
+    /// For the thread of that name to hold.
+    pub fn guard(&self, name: impl Into<String>) -> DeathGuard {
+        DeathGuard { name: name.into(), line: self.clone() }
+    }
+
+    /// The thread of that name has panicked.
+    pub fn tell(&self, name: &str) {
+        // One death is enough to end the process: a second one finds the place taken.
+        let _ = self.0.try_send(format!("the thread {name} panicked"));
+    }
+}
+
+/// Speaks up when the thread that holds it panics, so that none dies silently.
+pub struct DeathGuard {
     name: String,
-    death: Sender<String>,
+    line: DeathLine,
 }
 
 impl Drop for DeathGuard {
     fn drop(&mut self) {
         if thread::panicking() {
-            // One death is enough to end the process: a second one finds the place taken.
-            let _ = self.death.try_send(format!("the thread {} panicked", self.name));
+            self.line.tell(&self.name);
         }
     }
 }
@@ -110,7 +140,7 @@ mod tests {
     #[test]
     fn a_panic_is_heard_with_the_threads_name() {
         let crew = Crew::new();
-        crew.spawn("deliver-7".into(), None, || std::panic::resume_unwind(Box::new(()))).unwrap();
+        crew.spawn("deliver-7".into(), None, |_| std::panic::resume_unwind(Box::new(()))).unwrap();
         assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), "the thread deliver-7 panicked");
         crew.join(Duration::from_secs(10));
     }

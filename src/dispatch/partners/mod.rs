@@ -17,7 +17,7 @@ use crate::dispatch::flights::Flights;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::partner::{Access, Partner, PartnerState};
 use crate::dispatch::rules::PartnerTable;
-use crate::dispatch::threads::DeliveryThreads;
+use crate::dispatch::threads::{DeliveryThreads, Medium};
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
@@ -136,9 +136,9 @@ impl Partners {
         self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
     }
 
-    /// One of all partners by its number, from 0. When one is forgotten, the last gets its number.
-    pub fn nth(&self, number: usize) -> Option<&Partner> {
-        self.partner(*self.roll.get(number)?)
+    /// Buckets that wait for nothing but a thread, those of partners that are not well left out, and the flushes that have landed.
+    pub fn threads_progress(&self, medium: Medium) -> (usize, u64) {
+        self.threads.progress(medium)
     }
 
     /// Has the bucket looked at before the turn ends.

@@ -20,6 +20,7 @@ mod jobs;
 mod leases;
 mod operate;
 mod parallel;
+mod progress;
 mod settling;
 mod survey;
 mod threads;

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -179,7 +180,9 @@ impl Shared {
             };
             let Ok(host) = job else { return };
             let started = self.clock.steady();
-            let answer = (self.look_up)(&host);
+            // Eight of these threads serve all partners: none may end, and no name may wait for an answer that never comes.
+            let answer = catch_unwind(AssertUnwindSafe(|| (self.look_up)(&host)))
+                .unwrap_or_else(|_| Err(io::Error::other("the look-up panicked")));
             self.record(&host, started, answer);
         }
     }
@@ -358,6 +361,18 @@ mod tests {
         assert_eq!(stage.find("a").unwrap()[0], ip(1));
         stage.pass(86_400);
         assert!(stage.peek("a").is_err(), "it is too old for anything");
+    }
+
+    #[test]
+    fn a_resolver_that_panics_is_a_failure_like_any_other() {
+        let clock = Clock::system();
+        let names = Names::new(Arc::new(|_| std::panic::resume_unwind(Box::new(()))), clock.clone());
+        for host in (0..2 * THREADS).map(|host| host.to_string()) {
+            let Err(LookUpError::Failed(reason)) = names.find(&host, clock.steady() + Duration::from_secs(60)) else {
+                panic!("{host} was found")
+            };
+            assert_eq!(&*reason, "the look-up panicked");
+        }
     }
 
     #[test]

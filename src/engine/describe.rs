@@ -1,0 +1,132 @@
+//! The state of an engine as log lines: for USR1, and when it stalls.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use crate::dispatch::Status;
+
+use super::Remote;
+use super::duty::ThreadReport;
+
+/// Waiting partners that are listed.
+const WAITING: usize = 20;
+
+impl Remote {
+    /// Logs how the engine is and what each of its threads is doing. Waits for the dispatcher's next turn, at most 2 s.
+    #[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
+    pub fn log_state(&self) {
+        match self.status() {
+            Some(status) => log_status(&status),
+            None => log::warn!("state: the dispatcher does not answer"),
+        }
+        for stall in self.health().stalls() {
+            log::error!("state: stalled: {stall}");
+        }
+        log_threads(&self.threads(Instant::now()));
+    }
+}
+
+fn log_status(status: &Status) {
+    let partners = &status.partners;
+    log::info!(
+        "state: state={} in_flight={} in_flight_bytes={} partners={} waiting={} backing_off={} open={} limited={} paused={}",
+        status.state,
+        status.in_flight,
+        status.in_flight_bytes,
+        partners.total,
+        partners.waiting,
+        partners.backing_off,
+        partners.open,
+        partners.limited,
+        partners.paused,
+    );
+    for queue in &status.queues {
+        let counts = &queue.counts;
+        log::info!(
+            "state: queue={} source={} received={} handled={} delivered={} acked={} returned={} dead={} requests={} oldest_age_s={}",
+            queue.name,
+            queue.source,
+            counts.received,
+            counts.handled,
+            counts.delivered,
+            counts.acked,
+            counts.returned,
+            counts.dead,
+            counts.requests,
+            seconds(queue.oldest_age_s),
+        );
+    }
+    for partner in status.waiting.iter().take(WAITING) {
+        log::info!(
+            "state: partner={:?} queue={} state={} waiting={} in_flight={} oldest_age_s={:.1} next_attempt_in_s={} reason={:?} last_error={:?}",
+            partner.account,
+            partner.queue,
+            partner.state,
+            partner.waiting,
+            partner.in_flight,
+            partner.oldest_age_s,
+            seconds(partner.next_attempt_in_s),
+            partner.reason,
+            partner.last_error.as_deref().unwrap_or(""),
+        );
+    }
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
+}
+
+/// A line for each thread that does something, and one for all that wait for work.
+pub fn log_threads(threads: &[ThreadReport]) {
+    for thread in threads {
+        if let Some(doing) = thread.doing {
+            log::info!(
+                "thread: name={} doing={doing:?} about={:?} for_ms={}",
+                thread.name,
+                &*thread.about,
+                thread.lasts.as_millis()
+            );
+        }
+    }
+    log::info!("threads that wait for work: {}", idle(threads));
+}
+
+/// `ack-stock=1 deliver=31 handle=9`: how many of each kind.
+fn idle(threads: &[ThreadReport]) -> String {
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for thread in threads.iter().filter(|thread| thread.doing.is_none()) {
+        let kind = thread.name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    kinds.sort_unstable();
+    let mut text = String::new();
+    for (kind, count) in kinds {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{}{kind}={count}", if text.is_empty() { "" } else { " " });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn those_that_wait_for_work_are_summed_up_by_kind() {
+        let thread =
+            |name: &str, doing| ThreadReport { name: name.to_owned(), doing, about: "".into(), lasts: Duration::from_secs(1) };
+        let threads = [
+            thread("deliver-0", Some("delivers")),
+            thread("deliver-12", None),
+            thread("deliver-3", None),
+            thread("ack-stock-0", None),
+            thread("dispatch", None),
+        ];
+        assert_eq!(idle(&threads), "ack-stock=1 deliver=2 dispatch=1");
+    }
+}

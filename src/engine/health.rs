@@ -1,0 +1,194 @@
+//! Whether the engine advances: the dispatcher's pulse, the watchdog's judgement of it, and what it says when nothing moves.
+//!
+//! The thread `watchdog` looks once a second. A stall turns [`Health`] red and is logged with what each thread is doing; it turns green
+//! again once things move. Ending the process is systemd's part: it is not fed any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
+
+use crate::dispatch::{Kind, Medium, Progress};
+
+use super::Lane;
+use super::deliver::Deliverers;
+use super::describe::log_threads;
+use super::duty::Roster;
+use super::stall::{Gauge, Stall, Watch};
+
+/// Between two looks, and between two reports of the dispatcher.
+pub const LOOK: Duration = Duration::from_secs(1);
+
+/// Shared by those who ask; the watchdog writes what stalls, the dispatcher which queue fails. Cheap to clone, never waits for anything.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    stalls: Arc<Mutex<Vec<Stall>>>,
+    /// By queue and kind of call: why it fails.
+    troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
+}
+
+impl Health {
+    /// Whether everything that is due is started within a minute.
+    pub fn is_well(&self) -> bool {
+        self.stalls.lock().is_empty()
+    }
+
+    /// What does not move, in words; nothing while all is well.
+    pub fn stalls(&self) -> Vec<String> {
+        let stalls = self.stalls.lock();
+        stalls.iter().map(|stall| format!("{}: {} due, none for {} s", stall.what, stall.due, stall.lasts.as_secs())).collect()
+    }
+
+    /// The queues that fail now, each with what fails and why, by name. A queue that fails is no stall: it is tried again.
+    pub fn troubles(&self) -> Vec<(String, String)> {
+        let troubles = self.troubles.lock();
+        troubles.iter().map(|((queue, doing), reason)| (queue.clone(), format!("{doing}: {reason}"))).collect()
+    }
+
+    /// A kind of call to the queue fails from now on; `None`: it goes well again.
+    pub(super) fn trouble(&self, queue: &str, doing: &'static str, reason: Option<&str>) {
+        let key = (queue.to_owned(), doing);
+        let mut troubles = self.troubles.lock();
+        match reason {
+            Some(reason) => troubles.insert(key, reason.to_owned()),
+            None => troubles.remove(&key),
+        };
+    }
+}
+
+/// What the dispatcher tells of itself.
+#[derive(Default)]
+pub struct Pulse {
+    turns: AtomicU64,
+    gauges: Mutex<Vec<Gauge>>,
+}
+
+impl Pulse {
+    /// A turn has ended.
+    pub fn beat(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How far each kind of work is; to be told every [`LOOK`].
+    pub fn tell(&self, progress: Vec<Progress>, lanes: &[Lane], deliverers: &Deliverers) {
+        let mut gauges: Vec<Gauge> = progress
+            .into_iter()
+            .map(|progress| Gauge {
+                what: name(&progress, lanes),
+                due: progress.due,
+                done: progress.done,
+                patience: progress.patience,
+            })
+            .collect();
+        let (due, done) = deliverers.progress();
+        let what = "flushes handed to the delivery threads".to_owned();
+        gauges.push(Gauge { what, due, done, patience: Duration::ZERO });
+        *self.gauges.lock() = gauges;
+    }
+
+    /// All kinds of work, the dispatcher's turns included: the ticker gives it one many times a second.
+    fn gauges(&self) -> Vec<Gauge> {
+        let mut gauges = self.gauges.lock().clone();
+        let (what, done) = ("turns of the dispatcher".to_owned(), self.turns.load(Ordering::Relaxed));
+        gauges.push(Gauge { what, due: 1, done, patience: Duration::ZERO });
+        gauges
+    }
+}
+
+fn name(progress: &Progress, lanes: &[Lane]) -> String {
+    let queue = progress.queue.and_then(|queue| lanes.get(queue)).map_or("?", |lane| &*lane.name);
+    match progress.kind {
+        Kind::Receive => format!("receives of queue {queue}"),
+        Kind::Handle => format!("handlers of queue {queue}"),
+        Kind::Settle => format!("acks of queue {queue}"),
+        Kind::Deliver(Medium::Disk) => "deliveries to files".to_owned(),
+        Kind::Deliver(_) => "deliveries to partners".to_owned(),
+    }
+}
+
+/// The thread `watchdog`.
+pub struct Watchdog {
+    pub pulse: Arc<Pulse>,
+    pub health: Health,
+    pub roster: Roster,
+}
+
+impl Watchdog {
+    /// The thread's body: until the dispatcher has ended, whose end of the channel is dropped then.
+    #[expect(clippy::disallowed_methods, reason = "it watches the clock: once a second")]
+    pub fn run(self, end: &Receiver<()>) {
+        let mut watch = Watch::new(Instant::now());
+        while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let now = Instant::now();
+            self.judge(now, watch.look(now, &self.pulse.gauges()));
+        }
+    }
+
+    /// Publishes what was found; says each edge once.
+    fn judge(&self, now: Instant, stalls: Vec<Stall>) {
+        let before = std::mem::replace(&mut *self.health.stalls.lock(), stalls.clone());
+        let in_both = |stall: &&Stall, others: &[Stall]| others.iter().any(|other| other.what == stall.what);
+        for stall in before.iter().filter(|stall| !in_both(stall, &stalls)) {
+            log::info!("it moves again: work={:?}", stall.what);
+        }
+        let mut is_new = false;
+        for Stall { what, due, lasts } in stalls.iter().filter(|stall| !in_both(stall, &before)) {
+            log::error!("stalled: work={what:?} due={due} for_s={}; health is red until it moves", lasts.as_secs());
+            is_new = true;
+        }
+        if is_new {
+            log_threads(&self.roster.report(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_red_while_something_has_stalled() {
+        let (pulse, health, roster) = (Arc::default(), Health::default(), Roster::default());
+        let watchdog = Watchdog { pulse, health: health.clone(), roster };
+        let stall = Stall { what: "acks of queue a".into(), due: 3, lasts: Duration::from_secs(61) };
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        assert!(health.is_well());
+        watchdog.judge(now, vec![stall]);
+        assert_eq!((health.is_well(), health.stalls()), (false, vec!["acks of queue a: 3 due, none for 61 s".to_owned()]));
+        watchdog.judge(now, Vec::new());
+        assert!(health.is_well());
+    }
+
+    #[test]
+    fn a_queue_that_fails_is_named_until_it_is_well() {
+        let health = Health::default();
+        health.trouble("invoice", "receive", Some("it does not exist"));
+        assert_eq!(health.troubles(), [("invoice".to_owned(), "receive: it does not exist".to_owned())]);
+        assert!(health.is_well(), "that is waited for, and no stall");
+        health.trouble("invoice", "receive", None);
+        assert!(health.troubles().is_empty());
+    }
+
+    #[test]
+    fn a_dispatcher_without_turns_stalls() {
+        let pulse = Pulse::default();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let mut now = Instant::now();
+        let mut watch = Watch::new(now);
+        let mut look = |turn: bool| {
+            if turn {
+                pulse.turns.fetch_add(1, Ordering::Relaxed);
+            }
+            now += LOOK;
+            watch.look(now, &pulse.gauges()).into_iter().map(|stall| stall.what).collect::<Vec<_>>()
+        };
+        assert!((0..300).all(|_| look(true).is_empty()));
+        assert!((0..59).all(|_| look(false).is_empty()));
+        assert_eq!(look(false), ["turns of the dispatcher"]);
+        assert!(look(true).is_empty());
+    }
+}
