@@ -50,9 +50,9 @@ fn an_account_has_its_own_settings_or_the_default() {
 fn other_settings_take_their_place_and_wrong_ones_do_not() {
     let sinks = sinks(Deliver::Discard);
     assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
-    sinks.replace(&everyone(Deliver::Http(http("http://127.0.0.1:1/")))).unwrap();
+    sinks.install(sinks.prepare(&everyone(Deliver::Http(http("http://127.0.0.1:1/")))).unwrap());
     unreachable(sinks.deliver(&batch("acme", &["1"])));
-    assert!(sinks.replace(&everyone(Deliver::File { path: "out/".into() })).is_err());
+    assert!(sinks.prepare(&everyone(Deliver::File { path: "out/".into() })).is_err());
     unreachable(sinks.deliver(&batch("acme", &["1"])));
 }
 

@@ -78,7 +78,7 @@ fn the_connections_used_least_recently_are_closed() {
                 closed.send(at).unwrap();
             });
             let url = format!("http://{}/", host.local_addr().unwrap());
-            sinks.replace(&everyone(Deliver::Http(http(url)))).unwrap();
+            sinks.install(sinks.prepare(&everyone(Deliver::Http(http(url)))).unwrap());
             assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
         }
         // All but the last three, whose number is the limit.

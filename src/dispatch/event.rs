@@ -11,6 +11,7 @@ use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received
 use super::keys::{FlushId, QueueIndex, Ticket};
 use super::operate::{Action, Refusal, RequestId};
 use super::partner::PartnerState;
+use super::rules::PartnerTable;
 use super::threads::Medium;
 use super::why::PartnerReport;
 
@@ -48,6 +49,8 @@ pub enum Event {
     Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
     /// An operator acts upon a partner; the answer is [`Command::Reply`].
     Operate { request: RequestId, account: Account, action: Action },
+    /// The partners have other rules from now on. What is on the wire lands as it is.
+    PartnersChanged { table: PartnerTable },
     /// Finish once every queue is empty and everything is settled.
     FinishWhenEmpty,
     /// Stop receiving, finish what can be finished by `deadline`, return the rest.

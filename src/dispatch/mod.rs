@@ -209,6 +209,7 @@ impl Dispatcher {
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
             Event::Operate { request, account, action } => self.operate(request, account, action),
+            Event::PartnersChanged { table } => self.partners.set_rules(table, self.now, &mut self.due),
             Event::FinishWhenEmpty => self.phase.finish_when_empty(),
             Event::Drain { deadline } => self.drain(deadline),
             Event::Stop => self.stop(),

@@ -28,6 +28,7 @@ pub struct Health {
     stalls: Arc<Mutex<Vec<Stall>>>,
     /// By queue and kind of call: why it fails.
     troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
+    refused: Arc<Mutex<Option<String>>>,
 }
 
 impl Health {
@@ -46,6 +47,16 @@ impl Health {
     pub fn troubles(&self) -> Vec<(String, String)> {
         let troubles = self.troubles.lock();
         troubles.iter().map(|((queue, doing), reason)| (queue.clone(), format!("{doing}: {reason}"))).collect()
+    }
+
+    /// Why the last reload was refused, where it was: what is in force is older than the file.
+    pub fn refused_reload(&self) -> Option<String> {
+        self.refused.lock().clone()
+    }
+
+    /// A reload has ended; with the reason, where it was refused.
+    pub fn reloaded(&self, refused: Option<&str>) {
+        *self.refused.lock() = refused.map(str::to_owned);
     }
 
     /// A kind of call to the queue fails from now on; `None`: it goes well again.

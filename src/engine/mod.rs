@@ -22,7 +22,7 @@ mod notes;
 mod open;
 mod poller;
 mod pool;
-mod remote;
+mod reload;
 mod report;
 mod rules;
 mod shell;
@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use parking_lot::Mutex;
 
 use crate::config::settings::{Settings, Source};
 use crate::dispatch::{Dispatcher, Status};
@@ -41,12 +42,12 @@ use crate::handler::registry::Registry;
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
-pub use self::duty::ThreadReport;
 use self::duty::Roster;
+pub use self::duty::ThreadReport;
 pub use self::health::Health;
 use self::health::{Pulse, Watchdog};
 pub use self::open::open_queue;
-pub use self::remote::{Remote, Silent, Snapshot};
+pub use self::reload::ReloadError;
 pub use self::report::Report;
 use self::shell::{Control, Shell, Watched};
 pub use self::threads::DeathGuard;
@@ -67,6 +68,7 @@ pub(crate) struct Lane {
 pub struct Engine {
     lanes: Arc<[Lane]>,
     sinks: Arc<Sinks>,
+    settings: Settings,
     rules: crate::dispatch::Rules,
     handler_threads: usize,
     flush_interval: Duration,
@@ -134,6 +136,7 @@ impl Engine {
             rules: rules::rules(settings, &lanes),
             lanes,
             sinks: Arc::new(sinks),
+            settings: settings.clone(),
             handler_threads: settings.engine.handler_threads,
             flush_interval: settings.engine.flush_interval,
             shutdown_timeout: settings.engine.shutdown_timeout,
@@ -158,7 +161,7 @@ impl Engine {
         let dispatcher = Dispatcher::new(self.rules, started);
         let (pulse, health) = (Arc::new(Pulse::default()), Health::default());
         let watched = Watched { pulse: Arc::clone(&pulse), health: health.clone(), since: started };
-        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), self.sinks, threads, crew.clone(), watched)?;
+        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), Arc::clone(&self.sinks), threads, crew.clone(), watched)?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
         let (at_work, over) = bounded(0);
         let watchdog = Watchdog { pulse, health: health.clone(), roster: crew.roster().clone() };
@@ -172,7 +175,8 @@ impl Engine {
             let _ = ended.send(result);
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
-        Ok(Running { control, end, crew, health, started, shutdown_timeout: grace })
+        let settings = Arc::new(Mutex::new(self.settings));
+        Ok(Running { control, end, crew, health, sinks: self.sinks, settings, started, shutdown_timeout: grace })
     }
 }
 
@@ -182,6 +186,8 @@ pub struct Running {
     end: Receiver<Result<Status, String>>,
     crew: Crew,
     health: Health,
+    sinks: Arc<Sinks>,
+    settings: Arc<Mutex<Settings>>,
     started: Instant,
     shutdown_timeout: Duration,
 }
@@ -193,6 +199,9 @@ pub struct Remote {
     health: Health,
     roster: Roster,
     deaths: DeathLine,
+    sinks: Arc<Sinks>,
+    /// In force; locked while a reload is under way.
+    settings: Arc<Mutex<Settings>>,
     shutdown_timeout: Duration,
 }
 
@@ -212,7 +221,7 @@ impl Remote {
     /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn, at most 2 s.
     pub fn status(&self) -> Option<Status> {
         let (reply, answer) = bounded(1);
-        self.control.send(Control::Status { reply }).ok()?;
+        self.control.send_timeout(Control::Status { reply }, PATIENCE).ok()?;
         // A question that comes while the engine ends stays in its channel, unanswered.
         answer.recv_timeout(PATIENCE).ok()
     }
@@ -241,6 +250,8 @@ impl Running {
             health: self.health.clone(),
             roster: self.crew.roster().clone(),
             deaths: self.crew.death_line(),
+            sinks: Arc::clone(&self.sinks),
+            settings: Arc::clone(&self.settings),
             shutdown_timeout: self.shutdown_timeout,
         }
     }
@@ -255,7 +266,9 @@ impl Running {
         let end = match end {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(why)) | Err(Some(why)) => Err(RunError::Died(why)),
-            Err(None) => Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned()))),
+            Err(None) => {
+                Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned())))
+            }
         };
         drop(self.control);
         self.crew.join(Duration::from_secs(1));
@@ -270,3 +283,6 @@ fn source_name(source: &Source) -> &'static str {
         Source::Memory { .. } => "memory",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings};
+use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings};
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 
 use super::Lane;
@@ -29,11 +29,9 @@ const DISK_THREADS: usize = 96;
 
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
     let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, lane));
-    let partners = &settings.partners;
-    let by_account = partners.by_account.iter().map(|(account, partner)| (account.clone(), Arc::new(partner_rules(partner))));
     Rules {
         queues: queues.collect(),
-        partners: PartnerTable { default: Arc::new(partner_rules(&partners.default)), by_account: by_account.collect() },
+        partners: partner_table(&settings.partners),
         max_in_flight: settings.engine.max_in_flight,
         max_in_flight_bytes: settings.engine.max_in_flight_bytes,
         delivery_threads: settings.engine.delivery_threads,
@@ -41,6 +39,11 @@ pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
         until_empty: false,
         seed: 0,
     }
+}
+
+pub fn partner_table(settings: &PartnersSettings) -> PartnerTable {
+    let by_account = settings.by_account.iter().map(|(account, partner)| (account.clone(), Arc::new(partner_rules(partner))));
+    PartnerTable { default: Arc::new(partner_rules(&settings.default)), by_account: by_account.collect() }
 }
 
 fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {

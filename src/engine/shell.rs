@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
-use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, QueueIndex, Status, Work};
-use crate::sink::Sinks;
+use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, QueueIndex, Status, Work};
+use crate::sink::{Prepared, Sinks};
 
 use super::acker::Acker;
 use super::cost::cost;
@@ -41,9 +41,15 @@ pub enum Control {
         drain: Duration,
     },
     FinishWhenEmpty,
-    Ask(Inquiry),
-    /// A thread around the engine died: it ends with this reason.
-    Died(String),
+    Status {
+        reply: Sender<Status>,
+    },
+    /// Other partners: what they need of us, and where their deliveries go.
+    Reload {
+        sinks: Box<Prepared>,
+        table: PartnerTable,
+        done: Sender<()>,
+    },
 }
 
 /// What the watchdog and others see of it.
@@ -104,8 +110,8 @@ impl Shell {
         let (to_inbox, inbox) = bounded(1024);
         let delivery_threads = threads.deliverers.max(1);
         let (to_results, results) = bounded(delivery_threads);
-        let pool =
-            Pool::new(threads.handlers, &lanes, &to_inbox, &crew).map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+        let pool = Pool::new(threads.handlers, &lanes, &to_inbox, &crew)
+            .map_err(|why| StartError::Thread { name: "handle".into(), why })?;
         let edges = lanes.iter().map(|_| Edge::default()).collect();
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
             .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
@@ -235,10 +241,19 @@ impl Shell {
         self.dispatcher.handle(now, event);
     }
 
-    fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
-        Ok(match control {
-            Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
-            Some(Control::Died(why)) => return Err(why),
+    fn controlled(&mut self, control: Option<Control>) -> Event {
+        match control {
+            Some(Control::Status { reply }) => {
+                // Whoever asked may have given up.
+                let _ = reply.try_send(self.status());
+                Event::Tick
+            }
+            Some(Control::Reload { sinks, table, done }) => {
+                self.sinks.install(*sinks);
+                // Whoever asked may have given up.
+                let _ = done.try_send(());
+                Event::PartnersChanged { table }
+            }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
             // Whoever could control it is gone: so is the reason to run.
             Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
@@ -312,7 +327,9 @@ impl Shell {
                     told: Arc::clone(&edge.told),
                 };
                 let name = thread_name("poll", &lane.name, poller);
-                self.crew.spawn(name, None, move |duty| body.run(duty)).map_err(|error| format!("cannot start a poller: {error}"))?;
+                self.crew
+                    .spawn(name, None, move |duty| body.run(duty))
+                    .map_err(|error| format!("cannot start a poller: {error}"))?;
                 place.insert(to_demands)
             }
         };
@@ -332,7 +349,9 @@ impl Shell {
                 let (to_acker, work) = bounded(1);
                 let body = Acker { queue: Arc::clone(&lane.queue), index: queue, acker, work, inbox: self.to_inbox.clone() };
                 let name = thread_name("ack", &lane.name, acker);
-                self.crew.spawn(name, None, move |duty| body.run(duty)).map_err(|error| format!("cannot start an acker: {error}"))?;
+                self.crew
+                    .spawn(name, None, move |duty| body.run(duty))
+                    .map_err(|error| format!("cannot start an acker: {error}"))?;
                 place.insert(to_acker)
             }
         };

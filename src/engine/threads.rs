@@ -33,7 +33,10 @@ impl Crew {
     pub fn new() -> Self {
         let (alive, ended) = bounded(0);
         let (death, deaths) = bounded(1);
-        Self { shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths, roster: Roster::default() }), alive }
+        Self {
+            shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths, roster: Roster::default() }),
+            alive,
+        }
     }
 
     /// Starts a thread, whose body is given the cell in which to say what it does. `stack` in bytes; `None`: as the system gives.

@@ -15,7 +15,7 @@ mod stdout;
 mod testing;
 
 pub use http::clock::Clock;
-pub use sinks::{Limits, SetupError, Sinks};
+pub use sinks::{Limits, Prepared, SetupError, Sinks};
 
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {

@@ -1,6 +1,6 @@
 //! Every partner's way out: the settings of its account, and the one sink of their kind.
 //!
-//! Called by deliver threads, many at once, and by the dispatcher for what does not block. Only [`Sinks::replace`] changes anything; it is
+//! Called by deliver threads, many at once, and by the dispatcher for what does not block. Only [`Sinks::install`] changes anything; it is
 //! called at a reload. What is in flight then ends under the settings that it began with.
 
 use std::any::Any;
@@ -67,6 +67,9 @@ pub struct SetupError {
     pub problem: String,
 }
 
+/// Other settings, ready to be put in place.
+pub struct Prepared(Partners);
+
 struct Partners {
     default: Way,
     by_account: HashMap<Account, Way, foldhash::fast::RandomState>,
@@ -99,11 +102,15 @@ impl Sinks {
         Ok(Self { partners: RwLock::new(partners), file, stdout, http, queues })
     }
 
-    /// Puts other settings in place of the present ones; on an error the present ones stay.
-    pub fn replace(&self, settings: &PartnersSettings) -> Result<(), Vec<SetupError>> {
-        let partners = Partners::new(settings, &self.queues)?;
-        *self.partners.write() = partners;
-        Ok(())
+    /// Takes other settings apart, for [`Sinks::install`]. The error lists all that is wrong.
+    pub fn prepare(&self, settings: &PartnersSettings) -> Result<Prepared, Vec<SetupError>> {
+        Partners::new(settings, &self.queues).map(Prepared)
+    }
+
+    /// Puts other settings in place of the present ones. Takes no time.
+    pub fn install(&self, Prepared(partners): Prepared) {
+        // What was there is dropped after the lock is given back.
+        let _before = std::mem::replace(&mut *self.partners.write(), partners);
     }
 
     /// Hands a batch to its partner and waits for the answer. Never panics: a panic inside is the answer, since one partner's trouble

@@ -182,8 +182,11 @@ impl Partners {
             }
         }
         let Some(before) = partner.health.judge(oldest, now) else { return };
-        let (medium, class) = (partner.rules.medium, partner.health.class());
-        self.threads.reclass(medium, partner.flights.len(), before, class);
+        let class = partner.health.class();
+        // Each in its own medium: the partner may have been given another one since it began.
+        for flight in partner.flights.iter().filter_map(|flush| self.flights.get(*flush)) {
+            self.threads.reclass(flight.medium, 1, before, class);
+        }
         for key in &partner.buckets {
             let Some(bucket) = self.buckets.get_mut(key.0) else { continue };
             if let Some(stand) = &mut bucket.stands {

@@ -50,6 +50,27 @@ impl Partners {
         }
     }
 
+    /// Has every partner keep to other rules. Those that wait are looked at anew: a shorter wait, another medium or a wider batch counts
+    /// at once. What is known of a partner (its back-off, its breaker, what batch it takes) stays.
+    pub fn set_rules(&mut self, table: PartnerTable, now: Instant, due: &mut Due<Timer>) {
+        self.table = table;
+        for partner in self.partners.values_mut() {
+            partner.rules = self.table.of(&partner.account);
+        }
+        for (key, bucket) in &mut self.buckets {
+            let key = BucketKey(key);
+            if let Some(stand) = bucket.stands.take() {
+                self.threads.leave(key, stand);
+            }
+            let idle = self.partners.get(bucket.partner.0).map_or(Duration::ZERO, |partner| partner.rules.idle_timeout);
+            bucket.alarm.by(due, now.max(bucket.active_at + idle), Timer::Bucket(key));
+            if !bucket.listed && !bucket.is_empty() {
+                bucket.listed = true;
+                self.listed.push_back(key);
+            }
+        }
+    }
+
     /// Puts a delivery at the end of its bucket. Gives where it waits.
     pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) -> Option<Spot> {
         let partner = self.find_or_add(account);

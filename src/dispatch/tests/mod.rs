@@ -21,6 +21,7 @@ mod leases;
 mod operate;
 mod parallel;
 mod progress;
+mod reload;
 mod settling;
 mod survey;
 mod threads;

@@ -1,0 +1,122 @@
+//! A thread that dies ends the engine with a reason, whichever it is.
+
+use super::*;
+use crate::config::{self, Context, Environment, Kind, Loaded};
+use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
+use crate::message::{Message, Outcome, Receipt, Received};
+use crate::queue::{DeadLetters, Limits, NewMessage};
+use compact_str::CompactString;
+
+/// A queue whose calls of one kind panic.
+struct Broken {
+    queue: Arc<dyn Queue>,
+    call: &'static str,
+}
+
+impl Broken {
+    fn queue(&self, call: &str) -> &dyn Queue {
+        if call == self.call {
+            // Without the hook, whose text would be in the test's output.
+            std::panic::resume_unwind(Box::new(()));
+        }
+        self.queue.as_ref()
+    }
+}
+
+impl Queue for Broken {
+    fn limits(&self) -> Limits {
+        self.queue.limits()
+    }
+
+    fn facts(&self) -> Result<Facts, QueueError> {
+        self.queue.facts()
+    }
+
+    fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
+        self.queue("receive").receive(ask)
+    }
+
+    fn interrupt(&self) {
+        self.queue.interrupt();
+    }
+
+    fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue("delete").delete(receipts)
+    }
+
+    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.change_visibility(changes)
+    }
+
+    fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        self.queue.set_aside(letters)
+    }
+
+    fn count(&self) -> Result<Count, QueueError> {
+        self.queue.count()
+    }
+
+    fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        self.queue.send(messages)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        self.queue.dead_letters()
+    }
+}
+
+/// An engine over one queue in memory, with one message on it.
+fn engine(broken: &'static str) -> Engine {
+    let text = "[queues.invoice]\nsource = 'memory'\nhandler = 'nothing'\n[partners.default]\ndeliver = 'discard'\n";
+    let nothing = |_: &Message| Outcome::Discard;
+    let mut registry = Registry::new();
+    registry.register("nothing", nothing);
+    let environment = Environment::default();
+    let context = Context { environment: &environment, handlers: &["nothing"], check_jq: &|_| Ok(()) };
+    let Loaded { settings, .. } = config::parse(text, Kind::Toml, "test", &context).unwrap();
+    let mut engine = Engine::new(&settings, &registry).unwrap();
+    engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
+    let lane = &engine.lanes[0];
+    let queue = Arc::new(Broken { queue: Arc::clone(&lane.queue), call: broken });
+    let (name, handler) = (Arc::clone(&lane.name), Arc::clone(&lane.handler));
+    engine.lanes = [Lane { name, source: lane.source, queue, handler, concurrency: lane.concurrency }].into();
+    engine
+}
+
+#[test]
+fn a_poller_or_an_acker_that_panics_ends_the_engine_with_its_name() {
+    for (call, thread) in [("receive", "poll-invoice-0"), ("delete", "ack-invoice-0")] {
+        let running = engine(call).start(RunOptions { until_empty: true, seed: 1 }).unwrap();
+        let RunError::Died(why) = running.wait().unwrap_err();
+        assert_eq!(why, format!("the thread {thread} panicked"));
+    }
+}
+
+#[test]
+fn a_thread_beside_the_engine_that_panics_ends_it() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let guard = running.remote().guard("signal");
+    let thread = std::thread::Builder::new().spawn(move || {
+        let _guard = guard;
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(thread.unwrap().join().is_err());
+    let RunError::Died(why) = running.wait().unwrap_err();
+    assert_eq!(why, "the thread signal panicked");
+}
+
+#[test]
+fn each_thread_says_what_it_does() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    remote.status().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    let threads = remote.threads(Instant::now());
+    let names: Vec<&str> = threads.iter().map(|thread| &*thread.name).collect();
+    for name in ["dispatch", "watchdog", "deliver-start", "handle-00", "poll-invoice-0"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    assert!(remote.health().is_well());
+    remote.stop();
+    assert_eq!(running.wait().unwrap().status.queues[0].counts.acked, 1);
+}
