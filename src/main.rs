@@ -16,6 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use crate::cli::args::Arguments;
 use crate::cli::failure::Failure;
+use crate::cli::logger::last_words;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -32,11 +33,11 @@ impl Failure {
             // Whoever reads our output has seen enough: `octoconf dead list … | head` is no failure.
             Self::Failed(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
-                eprintln!("octoconf: {error:#}");
+                eprint!("{}", last_words(&format!("octoconf: {error:#}")));
                 ExitCode::from(1)
             }
             Self::Refused(why) => {
-                eprintln!("{}", why.trim_end());
+                eprint!("{}", last_words(why.trim_end()));
                 ExitCode::from(2)
             }
         }

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use compact_str::CompactString;
 use octoconf::config::settings::Rate;
 
+use super::logger::LogFormat;
+
 /// Takes messages from many queues and flushes them into one bucket per partner, so that no partner feels another.
 #[derive(Debug, Parser)]
 #[command(name = "octoconf", version, propagate_version = true)]
@@ -14,6 +16,9 @@ pub struct Arguments {
     /// The configuration file, .toml or .ini
     #[arg(long, global = true, env = "OCTOCONF_CONFIG", default_value = "/etc/octoconf/octoconf.toml", value_name = "FILE")]
     pub config: PathBuf,
+    /// How the log of `run` looks
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
+    pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
 }

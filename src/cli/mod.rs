@@ -7,11 +7,11 @@ mod dead;
 mod demo;
 pub mod failure;
 mod files;
-mod logger;
-mod progress;
+pub mod logger;
 mod run;
 mod setup;
 mod signals;
+mod systemd;
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -28,7 +28,10 @@ use self::progress::Progress;
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = &arguments.config;
     match &arguments.command {
-        Command::Run(run) => run::run(config, run),
+        Command::Run(run) => {
+            logger::choose(arguments.log_format);
+            run::run(config, run)
+        }
         Command::Check { json } => check(config, *json),
         Command::Try { queue, file, json } => try_out(config, queue, file, *json),
         Command::Send { queue, file, json } => send(config, queue, file, *json),

@@ -19,6 +19,7 @@ use octoconf::queue::Queue;
 use super::args::Run;
 use super::failure::Failure;
 use super::setup::Setup;
+use super::systemd::{self, Notify};
 use super::{files, logger, signals};
 
 /// Between looks at a running engine, where a terminal shows them and where the log does.
@@ -31,38 +32,45 @@ const RETRY: Duration = Duration::from_secs(1);
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     let setup = Setup::new(config)?;
     let bars = MultiProgress::new();
-    logger::start(&setup.settings.engine.log, &bars);
+    let _log = logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log")?;
+    match serve(config, options, &setup, &bars) {
+        // Said where everything else is: standard error itself may have nobody who reads it.
+        Err(Failure::Failed(error)) if log::log_enabled!(log::Level::Error) => {
+            log::error!("failed: {error:#}");
+            Ok(ExitCode::from(1))
+        }
+        outcome => outcome,
+    }
+}
+
+fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+    let notify = Notify::of_environment();
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
     let mut caught = signals::catch().context("cannot take signals over")?;
-    // Before anything is received: a port that is taken is a reason not to start.
-    let admin = Admin::start(&setup.settings.admin)?;
-    if let Some(admin) = &admin {
-        log::info!("the admin server listens: address={}", admin.address());
-    }
-    let Some(engine) = engine(&setup, &mut caught, options.at_most)? else {
+    let Some(engine) = engine(setup, &mut caught, options.at_most, &notify)? else {
         log::info!("stopped before the queues could be opened");
         return Ok(ExitCode::from(u8::from(options.until_empty)));
     };
     let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
     log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
-    if let Some(admin) = &admin {
-        admin.shows(running.remote());
-    }
-    caught.pass_to(running.remote()).context("cannot start the thread signal")?;
-
     // Dropped at the end of the run: whoever waits on it ends too.
     let (at_work, end) = bounded::<()>(0);
+    let (file, remote) = (config.to_owned(), running.remote());
+    caught.pass_to(running.remote(), notify.clone(), move || reload(&file, &remote)).context("cannot start the thread signal")?;
+    notify.say(&["READY=1"]);
+    systemd::start(&notify, running.remote(), end.clone())?;
     let has_end = options.until_empty || options.at_most.is_some();
-    let watch = watch(running.remote(), &bars, has_end, end.clone())?;
+    let watch = watch(running.remote(), bars, has_end, end.clone())?;
     let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
     let report = running.wait();
+    notify.say(&["STOPPING=1"]);
     drop(at_work);
     let timed_out = timer.is_some_and(|timer| timer.join().unwrap_or(true));
     if let Some(watch) = watch {
-        // It only shows: its panic is no failure of the run.
+        // Had it panicked, the engine would have ended with that reason.
         let _ = watch.join();
     }
     let report = report?;
@@ -80,7 +88,12 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
 }
 
 /// Sets the engine up. A store that is locked or full is waited for, until a signal comes or the time is over: `None`.
-fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>) -> Result<Option<Engine>, StartError> {
+fn engine(
+    setup: &Setup,
+    caught: &mut signals::Caught,
+    at_most: Option<Duration>,
+    notify: &Notify,
+) -> Result<Option<Engine>, StartError> {
     let too_late = at_most.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
     let mut said = false;
     loop {
@@ -89,12 +102,37 @@ fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>
                 if !std::mem::replace(&mut said, true) {
                     log::warn!("a queue cannot be opened yet, trying again: reason={:?}", error.to_string());
                 }
-                if too_late.recv_timeout(RETRY).is_ok() || caught.any() {
+                // However long that takes: a restart would not open it sooner.
+                notify.say(&["EXTEND_TIMEOUT_USEC=60000000", &format!("STATUS=waiting for a queue: {error}")]);
+                if too_late.recv_timeout(RETRY).is_ok() || caught.stops() {
                     return Ok(None);
                 }
             }
             outcome => return outcome.map(Some),
         }
+    }
+}
+
+/// Reads the configuration again and puts it in force, if nothing is wrong with it.
+fn reload(config: &Path, remote: &Remote) {
+    let loaded = Setup::new(config).map_err(|failure| match failure {
+        Failure::Failed(error) => format!("{error:#}"),
+        Failure::Refused(why) => why,
+    });
+    let done = loaded.and_then(|setup| {
+        for warning in &setup.warnings {
+            log::warn!("configuration: {warning}");
+        }
+        remote.reload(&setup.settings).map_err(|error| error.to_string())
+    });
+    remote.health().reloaded(done.as_ref().err().map(|why| why.trim_end()));
+    match done {
+        Ok(()) => log::info!("reloaded: config={}", config.display()),
+        Err(why) => log::error!(
+            "the reload was refused, everything stays as it was: config={} reason={:?}",
+            config.display(),
+            why.trim_end()
+        ),
     }
 }
 
@@ -110,6 +148,7 @@ fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {
 /// Stops the engine after a time, unless it ends before. Gives whether it had to.
 fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::Result<thread::JoinHandle<bool>> {
     let timer = thread::Builder::new().name("timer".to_owned()).spawn(move || {
+        let _guard = remote.guard("timer");
         let timed_out = end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout);
         if timed_out {
             log::info!("stopping: the time that --for gave is over");
@@ -134,6 +173,7 @@ fn watch(
     let glance = if terminal { GLANCE } else { LINE };
     let bar = bars.add(ProgressBar::no_length().with_style(files::counting("messages settled")));
     let body = move || {
+        let _guard = remote.guard("watch");
         while end.recv_timeout(glance) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             let Some(status) = remote.status() else { break };
             let [received, acked, dead, returned] = totals(&status);

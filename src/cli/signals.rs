@@ -1,35 +1,55 @@
-//! The thread `signal`: TERM and INT stop the engine; the second one stops it harder.
+//! The thread `signal`: TERM and INT stop the engine, the second one harder; HUP reloads the configuration, USR1 asks how it is.
 
 use std::io;
 use std::thread;
 
 use octoconf::engine::Remote;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+
+use super::systemd::Notify;
 
 /// Takes the signals over. To be called before the engine starts any thread, so that none is lost: until [`Caught::pass_to`] they wait.
 pub fn catch() -> io::Result<Caught> {
-    Ok(Caught { signals: Signals::new([SIGTERM, SIGINT])? })
+    Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new() })
 }
 
 /// Signals that wait for an engine.
 pub struct Caught {
     signals: Signals,
+    /// Came before there was one, and mean nothing to it yet.
+    early: Vec<i32>,
 }
 
 impl Caught {
-    /// Whether one has come. It is taken.
-    pub fn any(&mut self) -> bool {
-        self.signals.pending().next().is_some()
+    /// Whether a signal to stop has come. It is taken; others are kept.
+    pub fn stops(&mut self) -> bool {
+        let (stops, others): (Vec<i32>, Vec<i32>) = self.signals.pending().partition(|signal| [SIGTERM, SIGINT].contains(signal));
+        self.early.extend(others);
+        !stops.is_empty()
     }
 
     /// Starts the thread. It ends with the process: it is blocked in a wait that nothing else ends.
-    pub fn pass_to(mut self, remote: Remote) -> io::Result<()> {
+    pub fn pass_to(mut self, remote: Remote, notify: Notify, reload: impl Fn() + Send + 'static) -> io::Result<()> {
         thread::Builder::new().name("signal".to_owned()).spawn(move || {
-            for signal in self.signals.forever() {
-                let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-                log::info!("stopping: signal={name}; once more stops without delivering what waits");
-                remote.stop();
+            // Without this thread nothing would stop the service in order.
+            let _guard = remote.guard("signal");
+            let early = std::mem::take(&mut self.early);
+            for signal in early.into_iter().chain(self.signals.forever()) {
+                match signal {
+                    SIGHUP => {
+                        notify.reloading();
+                        reload();
+                        notify.say(&["READY=1"]);
+                    }
+                    SIGUSR1 => remote.log_state(),
+                    stop => {
+                        let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
+                        log::info!("stopping: signal={name}; once more stops without delivering what waits");
+                        notify.say(&["STOPPING=1"]);
+                        remote.stop();
+                    }
+                }
             }
         })?;
         Ok(())

@@ -39,7 +39,7 @@ const AT_MOST: Duration = Duration::from_secs(300);
 
 pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
-    logger::start("error", &bars);
+    let _log = logger::start("error", &bars).context("cannot start the thread log")?;
     let folder = tempfile::Builder::new().prefix("octoconf-demo-").tempdir().context("cannot make a folder for the queues")?;
     let books = Arc::new(Books::default());
     let partners = Partners::start(Arc::clone(&books))?;

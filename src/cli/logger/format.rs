@@ -1,0 +1,159 @@
+//! How a line looks to a program: as JSON, or with the priority that the journal understands.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use log::Level;
+use serde_json::{Map, Value, json};
+
+/// What was chosen, with `auto` resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    Text,
+    Json,
+    Journald,
+}
+
+impl Look {
+    /// One record with its line break; `since` the Unix epoch.
+    pub fn line(self, level: Level, target: &str, message: &str, since: Duration) -> String {
+        match self {
+            Self::Text => format!("[{} {level:5} {target}] {message}\n", time(since)),
+            Self::Json => {
+                let level = level.as_str().to_ascii_lowercase();
+                let mut line = json!({ "time": time(since), "level": level, "target": target, "message": message });
+                let fields = fields(message);
+                if let (false, Some(line)) = (fields.is_empty(), line.as_object_mut()) {
+                    line.insert("fields".to_owned(), fields.into());
+                }
+                format!("{line}\n")
+            }
+            Self::Journald => {
+                // Each line is an entry of its own there, and without a priority it would be one of no importance.
+                let priority = priority(level);
+                message.trim_end().lines().map(|line| format!("<{priority}>{line}\n")).collect()
+            }
+        }
+    }
+}
+
+/// As `sd-daemon(3)` has them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// RFC 3339 with milliseconds, in UTC.
+fn time(since: Duration) -> String {
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
+}
+
+/// The pairs `key=value` of a message, as our own lines have them; a value is a word, or quoted as `{:?}` does it.
+fn fields(message: &str) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let mut rest = message;
+    while let Some(at) = rest.find('=') {
+        let (before, after) = (rest.get(..at).unwrap_or_default(), rest.get(at + 1..).unwrap_or_default());
+        let key = before.rsplit(' ').next().unwrap_or_default();
+        let is_key =
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !is_key {
+            rest = after;
+            continue;
+        }
+        let (value, left) = value(after);
+        fields.insert(key.to_owned(), value);
+        rest = left;
+    }
+    fields
+}
+
+/// The value at the start of the text, and what follows it. What is quoted is a text, also where it looks like a number: an account may.
+fn value(text: &str) -> (Value, &str) {
+    if let Some(quoted) = text.strip_prefix('"') {
+        let (value, rest) = unquoted(quoted);
+        return (value.into(), rest);
+    }
+    let end = text.find([' ', ';']).unwrap_or(text.len());
+    let word = text.get(..end).unwrap_or_default();
+    let number = word.parse::<u64>().map(Value::from).or_else(|_| word.parse::<f64>().map(Value::from));
+    // What is no finite number has no form in JSON.
+    let value = number.ok().filter(|number| !number.is_null()).unwrap_or_else(|| word.into());
+    (value, text.get(end..).unwrap_or_default())
+}
+
+/// The text up to the closing quote, and what follows it.
+fn unquoted(quoted: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (value, quoted.get(at + 1..).unwrap_or_default()),
+            '\\' => match characters.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, 't')) => value.push('\t'),
+                Some((_, 'r')) => value.push('\r'),
+                Some((_, plain @ ('"' | '\\' | '\''))) => value.push(plain),
+                // `\u{7f}` stays as it is written.
+                Some((_, other)) => value.extend(['\\', other]),
+                None => {}
+            },
+            plain => value.push(plain),
+        }
+    }
+    (value, "")
+}
+
+/// Whether standard error is the stream that `$JOURNAL_STREAM` (`DEVICE:INODE`) names.
+pub fn is_journal(stream: Option<&str>) -> bool {
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else { return false };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr().as_fd()) else { return false };
+    device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Duration = Duration::from_millis(1_700_000_000_123);
+
+    #[test]
+    fn the_journal_gets_a_priority_on_each_line() {
+        let line = |level, text| Look::Journald.line(level, "octoconf::engine", text, AT);
+        assert_eq!(line(Level::Error, "it ended\nfor two reasons"), "<3>it ended\n<3>for two reasons\n");
+        assert_eq!(line(Level::Warn, "a") + &line(Level::Info, "b") + &line(Level::Debug, "c"), "<4>a\n<6>b\n<7>c\n");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_fields_of_the_message() {
+        let message =
+            r#"a partner waits: partner="ac\"me, x=1" queue=stock failures=3 for_s=1.5 reason="answered 503: \n" ; try y"#;
+        let line = Look::Json.line(Level::Warn, "octoconf::engine::notes", message, AT);
+        assert_eq!(line.lines().count(), 1);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["level"], &value["time"]), (&"warn".into(), &"2023-11-14T22:13:20.123Z".into()));
+        assert_eq!(value["message"], message);
+        let fields =
+            json!({ "partner": "ac\"me, x=1", "queue": "stock", "failures": 3, "for_s": 1.5, "reason": "answered 503: \n" });
+        assert_eq!(value["fields"], fields);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_field_is_none() {
+        assert!(fields("see https://h/?A=1 and a == b, ÄB=3, =").is_empty());
+        assert_eq!(Value::from(fields("cut: reason=\"no end")), json!({ "reason": "no end" }));
+        assert_eq!(Value::from(fields("key= next=2 nan=NaN id=\"7\"")), json!({ "key": "", "next": 2, "nan": "NaN", "id": "7" }));
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_device_and_inode() {
+        let stat = rustix::fs::fstat(std::io::stderr().as_fd()).unwrap();
+        assert!(is_journal(Some(&format!("{}:{}", stat.st_dev, stat.st_ino))));
+        assert!(!is_journal(Some(&format!("{}:{}", stat.st_dev, stat.st_ino + 1))));
+        assert!(!is_journal(Some("nonsense")) && !is_journal(None));
+    }
+}

@@ -1,0 +1,67 @@
+//! What systemd is told: that the service is ready, reloads, stops, how it is, and, as long as work advances, that it lives
+//! (`sd_notify(3)`, `Type=notify`).
+
+mod socket;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use octoconf::dispatch::Status;
+use octoconf::engine::{Health, Remote};
+
+pub use self::socket::Notify;
+
+/// Between two looks at how it is.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Starts the thread `systemd`, where there is anybody to tell: it feeds the watchdog while the engine advances, and keeps the line that
+/// `systemctl status` shows up to date. It ends when `end` is disconnected.
+pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Result<()> {
+    if !notify.is_heard() {
+        return Ok(());
+    }
+    let notify = notify.clone();
+    // Twice as often as it must be, as sd_watchdog_enabled(3) wants it, and once more for a thread that comes late.
+    let every = notify.watchdog().map_or(LOOK, |watchdog| (watchdog / 3).min(LOOK));
+    let guard = remote.guard("systemd");
+    let body = move || {
+        let _guard = guard;
+        let mut said = String::new();
+        loop {
+            if remote.health().is_well() && notify.watchdog().is_some() {
+                notify.say(&["WATCHDOG=1"]);
+            }
+            let line = line(remote.status().as_ref(), remote.health());
+            if line != said {
+                notify.say(&[&format!("STATUS={line}")]);
+                said = line;
+            }
+            if end.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("systemd".to_owned()).spawn(body).context("cannot start the thread systemd")?;
+    Ok(())
+}
+
+/// How it is, in a line: trouble first.
+fn line(status: Option<&Status>, health: &Health) -> String {
+    let mut parts: Vec<String> = health.stalls().into_iter().map(|stall| format!("STALLED {stall}")).collect();
+    parts.extend(health.troubles().into_iter().map(|(queue, why)| format!("queue {queue} fails to {why}")));
+    parts.extend(health.refused_reload().map(|why| format!("the last reload was refused: {why}")));
+    match status {
+        None => parts.push("the dispatcher does not answer".to_owned()),
+        Some(status) => {
+            let partners = &status.partners;
+            parts.push(format!("{}, {} held", status.state, status.in_flight));
+            parts.push(format!(
+                "of {} partners {} have something waiting, {} back off, {} have an open breaker",
+                partners.total, partners.waiting, partners.backing_off, partners.open
+            ));
+        }
+    }
+    // One line, whatever a service answered.
+    parts.join("; ").replace(|c: char| c.is_control(), " ")
+}

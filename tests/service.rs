@@ -1,0 +1,236 @@
+//! The program under a service manager: what it tells of itself, and what it does when it is told something.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod partner;
+    pub mod program;
+}
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::partner::{Connection, Partner};
+use support::program::{Room, invoice, lines, until};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One queue in a file, and partners as the text says.
+fn config(partners: &str) -> String {
+    format!(
+        "[admin]\nlisten = \"\"\n[queues.invoice]\nsource = \"sqlite\"\nhandler = \"order\"\n[partners.default]\n{partners}\n"
+    )
+}
+
+fn to_files(folder: &str) -> String {
+    config(&format!("deliver = \"file\"\npath = \"{folder}/{{account}}.jsonl\""))
+}
+
+fn send(room: &Room, numbers: std::ops::Range<usize>) {
+    let bodies: Vec<String> = numbers.map(|number| invoice(Some("acme"), number)).collect();
+    let file = room.write("invoices.jsonl", &bodies.join("\n"));
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+}
+
+/// The invoices that a folder's file has, in order.
+fn delivered(room: &Room, folder: &str) -> Vec<usize> {
+    let path = room.path(folder).join("acme.jsonl");
+    if !path.exists() {
+        return Vec::new();
+    }
+    lines(&path).iter().map(|line| line["invoice"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+fn wait_for(room: &Room, folder: &str, count: usize) {
+    until(|| delivered(room, folder).len() >= count, || format!("{:?}\n{}", delivered(room, folder), room.log()));
+}
+
+/// A systemd that only listens.
+struct Manager {
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    /// Waits for a message with a line of this beginning; what else comes must be what may come at any time.
+    fn hears(&self, beginning: &str, between: &[&str]) -> String {
+        loop {
+            let mut bytes = [0; 4096];
+            let length = self.socket.recv(&mut bytes).unwrap();
+            let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
+            if message.lines().any(|line| line.starts_with(beginning)) {
+                return message;
+            }
+            assert!(between.iter().any(|other| message.starts_with(other)), "{message:?} before {beginning}");
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_each_step_and_fed_in_between() {
+    let room = Room::new("octoconf.toml", &to_files("out"));
+    let path = room.path("notify");
+    let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
+    manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let room = room.with_environment(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "300000")]);
+    let running = room.start(&["run"]);
+    let at_any_time = ["WATCHDOG=1", "STATUS="];
+    manager.hears("READY=1", &[]);
+    manager.hears("WATCHDOG=1", &at_any_time);
+    let status = manager.hears("STATUS=", &at_any_time);
+    assert!(status.contains("running, 0 held"), "{status}");
+    manager.hears("WATCHDOG=1", &at_any_time);
+    running.signal("HUP");
+    let reloading = manager.hears("RELOADING=1", &at_any_time);
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    manager.hears("READY=1", &at_any_time);
+    running.signal("TERM");
+    manager.hears("STOPPING=1", &at_any_time);
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+}
+
+#[test]
+fn a_reload_under_load_loses_nothing_and_repeats_nothing() {
+    let room = Room::new("octoconf.toml", &to_files("a"));
+    send(&room, 0..3000);
+    let mut running = room.start(&["run", "--until-empty"]);
+    room.said(&["starting:"]);
+    let mut reloads = 0;
+    until(
+        || {
+            if running.ended().is_none() {
+                reloads += 1;
+                room.write("octoconf.toml", &to_files(if reloads % 2 == 0 { "a" } else { "b" }));
+                running.signal("HUP");
+            }
+            running.ended().is_some()
+        },
+        || room.log(),
+    );
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    let mut all = [delivered(&room, "a"), delivered(&room, "b")].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..3000).collect::<Vec<_>>(), "after {reloads} reloads");
+    room.said(&["reloaded:", "octoconf.toml"]);
+}
+
+#[test]
+fn partners_change_at_a_reload_and_a_bad_file_changes_nothing() {
+    let room = Room::new("octoconf.toml", &to_files("first"));
+    let running = room.start(&["run"]);
+    send(&room, 0..1);
+    wait_for(&room, "first", 1);
+    room.write("octoconf.toml", &to_files("second"));
+    running.signal("HUP");
+    room.said(&["reloaded:"]);
+    send(&room, 1..2);
+    wait_for(&room, "second", 1);
+
+    room.write("octoconf.toml", &to_files("third").replace("deliver", "delivre"));
+    running.signal("HUP");
+    room.said(&["the reload was refused", "partners.default.delivre"]);
+    room.write("octoconf.toml", &(to_files("third") + "[engine]\nmax_in_flight = 77\n"));
+    running.signal("HUP");
+    room.said(&["the reload was refused", "these keys need a restart: engine.max_in_flight"]);
+    send(&room, 2..3);
+    wait_for(&room, "second", 2);
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!((delivered(&room, "first"), delivered(&room, "second")), (vec![0], vec![1, 2]));
+}
+
+#[test]
+fn secrets_are_read_again_at_a_reload() {
+    let partner = Partner::start(
+        |mut connection: Connection| {
+            while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
+        },
+    );
+    let http = format!("deliver = \"http\"\nurl = \"http://{}/x\"\nheaders.authorization = \"file:./key\"", partner.address);
+    let room = Room::new("octoconf.toml", &config(&http));
+    room.write("key", "old-key");
+    let running = room.start(&["run"]);
+    room.said(&["starting:"]);
+    for (number, key) in [(0, "old-key"), (1, "new-key")] {
+        room.write("key", key);
+        running.signal("HUP");
+        until(|| room.log().matches("reloaded:").count() == number + 1, || room.log());
+        send(&room, number..number + 1);
+        let request = partner.requests.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(request.header("authorization"), Some(key));
+    }
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert!(!room.log().contains("-key"), "a secret in the log:\n{}", room.log());
+}
+
+#[test]
+fn usr1_tells_how_it_is_and_what_each_thread_does() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let room = Room::new("octoconf.toml", &config(&format!("deliver = \"http\"\nurl = \"http://{}/x\"", partner.address)));
+    send(&room, 0..1);
+    let running = room.start(&["run"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    running.signal("USR1");
+    room.said(&["state: state=running", "in_flight=1"]);
+    room.said(&["state: queue=invoice source=sqlite received=1"]);
+    room.said(&["thread: name=deliver-0", "doing=\"delivers\"", "about=\"acme\""]);
+    room.said(&["threads that wait for work:", "handle="]);
+    running.kill();
+}
+
+#[test]
+fn the_log_comes_as_the_service_wants_it() {
+    let room = Room::new("octoconf.toml", &to_files("out"));
+    let log = |arguments: &[&str]| {
+        let output = room.octoconf(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let json = log(&["run", "--until-empty", "--log-format", "json"]);
+    let all: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let started = all.iter().find(|line| line["message"].as_str().unwrap().starts_with("starting:")).unwrap();
+    assert_eq!((&started["level"], &started["fields"]["queues"]), (&"info".into(), &1.into()));
+    let journal = log(&["run", "--until-empty", "--log-format", "journald"]);
+    assert!(journal.lines().count() > 1 && journal.lines().all(|line| line.starts_with("<6>")), "{journal}");
+    assert!(log(&["run", "--until-empty"]).starts_with('['));
+
+    room.write("octoconf.toml", "[engine]\nlog = \"loud\"\n[queues.x]\nsource = \"file\"");
+    let refused = room.expect(2, &["--log-format", "journald", "run"]);
+    assert!(refused.lines().count() > 1 && refused.lines().all(|line| line.starts_with("<3>")), "{refused}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let partner = Partner::start(
+        |mut connection: Connection| {
+            while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
+        },
+    );
+    let http = format!("deliver = \"http\"\nformat = \"single\"\nurl = \"http://{}/x\"", partner.address);
+    let room = Room::new("octoconf.toml", &config(&http));
+    send(&room, 0..1000);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+    command.args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"]).current_dir(room.path(""));
+    // The client library says several lines a request: many times what a pipe holds.
+    command.env("RUST_LOG", "trace").env_remove("OCTOCONF_CONFIG").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Kept open and not read.
+    let pipe = child.stderr.take().unwrap();
+    let mut status = None;
+    until(
+        || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        },
+        || "it waits for somebody to read its log".to_owned(),
+    );
+    assert!(status.unwrap().success());
+    assert_eq!(room.report()["queues"][0]["acked"], 1000);
+    let said = std::io::read_to_string(pipe).unwrap();
+    assert!(said.len() > 32 * 1024, "{} bytes of log would not have filled the pipe", said.len());
+}
