@@ -373,6 +373,26 @@ fn commands_need_no_secret_that_only_the_service_can_read() {
     let config = config.replace("env:THE_TOKEN", "file:of-the-service") + "\nsigning_secret = \"file:another\"\n";
     instance.room.write("octoconf.toml", &config);
     assert!(instance.room.expect(0, &["status"]).contains("running"));
+    let refused = instance.room.expect(1, &["skip", "quick"]);
+    assert!(refused.contains("CREDENTIALS_DIRECTORY"), "says why there is no token here: {refused}");
+}
+
+#[test]
+fn the_head_of_a_waiting_partner_is_set_aside() {
+    let partner = partner();
+    let instance = instance(&partner, &["acme", "quick"]);
+    instance.until(|status| status["waiting"][0]["waiting"] == 5 && status["queues"][0]["delivered"] == 5);
+    let text = instance.room.expect(0, &["skip", "acme"]);
+    assert!(text.contains("set aside as a dead letter") && text.contains("4 deliveries wait for acme"), "{text}");
+    assert_eq!(instance.room.json(&["skip", "acme", "--json"])["waiting"], 3);
+    instance.until(|status| status["queues"][0]["dead"] == 3);
+    let skipped = instance.get("/api/dead").json();
+    assert!(skipped.as_array().unwrap().contains(&json!({ "queue": "invoice", "reason": "skipped", "count": 2 })), "{skipped}");
+    let letters = instance.room.json(&["dead", "list", "invoice", "--partner", "acme", "--json"]);
+    assert_eq!((letters.as_array().unwrap().len(), &letters[0]["kind"], &letters[0]["account"]), (2, &json!("skipped"), &json!("acme")));
+    let refused = instance.room.expect(1, &["skip", "quick"]);
+    assert!(refused.contains("nothing waits for this partner"), "{refused}");
+    assert_eq!(ask(instance.address, "POST", "/api/partners/acme/skip", "").unwrap().status, 401);
 }
 
 #[test]

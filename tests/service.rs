@@ -178,7 +178,7 @@ fn usr1_tells_how_it_is_and_what_each_thread_does() {
     running.signal("USR1");
     room.said(&["state: state=running", "in_flight=1"]);
     room.said(&["state: queue=invoice source=sqlite received=1"]);
-    room.said(&["thread: name=deliver-0", "doing=\"delivers\"", "about=\"acme\""]);
+    room.said(&["thread: name=deliver-", "doing=\"delivers\"", "about=\"acme\""]);
     room.said(&["threads that wait for work:", "handle="]);
     running.kill();
 }

@@ -115,10 +115,12 @@ impl Site {
     }
 
     fn alive(&self) -> Response {
-        match self.engine.get().map(|engine| engine.snapshot(FRESH)) {
-            None => Response::text(200, "ok: starting"),
-            Some(Ok(_)) => Response::text(200, "ok"),
-            Some(Err(silent)) => Response::text(503, silent.to_string()),
+        let Some(engine) = self.engine.get() else { return Response::text(200, "ok: starting") };
+        let stalls = engine.health().stalls();
+        match engine.snapshot(FRESH) {
+            Err(silent) => Response::text(503, silent.to_string()),
+            Ok(_) if !stalls.is_empty() => Response::text(503, stalls.join("\n")),
+            Ok(_) => Response::text(200, "ok"),
         }
     }
 

@@ -29,6 +29,9 @@ pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     if let Some(error) = &partner.last_error {
         said.push(format!("The last error: {}.", one_line(error).trim_end_matches('.')));
     }
+    if let Some(id) = &partner.blocked_by {
+        said.push(format!("The delivery {id} at its head may be at fault; octoconf skip sets it aside."));
+    }
     if let Some(rate) = &partner.rate {
         let per = if rate.per_s == 1.0 { "a second".to_owned() } else { format!("in {}", span(rate.per_s)) };
         said.push(format!(
@@ -119,6 +122,7 @@ mod tests {
             oldest_age_s: Some(75.4),
             failures: 0,
             last_error: None,
+            blocked_by: None,
             learned_batch: None,
             rate: None,
             breaker_failures: 5,

@@ -8,6 +8,7 @@ mod demo;
 pub mod failure;
 mod files;
 pub mod logger;
+mod progress;
 mod run;
 mod setup;
 mod signals;

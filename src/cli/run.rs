@@ -49,6 +49,11 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress) -> R
         log::warn!("configuration: {warning}");
     }
     let mut caught = signals::catch().context("cannot take signals over")?;
+    // Before anything is received: a port that is taken is a reason not to start.
+    let admin = Admin::start(&setup.settings.admin)?;
+    if let Some(admin) = &admin {
+        log::info!("the admin server listens: address={}", admin.address());
+    }
     let Some(engine) = engine(setup, &mut caught, options.at_most, &notify)? else {
         log::info!("stopped before the queues could be opened");
         return Ok(ExitCode::from(u8::from(options.until_empty)));
@@ -56,6 +61,9 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress) -> R
     let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
     log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
+    if let Some(admin) = &admin {
+        admin.shows(running.remote());
+    }
     // Dropped at the end of the run: whoever waits on it ends too.
     let (at_work, end) = bounded::<()>(0);
     let (file, remote) = (config.to_owned(), running.remote());

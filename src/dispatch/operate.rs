@@ -30,7 +30,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 3] = [Self::Pause, Self::Resume, Self::Flush];
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Flush, Self::Skip];
 
     /// As the admin server's paths name it.
     pub fn word(self) -> &'static str {
@@ -38,6 +38,7 @@ impl Action {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Flush => "flush",
+            Self::Skip => "skip",
         }
     }
 }

@@ -146,7 +146,7 @@ impl Dispatcher {
             counts: queue.counts.clone(),
             oldest_age_s: self.ledger.oldest(index).map(age_s),
             oldest_waiting_s: survey.oldest.get(index).copied().flatten().map(age_s),
-            handler_pending: queue.intake.pending(),
+            handler_pending: queue.intake.waiting(),
             handler_running: queue.intake.running(),
             reached: queue.reached,
             failing: queue.failing.clone(),

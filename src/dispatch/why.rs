@@ -107,6 +107,18 @@ impl Dispatcher {
         Some(held.leased_until.saturating_duration_since(self.now).as_secs_f64())
     }
 
+    fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
+        let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
+        let Some(bucket) = blocked else { return reason(partner, bucket, access) };
+        if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
+            "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
+        } else if bucket.is_stuck() {
+            "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
+        } else {
+            "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"
+        }
+    }
+
     fn oldest_age_s(&self, bucket: &Bucket) -> Option<f64> {
         bucket.oldest().map(|at| self.now.saturating_duration_since(at).as_secs_f64())
     }

@@ -18,11 +18,13 @@ mod deliver;
 mod describe;
 mod duty;
 mod health;
+mod inquiries;
 mod notes;
 mod open;
 mod poller;
 mod pool;
 mod reload;
+mod remote;
 mod report;
 mod rules;
 mod shell;
@@ -42,16 +44,18 @@ use crate::handler::registry::Registry;
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
-use self::duty::Roster;
 pub use self::duty::ThreadReport;
 pub use self::health::Health;
 use self::health::{Pulse, Watchdog};
+pub use self::inquiries::Operated;
 pub use self::open::open_queue;
 pub use self::reload::ReloadError;
+use self::remote::Asked;
+pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
 use self::shell::{Control, Shell, Watched};
 pub use self::threads::DeathGuard;
-use self::threads::{Crew, DeathLine};
+use self::threads::Crew;
 
 /// One queue with all that the threads around it need.
 pub(crate) struct Lane {
@@ -176,7 +180,7 @@ impl Engine {
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
         let settings = Arc::new(Mutex::new(self.settings));
-        Ok(Running { control, end, crew, health, sinks: self.sinks, settings, started, shutdown_timeout: grace })
+        Ok(Running { control, end, crew, health, sinks: self.sinks, settings, asked: Arc::new(Asked::new(started)), started, shutdown_timeout: grace })
     }
 }
 
@@ -188,59 +192,9 @@ pub struct Running {
     health: Health,
     sinks: Arc<Sinks>,
     settings: Arc<Mutex<Settings>>,
+    asked: Arc<Asked>,
     started: Instant,
     shutdown_timeout: Duration,
-}
-
-/// A handle with which another thread asks an engine to stop, or how it is.
-#[derive(Clone)]
-pub struct Remote {
-    control: Sender<Control>,
-    health: Health,
-    roster: Roster,
-    deaths: DeathLine,
-    sinks: Arc<Sinks>,
-    /// In force; locked while a reload is under way.
-    settings: Arc<Mutex<Settings>>,
-    shutdown_timeout: Duration,
-}
-
-impl Remote {
-    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
-    /// everything that is not on the wire, now. Does not wait.
-    pub fn stop(&self) {
-        // The engine has ended where nobody listens.
-        let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
-    }
-
-    /// Ends the engine once every queue is empty and everything is settled.
-    pub fn finish_when_empty(&self) {
-        let _ = self.control.send(Control::FinishWhenEmpty);
-    }
-
-    /// A moment of the engine; `None` once it has ended. Waits for the dispatcher's next turn, at most 2 s.
-    pub fn status(&self) -> Option<Status> {
-        let (reply, answer) = bounded(1);
-        self.control.send_timeout(Control::Status { reply }, PATIENCE).ok()?;
-        // A question that comes while the engine ends stays in its channel, unanswered.
-        answer.recv_timeout(PATIENCE).ok()
-    }
-
-    /// Whether the engine advances. Never waits.
-    pub fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// What each thread is doing: those that do something first, the longest at it first. Never waits.
-    pub fn threads(&self, now: Instant) -> Vec<ThreadReport> {
-        self.roster.report(now)
-    }
-
-    /// For a thread beside the engine that the process cannot do without: the engine ends with a reason when the thread that holds this
-    /// panics.
-    pub fn guard(&self, name: &str) -> DeathGuard {
-        self.deaths.guard(name)
-    }
 }
 
 impl Running {
@@ -253,6 +207,8 @@ impl Running {
             sinks: Arc::clone(&self.sinks),
             settings: Arc::clone(&self.settings),
             shutdown_timeout: self.shutdown_timeout,
+            started: self.started,
+            asked: Arc::clone(&self.asked),
         }
     }
 

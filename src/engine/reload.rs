@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::config::settings::Settings;
 
 use super::shell::Control;
-use super::{PATIENCE, Remote, rules};
+use super::remote::PATIENCE;
+use super::{Remote, rules};
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]

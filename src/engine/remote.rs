@@ -8,13 +8,18 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::dispatch::{Action, FoundPartner, Histogram, PartnerReport, Status};
+use crate::config::settings::Settings;
 use crate::message::Account;
+use crate::sink::Sinks;
 
+use super::duty::{Roster, ThreadReport};
+use super::health::Health;
 use super::inquiries::{Answered, Inquiry, Operated};
 use super::shell::Control;
+use super::threads::{DeathGuard, DeathLine};
 
 /// How long a question to the dispatcher waits: a turn takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A moment is good for so many times what it cost: asking takes the dispatcher 2% of its time at most, whatever the number of partners.
 const WORTH: u32 = 50;
@@ -24,12 +29,29 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Remote {
-    control: Sender<Control>,
-    shutdown_timeout: Duration,
-    started: Instant,
-    newest: Arc<Mutex<Option<Moment>>>,
+    pub(super) control: Sender<Control>,
+    pub(super) health: Health,
+    pub(super) roster: Roster,
+    pub(super) deaths: DeathLine,
+    pub(super) sinks: Arc<Sinks>,
+    /// In force; locked while a reload is under way.
+    pub(super) settings: Arc<Mutex<Settings>>,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) started: Instant,
+    pub(super) asked: Arc<Asked>,
+}
+
+/// What all remotes of an engine share, so that together they do not ask too much.
+pub struct Asked {
+    newest: Mutex<Option<Moment>>,
     /// When the next search may begin.
-    next_search: Arc<Mutex<Instant>>,
+    next_search: Mutex<Instant>,
+}
+
+impl Asked {
+    pub fn new(started: Instant) -> Self {
+        Self { newest: Mutex::default(), next_search: Mutex::new(started) }
+    }
 }
 
 /// What was told last.
@@ -57,10 +79,6 @@ pub struct Snapshot {
 pub struct Silent;
 
 impl Remote {
-    pub(super) fn new(control: Sender<Control>, shutdown_timeout: Duration, started: Instant) -> Self {
-        Self { control, shutdown_timeout, started, newest: Arc::default(), next_search: Arc::new(Mutex::new(started)) }
-    }
-
     /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
     /// everything that is not on the wire, now. Does not wait.
     pub fn stop(&self) {
@@ -88,7 +106,7 @@ impl Remote {
     #[expect(clippy::disallowed_methods, reason = "how old an answer is shows here alone")]
     pub fn snapshot(&self, at_most: Duration) -> Result<Arc<Snapshot>, Silent> {
         // Who comes meanwhile waits here and finds a new one.
-        let mut newest = self.newest.try_lock_for(PATIENCE).ok_or(Silent)?;
+        let mut newest = self.asked.newest.try_lock_for(PATIENCE).ok_or(Silent)?;
         if let Some(moment) = &*newest
             && moment.at.elapsed() < moment.good_for.max(at_most)
         {
@@ -101,6 +119,22 @@ impl Remote {
         Ok(snapshot)
     }
 
+    /// Whether the engine advances. Never waits.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What each thread is doing: those that do something first, the longest at it first. Never waits.
+    pub fn threads(&self, now: Instant) -> Vec<ThreadReport> {
+        self.roster.report(now)
+    }
+
+    /// For a thread beside the engine that the process cannot do without: the engine ends with a reason when the thread that holds this
+    /// panics.
+    pub fn guard(&self, name: &str) -> DeathGuard {
+        self.deaths.guard(name)
+    }
+
     /// What is known of a partner; `None`: nothing. Waits for a turn, at most 2 s.
     pub fn partner(&self, account: Account) -> Result<Option<PartnerReport>, Silent> {
         self.ask(|reply| Inquiry::Partner { account, reply })
@@ -110,7 +144,7 @@ impl Remote {
     /// search took, so that searches take the dispatcher a tenth of its time at most; 5 s in all.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
-        let mut next = self.next_search.try_lock_for(PATIENCE).ok_or(Silent)?;
+        let mut next = self.asked.next_search.try_lock_for(PATIENCE).ok_or(Silent)?;
         let _ = never::<()>().recv_deadline(*next);
         let begin = Instant::now();
         let found = self.ask(|reply| Inquiry::Search { text, reply });

@@ -17,6 +17,7 @@ use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
 use super::health::{self, Health, Pulse};
+use super::inquiries::{Inquiries, Inquiry};
 use super::notes::NoteLog;
 use super::poller::Poller;
 use super::pool::Pool;
@@ -41,9 +42,9 @@ pub enum Control {
         drain: Duration,
     },
     FinishWhenEmpty,
-    Status {
-        reply: Sender<Status>,
-    },
+    Ask(Inquiry),
+    /// A thread around the engine died: it ends with this reason.
+    Died(String),
     /// Other partners: what they need of us, and where their deliveries go.
     Reload {
         sinks: Box<Prepared>,
@@ -129,7 +130,7 @@ impl Shell {
             results,
             answers,
             inquiries: Inquiries::new(),
-            started,
+            started: watched.since,
             stopping,
             finished,
             notes: NoteLog::default(),
@@ -163,12 +164,17 @@ impl Shell {
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
+            if start > told + RESET {
+                told = self.tell_the_time(start);
+            }
             duty.begin_at(start, "makes a turn", "");
             self.turn(start, event)?;
+            self.inquire();
             let end = Instant::now();
             duty.rest_at(end);
             self.show_progress(end);
             let took = end.saturating_duration_since(start);
+            self.inquiries.turned(took);
             if took > LONG_TURN {
                 log::warn!("a turn of the dispatcher took long: took_ms={} held={}", took.as_millis(), self.dispatcher.held());
             }
@@ -211,6 +217,14 @@ impl Shell {
         }
     }
 
+    /// Goes on with what others asked, if anything is left of it.
+    fn inquire(&mut self) {
+        if self.inquiries.is_busy() {
+            let (lanes, uptime) = (&self.lanes, self.started.elapsed());
+            self.inquiries.go_on(&self.dispatcher, |status| completed(status, lanes, uptime));
+        }
+    }
+
     /// Shows the watchdog that a turn has ended, and once in a while what waits.
     fn show_progress(&mut self, now: Instant) {
         self.pulse.beat();
@@ -218,14 +232,6 @@ impl Shell {
             self.tell_at = now + health::LOOK;
             self.pulse.tell(self.dispatcher.progress(), &self.lanes, &self.deliverers);
             self.notes.say_sum(now, false);
-        }
-    }
-
-    /// What the dispatcher knows, and what kind of source each queue is, which it does not.
-    fn status(&self) -> Status {
-        let mut status = self.dispatcher.status();
-        for (queue, lane) in status.queues.iter_mut().zip(self.lanes.iter()) {
-            queue.source = lane.source;
         }
     }
 
@@ -241,13 +247,10 @@ impl Shell {
         self.dispatcher.handle(now, event);
     }
 
-    fn controlled(&mut self, control: Option<Control>) -> Event {
-        match control {
-            Some(Control::Status { reply }) => {
-                // Whoever asked may have given up.
-                let _ = reply.try_send(self.status());
-                Event::Tick
-            }
+    fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
+        Ok(match control {
+            Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
+            Some(Control::Died(why)) => return Err(why),
             Some(Control::Reload { sinks, table, done }) => {
                 self.sinks.install(*sinks);
                 // Whoever asked may have given up.

@@ -79,7 +79,8 @@ fn engine(broken: &'static str) -> Engine {
     let lane = &engine.lanes[0];
     let queue = Arc::new(Broken { queue: Arc::clone(&lane.queue), call: broken });
     let (name, handler) = (Arc::clone(&lane.name), Arc::clone(&lane.handler));
-    engine.lanes = [Lane { name, source: lane.source, queue, handler, concurrency: lane.concurrency }].into();
+    let handler_name = lane.handler_name.clone();
+    engine.lanes = [Lane { name, source: lane.source, handler_name, queue, handler, concurrency: lane.concurrency }].into();
     engine
 }
 
@@ -117,6 +118,6 @@ fn each_thread_says_what_it_does() {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     assert!(remote.health().is_well());
-    remote.stop();
+    remote.finish_when_empty();
     assert_eq!(running.wait().unwrap().status.queues[0].counts.acked, 1);
 }

@@ -32,7 +32,7 @@ fn start(partner: &Partner) -> (Room, Running, String) {
         r#"
         [admin]
         listen = "127.0.0.1:0"
-        token = "let-me-in"
+        token = "env:THE_TOKEN"
         [engine]
         delivery_threads = 64
         [queues.invoice]
@@ -45,7 +45,7 @@ fn start(partner: &Partner) -> (Room, Running, String) {
         "#,
         partner.address
     );
-    let room = Room::new("octoconf.toml", &config);
+    let room = Room::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", "let-me-in")]);
     let accounts = (1..3000).map(|n| format!("partner-{n}"));
     let lines = std::iter::once(HOSTILE.to_owned()).chain(accounts).enumerate().fold(String::new(), |mut lines, (n, account)| {
         writeln!(lines, "{}", invoice(Some(&account), n)).unwrap();

@@ -157,6 +157,11 @@ impl Partners {
         self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
     }
 
+    /// One of all partners by its number, from 0. When one is forgotten, the last gets its number.
+    pub fn nth(&self, number: usize) -> Option<&Partner> {
+        self.partner(*self.roll.get(number)?)
+    }
+
     /// Buckets that wait for nothing but a thread, those of partners that are not well left out, and the flushes that have landed.
     pub fn threads_progress(&self, medium: Medium) -> (usize, u64) {
         self.threads.progress(medium)
