@@ -2,22 +2,26 @@
 //!
 //! At every step: no more flushes of a partner than its `parallel`, none before a `Retry-After` is over or while it is paused, its rate is
 //! kept; partners that are slow, failing or not proven share half of the delivery threads, and no other waits while one is free; no more
-//! is held than there may be. At the end: every message is accepted or dead, in the order of receive, and the counters add up. `OCTOCONF_SIM_SEED=N cargo test simulation` replays one seed.
+//! is held than there may be. At the end: every message is accepted or dead, in the order of receive, and the counters add up.
+//! `scripts/simulate --seeds N` runs as many seeds as asked, `scripts/simulate --seed S` replays one.
 
+mod sweep;
 mod watch;
 mod world;
 
+use self::sweep::{Failed, Sweep};
 use self::world::World;
-
-/// Seeds of a normal run.
-const SEEDS: u64 = 150;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let only = std::env::var("OCTOCONF_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
-    for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| World::new(seed).run());
-        assert!(outcome.is_ok(), "seed {seed} fails; replay it with OCTOCONF_SIM_SEED={seed}");
-    }
+    let failed = Sweep::from_environment().run(|seed| World::new(seed).run());
+    assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_seed_that_fails_is_named_with_its_reason() {
+    let sweep = Sweep { seeds: 10..30, shown: false };
+    let failed = sweep.run(|seed| assert!(seed != 17, "as {seed} must"));
+    assert_eq!(failed, [Failed { seed: 17, reason: "as 17 must".to_owned() }]);
+    assert!(failed[0].to_string().contains("scripts/simulate --seed 17"));
 }
