@@ -1,7 +1,7 @@
 //! The benchmarks: each row beside its limit, measured in the same run, medians over repeated runs. Called by `scripts/bench`.
 //!
 //! Prints a table and writes `target/bench.json`. Nothing here asserts on time: machines differ by a factor of two from hour to hour, so
-//! a figure counts as a ratio to its limit.
+//! a figure counts as a ratio to its limit. That every message is delivered is asserted.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,43 +14,52 @@
 )]
 
 mod asking;
+mod cases;
 mod data;
-mod rows;
+mod process;
+mod run;
+mod server;
+mod stamp;
 mod table;
+mod traffic;
 
 use std::process::ExitCode;
 
-use table::{Row, Table};
+use cases::Case;
+use table::Table;
 
 /// As in the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Counted runs of each row.
+/// Counted runs of a row that takes seconds.
 const RUNS: usize = 5;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| name.contains(argument.as_str()));
-    let bodies = data::bodies();
-    let mut table = Table::new();
-    let measures: [(&str, rows::Measure); 4] = [
-        ("limit: plain loop, all cores", rows::plain_loop),
-        ("memory -> order -> discard", rows::memory_to_discard),
-        ("memory -> jq -> discard", rows::memory_jq_to_discard),
-        ("sqlite -> order -> file", rows::sqlite_to_file),
-    ];
-    let (limit_name, limit) = measures[0];
-    for (name, measure) in measures {
-        if !wanted(name) && name != limit_name {
-            continue;
-        }
-        // The limit is measured again right before each run of a row: the machine's speed drifts.
-        let pairs: Vec<(f64, f64)> = (0..RUNS).map(|_| (measure(&bodies), limit(&bodies))).collect();
-        table.add(Row::new(name, &pairs));
+    if let Some(part) = process::part() {
+        let answer = match part.split_once(' ') {
+            Some(("scale", buckets)) => cases::scale::part(buckets.parse().expect("a number of buckets")),
+            Some(("resident", file)) => cases::resident::part(file),
+            _ => panic!("there is no part {part}"),
+        };
+        println!("{answer}");
+        return ExitCode::SUCCESS;
     }
-    table.print();
-    if wanted("asking for status") {
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let wanted = |case: &&Case| words.is_empty() || words.iter().any(|word| case.name.contains(word.as_str()));
+    let chosen: Vec<&Case> = cases::ALL.iter().filter(wanted).collect();
+    let asks = words.is_empty() || words.iter().any(|word| "asking".contains(word.as_str()));
+    if chosen.is_empty() && !asks {
+        let names: Vec<&str> = cases::ALL.iter().map(|case| case.name).collect();
+        eprintln!("no rows are called {}; there are: asking, {}", words.join(", "), names.join(", "));
+        return ExitCode::from(2);
+    }
+    println!("{}", table::machine_line());
+    let mut table = Table::default();
+    for case in chosen {
+        (case.measure)(&mut table);
+    }
+    if asks {
         asking::print();
     }
     match table.write("target/bench.json") {

@@ -1,55 +1,139 @@
-//! The table: medians, and the ratio to the limit of the same run.
+//! The table: medians over runs, each beside what it is measured against in the same run, and `target/bench.json`.
 
 use std::{fs, io};
 
 use serde_json::{Value, json};
 
-pub struct Row {
-    name: String,
-    per_second: f64,
-    ratio: f64,
-    runs: usize,
+/// One row.
+pub struct Figure {
+    row: String,
+    unit: &'static str,
+    /// One a run.
+    values: Vec<f64>,
+    against: Option<Against>,
+    aim: Option<Aim>,
+    /// Whether the aim is one for the value, in spite of what it is measured against.
+    aims_at_value: bool,
 }
 
-impl Row {
-    /// From pairs of messages a second: of the row, and of the limit measured beside it.
-    pub fn new(name: &str, pairs: &[(f64, f64)]) -> Self {
-        let per_second = median(pairs.iter().map(|(row, _)| *row));
-        let ratio = median(pairs.iter().map(|(row, limit)| row / limit));
-        Self { name: name.to_owned(), per_second, ratio, runs: pairs.len() }
+/// What a row is measured against: a limit that no engine could pass, or the same work under easier circumstances.
+struct Against {
+    what: &'static str,
+    values: Vec<f64>,
+}
+
+/// Where the ratio to what it is measured against should be; of a row that stands alone, the value.
+#[derive(Clone, Copy)]
+pub enum Aim {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Figure {
+    pub fn new(row: impl Into<String>, unit: &'static str, values: Vec<f64>) -> Self {
+        Self { row: row.into(), unit, values, against: None, aim: None, aims_at_value: false }
+    }
+
+    /// From pairs of a run's value and what it is measured against.
+    pub fn pairs(row: impl Into<String>, unit: &'static str, pairs: &[(f64, f64)], what: &'static str) -> Self {
+        let against = Against { what, values: pairs.iter().map(|(_, other)| *other).collect() };
+        let values = pairs.iter().map(|(value, _)| *value).collect();
+        Self { row: row.into(), unit, values, against: Some(against), aim: None, aims_at_value: false }
+    }
+
+    pub fn aim(mut self, aim: Aim) -> Self {
+        self.aim = Some(aim);
+        self
+    }
+
+    pub fn value_aim(self, aim: Aim) -> Self {
+        Self { aim: Some(aim), aims_at_value: true, ..self }
+    }
+
+    fn value(&self) -> f64 {
+        median(self.values.iter().copied())
+    }
+
+    /// The median of the runs' ratios: each run's limit was measured beside it.
+    fn ratio(&self) -> Option<f64> {
+        let against = self.against.as_ref()?;
+        Some(median(self.values.iter().zip(&against.values).map(|(value, other)| value / other)))
+    }
+
+    fn is_met(&self) -> Option<bool> {
+        let figure = self.ratio().filter(|_| !self.aims_at_value).unwrap_or_else(|| self.value());
+        self.aim.map(|aim| match aim {
+            Aim::AtLeast(bound) => figure >= bound,
+            Aim::AtMost(bound) => figure <= bound,
+        })
+    }
+
+    fn json(&self) -> Value {
+        let (aim, bound) = match self.aim {
+            Some(Aim::AtLeast(bound)) => ("at least", Some(bound)),
+            Some(Aim::AtMost(bound)) => ("at most", Some(bound)),
+            None => ("none", None),
+        };
+        json!({
+            "row": self.row,
+            "value": self.value(),
+            "unit": self.unit,
+            "values": self.values,
+            "against": self.against.as_ref().map(|against| json!({
+                "what": against.what, "value": median(against.values.iter().copied()), "values": against.values,
+            })),
+            "ratio": self.ratio(),
+            "aim": { "is": aim, "bound": bound, "met": self.is_met() },
+            "runs": self.values.len(),
+        })
+    }
+
+    fn line(&self) -> String {
+        let ratio = self.ratio().map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+        let aim = match self.aim {
+            Some(Aim::AtLeast(bound)) => format!(">= {bound}"),
+            Some(Aim::AtMost(bound)) => format!("<= {bound}"),
+            None => String::new(),
+        };
+        let met = match self.is_met() {
+            Some(true) => "met",
+            Some(false) => "missed",
+            None => "",
+        };
+        let against = self.against.as_ref().map_or("", |against| against.what);
+        let runs = self.values.len();
+        let value = plain(self.value());
+        format!("{:58} {value:>11} {:12} {ratio:>7} {aim:>8} {met:6} {runs:>4}  {against}", self.row, self.unit)
     }
 }
 
+/// As many digits as say something.
+fn plain(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 1.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+#[derive(Default)]
 pub struct Table {
-    rows: Vec<Row>,
+    figures: Vec<Figure>,
 }
 
 impl Table {
-    pub fn new() -> Self {
-        Self { rows: Vec::new() }
-    }
-
-    pub fn add(&mut self, row: Row) {
-        self.rows.push(row);
-    }
-
-    pub fn print(&self) {
-        println!("{:34} {:>14} {:>10} {:>5}", "row", "messages/s", "of limit", "runs");
-        for row in &self.rows {
-            println!("{:34} {:>14.0} {:>10.3} {:>5}", row.name, row.per_second, row.ratio, row.runs);
+    /// Adds a row and prints it: the next one may take a while.
+    pub fn add(&mut self, figure: Figure) {
+        if self.figures.is_empty() {
+            println!("{:58} {:>11} {:12} {:>7} {:>8} {:6} {:>4}  against", "row", "median", "unit", "ratio", "aim", "", "runs");
         }
+        println!("{}", figure.line());
+        self.figures.push(figure);
     }
 
     pub fn write(&self, path: &str) -> io::Result<()> {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(
-                |row| json!({ "row": row.name, "messages_per_s": row.per_second, "ratio_to_limit": row.ratio, "runs": row.runs }),
-            )
-            .collect();
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let text = json!({ "machine": { "cores": cores, "model": model() }, "rows": rows });
+        let rows: Vec<Value> = self.figures.iter().map(Figure::json).collect();
+        let text = json!({ "machine": machine(), "rows": rows });
         fs::create_dir_all("target")?;
         fs::write(path, format!("{text:#}\n"))
     }
@@ -61,8 +145,23 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn model() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").to_owned()
+fn machine() -> Value {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    };
+    json!({
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "model": after(&text("/proc/cpuinfo"), "model name"),
+        "memory": after(&text("/proc/meminfo"), "MemTotal"),
+        "kernel": text("/proc/sys/kernel/osrelease").trim(),
+    })
+}
+
+/// The machine in a line.
+pub fn machine_line() -> String {
+    let machine = machine();
+    let field = |name: &str| machine[name].as_str().unwrap_or("unknown").to_owned();
+    format!("{} x {}, {} of memory, Linux {}", machine["cores"], field("model"), field("memory"), field("kernel"))
 }

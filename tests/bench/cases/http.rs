@@ -1,0 +1,110 @@
+//! HTTP delivery, against a plain loop of the same client on as many threads at the same server.
+
+use std::thread;
+use std::time::Instant;
+
+use ureq::Agent;
+
+use super::memory::Preload;
+use crate::process::cpu;
+use crate::server::Server;
+use crate::table::{Aim, Figure, Table};
+use crate::{data, run};
+
+/// Delivery threads, and threads of the plain loop.
+const THREADS: usize = 32;
+
+const RUNS: usize = 5;
+
+const PLAIN: &str = "plain loop of the client, 32 threads";
+
+pub fn single(table: &mut Table) {
+    let accounts = data::accounts("ok-", data::ACCOUNTS as usize);
+    let way = Way { accounts: &accounts, messages: 60_000, batch: 1, partner: "format = \"single\"" };
+    measure(table, "http, one message a request, 2,900 partners", &way);
+}
+
+pub fn batches(table: &mut Table) {
+    // As many as full batches of 100 fit among the 20,000 messages that the engine holds, with some to spare.
+    let accounts = data::accounts("ok-", 64);
+    let way = Way { accounts: &accounts, messages: 640_000, batch: 100, partner: "max_batch = 100\nlinger = \"100ms\"" };
+    measure(table, "http, 100 messages a request, 64 partners", &way);
+}
+
+struct Way<'a> {
+    accounts: &'a [String],
+    messages: u64,
+    batch: u64,
+    partner: &'static str,
+}
+
+/// What requests cost.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Requests a second.
+    per_second: f64,
+    /// Our own CPU time for one, in microseconds: without the server's.
+    cpu_us: f64,
+    requests: f64,
+}
+
+fn measure(table: &mut Table, row: &str, way: &Way<'_>) {
+    let server = Server::start();
+    let pairs: Vec<(Cost, Cost)> = (0..RUNS).map(|_| (engine(&server, way), plain_loop(&server, way))).collect();
+    let of = |cost: fn(&Cost) -> f64| pairs.iter().map(|(ours, plain)| (cost(ours), cost(plain))).collect::<Vec<_>>();
+    table.add(Figure::pairs(row, "requests/s", &of(|cost| cost.per_second), PLAIN).aim(Aim::AtLeast(0.5)));
+    table.add(Figure::pairs(format!("{row}: CPU"), "us/request", &of(|cost| cost.cpu_us), PLAIN));
+    if way.batch > 1 {
+        let sizes = pairs.iter().map(|(ours, _)| way.messages as f64 / ours.requests);
+        table.add(Figure::new(format!("{row}: batch"), "messages", sizes.collect()));
+    }
+}
+
+/// Requests and their cost while `work` runs.
+fn observe(server: &Server, work: impl FnOnce()) -> Cost {
+    let (requests, ours, theirs, start) = (server.requests(), cpu(), server.cpu(), Instant::now());
+    work();
+    let took = start.elapsed();
+    let requests = (server.requests() - requests) as f64;
+    let spent = (cpu() - ours).saturating_sub(server.cpu() - theirs);
+    Cost { per_second: requests / took.as_secs_f64(), cpu_us: spent.as_secs_f64() * 1e6 / requests, requests }
+}
+
+fn engine(server: &Server, way: &Way<'_>) -> Cost {
+    let preload = Preload::new(&data::taking_turns(way.messages, way.accounts));
+    let engine = run::engine(&format!(
+        "[engine]\ndelivery_threads = {THREADS}\n{}[partners.default]\nurl = \"http://127.0.0.1:{}/{{account}}\"\n{}\n",
+        preload.queue("invoice", way.messages, r#"handler = "order""#),
+        server.port,
+        way.partner
+    ));
+    observe(server, || {
+        let done = run::until_empty(engine);
+        assert_eq!(done.messages, way.messages);
+    })
+}
+
+/// Each thread with an agent of its own sends the same bytes, made before, one request after the other.
+fn plain_loop(server: &Server, way: &Way<'_>) -> Cost {
+    let payload = r#"{"type":"invoice.issued","invoice":"536365","issued_at":"12/1/2010 8:26","country":"United Kingdom","quantity":250,"total":2512.5}"#;
+    let payloads = vec![payload; way.batch as usize].join(",");
+    let body = if way.batch == 1 { payloads } else { format!("[{payloads}]") };
+    let each = way.messages / way.batch / THREADS as u64;
+    observe(server, || {
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let body = &body;
+                scope.spawn(move || {
+                    // Without time-outs: with one, ureq's own resolver starts a thread for each request.
+                    let agent = Agent::new_with_defaults();
+                    let url = format!("http://127.0.0.1:{}/ok-{thread}", server.port);
+                    for _ in 0..each {
+                        let answer = agent.post(&url).content_type("application/json").send(body.as_bytes());
+                        let text = answer.expect("an answer").body_mut().read_to_vec().expect("its body");
+                        assert_eq!(text, b"ok");
+                    }
+                });
+            }
+        });
+    })
+}

@@ -1,0 +1,64 @@
+//! A million buckets against 2,900: the same messages in batches of one, each size in a process of its own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::memory::Preload;
+use crate::table::{Aim, Figure, Table};
+use crate::{data, process, run};
+
+const RUNS: usize = 3;
+
+/// As many as the largest number of buckets; each comes twice, first to a new bucket, then to one that is there.
+const BODIES: u64 = 1_000_000;
+
+const SIZES: [u64; 3] = [data::ACCOUNTS, 100_000, 1_000_000];
+
+pub fn measure(table: &mut Table) {
+    let runs: Vec<[Cost; 3]> = (0..RUNS).map(|_| SIZES.map(|size| Cost::of(&process::ask(&format!("scale {size}"))))).collect();
+    table.add(Figure::new("scale, 2,900 buckets: CPU", "us/message", runs.iter().map(|run| run[0].cpu_us).collect()));
+    for (at, size) in SIZES.iter().enumerate().skip(1) {
+        let pairs: Vec<_> = runs.iter().map(|run| (run[at].cpu_us, run[0].cpu_us)).collect();
+        table.add(
+            Figure::pairs(format!("scale, {size} buckets: CPU"), "us/message", &pairs, "2,900 buckets").aim(Aim::AtMost(1.5)),
+        );
+        let pairs: Vec<_> = runs.iter().map(|run| (run[at].seconds, run[0].seconds)).collect();
+        table.add(Figure::pairs(format!("scale, {size} buckets: time"), "s", &pairs, "2,900 buckets").aim(Aim::AtMost(1.5)));
+    }
+    for (at, size) in SIZES.iter().enumerate() {
+        let beyond = runs.iter().map(|run| run[at].bytes / 1024.0 / 1024.0).collect();
+        table.add(Figure::new(format!("scale, {size} buckets: memory for the run"), "MiB", beyond));
+    }
+    let beyond = |run: &[Cost; 3]| (run[2].bytes - run[0].bytes) / (SIZES[2] - SIZES[0]) as f64;
+    table.add(Figure::new("scale: an idle bucket", "bytes", runs.iter().map(beyond).collect()).aim(Aim::AtMost(1024.0)));
+}
+
+struct Cost {
+    cpu_us: f64,
+    seconds: f64,
+    /// The most memory of the run beyond what was there before it.
+    bytes: f64,
+}
+
+impl Cost {
+    fn of(answer: &Value) -> Self {
+        let number = |name: &str| answer[name].as_f64().expect("a number");
+        Self { cpu_us: number("cpu_us"), seconds: number("seconds"), bytes: number("bytes") }
+    }
+}
+
+/// In the process of its own: the run with so many buckets.
+pub fn part(buckets: usize) -> Value {
+    let preload = Preload::new(&data::taking_turns(BODIES, &data::accounts("1", buckets)));
+    let queue = preload.queue("invoice", 2 * BODIES, r#"handler = "order""#);
+    let engine = run::engine(&format!("{queue}[partners.default]\ndeliver = \"discard\"\nmax_batch = 1\n"));
+    let (before, cpu) = (process::memory("VmRSS"), process::cpu());
+    let done = run::until_empty(engine);
+    let spent: Duration = process::cpu() - cpu;
+    json!({
+        "cpu_us": spent.as_secs_f64() * 1e6 / done.messages as f64,
+        "seconds": done.took.as_secs_f64(),
+        "bytes": process::memory("VmHWM") - before,
+    })
+}

@@ -1,0 +1,38 @@
+//! More delivery threads: partners that take 50 ms to answer, so that threads are what counts.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::memory::Preload;
+use crate::server::Server;
+use crate::table::{Figure, Table};
+use crate::{data, run};
+
+const ANSWER: Duration = Duration::from_millis(50);
+const RUNS: usize = 3;
+
+pub fn more(table: &mut Table) {
+    let accounts = data::accounts("ok-", data::ACCOUNTS as usize);
+    for threads in [64, 256] {
+        let server = Server::with(&[Ipv4Addr::LOCALHOST], ANSWER, false);
+        let possible = threads as f64 / ANSWER.as_secs_f64();
+        // Three seconds at best.
+        let messages = (possible * 3.0) as u64;
+        let preload = Preload::new(&data::taking_turns(messages, &accounts));
+        let per_second = || {
+            let engine = run::engine(&format!(
+                "[engine]\ndelivery_threads = {threads}\n{}[partners.default]\nurl = \"http://127.0.0.1:{}/{{account}}\"\nformat = \"single\"\n",
+                preload.queue("invoice", messages, r#"handler = "order""#),
+                server.port,
+            ));
+            run::until_empty(engine).per_second()
+        };
+        let pairs: Vec<_> = (0..RUNS).map(|_| (per_second(), possible)).collect();
+        table.add(Figure::pairs(
+            format!("http, answers after 50 ms, {threads} threads"),
+            "requests/s",
+            &pairs,
+            "threads / 50 ms",
+        ));
+    }
+}

@@ -1,0 +1,132 @@
+//! Stamped messages at a steady pace through a running engine, and how long they took to reach their partners.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use octoconf::engine::{Engine, RunOptions};
+use octoconf::handler::registry::Registry;
+use octoconf::queue::{NewMessage, Queue};
+
+use crate::run;
+use crate::server::Server;
+use crate::stamp::{self, Arrival};
+
+/// Messages are sent in groups, so often.
+const BEAT: Duration = Duration::from_millis(1);
+
+/// How long is waited for the last ones.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who gets what, and how fast.
+pub struct Traffic<'a> {
+    pub accounts: &'a [String],
+    /// Messages a second, the accounts taking turns.
+    pub rate: u64,
+    pub time: Duration,
+    /// Sent before, all at once: these many for each of these accounts.
+    pub burst: (&'a [String], u64),
+    /// More keys of `[engine]` and of `[partners.default]`.
+    pub engine: &'static str,
+    pub partner: &'static str,
+}
+
+/// What of the messages to partners that answer (`ok-…`) came.
+pub struct Came {
+    /// As many as were sent.
+    pub sent: usize,
+    /// In the order of arrival, copies included.
+    pub arrivals: Vec<Arrival>,
+    /// From the first that was sent to the last that came.
+    pub took: Duration,
+}
+
+impl Traffic<'_> {
+    /// Runs an engine and sends; ends it once every message to a partner that answers has come, or 20 s later.
+    pub fn run(&self, server: &Server) -> Came {
+        let engine = self.engine_at(server);
+        let queue = engine.queue("invoice").expect("it is configured");
+        let running = engine.start(RunOptions { until_empty: false, seed: 1 }).expect("threads");
+        let start = Instant::now();
+        let sent = self.send(queue.as_ref());
+        let mut arrivals: Vec<Arrival> = Vec::with_capacity(sent);
+        while arrivals.len() < sent {
+            let Ok(arrival) = server.arrivals.recv_timeout(PATIENCE) else { break };
+            arrivals.push(arrival);
+        }
+        let took = start.elapsed();
+        running.remote().stop();
+        running.wait().expect("the run ends well");
+        // A copy that comes in place of another is seen as such; one that comes after all were there is found here.
+        arrivals.extend(server.arrivals.try_iter());
+        Came { sent, arrivals, took }
+    }
+
+    fn engine_at(&self, server: &Server) -> Engine {
+        let mut registry = Registry::new();
+        registry.register("stamped", stamp::handle);
+        run::engine_with(
+            &registry,
+            &format!(
+                "[engine]\nshutdown_timeout = \"1s\"\n{}\n[queues.invoice]\nsource = \"memory\"\nhandler = \"stamped\"\n\
+                 [partners.default]\nurl = \"http://127.0.0.1:{}/{{account}}\"\n{}\n",
+                self.engine, server.port, self.partner
+            ),
+        )
+    }
+
+    /// Gives how many messages went to partners that answer.
+    fn send(&self, queue: &dyn Queue) -> usize {
+        let mut number = 0;
+        let mut to_answering = 0;
+        let mut send = |accounts: &mut dyn Iterator<Item = &String>| {
+            let messages: Vec<NewMessage> = accounts
+                .map(|account| {
+                    number += 1;
+                    to_answering += usize::from(account.starts_with("ok"));
+                    let body = stamp::body(account, number).into();
+                    NewMessage { body, ..NewMessage::default() }
+                })
+                .collect();
+            for messages in messages.chunks(queue.limits().entries) {
+                queue.send(messages).expect("memory takes them");
+            }
+        };
+        let (accounts, each) = self.burst;
+        for _ in 0..each {
+            send(&mut accounts.iter());
+        }
+        let mut turns = self.accounts.iter().cycle();
+        let start = Instant::now();
+        let mut done = 0;
+        while start.elapsed() < self.time {
+            // By the clock, so that a late beat is made up for.
+            let due = (start.elapsed().as_secs_f64() * self.rate as f64) as u64;
+            send(&mut turns.by_ref().take((due - done) as usize));
+            done = due;
+            thread::sleep(BEAT);
+        }
+        to_answering
+    }
+}
+
+impl Came {
+    /// Milliseconds that a part of the messages took at most: 0.5 the median, 0.99 all but one in a hundred.
+    pub fn quantile(&self, part: f64, since: fn(&Arrival) -> Duration) -> f64 {
+        let mut times: Vec<Duration> = self.arrivals.iter().map(since).collect();
+        times.sort_unstable();
+        let at = (times.len() as f64 * part) as usize;
+        times[at.min(times.len() - 1)].as_secs_f64() * 1e3
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.arrivals.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// Messages that never came, and copies of those that did.
+    pub fn missing_and_repeated(&self) -> (usize, usize) {
+        let mut numbers: Vec<u64> = self.arrivals.iter().map(|arrival| arrival.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        (self.sent - numbers.len(), self.arrivals.len() - numbers.len())
+    }
+}
