@@ -31,9 +31,14 @@ const NEXT_OF_GROUP: &str = "
     WHERE queue = ?1 AND grp = ?2 AND seq > ?3
     ORDER BY seq LIMIT 1";
 
-const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq = ?1 RETURNING receives, grp";
+/// The new number of receives is read rather than returned: SQLite keeps what `RETURNING` gives in a table of its own, made and dropped with
+/// each call, which took longer than the update.
+const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq = ?1";
 
-const CONTENT: &str = "SELECT id, sent_at, body, attributes, open FROM contents WHERE seq = ?1";
+/// After the lease.
+const CONTENT: &str = "
+    SELECT id, sent_at, body, attributes, open, receives, grp
+    FROM messages JOIN contents USING (seq) WHERE messages.seq = ?1";
 
 const ANY: &str = "
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL)
@@ -56,10 +61,10 @@ pub(super) fn take(
     let mut touched = Touched::new();
     let mut taken = Vec::with_capacity(chosen.len());
     for (seq, sequence) in chosen.into_iter().zip(sequence..) {
-        let (receives, group): (u32, Option<String>) = lease.query_row([seq, until], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let message = content.query_row([seq], |row| Ok(read(row, receives, group.as_deref())))??;
-        touched.extend(group);
-        let receipt = Receipt::Row { row: seq, receive: i64::from(receives) };
+        lease.execute([seq, until])?;
+        let message = content.query_row([seq], |row| Ok(read(row)))??;
+        touched.extend(message.group.as_ref().map(ToString::to_string));
+        let receipt = Receipt::Row { row: seq, receive: i64::from(message.receives) };
         taken.push(Received { message: Arc::new(message), receipt, sequence });
     }
     groups::lock(transaction, queue, &touched)?;
@@ -110,7 +115,7 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i
     Ok(chosen)
 }
 
-fn read(row: &Row<'_>, receives: u32, group: Option<&str>) -> Result<Message, Fault> {
+fn read(row: &Row<'_>) -> Result<Message, Fault> {
     let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
     let unreadable = |why| Fault::refused(format!("message {id}: {why}; correct or delete its row"));
     Ok(Message {
@@ -118,9 +123,9 @@ fn read(row: &Row<'_>, receives: u32, group: Option<&str>) -> Result<Message, Fa
         body: row.get::<_, Vec<u8>>(2)?.into(),
         attributes: content::attributes_from_text(row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?)
             .map_err(unreadable)?,
-        group: group.map(Into::into),
+        group: row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(Into::into),
         sent_at: from_millis(row.get(1)?),
-        receives,
+        receives: row.get(5)?,
         open: content::open_from_text(row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?).map_err(unreadable)?,
     })
 }
@@ -138,6 +143,7 @@ mod tests {
             (FREE_GROUPS, "SEARCH free_groups USING PRIMARY KEY (queue=?)"),
             (NEXT_OF_GROUP, "SEARCH messages USING INDEX grouped (queue=? AND grp=? AND seq>?)"),
             (LEASE, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
+            (CONTENT, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
             (CONTENT, "SEARCH contents USING INTEGER PRIMARY KEY (rowid=?)"),
         ] {
             let plan = plan(statement);
