@@ -1,8 +1,12 @@
 //! HTTP delivery, against a plain loop of the same client on as many threads at the same server.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
+use octoconf::handler::Handler;
+use octoconf::handler::registry::Registry;
+use octoconf::message::{Message, Outcome};
 use ureq::Agent;
 
 use super::memory::Preload;
@@ -50,13 +54,18 @@ struct Cost {
 
 fn measure(table: &mut Table, row: &str, way: &Way<'_>) {
     let server = Server::start();
-    let pairs: Vec<(Cost, Cost)> = (0..RUNS).map(|_| (engine(&server, way), plain_loop(&server, way))).collect();
+    let pairs: Vec<(Cost, Cost)> = (0..RUNS).map(|_| (engine(&server, way), plain_loop(&server, way, &[]))).collect();
     let of = |cost: fn(&Cost) -> f64| pairs.iter().map(|(ours, plain)| (cost(ours), cost(plain))).collect::<Vec<_>>();
     table.add(Figure::pairs(row, "requests/s", &of(|cost| cost.per_second), PLAIN).aim(Aim::AtLeast(0.5)));
     table.add(Figure::pairs(format!("{row}: CPU"), "us/request", &of(|cost| cost.cpu_us), PLAIN));
     if way.batch > 1 {
         let sizes = pairs.iter().map(|(ours, _)| way.messages as f64 / ours.requests);
         table.add(Figure::new(format!("{row}: batch"), "messages", sizes.collect()));
+        // A hundred messages cost more than the request that takes them.
+        let bodies = data::taking_turns(way.batch, way.accounts);
+        let made: Vec<_> =
+            pairs.iter().map(|(ours, _)| (ours.per_second, plain_loop(&server, way, &bodies).per_second)).collect();
+        table.add(Figure::pairs(format!("{row}, made in the loop too"), "requests/s", &made, PLAIN));
     }
 }
 
@@ -84,22 +93,25 @@ fn engine(server: &Server, way: &Way<'_>) -> Cost {
     })
 }
 
-/// Each thread with an agent of its own sends the same bytes, made before, one request after the other.
-fn plain_loop(server: &Server, way: &Way<'_>) -> Cost {
+/// Each thread with an agent of its own sends the same bytes, made before, one request after the other; with `made`, what `order` makes of
+/// these, once more for each request.
+fn plain_loop(server: &Server, way: &Way<'_>, made: &[Bytes]) -> Cost {
     let payload = r#"{"type":"invoice.issued","invoice":"536365","issued_at":"12/1/2010 8:26","country":"United Kingdom","quantity":250,"total":2512.5}"#;
     let payloads = vec![payload; way.batch as usize].join(",");
-    let body = if way.batch == 1 { payloads } else { format!("[{payloads}]") };
+    let ready = if way.batch == 1 { payloads } else { format!("[{payloads}]") };
+    let order = Registry::new().get("order").expect("it is built in");
     let each = way.messages / way.batch / THREADS as u64;
     observe(server, || {
         thread::scope(|scope| {
             for thread in 0..THREADS {
-                let body = &body;
+                let (ready, order) = (&ready, &order);
                 scope.spawn(move || {
                     // Without time-outs: with one, ureq's own resolver starts a thread for each request.
                     let agent = Agent::new_with_defaults();
                     let url = format!("http://127.0.0.1:{}/ok-{thread}", server.port);
                     for _ in 0..each {
-                        let answer = agent.post(&url).content_type("application/json").send(body.as_bytes());
+                        let body = if made.is_empty() { ready.clone().into_bytes() } else { payloads_of(order.as_ref(), made) };
+                        let answer = agent.post(&url).content_type("application/json").send(body.as_slice());
                         let text = answer.expect("an answer").body_mut().read_to_vec().expect("its body");
                         assert_eq!(text, b"ok");
                     }
@@ -107,4 +119,28 @@ fn plain_loop(server: &Server, way: &Way<'_>) -> Cost {
             }
         });
     })
+}
+
+/// What the handler makes of messages, as an array.
+fn payloads_of(handler: &dyn Handler, bodies: &[Bytes]) -> Vec<u8> {
+    let mut array = b"[".to_vec();
+    for body in bodies {
+        let message = Message {
+            id: "m".into(),
+            body: body.clone(),
+            attributes: Vec::new(),
+            group: None,
+            sent_at: SystemTime::UNIX_EPOCH,
+            receives: 1,
+            open: None,
+        };
+        let Outcome::Deliver(deliveries) = handler.handle(&message) else { panic!("every invoice is good") };
+        for delivery in deliveries {
+            array.extend_from_slice(&delivery.payload);
+            array.push(b',');
+        }
+    }
+    array.pop();
+    array.push(b']');
+    array
 }
