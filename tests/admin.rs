@@ -389,7 +389,10 @@ fn the_head_of_a_waiting_partner_is_set_aside() {
     let skipped = instance.get("/api/dead").json();
     assert!(skipped.as_array().unwrap().contains(&json!({ "queue": "invoice", "reason": "skipped", "count": 2 })), "{skipped}");
     let letters = instance.room.json(&["dead", "list", "invoice", "--partner", "acme", "--json"]);
-    assert_eq!((letters.as_array().unwrap().len(), &letters[0]["kind"], &letters[0]["account"]), (2, &json!("skipped"), &json!("acme")));
+    assert_eq!(
+        (letters.as_array().unwrap().len(), &letters[0]["kind"], &letters[0]["account"]),
+        (2, &json!("skipped"), &json!("acme"))
+    );
     let refused = instance.room.expect(1, &["skip", "quick"]);
     assert!(refused.contains("nothing waits for this partner"), "{refused}");
     assert_eq!(ask(instance.address, "POST", "/api/partners/acme/skip", "").unwrap().status, 401);

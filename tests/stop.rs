@@ -7,6 +7,7 @@ mod support {
     pub mod program;
 }
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use support::partner::{Connection, Partner};
@@ -113,4 +114,21 @@ fn a_run_that_was_to_empty_the_queue_fails_where_time_ends_it() {
     room.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
     assert_eq!(room.report()["queues"][0]["returned"], 10);
     room.expect(0, &["run", "--for", "1s"]);
+}
+
+#[test]
+fn a_signal_before_anything_is_read_ends_the_run_in_order() {
+    let room = Room::new("octoconf.toml", "");
+    let config = room.path("octoconf.toml");
+    std::fs::remove_file(&config).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
+    let running = room.start(&["run", "--report", "report.json"]);
+    // Opened once the program has opened it as well, and it waits there for what will be written.
+    let mut pipe = std::fs::File::options().write(true).open(&config).unwrap();
+    running.signal("TERM");
+    pipe.write_all(b"[admin]\nlisten = \"\"\n[queues.q]\nsource = \"memory\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n")
+        .unwrap();
+    drop(pipe);
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(room.report()["state"], "stopped");
 }

@@ -19,8 +19,9 @@ use octoconf::queue::Queue;
 use super::args::Run;
 use super::failure::Failure;
 use super::setup::Setup;
+use super::signals::{self, Caught};
 use super::systemd::{self, Notify};
-use super::{files, logger, signals};
+use super::{files, logger};
 
 /// Between looks at a running engine, where a terminal shows them and where the log does.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -30,10 +31,12 @@ const LINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
+    // First of all: from here on no signal ends the process, each is waited for until the engine can hear it.
+    let caught = signals::catch().context("cannot take signals over")?;
     let setup = Setup::new(config)?;
     let bars = MultiProgress::new();
     let _log = logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log")?;
-    match serve(config, options, &setup, &bars) {
+    match serve(config, options, &setup, &bars, caught) {
         // Said where everything else is: standard error itself may have nobody who reads it.
         Err(Failure::Failed(error)) if log::log_enabled!(log::Level::Error) => {
             log::error!("failed: {error:#}");
@@ -43,12 +46,11 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     }
 }
 
-fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress) -> Result<ExitCode, Failure> {
+fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut caught: Caught) -> Result<ExitCode, Failure> {
     let notify = Notify::of_environment();
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
-    let mut caught = signals::catch().context("cannot take signals over")?;
     // Before anything is received: a port that is taken is a reason not to start.
     let admin = Admin::start(&setup.settings.admin)?;
     if let Some(admin) = &admin {

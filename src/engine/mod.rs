@@ -54,8 +54,8 @@ use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
 use self::shell::{Control, Shell, Watched};
-pub use self::threads::DeathGuard;
 use self::threads::Crew;
+pub use self::threads::DeathGuard;
 
 /// One queue with all that the threads around it need.
 pub(crate) struct Lane {
@@ -180,7 +180,17 @@ impl Engine {
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
         let settings = Arc::new(Mutex::new(self.settings));
-        Ok(Running { control, end, crew, health, sinks: self.sinks, settings, asked: Arc::new(Asked::new(started)), started, shutdown_timeout: grace })
+        Ok(Running {
+            control,
+            end,
+            crew,
+            health,
+            sinks: self.sinks,
+            settings,
+            asked: Arc::new(Asked::new(started)),
+            started,
+            shutdown_timeout: grace,
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::config::settings::Settings;
 
-use super::shell::Control;
 use super::remote::PATIENCE;
+use super::shell::Control;
 use super::{Remote, rules};
 
 /// Why a reload changed nothing.

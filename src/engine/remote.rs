@@ -7,8 +7,8 @@ use crossbeam_channel::{Sender, bounded, never};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::dispatch::{Action, FoundPartner, Histogram, PartnerReport, Status};
 use crate::config::settings::Settings;
+use crate::dispatch::{Action, FoundPartner, Histogram, PartnerReport, Status};
 use crate::message::Account;
 use crate::sink::Sinks;
 
