@@ -5,7 +5,7 @@
 //! | `admin` | accepts connections and hands them over ([`server`]) |
 //! | `admin-1` to `admin-8` | read one request, answer it, close ([`request`], [`site`]) |
 //!
-//! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`](crate::engine::Remote), which
+//! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`], which
 //! bounds what they cost the dispatcher. What a client may take is bounded too: a thread for [`request::PATIENCE`], 16 KiB of memory.
 
 mod access;
