@@ -19,9 +19,14 @@ mod data;
 mod process;
 mod run;
 mod server;
+mod sqs;
 mod stamp;
 mod table;
 mod traffic;
+#[path = "../support"]
+mod support {
+    pub mod sqs_server;
+}
 
 use std::process::ExitCode;
 
@@ -46,12 +51,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let Some(status) = sqs::contend(&words) {
+        return status;
+    }
     let wanted = |case: &&Case| words.is_empty() || words.iter().any(|word| case.name.contains(word.as_str()));
     let chosen: Vec<&Case> = cases::ALL.iter().filter(wanted).collect();
-    let asks = words.is_empty() || words.iter().any(|word| "asking".contains(word.as_str()));
-    if chosen.is_empty() && !asks {
+    let names_any = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let (asks, polls) = (names_any("asking"), sqs::ROWS.iter().any(|row| names_any(row)));
+    if chosen.is_empty() && !asks && !polls {
         let names: Vec<&str> = cases::ALL.iter().map(|case| case.name).collect();
-        eprintln!("no rows are called {}; there are: asking, {}", words.join(", "), names.join(", "));
+        eprintln!("no rows are called {}; there are: asking, sqs, {}", words.join(", "), names.join(", "));
         return ExitCode::from(2);
     }
     println!("{}", table::machine_line());
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
     }
     if asks {
         asking::print();
+    }
+    if let Some(figures) = sqs::measure(names_any) {
+        table.add_section("sqs", figures);
     }
     match table.write("target/bench.json") {
         Ok(()) => ExitCode::SUCCESS,

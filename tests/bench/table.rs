@@ -119,9 +119,15 @@ fn plain(value: f64) -> String {
 #[derive(Default)]
 pub struct Table {
     figures: Vec<Figure>,
+    sections: Vec<(&'static str, Value)>,
 }
 
 impl Table {
+    /// What other tables say, for the file.
+    pub fn add_section(&mut self, name: &'static str, section: Value) {
+        self.sections.push((name, section));
+    }
+
     /// Adds a row and prints it: the next one may take a while.
     pub fn add(&mut self, figure: Figure) {
         if self.figures.is_empty() {
@@ -133,13 +139,17 @@ impl Table {
 
     pub fn write(&self, path: &str) -> io::Result<()> {
         let rows: Vec<Value> = self.figures.iter().map(Figure::json).collect();
-        let text = json!({ "machine": machine(), "rows": rows });
+        let mut text = json!({ "machine": machine(), "rows": rows });
+        for (name, section) in &self.sections {
+            text[*name] = section.clone();
+        }
         fs::create_dir_all("target")?;
         fs::write(path, format!("{text:#}\n"))
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one; there is at least one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import types
+from xml.sax.saxutils import escape
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 port = listener.getsockname()[1]
@@ -26,6 +27,9 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.app import app
 from ministack.services import sqs
+
+# As AWS writes it: in its XML a quote is an entity as well, and a carriage return, which a reader of XML would lose. A JSON body is mostly quotes.
+sqs._esc = lambda text: escape(text, {'"': "&quot;", "\r": "&#xD;"})
 
 
 class ManualClock:

@@ -1,0 +1,101 @@
+//! A contender: this program as a child that empties a queue and prints what it took.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crossbeam_channel::never;
+use octoconf::dispatch::QueueCounts;
+use octoconf::engine::{RunOptions, Running};
+use octoconf::queue::Ask;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+use super::{idle, rusoto};
+use crate::run::engine;
+
+/// The first argument of a child.
+pub const WORD: &str = "contend";
+
+/// Between two looks at how far the engine is: each walks through all buckets. What it does after the last message is next to nothing.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// `None`: this process is no contender.
+pub fn contend(arguments: &[String]) -> Option<ExitCode> {
+    let [word, arguments @ ..] = arguments else { return None };
+    if word != WORD {
+        return None;
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().expect("a number");
+    let said = match arguments[..] {
+        ["engine", endpoint, queue, messages] => empty(endpoint, queue, number(messages)),
+        ["queue", endpoint, queue, messages] => empty_alone(endpoint, queue, number(messages)),
+        ["rusoto", endpoint, url, messages] => rusoto::empty(endpoint, url, number(messages)),
+        ["idle", endpoint, ref queues @ ..] => idle::watch(endpoint, queues),
+        _ => panic!("no such contender: {arguments:?}"),
+    };
+    println!("{said}");
+    Some(ExitCode::SUCCESS)
+}
+
+/// The engine as `run` has it, until so many messages are deleted.
+fn empty(endpoint: &str, queue: &str, messages: u64) -> Value {
+    let engine = engine(&settings(endpoint, &[queue], "1s"));
+    let start = cpu_us();
+    let running = engine.start(RunOptions { until_empty: false, seed: 1 }).expect("threads");
+    let counts = loop {
+        let counts = counts(&running).remove(0);
+        if counts.acked >= messages {
+            break counts;
+        }
+        let _ = never::<()>().recv_timeout(GLANCE);
+    };
+    let cpu = cpu_us() - start;
+    let polls = counts.requests - messages.div_ceil(10);
+    running.remote().stop();
+    let report = running.wait().expect("the run ends well");
+    assert_eq!((report.status.queues[0].counts.acked, report.status.queues[0].counts.received), (messages, messages));
+    json!({ "cpu_us": cpu, "requests": counts.requests, "empty_polls": counts.empty_receives as f64 / polls as f64 })
+}
+
+/// Our queue alone, on one thread: receives and deletes, as the other loops do.
+fn empty_alone(endpoint: &str, queue: &str, messages: u64) -> Value {
+    let queue = engine(&settings(endpoint, &[queue], "1s")).queue(queue).expect("it is configured");
+    let ask = Ask { max: 10, wait: Duration::from_secs(1), lease: Duration::from_secs(60) };
+    let start = cpu_us();
+    let (mut deleted, mut requests) = (0, 0);
+    while deleted < messages {
+        let received = queue.receive(&ask).expect("a receive");
+        let receipts: Vec<_> = received.into_iter().map(|received| received.receipt).collect();
+        requests += 1;
+        if !receipts.is_empty() {
+            let ended = queue.delete(&receipts).expect("a delete");
+            assert!(ended.iter().all(Result::is_ok), "{ended:?}");
+            (deleted, requests) = (deleted + ended.len() as u64, requests + 1);
+        }
+    }
+    json!({ "cpu_us": cpu_us() - start, "requests": requests })
+}
+
+/// What became of the messages of each queue.
+pub fn counts(running: &Running) -> Vec<QueueCounts> {
+    let status = running.remote().status().expect("the engine is at work");
+    status.queues.into_iter().map(|queue| queue.counts).collect()
+}
+
+/// Queues of the server, each to the handler `order` and on to nowhere.
+pub fn settings(endpoint: &str, queues: &[&str], wait: &str) -> String {
+    let queue = |name: &&str| {
+        format!(
+            "[queues.{name}]\nsource = \"sqs\"\nendpoint = \"{endpoint}\"\nhandler = \"order\"\ndead_letter = \"none\"\nwait_time = \"{wait}\"\n"
+        )
+    };
+    let queues: String = queues.iter().map(queue).collect();
+    format!("[admin]\nlisten = \"\"\n{queues}[partners.default]\ndeliver = \"discard\"\n")
+}
+
+/// CPU time of this process so far, all threads, in microseconds.
+pub fn cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}

@@ -1,0 +1,105 @@
+//! The path from SQS, measured in CPU time: the server is another process, and how long it takes is not ours.
+//!
+//! Each contender is a process of its own that empties a queue of the tests' SQS server and prints what that took it: the engine; our
+//! queue alone; the bare calls of rusoto over the same HTTP client; AWS's own client on tokio, which is the limit of the row. All but the
+//! engine only receive and delete. They take turns, so that a machine that becomes slower becomes so for all.
+
+mod contend;
+mod figures;
+mod idle;
+mod message;
+mod rusoto;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use self::figures::Figures;
+use crate::RUNS;
+use crate::support::sqs_server::{SqsServer, TestQueue, aws_environment};
+use crate::table::median;
+
+pub use self::contend::contend;
+
+/// Messages of one run: the tests' server slows down with depth.
+const MESSAGES: usize = 1_500;
+
+/// Sizes of bodies in bytes, and what their rows are called.
+const SIZES: [(usize, &str); 2] = [(300, "300 B"), (20_000, "20 kB")];
+
+/// What the rows are called, for choosing.
+pub const ROWS: [&str; 3] = ["sqs 300 B", "sqs 20 kB", "sqs idle"];
+
+/// Measures the rows that are wanted, and prints them; what they say in JSON.
+pub fn measure(wanted: impl Fn(&str) -> bool) -> Option<Value> {
+    let sizes = SIZES.iter().filter(|(_, name)| wanted(&format!("sqs {name}")));
+    let mut figures = Vec::new();
+    let mut server = None;
+    for (bytes, name) in sizes {
+        figures.push(size(server.get_or_insert_with(SqsServer::start), *bytes, name));
+    }
+    if !figures.is_empty() {
+        figures::print(&figures);
+    }
+    let idle = wanted("sqs idle").then(|| idle::measure(server.get_or_insert_with(SqsServer::start)));
+    if let Some(idle) = &idle {
+        idle.print();
+    }
+    let rows: Vec<Value> = figures.iter().map(Figures::json).collect();
+    server.map(|_| json!({ "busy": rows, "idle": idle.map(|idle| idle.json()) }))
+}
+
+/// All contenders with messages of one size.
+fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
+    let runs: Vec<[Value; 4]> = (0..RUNS)
+        .map(|run| {
+            let engine = emptied(server, bytes, run, |queue| this_program(&["engine", &server.endpoint(), &queue.name]));
+            let queue = emptied(server, bytes, run, |queue| this_program(&["queue", &server.endpoint(), &queue.name]));
+            let rusoto = emptied(server, bytes, run, |queue| this_program(&["rusoto", &server.endpoint(), &queue.url]));
+            let aws_sdk = emptied(server, bytes, run, |queue| aws_sdk(&[&server.endpoint(), &queue.url]));
+            [engine, queue, rusoto, aws_sdk]
+        })
+        .collect();
+    let cpu = |run: &[Value; 4], who: usize| run[who]["cpu_us"].as_f64().expect("CPU time") / MESSAGES as f64;
+    let of_engine = |key: &str| median(runs.iter().map(|[engine, ..]| engine[key].as_f64().expect("a figure")));
+    Figures {
+        size: name.to_owned(),
+        runs: runs.len(),
+        cpu_us: [0, 1, 2, 3].map(|who| median(runs.iter().map(|run| cpu(run, who)))),
+        of_limit: [0, 1, 2].map(|who| median(runs.iter().map(|run| cpu(run, who) / cpu(run, 3)))),
+        requests_a_message: of_engine("requests") / MESSAGES as f64,
+        empty_polls: of_engine("empty_polls"),
+    }
+}
+
+/// What a contender says of a queue that it has emptied.
+fn emptied(server: &SqsServer, bytes: usize, run: usize, contender: impl Fn(&TestQueue<'_>) -> Command) -> Value {
+    let queue = server.queue("bench", &[]);
+    queue.send(&message::bodies(bytes, MESSAGES, run as u64));
+    let said = outcome(contender(&queue).arg(MESSAGES.to_string()));
+    assert_eq!(queue.counts(), (0, 0, 0), "every message was deleted");
+    queue.delete();
+    said
+}
+
+/// This program as one of the contenders.
+fn this_program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program has a name"));
+    command.arg(contend::WORD).args(arguments);
+    command
+}
+
+fn aws_sdk(arguments: &[&str]) -> Command {
+    let program = PathBuf::from("target/aws-sdk/release/octoconf-bench-aws-sdk");
+    assert!(program.exists(), "{} is missing: scripts/bench builds it", program.display());
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn outcome(command: &mut Command) -> Value {
+    let output = command.envs(aws_environment()).stderr(Stdio::inherit()).output().expect("a contender starts");
+    assert!(output.status.success(), "{command:?} ended with {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("a contender prints an object")
+}
