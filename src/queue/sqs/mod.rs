@@ -38,9 +38,11 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
+mod md5;
 mod place;
 mod receive;
 mod remote;
+mod resolve;
 mod service;
 #[cfg(test)]
 mod testing;

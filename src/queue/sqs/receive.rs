@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString as _, format_compact};
-use md5::{Digest as _, Md5};
 
 use super::answer;
 use super::content::ALONE;
 use super::envelope::Redriven;
 use super::error::Fault;
+use super::md5::{self, Digest};
 use super::xml::{Element, Malformed};
 use crate::message::{Attribute, AttributeValue, Message, Receipt};
 
@@ -114,7 +114,26 @@ impl HeldUp {
     }
 }
 
+/// Reads the records one by one, then checks the digests of all bodies side by side, which is quicker.
 fn found(document: &[u8]) -> Result<impl Iterator<Item = Result<Record, LeftOut>>, Fault> {
+    let read: Vec<_> = read(document)?.collect();
+    let bodies: Vec<&[u8]> = read.iter().flatten().map(|(record, _)| &*record.body).collect();
+    let mut digests = md5::digests(&bodies).into_iter();
+    Ok(read.into_iter().map(move |read| {
+        let (record, said) = read?;
+        match (digests.next(), said) {
+            (Some(digest), Some(said)) if said != Some(digest) => {
+                Err(LeftOut { why: format!("message {}: {}", record.id, Bad::Digest), group: record.group })
+            }
+            _ => Ok(record),
+        }
+    }))
+}
+
+/// What the answer says is the digest of a body; `None`: it is no digest at all.
+type Said = Option<Digest>;
+
+fn read(document: &[u8]) -> Result<impl Iterator<Item = Result<(Record, Option<Said>), LeftOut>>, Fault> {
     let elements = answer::result(document, "ReceiveMessage")?;
     Ok(elements.filter_map(|element| match element {
         Ok(element) if element.name == b"Message" => {
@@ -152,7 +171,8 @@ fn message(record: Record, fifo: bool) -> (Arc<Message>, Receipt) {
     (Arc::new(Message { id, body, attributes, group, sent_at, receives, open }), Receipt::Handle(handle))
 }
 
-fn record(element: Element<'_>) -> Result<Record, Bad> {
+/// With its digest, where the answer has one.
+fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
     let (mut id, mut handle, mut digest) = (None, None, None);
     let mut body = Bytes::new();
     let (mut sent, mut receives, mut group, mut moved_from) = (None, None, None, None);
@@ -162,7 +182,7 @@ fn record(element: Element<'_>) -> Result<Record, Bad> {
         match child.name {
             b"MessageId" => id = Some(child.text()?.replace('.', "-")),
             b"ReceiptHandle" => handle = Some(child.text()?.into_owned().into_boxed_str()),
-            b"MD5OfBody" => digest = Some(child.text()?),
+            b"MD5OfBody" => digest = Some(md5::read(&child.text()?)),
             // Copied: a share of the answer would keep all of it for as long as any of its messages is held.
             b"Body" => body = child.text()?.into_owned().into(),
             b"Attribute" => {
@@ -179,10 +199,7 @@ fn record(element: Element<'_>) -> Result<Record, Bad> {
             _ => {}
         }
     }
-    if digest.is_some_and(|digest| !is_digest_of(&digest, &body)) {
-        return Err(Bad::Digest);
-    }
-    Ok(Record {
+    let record = Record {
         id: id.filter(|id| !id.is_empty()).ok_or(Bad::Lacks("MessageId"))?.into(),
         handle: handle.ok_or(Bad::Lacks("ReceiptHandle"))?,
         body,
@@ -191,7 +208,8 @@ fn record(element: Element<'_>) -> Result<Record, Bad> {
         sent: sent.ok_or(Bad::Lacks("SentTimestamp"))?,
         receives: receives.ok_or(Bad::Lacks("ApproximateReceiveCount"))?,
         moved_from,
-    })
+    };
+    Ok((record, digest))
 }
 
 fn name_and_value(element: Element<'_>) -> Result<(Element<'_>, Element<'_>), Bad> {
@@ -232,16 +250,6 @@ fn attribute(element: Element<'_>) -> Result<Attribute, Bad> {
         _ => return Err(Bad::Attribute(name.to_string(), "has no value")),
     };
     Ok(Attribute { name, value })
-}
-
-/// Whether a text is the MD5 of these bytes, in hexadecimal digits.
-pub fn is_digest_of(digest: &str, bytes: &[u8]) -> bool {
-    let sum = Md5::digest(bytes);
-    let digits = digest.as_bytes().chunks_exact(2);
-    digest.len() == 2 * sum.len()
-        && digits
-            .zip(sum.iter())
-            .all(|(digits, byte)| std::str::from_utf8(digits).is_ok_and(|digits| u8::from_str_radix(digits, 16) == Ok(*byte)))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::answer;
 use super::call::{BYTES, Call, Entry, LONGEST_LEASE, LONGEST_WAIT, TOGETHER, whole_seconds};
 use super::content::entry_bytes;
 use super::error::{EntryFault, Fault};
-use super::receive::is_digest_of;
+use super::md5;
 use super::service::Service;
 use crate::queue::Ask;
 
@@ -123,8 +123,9 @@ impl Remote {
                 let id = text("MessageId").ok_or_else(|| EntryFault::Transient("the answer has no MessageId".to_owned()))?;
                 Ok((id.replace('.', "-").to_compact_string(), text("MD5OfMessageBody").map(String::from)))
             })?;
-            let checked = sent.into_iter().zip(entries).map(|(sent, entry)| match sent? {
-                (_, Some(digest)) if !is_digest_of(&digest, entry.body.as_bytes()) => {
+            let bodies: Vec<&[u8]> = entries.iter().map(|entry| entry.body.as_bytes()).collect();
+            let checked = sent.into_iter().zip(md5::digests(&bodies)).map(|(sent, digest)| match sent? {
+                (_, Some(said)) if md5::read(&said) != Some(digest) => {
                     Err(EntryFault::Transient("what arrived has another MD5 than what was sent".to_owned()))
                 }
                 (id, _) => Ok(id),

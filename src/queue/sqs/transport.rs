@@ -5,20 +5,20 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::DATE;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport as Connection,
 };
 use ureq::{Agent, Error};
 
 use super::codec::Signed;
+use super::resolve::Remembering;
 
 /// For looking up, connecting and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ fn agent() -> Agent {
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
         .build();
-    Agent::with_parts(config, Watching(DefaultConnector::default()), DefaultResolver::default())
+    Agent::with_parts(config, Watching(DefaultConnector::default()), Remembering::default())
 }
 
 fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Error> {
@@ -102,9 +102,13 @@ fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Erro
     }
     let response = post.send(&*request.body)?;
     let received = now();
-    let (parts, mut body) = response.into_parts();
+    let (parts, body) = response.into_parts();
     let date = parts.headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    let body = body.with_config().limit(terms.longest_answer).read_to_vec()?;
+    // One allocation where the length is told, and no more than an answer may have.
+    let length = body.content_length().unwrap_or_default().min(terms.longest_answer);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    body.into_with_config().limit(terms.longest_answer).reader().read_to_end(&mut bytes)?;
+    let body = bytes;
     Ok(Answer { status: parts.status.as_u16(), date, received, body: body.into() })
 }
 
