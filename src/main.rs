@@ -19,11 +19,18 @@ use crate::cli::failure::Failure;
 use crate::cli::logger::last_words;
 
 fn main() -> ExitCode {
+    refuse_huge_pages();
     let arguments = Arguments::parse();
     match cli::run(&arguments) {
         Ok(status) => status,
         Err(failure) => failure.report(),
     }
+}
+
+/// The allocator asks for pages of 2 MiB, and each of hundreds of threads gets its own: zeroing them costs more than what they are for, and
+/// a service with 40 threads holds five times the memory. A kernel that does not know this has none.
+fn refuse_huge_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 impl Failure {

@@ -41,6 +41,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RUNS: usize = 5;
 
 fn main() -> ExitCode {
+    // As in the binary.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     if let Some(part) = process::part() {
         let answer = match part.split_once(' ') {
             Some(("scale", buckets)) => cases::scale::part(buckets.parse().expect("a number of buckets")),
