@@ -61,8 +61,9 @@ fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
             [engine, queue, rusoto, aws_sdk]
         })
         .collect();
-    let cpu = |run: &[Value; 4], who: usize| run[who]["cpu_us"].as_f64().expect("CPU time") / MESSAGES as f64;
-    let of_engine = |key: &str| median(runs.iter().map(|[engine, ..]| engine[key].as_f64().expect("a figure")));
+    let figure = |said: &Value, key: &str| said[key].as_f64().expect("a figure");
+    let cpu = |run: &[Value; 4], who: usize| figure(&run[who], "cpu_us") / figure(&run[who], "counted");
+    let of_engine = |key: &str| median(runs.iter().map(|[engine, ..]| figure(engine, key)));
     Figures {
         size: name.to_owned(),
         runs: runs.len(),

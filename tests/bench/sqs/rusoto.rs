@@ -10,10 +10,10 @@ use rusoto_core::signature::{SignedRequest, SignedRequestPayload};
 use rusoto_core::{ByteStream, Client, DispatchSignedRequest, Region};
 use rusoto_credential::StaticProvider;
 use rusoto_sqs::{DeleteMessageBatchRequest, DeleteMessageBatchRequestEntry, ReceiveMessageRequest, Sqs as _, SqsClient};
-use serde_json::{Value, json};
+use serde_json::Value;
 use ureq::Agent;
 
-use super::contend::cpu_us;
+use super::contend::Watch;
 
 /// Receives and deletes until so many messages are gone.
 pub fn empty(endpoint: &str, url: &str, messages: u64) -> Value {
@@ -29,24 +29,24 @@ pub fn empty(endpoint: &str, url: &str, messages: u64) -> Value {
         wait_time_seconds: Some(1),
         ..ReceiveMessageRequest::default()
     };
-    let start = cpu_us();
-    let (mut deleted, mut requests) = (0, 0);
+    let mut watch = Watch::new(messages);
+    let mut deleted = 0;
     while deleted < messages {
+        watch.at(deleted);
         let received = at_once(client.receive_message(receive())).expect("a receive").messages.unwrap_or_default();
         let entry = |(at, message): (usize, rusoto_sqs::Message)| DeleteMessageBatchRequestEntry {
             id: at.to_string(),
             receipt_handle: message.receipt_handle.expect("a handle"),
         };
         let entries: Vec<_> = received.into_iter().enumerate().map(entry).collect();
-        requests += 1;
         if !entries.is_empty() {
             let request = DeleteMessageBatchRequest { entries, queue_url: url.to_owned() };
             let ended = at_once(client.delete_message_batch(request)).expect("a delete");
             assert!(ended.failed.is_empty(), "{:?}", ended.failed);
-            (deleted, requests) = (deleted + ended.successful.len() as u64, requests + 1);
+            deleted += ended.successful.len() as u64;
         }
     }
-    json!({ "cpu_us": cpu_us() - start, "requests": requests })
+    watch.end(deleted)
 }
 
 /// A future that is ready at its first poll, as all are here.
