@@ -34,13 +34,9 @@ export class Partner {
 
   /** Shows what the address says. */
   follow() {
-    const wanted = location.hash.match(/^#partner=(.*)$/s);
-    if (!wanted) return at("partner").open ? at("partner").close() : undefined;
-    try {
-      this.#account = decodeURIComponent(wanted[1]);
-    } catch {
-      this.#account = wanted[1];
-    }
+    const wanted = named();
+    if (wanted === null) return at("partner").open ? at("partner").close() : undefined;
+    this.#account = wanted;
     say(at("partner-name"), this.#account);
     show(at("partner-state"), false);
     paragraphs([{ text: "Asking…" }]);
@@ -130,9 +126,23 @@ export class Partner {
   }
 
   #closed() {
+    // Told late: another partner may be shown by now, or be named by the address and shown next.
+    if (at("partner").open) return;
+    const closed = this.#account;
     this.#account = null;
     this.#asked += 1;
-    if (location.hash.startsWith("#partner=")) history.replaceState(null, "", location.pathname + location.search);
+    if (named() === closed && closed !== null) history.replaceState(null, "", location.pathname + location.search);
+  }
+}
+
+/** The account that the address names, or null. */
+function named() {
+  const wanted = location.hash.match(/^#partner=(.*)$/s);
+  if (!wanted) return null;
+  try {
+    return decodeURIComponent(wanted[1]);
+  } catch {
+    return wanted[1];
   }
 }
 
