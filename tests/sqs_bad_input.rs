@@ -93,6 +93,8 @@ fn what_is_no_sqs_is_told_with_what_to_correct() {
         ("JSON", says(answer("200 OK", "{\"Messages\":[]}")), &["JSON", "correct endpoint"]),
         ("nothing", says(answer("200 OK", "")), &["nothing", "see endpoint"]),
         ("other XML", says(answer("200 OK", "<feed/>")), &["GetQueueAttributes"]),
+        // More than any answer to this has, and less than ten messages may have.
+        ("an endless answer", says(answer("200 OK", &" ".repeat(10 << 20))), &["more than 1048576 bytes", "see endpoint"]),
         ("a gateway", says(answer("502 Bad Gateway", page)), &["502"]),
         ("no such page", says(answer("404 Not Found", page)), &["knows no SQS there", "correct endpoint"]),
         (
