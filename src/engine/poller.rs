@@ -83,11 +83,15 @@ impl Poller {
         Ok(())
     }
 
-    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each.
+    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each. Not
+    /// where a request has its price: each is counted.
     #[expect(clippy::disallowed_methods, reason = "how long a receive took tells whether another is worth waiting for")]
     fn receive(&self, at_most: usize, ask: Ask) -> Result<Vec<Received>, QueueError> {
         let start = Instant::now();
         let mut received = self.queue.receive(&Ask { max: ask.max.min(at_most), ..ask })?;
+        if self.queue.limits().priced {
+            return Ok(received);
+        }
         while !received.is_empty() && received.len().is_multiple_of(ask.max) && received.len() < TOGETHER.min(at_most) {
             if start.elapsed() > AT_ONCE || self.stop.load(Ordering::Acquire) {
                 break;
