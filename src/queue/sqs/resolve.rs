@@ -82,6 +82,7 @@ impl Resolver for Remembering {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "some moment to count from")]
 mod tests {
     use super::*;
 
