@@ -51,6 +51,9 @@ fn program() -> &'static str {
         .unwrap_or_else(|| panic!("no Chromium here: install it with `sudo apt-get install -y chromium`, or run scripts/test"))
 }
 
+/// Clicks that may land beside what they are for.
+const CLICKS: usize = 20;
+
 /// One browser with one page.
 pub struct Browser {
     child: Child,
@@ -208,17 +211,29 @@ impl Browser {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Clicks in the middle of the first element that a selector finds, where a person would.
+    /// Clicks in the middle of the first element that a selector finds, where a person would. What is shown may move just then: a click
+    /// that lands beside the element does nothing, and is made again.
     pub fn click(&self, selector: &str) {
         let place = format!(
             "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'center' }});
+               window.landed = false;
+               window.addEventListener('click', (event) => {{
+                 window.landed = event.composedPath().includes(e);
+                 if (!window.landed) {{ event.stopImmediatePropagation(); event.preventDefault(); }}
+               }}, {{ capture: true, once: true }});
                const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]; }})()"
         );
-        let place = self.value(&place);
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", event);
+        for _ in 0..CLICKS {
+            let place = self.value(&place);
+            for kind in ["mousePressed", "mouseReleased"] {
+                let event = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
+                self.call("Input.dispatchMouseEvent", event);
+            }
+            if self.value("window.landed") == json!(true) {
+                return;
+            }
         }
+        panic!("no click lands on {selector}: something covers it, or it never stands still");
     }
 
     /// The parameters of all events of this name so far.
