@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     if let Some(part) = process::part() {
         let answer = match part.split_once(' ') {
-            Some(("scale", buckets)) => cases::scale::part(buckets.parse().expect("a number of buckets")),
+            Some(("scale", settings)) => cases::scale::part(settings),
             Some(("resident", file)) => cases::resident::part(file),
             _ => panic!("there is no part {part}"),
         };

@@ -16,7 +16,7 @@ pub fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// A figure of this process's memory in bytes: `VmRSS` now, `VmHWM` at most so far.
+/// A figure of this process's memory in bytes: `VmRSS` is what is resident now.
 pub fn memory(name: &str) -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("the kernel says it");
