@@ -1,7 +1,7 @@
 //! Where a delivery may go, with name servers that say what a test wants: the address that is judged is the one that is connected to.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -32,9 +32,8 @@ impl Loopback {
         let listening = thread::Builder::new().spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut chunk = [0; 4096];
                 let mut asked = false;
-                while stream.read(&mut chunk).is_ok_and(|read| read > 0) {
+                while has_request(&mut stream) {
                     if !asked {
                         count.fetch_add(1, Ordering::SeqCst);
                     }
@@ -56,10 +55,24 @@ impl Loopback {
 
 impl Drop for Loopback {
     fn drop(&mut self) {
-        drop(std::net::TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
         let ended = self.listening.take().map(JoinHandle::join);
         assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the server panicked");
     }
+}
+
+/// Reads one request, which may come in any number of pieces; `false`: the connection was closed instead.
+fn has_request(stream: &mut TcpStream) -> bool {
+    let (mut request, mut byte) = (Vec::new(), [0]);
+    while !request.ends_with(b"\r\n\r\n") {
+        if !stream.read(&mut byte).is_ok_and(|read| read > 0) {
+            return false;
+        }
+        request.extend(byte);
+    }
+    let head = String::from_utf8(request).unwrap().to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap();
+    stream.read_exact(&mut vec![0; length.trim().parse().unwrap()]).is_ok()
 }
 
 /// Name servers that give these addresses for every name, and that can change their mind.
