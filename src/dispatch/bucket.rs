@@ -176,7 +176,7 @@ impl Bucket {
         held: impl Fn(Ticket) -> bool,
     ) -> Option<Parcel> {
         let most = self.waiting.len().min(bounds.count);
-        let (mut items, mut slips, mut bytes) = (Vec::with_capacity(most), SmallVec::with_capacity(most), 0);
+        let (mut items, mut slips, mut bytes) = (SmallVec::with_capacity(most), SmallVec::with_capacity(most), 0);
         while let Some((_, item)) = self.waiting.front() {
             let size = item.payload.len();
             if !items.is_empty() && (items.len() >= bounds.count || bytes + size > bounds.bytes) {
@@ -245,7 +245,7 @@ impl Parcel {
     fn split_at(self, middle: usize) -> (Self, Self) {
         let part = |items: &[Item], slips: &[Slip], before: usize| Self {
             place: self.place + before as u64,
-            ..self.part(items.to_vec(), slips.into())
+            ..self.part(items.iter().cloned().collect(), slips.into())
         };
         let (front, back) = self.batch.items.split_at(middle.min(self.batch.items.len()));
         let (front_slips, back_slips) = self.slips.split_at(middle.min(self.slips.len()));
@@ -256,7 +256,8 @@ impl Parcel {
     pub fn split_by(&self, open: &[usize]) -> (Option<Self>, Option<Self>) {
         let side = |wanted: bool| {
             let chosen = self.slips.iter().zip(&self.batch.items).enumerate().filter(|(at, _)| open.contains(at) == wanted);
-            let (slips, items): (SmallVec<[Slip; 2]>, Vec<Item>) = chosen.map(|(_, (slip, item))| (*slip, item.clone())).unzip();
+            let (slips, items): (SmallVec<[Slip; 2]>, SmallVec<[Item; 1]>) =
+                chosen.map(|(_, (slip, item))| (*slip, item.clone())).unzip();
             (!slips.is_empty()).then(|| self.part(items, slips))
         };
         (side(false), side(true))
@@ -268,7 +269,7 @@ impl Parcel {
             return Some(self);
         }
         let pairs = self.slips.iter().zip(&self.batch.items).filter(|(slip, _)| held(slip.ticket));
-        let (slips, items): (SmallVec<[Slip; 2]>, Vec<Item>) = pairs.map(|(slip, item)| (*slip, item.clone())).unzip();
+        let (slips, items): (SmallVec<[Slip; 2]>, SmallVec<[Item; 1]>) = pairs.map(|(slip, item)| (*slip, item.clone())).unzip();
         (!slips.is_empty()).then(|| self.part(items, slips))
     }
 
@@ -280,7 +281,7 @@ impl Parcel {
         (!slips.is_empty()).then(|| self.part(items, slips))
     }
 
-    fn part(&self, items: Vec<Item>, slips: SmallVec<[Slip; 2]>) -> Self {
+    fn part(&self, items: SmallVec<[Item; 1]>, slips: SmallVec<[Slip; 2]>) -> Self {
         let bytes = items.iter().map(|item| item.payload.len()).sum();
         let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };
         let doubt = self.doubt.of_a_part(slips.len());

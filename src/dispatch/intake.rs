@@ -21,7 +21,7 @@ use super::rules::QueueRules;
 pub const JOB: usize = 64;
 
 /// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
-const QUICK: Duration = Duration::from_micros(200);
+pub const QUICK: Duration = Duration::from_micros(200);
 
 /// Jobs that a quick handler is given ahead, for each of its threads: one that is done finds the next without waiting for the dispatcher.
 const AHEAD: usize = 1;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -56,6 +57,8 @@ impl Poller {
                     let used = if received.is_empty() { messages } else { received.len().min(messages) };
                     messages -= used;
                     self.report(received, used, ask)?;
+                    // Where all cores are busy, those who work on what came go first, while it is in the cache.
+                    thread::yield_now();
                 }
                 Err(error) => {
                     let failed = Event::ReceiveFailed {

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, Job, QueueIndex, SLOW};
+use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
@@ -18,8 +19,9 @@ use super::Lane;
 use super::duty::Duty;
 use super::threads::Crew;
 
-/// How long a runner waits for another job before its thread goes back to the pool: waking it here costs less than there.
-const LINGER: Duration = Duration::from_millis(1);
+/// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
+/// many at the latest.
+const STRIDE: u32 = 8;
 
 pub struct Pool {
     threads: ThreadPool,
@@ -83,7 +85,7 @@ impl Line {
     /// A runner's body: until the line is empty.
     fn run(&self, at_most: usize, duty: &Duty) {
         loop {
-            while let Ok(jobs) = self.waiting.recv_timeout(LINGER) {
+            while let Some(jobs) = self.next() {
                 let event = self.handle(jobs, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
@@ -95,20 +97,40 @@ impl Line {
             }
         }
     }
+
+    /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to go back to the pool
+    /// and be woken there, and cheaper than to wait here, which would keep a busy core from those who have work.
+    fn next(&self) -> Option<Vec<Job>> {
+        self.waiting.try_recv().ok().or_else(|| {
+            thread::yield_now();
+            self.waiting.try_recv().ok()
+        })
+    }
+
     /// Runs the handler over the messages, in order, until one takes long.
+    ///
+    /// The clock is read after the first message, then ever more seldom, up to every [`STRIDE`]th: of those between, the mean counts as
+    /// the slowest, and where that is not quick, each is timed again.
     #[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
     fn handle(&self, jobs: Vec<Job>, duty: &Duty) -> Event {
-        let mut done = Vec::with_capacity(jobs.len());
+        let all = jobs.len();
+        let mut done = Vec::with_capacity(all);
         let mut slowest = Duration::ZERO;
         let mut jobs = jobs.into_iter();
+        let (mut stride, mut untimed) = (1, 0);
         let mut before = Instant::now();
         duty.begin_at(before, "handles", &self.name);
         for Job { ticket, message } in jobs.by_ref() {
             let outcome = run_caught(self.handler.as_ref(), &message);
             done.push(Handled { ticket, message, outcome });
+            untimed += 1;
+            if untimed < stride && done.len() < all {
+                continue;
+            }
             let after = Instant::now();
-            slowest = slowest.max(after - before);
-            before = after;
+            let took = (after - before) / untimed;
+            stride = if took < QUICK { (stride * 2).min(STRIDE) } else { 1 };
+            (slowest, before, untimed) = (slowest.max(took), after, 0);
             // The rest goes back, to be shared among more threads.
             if slowest > SLOW {
                 break;

@@ -141,7 +141,7 @@ pub struct Batch {
     /// The name of the queue that the bucket belongs to.
     pub queue: Arc<str>,
     /// In order, at least one, at most `max_batch`.
-    pub items: Vec<Item>,
+    pub items: SmallVec<[Item; 1]>,
     /// The payloads' bytes together.
     pub bytes: usize,
 }

@@ -11,7 +11,7 @@ use crate::message::{Batch, Item, Message};
 
 /// A batch of queue `stock` whose messages are `m0`, `m1`, … sent at 2026-01-02T03:04:05Z.
 pub fn batch(account: &str, payloads: &[&str]) -> Batch {
-    let items: Vec<Item> = payloads.iter().enumerate().map(|(at, payload)| item(&format!("m{at}"), payload)).collect();
+    let items = payloads.iter().enumerate().map(|(at, payload)| item(&format!("m{at}"), payload)).collect();
     Batch { account: account.into(), queue: Arc::from("stock"), bytes: payloads.iter().map(|payload| payload.len()).sum(), items }
 }
 

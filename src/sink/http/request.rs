@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn ids_and_names_cannot_break_out_of_their_header() {
         let mut batch = batch("acme", &["1"]);
-        batch.items = vec![item("x\r\nevil: 1, é.2", "1")];
+        batch.items = smallvec::smallvec![item("x\r\nevil: 1, é.2", "1")];
         batch.queue = "a%b\0".into();
         let headers = headers(&batch);
         assert_eq!(headers["webhook-id"], "x%0D%0Aevil:%201%2C%20%C3%A9%2E2");
