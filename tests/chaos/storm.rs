@@ -77,8 +77,12 @@ impl<'run> Storm<'run> {
                 10..15 => {
                     strokes.freezes += 1;
                     self.scene.source.freeze();
-                    let _ = over.recv_timeout(LONGEST_FREEZE.mul_f64(self.random.f64()));
+                    let is_over = over.recv_timeout(LONGEST_FREEZE.mul_f64(self.random.f64())).is_ok();
                     self.scene.source.thaw();
+                    // It is told once.
+                    if is_over {
+                        break;
+                    }
                 }
                 _ => self.turn_the_weather(),
             }

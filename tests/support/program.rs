@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use crossbeam_channel::after;
+use crossbeam_channel::{after, never};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Above all that a run may take by its own options.
+const LONGEST_RUN: Duration = Duration::from_secs(400);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A working directory with a configuration; it goes with its value.
@@ -124,9 +126,19 @@ impl Running {
         self.0.try_wait().unwrap()
     }
 
-    /// Waits for its end; gives the exit status.
+    /// Waits for its end; gives the exit status. One that does not end is asked what its threads do (USR1), and is killed.
     pub fn end(mut self) -> Option<i32> {
-        self.0.wait().unwrap().code()
+        let too_late = after(LONGEST_RUN);
+        loop {
+            if let Some(status) = self.ended() {
+                return status.code();
+            }
+            if too_late.recv_timeout(GLANCE).is_ok() {
+                self.signal("USR1");
+                let _ = never::<()>().recv_timeout(GLANCE);
+                panic!("the program did not end within {LONGEST_RUN:?}; what its threads do is at the end of its log");
+            }
+        }
     }
 }
 
