@@ -295,6 +295,15 @@ fn sections_must_fit_each_other() {
 
 #[test]
 fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
+    let text = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'a.db'";
+    expect(text, &["queues.s.parking: is the file of queues.s; give what is parked a file of its own"]);
+    let text = "[queues.s]\nhandler = 'order'\nparking = 'p.db'\ndead_letter = 'none'";
+    expect(
+        text,
+        &[
+            "queues.s.parking: needs a place for dead letters: what a partner refuses after it was parked cannot circulate; set dead_letter, or leave parking out",
+        ],
+    );
     let text = "[queues.s]\nsource = 'memory'\nhandler = 'order'\nparking = 'p.db'\n[queues.'s.parking']\nsource = 'memory'\nhandler = 'order'";
     expect(text, &["queues.\"s.parking\": is the name under which queues.s shows what it has parked; choose another"]);
 }

@@ -11,8 +11,12 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use octoconf::message::park::{Parked, Parking as Delivery, START, Want};
+use octoconf::message::{Item, Message};
+use octoconf::queue::parking::{Parking, ParkingOptions};
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
 use octoconf::queue::{Ask, NewMessage, Queue};
 
@@ -26,10 +30,12 @@ fn main() {
             run("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap);
             run("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there);
             run("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back);
+            run("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order);
         }
         Ok("send") => send_and_tell(20),
         Ok("send for ever") => send_and_tell(usize::MAX),
         Ok("consume") => consume_and_tell(),
+        Ok("park for ever") => park_and_tell(),
         Ok("hold") => hold_and_tell(),
         Ok(other) => unreachable!("no such role: {other}"),
     }
@@ -103,6 +109,36 @@ fn hold_and_tell() {
         tell(&received.message.id);
     }
     std::io::stdin().lines().for_each(drop);
+}
+
+fn parking(path: &Path) -> Parking {
+    Parking::open(ParkingOptions::new(path, "stock", 1 << 30)).unwrap()
+}
+
+/// Parks ten at a time, and tells each once it is reported as parked.
+fn park_and_tell() {
+    let parking = parking(&file());
+    for call in 0.. {
+        let deliveries: Vec<_> = (call * 10..call * 10 + 10).map(delivery).collect();
+        for (delivery, parked) in deliveries.iter().zip(parking.park(&deliveries).unwrap()) {
+            assert!(matches!(parked, Parked::At(_)));
+            tell(&delivery.item.message.id);
+        }
+    }
+}
+
+fn delivery(number: usize) -> Delivery {
+    let message = Message {
+        id: number.to_string().into(),
+        body: vec![b'b'; 300].into(),
+        attributes: Vec::new(),
+        group: None,
+        sent_at: std::time::UNIX_EPOCH,
+        receives: 1,
+        open: None,
+    };
+    let item = Item { message: Arc::new(message), index: None, payload: vec![b'p'; 300].into() };
+    Delivery { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false }
 }
 
 // What the parent does with them.
@@ -187,4 +223,17 @@ fn what_a_killed_consumer_held_comes_back() {
     let back = queue.receive(&ask).unwrap();
     assert_eq!(back.iter().map(|received| received.message.id.to_string()).collect::<Vec<_>>(), held);
     assert!(back.iter().all(|received| received.message.receives == 2));
+}
+
+fn what_a_killed_service_parked_is_there_in_order() {
+    for lines in [1, 10, 55, 333] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("parking.db");
+        let reported = told_until_killed(child("park for ever", &file), lines);
+        let unparked = parking(&file).unpark(&[Want { account: "acme".into(), after: START, rows: 1_000_000 }]).unwrap();
+        let rows = unparked.iter().flat_map(|unparked| &unparked.rows);
+        let there: Vec<_> = rows.map(|row| row.item.message.id.to_string()).collect();
+        assert!(there.starts_with(&reported), "{reported:?} of {there:?}");
+        assert_eq!(there.len() % 10, 0, "a call is parked whole or not at all");
+    }
 }

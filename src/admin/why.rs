@@ -105,6 +105,7 @@ mod tests {
         let bucket = BucketReport {
             queue: "stock".into(),
             waiting: 12,
+            parked: 0,
             in_flight: 0,
             state,
             reason,
@@ -118,6 +119,7 @@ mod tests {
             reason,
             next_attempt_in_s: None,
             waiting: 12,
+            parked: 0,
             in_flight: 0,
             oldest_age_s: Some(75.4),
             failures: 0,

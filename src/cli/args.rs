@@ -81,6 +81,9 @@ pub enum Command {
     /// Look at dead letters, put them back on their queue, or delete them
     #[command(subcommand)]
     Dead(Dead),
+    /// Look at what is parked for partners that are away, or delete it
+    #[command(subcommand)]
+    Parked(Parked),
     /// The main job on embedded queues, with generated traffic and simulated partners
     Demo(Demo),
     /// Print completions for a shell
@@ -148,6 +151,39 @@ pub enum Dead {
         /// Only say how many there are
         #[arg(long)]
         dry_run: bool,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Parked {
+    /// List what is parked, by partner account
+    List {
+        queue: String,
+        /// Only what is for this partner account
+        #[arg(long, value_name = "ACCOUNT")]
+        partner: Option<String>,
+        /// At most so many accounts
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// One JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete parked deliveries for good, oldest first; their messages are acked already
+    Purge {
+        queue: String,
+        /// Only what is for this partner account
+        #[arg(long, value_name = "ACCOUNT")]
+        partner: Option<String>,
+        /// At most so many deliveries
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
+        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },

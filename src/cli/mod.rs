@@ -8,6 +8,7 @@ mod demo;
 pub mod failure;
 mod files;
 pub mod logger;
+mod parked;
 mod progress;
 mod run;
 mod setup;
@@ -40,6 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Why { partner, json } => ask::why(config, partner, *json),
         Command::Skip { partner, json } => ask::skip(config, partner, *json),
         Command::Dead(dead) => dead::run(config, dead),
+        Command::Parked(parked) => parked::run(config, parked),
         Command::Demo(demo) => demo::run(demo),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut io::stdout());

@@ -60,8 +60,13 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         log::info!("stopped before the queues could be opened");
         return Ok(ExitCode::from(u8::from(options.until_empty)));
     };
-    let queues: Vec<Arc<dyn Queue>> = setup.settings.queues.keys().filter_map(|name| engine.queue(name)).collect();
-    log::info!("starting: version={} config={} queues={}", env!("CARGO_PKG_VERSION"), config.display(), queues.len());
+    let queues: Vec<Arc<dyn Queue>> = engine.queues().collect();
+    log::info!(
+        "starting: version={} config={} queues={}",
+        env!("CARGO_PKG_VERSION"),
+        config.display(),
+        setup.settings.queues.len()
+    );
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
     if let Some(admin) = &admin {
         admin.shows(running.remote());

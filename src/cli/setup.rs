@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded, Settings};
-use octoconf::engine::open_queue;
+use octoconf::engine::{open_parking, open_queue};
 use octoconf::handler::registry::Registry;
 use octoconf::handler::{Handler, jq};
 use octoconf::queue::Queue;
+use octoconf::queue::parking::Parking;
 
 use super::failure::Failure;
 
@@ -47,6 +48,12 @@ impl Setup {
     /// Opens a queue.
     pub fn open(&self, name: &str) -> Result<Arc<dyn Queue>, Failure> {
         Ok(open_queue(name, self.queue(name)?).context("cannot open the queue")?)
+    }
+
+    /// Opens the parking of a queue.
+    pub fn parking(&self, name: &str) -> Result<Parking, Failure> {
+        let parking = open_parking(name, self.queue(name)?).context("cannot open the parking")?;
+        parking.ok_or_else(|| Failure::Refused(format!("queues.{name}.parking: it has none; set it to a file")))
     }
 
     fn queue(&self, name: &str) -> Result<&config::settings::QueueSettings, Failure> {

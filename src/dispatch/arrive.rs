@@ -10,7 +10,7 @@ use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
-use super::keys::{QueueIndex, Ticket};
+use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Exit, Several, Stage};
 use super::order::Release;
@@ -67,7 +67,7 @@ impl Dispatcher {
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
-        match self.ledger.insert(index, &message, receipt, sequence, now, leased_until) {
+        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
@@ -238,7 +238,9 @@ impl Dispatcher {
         let open = if held.is_partial { message.open.clone() } else { None };
         let messages = std::iter::repeat_n(message, deliveries.len());
         let several = deliveries.len() > 1;
-        let mut entered = 0;
+        let (mut entered, mut for_one_below) = (0, false);
+        // For buckets that have, or had, something parked.
+        let mut behind: SmallVec<[(BucketKey, Item); 1]> = SmallVec::new();
         for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
             let is_settled = held.several.as_ref().is_some_and(|several| several.settled.contains(&place));
             if is_settled || open.as_ref().is_some_and(|open| !open.contains(&place)) {
@@ -248,13 +250,17 @@ impl Dispatcher {
             }
             entered += 1;
             let item = Item { message, index: several.then_some(place), payload };
-            let spot = self.partners.enter(index, account, slip, item, &mut self.due);
-            match &mut held.several {
-                Some(several) => several.spots.extend(spot),
-                None => held.spot = spot,
+            let Some(key) = self.partners.bucket_for(index, account, self.now, &mut self.due) else { continue };
+            if self.partners.has_lot(key) {
+                behind.push((key, item));
+                continue;
             }
+            let Some((spot, below)) = self.partners.enter_into(key, slip, item) else { continue };
+            for_one_below |= below;
+            held.waits_at(spot);
         }
         held.open = entered;
+        self.partners.saw(for_one_below);
         let settled_before = held.several.as_ref().is_some_and(|several| !several.settled.is_empty());
         self.ledger.advance(ticket, Stage::Delivering);
         match entered {
@@ -262,6 +268,9 @@ impl Dispatcher {
             // Redriven for deliveries that its handler does not make any more.
             0 => self.discard(index, ticket),
             _ => {}
+        }
+        for (key, item) in behind {
+            self.join(index, ticket, key, item);
         }
     }
 

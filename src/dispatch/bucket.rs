@@ -10,6 +10,7 @@ use crate::message::{Account, Batch, Item};
 
 use super::due::Alarm;
 use super::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use super::parking::Lot;
 use super::partner::BucketGate;
 use super::threads::Stand;
 use super::waiting::Waiting;
@@ -27,6 +28,8 @@ pub struct Bucket {
     pub waiting: Waiting,
     pub in_flight: usize,
     pub gate: BucketGate,
+    /// What of it is parked; `None`: nothing ever was.
+    pub lot: Option<Box<Lot>>,
     /// The last moment in which something entered or left.
     pub active_at: Instant,
     pub alarm: Alarm,
@@ -80,6 +83,7 @@ impl Bucket {
             waiting: Waiting::default(),
             in_flight: 0,
             gate: BucketGate::default(),
+            lot: None,
             active_at: now,
             alarm: Alarm::default(),
             listed: false,
@@ -111,14 +115,46 @@ impl Bucket {
         None
     }
 
+    /// Deliveries on the disk that are not in memory, and those on their way there.
+    pub fn parked(&self) -> u64 {
+        self.lot.as_deref().map_or(0, Lot::deliveries)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.parcels.is_empty() && self.waiting.is_empty()
     }
 
+    /// All that is not on the wire, what came last first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Slip> {
+        let composed = self.parcels.iter().rev().flat_map(|parcel| parcel.slips.iter().rev());
+        self.waiting.newest_first().chain(composed)
+    }
+
+    /// The same, in order.
+    pub fn oldest_first(&self) -> impl Iterator<Item = &Slip> {
+        let composed = self.parcels.iter().flat_map(|parcel| &parcel.slips);
+        composed.chain(self.waiting.iter().map(|(slip, _)| slip))
+    }
+
+    /// Whether nothing waits for its partner, neither here nor on the disk.
+    pub fn is_bare(&self) -> bool {
+        self.is_empty() && self.lot.is_none()
+    }
+
+    /// Whether something of the message still waits there.
+    pub fn has(&self, place: u64, ticket: Ticket) -> bool {
+        let composed = || self.parcels.iter().any(|parcel| parcel.slips.iter().any(|slip| slip.ticket == ticket));
+        self.waiting.has(place) || composed()
+    }
+
     /// The delivery that waits for the longest.
     pub fn first(&self) -> Option<&Slip> {
-        let composed = self.parcels.front().and_then(|parcel| parcel.slips.first());
-        composed.or_else(|| self.waiting.front().map(|(slip, _)| slip))
+        self.oldest_first().next()
+    }
+
+    /// When its newest waiting delivery entered.
+    pub fn newest(&self) -> Option<Instant> {
+        self.newest_first().next().map(|slip| slip.since)
     }
 
     /// When its oldest waiting delivery entered.

@@ -20,6 +20,8 @@ pub struct QueueCounts {
     pub returned: u64,
     /// Messages set aside, no delivery of them accepted.
     pub dead: u64,
+    /// Deliveries parked; a message of which nothing else is open is part of `acked`.
+    pub parked: u64,
     /// Messages that their handler discarded; part of `acked`.
     pub discarded: u64,
     pub duplicates_dropped: u64,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
+use crate::message::park::{Parked, Parking, Unparked, Want};
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
@@ -47,6 +48,10 @@ pub enum Event {
     Settled { queue: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault> },
     /// The answer to [`Work::Count`].
     Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
+    /// The answer to [`Command::Park`]: one result for each delivery, in order.
+    Parked { queue: QueueIndex, results: Result<Vec<Parked>, Fault> },
+    /// The answer to [`Command::Unpark`]: one for each want, in order.
+    Unparked { queue: QueueIndex, answers: Result<Vec<Unparked>, Fault> },
     /// An operator acts upon a partner; the answer is [`Command::Reply`].
     Operate { request: RequestId, account: Account, action: Action },
     /// The partners have other rules from now on. What is on the wire lands as it is.
@@ -72,6 +77,10 @@ pub enum Command {
     Flush { flush: FlushId, batch: Arc<Batch>, medium: Medium },
     /// Has an acker of the queue do something.
     Settle { queue: QueueIndex, acker: usize, work: Work },
+    /// Puts deliveries of the queue into its parking. One call at a time, and in the order of those of [`Command::Unpark`].
+    Park { queue: QueueIndex, deliveries: Vec<Parking> },
+    /// Reads what is parked of some accounts.
+    Unpark { queue: QueueIndex, wants: Vec<Want> },
     /// Ends the waits of a queue's pollers, where the service allows that.
     Interrupt { queue: QueueIndex },
     /// The answer to [`Event::Operate`], with the partner as it is after it.
@@ -151,6 +160,21 @@ pub enum Note {
     },
     /// The first dead letter after a while in which there was none, or how many there were since.
     DeadLetters {
+        queue: QueueIndex,
+        count: u64,
+        example: CompactString,
+        reason: String,
+    },
+    /// The same of messages that were given back because their partner holds more than its share; `hidden`: of that queue, by now.
+    GivenBack {
+        queue: QueueIndex,
+        count: u64,
+        example: CompactString,
+        reason: String,
+        hidden: usize,
+    },
+    /// The same of deliveries that went to the disk.
+    Parked {
         queue: QueueIndex,
         count: u64,
         example: CompactString,

@@ -17,9 +17,7 @@ impl Dispatcher {
         queue.facts = facts;
         queue.reached = true;
         self.ledger.set_longest_lease(index, facts.longest_lease);
-        // At the limit a receive fails or gives nothing, to whoever asks: a quarter is left to others.
-        let hidden = facts.hidden_limit.map(|limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX));
-        self.room.limit(index, hidden.unwrap_or(usize::MAX));
+        self.limit_room(index);
     }
 
     /// After so many receives a message is a dead letter: ours to say why, or the service does it without a reason. `None`: never.
@@ -48,7 +46,8 @@ impl Dispatcher {
     /// It was held for so long that its queue will show it soon, whatever we ask: it is returned in time, or becomes a dead letter where
     /// another receive would bring it too near to being one without a reason.
     pub(super) fn held_too_long(&mut self, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket) else { return };
+        self.park_in_time(ticket);
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.parking == 0) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
             self.because(ticket, "held_too_long");

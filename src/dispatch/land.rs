@@ -48,7 +48,7 @@ impl Dispatcher {
         if let Answer::Partly { open, rest } = answer {
             let (accepted, left) = parcel.split_by(open);
             if let Some(accepted) = accepted {
-                self.well(key, began);
+                self.well(key, began, accepted.slips.len());
                 self.delivered(queue, &accepted);
             }
             // Nothing left: all were accepted after all, and none has to go back.
@@ -68,7 +68,7 @@ impl Dispatcher {
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                self.well(key, began);
+                self.well(key, began, parcel.slips.len());
                 if parcel.doubt.probes
                     && let Some(bucket) = self.partners.bucket_mut(key)
                 {
@@ -108,11 +108,12 @@ impl Dispatcher {
         }
     }
 
-    /// The partner took something out of this bucket.
-    fn well(&mut self, key: BucketKey, began: Instant) {
+    /// The partner took so many deliveries out of this bucket.
+    fn well(&mut self, key: BucketKey, began: Instant, deliveries: usize) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
+        partner.drain.accepted(deliveries, began, self.now);
         let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();
@@ -122,11 +123,13 @@ impl Dispatcher {
     }
 
     fn delivered(&mut self, queue: QueueIndex, parcel: &Parcel) {
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.counts.delivered += parcel.slips.len() as u64;
-        }
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
-            let Some(held) = self.ledger.get_mut(slip.ticket) else { continue };
+            let held = self.ledger.get_mut(slip.ticket);
+            // Some of these may be rows of its parking.
+            if let Some(queue) = self.queues.get_mut(held.as_ref().map_or(queue, |held| held.queue)) {
+                queue.counts.delivered += 1;
+            }
+            let Some(held) = held else { continue };
             held.open = held.open.saturating_sub(1);
             held.accepted = held.accepted.saturating_add(1);
             held.settled(item.index);
@@ -187,14 +190,14 @@ impl Dispatcher {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.deliveries_dead += 1;
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.open = held.open.saturating_sub(1);
         held.dead += 1;
         held.why = Some(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
-        if item.index.is_none() {
+        if item.index.is_none() || held.row.is_some() {
             self.leave_with_letter(ticket, Some(delivery), reason);
             return;
         }
@@ -205,13 +208,14 @@ impl Dispatcher {
     /// Deliveries that are older than their partner's `give_up_after` become dead letters.
     pub(super) fn give_up(&mut self, key: BucketKey) {
         let Some(bucket) = self.partners.bucket(key) else { return };
-        let (queue, partner) = (bucket.queue, bucket.partner);
-        let Some(partner) = self.partners.partner(partner) else { return };
+        let (queue, partner_key) = (bucket.queue, bucket.partner);
+        let Some(partner) = self.partners.partner(partner_key) else { return };
         let Some(give_up_after) = partner.rules.give_up_after else { return };
         let account = partner.account.clone();
         let error = partner.last_error.as_deref().unwrap_or("none").to_owned();
         let Some(before) = self.now.checked_sub(give_up_after) else { return };
         let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
+        self.partners.touch(partner_key);
         for (ticket, item) in expired {
             // Some of these are on their way back to their queue, or lost.
             if !self.ledger.get(ticket).is_some_and(Held::may_be_sent) {
@@ -252,7 +256,7 @@ impl Dispatcher {
     }
 
     /// When the bucket may flush next, where a wait is set. A pause has no end that is known: it counts as the longest back-off.
-    fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
+    pub(super) fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
         match self.partners.access(key, self.now)? {
             Access::Open | Access::Busy => None,
             Access::At(at, _) => Some(at),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
 use super::event::{Fault, Note};
-use super::keys::{QueueIndex, Ticket};
+use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Exit, Stage};
-use super::settling::{Entry, Hide, Kind, Letter, Sent};
+use super::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
 use super::summary::{Sum, Summary};
 use super::tally::CallResult;
 use super::{Dispatcher, QueueState, Timer};
@@ -18,7 +18,7 @@ impl Dispatcher {
     /// more of it is to be sent.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        if held.letters > 0 || held.on_wire > 0 || held.is_leaving() {
+        if held.is_under_way() || held.is_leaving() {
             return;
         }
         if held.open == 0 {
@@ -46,9 +46,12 @@ impl Dispatcher {
         if held.is_leaving() {
             return;
         }
-        if held.on_wire > 0 || held.letters > 0 {
+        if held.is_under_way() {
             held.withdrawn = Some(until);
             return;
+        }
+        if held.row.is_some() {
+            return self.forget_row(ticket);
         }
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
@@ -113,7 +116,10 @@ impl Dispatcher {
         let kind = sent.kind();
         match sent {
             Sent::Deletes(entries) => entries.into_iter().for_each(|entry| self.delete_ended(index, &entry, &result())),
-            Sent::Hides(entries) => entries.into_iter().for_each(|entry| self.hide_ended(index, &entry, &result())),
+            Sent::Hides(subjects) => subjects.into_iter().for_each(|subject| match subject {
+                Subject::Held(entry) => self.hide_ended(index, &entry, &result()),
+                Subject::Show(show) => self.show_ended(index, show, &result()),
+            }),
             Sent::Letters(entries) => entries.into_iter().for_each(|entry| self.letter_ended(index, entry, &result())),
             Sent::Count => {}
         }
@@ -183,13 +189,25 @@ impl Dispatcher {
             // Its delete or its letter will hear the same.
             (Hide::Extend, Err(EntryError::Gone)) if held.is_leaving() => {}
             (Hide::Extend, Err(EntryError::Gone)) => self.lease_lost(index, ticket),
-            (Hide::Return(_), Ok(())) if !renewed => self.leave(ticket, Exit::Returned),
+            (Hide::Return(_), Ok(())) if !renewed => {
+                self.remember_hidden(ticket, until);
+                self.leave(ticket, Exit::Returned);
+            }
             (Hide::Return(_), Err(EntryError::Gone)) if !renewed => self.leave(ticket, Exit::LeaseLost),
             (Hide::Extend | Hide::Return(_), _) => {
                 if let Some(queue) = self.queues.get_mut(index) {
                     queue.settling.hide(ticket, hide);
                 }
             }
+        }
+    }
+
+    /// A message that was given back shows again now, or is somebody's already; where its queue could not, it is asked once more.
+    fn show_ended(&mut self, index: QueueIndex, show: Show, result: &EntryResult) {
+        if let Err(EntryError::Failed(_)) = result
+            && let Some(queue) = self.queues.get_mut(index)
+        {
+            queue.settling.show(show);
         }
     }
 
@@ -242,7 +260,7 @@ impl Dispatcher {
     fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.lost = true;
-        let (id, decided_elsewhere) = (held.message.id.clone(), held.on_wire > 0 || held.letters > 0);
+        let (id, decided_elsewhere) = (held.message.id.clone(), held.is_under_way());
         if let Some(queue) = self.queues.get_mut(index)
             && let Some(sum) = queue.leases_lost.add(self.now, id, String::new)
         {
@@ -263,14 +281,22 @@ impl Dispatcher {
     }
 
     /// The copy is held no more.
-    fn leave(&mut self, ticket: Ticket, exit: Exit) {
+    pub(super) fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
-        self.room.leave(held.queue, held.bytes);
+        // Rows take the places of the queue whose deliveries they are.
+        let room = self.queues.get(held.queue).and_then(|queue| queue.parks_for).unwrap_or(held.queue);
+        self.room.leave(room, held.bytes);
         if held.open > held.on_wire {
             // What still waits of it has its payload in memory, and would be counted as waiting.
             for spot in held.spots() {
                 self.partners.take(spot, ticket);
             }
+        }
+        if let (Some(place), Some(spot)) = (held.row, held.spot) {
+            self.row_left(spot.bucket, place, exit);
+        }
+        if held.given_up_by.is_some() {
+            self.hidden.arrived(held.queue);
         }
         if let Some(queue) = self.queues.get_mut(held.queue) {
             if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
@@ -305,6 +331,21 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
+    /// The first message that is given back for a partner's sake is said, then sums.
+    pub(super) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
+        let Some(partner) = self.partners.partner(giver) else { return };
+        let (account, away) = (&partner.account, partner.is_away());
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let why = || {
+            let why = if away { "takes nothing" } else { "takes less than comes for it" };
+            format!("partner {account:?} {why}, and others need the room")
+        };
+        if let Some(sum) = queue.given_back.add(self.now, id.into(), why) {
+            self.note_given_back(index, sum);
+        }
+        self.watch_sums(index);
+    }
+
     /// Says what is due of the sums, or whatever is unsaid.
     pub(super) fn say_sums(&mut self, index: QueueIndex, all: bool) {
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -313,21 +354,34 @@ impl Dispatcher {
             if all { summary(queue).last(now) } else { summary(queue).due(now) }
         };
         let (dead, lost) = (of(|queue| &mut queue.dead_letters), of(|queue| &mut queue.leases_lost));
+        let (given_back, parked) = (of(|queue| &mut queue.given_back), of(|queue| &mut queue.parked));
         if let Some(sum) = dead {
             self.note_dead(index, sum);
         }
         if let Some(sum) = lost {
             self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
         }
+        if let Some(sum) = given_back {
+            self.note_given_back(index, sum);
+        }
+        if let Some(Sum { count, example, reason }) = parked {
+            self.note(Note::Parked { queue: index, count, example, reason });
+        }
         self.watch_sums(index);
     }
 
     /// Makes sure that what is unsaid is said.
-    fn watch_sums(&mut self, index: QueueIndex) {
+    pub(super) fn watch_sums(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
-        for at in [queue.dead_letters.say_by(), queue.leases_lost.say_by()].into_iter().flatten() {
+        let rare = [queue.dead_letters.say_by(), queue.leases_lost.say_by()];
+        for at in rare.into_iter().chain([queue.given_back.say_by(), queue.parked.say_by()]).flatten() {
             queue.summary_alarm.by(&mut self.due, at, Timer::Summary(index));
         }
+    }
+
+    fn note_given_back(&mut self, queue: QueueIndex, sum: Sum) {
+        let hidden = self.hidden.count(queue);
+        self.note(Note::GivenBack { queue, count: sum.count, example: sum.example, reason: sum.reason, hidden });
     }
 
     fn note_dead(&mut self, queue: QueueIndex, sum: Sum) {

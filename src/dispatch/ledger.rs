@@ -17,7 +17,7 @@ use crate::message::{Message, Receipt};
 
 use super::ages::Ages;
 use super::bucket::Spot;
-use super::keys::{QueueIndex, Ticket};
+use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::leases::{GroupKey, Leases};
 
@@ -51,6 +51,8 @@ pub enum Stage {
 pub struct Held {
     pub queue: QueueIndex,
     pub message: Arc<Message>,
+    /// Of a row of a parking: that of its delivery.
+    index: Option<u16>,
     /// The newest: a copy that arrives while this one is held brings another.
     pub receipt: Receipt,
     pub sequence: u64,
@@ -63,7 +65,7 @@ pub struct Held {
     /// How old it was then, since it was sent, by the two clocks; in milliseconds. Told here since the message is far away when it leaves.
     pub sent_before_ms: u32,
     /// When the newest receipt came.
-    renewed_at: Instant,
+    pub renewed_at: Instant,
     pub leased_until: Instant,
     stage: Stage,
     /// Newer receipts that came: what a call did with an older one must be done again.
@@ -82,6 +84,12 @@ pub struct Held {
     pub on_wire: u16,
     /// Dead letters of single deliveries that are not confirmed yet: the message may not be deleted before they are.
     pub letters: u16,
+    /// Deliveries on their way to the disk: neither may the message be deleted before they are there.
+    pub parking: u16,
+    /// It is a row of a parking, from that place of its account's line; its queue has no copy of it any more.
+    pub row: Option<i64>,
+    /// It goes back to its queue because this partner holds more than its share.
+    pub given_up_by: Option<PartnerKey>,
     /// Where its delivery waits, or waited, if it has only one.
     pub spot: Option<Spot>,
     /// What is needed beyond that where it leads to several.
@@ -128,6 +136,19 @@ impl Held {
         }
     }
 
+    /// One more of its deliveries waits there.
+    pub fn waits_at(&mut self, spot: Spot) {
+        match &mut self.several {
+            Some(several) => several.spots.push(spot),
+            None => self.spot = Some(spot),
+        }
+    }
+
+    /// Whether something is under way that may settle some of it.
+    pub fn is_under_way(&self) -> bool {
+        self.on_wire > 0 || self.letters > 0 || self.parking > 0
+    }
+
     /// Where its deliveries wait, or waited.
     pub fn spots(&self) -> SmallVec<[Spot; 1]> {
         let several = self.several.iter().flat_map(|several| several.spots.iter().copied());
@@ -138,6 +159,10 @@ impl Held {
     pub fn known(&self) -> Option<Settled> {
         let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
         (self.open > 0).then(|| Settled::Some { indices: settled.into(), accepted: self.accepted > 0 })
+    }
+
+    fn is(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> bool {
+        self.queue == queue && self.message.id == id && self.index == index
     }
 
     pub fn is_leaving(&self) -> bool {
@@ -185,6 +210,16 @@ pub struct Ledger {
     ages: Vec<Ages>,
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
+    leaving: Leaving,
+    /// Deliveries on their way to the disk.
+    parking: Leaving,
+}
+
+/// Copies whose queue was told how they end: their room is as good as free.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    pub messages: usize,
+    pub bytes: u64,
 }
 
 impl Ledger {
@@ -199,6 +234,8 @@ impl Ledger {
             ages: terms.iter().map(|_| Ages::default()).collect(),
             terms,
             departing: 0,
+            leaving: Leaving::default(),
+            parking: Leaving::default(),
         }
     }
 
@@ -244,8 +281,30 @@ impl Ledger {
     /// The copy goes on to that stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
         let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let was_leaving = held.is_leaving();
         let before = std::mem::replace(&mut held.stage, stage);
         self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
+        if held.is_leaving() && !was_leaving {
+            self.leaving.messages += 1;
+            self.leaving.bytes += held.bytes as u64;
+        }
+    }
+
+    /// What its queue was told to take back or delete, and has not confirmed yet, and what is on its way to the disk.
+    pub fn leaving(&self) -> Leaving {
+        let (told, parking) = (self.leaving, self.parking);
+        Leaving { messages: told.messages + parking.messages, bytes: told.bytes + parking.bytes }
+    }
+
+    /// A delivery of so many bytes is on its way to the disk.
+    pub fn goes_to_disk(&mut self, bytes: usize) {
+        self.parking.messages += 1;
+        self.parking.bytes += bytes as u64;
+    }
+
+    pub fn went_to_disk(&mut self, bytes: usize) {
+        self.parking.messages = self.parking.messages.saturating_sub(1);
+        self.parking.bytes = self.parking.bytes.saturating_sub(bytes as u64);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
@@ -257,19 +316,28 @@ impl Ledger {
         self.ages.get(queue)?.oldest()
     }
 
-    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back.
+    /// The held copy of that message, or the held row of that delivery.
+    pub fn find(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> Option<Ticket> {
+        let hash = self.hasher.hash_one((queue, id, index));
+        let same = |key: &DefaultKey| self.held.get(*key).is_some_and(|held| held.is(queue, id, index));
+        self.by_id.find(hash, same).copied().map(Ticket)
+    }
+
+    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back. `index`: of a row, that of its delivery.
+    #[expect(clippy::too_many_arguments, reason = "what a copy is known by, and what its lease is")]
     pub fn insert(
         &mut self,
         queue: QueueIndex,
         message: &Arc<Message>,
+        index: Option<u16>,
         receipt: Receipt,
         sequence: u64,
         now: Instant,
         leased_until: Instant,
     ) -> Result<Ticket, (Ticket, Receipt)> {
-        let hash = self.hasher.hash_one((queue, message.id.as_str()));
+        let hash = self.hasher.hash_one((queue, message.id.as_str(), index));
         let held = &mut self.held;
-        let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.queue == queue && held.message.id == message.id);
+        let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
         let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
             Entry::Occupied(entry) => Err((Ticket(*entry.get()), receipt)),
@@ -277,6 +345,7 @@ impl Ledger {
                 let key = held.insert(Held {
                     queue,
                     message: Arc::clone(message),
+                    index,
                     receipt,
                     sequence,
                     receives: message.receives,
@@ -295,6 +364,9 @@ impl Ledger {
                     dead: 0,
                     on_wire: 0,
                     letters: 0,
+                    parking: 0,
+                    row: None,
+                    given_up_by: None,
                     spot: None,
                     several: None,
                     bytes: message.body.len(),
@@ -334,6 +406,10 @@ impl Ledger {
             ages.leave(held.received_at);
         }
         self.departing -= usize::from(held.stage.departs());
+        if held.is_leaving() {
+            self.leaving.messages = self.leaving.messages.saturating_sub(1);
+            self.leaving.bytes = self.leaving.bytes.saturating_sub(held.bytes as u64);
+        }
         if let Ok(entry) = self.by_id.find_entry(held.hash, |key| *key == ticket.0) {
             entry.remove();
         }

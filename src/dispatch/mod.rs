@@ -7,17 +7,20 @@
 //! every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
-//! (delete, return, dead letter). `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
+//! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show` when
+//! it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod ages;
 mod arrive;
 mod blame;
 mod bucket;
+mod bury;
 mod counts;
 mod due;
 mod event;
 mod facts;
 mod flights;
+mod hidden;
 mod histogram;
 mod intake;
 mod keys;
@@ -26,8 +29,11 @@ mod land;
 mod leases;
 mod leave;
 mod ledger;
+mod make_room;
 mod operate;
 mod order;
+mod parking;
+mod part;
 mod partner;
 mod partners;
 mod pause;
@@ -35,6 +41,7 @@ mod progress;
 mod room;
 mod rules;
 mod settling;
+mod show;
 mod status;
 mod stop;
 mod summary;
@@ -54,11 +61,13 @@ use fastrand::Rng;
 use crate::message::settle::Facts;
 
 use self::due::{Alarm, Due};
+use self::hidden::Hidden;
 use self::intake::Intake;
 use self::keys::{BucketKey, PartnerKey};
 use self::known::Known;
 use self::ledger::{Held, Ledger, Stage};
 use self::order::{Order, Release};
+use self::parking::Line;
 use self::partners::Partners;
 use self::room::Room;
 use self::settling::{Hide, Settling};
@@ -72,6 +81,7 @@ pub use self::histogram::{Histogram, TURN};
 pub use self::intake::{QUICK, SLOW};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
 pub use self::operate::{Action, Refusal, RequestId};
+pub use self::parking::ParkingRules;
 pub use self::partner::PartnerState;
 pub use self::progress::{Kind, Progress};
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
@@ -101,6 +111,10 @@ pub(crate) enum Timer {
     Settling(QueueIndex),
     /// What happened often is to be said.
     Summary(QueueIndex),
+    /// What was given back shows by itself.
+    Hidden,
+    /// A parking may be asked again.
+    Parking(QueueIndex),
     /// The queues may be counted again.
     Count,
     /// The drain ends.
@@ -115,6 +129,8 @@ pub struct Dispatcher {
     room: Room,
     ledger: Ledger,
     partners: Partners,
+    hidden: Hidden,
+    hidden_alarm: Alarm,
     due: Due<Timer>,
     random: Rng,
     commands: VecDeque<Command>,
@@ -135,6 +151,10 @@ struct QueueState {
     intake: Intake,
     order: Order,
     settling: Settling,
+    /// The way to its parking, where it has one.
+    parking: Option<Box<Line>>,
+    /// It is the parking of that queue: what comes of it are rows.
+    parks_for: Option<QueueIndex>,
     facts: Facts,
     /// What is settled of messages that may come back.
     known: Known,
@@ -145,6 +165,8 @@ struct QueueState {
     failing: Vec<Failing>,
     dead_letters: Summary,
     leases_lost: Summary,
+    given_back: Summary,
+    parked: Summary,
     summary_alarm: Alarm,
     lease_alarm: Alarm,
     order_alarm: Alarm,
@@ -152,34 +174,56 @@ struct QueueState {
     settling_alarm: Alarm,
 }
 
-impl Dispatcher {
-    pub fn new(rules: Rules, now: Instant) -> Self {
-        let max_in_flight = rules.max_in_flight;
-        let queues = rules.queues.into_iter().map(|rules| QueueState {
+impl QueueState {
+    fn new(rules: QueueRules, known: usize) -> Self {
+        Self {
             name: Arc::clone(&rules.name),
             order: Order::new(rules.fifo, rules.order_wait),
             settling: Settling::new(&rules),
+            parking: None,
+            parks_for: None,
             intake: Intake::new(rules),
             facts: Facts::default(),
-            known: Known::new(max_in_flight),
+            known: Known::new(known),
             counts: QueueCounts::default(),
             tally: Tally::default(),
             reached: false,
             failing: Vec::new(),
             dead_letters: Summary::default(),
             leases_lost: Summary::default(),
+            given_back: Summary::default(),
+            parked: Summary::default(),
             summary_alarm: Alarm::default(),
             lease_alarm: Alarm::default(),
             order_alarm: Alarm::default(),
             intake_alarm: Alarm::default(),
             settling_alarm: Alarm::default(),
-        });
-        let queues: Vec<_> = queues.collect();
-        Self {
+        }
+    }
+}
+
+impl Dispatcher {
+    pub fn new(rules: Rules, now: Instant) -> Self {
+        let max_in_flight = rules.max_in_flight;
+        let mut queues: Vec<_> = rules.queues.into_iter().map(|rules| QueueState::new(rules, max_in_flight)).collect();
+        // Rows of a parking take the places of the queue whose deliveries they are.
+        let room = Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len());
+        let mut found = Vec::with_capacity(rules.parkings.len());
+        for parking in rules.parkings {
+            let rows = queues.len();
+            if let Some(queue) = queues.get_mut(parking.of) {
+                queue.parking = Some(Box::new(Line::new(rows)));
+            }
+            queues.push(QueueState { parks_for: Some(parking.of), ..QueueState::new(QueueRules::of_parking(&parking), 0) });
+            found.push((parking.of, parking.found));
+        }
+        let mut dispatcher = Self {
             now,
-            room: Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len()),
+            room,
             ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout)),
             partners: Partners::new(rules.partners, DeliveryThreads::new(rules.delivery_threads, rules.disk_threads)),
+            hidden: Hidden::new(queues.len()),
+            hidden_alarm: Alarm::default(),
             due: Due::default(),
             random: Rng::with_seed(rules.seed),
             commands: VecDeque::new(),
@@ -189,7 +233,11 @@ impl Dispatcher {
             wall: None,
             released: Vec::new(),
             queues,
+        };
+        for (queue, found) in found {
+            dispatcher.found_parked(queue, found);
         }
+        dispatcher
     }
 
     /// Takes an event in. Whatever else is due at `now` is served first, so that a busy inbox cannot starve it.
@@ -208,6 +256,8 @@ impl Dispatcher {
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
+            Event::Parked { queue, results } => self.parked(queue, results),
+            Event::Unparked { queue, answers } => self.unparked(queue, answers),
             Event::Operate { request, account, action } => self.operate(request, account, action),
             Event::PartnersChanged { table } => self.partners.set_rules(table, self.now, &mut self.due),
             Event::FinishWhenEmpty => self.phase.finish_when_empty(),
@@ -243,8 +293,11 @@ impl Dispatcher {
     /// Once all events of a turn are in: flushes what can be, tells the queues, asks for more.
     fn close_turn(&mut self) {
         self.flush_listed();
+        self.make_room();
         for queue in 0..self.queues.len() {
             self.start_jobs(queue);
+            self.write_parked(queue);
+            self.read_parked(queue);
             self.tell(queue);
             self.ask(queue);
         }
@@ -254,6 +307,7 @@ impl Dispatcher {
     fn flush_listed(&mut self) {
         let hurry = self.phase.is_stopping();
         while let Some(key) = self.partners.next_listed() {
+            self.wants_rows(key);
             let Some(bucket) = self.partners.bucket(key) else { continue };
             let Some(queue) = self.queues.get(bucket.queue) else { continue };
             let name = Arc::clone(&queue.name);
@@ -330,7 +384,7 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        let Some(queue) = self.queues.get_mut(index) else { return };
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none()) else { return };
         while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
             self.commands.push_back(Command::Receive { queue: index, poller, demand });
         }
@@ -350,6 +404,7 @@ impl Dispatcher {
                     }
                     self.partners.judge(key, self.now, &mut self.due);
                     self.partners.list_all_of(key);
+                    self.partners.touch(key);
                     self.partners.forget_if_done(key, self.now, &mut self.due);
                 }
                 Timer::Flights => self.partners.watch(self.now, &mut self.due),
@@ -371,6 +426,15 @@ impl Dispatcher {
                 Timer::Summary(index) => {
                     self.alarm_rang(index, |queue| &mut queue.summary_alarm);
                     self.say_sums(index, false);
+                }
+                Timer::Hidden => {
+                    self.hidden_alarm.rang();
+                    self.forget_shown();
+                }
+                Timer::Parking(index) => {
+                    if let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
+                        line.alarm.rang();
+                    }
                 }
                 Timer::Count => self.phase.count_again(),
                 Timer::Stop => self.stop_is_due(),
@@ -435,10 +499,16 @@ impl Dispatcher {
     }
 }
 
-/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive.
+/// A message that its handler wants later is not doubled beyond this: receives after which it was given back for its partner's sake
+/// count too, and would hide it for hours.
+const LATEST: Duration = Duration::from_secs(3600);
+
+/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive to
+/// an hour at most. Where it asked for longer, that; 11 hours at most.
 fn retry_delay(asked: Duration, receives: u32) -> Duration {
+    let asked = asked.clamp(Duration::from_secs(1), LATEST * 11);
     let doublings = receives.saturating_sub(1).min(16);
-    asked.max(Duration::from_secs(1)).saturating_mul(1 << doublings).min(Duration::from_secs(12 * 3600 - 3600))
+    asked.saturating_mul(1 << doublings).min(LATEST.max(asked))
 }
 
 #[cfg(test)]

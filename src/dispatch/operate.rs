@@ -85,6 +85,7 @@ impl Dispatcher {
         if let Some(partner) = self.partners.partner_mut(key) {
             partner.pause(true);
         }
+        self.partners.touch(key);
         // While it drains, what waits is returned when it is looked at.
         self.partners.list_all_of(key);
         Ok(())
@@ -95,6 +96,7 @@ impl Dispatcher {
         if let Some(partner) = self.partners.partner_mut(key) {
             partner.pause(false);
         }
+        self.partners.touch(key);
         self.partners.list_all_of(key);
         Ok(())
     }

@@ -108,6 +108,19 @@ impl Order {
         }
     }
 
+    /// Those that would have to follow if the message were returned.
+    pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> + '_ {
+        let group = match self {
+            Self::Groups(groups) => message.group.as_ref().and_then(|name| groups.lines.get(name)),
+            Self::Free | Self::Line(_) => None,
+        };
+        let behind = group.map(|group| {
+            let first = group.members.partition_point(|member| member.sequence <= sequence);
+            group.members.range(first..).map(|member| member.ticket)
+        });
+        behind.into_iter().flatten()
+    }
+
     /// The message is returned until then, and those behind it in its group have to follow. Gives these, in order; those whose handler
     /// is still at work are let go as [`Release::Follow`] once it ends.
     pub fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {

@@ -4,9 +4,13 @@
 //! in equal parts, so that one queue's slow handlers cannot starve another; the other half goes to whoever asks first.
 
 use super::keys::QueueIndex;
+use super::ledger::Leaving;
 
 /// A body as large as SQS allows: what a message is taken to weigh before one was seen.
 const LARGEST_BODY: u64 = 1024 * 1024;
+
+/// The whole room, in the unit of [`Room::part`].
+pub const WHOLE: u64 = 1_000_000_000;
 
 /// The largest body is looked for among this many messages, twice over.
 const WINDOW: u64 = 1000;
@@ -72,6 +76,26 @@ impl Room {
         if let Some(used) = self.queues.get_mut(queue) {
             used.limit = Some(places);
         }
+    }
+
+    /// Whether less than half of it is free, in places or in bytes; what is leaving takes none.
+    pub fn is_tight(&self, leaving: Leaving) -> bool {
+        let messages = self.held.saturating_sub(leaving.messages);
+        let bytes = self.bytes.saturating_sub(leaving.bytes);
+        messages * 2 > self.places || bytes > self.byte_cap / 2
+    }
+
+    /// How many messages like those that are held have room.
+    pub fn places(&self) -> usize {
+        let average = (self.bytes / self.held.max(1) as u64).max(1);
+        self.places.min(usize::try_from(self.byte_cap / average).unwrap_or(usize::MAX))
+    }
+
+    /// What part of the room a message of so many bytes takes, in places or in bytes, whichever is more; in billionths.
+    pub fn part(&self, bytes: usize) -> u64 {
+        let place = WHOLE / self.places.max(1) as u64;
+        let weight = u128::from(WHOLE) * bytes as u128 / u128::from(self.byte_cap.max(1));
+        place.max(u64::try_from(weight).unwrap_or(WHOLE)).min(WHOLE)
     }
 
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
@@ -186,6 +210,22 @@ mod tests {
         assert_eq!(room.free(0), 1000);
         room.hold(0, 3 * LARGEST_BODY as usize);
         assert_eq!(room.free(0), 0, "a large one was seen: the next may be as large");
+    }
+
+    #[test]
+    fn is_tight_where_less_than_half_is_free_of_either() {
+        let mut room = Room::new(10, 1000, 1);
+        let none = Leaving::default();
+        (0..5).for_each(|_| room.hold(0, 10));
+        assert!(!room.is_tight(none));
+        room.hold(0, 10);
+        assert!(room.is_tight(none));
+        assert!(!room.is_tight(Leaving { messages: 1, bytes: 10 }), "one of them is leaving");
+        room.leave(0, 10);
+        room.add_bytes(551);
+        assert!(room.is_tight(none), "601 of 1,000 bytes");
+        assert_eq!(room.places(), 8, "120 bytes each");
+        assert_eq!((room.part(10), room.part(500)), (WHOLE / 10, WHOLE / 2));
     }
 
     #[test]

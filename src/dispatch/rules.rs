@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::message::Account;
 
+use super::parking::ParkingRules;
 use super::threads::Medium;
 
 /// Fixed for the life of a dispatcher.
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub queues: Vec<QueueRules>,
+    /// Of some of these queues.
+    pub parkings: Vec<ParkingRules>,
     pub partners: PartnerTable,
     /// Messages held at once, over all queues.
     pub max_in_flight: usize,
@@ -61,6 +64,31 @@ pub struct QueueRules {
     pub recount: Duration,
 }
 
+impl QueueRules {
+    /// A parking as a queue: only settled, since what it has comes back account by account.
+    pub(super) fn of_parking(parking: &ParkingRules) -> Self {
+        Self {
+            name: Arc::clone(&parking.name),
+            fifo: false,
+            concurrency: 0,
+            cores: 1,
+            order_wait: Duration::ZERO,
+            // There is no lease: nobody else takes from it.
+            visibility_timeout: Duration::from_secs(12 * 3600),
+            wait_time: Duration::ZERO,
+            max_receives: 0,
+            pollers: 0,
+            ackers: 1,
+            receive_limit: 0,
+            ask_at_least: 0,
+            entry_limit: parking.entry_limit,
+            settle_linger: Duration::ZERO,
+            zero_counts: 0,
+            recount: Duration::ZERO,
+        }
+    }
+}
+
 /// The rules of every partner: its own, or the default's.
 #[derive(Debug, Clone)]
 pub struct PartnerTable {
@@ -94,6 +122,10 @@ pub struct PartnerRules {
     pub max_backoff: Duration,
     /// Failures in a row after which the breaker opens.
     pub breaker_failures: u32,
+    /// Deliveries that are held for it at most where others need the room.
+    pub max_waiting: usize,
+    /// What it takes in this time may be held for it where others need the room.
+    pub hold_for: Duration,
     /// Deliveries older than this become dead letters.
     pub give_up_after: Option<Duration>,
     /// A bucket that was empty for this long goes away.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use crate::message::Receipt;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
 use super::event::Work;
@@ -19,6 +20,21 @@ use super::tally::Operation;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Whose visibility is to be changed.
+#[derive(Debug)]
+enum Wanted {
+    Held(Ticket, Hide),
+    Show(Show),
+}
+
+/// A message that was given back is to be shown again: nothing of it is held but its receipt.
+#[derive(Debug)]
+pub struct Show {
+    pub receipt: Receipt,
+    /// It shows by itself then.
+    pub until: Instant,
+}
 
 /// Why a copy is hidden for longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +58,21 @@ pub struct Letter {
 #[derive(Debug)]
 pub enum Sent {
     Deletes(Vec<Entry<()>>),
-    /// With the end of the lease if the call does it.
-    Hides(Vec<Entry<(Hide, Instant)>>),
+    Hides(Vec<Subject>),
     Letters(Vec<Entry<Letter>>),
     Count,
 }
 
-/// One entry of a call.
+/// What one entry of a call that changes visibility is about.
+#[derive(Debug)]
+pub enum Subject {
+    /// With the end of the lease if the call does it.
+    Held(Entry<(Hide, Instant)>),
+    /// Not in the ledger any more.
+    Show(Show),
+}
+
+/// One entry of a call about a held copy.
 #[derive(Debug)]
 pub struct Entry<T> {
     pub ticket: Ticket,
@@ -137,7 +161,7 @@ pub struct Settling {
     deletes: Lane<Ticket>,
     /// When the oldest of the deletes came up.
     deletes_since: Option<Instant>,
-    hides: Lane<(Ticket, Hide)>,
+    hides: Lane<Wanted>,
     letters: Lane<Letter>,
     counts: Lane<()>,
     /// By acker: what it is doing.
@@ -171,7 +195,16 @@ impl Settling {
     }
 
     pub fn hide(&mut self, ticket: Ticket, hide: Hide) {
-        self.hides.wanted.push_back((ticket, hide));
+        self.hides.wanted.push_back(Wanted::Held(ticket, hide));
+    }
+
+    pub fn show(&mut self, show: Show) {
+        self.hides.wanted.push_back(Wanted::Show(show));
+    }
+
+    /// Whether leases and returns that are wanted fill more than the next call.
+    pub fn is_behind(&self) -> bool {
+        self.hides.wanted.len() > self.entry_limit
     }
 
     pub fn set_aside(&mut self, letter: Letter) {
@@ -233,7 +266,17 @@ impl Settling {
         let mut kept = VecDeque::new();
         let (mut sent, mut entries) = (Vec::new(), Vec::new());
         while entries.len() < self.entry_limit {
-            let Some((ticket, hide)) = self.hides.wanted.pop_front() else { break };
+            let (ticket, hide) = match self.hides.wanted.pop_front() {
+                None => break,
+                Some(Wanted::Held(ticket, hide)) => (ticket, hide),
+                // While it stops, whoever comes next finds it in its time.
+                Some(Wanted::Show(show)) if show.until <= now || keep_returns => continue,
+                Some(Wanted::Show(show)) => {
+                    entries.push((show.receipt.clone(), Duration::ZERO));
+                    sent.push(Subject::Show(show));
+                    continue;
+                }
+            };
             let Some(held) = ledger.get(ticket) else { continue };
             let wanted = match hide {
                 Hide::Extend if held.stage() == Stage::Leaving(Exit::Returned) => continue,
@@ -241,12 +284,12 @@ impl Settling {
                 Hide::Return(until) => until.saturating_duration_since(now),
             };
             if held.hiding || (keep_returns && hide != Hide::Extend) {
-                kept.push_back((ticket, hide));
+                kept.push_back(Wanted::Held(ticket, hide));
                 continue;
             }
             let duration = ledger.hiding(held, wanted, now);
             entries.push((held.receipt.clone(), duration));
-            sent.push(Entry::new(ticket, held, (hide, now + duration)));
+            sent.push(Subject::Held(Entry::new(ticket, held, (hide, now + duration))));
             if let Some(held) = ledger.get_mut(ticket) {
                 held.hiding = true;
             }

@@ -101,6 +101,8 @@ pub struct WaitingPartner {
     pub account: String,
     pub queue: String,
     pub waiting: usize,
+    /// Deliveries on the disk.
+    pub parked: u64,
     pub in_flight: usize,
     pub state: PartnerState,
     pub reason: String,
@@ -166,12 +168,13 @@ impl Dispatcher {
         waiting.sort_unstable_by_key(|(oldest, key, _)| (*oldest, *key));
         let described = waiting.into_iter().filter_map(|(oldest, _, bucket)| {
             let partner = self.partners.partner(bucket.partner)?;
-            let BucketReport { queue, waiting, in_flight, state, reason, next_attempt_in_s, failures, .. } =
+            let BucketReport { queue, waiting, parked, in_flight, state, reason, next_attempt_in_s, failures, .. } =
                 self.bucket_report(partner, bucket);
             Some(WaitingPartner {
                 account: partner.account.to_string(),
                 queue,
                 waiting,
+                parked,
                 in_flight,
                 state,
                 reason: reason.to_owned(),

@@ -64,6 +64,17 @@ impl Waiting {
         self.entries.iter().filter_map(|entry| Some((&entry.slip, entry.item.as_ref()?)))
     }
 
+    /// All, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Slip> {
+        self.entries.iter().rev().filter(|entry| entry.item.is_some()).map(|entry| &entry.slip)
+    }
+
+    /// Whether something waits at that place.
+    pub fn has(&self, place: u64) -> bool {
+        let at = self.entries.binary_search_by_key(&place, |entry| entry.place);
+        at.is_ok_and(|at| self.entries.get(at).is_some_and(|entry| entry.item.is_some()))
+    }
+
     /// Takes all out, the oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = (Slip, Item)> + '_ {
         self.live = 0;
@@ -80,6 +91,20 @@ impl Waiting {
             self.entries.retain(|entry| entry.item.is_some());
         }
         Some(item)
+    }
+
+    /// Puts back what was taken out at that place. O(log n) and what is behind it.
+    pub fn put_back(&mut self, place: u64, slip: Slip, item: Item) {
+        self.live += 1;
+        let entry = Entry { place, slip, item: Some(item) };
+        match self.entries.binary_search_by_key(&place, |entry| entry.place) {
+            Ok(at) => {
+                if let Some(gone) = self.entries.get_mut(at) {
+                    *gone = entry;
+                }
+            }
+            Err(at) => self.entries.insert(at, entry),
+        }
     }
 
     fn trim(&mut self) {
@@ -117,6 +142,16 @@ mod tests {
         assert_eq!(waiting.front().map(|(_, item)| item.id()), Some("2".into()));
         waiting.remove(0);
         assert_eq!(waiting.len(), 2, "what has left already is not there to be taken out");
+    }
+
+    #[test]
+    fn what_was_taken_out_goes_back_to_its_place() {
+        let mut waiting = filled(5);
+        let mut taken: Vec<_> = [3, 1, 0].into_iter().map(|place| (place, waiting.remove(place).unwrap())).collect();
+        while let Some((place, item)) = taken.pop() {
+            waiting.put_back(place, Slip { ticket: tickets(1)[0], since: start() }, item);
+        }
+        assert_eq!((ids(&waiting), waiting.len()), (vec!["0", "1", "2", "3", "4"], 5));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct PartnerReport {
     pub next_attempt_in_s: Option<f64>,
     /// Deliveries that are not on the wire.
     pub waiting: usize,
+    /// Deliveries on the disk that are not in memory, and those on their way there.
+    pub parked: u64,
     /// Flushes on the wire.
     pub in_flight: usize,
     pub oldest_age_s: Option<f64>,
@@ -49,6 +51,7 @@ pub struct RateReport {
 pub struct BucketReport {
     pub queue: String,
     pub waiting: usize,
+    pub parked: u64,
     pub in_flight: usize,
     pub state: PartnerState,
     pub reason: &'static str,
@@ -71,6 +74,7 @@ impl Dispatcher {
             reason: self.reason(partner, oldest, access),
             next_attempt_in_s: next_attempt_in_s(access, self.now),
             waiting: buckets.iter().map(|bucket| bucket.waits()).sum(),
+            parked: buckets.iter().map(|bucket| bucket.parked()).sum(),
             in_flight: partner.flights.len(),
             oldest_age_s: oldest.and_then(|bucket| self.oldest_age_s(bucket)),
             failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
@@ -93,6 +97,7 @@ impl Dispatcher {
         BucketReport {
             queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
             waiting: bucket.waits(),
+            parked: bucket.parked(),
             in_flight: bucket.in_flight,
             state: partner.state(Some(bucket), self.now),
             reason: self.reason(partner, Some(bucket), access),

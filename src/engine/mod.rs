@@ -7,6 +7,7 @@
 //! | `dispatch` | owns the dispatcher, the only `select!` ([`shell`]) |
 //! | `deliver-N` | hands batches to partners ([`deliver`]) |
 //! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
+//! | `park-QUEUE-0` | takes deliveries to the queue's parking and back ([`parker`]) |
 //! | `watchdog` | looks whether all this moves ([`health`]) |
 //!
 //! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the channel in
@@ -21,6 +22,7 @@ mod health;
 mod inquiries;
 mod notes;
 mod open;
+mod parker;
 mod poller;
 mod pool;
 mod reload;
@@ -38,9 +40,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
 use crate::config::settings::{Settings, Source};
-use crate::dispatch::{Dispatcher, Status};
+use crate::dispatch::{Dispatcher, ParkingRules, Rules, Status};
 use crate::handler::Handler;
 use crate::handler::registry::Registry;
+use crate::queue::parking::{ParkedQueue, Parking};
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
@@ -48,7 +51,7 @@ pub use self::duty::ThreadReport;
 pub use self::health::Health;
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
-pub use self::open::open_queue;
+pub use self::open::{open_parking, open_queue};
 pub use self::reload::ReloadError;
 use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
@@ -63,9 +66,12 @@ pub(crate) struct Lane {
     pub source: &'static str,
     pub handler_name: String,
     pub queue: Arc<dyn Queue>,
-    pub handler: Arc<dyn Handler>,
+    /// `None`: it is a parking, what comes of it has been handled.
+    pub handler: Option<Arc<dyn Handler>>,
     /// Messages in the handler at once.
     pub concurrency: usize,
+    /// Where its deliveries wait for partners that are away.
+    pub parking: Option<Arc<Parking>>,
 }
 
 /// A service that is set up and not yet started.
@@ -73,7 +79,7 @@ pub struct Engine {
     lanes: Arc<[Lane]>,
     sinks: Arc<Sinks>,
     settings: Settings,
-    rules: crate::dispatch::Rules,
+    rules: Rules,
     handler_threads: usize,
     flush_interval: Duration,
     shutdown_timeout: Duration,
@@ -128,8 +134,18 @@ impl Engine {
             }
             let (name, source) = (name.as_str().into(), source_name(&queue.source));
             let handler_name = queue.handler.clone();
-            lanes.push(Lane { name, source, handler_name, queue: opened, handler, concurrency: queue.concurrency });
+            let handler = Some(handler);
+            lanes.push(Lane {
+                name,
+                source,
+                handler_name,
+                queue: opened,
+                handler,
+                concurrency: queue.concurrency,
+                parking: None,
+            });
         }
+        let parkings = parkings(settings, &mut lanes)?;
         let lanes: Arc<[Lane]> = lanes.into();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
         let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
@@ -137,7 +153,7 @@ impl Engine {
             StartError::Sinks(lines.join("; "))
         })?;
         Ok(Self {
-            rules: rules::rules(settings, &lanes),
+            rules: Rules { parkings, ..rules::rules(settings, &lanes) },
             lanes,
             sinks: Arc::new(sinks),
             settings: settings.clone(),
@@ -145,6 +161,11 @@ impl Engine {
             flush_interval: settings.engine.flush_interval,
             shutdown_timeout: settings.engine.shutdown_timeout,
         })
+    }
+
+    /// All queues, and behind them their parkings.
+    pub fn queues(&self) -> impl Iterator<Item = Arc<dyn Queue>> + '_ {
+        self.lanes.iter().map(|lane| Arc::clone(&lane.queue))
     }
 
     /// A queue by its name, for example to send to one in memory.
@@ -240,6 +261,34 @@ impl Running {
         self.crew.join(Duration::from_secs(1));
         Ok(Report::new(end?, self.started.elapsed()))
     }
+}
+
+/// Opens the parkings, each as a lane behind those of the queues, and finds what was parked before.
+fn parkings(settings: &Settings, lanes: &mut Vec<Lane>) -> Result<Vec<ParkingRules>, StartError> {
+    let mut parkings = Vec::new();
+    for (of, (name, queue)) in settings.queues.iter().enumerate() {
+        let Some(parking) = open_parking(name, queue)? else { continue };
+        let mut found = Vec::new();
+        parking.list(&mut |line| {
+            found.push((line.account, line.deliveries));
+            true
+        })?;
+        let Some(lane) = lanes.get_mut(of) else { continue };
+        let rows = ParkedQueue::new(parking, Arc::clone(&lane.queue))?;
+        lane.parking = Some(Arc::clone(&rows.parking));
+        let name: Arc<str> = format!("{name}.parking").into();
+        parkings.push(ParkingRules { name: Arc::clone(&name), of, entry_limit: rows.limits().entries, found });
+        lanes.push(Lane {
+            name,
+            source: "sqlite",
+            handler_name: String::new(),
+            queue: Arc::new(rows),
+            handler: None,
+            concurrency: 0,
+            parking: None,
+        });
+    }
+    Ok(parkings)
 }
 
 fn source_name(source: &Source) -> &'static str {

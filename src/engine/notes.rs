@@ -100,6 +100,13 @@ fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
         Note::DeadLetters { queue, count, example, reason } => {
             log::warn!("dead letters: queue={} n={count} example={example} reason={reason:?}", name(*queue));
         }
+        Note::GivenBack { queue, count, example, reason, hidden } => log::warn!(
+            "messages are given back for a while: queue={} n={count} hidden={hidden} example={example} reason={reason:?}",
+            name(*queue),
+        ),
+        Note::Parked { queue, count, example, reason } => {
+            log::info!("deliveries are parked: queue={} n={count} example={example} reason={reason:?}", name(*queue));
+        }
         Note::LeasesLost { queue, count, example } => {
             log::warn!(
                 "leases were lost: queue={} n={count} example={example}; raise visibility_timeout if this repeats",

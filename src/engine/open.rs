@@ -11,6 +11,7 @@ use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::handler::jq;
 use crate::queue::embedded::Grouping;
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
+use crate::queue::parking::{Parking, ParkingOptions};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
 use crate::queue::sqs::{DeadLetterQueue, Hints, Named, Place, PlaceError, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
@@ -35,6 +36,16 @@ pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>
         }
         Source::Sqs(settings) => Ok(Arc::new(SqsQueue::new(sqs(name, settings).map_err(refused)?))),
     }
+}
+
+/// Opens the parking of the section `queues.NAME`, if it has one, without claiming it. Blocks for as long as its store takes.
+///
+/// # Errors
+///
+/// [`QueueError::Refused`] where a person has to act, [`QueueError::Unavailable`] where the file is locked or its disk full.
+pub fn open_parking(name: &str, settings: &QueueSettings) -> Result<Option<Parking>, QueueError> {
+    let open = |path| Parking::open(ParkingOptions::new(path, name, settings.parking_max_bytes));
+    settings.parking.as_ref().map(open).transpose()
 }
 
 /// Asks nobody.

@@ -26,7 +26,8 @@ const STRIDE: u32 = 8;
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
-    lines: Vec<Arc<Line>>,
+    /// By queue; none for one without a handler.
+    lines: Vec<Option<Arc<Line>>>,
 }
 
 /// The jobs of one queue.
@@ -52,8 +53,9 @@ impl Pool {
         let threads = threads.build().map_err(|error| error.to_string())?;
         let line = |(queue, lane): (QueueIndex, &Lane)| {
             let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
-            let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(&lane.handler), inbox.clone());
-            Arc::new(Line { queue, name, handler, jobs, waiting, runners: AtomicUsize::new(0), inbox })
+            let handler = Arc::clone(lane.handler.as_ref()?);
+            let (name, inbox) = (Arc::clone(&lane.name), inbox.clone());
+            Some(Arc::new(Line { queue, name, handler, jobs, waiting, runners: AtomicUsize::new(0), inbox }))
         };
         Ok(Self { threads, duties, lines: lanes.iter().enumerate().map(line).collect() })
     }
@@ -61,7 +63,7 @@ impl Pool {
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
     /// than there may be, which is a bug.
     pub fn start(&self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
-        let line = self.lines.get(queue).ok_or("a job of an unknown queue")?;
+        let line = self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
         line.jobs.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
         if line.add_runner(at_most) {
             let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));

@@ -27,10 +27,12 @@ const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
 /// files: 64 to 128 give the most messages a second.
 const DISK_THREADS: usize = 96;
 
+/// The rules for these queues, without their parkings.
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
     let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, lane));
     Rules {
         queues: queues.collect(),
+        parkings: Vec::new(),
         partners: partner_table(&settings.partners),
         max_in_flight: settings.engine.max_in_flight,
         max_in_flight_bytes: settings.engine.max_in_flight_bytes,
@@ -85,6 +87,8 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
         min_backoff: settings.min_backoff,
         max_backoff: settings.max_backoff,
         breaker_failures: settings.breaker_failures,
+        max_waiting: settings.max_waiting,
+        hold_for: settings.hold_for,
         give_up_after: settings.give_up_after,
         idle_timeout: settings.idle_timeout,
     }

@@ -19,6 +19,7 @@ use super::duty::Duty;
 use super::health::{self, Health, Pulse};
 use super::inquiries::{Inquiries, Inquiry};
 use super::notes::NoteLog;
+use super::parker::{ERRANDS, Errand, Parker};
 use super::poller::Poller;
 use super::pool::Pool;
 use super::threads::{Crew, thread_name};
@@ -95,6 +96,7 @@ pub struct Shell {
 struct Edge {
     pollers: Vec<Option<Sender<Demand>>>,
     ackers: Vec<Option<Sender<Work>>>,
+    parker: Option<Sender<Errand>>,
     stop: Arc<AtomicBool>,
     told: Arc<AtomicBool>,
 }
@@ -287,6 +289,8 @@ impl Shell {
             }
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(flush, batch),
             Command::Settle { queue, acker, work } => self.settle(queue, acker, work),
+            Command::Park { queue, deliveries } => self.run_errand(queue, Errand::Park(deliveries)),
+            Command::Unpark { queue, wants } => self.run_errand(queue, Errand::Unpark(wants)),
             Command::Interrupt { queue } => {
                 if let (Some(edge), Some(lane)) = (self.edges.get(queue), self.lanes.get(queue)) {
                     edge.stop.store(true, Ordering::Release);
@@ -337,6 +341,24 @@ impl Shell {
             }
         };
         demands.try_send(demand).map_err(|_| format!("a poller of queue {} has more demand than it was given", lane.name))
+    }
+
+    fn run_errand(&mut self, queue: QueueIndex, errand: Errand) -> Result<(), String> {
+        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("an errand for an unknown queue")?;
+        let to_parker = match &mut edge.parker {
+            Some(to_parker) => to_parker,
+            place => {
+                let parking = Arc::clone(lane.parking.as_ref().ok_or("an errand for a queue without parking")?);
+                let (to_parker, errands) = bounded(ERRANDS);
+                let body = Parker { parking, queue, errands, inbox: self.to_inbox.clone() };
+                let name = thread_name("park", &lane.name, 0);
+                self.crew
+                    .spawn(name, None, move |duty| body.run(duty))
+                    .map_err(|error| format!("cannot start a parker: {error}"))?;
+                place.insert(to_parker)
+            }
+        };
+        to_parker.try_send(errand).map_err(|_| format!("the parker of queue {} has too many errands", lane.name))
     }
 
     fn settle(&mut self, queue: QueueIndex, acker: usize, work: Work) -> Result<(), String> {

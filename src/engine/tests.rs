@@ -78,9 +78,10 @@ fn engine(broken: &'static str) -> Engine {
     engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
     let lane = &engine.lanes[0];
     let queue = Arc::new(Broken { queue: Arc::clone(&lane.queue), call: broken });
-    let (name, handler) = (Arc::clone(&lane.name), Arc::clone(&lane.handler));
+    let (name, handler) = (Arc::clone(&lane.name), lane.handler.clone());
     let handler_name = lane.handler_name.clone();
-    engine.lanes = [Lane { name, source: lane.source, handler_name, queue, handler, concurrency: lane.concurrency }].into();
+    engine.lanes =
+        [Lane { name, source: lane.source, handler_name, queue, handler, concurrency: lane.concurrency, parking: None }].into();
     engine
 }
 

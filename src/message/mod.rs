@@ -2,6 +2,7 @@
 //!
 //! Plain data: no thread, channel, clock, log or I/O in here. Everything above may depend on this module, it depends on nothing.
 
+pub mod park;
 pub mod settle;
 
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub enum Receipt {
     Row { row: i64, receive: i64 },
     /// SQS: its receipt handle.
     Handle(Box<str>),
+    /// The message is on its queue no more, since its deliveries were parked: a letter about it is written, and nothing is taken off.
+    Parked,
 }
 
 /// One received copy of a message.
@@ -75,7 +78,8 @@ pub enum Outcome {
     Deliver(SmallVec<[Delivery; 1]>),
     /// Nothing to deliver: the message is acked.
     Discard,
-    /// Not now: the message is returned to its queue, hidden for `after` (1 s at least, doubled with each receive).
+    /// Not now: the message is returned to its queue, hidden for `after` (1 s at least, doubled with each
+    /// receive to an hour at most).
     Retry { after: Duration, reason: String },
     /// Never: the message becomes a dead letter. The reason says which field, and what was found there.
     Reject { reason: String },

@@ -14,6 +14,7 @@ use crate::message::{Account, Attribute, Receipt, Received};
 pub mod clock;
 pub mod embedded;
 pub mod memory;
+pub mod parking;
 pub mod sqlite;
 pub mod sqs;
 mod waiting;

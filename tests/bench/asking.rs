@@ -128,11 +128,14 @@ fn rules(partners: usize) -> Rules {
         min_backoff: Duration::from_secs(1),
         max_backoff: Duration::from_secs(300),
         breaker_failures: 5,
+        max_waiting: 1000,
+        hold_for: Duration::from_secs(30),
         give_up_after: None,
         idle_timeout: Duration::from_secs(600),
     };
     Rules {
         queues: vec![queue],
+        parkings: Vec::new(),
         partners: PartnerTable { default: Arc::new(partner), by_account: HashMap::new() },
         max_in_flight: 2 * partners,
         max_in_flight_bytes: 1 << 40,

@@ -20,6 +20,7 @@ pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &P
     check_threads(settings, problems);
     check_same_source(settings, problems);
     check_parking_names(settings, problems);
+    check_parking_files(settings, problems);
 }
 
 fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problems) {
@@ -82,6 +83,23 @@ fn check_parking_names(settings: &Settings, problems: &Problems) {
         if settings.queues.contains_key(&row) {
             let text = format!("is the name under which queues.{name} shows what it has parked; choose another");
             problems.add(join("queues", &row), text, None);
+        }
+    }
+}
+
+/// A file of parked deliveries holds nothing else, and what is refused after it was parked has no queue any more to circulate in.
+fn check_parking_files(settings: &Settings, problems: &Problems) {
+    for (name, queue) in &settings.queues {
+        let Some(parking) = &queue.parking else { continue };
+        let key = || join(&join("queues", name), "parking");
+        let is_queue_file =
+            |queue: &QueueSettings| matches!(&queue.source, Source::Sqlite { path, .. } if plain(path) == plain(parking));
+        if let Some((other, _)) = settings.queues.iter().find(|(_, queue)| is_queue_file(queue)) {
+            problems.add(key(), format!("is the file of queues.{other}; give what is parked a file of its own"), None);
+        }
+        if matches!(&queue.source, Source::Sqs(sqs) if sqs.dead_letter == "none") {
+            let text = "needs a place for dead letters: what a partner refuses after it was parked cannot circulate; set dead_letter, or leave parking out";
+            problems.add(key(), text, None);
         }
     }
 }

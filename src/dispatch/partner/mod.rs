@@ -1,12 +1,13 @@
 //! A partner: what it takes, over all its buckets.
 //!
 //! [`gate`](PartnerGate) says when it may be tried, [`pace`](Pace) how often, [`health`](Health) how much of the delivery threads it may
-//! have. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and why: flushing, the drain, status and
+//! have, [`share`](Drain) how much of the room. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and why: flushing, the drain, status and
 //! `why` all ask it.
 
 mod gate;
 mod health;
 mod pace;
+mod share;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::message::Account;
 use super::bucket::Bucket;
 use super::due::Alarm;
 use super::keys::{BucketKey, FlushId};
+use super::partners::Standing;
 use super::rules::PartnerRules;
 
 use self::gate::PartnerGate;
@@ -28,6 +30,7 @@ use self::pace::Pace;
 
 pub use self::gate::BucketGate;
 pub use self::health::{Class, Health, PATIENCE};
+pub use self::share::{Drain, LEAST};
 
 #[derive(Debug)]
 pub struct Partner {
@@ -36,7 +39,18 @@ pub struct Partner {
     pub buckets: SmallVec<[BucketKey; 1]>,
     /// On the wire, the oldest first.
     pub flights: SmallVec<[FlushId; 1]>,
+    /// Deliveries on the wire.
+    pub on_wire: usize,
     pub health: Health,
+    pub drain: Drain,
+    /// Where it stands among those that hold more than their share.
+    pub standing: Standing,
+    /// Its standing is to be found out before the turn ends.
+    pub touched: bool,
+    /// Messages that were given back for its sake, are hidden, and could be shown again.
+    pub hidden: usize,
+    /// None of them is shown before.
+    pub shows_at: Option<Instant>,
     /// Culprits in a row, without a success between them.
     pub culprits: u32,
     /// Deliveries of one flush that the partner was found to take.
@@ -120,7 +134,13 @@ impl Partner {
             rules,
             buckets: SmallVec::new(),
             flights: SmallVec::new(),
+            on_wire: 0,
             health: Health::default(),
+            drain: Drain::default(),
+            standing: Standing::default(),
+            touched: false,
+            hidden: 0,
+            shows_at: None,
             culprits: 0,
             learned_batch: None,
             last_error: None,
@@ -185,6 +205,11 @@ impl Partner {
 
     pub fn is_paused(&self) -> bool {
         self.gate.is_paused()
+    }
+
+    /// It takes nothing now: it is slow or failing, or an operator paused it.
+    pub fn is_away(&self) -> bool {
+        self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
     /// When the wait that the partner asked for ends, if it is not over.

@@ -85,6 +85,8 @@ impl Partners {
         due: &mut Due<Timer>,
         held: impl Fn(Ticket) -> bool,
     ) -> Option<FlushId> {
+        // What is composed may turn out not to be held any more.
+        self.touch(self.bucket(key)?.partner);
         let yields_until = self.yields_until(key, now);
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.listed = false;
@@ -124,12 +126,14 @@ impl Partners {
         }
         let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
+        let deliveries = parcel.slips.len();
         bucket.in_flight += 1;
         bucket.active_at = now;
         let has_more = !bucket.is_empty();
         self.threads.take(medium, class);
         let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);
         partner.flushes(flush, now);
+        partner.on_wire += deliveries;
         if partner.flights.len() < partner.rules.parallel {
             if has_more {
                 self.list(key);
@@ -155,8 +159,10 @@ impl Partners {
         }
         if let Some(partner) = self.partners.get_mut(flight.partner.0) {
             partner.lands(flush);
+            partner.on_wire = partner.on_wire.saturating_sub(flight.parcel.slips.len());
             self.threads.give_back(flight.medium, partner.health.class());
         }
+        self.touch(flight.partner);
         self.list_all_of(flight.partner);
         Some(flight)
     }
@@ -182,6 +188,8 @@ impl Partners {
             }
         }
         let Some(before) = partner.health.judge(oldest, now) else { return };
+        self.touch(key);
+        let Some(partner) = self.partners.get(key.0) else { return };
         let class = partner.health.class();
         // Each in its own medium: the partner may have been given another one since it began.
         for flight in partner.flights.iter().filter_map(|flush| self.flights.get(*flush)) {

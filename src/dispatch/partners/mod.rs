@@ -1,6 +1,9 @@
-//! All partners and their buckets: what enters, what is to be looked at, what is forgotten. Who flushes is decided in [`flushing`].
+//! All partners and their buckets: what enters, what is to be looked at, what is forgotten. Who flushes is decided in [`flushing`], who
+//! holds too much in [`crowd`].
 
+mod crowd;
 mod flushing;
+mod lately;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,9 +18,14 @@ use crate::dispatch::bucket::{Bucket, Slip, Spot};
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flights;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::parking::Lot;
 use crate::dispatch::partner::{Access, Partner, PartnerState};
 use crate::dispatch::rules::PartnerTable;
 use crate::dispatch::threads::{DeliveryThreads, Medium};
+
+use self::crowd::Crowd;
+
+pub use self::crowd::{Overfull, Standing};
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
@@ -34,6 +42,9 @@ pub struct Partners {
     threads: DeliveryThreads,
     /// Buckets to look at before the turn ends, in the order in which something happened to them.
     listed: VecDeque<BucketKey>,
+    /// Partners of which something entered or left in this turn.
+    touched: Vec<PartnerKey>,
+    crowd: Crowd,
 }
 
 impl Partners {
@@ -47,6 +58,8 @@ impl Partners {
             flights: Flights::default(),
             threads,
             listed: VecDeque::new(),
+            touched: Vec::new(),
+            crowd: Crowd::default(),
         }
     }
 
@@ -57,6 +70,8 @@ impl Partners {
         for partner in self.partners.values_mut() {
             partner.rules = self.table.of(&partner.account);
         }
+        let keys: Vec<PartnerKey> = self.roll.clone();
+        keys.into_iter().for_each(|key| self.touch(key));
         for (key, bucket) in &mut self.buckets {
             let key = BucketKey(key);
             if let Some(stand) = bucket.stands.take() {
@@ -64,46 +79,68 @@ impl Partners {
             }
             let idle = self.partners.get(bucket.partner.0).map_or(Duration::ZERO, |partner| partner.rules.idle_timeout);
             bucket.alarm.by(due, now.max(bucket.active_at + idle), Timer::Bucket(key));
-            if !bucket.listed && !bucket.is_empty() {
+            if !bucket.listed && !bucket.is_bare() {
                 bucket.listed = true;
                 self.listed.push_back(key);
             }
         }
     }
 
-    /// Puts a delivery at the end of its bucket. Gives where it waits.
-    pub fn enter(&mut self, queue: QueueIndex, account: Account, slip: Slip, item: Item, due: &mut Due<Timer>) -> Option<Spot> {
+    /// The bucket of that queue for that account, which is made where there is none.
+    pub fn bucket_for(&mut self, queue: QueueIndex, account: Account, now: Instant, due: &mut Due<Timer>) -> Option<BucketKey> {
         let partner = self.find_or_add(account);
         let found = self.partners.get_mut(partner.0)?;
         let buckets = &self.buckets;
         let of_queue = |key: &&BucketKey| buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue);
-        let key = match found.buckets.iter().find(of_queue) {
-            Some(key) => *key,
+        match found.buckets.iter().find(of_queue) {
+            Some(key) => Some(*key),
             None => {
-                let mut bucket = Bucket::new(partner, queue, slip.since);
-                let idle = slip.since + found.rules.idle_timeout;
+                let mut bucket = Bucket::new(partner, queue, now);
+                let idle = now + found.rules.idle_timeout;
                 let key = self.buckets.insert_with_key(|key| {
                     bucket.alarm.by(due, idle, Timer::Bucket(BucketKey(key)));
                     bucket
                 });
                 found.buckets.push(BucketKey(key));
-                BucketKey(key)
+                Some(BucketKey(key))
             }
-        };
+        }
+    }
+
+    /// Whether anything of the bucket is parked, or was.
+    pub fn has_lot(&self, key: BucketKey) -> bool {
+        self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
+    }
+
+    /// Puts a delivery at the end of the bucket. Gives where it waits, and whether its partner held less than its share.
+    pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
+        let partner = self.bucket(key)?.partner;
+        self.touch(partner);
+        let below = self.partner(partner).is_some_and(|partner| self.holds(partner) < self.share(partner));
         let bucket = self.buckets.get_mut(key.0)?;
-        bucket.active_at = slip.since;
+        bucket.active_at = bucket.active_at.max(slip.since);
         if !bucket.listed {
             bucket.listed = true;
             self.listed.push_back(key);
         }
-        Some(Spot { bucket: key, place: bucket.enter(slip, item) })
+        Some((Spot { bucket: key, place: bucket.enter(slip, item) }, below))
+    }
+
+    /// Puts back what was taken out there.
+    pub fn put_back(&mut self, spot: Spot, slip: Slip, item: Item) {
+        let Some(bucket) = self.buckets.get_mut(spot.bucket.0) else { return };
+        bucket.waiting.put_back(spot.place, slip, item);
+        let partner = bucket.partner;
+        self.touch(partner);
+        self.list(spot.bucket);
     }
 
     /// Takes out what waits there of the message, with its account. Nothing where it has left already.
     pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
-        let account = self.partners.get(bucket.partner.0)?.account.clone();
-        Some((account, bucket.take(spot.place, ticket)?))
+        let (partner, item) = (bucket.partner, bucket.take(spot.place, ticket)?);
+        self.touch(partner);
+        Some((self.partner(partner)?.account.clone(), item))
     }
 
     /// The partner of that account, which need not have been heard of before.
@@ -183,7 +220,7 @@ impl Partners {
         for key in &partner.buckets {
             if let Some(bucket) = self.buckets.get_mut(key.0)
                 && !bucket.listed
-                && !bucket.is_empty()
+                && !bucket.is_bare()
             {
                 bucket.listed = true;
                 self.listed.push_back(*key);
@@ -202,7 +239,7 @@ impl Partners {
             bucket.alarm.by(due, idle_at, Timer::Bucket(key));
             return;
         }
-        if !bucket.is_empty() || bucket.in_flight > 0 {
+        if !bucket.is_empty() || bucket.in_flight > 0 || bucket.lot.as_deref().is_some_and(Lot::is_kept) {
             bucket.alarm.by(due, now + idle_timeout.max(SHORTEST_IDLE), Timer::Bucket(key));
             return;
         }
@@ -221,12 +258,19 @@ impl Partners {
         if !partner.buckets.is_empty() || !partner.flights.is_empty() || partner.is_paused() {
             return;
         }
-        if let Some(until) = partner.remembered_until().filter(|until| *until > now) {
+        // What was given back for its sake comes again, and must find it as it is.
+        let until = if partner.hidden > 0 {
+            Some(now + partner.rules.idle_timeout.max(SHORTEST_IDLE))
+        } else {
+            partner.remembered_until()
+        };
+        if let Some(until) = until.filter(|until| *until > now) {
             partner.alarm.by(due, until, Timer::Partner(key));
             return;
         }
         partner.alarm.cancel(due, Timer::Partner(key));
-        if let Some(partner) = self.partners.remove(key.0) {
+        if let Some(mut partner) = self.partners.remove(key.0) {
+            self.crowd.leave(key, &mut partner.standing);
             self.by_account.remove(&partner.account);
             self.roll.swap_remove(partner.place);
             if let Some(moved) = self.roll.get(partner.place).and_then(|moved| self.partners.get_mut(moved.0)) {

@@ -76,6 +76,12 @@ fn later_doubles_with_each_receive_from_a_second_up() {
         (1000, "settled", ""),
         (9000, "receive a#7", "handle a"),
         (9000, "handled a=retry:3s", "hide a'3=192s"),
+        (9000, "settled", ""),
+        (200_000_000, "receive a#40", "handle a"),
+        (200_000_000, "handled a=retry:3s", "hide a'4=3600s"),
+        (200_000_000, "settled", ""),
+        (300_000_000, "receive a#41", "handle a"),
+        (300_000_000, "handled a=retry:7200s", "hide a'5=7200s"),
     ]);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Tables of `(milliseconds, event, commands)` in the small language of [`rig`], one theme a file; [`simulation`] plays random faults.
 
+mod disk;
 mod rig;
 mod simulation;
 
@@ -20,6 +21,7 @@ mod jobs;
 mod leases;
 mod operate;
 mod parallel;
+mod parking;
 mod progress;
 mod reload;
 mod settling;
@@ -69,6 +71,8 @@ pub fn partner_rules() -> PartnerRules {
         min_backoff: Duration::from_secs(1),
         max_backoff: Duration::from_secs(300),
         breaker_failures: 5,
+        max_waiting: 1000,
+        hold_for: Duration::from_secs(30),
         give_up_after: None,
         idle_timeout: Duration::from_secs(600),
     }
@@ -99,6 +103,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
 pub fn rules() -> Rules {
     Rules {
         queues: vec![queue_rules("q0")],
+        parkings: Vec::new(),
         partners: PartnerTable { default: Arc::new(partner_rules()), by_account: Default::default() },
         max_in_flight: 1000,
         max_in_flight_bytes: 256 * 1024 * 1024,

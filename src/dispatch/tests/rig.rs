@@ -12,12 +12,15 @@
 //! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
 //! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
 //! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
+//! | `parked`, `parked full`, `parked fault` | the deliveries on their way to q0's parking are on its disk, or not |
+//! | `unparked`, `unparked fault` | what was wanted of the parking came |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
 //! | `pause x`, `resume x`, `flush x`, `skip x` | an operator does it |
 //! | `tick`, `drain 30s`, `stop` | |
 //!
 //! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
 //! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `finish`.
+//! `park x:a x:<b` (the second is older than what is parked), `unpark x 10`. The parking's own queue is the one after the others.
 //! `a'2` is the receipt of the second receive.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +31,9 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
+use super::disk::Disk;
 use super::{message, start};
+use crate::message::park::{Parking, Want};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts};
 use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
 
@@ -42,6 +47,12 @@ pub struct Rig {
     tickets: HashMap<CompactString, Job>,
     flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
     now: Instant,
+    /// The parking of the first queue.
+    pub disk: Disk,
+    /// The queue as which its rows come.
+    rows: Option<QueueIndex>,
+    parking: VecDeque<Vec<Parking>>,
+    unparking: VecDeque<Vec<Want>>,
 }
 
 #[derive(Default)]
@@ -57,7 +68,10 @@ struct Lane {
 impl Rig {
     pub fn new(rules: Rules) -> Self {
         let start = start();
-        let queues = rules.queues.iter().map(|rules| Lane { lease: rules.visibility_timeout, ..Lane::default() }).collect();
+        let mut queues: Vec<_> =
+            rules.queues.iter().map(|rules| Lane { lease: rules.visibility_timeout, ..Lane::default() }).collect();
+        let rows = rules.parkings.first().map(|_| queues.len());
+        queues.extend(rules.parkings.iter().map(|_| Lane::default()));
         let mut rig = Self {
             dispatcher: Dispatcher::new(rules, start),
             start,
@@ -67,6 +81,10 @@ impl Rig {
             tickets: HashMap::new(),
             flushes: HashMap::new(),
             now: start,
+            disk: Disk::default(),
+            rows,
+            parking: VecDeque::new(),
+            unparking: VecDeque::new(),
         };
         rig.drain_commands();
         rig
@@ -156,6 +174,26 @@ impl Rig {
                 self.answered(queue, account, Answer::Partly { open, rest: Box::new(rest) })
             }
             ("settled", results) => self.settled(queue, results),
+            ("parked", ["fault"]) => {
+                self.parking.pop_front().expect("a call to the parking");
+                Event::Parked { queue, results: Err(fault(true)) }
+            }
+            ("parked", how) => {
+                let deliveries = self.parking.pop_front().expect("a call to the parking");
+                let most = (how == ["full"]).then_some(0);
+                let before = std::mem::replace(&mut self.disk.most, most);
+                let results = self.disk.park(self.now, &deliveries);
+                self.disk.most = before;
+                Event::Parked { queue, results: Ok(results) }
+            }
+            ("unparked", ["fault"]) => {
+                self.unparking.pop_front().expect("rows that are wanted");
+                Event::Unparked { queue, answers: Err(fault(true)) }
+            }
+            ("unparked", []) => {
+                let wants = self.unparking.pop_front().expect("rows that are wanted");
+                Event::Unparked { queue, answers: Ok(self.disk.unpark(self.now, &wants)) }
+            }
             ("counted", ["fault"]) => self.counted(queue, Err(fault(true))),
             ("counted", [visible, hidden, delayed]) => {
                 let number = |text: &&str| text.parse().expect("a number");
@@ -300,12 +338,29 @@ impl Rig {
                 let ids: Vec<_> = batch.items.iter().map(|item| item.id().to_string()).collect();
                 (queue, format!("flush {} {}", batch.account, ids.join(" ")))
             }
+            Command::Park { queue, deliveries } => {
+                let parcels = deliveries.iter().map(|Parking { account, item, older, .. }| {
+                    let older = if *older { "<" } else { "" };
+                    format!(" {account}:{older}{}", item.id())
+                });
+                let line = format!("park{}", parcels.collect::<String>());
+                self.parking.push_back(deliveries);
+                (queue, line)
+            }
+            Command::Unpark { queue, wants } => {
+                let names: String = wants.iter().map(|want| format!(" {} {}", want.account, want.rows)).collect();
+                self.unparking.push_back(wants);
+                (queue, format!("unpark{names}"))
+            }
             Command::Settle { queue, acker, work: Work::Count } => {
                 self.queues[queue].counts.push_back(acker);
                 (queue, "count".to_owned())
             }
             Command::Settle { queue, acker, work } => {
                 let entries = self.entries(queue, &work);
+                if let (true, Work::Delete(receipts)) = (self.rows == Some(queue), &work) {
+                    receipts.iter().for_each(|receipt| _ = self.disk.delete(receipt));
+                }
                 self.queues[queue].calls.push_back((acker, entries.len() - 1));
                 (queue, entries.join(" "))
             }
@@ -319,7 +374,8 @@ impl Rig {
 
     /// The verb and then the entries of a call.
     fn entries(&self, queue: QueueIndex, work: &Work) -> Vec<String> {
-        let name = |receipt: &Receipt| self.queues[queue].name(receipt);
+        let is_parking = self.rows == Some(queue);
+        let name = |receipt: &Receipt| if is_parking { self.disk.name(receipt) } else { self.queues[queue].name(receipt) };
         match work {
             Work::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
             Work::Hide(changes) => {

@@ -177,7 +177,7 @@ impl MemoryQueue {
 fn parts(receipt: &Receipt) -> Option<(u64, i64)> {
     match receipt {
         Receipt::Row { row, receive } => Some((u64::try_from(*row).ok()?, *receive)),
-        Receipt::Handle(_) => None,
+        Receipt::Handle(_) | Receipt::Parked => None,
     }
 }
 
@@ -226,6 +226,10 @@ impl Queue for MemoryQueue {
         let results = letters
             .iter()
             .map(|letter| {
+                if letter.receipt == Receipt::Parked {
+                    state.dead.write(letter, 0, time);
+                    return Ok(());
+                }
                 let (number, receive) = parts(&letter.receipt).ok_or(EntryError::Gone)?;
                 let redrives = state.rows.redrives_if_held(number, receive, now).ok_or(EntryError::Gone)?;
                 state.dead.write(letter, redrives, time);

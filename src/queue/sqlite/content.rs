@@ -25,7 +25,7 @@ enum StoredValue {
 }
 
 /// `None` where there are none.
-pub(super) fn attributes_to_text(attributes: &[Attribute]) -> Result<Option<String>, serde_json::Error> {
+pub(in crate::queue) fn attributes_to_text(attributes: &[Attribute]) -> Result<Option<String>, serde_json::Error> {
     if attributes.is_empty() {
         return Ok(None);
     }
@@ -44,7 +44,7 @@ pub(super) fn attributes_to_text(attributes: &[Attribute]) -> Result<Option<Stri
 }
 
 /// The reverse; the error says what is wrong with the text.
-pub(super) fn attributes_from_text(text: Option<&str>) -> Result<Vec<Attribute>, String> {
+pub(in crate::queue) fn attributes_from_text(text: Option<&str>) -> Result<Vec<Attribute>, String> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let stored: Vec<Stored> = serde_json::from_str(text).map_err(|error| format!("its attributes are not readable: {error}"))?;
     let back = |Stored { name, value }| {

@@ -6,7 +6,7 @@ use crate::queue::QueueError;
 
 /// Why an operation on the file failed, before it is known for which queue.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::queue) enum Fault {
     Sqlite(Error),
     /// Our own reasons, in words for the operator.
     Refused(String),
@@ -14,8 +14,12 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn refused(why: impl Into<String>) -> Self {
+    pub(in crate::queue) fn refused(why: impl Into<String>) -> Self {
         Self::Refused(why.into())
+    }
+
+    pub(in crate::queue) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable(why.into())
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -23,7 +27,7 @@ impl Fault {
     }
 
     /// The error that the queue's caller sees.
-    pub(super) fn of(self, queue: &str, what: &'static str) -> QueueError {
+    pub(in crate::queue) fn of(self, queue: &str, what: &'static str) -> QueueError {
         let queue = queue.to_owned();
         let error = match self {
             Self::Refused(why) => return QueueError::Refused { queue, what, why },

@@ -25,23 +25,23 @@ use super::{
 };
 use crate::message::{Receipt, Received};
 
-mod content;
+pub(super) mod content;
 mod count;
 mod dead;
-mod fault;
+pub(super) mod fault;
 mod groups;
 #[cfg(test)]
-mod plan;
+pub(super) mod plan;
 mod receive;
-mod schema;
+pub(super) mod schema;
 mod send;
 mod settle;
-mod store;
+pub(super) mod store;
 #[cfg(test)]
 mod tests;
 
 /// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which queue of which file, and how it is used.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl SqliteQueue {
     /// [`QueueError::Unavailable`] where the file is locked or its disk full.
     pub fn open(options: SqliteOptions) -> Result<Self, QueueError> {
         let SqliteOptions { path, name, grouping, clock, patience } = options;
-        let opened = Store::open(&path, patience).and_then(|store| {
+        let opened = Store::open(&path, &schema::QUEUES, patience).and_then(|store| {
             let queue = store.write(Promise::PowerLoss, patience, |transaction| number_of(transaction, &name))?;
             Ok((store, queue))
         });
@@ -271,7 +271,7 @@ fn numbers(ids: &[CompactString]) -> Vec<i64> {
 }
 
 /// The number of a queue in its file, which is given when the queue is first opened.
-fn number_of(transaction: &Transaction<'_>, name: &str) -> Result<i64, Fault> {
+pub(super) fn number_of(transaction: &Transaction<'_>, name: &str) -> Result<i64, Fault> {
     transaction.execute("INSERT INTO queues (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
     Ok(transaction.query_row("SELECT id FROM queues WHERE name = ?1", [name], |row| row.get(0))?)
 }

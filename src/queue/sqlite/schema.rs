@@ -6,54 +6,63 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
 
-/// "Octo" in ASCII.
-const APPLICATION: i64 = 0x4f63_746f;
-
-/// One script for each version, applied in order. Released steps are never edited.
-const STEPS: &[&str] = &[include_str!("v1.sql")];
-
-/// Brings the file to the newest version in one transaction. Safe when several processes open a new file at once.
-pub(super) fn prepare(connection: &mut Connection) -> Result<(), Fault> {
-    apply(connection, STEPS)
+/// One kind of file.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::queue) struct Schema {
+    /// What the file is for, in words.
+    pub what: &'static str,
+    /// Tells the files of this kind from all others.
+    pub application: i64,
+    /// One script for each version, applied in order. Released steps are never edited.
+    pub steps: &'static [&'static str],
 }
 
-/// Refuses a file that is not for us, without changing anything in it.
-pub(super) fn check(connection: &mut Connection) -> Result<(), Fault> {
-    // One view of the file: between two, another process may make the schema, and its tables without its mark look like a stranger's.
-    applied(&connection.transaction()?, STEPS.len()).map(drop)
-}
+/// The file of embedded queues; "Octo" in ASCII.
+pub(super) static QUEUES: Schema = Schema { what: "queues", application: 0x4f63_746f, steps: &[include_str!("v1.sql")] };
 
-/// How many of the `known` steps the file has.
-fn applied(connection: &Transaction<'_>, known: usize) -> Result<usize, Fault> {
-    let version: i64 = pragma(connection, "user_version")?;
-    let application: i64 = pragma(connection, "application_id")?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let ours = application == APPLICATION;
-    if !ours && (application != 0 || version != 0 || tables != 0) {
-        return Err(Fault::refused("the file belongs to another program; give octoconf a file of its own"));
-    }
-    match usize::try_from(version) {
-        Ok(applied) if applied <= known => Ok(applied),
-        _ => Err(Fault::refused(format!(
-            "the file has schema version {version}, this octoconf {} knows versions up to {known}; start the newer octoconf that wrote it",
-            env!("CARGO_PKG_VERSION"),
-        ))),
-    }
-}
-
-fn apply(connection: &mut Connection, steps: &[&str]) -> Result<(), Fault> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let known = steps.len();
-    let applied = applied(&transaction, known)?;
-    if applied < known {
-        for step in steps.iter().skip(applied) {
-            transaction.execute_batch(step)?;
+impl Schema {
+    /// Brings the file to the newest version in one transaction. Safe when several processes open a new file at once.
+    pub fn prepare(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let known = self.steps.len();
+        let applied = self.applied(&transaction)?;
+        if applied < known {
+            for step in self.steps.iter().skip(applied) {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "application_id", self.application)?;
+            transaction.pragma_update(None, "user_version", i64::try_from(known).unwrap_or(i64::MAX))?;
         }
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", i64::try_from(known).unwrap_or(i64::MAX))?;
+        transaction.commit()?;
+        Ok(())
     }
-    transaction.commit()?;
-    Ok(())
+
+    /// Refuses a file that is not for us, without changing anything in it.
+    pub fn check(&self, connection: &mut Connection) -> Result<(), Fault> {
+        // One view of the file: between two, another process may make the schema, and its tables without its mark look like a stranger's.
+        self.applied(&connection.transaction()?).map(drop)
+    }
+
+    /// How many of the steps the file has.
+    fn applied(&self, connection: &Transaction<'_>) -> Result<usize, Fault> {
+        let version: i64 = pragma(connection, "user_version")?;
+        let application: i64 = pragma(connection, "application_id")?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if application != self.application && (application != 0 || version != 0 || tables != 0) {
+            return Err(Fault::refused(format!(
+                "the file belongs to another program, or is not for {}; give octoconf a file of its own for that",
+                self.what
+            )));
+        }
+        let known = self.steps.len();
+        match usize::try_from(version) {
+            Ok(applied) if applied <= known => Ok(applied),
+            _ => Err(Fault::refused(format!(
+                "the file has schema version {version}, this octoconf {} knows versions up to {known}; start the newer octoconf that wrote it",
+                env!("CARGO_PKG_VERSION"),
+            ))),
+        }
+    }
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
@@ -69,17 +78,21 @@ mod tests {
     }
 
     fn refusal(connection: &mut Connection) -> String {
-        apply(connection, STEPS).unwrap_err().to_string()
+        QUEUES.prepare(connection).unwrap_err().to_string()
+    }
+
+    fn apply(connection: &mut Connection, steps: &'static [&'static str]) -> Result<(), Fault> {
+        Schema { what: "a test", application: 1, steps }.prepare(connection)
     }
 
     #[test]
     fn a_new_file_gets_every_step_and_an_older_one_the_missing_ones() {
-        let first = "CREATE TABLE one (a); INSERT INTO one VALUES (1);";
-        let second = "ALTER TABLE one ADD COLUMN b DEFAULT 2;";
+        const FIRST: &str = "CREATE TABLE one (a); INSERT INTO one VALUES (1);";
+        const BOTH: [&str; 2] = [FIRST, "ALTER TABLE one ADD COLUMN b DEFAULT 2;"];
         let mut connection = memory();
-        apply(&mut connection, &[first]).unwrap();
-        apply(&mut connection, &[first, second]).unwrap();
-        apply(&mut connection, &[first, second]).unwrap();
+        apply(&mut connection, &[FIRST]).unwrap();
+        apply(&mut connection, &BOTH).unwrap();
+        apply(&mut connection, &BOTH).unwrap();
         let row: (i64, i64) = connection.query_row("SELECT a, b FROM one", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         assert_eq!(row, (1, 2));
         assert_eq!(pragma(&connection, "user_version").unwrap(), 2);
@@ -98,7 +111,7 @@ mod tests {
     #[test]
     fn a_newer_file_is_refused_by_its_version() {
         let mut connection = memory();
-        apply(&mut connection, STEPS).unwrap();
+        QUEUES.prepare(&mut connection).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         let why = refusal(&mut connection);
         assert!(why.contains("version 99") && why.contains(env!("CARGO_PKG_VERSION")), "{why}");
@@ -112,5 +125,8 @@ mod tests {
         let mut named = memory();
         named.pragma_update(None, "application_id", 7).unwrap();
         assert!(refusal(&mut named).contains("another program"));
+        let mut other = memory();
+        apply(&mut other, &["CREATE TABLE one (a);"]).unwrap();
+        assert!(refusal(&mut other).contains("not for queues"));
     }
 }

@@ -96,14 +96,19 @@ pub(super) fn change_visibility(
     Ok(results)
 }
 
-/// How often the message of a good receipt has been redriven; `None`: the receipt is no longer good.
+/// How often the message of a good receipt has been redriven; `None`: the receipt is no longer good. Of a parked one nothing is here any
+/// more.
 pub(super) fn redrives_if_held(
     transaction: &Transaction<'_>,
     queue: i64,
     now: i64,
     receipt: &Receipt,
 ) -> Result<Option<u32>, Fault> {
-    let Receipt::Row { row, receive } = receipt else { return Ok(None) };
+    let (row, receive) = match receipt {
+        Receipt::Row { row, receive } => (row, receive),
+        Receipt::Parked => return Ok(Some(0)),
+        Receipt::Handle(_) => return Ok(None),
+    };
     let mut held = transaction.prepare_cached(HELD)?;
     Ok(held.query_row([*row, queue, *receive, now], |row| row.get(0)).optional()?)
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
-use super::schema;
+use super::schema::Schema;
 
 /// Pages in the write-ahead log before a commit moves them to the file: 16 MiB of them, so that moving, which syncs twice, is rare.
 const CHECKPOINT_PAGES: i64 = 4096;
@@ -28,7 +28,8 @@ const STATEMENTS: usize = 64;
 /// The open stores of this process by canonical path.
 static OPEN: Mutex<BTreeMap<PathBuf, Weak<Store>>> = Mutex::new(BTreeMap::new());
 
-pub(super) struct Store {
+pub(in crate::queue) struct Store {
+    schema: &'static Schema,
     writers: Mutex<Writers>,
     /// For what must neither wait for a sync nor hold up a writer. In WAL mode readers and writers do not meet.
     reader: Mutex<Connection>,
@@ -43,7 +44,7 @@ pub(super) struct Writers {
 
 /// What a transaction must survive once it is reported as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Promise {
+pub(in crate::queue) enum Promise {
     /// A power loss: sends, dead letters, redrives, purges.
     PowerLoss,
     /// The death of the process: receives, leases, deletes. What a power loss takes back of them costs a duplicate, never a message.
@@ -53,19 +54,22 @@ pub(super) enum Promise {
 impl Store {
     /// The store of a file, opened if no other queue of this process has it open; a missing file is made, its folder is not.
     /// Blocks for at most about twice `patience` while other processes hold the file.
-    pub(super) fn open(path: &Path, patience: Duration) -> Result<Arc<Self>, Fault> {
+    pub(in crate::queue) fn open(path: &Path, schema: &'static Schema, patience: Duration) -> Result<Arc<Self>, Fault> {
         // Held throughout, so that two threads never open one file twice.
         let mut open = OPEN.lock();
         open.retain(|_, store| store.strong_count() > 0);
         // An absolute path also keeps SQLite from reading anything special into names such as ":memory:".
         let path = std::path::absolute(path).map_err(|error| Fault::refused(format!("{}: {error}", path.display())))?;
         if let Some(store) = path.canonicalize().ok().and_then(|path| open.get(&path)?.upgrade()) {
-            return Ok(store);
+            if store.schema == schema {
+                return Ok(store);
+            }
+            return Err(Fault::refused(format!("the file is for {}; use another one for {}", store.schema.what, schema.what)));
         }
-        let durable = connect(&path, patience, "FULL")?;
-        let quick = connect(&path, patience, "NORMAL")?;
-        let reader = connect(&path, patience, "NORMAL")?;
-        let store = Arc::new(Self { writers: Mutex::new(Writers { durable, quick }), reader: Mutex::new(reader) });
+        let durable = connect(&path, schema, patience, "FULL")?;
+        let quick = connect(&path, schema, patience, "NORMAL")?;
+        let reader = connect(&path, schema, patience, "NORMAL")?;
+        let store = Arc::new(Self { schema, writers: Mutex::new(Writers { durable, quick }), reader: Mutex::new(reader) });
         let name = path.canonicalize().unwrap_or(path);
         open.insert(name, Arc::downgrade(&store));
         Ok(store)
@@ -73,7 +77,7 @@ impl Store {
 
     /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Waits for its turn for up to `patience` within
     /// this process, and as long again for other processes.
-    pub(super) fn write<T>(
+    pub(in crate::queue) fn write<T>(
         &self,
         promise: Promise,
         patience: Duration,
@@ -96,7 +100,7 @@ impl Store {
     }
 
     /// Runs `work` on a consistent view of the file. Keep it short: the log cannot be cut back behind a reader.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(in crate::queue) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut reader = self.reader.lock();
         let transaction = reader.transaction()?;
         work(&transaction)
@@ -104,25 +108,25 @@ impl Store {
 
     /// Runs `work` on both writing connections, for tests that take something away from them.
     #[cfg(test)]
-    pub(super) fn with_writers(&self, work: impl Fn(&Connection)) {
+    pub(in crate::queue) fn with_writers(&self, work: impl Fn(&Connection)) {
         let writers = self.writers.lock();
         work(&writers.durable);
         work(&writers.quick);
     }
 }
 
-fn connect(path: &Path, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
+fn connect(path: &Path, schema: &Schema, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::check(&mut connection)?;
+    schema.check(&mut connection)?;
     use_log(&mut connection)?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    schema::prepare(&mut connection)?;
+    schema.prepare(&mut connection)?;
     Ok(connection)
 }
 

@@ -180,7 +180,7 @@ fn no_result<T>() -> Result<T, EntryFault> {
 fn handle(receipt: &Receipt) -> Option<&str> {
     match receipt {
         Receipt::Handle(handle) => Some(handle),
-        Receipt::Row { .. } => None,
+        Receipt::Row { .. } | Receipt::Parked => None,
     }
 }
 

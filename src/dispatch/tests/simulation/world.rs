@@ -8,10 +8,13 @@ use fastrand::Rng;
 use smallvec::SmallVec;
 
 use crate::dispatch::partner::Access;
+use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
-    Action, Command, Dispatcher, Event, FlushId, Handled, Job, Medium, PartnerRules, PartnerTable, QueueRules, Rules, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Medium, ParkingRules, PartnerRules, PartnerTable,
+    QueueRules, Rules, Work,
 };
+use crate::message::park::{Parking, Want};
 use crate::message::settle::{Ask, Count, EntryError, EntryResult};
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome, Receipt, Received};
 
@@ -31,6 +34,8 @@ enum Act {
     Handle { queue: usize, jobs: Vec<Job> },
     Answer { flush: FlushId, batch: Arc<Batch> },
     Settle { queue: usize, acker: usize, work: Work },
+    Park { queue: usize, deliveries: Vec<Parking> },
+    Unpark { queue: usize, wants: Vec<Want> },
     Operate { account: String, action: Action },
     Tick,
 }
@@ -73,6 +78,10 @@ pub struct World {
     /// Deliveries that every message leads to, as its handler decided.
     expected: HashMap<String, BTreeSet<String>>,
     finished: bool,
+    /// The parking of the first queue.
+    disk: Disk,
+    /// Errands to the disk are run one after the other.
+    errands: Instant,
 }
 
 impl World {
@@ -113,8 +122,14 @@ impl World {
             by_account.iter().map(|(account, rules): (&crate::message::Account, _)| (account.to_string(), Arc::clone(rules)));
         let watch = Watch::new(delivery_threads, disk_threads, watched);
         let (parallel, linger) = (partner.parallel, partner.linger);
+        // The first queue has a parking; now and then a small one that fails, too.
+        let mut disk = Disk::default();
+        disk.most = (random.u8(..4) == 0).then(|| random.usize(..30));
+        let parkings =
+            vec![ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: random.usize(1..20), found: Vec::new() }];
         let rules = Rules {
             queues,
+            parkings,
             partners: PartnerTable { default: Arc::new(partner), by_account },
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_bytes: 1 << 30,
@@ -140,6 +155,8 @@ impl World {
             sequences: HashMap::new(),
             expected: HashMap::new(),
             finished: false,
+            disk,
+            errands: start,
         };
         for (queue, model) in world.queues.iter_mut().enumerate() {
             for row in 0..MESSAGES as i64 {
@@ -195,6 +212,16 @@ impl World {
                 self.tell(Event::Answered { flush, answer });
             }
             Act::Settle { queue, acker, work } => self.settle(queue, acker, work),
+            Act::Park { queue, deliveries } => {
+                let fails = self.disk.most.is_some() && self.random.u8(..10) == 0;
+                let results = if fails { Err(locked()) } else { Ok(self.disk.park(self.now, &deliveries)) };
+                self.tell(Event::Parked { queue, results });
+            }
+            Act::Unpark { queue, wants } => {
+                let fails = self.random.u8(..40) == 0;
+                let answers = if fails { Err(locked()) } else { Ok(self.disk.unpark(self.now, &wants)) };
+                self.tell(Event::Unparked { queue, answers });
+            }
             Act::Operate { account, action } => {
                 if matches!(action, Action::Pause | Action::Resume) {
                     self.watch.paused(&account, action == Action::Pause);
@@ -263,10 +290,21 @@ impl World {
                 let wait = self.millis(30);
                 self.after(wait, Act::Settle { queue, acker, work });
             }
+            Command::Park { queue, deliveries } => self.run_errand(Act::Park { queue, deliveries }),
+            Command::Unpark { queue, wants } => self.run_errand(Act::Unpark { queue, wants }),
+            Command::Interrupt { queue } if queue >= QUEUES => {}
             Command::Interrupt { queue } => self.queues[queue].interrupted = true,
             Command::Finish => self.finished = true,
             Command::Note(_) | Command::Reply { .. } => {}
         }
+    }
+
+    /// After those before it.
+    fn run_errand(&mut self, errand: Act) {
+        let wait = self.millis(30);
+        self.errands = self.errands.max(self.now) + wait;
+        let wait = self.errands - self.now;
+        self.after(wait, errand);
     }
 
     fn receive(&mut self, queue: usize, poller: usize, ask: Ask) {
@@ -286,7 +324,8 @@ impl World {
             found.visible_at = now + ask.lease;
             let receipt = Receipt::Row { row: *row, receive: found.receive };
             messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence: model.sequence });
-            self.sequences.insert(found.message.id.to_string(), model.sequence);
+            // What is parked is that of its first receive, whatever comes of the rest of its message.
+            self.sequences.entry(found.message.id.to_string()).or_insert(model.sequence);
             model.sequence += 1;
         }
         let demand = model.demand.entry(poller).or_default();
@@ -367,8 +406,10 @@ impl World {
 
     fn settle(&mut self, queue: usize, acker: usize, work: Work) {
         if self.random.u8(..40) == 0 && !matches!(work, Work::Count) {
-            let fault = crate::dispatch::Fault { reason: "locked".into(), transient: true };
-            return self.tell(Event::Settled { queue, acker, results: Err(fault) });
+            return self.tell(Event::Settled { queue, acker, results: Err(locked()) });
+        }
+        if queue == QUEUES {
+            return self.settle_rows(queue, acker, &work);
         }
         let results = match work {
             Work::Count => return self.count(queue, acker),
@@ -381,6 +422,33 @@ impl World {
                 changes.iter().map(hide).collect()
             }
             Work::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
+        };
+        self.tell(Event::Settled { queue, acker, results: Ok(results) });
+    }
+
+    /// The parking as a queue.
+    fn settle_rows(&mut self, queue: usize, acker: usize, work: &Work) {
+        let results = match work {
+            Work::Count => {
+                let count = Count { visible: u64::from(!self.disk.is_empty()), ..Count::default() };
+                return self.tell(Event::Counted { queue, acker, count: Ok(count) });
+            }
+            Work::Delete(receipts) => {
+                for receipt in receipts {
+                    if let Some(delivery) = self.disk.delete(receipt) {
+                        assert!(self.is_settled(0, &delivery), "{delivery} is deleted from the parking and open");
+                    }
+                }
+                vec![Ok(()); receipts.len()]
+            }
+            Work::Hide(changes) => vec![Ok(()); changes.len()],
+            Work::SetAside(letters) => {
+                for letter in letters {
+                    assert!(letter.last, "a row is one delivery");
+                    self.queues[0].dead.extend(self.disk.delete(&letter.receipt));
+                }
+                vec![Ok(()); letters.len()]
+            }
         };
         self.tell(Event::Settled { queue, acker, results: Ok(results) });
     }
@@ -406,7 +474,8 @@ impl World {
     }
 
     fn is_settled(&self, queue: usize, delivery: &str) -> bool {
-        self.accepted.contains_key(delivery) || self.queues[queue].dead.contains(delivery)
+        let is_done = self.accepted.contains_key(delivery) || self.queues[queue].dead.contains(delivery);
+        is_done || (queue == 0 && self.disk.has(delivery))
     }
 
     fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
@@ -424,6 +493,11 @@ impl World {
         Ok(())
     }
 
+    /// What has no place on the disk and may not be returned passes what is there.
+    fn keeps_order(&self, (queue, _): &(String, String)) -> bool {
+        self.parallel == 1 && (queue != "q0" || self.disk.most.is_none())
+    }
+
     fn check_the_end(&self) {
         let status = self.dispatcher.status();
         for (queue, model) in self.queues.iter().enumerate() {
@@ -438,13 +512,20 @@ impl World {
             }
             assert_eq!(counts.leases_lost, 0, "leases are extended in time");
         }
+        assert!(self.disk.is_empty(), "left in the parking");
+        let rows = &status.queues[QUEUES].counts;
+        assert_eq!(rows.received, rows.left(), "{rows:?}");
         assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
         assert!(self.accepted.values().all(|times| *times == 1), "delivered twice");
         // With more than one on the wire any may arrive first.
-        for (bucket, sequences) in self.order.iter().filter(|_| self.parallel == 1) {
+        for (bucket, sequences) in self.order.iter().filter(|(bucket, _)| self.keeps_order(bucket)) {
             assert!(sequences.is_sorted(), "{bucket:?} out of order: {sequences:?}");
         }
     }
+}
+
+fn locked() -> Fault {
+    Fault { reason: "locked".into(), transient: true }
 }
 
 /// What its account makes different: a rate, or where its deliveries go.

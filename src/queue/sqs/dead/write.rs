@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
+use crate::message::Receipt;
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
 use crate::queue::sqs::envelope::LetterFacts;
@@ -74,7 +75,7 @@ impl SqsQueue {
     /// A letter as it is sent, else why it cannot be.
     fn entry<'a>(&self, letter: &'a SetAside, fifo: bool) -> Result<Entry<'a>, String> {
         let SetAside { message, delivery, reason, receipt, .. } = letter;
-        if handle(receipt).is_none() {
+        if handle(receipt).is_none() && *receipt != Receipt::Parked {
             return Err("its receipt is none of SQS".to_owned());
         }
         let index = delivery.as_ref().and_then(|delivery| delivery.index);

@@ -1,0 +1,99 @@
+//! What can neither stay nor go: where what should be given up and may not be returned fills half of the room, the oldest of it become
+//! dead letters, from which they are redriven once their partner takes. Else the unavailable would stop everybody.
+
+use std::time::Duration;
+
+use crate::message::settle::DeadReason;
+
+use super::Dispatcher;
+use super::keys::{PartnerKey, Ticket};
+use super::partner::Partner;
+use super::room::WHOLE;
+
+/// A partner that takes is too slow where it would be busy for longer with what it holds and has hidden.
+const TOO_SLOW: Duration = Duration::from_secs(3600);
+
+/// Partners looked at for one of whom something may be buried.
+const LOOKS: usize = 100;
+
+/// Deliveries of one partner that become dead letters at once.
+const AT_ONCE: usize = 100;
+
+impl Dispatcher {
+    /// Has the oldest of what is stuck become dead letters, until that takes less than half of the room.
+    pub(super) fn bury(&mut self) {
+        while self.partners.stuck_parts() >= WHOLE / 2 && self.is_tight() {
+            let may = |key: &PartnerKey| self.partners.partner(*key).is_some_and(|partner| self.may_be_buried(partner));
+            let Some(key) = self.partners.stuck().take(LOOKS).find(may) else { break };
+            let tickets = self.oldest_stuck(key, self.partners.stuck_parts() - WHOLE / 2);
+            if tickets.is_empty() {
+                // Some landed or left, or may leave by now: it is found out anew what does not.
+                self.partners.set_aside(key, self.now, None, &mut self.due);
+                continue;
+            }
+            for ticket in tickets {
+                self.bury_of(key, ticket);
+            }
+        }
+    }
+
+    fn may_be_buried(&self, partner: &Partner) -> bool {
+        partner.is_away() || self.ahead(partner) > TOO_SLOW
+    }
+
+    /// The oldest messages that wait for the partner and may not leave, and are worth so much of the room.
+    fn oldest_stuck(&self, key: PartnerKey, parts: u64) -> Vec<Ticket> {
+        let Some(partner) = self.partners.partner(key) else { return Vec::new() };
+        let buckets = partner.buckets.iter().filter_map(|key| self.partners.bucket(*key));
+        let mut buckets: Vec<_> = buckets.filter(|bucket| !bucket.is_empty()).collect();
+        buckets.sort_by_key(|bucket| bucket.oldest());
+        let (mut tickets, mut found) = (Vec::new(), 0);
+        for slip in buckets.into_iter().flat_map(|bucket| bucket.oldest_first()) {
+            if found > parts || tickets.len() >= AT_ONCE {
+                break;
+            }
+            let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
+            if tickets.last() != Some(&slip.ticket) && !self.may_leave(key, slip.ticket) {
+                found += self.room.part(held.bytes) / u64::from(held.open.max(1));
+                tickets.push(slip.ticket);
+            }
+        }
+        tickets
+    }
+
+    /// What waits of the message for that partner becomes dead letters.
+    fn bury_of(&mut self, key: PartnerKey, ticket: Ticket) {
+        let Some(partner) = self.partners.partner(key) else { return };
+        let reason = self.why_buried(partner, ticket);
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let index = held.queue;
+        let part = self.room.part(held.bytes) / u64::from(held.open.max(1));
+        for spot in held.spots() {
+            if self.partners.bucket(spot.bucket).is_none_or(|bucket| bucket.partner != key) {
+                continue;
+            }
+            if let Some((account, item)) = self.partners.take(spot, ticket) {
+                self.partners.unstick(key, part);
+                self.delivery_dead(index, ticket, &account, &item, reason.clone());
+            }
+        }
+    }
+
+    fn why_buried(&self, partner: &Partner, ticket: Ticket) -> DeadReason {
+        let held = self.ledger.get(ticket);
+        let waited = held.map(|held| self.now.saturating_duration_since(held.received_at).as_secs()).unwrap_or_default();
+        let receives = held.map(|held| held.receives).unwrap_or_default();
+        let (kind, what) = if partner.is_away() {
+            ("partner_unavailable", "its partner takes nothing".to_owned())
+        } else {
+            let rate = partner.drain.per_second().unwrap_or_default();
+            ("partner_too_slow", format!("its partner takes {rate:.2} deliveries a second, less than comes for it"))
+        };
+        let error = partner.last_error.as_deref().unwrap_or("none");
+        let text = format!(
+            "{what}; what waits like that and may not be returned fills half of max_in_flight; held for {waited} s in its receive \
+             {receives}; last error: {error}; redrive it once its partner takes deliveries"
+        );
+        DeadReason { kind, text }
+    }
+}

@@ -1,0 +1,186 @@
+//! Messages that were given back because the partner that they are for takes nothing, or too little: how many of each queue are hidden,
+//! and with which receipts they can be shown again before their time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant, SystemTime};
+
+use foldhash::fast::RandomState;
+use slotmap::{SlotMap, new_key_type};
+
+use crate::message::Receipt;
+
+use super::keys::{PartnerKey, QueueIndex};
+use super::settling::Show;
+
+/// Receipts remembered at most, over all queues: 90,000 of SQS are some 40 MB. What is hidden beyond that shows by itself.
+const RECEIPTS: usize = 90_000;
+
+/// What shows by itself within so many seconds needs no request, and its receipt may be an old one by the time that it arrives.
+const SOON: Duration = Duration::from_secs(5);
+
+new_key_type! {
+    struct HiddenKey;
+}
+
+#[derive(Debug)]
+pub struct Hidden {
+    slots: SlotMap<HiddenKey, Slot>,
+    /// Those of each partner that can be shown again, the first sent first.
+    by_partner: HashMap<PartnerKey, BTreeSet<(SystemTime, HiddenKey)>, RandomState>,
+    queues: Vec<OfQueue>,
+    receipts: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    queue: QueueIndex,
+    partner: PartnerKey,
+    sent_at: SystemTime,
+    /// Until when it is hidden.
+    until: Instant,
+    receipt: Option<Receipt>,
+}
+
+#[derive(Debug, Default)]
+struct OfQueue {
+    by_end: BTreeSet<(Instant, HiddenKey)>,
+    /// On their way: their queue has not confirmed yet that they are hidden.
+    leaving: usize,
+}
+
+impl Hidden {
+    pub fn new(queues: usize) -> Self {
+        let queues = std::iter::repeat_with(OfQueue::default).take(queues).collect();
+        Self { slots: SlotMap::with_key(), by_partner: HashMap::default(), queues, receipts: 0 }
+    }
+
+    /// Of that queue, those on their way included.
+    pub fn count(&self, queue: QueueIndex) -> usize {
+        self.queues.get(queue).map_or(0, |queue| queue.by_end.len() + queue.leaving)
+    }
+
+    /// One is on its way.
+    pub fn leaves(&mut self, queue: QueueIndex) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.leaving += 1;
+        }
+    }
+
+    /// One that was on its way is hidden, or is not coming.
+    pub fn arrived(&mut self, queue: QueueIndex) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.leaving = queue.leaving.saturating_sub(1);
+        }
+    }
+
+    /// Those that are hidden for the sake of that partner and can be shown before their time.
+    pub fn of(&self, partner: PartnerKey) -> usize {
+        self.by_partner.get(&partner).map_or(0, BTreeSet::len)
+    }
+
+    /// It is hidden until then, for the sake of that partner.
+    pub fn remember(&mut self, queue: QueueIndex, partner: PartnerKey, receipt: Receipt, sent_at: SystemTime, until: Instant) {
+        let Some(of_queue) = self.queues.get_mut(queue) else { return };
+        let receipt = Some(receipt).filter(|_| self.receipts < RECEIPTS);
+        let is_remembered = receipt.is_some();
+        let key = self.slots.insert(Slot { queue, partner, sent_at, until, receipt });
+        of_queue.by_end.insert((until, key));
+        if is_remembered {
+            self.receipts += 1;
+            self.by_partner.entry(partner).or_default().insert((sent_at, key));
+        }
+    }
+
+    /// When the next of them shows by itself.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.queues.iter().filter_map(|queue| Some(queue.by_end.first()?.0)).min()
+    }
+
+    /// Forgets the next of those that show by themselves by now: of which queue, and for whose sake it was hidden.
+    pub fn next_over(&mut self, now: Instant) -> Option<(QueueIndex, PartnerKey)> {
+        let over = |queue: &OfQueue| queue.by_end.first().copied().filter(|(until, _)| *until <= now);
+        let (_, key) = self.queues.iter().find_map(over)?;
+        self.forget(key).map(|slot| (slot.queue, slot.partner))
+    }
+
+    /// The first sent of those that are hidden for the sake of that partner and can be shown: of which queue, and how. `None` where none
+    /// is, or the first shows soon enough by itself.
+    pub fn oldest(&mut self, partner: PartnerKey, now: Instant) -> Option<(QueueIndex, Show)> {
+        loop {
+            let &(_, key) = self.by_partner.get(&partner)?.first()?;
+            let slot = self.slots.get_mut(key)?;
+            if slot.until > now + SOON {
+                let slot = self.forget(key)?;
+                return Some((slot.queue, Show { receipt: slot.receipt?, until: slot.until }));
+            }
+            slot.receipt = None;
+            let place = (slot.sent_at, key);
+            self.drop_receipt(partner, place);
+        }
+    }
+
+    fn forget(&mut self, key: HiddenKey) -> Option<Slot> {
+        let slot = self.slots.remove(key)?;
+        if let Some(queue) = self.queues.get_mut(slot.queue) {
+            queue.by_end.remove(&(slot.until, key));
+        }
+        if slot.receipt.is_some() {
+            self.drop_receipt(slot.partner, (slot.sent_at, key));
+        }
+        Some(slot)
+    }
+
+    fn drop_receipt(&mut self, partner: PartnerKey, place: (SystemTime, HiddenKey)) {
+        self.receipts -= 1;
+        if let Some(all) = self.by_partner.get_mut(&partner) {
+            all.remove(&place);
+            if all.is_empty() {
+                self.by_partner.remove(&partner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::DefaultKey;
+
+    use super::*;
+    use crate::dispatch::tests::start;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn partners() -> [PartnerKey; 2] {
+        let mut slots = SlotMap::<DefaultKey, ()>::new();
+        [PartnerKey(slots.insert(())), PartnerKey(slots.insert(()))]
+    }
+
+    fn row(row: i64) -> Receipt {
+        Receipt::Row { row, receive: 1 }
+    }
+
+    #[test]
+    fn the_first_sent_of_a_partner_is_shown_first() {
+        let (mut hidden, [a, b], start) = (Hidden::new(1), partners(), start());
+        for (sent, partner) in [(3, a), (1, a), (2, b)] {
+            let sent_at = SystemTime::UNIX_EPOCH + MINUTE * sent;
+            hidden.remember(0, partner, row(i64::from(sent)), sent_at, start + MINUTE);
+        }
+        let mut shown = || hidden.oldest(a, start).map(|(_, show)| show.receipt);
+        assert_eq!([shown(), shown(), shown()], [Some(row(1)), Some(row(3)), None]);
+        assert_eq!((hidden.count(0), hidden.receipts, hidden.by_partner.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn what_shows_by_itself_is_forgotten_and_what_does_soon_is_not_asked_for() {
+        let (mut hidden, [a, _], start) = (Hidden::new(2), partners(), start());
+        hidden.leaves(1);
+        hidden.arrived(1);
+        hidden.remember(1, a, row(1), SystemTime::UNIX_EPOCH, start + MINUTE);
+        assert_eq!((hidden.count(0), hidden.count(1), hidden.next_end()), (0, 1, Some(start + MINUTE)));
+        assert!(hidden.oldest(a, start + MINUTE - SOON).is_none());
+        assert_eq!(hidden.next_over(start + MINUTE - SOON), None);
+        assert_eq!(hidden.next_over(start + MINUTE), Some((1, a)));
+        assert_eq!((hidden.count(1), hidden.next_end(), hidden.slots.len(), hidden.receipts), (0, None, 0, 0));
+    }
+}

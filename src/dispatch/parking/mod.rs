@@ -1,0 +1,33 @@
+//! Parking: what leaves memory and has a place on the disk, and how it comes back.
+//!
+//! A bucket's deliveries that leave memory go to the disk, each by itself, and their message is acked once all of it that was open is
+//! there, or settled otherwise. While anything of a bucket is parked, everything new for it is parked behind it. What is parked comes
+//! back account by account, oldest first, as rows of a queue of its own in the same ledger: settled like any copy, and deleted from the
+//! disk only then. A row that has to leave memory again is forgotten here, and read again in its turn.
+
+mod line;
+mod lot;
+mod park;
+mod unpark;
+
+use std::sync::Arc;
+
+use crate::message::Account;
+
+use super::keys::QueueIndex;
+
+pub use self::line::Line;
+pub use self::lot::Lot;
+
+/// The parking of one queue.
+#[derive(Debug, Clone)]
+pub struct ParkingRules {
+    /// Its own name, `QUEUE.parking`.
+    pub name: Arc<str>,
+    /// Whose deliveries it holds.
+    pub of: QueueIndex,
+    /// Most entries of one call about rows that came back.
+    pub entry_limit: usize,
+    /// Deliveries that it holds at the start, by account.
+    pub found: Vec<(Account, u64)>,
+}

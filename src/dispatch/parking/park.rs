@@ -1,0 +1,269 @@
+//! Into the parking.
+
+use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::{Slip, Spot};
+use crate::dispatch::event::{Command, Fault, Note};
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::ledger::{Exit, Held};
+use crate::dispatch::summary::Sum;
+use crate::message::Item;
+use crate::message::park::{Parked, Parking, START};
+
+use super::line::{Leaver, Line};
+
+/// Deliveries of one call at most, and their bytes: a transaction that takes some ten milliseconds on a common disk.
+const AT_ONCE: usize = 500;
+const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
+
+impl Dispatcher {
+    /// The parking of the queue, if it has one that takes something now.
+    pub(in crate::dispatch) fn open_parking(&self, index: QueueIndex) -> Option<&Line> {
+        self.queues.get(index)?.parking.as_deref().filter(|line| line.takes(self.now))
+    }
+
+    /// Whether what waits of the message for that partner can be parked.
+    pub(in crate::dispatch) fn may_be_parked(&self, giver: PartnerKey, ticket: Ticket, held: &Held) -> bool {
+        self.open_parking(held.queue).is_some()
+            && held.spots().iter().any(|spot| {
+                let bucket = self.partners.bucket(spot.bucket).filter(|bucket| bucket.partner == giver);
+                let takes = |bucket: &&_| lot_takes_older(bucket);
+                bucket.filter(takes).is_some_and(|bucket| bucket.has(spot.place, ticket))
+            })
+    }
+
+    /// Parks what waits of the message for that partner, or for anybody.
+    pub(in crate::dispatch) fn park(&mut self, giver: Option<PartnerKey>, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let index = held.queue;
+        // The newest first: each goes before the one that went before it.
+        for spot in held.spots().into_iter().rev() {
+            let Some(bucket) = self.partners.bucket(spot.bucket) else { continue };
+            if giver.is_some_and(|giver| bucket.partner != giver) || !lot_takes_older(&bucket) {
+                continue;
+            }
+            if let Some((_, item)) = self.partners.take(spot, ticket) {
+                self.send_to_disk(index, Leaver { ticket, bucket: spot.bucket, place: Some(spot.place), after: START, item });
+            }
+        }
+    }
+
+    /// The queue will show the message soon, whatever we ask: what waits of it goes to the disk, unless something of it is on the wire.
+    pub(in crate::dispatch) fn park_in_time(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent() && !held.is_under_way()) else { return };
+        if self.open_parking(held.queue).is_some() {
+            self.park(None, ticket);
+        }
+    }
+
+    /// A new delivery for a bucket that has, or had, something parked: behind that, or into the bucket.
+    pub(in crate::dispatch) fn join(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: Item) {
+        let Some(line) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
+        let takes = line.takes(self.now);
+        if self.ledger.find(line.rows, &item.message.id, item.index).is_some() {
+            // It is parked, and in memory: the message came back since its delete was not done.
+            return self.is_parked(index, ticket, &item);
+        }
+        let is_open = self.partners.bucket(bucket).and_then(|bucket| bucket.lot.as_deref()).is_some_and(|lot| lot.is_open());
+        let leaver = Leaver { ticket, bucket, place: None, after: START, item };
+        match (is_open, takes) {
+            (true, true) => self.send_to_disk(index, leaver),
+            (true, false) => self.has_no_room(leaver),
+            (false, _) => self.back_into_memory(leaver),
+        }
+    }
+
+    fn send_to_disk(&mut self, index: QueueIndex, mut leaver: Leaver) {
+        let Some(held) = self.ledger.get_mut(leaver.ticket) else { return };
+        held.parking += 1;
+        self.ledger.goes_to_disk(leaver.item.payload.len());
+        if let Some(bucket) = self.partners.bucket_mut(leaver.bucket) {
+            let lot = bucket.lot.get_or_insert_default();
+            lot.enters(leaver.is_older());
+            leaver.after = lot.after();
+        }
+        if let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
+            line.waiting.push_back(leaver);
+        }
+    }
+
+    /// Has the next of those in line written, where no call is under way.
+    pub(in crate::dispatch) fn write_parked(&mut self, index: QueueIndex) {
+        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        if !line.called.is_empty() {
+            return;
+        }
+        let (mut deliveries, mut called, mut unwanted, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        while called.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(leaver) = line.waiting.pop_front() else { break };
+            let held = self.ledger.get(leaver.ticket).filter(|held| held.may_be_sent());
+            let bucket = self.partners.bucket(leaver.bucket);
+            let (Some(held), Some(bucket)) = (held, bucket) else {
+                unwanted.push(leaver);
+                continue;
+            };
+            let Some(partner) = self.partners.partner(bucket.partner) else { continue };
+            bytes += leaver.item.payload.len() + held.message.body.len();
+            deliveries.push(Parking {
+                account: partner.account.clone(),
+                item: leaver.item.clone(),
+                waited: self.now.saturating_duration_since(held.received_at),
+                after: leaver.after,
+                older: leaver.is_older(),
+            });
+            called.push(leaver);
+        }
+        line.called = called;
+        if !deliveries.is_empty() {
+            self.commands.push_back(Command::Park { queue: index, deliveries });
+        }
+        for leaver in unwanted {
+            self.arrived(&leaver);
+            self.settle(leaver.ticket);
+        }
+    }
+
+    /// What the disk did, delivery by delivery.
+    pub(in crate::dispatch) fn parked(&mut self, index: QueueIndex, results: Result<Vec<Parked>, Fault>) {
+        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else {
+            return self.stray("parked deliveries of a queue without parking");
+        };
+        let rows = line.rows;
+        let called = std::mem::take(&mut line.called);
+        let (results, mut fault) = match results {
+            Ok(results) => (results, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        if results.contains(&Parked::Full) {
+            fault =
+                Some(Fault { reason: "it is full (parking_max_bytes): messages are returned instead".into(), transient: true });
+        }
+        let failed = fault.is_some();
+        match fault {
+            Some(fault) => {
+                let (retry_in, first) = line.failed_to_park(self.now, fault.transient, &mut self.random);
+                if first {
+                    self.note(Note::QueueFailing { queue: rows, doing: "park", fault, retry_in });
+                }
+            }
+            None => {
+                if line.parked() {
+                    self.note(Note::QueueWell { queue: rows, doing: "park" });
+                }
+            }
+        }
+        let mut results = results.into_iter();
+        let mut without_room = Vec::new();
+        // Those that stand behind them go with them: none may be on the disk while a newer one is in memory.
+        let behind = if failed { self.line_mut(index).map(|line| std::mem::take(&mut line.waiting)) } else { None };
+        for leaver in called.into_iter().chain(behind.into_iter().flatten()) {
+            self.arrived(&leaver);
+            match results.next() {
+                Some(Parked::At(place)) => {
+                    self.holds_row(leaver.bucket, place);
+                    self.sum_up_parked(index, &leaver);
+                    self.is_parked(index, leaver.ticket, &leaver.item);
+                }
+                Some(Parked::Already) => self.is_parked(index, leaver.ticket, &leaver.item),
+                Some(Parked::Full) | None => without_room.push(leaver),
+            }
+        }
+        // What was in memory went newest first, and goes back in order.
+        for leaver in without_room {
+            self.has_no_room(leaver);
+        }
+        self.let_go();
+    }
+
+    /// The first delivery that goes to the disk is said, then sums.
+    fn sum_up_parked(&mut self, index: QueueIndex, leaver: &Leaver) {
+        let partner = self.partners.bucket(leaver.bucket).and_then(|bucket| self.partners.partner(bucket.partner));
+        let (Some(partner), Some(queue)) = (partner, self.queues.get_mut(index)) else { return };
+        let why = || format!("others need the room of partner {:?}, or something of it is parked", partner.account);
+        if let Some(Sum { count, example, reason }) = queue.parked.add(self.now, leaver.item.id(), why) {
+            self.note(Note::Parked { queue: index, count, example, reason });
+        }
+        self.watch_sums(index);
+    }
+
+    /// A row is on the disk, and not in memory.
+    pub(in crate::dispatch) fn holds_row(&mut self, key: BucketKey, place: i64) {
+        let Some(bucket) = self.partners.bucket_mut(key) else { return };
+        bucket.lot.get_or_insert_default().holds(place);
+        self.wants_rows(key);
+    }
+
+    /// A row that was in memory is deleted, or stays on the disk alone.
+    pub(in crate::dispatch) fn row_left(&mut self, key: BucketKey, place: i64, exit: Exit) {
+        if let Some(lot) = self.partners.bucket_mut(key).and_then(|bucket| bucket.lot.as_deref_mut()) {
+            lot.forgets();
+        }
+        if matches!(exit, Exit::Returned | Exit::LeaseLost) {
+            self.holds_row(key, place);
+        }
+    }
+
+    /// It is off its way, wherever it got.
+    fn arrived(&mut self, leaver: &Leaver) {
+        self.ledger.went_to_disk(leaver.item.payload.len());
+        if let Some(held) = self.ledger.get_mut(leaver.ticket) {
+            held.parking = held.parking.saturating_sub(1);
+        }
+        if let Some(lot) = self.partners.bucket_mut(leaver.bucket).and_then(|bucket| bucket.lot.as_deref_mut()) {
+            lot.entered(leaver.is_older());
+        }
+    }
+
+    /// The delivery is on the disk: it needs its message no more.
+    fn is_parked(&mut self, index: QueueIndex, ticket: Ticket, item: &Item) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.counts.parked += 1;
+        }
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        held.open = held.open.saturating_sub(1);
+        held.accepted = held.accepted.saturating_add(1);
+        held.settled(item.index);
+        held.bytes = held.bytes.saturating_sub(item.payload.len());
+        self.room.drop_bytes(item.payload.len());
+        self.settle(ticket);
+    }
+
+    /// What the disk does not take is returned instead; what may not be returned stays in memory.
+    fn has_no_room(&mut self, leaver: Leaver) {
+        let Some(held) = self.ledger.get(leaver.ticket) else { return };
+        if !held.may_be_sent() {
+            return self.settle(leaver.ticket);
+        }
+        let giver = self.partners.bucket(leaver.bucket).map(|bucket| bucket.partner);
+        match giver.filter(|giver| self.may_be_returned(*giver, leaver.ticket)) {
+            Some(giver) => self.return_for(giver, leaver.ticket),
+            None => self.back_into_memory(leaver),
+        }
+    }
+
+    fn back_into_memory(&mut self, leaver: Leaver) {
+        let Leaver { ticket, bucket: key, place, item, .. } = leaver;
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let slip = Slip { ticket, since: held.received_at };
+        let Some(place) = place else {
+            if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
+                held.waits_at(spot);
+            }
+            return;
+        };
+        // There it knows it.
+        self.partners.put_back(Spot { bucket: key, place }, slip, item);
+    }
+
+    /// A row leaves memory and stays on the disk.
+    pub(in crate::dispatch) fn forget_row(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        for spot in held.spots() {
+            self.partners.take(spot, ticket);
+        }
+        self.leave(ticket, Exit::Returned);
+    }
+}
+
+fn lot_takes_older(bucket: &&crate::dispatch::bucket::Bucket) -> bool {
+    bucket.lot.as_deref().is_none_or(super::Lot::takes_older)
+}

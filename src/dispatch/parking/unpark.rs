@@ -1,0 +1,214 @@
+//! Back from the parking: as much as a partner takes, oldest first.
+
+use crate::dispatch::bucket::Slip;
+use crate::dispatch::event::{Command, Fault, Note};
+use crate::dispatch::keys::{BucketKey, QueueIndex};
+use crate::dispatch::ledger::{Exit, Stage};
+use crate::dispatch::{Dispatcher, Timer};
+use crate::message::Account;
+use crate::message::park::{Row, Unparked, Want};
+
+use super::Lot;
+
+/// Accounts of one call at most, and rows of each.
+const ACCOUNTS: usize = 64;
+const ROWS: usize = 500;
+
+/// How long a row is held before it is asked whether it still is. Nobody else takes it, so that it does not matter.
+const LEASE: std::time::Duration = std::time::Duration::from_secs(12 * 3600);
+
+/// Whether a bucket gets rows.
+enum Turn {
+    /// So many.
+    Now(usize),
+    /// When something happens to it.
+    NotNow,
+    /// When there is room.
+    WithRoom,
+}
+
+impl Dispatcher {
+    /// What was parked when the service started.
+    pub(in crate::dispatch) fn found_parked(&mut self, index: QueueIndex, found: Vec<(Account, u64)>) {
+        for (account, rows) in found.into_iter().filter(|(_, rows)| *rows > 0) {
+            let Some(key) = self.partners.bucket_for(index, account, self.now, &mut self.due) else { continue };
+            if let Some(bucket) = self.partners.bucket_mut(key) {
+                bucket.lot = Some(Box::new(Lot::found(rows)));
+            }
+            self.wants_rows(key);
+        }
+    }
+
+    /// Has the bucket looked at for rows before the turn ends, where it has any on the disk.
+    pub(in crate::dispatch) fn wants_rows(&mut self, key: BucketKey) {
+        let Some(bucket) = self.partners.bucket_mut(key) else { return };
+        let index = bucket.queue;
+        if let Some(lot) = bucket.lot.as_deref_mut()
+            && lot.may_ask()
+            && lot.stand()
+            && let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut())
+        {
+            line.wanting.push_back(key);
+        }
+    }
+
+    /// Asks for rows of those that want some, where no call is under way.
+    pub(in crate::dispatch) fn read_parked(&mut self, index: QueueIndex) {
+        if self.phase.is_stopping() {
+            return;
+        }
+        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        if let Some(at) = line.next_look(self.now) {
+            line.alarm.by(&mut self.due, at, Timer::Parking(index));
+        }
+        if !line.gives(self.now) {
+            return;
+        }
+        let (mut wants, mut asked) = (Vec::new(), Vec::new());
+        while asked.len() < ACCOUNTS {
+            let Some(key) = self.line_mut(index).and_then(|line| line.wanting.pop_front()) else { break };
+            match self.turn_of(index, key) {
+                Turn::Now(rows) => {
+                    self.room.reserve(index, rows);
+                    asked.push((key, rows));
+                    wants.extend(self.want(key, rows));
+                }
+                Turn::NotNow => {
+                    if let Some(lot) = self.lot_mut(key) {
+                        lot.stands_no_more();
+                    }
+                }
+                Turn::WithRoom => {
+                    // The others of the line would find none either.
+                    if let Some(line) = self.line_mut(index) {
+                        line.wanting.push_back(key);
+                    }
+                    break;
+                }
+            }
+        }
+        if wants.is_empty() {
+            return;
+        }
+        let Some(line) = self.line_mut(index) else { return };
+        line.asked = asked;
+        let rows = line.rows;
+        if let Some(rows) = self.queues.get_mut(rows) {
+            rows.counts.requests += 1;
+        }
+        self.commands.push_back(Command::Unpark { queue: index, wants });
+    }
+
+    /// A partner gets rows when it holds less than half of its share; while it takes nothing, only where half of the room is free.
+    fn turn_of(&self, index: QueueIndex, key: BucketKey) -> Turn {
+        let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
+        let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
+        if !bucket.lot.as_deref().is_some_and(Lot::may_ask) {
+            return Turn::NotNow;
+        }
+        // Something to try it with it always gets.
+        let (holds, share) = (self.partners.holds(partner), self.partners.share(partner).max(1));
+        if holds * 2 >= share {
+            return Turn::NotNow;
+        }
+        let rows = (share - holds).min(ROWS).min(self.room.free(index));
+        if rows == 0 || (partner.is_away() && self.is_tight()) { Turn::WithRoom } else { Turn::Now(rows) }
+    }
+
+    fn want(&mut self, key: BucketKey, rows: usize) -> Option<Want> {
+        let bucket = self.partners.bucket_mut(key)?;
+        let (lot, partner) = (bucket.lot.as_deref_mut()?, bucket.partner);
+        lot.stands_no_more();
+        lot.asks();
+        let after = lot.after();
+        Some(Want { account: self.partners.partner(partner)?.account.clone(), after, rows })
+    }
+
+    /// Rows came back, account by account, or none could be read.
+    pub(in crate::dispatch) fn unparked(&mut self, index: QueueIndex, answers: Result<Vec<Unparked>, Fault>) {
+        let Some(line) = self.line_mut(index) else { return self.stray("rows of a queue without parking") };
+        let (rows, asked) = (line.rows, std::mem::take(&mut line.asked));
+        let answers = match answers {
+            Ok(answers) => {
+                if line.unparked() {
+                    self.note(Note::QueueWell { queue: rows, doing: "unpark" });
+                }
+                answers
+            }
+            Err(fault) => {
+                self.cannot_unpark(index, rows, fault);
+                Vec::new()
+            }
+        };
+        let mut answers = answers.into_iter();
+        for (key, reserved) in asked {
+            self.room.release(index, reserved);
+            match answers.next() {
+                Some(Unparked { rows: came, more, .. }) => {
+                    let (count, last) = (came.len(), came.last().map(|row| row.place));
+                    let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(count, last, more));
+                    self.phase.received(count);
+                    for row in came.into_iter().filter(|_| in_order) {
+                        self.take_row_in(index, rows, key, row);
+                    }
+                }
+                None => {
+                    if let Some(lot) = self.lot_mut(key) {
+                        lot.heard_nothing();
+                    }
+                }
+            }
+            self.wants_rows(key);
+            self.partners.list(key);
+        }
+    }
+
+    fn cannot_unpark(&mut self, index: QueueIndex, rows: QueueIndex, fault: Fault) {
+        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        let (retry_in, first) = line.failed_to_unpark(self.now, fault.transient, &mut self.random);
+        if first {
+            self.note(Note::QueueFailing { queue: rows, doing: "unpark", fault, retry_in });
+        }
+    }
+
+    /// One row enters the ledger and its bucket; while it stops, it stays where it is.
+    fn take_row_in(&mut self, index: QueueIndex, rows: QueueIndex, key: BucketKey, row: Row) {
+        let Row { receipt, place, item, waited } = row;
+        let (now, message) = (self.now, &item.message);
+        if let Some(queue) = self.queues.get_mut(rows) {
+            queue.counts.received += 1;
+        }
+        let Ok(ticket) = self.ledger.insert(rows, message, item.index, receipt, 0, now, now + LEASE) else {
+            // It has been in memory since before something older was parked.
+            if let Some(queue) = self.queues.get_mut(rows) {
+                queue.counts.exit(Exit::Duplicate);
+            }
+            return;
+        };
+        self.room.hold(index, item.payload.len());
+        self.ledger.advance(ticket, Stage::Delivering);
+        // Before the clock began is long ago.
+        let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        held.bytes = item.payload.len();
+        held.open = 1;
+        held.row = Some(place);
+        if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
+            held.spot = Some(spot);
+        }
+        if let Some(lot) = self.lot_mut(key) {
+            lot.remembers();
+        }
+        if self.phase.is_stopping() {
+            self.forget_row(ticket);
+        }
+    }
+
+    pub(super) fn line_mut(&mut self, index: QueueIndex) -> Option<&mut super::Line> {
+        self.queues.get_mut(index)?.parking.as_deref_mut()
+    }
+
+    fn lot_mut(&mut self, key: BucketKey) -> Option<&mut Lot> {
+        self.partners.bucket_mut(key)?.lot.as_deref_mut()
+    }
+}

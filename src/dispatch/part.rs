@@ -1,0 +1,144 @@
+//! Where goes what leaves memory: to the disk where its queue has a parking, else back to its queue, hidden for a while. Returning is no store: hidden messages count against the queue's
+//! limit, and each receive brings a message nearer to the redrive policy's count. What may not be returned stays held.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Dispatcher;
+use super::keys::{PartnerKey, QueueIndex, Ticket};
+use super::ledger::{Held, Stage};
+use super::partner::Partner;
+
+/// What is returned for its partner's sake is hidden for so long at least.
+const SHORTEST: Duration = Duration::from_secs(30);
+
+/// From its receive on, however often its time was changed: the limit of SQS, kept on every queue.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
+/// Up to so much longer, so that what left together does not come back together.
+const JITTER: f64 = 0.5;
+
+/// Messages of one queue that are hidden for their partners' sake, where its service has no limit of its own.
+const HIDDEN: usize = 90_000;
+
+impl Dispatcher {
+    /// Whether something of the message may leave memory for the sake of that partner.
+    pub(super) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
+        if held.row.is_some() {
+            held.on_wire == 0
+        } else if self.open_parking(held.queue).is_some() {
+            self.may_be_parked(giver, ticket, held)
+        } else {
+            self.may_be_returned(giver, ticket)
+        }
+    }
+
+    /// What waits of the message for that partner leaves memory: to the disk, where it may be already, else with all of the message to
+    /// its queue.
+    pub(super) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        if held.row.is_some() {
+            self.forget_row(ticket);
+        } else if self.open_parking(held.queue).is_some() {
+            self.park(Some(giver), ticket);
+        } else {
+            self.return_for(giver, ticket);
+        }
+    }
+
+    /// Whether the message may be returned for the sake of that partner: nothing of it is on the wire or waits for another partner that takes,
+    /// it may be received once more, and not too many are hidden. On a FIFO queue that is asked of all that would follow it, too.
+    pub(super) fn may_be_returned(&self, giver: PartnerKey, ticket: Ticket) -> bool {
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
+        let Some(queue) = self.queues.get(held.queue) else { return false };
+        if self.hidden.count(held.queue) >= self.hidden_limit(held.queue) || !self.may_come_again(giver, ticket, held) {
+            return false;
+        }
+        let mut behind = queue.order.behind(held.sequence, &held.message);
+        behind.all(|ticket| {
+            self.ledger.get(ticket).is_none_or(|held| held.is_leaving() || self.may_come_again(giver, ticket, held))
+        })
+    }
+
+    fn may_come_again(&self, giver: PartnerKey, ticket: Ticket, held: &Held) -> bool {
+        !held.is_under_way()
+            && !self.is_near_its_end(held)
+            && !held.spots().iter().any(|spot| {
+                let bucket = self.partners.bucket(spot.bucket).filter(|bucket| bucket.partner != giver);
+                bucket.is_some_and(|bucket| {
+                    let takes = self.partners.partner(bucket.partner).is_some_and(|partner| !partner.is_away());
+                    takes && bucket.has(spot.place, ticket)
+                })
+            })
+    }
+
+    /// Whether one more receive would bring it to the count at which it is set aside.
+    pub(super) fn is_near_its_end(&self, held: &Held) -> bool {
+        self.last_receive(held.queue).is_some_and(|last| held.receives.saturating_add(1) >= last)
+    }
+
+    /// Messages of the queue that may be hidden for their partners' sake.
+    pub(super) fn hidden_limit(&self, queue: QueueIndex) -> usize {
+        let limit = self.queues.get(queue).and_then(|queue| queue.facts.hidden_limit);
+        limit.map_or(HIDDEN, |limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)).min(HIDDEN)
+    }
+
+    /// The message is returned for the sake of that partner; on a FIFO queue those behind it in its group do as well, last first and
+    /// until the same time.
+    pub(super) fn return_for(&mut self, giver: PartnerKey, ticket: Ticket) {
+        let Some(until) = self.back_at(giver, ticket) else { return };
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
+        let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        for follower in queue.order.take_along(sequence, &message, until).into_iter().rev() {
+            self.send_off(giver, follower, until);
+        }
+        self.send_off(giver, ticket, until);
+        self.sum_up_returned(index, giver, &message.id);
+    }
+
+    fn send_off(&mut self, giver: PartnerKey, ticket: Ticket, until: Instant) {
+        let Some(held) = self.ledger.get_mut(ticket).filter(|held| !held.is_leaving()) else { return };
+        if held.given_up_by.replace(giver).is_none() {
+            self.hidden.leaves(held.queue);
+        }
+        let handling = held.stage() == Stage::Handling;
+        for spot in held.spots() {
+            self.partners.take(spot, ticket);
+        }
+        // One in a handler follows when it is done.
+        if !handling {
+            self.leave_by_return(ticket, until);
+        }
+    }
+
+    /// When a message that leaves for the sake of that partner shows again: the longest of half a minute, the time to the partner's next
+    /// attempt and what is ahead of it at the rate at which the partner takes, doubled with each receive.
+    fn back_at(&mut self, giver: PartnerKey, ticket: Ticket) -> Option<Instant> {
+        let partner = self.partners.partner(giver)?;
+        let held = self.ledger.get(ticket)?;
+        let next = partner.buckets.iter().filter_map(|key| self.next_attempt(*key)).min();
+        let attempt = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.now));
+        let wait = SHORTEST.max(attempt).max(self.ahead(partner)).mul_f64(1.0 + JITTER * self.random.f64());
+        let doublings = held.receives.saturating_sub(1).min(16);
+        let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at));
+        Some(self.now + wait.saturating_mul(1 << doublings).min(left))
+    }
+
+    /// How long the partner takes for what it holds and has hidden, at its present rate; nothing where it has none.
+    pub(super) fn ahead(&self, partner: &Partner) -> Duration {
+        let ahead = (self.partners.holds(partner) + partner.hidden) as f32;
+        let rate = partner.drain.per_second().filter(|_| !partner.is_away());
+        rate.map_or(Duration::ZERO, |rate| Duration::try_from_secs_f32(ahead / rate).unwrap_or(LONGEST))
+    }
+
+    /// The queue has hidden it: for how long, and how it can be shown before.
+    pub(super) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let Some(giver) = held.given_up_by else { return };
+        let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
+        self.hidden.remember(index, giver, receipt, sent_at, until);
+        self.count_hidden(index, giver);
+    }
+}

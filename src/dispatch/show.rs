@@ -1,0 +1,94 @@
+//! What was given back for a partner's sake is shown again once the partner takes: the first sent first, no faster than the partner
+//! takes, and only while it has little else to do. Without that an outage's backlog would stay hidden for hours after it.
+
+use std::time::Duration;
+
+use super::Dispatcher;
+use super::Timer;
+use super::keys::{PartnerKey, QueueIndex};
+
+/// Where it may not be done now, it is looked at again after so long.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Messages shown at once, where there is no reason for fewer: the entries of one call.
+const AT_ONCE: usize = 10;
+
+/// Deliveries a second of a partner that has taken nothing yet.
+const UNKNOWN: f32 = 1.0;
+
+impl Dispatcher {
+    /// Shows some of what is hidden for that partner's sake, if it is time.
+    pub(super) fn show_again(&mut self, key: PartnerKey) {
+        let Some(partner) = self.partners.partner(key).filter(|partner| partner.hidden > 0 && !partner.is_away()) else { return };
+        if self.phase.is_stopping() {
+            return;
+        }
+        let (holds, half) = (self.partners.holds(partner), self.partners.share(partner) / 2);
+        let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
+        let behind = self.queues.iter().any(|queue| queue.settling.is_behind());
+        let wait = match partner.shows_at {
+            Some(at) if at > self.now => at - self.now,
+            _ if holds >= half || behind || self.is_tight() => LATER,
+            _ => {
+                let most = (rate as usize).max(AT_ONCE).min(half - holds);
+                let shown = (0..most).take_while(|_| self.show_oldest(key)).count();
+                Duration::try_from_secs_f32(shown as f32 / rate)
+                    .unwrap_or(Duration::MAX)
+                    .clamp(Duration::from_millis(100), Duration::from_secs(600))
+            }
+        };
+        let Some(partner) = self.partners.partner_mut(key) else { return };
+        let at = self.now + wait;
+        partner.shows_at = Some(at);
+        if partner.hidden > 0 {
+            partner.alarm.by(&mut self.due, at, Timer::Partner(key));
+        }
+    }
+
+    fn show_oldest(&mut self, key: PartnerKey) -> bool {
+        let shown = self.hidden.oldest(key, self.now);
+        let is_shown = shown.is_some();
+        if let Some((index, show)) = shown {
+            if let Some(queue) = self.queues.get_mut(index) {
+                queue.settling.show(show);
+            }
+            self.count_hidden(index, key);
+        } else if let Some(partner) = self.partners.partner_mut(key) {
+            partner.hidden = self.hidden.of(key);
+        }
+        is_shown
+    }
+
+    /// Forgets what shows by itself by now.
+    pub(super) fn forget_shown(&mut self) {
+        while let Some((index, key)) = self.hidden.next_over(self.now) {
+            self.count_hidden(index, key);
+        }
+        if let Some(at) = self.hidden.next_end() {
+            self.hidden_alarm.by(&mut self.due, at, Timer::Hidden);
+        }
+    }
+
+    /// How many are hidden of that queue, and for that partner's sake, is another number now: fewer or more may be held instead.
+    pub(super) fn count_hidden(&mut self, index: QueueIndex, key: PartnerKey) {
+        if let Some(partner) = self.partners.partner_mut(key) {
+            partner.hidden = self.hidden.of(key);
+        }
+        self.partners.touch(key);
+        if let Some(at) = self.hidden.next_end() {
+            self.hidden_alarm.by(&mut self.due, at, Timer::Hidden);
+        }
+        self.limit_room(index);
+    }
+
+    /// What is hidden counts against the limit of the queue's service as what is held does.
+    pub(super) fn limit_room(&mut self, index: QueueIndex) {
+        let Some(limit) = self.queues.get(index).and_then(|queue| queue.facts.hidden_limit) else {
+            return self.room.limit(index, usize::MAX);
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // At the limit a receive fails or gives nothing, to whoever asks: a quarter is left to others, or a sixteenth where much is hidden.
+        let beside = (limit / 16 * 15).saturating_sub(self.hidden.count(index));
+        self.room.limit(index, (limit / 4 * 3).min(beside));
+    }
+}

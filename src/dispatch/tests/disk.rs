@@ -1,0 +1,104 @@
+//! A parking on a bench: what the store in `queue::parking` does, as far as a dispatcher can tell.
+
+use std::time::Instant;
+
+use crate::message::park::{Parked, Parking, Row, START, Unparked, Want};
+use crate::message::{Account, Item, Receipt};
+
+#[derive(Default)]
+pub struct Disk {
+    rows: Vec<Stored>,
+    last: i64,
+    /// Rows that it holds at most.
+    pub most: Option<usize>,
+}
+
+struct Stored {
+    seq: i64,
+    account: Account,
+    place: i64,
+    item: Item,
+    waits_since: Instant,
+}
+
+impl Disk {
+    pub fn park(&mut self, now: Instant, deliveries: &[Parking]) -> Vec<Parked> {
+        let mut is_full = false;
+        let mut park = |delivery| {
+            let result = if is_full { Parked::Full } else { self.park_one(now, delivery) };
+            is_full = result == Parked::Full;
+            result
+        };
+        deliveries.iter().map(&mut park).collect()
+    }
+
+    fn park_one(&mut self, now: Instant, delivery: &Parking) -> Parked {
+        let Parking { account, item, waited, after, older } = delivery;
+        if self.has(&item.id()) {
+            return Parked::Already;
+        }
+        if self.most.is_some_and(|most| self.rows.len() >= most) {
+            return Parked::Full;
+        }
+        let places = || self.rows.iter().filter(|row| row.account == *account).map(|row| row.place);
+        let second = places().filter(|place| place > after).min().filter(|_| *older);
+        let place = match (second, places().max().unwrap_or(START).max(*after)) {
+            (Some(second), _) if second - 1 > *after => second - 1,
+            (Some(_), _) => places().min().unwrap_or(0) - 1,
+            (None, START) => 0,
+            (None, last) => last + (1 << 20),
+        };
+        self.last += 1;
+        let waits_since = now.checked_sub(*waited).expect("since the start");
+        self.rows.push(Stored { seq: self.last, account: account.clone(), place, item: item.clone(), waits_since });
+        Parked::At(place)
+    }
+
+    pub fn unpark(&self, now: Instant, wants: &[Want]) -> Vec<Unparked> {
+        wants.iter().map(|want| self.unpark_one(now, want)).collect()
+    }
+
+    fn unpark_one(&self, now: Instant, want: &Want) -> Unparked {
+        let mut found: Vec<_> = self.rows.iter().filter(|row| row.account == want.account && row.place > want.after).collect();
+        found.sort_by_key(|row| row.place);
+        let more = found.len() > want.rows;
+        let rows = found.into_iter().take(want.rows).map(|row| Row {
+            receipt: Receipt::Row { row: row.seq, receive: 1 },
+            place: row.place,
+            item: row.item.clone(),
+            waited: now - row.waits_since,
+        });
+        Unparked { account: want.account.clone(), rows: rows.collect(), more }
+    }
+
+    /// Gives the delivery that was in that row.
+    pub fn delete(&mut self, receipt: &Receipt) -> Option<String> {
+        let Receipt::Row { row, .. } = receipt else { panic!("not a receipt of a parking") };
+        let at = self.rows.iter().position(|stored| stored.seq == *row)?;
+        Some(self.rows.remove(at).item.id().to_string())
+    }
+
+    pub fn has(&self, delivery: &str) -> bool {
+        self.rows.iter().any(|row| row.item.id() == delivery)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// As after a restart: rows by account.
+    pub fn found(&self) -> Vec<(Account, u64)> {
+        let mut accounts: Vec<_> = self.rows.iter().map(|row| row.account.clone()).collect();
+        accounts.sort();
+        accounts.dedup();
+        let count = |account: &Account| self.rows.iter().filter(|row| row.account == *account).count() as u64;
+        accounts.into_iter().map(|account| (account.clone(), count(&account))).collect()
+    }
+
+    /// The delivery in that row.
+    pub fn name(&self, receipt: &Receipt) -> String {
+        let Receipt::Row { row, .. } = receipt else { panic!("not a receipt of a parking") };
+        let stored = self.rows.iter().find(|stored| stored.seq == *row);
+        stored.map_or_else(|| "gone".to_owned(), |stored| stored.item.id().to_string())
+    }
+}

@@ -1,0 +1,216 @@
+//! Parking: what leaves memory goes to the disk, in order, and comes back as the partner takes it.
+
+use super::rig::Rig;
+use super::rules;
+use crate::dispatch::{Note, ParkingRules, Rules};
+
+/// Twelve places: six may be taken before the room is short, and a partner that is away may hold three.
+fn parking_rules(found: &[(&str, u64)]) -> Rules {
+    let found = found.iter().map(|(account, rows)| ((*account).into(), *rows)).collect();
+    let parking = ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: 10, found };
+    Rules { max_in_flight: 12, parkings: vec![parking], ..rules() }
+}
+
+/// Partner x fails with `a`, and holds b to f and the given beside it; what it gives up is on its way. The room has three places more
+/// before it is short again.
+fn crowded_with(last: &str) -> Rig {
+    let mut rig = Rig::new(parking_rules(&[]));
+    rig.play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+        (3, &format!("handled b->x c->x d->x {last} f->x"), ""),
+    ]);
+    rig
+}
+
+fn crowded() -> Rig {
+    let mut rig = crowded_with("e->x");
+    rig.play(&[(300, "answered x 503 10s", "park x:<f x:<e x:<d"), (301, "accepted y", "delete l m n"), (302, "settled", "")]);
+    rig
+}
+
+#[test]
+fn what_leaves_memory_is_acked_once_it_is_on_the_disk() {
+    let mut rig = crowded();
+    rig.play(&[(310, "parked", "delete f e d"), (320, "settled", "")]);
+    let queues = rig.dispatcher.status().queues;
+    let counts = &queues[0].counts;
+    assert_eq!((counts.acked, counts.parked, counts.returned, rig.dispatcher.held()), (6, 3, 0, 3));
+    assert_eq!(queues[1].name, "q0.parking");
+}
+
+#[test]
+fn everything_new_goes_behind_it() {
+    let mut rig = crowded();
+    rig.play(&[
+        // Not on the disk yet, and before it already.
+        (305, "receive g", "handle g"),
+        (306, "handled g->x", ""),
+        (310, "parked", "park x:g; delete f e d"),
+        (320, "settled", ""),
+        (330, "parked", "delete g"),
+        (340, "settled", ""),
+    ]);
+    assert_eq!(rig.disk.found(), [("x".into(), 4)]);
+}
+
+#[test]
+fn it_comes_back_in_order_as_the_partner_takes_and_is_deleted_once_that_is_done() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (330, "receive g", "handle g"),
+        (340, "handled g->x", "park x:g"),
+        (350, "parked", "delete g"),
+        (360, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "accepted x", "flush x b c; unpark x 1; delete a"),
+        (10_320, "settled", ""),
+        (10_330, "unparked", "unpark x 1"),
+        (10_340, "accepted x", "flush x d; delete b c"),
+        (10_350, "settled", ""),
+        (10_360, "unparked", "unpark x 2"),
+        (10_370, "unparked", ""),
+        // All of it is in memory: what is new goes into the bucket behind it.
+        (10_380, "receive h", "handle h"),
+        (10_390, "handled h->x", ""),
+        (10_400, "accepted x", "flush x e f g h; q1: delete d"),
+        (10_410, "q1: settled", ""),
+        (10_420, "accepted x", "delete h; q1: delete e f g"),
+        (10_430, "settled", ""),
+        (10_440, "q1: settled", ""),
+    ]);
+    assert!(rig.disk.is_empty());
+    let rows = &rig.dispatcher.status().queues[1].counts;
+    assert_eq!((rows.received, rows.delivered, rows.acked), (4, 4, 4));
+    assert_eq!(rig.dispatcher.held(), 0);
+}
+
+/// Another process on the same disk, on which d, e and f are.
+fn restarted() -> Rig {
+    let mut earlier = crowded();
+    earlier.send(310, "parked");
+    let mut rig = Rig::new(parking_rules(&[("x", 3), ("y", 0)]));
+    std::mem::swap(&mut rig.disk, &mut earlier.disk);
+    rig
+}
+
+#[test]
+fn a_message_that_comes_back_while_it_is_parked_is_deleted() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled ok ok gone", ""),
+        (330, "receive d#2", "delete d'2"),
+        (340, "settled", ""),
+    ]);
+    // After a restart nothing is known of it but that something of its account is parked.
+    restarted().play(&[
+        (0, "receive f#2", "handle f"),
+        (10, "handled f->x", "park x:f"),
+        (20, "unparked", "flush x d e f"),
+        (30, "parked", "delete f"),
+        (40, "settled", ""),
+        // And while its row is in memory.
+        (50, "receive e#2", "handle e"),
+        (60, "handled e->x", "delete e"),
+        (70, "settled", ""),
+        (80, "accepted x", "q1: delete d e f"),
+    ]);
+}
+
+#[test]
+fn what_was_parked_before_the_start_comes_first() {
+    restarted().play(&[
+        (0, "receive g", "handle g"),
+        (10, "handled g->x", "park x:g"),
+        (20, "unparked", "flush x d e f"),
+        (30, "parked", "delete g"),
+        (40, "settled", "unpark x 1"),
+        (50, "unparked", ""),
+        (60, "accepted x", "flush x g; q1: delete d e f"),
+    ]);
+}
+
+#[test]
+fn a_row_that_has_to_leave_again_stays_on_the_disk() {
+    let mut rig = restarted();
+    rig.play(&[
+        (0, "unparked", "flush x d e f"),
+        (10, "answered x 503 60s", ""),
+        (600, "receive g h i j k", "handle g|h|i|j|k"),
+        (610, "handled g->y", "flush y g"),
+        (620, "answered y 503 60s", ""),
+        // The room is short, and two are away: one place each. Of what x gives up, the disk has all but the newest.
+        (630, "handled h->x", "park x:<h"),
+    ]);
+    let rows = &rig.dispatcher.status().queues[1].counts;
+    assert_eq!((rows.received, rows.returned), (3, 1));
+    assert_eq!(rig.disk.found(), [("x".into(), 3)]);
+}
+
+#[test]
+fn what_the_disk_has_no_room_for_is_returned_instead() {
+    let mut rig = crowded();
+    let commands = rig.send(310, "parked full");
+    assert!(commands.starts_with("hide f=") && commands.contains(" d="), "{commands}");
+    rig.send(320, "settled");
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.parked, counts.returned, rig.dispatcher.held()), (0, 3, 3));
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: "park", .. });
+    assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
+}
+
+#[test]
+fn of_several_deliveries_only_those_of_the_absent_are_parked() {
+    let mut rig = crowded_with("e->x,y");
+    rig.play(&[
+        (300, "answered x 503 10s", "park x:<f x:<e-0 x:<d"),
+        (301, "accepted y", "flush y e-1; delete l m n"),
+        (302, "settled", ""),
+        (310, "parked", "delete f d"),
+        (320, "settled", ""),
+        (330, "accepted y", "delete e"),
+    ]);
+}
+
+#[test]
+fn a_parked_delivery_that_is_refused_becomes_a_dead_letter() {
+    let mut rig = restarted();
+    rig.play(&[
+        (0, "unparked", "flush x d e f"),
+        (10, "answered x 400", "flush x d e"),
+        (20, "answered x 400", "flush x d"),
+        (30, "answered x 400", "flush x e; q1: letter d:refused"),
+        (40, "q1: settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[1].counts.dead, 1);
+}
+
+#[test]
+fn a_stop_waits_for_what_is_on_its_way_and_leaves_rows_where_they_are() {
+    let mut rig = crowded();
+    let commands = rig.send(310, "stop");
+    assert!(commands.contains("hide") && !commands.contains("finish"), "{commands}");
+    rig.send(320, "settled");
+    // Nothing of these is to be sent any more, so that they are not acked but returned: they come back and are parked already.
+    let commands = rig.send(330, "parked");
+    assert!(commands.contains("delete") && !commands.contains("finish"), "{commands}");
+    let mut rig = restarted();
+    rig.play(&[(0, "unparked", "flush x d e f"), (10, "answered x 503 60s", "")]);
+    let commands = rig.send(20, "stop");
+    assert!(!commands.contains("hide"), "{commands}");
+    assert_eq!(rig.disk.found(), [("x".into(), 3)]);
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_tried_again() {
+    let mut rig = restarted();
+    assert_eq!(rig.send(0, "unparked fault"), "");
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: "unpark", .. });
+    assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
+    let (_, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "unpark x 2");
+}

@@ -1,0 +1,129 @@
+//! A parking as a queue among others: settled by the same ackers, counted with the others, its dead letters among those of the queue
+//! whose deliveries it holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compact_str::CompactString;
+
+use super::claim::{Claim, claim};
+use super::{Parking, list, rows};
+use crate::message::{Message, Receipt, Received};
+use crate::queue::sqlite::store::Promise;
+use crate::queue::{
+    Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, embedded,
+};
+
+/// A parking that one process delivers from.
+pub struct ParkedQueue {
+    pub parking: Arc<Parking>,
+    origin: Arc<dyn Queue>,
+    _claim: Claim,
+}
+
+impl ParkedQueue {
+    /// Claims the parking's file for this process. `origin`: whose deliveries they are. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unavailable`] where another instance has claimed it.
+    pub fn new(parking: Parking, origin: Arc<dyn Queue>) -> Result<Self, QueueError> {
+        let claim = claim(&parking.path).map_err(|fault| fault.of(&parking.name, "open"))?;
+        Ok(Self { parking: Arc::new(parking), origin, _claim: claim })
+    }
+
+    fn refused(&self, what: &'static str, why: &str) -> QueueError {
+        QueueError::Refused { queue: self.parking.name.clone(), what, why: why.to_owned() }
+    }
+
+    fn delete_rows(&self, receipts: &[&Receipt]) -> Result<(), QueueError> {
+        let parking = &self.parking;
+        let numbers = receipts.iter().filter_map(|receipt| number(receipt));
+        parking.write(Promise::Crash, "delete", |transaction| rows::delete(transaction, parking.queue, numbers))
+    }
+
+    /// The letter as the queue is given it: with the message's body, and about a message that is not there any more. `None`: someone has
+    /// purged the delivery.
+    fn letter(&self, letter: &SetAside) -> Result<Option<SetAside>, QueueError> {
+        let parking = &self.parking;
+        let Some(row) = number(&letter.receipt) else { return Ok(None) };
+        let body = parking.read("set aside", |transaction| rows::body(transaction, parking.queue, row))?;
+        Ok(body.map(|body| SetAside {
+            message: Arc::new(Message { body, ..Message::clone(&letter.message) }),
+            receipt: Receipt::Parked,
+            last: false,
+            ..letter.clone()
+        }))
+    }
+}
+
+fn number(receipt: &Receipt) -> Option<i64> {
+    match receipt {
+        Receipt::Row { row, .. } => Some(*row),
+        Receipt::Handle(_) | Receipt::Parked => None,
+    }
+}
+
+impl Queue for ParkedQueue {
+    fn receive(&self, _: &Ask) -> Result<Vec<Received>, QueueError> {
+        Err(self.refused("receive", "what is parked comes back account by account"))
+    }
+
+    /// What is gone was purged, and is done with as well.
+    fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+        embedded::check_entries(&self.parking.name, "delete", receipts.len())?;
+        self.delete_rows(&receipts.iter().collect::<Vec<_>>())?;
+        Ok(vec![Ok(()); receipts.len()])
+    }
+
+    /// There is no lease: nobody else takes from the file.
+    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        Ok(vec![Ok(()); changes.len()])
+    }
+
+    /// Writes the letters among those of the queue first, then deletes the rows: a death between the two leaves a row that is tried
+    /// again, and a letter that is the same one then.
+    fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        let found = letters.iter().map(|letter| self.letter(letter)).collect::<Result<Vec<_>, _>>()?;
+        let written: Vec<SetAside> = found.iter().flatten().cloned().collect();
+        let mut results = Vec::with_capacity(written.len());
+        for call in written.chunks(self.origin.limits().entries.max(1)) {
+            results.extend(self.origin.set_aside(call)?);
+        }
+        let mut results = results.into_iter();
+        let results: Vec<EntryResult> = found
+            .iter()
+            .map(|letter| match letter {
+                Some(_) => results.next().unwrap_or_else(|| Err(EntryError::Failed("no result came for it".to_owned()))),
+                None => Ok(()),
+            })
+            .collect();
+        let done = letters.iter().zip(&results).filter(|(letter, result)| letter.last && result.is_ok());
+        self.delete_rows(&done.map(|(letter, _)| &letter.receipt).collect::<Vec<_>>())?;
+        Ok(results)
+    }
+
+    fn send(&self, _: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+        Err(self.refused("send", "only the service parks deliveries; send to the queue itself"))
+    }
+
+    /// Whether there is anything, and no more: the rows of months need not be counted for that.
+    fn count(&self) -> Result<Count, QueueError> {
+        let parking = &self.parking;
+        let any = parking.read("count", |transaction| list::any(transaction, parking.queue))?;
+        Ok(Count { visible: u64::from(any), ..Count::default() })
+    }
+
+    fn limits(&self) -> Limits {
+        embedded::limits(None)
+    }
+
+    fn facts(&self) -> Result<Facts, QueueError> {
+        Ok(Facts::default())
+    }
+
+    /// They are among those of the queue itself.
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
+    }
+}

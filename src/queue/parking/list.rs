@@ -1,0 +1,81 @@
+//! What is parked, by account: for the commands, and for a start.
+
+use compact_str::CompactString;
+use rusqlite::{Transaction, params};
+
+use super::Line;
+use crate::message::Account;
+use crate::queue::clock::from_millis;
+use crate::queue::sqlite::fault::Fault;
+
+/// Accounts of one page: what listing needs in memory, and for how long it holds its view of the file.
+const PAGE: i64 = 1000;
+
+const LINES: &str = "
+    SELECT account, count(*), sum(size), min(place) FROM parked
+    WHERE queue = ?1 AND account > ?2
+    GROUP BY account ORDER BY account LIMIT ?3";
+
+/// Of the first of a line.
+const FIRST: &str = "SELECT message_id, waits_since FROM parked WHERE queue = ?1 AND account = ?2 AND place = ?3";
+
+const ANY: &str = "SELECT EXISTS (SELECT 1 FROM parked WHERE queue = ?1)";
+
+const COUNT: &str = "SELECT count(*) FROM parked WHERE queue = ?1 AND (?2 IS NULL OR account = ?2)";
+
+const PURGE: &str = "
+    DELETE FROM parked WHERE seq IN (
+        SELECT seq FROM parked WHERE queue = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY account, place LIMIT ?3)";
+
+/// The lines of the accounts behind `after`, by account; none: there are no more.
+pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Result<Vec<Line>, Fault> {
+    let mut lines = transaction.prepare_cached(LINES)?;
+    let mut first = transaction.prepare_cached(FIRST)?;
+    let mut page = Vec::new();
+    let mut rows = lines.query(params![queue, after, PAGE])?;
+    while let Some(row) = rows.next()? {
+        let (account, place): (String, i64) = (row.get(0)?, row.get(3)?);
+        let (oldest, since): (String, i64) =
+            first.query_row(params![queue, account, place], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        page.push(Line {
+            account: Account::from(account),
+            deliveries: row.get::<_, i64>(1)?.unsigned_abs(),
+            bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+            oldest: CompactString::from(oldest),
+            waits_since: from_millis(since),
+        });
+    }
+    Ok(page)
+}
+
+pub(super) fn any(transaction: &Transaction<'_>, queue: i64) -> Result<bool, Fault> {
+    Ok(transaction.prepare_cached(ANY)?.query_row([queue], |row| row.get(0))?)
+}
+
+/// Of one account, or of all.
+pub(super) fn count(transaction: &Transaction<'_>, queue: i64, account: Option<&str>) -> Result<u64, Fault> {
+    let count: i64 = transaction.prepare_cached(COUNT)?.query_row(params![queue, account], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// Deletes at most `most` of one account, or of all; gives how many.
+pub(super) fn purge(transaction: &Transaction<'_>, queue: i64, account: Option<&str>, most: usize) -> Result<usize, Fault> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    Ok(transaction.prepare_cached(PURGE)?.execute(params![queue, account, most])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PARKING;
+    use super::*;
+    use crate::queue::sqlite::plan::plan_in;
+
+    #[test]
+    fn lists_walk_through_an_index_from_where_they_start() {
+        for statement in [LINES, FIRST, ANY, COUNT, PURGE] {
+            let plan = plan_in(&PARKING, statement);
+            assert!(!plan.contains("SCAN parked") && !plan.contains("TEMP B-TREE"), "{statement}: {plan}");
+        }
+        assert!(plan_in(&PARKING, LINES).contains("INDEX parked_in_line (queue=? AND account>?)"));
+    }
+}

@@ -1,0 +1,297 @@
+//! The store beside its dispatcher: order, bounds, age, versions, claims.
+
+use std::time::UNIX_EPOCH;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::message::park::START;
+use crate::message::{Attribute, AttributeValue, Item, Message, Receipt};
+use crate::queue::memory::{MemoryOptions, MemoryQueue};
+use crate::queue::{DeadFilter, DeadReason, Queue, SetAside};
+
+const MIB: u64 = 1 << 20;
+
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("parking.db")
+    }
+
+    fn open(&self, queue: &str, at_second: u64, max_bytes: u64) -> Result<Parking, QueueError> {
+        let clock = Arc::new(move || UNIX_EPOCH + Duration::from_secs(at_second));
+        let patience = Duration::from_millis(1);
+        Parking::open(ParkingOptions { clock, patience, ..ParkingOptions::new(self.path(), queue, max_bytes) })
+    }
+
+    fn parking(&self) -> Parking {
+        self.open("stock", 1000, 100 * MIB).unwrap()
+    }
+}
+
+fn delivery(account: &str, id: &str) -> Delivery {
+    let (id, index) = match id.split_once('-') {
+        Some((id, index)) => (id, Some(index.parse().unwrap())),
+        None => (id, None),
+    };
+    let message = Message {
+        id: id.into(),
+        body: format!("body of {id}").into(),
+        attributes: vec![Attribute { name: "traceparent".into(), value: AttributeValue::String("00-1".into()) }],
+        group: None,
+        sent_at: UNIX_EPOCH + Duration::from_secs(900),
+        receives: 3,
+        open: None,
+    };
+    let item = Item { message: Arc::new(message), index, payload: format!("payload of {id}").into() };
+    Delivery { account: account.into(), item, waited: Duration::from_secs(40), after: START, older: false }
+}
+
+fn older(account: &str, id: &str, after: i64) -> Delivery {
+    Delivery { after, older: true, ..delivery(account, id) }
+}
+
+fn behind(account: &str, ids: &[&str]) -> Vec<Delivery> {
+    ids.iter().map(|id| delivery(account, id)).collect()
+}
+
+fn take(parking: &Parking, account: &str, after: i64, rows: usize) -> Unparked {
+    parking.unpark(&[Want { account: account.into(), after, rows }]).unwrap().remove(0)
+}
+
+fn ids(unparked: &Unparked) -> Vec<String> {
+    unparked.rows.iter().map(|row| row.item.id().to_string()).collect()
+}
+
+fn place(parked: &Parked) -> i64 {
+    match parked {
+        Parked::At(place) => *place,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_accounts_line_comes_back_in_order_and_page_by_page() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    parking.park(&[behind("x", &["a", "b"]), behind("y", &["c"]), behind("x", &["d-1", "d-2"])].concat()).unwrap();
+    let first = take(&parking, "x", START, 3);
+    assert_eq!((ids(&first), first.more), (vec!["a".into(), "b".into(), "d-1".into()], true));
+    let rest = take(&parking, "x", first.rows[2].place, 3);
+    assert_eq!((ids(&rest), rest.more), (vec!["d-2".to_owned()], false));
+    assert_eq!(ids(&take(&parking, "y", START, 3)), ["c"]);
+    assert_eq!(ids(&take(&parking, "z", START, 3)), [""; 0]);
+}
+
+#[test]
+fn a_row_brings_all_that_a_partner_needs() {
+    let scene = Scene::new();
+    scene.parking().park(&behind("x", &["a-7"])).unwrap();
+    let later = scene.open("stock", 1060, MIB).unwrap();
+    let row = take(&later, "x", START, 1).rows.remove(0);
+    let (sent, expected) = (&row.item.message, delivery("x", "a-7").item.message);
+    assert_eq!((row.item.index, row.item.payload.as_ref()), (Some(7), &b"payload of a"[..]));
+    assert_eq!(
+        (&sent.id, &sent.attributes, sent.sent_at, sent.receives),
+        (&expected.id, &expected.attributes, expected.sent_at, 3)
+    );
+    assert_eq!(row.waited, Duration::from_secs(100), "40 s in memory and 60 s here");
+}
+
+#[test]
+fn what_is_older_goes_before_what_is_parked_and_behind_what_is_in_memory() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let places = parking.park(&behind("x", &["a", "b"])).unwrap();
+    let after = place(&places[0]);
+    // Given up newest first: each goes before the one given up before it.
+    parking.park(&[older("x", "m2", after), older("x", "m1", after)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", after, 9)), ["m1", "m2", "b"]);
+    assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "m1", "m2", "b"]);
+    let last = take(&parking, "x", START, 9).rows[3].place;
+    parking.park(&[older("x", "m3", last)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", last, 9)), ["m3"], "there is nothing to be before");
+}
+
+#[test]
+fn a_place_is_not_used_again_while_it_is_known_in_memory() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let after = place(&parking.park(&behind("x", &["a", "b"])).unwrap()[1]);
+    parking.purge(None, 9).unwrap();
+    parking.park(&[older("x", "m2", after), older("x", "m1", after)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", after, 9)), ["m1", "m2"]);
+}
+
+#[test]
+fn where_there_is_no_place_between_two_it_goes_first_and_says_so() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let places = parking.park(&[behind("x", &["a"]), vec![older("x", "b", START)]].concat()).unwrap();
+    let (a, b) = (place(&places[0]), place(&places[1]));
+    assert_eq!(a - b, 1);
+    let third = parking.park(&[older("x", "c", b)]).unwrap();
+    assert!(place(&third[0]) < b, "behind {b}, and before {a}, there is none");
+    assert_eq!(ids(&take(&parking, "x", START, 9)), ["c", "b", "a"]);
+}
+
+#[test]
+fn parking_twice_is_one_row_of_each_queue() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    parking.park(&behind("x", &["a", "d-1"])).unwrap();
+    let again = parking.park(&behind("x", &["a", "d-1", "d-2"])).unwrap();
+    assert!(matches!(again[..], [Parked::Already, Parked::Already, Parked::At(_)]), "{again:?}");
+    assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "d-1", "d-2"]);
+    let other = scene.open("invoice", 1000, MIB).unwrap();
+    assert!(matches!(other.park(&behind("x", &["a"])).unwrap()[..], [Parked::At(_)]));
+    assert_eq!((parking.count_of(None).unwrap(), other.count_of(None).unwrap()), (3, 1));
+}
+
+#[test]
+fn the_file_is_never_larger_than_it_may_be_and_room_comes_back() {
+    let scene = Scene::new();
+    let parking = scene.open("stock", 1000, 2 * MIB).unwrap();
+    let large = |n: usize| {
+        let mut delivery = delivery("x", &format!("m{n}"));
+        delivery.item.payload = vec![b'x'; 100_000].into();
+        delivery
+    };
+    let results = parking.park(&(0..40).map(large).collect::<Vec<_>>()).unwrap();
+    let parked = results.iter().take_while(|result| **result != Parked::Full).count();
+    assert!((15..=20).contains(&parked), "{parked} of 100 kB in 2 MiB");
+    let small = parking.park(&behind("y", &["small"])).unwrap();
+    assert!(matches!(small[..], [Parked::At(_)]), "what fits is parked: {small:?}");
+    drop(parking);
+    // Moved from the log into the file once the last connection is closed.
+    assert!(std::fs::metadata(scene.path()).unwrap().len() <= 2 * MIB);
+
+    let parking = scene.open("stock", 1000, 2 * MIB).unwrap();
+    parking.purge(Some("x"), 5).unwrap();
+    let results = parking.park(&(100..140).map(large).collect::<Vec<_>>()).unwrap();
+    let parked = results.iter().take_while(|result| **result != Parked::Full).count();
+    assert!((4..=6).contains(&parked), "{parked} in the place of 5");
+}
+
+#[test]
+fn what_is_parked_is_listed_and_purged_by_account() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    parking.park(&[behind("x", &["a", "b"]), behind("y", &["c"]), behind("ü", &["d"])].concat()).unwrap();
+    let mut lines = Vec::new();
+    let mut listed = |most: usize| {
+        lines.clear();
+        let mut each = |line: Line| {
+            lines.push((line.account.to_string(), line.deliveries, line.bytes, line.oldest.to_string(), line.waits_since));
+            lines.len() < most
+        };
+        parking.list(&mut each).unwrap();
+        lines.clone()
+    };
+    let since = UNIX_EPOCH + Duration::from_secs(960);
+    let line = |account: &str, deliveries: u64, oldest: &str| {
+        (account.to_owned(), deliveries, deliveries * 21, oldest.to_owned(), since)
+    };
+    assert_eq!(listed(9), [line("x", 2, "a"), line("y", 1, "c"), line("ü", 1, "d")]);
+    assert_eq!(listed(1), [line("x", 2, "a")]);
+    assert_eq!((parking.purge(Some("x"), 1).unwrap(), parking.purge(Some("z"), 9).unwrap()), (1, 0));
+    assert_eq!(listed(1), [line("x", 1, "b")], "the oldest goes first");
+    assert_eq!((parking.purge(None, 9).unwrap(), listed(9)), (3, vec![]));
+}
+
+#[test]
+fn a_list_goes_over_its_pages() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let many: Vec<_> = (0..2500).map(|n| delivery(&format!("a{n:04}"), &format!("m{n}"))).collect();
+    parking.park(&many).unwrap();
+    let mut accounts = Vec::new();
+    parking
+        .list(&mut |line| {
+            accounts.push(line.account);
+            true
+        })
+        .unwrap();
+    assert!(accounts.len() == 2500 && accounts.is_sorted());
+}
+
+#[test]
+fn a_newer_file_and_one_of_queues_are_refused_by_name() {
+    let scene = Scene::new();
+    drop(scene.parking());
+    Connection::open(scene.path()).unwrap().execute_batch("PRAGMA user_version = 12").unwrap();
+    let error = scene.open("stock", 0, MIB).err().unwrap();
+    assert!(!error.is_transient() && error.to_string().contains("schema version 12"), "{error}");
+
+    let queues = Scene::new();
+    let options = crate::queue::sqlite::SqliteOptions::new(queues.path(), "stock");
+    let open = crate::queue::sqlite::SqliteQueue::open(options).unwrap();
+    let error = queues.open("stock", 0, MIB).err().unwrap().to_string();
+    assert!(error.contains("stock.parking") && error.contains("is for queues"), "{error}");
+    drop(open);
+    let error = queues.open("stock", 0, MIB).err().unwrap().to_string();
+    assert!(error.contains("not for parking"), "{error}");
+}
+
+fn memory() -> Arc<MemoryQueue> {
+    Arc::new(MemoryQueue::new(MemoryOptions::new("stock")))
+}
+
+#[test]
+fn one_process_claims_a_file_for_all_of_its_queues_and_another_one_waits() {
+    let scene = Scene::new();
+    let first = ParkedQueue::new(scene.parking(), memory()).unwrap();
+    let second = ParkedQueue::new(scene.open("invoice", 0, MIB).unwrap(), memory()).unwrap();
+    drop(first);
+    // Another process has its own descriptor.
+    let lock = || std::fs::File::open(scene.folder.path().join("parking.db-lock")).unwrap().try_lock();
+    assert!(lock().is_err(), "the second still delivers from it");
+    drop(second);
+    let theirs = std::fs::File::open(scene.folder.path().join("parking.db-lock")).unwrap();
+    theirs.try_lock().unwrap();
+    let error = ParkedQueue::new(scene.parking(), memory()).err().unwrap();
+    assert!(error.is_transient() && error.to_string().contains("another instance"), "{error}");
+}
+
+#[test]
+fn as_a_queue_it_is_settled_like_any_other() {
+    let scene = Scene::new();
+    let origin = memory();
+    let queue = ParkedQueue::new(scene.parking(), Arc::clone(&origin) as Arc<dyn Queue>).unwrap();
+    queue.parking.park(&behind("x", &["a", "b-1", "c"])).unwrap();
+    let rows = take(&queue.parking, "x", START, 9).rows;
+    assert_eq!(queue.count().unwrap().visible, 1, "there is something");
+    queue.change_visibility(&[(rows[0].receipt.clone(), Duration::ZERO)]).unwrap();
+    queue.delete(&[rows[0].receipt.clone(), rows[0].receipt.clone()]).unwrap();
+    let letter = |n: usize, id: &str| SetAside {
+        message: Arc::clone(&rows[n].item.message),
+        receipt: rows[n].receipt.clone(),
+        delivery: Some(crate::queue::DeadDelivery {
+            account: "x".into(),
+            index: rows[n].item.index,
+            payload: rows[n].item.payload.clone(),
+        }),
+        reason: DeadReason { kind: "refused", text: id.into() },
+        last: true,
+    };
+    assert_eq!(queue.set_aside(&[letter(1, "b"), letter(2, "c")]).unwrap(), [Ok(()), Ok(())]);
+    assert_eq!(queue.set_aside(&[letter(2, "again")]).unwrap(), [Ok(())], "it is gone, and so is what there was to say");
+    assert!(queue.count().unwrap().is_empty());
+
+    let mut letters = Vec::new();
+    let mut each = |letter| {
+        letters.push(letter);
+        true
+    };
+    origin.dead_letters().unwrap().list(&DeadFilter::default(), &mut each).unwrap();
+    let told: Vec<_> = letters.iter().map(|letter| (letter.message_id.as_str(), letter.index, letter.body.as_ref())).collect();
+    assert_eq!(told, [("b", Some(1), &b"body of b"[..]), ("c", None, &b"body of c"[..])]);
+    assert!(matches!(rows[0].receipt, Receipt::Row { .. }));
+}
