@@ -1,7 +1,8 @@
 //! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
 //!
 //! Each queue has a line of jobs of its own, which the dispatcher bounds. A *runner* is what rayon runs: it takes jobs of one queue from
-//! its line until there are none, so that a busy queue costs no task switch for a job, and one that blocks keeps to its own runners.
+//! its line until there have been none for a while, so that a busy queue costs no task switch for a job, and one that blocks keeps to its
+//! own runners. A runner that waits takes no thread from another queue: the pool has one for each that any queue may have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,10 @@ use super::threads::Crew;
 /// many at the latest.
 const STRIDE: u32 = 8;
 
+/// A runner waits so long for another job. A thread that goes back to rayon looks for work there dozens of times before it sleeps, and
+/// has the others do the same: under load that was nine of ten task switches of the whole engine.
+const LINGER: Duration = Duration::from_millis(20);
+
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
@@ -38,6 +43,8 @@ struct Line {
     jobs: Sender<Vec<Job>>,
     waiting: Receiver<Vec<Job>>,
     runners: AtomicUsize,
+    /// How many it may have, as the dispatcher said last.
+    at_most: AtomicUsize,
     inbox: Sender<Event>,
 }
 
@@ -55,7 +62,16 @@ impl Pool {
             let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
             let handler = Arc::clone(lane.handler.as_ref()?);
             let (name, inbox) = (Arc::clone(&lane.name), inbox.clone());
-            Some(Arc::new(Line { queue, name, handler, jobs, waiting, runners: AtomicUsize::new(0), inbox }))
+            Some(Arc::new(Line {
+                queue,
+                name,
+                handler,
+                jobs,
+                waiting,
+                runners: AtomicUsize::new(0),
+                at_most: AtomicUsize::new(1),
+                inbox,
+            }))
         };
         Ok(Self { threads, duties, lines: lanes.iter().enumerate().map(line).collect() })
     }
@@ -64,13 +80,14 @@ impl Pool {
     /// than there may be, which is a bug.
     pub fn start(&self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
         let line = self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
+        line.at_most.store(at_most, Ordering::SeqCst);
         line.jobs.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
-        if line.add_runner(at_most) {
+        if line.add_runner() {
             let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
             self.threads.spawn(move || {
                 let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
                 if let Some(duty) = duty {
-                    line.run(at_most, duty);
+                    line.run(duty);
                 }
             });
         }
@@ -79,33 +96,43 @@ impl Pool {
 }
 
 impl Line {
-    fn add_runner(&self, at_most: usize) -> bool {
+    fn add_runner(&self) -> bool {
+        let at_most = self.at_most.load(Ordering::SeqCst);
         let add = |runners| (runners < at_most).then_some(runners + 1);
         self.runners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
     }
 
-    /// A runner's body: until the line is empty.
-    fn run(&self, at_most: usize, duty: &Duty) {
+    /// Whether a runner is one too many, and was taken off.
+    fn drop_runner(&self) -> bool {
+        let at_most = self.at_most.load(Ordering::SeqCst);
+        let drop = |runners| (runners > at_most).then(|| runners - 1);
+        self.runners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, drop).is_ok()
+    }
+
+    /// A runner's body: until the line has been empty for a while.
+    fn run(&self, duty: &Duty) {
         loop {
             while let Some(jobs) = self.next() {
                 let event = self.handle(jobs, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
+                if self.drop_runner() {
+                    return;
+                }
             }
             self.runners.fetch_sub(1, Ordering::SeqCst);
             // Whoever put a job in before that counted on this runner.
-            if self.waiting.is_empty() || !self.add_runner(at_most) {
+            if self.waiting.is_empty() || !self.add_runner() {
                 return;
             }
         }
     }
 
-    /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to go back to the pool
-    /// and be woken there, and cheaper than to wait here, which would keep a busy core from those who have work.
+    /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to be woken.
     fn next(&self) -> Option<Vec<Job>> {
         self.waiting.try_recv().ok().or_else(|| {
             thread::yield_now();
-            self.waiting.try_recv().ok()
+            self.waiting.recv_timeout(LINGER).ok()
         })
     }
 
@@ -146,6 +173,27 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Message, Outcome};
+
+    #[test]
+    fn there_are_no_more_runners_than_the_dispatcher_said_last() {
+        let ((jobs, waiting), (inbox, _events)) = (bounded(1), bounded(1));
+        let line = Line {
+            queue: 0,
+            name: "a".into(),
+            handler: Arc::new(|_: &Message| Outcome::Discard),
+            jobs,
+            waiting,
+            runners: AtomicUsize::new(0),
+            at_most: AtomicUsize::new(3),
+            inbox,
+        };
+        assert_eq!([(); 4].map(|()| line.add_runner()), [true, true, true, false]);
+        assert!(!line.drop_runner());
+        // Its handler turned out to be quick.
+        line.at_most.store(1, Ordering::SeqCst);
+        assert_eq!([(); 3].map(|()| line.drop_runner()), [true, true, false]);
+    }
 
     #[test]
     fn a_thread_of_the_pool_that_panics_is_heard() {
