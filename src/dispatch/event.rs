@@ -66,6 +66,19 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// How many messages it is about, 1 at least: what it costs to take it in.
+    pub fn weight(&self) -> usize {
+        let messages = match self {
+            Self::Received { messages, .. } => messages.len(),
+            Self::Handled { done, .. } => done.len(),
+            Self::Settled { results: Ok(results), .. } => results.len(),
+            _ => 1,
+        };
+        messages.max(1)
+    }
+}
+
 /// Something to do, for the thread that owns the edge in question. None of them is waited for.
 #[derive(Debug)]
 pub enum Command {

@@ -278,10 +278,13 @@ impl Dispatcher {
             if let Some(command) = self.commands.pop_front() {
                 return Some(command);
             }
-            if !std::mem::take(&mut self.turn_open) {
+            if !self.turn_open {
                 return None;
             }
-            self.close_turn();
+            if !self.flush_next() {
+                self.turn_open = false;
+                self.close_turn();
+            }
         }
     }
 
@@ -290,9 +293,8 @@ impl Dispatcher {
         self.due.next()
     }
 
-    /// Once all events of a turn are in: flushes what can be, tells the queues, asks for more.
+    /// Once all events of a turn are in and what can be is flushed: tells the queues, asks for more.
     fn close_turn(&mut self) {
-        self.flush_listed();
         self.make_room();
         for queue in 0..self.queues.len() {
             self.start_jobs(queue);
@@ -304,16 +306,17 @@ impl Dispatcher {
         self.look_for_the_end();
     }
 
-    fn flush_listed(&mut self) {
+    /// Flushes the next bucket that can be. `false`: there is none. One at a time, so that an answer that is there at once is taken in
+    /// while all that it is about is still in the processor's cache.
+    fn flush_next(&mut self) -> bool {
         let hurry = self.phase.is_stopping();
         while let Some(key) = self.partners.next_listed() {
             self.wants_rows(key);
             let Some(bucket) = self.partners.bucket(key) else { continue };
             let Some(queue) = self.queues.get(bucket.queue) else { continue };
-            let name = Arc::clone(&queue.name);
             let ledger = &self.ledger;
             let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-            let Some(flush) = self.partners.look(key, self.now, hurry, &name, &mut self.due, held) else {
+            let Some(flush) = self.partners.look(key, self.now, hurry, &queue.name, &mut self.due, held) else {
                 if hurry {
                     self.return_what_cannot_leave(key);
                 }
@@ -327,7 +330,9 @@ impl Dispatcher {
             }
             let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
             self.commands.push_back(Command::Flush { flush, batch, medium });
+            return true;
         }
+        false
     }
 
     /// Gives the queue's handler what it has places for, and the bytes have room for.

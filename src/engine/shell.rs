@@ -25,8 +25,12 @@ use super::pool::Pool;
 use super::threads::{Crew, thread_name};
 use super::{Lane, StartError};
 
-/// Events of one kind that one turn takes in at most: under load batches form, and no turn becomes long.
-const EVENTS_A_TURN: usize = 256;
+/// Answers of partners that one turn takes in at most: under load batches form, and no turn becomes long.
+const ANSWERS_A_TURN: usize = 256;
+
+/// With so many messages in what came from pollers, handlers and ackers a turn has enough: more than the largest batch. What they brought
+/// is then still in the processor's cache when it is flushed, and the handlers have their next jobs before they run out of work.
+const MESSAGES_A_TURN: usize = 128;
 
 /// Demand that a poller has not seen yet; each is for one message at least.
 const DEMANDS: usize = 2048;
@@ -78,8 +82,6 @@ pub struct Shell {
     inbox: Receiver<Event>,
     to_inbox: Sender<Event>,
     results: Receiver<Event>,
-    /// Answers of sinks that cannot wait, taken in before the turn ends.
-    answers: Vec<Event>,
     inquiries: Inquiries,
     started: Instant,
     stopping: bool,
@@ -118,7 +120,7 @@ impl Shell {
         let edges = lanes.iter().map(|_| Edge::default()).collect();
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
             .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
-        let (answers, stopping, finished) = (Vec::new(), false, false);
+        let (stopping, finished) = (false, false);
         Ok(Self {
             dispatcher,
             lanes,
@@ -130,7 +132,6 @@ impl Shell {
             inbox,
             to_inbox,
             results,
-            answers,
             inquiries: Inquiries::new(),
             started: watched.since,
             stopping,
@@ -195,28 +196,21 @@ impl Shell {
 
     /// One turn: takes in what has come, then carries out what follows from it.
     fn turn(&mut self, now: Instant, first: Event) -> Result<(), String> {
+        let mut taken_in = first.weight();
         self.hear(now, first);
-        for _ in 0..EVENTS_A_TURN {
+        for _ in 0..ANSWERS_A_TURN {
             let Ok(event) = self.results.try_recv() else { break };
             self.hear(now, event);
         }
-        for _ in 0..EVENTS_A_TURN {
+        while taken_in < MESSAGES_A_TURN {
             let Ok(event) = self.inbox.try_recv() else { break };
+            taken_in += event.weight();
             self.hear(now, event);
         }
-        loop {
-            while let Some(command) = self.dispatcher.poll_command() {
-                self.carry_out(now, command)?;
-            }
-            if self.answers.is_empty() {
-                return Ok(());
-            }
-            let mut answers = std::mem::take(&mut self.answers);
-            for event in answers.drain(..) {
-                self.dispatcher.handle(now, event);
-            }
-            self.answers = answers;
+        while let Some(command) = self.dispatcher.poll_command() {
+            self.carry_out(now, command)?;
         }
+        Ok(())
     }
 
     /// Goes on with what others asked, if anything is left of it.
@@ -284,7 +278,8 @@ impl Shell {
             Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
             Command::Flush { flush, batch, medium: Medium::Inline } => {
                 let answer = self.sinks.deliver(&batch);
-                self.answers.push(Event::Answered { flush, answer });
+                drop(batch);
+                self.dispatcher.handle(now, Event::Answered { flush, answer });
                 Ok(())
             }
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(flush, batch),
