@@ -44,8 +44,10 @@ impl Dispatcher {
         self.phase.received(messages.len());
         let mut unwanted = Vec::new();
         let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
-        for received in messages {
-            unwanted.extend(self.take_in(index, received, leased_until, wall));
+        // All of them first: the ids were written by another core, and a loop that does nothing else waits for many of them at once.
+        let hashes: Vec<u64> = messages.iter().map(|received| self.ledger.hash(index, &received.message.id, None)).collect();
+        for (received, hash) in messages.into_iter().zip(hashes) {
+            unwanted.extend(self.take_in(index, received, hash, leased_until, wall));
         }
         // Last first, so that a FIFO group stays locked until the first of it is returned.
         for ticket in unwanted.into_iter().rev() {
@@ -60,6 +62,7 @@ impl Dispatcher {
         &mut self,
         index: QueueIndex,
         received: Received,
+        hash: u64,
         leased_until: Instant,
         wall: Option<SystemTime>,
     ) -> Option<Ticket> {
@@ -67,7 +70,7 @@ impl Dispatcher {
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
-        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until) {
+        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until, hash) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
@@ -117,6 +120,7 @@ impl Dispatcher {
     }
 
     pub(super) fn handled(&mut self, index: QueueIndex, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
+        self.look_ahead(&done);
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended((!done.is_empty()).then_some(slowest));
         queue.counts.handled += done.len() as u64;
@@ -151,6 +155,18 @@ impl Dispatcher {
             self.return_pending(index);
         }
         self.let_go();
+    }
+
+    /// Looks once at all that the outcomes are about; changes nothing. What is kept of messages and partners is larger than the
+    /// processor's cache, and a loop that does nothing but look waits for many of them at once, where acting upon one outcome after the
+    /// other waits for each.
+    fn look_ahead(&self, done: &[Handled]) {
+        self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
+        let first = done.iter().filter_map(|handled| match &handled.outcome {
+            Outcome::Deliver(deliveries) => deliveries.first(),
+            _ => None,
+        });
+        self.partners.look_ahead(first.map(|delivery| &delivery.account));
     }
 
     /// A handler has run for longer than `order_wait`: those behind it pass.

@@ -51,12 +51,13 @@ impl Histogram {
     }
 
     pub fn observe(&mut self, value: Duration) {
-        let ns = value.as_nanos();
-        let place = self.bounds.partition_point(|bound| u128::from(*bound) * 1000 < ns);
+        // 584 years.
+        let ns = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        let place = self.bounds.partition_point(|bound| *bound * 1000 < ns);
         if let Some(count) = self.counts.get_mut(place) {
             *count += 1;
         }
-        self.sum_ns += ns;
+        self.sum_ns += u128::from(ns);
     }
 
     /// Of all values, in seconds.

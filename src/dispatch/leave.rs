@@ -87,12 +87,13 @@ impl Dispatcher {
             // Whatever the queue answers, it hides the message no longer than is wanted.
             self.ledger.let_lapse(ticket);
         }
-        let stage = self.ledger.get(ticket)?.stage();
+        let held = self.ledger.get(ticket)?;
+        let (stage, queue) = (held.stage(), held.queue);
         self.ledger.advance(ticket, Stage::Leaving(exit));
         if matches!(stage, Stage::Pending | Stage::Handling | Stage::Ordering) {
             self.forget_order(ticket);
         }
-        Some(self.ledger.get(ticket)?.queue)
+        Some(queue)
     }
 
     /// What an acker did, entry by entry.
@@ -115,7 +116,10 @@ impl Dispatcher {
         };
         let kind = sent.kind();
         match sent {
-            Sent::Deletes(entries) => entries.into_iter().for_each(|entry| self.delete_ended(index, &entry, &result())),
+            Sent::Deletes(entries) => {
+                self.ledger.look_ahead(entries.iter().map(|entry| entry.ticket));
+                entries.into_iter().for_each(|entry| self.delete_ended(index, &entry, &result()));
+            }
             Sent::Hides(subjects) => subjects.into_iter().for_each(|subject| match subject {
                 Subject::Held(entry) => self.hide_ended(index, &entry, &result()),
                 Subject::Show(show) => self.show_ended(index, show, &result()),

@@ -273,6 +273,12 @@ impl Ledger {
         self.held.get_mut(ticket.0)
     }
 
+    /// Looks once at these copies and their messages, so that they are near when they are needed.
+    pub fn look_ahead(&self, tickets: impl Iterator<Item = Ticket>) {
+        let messages: Vec<&Arc<Message>> = tickets.filter_map(|ticket| Some(&self.get(ticket)?.message)).collect();
+        std::hint::black_box(messages.iter().map(|message| message.body.len()).sum::<usize>());
+    }
+
     /// Whether anything held makes room without any handler's help.
     pub fn any_departs(&self) -> bool {
         self.departing > 0
@@ -318,9 +324,14 @@ impl Ledger {
 
     /// The held copy of that message, or the held row of that delivery.
     pub fn find(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> Option<Ticket> {
-        let hash = self.hasher.hash_one((queue, id, index));
+        let hash = self.hash(queue, id, index);
         let same = |key: &DefaultKey| self.held.get(*key).is_some_and(|held| held.is(queue, id, index));
         self.by_id.find(hash, same).copied().map(Ticket)
+    }
+
+    /// What a copy is found by.
+    pub fn hash(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> u64 {
+        self.hasher.hash_one((queue, id, index))
     }
 
     /// Takes a copy in, or says which held copy is the same message, and gives the receipt back. `index`: of a row, that of its delivery.
@@ -334,8 +345,8 @@ impl Ledger {
         sequence: u64,
         now: Instant,
         leased_until: Instant,
+        hash: u64,
     ) -> Result<Ticket, (Ticket, Receipt)> {
-        let hash = self.hasher.hash_one((queue, message.id.as_str(), index));
         let held = &mut self.held;
         let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
         let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| held.hash);

@@ -56,6 +56,10 @@ impl Waiting {
         let first = self.entries.pop_front()?;
         self.live -= 1;
         self.trim();
+        if self.entries.is_empty() {
+            // Begins at the front of its memory again: of most buckets that is all that is ever used, and so it stays in the cache.
+            self.entries.clear();
+        }
         Some((first.slip, first.item?))
     }
 

@@ -153,6 +153,14 @@ impl Partners {
         if partner.is_away() { self.crowd.away_share.min(partner.rules.max_waiting) } else { partner.drain.share(&partner.rules) }
     }
 
+    /// Whether it holds less than its share.
+    pub fn is_below_share(&self, partner: &Partner) -> bool {
+        let holds = self.holds(partner);
+        // Asked for each delivery, and of a partner that takes no share is smaller: most need no division.
+        let takes = || !partner.is_away() && holds < LEAST.min(partner.rules.max_waiting);
+        takes() || holds < self.share(partner)
+    }
+
     /// When the longest-waiting of its deliveries entered.
     pub fn oldest(&self, partner: &Partner) -> Option<Instant> {
         partner.buckets.iter().filter_map(|key| self.bucket(*key)?.oldest()).min()
@@ -181,11 +189,13 @@ impl Partners {
             self.crowd.join(key, standing);
         }
         self.crowd.count(standing, is_away && holds > 0);
-        let line = match holds.saturating_sub(partner.drain.share(&partner.rules)) {
-            _ if standing.aside.is_some() || holds == 0 => None,
-            _ if is_away => Some(Line::Away(holds)),
-            0 => None,
-            beyond => Some(Line::Beyond(beyond)),
+        let line = if standing.aside.is_some() || holds == 0 {
+            None
+        } else if is_away {
+            Some(Line::Away(holds))
+        } else {
+            let beyond = holds.saturating_sub(partner.drain.share(&partner.rules));
+            (beyond > 0).then_some(Line::Beyond(beyond))
         };
         self.crowd.stand(key, standing, line);
     }

@@ -107,6 +107,20 @@ impl Partners {
         }
     }
 
+    /// Looks at the partners of these accounts and a bucket of each, so that they are near when they are needed.
+    pub fn look_ahead<'a>(&self, accounts: impl Iterator<Item = &'a Account>) {
+        let partners: Vec<PartnerKey> = accounts.filter_map(|account| self.by_account.get(account).copied()).collect();
+        let partners = partners.iter().filter_map(|key| self.partners.get(key.0));
+        // Of each some fields that are far from each other.
+        let (mut buckets, mut seen): (Vec<BucketKey>, usize) = (Vec::with_capacity(partners.size_hint().1.unwrap_or(0)), 0);
+        for partner in partners {
+            seen += partner.on_wire + partner.flights.len() + usize::from(partner.is_away());
+            buckets.extend(partner.buckets.first());
+        }
+        let buckets = buckets.iter().filter_map(|key| self.buckets.get(key.0));
+        std::hint::black_box(seen + buckets.map(|bucket| bucket.waits() + usize::from(bucket.listed)).sum::<usize>());
+    }
+
     /// Whether anything of the bucket is parked, or was.
     pub fn has_lot(&self, key: BucketKey) -> bool {
         self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
@@ -116,7 +130,7 @@ impl Partners {
     pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
-        let below = self.partner(partner).is_some_and(|partner| self.holds(partner) < self.share(partner));
+        let below = self.partner(partner).is_some_and(|partner| self.is_below_share(partner));
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.active_at = bucket.active_at.max(slip.since);
         if !bucket.listed {
