@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::rows::Row;
 
@@ -52,8 +53,13 @@ impl Leases {
         self.by_number.get(&number)
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
-        let lease = self.by_number.remove(&number)?;
+    /// Takes the row out if it is hidden, and as `wanted` says.
+    pub(super) fn remove_if(&mut self, number: u64, wanted: impl FnOnce(&Lease) -> bool) -> Option<Lease> {
+        let Entry::Occupied(entry) = self.by_number.entry(number) else { return None };
+        if !wanted(entry.get()) {
+            return None;
+        }
+        let lease = entry.remove();
         self.delayed -= u64::from(lease.delayed);
         if let Some(due) = self.by_time.get_mut(&lease.until) {
             due.live -= 1;
@@ -75,7 +81,7 @@ impl Leases {
         {
             let (until, due) = due.remove_entry();
             for number in due.numbers {
-                let hashbrown::hash_map::Entry::Occupied(entry) = self.by_number.entry(number) else { continue };
+                let Entry::Occupied(entry) = self.by_number.entry(number) else { continue };
                 if entry.get().until == until {
                     let lease = entry.remove();
                     self.delayed -= u64::from(lease.delayed);
@@ -127,8 +133,8 @@ mod tests {
         for number in 1..=3 {
             leases.insert(number, hidden(10));
         }
-        leases.remove(1);
-        leases.remove(2);
+        leases.remove_if(1, |_| true);
+        leases.remove_if(2, |_| true);
         leases.insert(2, hidden(30));
         assert_eq!(numbers(leases.lapsed(10)), [3]);
         assert_eq!(numbers(leases.lapsed(30)), [2]);
@@ -139,7 +145,7 @@ mod tests {
         let mut leases = Leases::default();
         leases.insert(1, hidden(10));
         leases.insert(2, hidden(10));
-        leases.remove(1);
+        leases.remove_if(1, |_| true);
         leases.insert(1, hidden(10));
         assert_eq!(numbers(leases.lapsed(10)), [1, 2]);
         assert!(leases.by_time.is_empty());
@@ -151,7 +157,7 @@ mod tests {
         for number in 0..100_000 {
             leases.insert(number, hidden(10));
             if number > 0 {
-                leases.remove(number);
+                leases.remove_if(number, |_| true);
             }
         }
         assert!(leases.by_time[&10].numbers.len() <= 2 + STALE + 1);
@@ -165,7 +171,7 @@ mod tests {
         leases.insert(2, Lease { delayed: true, ..hidden(20) });
         leases.insert(3, hidden(20));
         assert_eq!((leases.len(), leases.delayed()), (3, 2));
-        leases.remove(1);
+        leases.remove_if(1, |_| true);
         assert_eq!(leases.delayed(), 1);
         leases.lapsed(20);
         assert_eq!((leases.len(), leases.delayed()), (0, 0));

@@ -92,7 +92,8 @@ impl MemoryQueue {
     pub fn new(options: MemoryOptions) -> Self {
         let MemoryOptions { name, preload, repeat, grouping, clock, max_dead_letters } = options;
         let preload = Arc::new(Preload::new(preload, repeat, grouping.as_ref()));
-        let prefix = std::iter::repeat_with(fastrand::alphanumeric).map(|c| c.to_ascii_lowercase()).take(6).collect();
+        let prefix =
+            std::iter::repeat_with(fastrand::alphanumeric).map(|c| c.to_ascii_lowercase()).take(6).chain(['_']).collect();
         let state = State { rows: Rows::new(preload.clone()), sequence: 0, sent: 0, dead: Dead::default() };
         Self {
             name,
@@ -109,7 +110,6 @@ impl MemoryQueue {
 
     fn id(&self, number: u64) -> CompactString {
         let mut id = self.prefix.clone();
-        id.push('_');
         id.push_str(&number.to_compact_string());
         id
     }

@@ -36,7 +36,7 @@ impl Preload {
     }
 
     pub(super) fn group(&self, row: u64) -> Option<&CompactString> {
-        self.groups.get(self.place(row)?)?.as_ref()
+        if self.groups.is_empty() { None } else { self.groups.get(self.place(row)?)?.as_ref() }
     }
 
     fn place(&self, row: u64) -> Option<usize> {
