@@ -80,7 +80,7 @@ impl Lane {
     }
 
     // Returned through memory, a row is read before it is wholly written, and waits for that: a sixth of all that a poller did.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Option<Taken> {
         let number = self.first()?;
         let row = if self.fresh.peek() == Some(number) {
