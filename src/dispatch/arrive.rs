@@ -28,7 +28,7 @@ impl Dispatcher {
     ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("messages of an unknown queue") };
         // A poller that is stopped gives its demand back without a request.
-        if !(messages.is_empty() && self.phase.is_stopping()) {
+        if !(messages.is_empty() && (self.phase.is_stopping() || !queue.is_serving())) {
             queue.counts.requests += 1;
             queue.counts.received += messages.len() as u64;
             queue.counts.empty_receives += u64::from(messages.is_empty());
@@ -89,7 +89,7 @@ impl Dispatcher {
                 } else if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
-                } else if self.phase.is_stopping() {
+                } else if self.phase.is_stopping() || !queue.is_serving() {
                     return Some(ticket);
                 } else {
                     if let Some(Settled::Some { indices, accepted }) = known
@@ -142,8 +142,8 @@ impl Dispatcher {
                 self.let_go();
             }
         }
-        let stopping = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
+        let stopping = self.phase.is_stopping() || !queue.is_serving();
         for job in &left {
             if let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Handling) {
                 queue.order.waits_again(held.sequence);

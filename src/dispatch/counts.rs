@@ -42,6 +42,38 @@ impl QueueCounts {
         } += 1;
     }
 
+    /// Those of another queue are counted with it.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            received,
+            handled,
+            delivered,
+            deliveries_dead,
+            acked,
+            returned,
+            dead,
+            parked,
+            discarded,
+            duplicates_dropped,
+            leases_lost,
+            requests,
+            empty_receives,
+        } = other;
+        self.received += received;
+        self.handled += handled;
+        self.delivered += delivered;
+        self.deliveries_dead += deliveries_dead;
+        self.acked += acked;
+        self.returned += returned;
+        self.dead += dead;
+        self.parked += parked;
+        self.discarded += discarded;
+        self.duplicates_dropped += duplicates_dropped;
+        self.leases_lost += leases_lost;
+        self.requests += requests;
+        self.empty_receives += empty_receives;
+    }
+
     /// Copies received that are not held any more.
     pub fn left(&self) -> u64 {
         self.acked + self.dead + self.returned + self.duplicates_dropped + self.leases_lost

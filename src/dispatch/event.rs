@@ -12,6 +12,7 @@ use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received
 use super::keys::{FlushId, QueueIndex, Ticket};
 use super::operate::{Action, Refusal, RequestId};
 use super::partner::PartnerState;
+use super::reload::QueueChanges;
 use super::rules::PartnerTable;
 use super::threads::Medium;
 use super::why::PartnerReport;
@@ -54,8 +55,8 @@ pub enum Event {
     Unparked { queue: QueueIndex, answers: Result<Vec<Unparked>, Fault> },
     /// An operator acts upon a partner; the answer is [`Command::Reply`].
     Operate { request: RequestId, account: Account, action: Action },
-    /// The partners have other rules from now on. What is on the wire lands as it is.
-    PartnersChanged { table: PartnerTable },
+    /// Other rules for all partners, and other queues, from now on. What is on the wire lands as it is.
+    Reloaded { partners: PartnerTable, queues: QueueChanges },
     /// Finish once every queue is empty and everything is settled.
     FinishWhenEmpty,
     /// Stop receiving, finish what can be finished by `deadline`, return the rest.
@@ -94,8 +95,10 @@ pub enum Command {
     Park { queue: QueueIndex, deliveries: Vec<Parking> },
     /// Reads what is parked of some accounts.
     Unpark { queue: QueueIndex, wants: Vec<Want> },
-    /// Ends the waits of a queue's pollers, where the service allows that.
+    /// Ends the waits of a queue's pollers, where the service allows that: they receive nothing more.
     Interrupt { queue: QueueIndex },
+    /// Nothing is left of a queue that was taken away, and nothing more is asked of it: its threads may end.
+    Close { queue: QueueIndex },
     /// The answer to [`Event::Operate`], with the partner as it is after it.
     Reply { request: RequestId, result: Result<Box<PartnerReport>, Refusal> },
     /// Something to log: an edge of state, never one message.

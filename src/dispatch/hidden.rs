@@ -54,6 +54,17 @@ impl Hidden {
         Self { slots: SlotMap::with_key(), by_partner: HashMap::default(), queues, receipts: 0 }
     }
 
+    /// One more queue.
+    pub fn add_queue(&mut self) {
+        self.queues.push(OfQueue::default());
+    }
+
+    /// Forgets one of that queue: for whose sake it was hidden. `None`: none is left.
+    pub fn forget_one_of(&mut self, queue: QueueIndex) -> Option<PartnerKey> {
+        let &(_, key) = self.queues.get(queue)?.by_end.first()?;
+        self.forget(key).map(|slot| slot.partner)
+    }
+
     /// Of that queue, those on their way included.
     pub fn count(&self, queue: QueueIndex) -> usize {
         self.queues.get(queue).map_or(0, |queue| queue.by_end.len() + queue.leaving)

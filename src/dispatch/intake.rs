@@ -84,6 +84,17 @@ impl Intake {
         }
     }
 
+    /// Other rules from now on.
+    pub fn set_rules(&mut self, rules: QueueRules) {
+        let pollers = rules.pollers.max(1);
+        // No place goes: whoever has demand still tells what came of it.
+        self.asked.resize(self.asked.len().max(pollers), 0);
+        self.active = self.active.min(pollers);
+        self.window = rules.receive_limit.min(10);
+        self.few_since = None;
+        self.rules = rules;
+    }
+
     /// A poller used up some of its demand, or gave it back. Gives how many places that frees, those of the messages that came included.
     pub fn reported(&mut self, poller: usize, received: usize, used: usize) -> usize {
         self.reports += 1;
@@ -97,7 +108,7 @@ impl Intake {
             self.active = 1;
             self.window = self.rules.receive_limit.min(10);
         } else if left == 0 || received >= self.rules.receive_limit {
-            self.active = (self.active + 1).min(self.asked.len());
+            self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
             if self.rules.ask_at_least <= 1 {
                 self.window = (self.window * 2).min(widest);
@@ -126,6 +137,11 @@ impl Intake {
         self.asked.iter().any(|asked| *asked > 0)
     }
 
+    /// Outstanding demand.
+    pub fn asked_for(&self) -> usize {
+        self.asked.iter().sum()
+    }
+
     /// Gives a poller demand, where there is room and reason. `None`: nothing now; [`Intake::next_look`] says when to look again.
     pub fn demand(&mut self, queue: QueueIndex, now: Instant, room: &mut Room) -> Option<(usize, Demand)> {
         if !self.pause.is_over(now) {
@@ -133,8 +149,7 @@ impl Intake {
         }
         let depth = 2 * self.rules.concurrency + 10;
         let backlog = if self.slow { depth } else { depth * JOB };
-        let on_the_way: usize = self.asked.iter().sum();
-        let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + on_the_way));
+        let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + self.asked_for()));
         // Where a request has its price, demand is not topped up: what is left of it is asked for first.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;

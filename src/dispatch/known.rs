@@ -42,6 +42,10 @@ impl Known {
         }
     }
 
+    pub fn forget_all(&mut self) {
+        (self.by_id, self.order) = (HashMap::default(), VecDeque::new());
+    }
+
     pub fn recall(&self, id: &str) -> Option<&Settled> {
         // Nearly always nothing is known of anything, and then the id need not be looked at.
         if self.by_id.is_empty() { None } else { self.by_id.get(id) }

@@ -45,6 +45,11 @@ impl Leases {
         Self { groups: SlotMap::with_key(), queues: vec![Moments::default(); queues] }
     }
 
+    /// One more queue.
+    pub fn add_queue(&mut self) {
+        self.queues.push(Moments::default());
+    }
+
     /// The copy has to be looked after at that moment; gives the group that it is in until it leaves, or is taken out as due.
     pub fn join(&mut self, queue: QueueIndex, at: Instant, ticket: Ticket) -> Option<GroupKey> {
         let moments = self.queues.get_mut(queue)?;

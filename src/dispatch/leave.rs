@@ -316,6 +316,7 @@ impl Dispatcher {
                 Exit::Dead => queue.tally.dead.add(held.why.unwrap_or("other")),
                 // What nobody gave a reason for follows one of its group, or makes way for whoever comes next.
                 Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.why.unwrap_or("stopping")),
+                Exit::Returned if !queue.is_serving() => queue.tally.returned.add(held.why.unwrap_or("retiring")),
                 Exit::Returned => queue.tally.returned.add(held.why.unwrap_or("group")),
                 Exit::Duplicate | Exit::LeaseLost => {}
             }

@@ -239,6 +239,20 @@ impl Ledger {
         }
     }
 
+    /// One more queue.
+    pub fn add_queue(&mut self, lease: Duration) {
+        self.terms.push(Terms { lease, longest: None });
+        self.ages.push(Ages::default());
+        self.leases.add_queue();
+    }
+
+    /// The queue hides a message that is received or extended for so long from now on.
+    pub fn set_lease(&mut self, queue: QueueIndex, lease: Duration) {
+        if let Some(terms) = self.terms.get_mut(queue) {
+            terms.lease = lease;
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.held.len()
     }

@@ -8,7 +8,7 @@
 //!
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
 //! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show` when
-//! it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
+//! it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod ages;
 mod arrive;
@@ -38,6 +38,7 @@ mod partner;
 mod partners;
 mod pause;
 mod progress;
+mod reload;
 mod room;
 mod rules;
 mod settling;
@@ -69,6 +70,7 @@ use self::ledger::{Held, Ledger, Stage};
 use self::order::{Order, Release};
 use self::parking::Line;
 use self::partners::Partners;
+use self::reload::Life;
 use self::room::Room;
 use self::settling::{Hide, Settling};
 use self::stop::Phase;
@@ -84,6 +86,7 @@ pub use self::operate::{Action, Refusal, RequestId};
 pub use self::parking::ParkingRules;
 pub use self::partner::PartnerState;
 pub use self::progress::{Kind, Progress};
+pub use self::reload::{NewQueue, QueueChanges};
 pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
 pub use self::status::{Cost, Failing, PartnerCounts, QueueStatus, Status, Times, WaitingPartner};
 pub use self::survey::{FoundPartner, Search, Survey};
@@ -117,6 +120,8 @@ pub(crate) enum Timer {
     Parking(QueueIndex),
     /// The queues may be counted again.
     Count,
+    /// One that retires may have nothing parked any more.
+    Retiring,
     /// The drain ends.
     Stop,
 }
@@ -126,6 +131,8 @@ pub(crate) enum Timer {
 pub struct Dispatcher {
     now: Instant,
     queues: Vec<QueueState>,
+    /// Those that are not gone.
+    living: Vec<QueueIndex>,
     room: Room,
     ledger: Ledger,
     partners: Partners,
@@ -148,6 +155,7 @@ pub struct Dispatcher {
 #[derive(Debug)]
 struct QueueState {
     name: Arc<str>,
+    life: Life,
     intake: Intake,
     order: Order,
     settling: Settling,
@@ -178,6 +186,7 @@ impl QueueState {
     fn new(rules: QueueRules, known: usize) -> Self {
         Self {
             name: Arc::clone(&rules.name),
+            life: Life::Serving,
             order: Order::new(rules.fifo, rules.order_wait),
             settling: Settling::new(&rules),
             parking: None,
@@ -232,6 +241,7 @@ impl Dispatcher {
             times: Times::default(),
             wall: None,
             released: Vec::new(),
+            living: (0..queues.len()).collect(),
             queues,
         };
         for (queue, found) in found {
@@ -259,7 +269,7 @@ impl Dispatcher {
             Event::Parked { queue, results } => self.parked(queue, results),
             Event::Unparked { queue, answers } => self.unparked(queue, answers),
             Event::Operate { request, account, action } => self.operate(request, account, action),
-            Event::PartnersChanged { table } => self.partners.set_rules(table, self.now, &mut self.due),
+            Event::Reloaded { partners, queues } => self.reloaded(partners, queues),
             Event::FinishWhenEmpty => self.phase.finish_when_empty(),
             Event::Drain { deadline } => self.drain(deadline),
             Event::Stop => self.stop(),
@@ -296,13 +306,15 @@ impl Dispatcher {
     /// Once all events of a turn are in and what can be is flushed: tells the queues, asks for more.
     fn close_turn(&mut self) {
         self.make_room();
-        for queue in 0..self.queues.len() {
+        for place in 0..self.living.len() {
+            let Some(&queue) = self.living.get(place) else { break };
             self.start_jobs(queue);
             self.write_parked(queue);
             self.read_parked(queue);
             self.tell(queue);
             self.ask(queue);
         }
+        self.look_for_gone();
         self.look_for_the_end();
     }
 
@@ -374,7 +386,8 @@ impl Dispatcher {
     fn tell(&mut self, index: QueueIndex) {
         let hurry = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let keep_returns = hurry && !self.phase.is_forced() && queue.intake.is_asking();
+        let stops = hurry || !queue.is_serving();
+        let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
         while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
             queue.counts.requests += 1;
             self.commands.push_back(Command::Settle { queue: index, acker, work });
@@ -389,7 +402,9 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none()) else { return };
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none() && queue.is_serving()) else {
+            return;
+        };
         while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
             self.commands.push_back(Command::Receive { queue: index, poller, demand });
         }
@@ -442,6 +457,8 @@ impl Dispatcher {
                     }
                 }
                 Timer::Count => self.phase.count_again(),
+                // The turn looks at its end.
+                Timer::Retiring => {}
                 Timer::Stop => self.stop_is_due(),
             }
         }

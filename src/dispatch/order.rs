@@ -42,6 +42,13 @@ impl Order {
         }
     }
 
+    /// A line waits for so long from now on, also for handlers that run; where none is kept, that stays so.
+    pub fn set_wait(&mut self, wait: Duration) {
+        if let Self::Line(line) = self {
+            line.wait = wait;
+        }
+    }
+
     /// A message was received and goes to its handler.
     pub fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
         match self {

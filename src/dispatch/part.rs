@@ -138,6 +138,10 @@ impl Dispatcher {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(giver) = held.given_up_by else { return };
         let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
+        if self.queues.get(index).is_none_or(|queue| !queue.is_serving()) {
+            // It is not ours to show again.
+            return;
+        }
         self.hidden.remember(index, giver, receipt, sent_at, until);
         self.count_hidden(index, giver);
     }

@@ -39,7 +39,7 @@ impl Dispatcher {
     pub fn progress(&self) -> Vec<Progress> {
         let full = self.room.is_full_of_bytes();
         let mut all = Vec::with_capacity(3 * self.queues.len() + 2);
-        for (index, queue) in self.queues.iter().enumerate() {
+        for (index, queue) in self.queues.iter().enumerate().filter(|(_, queue)| !queue.is_gone()) {
             let (intake, counts) = (&queue.intake, &queue.counts);
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
             let receives = usize::from(intake.is_asking());

@@ -21,8 +21,12 @@ pub struct Room {
     byte_cap: u64,
     /// Of each queue.
     guaranteed: usize,
+    /// Queues that have one.
+    sharers: usize,
     bytes: u64,
     held: usize,
+    /// Held and reserved, of all queues.
+    used: usize,
     queues: Vec<Used>,
     /// Places beyond the guarantees that are taken: Σ max(0, used − guaranteed).
     shared_used: usize,
@@ -30,6 +34,8 @@ pub struct Room {
 
 #[derive(Debug, Default, Clone)]
 struct Used {
+    /// It has none of the guarantees: it asks for nothing.
+    is_out: bool,
     held: usize,
     /// Asked for and not yet received.
     reserved: usize,
@@ -42,19 +48,48 @@ impl Used {
     fn places(&self) -> usize {
         self.held + self.reserved
     }
+
+    /// Taken of the shared room.
+    fn beyond(&self, guaranteed: usize) -> usize {
+        if self.is_out { self.places() } else { self.places().saturating_sub(guaranteed) }
+    }
 }
 
 impl Room {
     pub fn new(places: usize, bytes: u64, queues: usize) -> Self {
         let guaranteed = places / (2 * queues.max(1));
-        Self { places, byte_cap: bytes, guaranteed, bytes: 0, held: 0, queues: vec![Used::default(); queues], shared_used: 0 }
+        let sharers = queues;
+        let queues = vec![Used::default(); queues];
+        Self { places, byte_cap: bytes, guaranteed, sharers, bytes: 0, held: 0, used: 0, queues, shared_used: 0 }
+    }
+
+    /// Other queues: for each that there ever was, whether it is sure of a part. What is taken beyond a smaller part is shared room.
+    pub fn share_among(&mut self, sharers: impl Iterator<Item = bool>) {
+        for (place, shares) in sharers.enumerate() {
+            if place == self.queues.len() {
+                self.queues.push(Used::default());
+            }
+            if let Some(used) = self.queues.get_mut(place) {
+                used.is_out = !shares;
+            }
+        }
+        self.sharers = self.queues.iter().filter(|used| !used.is_out).count();
+        self.guaranteed = self.places / (2 * self.sharers.max(1));
+        self.shared_used = self.queues.iter().map(|used| used.beyond(self.guaranteed)).sum();
+    }
+
+    /// Messages held at most.
+    pub fn most(&self) -> usize {
+        self.places
     }
 
     /// How many messages the queue may ask for now. With nothing held at all, one always may.
     pub fn free(&self, queue: QueueIndex) -> usize {
         let Some(used) = self.queues.get(queue) else { return 0 };
-        let shared = self.places.saturating_sub(self.guaranteed * self.queues.len()).saturating_sub(self.shared_used);
-        let places = self.guaranteed.saturating_sub(used.places()) + shared;
+        let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
+        let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
+        // After a reload others may still hold more than is theirs now.
+        let places = (sure + shared).min(self.places.saturating_sub(self.used));
         let free_bytes = self.byte_cap.saturating_sub(self.bytes).saturating_sub(self.reserved_bytes());
         let by_bytes = usize::try_from(free_bytes / used.largest.get()).unwrap_or(usize::MAX);
         let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));
@@ -135,10 +170,10 @@ impl Room {
 
     fn change(&mut self, queue: QueueIndex, change: impl FnOnce(&mut Used)) {
         let Some(used) = self.queues.get_mut(queue) else { return };
-        let before = used.places().saturating_sub(self.guaranteed);
+        let before = (used.places(), used.beyond(self.guaranteed));
         change(used);
-        let after = used.places().saturating_sub(self.guaranteed);
-        self.shared_used = self.shared_used + after - before;
+        self.used = self.used + used.places() - before.0;
+        self.shared_used = self.shared_used + used.beyond(self.guaranteed) - before.1;
     }
 
     pub fn held(&self) -> usize {
@@ -197,6 +232,20 @@ mod tests {
             room.leave(1, 1);
         }
         assert_eq!((room.free(0), room.held()), (75, 0));
+    }
+
+    #[test]
+    fn parts_change_with_the_queues_and_the_whole_stays() {
+        let mut room = Room::new(100, u64::MAX, 1);
+        (0..100).for_each(|_| room.hold(0, 1));
+        room.share_among([true, true].into_iter());
+        assert_eq!((room.free(0), room.free(1)), (0, 0), "it is full");
+        (0..10).for_each(|_| room.leave(0, 1));
+        assert_eq!((room.free(0), room.free(1)), (0, 10), "the new one comes to its part first");
+        room.share_among([false, true].into_iter());
+        assert_eq!((room.free(0), room.free(1)), (0, 10));
+        (0..90).for_each(|_| room.leave(0, 1));
+        assert_eq!((room.free(0), room.free(1)), (50, 100), "who is out has nothing that is its own");
     }
 
     #[test]

@@ -189,6 +189,13 @@ impl Settling {
         }
     }
 
+    /// Other rules from now on; the ackers stay as many.
+    pub fn set_rules(&mut self, rules: &QueueRules) {
+        self.entry_limit = rules.entry_limit.max(1);
+        self.linger = rules.settle_linger;
+        self.lease = rules.visibility_timeout;
+    }
+
     pub fn delete(&mut self, ticket: Ticket, now: Instant) {
         self.deletes.wanted.push_back(ticket);
         self.deletes_since.get_or_insert(now);
@@ -219,6 +226,11 @@ impl Settling {
     pub fn is_idle(&self) -> bool {
         let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();
         nothing_wanted && self.ackers.iter().all(Option::is_none)
+    }
+
+    /// Whether a count is wanted that no acker has begun.
+    pub fn is_counting(&self) -> bool {
+        !self.counts.wanted.is_empty()
     }
 
     /// How much waits for an acker, where all of them have a call under way.

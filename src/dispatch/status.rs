@@ -1,11 +1,14 @@
 //! What the dispatcher knows, in figures: the keys of status and report.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::histogram::{self, Histogram};
+use super::keys::QueueIndex;
 use super::partner::PartnerState;
+use super::reload::Life;
 use super::survey::Survey;
 use super::tally::Tally;
 use super::why::BucketReport;
@@ -26,9 +29,17 @@ pub struct Status {
     pub times: Times,
 }
 
+/// All queues of one name, of which one serves at most: those that it replaced are counted with it.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueStatus {
+    /// The newest of the name.
+    #[serde(skip)]
+    pub index: QueueIndex,
     pub name: String,
+    /// `serving`; `retiring`: nothing more is received, what is held is delivered; in a report also `gone`: a reload took it away.
+    pub state: &'static str,
+    /// Those of the name that were replaced, and still deliver what they hold.
+    pub replaced: usize,
     pub source: &'static str,
     /// Its name.
     pub handler: String,
@@ -112,13 +123,35 @@ pub struct WaitingPartner {
     pub last_error: Option<String>,
 }
 
+impl QueueStatus {
+    /// A newer queue of the same name goes on with the counts of this one. Of two moments it has the older.
+    fn is_replaced_by(&mut self, newer: Self) {
+        let older = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        let before = std::mem::replace(self, newer);
+        self.replaced = before.replaced;
+        match (self.state, before.state) {
+            (Life::GONE, state) => self.state = state,
+            (_, Life::RETIRING) => self.replaced += 1,
+            _ => {}
+        }
+        self.counts.add(&before.counts);
+        self.tally.add(&before.tally);
+        self.oldest_age_s = older(self.oldest_age_s, before.oldest_age_s);
+        self.oldest_waiting_s = older(self.oldest_waiting_s, before.oldest_waiting_s);
+        self.handler_pending += before.handler_pending;
+        self.handler_running += before.handler_running;
+        self.failing.extend(before.failing);
+    }
+}
+
 impl Dispatcher {
-    /// A moment in figures, all at once: O(partners). A running engine takes a [`Dispatcher::survey`] in parts instead. What
+    /// A moment in figures, all at once, queues that are gone included: O(partners). A running engine takes a [`Dispatcher::survey`] in parts instead. What
     /// the dispatcher does not know of a queue is left for the caller: `source`, `handler`, `cost`.
     pub fn status(&self) -> Status {
         let mut survey = Survey::default();
         self.survey(&mut survey, usize::MAX);
-        self.surveyed(survey)
+        let queues = self.queue_statuses(&survey, true);
+        Status { queues, ..self.surveyed(survey) }
     }
 
     /// What the survey saw, and what is known without one.
@@ -131,7 +164,7 @@ impl Dispatcher {
             },
             in_flight: self.room.held(),
             in_flight_bytes: self.room.bytes(),
-            queues: self.queue_statuses(&survey),
+            queues: self.queue_statuses(&survey, false),
             partners: survey.counts.clone(),
             buckets: survey.buckets,
             waiting: self.waiting(survey),
@@ -139,10 +172,16 @@ impl Dispatcher {
         }
     }
 
-    fn queue_statuses(&self, survey: &Survey) -> Vec<QueueStatus> {
+    /// `all`: also those of which nothing is left.
+    fn queue_statuses(&self, survey: &Survey, all: bool) -> Vec<QueueStatus> {
         let age_s = |at: Instant| self.now.saturating_duration_since(at).as_secs_f64();
-        let statuses = self.queues.iter().enumerate().map(|(index, queue)| QueueStatus {
+        let mut statuses: Vec<QueueStatus> = Vec::with_capacity(self.queues.len());
+        let mut by_name: HashMap<&str, usize> = HashMap::new();
+        let each = self.queues.iter().enumerate().map(|(index, queue)| QueueStatus {
+            index,
             name: queue.name.to_string(),
+            state: queue.life.word(),
+            replaced: 0,
             source: "",
             handler: String::new(),
             counts: queue.counts.clone(),
@@ -155,7 +194,17 @@ impl Dispatcher {
             cost: Cost::default(),
             tally: queue.tally.clone(),
         });
-        statuses.collect()
+        for (status, queue) in each.zip(&self.queues) {
+            match by_name.get(&*queue.name).and_then(|place| statuses.get_mut(*place)) {
+                Some(before) => before.is_replaced_by(status),
+                None => {
+                    by_name.insert(&queue.name, statuses.len());
+                    statuses.push(status);
+                }
+            }
+        }
+        statuses.retain(|status| all || status.state != Life::GONE);
+        statuses
     }
 
     fn waiting(&self, survey: Survey) -> Vec<WaitingPartner> {

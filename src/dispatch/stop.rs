@@ -59,6 +59,18 @@ impl Phase {
         Self { until_empty, deadline: None, ends_at: None, finished: false, census }
     }
 
+    /// One more queue. A census that is under way knows nothing of it.
+    pub(super) fn add_queue(&mut self) {
+        self.census.disturbed = true;
+        self.census.counts.push(Some(Count::default()));
+    }
+
+    /// A census takes what the queue's rules ask for.
+    pub(super) fn census_of(&mut self, rules: &QueueRules) {
+        self.census.needed = self.census.needed.max(rules.zero_counts);
+        self.census.apart = self.census.apart.max(rules.recount);
+    }
+
     pub(super) fn finish_when_empty(&mut self) {
         self.until_empty = true;
     }
@@ -102,7 +114,7 @@ impl Dispatcher {
         }
         self.phase.deadline = Some(deadline);
         self.due.add(deadline, Timer::Stop);
-        for queue in 0..self.queues.len() {
+        for queue in self.living.clone() {
             self.commands.push_back(Command::Interrupt { queue });
             self.return_pending(queue);
         }
@@ -185,11 +197,15 @@ impl Dispatcher {
         }
         census.under_way = true;
         census.disturbed = false;
-        census.counts.fill(None);
-        for queue in 0..self.queues.len() {
-            if let Some(queue) = self.queues.get_mut(queue) {
+        // What is left on a queue that was taken away is nobody's here; what is parked of it is ours.
+        let counts = |queue: &QueueState| queue.is_serving() || (queue.parks_for.is_some() && !queue.is_gone());
+        for (count, queue) in census.counts.iter_mut().zip(&mut self.queues) {
+            *count = if counts(queue) { None } else { Some(Count::default()) };
+            if count.is_none() {
                 queue.settling.count();
             }
+        }
+        for queue in self.living.clone() {
             self.tell(queue);
         }
     }
@@ -213,7 +229,8 @@ impl Dispatcher {
         census.under_way = false;
         let all_empty = census.counts.iter().flatten().all(Count::is_empty) && !census.disturbed && self.ledger.is_empty();
         census.empty = if all_empty { census.empty + 1 } else { 0 };
-        let found_none = |queue: &QueueState| queue.intake.rules.zero_counts <= 1 || queue.intake.found_none();
+        let found_none =
+            |queue: &QueueState| queue.intake.rules.zero_counts <= 1 || queue.intake.found_none() || !queue.is_serving();
         if census.empty >= census.needed && self.queues.iter().all(found_none) {
             self.drain(self.now + GRACE);
         } else {

@@ -17,6 +17,15 @@ impl ByWord {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.0.iter().copied()
     }
+
+    fn add_all(&mut self, other: &Self) {
+        for (word, times) in other.iter() {
+            match self.0.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, count)) => *count += times,
+                None => self.0.push((word, times)),
+            }
+        }
+    }
 }
 
 /// A call to a queue service.
@@ -84,6 +93,20 @@ pub struct Tally {
 const OUTCOMES: [&str; 4] = ["deliver", "discard", "retry", "reject"];
 
 impl Tally {
+    /// What was counted of another queue is counted with it.
+    pub fn add(&mut self, other: &Self) {
+        let Self { outcomes, calls, returned, dead, letters } = other;
+        for (count, more) in self.outcomes.iter_mut().zip(outcomes) {
+            *count += more;
+        }
+        for (count, more) in self.calls.iter_mut().flatten().zip(calls.iter().flatten()) {
+            *count += more;
+        }
+        self.returned.add_all(returned);
+        self.dead.add_all(dead);
+        self.letters.add_all(letters);
+    }
+
     /// A handler run ended.
     pub fn handled(&mut self, outcome: &Outcome) {
         let [deliver, discard, retry, reject] = &mut self.outcomes;

@@ -35,7 +35,10 @@ mod tests {
 
     fn queue(requests: u64, received: u64) -> QueueStatus {
         QueueStatus {
+            index: 0,
             name: "stock".into(),
+            state: "serving",
+            replaced: 0,
             source: "sqs",
             handler: String::new(),
             counts: QueueCounts { requests, received, ..QueueCounts::default() },

@@ -251,7 +251,7 @@ impl Shell {
                 self.sinks.install(*sinks);
                 // Whoever asked may have given up.
                 let _ = done.try_send(());
-                Event::PartnersChanged { table }
+                Event::Reloaded { partners: table, queues: Default::default() }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
             // Whoever could control it is gone: so is the reason to run.
@@ -293,6 +293,7 @@ impl Shell {
                 }
                 Ok(())
             }
+            Command::Close { .. } => Ok(()),
             Command::Reply { request, result } => {
                 self.inquiries.operated(request, result);
                 Ok(())

@@ -23,6 +23,7 @@ mod operate;
 mod parallel;
 mod parking;
 mod progress;
+mod queues;
 mod reload;
 mod settling;
 mod survey;

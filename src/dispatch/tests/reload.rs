@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{partner_rules, rules};
-use crate::dispatch::{Event, Medium, PartnerRules, PartnerTable};
+use crate::dispatch::{Event, Medium, PartnerRules, PartnerTable, QueueChanges};
 
 fn rig(threads: usize, change: impl FnOnce(&mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
@@ -20,7 +20,8 @@ fn now(account: &str, change: impl FnOnce(&mut PartnerRules)) -> Event {
     let mut partner = partner_rules();
     change(&mut partner);
     let by_account = [(account.into(), Arc::new(partner))].into();
-    Event::PartnersChanged { table: PartnerTable { default: Arc::new(partner_rules()), by_account } }
+    let partners = PartnerTable { default: Arc::new(partner_rules()), by_account };
+    Event::Reloaded { partners, queues: QueueChanges::default() }
 }
 
 #[test]

@@ -19,7 +19,7 @@
 //! | `tick`, `drain 30s`, `stop` | |
 //!
 //! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
-//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `finish`.
+//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `close`, `finish`.
 //! `park x:a x:<b` (the second is older than what is parked), `unpark x 10`. The parking's own queue is the one after the others.
 //! `a'2` is the receipt of the second receive.
 
@@ -30,7 +30,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use super::super::{Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Note, QueueIndex, Rules, Work};
+use super::super::{
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, QueueChanges, QueueIndex, Rules, Work,
+};
 use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{Parking, Want};
@@ -123,6 +125,18 @@ impl Rig {
         self.now = self.start + Duration::from_millis(at);
         self.dispatcher.handle(self.now, event);
         self.drain_commands()
+    }
+
+    /// A reload that leaves the partners as they are in [`rules`](super::rules).
+    pub fn reload(&mut self, at: u64, queues: QueueChanges) -> String {
+        for NewQueue { rules, parking } in &queues.added {
+            self.queues.push(Lane { lease: rules.visibility_timeout, ..Lane::default() });
+            if parking.is_some() {
+                self.rows = Some(self.queues.len());
+                self.queues.push(Lane::default());
+            }
+        }
+        self.handle(at, Event::Reloaded { partners: super::rules().partners, queues })
     }
 
     /// Goes from one moment at which something is due to the next, until that leads to commands: when, and which.
@@ -367,6 +381,7 @@ impl Rig {
             Command::Reply { result: Ok(report), .. } => (0, format!("reply {}", report.state)),
             Command::Reply { result: Err(refusal), .. } => (0, format!("reply {refusal:?}")),
             Command::Interrupt { queue } => (queue, "interrupt".to_owned()),
+            Command::Close { queue } => (queue, "close".to_owned()),
             Command::Finish => (0, "finish".to_owned()),
         };
         Some(if queue == 0 { line } else { format!("q{queue}: {line}") })

@@ -295,7 +295,7 @@ impl World {
             Command::Interrupt { queue } if queue >= QUEUES => {}
             Command::Interrupt { queue } => self.queues[queue].interrupted = true,
             Command::Finish => self.finished = true,
-            Command::Note(_) | Command::Reply { .. } => {}
+            Command::Note(_) | Command::Reply { .. } | Command::Close { .. } => {}
         }
     }
 

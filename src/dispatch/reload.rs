@@ -1,0 +1,196 @@
+//! Another configuration for a dispatcher at work: partners get other rules; queues come, change and go.
+//!
+//! A queue's index is never given to another one, so that what comes late finds nobody else in its place. A queue that is taken away
+//! *retires*: it asks for nothing more, what its handler has not seen is returned, and the rest is held, delivered and settled as ever,
+//! what it has parked included. Once none of that is left it is gone; its counts stay with its name.
+
+use std::time::{Duration, Instant};
+
+use super::event::Command;
+use super::keys::QueueIndex;
+use super::parking::{Line, ParkingRules};
+use super::rules::{PartnerTable, QueueRules};
+use super::{Dispatcher, QueueState, Timer};
+
+/// Between two looks at the buckets of a queue that retires, for something parked.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How far a queue is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    Serving,
+    /// It asks for nothing more, and is settled as ever. `look_at`: whether anything is left on its disk is asked then at the earliest.
+    Retiring {
+        look_at: Instant,
+    },
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// What becomes of the queues, all at once.
+#[derive(Debug, Default)]
+pub struct QueueChanges {
+    /// The same queues by other rules. Whether order is kept stays as it is, and so does the number of ackers.
+    pub changed: Vec<(QueueIndex, QueueRules)>,
+    pub retired: Vec<QueueIndex>,
+    /// In the order of their indices: each takes the next, and behind it its parking where it has one.
+    pub added: Vec<NewQueue>,
+}
+
+/// A queue that comes.
+#[derive(Debug)]
+pub struct NewQueue {
+    pub rules: QueueRules,
+    /// Whose it is follows from its place here.
+    pub parking: Option<ParkingRules>,
+}
+
+impl Life {
+    pub const SERVING: &'static str = "serving";
+    pub const RETIRING: &'static str = "retiring";
+    pub const GONE: &'static str = "gone";
+
+    /// For status and report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Serving => Self::SERVING,
+            Self::Retiring { .. } => Self::RETIRING,
+            Self::Gone => Self::GONE,
+        }
+    }
+}
+
+impl QueueState {
+    /// Whether it is asked for messages.
+    pub(super) fn is_serving(&self) -> bool {
+        self.life == Life::Serving
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.life == Life::Gone
+    }
+}
+
+impl Dispatcher {
+    pub(super) fn reloaded(&mut self, partners: PartnerTable, queues: QueueChanges) {
+        self.partners.set_rules(partners, self.now, &mut self.due);
+        for (index, rules) in queues.changed {
+            self.change_queue(index, rules);
+        }
+        for index in queues.retired {
+            self.retire(index);
+        }
+        for NewQueue { rules, parking } in queues.added {
+            self.add_queue(rules, parking);
+        }
+        self.room.share_among(self.queues.iter().map(|queue| queue.is_serving() && queue.parks_for.is_none()));
+    }
+
+    fn change_queue(&mut self, index: QueueIndex, rules: QueueRules) {
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving()) else { return };
+        queue.order.set_wait(rules.order_wait);
+        queue.settling.set_rules(&rules);
+        self.ledger.set_lease(index, rules.visibility_timeout);
+        self.phase.census_of(&rules);
+        queue.intake.set_rules(rules);
+    }
+
+    fn add_queue(&mut self, rules: QueueRules, parking: Option<ParkingRules>) {
+        let index = self.queues.len();
+        self.phase.census_of(&rules);
+        self.enter(QueueState::new(rules, self.room.most()));
+        if let Some(parking) = parking {
+            if let Some(queue) = self.queues.get_mut(index) {
+                queue.parking = Some(Box::new(Line::new(index + 1)));
+            }
+            let rules = QueueRules::of_parking(&parking);
+            self.enter(QueueState { parks_for: Some(index), ..QueueState::new(rules, 0) });
+            self.found_parked(index, parking.found);
+        }
+    }
+
+    fn enter(&mut self, queue: QueueState) {
+        self.ledger.add_queue(queue.intake.rules.visibility_timeout);
+        self.hidden.add_queue();
+        self.phase.add_queue();
+        self.living.push(self.queues.len());
+        self.queues.push(queue);
+    }
+
+    /// The queue asks for nothing more from now on.
+    fn retire(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving() && queue.parks_for.is_none()) else {
+            return;
+        };
+        queue.life = Life::Retiring { look_at: self.now };
+        self.commands.push_back(Command::Interrupt { queue: index });
+        self.return_pending(index);
+        // Whoever reads that queue now finds them in their time.
+        while let Some(partner) = self.hidden.forget_one_of(index) {
+            self.count_hidden(index, partner);
+        }
+        if let Some(rows) = self.rows_of(index)
+            && let Some(queue) = self.queues.get_mut(rows)
+        {
+            queue.life = Life::Retiring { look_at: self.now };
+        }
+    }
+
+    fn rows_of(&self, index: QueueIndex) -> Option<QueueIndex> {
+        Some(self.queues.get(index)?.parking.as_deref()?.rows)
+    }
+
+    /// At the end of each turn: which of those that retire have nothing left?
+    pub(super) fn look_for_gone(&mut self) {
+        let retiring = |index: &QueueIndex| {
+            self.queues.get(*index).is_some_and(|queue| queue.parks_for.is_none() && !queue.is_serving() && !queue.is_gone())
+        };
+        let retiring: Vec<_> = self.living.iter().copied().filter(retiring).collect();
+        for index in retiring {
+            let rows = self.rows_of(index);
+            if !std::iter::once(index).chain(rows).all(|index| self.is_settled(index)) || self.has_parked(index, rows) {
+                continue;
+            }
+            for index in std::iter::once(index).chain(rows) {
+                self.say_sums(index, true);
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.life = Life::Gone;
+                    queue.known.forget_all();
+                    queue.failing.clear();
+                }
+                self.living.retain(|living| *living != index);
+                self.commands.push_back(Command::Close { queue: index });
+            }
+        }
+    }
+
+    /// Whether nothing of the queue is held, and nothing is under way.
+    fn is_settled(&self, index: QueueIndex) -> bool {
+        self.queues.get(index).is_some_and(|queue| {
+            let intake = &queue.intake;
+            let quiet = !intake.is_asking() && intake.running() == 0 && intake.waiting() == 0;
+            let told = queue.settling.is_idle() && !queue.settling.is_counting();
+            quiet && told && queue.parking.as_deref().is_none_or(Line::is_idle) && self.ledger.oldest(index).is_none()
+        })
+    }
+
+    /// Whether something of the queue is parked. Looks at all buckets, and so not at every turn: it says yes in between.
+    fn has_parked(&mut self, index: QueueIndex, rows: Option<QueueIndex>) -> bool {
+        if rows.is_none() {
+            return false;
+        }
+        let Some(queue) = self.queues.get_mut(index) else { return false };
+        let Life::Retiring { look_at } = &mut queue.life else { return false };
+        if *look_at > self.now {
+            return true;
+        }
+        *look_at = self.now + LOOK;
+        let mut lots =
+            self.partners.buckets().filter(|(_, bucket)| bucket.queue == index).filter_map(|(_, bucket)| bucket.lot.as_deref());
+        let is_parked = lots.any(|lot| lot.is_kept());
+        if is_parked {
+            self.due.add(self.now + LOOK, Timer::Retiring);
+        }
+        is_parked
+    }
+}

@@ -1,0 +1,233 @@
+//! Queues that come, change and go while messages are held.
+
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::rig::Rig;
+use super::{queue_rules, rules};
+use crate::dispatch::{NewQueue, ParkingRules, QueueChanges, QueueRules, Status};
+use crate::message::park::{Parked, Parking};
+use crate::message::{Item, Message};
+
+fn added(name: &str) -> QueueChanges {
+    QueueChanges { added: vec![NewQueue { rules: queue_rules(name), parking: None }], ..QueueChanges::default() }
+}
+
+fn retired(queue: usize) -> QueueChanges {
+    QueueChanges { retired: vec![queue], ..QueueChanges::default() }
+}
+
+fn changed(change: impl FnOnce(&mut QueueRules)) -> QueueChanges {
+    let mut rules = queue_rules("q0");
+    change(&mut rules);
+    QueueChanges { changed: vec![(0, rules)], ..QueueChanges::default() }
+}
+
+fn parking(of: usize, found: Vec<(crate::message::Account, u64)>) -> ParkingRules {
+    ParkingRules { name: format!("q{of}.parking").into(), of, entry_limit: 10, found }
+}
+
+/// Name and state of each.
+fn queues(status: &Status) -> Vec<(&str, &str)> {
+    status.queues.iter().map(|queue| (queue.name.as_str(), queue.state)).collect()
+}
+
+#[test]
+fn a_queue_that_comes_is_asked_at_once_and_delivers() {
+    let mut rig = Rig::new(rules());
+    rig.asks = true;
+    assert_eq!(rig.reload(1, added("q1")), "q1: ask 10");
+    rig.asks = false;
+    rig.play(&[
+        (2, "q1: receive a", "q1: handle a"),
+        (3, "q1: handled a->x", "q1: flush x a"),
+        (4, "q1: accepted x", "q1: delete a"),
+        (5, "q1: settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[1].counts.acked, 1);
+}
+
+#[test]
+fn a_queue_that_goes_returns_what_no_handler_saw_and_delivers_the_rest() {
+    let mut rules = rules();
+    rules.queues[0].concurrency = 1;
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c", "handle a"),
+        (1, "handled a->x", "flush x a; handle b"),
+        // The long poll is out: what is returned now it would receive again.
+        (2, "tick", ""),
+    ]);
+    assert_eq!(rig.reload(3, retired(0)), "interrupt");
+    assert_eq!(queues(&rig.dispatcher.status()), [("q0", "retiring")]);
+    rig.play(&[
+        (4, "receive d", ""),
+        (5, "receive", "hide c=0 d=0"),
+        (6, "handled b->x", ""),
+        (7, "settled", ""),
+        (8, "answered x 503", ""),
+    ]);
+    // However long the partner takes, its lease is extended as ever.
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at < 1_100 && commands == "flush x a", "{at}: {commands}");
+    rig.play(&[
+        (2_000, "accepted x", "flush x b; delete a"),
+        (2_001, "accepted x", ""),
+        (2_002, "settled", "delete b"),
+        (2_003, "settled", "close"),
+    ]);
+    let status = rig.dispatcher.status();
+    assert_eq!(queues(&status), [("q0", "gone")], "a report tells of it");
+    let counts = &status.queues[0].counts;
+    assert_eq!((counts.received, counts.acked, counts.returned, status.in_flight), (4, 2, 2, 0));
+    assert_eq!(counts.requests, 5, "the poller's last word was no request: two receives, a return and two deletes");
+    assert_eq!(queues(&rig.dispatcher.surveyed(Default::default())), []);
+}
+
+#[test]
+fn a_lease_of_one_that_goes_is_extended_as_ever() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a")]);
+    assert_eq!(rig.reload(2, retired(0)), "interrupt");
+    rig.play(&[(3, "receive", "")]);
+    assert_eq!(rig.skip_to_commands(), (30_000, "hide a=60s".to_owned()));
+    rig.play(&[(30_001, "settled", ""), (30_002, "accepted x", "delete a"), (30_003, "settled", "close")]);
+}
+
+#[test]
+fn what_a_handler_left_when_its_queue_goes_is_returned() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive", ""),
+        (1, "receive a", "handle a"),
+        (2, "handled a=discard took:1ms", "delete a"),
+        (3, "settled", ""),
+    ]);
+    rig.play(&[(4, "receive b c", "handle b c")]);
+    assert_eq!(rig.reload(5, retired(0)), "interrupt");
+    rig.play(&[
+        (6, "receive", ""),
+        (7, "handled b=discard left:c took:20ms", "hide c=0"),
+        (8, "settled", "delete b"),
+        (9, "settled", "close"),
+    ]);
+}
+
+#[test]
+fn a_queue_that_is_replaced_goes_on_under_its_name() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a")]);
+    assert_eq!(rig.reload(2, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
+    rig.play(&[(3, "receive", "")]);
+    let row = |status: &Status| {
+        (status.queues.len(), status.queues[0].state, status.queues[0].replaced, status.queues[0].counts.received)
+    };
+    assert_eq!(row(&rig.dispatcher.status()), (1, "serving", 1, 1));
+    rig.play(&[(4, "q1: receive b", "q1: handle b"), (5, "accepted x", "delete a"), (6, "settled", "close")]);
+    let status = rig.dispatcher.status();
+    assert_eq!((row(&status), status.queues[0].counts.acked), ((1, "serving", 0, 2), 1));
+    assert_eq!(rig.reload(7, retired(1)), "q1: interrupt");
+    assert_eq!(row(&rig.dispatcher.status()).1, "retiring");
+}
+
+#[test]
+fn a_new_queue_is_sure_of_its_part_and_never_more_is_held_than_there_may_be() {
+    let mut rules = rules();
+    (rules.max_in_flight, rules.queues[0].receive_limit) = (20, 20);
+    let mut rig = Rig::new(rules);
+    rig.asks = true;
+    rig.send(0, "receive a b c d e f g h i j");
+    let all: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+    rig.send(1, &format!("receive {}", all.join(" ")));
+    assert_eq!(rig.dispatcher.held(), 20);
+    assert_eq!(rig.reload(2, added("q1")), "", "it is full");
+    let done = |ids: &str| ids.split(' ').map(|id| format!("{id}=discard")).collect::<Vec<_>>().join(" ");
+    rig.send(3, &format!("handled {}", done("a b c d e")));
+    assert_eq!(rig.send(4, "settled"), "q1: ask 5", "what is free goes to the one that has less than its part");
+}
+
+#[test]
+fn concurrency_and_lease_change_for_what_is_held() {
+    let mut rules = rules();
+    rules.queues[0].concurrency = 1;
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a b c d", "handle a")]);
+    assert_eq!(rig.reload(1, changed(|rules| rules.concurrency = 3)), "handle b|c");
+    assert_eq!(rig.reload(2, changed(|rules| rules.concurrency = 1)), "");
+    rig.play(&[(3, "handled a->x", "flush x a"), (4, "handled b->x", ""), (5, "handled c->x", "handle d")]);
+    assert_eq!(
+        rig.reload(6, changed(|rules| rules.visibility_timeout = Duration::from_secs(600))),
+        "",
+        "a lease is looked after when it was to be"
+    );
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!((at, commands.as_str()), (30_000, "hide a=600s b=600s c=600s d=600s"));
+}
+
+#[test]
+fn order_wait_and_max_receives_change_for_what_is_held() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (0, "receive b", "handle b"), (1, "handled b->x", "")]);
+    assert_eq!(rig.reload(2, changed(|rules| (rules.order_wait, rules.max_receives) = (Duration::from_secs(1), 2))), "");
+    assert_eq!(rig.skip_to_commands(), (1_000, "flush x b".to_owned()));
+    rig.play(&[(1_001, "receive c#3", "letter c:max_receives")]);
+}
+
+#[test]
+fn a_poller_that_is_one_too_many_still_tells_what_came() {
+    let mut rules = rules();
+    (rules.queues[0].pollers, rules.max_in_flight) = (2, 100);
+    let mut rig = Rig::new(rules);
+    rig.send(0, "receive a b c d e f g h i j");
+    assert_eq!(rig.reload(1, changed(|rules| rules.pollers = 1)), "");
+    rig.send(2, "receive");
+    // Nothing stays reserved: all of the room can be asked for.
+    assert_eq!(rig.dispatcher.room.free(0), 90 - rig.dispatcher.queues[0].intake.asked_for());
+}
+
+#[test]
+fn what_is_parked_of_a_queue_that_goes_is_delivered_before_it_is_gone() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive", "")]);
+    let mut disk = Disk::default();
+    let item = Item { message: Message::clone(&super::message("p", None)).into(), index: None, payload: "p".into() };
+    let delivery =
+        Parking { account: "x".into(), item, waited: Duration::ZERO, after: crate::message::park::START, older: false };
+    assert!(matches!(disk.park(rig.start, &[delivery]).as_slice(), [Parked::At(_)]));
+    rig.disk = disk;
+    let new = NewQueue { rules: queue_rules("q1"), parking: Some(parking(1, vec![("x".into(), 1)])) };
+    let commands = rig.reload(1, QueueChanges { added: vec![new], ..QueueChanges::default() });
+    assert_eq!(commands, "q1: unpark x 246", "as many of 1 MiB as have room");
+    assert_eq!(rig.reload(2, retired(1)), "q1: interrupt");
+    rig.play(&[
+        (3, "q1: receive", ""),
+        (4, "q1: unparked", "q1: flush x p"),
+        (5, "q1: answered x 503", ""),
+        (1_005, "tick", "q1: flush x p"),
+        (1_006, "q1: accepted x", "q2: delete p"),
+        (1_007, "q2: settled", "q1: close; q2: close"),
+    ]);
+}
+
+#[test]
+fn a_run_until_empty_counts_the_queues_that_came_and_not_those_that_went() {
+    let mut rules = rules();
+    rules.until_empty = true;
+    let mut rig = Rig::new(rules);
+    assert_eq!(rig.reload(1, QueueChanges { retired: vec![0], ..added("q1") }), "interrupt");
+    // It was being counted when it went.
+    rig.play(&[(2, "receive", ""), (3, "counted 5 0 0", "close")]);
+    assert_eq!(rig.skip_to_commands().1, "q1: count");
+    rig.play(&[(200, "q1: receive", ""), (201, "q1: counted 0 0 0", "q1: interrupt"), (202, "q1: receive", "finish")]);
+}
+
+#[test]
+fn another_reload_or_the_end_finds_the_queues_as_they_are() {
+    let mut rig = Rig::new(rules());
+    assert_eq!(rig.reload(1, added("q1")), "");
+    assert_eq!(rig.reload(3, retired(0)), "interrupt");
+    rig.play(&[(4, "receive", "close")]);
+    assert_eq!(rig.reload(5, retired(0)), "", "it is gone");
+    assert_eq!(rig.reload(6, changed(|rules| rules.concurrency = 7)), "");
+    rig.play(&[(7, "drain 30s", "q1: interrupt"), (8, "q1: receive", "finish")]);
+}
