@@ -180,7 +180,8 @@ fn unready(snapshot: &Snapshot) -> Vec<String> {
     if snapshot.status.state != "running" {
         faults.push(format!("{}: nothing more is received", snapshot.status.state));
     }
-    for queue in &snapshot.status.queues {
+    // One that a reload took away only finishes.
+    for queue in snapshot.status.queues.iter().filter(|queue| queue.state == "serving") {
         // Reasons may quote answers of services; they belong into the log and to those who may see accounts.
         faults.extend(queue.failing.iter().map(|failing| format!("queue {}: {} fails", queue.name, failing.doing)));
         if !queue.reached && queue.failing.is_empty() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
@@ -52,7 +52,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         log::warn!("configuration: {warning}");
     }
     // Before anything is received: a port that is taken is a reason not to start.
-    let admin = Admin::start(&setup.settings.admin)?;
+    let admin = Admin::start(&setup.settings.admin)?.map(Arc::new);
     if let Some(admin) = &admin {
         log::info!("the admin server listens: address={}", admin.address());
     }
@@ -60,7 +60,6 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         log::info!("stopped before the queues could be opened");
         return Ok(ExitCode::from(u8::from(options.until_empty)));
     };
-    let queues: Vec<Arc<dyn Queue>> = engine.queues().collect();
     log::info!(
         "starting: version={} config={} queues={}",
         env!("CARGO_PKG_VERSION"),
@@ -73,13 +72,16 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     }
     // Dropped at the end of the run: whoever waits on it ends too.
     let (at_work, end) = bounded::<()>(0);
-    let (file, remote) = (config.to_owned(), running.remote());
-    caught.pass_to(running.remote(), notify.clone(), move || reload(&file, &remote)).context("cannot start the thread signal")?;
+    let (file, remote, shown) = (config.to_owned(), running.remote(), admin.clone());
+    caught
+        .pass_to(running.remote(), notify.clone(), move || reload(&file, &remote, shown.as_deref()))
+        .context("cannot start the thread signal")?;
     notify.say(&["READY=1"]);
     systemd::start(&notify, running.remote(), end.clone())?;
     let has_end = options.until_empty || options.at_most.is_some();
     let watch = watch(running.remote(), bars, has_end, end.clone())?;
     let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
+    let remote = running.remote();
     let report = running.wait();
     notify.say(&["STOPPING=1"]);
     drop(at_work);
@@ -95,7 +97,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     }
     let [received, acked, dead, returned] = totals(&report.status);
     log::info!("stopped: elapsed_s={:.1} received={received} acked={acked} dead={dead} returned={returned}", report.elapsed_s);
-    if options.until_empty && timed_out && !all_empty(&queues)? {
+    if options.until_empty && timed_out && !all_empty(&remote.queues())? {
         log::error!("the queues are not empty after the time that --for gave");
         return Ok(ExitCode::from(1));
     }
@@ -129,7 +131,8 @@ fn engine(
 }
 
 /// Reads the configuration again and puts it in force, if nothing is wrong with it.
-fn reload(config: &Path, remote: &Remote) {
+#[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
+fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
     let loaded = Setup::new(config).map_err(|failure| match failure {
         Failure::Failed(error) => format!("{error:#}"),
         Failure::Refused(why) => why,
@@ -138,9 +141,15 @@ fn reload(config: &Path, remote: &Remote) {
         for warning in &setup.warnings {
             log::warn!("configuration: {warning}");
         }
-        remote.reload(&setup.settings).map_err(|error| error.to_string())
+        remote.reload(&setup.settings, &setup.registry).map_err(|error| error.to_string())?;
+        // None of this fails: it comes after what may.
+        logger::change(&setup.settings.engine.log);
+        if let Some(admin) = admin {
+            admin.replace_token(setup.settings.admin.token);
+        }
+        Ok(())
     });
-    remote.health().reloaded(done.as_ref().err().map(|why| why.trim_end()));
+    remote.health().reloaded(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
     match done {
         Ok(()) => log::info!("reloaded: config={}", config.display()),
         Err(why) => log::error!(

@@ -20,7 +20,7 @@ impl Size {
 pub fn render(status: &Value, before: Option<&Value>, size: Size) -> String {
     let mut lines = vec![clip(&head(status), size.columns), clip(&partners(status), size.columns), String::new()];
     lines.extend(queues(status, before).lines(size.columns));
-    for fault in faults(status) {
+    for fault in reload(status).into_iter().chain(faults(status)) {
         lines.push(clip(&fault, size.columns));
     }
     let waiting = waiting(status);
@@ -77,7 +77,12 @@ fn queues(status: &Value, before: Option<&Value>) -> Table {
         let text = |key: &str| queue[key].as_str().unwrap_or("-").to_owned();
         let gone = ["acked", "returned", "dead", "duplicates_dropped", "leases_lost"].map(|key| queue[key].as_u64().unwrap_or(0));
         let held = queue["received"].as_u64().unwrap_or(0).saturating_sub(gone.iter().sum());
-        let mut cells = vec![text("name"), text("source"), text("handler")];
+        let name = match (queue["state"].as_str(), queue["replaced"].as_u64()) {
+            (Some("retiring"), _) => text("name") + " (retiring)",
+            (_, Some(1..)) => text("name") + " (replaced)",
+            _ => text("name"),
+        };
+        let mut cells = vec![name, text("source"), text("handler")];
         cells.extend(["received", "delivered", "acked", "returned", "dead"].map(|key| count(&queue[key])));
         cells.push(grouped(held));
         cells.push(span(queue["oldest_age_s"].as_f64()));
@@ -100,6 +105,16 @@ fn rate(queue: &Value, earlier: Option<&Value>, key: &str, seconds: f64) -> Stri
         Some(growth) if seconds > 0.0 => format!("{:.1}", growth as f64 / seconds),
         _ => "-".to_owned(),
     }
+}
+
+/// How the last reload went, where there was one.
+fn reload(status: &Value) -> Option<String> {
+    let last = status.get("last_reload").filter(|last| last.is_object())?;
+    let ago = span(last["seconds_ago"].as_f64());
+    Some(match last["reason"].as_str() {
+        Some(reason) => format!("the reload {ago} ago was refused, what was before is in force: {reason}"),
+        None => format!("reloaded {ago} ago"),
+    })
 }
 
 /// What goes wrong with the queues, a line each.

@@ -124,13 +124,14 @@ pub struct WaitingPartner {
 }
 
 impl QueueStatus {
-    /// A newer queue of the same name goes on with the counts of this one. Of two moments it has the older.
+    /// A newer queue of the same name goes on with the counts of this one. Of two moments it has the older. What fails is its own: what
+    /// fails of one that retires is no reason to say that it is not reached.
     fn is_replaced_by(&mut self, newer: Self) {
         let older = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         let before = std::mem::replace(self, newer);
         self.replaced = before.replaced;
         match (self.state, before.state) {
-            (Life::GONE, state) => self.state = state,
+            (Life::GONE, state) => (self.state, self.failing) = (state, before.failing),
             (_, Life::RETIRING) => self.replaced += 1,
             _ => {}
         }
@@ -140,7 +141,6 @@ impl QueueStatus {
         self.oldest_waiting_s = older(self.oldest_waiting_s, before.oldest_waiting_s);
         self.handler_pending += before.handler_pending;
         self.handler_running += before.handler_running;
-        self.failing.extend(before.failing);
     }
 }
 

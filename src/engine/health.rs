@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::dispatch::{Kind, Medium, Progress};
 
-use super::Lane;
 use super::deliver::Deliverers;
 use super::describe::log_threads;
 use super::duty::Roster;
+use super::lane::Lane;
 use super::stall::{Gauge, Stall, Watch};
 
 /// Between two looks, and between two reports of the dispatcher.
@@ -28,7 +29,17 @@ pub struct Health {
     stalls: Arc<Mutex<Vec<Stall>>>,
     /// By queue and kind of call: why it fails.
     troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
-    refused: Arc<Mutex<Option<String>>>,
+    last_reload: Arc<Mutex<Option<(Instant, Option<String>)>>>,
+}
+
+/// How the last reload went. The keys are a contract.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LastReload {
+    /// Whether it is in force; else everything is as it was before.
+    pub ok: bool,
+    pub seconds_ago: f64,
+    /// Why it was refused.
+    pub reason: Option<String>,
 }
 
 impl Health {
@@ -51,12 +62,27 @@ impl Health {
 
     /// Why the last reload was refused, where it was: what is in force is older than the file.
     pub fn refused_reload(&self) -> Option<String> {
-        self.refused.lock().clone()
+        self.last_reload.lock().as_ref().and_then(|(_, refused)| refused.clone())
+    }
+
+    /// How the last reload went; `None`: there was none.
+    pub fn last_reload(&self, now: Instant) -> Option<LastReload> {
+        let last = self.last_reload.lock();
+        last.as_ref().map(|(at, refused)| LastReload {
+            ok: refused.is_none(),
+            seconds_ago: now.saturating_duration_since(*at).as_secs_f64(),
+            reason: refused.clone(),
+        })
     }
 
     /// A reload has ended; with the reason, where it was refused.
-    pub fn reloaded(&self, refused: Option<&str>) {
-        *self.refused.lock() = refused.map(str::to_owned);
+    pub fn reloaded(&self, now: Instant, refused: Option<&str>) {
+        *self.last_reload.lock() = Some((now, refused.map(str::to_owned)));
+    }
+
+    /// Nothing is known of the queue any more.
+    pub(super) fn forget(&self, queue: &str) {
+        self.troubles.lock().retain(|(of, _), _| of != queue);
     }
 
     /// A kind of call to the queue fails from now on; `None`: it goes well again.
@@ -110,7 +136,7 @@ impl Pulse {
 }
 
 fn name(progress: &Progress, lanes: &[Lane]) -> String {
-    let queue = progress.queue.and_then(|queue| lanes.get(queue)).map_or("?", |lane| &*lane.name);
+    let queue = progress.queue.and_then(|queue| lanes.get(queue)).map_or_else(|| "?".to_owned(), Lane::label);
     match progress.kind {
         Kind::Receive => format!("receives of queue {queue}"),
         Kind::Handle => format!("handlers of queue {queue}"),

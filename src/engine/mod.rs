@@ -20,14 +20,17 @@ mod describe;
 mod duty;
 mod health;
 mod inquiries;
+mod lane;
 mod notes;
 mod open;
 mod parker;
+mod plan;
 mod poller;
 mod pool;
 mod reload;
 mod remote;
 mod report;
+mod restart;
 mod rules;
 mod shell;
 mod stall;
@@ -39,19 +42,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
-use crate::config::settings::{Settings, Source};
-use crate::dispatch::{Dispatcher, ParkingRules, Rules, Status};
-use crate::handler::Handler;
+use crate::config::settings::Settings;
+use crate::dispatch::{Dispatcher, Rules, Status};
 use crate::handler::registry::Registry;
-use crate::queue::parking::{ParkedQueue, Parking};
 use crate::queue::{Queue, QueueError};
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
-pub use self::health::Health;
+pub use self::health::{Health, LastReload};
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
+use self::lane::Lane;
 pub use self::open::{open_parking, open_queue};
+use self::plan::Queues;
+use self::reload::InForce;
 pub use self::reload::ReloadError;
 use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
@@ -60,25 +64,11 @@ use self::shell::{Control, Shell, Watched};
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
 
-/// One queue with all that the threads around it need.
-pub(crate) struct Lane {
-    pub name: Arc<str>,
-    pub source: &'static str,
-    pub handler_name: String,
-    pub queue: Arc<dyn Queue>,
-    /// `None`: it is a parking, what comes of it has been handled.
-    pub handler: Option<Arc<dyn Handler>>,
-    /// Messages in the handler at once.
-    pub concurrency: usize,
-    /// Where its deliveries wait for partners that are away.
-    pub parking: Option<Arc<Parking>>,
-}
-
 /// A service that is set up and not yet started.
 pub struct Engine {
-    lanes: Arc<[Lane]>,
+    lanes: Vec<Lane>,
     sinks: Arc<Sinks>,
-    settings: Settings,
+    in_force: InForce,
     rules: Rules,
     handler_threads: usize,
     flush_interval: Duration,
@@ -122,55 +112,32 @@ pub struct RunOptions {
 impl Engine {
     /// Opens the queues, finds the handlers and sets up the sinks. May block for as long as opening a store takes.
     pub fn new(settings: &Settings, registry: &Registry) -> Result<Self, StartError> {
-        let mut lanes = Vec::with_capacity(settings.queues.len());
-        for (name, queue) in &settings.queues {
-            let handler = registry
-                .get(&queue.handler)
-                .ok_or_else(|| StartError::Handler { queue: name.clone(), handler: queue.handler.clone() })?;
-            let opened = open_queue(name, queue)?;
-            // A service that cannot be reached is tried again by the pollers; one that says no is not.
-            if let Err(error @ QueueError::Unusable { .. }) = opened.facts() {
-                return Err(error.into());
-            }
-            let (name, source) = (name.as_str().into(), source_name(&queue.source));
-            let handler_name = queue.handler.clone();
-            let handler = Some(handler);
-            lanes.push(Lane {
-                name,
-                source,
-                handler_name,
-                queue: opened,
-                handler,
-                concurrency: queue.concurrency,
-                parking: None,
-            });
-        }
-        let parkings = parkings(settings, &mut lanes)?;
-        let lanes: Arc<[Lane]> = lanes.into();
+        let mut opened =
+            settings.queues.iter().map(|(name, queue)| lane::open(name, queue, registry)).collect::<Result<Vec<_>, _>>()?;
+        let queues = Queues::at_start(&opened, settings);
+        let parkings = opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.rows.as_mut()?.rules(of))).collect();
+        let (lanes, rows): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.rows)).unzip();
+        let rules = Rules { parkings, ..rules::rules(settings, &lanes) };
+        let lanes = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
         let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             StartError::Sinks(lines.join("; "))
         })?;
         Ok(Self {
-            rules: Rules { parkings, ..rules::rules(settings, &lanes) },
+            rules,
             lanes,
             sinks: Arc::new(sinks),
-            settings: settings.clone(),
+            in_force: InForce::new(settings.clone(), queues),
             handler_threads: settings.engine.handler_threads,
             flush_interval: settings.engine.flush_interval,
             shutdown_timeout: settings.engine.shutdown_timeout,
         })
     }
 
-    /// All queues, and behind them their parkings.
-    pub fn queues(&self) -> impl Iterator<Item = Arc<dyn Queue>> + '_ {
-        self.lanes.iter().map(|lane| Arc::clone(&lane.queue))
-    }
-
     /// A queue by its name, for example to send to one in memory.
     pub fn queue(&self, name: &str) -> Option<Arc<dyn Queue>> {
-        self.lanes.iter().find(|lane| &*lane.name == name).map(|lane| Arc::clone(&lane.queue))
+        self.lanes.iter().find(|lane| &*lane.name == name).and_then(|lane| lane.queue.clone())
     }
 
     /// Starts the threads. Those that pollers, deliveries and acks need come when they are needed.
@@ -186,7 +153,7 @@ impl Engine {
         let dispatcher = Dispatcher::new(self.rules, started);
         let (pulse, health) = (Arc::new(Pulse::default()), Health::default());
         let watched = Watched { pulse: Arc::clone(&pulse), health: health.clone(), since: started };
-        let shell = Shell::new(dispatcher, Arc::clone(&self.lanes), Arc::clone(&self.sinks), threads, crew.clone(), watched)?;
+        let shell = Shell::new(dispatcher, self.lanes, Arc::clone(&self.sinks), threads, crew.clone(), watched)?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
         let (at_work, over) = bounded(0);
         let watchdog = Watchdog { pulse, health: health.clone(), roster: crew.roster().clone() };
@@ -200,14 +167,14 @@ impl Engine {
             let _ = ended.send(result);
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
-        let settings = Arc::new(Mutex::new(self.settings));
+        let in_force = Arc::new(Mutex::new(self.in_force));
         Ok(Running {
             control,
             end,
             crew,
             health,
             sinks: self.sinks,
-            settings,
+            in_force,
             asked: Arc::new(Asked::new(started)),
             started,
             shutdown_timeout: grace,
@@ -222,7 +189,7 @@ pub struct Running {
     crew: Crew,
     health: Health,
     sinks: Arc<Sinks>,
-    settings: Arc<Mutex<Settings>>,
+    in_force: Arc<Mutex<InForce>>,
     asked: Arc<Asked>,
     started: Instant,
     shutdown_timeout: Duration,
@@ -236,7 +203,7 @@ impl Running {
             roster: self.crew.roster().clone(),
             deaths: self.crew.death_line(),
             sinks: Arc::clone(&self.sinks),
-            settings: Arc::clone(&self.settings),
+            in_force: Arc::clone(&self.in_force),
             shutdown_timeout: self.shutdown_timeout,
             started: self.started,
             asked: Arc::clone(&self.asked),
@@ -259,43 +226,8 @@ impl Running {
         };
         drop(self.control);
         self.crew.join(Duration::from_secs(1));
-        Ok(Report::new(end?, self.started.elapsed()))
-    }
-}
-
-/// Opens the parkings, each as a lane behind those of the queues, and finds what was parked before.
-fn parkings(settings: &Settings, lanes: &mut Vec<Lane>) -> Result<Vec<ParkingRules>, StartError> {
-    let mut parkings = Vec::new();
-    for (of, (name, queue)) in settings.queues.iter().enumerate() {
-        let Some(parking) = open_parking(name, queue)? else { continue };
-        let mut found = Vec::new();
-        parking.list(&mut |line| {
-            found.push((line.account, line.deliveries));
-            true
-        })?;
-        let Some(lane) = lanes.get_mut(of) else { continue };
-        let rows = ParkedQueue::new(parking, Arc::clone(&lane.queue))?;
-        lane.parking = Some(Arc::clone(&rows.parking));
-        let name: Arc<str> = format!("{name}.parking").into();
-        parkings.push(ParkingRules { name: Arc::clone(&name), of, entry_limit: rows.limits().entries, found });
-        lanes.push(Lane {
-            name,
-            source: "sqlite",
-            handler_name: String::new(),
-            queue: Arc::new(rows),
-            handler: None,
-            concurrency: 0,
-            parking: None,
-        });
-    }
-    Ok(parkings)
-}
-
-fn source_name(source: &Source) -> &'static str {
-    match source {
-        Source::Sqs(_) => "sqs",
-        Source::Sqlite { .. } => "sqlite",
-        Source::Memory { .. } => "memory",
+        let elapsed = self.started.elapsed();
+        Ok(Report::new(end?, self.health.last_reload(self.started + elapsed), elapsed))
     }
 }
 

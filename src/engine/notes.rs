@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::{Note, QueueIndex};
 
-use super::Lane;
 use super::health::Health;
+use super::lane::Lane;
 
 /// Lines about single partners in one interval; the others are in its sum.
 const LINES: u64 = 100;
@@ -35,9 +35,10 @@ impl NoteLog {
     /// Says a note; what it says of a queue's trouble is kept in `health`, too.
     pub fn say(&mut self, now: Instant, note: &Note, lanes: &[Lane], health: &Health) {
         let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
+        let label = |queue: QueueIndex| lanes.get(queue).map_or_else(|| "?".to_owned(), Lane::label);
         match note {
-            Note::QueueFailing { queue, doing, fault, .. } => health.trouble(name(*queue), doing, Some(&fault.reason)),
-            Note::QueueWell { queue, doing } => health.trouble(name(*queue), doing, None),
+            Note::QueueFailing { queue, doing, fault, .. } => health.trouble(&label(*queue), doing, Some(&fault.reason)),
+            Note::QueueWell { queue, doing } => health.trouble(&label(*queue), doing, None),
             Note::PartnerWaits { .. } | Note::PartnerWell { .. }
                 if !self.partner(now, matches!(note, Note::PartnerWell { .. })) =>
             {

@@ -16,8 +16,8 @@ use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
-use super::Lane;
 use super::duty::Duty;
+use super::lane::Lane;
 use super::threads::Crew;
 
 /// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
@@ -31,8 +31,9 @@ const LINGER: Duration = Duration::from_millis(20);
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
-    /// By queue; none for one without a handler.
+    /// By queue; none for one without a handler, or one that is closed.
     lines: Vec<Option<Arc<Line>>>,
+    inbox: Sender<Event>,
 }
 
 /// The jobs of one queue.
@@ -58,11 +59,23 @@ impl Pool {
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died);
         let threads = threads.build().map_err(|error| error.to_string())?;
-        let line = |(queue, lane): (QueueIndex, &Lane)| {
+        let mut pool = Self { threads, duties, lines: Vec::new(), inbox: inbox.clone() };
+        for (queue, lane) in lanes.iter().enumerate() {
+            pool.open(queue, lane);
+        }
+        Ok(pool)
+    }
+
+    /// From now on the queue's jobs have this line. What stands in an earlier one is run there, by the handler of then.
+    pub(super) fn open(&mut self, queue: QueueIndex, lane: &Lane) {
+        if self.lines.len() <= queue {
+            self.lines.resize(queue + 1, None);
+        }
+        let Some(place) = self.lines.get_mut(queue) else { return };
+        *place = lane.handler.as_ref().map(|handler| {
             let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
-            let handler = Arc::clone(lane.handler.as_ref()?);
-            let (name, inbox) = (Arc::clone(&lane.name), inbox.clone());
-            Some(Arc::new(Line {
+            let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
+            Arc::new(Line {
                 queue,
                 name,
                 handler,
@@ -71,9 +84,15 @@ impl Pool {
                 runners: AtomicUsize::new(0),
                 at_most: AtomicUsize::new(1),
                 inbox,
-            }))
-        };
-        Ok(Self { threads, duties, lines: lanes.iter().enumerate().map(line).collect() })
+            })
+        });
+    }
+
+    /// No job of the queue comes any more.
+    pub(super) fn close(&mut self, queue: QueueIndex) {
+        if let Some(place) = self.lines.get_mut(queue) {
+            *place = None;
+        }
     }
 
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more

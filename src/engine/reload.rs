@@ -1,16 +1,19 @@
-//! Another configuration for an engine at work: what may change under it, and what needs a restart.
+//! Another configuration for an engine at work.
 //!
-//! A reload is all or nothing. Partners may change in every way; their sinks and the dispatcher's rules for them change between two turns
-//! of the dispatcher, so that what a partner needs (a thread, or none) and where its deliveries go always fit together.
+//! A reload is all or nothing. Whatever can fail happens first, on the thread that asks: queues are opened, pipelines are compiled, sinks
+//! are set up. Then `dispatch` takes it in between two of its turns, so that what a partner needs (a thread, or none), where its deliveries
+//! go and which queues there are always fit together.
 
-use crossbeam_channel::bounded;
-use serde_json::Value;
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use crate::config::settings::Settings;
+use crate::config::settings::{EngineSettings, Settings};
+use crate::handler::registry::Registry;
 
+use super::plan::{MOST_QUEUES, Queues};
 use super::remote::PATIENCE;
-use super::shell::Control;
-use super::{Remote, rules};
+use super::restart::need_restart;
+use super::shell::{Control, Reload};
+use super::{Remote, StartError, rules};
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -18,24 +21,71 @@ pub enum ReloadError {
     /// These keys differ from what is in force.
     #[error("these keys need a restart: {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
+    /// A queue that is new cannot be opened.
+    #[error("queues.{queue}: {error}")]
+    Open { queue: String, error: StartError },
+    /// A queue that retires has deliveries in the file that the new one is to have.
+    #[error(
+        "queues.{queue}.parking: {path} is still being emptied by the queue of that name that an earlier reload took away; name another \
+         file, or reload again once that queue is gone from the status"
+    )]
+    ParkingInUse { queue: String, path: String },
+    /// Too many reloads brought queues.
+    #[error(
+        "queues: with these the process would have had {seen}, parkings included, and it takes {MOST_QUEUES} in its life; restart it"
+    )]
+    TooMany { seen: usize },
     /// Partners whose sinks cannot be set up; all of them.
     #[error("{0}")]
     Sinks(String),
     /// The engine has ended, or its dispatcher hangs.
-    #[error("the dispatcher does not answer")]
+    #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
     NoAnswer,
 }
 
+/// What a reload starts from; locked while one is under way.
+pub struct InForce {
+    pub settings: Settings,
+    pub queues: Queues,
+    /// The dispatcher took too long for the last one.
+    awaited: Option<(Receiver<()>, Box<(Settings, Queues)>)>,
+}
+
+impl InForce {
+    pub fn new(settings: Settings, queues: Queues) -> Self {
+        Self { settings, queues, awaited: None }
+    }
+
+    /// Finds out what became of a reload that was not waited for.
+    fn catch_up(&mut self) -> Result<(), ReloadError> {
+        let Some((answer, after)) = self.awaited.take() else { return Ok(()) };
+        match answer.try_recv() {
+            Ok(()) => (self.settings, self.queues) = *after,
+            Err(TryRecvError::Empty) => {
+                self.awaited = Some((answer, after));
+                return Err(ReloadError::NoAnswer);
+            }
+            // The engine ended before.
+            Err(TryRecvError::Disconnected) => return Err(ReloadError::NoAnswer),
+        }
+        Ok(())
+    }
+}
+
 impl Remote {
-    /// Puts the settings in force, or none of them. What is on the wire lands as it was sent; what waits leaves by the new rules. Waits
-    /// for the dispatcher's next turn, at most 2 s.
+    /// Puts the settings in force, with the handlers of the registry, or none of them. What is on the wire lands as it was sent, jobs that
+    /// run end with the handler that they began with; what waits leaves by the new rules.
+    ///
+    /// Blocks while queues are opened (seconds where a file is locked, or a service does not answer), and for the dispatcher's next
+    /// turn, at most 2 s.
     ///
     /// # Errors
     ///
     /// See [`ReloadError`]; with [`ReloadError::NoAnswer`] it may yet come into force.
-    pub fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
-        let mut in_force = self.settings.lock();
-        let keys = need_restart(&in_force, settings);
+    pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
+        let mut in_force = self.in_force.lock();
+        in_force.catch_up()?;
+        let keys = need_restart(&in_force.settings, settings);
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart(keys));
         }
@@ -43,85 +93,20 @@ impl Remote {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             ReloadError::Sinks(lines.join("; "))
         })?;
+        let (mut plan, queues) = in_force.queues.plan(&in_force.settings, settings, registry)?;
+        let changes = plan.changes(settings, in_force.queues.seen());
+        // The pool stays as it is, whatever the file has for it now.
+        let engine = EngineSettings { handler_threads: in_force.settings.engine.handler_threads, ..settings.engine.clone() };
+        let after = Box::new((Settings { engine, ..settings.clone() }, queues));
         let (done, answer) = bounded(1);
-        let table = rules::partner_table(&settings.partners);
-        let control = Control::Reload { sinks: Box::new(sinks), table, done };
-        self.control.send_timeout(control, PATIENCE).map_err(|_| ReloadError::NoAnswer)?;
-        answer.recv_timeout(PATIENCE).map_err(|_| ReloadError::NoAnswer)?;
-        *in_force = settings.clone();
+        let partners = rules::partner_table(&settings.partners);
+        let reload = Reload { sinks, partners, plan, changes, done };
+        self.control.send_timeout(Control::Reload(Box::new(reload)), PATIENCE).map_err(|_| ReloadError::NoAnswer)?;
+        if answer.recv_timeout(PATIENCE).is_err() {
+            in_force.awaited = Some((answer, after));
+            return Err(ReloadError::NoAnswer);
+        }
+        (in_force.settings, in_force.queues) = *after;
         Ok(())
-    }
-}
-
-/// The keys outside of `partners` that differ.
-fn need_restart(old: &Settings, new: &Settings) -> Vec<String> {
-    let mut keys = Vec::new();
-    let (before, after) = (old.show(), new.show());
-    for section in ["engine", "admin", "queues", "handlers"] {
-        differences(section, before.get(section), after.get(section), &mut keys);
-    }
-    // Shown masked: a new one looks like the old one.
-    if old.admin.token != new.admin.token && !keys.iter().any(|key| key == "admin.token") {
-        keys.push("admin.token".to_owned());
-    }
-    keys
-}
-
-fn differences(path: &str, old: Option<&Value>, new: Option<&Value>, keys: &mut Vec<String>) {
-    if old == new {
-        return;
-    }
-    let (Some(Value::Object(before)), Some(Value::Object(after))) = (old, new) else {
-        keys.push(path.to_owned());
-        return;
-    };
-    let added = after.keys().filter(|key| !before.contains_key(*key));
-    for key in before.keys().chain(added) {
-        differences(&format!("{path}.{key}"), before.get(key), after.get(key), keys);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Context, Environment, Kind};
-
-    fn settings(text: &str) -> Settings {
-        let environment = Environment::from_iter([("A", "one"), ("B", "two")]);
-        let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
-        config::parse(text, Kind::Toml, "octoconf.toml", &context).unwrap().settings
-    }
-
-    const BASE: &str = "
-        [queues.invoice]
-        source = 'sqlite'
-        handler = 'order'
-        [partners.default]
-        deliver = 'discard'
-    ";
-
-    fn keys(more: &str) -> Vec<String> {
-        need_restart(&settings(BASE), &settings(&format!("{BASE}\n{more}")))
-    }
-
-    #[test]
-    fn partners_may_change() {
-        assert!(keys("rate = '5/s'\n[partners.acme]\ndeliver = 'stdout'").is_empty());
-    }
-
-    #[test]
-    fn what_needs_a_restart_is_named_by_key() {
-        assert_eq!(keys("[engine]\nmax_in_flight = 7\nlog = 'debug'"), ["engine.log", "engine.max_in_flight"]);
-        assert_eq!(keys("[handlers.new]\njq = '.'"), ["handlers.new"]);
-        let added = keys("[queues.stock]\nsource = 'memory'\nhandler = 'order'");
-        assert!(added.contains(&"queues.stock".to_owned()), "{added:?}");
-    }
-
-    #[test]
-    fn a_secret_that_changes_behind_its_mask_is_seen() {
-        let with = |token| settings(&format!("{BASE}\n[admin]\ntoken = '{token}'"));
-        assert_eq!(need_restart(&with("env:A"), &with("env:B")), ["admin.token"]);
-        assert!(need_restart(&with("env:A"), &with("env:A")).is_empty());
-        assert_eq!(need_restart(&settings(BASE), &with("env:A")), ["admin.token"]);
     }
 }

@@ -7,14 +7,15 @@ use crossbeam_channel::{Sender, bounded, never};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::config::settings::Settings;
 use crate::dispatch::{Action, FoundPartner, Histogram, PartnerReport, Status};
 use crate::message::Account;
+use crate::queue::Queue;
 use crate::sink::Sinks;
 
 use super::duty::{Roster, ThreadReport};
-use super::health::Health;
+use super::health::{Health, LastReload};
 use super::inquiries::{Answered, Inquiry, Operated};
+use super::reload::InForce;
 use super::shell::Control;
 use super::threads::{DeathGuard, DeathLine};
 
@@ -34,8 +35,8 @@ pub struct Remote {
     pub(super) roster: Roster,
     pub(super) deaths: DeathLine,
     pub(super) sinks: Arc<Sinks>,
-    /// In force; locked while a reload is under way.
-    pub(super) settings: Arc<Mutex<Settings>>,
+    /// Locked while a reload is under way.
+    pub(super) in_force: Arc<Mutex<InForce>>,
     pub(super) shutdown_timeout: Duration,
     pub(super) started: Instant,
     pub(super) asked: Arc<Asked>,
@@ -66,6 +67,7 @@ struct Moment {
 pub struct Snapshot {
     pub version: &'static str,
     pub uptime_s: f64,
+    pub last_reload: Option<LastReload>,
     #[serde(flatten)]
     pub status: Status,
     /// How long the dispatcher's turns took.
@@ -114,9 +116,15 @@ impl Remote {
         }
         let Answered { status, turns, cost } = self.ask(|reply| Inquiry::Status { reply })?;
         let uptime_s = self.started.elapsed().as_secs_f64();
-        let snapshot = Arc::new(Snapshot { version: env!("CARGO_PKG_VERSION"), uptime_s, status, turns });
+        let last_reload = self.health.last_reload(Instant::now());
+        let snapshot = Arc::new(Snapshot { version: env!("CARGO_PKG_VERSION"), uptime_s, last_reload, status, turns });
         *newest = Some(Moment { at: Instant::now(), good_for: cost * WORTH, snapshot: Arc::clone(&snapshot) });
         Ok(snapshot)
+    }
+
+    /// The queues in force, and behind them their parkings; also after the end. Waits for a reload that is under way.
+    pub fn queues(&self) -> Vec<Arc<dyn Queue>> {
+        self.in_force.lock().queues.all()
     }
 
     /// Whether the engine advances. Never waits.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings};
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
+use crate::queue::Limits;
 
-use super::Lane;
+use super::lane::Lane;
 
 /// Two pollers take turns at an embedded queue: one receives while the other hands over.
 const EMBEDDED_POLLERS: usize = 2;
@@ -29,7 +30,7 @@ const DISK_THREADS: usize = 96;
 
 /// The rules for these queues, without their parkings.
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
-    let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, lane));
+    let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, &lane.name, lane.limits));
     Rules {
         queues: queues.collect(),
         parkings: Vec::new(),
@@ -48,11 +49,11 @@ pub fn partner_table(settings: &PartnersSettings) -> PartnerTable {
     PartnerTable { default: Arc::new(partner_rules(&settings.default)), by_account: by_account.collect() }
 }
 
-fn queue_rules(settings: &QueueSettings, lane: &Lane) -> QueueRules {
-    let limits = lane.queue.limits();
+/// Of one queue.
+pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) -> QueueRules {
     let receive_limit = if settings.receive_batch == 0 { limits.receive } else { settings.receive_batch.min(limits.receive) };
     QueueRules {
-        name: Arc::clone(&lane.name),
+        name: Arc::clone(name),
         fifo: limits.fifo,
         concurrency: settings.concurrency,
         cores: std::thread::available_parallelism().map_or(1, usize::from),

@@ -9,21 +9,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
-use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, QueueIndex, Status, Work};
+use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, QueueChanges, QueueIndex, Status, Work};
 use crate::sink::{Prepared, Sinks};
 
+use super::StartError;
 use super::acker::Acker;
 use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
 use super::health::{self, Health, Pulse};
 use super::inquiries::{Inquiries, Inquiry};
+use super::lane::{Lane, Opened};
 use super::notes::NoteLog;
 use super::parker::{ERRANDS, Errand, Parker};
+use super::plan::{Changed, Plan};
 use super::poller::Poller;
 use super::pool::Pool;
 use super::threads::{Crew, thread_name};
-use super::{Lane, StartError};
 
 /// Answers of partners that one turn takes in at most: under load batches form, and no turn becomes long.
 const ANSWERS_A_TURN: usize = 256;
@@ -50,12 +52,18 @@ pub enum Control {
     Ask(Inquiry),
     /// A thread around the engine died: it ends with this reason.
     Died(String),
-    /// Other partners: what they need of us, and where their deliveries go.
-    Reload {
-        sinks: Box<Prepared>,
-        table: PartnerTable,
-        done: Sender<()>,
-    },
+    Reload(Box<Reload>),
+}
+
+/// Another configuration, ready to be taken in.
+pub struct Reload {
+    /// Where deliveries go.
+    pub sinks: Prepared,
+    pub partners: PartnerTable,
+    pub(super) plan: Plan,
+    /// The plan in the dispatcher's words.
+    pub changes: QueueChanges,
+    pub done: Sender<()>,
 }
 
 /// What the watchdog and others see of it.
@@ -73,7 +81,7 @@ pub struct Threads {
 
 pub struct Shell {
     dispatcher: Dispatcher,
-    lanes: Arc<[Lane]>,
+    lanes: Vec<Lane>,
     sinks: Arc<Sinks>,
     crew: Crew,
     pool: Pool,
@@ -104,9 +112,9 @@ struct Edge {
 }
 
 impl Shell {
-    pub fn new(
+    pub(super) fn new(
         dispatcher: Dispatcher,
-        lanes: Arc<[Lane]>,
+        lanes: Vec<Lane>,
         sinks: Arc<Sinks>,
         threads: Threads,
         crew: Crew,
@@ -247,11 +255,13 @@ impl Shell {
         Ok(match control {
             Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),
-            Some(Control::Reload { sinks, table, done }) => {
-                self.sinks.install(*sinks);
+            Some(Control::Reload(reload)) => {
+                let Reload { sinks, partners, plan, changes, done } = *reload;
+                self.sinks.install(sinks);
+                self.take_in(plan);
                 // Whoever asked may have given up.
                 let _ = done.try_send(());
-                Event::Reloaded { partners: table, queues: Default::default() }
+                Event::Reloaded { partners, queues: changes }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
             // Whoever could control it is gone: so is the reason to run.
@@ -289,11 +299,16 @@ impl Shell {
             Command::Interrupt { queue } => {
                 if let (Some(edge), Some(lane)) = (self.edges.get(queue), self.lanes.get(queue)) {
                     edge.stop.store(true, Ordering::Release);
-                    lane.queue.interrupt();
+                    if let Some(queue) = &lane.queue {
+                        queue.interrupt();
+                    }
                 }
                 Ok(())
             }
-            Command::Close { .. } => Ok(()),
+            Command::Close { queue } => {
+                self.close(queue);
+                Ok(())
+            }
             Command::Reply { request, result } => {
                 self.inquiries.operated(request, result);
                 Ok(())
@@ -310,6 +325,56 @@ impl Shell {
         }
     }
 
+    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn.
+    fn take_in(&mut self, plan: Plan) {
+        let Plan { changed, retired, added } = plan;
+        for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {
+            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let is_other = handler.is_some() || lane.concurrency != rules.concurrency;
+            (lane.handler_name, lane.concurrency) = (handler_name, rules.concurrency);
+            if handler.is_some() {
+                lane.handler = handler;
+            }
+            if let Some(parking) = &lane.parking {
+                parking.set_max_bytes(parking_max_bytes);
+            }
+            if is_other {
+                self.pool.open(index, lane);
+            }
+        }
+        for index in retired {
+            if let Some(lane) = self.lanes.get_mut(index) {
+                // What fails of it from now on is not what fails of the next one of its name.
+                self.health.forget(&lane.name);
+                lane.retires = true;
+                log::info!("the queue retires, what it holds is delivered: queue={}", lane.name);
+            }
+        }
+        for Opened { lane, rows } in added {
+            log::info!("the queue is new: queue={} source={} handler={}", lane.name, lane.source, lane.handler_name);
+            for lane in [lane].into_iter().chain(rows.map(|rows| rows.lane)) {
+                self.pool.open(self.lanes.len(), &lane);
+                self.edges.push(Edge::default());
+                self.lanes.push(lane);
+            }
+        }
+    }
+
+    /// Nothing is left of a queue: its threads end, and its files are closed.
+    fn close(&mut self, queue: QueueIndex) {
+        let (Some(lane), Some(edge)) = (self.lanes.get_mut(queue), self.edges.get_mut(queue)) else { return };
+        self.health.forget(&lane.label());
+        self.pool.close(queue);
+        log::info!("the queue is gone: queue={}", lane.name);
+        let last = (lane.queue.take(), lane.parking.take(), lane.handler.take(), std::mem::take(edge));
+        // To close a file may take a sync, and there may be no other thread to do it.
+        let name = thread_name("close", &lane.name, 0);
+        if let Err(error) = self.crew.spawn(name, None, move |_| drop(last)) {
+            log::warn!("the files of a queue that is gone are closed by the dispatcher, there is no thread for it: {error}");
+        }
+        self.crew.forget_ended();
+    }
+
     fn receive(&mut self, queue: QueueIndex, poller: usize, demand: Demand) -> Result<(), String> {
         let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("demand of an unknown queue")?;
         if edge.pollers.len() <= poller {
@@ -321,7 +386,7 @@ impl Shell {
             None => {
                 let (to_demands, demands) = bounded(DEMANDS);
                 let body = Poller {
-                    queue: Arc::clone(&lane.queue),
+                    queue: lane.queue.clone().ok_or("demand of a queue that is gone")?,
                     index: queue,
                     poller,
                     demands,
@@ -368,7 +433,8 @@ impl Shell {
             None => {
                 // One call at a time: the dispatcher waits for its result before the next.
                 let (to_acker, work) = bounded(1);
-                let body = Acker { queue: Arc::clone(&lane.queue), index: queue, acker, work, inbox: self.to_inbox.clone() };
+                let open = lane.queue.clone().ok_or("work for a queue that is gone")?;
+                let body = Acker { queue: open, index: queue, acker, work, inbox: self.to_inbox.clone() };
                 let name = thread_name("ack", &lane.name, acker);
                 self.crew
                     .spawn(name, None, move |duty| body.run(duty))
@@ -382,11 +448,11 @@ impl Shell {
 
 /// What the dispatcher knows, and what it does not: what kind of source each queue is, who handles it, and what its requests cost.
 fn completed(mut status: Status, lanes: &[Lane], uptime: Duration) -> Status {
-    for (queue, lane) in status.queues.iter_mut().zip(lanes) {
+    for queue in &mut status.queues {
+        let Some(lane) = lanes.get(queue.index) else { continue };
         queue.source = lane.source;
         queue.handler.clone_from(&lane.handler_name);
-        let limits = lane.queue.limits();
-        queue.cost = cost(queue, limits.priced, limits.fifo, uptime);
+        queue.cost = cost(queue, lane.limits.priced, lane.limits.fifo, uptime);
     }
     status
 }

@@ -76,12 +76,9 @@ fn engine(broken: &'static str) -> Engine {
     let Loaded { settings, .. } = config::parse(text, Kind::Toml, "test", &context).unwrap();
     let mut engine = Engine::new(&settings, &registry).unwrap();
     engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
-    let lane = &engine.lanes[0];
-    let queue = Arc::new(Broken { queue: Arc::clone(&lane.queue), call: broken });
-    let (name, handler) = (Arc::clone(&lane.name), lane.handler.clone());
-    let handler_name = lane.handler_name.clone();
-    engine.lanes =
-        [Lane { name, source: lane.source, handler_name, queue, handler, concurrency: lane.concurrency, parking: None }].into();
+    let lane = &mut engine.lanes[0];
+    let queue = lane.queue.take().unwrap();
+    lane.queue = Some(Arc::new(Broken { queue, call: broken }));
     engine
 }
 

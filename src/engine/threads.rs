@@ -56,6 +56,11 @@ impl Crew {
         Ok(())
     }
 
+    /// Forgets the threads that have ended: where queues come and go, there would be ever more of them.
+    pub fn forget_ended(&self) {
+        self.shared.handles.lock().retain(|handle| !handle.is_finished());
+    }
+
     /// Where the deaths of threads are told.
     pub fn death_line(&self) -> DeathLine {
         DeathLine(self.shared.death.clone())

@@ -11,7 +11,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use env_logger::Logger;
 use indicatif::MultiProgress;
+use log::{Log, Metadata, Record};
+use parking_lot::RwLock;
 
 use self::format::Look;
 pub use self::writer::Writer;
@@ -30,6 +33,37 @@ pub enum LogFormat {
 }
 
 static LOOK: OnceLock<Look> = OnceLock::new();
+static LOG: OnceLock<Switch> = OnceLock::new();
+
+/// The logger, of which a reload makes another one.
+struct Switch {
+    logger: RwLock<Logger>,
+    /// From a filter.
+    build: Box<dyn Fn(&str) -> Logger + Send + Sync>,
+}
+
+impl Log for Switch {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.logger.read().enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.logger.read().log(record);
+    }
+
+    fn flush(&self) {
+        self.logger.read().flush();
+    }
+}
+
+/// From now on this is the filter; `RUST_LOG` overrides it still.
+pub fn change(filter: &str) {
+    if let Some(log) = LOG.get() {
+        let logger = (log.build)(filter);
+        log::set_max_level(logger.filter());
+        *log.logger.write() = logger;
+    }
+}
 
 /// Decides how lines look from here on, also the last words of a command that fails.
 pub fn choose(format: LogFormat) {
@@ -76,14 +110,19 @@ pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
         let text = format!("lines of the log were lost, whoever reads it is too slow: n={lost}");
         look.line(log::Level::Warn, "octoconf", &text, since_epoch())
     })?;
-    let mut builder = env_logger::Builder::new();
-    builder.parse_filters(filter).parse_default_env();
-    builder.format(move |buffer, record| {
-        buffer.write_all(look.line(record.level(), record.target(), &record.args().to_string(), since_epoch()).as_bytes())
-    });
-    builder.target(env_logger::Target::Pipe(Box::new(lines)));
+    let build = move |filter: &str| {
+        let mut builder = env_logger::Builder::new();
+        builder.parse_filters(filter).parse_default_env();
+        builder.format(move |buffer, record| {
+            buffer.write_all(look.line(record.level(), record.target(), &record.args().to_string(), since_epoch()).as_bytes())
+        });
+        builder.target(env_logger::Target::Pipe(Box::new(lines.clone()))).build()
+    };
     // A second start finds the first one's log in place, which is as good.
-    let _ = builder.try_init();
+    let log = LOG.get_or_init(|| Switch { logger: RwLock::new(build(filter)), build: Box::new(build) });
+    if log::set_logger(log).is_ok() {
+        log::set_max_level(log.logger.read().filter());
+    }
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

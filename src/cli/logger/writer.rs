@@ -21,6 +21,7 @@ enum Item {
 }
 
 /// Where lines are handed over; each call of `write` is one of them.
+#[derive(Clone)]
 pub struct Lines {
     items: Sender<Item>,
     lost: Arc<AtomicU64>,

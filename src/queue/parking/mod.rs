@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use compact_str::CompactString;
@@ -59,7 +60,7 @@ pub struct Parking {
     name: String,
     queue: i64,
     path: PathBuf,
-    max_bytes: u64,
+    max_bytes: AtomicU64,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     patience: Duration,
@@ -91,16 +92,21 @@ impl Parking {
             Ok((store, queue))
         });
         match opened {
-            Ok((store, queue)) => Ok(Self { name, queue, path, max_bytes, store, clock, patience }),
+            Ok((store, queue)) => Ok(Self { name, queue, path, max_bytes: max_bytes.into(), store, clock, patience }),
             Err(fault) => Err(fault.of(&format!("{name} in {}", path.display()), "open")),
         }
+    }
+
+    /// From now on the file is not made larger than that; one that is stays as it is.
+    pub fn set_max_bytes(&self, max_bytes: u64) {
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
     }
 
     /// Parks deliveries, in order, in one transaction: one result each. What is reported as parked survives a power loss. Blocks for a
     /// sync, and for up to the patience while others write.
     pub fn park(&self, deliveries: &[Delivery]) -> Result<Vec<Parked>, QueueError> {
         self.write(Promise::PowerLoss, "park", |transaction| {
-            rows::park(transaction, self.queue, self.now(), self.max_bytes, deliveries)
+            rows::park(transaction, self.queue, self.now(), self.max_bytes.load(Ordering::Relaxed), deliveries)
         })
     }
 

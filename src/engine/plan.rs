@@ -1,0 +1,187 @@
+//! What a reload does to the queues: found out and prepared by the thread that asks for it, then taken in by `dispatch` in one turn.
+//!
+//! A queue whose rules differ keeps its place. One that would be another queue (another source, file, group, parking) retires, and the new
+//! one starts beside it at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use crate::config::settings::{QueueSettings, Settings, Source};
+use crate::dispatch::{NewQueue, QueueChanges, QueueIndex, QueueRules};
+use crate::handler::Handler;
+use crate::handler::registry::Registry;
+use crate::queue::Queue;
+use crate::queue::parking::Parking;
+
+use super::lane::{self, Lane, Opened};
+use super::reload::ReloadError;
+use super::rules::queue_rules;
+
+/// Queues that one process sees in its life at most, parkings included, where reloads bring some: of each that is gone a few kilobytes
+/// stay, with its counts.
+pub const MOST_QUEUES: usize = 1000;
+
+/// The queues in force, as whoever prepares the next reload knows them.
+#[derive(Clone, Default)]
+pub struct Queues {
+    places: BTreeMap<String, Place>,
+    /// Those that there ever were, parkings included: the next index.
+    seen: usize,
+    /// Parkings that are open, those of queues that retire included.
+    parkings: Vec<OpenParking>,
+}
+
+#[derive(Clone)]
+struct Place {
+    index: QueueIndex,
+    name: Arc<str>,
+    queue: Arc<dyn Queue>,
+    rows: Option<Arc<dyn Queue>>,
+}
+
+#[derive(Clone)]
+struct OpenParking {
+    of: String,
+    path: PathBuf,
+    /// Gone once the queue that it is of is closed.
+    parking: Weak<Parking>,
+}
+
+/// What `dispatch` does.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub changed: Vec<Changed>,
+    pub retired: Vec<QueueIndex>,
+    pub added: Vec<Opened>,
+}
+
+/// A queue that keeps its place.
+pub(crate) struct Changed {
+    pub index: QueueIndex,
+    pub rules: QueueRules,
+    pub handler_name: String,
+    /// The one that new jobs run; `None`: as before.
+    pub handler: Option<Arc<dyn Handler>>,
+    pub parking_max_bytes: u64,
+}
+
+impl Plan {
+    /// The dispatcher's part of it.
+    pub fn changes(&mut self, settings: &Settings, seen: QueueIndex) -> QueueChanges {
+        let changed = self.changed.iter().map(|changed| (changed.index, changed.rules.clone())).collect();
+        let mut next = seen;
+        let mut added = Vec::with_capacity(self.added.len());
+        for Opened { lane, rows } in &mut self.added {
+            let Some(settings) = settings.queues.get(&*lane.name) else { continue };
+            let parking = rows.as_mut().map(|rows| rows.rules(next));
+            next += 1 + usize::from(parking.is_some());
+            added.push(NewQueue { rules: queue_rules(settings, &lane.name, lane.limits), parking });
+        }
+        QueueChanges { changed, retired: self.retired.clone(), added }
+    }
+}
+
+impl Queues {
+    /// Those that an engine starts with, in their order: parkings come behind all queues.
+    pub fn at_start(lanes: &[Opened], settings: &Settings) -> Self {
+        let mut queues = Self::default();
+        let rows = lanes.iter().filter(|opened| opened.rows.is_some()).count();
+        for (index, opened) in lanes.iter().enumerate() {
+            queues.enter(index, opened, settings);
+        }
+        queues.seen = lanes.len() + rows;
+        queues
+    }
+
+    /// All in force: the queues by name, and behind them their parkings.
+    pub fn all(&self) -> Vec<Arc<dyn Queue>> {
+        let queues = self.places.values().map(|place| Arc::clone(&place.queue));
+        queues.chain(self.places.values().filter_map(|place| place.rows.clone())).collect()
+    }
+
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    fn enter(&mut self, index: QueueIndex, opened: &Opened, settings: &Settings) {
+        let Lane { name, queue: Some(queue), parking, .. } = &opened.lane else { return };
+        let rows = opened.rows.as_ref().and_then(|rows| rows.lane.queue.clone());
+        let place = Place { index, name: Arc::clone(name), queue: Arc::clone(queue), rows };
+        self.places.insert(name.to_string(), place);
+        let path = settings.queues.get(&**name).and_then(|queue| queue.parking.as_deref());
+        if let (Some(parking), Some(path)) = (parking, path) {
+            self.parkings.push(OpenParking { of: name.to_string(), path: absolute(path), parking: Arc::downgrade(parking) });
+        }
+    }
+
+    /// Finds out what has to happen and opens what is new. Gives the plan, and what is in force once it is done. Blocks as
+    /// [`lane::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever cannot be opened, and a parking that a queue which retires still has open.
+    pub fn plan(&self, old: &Settings, new: &Settings, registry: &Registry) -> Result<(Plan, Self), ReloadError> {
+        let (mut plan, mut after) = (Plan::default(), self.clone());
+        after.parkings.retain(|open| open.parking.strong_count() > 0);
+        let mut coming = Vec::new();
+        for (name, place) in &self.places {
+            let before = old.queues.get(name);
+            match (before, new.queues.get(name)) {
+                (Some(before), Some(settings)) if is_same_queue(before, settings) => {
+                    let pipeline = |all: &Settings| all.handlers.get(&settings.handler).cloned();
+                    let other = before.handler != settings.handler || pipeline(old) != pipeline(new);
+                    if other || before != settings {
+                        plan.changed.push(Changed {
+                            index: place.index,
+                            rules: queue_rules(settings, &place.name, place.queue.limits()),
+                            handler_name: settings.handler.clone(),
+                            handler: registry.get(&settings.handler).filter(|_| other),
+                            parking_max_bytes: settings.parking_max_bytes,
+                        });
+                    }
+                    continue;
+                }
+                (_, Some(settings)) => coming.push((name, settings)),
+                (_, None) => {}
+            }
+            plan.retired.push(place.index);
+            after.places.remove(name);
+        }
+        coming.extend(new.queues.iter().filter(|(name, _)| !self.places.contains_key(*name)));
+        for (name, settings) in coming {
+            if let Some(path) = settings.parking.as_deref()
+                && after.parkings.iter().any(|open| open.of == *name && open.path == absolute(path))
+            {
+                return Err(ReloadError::ParkingInUse { queue: name.clone(), path: path.display().to_string() });
+            }
+            let opened =
+                lane::open(name, settings, registry).map_err(|error| ReloadError::Open { queue: name.clone(), error })?;
+            after.enter(after.seen, &opened, new);
+            after.seen += 1 + usize::from(opened.rows.is_some());
+            plan.added.push(opened);
+        }
+        if !plan.added.is_empty() && after.seen > MOST_QUEUES {
+            return Err(ReloadError::TooMany { seen: after.seen });
+        }
+        Ok((plan, after))
+    }
+}
+
+/// Whether only its rules differ. Whether order is kept belongs to the queue: what is under way would have to be put in order later.
+pub fn is_same_queue(old: &QueueSettings, new: &QueueSettings) -> bool {
+    old.source == new.source && old.parking == new.parking && keeps_order(old) == keeps_order(new)
+}
+
+fn keeps_order(settings: &QueueSettings) -> bool {
+    // FIFO queues wait for as long as it takes, whatever this says.
+    let has_groups = match &settings.source {
+        Source::Sqlite { group, .. } | Source::Memory { group, .. } => group.is_some(),
+        Source::Sqs(_) => false,
+    };
+    has_groups || !settings.order_wait.is_zero()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
