@@ -1,0 +1,275 @@
+//! Another configuration under load: queues, handlers, secrets and the token change while messages flow, and bad files change nothing.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod admin;
+    pub mod partner;
+    pub mod program;
+}
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use support::admin::{ask, free_port, get};
+use support::partner::{Connection, Partner, Request};
+use support::program::{Room, Running, invoice, until};
+
+const ACCOUNTS: usize = 16;
+
+/// A service at work, and a partner that takes everything.
+struct Scene {
+    /// It ends before its partner, who waits for that.
+    running: Option<Running>,
+    partner: Partner,
+    room: Room,
+    admin: SocketAddr,
+    reloads: usize,
+    sent: usize,
+    requests: Vec<Request>,
+}
+
+impl Scene {
+    /// `queues`: the sections of the first configuration.
+    fn start(queues: &str) -> Self {
+        let partner =
+            Partner::start(
+                |mut connection: Connection| {
+                    while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
+                },
+            );
+        let room = Room::new("octoconf.toml", "");
+        let (admin, requests) = (free_port(), Vec::new());
+        let mut scene = Self { room, partner, admin, running: None, reloads: 0, sent: 0, requests };
+        scene.secrets("old");
+        scene.write(queues);
+        scene.running = Some(scene.room.start(&["run", "--report", "report.json"]));
+        scene.room.said(&["starting:"]);
+        scene
+    }
+
+    fn write(&self, queues: &str) {
+        let (admin, url) = (self.admin, self.partner.url());
+        let text = format!(
+            "[engine]\nhandler_threads = 32\n[admin]\nlisten = \"{admin}\"\ntoken = \"file:./token\"\n[partners.default]\n\
+             deliver = \"http\"\nurl = \"{url}\"\nmax_batch = 5\nsigning_secret = \"file:./key\"\n{queues}\n"
+        );
+        self.room.write("octoconf.toml", &text);
+    }
+
+    fn secrets(&self, word: &str) {
+        self.room.write("token", &format!("token-{word}"));
+        self.room.write("key", &key(word));
+    }
+
+    /// Puts another configuration in force.
+    fn reload(&mut self, queues: &str) {
+        self.write(queues);
+        self.running.as_ref().unwrap().signal("HUP");
+        self.reloads += 1;
+        let reloads = self.reloads;
+        until(|| self.room.log().matches("reloaded: config=").count() == reloads, || self.room.log());
+    }
+
+    /// Tries to.
+    fn is_refused(&mut self, queues: &str, why: &str) {
+        self.write(queues);
+        self.running.as_ref().unwrap().signal("HUP");
+        self.room.said(&["the reload was refused", why]);
+    }
+
+    /// Sends so many invoices, of which each has a number of its own; one in a hundred has no account.
+    fn send(&mut self, queue: &str, count: usize) {
+        let body = |number: usize| {
+            let account = format!("a{}", number % ACCOUNTS);
+            invoice((number % 100 != 99).then_some(account.as_str()), number)
+        };
+        let bodies: Vec<String> = (self.sent..self.sent + count).map(body).collect();
+        self.sent += count;
+        let file = self.room.write("invoices.jsonl", &bodies.join("\n"));
+        self.room.expect(0, &["send", queue, file.to_str().unwrap()]);
+    }
+
+    fn take_requests(&mut self) -> usize {
+        self.requests.extend(self.partner.requests.try_iter());
+        self.requests.iter().map(|request| payloads(request).len()).sum()
+    }
+
+    /// Waits until all that was sent so far is delivered, but those without an account.
+    fn settle(&mut self) {
+        let wanted = (0..self.sent).filter(|number| number % 100 != 99).count();
+        let mut seen = self.take_requests();
+        until(
+            || {
+                let news: Vec<_> = self.partner.requests.try_iter().collect();
+                seen += news.iter().map(|request| payloads(request).len()).sum::<usize>();
+                self.requests.extend(news);
+                seen >= wanted
+            },
+            || format!("not all of {wanted} were delivered\n{}", self.room.log()),
+        );
+        assert_eq!(seen, wanted, "some came twice");
+    }
+
+    fn status(&self) -> Value {
+        get(self.admin, "/api/status").json()
+    }
+
+    /// The row of a queue in the status.
+    fn queue(&self, name: &str) -> Option<Value> {
+        self.status()["queues"].as_array().unwrap().iter().find(|queue| queue["name"] == name).cloned()
+    }
+
+    /// Ends it; gives the report.
+    fn end(&mut self) -> Value {
+        let running = self.running.take().unwrap();
+        running.signal("TERM");
+        assert_eq!(running.end(), Some(0), "{}", self.room.log());
+        self.take_requests();
+        self.room.report()
+    }
+}
+
+/// A signing secret.
+fn key(word: &str) -> String {
+    format!("whsec_{}", STANDARD.encode(format!("a key that is {word} enough")))
+}
+
+/// When the last reload was, since the start.
+fn reloaded_at(status: &Value) -> f64 {
+    status["uptime_s"].as_f64().unwrap() - status["last_reload"]["seconds_ago"].as_f64().unwrap()
+}
+
+fn payloads(request: &Request) -> Vec<Value> {
+    serde_json::from_str(&request.body).unwrap()
+}
+
+fn number(payload: &Value) -> usize {
+    payload["invoice"].as_str().unwrap().parse().unwrap()
+}
+
+fn is_signed_with(request: &Request, word: &str) -> bool {
+    let [id, timestamp] = ["webhook-id", "webhook-timestamp"].map(|name| request.header(name).unwrap());
+    let mut mac = Hmac::<Sha256>::new_from_slice(format!("a key that is {word} enough").as_bytes()).unwrap();
+    mac.update(format!("{id}.{timestamp}.{}", request.body).as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    request.header("webhook-signature") == Some(&format!("v1,{signature}"))
+}
+
+fn invoices(more: &str) -> String {
+    format!("[queues.invoice]\nsource = \"sqlite\"\nhandler = \"order\"\n{more}\n")
+}
+
+fn stock(version: usize) -> String {
+    format!(
+        "[queues.stock]\nsource = \"sqlite\"\nhandler = \"pricing\"\n[handlers.pricing]\njq = '{{invoice, version: {version}}}'\n"
+    )
+}
+
+#[test]
+fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated() {
+    let mut scene = Scene::start(&invoices("concurrency = 2"));
+    scene.send("invoice", 2000);
+    scene.reload(&(invoices("concurrency = 2") + &stock(1)));
+    scene.send("stock", 2000);
+    scene.reload(&(invoices("concurrency = 12\nreceive_batch = 7\nvisibility_timeout = \"5m\"") + &stock(1)));
+    scene.settle();
+    let first = scene.sent;
+
+    // Another program in the same place, and another file under the same name.
+    scene.send("invoice", 2000);
+    scene.reload(&(invoices("path = \"other.db\"") + &stock(2)));
+    scene.send("stock", 2000);
+    scene.send("invoice", 2000);
+    // What the queue that was replaced gave back comes once it is there again.
+    scene.reload(&(invoices("") + &stock(2)));
+    scene.reload(&(invoices("path = \"other.db\"") + &stock(2)));
+    scene.reload(
+        &(invoices("path = \"other.db\"")
+            + &stock(2)
+            + "[queues.earlier]\nsource = \"sqlite\"\nhandler = \"order\"\nname = \"invoice\"\n"),
+    );
+    scene.settle();
+    let rotated = scene.requests.len();
+    assert!(scene.requests.iter().all(|request| is_signed_with(request, "old")));
+
+    // Secrets, and a queue that goes while it has work.
+    scene.secrets("new");
+    scene.send("stock", 3000);
+    scene.reload(&invoices("path = \"other.db\""));
+    let post = |token: &str| {
+        ask(scene.admin, "POST", "/api/partners/nobody/resume", &format!("Authorization: Bearer token-{token}\r\n"))
+            .unwrap()
+            .status
+    };
+    assert_eq!((post("old"), post("new")), (401, 404));
+    until(|| scene.queue("stock").is_none(), || format!("{}\n{}", scene.status(), scene.room.log()));
+    let metrics = get(scene.admin, "/metrics").body;
+    assert!(!metrics.contains("queue=\"stock\"") && metrics.contains("queue=\"invoice\""), "{metrics}");
+    scene.reload(&(invoices("path = \"other.db\"") + &stock(3)));
+    scene.send("stock", 500);
+    scene.settle();
+    let (sent, report) = (scene.sent, scene.end());
+
+    let all: Vec<Value> = scene.requests.iter().flat_map(payloads).collect();
+    let numbers: BTreeSet<usize> = all.iter().map(number).collect();
+    assert_eq!(numbers.len(), all.len(), "some came twice");
+    assert_eq!(numbers, (0..sent).filter(|number| number % 100 != 99).collect());
+    let versions: BTreeMap<usize, u64> =
+        all.iter().filter_map(|payload| Some((number(payload), payload["version"].as_u64()?))).collect();
+    assert!(versions.iter().all(|(number, version)| (*number < first) == (*version == 1)), "{versions:?}");
+    assert_eq!(versions.iter().filter(|(number, _)| **number >= sent - 500).map(|(_, version)| *version).min(), Some(3));
+    assert!(scene.requests[rotated..].iter().any(|request| is_signed_with(request, "new")));
+    let sum = |key: &str| report["queues"].as_array().unwrap().iter().map(|queue| queue[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("acked") + sum("dead"), sent as u64, "{report}");
+    assert_eq!((sum("delivered"), sum("dead"), sum("leases_lost")), (all.len() as u64, sent as u64 / 100, 0), "{report}");
+    assert_eq!(sum("received"), sum("acked") + sum("dead") + sum("returned") + sum("duplicates_dropped"), "{report}");
+}
+
+#[test]
+fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
+    let memory = "[queues.mail]\nsource = \"memory\"\nhandler = \"order\"\nconcurrency = 5\n";
+    let base = invoices("parking = \"parked.db\"\nconcurrency = 5") + memory;
+    let mut scene = Scene::start(&base);
+    scene.send("invoice", 100);
+    scene.settle();
+    scene.is_refused(&base.replace("concurrency", "concurency"), "queues.invoice.concurency");
+    scene.is_refused(&(base.clone() + "[handlers.bad]\njq = '{a: .b'\n"), "handlers.bad");
+    scene.is_refused(
+        &(base.clone() + "[queues.new]\nsource = \"sqlite\"\nhandler = \"order\"\npath = \"no/such/folder.db\"\n"),
+        "queues.new",
+    );
+    scene.is_refused(&base.replace("concurrency = 5", "concurrency = 20"), "engine.handler_threads");
+    scene.is_refused(&invoices("parking = \"parked.db\""), "queues.mail (its messages live in this process)");
+    let other = base.replace("parking =", "path = \"other.db\"\nparking =");
+    scene.is_refused(&other, "these keys need a restart: queues.invoice.path (queues.invoice.parking stays");
+    let last = scene.status()["last_reload"].clone();
+    assert_eq!(last["ok"], false);
+    assert!(last["reason"].as_str().unwrap().contains("queues.invoice.path"), "{last}");
+    assert!(scene.room.expect(0, &["status"]).contains("was refused, what was before is in force: these keys need"));
+    assert_eq!(scene.status()["queues"].as_array().unwrap().len(), 3);
+    // For the command that sends.
+    scene.write(&base);
+    scene.send("invoice", 100);
+    scene.settle();
+
+    // The log's filter is no reason for a restart.
+    scene.running.as_ref().unwrap().signal("HUP");
+    until(|| scene.status()["last_reload"]["ok"] == true, || scene.room.log());
+    assert!(scene.room.expect(0, &["status"]).contains("\nreloaded "));
+    let room = &scene.room;
+    let text = std::fs::read_to_string(room.path("octoconf.toml")).unwrap();
+    room.write("octoconf.toml", &text.replace("[engine]", "[engine]\nlog = \"error\""));
+    let before = reloaded_at(&scene.status());
+    let said = scene.room.log().matches("reloaded: config=").count();
+    scene.running.as_ref().unwrap().signal("HUP");
+    until(|| reloaded_at(&scene.status()) > before + 0.01, || scene.room.log());
+    let report = scene.end();
+    assert_eq!(scene.room.log().matches("reloaded: config=").count(), said, "it is no error, and said to nobody");
+    assert_eq!(report["queues"][0]["acked"], 198);
+}
