@@ -42,6 +42,15 @@ impl Known {
         }
     }
 
+    /// Learns all that the other knows.
+    pub fn learn(&mut self, other: &Self) {
+        for id in &other.order {
+            if let Some(settled) = other.by_id.get(id) {
+                self.remember(id.clone(), settled.clone());
+            }
+        }
+    }
+
     pub fn forget_all(&mut self) {
         (self.by_id, self.order) = (HashMap::default(), VecDeque::new());
     }

@@ -164,9 +164,7 @@ impl Dispatcher {
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {
                 let id = held.message.id.clone();
-                if let Some(queue) = self.queues.get_mut(index) {
-                    queue.known.remember(id, Settled::All);
-                }
+                self.remember(index, id, Settled::All);
                 self.leave(ticket, if exit == Exit::Duplicate { exit } else { Exit::LeaseLost });
             }
         }
@@ -302,10 +300,10 @@ impl Dispatcher {
         if held.given_up_by.is_some() {
             self.hidden.arrived(held.queue);
         }
+        if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
+            self.remember(held.queue, held.message.id.clone(), known);
+        }
         if let Some(queue) = self.queues.get_mut(held.queue) {
-            if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
-                queue.known.remember(held.message.id.clone(), known);
-            }
             queue.order.left(held.sequence, &held.message);
             queue.counts.exit(exit);
             match exit {

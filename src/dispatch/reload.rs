@@ -4,10 +4,14 @@
 //! *retires*: it asks for nothing more, what its handler has not seen is returned, and the rest is held, delivered and settled as ever,
 //! what it has parked included. Once none of that is left it is gone; its counts stay with its name.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
 
 use super::event::Command;
 use super::keys::QueueIndex;
+use super::known::Settled;
 use super::parking::{Line, ParkingRules};
 use super::rules::{PartnerTable, QueueRules};
 use super::{Dispatcher, QueueState, Timer};
@@ -98,7 +102,12 @@ impl Dispatcher {
     fn add_queue(&mut self, rules: QueueRules, parking: Option<ParkingRules>) {
         let index = self.queues.len();
         self.phase.census_of(&rules);
-        self.enter(QueueState::new(rules, self.room.most()));
+        let mut queue = QueueState::new(rules, self.room.most());
+        // It may read the same queue.
+        for before in self.queues.iter().filter(|before| before.name == queue.name) {
+            queue.known.learn(&before.known);
+        }
+        self.enter(queue);
         if let Some(parking) = parking {
             if let Some(queue) = self.queues.get_mut(index) {
                 queue.parking = Some(Box::new(Line::new(index + 1)));
@@ -138,6 +147,21 @@ impl Dispatcher {
 
     fn rows_of(&self, index: QueueIndex) -> Option<QueueIndex> {
         Some(self.queues.get(index)?.parking.as_deref()?.rows)
+    }
+
+    /// What is settled of a message that may come back: to the queue that gave it, and to the one that has taken its place.
+    pub(super) fn remember(&mut self, index: QueueIndex, id: CompactString, settled: Settled) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if !queue.is_serving() {
+            let name = Arc::clone(&queue.name);
+            queue.known.remember(id.clone(), settled.clone());
+            let heir = self.queues.iter_mut().rev().find(|queue| queue.is_serving() && queue.name == name);
+            if let Some(heir) = heir {
+                heir.known.remember(id, settled);
+            }
+        } else {
+            queue.known.remember(id, settled);
+        }
     }
 
     /// At the end of each turn: which of those that retire have nothing left?

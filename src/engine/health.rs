@@ -29,7 +29,14 @@ pub struct Health {
     stalls: Arc<Mutex<Vec<Stall>>>,
     /// By queue and kind of call: why it fails.
     troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
-    last_reload: Arc<Mutex<Option<(Instant, Option<String>)>>>,
+    last_reload: Arc<Mutex<Option<Ended>>>,
+}
+
+/// When a reload ended, and why it was refused, where it was.
+#[derive(Debug)]
+struct Ended {
+    at: Instant,
+    refused: Option<String>,
 }
 
 /// How the last reload went. The keys are a contract.
@@ -62,13 +69,13 @@ impl Health {
 
     /// Why the last reload was refused, where it was: what is in force is older than the file.
     pub fn refused_reload(&self) -> Option<String> {
-        self.last_reload.lock().as_ref().and_then(|(_, refused)| refused.clone())
+        self.last_reload.lock().as_ref()?.refused.clone()
     }
 
     /// How the last reload went; `None`: there was none.
     pub fn last_reload(&self, now: Instant) -> Option<LastReload> {
         let last = self.last_reload.lock();
-        last.as_ref().map(|(at, refused)| LastReload {
+        last.as_ref().map(|Ended { at, refused }| LastReload {
             ok: refused.is_none(),
             seconds_ago: now.saturating_duration_since(*at).as_secs_f64(),
             reason: refused.clone(),
@@ -77,7 +84,7 @@ impl Health {
 
     /// A reload has ended; with the reason, where it was refused.
     pub fn reloaded(&self, now: Instant, refused: Option<&str>) {
-        *self.last_reload.lock() = Some((now, refused.map(str::to_owned)));
+        *self.last_reload.lock() = Some(Ended { at: now, refused: refused.map(str::to_owned) });
     }
 
     /// Nothing is known of the queue any more.

@@ -48,7 +48,14 @@ pub struct InForce {
     pub settings: Settings,
     pub queues: Queues,
     /// The dispatcher took too long for the last one.
-    awaited: Option<(Receiver<()>, Box<(Settings, Queues)>)>,
+    awaited: Option<Awaited>,
+}
+
+/// A reload that the dispatcher was given, and what is in force once it says so.
+struct Awaited {
+    answer: Receiver<()>,
+    settings: Settings,
+    queues: Queues,
 }
 
 impl InForce {
@@ -58,11 +65,11 @@ impl InForce {
 
     /// Finds out what became of a reload that was not waited for.
     fn catch_up(&mut self) -> Result<(), ReloadError> {
-        let Some((answer, after)) = self.awaited.take() else { return Ok(()) };
-        match answer.try_recv() {
-            Ok(()) => (self.settings, self.queues) = *after,
+        let Some(awaited) = self.awaited.take() else { return Ok(()) };
+        match awaited.answer.try_recv() {
+            Ok(()) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
             Err(TryRecvError::Empty) => {
-                self.awaited = Some((answer, after));
+                self.awaited = Some(awaited);
                 return Err(ReloadError::NoAnswer);
             }
             // The engine ended before.
@@ -97,16 +104,16 @@ impl Remote {
         let changes = plan.changes(settings, in_force.queues.seen());
         // The pool stays as it is, whatever the file has for it now.
         let engine = EngineSettings { handler_threads: in_force.settings.engine.handler_threads, ..settings.engine.clone() };
-        let after = Box::new((Settings { engine, ..settings.clone() }, queues));
+        let settings = Settings { engine, ..settings.clone() };
         let (done, answer) = bounded(1);
         let partners = rules::partner_table(&settings.partners);
         let reload = Reload { sinks, partners, plan, changes, done };
         self.control.send_timeout(Control::Reload(Box::new(reload)), PATIENCE).map_err(|_| ReloadError::NoAnswer)?;
         if answer.recv_timeout(PATIENCE).is_err() {
-            in_force.awaited = Some((answer, after));
+            in_force.awaited = Some(Awaited { answer, settings, queues });
             return Err(ReloadError::NoAnswer);
         }
-        (in_force.settings, in_force.queues) = *after;
+        (in_force.settings, in_force.queues) = (settings, queues);
         Ok(())
     }
 }

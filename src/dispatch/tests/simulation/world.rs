@@ -11,8 +11,8 @@ use crate::dispatch::partner::Access;
 use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Medium, ParkingRules, PartnerRules, PartnerTable,
-    QueueRules, Rules, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable,
+    QueueChanges, QueueRules, Rules, Work,
 };
 use crate::message::park::{Parking, Want};
 use crate::message::settle::{Ask, Count, EntryError, EntryResult};
@@ -21,6 +21,8 @@ use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome, Receipt, R
 use super::watch::Watch;
 
 const QUEUES: usize = 2;
+/// Consumers that a world may have of its second queue, by the times that it was replaced.
+const REPLACED: usize = 4;
 const MESSAGES: usize = 300;
 const ACCOUNTS: usize = 12;
 const MAX_IN_FLIGHT: usize = 60;
@@ -82,6 +84,13 @@ pub struct World {
     disk: Disk,
     /// Errands to the disk are run one after the other.
     errands: Instant,
+    partners: PartnerTable,
+    rules: Vec<QueueRules>,
+    /// Times that the second queue was replaced, of so many at most.
+    reloads: usize,
+    reloads_at_most: usize,
+    /// The queue that reads the second one now.
+    reader: usize,
 }
 
 impl World {
@@ -127,10 +136,12 @@ impl World {
         disk.most = (random.u8(..4) == 0).then(|| random.usize(..30));
         let parkings =
             vec![ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: random.usize(1..20), found: Vec::new() }];
+        let partners = PartnerTable { default: Arc::new(partner), by_account };
+        let queue_rules = queues.clone();
         let rules = Rules {
             queues,
             parkings,
-            partners: PartnerTable { default: Arc::new(partner), by_account },
+            partners: partners.clone(),
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_bytes: 1 << 30,
             delivery_threads,
@@ -144,7 +155,8 @@ impl World {
             start,
             now: start,
             dispatcher: Dispatcher::new(rules, start),
-            queues: (0..QUEUES).map(|_| QueueModel::default()).collect(),
+            // One more is the parking.
+            queues: (0..=QUEUES).map(|_| QueueModel::default()).collect(),
             acts: BTreeMap::new(),
             acted: 0,
             watch,
@@ -157,8 +169,14 @@ impl World {
             finished: false,
             disk,
             errands: start,
+            partners,
+            rules: queue_rules,
+            reloads: 0,
+            // Every other world is as it would be without reloads.
+            reloads_at_most: if seed % 2 == 1 { REPLACED } else { 0 },
+            reader: 1,
         };
-        for (queue, model) in world.queues.iter_mut().enumerate() {
+        for (queue, model) in world.queues.iter_mut().enumerate().take(QUEUES) {
             for row in 0..MESSAGES as i64 {
                 let message = message(&format!("q{queue}m{row}"), None);
                 model.rows.insert(row, Row { message, visible_at: start, receive: 0 });
@@ -193,6 +211,9 @@ impl World {
         match act {
             Act::Tick => {
                 self.operate_at_random();
+                if self.reloads < self.reloads_at_most && self.random.u8(..60) == 0 {
+                    self.reload();
+                }
                 self.tell(Event::Tick);
                 self.after(Duration::from_millis(100), Act::Tick);
             }
@@ -246,6 +267,22 @@ impl World {
         }
     }
 
+    /// The first queue gets other rules, and another one takes the place of the second.
+    fn reload(&mut self) {
+        let (random, [first, second]) = (&mut self.random, &mut self.rules[..]) else { unreachable!() };
+        (first.concurrency, first.pollers) = (random.usize(1..6), random.usize(1..4));
+        (second.concurrency, second.receive_limit) = (random.usize(1..6), random.usize(1..20));
+        let changes = QueueChanges {
+            changed: vec![(0, first.clone())],
+            retired: vec![self.reader],
+            added: vec![NewQueue { rules: second.clone(), parking: None }],
+        };
+        self.reader = self.queues.len();
+        self.queues.push(QueueModel::default());
+        self.reloads += 1;
+        self.tell(Event::Reloaded { partners: self.partners.clone(), queues: changes });
+    }
+
     fn tell(&mut self, event: Event) {
         self.dispatcher.handle(self.now, event);
         while let Some(command) = self.dispatcher.poll_command() {
@@ -292,7 +329,6 @@ impl World {
             }
             Command::Park { queue, deliveries } => self.run_errand(Act::Park { queue, deliveries }),
             Command::Unpark { queue, wants } => self.run_errand(Act::Unpark { queue, wants }),
-            Command::Interrupt { queue } if queue >= QUEUES => {}
             Command::Interrupt { queue } => self.queues[queue].interrupted = true,
             Command::Finish => self.finished = true,
             Command::Note(_) | Command::Reply { .. } | Command::Close { .. } => {}
@@ -315,19 +351,22 @@ impl World {
             let fault = crate::dispatch::Fault { reason: "throttled".into(), transient: true };
             return self.tell(Event::ReceiveFailed { queue, poller, demand_used, fault });
         }
-        let (now, model) = (self.now, &mut self.queues[queue]);
-        let most = ask.max.min(model.demand.get(&poller).copied().unwrap_or(0));
+        let now = self.now;
+        let mut sequence = self.queues[queue].sequence;
+        let most = ask.max.min(self.queues[queue].demand.get(&poller).copied().unwrap_or(0));
         let mut messages = Vec::new();
-        for (row, found) in model.rows.iter_mut().filter(|(_, row)| row.visible_at <= now).take(most) {
+        for (row, found) in self.queues[store(queue)].rows.iter_mut().filter(|(_, row)| row.visible_at <= now).take(most) {
             found.receive += 1;
             found.message.receives = found.receive as u32;
             found.visible_at = now + ask.lease;
             let receipt = Receipt::Row { row: *row, receive: found.receive };
-            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence: model.sequence });
+            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence });
             // What is parked is that of its first receive, whatever comes of the rest of its message.
-            self.sequences.entry(found.message.id.to_string()).or_insert(model.sequence);
-            model.sequence += 1;
+            self.sequences.entry(found.message.id.to_string()).or_insert(sequence);
+            sequence += 1;
         }
+        let model = &mut self.queues[queue];
+        model.sequence = sequence;
         let demand = model.demand.entry(poller).or_default();
         let demand_used = if messages.is_empty() { *demand } else { messages.len() };
         *demand -= demand_used;
@@ -454,14 +493,14 @@ impl World {
     }
 
     fn count(&mut self, queue: usize, acker: usize) {
-        let hidden = self.queues[queue].rows.values().filter(|row| row.visible_at > self.now).count() as u64;
-        let count = Count { visible: self.queues[queue].rows.len() as u64 - hidden, hidden, delayed: 0 };
+        let hidden = self.queues[store(queue)].rows.values().filter(|row| row.visible_at > self.now).count() as u64;
+        let count = Count { visible: self.queues[store(queue)].rows.len() as u64 - hidden, hidden, delayed: 0 };
         self.tell(Event::Counted { queue, acker, count: Ok(count) });
     }
 
     fn leased(&mut self, queue: usize, receipt: &Receipt) -> Result<&mut Row, EntryError> {
         let Receipt::Row { row, receive } = receipt else { return Err(EntryError::Gone) };
-        self.queues[queue].rows.get_mut(row).filter(|row| row.receive == *receive).ok_or(EntryError::Gone)
+        self.queues[store(queue)].rows.get_mut(row).filter(|row| row.receive == *receive).ok_or(EntryError::Gone)
     }
 
     fn delete(&mut self, queue: usize, receipt: &Receipt) -> EntryResult {
@@ -469,12 +508,12 @@ impl World {
         let open = self.expected[&id].iter().filter(|delivery| !self.is_settled(queue, delivery)).count();
         assert_eq!(open, 0, "{id} is deleted with open deliveries");
         let Receipt::Row { row, .. } = receipt else { return Err(EntryError::Gone) };
-        self.queues[queue].rows.remove(row);
+        self.queues[store(queue)].rows.remove(row);
         Ok(())
     }
 
     fn is_settled(&self, queue: usize, delivery: &str) -> bool {
-        let is_done = self.accepted.contains_key(delivery) || self.queues[queue].dead.contains(delivery);
+        let is_done = self.accepted.contains_key(delivery) || self.queues[store(queue)].dead.contains(delivery);
         is_done || (queue == 0 && self.disk.has(delivery))
     }
 
@@ -486,21 +525,22 @@ impl World {
             None => id,
         };
         let Receipt::Row { row, .. } = letter.receipt else { return Err(EntryError::Gone) };
-        self.queues[queue].dead.insert(name);
+        self.queues[store(queue)].dead.insert(name);
         if letter.last {
-            self.queues[queue].rows.remove(&row);
+            self.queues[store(queue)].rows.remove(&row);
         }
         Ok(())
     }
 
     /// What has no place on the disk and may not be returned passes what is there.
     fn keeps_order(&self, (queue, _): &(String, String)) -> bool {
-        self.parallel == 1 && (queue != "q0" || self.disk.most.is_none())
+        // Two consumers of one queue keep the order of neither.
+        self.parallel == 1 && if queue == "q0" { self.disk.most.is_none() } else { self.reloads == 0 }
     }
 
     fn check_the_end(&self) {
         let status = self.dispatcher.status();
-        for (queue, model) in self.queues.iter().enumerate() {
+        for (queue, model) in self.queues.iter().enumerate().take(QUEUES) {
             assert!(model.rows.is_empty(), "left on queue {queue}: {:?}", model.rows.keys());
             let counts = &status.queues[queue].counts;
             let left = counts.acked + counts.dead + counts.returned + counts.duplicates_dropped + counts.leases_lost;
@@ -513,6 +553,7 @@ impl World {
             assert_eq!(counts.leases_lost, 0, "leases are extended in time");
         }
         assert!(self.disk.is_empty(), "left in the parking");
+        assert_eq!(status.queues.len(), QUEUES + 1, "a row a name");
         let rows = &status.queues[QUEUES].counts;
         assert_eq!(rows.received, rows.left(), "{rows:?}");
         assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
@@ -522,6 +563,11 @@ impl World {
             assert!(sequences.is_sorted(), "{bucket:?} out of order: {sequences:?}");
         }
     }
+}
+
+/// Which queue that one reads: those that come with a reload all read the second.
+fn store(queue: usize) -> usize {
+    if queue > QUEUES { 1 } else { queue }
 }
 
 fn locked() -> Fault {
