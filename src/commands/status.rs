@@ -221,6 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_and_what_it_took_away_are_told() {
+        let mut status = status();
+        status["last_reload"] = json!({ "ok": false, "seconds_ago": 61.0, "reason": "queues.stock.soruce: unknown key" });
+        status["queues"][0]["state"] = json!("retiring");
+        let text = render(&status, None, Size::UNBOUNDED);
+        assert!(text.contains("stock (retiring)"), "{text}");
+        assert!(text.contains("ago was refused, what was before is in force: queues.stock.soruce: unknown key\n"), "{text}");
+        status["last_reload"] = json!({ "ok": true, "seconds_ago": 1.0, "reason": null });
+        assert!(render(&status, None, Size::UNBOUNDED).contains("\nreloaded "));
+    }
+
+    #[test]
     fn it_fits_the_terminal() {
         for (columns, lines) in [(80, 24), (120, 50), (40, 10), (20, 5)] {
             let text = render(&status(), Some(&status()), Size { columns, lines });

@@ -8,6 +8,7 @@
 //! | `deliver-N` | hands batches to partners ([`deliver`]) |
 //! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
 //! | `park-QUEUE-0` | takes deliveries to the queue's parking and back ([`parker`]) |
+//! | `close-QUEUE-0` | closes the files of a queue that a reload took away, and ends |
 //! | `watchdog` | looks whether all this moves ([`health`]) |
 //!
 //! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the channel in

@@ -185,3 +185,77 @@ fn keeps_order(settings: &QueueSettings) -> bool {
 fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Context, Environment, Kind};
+
+    fn settings(folder: &Path, queues: &str) -> Settings {
+        let context = Context { environment: &Environment::default(), handlers: &["order", "product"], check_jq: &|_| Ok(()) };
+        let text = format!(
+            "[queues.invoice]\nsource = 'sqlite'\npath = 'FOLDER/q.db'\nhandler = 'order'\n{queues}\n[partners.default]\ndeliver = 'discard'\n"
+        );
+        let text = text.replace("FOLDER", folder.to_str().unwrap());
+        config::parse(&text, Kind::Toml, "octoconf.toml", &context).unwrap().settings
+    }
+
+    fn start(settings: &Settings) -> (Vec<Opened>, Queues) {
+        let open = |(name, queue): (&String, &QueueSettings)| lane::open(name, queue, &Registry::new()).unwrap();
+        let opened: Vec<_> = settings.queues.iter().map(open).collect();
+        let queues = Queues::at_start(&opened, settings);
+        (opened, queues)
+    }
+
+    const STOCK: &str =
+        "[queues.stock]\nsource = 'sqlite'\npath = 'FOLDER/q.db'\nhandler = 'product'\nparking = 'FOLDER/parked.db'";
+
+    #[test]
+    fn what_differs_is_changed_replaced_added_or_retired() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = settings(folder.path(), "");
+        let (_opened, queues) = start(&one);
+        let plan = |old: &Settings, queues: &Queues, new: &Settings| {
+            let (plan, after) = queues.plan(old, new, &Registry::new()).unwrap();
+            let names = plan.added.iter().map(|opened| opened.lane.name.to_string()).collect::<Vec<_>>();
+            let changed = plan.changed.iter().map(|changed| (changed.index, changed.handler.is_some())).collect::<Vec<_>>();
+            ((changed, plan.retired.clone(), names), after, plan)
+        };
+        assert_eq!(plan(&one, &queues, &one).0, (vec![], vec![], vec![]));
+        let slower = settings(folder.path(), "concurrency = 1");
+        assert_eq!(plan(&one, &queues, &slower).0, (vec![(0, false)], vec![], vec![]));
+        let (seen, after, kept) = plan(&one, &queues, &settings(folder.path(), STOCK));
+        assert_eq!((seen, after.seen()), ((vec![], vec![], vec!["stock".to_owned()]), 3), "its parking has an index of its own");
+        let (seen, later, _kept) = plan(&settings(folder.path(), STOCK), &after, &settings(folder.path(), "order_wait = '0s'"));
+        assert_eq!((seen, later.seen()), ((vec![], vec![0, 1], vec!["invoice".to_owned()]), 4));
+        drop(kept);
+    }
+
+    #[test]
+    fn a_parking_is_of_one_queue_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (with, without) = (settings(folder.path(), STOCK), settings(folder.path(), ""));
+        let (opened, queues) = start(&with);
+        let (_, after) = queues.plan(&with, &without, &Registry::new()).unwrap();
+        drop(queues);
+        let again = after.plan(&without, &with, &Registry::new()).err().unwrap();
+        assert!(matches!(again, ReloadError::ParkingInUse { .. }), "{again}");
+        assert!(again.to_string().starts_with("queues.stock.parking: "), "{again}");
+        // The queue that retired is gone.
+        drop(opened);
+        assert!(after.plan(&without, &with, &Registry::new()).is_ok());
+    }
+
+    #[test]
+    fn a_process_takes_so_many_queues_in_its_life() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (settings(folder.path(), ""), settings(folder.path(), STOCK));
+        let (_opened, mut queues) = start(&one);
+        queues.seen = MOST_QUEUES - 2;
+        assert!(queues.plan(&one, &two, &Registry::new()).is_ok());
+        queues.seen = MOST_QUEUES - 1;
+        let refused = queues.plan(&one, &two, &Registry::new()).err().unwrap();
+        assert!(matches!(refused, ReloadError::TooMany { seen: 1001 }), "{refused}");
+        assert!(queues.plan(&one, &settings(folder.path(), "concurrency = 2"), &Registry::new()).is_ok());
+    }
+}
