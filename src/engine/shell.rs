@@ -343,11 +343,14 @@ impl Shell {
             }
         }
         for index in retired {
-            if let Some(lane) = self.lanes.get_mut(index) {
+            let Some(name) = self.lanes.get(index).map(|lane| Arc::clone(&lane.name)) else { continue };
+            log::info!("the queue retires, what it holds is delivered: queue={name}");
+            let rows = format!("{name}.parking");
+            let is_of_it = |lane: &&mut Lane| *lane.name == *name || (*lane.name == *rows && lane.handler.is_none());
+            for lane in self.lanes.iter_mut().filter(is_of_it) {
                 // What fails of it from now on is not what fails of the next one of its name.
                 self.health.forget(&lane.name);
                 lane.retires = true;
-                log::info!("the queue retires, what it holds is delivered: queue={}", lane.name);
             }
         }
         for Opened { lane, rows } in added {
