@@ -43,7 +43,7 @@ impl Disk {
         let places = || self.rows.iter().filter(|row| row.account == *account).map(|row| row.place);
         let second = places().filter(|place| place > after).min().filter(|_| *older);
         let place = match (second, places().max().unwrap_or(START).max(*after)) {
-            (Some(second), _) if second - 1 > *after => second - 1,
+            (Some(second), _) if places().all(|place| place != second - 1) => second - 1,
             (Some(_), _) => places().min().unwrap_or(0) - 1,
             (None, START) => 0,
             (None, last) => last + (1 << 20),

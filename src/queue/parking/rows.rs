@@ -26,6 +26,8 @@ const LAST: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 O
 
 const NEXT: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 AND place > ?3 ORDER BY place LIMIT 1";
 
+const BEFORE: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 AND place < ?3 ORDER BY place DESC LIMIT 1";
+
 const INSERT: &str = "
     INSERT INTO parked (
         queue, account, place, message_id, idx, size, sent_at, waits_since, receives, attributes, payload, body)
@@ -108,7 +110,10 @@ fn place(transaction: &Transaction<'_>, queue: i64, parking: &Parking) -> Result
     if parking.older
         && let Some(second) = next(after)?
     {
-        if second - 1 > after {
+        // Rows up to `after` are in memory, and still here: what is older than the second is newer than these.
+        let mut before = transaction.prepare_cached(BEFORE)?;
+        let first: Option<i64> = before.query_row(params![queue, account, second], |row| row.get(0)).optional()?;
+        if first.is_none_or(|first| first < second - 1) {
             return Ok(second - 1);
         }
         // No room between the two: in front of all, which the place tells whoever asks for what is behind `after`.
@@ -196,6 +201,7 @@ mod tests {
             (KNOWN, "INDEX parked_once (queue=? AND message_id=? AND <expr>=?)"),
             (LAST, "INDEX parked_in_line (queue=? AND account=?)"),
             (NEXT, "INDEX parked_in_line (queue=? AND account=? AND place>?)"),
+            (BEFORE, "INDEX parked_in_line (queue=? AND account=? AND place<?)"),
             (TAKE, "INDEX parked_in_line (queue=? AND account=? AND place>?)"),
             (BODY, "USING INTEGER PRIMARY KEY (rowid=?)"),
             (DELETE, "USING INTEGER PRIMARY KEY (rowid=?)"),

@@ -121,6 +121,17 @@ fn what_is_older_goes_before_what_is_parked_and_behind_what_is_in_memory() {
 }
 
 #[test]
+fn what_is_older_than_a_row_that_left_memory_goes_right_before_it() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let places = parking.park(&behind("x", &["a", "b"])).unwrap();
+    // Both came back, and b left memory again: what is behind the place before its own is not in memory.
+    let after = place(&places[1]) - 1;
+    parking.park(&[older("x", "m", after)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "m", "b"]);
+}
+
+#[test]
 fn a_place_is_not_used_again_while_it_is_known_in_memory() {
     let scene = Scene::new();
     let parking = scene.parking();
