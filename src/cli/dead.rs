@@ -1,6 +1,6 @@
 //! `dead`: the dead letters of a queue.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use compact_str::CompactString;
 use crossbeam_channel::never;
 use octoconf::config::settings::Rate;
 use octoconf::queue::{DeadFilter, DeadLetters, Portions, QueueError};
-use serde_json::json;
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
 use super::progress::Progress;
+use super::records;
 use super::setup::Setup;
-use octoconf::commands::dead::{self as view, Listing};
+use octoconf::commands::dead as view;
 
 /// Letters that one transaction puts back or deletes, where no rate is set.
 const PORTION: usize = 1000;
@@ -30,7 +30,9 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
         Failure::Refused(format!("queues.{name}: its dead letters cannot be reached from here: rejected messages circulate, or it lives in the memory of its process"))
     })?;
     match command {
-        Dead::List { filter, limit, json, .. } => list(letters, &filter.into(), limit.unwrap_or(usize::MAX), *json),
+        Dead::List { filter, limit, json, .. } => {
+            records::list(*limit, *json, |each| letters.list(&filter.into(), &mut |letter| each(&letter)))
+        }
         Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let ids = chosen(letters, ids, &filter.into())?;
@@ -47,26 +49,6 @@ impl From<&Filter> for DeadFilter {
     fn from(filter: &Filter) -> Self {
         Self { partner: filter.partner.as_deref().map(Into::into), reason: filter.reason.clone() }
     }
-}
-
-fn list(letters: &dyn DeadLetters, filter: &DeadFilter, limit: usize, json: bool) -> Result<ExitCode, Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut listing = Listing::new(&mut out, json)?;
-    let mut left = limit;
-    let mut failed = None;
-    if left > 0 {
-        letters.list(filter, &mut |letter| {
-            left -= 1;
-            failed = listing.letter(&letter).err();
-            failed.is_none() && left > 0
-        })?;
-    }
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    listing.end()?;
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<ExitCode, Failure> {
@@ -110,13 +92,7 @@ fn change(
         done = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after })?;
         progress.end();
     }
-    let mut out = io::stdout();
-    match (json, dry_run) {
-        (true, _) => writeln!(out, "{}", json!({ "chosen": ids.len(), word: done, "dry_run": dry_run }))?,
-        (false, true) => writeln!(out, "{} would be {word}", ids.len())?,
-        (false, false) => writeln!(out, "{done} {word}")?,
-    }
-    Ok(ExitCode::SUCCESS)
+    records::say_changed(ids.len() as u64, done as u64, (word, dry_run, json))
 }
 
 /// The time that one letter takes at a rate.

@@ -10,6 +10,7 @@ mod files;
 pub mod logger;
 mod parked;
 mod progress;
+mod records;
 mod run;
 mod setup;
 mod signals;

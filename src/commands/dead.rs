@@ -1,52 +1,25 @@
 //! `dead`: how dead letters look, as a listing and one by one.
 
-use std::io::{self, Write};
-use std::time::SystemTime;
-
 use serde_json::{Map, Value, json};
 
+use super::listing::{Entry, one_line, time};
 use crate::message::{Attribute, AttributeValue};
 use crate::queue::DeadLetter;
 
-/// Writes letters as they come: nothing is collected, so that a listing of millions costs no memory.
-pub struct Listing<'a> {
-    out: &'a mut dyn Write,
-    json: bool,
-    any: bool,
-}
+impl Entry for DeadLetter {
+    const NONE: &'static str = "no dead letters";
 
-impl<'a> Listing<'a> {
-    /// Blocks for the output alone, as all of its methods do.
-    pub fn new(out: &'a mut dyn Write, json: bool) -> io::Result<Self> {
-        if json {
-            out.write_all(b"[")?;
-        }
-        Ok(Self { out, json, any: false })
+    fn head() -> String {
+        format!("{:>8}  {:20}  {:12}  {:20}  REASON", "ID", "DEAD SINCE", "KIND", "PARTNER")
     }
 
-    pub fn letter(&mut self, letter: &DeadLetter) -> io::Result<()> {
-        let separator = if self.any { ",\n" } else { "\n" };
-        if self.json {
-            write!(self.out, "{separator}{}", object(letter))?;
-        } else {
-            if !self.any {
-                writeln!(self.out, "{:>8}  {:20}  {:12}  {:20}  REASON", "ID", "DEAD SINCE", "KIND", "PARTNER")?;
-            }
-            let account = letter.account.as_deref().unwrap_or("-");
-            let (dead_at, reason) = (time(letter.dead_at), one_line(&letter.reason));
-            writeln!(self.out, "{:>8}  {dead_at:20}  {:12}  {:20}  {reason}", letter.id, letter.kind, one_line(account))?;
-        }
-        self.any = true;
-        Ok(())
+    fn row(&self) -> String {
+        let account = one_line(self.account.as_deref().unwrap_or("-"));
+        format!("{:>8}  {:20}  {:12}  {account:20}  {}", self.id, time(self.dead_at), self.kind, one_line(&self.reason))
     }
 
-    pub fn end(self) -> io::Result<()> {
-        match (self.json, self.any) {
-            (true, true) => self.out.write_all(b"\n]\n"),
-            (true, false) => self.out.write_all(b"]\n"),
-            (false, true) => Ok(()),
-            (false, false) => self.out.write_all(b"no dead letters\n"),
-        }
+    fn object(&self) -> Value {
+        object(self)
     }
 }
 
@@ -98,18 +71,12 @@ fn attributes(attributes: &[Attribute]) -> Value {
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(at).to_string()
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::listing::Listing;
     use super::*;
-    use std::time::Duration;
 
     fn letter() -> DeadLetter {
         DeadLetter {
@@ -133,7 +100,7 @@ mod tests {
         let mut out = Vec::new();
         let mut listing = Listing::new(&mut out, json).unwrap();
         for letter in letters {
-            listing.letter(letter).unwrap();
+            listing.entry(letter).unwrap();
         }
         listing.end().unwrap();
         String::from_utf8(out).unwrap()

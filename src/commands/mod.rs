@@ -3,6 +3,7 @@
 pub mod check;
 pub mod dead;
 pub mod lines;
+pub mod listing;
 pub mod parked;
 pub mod send;
 pub mod status;

@@ -1,72 +1,38 @@
 //! `parked`: how what is parked looks, a line an account.
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
+use super::listing::{Entry, one_line, time};
 use crate::queue::parking::Line;
 
-/// Writes lines as they come: a listing of any length costs no memory.
-pub struct Listing<'a> {
-    out: &'a mut dyn Write,
-    json: bool,
-    any: bool,
-}
+impl Entry for Line {
+    const NONE: &'static str = "nothing is parked";
 
-impl<'a> Listing<'a> {
-    /// Blocks for the output alone, as all of its methods do.
-    pub fn new(out: &'a mut dyn Write, json: bool) -> io::Result<Self> {
-        if json {
-            out.write_all(b"[")?;
-        }
-        Ok(Self { out, json, any: false })
+    fn head() -> String {
+        format!("{:>10}  {:>14}  {:20}  {:36}  PARTNER", "DELIVERIES", "BYTES", "WAITS SINCE", "FIRST MESSAGE")
     }
 
-    pub fn line(&mut self, line: &Line) -> io::Result<()> {
-        let separator = if self.any { ",\n" } else { "\n" };
-        if self.json {
-            write!(self.out, "{separator}{}", object(line))?;
-        } else {
-            if !self.any {
-                writeln!(
-                    self.out,
-                    "{:>10}  {:>14}  {:20}  {:36}  PARTNER",
-                    "DELIVERIES", "BYTES", "WAITS SINCE", "FIRST MESSAGE"
-                )?;
-            }
-            let account: String = line.account.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            let Line { deliveries, bytes, oldest, waits_since, .. } = line;
-            let since = humantime::format_rfc3339_seconds(*waits_since).to_string();
-            writeln!(self.out, "{deliveries:>10}  {bytes:>14}  {since:20}  {oldest:36}  {account}")?;
-        }
-        self.any = true;
-        Ok(())
+    fn row(&self) -> String {
+        let Self { account, deliveries, bytes, oldest, waits_since } = self;
+        format!("{deliveries:>10}  {bytes:>14}  {:20}  {oldest:36}  {}", time(*waits_since), one_line(account))
     }
 
-    pub fn end(self) -> io::Result<()> {
-        match (self.json, self.any) {
-            (true, true) => self.out.write_all(b"\n]\n"),
-            (true, false) => self.out.write_all(b"]\n"),
-            (false, true) => Ok(()),
-            (false, false) => self.out.write_all(b"nothing is parked\n"),
-        }
+    fn object(&self) -> Value {
+        json!({
+            "account": self.account.as_str(),
+            "deliveries": self.deliveries,
+            "bytes": self.bytes,
+            "oldest_message_id": self.oldest.as_str(),
+            "waits_since": time(self.waits_since),
+        })
     }
-}
-
-fn object(line: &Line) -> Value {
-    json!({
-        "account": line.account.as_str(),
-        "deliveries": line.deliveries,
-        "bytes": line.bytes,
-        "oldest_message_id": line.oldest.as_str(),
-        "waits_since": humantime::format_rfc3339_seconds(line.waits_since).to_string(),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::listing::Listing;
     use super::*;
 
     fn listed(json: bool, count: usize) -> String {
@@ -79,7 +45,7 @@ mod tests {
         };
         let mut out = Vec::new();
         let mut listing = Listing::new(&mut out, json).unwrap();
-        (0..count).for_each(|_| listing.line(&line).unwrap());
+        (0..count).for_each(|_| listing.entry(&line).unwrap());
         listing.end().unwrap();
         String::from_utf8(out).unwrap()
     }

@@ -8,14 +8,15 @@ use smallvec::SmallVec;
 use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
+use super::Dispatcher;
 use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Exit, Several, Stage};
 use super::order::Release;
+use super::pause::retry_delay;
 use super::tally::{CallResult, Operation};
-use super::{Dispatcher, retry_delay};
 
 impl Dispatcher {
     pub(super) fn received(

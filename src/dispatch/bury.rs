@@ -44,8 +44,7 @@ impl Dispatcher {
     /// The oldest messages that wait for the partner and may not leave, and are worth so much of the room.
     fn oldest_stuck(&self, key: PartnerKey, parts: u64) -> Vec<Ticket> {
         let Some(partner) = self.partners.partner(key) else { return Vec::new() };
-        let buckets = partner.buckets.iter().filter_map(|key| self.partners.bucket(*key));
-        let mut buckets: Vec<_> = buckets.filter(|bucket| !bucket.is_empty()).collect();
+        let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
         buckets.sort_by_key(|bucket| bucket.oldest());
         let (mut tickets, mut found) = (Vec::new(), 0);
         for slip in buckets.into_iter().flat_map(|bucket| bucket.oldest_first()) {
@@ -54,7 +53,7 @@ impl Dispatcher {
             }
             let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
             if tickets.last() != Some(&slip.ticket) && !self.may_leave(key, slip.ticket) {
-                found += self.room.part(held.bytes) / u64::from(held.open.max(1));
+                found += self.room.part_of_one(held);
                 tickets.push(slip.ticket);
             }
         }
@@ -67,7 +66,7 @@ impl Dispatcher {
         let reason = self.why_buried(partner, ticket);
         let Some(held) = self.ledger.get(ticket) else { return };
         let index = held.queue;
-        let part = self.room.part(held.bytes) / u64::from(held.open.max(1));
+        let part = self.room.part_of_one(held);
         for spot in held.spots() {
             if self.partners.bucket(spot.bucket).is_none_or(|bucket| bucket.partner != key) {
                 continue;

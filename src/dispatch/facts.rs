@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::message::settle::{DeadReason, Facts};
 
+use super::Dispatcher;
 use super::keys::{QueueIndex, Ticket};
 use super::ledger::Stage;
-use super::{Dispatcher, retry_delay};
+use super::pause::retry_delay;
 
 /// How long a rejected message is hidden where dead letters go nowhere, doubled with each receive.
 const CIRCULATION: Duration = Duration::from_secs(30);

@@ -71,8 +71,7 @@ impl Dispatcher {
     fn look_for(&self, key: PartnerKey, wanted: usize, most: usize) -> Found {
         let mut found = Found::default();
         let Some(partner) = self.partners.partner(key) else { return found };
-        let buckets = partner.buckets.iter().filter_map(|key| self.partners.bucket(*key));
-        let mut buckets: Vec<_> = buckets.filter(|bucket| !bucket.is_empty()).collect();
+        let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
         // First what its endpoint refuses, then what came last.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
         for slip in buckets.into_iter().flat_map(|bucket| bucket.newest_first()).take(most) {
@@ -85,7 +84,7 @@ impl Dispatcher {
                     found.leave.push(slip.ticket);
                 }
             } else if let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) {
-                found.stuck += self.room.part(held.bytes) / u64::from(held.open.max(1));
+                found.stuck += self.room.part_of_one(held);
             }
         }
         found

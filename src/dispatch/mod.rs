@@ -7,8 +7,9 @@
 //! every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
-//! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show` when
-//! it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
+//! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show`
+//! when it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `reload`
+//! changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod ages;
 mod arrive;
@@ -519,18 +520,6 @@ impl Dispatcher {
     fn stray(&mut self, what: &'static str) {
         self.note(Note::Stray { what });
     }
-}
-
-/// A message that its handler wants later is not doubled beyond this: receives after which it was given back for its partner's sake
-/// count too, and would hide it for hours.
-const LATEST: Duration = Duration::from_secs(3600);
-
-/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive to
-/// an hour at most. Where it asked for longer, that; 11 hours at most.
-fn retry_delay(asked: Duration, receives: u32) -> Duration {
-    let asked = asked.clamp(Duration::from_secs(1), LATEST * 11);
-    let doublings = receives.saturating_sub(1).min(16);
-    asked.saturating_mul(1 << doublings).min(LATEST.max(asked))
 }
 
 #[cfg(test)]

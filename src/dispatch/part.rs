@@ -1,5 +1,6 @@
-//! Where goes what leaves memory: to the disk where its queue has a parking, else back to its queue, hidden for a while. Returning is no store: hidden messages count against the queue's
-//! limit, and each receive brings a message nearer to the redrive policy's count. What may not be returned stays held.
+//! Where goes what leaves memory: to the disk where its queue has a parking, else back to its queue, hidden for a while. Returning is
+//! no store: hidden messages count against the queue's limit, and each receive brings a message nearer to the redrive policy's count.
+//! What may not be returned stays held.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use super::Dispatcher;
 use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::ledger::{Held, Stage};
 use super::partner::Partner;
+use super::pause::backoff;
 
 /// What is returned for its partner's sake is hidden for so long at least.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -121,9 +123,8 @@ impl Dispatcher {
         let next = partner.buckets.iter().filter_map(|key| self.next_attempt(*key)).min();
         let attempt = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.now));
         let wait = SHORTEST.max(attempt).max(self.ahead(partner)).mul_f64(1.0 + JITTER * self.random.f64());
-        let doublings = held.receives.saturating_sub(1).min(16);
         let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at));
-        Some(self.now + wait.saturating_mul(1 << doublings).min(left))
+        Some(self.now + backoff(wait, left, held.receives))
     }
 
     /// How long the partner takes for what it holds and has hidden, at its present rate; nothing where it has none.

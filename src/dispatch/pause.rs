@@ -56,6 +56,17 @@ pub fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
     min.saturating_mul(1 << doublings).min(max)
 }
 
+/// A message that its handler wants later is not doubled beyond this: receives after which it was given back for its partner's sake
+/// count too, and would hide it for hours.
+const LATEST: Duration = Duration::from_secs(3600);
+
+/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive to
+/// an hour at most. Where it asked for longer, that; 11 hours at most.
+pub fn retry_delay(asked: Duration, receives: u32) -> Duration {
+    let asked = asked.clamp(Duration::from_secs(1), LATEST * 11);
+    backoff(asked, LATEST.max(asked), receives)
+}
+
 /// Full jitter: anything up to the wait, so that many who failed together do not come back together; never nothing at all.
 pub fn jittered(wait: Duration, random: &mut Rng) -> Duration {
     wait.mul_f64(random.f64()).max(wait / 20)

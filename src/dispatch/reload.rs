@@ -70,6 +70,11 @@ impl QueueState {
         self.life == Life::Serving
     }
 
+    /// Whether it is taken away, and something of it may be left.
+    fn is_retiring(&self) -> bool {
+        matches!(self.life, Life::Retiring { .. })
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.life == Life::Gone
     }
@@ -166,9 +171,8 @@ impl Dispatcher {
 
     /// At the end of each turn: which of those that retire have nothing left?
     pub(super) fn look_for_gone(&mut self) {
-        let retiring = |index: &QueueIndex| {
-            self.queues.get(*index).is_some_and(|queue| queue.parks_for.is_none() && !queue.is_serving() && !queue.is_gone())
-        };
+        let retiring =
+            |index: &QueueIndex| self.queues.get(*index).is_some_and(|queue| queue.parks_for.is_none() && queue.is_retiring());
         let retiring: Vec<_> = self.living.iter().copied().filter(retiring).collect();
         for index in retiring {
             let rows = self.rows_of(index);

@@ -4,7 +4,7 @@
 //! in equal parts, so that one queue's slow handlers cannot starve another; the other half goes to whoever asks first.
 
 use super::keys::QueueIndex;
-use super::ledger::Leaving;
+use super::ledger::{Held, Leaving};
 
 /// A body as large as SQS allows: what a message is taken to weigh before one was seen.
 const LARGEST_BODY: u64 = 1024 * 1024;
@@ -131,6 +131,11 @@ impl Room {
         let place = WHOLE / self.places.max(1) as u64;
         let weight = u128::from(WHOLE) * bytes as u128 / u128::from(self.byte_cap.max(1));
         place.max(u64::try_from(weight).unwrap_or(WHOLE)).min(WHOLE)
+    }
+
+    /// The same of one of the deliveries that are open of it.
+    pub fn part_of_one(&self, held: &Held) -> u64 {
+        self.part(held.bytes) / u64::from(held.open.max(1))
     }
 
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {

@@ -145,8 +145,8 @@ impl QueueStatus {
 }
 
 impl Dispatcher {
-    /// A moment in figures, all at once, queues that are gone included: O(partners). A running engine takes a [`Dispatcher::survey`] in parts instead. What
-    /// the dispatcher does not know of a queue is left for the caller: `source`, `handler`, `cost`.
+    /// A moment in figures, all at once, queues that are gone included: O(partners). A running engine takes a [`Dispatcher::survey`] in
+    /// parts instead. What the dispatcher does not know of a queue is left for the caller: `source`, `handler`, `cost`.
     pub fn status(&self) -> Status {
         let mut survey = Survey::default();
         self.survey(&mut survey, usize::MAX);

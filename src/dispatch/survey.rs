@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Dispatcher;
+use super::bucket::Bucket;
 use super::keys::BucketKey;
 use super::partner::PartnerState;
 use super::status::PartnerCounts;
@@ -127,12 +128,11 @@ impl Dispatcher {
             if !search.matches(&partner.account) {
                 continue;
             }
-            let buckets = || partner.buckets.iter().filter_map(|key| self.partners.bucket(*key));
-            let oldest = buckets().filter_map(|bucket| bucket.oldest()).min();
+            let oldest = self.partners.oldest(partner);
             search.found.push(FoundPartner {
                 account: partner.account.to_string(),
                 state: self.partners.state(partner, self.now),
-                waiting: buckets().map(|bucket| bucket.waits()).sum(),
+                waiting: self.partners.buckets_of(partner).map(Bucket::waits).sum(),
                 oldest_age_s: oldest.map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
             });
         }

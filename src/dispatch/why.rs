@@ -65,7 +65,7 @@ impl Dispatcher {
     /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered.
     pub fn partner(&self, account: &str) -> Option<PartnerReport> {
         let partner = self.partners.partner(self.partners.find(account)?)?;
-        let buckets: Vec<&Bucket> = partner.buckets.iter().filter_map(|key| self.partners.bucket(*key)).collect();
+        let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
         let oldest = buckets.iter().copied().filter(|bucket| !bucket.is_empty()).min_by_key(|bucket| bucket.oldest());
         let access = partner.access(oldest, self.now);
         Some(PartnerReport {

@@ -117,8 +117,7 @@ impl Running {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        send_signal(self.0.id(), name);
     }
 
     /// Its exit status, where it has ended.
@@ -128,17 +127,17 @@ impl Running {
 
     /// Waits for its end; gives the exit status. One that does not end is asked what its threads do (USR1), and is killed.
     pub fn end(mut self) -> Option<i32> {
-        let too_late = after(LONGEST_RUN);
-        loop {
-            if let Some(status) = self.ended() {
-                return status.code();
-            }
-            if too_late.recv_timeout(GLANCE).is_ok() {
-                self.signal("USR1");
-                let _ = never::<()>().recv_timeout(GLANCE);
-                panic!("the program did not end within {LONGEST_RUN:?}; what its threads do is at the end of its log");
-            }
-        }
+        let (id, mut status) = (self.0.id(), None);
+        let has_ended = || {
+            status = self.ended();
+            status.is_some()
+        };
+        until_within(LONGEST_RUN, has_ended, || {
+            send_signal(id, "USR1");
+            let _ = never::<()>().recv_timeout(GLANCE);
+            format!("the program did not end within {LONGEST_RUN:?}; what its threads do is at the end of its log")
+        });
+        status.and_then(|status| status.code())
     }
 }
 
@@ -151,9 +150,18 @@ impl Drop for Running {
     }
 }
 
+fn send_signal(process: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
 /// Waits for something that no channel tells: looks again and again, for as long as a machine under load may need.
-pub fn until(mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
-    let too_late = after(PATIENCE);
+pub fn until(is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
+    until_within(PATIENCE, is_so, complaint);
+}
+
+fn until_within(patience: Duration, mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
+    let too_late = after(patience);
     while !is_so() {
         // The moment is told once: whoever hears of it acts upon it.
         if too_late.recv_timeout(GLANCE).is_ok() {

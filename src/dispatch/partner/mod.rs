@@ -1,8 +1,8 @@
 //! A partner: what it takes, over all its buckets.
 //!
 //! [`gate`](PartnerGate) says when it may be tried, [`pace`](Pace) how often, [`health`](Health) how much of the delivery threads it may
-//! have, [`share`](Drain) how much of the room. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and why: flushing, the drain, status and
-//! `why` all ask it.
+//! have, [`share`](Drain) how much of the room. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and
+//! why: flushing, the drain, status and `why` all ask it.
 
 mod gate;
 mod health;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::Timer;
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::keys::PartnerKey;
 use crate::dispatch::partner::{LEAST, Partner};
@@ -144,7 +145,7 @@ impl Partners {
 
     /// Deliveries that wait for the partner or are on the wire.
     pub fn holds(&self, partner: &Partner) -> usize {
-        let waits = partner.buckets.iter().filter_map(|key| self.bucket(*key)).map(|bucket| bucket.waits());
+        let waits = self.buckets_of(partner).map(Bucket::waits);
         partner.on_wire + waits.sum::<usize>()
     }
 
@@ -163,7 +164,7 @@ impl Partners {
 
     /// When the longest-waiting of its deliveries entered.
     pub fn oldest(&self, partner: &Partner) -> Option<Instant> {
-        partner.buckets.iter().filter_map(|key| self.bucket(*key)?.oldest()).min()
+        self.buckets_of(partner).filter_map(Bucket::oldest).min()
     }
 
     /// A message was received; whether it was for a partner that held less than its share.

@@ -184,7 +184,7 @@ impl Partners {
 
     /// The partner's state: the worst that one of its buckets sees.
     pub fn state(&self, partner: &Partner, now: Instant) -> PartnerState {
-        let shut = partner.buckets.iter().filter_map(|key| self.bucket(*key)).find(|bucket| bucket.gate.is_shut());
+        let shut = self.buckets_of(partner).find(|bucket| bucket.gate.is_shut());
         partner.state(shut, now)
     }
 
@@ -202,6 +202,11 @@ impl Partners {
 
     pub fn partner_mut(&mut self, key: PartnerKey) -> Option<&mut Partner> {
         self.partners.get_mut(key.0)
+    }
+
+    /// Those of one partner, of each queue that has sent it something.
+    pub fn buckets_of(&self, partner: &Partner) -> impl Iterator<Item = &Bucket> {
+        partner.buckets.iter().filter_map(|key| self.bucket(*key))
     }
 
     pub fn buckets(&self) -> impl Iterator<Item = (BucketKey, &Bucket)> {

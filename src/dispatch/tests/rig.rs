@@ -19,7 +19,8 @@
 //! | `tick`, `drain 30s`, `stop` | |
 //!
 //! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
-//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not settle the message), `count`, `interrupt`, `close`, `finish`.
+//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not
+//! settle the message), `count`, `interrupt`, `close`, `finish`.
 //! `park x:a x:<b` (the second is older than what is parked), `unpark x 10`. The parking's own queue is the one after the others.
 //! `a'2` is the receipt of the second receive.
 

@@ -1,5 +1,7 @@
 //! The world that a dispatcher lives in: everything that threads, queues and partners do, as events at random moments.
 
+mod queues;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +17,12 @@ use crate::dispatch::{
     QueueChanges, QueueRules, Rules, Work,
 };
 use crate::message::park::{Parking, Want};
-use crate::message::settle::{Ask, Count, EntryError, EntryResult};
-use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome, Receipt, Received};
+use crate::message::settle::Ask;
+use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
 use super::watch::Watch;
+
+use self::queues::{QueueModel, Row};
 
 const QUEUES: usize = 2;
 /// Consumers that a world may have of its second queue, by the times that it was replaced.
@@ -40,24 +44,6 @@ enum Act {
     Unpark { queue: usize, wants: Vec<Want> },
     Operate { account: String, action: Action },
     Tick,
-}
-
-/// One message as its queue keeps it.
-struct Row {
-    message: Message,
-    visible_at: Instant,
-    /// The newest receipt; 0: never received.
-    receive: i64,
-}
-
-#[derive(Default)]
-struct QueueModel {
-    rows: BTreeMap<i64, Row>,
-    dead: BTreeSet<String>,
-    sequence: u64,
-    demand: HashMap<usize, usize>,
-    busy: BTreeSet<usize>,
-    interrupted: bool,
 }
 
 pub struct World {
@@ -343,48 +329,6 @@ impl World {
         self.after(wait, errand);
     }
 
-    fn receive(&mut self, queue: usize, poller: usize, ask: Ask) {
-        if self.random.u8(..50) == 0 {
-            let model = &mut self.queues[queue];
-            model.busy.remove(&poller);
-            let demand_used = model.demand.remove(&poller).unwrap_or(0);
-            let fault = crate::dispatch::Fault { reason: "throttled".into(), transient: true };
-            return self.tell(Event::ReceiveFailed { queue, poller, demand_used, fault });
-        }
-        let now = self.now;
-        let mut sequence = self.queues[queue].sequence;
-        let most = ask.max.min(self.queues[queue].demand.get(&poller).copied().unwrap_or(0));
-        let mut messages = Vec::new();
-        for (row, found) in self.queues[store(queue)].rows.iter_mut().filter(|(_, row)| row.visible_at <= now).take(most) {
-            found.receive += 1;
-            found.message.receives = found.receive as u32;
-            found.visible_at = now + ask.lease;
-            let receipt = Receipt::Row { row: *row, receive: found.receive };
-            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence });
-            // What is parked is that of its first receive, whatever comes of the rest of its message.
-            self.sequences.entry(found.message.id.to_string()).or_insert(sequence);
-            sequence += 1;
-        }
-        let model = &mut self.queues[queue];
-        model.sequence = sequence;
-        let demand = model.demand.entry(poller).or_default();
-        let demand_used = if messages.is_empty() { *demand } else { messages.len() };
-        *demand -= demand_used;
-        let goes_on = *demand > 0 && !model.interrupted;
-        if !goes_on {
-            model.busy.remove(&poller);
-        }
-        self.tell(Event::Received { queue, poller, messages, leased_until: now + ask.lease, demand_used });
-        if goes_on {
-            let wait = self.millis(20);
-            self.after(wait, Act::Receive { queue, poller, ask });
-        } else if self.queues[queue].demand.get(&poller).is_some_and(|demand| *demand > 0)
-            && self.queues[queue].busy.insert(poller)
-        {
-            self.after(Duration::from_millis(1), Act::Receive { queue, poller, ask });
-        }
-    }
-
     /// What a message's handler says; the same each time, but for "later".
     fn handle(&mut self, message: &Message) -> Outcome {
         if self.random.u8(..40) == 0 {
@@ -443,95 +387,6 @@ impl World {
         Answer::Accepted
     }
 
-    fn settle(&mut self, queue: usize, acker: usize, work: Work) {
-        if self.random.u8(..40) == 0 && !matches!(work, Work::Count) {
-            return self.tell(Event::Settled { queue, acker, results: Err(locked()) });
-        }
-        if queue == QUEUES {
-            return self.settle_rows(queue, acker, &work);
-        }
-        let results = match work {
-            Work::Count => return self.count(queue, acker),
-            Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
-            Work::Hide(changes) => {
-                let now = self.now;
-                let hide = |(receipt, duration): &(Receipt, Duration)| {
-                    self.leased(queue, receipt).map(|row| row.visible_at = now + *duration)
-                };
-                changes.iter().map(hide).collect()
-            }
-            Work::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
-        };
-        self.tell(Event::Settled { queue, acker, results: Ok(results) });
-    }
-
-    /// The parking as a queue.
-    fn settle_rows(&mut self, queue: usize, acker: usize, work: &Work) {
-        let results = match work {
-            Work::Count => {
-                let count = Count { visible: u64::from(!self.disk.is_empty()), ..Count::default() };
-                return self.tell(Event::Counted { queue, acker, count: Ok(count) });
-            }
-            Work::Delete(receipts) => {
-                for receipt in receipts {
-                    if let Some(delivery) = self.disk.delete(receipt) {
-                        assert!(self.is_settled(0, &delivery), "{delivery} is deleted from the parking and open");
-                    }
-                }
-                vec![Ok(()); receipts.len()]
-            }
-            Work::Hide(changes) => vec![Ok(()); changes.len()],
-            Work::SetAside(letters) => {
-                for letter in letters {
-                    assert!(letter.last, "a row is one delivery");
-                    self.queues[0].dead.extend(self.disk.delete(&letter.receipt));
-                }
-                vec![Ok(()); letters.len()]
-            }
-        };
-        self.tell(Event::Settled { queue, acker, results: Ok(results) });
-    }
-
-    fn count(&mut self, queue: usize, acker: usize) {
-        let hidden = self.queues[store(queue)].rows.values().filter(|row| row.visible_at > self.now).count() as u64;
-        let count = Count { visible: self.queues[store(queue)].rows.len() as u64 - hidden, hidden, delayed: 0 };
-        self.tell(Event::Counted { queue, acker, count: Ok(count) });
-    }
-
-    fn leased(&mut self, queue: usize, receipt: &Receipt) -> Result<&mut Row, EntryError> {
-        let Receipt::Row { row, receive } = receipt else { return Err(EntryError::Gone) };
-        self.queues[store(queue)].rows.get_mut(row).filter(|row| row.receive == *receive).ok_or(EntryError::Gone)
-    }
-
-    fn delete(&mut self, queue: usize, receipt: &Receipt) -> EntryResult {
-        let id = self.leased(queue, receipt)?.message.id.to_string();
-        let open = self.expected[&id].iter().filter(|delivery| !self.is_settled(queue, delivery)).count();
-        assert_eq!(open, 0, "{id} is deleted with open deliveries");
-        let Receipt::Row { row, .. } = receipt else { return Err(EntryError::Gone) };
-        self.queues[store(queue)].rows.remove(row);
-        Ok(())
-    }
-
-    fn is_settled(&self, queue: usize, delivery: &str) -> bool {
-        let is_done = self.accepted.contains_key(delivery) || self.queues[store(queue)].dead.contains(delivery);
-        is_done || (queue == 0 && self.disk.has(delivery))
-    }
-
-    fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
-        self.leased(queue, &letter.receipt)?;
-        let id = letter.message.id.to_string();
-        let name = match letter.delivery.as_ref().and_then(|delivery| delivery.index) {
-            Some(index) => format!("{id}-{index}"),
-            None => id,
-        };
-        let Receipt::Row { row, .. } = letter.receipt else { return Err(EntryError::Gone) };
-        self.queues[store(queue)].dead.insert(name);
-        if letter.last {
-            self.queues[store(queue)].rows.remove(&row);
-        }
-        Ok(())
-    }
-
     /// What has no place on the disk and may not be returned passes what is there.
     fn keeps_order(&self, (queue, _): &(String, String)) -> bool {
         // Two consumers of one queue keep the order of neither.
@@ -563,11 +418,6 @@ impl World {
             assert!(sequences.is_sorted(), "{bucket:?} out of order: {sequences:?}");
         }
     }
-}
-
-/// Which queue that one reads: those that come with a reload all read the second.
-fn store(queue: usize) -> usize {
-    if queue > QUEUES { 1 } else { queue }
 }
 
 fn locked() -> Fault {

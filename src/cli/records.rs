@@ -1,0 +1,46 @@
+//! What the commands about dead letters and about parked deliveries have in common.
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use octoconf::commands::listing::{Entry, Listing};
+use octoconf::queue::QueueError;
+use serde_json::json;
+
+use super::failure::Failure;
+
+/// Lists what `read` gives, at most `limit` of it: `read` ends once it is told so.
+pub fn list<T: Entry>(
+    limit: Option<usize>,
+    json: bool,
+    read: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), QueueError>,
+) -> Result<ExitCode, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut listing = Listing::new(&mut out, json)?;
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut failed = None;
+    if left > 0 {
+        read(&mut |entry| {
+            left -= 1;
+            failed = listing.entry(entry).err();
+            failed.is_none() && left > 0
+        })?;
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    listing.end()?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says of how many chosen records how many were changed; `word`: as in `7 purged`.
+pub fn say_changed(chosen: u64, changed: u64, (word, dry_run, json): (&'static str, bool, bool)) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout();
+    match (json, dry_run) {
+        (true, _) => writeln!(out, "{}", json!({ "chosen": chosen, word: changed, "dry_run": dry_run }))?,
+        (false, true) => writeln!(out, "{chosen} would be {word}")?,
+        (false, false) => writeln!(out, "{changed} {word}")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

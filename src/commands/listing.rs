@@ -1,0 +1,71 @@
+//! A listing, written as its entries come: nothing is collected, so that one of millions costs no memory.
+
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+/// What one line shows.
+pub trait Entry {
+    /// What is said where there is none.
+    const NONE: &'static str;
+
+    /// The first line of the table.
+    fn head() -> String;
+
+    /// Its line of the table.
+    fn row(&self) -> String;
+
+    fn object(&self) -> Value;
+}
+
+/// A table, or one JSON array.
+pub struct Listing<'a, T> {
+    out: &'a mut dyn Write,
+    json: bool,
+    any: bool,
+    of: PhantomData<fn(&T)>,
+}
+
+impl<'a, T: Entry> Listing<'a, T> {
+    /// Blocks for the output alone, as all of its methods do.
+    pub fn new(out: &'a mut dyn Write, json: bool) -> io::Result<Self> {
+        if json {
+            out.write_all(b"[")?;
+        }
+        Ok(Self { out, json, any: false, of: PhantomData })
+    }
+
+    pub fn entry(&mut self, entry: &T) -> io::Result<()> {
+        let separator = if self.any { ",\n" } else { "\n" };
+        if self.json {
+            write!(self.out, "{separator}{}", entry.object())?;
+        } else {
+            if !self.any {
+                writeln!(self.out, "{}", T::head())?;
+            }
+            writeln!(self.out, "{}", entry.row())?;
+        }
+        self.any = true;
+        Ok(())
+    }
+
+    pub fn end(self) -> io::Result<()> {
+        match (self.json, self.any) {
+            (true, true) => self.out.write_all(b"\n]\n"),
+            (true, false) => self.out.write_all(b"]\n"),
+            (false, true) => Ok(()),
+            (false, false) => writeln!(self.out, "{}", T::NONE),
+        }
+    }
+}
+
+pub(super) fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// Accounts and reasons are other people's text.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
