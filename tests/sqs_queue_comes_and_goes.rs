@@ -3,19 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
 mod support {
+    pub mod admin;
     pub mod program;
     pub mod sqs_server;
 }
 
 use serde_json::json;
+use support::admin::{ask, free_port, get};
 use support::program::{Room, invoice, lines, until};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 fn room(name: &str, dead_letter: &str) -> Room {
+    room_with_admin("", name, dead_letter)
+}
+
+fn room_with_admin(listen: &str, name: &str, dead_letter: &str) -> Room {
     let text = format!(
         r#"
         [admin]
-        listen = ""
+        listen = "{listen}"
         [queues.invoice]
         name = "{name}"
         endpoint = "{}"
@@ -70,12 +76,17 @@ fn a_queue_that_is_not_there_yet_is_waited_for() {
     let server = SqsServer::shared();
     let queue = server.queue("late", &[]);
     queue.delete();
-    let room = room(&queue.name, "dead_letter = \"none\"");
+    let address = free_port();
+    let room = room_with_admin(&address.to_string(), &queue.name, "dead_letter = \"none\"");
     let running = room.start(&["run"]);
     room.said(&["someone has to act", "does not exist", &queue.name]);
+    let ready = get(address, "/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains("invoice"), "{ready:?}");
     server.call("CreateQueue", &json!({ "QueueName": queue.name }));
     queue.send(&invoices(0..15));
     delivered(&room, &queue, 15);
+    until(|| ask(address, "GET", "/readyz", "").is_some_and(|ready| ready.status == 200), || room.log());
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", room.log());
 }
