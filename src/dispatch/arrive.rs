@@ -134,7 +134,7 @@ impl Dispatcher {
             if let Outcome::Deliver(deliveries) = &handled.outcome {
                 let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
                 held.bytes += bytes;
-                self.room.add_bytes(bytes);
+                self.room.add_bytes(index, bytes);
             }
             let passes = queue.order.complete(held.sequence, handled, self.now, &mut self.released);
             self.ledger.advance(ticket, Stage::Ordering);
@@ -262,7 +262,7 @@ impl Dispatcher {
             let is_settled = held.several.as_ref().is_some_and(|several| several.settled.contains(&place));
             if is_settled || open.as_ref().is_some_and(|open| !open.contains(&place)) {
                 held.bytes = held.bytes.saturating_sub(payload.len());
-                self.room.drop_bytes(payload.len());
+                self.room.drop_bytes(index, payload.len());
                 continue;
             }
             entered += 1;

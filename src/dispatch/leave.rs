@@ -215,6 +215,7 @@ impl Dispatcher {
 
     fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;
+        let room = self.takes_places_of(index);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let renewed = held.renewals != renewals;
         match result {
@@ -232,7 +233,7 @@ impl Dispatcher {
                 if let Some(delivery) = &letter.delivery {
                     held.settled(delivery.index);
                     held.bytes = held.bytes.saturating_sub(delivery.payload.len());
-                    self.room.drop_bytes(delivery.payload.len());
+                    self.room.drop_bytes(room, delivery.payload.len());
                 }
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.settle(ticket);
@@ -282,12 +283,15 @@ impl Dispatcher {
         self.let_go();
     }
 
+    /// The queue whose places what is held of that one takes: rows take those of the queue whose deliveries they are.
+    pub(super) fn takes_places_of(&self, index: QueueIndex) -> QueueIndex {
+        self.queues.get(index).and_then(|queue| queue.parks_for).unwrap_or(index)
+    }
+
     /// The copy is held no more.
     pub(super) fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
-        // Rows take the places of the queue whose deliveries they are.
-        let room = self.queues.get(held.queue).and_then(|queue| queue.parks_for).unwrap_or(held.queue);
-        self.room.leave(room, held.bytes);
+        self.room.leave(self.takes_places_of(held.queue), held.bytes);
         if held.open > held.on_wire {
             // What still waits of it has its payload in memory, and would be counted as waiting.
             for spot in held.spots() {

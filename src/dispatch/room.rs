@@ -1,7 +1,8 @@
 //! Room: how many messages and bytes may be held, and how many of these places a queue may ask for.
 //!
-//! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places belong to the queues
-//! in equal parts, so that one queue's slow handlers cannot starve another; the other half goes to whoever asks first.
+//! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places and of the bytes belong
+//! to the queues in equal parts, so that one queue's slow handlers, large bodies or long polls cannot starve another; the other half goes to
+//! whoever asks first.
 
 use super::keys::QueueIndex;
 use super::ledger::{Held, Leaving};
@@ -14,6 +15,9 @@ pub const WHOLE: u64 = 1_000_000_000;
 
 /// The largest body is looked for among this many messages, twice over.
 const WINDOW: u64 = 1000;
+
+/// After so many that were smaller, a body is not taken to be as large as SQS allows any more.
+const FIRST_WINDOW: u64 = 100;
 
 #[derive(Debug)]
 pub struct Room {
@@ -37,6 +41,8 @@ struct Used {
     /// It has none of the guarantees: it asks for nothing.
     is_out: bool,
     held: usize,
+    /// Of what is held.
+    bytes: u64,
     /// Asked for and not yet received.
     reserved: usize,
     /// Places that its service allows.
@@ -49,9 +55,19 @@ impl Used {
         self.held + self.reserved
     }
 
-    /// Taken of the shared room.
+    /// Places taken of the shared room.
     fn beyond(&self, guaranteed: usize) -> usize {
         if self.is_out { self.places() } else { self.places().saturating_sub(guaranteed) }
+    }
+
+    /// Bytes held, and those that may come: each message asked for may be as large as the largest seen lately.
+    fn weight(&self) -> u64 {
+        self.bytes + self.reserved as u64 * self.largest.get()
+    }
+
+    /// Bytes taken of the shared room.
+    fn bytes_beyond(&self, guaranteed: u64) -> u64 {
+        if self.is_out { self.weight() } else { self.weight().saturating_sub(guaranteed) }
     }
 }
 
@@ -86,19 +102,35 @@ impl Room {
     /// How many messages the queue may ask for now. With nothing held at all, one always may.
     pub fn free(&self, queue: QueueIndex) -> usize {
         let Some(used) = self.queues.get(queue) else { return 0 };
+        let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));
+        let free = self.free_places(used).min(limit);
+        if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
+    }
+
+    /// Whether there is no place for one more message of the queue, whatever its service allows.
+    pub fn is_short_for(&self, queue: QueueIndex) -> bool {
+        self.queues.get(queue).is_some_and(|used| self.free_places(used) == 0)
+    }
+
+    fn free_places(&self, used: &Used) -> usize {
         let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
         let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
         // After a reload others may still hold more than is theirs now.
         let places = (sure + shared).min(self.places.saturating_sub(self.used));
-        let free_bytes = self.byte_cap.saturating_sub(self.bytes).saturating_sub(self.reserved_bytes());
-        let by_bytes = usize::try_from(free_bytes / used.largest.get()).unwrap_or(usize::MAX);
-        let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));
-        let free = places.min(by_bytes).min(limit);
-        if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
+        places.min(usize::try_from(self.free_bytes(used) / used.largest.get()).unwrap_or(usize::MAX))
     }
 
-    fn reserved_bytes(&self) -> u64 {
-        self.queues.iter().map(|used| used.reserved as u64 * used.largest.get()).sum()
+    fn free_bytes(&self, used: &Used) -> u64 {
+        let sharers = self.sharers.max(1) as u64;
+        let guaranteed = self.byte_cap / (2 * sharers);
+        let sure = if used.is_out { 0 } else { guaranteed.saturating_sub(used.weight()) };
+        let (mut all, mut beyond) = (0, 0);
+        for queue in &self.queues {
+            all += queue.weight();
+            beyond += queue.bytes_beyond(guaranteed);
+        }
+        let shared = self.byte_cap.saturating_sub(guaranteed * self.sharers as u64).saturating_sub(beyond);
+        (sure + shared).min(self.byte_cap.saturating_sub(all))
     }
 
     /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else can make room.
@@ -152,24 +184,31 @@ impl Room {
         self.bytes += body as u64;
         self.change(queue, |used| {
             used.held += 1;
+            used.bytes += body as u64;
             used.largest.saw(body as u64);
         });
     }
 
     /// Payloads count from the moment in which their handler made them.
-    pub fn add_bytes(&mut self, bytes: usize) {
+    pub fn add_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes += bytes as u64;
+        if let Some(used) = self.queues.get_mut(queue) {
+            used.bytes += bytes as u64;
+        }
     }
 
     /// A payload was accepted.
-    pub fn drop_bytes(&mut self, bytes: usize) {
+    pub fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
+        if let Some(used) = self.queues.get_mut(queue) {
+            used.bytes = used.bytes.saturating_sub(bytes as u64);
+        }
     }
 
     /// A message is held no more.
     pub fn leave(&mut self, queue: QueueIndex, bytes: usize) {
         self.held = self.held.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        self.drop_bytes(queue, bytes);
         self.change(queue, |used| used.held = used.held.saturating_sub(1));
     }
 
@@ -195,21 +234,22 @@ impl Room {
 struct Largest {
     before: u64,
     now: u64,
-    seen: u64,
+    /// Until the next window begins.
+    left: u64,
 }
 
 impl Default for Largest {
     fn default() -> Self {
-        Self { before: LARGEST_BODY, now: 0, seen: 0 }
+        Self { before: LARGEST_BODY, now: 0, left: FIRST_WINDOW }
     }
 }
 
 impl Largest {
     fn saw(&mut self, bytes: u64) {
         self.now = self.now.max(bytes);
-        self.seen += 1;
-        if self.seen >= WINDOW {
-            (self.before, self.now, self.seen) = (self.now, 0, 0);
+        self.left -= 1;
+        if self.left == 0 {
+            (self.before, self.now, self.left) = (self.now, 0, WINDOW);
         }
     }
 
@@ -257,13 +297,28 @@ mod tests {
     fn bytes_bound_what_is_asked_for_by_the_largest_body_seen_lately() {
         let mut room = Room::new(1000, 4 * LARGEST_BODY, 1);
         assert_eq!(room.free(0), 4, "before anything was seen a body may have 1 MiB");
-        for _ in 0..WINDOW {
+        for _ in 0..FIRST_WINDOW {
             room.hold(0, 1024);
             room.leave(0, 1024);
         }
         assert_eq!(room.free(0), 1000);
         room.hold(0, 3 * LARGEST_BODY as usize);
         assert_eq!(room.free(0), 0, "a large one was seen: the next may be as large");
+    }
+
+    #[test]
+    fn a_queue_whose_polls_reserve_all_shared_bytes_leaves_the_others_theirs() {
+        let mut room = Room::new(1000, 8 * LARGEST_BODY, 2);
+        assert_eq!((room.free(0), room.free(1)), (6, 6), "two are each one's own, four are shared");
+        room.reserve(0, 6);
+        assert_eq!((room.free(0), room.free(1)), (0, 2));
+        room.release(0, 6);
+        (0..2).for_each(|_| room.hold(0, 3 * LARGEST_BODY as usize));
+        assert_eq!((room.free(0), room.free(1)), (0, 2));
+        room.share_among([false, true].into_iter());
+        assert_eq!((room.free(0), room.free(1)), (0, 2), "what is left of all");
+        (0..2).for_each(|_| room.leave(0, 3 * LARGEST_BODY as usize));
+        assert_eq!((room.free(0), room.free(1)), (1, 8), "it knows that one may be 3 MiB, and has only what is shared");
     }
 
     #[test]
@@ -276,7 +331,7 @@ mod tests {
         assert!(room.is_tight(none));
         assert!(!room.is_tight(Leaving { messages: 1, bytes: 10 }), "one of them is leaving");
         room.leave(0, 10);
-        room.add_bytes(551);
+        room.add_bytes(0, 551);
         assert!(room.is_tight(none), "601 of 1,000 bytes");
         assert_eq!(room.places(), 8, "120 bytes each");
         assert_eq!((room.part(10), room.part(500)), (WHOLE / 10, WHOLE / 2));

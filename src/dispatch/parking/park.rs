@@ -223,7 +223,7 @@ impl Dispatcher {
         held.accepted = held.accepted.saturating_add(1);
         held.settled(item.index);
         held.bytes = held.bytes.saturating_sub(item.payload.len());
-        self.room.drop_bytes(item.payload.len());
+        self.room.drop_bytes(index, item.payload.len());
         self.settle(ticket);
     }
 

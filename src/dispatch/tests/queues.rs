@@ -197,7 +197,7 @@ fn what_is_parked_of_a_queue_that_goes_is_delivered_before_it_is_gone() {
     rig.disk = disk;
     let new = NewQueue { rules: queue_rules("q1"), parking: Some(parking(1, vec![("x".into(), 1)])) };
     let commands = rig.reload(1, QueueChanges { added: vec![new], ..QueueChanges::default() });
-    assert_eq!(commands, "q1: unpark x 246", "as many of 1 MiB as have room");
+    assert_eq!(commands, "q1: unpark x 192", "as many of 1 MiB as have room");
     assert_eq!(rig.reload(2, retired(1)), "q1: interrupt");
     rig.play(&[
         (3, "q1: receive", ""),
