@@ -137,6 +137,11 @@ impl Intake {
         self.asked.iter().any(|asked| *asked > 0)
     }
 
+    /// Whether nothing of the queue is on its way, nor waits for the handler.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && !self.is_asking()
+    }
+
     /// Outstanding demand.
     pub fn asked_for(&self) -> usize {
         self.asked.iter().sum()

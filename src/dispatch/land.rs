@@ -117,6 +117,8 @@ impl Dispatcher {
         let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();
+            // What is hidden for its sake waits for no next try.
+            partner.shows_at = None;
             self.partners.list_all_of(partner_key);
             self.note(Note::PartnerWell { account, after_failures: failures });
         }
@@ -125,7 +127,7 @@ impl Dispatcher {
     fn delivered(&mut self, queue: QueueIndex, parcel: &Parcel) {
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let held = self.ledger.get_mut(slip.ticket);
-            // Some of these may be rows of its parking.
+            // Some of these may be rows of its parking; they take its places.
             if let Some(queue) = self.queues.get_mut(held.as_ref().map_or(queue, |held| held.queue)) {
                 queue.counts.delivered += 1;
             }
@@ -134,7 +136,7 @@ impl Dispatcher {
             held.accepted = held.accepted.saturating_add(1);
             held.settled(item.index);
             held.bytes = held.bytes.saturating_sub(item.payload.len());
-            self.room.drop_bytes(item.payload.len());
+            self.room.drop_bytes(queue, item.payload.len());
         }
         // Only now: a batch may hold several deliveries of one message, and all of them are accepted.
         for slip in &parcel.slips {

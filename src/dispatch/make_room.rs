@@ -1,12 +1,13 @@
-//! What leaves memory: while less than half of the room is free, the partners that hold most beyond their share give up what came last
-//! for them. The unavailable never crowd out the available; a backlog of partners that take is given up only for others that need its
-//! room. Where it goes is decided in `part`.
+//! What leaves memory: while less than half of the room is free, or a queue gets none of it, the partners that hold most beyond their
+//! share give up what came last for them. The unavailable never crowd out the available; a backlog of partners that take is given up only
+//! for others that need its room. Where it goes is decided in `part`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::Dispatcher;
-use super::keys::{PartnerKey, Ticket};
+use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::partners::Overfull;
+use super::{Dispatcher, QueueState};
 
 /// One that holds what may not leave is asked again after so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        while self.is_tight() {
+        while self.lacks_room() {
             let Some(overfull) = self.partners.most_overfull(self.now, &mut self.due) else { break };
             self.give_up_most(overfull);
         }
@@ -43,6 +44,18 @@ impl Dispatcher {
 
     pub(super) fn is_tight(&self) -> bool {
         self.room.is_tight(self.ledger.leaving())
+    }
+
+    /// Whether what is held for partners that are away is in the way of others: less than half of the room is free, or a queue has no
+    /// place to ask for, since the rest is reserved for what others may receive.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.is_tight() || (self.partners.is_anyone_away() && (0..self.queues.len()).any(|index| self.is_short(index)))
+    }
+
+    /// The queue would ask for messages and has no place for one.
+    fn is_short(&self, index: QueueIndex) -> bool {
+        let asks = |queue: &QueueState| queue.is_serving() && queue.parks_for.is_none() && queue.intake.is_idle();
+        self.queues.get(index).is_some_and(asks) && self.room.is_short_for(index)
     }
 
     /// Has the most overfull partner give up its newest, until it is not that any more, nor the room short.
@@ -57,14 +70,28 @@ impl Dispatcher {
             let stuck = oldest.filter(|_| found.stuck > 0).map(|oldest| (oldest, found.stuck));
             self.partners.set_aside(key, self.now + PATIENCE, stuck, &mut self.due);
         }
-        for ticket in found.leave {
-            if !self.is_tight() {
+        for ticket in self.first_of_groups(found.leave) {
+            if !self.lacks_room() {
                 break;
             }
             self.part_with(key, ticket);
         }
         self.let_go();
         self.partners.weigh(key, self.now);
+    }
+
+    /// Of several of one FIFO group the first only: the others go along with it, all of them until the same time.
+    fn first_of_groups(&self, newest_first: Vec<Ticket>) -> Vec<Ticket> {
+        let mut groups = HashSet::new();
+        let is_first = |ticket: &Ticket| {
+            let Some(held) = self.ledger.get(*ticket) else { return false };
+            let is_fifo = self.queues.get(held.queue).is_some_and(|queue| queue.intake.rules.fifo);
+            let group = held.message.group.clone().filter(|_| is_fifo);
+            group.is_none_or(|group| groups.insert((held.queue, group)))
+        };
+        let mut first: Vec<_> = newest_first.into_iter().rev().filter(is_first).collect();
+        first.reverse();
+        first
     }
 
     /// Looks at the partner's newest deliveries, so many at most, for some that may leave.

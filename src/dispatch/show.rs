@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Dispatcher;
 use super::Timer;
 use super::keys::{PartnerKey, QueueIndex};
+use super::partner::Access;
 
 /// Where it may not be done now, it is looked at again after so long.
 const LATER: Duration = Duration::from_secs(1);
@@ -19,16 +20,19 @@ const UNKNOWN: f32 = 1.0;
 impl Dispatcher {
     /// Shows some of what is hidden for that partner's sake, if it is time.
     pub(super) fn show_again(&mut self, key: PartnerKey) {
-        let Some(partner) = self.partners.partner(key).filter(|partner| partner.hidden > 0 && !partner.is_away()) else { return };
+        let Some(partner) = self.partners.partner(key).filter(|partner| partner.hidden > 0) else { return };
         if self.phase.is_stopping() {
             return;
+        }
+        if partner.is_away() {
+            return self.show_for_a_try(key);
         }
         let (holds, half) = (self.partners.holds(partner), self.partners.share(partner) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
         let behind = self.queues.iter().any(|queue| queue.settling.is_behind());
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
-            _ if holds >= half || behind || self.is_tight() => LATER,
+            _ if holds >= half || behind || self.lacks_room() => LATER,
             _ => {
                 let most = (rate as usize).max(AT_ONCE).min(half - holds);
                 let shown = (0..most).take_while(|_| self.show_oldest(key)).count();
@@ -43,6 +47,26 @@ impl Dispatcher {
         if partner.hidden > 0 {
             partner.alarm.by(&mut self.due, at, Timer::Partner(key));
         }
+    }
+
+    /// A partner that is away and of whom nothing is held has nothing to be tried with: one is shown once its wait is over.
+    fn show_for_a_try(&mut self, key: PartnerKey) {
+        let Some(partner) = self.partners.partner(key).filter(|partner| self.partners.holds(partner) == 0) else { return };
+        let wait_is_over = match partner.access(None, self.now) {
+            Access::At(at, _) => at,
+            Access::Open => self.now,
+            // What lands, or an operator, brings it up again.
+            Access::Busy | Access::Paused => return,
+        };
+        let again = partner.rules.max_backoff.max(LATER);
+        let mut at = partner.shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
+        if at <= self.now {
+            let is_tried = !self.lacks_room() && self.show_oldest(key);
+            at = self.now + if is_tried { again } else { LATER };
+        }
+        let Some(partner) = self.partners.partner_mut(key) else { return };
+        partner.shows_at = Some(at);
+        partner.alarm.by(&mut self.due, at, Timer::Partner(key));
     }
 
     fn show_oldest(&mut self, key: PartnerKey) -> bool {

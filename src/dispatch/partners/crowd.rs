@@ -201,6 +201,11 @@ impl Partners {
         self.crowd.stand(key, standing, line);
     }
 
+    /// Whether a partner that takes nothing holds something that it could be asked to give up.
+    pub fn is_anyone_away(&self) -> bool {
+        !self.crowd.away.is_empty()
+    }
+
     /// Who is to give something up next, if anybody is; of those that take, only while others need the room.
     pub fn most_overfull(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<Overfull> {
         loop {

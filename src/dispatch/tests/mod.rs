@@ -26,6 +26,7 @@ mod progress;
 mod queues;
 mod reload;
 mod settling;
+mod share;
 mod survey;
 mod threads;
 

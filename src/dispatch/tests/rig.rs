@@ -232,6 +232,7 @@ impl Rig {
             let end = text.find(['/', '#', '*', '!']).unwrap_or(text.len());
             let (id, mut marks) = text.split_at(end);
             let mut message = message(id, None);
+            message.sent_at += Duration::from_secs(lane.sequence);
             while let Some(mark) = marks.chars().next() {
                 let end = marks[1..].find(['/', '#', '*', '!']).map_or(marks.len(), |place| place + 1);
                 let value = &marks[1..end];

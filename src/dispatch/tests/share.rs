@@ -1,0 +1,184 @@
+//! Shares of the room: what leaves memory for the sake of a partner that is away, what may not, and how it comes back.
+
+use super::rig::Rig;
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{PartnerRules, PartnerTable, Rules};
+
+/// Twelve places: six may be taken before the room is short, and a partner that is away may hold three.
+fn narrow() -> Rules {
+    Rules { max_in_flight: 12, ..rules() }
+}
+
+/// Partner x gets `a` to `f`, its first flush with `a` is on the wire, and y has three more.
+fn crowded(receive: &str) -> Rig {
+    let mut rig = Rig::new(narrow());
+    rig.play(&[
+        (0, receive, "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+    ]);
+    rig.play(&[(3, "handled b->x c->x d->x e->x f->x", "")]);
+    rig
+}
+
+/// What a line of commands hides, and for how many milliseconds.
+fn hidden(commands: &str) -> Vec<(String, u64)> {
+    let call = commands.split("; ").find_map(|call| call.strip_prefix("hide ")).unwrap_or_default();
+    let entries = call.split_whitespace().map(|entry| {
+        let (id, time) = entry.split_once('=').expect("an id and a time");
+        let millis = match (time.strip_suffix("ms"), time.strip_suffix('s')) {
+            (Some(millis), _) => millis.parse().expect("milliseconds"),
+            (None, Some(seconds)) => seconds.parse::<u64>().expect("seconds") * 1000,
+            (None, None) => 0,
+        };
+        (id.to_owned(), millis)
+    });
+    entries.collect()
+}
+
+fn ids(hidden: &[(String, u64)]) -> Vec<&str> {
+    hidden.iter().map(|(id, _)| id.as_str()).collect()
+}
+
+#[test]
+fn what_came_last_goes_back_for_half_a_minute_or_a_little_more() {
+    let hidden = hidden(&crowded("receive l m n a b c d e f").send(300, "answered x 503 10s"));
+    assert_eq!(ids(&hidden), ["f", "e", "d"], "down to its share");
+    assert!(hidden.iter().all(|(_, millis)| (30_000..=45_000).contains(millis)), "{hidden:?}");
+}
+
+#[test]
+fn what_came_back_before_stays_away_for_longer() {
+    let hidden = hidden(&crowded("receive l m n a b c d e#3 f#5").send(300, "answered x 503 10s"));
+    let times: Vec<u64> = hidden.iter().map(|(_, millis)| millis / 30_000).collect();
+    assert_eq!(ids(&hidden), ["f", "e", "d"]);
+    assert!((16..=24).contains(&times[0]) && (4..=6).contains(&times[1]) && times[2] == 1, "{hidden:?}");
+}
+
+#[test]
+fn it_is_hidden_until_the_next_attempt_where_that_is_later() {
+    let hidden = hidden(&crowded("receive l m n a b c d e f").send(300, "answered x 503 600s"));
+    assert!(hidden.iter().all(|(_, millis)| (600_000..=900_000).contains(millis)), "{hidden:?}");
+}
+
+#[test]
+fn nothing_leaves_while_half_of_the_room_is_free_or_before_it_waited_for_a_while() {
+    let mut rig = Rig::new(narrow());
+    rig.play(&[
+        (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x c->x d->x e->x f->x", ""),
+        (300, "answered x 503 10s", ""),
+    ]);
+    let mut young = crowded("receive l m n a b c d e f");
+    young.play(&[(240, "answered x 503 10s", "")]);
+    assert_eq!(young.skip_to_commands().0, 252, "the oldest came at 2 ms");
+}
+
+#[test]
+fn one_receive_before_the_redrive_policy_sets_it_aside_it_stays() {
+    let mut rig = Rig::new(narrow());
+    rig.play(&[
+        (0, "facts 5 43200s", ""),
+        (0, "receive l m n a b c d e#4 f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x", ""),
+    ]);
+    let hidden = hidden(&rig.send(300, "answered x 503 10s"));
+    assert_eq!(ids(&hidden), ["f", "d"], "e would be received for the fifth time");
+}
+
+#[test]
+fn what_waits_for_another_that_takes_stays() {
+    let mut rig = Rig::new(narrow());
+    rig.play(&[
+        (0, "receive l a b c d e f", "handle l|a|b|c|d|e|f"),
+        (1, "handled l->y", "flush y l"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x,y", ""),
+    ]);
+    let first = hidden(&rig.send(300, "answered x 503 10s"));
+    assert_eq!(ids(&first), ["e"], "one is enough");
+}
+
+#[test]
+fn a_group_goes_back_whole_and_until_the_same_time() {
+    let fifo = Rules { queues: vec![crate::dispatch::QueueRules { fifo: true, ..queue_rules("q0") }], ..narrow() };
+    let mut rig = Rig::new(fifo);
+    rig.play(&[
+        (0, "receive l/1 m/2 n/3 a/4 b/5 c/5 d/6 e/6 f/6", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x", ""),
+    ]);
+    let hidden = hidden(&rig.send(300, "answered x 503 10s"));
+    let [(first, at), (second, also), (third, too), ..] = &hidden[..] else { panic!("{hidden:?}") };
+    assert_eq!([first.as_str(), second, third], ["f", "e", "d"]);
+    assert!(at == also && also == too, "{hidden:?}");
+}
+
+#[test]
+fn once_the_partner_takes_the_first_sent_shows_first() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    rig.send(300, "answered x 503 10s");
+    rig.play(&[(310, "settled", ""), (320, "accepted y", "delete l m n"), (330, "settled", ""), (10_300, "tick", "flush x a")]);
+    // It holds two more; so half of its share is free.
+    let shown = hidden(&rig.send(10_310, "accepted x"));
+    assert_eq!(shown.first().map(|(id, millis)| (id.as_str(), *millis)), Some(("d", 0)), "{shown:?}");
+    assert!(shown.len() <= 3);
+}
+
+#[test]
+fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
+    let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+    let left = hidden(&rig.send(300, "answered x 503 400s"));
+    assert_eq!(ids(&left), ["b", "a"], "its share is nothing");
+    rig.play(&[(310, "settled", "")]);
+    assert_eq!(rig.dispatcher.held(), 0);
+    let (at, commands) = rig.skip_to_commands();
+    assert!((400_300..402_000).contains(&at), "{at}");
+    assert_eq!(commands, "hide a=0", "and not the other");
+    rig.play(&[
+        (402_000, "settled", ""),
+        (402_001, "receive a#2", "handle a"),
+        (402_002, "handled a->x", "flush x a"),
+        (402_010, "accepted x", "delete a'2"),
+        (402_020, "settled", "hide b=0"),
+    ]);
+}
+
+#[test]
+fn what_can_neither_stay_nor_go_is_dead_the_oldest_first() {
+    let mut rig = Rig::new(narrow());
+    rig.play(&[
+        (0, "facts 2 43200s", ""),
+        (0, "receive l a b c d e f g h i j", "handle l|a|b|c|d|e|f|g|h|i"),
+        (1, "handled l->y", "flush y l; handle j"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x", ""),
+        // Seven of twelve are beyond its share of three and may not be returned; six are not too many.
+        (300, "answered x 503 10s", "letter a:partner_unavailable"),
+        (310, "settled", ""),
+        (10_300, "tick", "flush x b c d e f g h i j"),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.dead, counts.returned), (1, 0));
+}
+
+/// Before a body was seen each may have 1 MiB: one queue's long poll reserves all that is shared of eight.
+#[test]
+fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
+    let small_steps = PartnerRules { min_backoff: std::time::Duration::from_secs(10), ..partner_rules() };
+    let partners = PartnerTable { default: std::sync::Arc::new(small_steps), by_account: Default::default() };
+    let mut rig =
+        Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], partners, max_in_flight_bytes: 8 << 20, ..rules() });
+    rig.play(&[
+        (0, "q1: receive a*1048576 b*1048576", "q1: handle a|b"),
+        (1, "q1: handled a->x", "q1: flush x a"),
+        (2, "q1: handled b->x", ""),
+    ]);
+    let commands = rig.send(300, "q1: answered x 503 10s");
+    assert!(commands.starts_with("q1: hide b="), "two of eight places are held, the rest is reserved for q0: {commands}");
+}
