@@ -3,18 +3,27 @@
 //! At every step: no more flushes of a partner than its `parallel`, none before a `Retry-After` is over or while it is paused, its rate is
 //! kept; partners that are slow, failing or not proven share half of the delivery threads, and no other waits while one is free; no more
 //! is held than there may be. At the end: every message is accepted or dead, in the order of receive, and the counters add up.
+//! [`outage`] is about partners that are away for hours, under traffic: what leaves memory then, and how it comes back.
 //! `scripts/simulate --seeds N` runs as many seeds as asked, `scripts/simulate --seed S` replays one.
 
+mod outage;
 mod sweep;
 mod watch;
 mod world;
 
+use self::outage::Outage;
 use self::sweep::{Failed, Sweep};
 use self::world::World;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let failed = Sweep::from_environment().run(|seed| World::new(seed).run());
+    let failed = Sweep::from_environment(200).run(|seed| World::new(seed).run());
+    assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn an_outage_costs_no_other_partner_and_ends() {
+    let failed = Sweep::from_environment(80).run(|seed| Outage::new(seed).run());
     assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 

@@ -11,9 +11,6 @@ use std::thread;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-/// Seeds of a normal test run.
-const SEEDS: u64 = 200;
-
 /// So many failing seeds are enough to work on.
 const ENOUGH: usize = 10;
 
@@ -40,15 +37,15 @@ impl fmt::Display for Failed {
 }
 
 impl Sweep {
-    /// As `scripts/simulate` asks for it; without it, the seeds of a normal test run, in silence.
-    pub fn from_environment() -> Self {
+    /// As `scripts/simulate` asks for it; without it, so many seeds as a normal test run has, in silence.
+    pub fn from_environment(usual: u64) -> Self {
         let number = |name: &str| {
             let text = std::env::var(name).ok()?;
             Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is needed")))
         };
         let from = number("OCTOCONF_SIM_FROM").unwrap_or(0);
         let seeds = number("OCTOCONF_SIM_SEEDS");
-        Self { seeds: from..from + seeds.unwrap_or(SEEDS), shown: seeds.is_some() }
+        Self { seeds: from..from + seeds.unwrap_or(usual), shown: seeds.is_some() }
     }
 
     /// Runs each seed, as many at once as there are cores, until all are done or enough have failed; these are given in order.

@@ -446,6 +446,6 @@ fn breaks(item: &Item) -> bool {
 }
 
 /// The same in every run, unlike the standard library's.
-fn hash(text: &str) -> u64 {
+pub fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -1,0 +1,150 @@
+//! What a seed makes of the world: how large the room is, what the queues allow, and who is away for how long.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::dispatch::tests::{partner_rules, queue_rules};
+use crate::dispatch::{PartnerRules, PartnerTable, QueueRules, Rules};
+use crate::message::settle::Facts;
+use crate::message::{Account, Answer};
+
+pub const QUEUES: usize = 2;
+pub const LEASE: Duration = Duration::from_secs(60);
+
+/// Partners; the first [`AWAY`] of them are away for a while, the next one is too slow.
+pub const ACCOUNTS: usize = 10;
+pub const AWAY: usize = 3;
+pub const TOO_SLOW: usize = AWAY;
+
+/// Of bodies and payloads, in bytes.
+pub const LARGEST: usize = 100_000;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub struct Scene {
+    pub max_in_flight: usize,
+    pub max_in_flight_bytes: u64,
+    /// By queue.
+    pub facts: Vec<Facts>,
+    pub messages: usize,
+    /// They come over so long a time.
+    pub span: Duration,
+    /// The size of bodies and payloads, at most.
+    pub size: usize,
+    /// Whether messages lead to several deliveries.
+    pub fans_out: bool,
+    /// Whether others take messages away from us.
+    pub steals: bool,
+    pub partners: Vec<PartnerModel>,
+}
+
+/// How a partner behaves.
+pub struct PartnerModel {
+    pub account: Account,
+    /// An answer takes so long at most.
+    pub latency: Duration,
+    /// From, until, how.
+    pub away: Option<(Duration, Duration, Trouble)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Trouble {
+    Fails,
+    Asks,
+    Hangs,
+    Refuses,
+}
+
+impl Scene {
+    pub fn new(random: &mut Rng) -> Self {
+        let span = MINUTE * random.u32(20..60);
+        let max_in_flight = random.usize(40..120);
+        // Where bytes are what is scarce: before much was seen a body may have 1 MiB.
+        let roomy = random.bool();
+        let (size, bytes) = if roomy { (2000, 1 << 30) } else { (LARGEST, random.u64(10 << 20..20 << 20)) };
+        let facts = (0..QUEUES).map(|_| Facts {
+            redrive_after: random.bool().then(|| random.u32(3..12)),
+            hidden_limit: (random.u8(..4) == 0).then(|| random.u64(320..1000)),
+            longest_lease: Some(Duration::from_secs(12 * 3600)),
+            ..Facts::default()
+        });
+        let facts = facts.collect();
+        let partners = (0..ACCOUNTS).map(|n| partner_model(n, span, random)).collect();
+        Self {
+            max_in_flight,
+            max_in_flight_bytes: bytes,
+            facts,
+            messages: random.usize(100..400),
+            span,
+            size,
+            fans_out: random.bool(),
+            steals: random.u8(..3) == 0,
+            partners,
+        }
+    }
+
+    /// All partners take again from then on.
+    pub fn all_well(&self) -> Duration {
+        self.partners.iter().filter_map(|partner| partner.away.map(|(_, until, _)| until)).max().unwrap_or_default()
+    }
+
+    pub fn rules(&self, seed: u64, random: &mut Rng) -> Rules {
+        let queues = (0..QUEUES).map(|queue| QueueRules {
+            fifo: queue == 1,
+            visibility_timeout: LEASE,
+            concurrency: 20,
+            pollers: random.usize(1..4),
+            ackers: random.usize(1..4),
+            ask_at_least: if random.bool() { 1 } else { 10 },
+            recount: Duration::from_secs(5),
+            ..queue_rules(&format!("q{queue}"))
+        });
+        let queues = queues.collect();
+        let partner = PartnerRules {
+            max_batch: random.usize(1..20),
+            max_backoff: MINUTE,
+            parallel: if random.bool() { 1 } else { 3 },
+            ..partner_rules()
+        };
+        Rules {
+            queues,
+            parkings: Vec::new(),
+            partners: PartnerTable { default: Arc::new(partner), by_account: Default::default() },
+            max_in_flight: self.max_in_flight,
+            max_in_flight_bytes: self.max_in_flight_bytes,
+            delivery_threads: 20,
+            disk_threads: 20,
+            until_empty: false,
+            seed,
+        }
+    }
+}
+
+fn partner_model(n: usize, span: Duration, random: &mut Rng) -> PartnerModel {
+    let away = (n < AWAY).then(|| {
+        let from = span * random.u32(0..30) / 100;
+        let longest = if random.u8(..10) == 0 { 14 * 60 } else { 120 };
+        let kinds = [Trouble::Fails, Trouble::Asks, Trouble::Hangs, Trouble::Refuses];
+        (from, from + MINUTE * random.u32(10..longest), kinds[random.usize(..kinds.len())])
+    });
+    let latency = Duration::from_millis(if n == TOO_SLOW { 4_000 } else { random.u64(5..400) });
+    PartnerModel { account: format!("a{n}").into(), latency, away }
+}
+
+impl PartnerModel {
+    /// What it says to what reached it then, and when.
+    pub fn answer(&self, start: Instant, now: Instant, random: &mut Rng) -> (Duration, Answer) {
+        let status = |code, retry_after| Answer::Status { code, retry_after, excerpt: "".into() };
+        let wait = self.latency.mul_f64(0.5 + random.f64() / 2.0);
+        let since = now - start;
+        match self.away.filter(|(from, until, _)| (*from..*until).contains(&since)) {
+            None => (wait, Answer::Accepted),
+            Some((.., Trouble::Fails)) => (wait, status(503, None)),
+            Some((.., Trouble::Asks)) => (wait, status(429, Some(MINUTE * 2))),
+            Some((.., Trouble::Refuses)) => (wait, status(401, None)),
+            Some((.., Trouble::Hangs)) => (Duration::from_secs(10), Answer::Unreachable { reason: "timed out".into() }),
+        }
+    }
+}
