@@ -1,4 +1,4 @@
-//! How a run ends: by a signal, by a second one, by `--for`. What is left is returned, and is there for the next run.
+//! How a run ends: by a signal, by a second one, by `--for`, in the middle of a reload. What is left is returned, and is there for the next run.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use support::partner::{Connection, Partner};
-use support::program::{Room, invoice};
+use support::program::{Room, invoice, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -105,6 +105,37 @@ fn a_second_signal_leaves_what_is_on_the_wire() {
     let queue = &room.report()["queues"][0];
     let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
     assert_eq!(received - returned, 1, "{queue}\n{}", room.log());
+}
+
+#[test]
+fn neither_signal_waits_for_a_reload() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let slow = "timeout = \"15s\"\n";
+    let room = room(&partner, slow);
+    let running = room.start(&["run", "--report", "report.json"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    // A secret that nobody writes: whoever reads it waits for as long as that is so.
+    let secret = room.path("secret");
+    assert!(std::process::Command::new("mkfifo").arg(&secret).status().unwrap().success());
+    let text = std::fs::read_to_string(room.path("octoconf.toml")).unwrap();
+    room.write("octoconf.toml", &text.replace(slow, &format!("{slow}headers.authorization = \"file:./secret\"\n")));
+    running.signal("HUP");
+    room.said(&["reloading: config="]);
+    running.signal("TERM");
+    room.said(&["stopping: signal=SIGTERM"]);
+    std::fs::write(&secret, "hush").unwrap();
+    room.said(&["the reload was refused", "the service is stopping"]);
+    // The next one waits to the end.
+    running.signal("HUP");
+    until(|| room.log().matches("reloading: config=").count() == 2, || room.log());
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", room.log());
+    let queue = &room.report()["queues"][0];
+    let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+    assert_eq!(received - returned, 1, "it was still on the wire: {queue}\n{}", room.log());
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod logger;
 mod parked;
 mod progress;
 mod records;
+mod reload;
 mod run;
 mod setup;
 mod signals;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
@@ -18,6 +18,7 @@ use octoconf::queue::Queue;
 
 use super::args::Run;
 use super::failure::Failure;
+use super::reload::Reloads;
 use super::setup::Setup;
 use super::signals::{self, Caught};
 use super::systemd::{self, Notify};
@@ -52,7 +53,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         log::warn!("configuration: {warning}");
     }
     // Before anything is received: a port that is taken is a reason not to start.
-    let admin = Admin::start(&setup.settings.admin)?.map(Arc::new);
+    let admin = Admin::start(&setup.settings.admin)?;
     if let Some(admin) = &admin {
         log::info!("the admin server listens: address={}", admin.address());
     }
@@ -72,18 +73,17 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     }
     // Dropped at the end of the run: whoever waits on it ends too.
     let (at_work, end) = bounded::<()>(0);
-    let (file, remote, shown) = (config.to_owned(), running.remote(), admin.clone());
-    caught
-        .pass_to(running.remote(), notify.clone(), move || reload(&file, &remote, shown.as_deref()))
-        .context("cannot start the thread signal")?;
-    notify.say(&["READY=1"]);
+    let (remote, told) = (running.remote(), notify.clone());
+    let reloads = Reloads::start(config.to_owned(), remote, admin, told).context("cannot start the thread reload")?;
+    caught.pass_to(running.remote(), notify.clone(), reloads).context("cannot start the thread signal")?;
+    notify.ready();
     systemd::start(&notify, running.remote(), end.clone())?;
     let has_end = options.until_empty || options.at_most.is_some();
     let watch = watch(running.remote(), bars, has_end, end.clone())?;
     let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
     let remote = running.remote();
     let report = running.wait();
-    notify.say(&["STOPPING=1"]);
+    notify.stopping();
     drop(at_work);
     let timed_out = timer.is_some_and(|timer| timer.join().unwrap_or(true));
     if let Some(watch) = watch {
@@ -127,36 +127,6 @@ fn engine(
             }
             outcome => return outcome.map(Some),
         }
-    }
-}
-
-/// Reads the configuration again and puts it in force, if nothing is wrong with it.
-#[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
-fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
-    let loaded = Setup::new(config).map_err(|failure| match failure {
-        Failure::Failed(error) => format!("{error:#}"),
-        Failure::Refused(why) => why,
-    });
-    let done = loaded.and_then(|setup| {
-        for warning in &setup.warnings {
-            log::warn!("configuration: {warning}");
-        }
-        remote.reload(&setup.settings, &setup.registry).map_err(|error| error.to_string())?;
-        // None of this fails: it comes after what may.
-        logger::change(&setup.settings.engine.log);
-        if let Some(admin) = admin {
-            admin.replace_token(setup.settings.admin.token);
-        }
-        Ok(())
-    });
-    remote.health().reloaded(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
-    match done {
-        Ok(()) => log::info!("reloaded: config={}", config.display()),
-        Err(why) => log::error!(
-            "the reload was refused, everything stays as it was: config={} reason={:?}",
-            config.display(),
-            why.trim_end()
-        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The thread `signal`: TERM and INT stop the engine, the second one harder; HUP reloads the configuration, USR1 asks how it is.
+//! The thread `signal`: TERM and INT stop the engine, the second one harder; HUP asks for a reload, USR1 how it is. It never waits for
+//! what a signal leads to: the next one may be the one to stop.
 
 use std::io;
 use std::thread;
@@ -7,6 +8,7 @@ use octoconf::engine::Remote;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::reload::Reloads;
 use super::systemd::Notify;
 
 /// Takes the signals over. To be called before the engine starts any thread, so that none is lost: until [`Caught::pass_to`] they wait.
@@ -30,23 +32,19 @@ impl Caught {
     }
 
     /// Starts the thread. It ends with the process: it is blocked in a wait that nothing else ends.
-    pub fn pass_to(mut self, remote: Remote, notify: Notify, reload: impl Fn() + Send + 'static) -> io::Result<()> {
+    pub fn pass_to(mut self, remote: Remote, notify: Notify, reloads: Reloads) -> io::Result<()> {
         thread::Builder::new().name("signal".to_owned()).spawn(move || {
             // Without this thread nothing would stop the service in order.
             let _guard = remote.guard("signal");
             let early = std::mem::take(&mut self.early);
             for signal in early.into_iter().chain(self.signals.forever()) {
                 match signal {
-                    SIGHUP => {
-                        notify.reloading();
-                        reload();
-                        notify.say(&["READY=1"]);
-                    }
+                    SIGHUP => reloads.ask(),
                     SIGUSR1 => remote.log_state(),
                     stop => {
                         let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
                         log::info!("stopping: signal={name}; once more stops without delivering what waits");
-                        notify.say(&["STOPPING=1"]);
+                        notify.stopping();
                         remote.stop();
                     }
                 }

@@ -4,7 +4,7 @@
 //! are set up. Then `dispatch` takes it in between two of its turns, so that what a partner needs (a thread, or none), where its deliveries
 //! go and which queues there are always fit together.
 
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvError, bounded};
 
 use crate::config::settings::{EngineSettings, Settings};
 use crate::handler::registry::Registry;
@@ -38,12 +38,15 @@ pub enum ReloadError {
     /// Partners whose sinks cannot be set up; all of them.
     #[error("{0}")]
     Sinks(String),
-    /// The engine has ended, or its dispatcher hangs.
+    /// The dispatcher hangs.
     #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
     NoAnswer,
+    /// The engine drains, or has ended.
+    #[error("the service is stopping: its next start reads the file")]
+    Stopping,
 }
 
-/// What a reload starts from; locked while one is under way.
+/// What a reload starts from. Locked for moments; [`Remote::reload`] has another lock for as long as it takes.
 pub struct InForce {
     pub settings: Settings,
     pub queues: Queues,
@@ -72,8 +75,7 @@ impl InForce {
                 self.awaited = Some(awaited);
                 return Err(ReloadError::NoAnswer);
             }
-            // The engine ended before.
-            Err(TryRecvError::Disconnected) => return Err(ReloadError::NoAnswer),
+            Err(TryRecvError::Disconnected) => return Err(ReloadError::Stopping),
         }
         Ok(())
     }
@@ -83,16 +85,20 @@ impl Remote {
     /// Puts the settings in force, with the handlers of the registry, or none of them. What is on the wire lands as it was sent, jobs that
     /// run end with the handler that they began with; what waits leaves by the new rules.
     ///
-    /// Blocks while queues are opened (seconds where a file is locked, or a service does not answer), and for the dispatcher's next
-    /// turn, at most 2 s.
+    /// Blocks while queues are opened (seconds where a file is locked, or a disk does not answer), and for the dispatcher's next turn, at
+    /// most 2 s. Neither a stop nor a question to the engine waits for it.
     ///
     /// # Errors
     ///
     /// See [`ReloadError`]; with [`ReloadError::NoAnswer`] it may yet come into force.
     pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
-        let mut in_force = self.in_force.lock();
-        in_force.catch_up()?;
-        let keys = need_restart(&in_force.settings, settings);
+        let _one_at_a_time = self.reloading.lock();
+        let (before, queues_before) = {
+            let mut in_force = self.in_force.lock();
+            in_force.catch_up()?;
+            (in_force.settings.clone(), in_force.queues.clone())
+        };
+        let keys = need_restart(&before, settings);
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart(keys));
         }
@@ -100,20 +106,28 @@ impl Remote {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             ReloadError::Sinks(lines.join("; "))
         })?;
-        let (mut plan, queues) = in_force.queues.plan(&in_force.settings, settings, registry)?;
-        let changes = plan.changes(settings, in_force.queues.seen());
+        let (mut plan, queues) = queues_before.plan(&before, settings, registry)?;
+        let changes = plan.changes(settings, queues_before.seen());
         // The pool stays as it is, whatever the file has for it now.
-        let engine = EngineSettings { handler_threads: in_force.settings.engine.handler_threads, ..settings.engine.clone() };
+        let engine = EngineSettings { handler_threads: before.engine.handler_threads, ..settings.engine.clone() };
         let settings = Settings { engine, ..settings.clone() };
         let (done, answer) = bounded(1);
         let partners = rules::partner_table(&settings.partners);
         let reload = Reload { sinks, partners, plan, changes, done };
-        self.control.send_timeout(Control::Reload(Box::new(reload)), PATIENCE).map_err(|_| ReloadError::NoAnswer)?;
-        if answer.recv_timeout(PATIENCE).is_err() {
-            in_force.awaited = Some(Awaited { answer, settings, queues });
-            return Err(ReloadError::NoAnswer);
+        self.control.send_timeout(Control::Reload(Box::new(reload)), PATIENCE).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => ReloadError::NoAnswer,
+            SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
+        })?;
+        let answered = answer.recv_timeout(PATIENCE);
+        let mut in_force = self.in_force.lock();
+        match answered {
+            Ok(()) => (in_force.settings, in_force.queues) = (settings, queues),
+            Err(RecvTimeoutError::Timeout) => {
+                in_force.awaited = Some(Awaited { answer, settings, queues });
+                return Err(ReloadError::NoAnswer);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(ReloadError::Stopping),
         }
-        (in_force.settings, in_force.queues) = (settings, queues);
         Ok(())
     }
 }

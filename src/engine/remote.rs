@@ -35,8 +35,9 @@ pub struct Remote {
     pub(super) roster: Roster,
     pub(super) deaths: DeathLine,
     pub(super) sinks: Arc<Sinks>,
-    /// Locked while a reload is under way.
     pub(super) in_force: Arc<Mutex<InForce>>,
+    /// Locked while a reload is under way.
+    pub(super) reloading: Arc<Mutex<()>>,
     pub(super) shutdown_timeout: Duration,
     pub(super) started: Instant,
     pub(super) asked: Arc<Asked>,
@@ -122,7 +123,7 @@ impl Remote {
         Ok(snapshot)
     }
 
-    /// The queues in force, and behind them their parkings; also after the end. Waits for a reload that is under way.
+    /// The queues in force, and behind them their parkings; also after the end. Never waits.
     pub fn queues(&self) -> Vec<Arc<dyn Queue>> {
         self.in_force.lock().queues.all()
     }

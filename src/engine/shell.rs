@@ -255,6 +255,8 @@ impl Shell {
         Ok(match control {
             Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),
+            // What has begun to end takes nothing new: whoever asked hears it by the end of its channel.
+            Some(Control::Reload(_)) if self.stopping => Event::Tick,
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
                 self.sinks.install(sinks);

@@ -1,4 +1,4 @@
-//! A thread that dies ends the engine with a reason, whichever it is.
+//! A thread that dies ends the engine with a reason, whichever it is; and nobody who asks it something waits for a reload.
 
 use super::*;
 use crate::config::{self, Context, Environment, Kind, Loaded};
@@ -65,15 +65,23 @@ impl Queue for Broken {
     }
 }
 
-/// An engine over one queue in memory, with one message on it.
-fn engine(broken: &'static str) -> Engine {
-    let text = "[queues.invoice]\nsource = 'memory'\nhandler = 'nothing'\n[partners.default]\ndeliver = 'discard'\n";
+/// One queue in memory, and what comes behind it in the file.
+fn settings(more: &str) -> (Settings, Registry) {
+    let text = format!(
+        "[engine]\nhandler_threads = 20\n[queues.invoice]\nsource = 'memory'\nhandler = 'nothing'\n[partners.default]\ndeliver = 'discard'\n{more}"
+    );
     let nothing = |_: &Message| Outcome::Discard;
     let mut registry = Registry::new();
     registry.register("nothing", nothing);
     let environment = Environment::default();
     let context = Context { environment: &environment, handlers: &["nothing"], check_jq: &|_| Ok(()) };
-    let Loaded { settings, .. } = config::parse(text, Kind::Toml, "test", &context).unwrap();
+    let Loaded { settings, .. } = config::parse(&text, Kind::Toml, "test", &context).unwrap();
+    (settings, registry)
+}
+
+/// An engine over that queue, with one message on it.
+fn engine(broken: &'static str) -> Engine {
+    let (settings, registry) = settings("");
     let mut engine = Engine::new(&settings, &registry).unwrap();
     engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
     let lane = &mut engine.lanes[0];
@@ -118,4 +126,28 @@ fn each_thread_says_what_it_does() {
     assert!(remote.health().is_well());
     remote.finish_when_empty();
     assert_eq!(running.wait().unwrap().status.queues[0].counts.acked, 1);
+}
+
+#[test]
+fn what_is_asked_while_a_reload_opens_a_store_is_answered() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slow.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let (settings, registry) =
+        settings(&format!("[queues.slow]\nsource = 'sqlite'\nhandler = 'nothing'\npath = '{}'\n", path.display()));
+    let asked = running.remote();
+    let reload = std::thread::Builder::new().spawn(move || asked.reload(&settings, &registry)).unwrap();
+    while remote.reloading.try_lock().is_some() {
+        std::thread::yield_now();
+    }
+    // Had either waited for the reload, that would have given up by then.
+    assert_eq!((remote.queues().len(), remote.status().unwrap().queues.len()), (1, 1));
+    drop(other);
+    reload.join().unwrap().unwrap();
+    assert_eq!(remote.queues().len(), 2);
+    remote.stop();
+    running.wait().unwrap();
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -16,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Notify {
     socket: Option<Arc<UnixDatagram>>,
     watchdog: Option<Duration>,
+    /// It was told that the service stops.
+    stops: Arc<AtomicBool>,
 }
 
 impl Notify {
@@ -25,7 +28,7 @@ impl Notify {
         let Some(path) = variable("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Self::default() };
         let watchdog = watchdog(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), std::process::id());
         match connect(&path) {
-            Ok(socket) => Self { socket: Some(Arc::new(socket)), watchdog },
+            Ok(socket) => Self { socket: Some(Arc::new(socket)), watchdog, ..Self::default() },
             Err(error) => {
                 log::error!("systemd cannot be told anything: NOTIFY_SOCKET={path:?} reason={:?}", error.to_string());
                 Self::default()
@@ -51,7 +54,20 @@ impl Notify {
         }
     }
 
-    /// A reload begins; it has ended with the next `READY=1`.
+    /// The service is up, or a reload has ended. Said of none that stops.
+    pub fn ready(&self) {
+        if !self.stops.load(Ordering::Acquire) {
+            self.say(&["READY=1"]);
+        }
+    }
+
+    /// The service stops.
+    pub fn stopping(&self) {
+        self.stops.store(true, Ordering::Release);
+        self.say(&["STOPPING=1"]);
+    }
+
+    /// A reload begins; it has ended with [`Notify::ready`].
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
@@ -97,13 +113,19 @@ mod tests {
         let in_file = UnixDatagram::bind(&path).unwrap();
         let in_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         for (socket, address) in [(in_file, path.display().to_string()), (in_name, format!("@{name}"))] {
-            let notify = Notify { socket: Some(Arc::new(connect(&address).unwrap())), watchdog: None };
+            let notify = Notify { socket: Some(Arc::new(connect(&address).unwrap())), ..Notify::default() };
             notify.say(&["READY=1", "STATUS=well"]);
             assert_eq!(heard(&socket), "READY=1\nSTATUS=well");
             notify.reloading();
             let reloading = heard(&socket);
             let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
             assert!(micros.parse::<u64>().unwrap() > 0);
+            notify.ready();
+            notify.stopping();
+            // A reload that ends now makes nothing ready.
+            notify.ready();
+            notify.say(&["STATUS=done"]);
+            assert_eq!([heard(&socket), heard(&socket), heard(&socket)], ["READY=1", "STOPPING=1", "STATUS=done"]);
         }
     }
 

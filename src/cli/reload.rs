@@ -1,0 +1,74 @@
+//! The thread `reload`: reads the configuration again and puts it in force. It is one of its own, since that may take long (a file that
+//! another program keeps locked, a disk that does not answer) and must not keep anybody from stopping the service.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+use octoconf::admin::Admin;
+use octoconf::engine::Remote;
+
+use super::failure::Failure;
+use super::logger;
+use super::setup::Setup;
+use super::systemd::Notify;
+
+/// Reloads of a running service, one at a time.
+pub struct Reloads {
+    asked: Sender<()>,
+}
+
+impl Reloads {
+    /// Starts the thread. It ends with the process, which does not wait for it.
+    pub fn start(config: PathBuf, remote: Remote, admin: Option<Admin>, notify: Notify) -> io::Result<Self> {
+        let (asked, asks) = bounded(1);
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            // Without this thread the service would take no other configuration, and say nothing of it.
+            let _guard = remote.guard("reload");
+            for () in asks {
+                notify.reloading();
+                reload(&config, &remote, admin.as_ref());
+                notify.ready();
+            }
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// Asks for one; does not wait. One that is asked for and has not begun reads the newest file: another would find nothing new.
+    pub fn ask(&self) {
+        let _ = self.asked.try_send(());
+    }
+}
+
+/// Reads the configuration again and puts it in force, if nothing is wrong with it.
+#[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
+fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
+    log::info!("reloading: config={}", config.display());
+    let loaded = Setup::new(config).map_err(|failure| match failure {
+        Failure::Failed(error) => format!("{error:#}"),
+        Failure::Refused(why) => why,
+    });
+    let done = loaded.and_then(|setup| {
+        for warning in &setup.warnings {
+            log::warn!("configuration: {warning}");
+        }
+        remote.reload(&setup.settings, &setup.registry).map_err(|error| error.to_string())?;
+        // None of this fails: it comes after what may.
+        logger::change(&setup.settings.engine.log);
+        if let Some(admin) = admin {
+            admin.replace_token(setup.settings.admin.token);
+        }
+        Ok(())
+    });
+    remote.health().reloaded(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
+    match done {
+        Ok(()) => log::info!("reloaded: config={}", config.display()),
+        Err(why) => log::error!(
+            "the reload was refused, everything stays as it was: config={} reason={:?}",
+            config.display(),
+            why.trim_end()
+        ),
+    }
+}
