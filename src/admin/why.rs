@@ -7,8 +7,29 @@ use crate::dispatch::{PartnerReport, PartnerState};
 /// What is worth a sentence, the most important first.
 pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     let mut said = vec![waits(partner)];
-    if partner.waiting > 0 && partner.state != PartnerState::Paused {
-        said.push(format!("What it waits for: {}.", partner.reason));
+    let is_here = partner.waiting > 0 || partner.held_back > 0;
+    if is_here && partner.state != PartnerState::Paused {
+        said.push(format!("Why: {}.", partner.reason));
+    }
+    if partner.held_back > 0 && partner.waiting > 0 {
+        said.push(format!(
+            "The turn of {} has not come: a message received before is still with its handler, and order is kept.",
+            several(partner.held_back, "more delivery", "more deliveries")
+        ));
+    }
+    if partner.parked > 0 {
+        said.push(format!(
+            "{} parked on the disk, and {} in order once it takes what it is sent.",
+            several(count(partner.parked), "delivery is", "deliveries are"),
+            if partner.parked == 1 { "comes back" } else { "come back" }
+        ));
+    }
+    if partner.hidden > 0 {
+        said.push(format!(
+            "{} given back and {} hidden in the queue, to be shown again, oldest first, once it takes what it is sent.",
+            several(partner.hidden, "message was", "messages were"),
+            if partner.hidden == 1 { "is" } else { "are" }
+        ));
     }
     if partner.state == PartnerState::Paused {
         said.push("An operator paused it: nothing is sent until somebody resumes it.".to_owned());
@@ -21,6 +42,9 @@ pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     if partner.failures > 0 {
         let breaker = if partner.failures >= partner.breaker_failures {
             "its breaker is open, and one attempt at a time is let through until one succeeds".to_owned()
+        } else if partner.state == PartnerState::Open {
+            "its set-up is wrong, so nothing is dead-lettered, and one attempt at a time is let through until one succeeds"
+                .to_owned()
         } else {
             format!("at {} its breaker opens", partner.breaker_failures)
         };
@@ -55,9 +79,16 @@ pub fn sentences(partner: &PartnerReport) -> Vec<String> {
 fn waits(partner: &PartnerReport) -> String {
     let wire = match partner.in_flight {
         0 => "nothing is on the wire".to_owned(),
-        1 => "one flush is on the wire".to_owned(),
-        many => format!("{many} flushes are on the wire"),
+        1 => format!("one flush is on the wire{}", since(partner, "for")),
+        many => format!("{many} flushes are on the wire{}", since(partner, "the oldest for")),
     };
+    if partner.waiting == 0 && partner.held_back > 0 {
+        return format!(
+            "{} for {}, out of the handler and not yet in turn; {wire}.",
+            several(partner.held_back, "delivery waits", "deliveries wait"),
+            name(&partner.account)
+        );
+    }
     if partner.waiting == 0 {
         return format!("Nothing waits for {}; {wire}.", name(&partner.account));
     }
@@ -69,6 +100,14 @@ fn waits(partner: &PartnerReport) -> String {
         name(&partner.account),
         queues.join(", ")
     )
+}
+
+fn since(partner: &PartnerReport, word: &str) -> String {
+    partner.on_wire_s.map(|seconds| format!(", {word} {}", span(seconds))).unwrap_or_default()
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn name(account: &str) -> String {
@@ -121,6 +160,9 @@ mod tests {
             waiting: 12,
             parked: 0,
             in_flight: 0,
+            on_wire_s: None,
+            held_back: 0,
+            hidden: 0,
             oldest_age_s: Some(75.4),
             failures: 0,
             last_error: None,
@@ -146,7 +188,7 @@ mod tests {
             sentences(&report),
             [
                 "12 deliveries wait for acme (from stock), the oldest for 1 min 15 s; nothing is on the wire.",
-                "What it waits for: its breaker is open.",
+                "Why: its breaker is open.",
                 "The next attempt is in 1 min 33 s.",
                 "7 failures in a row so far: its breaker is open, and one attempt at a time is let through until one succeeds.",
                 "The last error: answered 503: a b.",
@@ -158,8 +200,11 @@ mod tests {
     #[test]
     fn limits_pauses_and_idleness_are_told_apart() {
         let rate = Some(RateReport { requests: 5, per_s: 1.0, burst: 1 });
-        let limited =
-            sentences(&PartnerReport { rate, next_attempt_in_s: Some(0.2), ..partner(PartnerState::Limited, "its rate limit") });
+        let limited = sentences(&PartnerReport {
+            rate,
+            next_attempt_in_s: Some(0.2),
+            ..partner(PartnerState::Limited, "its rate allows no more for now")
+        });
         assert!(limited.contains(&"Its limit is 5 requests a second, 1 at once after a pause.".to_owned()), "{limited:?}");
         let paused = sentences(&partner(PartnerState::Paused, "an operator paused it"));
         assert!(paused[1].contains("until somebody resumes it") && paused.len() == 2, "{paused:?}");
@@ -168,9 +213,51 @@ mod tests {
             oldest_age_s: None,
             queues: Vec::new(),
             in_flight: 2,
+            on_wire_s: Some(31.2),
             ..partner(PartnerState::Healthy, "")
         };
-        assert_eq!(sentences(&idle), ["Nothing waits for acme; 2 flushes are on the wire."]);
+        assert_eq!(sentences(&idle), ["Nothing waits for acme; 2 flushes are on the wire, the oldest for 31 s."]);
+    }
+
+    #[test]
+    fn a_wrong_set_up_is_no_breaker() {
+        let refused =
+            PartnerReport { failures: 1, ..partner(PartnerState::Open, "the endpoint for this queue is set up wrongly") };
+        let said = sentences(&refused);
+        assert!(said[2].starts_with("1 failure in a row so far: its set-up is wrong, so nothing is dead-lettered"), "{said:?}");
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_told_too() {
+        let parked =
+            PartnerReport { parked: 1200, hidden: 1, ..partner(PartnerState::BackingOff, "it backs off after a failure") };
+        assert_eq!(
+            sentences(&parked)[2..],
+            [
+                "1200 deliveries are parked on the disk, and come back in order once it takes what it is sent.",
+                "1 message was given back and is hidden in the queue, to be shown again, oldest first, once it takes what it is sent.",
+            ]
+        );
+        let late = PartnerReport { held_back: 3, ..partner(PartnerState::Healthy, "a flush is on the wire") };
+        assert_eq!(
+            sentences(&late)[2],
+            "The turn of 3 more deliveries has not come: a message received before is still with its handler, and order is kept."
+        );
+        let reason = "a message received before is still with its handler, and order is kept";
+        let unseen = PartnerReport {
+            waiting: 0,
+            held_back: 1,
+            oldest_age_s: None,
+            queues: Vec::new(),
+            ..partner(PartnerState::Healthy, reason)
+        };
+        assert_eq!(
+            sentences(&unseen),
+            [
+                "1 delivery waits for acme, out of the handler and not yet in turn; nothing is on the wire.".to_owned(),
+                format!("Why: {reason}.")
+            ]
+        );
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Flights {
         self.flights.get(flush.0)
     }
 
+    /// Since when it is on the wire.
+    pub fn began(&self, flush: FlushId) -> Option<Instant> {
+        Some(self.get(flush)?.began)
+    }
+
     pub fn land(&mut self, flush: FlushId) -> Option<Flight> {
         let flight = self.flights.remove(flush.0)?;
         self.drop_landed();

@@ -115,6 +115,24 @@ impl Order {
         }
     }
 
+    /// Outcomes that wait for their turn, in no order. Walks over all that is held of the queue.
+    pub fn held_back(&self) -> Box<dyn Iterator<Item = &Handled> + '_> {
+        match self {
+            Self::Free => Box::new(std::iter::empty()),
+            Self::Line(line) => Box::new(line.slots.iter().filter_map(|slot| match slot {
+                Slot::Done(handled) => Some(handled),
+                Slot::Absent | Slot::Pending | Slot::Running(_) | Slot::Gone => None,
+            })),
+            Self::Groups(groups) => {
+                let members = groups.lines.values().flat_map(|group| &group.members);
+                Box::new(members.filter_map(|member| match &member.turn {
+                    Turn::Done(handled) => Some(handled),
+                    Turn::Waits | Turn::Over => None,
+                }))
+            }
+        }
+    }
+
     /// Those that would have to follow if the message were returned.
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> + '_ {
         let group = match self {

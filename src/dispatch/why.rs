@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::message::Outcome;
+
 use super::Dispatcher;
 use super::bucket::Bucket;
 use super::partner::{Access, Class, Partner, PartnerState, Wait};
@@ -22,6 +24,12 @@ pub struct PartnerReport {
     pub parked: u64,
     /// Flushes on the wire.
     pub in_flight: usize,
+    /// For how long the oldest of them has been there.
+    pub on_wire_s: Option<f64>,
+    /// Deliveries that have left their handler and wait for their turn: a message received before them is still with its handler.
+    pub held_back: usize,
+    /// Messages that were given back to their queue for its sake, and are shown again once it takes what it is sent.
+    pub hidden: usize,
     pub oldest_age_s: Option<f64>,
     /// In a row.
     pub failures: u32,
@@ -62,20 +70,30 @@ pub struct BucketReport {
 }
 
 impl Dispatcher {
-    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered.
+    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered. Walks over
+    /// all outcomes that are held back: a fraction of a millisecond for ten thousand.
     pub fn partner(&self, account: &str) -> Option<PartnerReport> {
-        let partner = self.partners.partner(self.partners.find(account)?)?;
+        let held_back = self.held_back(account);
+        let known = self.partners.find(account).and_then(|key| self.partners.partner(key));
+        let stranger = known.is_none().then(|| self.partners.stranger(account)).filter(|_| held_back > 0);
+        let partner = known.or(stranger.as_ref())?;
         let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
         let oldest = buckets.iter().copied().filter(|bucket| !bucket.is_empty()).min_by_key(|bucket| bucket.oldest());
         let access = partner.access(oldest, self.now);
         Some(PartnerReport {
             account: partner.account.to_string(),
             state: self.partners.state(partner, self.now),
-            reason: self.reason(partner, oldest, access),
-            next_attempt_in_s: next_attempt_in_s(access, self.now),
+            reason: match oldest {
+                None if held_back > 0 => "a message received before is still with its handler, and order is kept",
+                _ => self.reason(partner, oldest, access),
+            },
+            next_attempt_in_s: next_attempt_in_s(partner, oldest, access, self.now),
             waiting: buckets.iter().map(|bucket| bucket.waits()).sum(),
             parked: buckets.iter().map(|bucket| bucket.parked()).sum(),
             in_flight: partner.flights.len(),
+            on_wire_s: self.partners.flushes_since(partner).map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
+            held_back,
+            hidden: partner.hidden,
             oldest_age_s: oldest.and_then(|bucket| self.oldest_age_s(bucket)),
             failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
@@ -101,10 +119,20 @@ impl Dispatcher {
             in_flight: bucket.in_flight,
             state: partner.state(Some(bucket), self.now),
             reason: self.reason(partner, Some(bucket), access),
-            next_attempt_in_s: next_attempt_in_s(access, self.now),
+            next_attempt_in_s: next_attempt_in_s(partner, Some(bucket), access, self.now),
             oldest_age_s: self.oldest_age_s(bucket),
             failures: failures(partner, bucket),
         }
+    }
+
+    /// Deliveries for that account whose message waits for its turn.
+    fn held_back(&self, account: &str) -> usize {
+        let outcomes = self.queues.iter().flat_map(|queue| queue.order.held_back()).map(|handled| &handled.outcome);
+        let of_account = |outcome: &Outcome| match outcome {
+            Outcome::Deliver(deliveries) => deliveries.iter().filter(|delivery| delivery.account == account).count(),
+            Outcome::Discard | Outcome::Retry { .. } | Outcome::Reject { .. } => 0,
+        };
+        outcomes.map(of_account).sum()
     }
 
     fn lease_ends_in_s(&self, bucket: &Bucket) -> Option<f64> {
@@ -148,19 +176,27 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'stati
         Access::At(_, Wait::Backoff) => "it backs off after a failure",
         Access::At(_, Wait::Breaker) => "its breaker is open",
         Access::At(_, Wait::Endpoint) => "the endpoint for this queue is set up wrongly",
-        Access::At(_, Wait::Rate) => "its rate limit",
+        Access::At(_, Wait::Rate) => "its rate allows no more for now",
         Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
             None => "nothing waits for it",
-            Some(bucket) if bucket.stands.is_none() => "company for its batch",
-            Some(_) if partner.health.class() == Class::Well => "a delivery thread",
-            Some(_) => "a delivery thread of the half that slow, failing and new partners share",
+            Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
+            Some(bucket) if bucket.stands.is_none() => "another of its queues goes first",
+            Some(_) if partner.health.class() == Class::Well => "no delivery thread is free",
+            Some(_) => "no delivery thread is free of the half that slow, failing and new partners share",
         },
     }
 }
 
-fn next_attempt_in_s(access: Access, now: Instant) -> Option<f64> {
-    match access {
-        Access::At(at, _) => Some(at.saturating_duration_since(now).as_secs_f64()),
-        Access::Busy | Access::Open | Access::Paused => None,
-    }
+/// Until when it waits for more to come, where it does that.
+fn lingers_until(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> Option<Instant> {
+    let bucket = bucket.filter(|bucket| access == Access::Open && bucket.stands.is_none() && !partner.rules.linger.is_zero())?;
+    Some(bucket.oldest()? + partner.rules.linger)
+}
+
+fn next_attempt_in_s(partner: &Partner, bucket: Option<&Bucket>, access: Access, now: Instant) -> Option<f64> {
+    let at = match access {
+        Access::At(at, _) => Some(at),
+        Access::Busy | Access::Open | Access::Paused => lingers_until(partner, bucket, access),
+    };
+    at.map(|at| at.saturating_duration_since(now).as_secs_f64())
 }

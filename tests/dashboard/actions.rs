@@ -37,7 +37,7 @@ fn actions(panel: &Panel) -> Vec<(String, String, Option<String>)> {
 fn why_is_told_as_the_server_tells_it() {
     let panel = panel();
     let browser = open(&panel);
-    for sentence in ["120 deliveries wait.", "What it waits for: its breaker is open.", "The last error: <b>503</b>."] {
+    for sentence in ["120 deliveries wait.", "Why: its breaker is open.", "The last error: <b>503</b>."] {
         browser.shows("partner-why", sentence);
     }
     browser.shows("partner-state", "breaker open");

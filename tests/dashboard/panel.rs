@@ -159,7 +159,7 @@ pub fn report(account: &str, state: &str) -> Value {
     json!({ "account": account, "state": state, "reason": "its breaker is open", "next_attempt_in_s": 75.0, "waiting": 120, "in_flight": 0,
             "oldest_age_s": 3700.0, "failures": 7, "last_error": "503 Service Unavailable", "learned_batch": 40,
             "rate": null, "breaker_failures": 5, "lease_ends_in_s": 42.0,
-            "why": ["120 deliveries wait.", "What it waits for: its breaker is open.", "The last error: <b>503</b>."],
+            "why": ["120 deliveries wait.", "Why: its breaker is open.", "The last error: <b>503</b>."],
             "queues": [{ "queue": "stock", "waiting": 120, "in_flight": 0, "state": state, "reason": "its breaker is open",
                          "next_attempt_in_s": 75.0, "oldest_age_s": 3700.0, "failures": 7 }] })
 }

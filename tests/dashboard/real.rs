@@ -80,7 +80,7 @@ fn the_program_serves_the_page_and_does_what_is_pressed() {
     browser.press("ArrowDown");
     browser.press("Enter");
     browser.shows("partner-name", HOSTILE);
-    browser.shows("partner-why", "What it waits for: it backs off after a failure.");
+    browser.shows("partner-why", "Why: it backs off after a failure.");
     browser.shows("partner-why", "503");
     browser.click("[data-action=pause]");
     browser.shows("token-dialog", "The admin token");

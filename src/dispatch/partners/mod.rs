@@ -176,6 +176,16 @@ impl Partners {
         self.by_account.get(account).copied()
     }
 
+    /// A partner of whom nothing is known yet, as it would begin.
+    pub fn stranger(&self, account: &str) -> Partner {
+        Partner::new(account.into(), self.table.of(account))
+    }
+
+    /// Since when its oldest flush is on the wire.
+    pub fn flushes_since(&self, partner: &Partner) -> Option<Instant> {
+        partner.flights.iter().filter_map(|flush| self.flights.began(*flush)).min()
+    }
+
     /// Whether a flush of the bucket may start, and if not, when and why.
     pub fn access(&self, key: BucketKey, now: Instant) -> Option<Access> {
         let bucket = self.bucket(key)?;

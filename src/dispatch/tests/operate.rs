@@ -258,6 +258,35 @@ fn why_tells_what_it_waits_for_in_each_queue() {
 }
 
 #[test]
+fn why_tells_how_long_a_flush_hangs_and_until_when_a_batch_lingers() {
+    let mut rig = rig(|partner| partner.linger = SECOND * 60);
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "")]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.reason, report.next_attempt_in_s), ("it lingers for a fuller batch", Some(60.0)));
+    rig.play(&[(60_001, "tick", "flush x a"), (65_001, "handled b->x", "")]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.reason, report.on_wire_s, report.waiting), ("a flush is on the wire", Some(5.0), 1));
+}
+
+#[test]
+fn why_tells_of_order() {
+    for group in ["", "/g"] {
+        let mut rules = rules();
+        rules.queues[0].fifo = !group.is_empty();
+        let mut rig = Rig::new(rules);
+        let receive = format!("receive a{group} b{group} c{group}");
+        rig.play(&[(0, &receive, "handle a|b|c"), (1, "handled b->x c->x", "")]);
+        let report = rig.dispatcher.partner("x").unwrap();
+        assert_eq!((report.held_back, report.waiting, report.state), (2, 0, PartnerState::Healthy));
+        assert!(report.reason.contains("still with its handler"), "{}", report.reason);
+        assert_eq!(rig.dispatcher.partner("y"), None);
+        rig.play(&[(2, "handled a->x", "flush x a b c")]);
+        let report = rig.dispatcher.partner("x").unwrap();
+        assert_eq!((report.held_back, report.waiting, report.in_flight), (0, 0, 1));
+    }
+}
+
+#[test]
 fn why_tells_who_waits_for_a_thread_and_of_which_half() {
     let mut rules = rules();
     rules.delivery_threads = 2;
@@ -269,6 +298,6 @@ fn why_tells_who_waits_for_a_thread_and_of_which_half() {
         (2, "handled c->z d->new", ""),
     ]);
     let reason = |account| rig.dispatcher.partner(account).unwrap().reason;
-    assert_eq!(reason("z"), "a delivery thread");
-    assert_eq!(reason("new"), "a delivery thread of the half that slow, failing and new partners share");
+    assert_eq!(reason("z"), "no delivery thread is free");
+    assert_eq!(reason("new"), "no delivery thread is free of the half that slow, failing and new partners share");
 }
