@@ -6,6 +6,7 @@ mod support {
     pub mod admin;
     pub mod partner;
     pub mod program;
+    pub mod sqs_server;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use sha2::Sha256;
 use support::admin::{ask, free_port, get};
 use support::partner::{Connection, Partner, Request};
 use support::program::{Room, Running, invoice, until};
+use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const ACCOUNTS: usize = 16;
 
@@ -37,13 +39,17 @@ struct Scene {
 impl Scene {
     /// `queues`: the sections of the first configuration.
     fn start(queues: &str) -> Self {
+        Self::start_in(&[], queues)
+    }
+
+    fn start_in(environment: &[(&str, &str)], queues: &str) -> Self {
         let partner =
             Partner::start(
                 |mut connection: Connection| {
                     while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
                 },
             );
-        let room = Room::new("octoconf.toml", "");
+        let room = Room::new("octoconf.toml", "").with_environment(environment);
         let (admin, requests) = (free_port(), Vec::new());
         let mut scene = Self { room, partner, admin, running: None, reloads: 0, sent: 0, requests };
         scene.secrets("old");
@@ -123,6 +129,11 @@ impl Scene {
     /// The row of a queue in the status.
     fn queue(&self, name: &str) -> Option<Value> {
         self.status()["queues"].as_array().unwrap().iter().find(|queue| queue["name"] == name).cloned()
+    }
+
+    /// Waits until nothing is left of a queue that a reload took away.
+    fn is_gone(&self, name: &str) {
+        until(|| self.queue(name).is_none(), || format!("{}\n{}", self.status(), self.room.log()));
     }
 
     /// Ends it; gives the report.
@@ -208,7 +219,7 @@ fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated
             .status
     };
     assert_eq!((post("old"), post("new")), (401, 404));
-    until(|| scene.queue("stock").is_none(), || format!("{}\n{}", scene.status(), scene.room.log()));
+    scene.is_gone("stock");
     let metrics = get(scene.admin, "/metrics").body;
     assert!(!metrics.contains("queue=\"stock\"") && metrics.contains("queue=\"invoice\""), "{metrics}");
     scene.reload(&(invoices("path = \"other.db\"") + &stock(3)));
@@ -216,19 +227,75 @@ fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated
     scene.settle();
     let (sent, report) = (scene.sent, scene.end());
 
-    let all: Vec<Value> = scene.requests.iter().flat_map(payloads).collect();
-    let numbers: BTreeSet<usize> = all.iter().map(number).collect();
-    assert_eq!(numbers.len(), all.len(), "some came twice");
-    assert_eq!(numbers, (0..sent).filter(|number| number % 100 != 99).collect());
+    let all = assert_all_once(&scene);
     let versions: BTreeMap<usize, u64> =
         all.iter().filter_map(|payload| Some((number(payload), payload["version"].as_u64()?))).collect();
     assert!(versions.iter().all(|(number, version)| (*number < first) == (*version == 1)), "{versions:?}");
     assert_eq!(versions.iter().filter(|(number, _)| **number >= sent - 500).map(|(_, version)| *version).min(), Some(3));
     assert!(scene.requests[rotated..].iter().any(|request| is_signed_with(request, "new")));
+    assert_books(&report, sent);
+}
+
+/// 0 lost, 0 repeated. Gives what was delivered.
+fn assert_all_once(scene: &Scene) -> Vec<Value> {
+    let all: Vec<Value> = scene.requests.iter().flat_map(payloads).collect();
+    let numbers: BTreeSet<usize> = all.iter().map(number).collect();
+    assert_eq!(numbers.len(), all.len(), "{} came twice", all.len() - numbers.len());
+    assert_eq!(numbers, (0..scene.sent).filter(|number| number % 100 != 99).collect());
+    all
+}
+
+/// The report tells of each message once, and of each copy received what became of it.
+fn assert_books(report: &Value, sent: usize) {
     let sum = |key: &str| report["queues"].as_array().unwrap().iter().map(|queue| queue[key].as_u64().unwrap()).sum::<u64>();
-    assert_eq!(sum("acked") + sum("dead"), sent as u64, "{report}");
-    assert_eq!((sum("delivered"), sum("dead"), sum("leases_lost")), (all.len() as u64, sent as u64 / 100, 0), "{report}");
+    let (sent, dead) = (sent as u64, sent as u64 / 100);
+    assert_eq!(
+        (sum("acked"), sum("delivered"), sum("dead"), sum("leases_lost")),
+        (sent - dead, sent - dead, dead, 0),
+        "{report}"
+    );
     assert_eq!(sum("received"), sum("acked") + sum("dead") + sum("returned") + sum("duplicates_dropped"), "{report}");
+}
+
+#[test]
+fn queues_of_sqs_change_under_load_and_nothing_is_lost_or_repeated() {
+    let server = SqsServer::start();
+    let [one, other, dead] = ["one", "other", "dead"].map(|name| server.queue(name, &[]));
+    let section = |name: &str, queue: &TestQueue<'_>, more: &str| {
+        let (endpoint, queue, dead) = (server.endpoint(), &queue.name, &dead.name);
+        format!(
+            "[queues.{name}]\nsource = \"sqs\"\nname = \"{queue}\"\nendpoint = \"{endpoint}\"\ndead_letter = \"{dead}\"\n\
+             wait_time = \"1s\"\nhandler = \"order\"\n{more}\n"
+        )
+    };
+    let mut scene = Scene::start_in(&aws_environment(), &section("invoice", &one, "concurrency = 2"));
+    // In its place: only its rules change.
+    scene.send("invoice", 400);
+    scene.reload(&section("invoice", &one, "concurrency = 12\nreceive_batch = 7\nvisibility_timeout = \"5m\""));
+    scene.send("invoice", 400);
+    scene.settle();
+    assert_eq!(scene.queue("invoice").unwrap()["replaced"], 0);
+
+    // Another queue under its name, while the first has work: what that one gives back waits there until it is read again.
+    scene.send("invoice", 600);
+    scene.reload(&section("invoice", &other, ""));
+    scene.send("invoice", 400);
+    scene.reload(&(section("invoice", &other, "") + &section("earlier", &one, "")));
+    scene.settle();
+
+    // One goes while it has work, and comes back.
+    scene.send("earlier", 600);
+    scene.reload(&section("invoice", &other, "concurrency = 3"));
+    scene.send("invoice", 400);
+    scene.is_gone("earlier");
+    scene.reload(&(section("invoice", &other, "concurrency = 3") + &section("earlier", &one, "")));
+    scene.settle();
+    let (sent, report) = (scene.sent, scene.end());
+
+    assert_all_once(&scene);
+    assert_books(&report, sent);
+    assert_eq!((one.counts(), other.counts()), ((0, 0, 0), (0, 0, 0)));
+    assert_eq!(dead.counts(), (sent as u64 / 100, 0, 0));
 }
 
 #[test]
@@ -269,6 +336,8 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     let said = scene.room.log().matches("reloaded: config=").count();
     scene.running.as_ref().unwrap().signal("HUP");
     until(|| reloaded_at(&scene.status()) > before + 0.01, || scene.room.log());
+    // Its parking was asked for nothing, which is no reason not to be ready.
+    until(|| get(scene.admin, "/readyz").status == 200, || get(scene.admin, "/readyz").body);
     let report = scene.end();
     assert_eq!(scene.room.log().matches("reloaded: config=").count(), said, "it is no error, and said to nobody");
     assert_eq!(report["queues"][0]["acked"], 198);

@@ -49,6 +49,8 @@ pub struct QueueStatus {
     pub oldest_age_s: Option<f64>,
     /// Of deliveries that wait in buckets.
     pub oldest_waiting_s: Option<f64>,
+    /// Deliveries that are on the disk now.
+    pub parked_now: u64,
     /// Messages held that no handler has seen yet.
     pub handler_pending: usize,
     /// Jobs that the handler is at.
@@ -139,6 +141,7 @@ impl QueueStatus {
         self.tally.add(&before.tally);
         self.oldest_age_s = older(self.oldest_age_s, before.oldest_age_s);
         self.oldest_waiting_s = older(self.oldest_waiting_s, before.oldest_waiting_s);
+        self.parked_now += before.parked_now;
         self.handler_pending += before.handler_pending;
         self.handler_running += before.handler_running;
     }
@@ -187,9 +190,11 @@ impl Dispatcher {
             counts: queue.counts.clone(),
             oldest_age_s: self.ledger.oldest(index).map(age_s),
             oldest_waiting_s: survey.oldest.get(index).copied().flatten().map(age_s),
+            parked_now: survey.parked.get(index).copied().unwrap_or(0),
             handler_pending: queue.intake.waiting(),
             handler_running: queue.intake.running(),
-            reached: queue.reached,
+            // The file of a parking is open since the start, and asked for nothing before something is parked.
+            reached: queue.reached || queue.parks_for.is_some(),
             failing: queue.failing.clone(),
             cost: Cost::default(),
             tally: queue.tally.clone(),

@@ -26,6 +26,8 @@ pub struct Survey {
     longest: BinaryHeap<(Instant, BucketKey)>,
     /// By queue: since when its longest-waiting delivery waits.
     pub(super) oldest: Vec<Option<Instant>>,
+    /// By queue: deliveries that are parked.
+    pub(super) parked: Vec<u64>,
 }
 
 impl Survey {
@@ -89,6 +91,7 @@ impl Dispatcher {
     /// Looks at so many partners more. Gives whether all were seen.
     pub fn survey(&self, survey: &mut Survey, partners: usize) -> bool {
         survey.oldest.resize(self.queues.len(), None);
+        survey.parked.resize(self.queues.len(), 0);
         for _ in 0..partners {
             let Some(partner) = self.partners.nth(survey.position) else { return true };
             survey.position += 1;
@@ -105,6 +108,9 @@ impl Dispatcher {
             for key in &partner.buckets {
                 let Some(bucket) = self.partners.bucket(*key) else { continue };
                 survey.buckets += 1;
+                if let Some(of_queue) = survey.parked.get_mut(bucket.queue) {
+                    *of_queue += bucket.parked();
+                }
                 let Some(oldest) = bucket.oldest() else { continue };
                 waits = true;
                 if let Some(of_queue) = survey.oldest.get_mut(bucket.queue) {

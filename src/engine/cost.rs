@@ -44,6 +44,7 @@ mod tests {
             counts: QueueCounts { requests, received, ..QueueCounts::default() },
             oldest_age_s: None,
             oldest_waiting_s: None,
+            parked_now: 0,
             handler_pending: 0,
             handler_running: 0,
             reached: true,

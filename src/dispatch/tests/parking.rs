@@ -37,7 +37,14 @@ fn what_leaves_memory_is_acked_once_it_is_on_the_disk() {
     let queues = rig.dispatcher.status().queues;
     let counts = &queues[0].counts;
     assert_eq!((counts.acked, counts.parked, counts.returned, rig.dispatcher.held()), (6, 3, 0, 3));
-    assert_eq!(queues[1].name, "q0.parking");
+    assert_eq!((&*queues[1].name, queues[0].parked_now), ("q0.parking", 3));
+}
+
+#[test]
+fn a_parking_that_was_asked_for_nothing_is_no_reason_not_to_be_ready() {
+    let rig = Rig::new(parking_rules(&[]));
+    let reached: Vec<bool> = rig.dispatcher.status().queues.iter().map(|queue| queue.reached).collect();
+    assert_eq!(reached, [false, true]);
 }
 
 #[test]
