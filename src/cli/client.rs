@@ -73,7 +73,9 @@ impl Client {
         let request = request.body("").context("cannot make the request")?;
         let from = config.display();
         let mut answer = self.agent.run(request).with_context(|| {
-            format!("no instance answers on {address} (admin.listen of {from}); is it running, with this configuration?")
+            format!(
+                "no instance answers on {address} (admin.listen of {from}): start it, or name the configuration that it runs with"
+            )
         })?;
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(LONGEST).read_to_string();
