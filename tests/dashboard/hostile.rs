@@ -32,11 +32,14 @@ fn accounts_that_try_to_inject_markup_stay_text() {
         let mut answers = panel.answers.lock();
         answers.dead = Some(json!([{ "queue": "<b>q</b>", "reason": "<img src=/x onerror=window.hit=7>", "count": 3 }]));
         answers.found = Some(ACCOUNTS.iter().map(|account| json!({ "account": account, "state": "<i>odd</i>" })).collect());
+        answers.status["last_reload"] =
+            json!({ "ok": false, "seconds_ago": 1.0, "reason": "queues.<img src=x onerror=window.hit=8>: unknown key" });
         answers.partners = ACCOUNTS.iter().map(|account| ((*account).to_owned(), report(account, "<u>odd</u>"))).collect();
     }
     let browser = browser(&panel.url());
     browser.until("document.querySelectorAll('#waiting-rows tr').length === 9");
     browser.shows("dead-rows", "<img src=/x onerror=window.hit=7>");
+    browser.shows("reload-reason", "queues.<img src=x onerror=window.hit=8>: unknown key");
     let shown = browser.value("[...document.querySelectorAll('#waiting-rows .link')].map((e) => e.textContent)");
     assert_eq!(shown, json!(ACCOUNTS));
     // The seven that have waited longest have an arm each.

@@ -13,13 +13,20 @@ const STATES: [&str; 5] = ["open", "backing_off", "limited", "paused", "healthy"
 
 /// 3,000 partners; the fifty that have waited longest are listed, as the server does it.
 fn panel() -> Panel {
-    let rows: Vec<Value> =
+    let mut rows: Vec<Value> =
         (0..50_u32).map(|n| row(&format!("partner-{n}"), STATES[n as usize % 5], f64::from(9000 - 100 * n))).collect();
+    rows[3]["account"] = format!("a-name-that-never-ends-{}", "0123456789".repeat(30)).into();
+    rows[6]["last_error"] = format!("answered 500: <html>{}</html>", "a page as an answer ".repeat(200)).into();
+    rows[7]["parked"] = 128_443.into();
     let mut status = status(
         vec![queue("order", "sqs"), queue("stock.fifo", "sqs"), queue("prices", "sqlite"), queue("returns", "memory")],
         3000,
         rows,
     );
+    status["queues"][1]["failing"] = json!([{ "doing": "receive", "reason": format!("AccessDenied: {}", "arn:aws:sqs:eu-west-1:123456789012:stock ".repeat(6)) }]);
+    status["queues"][2]["state"] = "retiring".into();
+    status["last_reload"] = json!({ "ok": false, "seconds_ago": 700.0,
+        "reason": format!("octoconf.toml: 2 problems\n  queues.stock.concurency: unknown key\n  handlers.pricing.jq: {}", "x".repeat(400)) });
     status["partners"] =
         json!({ "total": 3000, "healthy": 2795, "waiting": 214, "backing_off": 88, "open": 61, "limited": 52, "paused": 4 });
     Panel::start(status)
@@ -64,6 +71,15 @@ fn assert_readable(browser: &Browser) {
     let small = "[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && e.childNodes.length && parseFloat(getComputedStyle(e).fontSize) < 11.5).map((e) => e.outerHTML.slice(0, 80))";
     assert_eq!(browser.value(small), json!([]));
     assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth"), true, "the page is wider than its window");
+    // Nothing of a table lies over something else of it, and no text of others makes a row as high as ten.
+    let overlaps = "[...document.querySelectorAll('tbody tr')].filter((e) => e.checkVisibility()).flatMap((row) => {
+        const cells = [...row.children].filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect());
+        const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right && a.top + 1 < b.bottom && b.top + 1 < a.bottom;
+        return cells.some((a, i) => cells.slice(i + 1).some((b) => meet(a, b))) ? [row.innerText.slice(0, 80)] : [];
+      })";
+    assert_eq!(browser.value(overlaps), json!([]));
+    let high = "[...document.querySelectorAll('#waiting-rows tr')].filter((row) => row.getBoundingClientRect().height > 260).map((row) => row.innerText.slice(0, 80))";
+    assert_eq!(browser.value(high), json!([]));
 }
 
 #[test]

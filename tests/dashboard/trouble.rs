@@ -81,6 +81,57 @@ fn a_queue_that_fails_says_what_and_why() {
 }
 
 #[test]
+fn a_refused_reload_stays_in_sight_until_one_is_taken() {
+    let panel = panel();
+    let browser = browser(&panel.url());
+    assert_eq!(browser.value("document.getElementById('reload').hidden"), true);
+    let reason = "octoconf.toml: 1 problem\n  queues.stock.concurency: unknown key";
+    panel.answers.lock().status["last_reload"] = json!({ "ok": false, "seconds_ago": 65.0, "reason": reason });
+    browser.shows("reload", "The last reload was refused");
+    browser.shows("reload", "1 min 5 s ago. What was in force before still is.");
+    browser.shows("reload-reason", reason);
+    panel.answers.lock().status["last_reload"] = json!({ "ok": true, "seconds_ago": 3.0, "reason": null });
+    browser.shows("uptime", ", reloaded 3 s ago");
+    browser.until("document.getElementById('reload').hidden");
+    assert_quiet(&browser);
+}
+
+#[test]
+fn what_a_reload_changes_about_a_queue_is_told() {
+    let panel = panel();
+    panel.answers.lock().status["queues"][0]["state"] = "retiring".into();
+    panel.answers.lock().status["queues"][1]["replaced"] = 1.into();
+    let browser = browser(&panel.url());
+    browser.shows("queue-rows", "retiring: nothing more is received, what it holds is delivered");
+    browser.shows("queue-rows", "replaced: the one before still delivers what it holds");
+    browser.until("document.querySelector('#octopus-queues .queue small').innerText === 'retiring'");
+    assert_eq!(browser.value("document.querySelectorAll('.queue.changing').length"), 2);
+}
+
+#[test]
+fn what_is_parked_is_told_where_it_came_from() {
+    let panel = panel();
+    {
+        let mut answers = panel.answers.lock();
+        let mut parking = queue("stock.parking", "sqlite");
+        parking["handler"] = "".into();
+        answers.status["queues"][0]["parked_now"] = 1234.into();
+        answers.status["queues"].as_array_mut().unwrap().push(parking);
+        answers.status["waiting"][0]["parked"] = 1200.into();
+    }
+    let browser = browser(&panel.url());
+    browser.shows("queue-rows", "sqs → product, 1,234 parked");
+    browser.shows("queue-rows", "on disk, in sqlite");
+    browser.shows("octopus-queues", "/s in, 1,234 parked");
+    browser.shows("waiting-rows", "+1 on the wire, +1,200 parked");
+    browser.shows("held-note", "; 1,234 more parked on the disk");
+    // It is no queue that anything is received from, and has no handler.
+    for side in ["octopus-queues", "octopus-handlers"] {
+        assert_eq!(browser.value(&format!("document.getElementById('{side}').children.length")), 2);
+    }
+}
+
+#[test]
 fn what_a_queue_costs_is_told_as_an_estimate() {
     let panel = panel();
     let browser = browser(&panel.url());

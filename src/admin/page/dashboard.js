@@ -8,7 +8,7 @@ import { Rates } from "/rates.js";
 import { Search } from "/search.js";
 import { trend } from "/shapes.js";
 import { dead, queues, waiting, watchMore } from "/tables.js";
-import { bytes, count, dollars, duration, rate, several, share, stateName } from "/words.js";
+import { bytes, count, dollars, duration, rate, several, share, short, stateName } from "/words.js";
 
 const EVERY_MS = 1000;
 /** Without an answer the page asks ever more rarely, up to this. */
@@ -41,6 +41,16 @@ function redraw() {
   dead(deadLetters.listed, last, deadLetters.problem);
   tiles(last);
   header(last);
+  reload(last.last_reload);
+}
+
+/** A reload that was refused stays in sight until one is taken: what is in force is older than the file. */
+function reload(ended) {
+  const refused = ended?.ok === false;
+  show(at("reload"), refused);
+  if (!refused) return;
+  say(at("reload-ago"), `${duration(ended.seconds_ago)} ago.`);
+  say(at("reload-reason"), short(ended.reason ?? "", 4000));
 }
 
 function tiles(status) {
@@ -50,7 +60,8 @@ function tiles(status) {
   drawTrend(rates.trend("delivered"));
   say(at("held"), count(status.in_flight));
   const oldest = Math.max(-1, ...all.map((queue) => queue.oldest_age_s ?? -1));
-  say(at("held-note"), `${bytes(status.in_flight_bytes)}${oldest >= 0 ? `, the oldest for ${duration(oldest)}` : ""}`);
+  const parked = add("parked_now") > 0 ? `; ${count(add("parked_now"))} more parked on the disk` : "";
+  say(at("held-note"), `${bytes(status.in_flight_bytes)}${oldest >= 0 ? `, the oldest for ${duration(oldest)}` : ""}${parked}`);
   const partners = status.partners ?? {};
   say(at("waiting-partners"), count(partners.waiting));
   say(at("of-partners"), `of ${count(partners.total)}`);
@@ -79,7 +90,8 @@ function header(status) {
   say(at("version"), status.version ?? "");
   say(at("state"), status.state);
   at("state").className = `chip ${status.state === "running" ? "healthy" : "limited"}`;
-  say(at("uptime"), `up ${duration(status.uptime_s)}`);
+  const ended = status.last_reload;
+  say(at("uptime"), `up ${duration(status.uptime_s)}${ended?.ok ? `, reloaded ${duration(ended.seconds_ago)} ago` : ""}`);
   tokenButton();
   const open = status.partners?.open ?? 0;
   document.title = `${status.state === "running" ? "" : `${status.state}: `}${open > 0 ? `(${count(open)}) ` : ""}Octoconf`;

@@ -4,7 +4,7 @@
 import { at, draw, make, reconcile, say, set, show } from "/dom.js";
 import { held } from "/rates.js";
 import { across, arm, curl, dots, down, line, mantle } from "/shapes.js";
-import { STATES, count, duration, rate, several, short, stateClass, stateName, troubles } from "/words.js";
+import { STATES, change, count, duration, isParking, rate, several, short, stateClass, stateName, troubles } from "/words.js";
 
 /** An octopus has eight arms: one reaches for all partners, the others for those that have waited longest. */
 const NAMED = 7;
@@ -25,7 +25,8 @@ export class Octopus {
   }
 
   update(status, rates, chosen) {
-    const queues = busiest(status.queues ?? [], rates);
+    // What is parked comes from no queue on the left: it went through the head already.
+    const queues = busiest((status.queues ?? []).filter((queue) => !isParking(queue)), rates);
     reconcile(at("octopus-queues"), queues, (q) => q.name, () => node("queue"), (element, q) => this.#queue(element, q, rates));
     reconcile(at("octopus-handlers"), queues, (q) => q.name, () => node("handler"), (element, q) => this.#handler(element, q, rates));
     say(at("octopus-held"), several(status.in_flight ?? 0, "message held", "messages held"));
@@ -39,10 +40,12 @@ export class Octopus {
 
   #queue(element, q, rates) {
     const trouble = q.more ? "" : troubles(q);
-    const note = q.more ? "in the table below" : trouble !== "" ? short(trouble, 80) : `${rate(rates.queue(q.name, "received"))}/s in`;
+    const flow = q.state === "retiring" ? "retiring" : `${rate(rates.queue(q.name, "received"))}/s in`;
+    const note = q.more ? "in the table below" : trouble !== "" ? short(trouble, 80) : q.parked_now > 0 ? `${flow}, ${count(q.parked_now)} parked` : flow;
     fill(element, q.more ? `${q.more} more queues` : q.name, note);
     element.classList.toggle("failing", trouble !== "");
-    element.title = q.more ? "" : `${q.name} (${q.source}): ${several(held(q), "message held", "messages held")}. ${short(trouble, 300)}`;
+    element.classList.toggle("changing", change(q) !== "");
+    element.title = q.more ? "" : [`${q.name} (${q.source}): ${several(held(q), "message held", "messages held")}`, change(q), short(trouble, 300)].filter(Boolean).join(". ");
   }
 
   #handler(element, q, rates) {

@@ -3,7 +3,7 @@
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
 import { NOTICED_S, chipOf } from "/octopus.js";
 import { held } from "/rates.js";
-import { count, dollars, duration, rate, several, share, short, stateName, troubles } from "/words.js";
+import { change, count, dollars, duration, isParking, rate, several, share, short, stateName, troubles } from "/words.js";
 
 /** Rows before "show all". */
 const FEW = 12;
@@ -48,6 +48,8 @@ function waitingRow(open) {
   const cells = [["", ""], ["Waiting", "number"], ["Oldest", "number"], ["Next attempt", "number"], ["Why", ""], ["Last error", "error"]];
   const row = tableRow([name, make("small")], cells);
   row.children[1].append(make("span", { className: "chip" }));
+  row.children[2].append(make("span"), make("small"));
+  row.children[6].append(make("span"));
   name.addEventListener("click", () => open(name.account));
   return row;
 }
@@ -60,11 +62,16 @@ function fillWaiting(element, row) {
   say(name, short(row.account, 80));
   say(queue, row.queue);
   chipOf(state.firstElementChild, row.state);
-  say(waits, count(row.waiting) + (row.in_flight > 0 ? ` (+${count(row.in_flight)} on the wire)` : ""));
+  const elsewhere = [[row.in_flight, "on the wire"], [row.parked, "parked"]].filter(([number]) => number > 0).map(([number, where]) => `+${count(number)} ${where}`);
+  say(waits.firstElementChild, count(row.waiting));
+  say(waits.lastElementChild, elsewhere.join(", "));
+  show(waits.lastElementChild, elsewhere.length > 0);
   say(oldest, duration(row.oldest_age_s));
   say(next, Number.isFinite(row.next_attempt_in_s) ? `in ${duration(row.next_attempt_in_s)}` : "–");
+  next.classList.toggle("none", !Number.isFinite(row.next_attempt_in_s));
   say(why, row.failures > 0 ? `${row.reason} (${several(row.failures, "failure", "failures")} in a row)` : (row.reason ?? ""));
-  say(error, row.last_error ? short(row.last_error) : "–");
+  say(error.firstElementChild, row.last_error ? short(row.last_error) : "–");
+  error.classList.toggle("none", !row.last_error);
   error.title = row.last_error ? short(row.last_error, 1000) : "";
 }
 
@@ -75,12 +82,15 @@ const emptyShare = (queue) => (Number.isFinite(queue.empty_receive_share) ? shar
 export function queues(status, rates) {
   const rows = status.queues ?? [];
   reconcile(at("queue-rows"), rows, (queue) => queue.name,
-    () => tableRow([make("span"), make("small"), make("small", { className: "error" })], QUEUE_CELLS.map((label) => [label, "number"])),
+    () => tableRow([make("span"), make("small"), make("small", { className: "change" }), make("small", { className: "error" })], QUEUE_CELLS.map((label) => [label, "number"])),
     (element, queue) => {
       const [head, ...cells] = element.children;
-      const [name, source, failing] = head.children;
+      const [name, source, changing, failing] = head.children;
       say(name, queue.name);
-      say(source, queue.handler ? `${queue.source} → ${queue.handler}` : queue.source);
+      const parked = queue.parked_now > 0 ? `, ${count(queue.parked_now)} parked` : "";
+      say(source, (isParking(queue) ? `on disk, in ${queue.source}` : queue.handler ? `${queue.source} → ${queue.handler}` : queue.source) + parked);
+      say(changing, change(queue));
+      show(changing, change(queue) !== "");
       say(failing, short(troubles(queue), 300));
       show(failing, troubles(queue) !== "");
       const texts = [

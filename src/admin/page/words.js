@@ -59,6 +59,15 @@ export function short(text, length = 160) {
   return letters.length > length ? `${letters.slice(0, length - 1).join("")}…` : letters.join("");
 }
 
+/** The row of what a queue has parked: it has no handler, since a handler has seen all of it. */
+export const isParking = (queue) => queue.handler === "" && String(queue.name).endsWith(".parking");
+
+/** What a reload has begun with this queue; empty where it serves as ever. */
+export function change(queue) {
+  if (queue.state === "retiring") return "retiring: nothing more is received, what it holds is delivered";
+  return queue.replaced > 0 ? "replaced: the one before still delivers what it holds" : "";
+}
+
 /** What does not work between this queue and us; empty where all does. */
 export function troubles(queue) {
   const failing = (queue.failing ?? []).map(({ doing, reason }) => `${doing} fails: ${reason}`);
