@@ -73,7 +73,8 @@ function tiles(status) {
   say(at("dead-note"), growing > 0 ? `${rate(growing)} a second now` : "none are added now");
   say(at("requests"), add("received") > 0 ? (add("requests") / add("received")).toFixed(2) : "–");
   const cost = all.filter((queue) => Number.isFinite(queue.dollars_a_day)).map((queue) => queue.dollars_a_day);
-  say(at("cost-note"), `${share(add("empty_receives"), add("requests"))} of them empty receives${cost.length > 0 ? `, about $${dollars(cost.reduce((a, b) => a + b))} a day` : ""}`);
+  const empty = add("requests") > 0 ? `${share(add("empty_receives"), add("requests"))} of them empty receives` : "none yet";
+  say(at("cost-note"), `${empty}${cost.length > 0 ? `, about $${dollars(cost.reduce((a, b) => a + b))} a day` : ""}`);
 }
 
 function drawTrend(points) {

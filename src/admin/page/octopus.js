@@ -31,6 +31,8 @@ export class Octopus {
     reconcile(at("octopus-handlers"), queues, (q) => q.name, () => node("handler"), (element, q) => this.#handler(element, q, rates));
     say(at("octopus-held"), several(status.in_flight ?? 0, "message held", "messages held"));
     this.#shown = longest(status.waiting ?? [], this.#shown);
+    // Arms with nothing to do hang below the head.
+    at("octopus").classList.toggle("rests", this.#shown.length < NAMED);
     reconcile(at("octopus-partners"), this.#shown, (p) => p.account, () => this.#arm(), (element, p) => this.#partner(element, p, rates));
     this.#everyone(status.partners ?? {}, rates.total("delivered"), chosen);
     this.queues = queues;
@@ -90,6 +92,7 @@ export class Octopus {
     }, (button, { state, number }) => {
       say(button, `${count(number)} ${stateName(state)}`);
       button.setAttribute("aria-pressed", String(chosen === state));
+      button.classList.toggle("zero", number === 0);
     });
   }
 

@@ -3,7 +3,7 @@
 import { Refused, act, hasToken, partner as ask, useToken } from "/api.js";
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
 import { chipOf } from "/octopus.js";
-import { count, duration, several, short, stateName } from "/words.js";
+import { because, count, duration, short, stateName } from "/words.js";
 
 const DONE = { pause: "Paused.", resume: "Resumed.", flush: "What waits is sent now.", skip: "The head was set aside as a dead letter." };
 
@@ -70,8 +70,9 @@ export class Partner {
     reconcile(at("partner-rows"), rows, (row) => row.queue,
       () => tableRow([], [["State", ""], ["Waiting", "number"], ["On the wire", "number"], ["Oldest", "number"], ["Why", ""]]),
       (element, row) => {
-        const texts = [row.queue, stateName(row.state), count(row.waiting), count(row.in_flight), row.oldest_age_s === null ? "–" : duration(row.oldest_age_s),
-          row.failures > 0 ? `${row.reason} (${several(row.failures, "failure", "failures")} in a row)` : row.reason];
+        const parked = row.parked > 0 ? ` (+${count(row.parked)} parked)` : "";
+        const texts = [row.queue, stateName(row.state), count(row.waiting) + parked, count(row.in_flight), row.oldest_age_s === null ? "–" : duration(row.oldest_age_s),
+          because(row)];
         texts.forEach((text, i) => say(element.children[i], text));
       });
   }

@@ -3,7 +3,7 @@
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
 import { NOTICED_S, chipOf } from "/octopus.js";
 import { held } from "/rates.js";
-import { change, count, dollars, duration, isParking, rate, several, share, short, stateName, troubles } from "/words.js";
+import { because, change, count, dollars, duration, isParking, rate, several, share, short, stateName, troubles } from "/words.js";
 
 /** Rows before "show all". */
 const FEW = 12;
@@ -40,7 +40,7 @@ function summary(partners, rows, noticed, chosen) {
   if (chosen) return `Only those in state “${stateName(chosen)}”, of the ${count(rows.length)} rows that have waited longest. Press the state again for all.`;
   const brief = rows.length - noticed.length;
   const listed = partners.waiting > 0 ? `Something waits for ${several(partners.waiting, "partner", "partners")}` : "Nothing waits";
-  return brief > 0 ? `${listed}; ${count(brief)} of these rows are well and younger than a second, and left out.` : `${listed}.`;
+  return brief > 0 ? `${listed}; ${several(brief, "row that is", "rows that are")} well and younger than a second ${brief === 1 ? "is" : "are"} left out.` : `${listed}.`;
 }
 
 function waitingRow(open) {
@@ -69,7 +69,7 @@ function fillWaiting(element, row) {
   say(oldest, duration(row.oldest_age_s));
   say(next, Number.isFinite(row.next_attempt_in_s) ? `in ${duration(row.next_attempt_in_s)}` : "–");
   next.classList.toggle("none", !Number.isFinite(row.next_attempt_in_s));
-  say(why, row.failures > 0 ? `${row.reason} (${several(row.failures, "failure", "failures")} in a row)` : (row.reason ?? ""));
+  say(why, because(row));
   say(error.firstElementChild, row.last_error ? short(row.last_error) : "–");
   error.classList.toggle("none", !row.last_error);
   error.title = row.last_error ? short(row.last_error, 1000) : "";

@@ -53,6 +53,9 @@ export const share = (part, all) => (all > 0 ? `${tenths.format((100 * part) / a
 
 export const several = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
 
+/** The reason, and how often in a row that was so; a first time needs no words. */
+export const because = (row) => (row.failures > 1 ? `${row.reason} (${count(row.failures)} failures in a row)` : row.reason ?? "");
+
 /** Text that may be long, for a cell; the whole is shown with the partner. */
 export function short(text, length = 160) {
   const letters = Array.from(String(text));
