@@ -19,6 +19,9 @@ const TOGETHER: usize = 256;
 /// A receive that took longer is reported by itself: what it brought must not wait.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
+/// Places with which a poller waits for messages: what it was given is kept from all others meanwhile.
+const WAITS_WITH: usize = 10;
+
 pub struct Poller {
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
@@ -35,25 +38,34 @@ pub struct Poller {
 impl Poller {
     /// The thread's body: until the engine stops.
     pub fn run(self, duty: &Duty) {
+        let mut found_none = true;
         while let Ok(demand) = self.demands.recv() {
             duty.begin("receives", "");
-            if self.serve(demand).is_none() {
+            if self.serve(demand, &mut found_none).is_none() {
                 return;
             }
             duty.rest();
         }
     }
 
-    /// Receives until the demand is used up, or a receive finds nothing. `None`: nobody listens any more.
-    fn serve(&self, demand: Demand) -> Option<()> {
+    /// Receives until the demand is used up, or a receive finds nothing. `None`: nobody listens any more. `found_none`: the last receive
+    /// did.
+    ///
+    /// Where a request has no price, it waits for messages only with few places, and when it has just found nothing: as long as messages
+    /// come it is given ever more, and with a queue that runs empty the room of all would be reserved for the time of a long poll. So it
+    /// looks first, gives everything back, and is given few to wait with.
+    fn serve(&self, demand: Demand, found_none: &mut bool) -> Option<()> {
         let Demand { mut messages, ask } = demand;
+        let priced = self.queue.limits().priced;
         while messages > 0 {
             messages += self.demands.try_iter().map(|more| more.messages).sum::<usize>();
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, ask);
             }
-            match self.facts().and_then(|()| self.receive(messages, ask)) {
+            let wait = if priced || (*found_none && messages <= WAITS_WITH) { ask.wait } else { Duration::ZERO };
+            match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
                 Ok(received) => {
+                    *found_none = received.is_empty();
                     let used = if received.is_empty() { messages } else { received.len().min(messages) };
                     messages -= used;
                     self.report(received, used, ask)?;

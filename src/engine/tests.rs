@@ -151,3 +151,23 @@ fn what_is_asked_while_a_reload_opens_a_store_is_answered() {
     remote.stop();
     running.wait().unwrap();
 }
+
+#[test]
+fn a_queue_that_has_become_empty_does_not_keep_the_room_for_the_time_of_a_long_poll() {
+    let queue =
+        |name: &str| format!("[queues.{name}]\nsource = 'memory'\nhandler = 'nothing'\nwait_time = '20s'\nconcurrency = 3\n");
+    let names = ["one", "two", "three"];
+    let sections = names.map(queue).concat();
+    let (mut settings, registry) = settings(&sections);
+    // Bodies are taken to have 1 MiB until some were seen: each of the queues could fill the room with what it asks for.
+    settings.engine.max_in_flight_bytes = 64 * 1024 * 1024;
+    let engine = Engine::new(&settings, &registry).unwrap();
+    for name in names {
+        let message = NewMessage { body: "{}".into(), ..NewMessage::default() };
+        engine.queue(name).unwrap().send(&vec![message; 300]).unwrap();
+    }
+    let report = engine.start(RunOptions { until_empty: true, seed: 1 }).unwrap().wait().unwrap();
+    let acked: Vec<u64> = report.status.queues.iter().map(|queue| queue.counts.acked).collect();
+    assert_eq!(acked.iter().sum::<u64>(), 900);
+    assert!(report.elapsed_s < 20.0, "a queue waited for the long poll of another: {} s", report.elapsed_s);
+}
