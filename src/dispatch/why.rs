@@ -171,6 +171,7 @@ fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
 fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
     match access {
         Access::Paused => "an operator paused it",
+        Access::Busy if partner.failures() > 0 => "its probe is on the wire, and all else waits for the answer",
         Access::Busy => "a flush is on the wire",
         Access::At(_, Wait::Asked) => "it asked for a pause (Retry-After)",
         Access::At(_, Wait::Backoff) => "it backs off after a failure",

@@ -20,6 +20,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct PartnerGate {
     /// In a row. Flushes that failed side by side are one failure.
     failures: u32,
+    /// One of them said that the set-up is wrong: the breaker is open, however few they are.
+    set_up_wrong: bool,
     /// When the last of those landed: what was on the wire by then and fails as well is the same failure.
     failed_at: Option<Instant>,
     /// Back-off, or the breaker's.
@@ -41,7 +43,12 @@ impl PartnerGate {
 
     /// Whether the breaker is open, or ajar for its probe.
     pub fn is_open(&self, rules: &PartnerRules) -> bool {
-        self.failures > 0 && self.failures >= rules.breaker_failures
+        self.failures > 0 && self.severity(rules) >= rules.breaker_failures
+    }
+
+    /// Failures in a row, or as many as open the breaker where one of them did that.
+    fn severity(&self, rules: &PartnerRules) -> u32 {
+        if self.set_up_wrong { self.failures.max(rules.breaker_failures) } else { self.failures }
     }
 
     /// The later of the two waits, where one is not over.
@@ -74,6 +81,7 @@ impl PartnerGate {
     pub fn succeeded(&mut self) -> u32 {
         self.until = None;
         self.failed_at = None;
+        self.set_up_wrong = false;
         std::mem::take(&mut self.failures)
     }
 
@@ -91,7 +99,7 @@ impl PartnerGate {
         match retry_after {
             Some(wait) => self.asks(now, wait),
             None if is_news => {
-                let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, self.failures), random);
+                let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, self.severity(rules)), random);
                 self.until = self.until.max(Some(now + wait));
             }
             None => {}
@@ -106,7 +114,7 @@ impl PartnerGate {
     /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.
     pub fn misconfigured(&mut self, now: Instant, began: Instant, rules: &PartnerRules) {
         self.count(now, began);
-        self.failures = self.failures.max(rules.breaker_failures);
+        self.set_up_wrong = true;
         self.until = self.until.max(Some(now + rules.max_backoff));
     }
 
@@ -247,7 +255,8 @@ mod tests {
         let mut gate = PartnerGate::default();
         gate.misconfigured(start, start, &rules);
         assert!(gate.is_open(&rules) && gate.at_once(&rules) == 1);
-        assert_eq!(wait(&gate, start), Some((rules.max_backoff, Wait::Breaker)));
+        assert_eq!((wait(&gate, start), gate.failures()), (Some((rules.max_backoff, Wait::Breaker)), 1));
+        assert_eq!((gate.succeeded(), gate.is_open(&rules)), (1, false));
     }
 
     #[test]

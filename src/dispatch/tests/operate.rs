@@ -113,7 +113,7 @@ fn a_flush_ends_a_back_off_with_one_probe() {
         (5, "answered x 401", ""),
     ]);
     let report = rig.dispatcher.partner("x").unwrap();
-    assert_eq!((report.state, report.failures, report.next_attempt_in_s), (PartnerState::Open, 6, Some(300.0)));
+    assert_eq!((report.state, report.failures, report.next_attempt_in_s), (PartnerState::Open, 2, Some(300.0)));
 }
 
 #[test]
@@ -266,6 +266,16 @@ fn why_tells_how_long_a_flush_hangs_and_until_when_a_batch_lingers() {
     rig.play(&[(60_001, "tick", "flush x a"), (65_001, "handled b->x", "")]);
     let report = rig.dispatcher.partner("x").unwrap();
     assert_eq!((report.reason, report.on_wire_s, report.waiting), ("a flush is on the wire", Some(5.0), 1));
+}
+
+#[test]
+fn why_tells_a_probe_from_any_other_flush() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+    assert_eq!(rig.dispatcher.partner("x").unwrap().reason, "a flush is on the wire");
+    rig.play(&[(3, "answered x 401", ""), (4, "flush x", "reply open; flush x a")]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.reason, report.failures), ("its probe is on the wire, and all else waits for the answer", 1));
 }
 
 #[test]
