@@ -20,8 +20,8 @@ impl Size {
 pub fn render(status: &Value, before: Option<&Value>, size: Size) -> String {
     let mut lines = vec![clip(&head(status), size.columns), clip(&partners(status), size.columns), String::new()];
     lines.extend(queues(status, before).lines(size.columns));
-    for fault in reload(status).into_iter().chain(faults(status)) {
-        lines.push(clip(&fault, size.columns));
+    for line in reload(status).into_iter().chain(faults(status)).chain(parked(status)) {
+        lines.push(clip(&line, size.columns));
     }
     let waiting = waiting(status);
     if !waiting.is_empty() {
@@ -130,6 +130,17 @@ fn faults(status: &Value) -> Vec<String> {
     faults.collect()
 }
 
+/// What is on the disk, a line each.
+fn parked(status: &Value) -> impl Iterator<Item = String> {
+    rows(status, "queues").filter(|queue| queue["parked_now"].as_u64() > Some(0)).map(|queue| {
+        format!(
+            "queue {}: {} deliveries are parked on the disk",
+            queue["name"].as_str().unwrap_or("?"),
+            count(&queue["parked_now"])
+        )
+    })
+}
+
 fn waiting(status: &Value) -> Table {
     let mut table = Table::new(vec![
         Column::text("PARTNER", 9, 32),
@@ -230,6 +241,14 @@ mod tests {
         assert!(text.contains("ago was refused, what was before is in force: queues.stock.soruce: unknown key\n"), "{text}");
         status["last_reload"] = json!({ "ok": true, "seconds_ago": 1.0, "reason": null });
         assert!(render(&status, None, Size::UNBOUNDED).contains("\nreloaded "));
+    }
+
+    #[test]
+    fn what_is_parked_is_told_where_there_is_some() {
+        let mut status = status();
+        assert!(!render(&status, None, Size::UNBOUNDED).contains("parked"));
+        status["queues"][0]["parked_now"] = json!(128_443);
+        assert!(render(&status, None, Size::UNBOUNDED).contains("\nqueue stock: 128,443 deliveries are parked on the disk\n"));
     }
 
     #[test]
