@@ -70,8 +70,8 @@ pub struct BucketReport {
 }
 
 impl Dispatcher {
-    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered. Walks over
-    /// all outcomes that are held back: a fraction of a millisecond for ten thousand.
+    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered. O(messages
+    /// held): it looks for what is out of its handler and not in turn yet.
     pub fn partner(&self, account: &str) -> Option<PartnerReport> {
         let held_back = self.held_back(account);
         let known = self.partners.find(account).and_then(|key| self.partners.partner(key));
