@@ -1,15 +1,12 @@
 //! Rows that are hidden until a stated time, found by row or by time in constant time each.
 //!
-//! At millions of messages a second an ordered set of times would cost more than all else together. Rows hidden in one call share their
-//! time, so the ordered map is by time, with all rows of that time under it; a row that leaves early stays in that list as a stale
-//! entry until its time comes, or stale ones outnumber the others.
+//! At millions of messages a second an ordered set of times, or a hash of each row, would cost more than all else together. Rows are in
+//! [`Pages`]. Those hidden in one call share their time, so the ordered map is by time, with all rows of that time under it; a row that
+//! leaves early stays in that list as a stale entry until its time comes, or until most of them are stale.
 
 use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
+use super::pages::Pages;
 use super::rows::Row;
 
 /// A hidden row.
@@ -23,52 +20,35 @@ pub(super) struct Lease {
 
 #[derive(Default)]
 pub(super) struct Leases {
-    by_number: HashMap<u64, Lease, RandomState>,
-    by_time: BTreeMap<i64, Due>,
+    rows: Pages<Lease>,
+    /// The rows of each time, in the order of hiding; some are stale.
+    by_time: BTreeMap<i64, Vec<u64>>,
+    /// How many are in these lists.
+    listed: u64,
     delayed: u64,
 }
 
-/// The rows of one time.
-#[derive(Default)]
-struct Due {
-    /// In the order of hiding; some may be stale.
-    numbers: Vec<u64>,
-    /// How many are not stale.
-    live: usize,
-}
-
-/// Fewer stale entries than this are not worth a walk.
-const STALE: usize = 64;
+/// Fewer stale entries than this are not worth a walk, nor are less than three of four.
+const STALE: u64 = 64;
 
 impl Leases {
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {
         self.delayed += u64::from(lease.delayed);
-        let due = self.by_time.entry(lease.until).or_default();
-        due.numbers.push(number);
-        due.live += 1;
-        self.by_number.insert(number, lease);
+        self.by_time.entry(lease.until).or_default().push(number);
+        self.listed += 1;
+        self.rows.insert(number, lease);
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Lease> {
-        self.by_number.get(&number)
+    pub(super) fn get(&mut self, number: u64) -> Option<&Lease> {
+        self.rows.get(number)
     }
 
     /// Takes the row out if it is hidden, and as `wanted` says.
     pub(super) fn remove_if(&mut self, number: u64, wanted: impl FnOnce(&Lease) -> bool) -> Option<Lease> {
-        let Entry::Occupied(entry) = self.by_number.entry(number) else { return None };
-        if !wanted(entry.get()) {
-            return None;
-        }
-        let lease = entry.remove();
+        let lease = self.rows.remove_if(number, wanted)?;
         self.delayed -= u64::from(lease.delayed);
-        if let Some(due) = self.by_time.get_mut(&lease.until) {
-            due.live -= 1;
-            if due.live == 0 {
-                self.by_time.remove(&lease.until);
-            } else if due.numbers.len() > 2 * due.live + STALE {
-                // The row may be back under the same time, and then it is listed twice: harmless, the second is stale once it is taken.
-                due.numbers.retain(|number| self.by_number.get(number).is_some_and(|other| other.until == lease.until));
-            }
+        if self.listed > 4 * self.rows.len() + STALE {
+            self.strike_stale();
         }
         Some(lease)
     }
@@ -79,22 +59,30 @@ impl Leases {
         while let Some(due) = self.by_time.first_entry()
             && *due.key() <= now
         {
-            let (until, due) = due.remove_entry();
-            for number in due.numbers {
-                let Entry::Occupied(entry) = self.by_number.entry(number) else { continue };
-                if entry.get().until == until {
-                    let lease = entry.remove();
-                    self.delayed -= u64::from(lease.delayed);
-                    lapsed.push((number, lease));
-                }
+            let (until, numbers) = due.remove_entry();
+            self.listed -= numbers.len() as u64;
+            for number in numbers {
+                let Some(lease) = self.rows.remove_if(number, |lease| lease.until == until) else { continue };
+                self.delayed -= u64::from(lease.delayed);
+                lapsed.push((number, lease));
             }
         }
         lapsed
     }
 
+    /// A row may be back under the same time, and then it is listed twice: harmless, the second is stale once it is taken.
+    fn strike_stale(&mut self) {
+        let rows = &mut self.rows;
+        self.by_time.retain(|until, numbers| {
+            numbers.retain(|number| rows.get(*number).is_some_and(|lease| lease.until == *until));
+            !numbers.is_empty()
+        });
+        self.listed = self.by_time.values().map(|numbers| numbers.len() as u64).sum();
+    }
+
     /// How many rows are hidden, those with a delay included.
     pub(super) fn len(&self) -> u64 {
-        self.by_number.len() as u64
+        self.rows.len()
     }
 
     /// How many are hidden since they were sent.
@@ -160,7 +148,7 @@ mod tests {
                 leases.remove_if(number, |_| true);
             }
         }
-        assert!(leases.by_time[&10].numbers.len() <= 2 + STALE + 1);
+        assert!(leases.listed <= 4 + STALE + 1);
         assert_eq!(numbers(leases.lapsed(10)), [0]);
     }
 

@@ -24,6 +24,7 @@ use crate::message::{Message, Receipt, Received};
 
 mod dead;
 mod leases;
+mod pages;
 mod preload;
 mod rows;
 #[cfg(test)]

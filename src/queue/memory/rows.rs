@@ -174,7 +174,7 @@ impl Rows {
     }
 
     /// How often the message of a good receipt has been redriven.
-    pub(super) fn redrives_if_held(&self, number: u64, receive: i64, now: i64) -> Option<u32> {
+    pub(super) fn redrives_if_held(&mut self, number: u64, receive: i64, now: i64) -> Option<u32> {
         let lease = self.leases.get(number).filter(|lease| Self::is_good(lease, receive, now));
         lease.map(|lease| lease.row.content.as_ref().map_or(0, |content| content.redrives))
     }
