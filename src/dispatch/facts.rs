@@ -48,7 +48,7 @@ impl Dispatcher {
     /// another receive would bring it too near to being one without a reason.
     pub(super) fn held_too_long(&mut self, ticket: Ticket) {
         self.park_in_time(ticket);
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.parking == 0) else { return };
+        let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
             self.because(ticket, "held_too_long");
@@ -65,7 +65,7 @@ impl Dispatcher {
     fn open_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.on_wire > 0 {
-            held.withdrawn = Some(self.now);
+            held.special_mut().withdrawn = Some(self.now);
         }
         for spot in held.spots() {
             if let Some((account, item)) = self.partners.take(spot, ticket) {

@@ -197,13 +197,13 @@ impl Dispatcher {
         queue.counts.deliveries_dead += 1;
         held.open = held.open.saturating_sub(1);
         held.dead += 1;
-        held.why = Some(reason.kind);
+        held.special_mut().why = Some(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
-        if item.index.is_none() || held.row.is_some() {
+        if item.index.is_none() || held.special().row.is_some() {
             self.leave_with_letter(ticket, Some(delivery), reason);
             return;
         }
-        held.letters += 1;
+        held.special_mut().letters += 1;
         queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
     }
 

@@ -26,7 +26,7 @@ impl Dispatcher {
             self.leave_by_delete(ticket, exit);
         } else if held.lost {
             self.drop_lost(ticket);
-        } else if let Some(until) = held.withdrawn {
+        } else if let Some(until) = held.special().withdrawn {
             self.leave_by_return(ticket, until);
         }
     }
@@ -47,10 +47,10 @@ impl Dispatcher {
             return;
         }
         if held.is_under_way() {
-            held.withdrawn = Some(until);
+            held.special_mut().withdrawn = Some(until);
             return;
         }
-        if held.row.is_some() {
+        if held.special().row.is_some() {
             return self.forget_row(ticket);
         }
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
@@ -78,7 +78,7 @@ impl Dispatcher {
     /// Says in a word why the copy is returned or dead, for metrics.
     pub(super) fn because(&mut self, ticket: Ticket, why: &'static str) {
         if let Some(held) = self.ledger.get_mut(ticket) {
-            held.why = Some(why);
+            held.special_mut().why = Some(why);
         }
     }
 
@@ -229,7 +229,8 @@ impl Dispatcher {
                 }
             }
             Ok(()) => {
-                held.letters = held.letters.saturating_sub(1);
+                let special = held.special_mut();
+                special.letters = special.letters.saturating_sub(1);
                 if let Some(delivery) = &letter.delivery {
                     held.settled(delivery.index);
                     held.bytes = held.bytes.saturating_sub(delivery.payload.len());
@@ -241,10 +242,11 @@ impl Dispatcher {
             Err(EntryError::Gone) if !renewed => {
                 // The letter is not written: the delivery is open again, and the message must come back for it.
                 if !letter.last {
-                    held.letters = held.letters.saturating_sub(1);
+                    let special = held.special_mut();
+                    special.letters = special.letters.saturating_sub(1);
                     held.dead = held.dead.saturating_sub(1);
                     held.open += 1;
-                    held.withdrawn = Some(self.now);
+                    held.special_mut().withdrawn = Some(self.now);
                     if let Some(queue) = self.queues.get_mut(index) {
                         queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
                     }
@@ -298,10 +300,10 @@ impl Dispatcher {
                 self.partners.take(spot, ticket);
             }
         }
-        if let (Some(place), Some(spot)) = (held.row, held.spot) {
+        if let (Some(place), Some(spot)) = (held.special().row, held.spot) {
             self.row_left(spot.bucket, place, exit);
         }
-        if held.given_up_by.is_some() {
+        if held.special().given_up_by.is_some() {
             self.hidden.arrived(held.queue);
         }
         if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
@@ -315,11 +317,11 @@ impl Dispatcher {
                     let before = Duration::from_millis(held.sent_before_ms.into());
                     self.times.age.observe(before + self.now.saturating_duration_since(held.received_at));
                 }
-                Exit::Dead => queue.tally.dead.add(held.why.unwrap_or("other")),
+                Exit::Dead => queue.tally.dead.add(held.special().why.unwrap_or("other")),
                 // What nobody gave a reason for follows one of its group, or makes way for whoever comes next.
-                Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.why.unwrap_or("stopping")),
-                Exit::Returned if !queue.is_serving() => queue.tally.returned.add(held.why.unwrap_or("retiring")),
-                Exit::Returned => queue.tally.returned.add(held.why.unwrap_or("group")),
+                Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.special().why.unwrap_or("stopping")),
+                Exit::Returned if !queue.is_serving() => queue.tally.returned.add(held.special().why.unwrap_or("retiring")),
+                Exit::Returned => queue.tally.returned.add(held.special().why.unwrap_or("group")),
                 Exit::Duplicate | Exit::LeaseLost => {}
             }
         }

@@ -11,171 +11,24 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use slotmap::{DefaultKey, SlotMap};
-use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
 use super::ages::Ages;
-use super::bucket::Spot;
-use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::known::Settled;
-use super::leases::{GroupKey, Leases};
+use super::keys::{QueueIndex, Ticket};
+use super::leases::Leases;
 
-/// How a copy left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Acked,
-    Dead,
-    Returned,
-    Duplicate,
-    LeaseLost,
-}
+mod held;
 
-/// Where a held copy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Waits for a place in its queue's handler.
-    Pending,
-    /// In its handler.
-    Handling,
-    /// Its outcome waits for those before it.
-    Ordering,
-    /// Its deliveries are in buckets or on the wire.
-    Delivering,
-    /// Its queue was told how it ends; the answer decides.
-    Leaving(Exit),
-}
+use self::held::Special;
 
-/// One held copy.
-#[derive(Debug)]
-pub struct Held {
-    pub queue: QueueIndex,
-    pub message: Arc<Message>,
-    /// Of a row of a parking: that of its delivery.
-    index: Option<u16>,
-    /// The newest: a copy that arrives while this one is held brings another.
-    pub receipt: Receipt,
-    pub sequence: u64,
-    /// How often it was received; a copy that arrives while this one is held says more than its message does.
-    pub receives: u32,
-    /// Only some of its deliveries are open: [`Message::open`] says which, or [`Held::settled`] which are not. Told here, since the
-    /// message itself is far away by the time that it counts.
-    pub is_partial: bool,
-    pub received_at: Instant,
-    /// How old it was then, since it was sent, by the two clocks; in milliseconds. Told here since the message is far away when it leaves.
-    pub sent_before_ms: u32,
-    /// When the newest receipt came.
-    pub renewed_at: Instant,
-    pub leased_until: Instant,
-    stage: Stage,
-    /// Newer receipts that came: what a call did with an older one must be done again.
-    pub renewals: u32,
-    /// The queue said that the lease is gone while a delivery was on the wire.
-    pub lost: bool,
-    /// A call that changes how long it stays hidden is under way: a second one could end before the first.
-    pub hiding: bool,
-    /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
-    pub withdrawn: Option<Instant>,
-    /// Deliveries that are neither accepted nor dead.
-    pub open: u16,
-    pub accepted: u16,
-    pub dead: u16,
-    /// Of the open deliveries, those that are on the wire.
-    pub on_wire: u16,
-    /// Dead letters of single deliveries that are not confirmed yet: the message may not be deleted before they are.
-    pub letters: u16,
-    /// Deliveries on their way to the disk: neither may the message be deleted before they are there.
-    pub parking: u16,
-    /// It is a row of a parking, from that place of its account's line; its queue has no copy of it any more.
-    pub row: Option<i64>,
-    /// It goes back to its queue because this partner holds more than its share.
-    pub given_up_by: Option<PartnerKey>,
-    /// Where its delivery waits, or waited, if it has only one.
-    pub spot: Option<Spot>,
-    /// What is needed beyond that where it leads to several.
-    pub several: Option<Box<Several>>,
-    /// Bytes that count against the room: the body, and the open payloads.
-    pub bytes: usize,
-    /// Why it is returned, or became a dead letter, in a word for metrics.
-    pub why: Option<&'static str>,
-    /// With whom its lease has to be looked after, if it has to be.
-    lease: Option<GroupKey>,
-    /// Of queue and id: those were written by another thread, and are far away by the time that it leaves.
-    hash: u64,
-}
+pub use self::held::{Exit, Held, Several, Stage};
 
 /// Where a service hides a message for a longest time (12 hours on SQS), it is not asked for the last of it: calls take their time.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// So long before that a message is returned, while its visibility timeout may still be changed: 11.5 hours after its receive on SQS.
 const BEFORE: Duration = Duration::from_secs(1800);
-
-/// Of a message that leads to several deliveries.
-#[derive(Debug, Default)]
-pub struct Several {
-    /// Where they wait, or waited.
-    pub spots: Vec<Spot>,
-    /// The indices of those that are accepted or in a written dead letter, those of earlier copies included.
-    pub settled: Vec<u16>,
-}
-
-impl Held {
-    pub fn stage(&self) -> Stage {
-        self.stage
-    }
-
-    /// Whether what waits of it in buckets may be sent.
-    pub fn may_be_sent(&self) -> bool {
-        self.stage == Stage::Delivering && !self.lost && self.withdrawn.is_none()
-    }
-
-    /// That delivery is accepted, or its dead letter written: a later copy does not lead to it again.
-    pub fn settled(&mut self, index: Option<u16>) {
-        if let (Some(index), Some(several)) = (index, &mut self.several) {
-            several.settled.push(index);
-        }
-    }
-
-    /// One more of its deliveries waits there.
-    pub fn waits_at(&mut self, spot: Spot) {
-        match &mut self.several {
-            Some(several) => several.spots.push(spot),
-            None => self.spot = Some(spot),
-        }
-    }
-
-    /// Whether something is under way that may settle some of it.
-    pub fn is_under_way(&self) -> bool {
-        self.on_wire > 0 || self.letters > 0 || self.parking > 0
-    }
-
-    /// Where its deliveries wait, or waited.
-    pub fn spots(&self) -> SmallVec<[Spot; 1]> {
-        let several = self.several.iter().flat_map(|several| several.spots.iter().copied());
-        self.spot.into_iter().chain(several).collect()
-    }
-
-    /// What a copy that comes back must know, where some of it is settled and some is not.
-    pub fn known(&self) -> Option<Settled> {
-        let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
-        (self.open > 0).then(|| Settled::Some { indices: settled.into(), accepted: self.accepted > 0 })
-    }
-
-    fn is(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> bool {
-        self.queue == queue && self.message.id == id && self.index == index
-    }
-
-    pub fn is_leaving(&self) -> bool {
-        matches!(self.stage, Stage::Leaving(_))
-    }
-}
-
-impl Stage {
-    /// Whether what is held on this stage makes room without any handler's help.
-    fn departs(self) -> bool {
-        matches!(self, Self::Delivering | Self::Leaving(_))
-    }
-}
 
 /// How long a queue hides a message.
 #[derive(Debug, Clone, Copy)]
@@ -266,13 +119,13 @@ impl Ledger {
 
     /// How much longer the queue may be asked to hide it, at most `wanted`.
     pub fn hiding(&self, held: &Held, wanted: Duration, now: Instant) -> Duration {
-        let end = self.terms.get(held.queue).and_then(|terms| terms.end(held.renewed_at));
+        let end = self.terms.get(held.queue).and_then(|terms| terms.end(held.renewed_at()));
         end.map_or(wanted, |end| wanted.min(end.saturating_duration_since(now)))
     }
 
     /// Whether it was held for so long that it should be returned while its queue still allows that.
     pub fn is_held_too_long(&self, held: &Held, now: Instant) -> bool {
-        self.terms.get(held.queue).and_then(|terms| terms.return_at(held.renewed_at)).is_some_and(|at| at <= now)
+        self.terms.get(held.queue).and_then(|terms| terms.return_at(held.renewed_at())).is_some_and(|at| at <= now)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -370,34 +223,27 @@ impl Ledger {
                 let key = held.insert(Held {
                     queue,
                     message: Arc::clone(message),
-                    index,
                     receipt,
                     sequence,
-                    receives: message.receives,
-                    is_partial: message.open.is_some(),
                     received_at: now,
-                    sent_before_ms: 0,
-                    renewed_at: now,
                     leased_until,
-                    stage: Stage::Pending,
+                    spot: None,
+                    bytes: message.body.len(),
+                    lease: None,
+                    hash,
+                    receives: message.receives,
+                    sent_before_ms: 0,
                     renewals: 0,
-                    lost: false,
-                    hiding: false,
-                    withdrawn: None,
                     open: 0,
                     accepted: 0,
                     dead: 0,
                     on_wire: 0,
-                    letters: 0,
-                    parking: 0,
-                    row: None,
-                    given_up_by: None,
-                    spot: None,
+                    stage: Stage::Pending,
+                    is_partial: message.open.is_some(),
+                    lost: false,
+                    hiding: false,
                     several: None,
-                    bytes: message.body.len(),
-                    why: None,
-                    lease: None,
-                    hash,
+                    special: index.map(Special::of_row),
                 });
                 entry.insert(key);
                 if let Some(ages) = self.ages.get_mut(queue) {
@@ -414,7 +260,7 @@ impl Ledger {
         if let Some(held) = self.held.get_mut(ticket.0) {
             held.receipt = receipt;
             held.receives = held.receives.max(receives);
-            held.renewed_at = now;
+            held.special_mut().renewed_at = Some(now);
             held.lost = false;
             held.renewals = held.renewals.wrapping_add(1);
         }
@@ -478,7 +324,7 @@ impl Ledger {
         let Some(held) = self.held.get_mut(ticket.0) else { return };
         let Some(terms) = self.terms.get(held.queue) else { return };
         let half = held.leased_until.checked_sub(terms.lease / 2).unwrap_or(held.leased_until);
-        let at = match (terms.end(held.renewed_at), terms.return_at(held.renewed_at)) {
+        let at = match (terms.end(held.renewed_at()), terms.return_at(held.renewed_at())) {
             // It may not be extended any further.
             (Some(end), Some(return_at)) if held.leased_until >= end => return_at,
             (_, return_at) => return_at.map_or(half, |at| half.min(at)),

@@ -27,7 +27,7 @@ impl Dispatcher {
     /// Whether something of the message may leave memory for the sake of that partner.
     pub(super) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
-        if held.row.is_some() {
+        if held.special().row.is_some() {
             held.on_wire == 0
         } else if self.open_parking(held.queue).is_some() {
             self.may_be_parked(giver, ticket, held)
@@ -40,7 +40,7 @@ impl Dispatcher {
     /// its queue.
     pub(super) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        if held.row.is_some() {
+        if held.special().row.is_some() {
             self.forget_row(ticket);
         } else if self.open_parking(held.queue).is_some() {
             self.park(Some(giver), ticket);
@@ -102,7 +102,7 @@ impl Dispatcher {
 
     fn send_off(&mut self, giver: PartnerKey, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get_mut(ticket).filter(|held| !held.is_leaving()) else { return };
-        if held.given_up_by.replace(giver).is_none() {
+        if held.special_mut().given_up_by.replace(giver).is_none() {
             self.hidden.leaves(held.queue);
         }
         let handling = held.stage() == Stage::Handling;
@@ -123,7 +123,7 @@ impl Dispatcher {
         let next = partner.buckets.iter().filter_map(|key| self.next_attempt(*key)).min();
         let attempt = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.now));
         let wait = SHORTEST.max(attempt).max(self.ahead(partner)).mul_f64(1.0 + JITTER * self.random.f64());
-        let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at));
+        let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at()));
         Some(self.now + backoff(wait, left, held.receives))
     }
 
@@ -137,7 +137,7 @@ impl Dispatcher {
     /// The queue has hidden it: for how long, and how it can be shown before.
     pub(super) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        let Some(giver) = held.given_up_by else { return };
+        let Some(giver) = held.special().given_up_by else { return };
         let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
         if self.queues.get(index).is_none_or(|queue| !queue.is_serving()) {
             // It is not ours to show again.

@@ -74,7 +74,7 @@ impl Dispatcher {
 
     fn send_to_disk(&mut self, index: QueueIndex, mut leaver: Leaver) {
         let Some(held) = self.ledger.get_mut(leaver.ticket) else { return };
-        held.parking += 1;
+        held.special_mut().parking += 1;
         self.ledger.goes_to_disk(leaver.item.payload.len());
         if let Some(bucket) = self.partners.bucket_mut(leaver.bucket) {
             let lot = bucket.lot.get_or_insert_default();
@@ -206,7 +206,8 @@ impl Dispatcher {
     fn arrived(&mut self, leaver: &Leaver) {
         self.ledger.went_to_disk(leaver.item.payload.len());
         if let Some(held) = self.ledger.get_mut(leaver.ticket) {
-            held.parking = held.parking.saturating_sub(1);
+            let special = held.special_mut();
+            special.parking = special.parking.saturating_sub(1);
         }
         if let Some(lot) = self.partners.bucket_mut(leaver.bucket).and_then(|bucket| bucket.lot.as_deref_mut()) {
             lot.entered(leaver.is_older());

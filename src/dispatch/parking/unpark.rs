@@ -193,7 +193,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.bytes = item.payload.len();
         held.open = 1;
-        held.row = Some(place);
+        held.special_mut().row = Some(place);
         if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
         }
