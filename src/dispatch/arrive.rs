@@ -121,7 +121,7 @@ impl Dispatcher {
     }
 
     pub(super) fn handled(&mut self, index: QueueIndex, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
-        self.look_ahead(&done);
+        self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended((!done.is_empty()).then_some(slowest));
         queue.counts.handled += done.len() as u64;
@@ -136,13 +136,14 @@ impl Dispatcher {
                 held.bytes += bytes;
                 self.room.add_bytes(index, bytes);
             }
-            let passes = queue.order.complete(held.sequence, handled, self.now, &mut self.released);
+            queue.order.complete(held.sequence, handled, self.now, &mut self.released);
+            let one_by_one = queue.order.is_by_group();
             self.ledger.advance(ticket, Stage::Ordering);
-            if let Some(handled) = passes {
-                self.outcome(handled);
+            if one_by_one {
                 self.let_go();
             }
         }
+        self.let_go();
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stopping = self.phase.is_stopping() || !queue.is_serving();
         for job in &left {
@@ -158,18 +159,6 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// Looks once at all that the outcomes are about; changes nothing. What is kept of messages and partners is larger than the
-    /// processor's cache, and a loop that does nothing but look waits for many of them at once, where acting upon one outcome after the
-    /// other waits for each.
-    fn look_ahead(&self, done: &[Handled]) {
-        self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
-        let first = done.iter().filter_map(|handled| match &handled.outcome {
-            Outcome::Deliver(deliveries) => deliveries.first(),
-            _ => None,
-        });
-        self.partners.look_ahead(first.map(|delivery| &delivery.account));
-    }
-
     /// A handler has run for longer than `order_wait`: those behind it pass.
     pub(super) fn overtake(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -181,13 +170,15 @@ impl Dispatcher {
     /// Acts upon the outcomes whose turn has come, and on those that this brings up.
     pub(super) fn let_go(&mut self) {
         while !self.released.is_empty() {
-            let mut released = std::mem::take(&mut self.released);
-            for release in released.drain(..) {
+            let (mut released, mut ahead) = (std::mem::take(&mut self.released), std::mem::take(&mut self.ahead));
+            self.look_ahead(&released, &mut ahead);
+            for (release, bucket) in released.drain(..).zip(ahead.drain(..)) {
                 match release {
-                    Release::Outcome(handled) => self.outcome(handled),
+                    Release::Outcome(handled) => self.outcome(handled, bucket),
                     Release::Follow(ticket, until) => self.leave_by_return(ticket, until),
                 }
             }
+            self.ahead = ahead;
             if self.released.is_empty() {
                 self.released = released;
                 return;
@@ -195,13 +186,27 @@ impl Dispatcher {
         }
     }
 
-    fn outcome(&mut self, handled: Handled) {
+    /// Finds the bucket of each outcome's first delivery, where there is one, and looks once at it; changes nothing. What is kept of partners
+    /// is larger than the processor's cache, and a loop that does nothing but look waits for many of them at once, where acting upon one
+    /// outcome after the other waits for each.
+    fn look_ahead(&self, released: &[Release], buckets: &mut Vec<Option<BucketKey>>) {
+        let first = released.iter().map(|release| match release {
+            Release::Outcome(Handled { ticket, outcome: Outcome::Deliver(deliveries), .. }) => {
+                Some((self.ledger.get(*ticket)?.queue, &deliveries.first()?.account))
+            }
+            _ => None,
+        });
+        self.partners.look_ahead(first, buckets);
+    }
+
+    /// `bucket`: that of the first delivery, as far as it was known a moment ago.
+    fn outcome(&mut self, handled: Handled, bucket: Option<BucketKey>) {
         let Handled { ticket, message, outcome } = handled;
         let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Ordering) else { return };
         let index = held.queue;
         match outcome {
             Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
-            Outcome::Deliver(deliveries) => self.deliver(index, ticket, message, deliveries),
+            Outcome::Deliver(deliveries) => self.deliver(index, ticket, message, deliveries, bucket),
             Outcome::Discard => self.discard(index, ticket),
             Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
             Outcome::Retry { after, reason } => {
@@ -243,7 +248,14 @@ impl Dispatcher {
     }
 
     /// Puts each delivery into the bucket of its account.
-    fn deliver(&mut self, index: QueueIndex, ticket: Ticket, message: Arc<Message>, deliveries: SmallVec<[Delivery; 1]>) {
+    fn deliver(
+        &mut self,
+        index: QueueIndex,
+        ticket: Ticket,
+        message: Arc<Message>,
+        deliveries: SmallVec<[Delivery; 1]>,
+        mut first: Option<BucketKey>,
+    ) {
         if self.phase.is_forced() {
             return self.leave_by_return(ticket, self.now);
         }
@@ -267,7 +279,9 @@ impl Dispatcher {
             }
             entered += 1;
             let item = Item { message, index: several.then_some(place), payload };
-            let Some(key) = self.partners.bucket_for(index, account, self.now, &mut self.due) else { continue };
+            let found = first.take().filter(|key| place == 0 && self.partners.bucket(*key).is_some());
+            let found = found.or_else(|| self.partners.bucket_for(index, account, self.now, &mut self.due));
+            let Some(key) = found else { continue };
             if self.partners.has_lot(key) {
                 behind.push((key, item));
                 continue;

@@ -148,8 +148,9 @@ pub struct Dispatcher {
     times: Times,
     /// A moment by both clocks. `None`: nobody told the wall clock, and messages have no age.
     wall: Option<(Instant, SystemTime)>,
-    /// Kept for its memory.
+    /// Kept for their memory.
     released: Vec<Release>,
+    ahead: Vec<Option<BucketKey>>,
 }
 
 /// Everything that belongs to one queue.
@@ -242,6 +243,7 @@ impl Dispatcher {
             times: Times::default(),
             wall: None,
             released: Vec::new(),
+            ahead: Vec::new(),
             living: (0..queues.len()).collect(),
             queues,
         };

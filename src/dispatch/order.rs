@@ -91,13 +91,18 @@ impl Order {
         }
     }
 
-    /// Its handler ended. Gives it back where its turn has come, to be acted upon before what that lets go.
-    pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) -> Option<Handled> {
+    /// Its handler ended. Lets it go where its turn has come, and then what waited for it.
+    pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match self {
-            Self::Free => Some(handled),
+            Self::Free => out.push(Release::Outcome(handled)),
             Self::Line(line) => line.complete(sequence, handled, now, out),
             Self::Groups(groups) => groups.complete(sequence, handled, out),
         }
+    }
+
+    /// Whether what becomes of one message may decide what becomes of those behind it, so that each is to be acted upon before the next.
+    pub fn is_by_group(&self) -> bool {
+        matches!(self, Self::Groups(_))
     }
 
     /// Lets go what is due to overtake.
@@ -171,7 +176,8 @@ enum Slot {
     Absent,
     Pending,
     Running(Instant),
-    Done(Handled),
+    /// Apart, since few have to wait: a line of small slots stays in the processor's cache.
+    Done(Box<Handled>),
     Gone,
 }
 
@@ -186,20 +192,17 @@ impl Line {
         }
     }
 
-    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) -> Option<Handled> {
+    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match sequence.cmp(&self.base) {
             // It was overtaken: nothing to wait for.
-            Ordering::Less => Some(handled),
+            Ordering::Less => out.push(Release::Outcome(handled)),
             Ordering::Equal => {
                 self.slots.pop_front();
                 self.base += 1;
+                out.push(Release::Outcome(handled));
                 self.release(now, out);
-                Some(handled)
             }
-            Ordering::Greater => {
-                self.put(sequence, Slot::Done(handled));
-                None
-            }
+            Ordering::Greater => self.put(sequence, Slot::Done(Box::new(handled))),
         }
     }
 
@@ -212,7 +215,7 @@ impl Line {
             }
             self.base += 1;
             if let Some(Slot::Done(handled)) = self.slots.pop_front() {
-                out.push(Release::Outcome(handled));
+                out.push(Release::Outcome(*handled));
             }
         }
     }
@@ -279,15 +282,14 @@ impl Groups {
         }
     }
 
-    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) -> Option<Handled> {
+    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) {
         if let Some(group) = self.group(&handled.message)
             && let Some(member) = group.member(sequence)
         {
             member.turn = Turn::Done(handled);
             group.release(out);
-            None
         } else {
-            Some(handled)
+            out.push(Release::Outcome(handled));
         }
     }
 
@@ -357,16 +359,8 @@ mod tests {
 
     fn done(order: &mut Order, sequence: u64, ticket: Ticket, now: Instant) -> Vec<Ticket> {
         let mut out = Vec::new();
-        complete(order, sequence, handled(ticket, None, Outcome::Discard), now, &mut out);
+        order.complete(sequence, handled(ticket, None, Outcome::Discard), now, &mut out);
         released(out)
-    }
-
-    /// As the dispatcher takes it: what passes at once first.
-    fn complete(order: &mut Order, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
-        let at = out.len();
-        if let Some(passes) = order.complete(sequence, handled, now, out) {
-            out.insert(at, Release::Outcome(passes));
-        }
     }
 
     fn handled(ticket: Ticket, group: Option<&str>, outcome: Outcome) -> Handled {
@@ -435,13 +429,7 @@ mod tests {
         }
         let mut complete = |n: usize| {
             let mut out = Vec::new();
-            complete(
-                &mut order,
-                n as u64,
-                handled(t[n], groups[n], Outcome::Discard),
-                start + Duration::from_secs(3600),
-                &mut out,
-            );
+            order.complete(n as u64, handled(t[n], groups[n], Outcome::Discard), start + Duration::from_secs(3600), &mut out);
             released(out)
         };
         assert_eq!(complete(1), [], "its group waits, for however long");
@@ -458,17 +446,17 @@ mod tests {
             order.expect(sequence, *ticket, &a);
         }
         let mut out = Vec::new();
-        complete(&mut order, 0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
-        complete(&mut order, 2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         let retry = Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
-        complete(&mut order, 1, handled(t[1], Some("a"), retry.clone()), start, &mut out);
+        order.complete(1, handled(t[1], Some("a"), retry.clone()), start, &mut out);
         let expected = [(t[0], Outcome::Discard), (t[1], retry)];
         assert_eq!(out, expected.map(|(ticket, outcome)| Release::Outcome(handled(ticket, Some("a"), outcome))));
         let until = start + Duration::from_secs(1);
         assert_eq!(order.take_along(1, &a, until), [t[2], t[3]], "not what came before it");
         out.clear();
         order.skip(1, &a, start, &mut out);
-        complete(&mut order, 3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(out, [Release::Follow(t[2], until), Release::Follow(t[3], until)]);
     }
 
@@ -481,10 +469,10 @@ mod tests {
         }
         let mut out = Vec::new();
         order.skip(1, &a, start, &mut out);
-        complete(&mut order, 0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
         order.left(0, &a);
         order.left(1, &a);
-        complete(&mut order, 2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
+        order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(released(out), [t[0], t[2]]);
     }
 
@@ -495,7 +483,7 @@ mod tests {
         let mut out = Vec::new();
         for (sequence, ticket) in (0..).zip(&t) {
             order.expect(sequence, *ticket, &a);
-            complete(&mut order, sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
+            order.complete(sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
         }
         order.left(1, &a);
         order.left(0, &a);

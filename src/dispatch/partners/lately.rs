@@ -23,7 +23,7 @@ impl Lately {
         let Some(word) = self.bits.get_mut(place) else { return };
         self.below = self.below + usize::from(below) - usize::from(*word & bit != 0);
         *word = if below { *word | bit } else { *word & !bit };
-        self.next = (self.next + 1) % WINDOW;
+        self.next = if self.next + 1 < WINDOW { self.next + 1 } else { 0 };
     }
 
     /// Whether enough of them were that what waits for a partner that takes may be given up for them.

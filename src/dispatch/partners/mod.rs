@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use slotmap::{DefaultKey, SlotMap};
+use smallvec::SmallVec;
 
 use crate::message::{Account, Item};
 
@@ -107,18 +108,36 @@ impl Partners {
         }
     }
 
-    /// Looks at the partners of these accounts and a bucket of each, so that they are near when they are needed.
-    pub fn look_ahead<'a>(&self, accounts: impl Iterator<Item = &'a Account>) {
-        let partners: Vec<PartnerKey> = accounts.filter_map(|account| self.by_account.get(account).copied()).collect();
-        let partners = partners.iter().filter_map(|key| self.partners.get(key.0));
+    /// Finds the buckets of these queues for these accounts, where there are any, and looks at them and their partners, so that they are
+    /// near when they are needed.
+    pub fn look_ahead<'a>(
+        &self,
+        wanted: impl Iterator<Item = Option<(QueueIndex, &'a Account)>>,
+        found: &mut Vec<Option<BucketKey>>,
+    ) {
+        let partners: SmallVec<[Option<(QueueIndex, PartnerKey)>; 64]> =
+            wanted.map(|wanted| wanted.and_then(|(queue, account)| Some((queue, *self.by_account.get(account)?)))).collect();
         // Of each some fields that are far from each other.
-        let (mut buckets, mut seen): (Vec<BucketKey>, usize) = (Vec::with_capacity(partners.size_hint().1.unwrap_or(0)), 0);
-        for partner in partners {
+        let mut seen = 0;
+        found.extend(partners.iter().map(|wanted| {
+            let (queue, partner) = (*wanted)?;
+            let partner = self.partners.get(partner.0)?;
             seen += partner.on_wire + partner.flights.len() + usize::from(partner.is_away());
-            buckets.extend(partner.buckets.first());
+            match partner.buckets.as_slice() {
+                [bucket] => Some(*bucket),
+                several => {
+                    several.iter().find(|key| self.buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue)).copied()
+                }
+            }
+        }));
+        for (bucket, wanted) in found.iter_mut().zip(&partners) {
+            let (Some(key), Some((queue, _))) = (*bucket, wanted) else { continue };
+            match self.buckets.get(key.0).filter(|bucket| bucket.queue == *queue) {
+                Some(bucket) => seen += bucket.waits() + usize::from(bucket.listed),
+                None => *bucket = None,
+            }
         }
-        let buckets = buckets.iter().filter_map(|key| self.buckets.get(key.0));
-        std::hint::black_box(seen + buckets.map(|bucket| bucket.waits() + usize::from(bucket.listed)).sum::<usize>());
+        std::hint::black_box(seen);
     }
 
     /// Whether anything of the bucket is parked, or was.
