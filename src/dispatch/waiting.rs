@@ -9,8 +9,11 @@ use super::bucket::Slip;
 
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// By place. The first one waits; behind it some may be gone.
-    entries: VecDeque<Entry>,
+    /// The oldest. In place, since most buckets of most turns have no other: a second piece of memory for each of a million buckets would
+    /// be as large as all else that is kept of it, and far away whenever it is needed.
+    first: Option<Entry>,
+    /// Those behind it, by place; some may be gone. Empty where there is no first one.
+    rest: VecDeque<Entry>,
     /// How many wait.
     live: usize,
     /// The place of the next.
@@ -21,7 +24,7 @@ pub struct Waiting {
 struct Entry {
     place: u64,
     slip: Slip,
-    /// `None`: it was taken out.
+    /// `None`: it was taken out. The first one never was.
     item: Option<Item>,
 }
 
@@ -34,7 +37,12 @@ impl Waiting {
         let place = self.next;
         self.next += 1;
         self.live += 1;
-        self.entries.push_back(Entry { place, slip, item: Some(item) });
+        let entry = Entry { place, slip, item: Some(item) };
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.rest.push_back(entry);
+        }
         place
     }
 
@@ -48,51 +56,51 @@ impl Waiting {
 
     /// The oldest.
     pub fn front(&self) -> Option<(&Slip, &Item)> {
-        let first = self.entries.front()?;
-        Some((&first.slip, first.item.as_ref()?))
+        self.iter().next()
     }
 
     pub fn pop_front(&mut self) -> Option<(Slip, Item)> {
-        let first = self.entries.pop_front()?;
+        let first = self.first.take()?;
         self.live -= 1;
-        self.trim();
-        if self.entries.is_empty() {
-            // Begins at the front of its memory again: of most buckets that is all that is ever used, and so it stays in the cache.
-            self.entries.clear();
-        }
+        self.move_up();
         Some((first.slip, first.item?))
     }
 
     /// All, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&Slip, &Item)> {
-        self.entries.iter().filter_map(|entry| Some((&entry.slip, entry.item.as_ref()?)))
+        self.first.iter().chain(&self.rest).filter_map(|entry| Some((&entry.slip, entry.item.as_ref()?)))
     }
 
     /// All, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Slip> {
-        self.entries.iter().rev().filter(|entry| entry.item.is_some()).map(|entry| &entry.slip)
+        self.rest.iter().rev().chain(&self.first).filter(|entry| entry.item.is_some()).map(|entry| &entry.slip)
     }
 
     /// Whether something waits at that place.
     pub fn has(&self, place: u64) -> bool {
-        let at = self.entries.binary_search_by_key(&place, |entry| entry.place);
-        at.is_ok_and(|at| self.entries.get(at).is_some_and(|entry| entry.item.is_some()))
+        if self.first.as_ref().is_some_and(|first| first.place == place) {
+            return true;
+        }
+        let at = self.find(place);
+        at.is_ok_and(|at| self.rest.get(at).is_some_and(|entry| entry.item.is_some()))
     }
 
     /// Takes all out, the oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = (Slip, Item)> + '_ {
         self.live = 0;
-        self.entries.drain(..).filter_map(|entry| Some((entry.slip, entry.item?)))
+        self.first.take().into_iter().chain(self.rest.drain(..)).filter_map(|entry| Some((entry.slip, entry.item?)))
     }
 
     /// Takes out what waits at that place, if anything does. O(log n), and now and then a walk.
     pub fn remove(&mut self, place: u64) -> Option<Item> {
-        let at = self.entries.binary_search_by_key(&place, |entry| entry.place).ok()?;
-        let item = self.entries.get_mut(at)?.item.take()?;
+        if self.first.as_ref().is_some_and(|first| first.place == place) {
+            return self.pop_front().map(|(_, item)| item);
+        }
+        let at = self.find(place).ok()?;
+        let item = self.rest.get_mut(at)?.item.take()?;
         self.live -= 1;
-        self.trim();
-        if self.entries.len() > 2 * self.live + GONE {
-            self.entries.retain(|entry| entry.item.is_some());
+        if self.rest.len() > 2 * self.live + GONE {
+            self.rest.retain(|entry| entry.item.is_some());
         }
         Some(item)
     }
@@ -101,18 +109,39 @@ impl Waiting {
     pub fn put_back(&mut self, place: u64, slip: Slip, item: Item) {
         self.live += 1;
         let entry = Entry { place, slip, item: Some(item) };
-        match self.entries.binary_search_by_key(&place, |entry| entry.place) {
-            Ok(at) => {
-                if let Some(gone) = self.entries.get_mut(at) {
-                    *gone = entry;
-                }
+        match &mut self.first {
+            None => self.first = Some(entry),
+            Some(first) if place < first.place => {
+                let second = std::mem::replace(first, entry);
+                self.rest.push_front(second);
             }
-            Err(at) => self.entries.insert(at, entry),
+            Some(_) => match self.find(place) {
+                Ok(at) => {
+                    if let Some(gone) = self.rest.get_mut(at) {
+                        *gone = entry;
+                    }
+                }
+                Err(at) => self.rest.insert(at, entry),
+            },
         }
     }
 
-    fn trim(&mut self) {
-        while self.entries.pop_front_if(|entry| entry.item.is_none()).is_some() {}
+    /// Where that place is among those behind the first, or would be.
+    fn find(&self, place: u64) -> Result<usize, usize> {
+        self.rest.binary_search_by_key(&place, |entry| entry.place)
+    }
+
+    /// The first has left: the next that waits is the first now.
+    fn move_up(&mut self) {
+        while self.first.is_none()
+            && let Some(entry) = self.rest.pop_front()
+        {
+            self.first = Some(entry).filter(|entry| entry.item.is_some());
+        }
+        if self.rest.is_empty() {
+            // Begins at the front of its memory again: of most buckets that is all that is ever used, and so it stays in the cache.
+            self.rest.clear();
+        }
     }
 }
 
@@ -163,10 +192,10 @@ mod tests {
         let mut waiting = filled(1000);
         for place in 1..1000 {
             waiting.remove(place);
-            assert!(waiting.entries.len() <= 2 * waiting.len() + GONE);
+            assert!(waiting.rest.len() <= 2 * waiting.len() + GONE);
         }
         assert_eq!(ids(&waiting), ["0"]);
         waiting.remove(0);
-        assert!(waiting.is_empty() && waiting.entries.is_empty());
+        assert!(waiting.is_empty() && waiting.rest.is_empty());
     }
 }

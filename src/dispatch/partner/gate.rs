@@ -16,8 +16,13 @@ use super::Wait;
 /// The longest wait that a partner's `Retry-After` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// The partner's. Of one that is well nothing is kept: most are, and there may be a million of them.
 #[derive(Debug, Default)]
-pub struct PartnerGate {
+pub struct PartnerGate(Option<Box<Shut>>);
+
+/// A gate that is, or was, not open.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shut {
     /// In a row. Flushes that failed side by side are one failure.
     failures: u32,
     /// One of them said that the set-up is wrong: the breaker is open, however few they are.
@@ -31,91 +36,14 @@ pub struct PartnerGate {
     paused: bool,
 }
 
-impl PartnerGate {
-    /// Failures in a row.
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// Whether the breaker is open, or ajar for its probe.
-    pub fn is_open(&self, rules: &PartnerRules) -> bool {
+impl Shut {
+    fn is_open(&self, rules: &PartnerRules) -> bool {
         self.failures > 0 && self.severity(rules) >= rules.breaker_failures
     }
 
     /// Failures in a row, or as many as open the breaker where one of them did that.
     fn severity(&self, rules: &PartnerRules) -> u32 {
         if self.set_up_wrong { self.failures.max(rules.breaker_failures) } else { self.failures }
-    }
-
-    /// The later of the two waits, where one is not over.
-    pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<(Instant, Wait)> {
-        if self.until.max(self.asked_until).is_none_or(|at| at <= now) {
-            return None;
-        }
-        let own = if self.is_open(rules) { Wait::Breaker } else { Wait::Backoff };
-        let waits = [self.until.map(|at| (at, own)), self.asked_until.map(|at| (at, Wait::Asked))];
-        waits.into_iter().flatten().max_by_key(|(at, _)| *at)
-    }
-
-    /// When the wait that the partner asked for ends, if it is not over.
-    pub fn asked_until(&self, now: Instant) -> Option<Instant> {
-        self.asked_until.filter(|at| *at > now)
-    }
-
-    /// Flushes that may be on the wire at once: while it fails one probe, until the first success opens the gate for all.
-    pub fn at_once(&self, rules: &PartnerRules) -> usize {
-        if self.failures > 0 { 1 } else { rules.parallel }
-    }
-
-    /// Until when it has to be remembered without any bucket: while it waits, and an idle time more where that was a failure.
-    pub fn remembered_until(&self, rules: &PartnerRules) -> Option<Instant> {
-        let longer = if self.failures > 0 { rules.idle_timeout } else { Duration::ZERO };
-        self.until.max(self.asked_until).map(|until| until + longer)
-    }
-
-    /// Something was accepted. Gives the failures that this ended.
-    pub fn succeeded(&mut self) -> u32 {
-        self.until = None;
-        self.failed_at = None;
-        self.set_up_wrong = false;
-        std::mem::take(&mut self.failures)
-    }
-
-    /// A flush that began at `began` found the partner unavailable: it waits for as long as it asked, else for the back-off with full
-    /// jitter.
-    pub fn failed(
-        &mut self,
-        now: Instant,
-        began: Instant,
-        retry_after: Option<Duration>,
-        rules: &PartnerRules,
-        random: &mut Rng,
-    ) {
-        let is_news = self.count(now, began);
-        match retry_after {
-            Some(wait) => self.asks(now, wait),
-            None if is_news => {
-                let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, self.severity(rules)), random);
-                self.until = self.until.max(Some(now + wait));
-            }
-            None => {}
-        }
-    }
-
-    /// The partner wants no request for so long.
-    pub fn asks(&mut self, now: Instant, wait: Duration) {
-        self.asked_until = self.asked_until.max(Some(now + wait.min(LONGEST_RETRY_AFTER)));
-    }
-
-    /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.
-    pub fn misconfigured(&mut self, now: Instant, began: Instant, rules: &PartnerRules) {
-        self.count(now, began);
-        self.set_up_wrong = true;
-        self.until = self.until.max(Some(now + rules.max_backoff));
     }
 
     /// Counts a failure, unless it is the last one again. Gives whether it counted.
@@ -128,21 +56,122 @@ impl PartnerGate {
         is_news
     }
 
+    fn asks(&mut self, now: Instant, wait: Duration) {
+        self.asked_until = self.asked_until.max(Some(now + wait.min(LONGEST_RETRY_AFTER)));
+    }
+}
+
+impl PartnerGate {
+    fn shut(&mut self) -> &mut Shut {
+        self.0.get_or_insert_default()
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.0.as_ref().map_or(0, |shut| shut.failures)
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.0.as_ref().is_some_and(|shut| shut.paused)
+    }
+
+    /// Whether the breaker is open, or ajar for its probe.
+    pub fn is_open(&self, rules: &PartnerRules) -> bool {
+        self.0.as_ref().is_some_and(|shut| shut.is_open(rules))
+    }
+
+    /// The later of the two waits, where one is not over.
+    pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<(Instant, Wait)> {
+        let shut = self.0.as_ref().filter(|shut| shut.until.max(shut.asked_until).is_some_and(|at| at > now))?;
+        let own = if shut.is_open(rules) { Wait::Breaker } else { Wait::Backoff };
+        let waits = [shut.until.map(|at| (at, own)), shut.asked_until.map(|at| (at, Wait::Asked))];
+        waits.into_iter().flatten().max_by_key(|(at, _)| *at)
+    }
+
+    /// When the wait that the partner asked for ends, if it is not over.
+    pub fn asked_until(&self, now: Instant) -> Option<Instant> {
+        self.0.as_ref()?.asked_until.filter(|at| *at > now)
+    }
+
+    /// Flushes that may be on the wire at once: while it fails one probe, until the first success opens the gate for all.
+    pub fn at_once(&self, rules: &PartnerRules) -> usize {
+        if self.failures() > 0 { 1 } else { rules.parallel }
+    }
+
+    /// Until when it has to be remembered without any bucket: while it waits, and an idle time more where that was a failure.
+    pub fn remembered_until(&self, rules: &PartnerRules) -> Option<Instant> {
+        let shut = self.0.as_ref()?;
+        let longer = if shut.failures > 0 { rules.idle_timeout } else { Duration::ZERO };
+        shut.until.max(shut.asked_until).map(|until| until + longer)
+    }
+
+    /// Something was accepted. Gives the failures that this ended.
+    pub fn succeeded(&mut self) -> u32 {
+        let Some(shut) = &mut self.0 else { return 0 };
+        let Shut { failures, asked_until, paused, .. } = **shut;
+        if asked_until.is_none() && !paused {
+            self.0 = None;
+        } else {
+            **shut = Shut { asked_until, paused, ..Shut::default() };
+        }
+        failures
+    }
+
+    /// A flush that began at `began` found the partner unavailable: it waits for as long as it asked, else for the back-off with full
+    /// jitter.
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        began: Instant,
+        retry_after: Option<Duration>,
+        rules: &PartnerRules,
+        random: &mut Rng,
+    ) {
+        let shut = self.shut();
+        let is_news = shut.count(now, began);
+        match retry_after {
+            Some(wait) => shut.asks(now, wait),
+            None if is_news => {
+                let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, shut.severity(rules)), random);
+                shut.until = shut.until.max(Some(now + wait));
+            }
+            None => {}
+        }
+    }
+
+    /// The partner wants no request for so long.
+    pub fn asks(&mut self, now: Instant, wait: Duration) {
+        self.shut().asks(now, wait);
+    }
+
+    /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.
+    pub fn misconfigured(&mut self, now: Instant, began: Instant, rules: &PartnerRules) {
+        let shut = self.shut();
+        shut.count(now, began);
+        shut.set_up_wrong = true;
+        shut.until = shut.until.max(Some(now + rules.max_backoff));
+    }
+
     /// The operator's pause, or its end. Gives whether that changed anything.
     pub fn pause(&mut self, paused: bool) -> bool {
-        std::mem::replace(&mut self.paused, paused) != paused
+        self.is_paused() != paused && std::mem::replace(&mut self.shut().paused, paused) != paused
     }
 
     /// An operator wants the next attempt now: back-off and breaker wait no longer. It remains a probe.
     pub fn skip_backoff(&mut self, now: Instant) {
-        self.until = self.until.map(|until| until.min(now));
+        if let Some(shut) = &mut self.0 {
+            shut.until = shut.until.map(|until| until.min(now));
+        }
     }
 }
 
 /// The gate of one bucket, for answers that are about its queue's endpoint alone (404, 410).
 #[derive(Debug, Default)]
-pub struct BucketGate {
-    /// In a row.
+pub struct BucketGate(Option<Box<Refused>>);
+
+/// Such answers, in a row.
+#[derive(Debug, Default)]
+struct Refused {
     refusals: u32,
     until: Option<Instant>,
 }
@@ -150,37 +179,39 @@ pub struct BucketGate {
 impl BucketGate {
     /// Whether the last answer was such a refusal.
     pub fn is_shut(&self) -> bool {
-        self.refusals > 0
+        self.0.is_some()
     }
 
     pub fn refusals(&self) -> u32 {
-        self.refusals
+        self.0.as_ref().map_or(0, |refused| refused.refusals)
     }
 
     pub fn wait(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+        self.remembered_until().filter(|until| *until > now)
     }
 
     /// It outlives the bucket's idle time: a new bucket would know nothing of it.
     pub fn remembered_until(&self) -> Option<Instant> {
-        self.until
+        self.0.as_ref()?.until
     }
 
     /// Gives whether that is the first in a row.
     pub fn refused(&mut self, now: Instant, max_backoff: Duration) -> bool {
-        self.refusals = self.refusals.saturating_add(1);
-        self.until = self.until.max(Some(now + max_backoff));
-        self.refusals == 1
+        let refused = self.0.get_or_insert_default();
+        refused.refusals = refused.refusals.saturating_add(1);
+        refused.until = refused.until.max(Some(now + max_backoff));
+        refused.refusals == 1
     }
 
     /// Something was accepted. Gives the refusals that this ended.
     pub fn succeeded(&mut self) -> u32 {
-        self.until = None;
-        std::mem::take(&mut self.refusals)
+        self.0.take().map_or(0, |refused| refused.refusals)
     }
 
     pub fn skip_wait(&mut self, now: Instant) {
-        self.until = self.until.map(|until| until.min(now));
+        if let Some(refused) = &mut self.0 {
+            refused.until = refused.until.map(|until| until.min(now));
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Standing {
     /// It is one of [`Crowd::away_holding`].
     counts: bool,
     /// It is not asked to give anything up until then.
-    aside: Option<Aside>,
+    aside: Option<Box<Aside>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Partners {
             partner.drain.rests();
         }
         let standing = &mut partner.standing;
-        if standing.aside.is_some_and(|aside| aside.until <= now || aside.away != is_away || holds == 0) {
+        if standing.aside.as_ref().is_some_and(|aside| aside.until <= now || aside.away != is_away || holds == 0) {
             self.crowd.join(key, standing);
         }
         self.crowd.count(standing, is_away && holds > 0);
@@ -248,7 +248,7 @@ impl Partners {
             self.crowd.stuck.insert((oldest, key));
             self.crowd.stuck_parts += parts;
         }
-        partner.standing.aside = Some(Aside { until, away: partner.is_away(), stuck });
+        partner.standing.aside = Some(Box::new(Aside { until, away: partner.is_away(), stuck }));
         partner.alarm.by(due, until, Timer::Partner(key));
     }
 
