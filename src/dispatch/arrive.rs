@@ -18,6 +18,9 @@ use super::order::Release;
 use super::pause::retry_delay;
 use super::tally::{CallResult, Operation};
 
+/// Messages that are looked at, at once, before they are taken in.
+const AHEAD: usize = 32;
+
 impl Dispatcher {
     pub(super) fn received(
         &mut self,
@@ -45,10 +48,15 @@ impl Dispatcher {
         self.phase.received(messages.len());
         let mut unwanted = Vec::new();
         let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
-        // All of them first: the ids were written by another core, and a loop that does nothing else waits for many of them at once.
-        let hashes: Vec<u64> = messages.iter().map(|received| self.ledger.hash(index, &received.message.id, None)).collect();
-        for (received, hash) in messages.into_iter().zip(hashes) {
-            unwanted.extend(self.take_in(index, received, hash, leased_until, wall));
+        let mut messages = messages.into_iter();
+        while !messages.as_slice().is_empty() {
+            // Many of them first: they were written by another core, and a loop that does nothing else waits for many of them at once.
+            let next = messages.as_slice().iter().take(AHEAD);
+            let hashes: SmallVec<[u64; AHEAD]> =
+                next.map(|received| self.ledger.hash(index, &received.message.id, None)).collect();
+            for (hash, received) in hashes.into_iter().zip(messages.by_ref()) {
+                unwanted.extend(self.take_in(index, received, hash, leased_until, wall));
+            }
         }
         // Last first, so that a FIFO group stays locked until the first of it is returned.
         for ticket in unwanted.into_iter().rev() {
@@ -71,7 +79,10 @@ impl Dispatcher {
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
-        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until, hash) {
+        // A queue's clock may be ahead of ours.
+        let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
+        let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until, hash, sent_before_ms) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
@@ -79,11 +90,6 @@ impl Dispatcher {
             }
             Ok(ticket) => {
                 self.room.hold(index, body);
-                if let Some(held) = self.ledger.get_mut(ticket) {
-                    // A queue's clock may be ahead of ours.
-                    let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
-                    held.sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
-                }
                 let max_receives = queue.intake.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);

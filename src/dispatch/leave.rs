@@ -13,6 +13,9 @@ use super::summary::{Sum, Summary};
 use super::tally::CallResult;
 use super::{Dispatcher, QueueState, Timer};
 
+/// Copies that are looked ahead at, at once.
+const AT_ONCE: usize = 32;
+
 impl Dispatcher {
     /// Something of the message landed, or a letter about it was written: acts upon it when nothing is open any more, or when nothing
     /// more of it is to be sent.
@@ -117,8 +120,11 @@ impl Dispatcher {
         let kind = sent.kind();
         match sent {
             Sent::Deletes(entries) => {
-                self.ledger.look_ahead(entries.iter().map(|entry| entry.ticket));
-                entries.into_iter().for_each(|entry| self.delete_ended(index, &entry, &result()));
+                // Not more at once than stay near until it is their turn.
+                for entries in entries.chunks(AT_ONCE) {
+                    self.ledger.look_ahead(entries.iter().map(|entry| entry.ticket));
+                    entries.iter().for_each(|entry| self.delete_ended(index, entry, &result()));
+                }
             }
             Sent::Hides(subjects) => subjects.into_iter().for_each(|subject| match subject {
                 Subject::Held(entry) => self.hide_ended(index, &entry, &result()),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use slotmap::{DefaultKey, SlotMap};
+use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
@@ -19,8 +19,10 @@ use super::keys::{QueueIndex, Ticket};
 use super::leases::Leases;
 
 mod held;
+mod slots;
 
 use self::held::Special;
+use self::slots::Slots;
 
 pub use self::held::{Exit, Held, Several, Stage};
 
@@ -49,12 +51,22 @@ impl Terms {
     fn return_at(&self, renewed_at: Instant) -> Option<Instant> {
         Some(renewed_at + self.longest?.saturating_sub(BEFORE))
     }
+
+    /// When a lease that ends then has to be looked after.
+    fn look_at(&self, leased_until: Instant, renewed_at: Instant) -> Instant {
+        let half = leased_until.checked_sub(self.lease / 2).unwrap_or(leased_until);
+        match (self.end(renewed_at), self.return_at(renewed_at)) {
+            // It may not be extended any further.
+            (Some(end), Some(return_at)) if leased_until >= end => return_at,
+            (_, return_at) => return_at.map_or(half, |at| half.min(at)),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub struct Ledger {
-    held: SlotMap<DefaultKey, Held>,
-    by_id: HashTable<DefaultKey>,
+    held: Slots<Held>,
+    by_id: HashTable<Ticket>,
     hasher: RandomState,
     leases: Leases,
     /// Of each queue.
@@ -80,7 +92,7 @@ impl Ledger {
     pub fn new(leases: impl Iterator<Item = Duration>) -> Self {
         let terms: Vec<_> = leases.map(|lease| Terms { lease, longest: None }).collect();
         Self {
-            held: SlotMap::new(),
+            held: Slots::new(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
             leases: Leases::new(terms.len()),
@@ -129,21 +141,29 @@ impl Ledger {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.len() == 0
     }
 
     pub fn get(&self, ticket: Ticket) -> Option<&Held> {
-        self.held.get(ticket.0)
+        self.held.get(ticket)
     }
 
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Held> {
-        self.held.get_mut(ticket.0)
+        self.held.get_mut(ticket)
     }
 
     /// Looks once at these copies and their messages, so that they are near when they are needed.
     pub fn look_ahead(&self, tickets: impl Iterator<Item = Ticket>) {
-        let messages: Vec<&Arc<Message>> = tickets.filter_map(|ticket| Some(&self.get(ticket)?.message)).collect();
-        std::hint::black_box(messages.iter().map(|message| message.body.len()).sum::<usize>());
+        // Of each some fields that are far from each other.
+        let mut seen = 0;
+        let messages: SmallVec<[&Message; 64]> = tickets
+            .filter_map(|ticket| {
+                let held = self.get(ticket)?;
+                seen += held.bytes + usize::from(held.on_wire) + usize::from(held.several.is_some());
+                Some(&*held.message)
+            })
+            .collect();
+        std::hint::black_box(seen + messages.iter().map(|message| message.body.len()).sum::<usize>());
     }
 
     /// Whether anything held makes room without any handler's help.
@@ -153,7 +173,7 @@ impl Ledger {
 
     /// The copy goes on to that stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
-        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let Some(held) = self.held.get_mut(ticket) else { return };
         let was_leaving = held.is_leaving();
         let before = std::mem::replace(&mut held.stage, stage);
         self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
@@ -181,7 +201,7 @@ impl Ledger {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
-        self.held.iter().map(|(key, held)| (Ticket(key), held))
+        self.held.iter()
     }
 
     /// When the oldest held copy of the queue was received, to a tenth of a second.
@@ -192,8 +212,8 @@ impl Ledger {
     /// The held copy of that message, or the held row of that delivery.
     pub fn find(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> Option<Ticket> {
         let hash = self.hash(queue, id, index);
-        let same = |key: &DefaultKey| self.held.get(*key).is_some_and(|held| held.is(queue, id, index));
-        self.by_id.find(hash, same).copied().map(Ticket)
+        let same = |key: &Ticket| self.held.get(*key).is_some_and(|held| held.is(queue, id, index));
+        self.by_id.find(hash, same).copied()
     }
 
     /// What a copy is found by.
@@ -213,51 +233,51 @@ impl Ledger {
         now: Instant,
         leased_until: Instant,
         hash: u64,
+        sent_before_ms: u32,
     ) -> Result<Ticket, (Ticket, Receipt)> {
-        let held = &mut self.held;
-        let same = |key: &DefaultKey| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
-        let rehash = |key: &DefaultKey| held.get(*key).map_or(0, |held| held.hash);
+        let held = &self.held;
+        let ticket = held.next();
+        let same = |key: &Ticket| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
+        let rehash = |key: &Ticket| held.get(*key).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
-            Entry::Occupied(entry) => Err((Ticket(*entry.get()), receipt)),
-            Entry::Vacant(entry) => {
-                let key = held.insert(Held {
-                    queue,
-                    message: Arc::clone(message),
-                    receipt,
-                    sequence,
-                    received_at: now,
-                    leased_until,
-                    spot: None,
-                    bytes: message.body.len(),
-                    lease: None,
-                    hash,
-                    receives: message.receives,
-                    sent_before_ms: 0,
-                    renewals: 0,
-                    open: 0,
-                    accepted: 0,
-                    dead: 0,
-                    on_wire: 0,
-                    stage: Stage::Pending,
-                    is_partial: message.open.is_some(),
-                    lost: false,
-                    hiding: false,
-                    several: None,
-                    special: index.map(Special::of_row),
-                });
-                entry.insert(key);
-                if let Some(ages) = self.ages.get_mut(queue) {
-                    ages.enter(now);
-                }
-                self.watch(Ticket(key));
-                Ok(Ticket(key))
-            }
+            Entry::Occupied(entry) => return Err((*entry.get(), receipt)),
+            Entry::Vacant(entry) => _ = entry.insert(ticket),
         }
+        let look_at = self.terms.get(queue).map(|terms| terms.look_at(leased_until, now));
+        self.held.insert(Held {
+            queue,
+            message: Arc::clone(message),
+            receipt,
+            sequence,
+            received_at: now,
+            leased_until,
+            spot: None,
+            bytes: message.body.len(),
+            lease: look_at.and_then(|at| self.leases.join(queue, at, ticket)),
+            hash,
+            receives: message.receives,
+            sent_before_ms,
+            renewals: 0,
+            open: 0,
+            accepted: 0,
+            dead: 0,
+            on_wire: 0,
+            stage: Stage::Pending,
+            is_partial: message.open.is_some(),
+            lost: false,
+            hiding: false,
+            several: None,
+            special: index.map(Special::of_row),
+        });
+        if let Some(ages) = self.ages.get_mut(queue) {
+            ages.enter(now);
+        }
+        Ok(ticket)
     }
 
     /// A copy of a held message arrived: its receipt and lease replace the held ones.
     pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, receives: u32, now: Instant, leased_until: Instant) {
-        if let Some(held) = self.held.get_mut(ticket.0) {
+        if let Some(held) = self.held.get_mut(ticket) {
             held.receipt = receipt;
             held.receives = held.receives.max(receives);
             held.special_mut().renewed_at = Some(now);
@@ -269,7 +289,7 @@ impl Ledger {
 
     /// The copy is held no more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
-        let held = self.held.remove(ticket.0)?;
+        let held = self.held.remove(ticket)?;
         if let Some(group) = held.lease {
             self.leases.leave(group);
         }
@@ -281,7 +301,7 @@ impl Ledger {
             self.leaving.messages = self.leaving.messages.saturating_sub(1);
             self.leaving.bytes = self.leaving.bytes.saturating_sub(held.bytes as u64);
         }
-        if let Ok(entry) = self.by_id.find_entry(held.hash, |key| *key == ticket.0) {
+        if let Ok(entry) = self.by_id.find_entry(held.hash, |key| *key == ticket) {
             entry.remove();
         }
         Some(held)
@@ -298,7 +318,7 @@ impl Ledger {
         let (group, mut tickets) = self.leases.take_due(queue, now)?;
         // Some have left, or went on to another group.
         tickets.retain(|ticket| {
-            let held = self.held.get_mut(ticket.0).filter(|held| held.lease == Some(group));
+            let held = self.held.get_mut(*ticket).filter(|held| held.lease == Some(group));
             held.map(|held| held.lease = None).is_some()
         });
         Some(tickets)
@@ -307,7 +327,7 @@ impl Ledger {
     /// The lease ends at that moment now.
     pub fn extended(&mut self, ticket: Ticket, until: Instant) {
         self.let_lapse(ticket);
-        if let Some(held) = self.held.get_mut(ticket.0) {
+        if let Some(held) = self.held.get_mut(ticket) {
             held.leased_until = until;
         }
         self.watch(ticket);
@@ -315,20 +335,15 @@ impl Ledger {
 
     /// The lease is not looked after until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
-        if let Some(group) = self.held.get_mut(ticket.0).and_then(|held| held.lease.take()) {
+        if let Some(group) = self.held.get_mut(ticket).and_then(|held| held.lease.take()) {
             self.leases.leave(group);
         }
     }
 
     fn watch(&mut self, ticket: Ticket) {
-        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let Some(held) = self.held.get_mut(ticket) else { return };
         let Some(terms) = self.terms.get(held.queue) else { return };
-        let half = held.leased_until.checked_sub(terms.lease / 2).unwrap_or(held.leased_until);
-        let at = match (terms.end(held.renewed_at()), terms.return_at(held.renewed_at())) {
-            // It may not be extended any further.
-            (Some(end), Some(return_at)) if held.leased_until >= end => return_at,
-            (_, return_at) => return_at.map_or(half, |at| half.min(at)),
-        };
+        let at = terms.look_at(held.leased_until, held.renewed_at());
         held.lease = self.leases.join(held.queue, at, ticket);
     }
 }

@@ -179,7 +179,7 @@ impl Dispatcher {
             queue.counts.received += 1;
         }
         let hash = self.ledger.hash(rows, &message.id, item.index);
-        let Ok(ticket) = self.ledger.insert(rows, message, item.index, receipt, 0, now, now + LEASE, hash) else {
+        let Ok(ticket) = self.ledger.insert(rows, message, item.index, receipt, 0, now, now + LEASE, hash, 0) else {
             // It has been in memory since before something older was parked.
             if let Some(queue) = self.queues.get_mut(rows) {
                 queue.counts.exit(Exit::Duplicate);

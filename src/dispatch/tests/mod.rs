@@ -33,8 +33,6 @@ mod threads;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use slotmap::SlotMap;
-
 use super::{Medium, PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
 use crate::message::Message;
 
@@ -57,8 +55,7 @@ pub fn message(id: &str, group: Option<&str>) -> Message {
 }
 
 pub fn tickets(count: usize) -> Vec<Ticket> {
-    let mut slots = SlotMap::new();
-    (0..count).map(|_| Ticket(slots.insert(()))).collect()
+    (0..count as u32).map(|place| Ticket { place, version: 0 }).collect()
 }
 
 pub fn partner_rules() -> PartnerRules {
