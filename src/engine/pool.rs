@@ -1,7 +1,7 @@
 //! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
 //!
 //! Each queue has a line of jobs of its own, which the dispatcher bounds. A *runner* is what rayon runs: it takes jobs of one queue from
-//! its line until there have been none for a while, so that a busy queue costs no task switch for a job, and one that blocks keeps to its
+//! its line until there have been none for long, so that a queue at work costs rayon nothing for a job, and one that blocks keeps to its
 //! own runners. A runner that waits takes no thread from another queue: the pool has one for each that any queue may have.
 
 use std::sync::Arc;
@@ -24,16 +24,24 @@ use super::threads::Crew;
 /// many at the latest.
 const STRIDE: u32 = 8;
 
-/// A runner waits so long for another job. A thread that goes back to rayon looks for work there dozens of times before it sleeps, and
-/// has the others do the same: under load that was nine of ten task switches of the whole engine.
-const LINGER: Duration = Duration::from_millis(20);
+/// A runner waits so long for another job. A thread that goes back to rayon looks for work dozens of times before it sleeps, each time at
+/// every other thread, and has another wake up to do the same: with 20 queues and their 200 threads that was half of all CPU time.
+const LINGER: Duration = Duration::from_secs(10);
 
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
     /// By queue; none for one without a handler, or one that is closed.
-    lines: Vec<Option<Arc<Line>>>,
+    lines: Vec<Option<Open>>,
     inbox: Sender<Event>,
+}
+
+/// A line that jobs may be put in. Once this is dropped its runners end when there is nothing left in it.
+#[derive(Clone)]
+struct Open {
+    jobs: Sender<Vec<Job>>,
+    recalls: Sender<()>,
+    line: Arc<Line>,
 }
 
 /// The jobs of one queue.
@@ -41,8 +49,11 @@ struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
-    jobs: Sender<Vec<Job>>,
     waiting: Receiver<Vec<Job>>,
+    /// Runners that were one too many, and wait to be needed again.
+    resting: AtomicUsize,
+    /// One for each that is needed.
+    recalled: Receiver<()>,
     runners: AtomicUsize,
     /// How many it may have, as the dispatcher said last.
     at_most: AtomicUsize,
@@ -74,17 +85,20 @@ impl Pool {
         let Some(place) = self.lines.get_mut(queue) else { return };
         *place = lane.handler.as_ref().map(|handler| {
             let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
+            let (recalls, recalled) = bounded(lane.concurrency.max(1));
             let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
-            Arc::new(Line {
+            let line = Line {
                 queue,
                 name,
                 handler,
-                jobs,
                 waiting,
+                resting: AtomicUsize::new(0),
+                recalled,
                 runners: AtomicUsize::new(0),
                 at_most: AtomicUsize::new(1),
                 inbox,
-            })
+            };
+            Open { jobs, recalls, line: Arc::new(line) }
         });
     }
 
@@ -98,18 +112,23 @@ impl Pool {
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
     /// than there may be, which is a bug.
     pub fn start(&self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
-        let line = self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
+        let Open { jobs: to_line, recalls, line } =
+            self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
         line.at_most.store(at_most, Ordering::SeqCst);
-        line.jobs.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
-        if line.add_runner() {
-            let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
-            self.threads.spawn(move || {
-                let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
-                if let Some(duty) = duty {
-                    line.run(duty);
-                }
-            });
+        to_line.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
+        if !line.add_runner() {
+            return Ok(());
         }
+        if line.take_resting() {
+            return recalls.try_send(()).map_err(|_| "more runners rest than there may be".to_owned());
+        }
+        let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
+        self.threads.spawn(move || {
+            let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
+            if let Some(duty) = duty {
+                line.run(duty);
+            }
+        });
         Ok(())
     }
 }
@@ -128,6 +147,23 @@ impl Line {
         self.runners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, drop).is_ok()
     }
 
+    /// Takes one that rests off their count; it is to be recalled, and counts as a runner.
+    fn take_resting(&self) -> bool {
+        let take = |resting: usize| resting.checked_sub(1);
+        self.resting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+    }
+
+    /// A runner that is one too many waits to be needed again: handlers whose time is about [`QUICK`] are given two threads for a moment, and
+    /// then ten. Gives false where it is not needed for long.
+    fn rest(&self) -> bool {
+        self.resting.fetch_add(1, Ordering::SeqCst);
+        if self.recalled.recv_timeout(LINGER).is_ok() {
+            return true;
+        }
+        // Where it is not among those that rest any more, its recall is on its way, or the line is closed.
+        !self.take_resting() && self.recalled.recv().is_ok()
+    }
+
     /// A runner's body: until the line has been empty for a while.
     fn run(&self, duty: &Duty) {
         loop {
@@ -135,7 +171,7 @@ impl Line {
                 let event = self.handle(jobs, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
-                if self.drop_runner() {
+                if self.drop_runner() && !self.rest() {
                     return;
                 }
             }
@@ -194,19 +230,42 @@ mod tests {
     use super::*;
     use crate::message::{Message, Outcome};
 
-    #[test]
-    fn there_are_no_more_runners_than_the_dispatcher_said_last() {
-        let ((jobs, waiting), (inbox, _events)) = (bounded(1), bounded(1));
+    fn line(at_most: usize) -> Open {
+        let ((jobs, waiting), (recalls, recalled), (inbox, _events)) = (bounded(1), bounded(1), bounded(1));
         let line = Line {
             queue: 0,
             name: "a".into(),
             handler: Arc::new(|_: &Message| Outcome::Discard),
-            jobs,
             waiting,
+            resting: AtomicUsize::new(0),
+            recalled,
             runners: AtomicUsize::new(0),
-            at_most: AtomicUsize::new(3),
+            at_most: AtomicUsize::new(at_most),
             inbox,
         };
+        Open { jobs, recalls, line: Arc::new(line) }
+    }
+
+    #[test]
+    fn a_runner_that_rests_is_recalled_or_ends_with_its_line() {
+        let Open { jobs: _jobs, recalls, line } = line(1);
+        thread::scope(|scope| {
+            let rests = scope.spawn(|| line.rest());
+            while !line.take_resting() {
+                thread::yield_now();
+            }
+            recalls.send(()).unwrap();
+            assert!(rests.join().unwrap());
+            let rests = scope.spawn(|| line.rest());
+            drop(recalls);
+            assert!(!rests.join().unwrap());
+        });
+        assert_eq!(line.resting.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn there_are_no_more_runners_than_the_dispatcher_said_last() {
+        let line = line(3).line;
         assert_eq!([(); 4].map(|()| line.add_runner()), [true, true, true, false]);
         assert!(!line.drop_runner());
         // Its handler turned out to be quick.
