@@ -33,6 +33,7 @@ mod groups;
 #[cfg(test)]
 pub(super) mod plan;
 mod receive;
+mod rows;
 pub(super) mod schema;
 mod send;
 mod settle;

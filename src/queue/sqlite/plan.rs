@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::rows;
 use super::schema::{QUEUES, Schema};
 
 /// The lines of `EXPLAIN QUERY PLAN` on an empty file of queues.
@@ -12,6 +13,7 @@ pub(super) fn plan(statement: &str) -> String {
 /// The same on an empty file of another kind.
 pub(in crate::queue) fn plan_in(schema: &Schema, statement: &str) -> String {
     let mut connection = Connection::open_in_memory().unwrap();
+    rows::enable(&connection).unwrap();
     schema.prepare(&mut connection).unwrap();
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
     // Bound or not, a parameter does not change the plan.

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use super::content;
 use super::fault::Fault;
 use super::groups::{self, Touched};
+use super::rows::rows;
 use crate::message::{Message, Receipt, Received};
 use crate::queue::clock::from_millis;
 
@@ -31,14 +32,13 @@ const NEXT_OF_GROUP: &str = "
     WHERE queue = ?1 AND grp = ?2 AND seq > ?3
     ORDER BY seq LIMIT 1";
 
-/// The new number of receives is read rather than returned: SQLite keeps what `RETURNING` gives in a table of its own, made and dropped with
-/// each call, which took longer than the update.
-const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq = ?1";
+/// The new number of receives is read rather than returned: SQLite keeps what `RETURNING` gives in a table of its own.
+const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
 
 /// After the lease.
 const CONTENT: &str = "
-    SELECT id, sent_at, body, attributes, open, receives, grp
-    FROM messages JOIN contents USING (seq) WHERE messages.seq = ?1";
+    SELECT id, sent_at, body, attributes, open, receives, grp, seq
+    FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
 
 const ANY: &str = "
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL)
@@ -56,19 +56,32 @@ pub(super) fn take(
 ) -> Result<Vec<Received>, Fault> {
     promote(transaction, queue, now)?;
     let chosen = choose(transaction, queue, max)?;
-    let mut lease = transaction.prepare_cached(LEASE)?;
-    let mut content = transaction.prepare_cached(CONTENT)?;
-    let mut touched = Touched::new();
-    let mut taken = Vec::with_capacity(chosen.len());
-    for (seq, sequence) in chosen.into_iter().zip(sequence..) {
-        lease.execute([seq, until])?;
-        let message = content.query_row([seq], |row| Ok(read(row)))??;
-        touched.extend(message.group.as_ref().map(ToString::to_string));
-        let receipt = Receipt::Row { row: seq, receive: i64::from(message.receives) };
-        taken.push(Received { message: Arc::new(message), receipt, sequence });
+    if chosen.is_empty() {
+        return Ok(Vec::new());
     }
+    let count = chosen.len();
+    let chosen = rows(chosen);
+    transaction.prepare_cached(LEASE)?.execute((&chosen, until))?;
+    let mut content = transaction.prepare_cached(CONTENT)?;
+    let mut found = content.query([&chosen])?;
+    let mut touched = Touched::new();
+    let mut taken = Vec::with_capacity(count);
+    while let Some(row) = found.next()? {
+        let message = read(row)?;
+        touched.extend(message.group.as_ref().map(ToString::to_string));
+        taken.push((row.get::<_, i64>(7)?, Arc::new(message)));
+    }
+    if taken.len() < count {
+        return Err(Fault::refused("messages have no content: the file is damaged; mend it with the sqlite3 program"));
+    }
+    // The order of age, which SQLite keeps without being asked: a list in a statement is looked up in order.
+    taken.sort_unstable_by_key(|(seq, _)| *seq);
     groups::lock(transaction, queue, &touched)?;
-    Ok(taken)
+    let received = taken.into_iter().zip(sequence..).map(|((row, message), sequence)| {
+        let receipt = Receipt::Row { row, receive: i64::from(message.receives) };
+        Received { message, receipt, sequence }
+    });
+    Ok(received.collect())
 }
 
 /// Whether a [`take`] would bring something. Only reads.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
+use super::rows;
 use super::schema::Schema;
 
 /// Pages in the write-ahead log before a commit moves them to the file: 16 MiB of them, so that moving, which syncs twice, is rare.
@@ -119,6 +120,7 @@ fn connect(path: &Path, schema: &Schema, patience: Duration, synchronous: &str) 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
+    rows::enable(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     schema.check(&mut connection)?;
     use_log(&mut connection)?;
