@@ -1,18 +1,19 @@
-//! The deliver threads: each hands one batch at a time to its partner and reports the answer. Started when needed, up to a limit.
+//! The deliver threads: each hands one batch at a time to its partner and reports the answer; what waits for a sync of the disk is reported
+//! by the one that syncs for all. Started when needed, up to a limit.
 //!
 //! Starting a thread costs tens of microseconds, and a thousand may be needed at once: the thread `deliver-start` does it, so that
 //! `dispatch` does not.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
-use crate::sink::Sinks;
+use crate::sink::{Reply, Sinks};
 
 use super::duty::Duty;
 use super::threads::Crew;
@@ -49,7 +50,7 @@ impl Deliverers {
         let (wake, woken) = bounded(1);
         let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
-            deliverer: Deliverer { to_do, results, sinks },
+            deliverer: Deliverer { to_do, results, sinks, over: Arc::default() },
             crew: crew.clone(),
             at_most,
             started: Arc::clone(&started),
@@ -135,6 +136,8 @@ struct Deliverer {
     to_do: Receiver<Flush>,
     results: Sender<Event>,
     sinks: Arc<Sinks>,
+    /// The dispatcher is gone: what it handed over and nobody has begun stays undone.
+    over: Arc<AtomicBool>,
 }
 
 impl Deliverer {
@@ -142,10 +145,21 @@ impl Deliverer {
     fn run(self, duty: &Duty) {
         for (flush, batch) in &self.to_do {
             duty.begin("delivers", &batch.account);
-            let answer = self.sinks.deliver(&batch);
+            let results = self.results.clone();
+            let over = Arc::clone(&self.over);
+            let reply = Reply::new(move |answer| {
+                if results.send(Event::Answered { flush, answer }).is_err() {
+                    over.store(true, Ordering::Release);
+                }
+            });
+            let sync = self.sinks.begin(&batch, reply);
             drop(batch);
+            if let Some(sync) = sync {
+                duty.begin("syncs files", "");
+                sync.run();
+            }
             duty.rest();
-            if self.results.send(Event::Answered { flush, answer }).is_err() {
+            if self.over.load(Ordering::Acquire) {
                 return;
             }
         }

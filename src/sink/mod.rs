@@ -8,6 +8,7 @@ mod file;
 mod http;
 mod lines;
 mod lru;
+mod reply;
 mod sinks;
 mod sqs;
 mod stdout;
@@ -15,7 +16,8 @@ mod stdout;
 mod testing;
 
 pub use http::clock::Clock;
-pub use sinks::{Limits, Prepared, SetupError, Sinks};
+pub use reply::Reply;
+pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};
 
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {

@@ -11,12 +11,13 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::Sink;
-use super::file::FileSink;
 use super::file::template::Template;
+use super::file::{self, FileSink};
 use super::http::HttpSink;
 use super::http::clock::Clock;
 use super::http::lookup::Names;
 use super::http::target::Target;
+use super::reply::Reply;
 use super::sqs::{Queues, SqsSink};
 use super::stdout::StdoutSink;
 use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings};
@@ -127,6 +128,34 @@ impl Sinks {
             Way::Stdout => self.stdout.deliver(batch),
             Way::Discard => Answer::Accepted,
         })
+    }
+}
+
+impl Sinks {
+    /// The same without waiting for a sync that others lead. The reply comes in any case; `Some`: this thread is to lead it now.
+    pub fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing<'_>> {
+        let way = self.partners.read().of(&batch.account).clone();
+        let Way::File(template) = way else {
+            reply.send(self.deliver(batch));
+            return None;
+        };
+        // A panic drops the reply, which says so.
+        let begun = catch_unwind(AssertUnwindSafe(|| self.file.begin(&template, batch, reply)));
+        begun.ok().flatten().map(Syncing)
+    }
+}
+
+/// The duty to sync what this thread and others have written.
+#[must_use = "nobody else syncs"]
+pub struct Syncing<'a>(file::Syncing<'a>);
+
+impl Syncing<'_> {
+    /// Blocks for as long as the disk does, and for as long as others write meanwhile. Never panics: whose delivery a panic costs is told.
+    pub fn run(self) {
+        let Self(sync) = self;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sync.run())) {
+            log::error!("a fault in octoconf itself, please report it: a sync of files: {}", text_of(&*panic));
+        }
     }
 }
 

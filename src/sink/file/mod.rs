@@ -12,18 +12,20 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use crossbeam_channel::bounded;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
 use self::open::OpenFile;
-use self::rounds::Rounds;
+use self::rounds::{Lead, Rounds};
 use self::template::{Place, Template};
 use super::lines;
 use super::lru::Lru;
+use super::reply::Reply;
 use crate::message::{Answer, Batch};
 
 pub mod disk;
@@ -66,20 +68,39 @@ struct Slot {
 
 /// One file system, whose files are synced together.
 struct Volume {
-    rounds: Rounds<Arc<Pending>>,
+    rounds: Rounds<Pending>,
     /// Any folder on it, open for as long as the process runs, so that the kernel reports its write errors to us.
     any: File,
 }
 
 /// Lines that are written and wait for their sync.
 struct Pending {
+    path: PathBuf,
     file: Arc<OpenFile>,
     /// Where the file ended after them.
     end: u64,
     /// [`open::Progress::cuts`] when they were written.
     cuts: u64,
-    /// Set by the leader of their round.
-    outcome: OnceLock<Result<(), Box<str>>>,
+    /// Keeps the file from being evicted. Dropped after the file, so that whoever evicts it finds it closed.
+    _slot: Arc<Slot>,
+    reply: Reply,
+}
+
+/// What was written, and where.
+struct Written {
+    volume: Arc<Volume>,
+    file: Arc<OpenFile>,
+    end: u64,
+    cuts: u64,
+    slot: Arc<Slot>,
+}
+
+/// The duty to sync for all that write to one file system.
+#[must_use = "nobody else syncs"]
+pub struct Syncing<'a> {
+    sink: &'a FileSink,
+    volume: Arc<Volume>,
+    lead: Lead<Pending>,
 }
 
 impl FileSink {
@@ -102,36 +123,46 @@ impl FileSink {
     /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
     /// taking it back fails too: then the retry repeats lines.
     pub fn deliver(&self, template: &Template, batch: &Batch) -> Answer {
+        let (told, answer) = bounded(1);
+        // Nobody hears a second answer, since there is none.
+        let reply = Reply::new(move |answer| drop(told.send(answer)));
+        if let Some(sync) = self.begin(template, batch, reply) {
+            sync.run();
+        }
+        answer.recv().unwrap_or_else(|_| Answer::Unreachable { reason: "a delivery to a file was given up".into() })
+    }
+
+    /// The same without waiting for the disk's sync: the reply comes from the thread that leads it. `Some`: that is this one.
+    pub fn begin(&self, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing<'_>> {
         let place = template.place(&batch.queue, &batch.account);
         match self.write(&place, &lines::of(&batch.items)) {
-            Ok(pending) => match pending.outcome.get() {
-                Some(Ok(())) => Answer::Accepted,
-                Some(Err(reason)) => Answer::Unreachable { reason: format!("file {}: {reason}", place.path.display()).into() },
-                None => Answer::Unreachable { reason: format!("file {}: its sync did not finish", place.path.display()).into() },
-            },
-            Err(error) => answer_of(&place.path, &error),
+            Ok(Written { file, volume, end, cuts, slot }) => {
+                let pending = Pending { path: place.path, file, end, cuts, _slot: slot, reply };
+                volume.rounds.join(pending).map(|lead| Syncing { sink: self, volume, lead })
+            }
+            Err(error) => {
+                reply.send(answer_of(&place.path, &error));
+                None
+            }
         }
     }
 
-    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<Arc<Pending>> {
+    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<Written> {
         let slot = self.slot(&place.path);
-        let pending = {
-            let mut current = slot.current.lock();
-            let file = match current.take() {
-                Some(file) if !file.progress.lock().broken && file.is_at(place)? => file,
-                // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
-                stale => {
-                    drop(stale);
-                    Arc::new(OpenFile::open(place)?)
-                }
-            };
-            let file = current.insert(file);
-            let (end, cuts) = file.append(lines, &*self.disk)?;
-            Arc::new(Pending { file: Arc::clone(file), end, cuts, outcome: OnceLock::new() })
+        let mut current = slot.current.lock();
+        let file = match current.take() {
+            Some(file) if !file.progress.lock().broken && file.is_at(place)? => file,
+            // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
+            stale => {
+                drop(stale);
+                Arc::new(OpenFile::open(place)?)
+            }
         };
-        let volume = self.volume(&pending.file, place)?;
-        volume.rounds.join(Arc::clone(&pending), |members| self.sync(&volume, &members));
-        Ok(pending)
+        let file = current.insert(file);
+        let (end, cuts) = file.append(lines, &*self.disk)?;
+        let (volume, file) = (self.volume(file, place)?, Arc::clone(file));
+        drop(current);
+        Ok(Written { volume, file, end, cuts, slot })
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
@@ -179,10 +210,11 @@ impl FileSink {
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
-    /// Leads one round: tells every member whether its lines are durable, and takes back those of a round that failed.
-    fn sync(&self, volume: &Volume, members: &[Arc<Pending>]) {
+    /// One round: tells every member whether its lines are durable, and takes back those of a round that failed.
+    fn sync(&self, volume: &Volume, members: Vec<Pending>) {
         // An earlier round failed and cut these lines off after they were written. Only rounds cut, one at a time.
-        let (live, lost): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.file.progress.lock().cuts == member.cuts);
+        let (live, lost): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.file.progress.lock().cuts == member.cuts);
         for member in lost {
             member.settle(Err("an earlier sync of the same file failed".into()));
         }
@@ -190,18 +222,21 @@ impl FileSink {
         let mut cut = BTreeSet::new();
         for member in live {
             match &synced {
-                Ok(()) => member.settle(member.confirm()),
+                Ok(()) => {
+                    let outcome = member.confirm();
+                    member.settle(outcome);
+                }
                 Err(error) => {
                     if cut.insert(Arc::as_ptr(&member.file)) {
                         member.file.cut_back();
                     }
-                    member.settle(Err(advice(error).into()));
+                    member.settle(Err(advice(error)));
                 }
             }
         }
     }
 
-    fn sync_files(&self, volume: &Volume, members: &[&Arc<Pending>]) -> io::Result<()> {
+    fn sync_files(&self, volume: &Volume, members: &[Pending]) -> io::Result<()> {
         let mut files: Vec<&Arc<OpenFile>> = members.iter().map(|member| &member.file).collect();
         files.sort_unstable_by_key(|file| Arc::as_ptr(file));
         files.dedup_by_key(|file| Arc::as_ptr(file));
@@ -219,20 +254,30 @@ impl FileSink {
 
 impl Pending {
     /// After a sync that did: the lines count, unless the file has no name any more.
-    fn confirm(&self) -> Result<(), Box<str>> {
+    fn confirm(&self) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
         progress.folders.clear();
         match self.file.file.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(()),
             Ok(_) => Err("it was deleted while it was written; the lines go to a new one".into()),
-            Err(error) => Err(error.to_string().into()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
-    fn settle(&self, outcome: Result<(), Box<str>>) {
-        // A member is in one round only, so nothing is there yet.
-        let _ = self.outcome.set(outcome);
+    fn settle(self, outcome: Result<(), String>) {
+        self.reply.send(match outcome {
+            Ok(()) => Answer::Accepted,
+            Err(reason) => Answer::Unreachable { reason: format!("file {}: {reason}", self.path.display()).into() },
+        });
+    }
+}
+
+impl Syncing<'_> {
+    /// Syncs what was written and replies, round by round, until nobody waits. Blocks for as long as the disk does.
+    pub fn run(self) {
+        let Self { sink, volume, lead } = self;
+        lead.run(|members| sink.sync(&volume, members));
     }
 }
 

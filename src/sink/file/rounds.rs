@@ -1,76 +1,46 @@
 //! Many wait for the disk, few ask it: the syncs of all that wrote at about the same time are one round.
 //!
 //! A disk that syncs in 2 ms does 500 syncs a second however small they are, and there are thousands of small flushes. So a deliver
-//! thread that has written joins the round that is gathering and waits. One round runs at a time; the threads that come meanwhile are
-//! the next one. Nothing waits for a round to fill: the first to find none running leads one at once.
+//! thread that has written joins the round that is gathering, and goes on to the next flush. One round runs at a time; those that come
+//! meanwhile are the next one. Nothing waits for a round to fill: the first to find none running leads, until nobody is left.
 //!
-//! Called by deliver threads. The lock is never held during a sync.
+//! Nobody waits here: to put a thread to sleep for each flush and to wake it after the sync took longer than the flush itself. Called by
+//! deliver threads. The lock is never held during a sync.
 
 use std::mem;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-/// Gathers members into rounds, of which one of them leads each.
+/// Gathers members into rounds. A member that is dropped without having been led must tell whoever waits for it.
 pub struct Rounds<T> {
-    state: Mutex<State<T>>,
+    state: Arc<Mutex<State<T>>>,
 }
 
 struct State<T> {
     gathering: Vec<T>,
-    /// Where the members of the gathering round wait.
-    bell: Arc<Bell>,
+    /// Somebody leads, or is about to.
     running: bool,
 }
 
-#[derive(Default)]
-struct Bell {
-    rung: Condvar,
-    signal: Mutex<Signal>,
-}
-
-/// What a waiting member is to do.
-#[derive(Default, Clone, Copy)]
-enum Signal {
-    #[default]
-    Wait,
-    /// The round before has ended, and one member must lead this one.
-    Lead,
-    Done,
-}
-
-/// What the bell was rung for.
-#[derive(PartialEq, Eq)]
-enum Call {
-    Lead,
-    End,
+/// The duty to lead. Dropped without [`Lead::run`], or by a panic, it drops who gathers.
+#[must_use = "nobody else leads"]
+pub struct Lead<T> {
+    state: Arc<Mutex<State<T>>>,
+    /// Another may lead already.
+    ended: bool,
 }
 
 impl<T> Rounds<T> {
     pub fn new() -> Self {
-        Self { state: Mutex::new(State { gathering: Vec::new(), bell: Arc::default(), running: false }) }
+        Self { state: Arc::new(Mutex::new(State { gathering: Vec::new(), running: false })) }
     }
 
-    /// Returns once a round that started after this call has ended. Its leader, perhaps this thread, has run `lead` over all its
-    /// members, which tells each how it ended.
-    pub fn join(&self, member: T, lead: impl FnOnce(Vec<T>)) {
+    /// Adds a member to the round that begins next. `Some`: nobody leads, so the caller must.
+    pub fn join(&self, member: T) -> Option<Lead<T>> {
         let mut state = self.state.lock();
         state.gathering.push(member);
-        let bell = Arc::clone(&state.bell);
-        if mem::replace(&mut state.running, true) {
-            drop(state);
-            if bell.wait() == Call::End {
-                return;
-            }
-            state = self.state.lock();
-        }
-        let members = mem::take(&mut state.gathering);
-        mem::take(&mut state.bell);
-        drop(state);
-
-        // Also when `lead` panics: the others must not wait for ever.
-        let _end = End { rounds: self, bell };
-        lead(members);
+        (!mem::replace(&mut state.running, true)).then(|| Lead { state: Arc::clone(&self.state), ended: false })
     }
 
     /// How many wait for a round that has not begun.
@@ -78,53 +48,39 @@ impl<T> Rounds<T> {
     pub fn gathering(&self) -> usize {
         self.state.lock().gathering.len()
     }
-
-    fn end(&self, bell: &Bell) {
-        let mut state = self.state.lock();
-        if state.gathering.is_empty() {
-            state.running = false;
-        } else {
-            state.bell.ring(Signal::Lead);
-        }
-        drop(state);
-        bell.ring(Signal::Done);
-    }
 }
 
-impl Bell {
-    fn wait(&self) -> Call {
-        let mut signal = self.signal.lock();
+impl<T> Lead<T> {
+    /// Runs `round` over those who gather, and again over those who come meanwhile, until nobody does. `round` tells each member how it
+    /// ended.
+    pub fn run(mut self, mut round: impl FnMut(Vec<T>)) {
         loop {
-            match *signal {
-                Signal::Wait => self.rung.wait(&mut signal),
-                Signal::Done => return Call::End,
-                Signal::Lead => {
-                    // One takes the lead; the others go on waiting for it.
-                    *signal = Signal::Wait;
-                    return Call::Lead;
+            let members = {
+                let mut state = self.state.lock();
+                if state.gathering.is_empty() {
+                    state.running = false;
+                    self.ended = true;
+                    return;
                 }
-            }
-        }
-    }
-
-    fn ring(&self, signal: Signal) {
-        *self.signal.lock() = signal;
-        if matches!(signal, Signal::Lead) {
-            self.rung.notify_one();
-        } else {
-            self.rung.notify_all();
+                mem::take(&mut state.gathering)
+            };
+            round(members);
         }
     }
 }
 
-struct End<'a, T> {
-    rounds: &'a Rounds<T>,
-    bell: Arc<Bell>,
-}
-
-impl<T> Drop for End<'_, T> {
+impl<T> Drop for Lead<T> {
     fn drop(&mut self) {
-        self.rounds.end(&self.bell);
+        if self.ended {
+            return;
+        }
+        let left = {
+            let mut state = self.state.lock();
+            state.running = false;
+            mem::take(&mut state.gathering)
+        };
+        // Not under the lock: each tells somebody.
+        drop(left);
     }
 }
 
@@ -133,46 +89,30 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
-    use crossbeam_channel::{Receiver, Sender, bounded};
-
     use super::*;
 
     #[test]
     fn alone_it_is_a_round_of_one_at_once() {
         let rounds = Rounds::new();
         let mut led = Vec::new();
-        rounds.join(1, |members| led = members);
-        assert_eq!(led, [1]);
+        rounds.join(1).unwrap().run(|members| led.push(members));
+        assert_eq!(led, [[1]]);
+        assert!(rounds.join(2).is_some(), "the first leader has ended");
     }
 
     #[test]
-    fn those_who_come_during_a_round_are_the_next_one() {
+    fn those_who_come_during_a_round_are_the_next_one_and_do_not_wait() {
         let rounds = Rounds::new();
-        let (started, on_start): (Sender<()>, Receiver<()>) = bounded(0);
-        let (finish, on_finish): (Sender<()>, Receiver<()>) = bounded(0);
-        let (led, on_led) = bounded(10);
-        thread::scope(|scope| {
-            let rounds = &rounds;
-            scope.spawn(move || {
-                rounds.join(0, |_| {
-                    started.send(()).unwrap();
-                    on_finish.recv().unwrap();
-                });
-            });
-            on_start.recv().unwrap();
-            for member in 1..=4 {
-                let led = led.clone();
-                scope.spawn(move || rounds.join(member, |members| led.send(members).unwrap()));
+        let mut led = Vec::new();
+        rounds.join(0).unwrap().run(|members| {
+            if members == [0] {
+                for member in 1..=4 {
+                    assert!(rounds.join(member).is_none(), "one leads already");
+                }
             }
-            while rounds.gathering() < 4 {
-                thread::yield_now();
-            }
-            finish.send(()).unwrap();
+            led.push(members);
         });
-        let mut members = on_led.try_recv().unwrap();
-        members.sort_unstable();
-        assert_eq!(members, [1, 2, 3, 4]);
-        assert!(on_led.try_recv().is_err(), "a second round was run for nobody");
+        assert_eq!(led, [vec![0], vec![1, 2, 3, 4]]);
     }
 
     #[test]
@@ -183,9 +123,11 @@ mod tests {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..500 {
-                        rounds.join((), |members| {
-                            total.fetch_add(members.len(), Ordering::Relaxed);
-                        });
+                        if let Some(lead) = rounds.join(()) {
+                            lead.run(|members| {
+                                total.fetch_add(members.len(), Ordering::Relaxed);
+                            });
+                        }
                     }
                 });
             }
@@ -195,12 +137,26 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_panics_leaves_the_rounds_usable() {
+    fn a_leader_that_panics_drops_who_gathers_and_leaves_the_rounds_usable() {
+        struct Member<'a>(&'a AtomicUsize);
+        impl Drop for Member<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let dropped = AtomicUsize::new(0);
         let rounds = Rounds::new();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rounds.join(1, |_| panic!("as a test wants"))));
+        let lead = rounds.join(Member(&dropped)).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            lead.run(|_members| {
+                assert!(rounds.join(Member(&dropped)).is_none());
+                panic!("as a test wants");
+            });
+        }));
         assert!(panicked.is_err());
-        let mut led = Vec::new();
-        rounds.join(2, |members| led = members);
-        assert_eq!(led, [2]);
+        assert_eq!(dropped.load(Ordering::Relaxed), 2, "the member of the round, and the one that came meanwhile");
+        let mut led = 0;
+        rounds.join(Member(&dropped)).unwrap().run(|members| led += members.len());
+        assert_eq!(led, 1);
     }
 }
