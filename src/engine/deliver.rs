@@ -7,9 +7,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
 
 use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
@@ -21,10 +23,11 @@ use super::threads::Crew;
 /// Enough for a request with TLS; most of it is never touched.
 const STACK: usize = 256 * 1024;
 
-/// Threads started at once, and the time that they get to take what waits before more are started: partners that answer quickly share a
-/// few dozen threads, and where a thousand hang at once there is a thread for each within 100 ms.
-const AT_ONCE: usize = 32;
-const SETTLE: Duration = Duration::from_millis(2);
+/// As many threads are started at once as there are cores, and get this time to take what waits before more are started: partners that
+/// answer quickly share a few dozen threads, and where a thousand hang at once there is a thread for each within 300 ms on two cores. A
+/// new thread and its connection take some 200 µs of a core: more at once would stand in line for the cores before the threads that serve
+/// those who answer, and come back together when their time is out.
+const SETTLE: Duration = Duration::from_micros(500);
 
 /// Between tries to start a thread where the system gives none.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,9 +35,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
 
-/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start.
+/// What no thread has taken yet, the newest taken first.
+///
+/// There are never more flushes than there may be threads, so all that one waits for here is that threads are started and wake up. Where
+/// hundreds of partners hang at once, a thread is started for each; those who answer pass by meanwhile, again and again with the same few
+/// threads. In the order of coming each of them would wait until the last of the hanging had its thread.
+type Stack = Arc<Mutex<Vec<Flush>>>;
+
+/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start. The lock is held for a push or a pop, as
+/// those inside of a channel are.
 pub struct Deliverers {
-    work: Sender<Flush>,
+    stack: Stack,
+    /// One for each flush on the stack.
+    work: Sender<()>,
     /// Asks for another thread; full: it was asked for already.
     wake: Sender<()>,
     on_wire: AtomicUsize,
@@ -46,24 +59,27 @@ pub struct Deliverers {
 impl Deliverers {
     /// Starts the thread that starts the others.
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
+        let stack: Stack = Arc::new(Mutex::new(Vec::with_capacity(at_most)));
         let (work, to_do) = bounded(at_most);
         let (wake, woken) = bounded(1);
         let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
-            deliverer: Deliverer { to_do, results, sinks, over: Arc::default() },
+            deliverer: Deliverer { stack: Arc::clone(&stack), to_do, results, sinks, over: Arc::default() },
             crew: crew.clone(),
             at_most,
+            at_once: thread::available_parallelism().map_or(1, usize::from),
             started: Arc::clone(&started),
         };
         crew.spawn("deliver-start".to_owned(), None, move |_| starter.run(&woken))?;
-        Ok(Self { work, wake, on_wire, handed, started, at_most })
+        Ok(Self { stack, work, wake, on_wire, handed, started, at_most })
     }
 
     /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
     pub fn hand_over(&self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
-        self.work.try_send((flush, batch)).map_err(|_| "more flushes on the wire than delivery threads".to_owned())?;
+        self.stack.lock().push((flush, batch));
+        self.work.try_send(()).map_err(|_| "more flushes on the wire than delivery threads".to_owned())?;
         if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
             // Full: the starter will look again anyway.
             let _ = self.wake.try_send(());
@@ -88,6 +104,7 @@ struct Starter {
     deliverer: Deliverer,
     crew: Crew,
     at_most: usize,
+    at_once: usize,
     started: Arc<AtomicUsize>,
 }
 
@@ -101,7 +118,7 @@ impl Starter {
                 if waiting.min(room) == 0 {
                     break;
                 }
-                let pause = match self.start(waiting.min(room).min(AT_ONCE)) {
+                let pause = match self.start(waiting.min(room).min(self.at_once)) {
                     Ok(()) => SETTLE,
                     Err(error) => {
                         // What waits has the threads that there are. There may be none, and no further flush to ask again.
@@ -133,7 +150,8 @@ impl Starter {
 /// What one deliver thread needs.
 #[derive(Clone)]
 struct Deliverer {
-    to_do: Receiver<Flush>,
+    stack: Stack,
+    to_do: Receiver<()>,
     results: Sender<Event>,
     sinks: Arc<Sinks>,
     /// The dispatcher is gone: what it handed over and nobody has begun stays undone.
@@ -143,7 +161,8 @@ struct Deliverer {
 impl Deliverer {
     /// The thread's body: until the engine stops.
     fn run(self, duty: &Duty) {
-        for (flush, batch) in &self.to_do {
+        for () in &self.to_do {
+            let Some((flush, batch)) = self.stack.lock().pop() else { continue };
             duty.begin("delivers", &batch.account);
             let results = self.results.clone();
             let over = Arc::clone(&self.over);
