@@ -125,7 +125,7 @@ impl Order {
         match self {
             Self::Free => Box::new(std::iter::empty()),
             Self::Line(line) => Box::new(line.slots.iter().filter_map(|slot| match slot {
-                Slot::Done(handled) => Some(handled),
+                Slot::Done(handled) => Some(&**handled),
                 Slot::Absent | Slot::Pending | Slot::Running(_) | Slot::Gone => None,
             })),
             Self::Groups(groups) => {
