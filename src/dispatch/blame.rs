@@ -1,7 +1,8 @@
 //! Whose fault it is that a batch was refused, where the answer leaves that open: the partner's, or that of the delivery at its head.
 //!
 //! The rules are those of [`bucket::head`](super::bucket::head). They need an open breaker, so that nothing is in doubt because of a
-//! moment's trouble, and they are for standard queues: on FIFO queues the head blocks, as order demands.
+//! moment's trouble. On FIFO queues a batch is halved just the same, so that what is before the one at fault is delivered and `why` names
+//! that one; then it blocks, as order demands.
 //!
 //! Two kinds of answers are in doubt. Server errors, as above. And the refusal of a single delivery after `breaker_failures` culprits in
 //! a row: the contract takes that for the partner's fault and has nothing dead-lettered, but not everybody's messages are good more often
@@ -29,12 +30,12 @@ impl Dispatcher {
         if blame != Blame::Partner {
             let draws = parcel.doubt.draws.saturating_add(1);
             parcel.doubt.draws = if blame == Blame::InGraveDoubt { draws.max(enough) } else { draws };
-            if is_open && !fifo && parcel.doubt.draws >= enough {
+            if is_open && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
                     self.back_halved(key, parcel);
                     return self.return_what_cannot_leave(key);
                 }
-                parcel.doubt.steps_aside = true;
+                parcel.doubt.steps_aside = !fifo;
             }
         }
         self.back_into_bucket(key, parcel);

@@ -9,7 +9,7 @@ use crate::message::Answer;
 pub struct History {
     /// In the batch that drew the answer.
     pub deliveries: usize,
-    /// Answers of 409 in a row that this delivery alone has drawn before.
+    /// Answers of 409 in a row that this batch, with nothing else in it, has drawn before.
     pub conflicts: u32,
     /// Culprits in a row, without a success between them.
     pub culprits: u32,
@@ -72,8 +72,8 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
     };
     match code {
         200..=299 => Verdict::Delivered,
-        // 409 at first means: still at work on it.
-        409 if history.deliveries == 1 && history.conflicts + 1 >= history.breaker_failures => at_fault(history),
+        // 409 at first means: still at work on it. Of several that draw it for long, only halving tells which one does.
+        409 if history.conflicts + 1 >= history.breaker_failures => at_fault(history),
         408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after },
         // The partner takes others and breaks at this one.
         code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: "refused" },
@@ -158,7 +158,8 @@ mod tests {
     fn a_conflict_that_stays_is_a_culprit() {
         assert_eq!(of(409, History { conflicts: 3, ..ONE }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
         assert_eq!(of(409, History { conflicts: 4, ..ONE }), Verdict::Culprit { kind: "refused" });
-        assert_eq!(of(409, History { conflicts: 4, ..MANY }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+        assert_eq!(of(409, History { conflicts: 3, ..MANY }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+        assert_eq!(of(409, History { conflicts: 4, ..MANY }), Verdict::Bisect, "which of them is it?");
     }
 
     #[test]

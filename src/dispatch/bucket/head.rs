@@ -5,8 +5,8 @@
 //! again it is a culprit. Refused, it is the partner, and the front has its turn again. Every further probe takes a delivery one place
 //! further back, up to `breaker_failures` places, since several at fault often come in a row.
 //!
-//! A front of several is halved instead until it is one: nothing can be said of a delivery that was never alone. None of this on FIFO
-//! queues, where the front blocks: see [`Doubt::draws`] for what an operator is told of it.
+//! A front of several is halved instead until it is one: nothing can be said of a delivery that was never alone. On FIFO queues that is all:
+//! the front blocks, see [`Doubt::draws`] for what an operator is told of it.
 
 use std::sync::Arc;
 

@@ -223,6 +223,34 @@ fn on_a_fifo_queue_the_head_blocks_and_why_says_so() {
 }
 
 #[test]
+fn on_a_fifo_queue_what_is_before_the_one_at_fault_is_delivered_and_why_names_that_one() {
+    let mut rig = rig(|rules, partner| {
+        rules.queues[0].fifo = true;
+        partner.max_batch = 4;
+    });
+    assert_eq!(all_to_x(&mut rig, &["a/g", "b/g", "c/g", "d/g"]), "flush x a b c d");
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
+    assert_eq!(sent, ["flush x a b c d", "flush x a b"]);
+    rig.play(&[(now, "accepted x", "flush x c d; delete a b"), (now, "settled", "")]);
+    let (now, sent) = after_each(&mut rig, now, &["answered x 500"; 4]);
+    assert_eq!(sent, ["flush x c d", "flush x c", "flush x c", "flush x c"], "nothing passes it");
+    rig.send(now, "answered x 500");
+    assert_eq!(rig.dispatcher.partner("x").unwrap().blocked_by.as_deref(), Some("c"));
+}
+
+#[test]
+fn of_a_batch_that_draws_a_conflict_for_long_the_one_is_found() {
+    let mut rig = rig(|_, partner| partner.max_batch = 2);
+    assert_eq!(all_to_x(&mut rig, &["a", "b"]), "flush x a b");
+    let (now, sent) = after_each(&mut rig, 1, &["answered x 409"]);
+    assert_eq!(sent, ["flush x a b"]);
+    rig.play(&[(now, "answered x 409", "flush x a"), (now, "accepted x", "flush x b; delete a"), (now, "settled", "")]);
+    let (now, sent) = after_each(&mut rig, now, &["answered x 409"]);
+    assert_eq!(sent, ["flush x b"]);
+    rig.play(&[(now, "answered x 409", "letter b:refused")]);
+}
+
+#[test]
 fn why_tells_which_delivery_may_be_at_fault_and_what_is_done_about_it() {
     let mut rig = rig(|_, _| {});
     all_to_x(&mut rig, &["a", "b"]);
