@@ -16,6 +16,7 @@ use super::known::Settled;
 use super::ledger::{Exit, Several, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
+use super::suspects::is_last_chance;
 use super::tally::{CallResult, Operation};
 
 /// Messages that are looked at, at once, before they are taken in.
@@ -106,7 +107,12 @@ impl Dispatcher {
                         held.accepted = u16::from(accepted);
                         held.several = Some(Box::new(Several { spots: Vec::new(), settled: indices.into_vec() }));
                     }
-                    queue.order.expect(sequence, ticket, &message);
+                    if is_last_chance(message.receives, max_receives) && !queue.intake.rules.fifo {
+                        // It has its turn whenever that is: nobody waits for it.
+                        queue.order.skip(sequence, &message, now, &mut self.released);
+                    } else {
+                        queue.order.expect(sequence, ticket, &message);
+                    }
                     queue.intake.push(Job { ticket, message });
                 }
             }
@@ -134,6 +140,7 @@ impl Dispatcher {
         for handled in done {
             let Some(queue) = self.queues.get_mut(index) else { return };
             queue.tally.handled(&handled.outcome);
+            queue.intake.suspects.handled(handled.ticket, self.now);
             // The copy may have left meanwhile: its lease was lost, or the engine stopped.
             let ticket = handled.ticket;
             let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };

@@ -15,6 +15,7 @@ use super::keys::QueueIndex;
 use super::pause::Pause;
 use super::room::Room;
 use super::rules::QueueRules;
+use super::suspects::{Suspects, is_suspect};
 
 /// Messages of one job, where the handler is quick: enough that handing it over costs little for each, few enough that the pool's
 /// threads share a receive.
@@ -56,6 +57,8 @@ pub struct Intake {
     pause: Pause,
     /// Received, and waiting for a place in the handler.
     pending: VecDeque<Job>,
+    /// Of these, those that came so often that they wait apart.
+    pub suspects: Suspects,
     running: usize,
     slow: bool,
     quick: bool,
@@ -76,6 +79,7 @@ impl Intake {
             few_since: None,
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             pending: VecDeque::new(),
+            suspects: Suspects::default(),
             running: 0,
             // Until the first job says otherwise, a handler is taken to block.
             slow: true,
@@ -139,7 +143,7 @@ impl Intake {
 
     /// Whether nothing of the queue is on its way, nor waits for the handler.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && !self.is_asking()
+        self.waiting() == 0 && !self.is_asking()
     }
 
     /// Outstanding demand.
@@ -154,7 +158,7 @@ impl Intake {
         }
         let depth = 2 * self.rules.concurrency + 10;
         let backlog = if self.slow { depth } else { depth * JOB };
-        let free = room.free(queue).min(backlog.saturating_sub(self.pending.len() + self.asked_for()));
+        let free = room.free(queue).min(backlog.saturating_sub(self.waiting() + self.asked_for()));
         // Where a request has its price, demand is not topped up: what is left of it is asked for first.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
@@ -181,25 +185,38 @@ impl Intake {
 
     /// When demand may be possible that is not now, for reasons of time; a moment that is over means nothing.
     pub fn next_look(&self) -> Option<Instant> {
-        self.pause.until().max(self.few_since.map(|since| since + PATIENCE))
+        let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
+        asks.into_iter().chain(self.suspects.next_look()).min()
     }
 
     pub fn push(&mut self, job: Job) {
-        self.pending.push_back(job);
+        if self.is_suspect(&job) { self.suspects.push(job) } else { self.pending.push_back(job) }
+    }
+
+    fn is_suspect(&self, job: &Job) -> bool {
+        is_suspect(job.message.receives, self.rules.max_receives)
     }
 
     /// What a job left undone comes first again.
     pub fn put_back(&mut self, left: Vec<Job>) {
         for job in left.into_iter().rev() {
-            self.pending.push_front(job);
+            if self.is_suspect(&job) { self.suspects.put_back(job) } else { self.pending.push_front(job) }
         }
     }
 
     /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
-    pub fn next_job(&mut self, single: bool) -> Option<Vec<Job>> {
+    pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<Job>> {
         let threads = self.threads();
         let at_once = if self.quick { threads * (1 + AHEAD) } else { threads };
-        if self.running >= at_once || self.pending.is_empty() {
+        if self.running >= at_once {
+            return None;
+        }
+        let others = self.running > 0 || !self.pending.is_empty();
+        if let Some(suspect) = self.suspects.next(now, self.rules.max_receives, others) {
+            self.running += 1;
+            return Some(vec![suspect]);
+        }
+        if self.pending.is_empty() {
             return None;
         }
         // One that waits in the line before the handler may as well wait here, and grow.
@@ -207,6 +224,7 @@ impl Intake {
             return None;
         }
         self.running += 1;
+        self.suspects.other_started();
         let size = if self.slow || single { 1 } else { JOB.min(self.pending.len()) };
         Some(self.pending.drain(..size).collect())
     }
@@ -232,7 +250,7 @@ impl Intake {
 
     /// Messages that no handler has begun with.
     pub fn waiting(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.suspects.len()
     }
 
     pub fn running(&self) -> usize {
@@ -241,6 +259,6 @@ impl Intake {
 
     /// Takes out everything that no handler has seen yet.
     pub fn drain(&mut self) -> Vec<Job> {
-        self.pending.drain(..).collect()
+        self.pending.drain(..).chain(self.suspects.drain()).collect()
     }
 }

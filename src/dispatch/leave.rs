@@ -317,6 +317,7 @@ impl Dispatcher {
         }
         if let Some(queue) = self.queues.get_mut(held.queue) {
             queue.order.left(held.sequence, &held.message);
+            queue.intake.suspects.left(ticket);
             queue.counts.exit(exit);
             match exit {
                 Exit::Acked => {

@@ -48,6 +48,7 @@ mod status;
 mod stop;
 mod summary;
 mod survey;
+mod suspects;
 mod tally;
 mod threads;
 mod verdict;
@@ -358,10 +359,13 @@ impl Dispatcher {
                 break;
             }
             let Some(queue) = self.queues.get_mut(index) else { return };
-            let Some(mut jobs) = queue.intake.next_job(full) else { break };
+            let Some(mut jobs) = queue.intake.next_job(self.now, full) else { break };
             jobs.retain(|job| {
                 // Some may have left while they waited: their lease was lost.
-                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else { return false };
+                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else {
+                    queue.intake.suspects.left(job.ticket);
+                    return false;
+                };
                 queue.order.started(held.sequence, self.now);
                 self.ledger.advance(job.ticket, Stage::Handling);
                 true

@@ -28,6 +28,7 @@ mod reload;
 mod settling;
 mod share;
 mod survey;
+mod suspects;
 mod threads;
 
 use std::sync::Arc;

@@ -1,0 +1,147 @@
+//! Messages that came so often that one of them may be what ends the process: its handler never came to an end, and everything that was
+//! held with it was received once more. They go to the handler one at a time and after all others, each once the one before it has left or
+//! has had [`PATIENCE`], so that a further death of the process costs that one alone. What is received for the last time goes out of its order,
+//! the last first: whatever stood behind the culprit all the time gets its turn before it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::event::Job;
+use super::keys::Ticket;
+
+/// Time enough to leave, from the end of its handler on, unless its partner is slow or away.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Jobs of others between two of them, at most: a queue that is never empty holds them up for no longer.
+const OTHERS: u32 = 64;
+
+#[derive(Debug, Default)]
+pub struct Suspects {
+    waiting: VecDeque<Job>,
+    /// The one at work, and until when the next waits for it; `None`: its handler is not done.
+    at_work: Option<(Ticket, Option<Instant>)>,
+    /// Jobs of others since the last of them.
+    others: u32,
+}
+
+/// Whether a message that was received so often is one of them: more than half as often as it may be.
+pub fn is_suspect(receives: u32, max_receives: u32) -> bool {
+    max_receives > 0 && receives > 1 && receives > max_receives / 2
+}
+
+/// Whether one more receive makes it a dead letter.
+pub fn is_last_chance(receives: u32, max_receives: u32) -> bool {
+    is_suspect(receives, max_receives) && receives >= max_receives
+}
+
+impl Suspects {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn push(&mut self, job: Job) {
+        self.waiting.push_back(job);
+    }
+
+    /// What a job left undone has its turn again.
+    pub fn put_back(&mut self, job: Job) {
+        self.at_work = None;
+        self.waiting.push_front(job);
+    }
+
+    /// A job of others starts.
+    pub fn other_started(&mut self) {
+        self.others = self.others.saturating_add(1);
+    }
+
+    /// The next, where none is at work and nothing else waits, or enough else has had its turn.
+    pub fn next(&mut self, now: Instant, max_receives: u32, others_wait: bool) -> Option<Job> {
+        let waits = self.at_work.is_some_and(|(_, until)| until.is_none_or(|until| until > now));
+        if waits || self.waiting.is_empty() || (others_wait && self.others < OTHERS) {
+            return None;
+        }
+        let last_first = self.waiting.back().is_some_and(|job| is_last_chance(job.message.receives, max_receives));
+        let job = if last_first { self.waiting.pop_back() } else { self.waiting.pop_front() }?;
+        (self.at_work, self.others) = (Some((job.ticket, None)), 0);
+        Some(job)
+    }
+
+    /// Its handler is done.
+    pub fn handled(&mut self, ticket: Ticket, now: Instant) {
+        if let Some((_, until)) = self.at_work.as_mut().filter(|(at_work, _)| *at_work == ticket) {
+            *until = Some(now + PATIENCE);
+        }
+    }
+
+    /// The copy is held no more.
+    pub fn left(&mut self, ticket: Ticket) {
+        self.at_work = self.at_work.filter(|(at_work, _)| *at_work != ticket);
+    }
+
+    /// When the next of those that wait is due, where that is known.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.at_work.and_then(|(_, until)| until).filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Takes out everything that waits.
+    pub fn drain(&mut self) -> impl Iterator<Item = Job> + '_ {
+        self.waiting.drain(..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::{message, start, tickets};
+
+    const MAX: u32 = 4;
+
+    fn job(ticket: Ticket, receives: u32) -> Job {
+        let mut message = message("m", None);
+        message.receives = receives;
+        Job { ticket, message: message.into() }
+    }
+
+    #[test]
+    fn are_those_that_came_more_than_half_as_often_as_they_may() {
+        let suspects = |max| (1..=5).filter(|receives| is_suspect(*receives, max)).collect::<Vec<u32>>();
+        assert_eq!(
+            (suspects(0), suspects(1), suspects(4), suspects(5)),
+            (vec![], vec![2, 3, 4, 5], vec![3, 4, 5], vec![3, 4, 5])
+        );
+        assert!(is_last_chance(4, 4) && !is_last_chance(3, 4));
+    }
+
+    #[test]
+    fn one_is_at_work_until_it_has_left_or_its_partner_takes_long() {
+        let (mut suspects, start, tickets) = (Suspects::default(), start(), tickets(3));
+        tickets.iter().for_each(|ticket| suspects.push(job(*ticket, 3)));
+        let next = |suspects: &mut Suspects, now| suspects.next(now, MAX, false).map(|job| job.ticket);
+        assert_eq!(next(&mut suspects, start), Some(tickets[0]));
+        assert_eq!((next(&mut suspects, start), suspects.next_look()), (None, None));
+        suspects.handled(tickets[0], start);
+        assert_eq!((next(&mut suspects, start), suspects.next_look()), (None, Some(start + PATIENCE)));
+        suspects.left(tickets[0]);
+        assert_eq!(next(&mut suspects, start), Some(tickets[1]));
+        suspects.handled(tickets[1], start);
+        assert_eq!(next(&mut suspects, start + PATIENCE), Some(tickets[2]));
+    }
+
+    #[test]
+    fn on_their_last_receive_the_last_goes_first() {
+        let (mut suspects, tickets) = (Suspects::default(), tickets(2));
+        tickets.iter().for_each(|ticket| suspects.push(job(*ticket, 4)));
+        assert_eq!(suspects.next(start(), MAX, false).map(|job| job.ticket), Some(tickets[1]));
+    }
+
+    #[test]
+    fn others_go_first_but_not_for_ever() {
+        let (mut suspects, tickets) = (Suspects::default(), tickets(1));
+        suspects.push(job(tickets[0], 3));
+        for _ in 0..OTHERS {
+            assert!(suspects.next(start(), MAX, true).is_none());
+            suspects.other_started();
+        }
+        assert!(suspects.next(start(), MAX, true).is_some());
+    }
+}

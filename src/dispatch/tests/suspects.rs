@@ -1,0 +1,55 @@
+//! Messages that came so often that one of them may be what ends the process.
+
+use super::rig::Rig;
+use super::rules;
+
+fn rig() -> Rig {
+    let mut rules = rules();
+    rules.queues[0].max_receives = 4;
+    Rig::new(rules)
+}
+
+#[test]
+fn they_are_handled_after_all_others_and_one_at_a_time() {
+    rig().play(&[
+        (0, "receive a#3 b#3 c d#2", "handle c|d"),
+        (1, "handled c->x", ""),
+        (1, "handled d->x", "handle a"),
+        (2, "handled a->y", "flush y a"),
+        (3, "accepted y", "delete a"),
+        // Off its queue: whatever the next one does, this one does not come again.
+        (4, "settled", "handle b"),
+        // They have kept their place in the order.
+        (5, "handled b->x", "flush x b c d"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_takes_long_holds_the_next_up_for_a_moment_only() {
+    let mut rig = rig();
+    rig.play(&[(0, "receive a#3 b#3", "handle a"), (1, "handled a->y", "flush y a")]);
+    assert_eq!(rig.skip_to_commands(), (201, "handle b".to_owned()));
+}
+
+#[test]
+fn on_their_last_receive_the_last_has_its_turn_first_and_is_not_kept_for_those_before_it() {
+    rig().play(&[
+        (0, "receive a#4 b#4 c#5", "handle b; letter c:max_receives"),
+        (1, "handled b->x", "flush x b"),
+        (2, "settled", ""),
+        (3, "accepted x", "delete b"),
+        (4, "settled", "handle a"),
+    ]);
+}
+
+#[test]
+fn one_that_leaves_before_its_turn_does_not_hold_up_the_next() {
+    let mut rig = rig();
+    rig.play(&[
+        (0, "receive a#3 b#3 c#3", "handle a"),
+        (1, "handled a=retry:10s", "hide a=40s"),
+        (2, "settled gone", "handle b"),
+        (3, "handled b=discard", "delete b"),
+        (4, "settled", "handle c"),
+    ]);
+}
