@@ -2,18 +2,22 @@
 //!
 //! Lines are written by a thread of their own: whoever reads standard error may be slow or may have stopped, and no thread of the engine
 //! waits for that. What finds no place is counted and said.
+//!
+//! Whatever the filter says, other crates are not heard below `info`: the HTTP client writes whole request heads there, with queries,
+//! headers and keys, and a secret is never logged. Our own lines hold none at any level.
 
 mod format;
 mod writer;
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use env_logger::Logger;
 use indicatif::MultiProgress;
-use log::{Log, Metadata, Record};
+use log::{Level, Log, Metadata, Record};
 use parking_lot::RwLock;
 
 use self::format::Look;
@@ -40,15 +44,58 @@ struct Switch {
     logger: RwLock<Logger>,
     /// From a filter.
     build: Box<dyn Fn(&str) -> Logger + Send + Sync>,
+    /// Whether it has been said that lines are held back which this filter asks for.
+    said: AtomicBool,
+}
+
+impl Switch {
+    fn new(filter: &str, build: impl Fn(&str) -> Logger + Send + Sync + 'static) -> Self {
+        Self { logger: RwLock::new(build(filter)), build: Box::new(build), said: AtomicBool::new(false) }
+    }
+
+    /// Puts another filter in force; gives the level below which nothing passes.
+    fn change(&self, filter: &str) -> log::LevelFilter {
+        let logger = (self.build)(filter);
+        let most = logger.filter();
+        *self.logger.write() = logger;
+        self.said.store(false, Ordering::Relaxed);
+        most
+    }
+
+    /// Once for each filter, when the first such line comes.
+    fn say_held_back(&self, target: &str) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            self.logger.read().log(
+                &Record::builder()
+                    .level(Level::Warn)
+                    .target(module_path!())
+                    .args(format_args!(
+                        "lines of other crates below info are held back, since they hold URLs, headers and keys: target={target}; \
+                         to be rid of this set engine.log (or RUST_LOG) to a level for octoconf alone, as in info,octoconf=trace"
+                    ))
+                    .build(),
+            );
+        }
+    }
+}
+
+/// Whether a line holds no secret, going by who writes it.
+fn is_clean(metadata: &Metadata<'_>) -> bool {
+    let crate_name = metadata.target().split("::").next();
+    metadata.level() <= Level::Info || crate_name == Some("octoconf")
 }
 
 impl Log for Switch {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.read().enabled(metadata)
+        is_clean(metadata) && self.logger.read().enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.logger.read().log(record);
+        if is_clean(record.metadata()) {
+            self.logger.read().log(record);
+        } else if self.logger.read().enabled(record.metadata()) {
+            self.say_held_back(record.target());
+        }
     }
 
     fn flush(&self) {
@@ -59,9 +106,7 @@ impl Log for Switch {
 /// From now on this is the filter; `RUST_LOG` overrides it still.
 pub fn change(filter: &str) {
     if let Some(log) = LOG.get() {
-        let logger = (log.build)(filter);
-        log::set_max_level(logger.filter());
-        *log.logger.write() = logger;
+        log::set_max_level(log.change(filter));
     }
 }
 
@@ -119,7 +164,7 @@ pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
         builder.target(env_logger::Target::Pipe(Box::new(lines.clone()))).build()
     };
     // A second start finds the first one's log in place, which is as good.
-    let log = LOG.get_or_init(|| Switch { logger: RwLock::new(build(filter)), build: Box::new(build) });
+    let log = LOG.get_or_init(|| Switch::new(filter, build));
     if log::set_logger(log).is_ok() {
         log::set_max_level(log.logger.read().filter());
     }
@@ -130,4 +175,90 @@ pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
         log::error!("a thread panicked: thread={} at={place} text={text:?}", thread.name().unwrap_or("?"));
     }));
     Ok(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Kept {
+        /// A log that writes here.
+        fn log(&self, filter: &str) -> Switch {
+            let kept = self.clone();
+            Switch::new(filter, move |filter| {
+                let target = env_logger::Target::Pipe(Box::new(kept.clone()));
+                let mut builder = env_logger::Builder::new();
+                builder.parse_filters(filter).write_style(env_logger::WriteStyle::Never).target(target).build()
+            })
+        }
+
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
+        }
+    }
+
+    fn log(log: &Switch, level: Level, target: &str, text: &str) {
+        log.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+    }
+
+    #[test]
+    fn what_other_crates_say_below_info_is_held_back_under_every_filter_and_said_once() {
+        let kept = Kept::default();
+        let switch = kept.log("trace");
+        // Where the filter is for others alone, we have no word in it either.
+        for (filter, is_said) in [
+            ("trace", true),
+            ("debug", true),
+            ("warn,ureq=trace", true),
+            ("octo=trace,ureq_proto=trace", true),
+            ("info,octoconf=trace", false),
+            ("ureq::run=debug", false),
+            ("rustls=trace", false),
+        ] {
+            switch.change(filter);
+            for target in ["ureq::run", "ureq_proto::client", "rustls", "rusoto_core::request", "another"] {
+                for level in [Level::Debug, Level::Trace] {
+                    assert!(!switch.enabled(&Metadata::builder().level(level).target(target).build()));
+                    log(&switch, level, target, "authorization: hush");
+                }
+            }
+            let said = kept.take();
+            assert!(!said.contains("hush"), "{filter}: {said}");
+            assert_eq!(said.matches("held back").count(), usize::from(is_said), "{filter}: {said}");
+        }
+    }
+
+    #[test]
+    fn ours_and_what_is_no_detail_pass_as_the_filter_says() {
+        let kept = Kept::default();
+        let switch = kept.log("trace");
+        log(&switch, Level::Trace, "octoconf::engine", "a");
+        log(&switch, Level::Info, "ureq", "b");
+        log(&switch, Level::Warn, "rustls", "c");
+        let said = kept.take();
+        assert!(["] a", "] b", "] c"].iter().all(|line| said.contains(line)) && !said.contains("held back"), "{said}");
+        switch.change("error");
+        log(&switch, Level::Trace, "octoconf::engine", "d");
+        log(&switch, Level::Debug, "ureq", "e");
+        assert_eq!(kept.take(), "");
+    }
 }
