@@ -1,6 +1,11 @@
 //! What is wrong is told in full: all problems at once, each by its key, with what to do.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use octoconf::config::{self, Context, Environment, Kind};
 
@@ -355,6 +360,67 @@ fn headers_are_checked() {
             "partners.x.headers.x-n: found *** (not shown); write text in quotes, env:NAME or file:PATH",
         ],
     );
+}
+
+#[test]
+fn what_a_sink_would_refuse_later_is_told_with_all_the_rest() {
+    let environment = Environment::from_iter([("BAD", "whsec_!!!"), ("SHORT", "whsec_"), ("GOOD", "whsec_MDEyMzQ1Njc4OQ==")]);
+    let text = "
+        [partners.a]
+        url = 'http://{account}:x@h/'
+        signing_secret = 'env:BAD'
+        path = 'out/'
+        [partners.a.headers]
+        expect = 'x'
+        [partners.b]
+        url = 'http://h/../x'
+        path = '..'
+        [partners.c]
+        url = 'http://ü.com/'
+        signing_secret = 'env:SHORT'
+        path = '/'
+        [partners.d]
+        url = 'http://[::1/'
+        path = '.'
+        [partners.e]
+        url = 'http://h/<x>'
+        rate = 'x'
+        [partners.f]
+        deliver = 'sqs'
+        url = 'http://127.0.0.1:9324/1/x.fifo'
+        [partners.good]
+        url = 'http://h/%2e/{account}'
+        signing_secret = 'env:GOOD'
+        path = '/out/{account}'
+    ";
+    let told = problems_in(&format!("{GOOD}{text}"), Kind::Toml, &environment);
+    let expected = [
+        "partners.a.headers.expect: set by octoconf in each request",
+        "partners.a.path: path \"out/\" names no file: end it",
+        "partners.a.signing_secret: not base64 of a key",
+        "partners.a.url: has a placeholder before the @",
+        "partners.b.path: path \"..\" has \".\" or \"..\"",
+        "partners.b.url: has \".\" or \"..\" in its path",
+        "partners.c.path: path \"/\" names no file",
+        "partners.c.signing_secret: not base64 of a key",
+        "partners.c.url: names no valid host",
+        "partners.d.path: path \".\" has",
+        "partners.d.url: names no valid host",
+        "partners.e.rate: found \"x\"",
+        "partners.e.url: names no valid host",
+        "partners.f.url: deliver is sqs and its region is not known: its URL is none of AWS; set AWS_REGION",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
+    let somewhere = Environment::from_iter([("AWS_REGION", "eu-west-1")]);
+    let sqs = "[partners.f]\ndeliver = 'sqs'\nurl = 'http://127.0.0.1:9324/1/x.fifo'";
+    assert_eq!(problems_in(&format!("{GOOD}{sqs}"), Kind::Toml, &somewhere), [""; 0]);
+    for (long, what) in [("url = 'http://h/LONG'", "url: names no valid host"), ("path = 'LONG'", "path: the name \"xxx")] {
+        let told = problems(&format!("[partners.x]\n{}", long.replace("LONG", &"x".repeat(70_000))));
+        assert!(told.len() == 1 && told[0].starts_with(&format!("partners.x.{what}")) && told[0].len() < 500, "{told:?}");
+    }
 }
 
 #[test]

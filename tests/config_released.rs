@@ -16,8 +16,10 @@ fn conf(name: &str) -> PathBuf {
 /// Made-up credentials in place of those that systemd gives.
 fn credentials() -> TempDir {
     let credentials = tempfile::tempdir().unwrap();
-    for name in ["admin-token", "partner-key", "signing-secret"] {
-        std::fs::write(credentials.path().join(name), format!("made-up-{name}\n")).unwrap();
+    for (name, text) in
+        [("admin-token", "made-up-token"), ("partner-key", "made-up-key"), ("signing-secret", "whsec_bWFkZS11cA==")]
+    {
+        std::fs::write(credentials.path().join(name), format!("{text}\n")).unwrap();
     }
     credentials
 }
@@ -54,7 +56,7 @@ fn the_program_checks_the_production_file_and_shows_no_secret() {
         .unwrap();
     let (shown, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{shown}");
-    assert!(shown.contains("invoice.fifo") && !shown.contains("made-up"), "{shown}");
+    assert!(shown.contains("invoice.fifo") && !shown.contains("made-up") && !shown.contains("bWFkZS11cA"), "{shown}");
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn the_production_file_takes_its_secrets_from_credentials() {
     let settings = load(&conf("sqs.toml")).settings;
     assert_eq!(settings.admin.token.as_ref().map(|token| token.expose()), Some("made-up-admin-token"));
     let Deliver::Http(http) = &settings.partners.of("acme.com").deliver else { panic!("acme.com is not served by http") };
-    assert_eq!(http.signing_secret.as_ref().map(|secret| secret.expose()), Some("made-up-signing-secret"));
+    assert_eq!(http.signing_secret.as_ref().map(|secret| secret.expose()), Some("whsec_bWFkZS11cA=="));
     assert_eq!(http.headers["authorization"].expose(), "made-up-partner-key");
     assert_eq!(http.url, "https://api.acme.com/hooks/{queue}");
     assert_eq!(settings.partners.of("Globex").max_batch, 1, "single means batches of one");

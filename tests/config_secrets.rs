@@ -26,7 +26,8 @@ fn shown(outcome: &Result<Loaded, ConfigErrors>) -> String {
 #[test]
 fn good_secrets_are_there_and_are_not_shown() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("key"), format!("{SECRET}\n")).unwrap();
+    const SIGNING: &str = "whsec_c2VjcmV0LXNpZ25pbmc=";
+    std::fs::write(folder.path().join("key"), format!("{SIGNING}\n")).unwrap();
     let environment = Environment::from_iter([
         ("KEY", SECRET),
         ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap()),
@@ -50,14 +51,14 @@ fn good_secrets_are_there_and_are_not_shown() {
     );
     let outcome = parse(&text, Kind::Toml, &environment);
     let shown = shown(&outcome);
-    assert!(!shown.contains(SECRET), "{shown}");
+    assert!(!shown.contains(SECRET) && !shown.contains(SIGNING), "{shown}");
     assert!(!format!("{environment:?}").contains(SECRET));
     assert!(shown.contains("https://***@h/{account}?***"), "{shown}");
 
     let settings = outcome.unwrap().settings;
     assert_eq!(settings.admin.token.unwrap().expose(), SECRET);
     let Deliver::Http(http) = &settings.partners.of("acme").deliver else { panic!("acme is served by http") };
-    assert_eq!(http.signing_secret.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(http.signing_secret.as_ref().unwrap().expose(), SIGNING);
     assert_eq!(http.headers["authorization"].expose(), format!("Basic {SECRET}"));
     assert_eq!(http.headers["x-key"].expose(), SECRET);
     assert_eq!(http.headers["from"].expose(), SECRET);
@@ -83,6 +84,7 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
         ("[admin]\ntoken = 'file:/none/such'".to_owned(), "admin.token: /none/such cannot be read"),
         (format!("[admin]\ntoken = ['{SECRET}']"), "admin.token: found a list"),
         (format!("[partners.x]\nsigning_secret = '{SECRET}'"), "partners.x.signing_secret: a secret does not stand"),
+        ("[partners.x]\nsigning_secret = 'env:ODD'".to_owned(), "partners.x.signing_secret: not base64 of a key"),
         ("[partners.x.headers]\nx-a = 'env:ODD'".to_owned(), "partners.x.headers.x-a: holds a line break"),
         (format!("[partners.x.headers]\nx-a = ['{SECRET}']"), "partners.x.headers.x-a: found a list"),
         (format!("[partners.x]\nurl = 'https://u:{SECRET}@:80?{SECRET}'"), "partners.x.url: the URL has no host"),

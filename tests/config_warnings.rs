@@ -50,7 +50,7 @@ fn a_wait_longer_than_the_stop() {
 
 #[test]
 fn batches_that_the_way_of_delivery_cannot_take() {
-    let text = "[partners.default]\nurl = 'https://h'\n[partners.a]\nformat = 'single'\nmax_batch = 5\n[partners.b]\ndeliver = 'sqs'\nurl = 'https://sqs/1/q'\nmax_batch = 50\nmax_batch_bytes = '2MiB'";
+    let text = "[partners.default]\nurl = 'https://h'\n[partners.a]\nformat = 'single'\nmax_batch = 5\n[partners.b]\ndeliver = 'sqs'\nurl = 'https://sqs.eu-west-1.amazonaws.com/1/q'\nmax_batch = 50\nmax_batch_bytes = '2MiB'";
     expect(
         text,
         &[

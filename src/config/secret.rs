@@ -61,6 +61,11 @@ impl<'a> Secrets<'a> {
         Self { environment, seen: RefCell::default() }
     }
 
+    /// Where variables are read.
+    pub(super) fn environment(&self) -> &'a Environment {
+        self.environment
+    }
+
     /// The secret at `env:NAME` or `file:PATH`; `""` is none. Plain text is refused without repeating it.
     ///
     /// Blocks for a file. The error names the place, never what was found there.

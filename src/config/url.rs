@@ -1,6 +1,6 @@
 //! URLs and paths with placeholders: what is checked at load, and how they are shown.
 //!
-//! Checked here is what a person may have mistyped; the sinks parse for good.
+//! Checked here is what a person may have mistyped, with what was meant; what else cannot be used the sinks' own parsers tell.
 
 use super::problem::suggest;
 

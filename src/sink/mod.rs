@@ -15,7 +15,9 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use file::template::Template as FileTemplate;
 pub use http::clock::Clock;
+pub(crate) use http::target;
 pub use reply::Reply;
 pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};
 

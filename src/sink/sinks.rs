@@ -193,7 +193,8 @@ impl Way {
     fn new(deliver: &Deliver, queues: &Queues) -> Result<Self, String> {
         match deliver {
             Deliver::Http(settings) => {
-                Target::new(settings).map(|target| Self::Http(Arc::new(target))).map_err(|error| error.to_string())
+                let target = Target::new(settings).map_err(|error| format!("{}: {error}", error.key()))?;
+                Ok(Self::Http(Arc::new(target)))
             }
             Deliver::File { path } => {
                 Template::parse(path).map(|path| Self::File(Arc::new(path))).map_err(|error| error.to_string())

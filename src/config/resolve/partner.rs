@@ -11,26 +11,12 @@ use crate::config::section::{Section, shown};
 use crate::config::settings::{Deliver, Format, HttpSettings, PartnerSettings, Rate};
 use crate::config::units::{Maybe, Span};
 use crate::config::url::{check_placeholders, check_service_url, check_url};
+use crate::queue::sqs::Place;
+use crate::sink::{FileTemplate, target};
 
 /// Most entries and bytes of one request to SQS.
 const SQS_BATCH: usize = 10;
 const SQS_BATCH_BYTES: u64 = 1 << 20;
-
-/// Headers that frame a request or that each request has from us.
-const OURS: [&str; 12] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "idempotency-key",
-    "octoconf-messages",
-    "octoconf-queue",
-    "transfer-encoding",
-    "user-agent",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-];
 
 const FORMATS: [(&str, Format); 4] =
     [("json", Format::Json), ("ndjson", Format::Ndjson), ("single", Format::Single), ("cloudevents", Format::Cloudevents)];
@@ -48,6 +34,8 @@ const KINDS: [(&str, Kind); 5] =
     [("http", Kind::Http), ("file", Kind::File), ("sqs", Kind::Sqs), ("stdout", Kind::Stdout), ("discard", Kind::Discard)];
 
 /// Every key is read whatever the way of delivery, so that a bad value is told even where it is not used.
+///
+/// What a sink would refuse later is refused here by the sink's own rules, so that `check`, `run` and a reload tell the same.
 pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &mut Vec<String>) -> PartnerSettings {
     let kind = word(section, "deliver", &KINDS);
     let format = word(section, "format", &FORMATS).unwrap_or(Format::Json);
@@ -86,14 +74,22 @@ fn give_up_after(section: &Section<'_>) -> Option<Duration> {
 }
 
 fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
-    let url = optional(section, "url", check_url);
-    let path = optional(section, "path", check_placeholders);
+    let url = optional(section, "url", |url| {
+        // First what a person may have mistyped, which is told with what was meant.
+        check_url(url)?;
+        target::check_url(url).map_err(|error| error.to_string())
+    });
+    let path = optional(section, "path", |path| {
+        check_placeholders(path)?;
+        FileTemplate::parse(path).map(drop).map_err(|error| error.to_string())
+    });
+    let check_secret = |secret: &str| target::check_secret(&Secret::new(secret)).map_err(|error| error.to_string());
     let http = HttpSettings {
         url: url.clone().unwrap_or_default(),
         format,
         timeout: span(section, "timeout", Duration::from_millis(1), HOUR),
         connect_timeout: span(section, "connect_timeout", Duration::from_millis(1), 10 * MINUTE),
-        signing_secret: secret_of(section, "signing_secret", secrets, |_| Ok(())),
+        signing_secret: secret_of(section, "signing_secret", secrets, check_secret),
         headers: headers(section, secrets),
         allow_private_addresses: section.get("allow_private_addresses"),
     };
@@ -115,8 +111,13 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
         }
         // May come from a default that is meant for http: who says sqs has to say where to.
         Some(Kind::Sqs) => {
-            if let Err(text) = url.as_deref().map_or(Ok(()), check_service_url) {
+            let url = url.as_deref().unwrap_or_default();
+            if url.is_empty() {
+                // It was refused above.
+            } else if let Err(text) = check_service_url(url) {
                 section.report(&["url", "deliver"], format!("deliver is sqs and the url {text}"));
+            } else if let Err(text) = Place::check(secrets.environment(), url) {
+                section.report(&["url", "deliver"], format!("deliver is sqs and {text}"));
             }
         }
         _ => {}
@@ -157,18 +158,16 @@ fn headers(section: &Section<'_>, secrets: &Secrets<'_>) -> BTreeMap<String, Sec
             report(format!("found {}; write text in quotes, env:NAME or file:PATH", masked(value)));
             continue;
         };
-        if let Err(text) = check_header_name(name) {
-            report(text);
-            continue;
-        }
-        if text.is_empty() {
-            continue;
-        }
-        match secrets.read_or_plain(text).and_then(check_header_value) {
-            Ok(value) => {
-                headers.insert(name.to_owned(), value);
-            }
+        match secrets.read_or_plain(text) {
             Err(text) => report(text),
+            Ok(value) => match target::check_header(name, value.expose()) {
+                Err(error) => report(error.to_string()),
+                // As good as left out; the name is still looked at.
+                Ok(()) if text.is_empty() => {}
+                Ok(()) => {
+                    headers.insert(name.to_owned(), value);
+                }
+            },
         }
     }
     headers
@@ -180,22 +179,4 @@ fn masked(value: &config::Value) -> String {
         ValueKind::Table(_) | ValueKind::Array(_) => shown("headers", value),
         _ => "*** (not shown)".to_owned(),
     }
-}
-
-/// A token in the sense of RFC 9110, 5.6.2; the tree holds names in lower case.
-fn check_header_name(name: &str) -> Result<(), String> {
-    if OURS.contains(&name) {
-        return Err("set by octoconf in each request; leave it out".to_owned());
-    }
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if !name.is_empty() && name.chars().all(is_token) {
-        return Ok(());
-    }
-    Err("no name of a header; use letters, digits and \"-\"".to_owned())
-}
-
-/// Text in the sense of RFC 9110, 5.5: a line break would end the header and start another.
-fn check_header_value(value: Secret) -> Result<Secret, String> {
-    let fits = value.expose().chars().all(|c| c == '\t' || !c.is_control());
-    if fits { Ok(value) } else { Err("holds a line break or another control character; write it on one line".to_owned()) }
 }

@@ -8,6 +8,7 @@ use ureq::http::Uri;
 
 use super::Service;
 use super::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
+use crate::config::Environment;
 
 /// What is said of a queue's place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +40,12 @@ impl Place {
     /// Looks around in the process.
     pub fn find(hints: &Hints<'_>) -> Result<Self, PlaceError> {
         Self::find_in(&Surroundings::of_process(), hints)
+    }
+
+    /// What [`Place::find`] says of a URL by itself, with variables of the caller's choice. The error is one line.
+    pub fn check(environment: &Environment, url: &str) -> Result<(), String> {
+        let found = Self::find_in(&Surroundings::new(environment.clone()), &Hints { url: Some(url), ..Hints::default() });
+        found.map(drop).map_err(|error| error.to_string())
     }
 
     fn find_in(surroundings: &Surroundings, hints: &Hints<'_>) -> Result<Self, PlaceError> {

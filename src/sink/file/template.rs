@@ -62,18 +62,22 @@ pub enum TemplateError {
     /// Only the two placeholders are known, so a mistyped one does not send all partners to one file.
     #[error("path {path:?} holds {found:?}: the placeholders are {{queue}} and {{account}}")]
     Unknown { path: String, found: String },
-    /// A literal name that no file system takes.
-    #[error(
-        "path {path:?}: the name {name:?} leaves too little of the {NAME_MAX} bytes of a file name for its placeholders: shorten it"
-    )]
-    TooLong { path: String, name: String },
-    /// `..` below a placeholder would lead out of that partner's folder.
-    #[error("path {0:?} has \".\" or \"..\" below a placeholder: write the folder that is meant")]
+    /// A literal name that no file system takes. Only its beginning is told.
+    #[error("the name {name:?}… has, with its placeholders, more than the {NAME_MAX} bytes of a file name: shorten it")]
+    TooLong { name: String },
+    /// `..` below a placeholder would lead out of that partner's folder, and neither is the name of a file.
+    #[error("path {0:?} has \".\" or \"..\" below a placeholder or in place of the file: write the folder or file that is meant")]
     Dots(String),
+    /// The kernel takes a path to end there.
+    #[error("path {0:?} holds a NUL, which no name of a file can: leave it out")]
+    Nul(String),
 }
 
 impl Template {
     pub fn parse(path: &str) -> Result<Self, TemplateError> {
+        if path.contains('\0') {
+            return Err(TemplateError::Nul(path.to_owned()));
+        }
         let names: Vec<&str> = path.split('/').collect();
         let first_placeholder = names.iter().position(|name| name.contains(['{', '}'])).unwrap_or(names.len() - 1);
         let (above, below) = names.split_at(first_placeholder);
@@ -133,7 +137,7 @@ impl Name {
 
         let text: usize = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum();
         let values = parts.iter().filter(|part| !matches!(part, Part::Text(_))).count();
-        let too_long = || TemplateError::TooLong { path: path.to_owned(), name: name.to_owned() };
+        let too_long = || TemplateError::TooLong { name: name.chars().take(40).collect() };
         let left = NAME_MAX.checked_sub(text).ok_or_else(too_long)?;
         let room = left / values.max(1);
         if values > 0 && room < DIGEST {
@@ -254,7 +258,11 @@ mod tests {
             assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Unknown { path: path.into(), found: found.into() });
         }
         assert!(matches!(Template::parse(&format!("{}{{account}}", "a".repeat(230))), Err(TemplateError::TooLong { .. })));
-        assert_eq!(Template::parse("{account}/../x").unwrap_err(), TemplateError::Dots("{account}/../x".into()));
+        assert!(matches!(Template::parse(&"x".repeat(5000)), Err(TemplateError::TooLong { .. })));
+        for path in ["{account}/../x", ".", "..", "out/."] {
+            assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Dots(path.into()));
+        }
+        assert_eq!(Template::parse("a\0b").unwrap_err(), TemplateError::Nul("a\0b".into()));
     }
 
     proptest! {

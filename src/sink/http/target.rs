@@ -11,23 +11,27 @@ use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use ureq::http::{HeaderMap, Uri};
 
 use super::signature::Signer;
+use crate::config::secret::Secret;
 use crate::config::settings::{Format, HttpSettings};
 
 /// All but the unreserved characters of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Headers that are ours, or that say where a message ends.
-const RESERVED: [&str; 10] = [
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
-    "idempotency-key",
-    "octoconf-queue",
-    "octoconf-messages",
-    "content-length",
-    "transfer-encoding",
+/// Headers that each request has from us, or that say where a message ends.
+const OURS: [&str; 13] = [
     "connection",
+    "content-length",
+    "content-type",
     "expect",
+    "host",
+    "idempotency-key",
+    "octoconf-messages",
+    "octoconf-queue",
+    "transfer-encoding",
+    "user-agent",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
 ];
 
 /// One partner, as requests to it are made.
@@ -59,25 +63,75 @@ enum Piece {
     Account,
 }
 
-/// Why a partner's HTTP settings cannot be used.
+/// Why a partner's HTTP settings cannot be used: what is wrong with the value under [`TargetError::key`], and what to do. The service does
+/// not start, and a reload is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("url must begin with http:// or https://")]
+    #[error("no URL; start it with https:// or http://")]
     Scheme,
-    #[error("url names no valid host or holds characters that a URL cannot hold: encode them as %XX")]
+    #[error(
+        "names no valid host, holds characters that a URL cannot hold, or is longer than 64 KiB; encode such characters as %XX, \
+         and write a host in other letters in its xn-- form"
+    )]
     Invalid,
-    #[error("url holds {0:?}: the placeholders are {{queue}} and {{account}}")]
+    #[error("has \".\" or \"..\" in its path, which every server reads otherwise; write the path that is meant")]
+    Dots,
+    #[error("holds {0:?}; the placeholders are {{queue}} and {{account}}")]
     Placeholder(String),
-    #[error("url has a placeholder before the @: name the user in a header instead")]
+    #[error("has a placeholder before the @; name the user in a header instead")]
     UserPlaceholder,
-    #[error("headers: {0:?} is not a name that a header can have")]
+    #[error("no name of a header; use letters, digits and \"-\"")]
     HeaderName(String),
-    #[error("headers: {0:?} is set by octoconf itself")]
+    #[error("set by octoconf in each request; leave it out")]
     HeaderReserved(String),
-    #[error("headers: the value of {0:?} holds a line break or another character that a header cannot hold")]
+    #[error("holds a line break or another control character; write it on one line")]
     HeaderValue(String),
-    #[error("signing_secret must be base64, with or without whsec_ before it, as Standard Webhooks has it")]
+    #[error(
+        "not base64 of a key, with or without whsec_ before it, as Standard Webhooks has it; write the secret that the partner gave out"
+    )]
     Secret,
+}
+
+impl TargetError {
+    /// The key within the partner's section.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Scheme | Self::Invalid | Self::Dots | Self::Placeholder(_) | Self::UserPlaceholder => "url".to_owned(),
+            Self::HeaderName(name) | Self::HeaderReserved(name) | Self::HeaderValue(name) => format!("headers.{name}"),
+            Self::Secret => "signing_secret".to_owned(),
+        }
+    }
+}
+
+/// What [`Target::new`] says of a URL by itself; for the configuration, which tells all problems at once, each by its key.
+pub fn check_url(url: &str) -> Result<(), TargetError> {
+    UrlTemplate::parse(url).map(drop)
+}
+
+/// The same of a header.
+pub fn check_header(name: &str, value: &str) -> Result<(), TargetError> {
+    header(name, value).map(drop)
+}
+
+/// The same of a signing secret.
+pub fn check_secret(secret: &Secret) -> Result<(), TargetError> {
+    signer(secret).map(drop)
+}
+
+fn signer(secret: &Secret) -> Result<Signer, TargetError> {
+    Signer::new(secret).ok_or(TargetError::Secret)
+}
+
+/// A name is a token in the sense of RFC 9110, 5.6.2; a value is text in that of 5.5, since a line break would end the header and start
+/// another.
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
+    let parsed: HeaderName = name.parse().map_err(|_| TargetError::HeaderName(name.to_owned()))?;
+    if OURS.contains(&parsed.as_str()) {
+        return Err(TargetError::HeaderReserved(name.to_owned()));
+    }
+    let is_text = value.chars().all(|c| c == '\t' || !c.is_control());
+    let value = Some(value).filter(|_| is_text).and_then(secret_value);
+    Ok((parsed, value.ok_or_else(|| TargetError::HeaderValue(name.to_owned()))?))
 }
 
 impl Target {
@@ -86,13 +140,10 @@ impl Target {
         let mut headers = HeaderMap::new();
         headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         for (name, value) in &settings.headers {
-            let parsed: HeaderName = name.parse().map_err(|_| TargetError::HeaderName(name.clone()))?;
-            if RESERVED.contains(&parsed.as_str()) {
-                return Err(TargetError::HeaderReserved(name.clone()));
-            }
-            headers.insert(parsed, secret_value(value.expose()).ok_or_else(|| TargetError::HeaderValue(name.clone()))?);
+            let (name, value) = header(name, value.expose())?;
+            headers.insert(name, value);
         }
-        let signer = settings.signing_secret.as_ref().map(|secret| Signer::new(secret).ok_or(TargetError::Secret)).transpose()?;
+        let signer = settings.signing_secret.as_ref().map(signer).transpose()?;
         let guarded = !settings.allow_private_addresses && url.host.iter().any(|piece| !matches!(piece, Piece::Text(_)));
         let HttpSettings { format, timeout, connect_timeout, .. } = *settings;
         Ok(Self { url, format, timeout, connect_timeout, signer, headers, guarded })
@@ -122,6 +173,9 @@ impl UrlTemplate {
             return Err(TargetError::UserPlaceholder);
         }
         let authorization = user.map(|user| basic(user).ok_or(TargetError::Invalid)).transpose()?;
+        if has_dots(rest) {
+            return Err(TargetError::Dots);
+        }
         let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
         // With or without placeholders, a URL that is wrong is wrong for all.
         let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
@@ -148,8 +202,7 @@ impl UrlTemplate {
                 Piece::Account => url.extend(utf8_percent_encode(account, IN_URL)),
             }
         }
-        let path = url.get(host_ends..).unwrap_or_default().split('?').next().unwrap_or_default();
-        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        if has_dots(url.get(host_ends..).unwrap_or_default()) {
             // No encoding helps: servers take %2E%2E for two dots too (RFC 3986, section 6.2.2.2).
             return Err("an account of one or two dots cannot be a part of a URL's path".to_owned());
         }
@@ -157,6 +210,12 @@ impl UrlTemplate {
             url.parse().map_err(|_| "the account makes a URL that is not valid, perhaps too long (64 KiB)".to_owned())?;
         if uri.host().is_none_or(str::is_empty) { Err("the URL names no host".to_owned()) } else { Ok(uri) }
     }
+}
+
+/// Whether a segment of the path is one or two dots. `rest`: a URL from the end of its host on.
+fn has_dots(rest: &str) -> bool {
+    let path = rest.split('?').next().unwrap_or_default();
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
@@ -207,7 +266,6 @@ fn secret_value(value: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
     use crate::sink::testing::http_settings;
 
     fn target(url: &str) -> Result<Target, TargetError> {
@@ -276,6 +334,11 @@ mod tests {
             ("http://h/{acount}", TargetError::Placeholder("{acount}".into())),
             ("http://h/}", TargetError::Placeholder("}".into())),
             ("http://{account}:key@h/", TargetError::UserPlaceholder),
+            ("http://h/../x?key", TargetError::Dots),
+            ("http://h/{account}/.", TargetError::Dots),
+            ("http://\u{fc}.com/", TargetError::Invalid),
+            ("http://[::1/", TargetError::Invalid),
+            ("http://h/<x>", TargetError::Invalid),
         ] {
             assert_eq!(target(url).err(), Some(error), "{url}");
         }
@@ -288,5 +351,9 @@ mod tests {
         assert_eq!(with_header("x key", "ok"), Some(TargetError::HeaderName("x key".into())));
         assert_eq!(with_header("Webhook-ID", "ok"), Some(TargetError::HeaderReserved("Webhook-ID".into())));
         assert_eq!(with_header("x-key", "a\r\nb: c"), Some(TargetError::HeaderValue("x-key".into())));
+        let mut unsigned = http_settings("http://h/");
+        unsigned.signing_secret = Some(Secret::new("whsec_!!!"));
+        let error = Target::new(&unsigned).err().unwrap();
+        assert_eq!((error.key().as_str(), error), ("signing_secret", TargetError::Secret));
     }
 }
