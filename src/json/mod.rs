@@ -292,8 +292,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, word: &[u8]) -> Scan {
-        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
-            return Err((self.at, Problem::Word));
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word) {
+            let is_torn = word.starts_with(rest);
+            return Err(if is_torn { (self.bytes.len(), Problem::Ends) } else { (self.at, Problem::Word) });
         }
         self.at += word.len();
         Ok(())

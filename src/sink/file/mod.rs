@@ -4,6 +4,9 @@
 //! lock around the table of open files is never held during a call of the kernel. What is waited for in common is the disk
 //! ([`rounds`]).
 //!
+//! A last line that was never finished is ended before the next one is appended: cut off where it is the beginning of JSON, else kept and
+//! given its line feed ([`open`]). Nothing but the beginning of one line is ever deleted.
+//!
 //! One process a file: it is held by an advisory lock while it is open. Rotating by `mv` or deleting is noticed at the next flush. The
 //! path's own folders may be anything; nothing that an account or a queue is named leads out of them ([`template`], [`open`]).
 

@@ -3,7 +3,7 @@
 //! Called by deliver threads, under the lock of the file's slot.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +13,13 @@ use rustix::fs::{Mode, OFlags};
 
 use super::disk::Disk;
 use super::template::Place;
+use crate::json;
 
 /// How much of a torn line is looked at in one read.
 const CHUNK: usize = 64 * 1024;
+
+/// Most bytes of a last line that is taken for one of ours: what a handler in jq may give, and 16 times the longest body.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// A file open for appending.
 pub struct OpenFile {
@@ -58,17 +62,17 @@ impl OpenFile {
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
+                ErrorKind::InvalidInput,
                 "it is not a regular file, so nothing in it can be made durable",
             ));
         }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process writes it: give each its own path"));
+                return Err(io::Error::new(ErrorKind::WouldBlock, "another process writes it: give each its own path"));
             }
             // A file system without locks: the administrator's word that there is one process has to do.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let durable = repair(&file, meta.len(), &place.path)?;
@@ -81,7 +85,7 @@ impl OpenFile {
         let meta = if place.follow { fs::metadata(&place.path) } else { fs::symlink_metadata(&place.path) };
         match meta {
             Ok(meta) => Ok((meta.dev(), meta.ino()) == (self.device, self.inode)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -124,7 +128,7 @@ fn make_root(root: &Path) -> io::Result<()> {
     let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_root(parent)?;
     match fs::create_dir(root) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => File::open(parent)?.sync_all(),
     }
@@ -154,12 +158,46 @@ fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
     Ok(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o640))?.into())
 }
 
-/// Cuts off a last line without a line feed: the process that wrote it died before it could report it as delivered, so it comes again.
-/// Returns the length that is left.
-fn repair(file: &File, length: u64, path: &Path) -> io::Result<u64> {
+/// Ends the last line, where it lacks its line feed, so that the next one does not become a part of it. Returns the length that is left.
+///
+/// Ours is a line whose writer died, or lost the power, before it could report it as delivered: it comes again. What it left is the
+/// beginning of a JSON value, and that alone is cut off, since nobody could read it: one line, of [`LONGEST`] bytes at most. A whole value
+/// lacks nothing but its line feed, and gets it. So does everything else (text that a handler of one's own gave, or that a person or
+/// another program wrote): not ours to delete. A longer last line is an error: this is hardly a file of lines.
+fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
+    let Some(start) = last_line(file, length)? else {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!(
+                "its last line has no end within {} MiB, so that it is no file of ours; move it away, or end it with a line feed",
+                LONGEST / 1024 / 1024
+            ),
+        ));
+    };
+    if start == length {
+        return Ok(length);
+    }
+    let mut line = vec![0; usize::try_from(length - start).map_err(io::Error::other)?];
+    file.read_exact_at(&mut line, start)?;
+    let bytes = line.len();
+    if is_beginning(&line) {
+        file.set_len(start)?;
+        log::warn!("file={path:?} torn_bytes={bytes}: a last line that was never finished was cut off; it is delivered again");
+        return Ok(start);
+    }
+    file.write_all(b"\n")?;
+    log::warn!(
+        "file={path:?} bytes={bytes}: the last line had no line feed and got one; if it is one of ours, it is delivered again"
+    );
+    Ok(length + 1)
+}
+
+/// Where the last line begins; `length`, where it has its end. `None`: it is longer than one of ours.
+fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
     let mut end = length;
+    // The first look is at one byte, since nearly every file ends well.
     let mut chunk = vec![0; 1];
-    while end > 0 {
+    while end > 0 && length - end <= LONGEST {
         let size = chunk.len().min(usize::try_from(end).unwrap_or(usize::MAX));
         let start = end - size as u64;
         chunk.truncate(size);
@@ -169,15 +207,21 @@ fn repair(file: &File, length: u64, path: &Path) -> io::Result<u64> {
             break;
         }
         end = start;
-        // The first look is at one byte, since nearly every file ends well.
         chunk.resize(CHUNK, 0);
     }
-    if end < length {
-        file.set_len(end)?;
-        log::warn!(
-            "file={path:?} torn_bytes={}: a last line that was never finished was cut off; it is delivered again",
-            length - end
-        );
+    Ok(Some(end).filter(|end| length - end <= LONGEST))
+}
+
+/// Whether a text is JSON that ends too early: the beginning of a value, and not the whole of one. Of a number nobody can tell, so it counts
+/// as a beginning.
+fn is_beginning(line: &[u8]) -> bool {
+    let text = match std::str::from_utf8(line) {
+        // Torn within a character.
+        Err(error) if error.error_len().is_none() => line.get(..error.valid_up_to()).unwrap_or_default(),
+        _ => line,
+    };
+    match json::check(text, json::Bounds::NONE) {
+        Ok(()) => text.len() == line.len() && line.last().is_some_and(u8::is_ascii_digit),
+        Err(error) => error.problem == json::Problem::Ends,
     }
-    Ok(end)
 }
