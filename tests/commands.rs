@@ -104,6 +104,37 @@ fn dead_letters_are_listed_filtered_redriven_and_purged() {
 }
 
 #[test]
+fn a_queue_in_memory_is_out_of_reach_of_every_other_process() {
+    let room = room();
+    room.write("octoconf.toml", &CONFIG.replace("sqlite", "memory"));
+    let file = room.write("lines.jsonl", "[]\n");
+    let said = room.expect(2, &["send", "invoice", file.to_str().unwrap()]);
+    assert!(said.starts_with("queues.invoice: ") && said.contains("preload") && said.contains("sqlite"), "{said}");
+    for command in [
+        &["dead", "list", "invoice"][..],
+        &["dead", "show", "invoice", "1"],
+        &["dead", "redrive", "invoice"],
+        &["dead", "purge", "invoice"],
+    ] {
+        let said = room.expect(2, command);
+        assert!(said.starts_with("queues.invoice: ") && said.contains("octoconf status") && said.contains("sqlite"), "{said}");
+    }
+}
+
+#[test]
+fn what_check_refuses_run_refuses_with_the_same_words() {
+    let room = room().with_environment(&[("BAD", "whsec_!!!")]);
+    let wrong = "[partners.x]\nsigning_secret = \"env:BAD\"\nurl = \"http://h/..\"\npath = \"/\"\n";
+    room.write("octoconf.toml", &format!("{CONFIG}{wrong}"));
+    let checked = room.expect(2, &["check"]);
+    assert!(
+        ["partners.x.signing_secret: ", "partners.x.url: ", "partners.x.path: "].iter().all(|key| checked.contains(key)),
+        "{checked}"
+    );
+    assert_eq!(room.expect(2, &["run", "--until-empty"]).trim(), checked.trim());
+}
+
+#[test]
 fn long_work_says_how_far_it_is_where_there_is_no_terminal() {
     let room = room();
     let file = room.write("lines.jsonl", &["[]"; 5].join("\n"));

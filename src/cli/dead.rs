@@ -20,14 +20,19 @@ use octoconf::commands::dead as view;
 /// Letters that one transaction puts back or deletes, where no rate is set.
 const PORTION: usize = 1000;
 
+const OF_MEMORY: &str = "its dead letters end with it: the log says what they are and why, `octoconf status` and the report of `run` how \
+                         many there were; set source = \"sqlite\" to have them kept";
+
 pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     let (Dead::List { queue: name, .. }
     | Dead::Show { queue: name, .. }
     | Dead::Redrive { queue: name, .. }
     | Dead::Purge { queue: name, .. }) = command;
-    let queue = Setup::new(config)?.open(name)?;
+    let queue = Setup::new(config)?.open(name, OF_MEMORY)?;
     let letters = queue.dead_letters().ok_or_else(|| {
-        Failure::Refused(format!("queues.{name}: its dead letters cannot be reached from here: rejected messages circulate, or it lives in the memory of its process"))
+        Failure::Refused(format!(
+            "queues.{name}: it has no dead letters, its rejected messages circulate; name a queue for them in queues.{name}.dead_letter"
+        ))
     })?;
     match command {
         Dead::List { filter, limit, json, .. } => {

@@ -75,7 +75,8 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
 }
 
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let queue = setup::Setup::new(config)?.open(queue)?;
+    let of_memory = "set preload to a file of bodies, or source = \"sqlite\"";
+    let queue = setup::Setup::new(config)?.open(queue, of_memory)?;
     let lines = files::open(file)?;
     let mut progress = Progress::counting("messages sent");
     let sent = send::send(queue.as_ref(), lines, &mut |sent| progress.reached(sent));

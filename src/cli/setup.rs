@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use octoconf::config::settings::Source;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded, Settings};
 use octoconf::engine::{open_parking, open_queue};
 use octoconf::handler::registry::Registry;
@@ -45,8 +46,14 @@ impl Setup {
         self.registry.get(name).ok_or_else(|| Failure::Refused(format!("queues.{queue}.handler: no handler is called {name}")))
     }
 
-    /// Opens a queue.
-    pub fn open(&self, name: &str) -> Result<Arc<dyn Queue>, Failure> {
+    /// Opens a queue that outlives its process. `of_memory`: what is to be done about one that does not; what this process put there or
+    /// found there would be its own.
+    pub fn open(&self, name: &str, of_memory: &str) -> Result<Arc<dyn Queue>, Failure> {
+        if matches!(self.queue(name)?.source, Source::Memory { .. }) {
+            return Err(Failure::Refused(format!(
+                "queues.{name}: it lives in the memory of the running process, out of reach of any other; {of_memory}"
+            )));
+        }
         Ok(open_queue(name, self.queue(name)?).context("cannot open the queue")?)
     }
 
