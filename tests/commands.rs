@@ -1,13 +1,16 @@
 //! Commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 mod support {
     pub mod program;
 }
 
-use serde_json::json;
-use support::program::{Room, invoice, lines};
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use support::program::{Room, invoice, lines, send_signal, until};
 
 const CONFIG: &str = r#"
 [admin]
@@ -132,6 +135,60 @@ fn what_check_refuses_run_refuses_with_the_same_words() {
         "{checked}"
     );
     assert_eq!(room.expect(2, &["run", "--until-empty"]).trim(), checked.trim());
+}
+
+/// Starts `send` with this file, or with an input that stays open.
+fn sending(room: &Room, file: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+    command.args(["--config", "octoconf.toml", "send", "invoice", file, "--json"]).current_dir(room.path(""));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Runs until so many messages have been delivered in all. A run that has found the queue empty returns what comes after that.
+fn settle(room: &Room, count: u64) {
+    let mut acked = 0;
+    until(
+        || {
+            acked += room.run_until_empty()["queues"][0]["acked"].as_u64().unwrap();
+            acked >= count
+        },
+        || "what is read is not sent while the input is open".to_owned(),
+    );
+    assert_eq!(acked, count);
+}
+
+fn interrupt(child: Child, signal: &str) -> (Option<i32>, Value) {
+    send_signal(child.id(), signal);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn a_slow_input_is_sent_as_it_comes_and_a_signal_tells_how_far_it_came() {
+    for signal in ["INT", "TERM"] {
+        let room = room();
+        let mut child = sending(&room, "-");
+        // Kept open: the end of the input is not what sends it.
+        let mut input = child.stdin.take().unwrap();
+        for (from, to) in [(0, 3), (3, 5)] {
+            (from..to).for_each(|number| writeln!(input, "{}", invoice(Some("acme"), number)).unwrap());
+            settle(&room, (to - from) as u64);
+        }
+        assert_eq!(interrupt(child, signal), (Some(0), json!({ "sent": 5, "interrupted": true })));
+        assert_eq!(lines(&room.path("out/acme.jsonl")).len(), 5);
+    }
+}
+
+#[test]
+fn a_file_that_a_signal_leaves_unfinished_is_a_failure() {
+    let room = room();
+    let file = room.path("pipe");
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let child = sending(&room, "pipe");
+    let mut input = std::fs::File::options().write(true).open(&file).unwrap();
+    writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
+    settle(&room, 1);
+    assert_eq!(interrupt(child, "TERM"), (Some(1), json!({ "sent": 1, "interrupted": true })));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn conf(name: &str) -> PathBuf {
 fn credentials() -> TempDir {
     let credentials = tempfile::tempdir().unwrap();
     for (name, text) in
-        [("admin-token", "made-up-token"), ("partner-key", "made-up-key"), ("signing-secret", "whsec_bWFkZS11cA==")]
+        [("admin-token", "made-up-admin-token"), ("partner-key", "made-up-partner-key"), ("signing-secret", "whsec_bWFkZS11cA==")]
     {
         std::fs::write(credentials.path().join(name), format!("{text}\n")).unwrap();
     }

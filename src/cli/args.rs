@@ -44,6 +44,9 @@ pub enum Command {
         json: bool,
     },
     /// Put JSONL bodies on a queue
+    ///
+    /// INT or TERM ends it after what was read; it says how many are sent. The exit status is then 0 for standard input, and 1 for a file,
+    /// of which something is left.
     Send {
         queue: String,
         /// A file of one JSON body a line; `-`: standard input

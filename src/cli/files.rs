@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use indicatif::ProgressStyle;
 
 /// A file to read lines from; `-` is standard input.
-pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }

@@ -7,6 +7,7 @@ mod dead;
 mod demo;
 pub mod failure;
 mod files;
+mod input;
 pub mod logger;
 mod parked;
 mod progress;
@@ -27,6 +28,7 @@ use octoconf::commands::{check, send, try_out};
 
 use self::args::{Arguments, Command};
 use self::failure::Failure;
+use self::input::Input;
 use self::progress::Progress;
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -78,14 +80,18 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let of_memory = "set preload to a file of bodies, or source = \"sqlite\"";
     let queue = setup::Setup::new(config)?.open(queue, of_memory)?;
     let lines = files::open(file)?;
+    let stop = signals::stops().context("cannot take signals over")?;
+    let mut input = Input::start(lines, stop).context("cannot start the thread read")?;
     let mut progress = Progress::counting("messages sent");
-    let sent = send::send(queue.as_ref(), lines, &mut |sent| progress.reached(sent));
+    let done = send::send(queue.as_ref(), &mut || input.next(), &mut |sent| progress.reached(sent));
     progress.end();
-    let sent = sent?;
+    let send::Done { sent, whole } = done?;
     if json {
-        writeln!(io::stdout(), "{}", serde_json::json!({ "sent": sent }))?;
+        writeln!(io::stdout(), "{}", serde_json::json!({ "sent": sent, "interrupted": !whole }))?;
     } else {
-        writeln!(io::stdout(), "{sent} sent")?;
+        writeln!(io::stdout(), "{sent} sent{}", if whole { "" } else { ", then interrupted" })?;
     }
-    Ok(ExitCode::SUCCESS)
+    // A stream has no other end than a signal; of a file there are lines left, and whoever deletes it after a success would lose them.
+    let has_end = file != Path::new("-");
+    Ok(ExitCode::from(u8::from(!whole && has_end)))
 }

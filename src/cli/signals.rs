@@ -1,9 +1,10 @@
-//! The thread `signal`: TERM and INT stop the engine, the second one harder; HUP asks for a reload, USR1 how it is. It never waits for
-//! what a signal leads to: the next one may be the one to stop.
+//! The thread `signal`: TERM and INT stop the engine (or `send`), the second one harder; HUP asks for a reload, USR1 how it is. It never
+//! waits for what a signal leads to: the next one may be the one to stop.
 
 use std::io;
 use std::thread;
 
+use crossbeam_channel::{Receiver, bounded};
 use octoconf::engine::Remote;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -14,6 +15,25 @@ use super::systemd::Notify;
 /// Takes the signals over. To be called before the engine starts any thread, so that none is lost: until [`Caught::pass_to`] they wait.
 pub fn catch() -> io::Result<Caught> {
     Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new() })
+}
+
+/// TERM or INT as an item for whoever works without an engine. The second one ends the process at once, as if nobody had asked for them.
+pub fn stops() -> io::Result<Receiver<()>> {
+    let (tell, told) = bounded(1);
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signal".to_owned()).spawn(move || {
+        let mut first = true;
+        for signal in signals.forever() {
+            if std::mem::replace(&mut first, false) {
+                // Nobody listens any more: it has come to its end, and is not to be cut short on its last step.
+                let _ = tell.try_send(());
+            } else {
+                // Fails for signals alone that it does not know.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        }
+    })?;
+    Ok(told)
 }
 
 /// Signals that wait for an engine.

@@ -3,9 +3,7 @@
 //! Runs on the main thread, one batch after the other. A bad line stops it; everything before that line is on the queue, nothing after
 //! it is, and the error says how many that are.
 
-use std::io::BufRead;
-
-use super::lines::{LineError, Lines};
+use super::lines::{Line, LineError};
 use crate::json::{self, SyntaxError};
 use crate::queue::{NewMessage, Queue, QueueError};
 
@@ -35,6 +33,26 @@ impl SendError {
     }
 }
 
+/// What comes next of an input that may be slow.
+#[derive(Debug)]
+pub enum Next {
+    Line(Result<Line, LineError>),
+    /// Nothing for a moment.
+    Pause,
+    End,
+    /// Somebody stops it before its end.
+    Stop,
+}
+
+/// How far it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Messages that the queue has confirmed: those of the first lines.
+    pub sent: u64,
+    /// Whether the input was sent to its end.
+    pub whole: bool,
+}
+
 struct Sent(u64);
 
 impl std::fmt::Display for Sent {
@@ -47,23 +65,28 @@ impl std::fmt::Display for Sent {
     }
 }
 
-/// Sends every line, in order, in batches as large as the queue takes; gives how many there were. Each must be JSON, of any depth, of
-/// at most [`super::lines::MAX_BODY`] bytes; blank lines are skipped. `progress` hears how many have been sent, after each batch.
+/// Sends every line that `next` gives, in order, in batches as large as the queue takes. Each must be JSON, of any depth, of at most
+/// [`super::lines::MAX_BODY`] bytes. `progress` hears how many have been sent, after each batch.
 ///
-/// Blocks for as long as the input and the queue do. A batch is held back until it is full or the input ends.
-pub fn send(queue: &dyn Queue, lines: impl BufRead, progress: &mut dyn FnMut(u64)) -> Result<u64, SendError> {
+/// Blocks for as long as `next` and the queue do. A batch goes out once it is full, or the input pauses, stops or ends.
+pub fn send(queue: &dyn Queue, next: &mut dyn FnMut() -> Next, progress: &mut dyn FnMut(u64)) -> Result<Done, SendError> {
     let mut batch = Batch { queue, progress, messages: Vec::new(), bytes: 0, first: 0, last: 0, sent: 0 };
-    for line in Lines::new(lines) {
-        let line = match line {
-            Ok(line) => line,
-            Err(source) => return Err(SendError::Line { sent: batch.flush()?, source }),
+    loop {
+        let line = match next() {
+            Next::Line(Ok(line)) => line,
+            Next::Line(Err(source)) => return Err(SendError::Line { sent: batch.flush()?, source }),
+            Next::Pause => {
+                batch.flush()?;
+                continue;
+            }
+            Next::End => return Ok(Done { sent: batch.flush()?, whole: true }),
+            Next::Stop => return Ok(Done { sent: batch.flush()?, whole: false }),
         };
         if let Err(why) = json::check(&line.body, json::Bounds::NONE) {
             return Err(SendError::Syntax { sent: batch.flush()?, why: SyntaxError { line: line.number, ..why } });
         }
         batch.add(line.number, NewMessage { body: line.body, ..NewMessage::default() })?;
     }
-    batch.flush()
 }
 
 /// The lines that wait to be sent together.

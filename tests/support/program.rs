@@ -150,7 +150,7 @@ impl Drop for Running {
     }
 }
 
-fn send_signal(process: u32, name: &str) {
+pub fn send_signal(process: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
     assert!(status.success());
 }

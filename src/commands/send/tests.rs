@@ -1,13 +1,13 @@
 //! What arrives on the queue, in which batches, and what is said when it does not.
 
-use std::io::Write as _;
+use std::io::{BufRead, Write as _};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::commands::lines::MAX_BODY;
+use crate::commands::lines::{Lines, MAX_BODY};
 use crate::message::{Receipt, Received};
 use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 
@@ -71,6 +71,24 @@ impl Queue for Recorder {
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         None
     }
+}
+
+/// An input that never pauses, to its end.
+fn send(queue: &Recorder, input: impl BufRead, progress: &mut dyn FnMut(u64)) -> Result<u64, SendError> {
+    let mut lines = Lines::new(input);
+    let done = super::send(queue, &mut || lines.next().map_or(Next::End, Next::Line), progress)?;
+    assert!(done.whole);
+    Ok(done.sent)
+}
+
+#[test]
+fn a_pause_sends_what_is_there_and_a_stop_ends_it_with_what_was_read() {
+    let queue = Recorder::new(10);
+    let line = |number: u64| Next::Line(Ok(Line { number, body: number.to_string().into() }));
+    let mut script = [line(1), line(2), Next::Pause, Next::Pause, line(3), Next::Pause, line(4), Next::Stop].into_iter();
+    let done = super::send(&queue, &mut || script.next().unwrap(), &mut |_| ()).unwrap();
+    assert_eq!(done, Done { sent: 4, whole: false });
+    assert_eq!(queue.batches(), [vec!["1", "2"], vec!["3"], vec!["4"]]);
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! The lines that `send` sends, as they come. A thread of its own reads them, so that the main thread hears a signal, and a moment without
+//! a line, while the input is silent.
+
+use std::io::{self, BufRead};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError, bounded, select_biased};
+use octoconf::commands::lines::{Line, LineError, Lines};
+use octoconf::commands::send::Next;
+
+/// Lines that are read ahead, each of a mebibyte at most.
+const AHEAD: usize = 64;
+
+/// Without a line for so long, what was read is sent: `tail -f FILE | octoconf send QUEUE` is not to wait for a full batch.
+const MOMENT: Duration = Duration::from_millis(100);
+
+pub struct Input {
+    lines: Receiver<Result<Line, LineError>>,
+    stop: Receiver<()>,
+    /// Once it was stopped: how many lines that are read already are still to be given.
+    left: Option<usize>,
+    /// `None`: it has been joined.
+    reader: Option<JoinHandle<()>>,
+    /// The number of the line given last.
+    last: u64,
+}
+
+impl Input {
+    /// Starts the thread. It ends with the input, or with the process: it may be blocked in a read that nothing else ends.
+    pub fn start(input: Box<dyn BufRead + Send>, stop: Receiver<()>) -> io::Result<Self> {
+        let (ahead, lines) = bounded(AHEAD);
+        let reader = thread::Builder::new().name("read".to_owned()).spawn(move || {
+            for line in Lines::new(input) {
+                // Nobody takes it: a line was bad, or it was stopped.
+                if ahead.send(line).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { lines, stop, left: None, reader: Some(reader), last: 0 })
+    }
+
+    /// Blocks for a moment at most. After a stop, what was read is given, and the input is no longer asked.
+    pub fn next(&mut self) -> Next {
+        if self.left.is_none() {
+            select_biased! {
+                recv(self.stop) -> _ => self.left = Some(self.lines.len()),
+                recv(self.lines) -> line => return match line {
+                    Ok(line) => self.line(line),
+                    Err(_) => self.end(),
+                },
+                default(MOMENT) => return Next::Pause,
+            }
+        }
+        let left = self.left.unwrap_or_default();
+        self.left = Some(left.saturating_sub(1));
+        match self.lines.try_recv() {
+            Ok(line) if left > 0 => self.line(line),
+            Ok(_) | Err(TryRecvError::Empty) => Next::Stop,
+            Err(TryRecvError::Disconnected) => self.end(),
+        }
+    }
+
+    fn line(&mut self, line: Result<Line, LineError>) -> Next {
+        self.last = line.as_ref().map_or(self.last, |line| line.number);
+        Next::Line(line)
+    }
+
+    /// No line comes any more: is that the end of the input, or of its reader?
+    fn end(&mut self) -> Next {
+        match self.reader.take().map(JoinHandle::join) {
+            Some(Err(_)) => Next::Line(Err(LineError::Read {
+                number: self.last + 1,
+                source: io::Error::other("the thread that reads it panicked; please report it"),
+            })),
+            _ => Next::End,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write as _};
+
+    use super::*;
+
+    /// What it gives until its end, pauses left out.
+    fn all(input: &mut Input) -> (Vec<u64>, Next) {
+        let mut numbers = Vec::new();
+        loop {
+            match input.next() {
+                Next::Line(Ok(line)) => numbers.push(line.number),
+                Next::Pause => {}
+                end => return (numbers, end),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_come_to_their_end_and_a_silent_input_pauses() {
+        let (_tell, stop) = bounded(1);
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut input = Input::start(Box::new(BufReader::new(reader)), stop).unwrap();
+        assert!(matches!(input.next(), Next::Pause));
+        writer.write_all(b"1\n2\n").unwrap();
+        drop(writer);
+        assert!(matches!(all(&mut input), (numbers, Next::End) if numbers == [1, 2]));
+    }
+
+    #[test]
+    fn a_stop_gives_what_was_read_and_no_more() {
+        let (tell, stop) = bounded(1);
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"1\n2\n").unwrap();
+        let mut input = Input::start(Box::new(BufReader::new(reader)), stop).unwrap();
+        while input.lines.len() < 2 {
+            thread::yield_now();
+        }
+        tell.send(()).unwrap();
+        assert!(matches!(all(&mut input), (numbers, Next::Stop) if numbers == [1, 2]));
+        // The input is open still, and its reader waits for more.
+        drop(writer);
+    }
+
+    #[test]
+    fn a_reader_that_panics_is_no_end_of_the_input() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("as the test wants")
+            }
+        }
+        let (_tell, stop) = bounded(1);
+        let mut input = Input::start(Box::new(BufReader::new(Broken)), stop).unwrap();
+        assert!(matches!(all(&mut input).1, Next::Line(Err(LineError::Read { number: 1, .. }))));
+    }
+}
