@@ -107,6 +107,24 @@ fn dead_letters_are_listed_filtered_redriven_and_purged() {
 }
 
 #[test]
+fn dead_letters_that_are_not_there_are_named_and_nothing_is_changed() {
+    let room = room();
+    let file = room.write("lines.jsonl", "[]\n[]\n");
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    room.run_until_empty();
+    let there = room.json(&["dead", "list", "invoice", "--json"])[0]["id"].to_string();
+    for command in ["purge", "redrive"] {
+        for ids in [&["999999"][..], &[&there, "999999", "no-id"]] {
+            let said = room.expect(1, &[&["dead", command, "invoice"], ids].concat());
+            assert!(said.contains("queue invoice has no dead letter") && said.contains("999999"), "{said}");
+            assert_eq!((said.contains("no-id"), said.contains(&format!(" {there},"))), (ids.len() > 1, false), "{said}");
+        }
+    }
+    assert_eq!(room.json(&["dead", "list", "invoice", "--json"]).as_array().unwrap().len(), 2);
+    assert_eq!(room.json(&["dead", "purge", "invoice", &there, "--json"])["purged"], 1);
+}
+
+#[test]
 fn a_queue_in_memory_is_out_of_reach_of_every_other_process() {
     let room = room();
     room.write("octoconf.toml", &CONFIG.replace("sqlite", "memory"));
@@ -135,6 +153,20 @@ fn what_check_refuses_run_refuses_with_the_same_words() {
         "{checked}"
     );
     assert_eq!(room.expect(2, &["run", "--until-empty"]).trim(), checked.trim());
+}
+
+#[test]
+fn output_that_finds_no_room_is_a_failure_and_no_panic() {
+    let room = room();
+    for arguments in [&["completions", "bash"][..], &["check"], &["check", "--json"], &["dead", "list", "invoice", "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+        command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(room.path("")).stdout(full);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("No space left") && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
 }
 
 /// Starts `send` with this file, or with an input that stays open.

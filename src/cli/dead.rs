@@ -1,5 +1,6 @@
 //! `dead`: the dead letters of a queue.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,11 +41,11 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
         }
         Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
-            let ids = chosen(letters, ids, &filter.into())?;
+            let ids = chosen(letters, name, ids, &filter.into())?;
             change(&ids, ("redriven", *dry_run, *json), *rate, |portions| letters.redrive_in(portions, &ids))
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
-            let ids = chosen(letters, ids, &filter.into())?;
+            let ids = chosen(letters, name, ids, &filter.into())?;
             change(&ids, ("purged", *dry_run, *json), None, |portions| letters.purge_in(portions, &ids))
         }
     }
@@ -64,12 +65,17 @@ fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<
 }
 
 /// The ids named, else those of all letters that pass the filter.
-fn chosen(letters: &dyn DeadLetters, ids: &[CompactString], filter: &DeadFilter) -> Result<Vec<CompactString>, Failure> {
+fn chosen(
+    letters: &dyn DeadLetters,
+    queue: &str,
+    ids: &[CompactString],
+    filter: &DeadFilter,
+) -> Result<Vec<CompactString>, Failure> {
     if !ids.is_empty() {
         if filter.partner.is_some() || filter.reason.is_some() {
             return Err(Failure::Refused("name ids or give a filter, not both".to_owned()));
         }
-        return Ok(ids.to_vec());
+        return all_there(letters, queue, ids);
     }
     let mut all = Vec::new();
     letters.list(filter, &mut |letter| {
@@ -77,6 +83,27 @@ fn chosen(letters: &dyn DeadLetters, ids: &[CompactString], filter: &DeadFilter)
         true
     })?;
     Ok(all)
+}
+
+/// The ids, if each is of a letter. Where one is not, nothing is changed: it may be a slip of the one that was meant.
+fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> Result<Vec<CompactString>, Failure> {
+    let mut missing: BTreeSet<&CompactString> = ids.iter().collect();
+    if let [id] = ids {
+        if letters.find(id)?.is_some() {
+            missing.clear();
+        }
+    } else {
+        // One walk for all: SQS has no other way to find any of them.
+        letters.list(&DeadFilter::default(), &mut |letter| {
+            missing.remove(&letter.id);
+            !missing.is_empty()
+        })?;
+    }
+    if missing.is_empty() {
+        return Ok(ids.to_vec());
+    }
+    let names: Vec<&str> = missing.into_iter().map(CompactString::as_str).collect();
+    Err(anyhow::anyhow!("queue {queue} has no dead letter {}; nothing was changed", names.join(", ")).into())
 }
 
 fn change(

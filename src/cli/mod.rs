@@ -48,7 +48,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Parked(parked) => parked::run(config, parked),
         Command::Demo(demo) => demo::run(demo),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut io::stdout());
+            // Into memory first: it panics where it cannot write.
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut text);
+            io::stdout().write_all(&text)?;
+            io::stdout().flush()?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::listing::{Entry, one_line, time};
+use super::listing::{Entry, time};
+use super::plain::{Visible, one_line};
 use crate::message::{Attribute, AttributeValue};
 use crate::queue::DeadLetter;
 
@@ -47,7 +48,7 @@ pub fn text(letter: &DeadLetter) -> String {
     let Value::Object(fields) = object(letter) else { return String::new() };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
-        .map(|(name, value)| format!("{name:12} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .map(|(name, value)| format!("{name:12} {}\n", Visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
         .collect()
 }
 
@@ -83,7 +84,7 @@ mod tests {
             id: "7".into(),
             message_id: "m1".into(),
             kind: "rejected".into(),
-            reason: "account: is\nnull".into(),
+            reason: "account: is\nnull\u{202e}".into(),
             account: None,
             index: None,
             payload: None,
@@ -120,7 +121,9 @@ mod tests {
     fn a_table_keeps_each_letter_on_its_line() {
         let table = listed(false, &[letter(), letter()]);
         assert_eq!(table.lines().count(), 3);
-        assert!(table.lines().last().unwrap().ends_with("account: is null"), "{table}");
+        assert!(table.lines().last().unwrap().ends_with("account: is null "), "{table}");
+        let shown = text(&letter());
+        assert!(shown.contains("account: is\\nnull\\u{202e}\n"), "{shown}");
         assert_eq!(listed(false, &[]), "no dead letters\n");
     }
 }

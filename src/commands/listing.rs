@@ -64,8 +64,3 @@ impl<'a, T: Entry> Listing<'a, T> {
 pub(super) fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
-
-/// Accounts and reasons are other people's text.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::listing::{Entry, one_line, time};
+use super::listing::{Entry, time};
+use super::plain::one_line;
 use crate::queue::parking::Line;
 
 impl Entry for Line {

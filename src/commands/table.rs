@@ -2,6 +2,8 @@
 
 use console::{measure_text_width, truncate_str};
 
+use super::plain::one_line;
+
 /// Between two columns.
 const GAP: usize = 2;
 
@@ -40,9 +42,9 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
-    /// A cell for each column. Control characters become spaces: cells are other people's text, and a terminal obeys some of it.
+    /// A cell for each column. Control and format characters become spaces: cells are other people's text, and a terminal obeys some of it.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
 
     pub fn is_empty(&self) -> bool {
@@ -104,11 +106,7 @@ impl Table {
 
 /// The text, cut to the width with a mark.
 pub fn clip(text: &str, width: usize) -> String {
-    truncate_str(&plain(text), width, "…").into_owned()
-}
-
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    truncate_str(&one_line(text), width, "…").into_owned()
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //!
 //! Runs on the main thread. Nothing is sent and nothing is taken from a queue.
 
-use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::lines::{Line, LineError, Lines};
+use super::plain::Visible;
 use crate::handler::{Handler, run_caught};
 use crate::json;
 use crate::message::{Message, Outcome};
@@ -174,22 +174,6 @@ impl Report<'_> {
             write!(self.out, " {}", Visible(reason))?;
         }
         self.out.write_all(b"\n")
-    }
-}
-
-/// Text that cannot move the cursor or turn the line around.
-struct Visible<'a>(&'a str);
-
-impl fmt::Display for Visible<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TURNS: [std::ops::RangeInclusive<char>; 2] = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
-        self.0.chars().try_for_each(|c| {
-            if c.is_control() || TURNS.iter().any(|range| range.contains(&c)) {
-                write!(f, "{}", c.escape_default())
-            } else {
-                write!(f, "{c}")
-            }
-        })
     }
 }
 

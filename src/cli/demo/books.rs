@@ -107,6 +107,19 @@ impl Books {
 }
 
 impl Reconciliation {
+    /// The sum of all queues.
+    pub fn total(all: &[Self]) -> Self {
+        let sum = |of: fn(&Self) -> u64| all.iter().map(of).sum();
+        Self {
+            queue: "all",
+            sent: sum(|one| one.sent),
+            delivered: sum(|one| one.delivered),
+            dead: sum(|one| one.dead),
+            lost: sum(|one| one.lost),
+            duplicated: sum(|one| one.duplicated),
+        }
+    }
+
     pub fn json(&self) -> Value {
         let Self { queue, sent, delivered, dead, lost, duplicated } = self;
         json!({ "queue": queue, "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated })
@@ -128,6 +141,8 @@ mod tests {
         books.dead(Kind::Stock, ids(&["c"]).into_iter());
         let found = books.reconcile(Kind::Stock);
         assert_eq!(found, Reconciliation { queue: "stock", sent: 4, delivered: 2, dead: 1, lost: 1, duplicated: 1 });
+        let twice = Reconciliation::total(&[books.reconcile(Kind::Stock), books.reconcile(Kind::Stock)]);
+        assert_eq!(twice, Reconciliation { queue: "all", sent: 8, delivered: 4, dead: 2, lost: 2, duplicated: 2 });
         assert_eq!(books.latency(), Some((Duration::from_millis(10), Duration::from_millis(10))));
     }
 }

@@ -195,7 +195,8 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
     if as_json {
         let queues: Vec<_> = found.iter().map(Reconciliation::json).collect();
         let latency = json!({ "median_ms": median.as_secs_f64() * 1e3, "p99_ms": p99.as_secs_f64() * 1e3 });
-        let all = json!({ "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time });
+        let Reconciliation { sent, delivered, dead, lost, duplicated, .. } = Reconciliation::total(&found);
+        let all = json!({ "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated, "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time });
         writeln!(out, "{all:#}")?;
     } else {
         writeln!(out, "{:8} {:>9} {:>9} {:>7} {:>6} {:>10}", "queue", "sent", "delivered", "dead", "lost", "duplicated")?;
@@ -209,7 +210,7 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
             report.elapsed_s
         )?;
     }
-    let lost: u64 = found.iter().map(|found| found.lost).sum();
+    let lost = Reconciliation::total(&found).lost;
     if !in_time || lost > 0 {
         return Err(Failure::Failed(anyhow::anyhow!("{lost} messages are lost, or were not delivered within {AT_MOST:?}")));
     }

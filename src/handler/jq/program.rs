@@ -5,6 +5,7 @@
 //! reads strict JSON of a bounded depth: jaq's own would let a text in a body overflow the stack. The clock stays (`now`), and so does the
 //! local time zone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jaq_core::load::{self, Arena, File, Loader, parse};
@@ -118,6 +119,8 @@ pub struct Problem {
     pub column: usize,
     /// What was expected or is unknown there.
     pub what: String,
+    /// Why that is so, where it needs to be said; else empty.
+    pub why: &'static str,
 }
 
 impl JqError {
@@ -144,9 +147,11 @@ impl JqError {
 
 impl fmt::Display for JqError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = BTreeSet::new();
         for (index, problem) in self.problems.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{problem}")?;
+            f.write_str(if index == 0 { "" } else { "; " })?;
+            // What holds for several is said once.
+            problem.tell(f, told.insert(problem.why))?;
         }
         Ok(())
     }
@@ -154,9 +159,16 @@ impl fmt::Display for JqError {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, line, column, what } = self;
+        self.tell(f, true)
+    }
+}
+
+impl Problem {
+    fn tell(&self, f: &mut fmt::Formatter<'_>, with_reason: bool) -> fmt::Result {
+        let Self { key, line, column, what, why } = self;
         let colon = if key.is_empty() { "" } else { ": " };
-        write!(f, "{key}{colon}{what} at line {line} column {column}")
+        let (before_why, why) = if with_reason && !why.is_empty() { (": ", *why) } else { ("", "") };
+        write!(f, "{key}{colon}{what}{before_why}{why} at line {line} column {column}")
     }
 }
 
@@ -190,16 +202,18 @@ fn unexpected(text: &str, expected: &str, at: &str) -> Problem {
 }
 
 fn undefined(text: &str, (name, kind): (&str, Undefined)) -> Problem {
+    let why = match kind {
+        Undefined::Filter(_) if LEFT_OUT.contains(&name) => "a pipeline has no input, output, environment or exit of its own",
+        Undefined::Var if name == "$ENV" => "a pipeline has no environment",
+        _ => "",
+    };
     let what = match kind {
-        Undefined::Filter(_) if LEFT_OUT.contains(&name) => {
-            format!("`{name}` is left out: a pipeline has no input, output, environment or exit of its own")
-        }
-        Undefined::Var if name == "$ENV" => "`$ENV` is left out: a pipeline has no environment".to_owned(),
+        _ if !why.is_empty() => format!("`{name}` is left out"),
         Undefined::Filter(0) => format!("`{name}` is not defined"),
         Undefined::Filter(arguments) => format!("`{name}/{arguments}` is not defined"),
         kind => format!("{} `{name}` is not defined", kind.as_str()),
     };
-    problem(text, name, what)
+    Problem { why, ..problem(text, name, what) }
 }
 
 /// Places a problem at `part`, a slice of `text`; jaq names places so.
@@ -212,5 +226,6 @@ fn problem(text: &str, part: &str, what: String) -> Problem {
         line: 1 + before.matches('\n').count(),
         column: 1 + before.get(line_start..).map_or(0, |line| line.chars().count()),
         what,
+        why: "",
     }
 }

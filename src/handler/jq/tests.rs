@@ -255,6 +255,12 @@ fn a_pipeline_reaches_nothing_outside() {
         check("1 | $ENV.PATH").unwrap_err().to_string(),
         "`$ENV` is left out: a pipeline has no environment at line 1 column 5"
     );
+    assert_eq!(
+        check("env | input | debug").unwrap_err().to_string(),
+        "`env` is left out: a pipeline has no input, output, environment or exit of its own at line 1 column 1; \
+         `input` is left out at line 1 column 7; `debug` is left out at line 1 column 15",
+        "the reason is said once"
+    );
     for program in ["include \"a\"; 1", "import \"a\" as a; a::b", "import \"a\" as $a; $a"] {
         let error = check(program).unwrap_err().to_string();
         assert!(error.starts_with("modules and data files cannot be imported at line 1 column "), "{program}: {error}");
