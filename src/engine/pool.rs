@@ -24,6 +24,10 @@ use super::threads::Crew;
 /// many at the latest.
 const STRIDE: u32 = 8;
 
+/// Bytes of a handler's stack: a program in jq takes more of it the deeper the values that it builds, and an overflow ends the process. What
+/// is not used is address space alone.
+const STACK: usize = 16 * 1024 * 1024;
+
 /// A runner waits so long for another job. A thread that goes back to rayon looks for work dozens of times before it sleeps, each time at
 /// every other thread, and has another wake up to do the same: with 20 queues and their 200 threads that was half of all CPU time.
 const LINGER: Duration = Duration::from_secs(10);
@@ -68,7 +72,7 @@ impl Pool {
         // reason said.
         let deaths = crew.death_line();
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
-        let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died);
+        let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
         let threads = threads.build().map_err(|error| error.to_string())?;
         let mut pool = Self { threads, duties, lines: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
