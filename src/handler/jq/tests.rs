@@ -63,6 +63,24 @@ fn each_result_is_a_payload() {
 }
 
 #[test]
+fn texts_are_replaced_as_jq_does_it_in_memory_by_their_length() {
+    let replaced = |program: &str| payloads(program, "\"Abab a\"");
+    assert_eq!(replaced("sub(\"a\"; \"x\")"), ["\"Abxb a\""]);
+    assert_eq!(replaced("gsub(\"a\"; \"x\")"), ["\"Abxb x\""]);
+    assert_eq!(replaced("gsub(\"a\"; \"<\\(.)>\")").len(), 1);
+    assert_eq!(replaced("gsub(\"a\"; \"x\"; \"i\"), sub(\"A\"; \"x\"; \"gi\")"), ["\"xbxb x\"", "\"xbxb x\""]);
+    assert_eq!(replaced("gsub(\"(?<first>a)(?<next>.)\"; \"\\(.next)\\(.first)\")"), ["\"Abba a\""]);
+    assert_eq!(replaced("gsub(\"none\"; \"x\"), gsub(\"\"; \"\")"), ["\"Abab a\"", "\"Abab a\""]);
+    // Several results, and none.
+    assert_eq!(replaced("sub(\"a\"; \"x\", \"y\")"), ["\"Abxb a\"", "\"Abyb a\""]);
+    assert_eq!(replaced("[gsub(\"a\"; \"x\", \"y\")] | length"), ["4"]);
+    assert_eq!(replaced("[gsub(\"a\"; empty)]").len(), 1);
+    assert!(reason("gsub(\"a\"; error(\"no\"))", ".", "\"a\"").contains("no"));
+    let long = format!("\"{}\"", "a".repeat(5000));
+    assert_eq!(payloads("gsub(\"a\"; \"b\") == \"b\" * 5000", long), ["true"]);
+}
+
+#[test]
 fn numbers_that_are_passed_on_keep_their_digits() {
     let body = "[1.10, 12345678901234567890123456789, 1e400, -0.0, 3]";
     assert_eq!(payloads(".[]", body), ["1.10", "12345678901234567890123456789", "1e400", "-0.0", "3"]);
