@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
 use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, QueueChanges, QueueIndex, Status, Work};
+use crate::message::Answer;
 use crate::sink::{Prepared, Sinks};
 
 use super::StartError;
@@ -203,11 +204,17 @@ impl Shell {
     }
 
     /// One turn: takes in what has come, then carries out what follows from it.
-    fn turn(&mut self, now: Instant, first: Event) -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "the clock again, where the turn's beginning would be too early")]
+    fn turn(&mut self, began: Instant, first: Event) -> Result<(), String> {
+        let mut now = began;
         let mut taken_in = first.weight();
         self.hear(now, first);
         for _ in 0..ANSWERS_A_TURN {
             let Ok(event) = self.results.try_recv() else { break };
+            // It came after the turn began, and what it has its partner wait for is waited for in full.
+            if matches!(&event, Event::Answered { answer, .. } if *answer != Answer::Accepted) {
+                now = Instant::now();
+            }
             self.hear(now, event);
         }
         while taken_in < MESSAGES_A_TURN {
