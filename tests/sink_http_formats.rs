@@ -79,11 +79,10 @@ fn configured_headers_and_the_user_of_the_url_go_along() {
     let partner = Partner::answering(OK);
     let mut settings = http(format!("http://user:p%40ss@{}/", partner.address));
     settings.headers.insert("X-Api-Key".into(), Secret::new("k e y"));
-    settings.headers.insert("user-agent".into(), Secret::new("other"));
     let request = received(&partner, settings, &["1"]);
     assert_eq!(request.header("authorization"), Some("Basic dXNlcjpwQHNz"));
     assert_eq!(request.header("x-api-key"), Some("k e y"));
-    assert_eq!(request.header("user-agent"), Some("other"));
+    assert_eq!(request.header("user-agent"), Some("octoconf/1.2.3"));
     assert_eq!(request.header("host"), Some(partner.address.to_string().as_str()));
 }
 
