@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::commands::plain::one_line;
 use crate::dispatch::{PartnerReport, PartnerState};
 
 /// What is worth a sentence, the most important first.
@@ -128,11 +129,6 @@ fn span(seconds: f64) -> String {
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
     let shown = parts.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
     shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
-}
-
-/// Accounts and answers are other people's text.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

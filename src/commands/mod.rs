@@ -5,7 +5,7 @@ pub mod dead;
 pub mod lines;
 pub mod listing;
 pub mod parked;
-mod plain;
+pub(crate) mod plain;
 pub mod send;
 pub mod status;
 mod table;
