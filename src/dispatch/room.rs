@@ -36,6 +36,22 @@ pub struct Room {
     shared_used: usize,
 }
 
+/// What a queue may take of what is left of the shared room.
+#[derive(Debug, Clone, Copy)]
+enum Shared {
+    Whole,
+    Half,
+}
+
+impl Shared {
+    fn of(self, left: u64) -> u64 {
+        match self {
+            Shared::Whole => left,
+            Shared::Half => left.div_ceil(2),
+        }
+    }
+}
+
 #[derive(Debug, Default, Clone)]
 struct Used {
     /// It has none of the guarantees: it asks for nothing.
@@ -101,26 +117,37 @@ impl Room {
 
     /// How many messages the queue may ask for now. With nothing held at all, one always may.
     pub fn free(&self, queue: QueueIndex) -> usize {
+        self.free_but(queue, Shared::Whole)
+    }
+
+    /// The same of a queue that seems to have no more than was asked for last: its poll may last for long, and what is asked for is kept
+    /// from the other queues meanwhile, so half of what is left of the shared room stays theirs, except where that leaves it none at all.
+    pub fn free_to_wait(&self, queue: QueueIndex) -> usize {
+        let most = self.free(queue);
+        if self.sharers > 1 { self.free_but(queue, Shared::Half).max(1).min(most) } else { most }
+    }
+
+    fn free_but(&self, queue: QueueIndex, part: Shared) -> usize {
         let Some(used) = self.queues.get(queue) else { return 0 };
         let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));
-        let free = self.free_places(used).min(limit);
+        let free = self.free_places(used, part).min(limit);
         if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
     }
 
     /// Whether there is no place for one more message of the queue, whatever its service allows.
     pub fn is_short_for(&self, queue: QueueIndex) -> bool {
-        self.queues.get(queue).is_some_and(|used| self.free_places(used) == 0)
+        self.queues.get(queue).is_some_and(|used| self.free_places(used, Shared::Whole) == 0)
     }
 
-    fn free_places(&self, used: &Used) -> usize {
+    fn free_places(&self, used: &Used, part: Shared) -> usize {
         let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
         let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
         // After a reload others may still hold more than is theirs now.
-        let places = (sure + shared).min(self.places.saturating_sub(self.used));
-        places.min(usize::try_from(self.free_bytes(used) / used.largest.get()).unwrap_or(usize::MAX))
+        let places = (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.used));
+        places.min(usize::try_from(self.free_bytes(used, part) / used.largest.get()).unwrap_or(usize::MAX))
     }
 
-    fn free_bytes(&self, used: &Used) -> u64 {
+    fn free_bytes(&self, used: &Used, part: Shared) -> u64 {
         let sharers = self.sharers.max(1) as u64;
         let guaranteed = self.byte_cap / (2 * sharers);
         let sure = if used.is_out { 0 } else { guaranteed.saturating_sub(used.weight()) };
@@ -130,7 +157,7 @@ impl Room {
             beyond += queue.bytes_beyond(guaranteed);
         }
         let shared = self.byte_cap.saturating_sub(guaranteed * self.sharers as u64).saturating_sub(beyond);
-        (sure + shared).min(self.byte_cap.saturating_sub(all))
+        (sure + part.of(shared)).min(self.byte_cap.saturating_sub(all))
     }
 
     /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else can make room.
@@ -319,6 +346,18 @@ mod tests {
         assert_eq!((room.free(0), room.free(1)), (0, 2), "what is left of all");
         (0..2).for_each(|_| room.leave(0, 3 * LARGEST_BODY as usize));
         assert_eq!((room.free(0), room.free(1)), (1, 8), "it knows that one may be 3 MiB, and has only what is shared");
+    }
+
+    #[test]
+    fn a_queue_that_waits_leaves_half_of_what_is_shared_to_the_others() {
+        let mut room = Room::new(100, 16 * LARGEST_BODY, 2);
+        assert_eq!((room.free(0), room.free_to_wait(0)), (12, 8), "four are its own, eight are shared");
+        room.reserve(0, 8);
+        assert_eq!((room.free_to_wait(1), room.free(1)), (6, 8));
+        room.reserve(1, 6);
+        assert_eq!((room.free_to_wait(0), room.free(0)), (1, 2));
+        room.share_among([true, false].into_iter());
+        assert_eq!(room.free_to_wait(0), room.free(0), "there are no others");
     }
 
     #[test]

@@ -51,6 +51,9 @@ impl Poller {
     /// Receives until the demand is used up, or a receive finds nothing. `None`: nobody listens any more. `found_none`: the last receive
     /// did.
     ///
+    /// Where a request has its price, one that brings fewer than were asked for ends the demand as well: the rest would be reserved for as
+    /// long as messages come one by one.
+    ///
     /// Where a request has no price, it waits for messages only with few places, and when it has just found nothing: as long as messages
     /// come it is given ever more, and with a queue that runs empty the room of all would be reserved for the time of a long poll. So it
     /// looks first, gives everything back, and is given few to wait with.
@@ -66,7 +69,8 @@ impl Poller {
             match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
                 Ok(received) => {
                     *found_none = received.is_empty();
-                    let used = if received.is_empty() { messages } else { received.len().min(messages) };
+                    let is_short = received.is_empty() || (priced && received.len() < ask.max.min(messages));
+                    let used = if is_short { messages } else { received.len().min(messages) };
                     messages -= used;
                     self.report(received, used, ask)?;
                     // Where all cores are busy, those who work on what came go first, while it is in the cache.

@@ -189,6 +189,15 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
             "engine.max_in_flight_bytes: {} is less than the largest message has (1MiB); such a one is held alone",
             Size(engine.max_in_flight_bytes)
         ));
+    } else {
+        let share = engine.max_in_flight_bytes / (2 * settings.queues.len().max(1) as u64);
+        if share < RECEIVE.1 {
+            warnings.push(format!(
+                "engine.max_in_flight_bytes: {} leaves each queue sure of {}, less than the largest message has (1MiB); until a hundred smaller ones were seen, queues with nothing to receive may keep others waiting for the time of a long poll",
+                Size(engine.max_in_flight_bytes),
+                Size(share)
+            ));
+        }
     }
     if let Some((path, partner)) = partners(settings).find(|(_, partner)| partner.parallel > engine.delivery_threads) {
         let (parallel, threads) = (partner.parallel, engine.delivery_threads);

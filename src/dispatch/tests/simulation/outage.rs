@@ -264,7 +264,7 @@ impl Outage {
         self.after(wait, Act::Receive { queue, poller, poll });
     }
 
-    /// A long poll: it answers once there is something, or when its time is over.
+    /// A long poll: it answers once there is something, or when its time is over. One that brings less than it might gives its demand back.
     fn receive(&mut self, queue: usize, poller: usize, poll: u64) {
         let (now, service) = (self.now, &mut self.services[queue]);
         let state = self.pollers.entry((queue, poller)).or_default();
@@ -277,7 +277,7 @@ impl Outage {
         for received in &messages {
             self.sequences.insert(received.message.id.to_string(), received.sequence);
         }
-        let demand_used = if messages.is_empty() { state.demand } else { messages.len() };
+        let demand_used = if messages.len() < ask.max.min(state.demand) { state.demand } else { messages.len() };
         state.demand -= demand_used;
         state.out = (state.demand > 0).then_some((ask, now + ask.wait));
         let goes_on = state.out.is_some();
