@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::partners::Overfull;
+use super::partners::{Overfull, Stuck};
 use super::{Dispatcher, QueueState};
 
 /// One that holds what may not leave is asked again after so long.
@@ -21,7 +21,7 @@ struct Found {
     /// Messages that may leave, the newest first.
     leave: Vec<Ticket>,
     /// What part of the room is taken by those that may not.
-    stuck: u64,
+    stuck: Stuck,
 }
 
 impl Dispatcher {
@@ -67,7 +67,7 @@ impl Dispatcher {
         if found.leave.len() < wanted {
             // It would be found again and again.
             let oldest = self.partners.partner(key).and_then(|partner| self.partners.oldest(partner));
-            let stuck = oldest.filter(|_| found.stuck > 0).map(|oldest| (oldest, found.stuck));
+            let stuck = oldest.filter(|_| found.stuck.of(None) > 0).map(|oldest| (oldest, found.stuck));
             self.partners.set_aside(key, self.now + PATIENCE, stuck, &mut self.due);
         }
         for ticket in self.first_of_groups(found.leave) {
@@ -111,7 +111,7 @@ impl Dispatcher {
                     found.leave.push(slip.ticket);
                 }
             } else if let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) {
-                found.stuck += self.room.part_of_one(held);
+                found.stuck.add(held.queue, self.room.part_of_one(held));
             }
         }
         found

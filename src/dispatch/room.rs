@@ -47,7 +47,7 @@ impl Shared {
     fn of(self, left: u64) -> u64 {
         match self {
             Shared::Whole => left,
-            Shared::Half => left.div_ceil(2),
+            Shared::Half => left / 2,
         }
     }
 }
@@ -195,6 +195,12 @@ impl Room {
     /// The same of one of the deliveries that are open of it.
     pub fn part_of_one(&self, held: &Held) -> u64 {
         self.part(held.bytes) / u64::from(held.open.max(1))
+    }
+
+    /// What part of the room the queue may have at most: what is shared and its own, in billionths.
+    pub fn most_of(&self, queue: QueueIndex) -> u64 {
+        let shares = self.queues.get(queue).is_some_and(|used| !used.is_out);
+        WHOLE / 2 + if shares { WHOLE / (2 * self.sharers.max(1) as u64) } else { 0 }
     }
 
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
@@ -356,6 +362,8 @@ mod tests {
         assert_eq!((room.free_to_wait(1), room.free(1)), (6, 8));
         room.reserve(1, 6);
         assert_eq!((room.free_to_wait(0), room.free(0)), (1, 2));
+        room.reserve(0, 1);
+        assert_eq!((room.free_to_wait(1), room.free(1)), (1, 1), "one always may");
         room.share_among([true, false].into_iter());
         assert_eq!(room.free_to_wait(0), room.free(0), "there are no others");
     }

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use crate::dispatch::Timer;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
-use crate::dispatch::keys::PartnerKey;
+use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::partner::{LEAST, Partner};
 
 use super::Partners;
 use super::lately::Lately;
+use super::stuck::Stuck;
 
 /// Nobody is overfull whose oldest delivery has waited for less: a burst is no backlog.
 const YOUNG: Duration = Duration::from_millis(250);
 
 /// Those that are away and hold something have no more than this part of the room in their shares, together.
-const PART_OF_AWAY: usize = 4;
+pub const PART_OF_AWAY: usize = 4;
 
 #[derive(Debug)]
 pub struct Crowd {
@@ -31,8 +32,8 @@ pub struct Crowd {
     away_share: usize,
     /// Partners that hold what may not leave, by the age of their oldest delivery when that was found.
     stuck: BTreeSet<(Instant, PartnerKey)>,
-    /// What that takes of the room, in billionths.
-    stuck_parts: u64,
+    /// What that takes of the room.
+    stuck_parts: Stuck,
     lately: Lately,
 }
 
@@ -44,7 +45,7 @@ impl Default for Crowd {
             away_holding: 0,
             away_share: LEAST,
             stuck: BTreeSet::new(),
-            stuck_parts: 0,
+            stuck_parts: Stuck::default(),
             lately: Lately::default(),
         }
     }
@@ -66,13 +67,13 @@ enum Line {
     Beyond(usize),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Aside {
     until: Instant,
     /// It was away then.
     away: bool,
     /// When its oldest delivery entered, and what part of the room is taken by what may not leave.
-    stuck: Option<(Instant, u64)>,
+    stuck: Option<(Instant, Stuck)>,
 }
 
 /// Who is to give up what.
@@ -112,7 +113,7 @@ impl Crowd {
     fn join(&mut self, key: PartnerKey, standing: &mut Standing) {
         if let Some((oldest, parts)) = standing.aside.take().and_then(|aside| aside.stuck) {
             self.stuck.remove(&(oldest, key));
-            self.stuck_parts -= parts;
+            self.stuck_parts.take_all(&parts);
         }
     }
 
@@ -238,36 +239,39 @@ impl Partners {
         Some(Overfull { partner, beyond, more_than_next: beyond - next })
     }
 
-    /// The partner is not asked until then; `stuck`: when its oldest delivery entered, and what part of the room, in billionths, is
-    /// taken by what it should give up and may not.
-    pub fn set_aside(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, u64)>, due: &mut Due<Timer>) {
+    /// The partner is not asked until then; `stuck`: when its oldest delivery entered, and what part of the room is taken by what it should
+    /// give up and may not.
+    pub fn set_aside(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         self.crowd.join(key, &mut partner.standing);
         self.crowd.stand(key, &mut partner.standing, None);
-        if let Some((oldest, parts)) = stuck {
-            self.crowd.stuck.insert((oldest, key));
-            self.crowd.stuck_parts += parts;
+        if let Some((oldest, parts)) = &stuck {
+            self.crowd.stuck.insert((*oldest, key));
+            self.crowd.stuck_parts.add_all(parts);
         }
         partner.standing.aside = Some(Box::new(Aside { until, away: partner.is_away(), stuck }));
         partner.alarm.by(due, until, Timer::Partner(key));
     }
 
-    /// What part of the room is taken by what should be given up and may not: in billionths.
-    pub fn stuck_parts(&self) -> u64 {
-        self.crowd.stuck_parts
+    /// What part of the room is taken by what should be given up and may not: in billionths, of that queue or of all.
+    pub fn stuck_parts(&self, queue: Option<QueueIndex>) -> u64 {
+        self.crowd.stuck_parts.of(queue)
     }
 
-    /// Those that hold what may not leave, the one with the oldest delivery first.
-    pub fn stuck(&self) -> impl Iterator<Item = PartnerKey> + '_ {
-        self.crowd.stuck.iter().map(|&(_, key)| key)
+    /// Those that hold what may not leave, of that queue or of any, the one with the oldest delivery first.
+    pub fn stuck(&self, queue: Option<QueueIndex>) -> impl Iterator<Item = PartnerKey> + '_ {
+        let holds = move |key: &PartnerKey| {
+            let aside = self.partner(*key).and_then(|partner| partner.standing.aside.as_ref());
+            aside.and_then(|aside| aside.stuck.as_ref()).is_some_and(|(_, parts)| parts.of(queue) > 0)
+        };
+        self.crowd.stuck.iter().map(|&(_, key)| key).filter(holds)
     }
 
     /// So much of what was stuck has left after all.
-    pub fn unstick(&mut self, key: PartnerKey, parts: u64) {
+    pub fn unstick(&mut self, key: PartnerKey, queue: QueueIndex, part: u64) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         let Some((_, stuck)) = partner.standing.aside.as_mut().and_then(|aside| aside.stuck.as_mut()) else { return };
-        let parts = parts.min(*stuck);
-        *stuck -= parts;
-        self.crowd.stuck_parts -= parts;
+        let part = stuck.take(queue, part);
+        self.crowd.stuck_parts.take(queue, part);
     }
 }

@@ -4,6 +4,7 @@
 mod crowd;
 mod flushing;
 mod lately;
+mod stuck;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ use crate::dispatch::threads::{DeliveryThreads, Medium};
 
 use self::crowd::Crowd;
 
-pub use self::crowd::{Overfull, Standing};
+pub use self::crowd::{Overfull, PART_OF_AWAY, Standing};
+pub use self::stuck::Stuck;
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);

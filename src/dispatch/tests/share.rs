@@ -169,6 +169,19 @@ fn what_can_neither_stay_nor_go_is_dead_the_oldest_first() {
 
 /// Before a body was seen each may have 1 MiB: one queue's long poll reserves all that is shared of eight.
 #[test]
+fn of_one_among_several_queues_less_may_be_stuck_before_it_stands_still() {
+    let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], max_in_flight: 16, ..rules() });
+    rig.play(&[
+        (0, "facts 2 43200s", ""),
+        (0, "receive a b c d e f g h i j k", "handle a|b|c|d|e|f|g|h|i|j"),
+        (1, "handled a->x", "flush x a; handle k"),
+        (2, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x k->x", ""),
+        // Seven are beyond its share of four. That is not half of all sixteen; but q0 has twelve at most, and they would be full.
+        (300, "answered x 503 10s", "letter a:partner_unavailable"),
+    ]);
+}
+
+#[test]
 fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
     let small_steps = PartnerRules { min_backoff: std::time::Duration::from_secs(10), ..partner_rules() };
     let partners = PartnerTable { default: std::sync::Arc::new(small_steps), by_account: Default::default() };
