@@ -11,8 +11,13 @@ use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::sqlite::content;
 use crate::queue::sqlite::fault::Fault;
 
-/// Between the places of two that came one after the other: what is older than the second goes between.
-const GAP: i64 = 1 << 20;
+/// Between the places of two that came one after the other: what is older than the second goes between. An account's line has room for
+/// two thousand million rows.
+const GAP: i64 = 1 << 32;
+
+/// What goes between two leaves so much less room before it, so that thousands go there one before the other, and between two of these
+/// there is room again.
+const NEARLY_ALL: i64 = 1 << 10;
 
 /// Pages that a row may need beside its bytes: each of the three trees may split, twice over.
 const SPARE_PAGES: u64 = 8;
@@ -27,6 +32,8 @@ const LAST: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 O
 const NEXT: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 AND place > ?3 ORDER BY place LIMIT 1";
 
 const BEFORE: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 AND place < ?3 ORDER BY place DESC LIMIT 1";
+
+const MOVE: &str = "UPDATE parked SET place = ?4 WHERE queue = ?1 AND account = ?2 AND place = ?3";
 
 const INSERT: &str = "
     INSERT INTO parked (
@@ -104,20 +111,19 @@ fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64,
 /// A place that nobody has.
 fn place(transaction: &Transaction<'_>, queue: i64, parking: &Parking) -> Result<i64, Fault> {
     let (account, after) = (parking.account.as_str(), parking.after);
-    let next = |after: i64| -> Result<Option<i64>, Fault> {
-        Ok(transaction.prepare_cached(NEXT)?.query_row(params![queue, account, after], |row| row.get(0)).optional()?)
+    let look = |statement: &str, from: i64| -> Result<Option<i64>, Fault> {
+        Ok(transaction.prepare_cached(statement)?.query_row(params![queue, account, from], |row| row.get(0)).optional()?)
     };
     if parking.older
-        && let Some(second) = next(after)?
+        && let Some(mut second) = look(NEXT, after)?
     {
-        // Rows up to `after` are in memory, and still here: what is older than the second is newer than these.
-        let mut before = transaction.prepare_cached(BEFORE)?;
-        let first: Option<i64> = before.query_row(params![queue, account, second], |row| row.get(0)).optional()?;
-        if first.is_none_or(|first| first < second - 1) {
-            return Ok(second - 1);
+        // Rows up to `after` are in memory, and still here, or were: what is older than the second is newer than these.
+        let first = look(BEFORE, second)?.unwrap_or(START).max(after);
+        if first == second - 1 {
+            second = move_on(transaction, queue, account, second)?;
         }
-        // No room between the two: in front of all, which the place tells whoever asks for what is behind `after`.
-        return Ok(next(START)?.map_or(0, |first| first - 1));
+        let room = second.saturating_sub(first);
+        return Ok(second - (room / NEARLY_ALL).clamp(1, GAP));
     }
     let last: Option<i64> = transaction.prepare_cached(LAST)?.query_row(params![queue, account], |row| row.get(0)).optional()?;
     // The last that was in memory may be gone from the disk, and its place must not be used again.
@@ -125,6 +131,26 @@ fn place(transaction: &Transaction<'_>, queue: i64, parking: &Parking) -> Result
         START => 0,
         last => last.saturating_add(GAP),
     })
+}
+
+/// Moves that row, and those that stand right behind it, into half of the gap that follows them; gives its new place. None of them is in
+/// memory under its old one.
+fn move_on(transaction: &Transaction<'_>, queue: i64, account: &str, first: i64) -> Result<i64, Fault> {
+    let mut next = transaction.prepare_cached(NEXT)?;
+    let mut last = first;
+    let by = loop {
+        let behind: Option<i64> = next.query_row(params![queue, account, last], |row| row.get(0)).optional()?;
+        match behind {
+            Some(behind) if behind == last + 1 => last = behind,
+            Some(behind) => break (behind - last) / 2,
+            None => break GAP,
+        }
+    };
+    let mut rename = transaction.prepare_cached(MOVE)?;
+    for place in (first..=last).rev() {
+        rename.execute(params![queue, account, place, place + by])?;
+    }
+    Ok(first + by)
 }
 
 /// Reads what is wanted; nothing is taken away by that.
@@ -202,6 +228,7 @@ mod tests {
             (LAST, "INDEX parked_in_line (queue=? AND account=?)"),
             (NEXT, "INDEX parked_in_line (queue=? AND account=? AND place>?)"),
             (BEFORE, "INDEX parked_in_line (queue=? AND account=? AND place<?)"),
+            (MOVE, "INDEX parked_in_line (queue=? AND account=? AND place=?)"),
             (TAKE, "INDEX parked_in_line (queue=? AND account=? AND place>?)"),
             (BODY, "USING INTEGER PRIMARY KEY (rowid=?)"),
             (DELETE, "USING INTEGER PRIMARY KEY (rowid=?)"),

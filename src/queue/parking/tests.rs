@@ -142,15 +142,32 @@ fn a_place_is_not_used_again_while_it_is_known_in_memory() {
 }
 
 #[test]
-fn where_there_is_no_place_between_two_it_goes_first_and_says_so() {
+fn thousands_go_one_before_the_other_and_others_between_any_two_of_them() {
     let scene = Scene::new();
     let parking = scene.parking();
-    let places = parking.park(&[behind("x", &["a"]), vec![older("x", "b", START)]].concat()).unwrap();
-    let (a, b) = (place(&places[0]), place(&places[1]));
-    assert_eq!(a - b, 1);
-    let third = parking.park(&[older("x", "c", b)]).unwrap();
-    assert!(place(&third[0]) < b, "behind {b}, and before {a}, there is none");
-    assert_eq!(ids(&take(&parking, "x", START, 9)), ["c", "b", "a"]);
+    let after = place(&parking.park(&behind("x", &["a", "z"])).unwrap()[0]);
+    let names: Vec<String> = (0..3000).map(|n| format!("m{n:04}")).collect();
+    let newest_first: Vec<_> = names.iter().rev().map(|name| older("x", name, after)).collect();
+    let places = parking.park(&newest_first).unwrap();
+    assert!(places.is_sorted_by_key(|parked| -place(parked)));
+    // m1000 came back, and what is older than m1001 leaves memory.
+    let back = place(&places[1999]);
+    parking.park(&[older("x", "n2", back), older("x", "n1", back)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", back, 3)), ["n1", "n2", "m1001"]);
+}
+
+#[test]
+fn where_there_is_no_place_between_two_those_behind_move_on() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let after = place(&parking.park(&behind("x", &["a", "b", "c", "d"])).unwrap()[0]);
+    let rows = Connection::open(scene.path()).unwrap();
+    for (id, place) in [("b", after + 1), ("c", after + 2)] {
+        rows.execute("UPDATE parked SET place = ?2 WHERE message_id = ?1", rusqlite::params![id, place]).unwrap();
+    }
+    parking.park(&[older("x", "m2", after), older("x", "m1", after)]).unwrap();
+    assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "m1", "m2", "b", "c", "d"]);
+    assert_eq!(ids(&take(&parking, "x", after, 9)), ["m1", "m2", "b", "c", "d"]);
 }
 
 #[test]
