@@ -1,0 +1,53 @@
+//! The whole service inside a program of one's own, with a handler in code: `cargo run --example embedded`.
+//!
+//! Three readings of two meters are on a queue in memory; each meter's go to its bucket, in order, and from there to standard output.
+
+use bytes::Bytes;
+use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::engine::{Engine, RunOptions};
+use octoconf::handler::{Registry, jq};
+use octoconf::message::{Delivery, Message, Outcome};
+use octoconf::queue::NewMessage;
+
+const SETTINGS: &str = r#"
+[queues.readings]
+source = "memory"
+handler = "by_meter"
+
+[partners.default]
+deliver = "stdout"
+"#;
+
+/// `METER VALUE`, for the partner of that meter.
+fn by_meter(message: &Message) -> Outcome {
+    match message.body.iter().position(|byte| *byte == b' ') {
+        Some(end) => {
+            let account = String::from_utf8_lossy(&message.body.slice(..end)).as_ref().into();
+            Outcome::Deliver([Delivery { account, payload: message.body.slice(end + 1..) }].into_iter().collect())
+        }
+        None => Outcome::reject("no meter is named"),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "an example shows what it does")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut registry = Registry::new();
+    registry.register("by_meter", by_meter);
+
+    let names: Vec<&str> = registry.names().collect();
+    let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
+    let context = Context { environment: &Environment::default(), handlers: &names, check_jq: &check_jq };
+    let settings = config::parse(SETTINGS, Kind::Toml, "the settings", &context)?.settings;
+
+    let engine = Engine::new(&settings, &registry)?;
+    let queue = engine.queue("readings").ok_or("it is configured")?;
+    let bodies = ["north 20.1", "south 23.4", "north 20.3"].map(|text| Bytes::from_static(text.as_bytes()));
+    queue.send(&bodies.map(|body| NewMessage { body, ..NewMessage::default() }))?;
+
+    let running = engine.start(RunOptions { until_empty: true, seed: 1 })?;
+    let report = running.wait()?;
+    for queue in &report.status.queues {
+        eprintln!("{}: {} received, {} delivered", queue.name, queue.counts.received, queue.counts.delivered);
+    }
+    Ok(())
+}
