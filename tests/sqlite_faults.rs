@@ -42,6 +42,28 @@ fn a_locked_file_is_unavailable_until_it_is_let_go() {
 }
 
 #[test]
+fn a_file_that_is_moved_away_while_it_is_open_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("queue.db"), folder.path().join("away.db"));
+    let queue = open(&path).unwrap();
+    queue.send(&[message("a")]).unwrap();
+    let taken = queue.receive(&ask()).unwrap();
+
+    std::fs::rename(&path, &away).unwrap();
+    let waits = Ask { wait: Duration::from_secs(20), ..ask() };
+    let asked = [queue.send(&[message("b")]).map(drop), queue.receive(&waits).map(drop), queue.count().map(drop)];
+    for error in asked.map(Result::unwrap_err) {
+        let told = error.to_string();
+        assert!(error.is_transient() && told.contains("queue.db was moved") && told.contains("put it back"), "{told}");
+    }
+    assert_eq!(queue.delete(&[taken[0].receipt.clone()]).unwrap(), [Ok(())], "what is done is noted where it came from");
+
+    std::fs::rename(&away, &path).unwrap();
+    queue.send(&[message("c")]).unwrap();
+    assert_eq!(queue.receive(&ask()).unwrap().len(), 1);
+}
+
+#[test]
 fn a_path_that_is_no_queue_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text.db");

@@ -4,6 +4,7 @@
 //! share one [`Store`], whose lock hands the turn from thread to thread; the polling is left to what other processes do.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -31,6 +32,9 @@ static OPEN: Mutex<BTreeMap<PathBuf, Weak<Store>>> = Mutex::new(BTreeMap::new())
 
 pub(in crate::queue) struct Store {
     schema: &'static Schema,
+    path: PathBuf,
+    /// Device and inode of the file that is open.
+    file: Option<(u64, u64)>,
     writers: Mutex<Writers>,
     /// For what must neither wait for a sync nor hold up a writer. In WAL mode readers and writers do not meet.
     reader: Mutex<Connection>,
@@ -70,14 +74,25 @@ impl Store {
         let durable = connect(&path, schema, patience, "FULL")?;
         let quick = connect(&path, schema, patience, "NORMAL")?;
         let reader = connect(&path, schema, patience, "NORMAL")?;
-        let store = Arc::new(Self { schema, writers: Mutex::new(Writers { durable, quick }), reader: Mutex::new(reader) });
-        let name = path.canonicalize().unwrap_or(path);
-        open.insert(name, Arc::downgrade(&store));
+        let path = path.canonicalize().unwrap_or(path);
+        let (writers, reader) = (Mutex::new(Writers { durable, quick }), Mutex::new(reader));
+        let store = Arc::new(Self { schema, file: file_at(&path), path: path.clone(), writers, reader });
+        open.insert(path, Arc::downgrade(&store));
         Ok(store)
     }
 
+    /// Whether the file is still where it was opened. One that was deleted or replaced works on as if nothing had happened, and is gone
+    /// with the process.
+    fn stands(&self) -> Result<(), Fault> {
+        if file_at(&self.path) == self.file {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(Fault::unavailable(format!("{path} was moved, deleted or replaced while it is open; put it back, or restart")))
+    }
+
     /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Waits for its turn for up to `patience` within
-    /// this process, and as long again for other processes.
+    /// this process, and as long again for other processes. What must survive a power loss is refused where the file is gone.
     pub(in crate::queue) fn write<T>(
         &self,
         promise: Promise,
@@ -89,6 +104,9 @@ impl Store {
                 "other threads of this process keep the file busy: its disk is too slow for them".into(),
             ));
         };
+        if promise == Promise::PowerLoss {
+            self.stands()?;
+        }
         let connection = match promise {
             Promise::PowerLoss => &mut writers.durable,
             Promise::Crash => &mut writers.quick,
@@ -102,6 +120,7 @@ impl Store {
 
     /// Runs `work` on a consistent view of the file. Keep it short: the log cannot be cut back behind a reader.
     pub(in crate::queue) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.stands()?;
         let mut reader = self.reader.lock();
         let transaction = reader.transaction()?;
         work(&transaction)
@@ -114,6 +133,10 @@ impl Store {
         work(&writers.durable);
         work(&writers.quick);
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn connect(path: &Path, schema: &Schema, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
