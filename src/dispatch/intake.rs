@@ -64,8 +64,8 @@ pub struct Intake {
     quick: bool,
     /// The last receive found nothing.
     found_none: bool,
-    /// It brought all that was asked for: there may be more.
-    found_all: bool,
+    /// It brought half of what was asked for, or more: there may be others.
+    found_much: bool,
 }
 
 impl Intake {
@@ -87,7 +87,7 @@ impl Intake {
             slow: true,
             quick: false,
             found_none: false,
-            found_all: false,
+            found_much: false,
         }
     }
 
@@ -110,12 +110,12 @@ impl Intake {
         *asked -= freed;
         let left = *asked;
         self.found_none = received == 0;
-        self.found_all = received > 0 && received >= used;
+        self.found_much = received > 0 && received >= used / 2;
         let widest = WIDEST.max(self.rules.receive_limit);
         if received == 0 {
             self.active = 1;
             self.window = self.rules.receive_limit.min(10);
-        } else if self.found_all && (left == 0 || received >= self.rules.receive_limit) {
+        } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
             if self.rules.ask_at_least <= 1 {
@@ -132,7 +132,7 @@ impl Intake {
 
     /// A receive failed. Gives the wait, and whether it is the first failure in a row.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
-        (self.found_none, self.found_all) = (false, false);
+        (self.found_none, self.found_much) = (false, false);
         self.pause.failed(now, transient, random)
     }
 
@@ -162,7 +162,11 @@ impl Intake {
         }
         let depth = 2 * self.rules.concurrency + 10;
         let backlog = if self.slow { depth } else { depth * JOB };
-        let free = if self.found_all { room.free(queue) } else { room.free_to_wait(queue) };
+        if !self.found_much && self.is_asking() {
+            // One poller is enough to wait with.
+            return None;
+        }
+        let free = if self.found_much { room.free(queue) } else { room.free_to_wait(queue) };
         let free = free.min(backlog.saturating_sub(self.waiting() + self.asked_for()));
         // Where a request has its price, demand is not topped up: what is left of it is asked for first.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
