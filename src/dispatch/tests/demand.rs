@@ -97,12 +97,25 @@ fn each_queue_is_sure_of_its_part() {
     two.max_in_flight = 8;
     two.queues = vec![queue_rules("q0"), queue_rules("q1")];
     let mut rig = rig(two);
-    // The first queue was given its two places and the four that are shared; the second has its two all the same.
+    // Each has two places of its own and waits with half of what is left of the four that are shared: the first with two, the second with one.
     rig.play(&[
-        (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
-        (1, "handled a=discard", "delete a"),
-        (2, "q1: receive a b", "q1: handle a|b"),
-        (3, "settled", "ask 1"),
+        (0, "receive a b c d", "handle a|b|c|d; ask 1"),
+        (1, "receive e", "handle e"),
+        (2, "q1: receive x y z", "q1: handle x|y|z"),
+        (3, "handled a=discard", "delete a"),
+        (4, "settled", "ask 1"),
+    ]);
+}
+
+#[test]
+fn a_queue_of_which_little_comes_waits_with_one_poller() {
+    let mut rules = rules();
+    rules.queues[0].pollers = 2;
+    let mut rig = rig(rules);
+    rig.play(&[
+        (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 20; ask 10"),
+        // The first has found nothing; the second still waits.
+        (5, "receive", ""),
     ]);
 }
 

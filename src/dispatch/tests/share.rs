@@ -185,13 +185,22 @@ fn of_one_among_several_queues_less_may_be_stuck_before_it_stands_still() {
 fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
     let small_steps = PartnerRules { min_backoff: std::time::Duration::from_secs(10), ..partner_rules() };
     let partners = PartnerTable { default: std::sync::Arc::new(small_steps), by_account: Default::default() };
-    let mut rig =
-        Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], partners, max_in_flight_bytes: 8 << 20, ..rules() });
+    let mut rig = Rig::new(Rules {
+        queues: vec![queue_rules("q0"), queue_rules("q1")],
+        partners,
+        max_in_flight_bytes: (8 << 20) + 64,
+        ..rules()
+    });
     rig.play(&[
-        (0, "q1: receive a*1048576 b*1048576", "q1: handle a|b"),
+        // Much comes to q0, so it asks for all that there is: five times the largest body.
+        (0, "receive s*40", "handle s"),
+        (0, "q1: receive a*1048576 b*1048576 c*1048576", "q1: handle a|b|c"),
         (1, "q1: handled a->x", "q1: flush x a"),
-        (2, "q1: handled b->x", ""),
+        (2, "q1: handled b->x c->x", ""),
     ]);
     let commands = rig.send(300, "q1: answered x 503 10s");
-    assert!(commands.starts_with("q1: hide b="), "two of eight places are held, the rest is reserved for q0: {commands}");
+    assert!(
+        commands.starts_with("q1: hide c="),
+        "three of eight places are held, the other five are reserved for q0: {commands}"
+    );
 }
