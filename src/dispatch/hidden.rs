@@ -154,15 +154,14 @@ impl Hidden {
 
 #[cfg(test)]
 mod tests {
-    use slotmap::DefaultKey;
-
     use super::*;
+    use crate::dispatch::slab::Slab;
     use crate::dispatch::tests::start;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn partners() -> [PartnerKey; 2] {
-        let mut slots = SlotMap::<DefaultKey, ()>::new();
+        let mut slots = Slab::default();
         [PartnerKey(slots.insert(())), PartnerKey(slots.insert(()))]
     }
 

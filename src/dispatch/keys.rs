@@ -2,6 +2,8 @@
 
 use slotmap::DefaultKey;
 
+use super::slab::Name;
+
 /// A queue, by its place in [`super::Rules::queues`].
 pub type QueueIndex = usize;
 
@@ -14,11 +16,11 @@ pub struct Ticket {
 
 /// One partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartnerKey(pub(super) DefaultKey);
+pub struct PartnerKey(pub(super) Name);
 
 /// One bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BucketKey(pub(super) DefaultKey);
+pub struct BucketKey(pub(super) Name);
 
 /// One flush in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

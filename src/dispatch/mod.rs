@@ -45,6 +45,7 @@ mod room;
 mod rules;
 mod settling;
 mod show;
+mod slab;
 mod status;
 mod stop;
 mod summary;

@@ -311,6 +311,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::keys::PartnerKey;
+    use crate::dispatch::slab::Slab;
     use crate::dispatch::tests::{partner_rules, start};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -326,7 +327,7 @@ mod tests {
     }
 
     fn bucket(now: Instant) -> Bucket {
-        Bucket::new(PartnerKey(DefaultKey::default()), 0, now)
+        Bucket::new(PartnerKey(Slab::<()>::default().next()), 0, now)
     }
 
     #[test]

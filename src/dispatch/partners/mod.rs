@@ -2,15 +2,14 @@
 //! holds too much in [`crowd`].
 
 mod crowd;
+mod directory;
 mod flushing;
 mod lately;
 mod stuck;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
-use slotmap::{DefaultKey, SlotMap};
 use smallvec::SmallVec;
 
 use crate::message::{Account, Item};
@@ -23,9 +22,11 @@ use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::parking::Lot;
 use crate::dispatch::partner::{Access, Partner, PartnerState};
 use crate::dispatch::rules::PartnerTable;
+use crate::dispatch::slab::Slab;
 use crate::dispatch::threads::{DeliveryThreads, Medium};
 
 use self::crowd::Crowd;
+use self::directory::{Directory, Tag};
 
 pub use self::crowd::{Overfull, PART_OF_AWAY, Standing};
 pub use self::stuck::Stuck;
@@ -36,11 +37,11 @@ const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Partners {
     table: PartnerTable,
-    by_account: HashMap<Account, PartnerKey, RandomState>,
-    partners: SlotMap<DefaultKey, Partner>,
+    directory: Directory,
+    partners: Slab<Partner>,
     /// All of them, each at [`Partner::place`]: for walks that stop and go on.
     roll: Vec<PartnerKey>,
-    buckets: SlotMap<DefaultKey, Bucket>,
+    buckets: Slab<Bucket>,
     flights: Flights,
     threads: DeliveryThreads,
     /// Buckets to look at before the turn ends, in the order in which something happened to them.
@@ -54,10 +55,10 @@ impl Partners {
     pub fn new(table: PartnerTable, threads: DeliveryThreads) -> Self {
         Self {
             table,
-            by_account: HashMap::default(),
-            partners: SlotMap::new(),
+            directory: Directory::default(),
+            partners: Slab::default(),
             roll: Vec::new(),
-            buckets: SlotMap::new(),
+            buckets: Slab::default(),
             flights: Flights::default(),
             threads,
             listed: VecDeque::new(),
@@ -70,12 +71,12 @@ impl Partners {
     /// at once. What is known of a partner (its back-off, its breaker, what batch it takes) stays.
     pub fn set_rules(&mut self, table: PartnerTable, now: Instant, due: &mut Due<Timer>) {
         self.table = table;
-        for partner in self.partners.values_mut() {
+        for (_, partner) in self.partners.iter_mut() {
             partner.rules = self.table.of(&partner.account);
         }
         let keys: Vec<PartnerKey> = self.roll.clone();
         keys.into_iter().for_each(|key| self.touch(key));
-        for (key, bucket) in &mut self.buckets {
+        for (key, bucket) in self.buckets.iter_mut() {
             let key = BucketKey(key);
             if let Some(stand) = bucket.stands.take() {
                 self.threads.leave(key, stand);
@@ -100,12 +101,11 @@ impl Partners {
             None => {
                 let mut bucket = Bucket::new(partner, queue, now);
                 let idle = now + found.rules.idle_timeout;
-                let key = self.buckets.insert_with_key(|key| {
-                    bucket.alarm.by(due, idle, Timer::Bucket(BucketKey(key)));
-                    bucket
-                });
-                found.buckets.push(BucketKey(key));
-                Some(BucketKey(key))
+                let key = BucketKey(self.buckets.next());
+                bucket.alarm.by(due, idle, Timer::Bucket(key));
+                self.buckets.insert(bucket);
+                found.buckets.push(key);
+                Some(key)
             }
         }
     }
@@ -117,13 +117,15 @@ impl Partners {
         wanted: impl Iterator<Item = Option<(QueueIndex, &'a Account)>>,
         found: &mut Vec<Option<BucketKey>>,
     ) {
-        let partners: SmallVec<[Option<(QueueIndex, PartnerKey)>; 64]> =
-            wanted.map(|wanted| wanted.and_then(|(queue, account)| Some((queue, *self.by_account.get(account)?)))).collect();
+        let guess = |(queue, account): (QueueIndex, &'a Account)| {
+            Some((queue, account, self.directory.guess(self.directory.tag(account))?))
+        };
+        let partners: SmallVec<[Option<(QueueIndex, &Account, u32)>; 64]> = wanted.map(|wanted| wanted.and_then(guess)).collect();
         // Of each some fields that are far from each other.
         let mut seen = 0;
         found.extend(partners.iter().map(|wanted| {
-            let (queue, partner) = (*wanted)?;
-            let partner = self.partners.get(partner.0)?;
+            let (queue, account, place) = (*wanted)?;
+            let (_, partner) = self.partners.at(place).filter(|(_, partner)| partner.account == *account)?;
             seen += partner.on_wire + partner.flights.len() + usize::from(partner.is_away());
             match partner.buckets.as_slice() {
                 [bucket] => Some(*bucket),
@@ -133,7 +135,7 @@ impl Partners {
             }
         }));
         for (bucket, wanted) in found.iter_mut().zip(&partners) {
-            let (Some(key), Some((queue, _))) = (*bucket, wanted) else { continue };
+            let (Some(key), Some((queue, ..))) = (*bucket, wanted) else { continue };
             match self.buckets.get(key.0).filter(|bucket| bucket.queue == *queue) {
                 Some(bucket) => seen += bucket.waits() + usize::from(bucket.listed),
                 None => *bucket = None,
@@ -180,21 +182,27 @@ impl Partners {
 
     /// The partner of that account, which need not have been heard of before.
     pub fn find_or_add(&mut self, account: Account) -> PartnerKey {
-        match self.by_account.get(&account) {
-            Some(partner) => *partner,
-            None => {
-                let mut partner = Partner::new(account.clone(), self.table.of(&account));
-                partner.place = self.roll.len();
-                let key = PartnerKey(self.partners.insert(partner));
-                self.roll.push(key);
-                self.by_account.insert(account, key);
-                key
-            }
+        let tag = self.directory.tag(&account);
+        if let Some(partner) = self.find_by(tag, &account) {
+            return partner;
         }
+        let rules = self.table.of(&account);
+        let mut partner = Partner::new(account, rules);
+        partner.place = self.roll.len();
+        let key = PartnerKey(self.partners.insert(partner));
+        self.roll.push(key);
+        self.directory.insert(tag, key.0.place());
+        key
     }
 
     pub fn find(&self, account: &str) -> Option<PartnerKey> {
-        self.by_account.get(account).copied()
+        self.find_by(self.directory.tag(account), account)
+    }
+
+    fn find_by(&self, tag: Tag, account: &str) -> Option<PartnerKey> {
+        let is = |place| self.partners.at(place).is_some_and(|(_, partner)| partner.account == account);
+        let place = self.directory.find(tag, is)?;
+        Some(PartnerKey(self.partners.at(place)?.0))
     }
 
     /// A partner of whom nothing is known yet, as it would begin.
@@ -321,7 +329,7 @@ impl Partners {
         partner.alarm.cancel(due, Timer::Partner(key));
         if let Some(mut partner) = self.partners.remove(key.0) {
             self.crowd.leave(key, &mut partner.standing);
-            self.by_account.remove(&partner.account);
+            self.directory.remove(self.directory.tag(&partner.account), key.0.place());
             self.roll.swap_remove(partner.place);
             if let Some(moved) = self.roll.get(partner.place).and_then(|moved| self.partners.get_mut(moved.0)) {
                 moved.place = partner.place;
