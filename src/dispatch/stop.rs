@@ -118,7 +118,8 @@ impl Dispatcher {
             self.commands.push_back(Command::Interrupt { queue });
             self.return_pending(queue);
         }
-        let buckets: Vec<_> = self.partners.buckets().map(|(key, _)| key).collect();
+        // Nearly all of a million are bare, and those need no look.
+        let buckets: Vec<_> = self.partners.buckets().filter(|(_, bucket)| !bucket.is_bare()).map(|(key, _)| key).collect();
         for key in buckets {
             self.return_what_cannot_leave(key);
             self.partners.list(key);
