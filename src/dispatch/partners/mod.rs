@@ -34,6 +34,9 @@ pub use self::stuck::Stuck;
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
+/// Whose bucket of which queue is looked for, and the place where that partner may be.
+type Guess<'a> = (QueueIndex, &'a Account, u32);
+
 #[derive(Debug)]
 pub struct Partners {
     table: PartnerTable,
@@ -120,7 +123,7 @@ impl Partners {
         let guess = |(queue, account): (QueueIndex, &'a Account)| {
             Some((queue, account, self.directory.guess(self.directory.tag(account))?))
         };
-        let partners: SmallVec<[Option<(QueueIndex, &Account, u32)>; 64]> = wanted.map(|wanted| wanted.and_then(guess)).collect();
+        let partners: SmallVec<[Option<Guess>; 64]> = wanted.map(|wanted| wanted.and_then(guess)).collect();
         // Of each some fields that are far from each other.
         let mut seen = 0;
         found.extend(partners.iter().map(|wanted| {
