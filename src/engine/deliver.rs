@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::Mutex;
 
 use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
 use crate::sink::{Reply, Sinks};
 
 use super::duty::Duty;
+use super::pile::Pile;
 use super::threads::Crew;
 
 /// Enough for a request with TLS; most of it is never touched.
@@ -35,19 +35,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
 
-/// What no thread has taken yet, the newest taken first.
-///
-/// There are never more flushes than there may be threads, so all that one waits for here is that threads are started and wake up. Where
-/// hundreds of partners hang at once, a thread is started for each; those who answer pass by meanwhile, again and again with the same few
-/// threads. In the order of coming each of them would wait until the last of the hanging had its thread.
-type Stack = Arc<Mutex<Vec<Flush>>>;
-
-/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start. The lock is held for a push or a pop, as
-/// those inside of a channel are.
+/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start. Dropped, it ends the threads.
 pub struct Deliverers {
-    stack: Stack,
-    /// One for each flush on the stack.
-    work: Sender<()>,
+    pile: Arc<Pile<Flush>>,
     /// Asks for another thread; full: it was asked for already.
     wake: Sender<()>,
     on_wire: AtomicUsize,
@@ -59,27 +49,27 @@ pub struct Deliverers {
 impl Deliverers {
     /// Starts the thread that starts the others.
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
-        let stack: Stack = Arc::new(Mutex::new(Vec::with_capacity(at_most)));
-        let (work, to_do) = bounded(at_most);
+        let pile = Arc::new(Pile::new(at_most));
         let (wake, woken) = bounded(1);
         let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
-            deliverer: Deliverer { stack: Arc::clone(&stack), to_do, results, sinks, over: Arc::default() },
+            deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default() },
             crew: crew.clone(),
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
             started: Arc::clone(&started),
         };
         crew.spawn("deliver-start".to_owned(), None, move |_| starter.run(&woken))?;
-        Ok(Self { stack, work, wake, on_wire, handed, started, at_most })
+        Ok(Self { pile, wake, on_wire, handed, started, at_most })
     }
 
     /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
     pub fn hand_over(&self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
-        self.stack.lock().push((flush, batch));
-        self.work.try_send(()).map_err(|_| "more flushes on the wire than delivery threads".to_owned())?;
+        if !self.pile.push((flush, batch)) {
+            return Err("more flushes on the wire than delivery threads".to_owned());
+        }
         if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
             // Full: the starter will look again anyway.
             let _ = self.wake.try_send(());
@@ -89,13 +79,19 @@ impl Deliverers {
 
     /// Flushes that no thread has taken yet, and how many were taken so far.
     pub fn progress(&self) -> (usize, u64) {
-        let waiting = self.work.len();
+        let waiting = self.pile.len();
         (waiting, self.handed.load(Ordering::Relaxed).saturating_sub(waiting as u64))
     }
 
     /// To be called for each answer.
     pub fn answered(&self) {
         self.on_wire.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Deliverers {
+    fn drop(&mut self) {
+        self.pile.close();
     }
 }
 
@@ -113,7 +109,7 @@ impl Starter {
     fn run(self, woken: &Receiver<()>) {
         while woken.recv() == Ok(()) {
             loop {
-                let waiting = self.deliverer.to_do.len();
+                let waiting = self.deliverer.pile.unserved();
                 let room = self.at_most.saturating_sub(self.started.load(Ordering::Acquire));
                 if waiting.min(room) == 0 {
                     break;
@@ -150,8 +146,7 @@ impl Starter {
 /// What one deliver thread needs.
 #[derive(Clone)]
 struct Deliverer {
-    stack: Stack,
-    to_do: Receiver<()>,
+    pile: Arc<Pile<Flush>>,
     results: Sender<Event>,
     sinks: Arc<Sinks>,
     /// The dispatcher is gone: what it handed over and nobody has begun stays undone.
@@ -161,8 +156,7 @@ struct Deliverer {
 impl Deliverer {
     /// The thread's body: until the engine stops.
     fn run(self, duty: &Duty) {
-        for () in &self.to_do {
-            let Some((flush, batch)) = self.stack.lock().pop() else { continue };
+        while let Some((flush, batch)) = self.pile.pop() {
             duty.begin("delivers", &batch.account);
             let results = self.results.clone();
             let over = Arc::clone(&self.over);

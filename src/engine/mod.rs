@@ -25,6 +25,7 @@ mod lane;
 mod notes;
 mod open;
 mod parker;
+mod pile;
 mod plan;
 mod poller;
 mod pool;
