@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use hashbrown::{HashMap, HashSet};
@@ -40,6 +41,9 @@ pub mod template;
 /// commits the journal once: 64 threads over 4,000 files did 1,600 flushes a second one by one and 15,000 together. A few stay one by one,
 /// since syncing all waits for whatever else the machine has written.
 const ONE_BY_ONE: usize = 4;
+
+/// How long a round waits for others after one that was a crowd: some thousands of flushes a second make a crowd in that time.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// How many of the least recently used files are looked at for one that nobody is writing.
 const EVICTION_LOOKS: usize = 64;
@@ -153,16 +157,22 @@ impl FileSink {
     fn write(&self, place: &Place, lines: &[u8]) -> io::Result<Written> {
         let slot = self.slot(&place.path);
         let mut current = slot.current.lock();
-        let file = match current.take() {
-            Some(file) if !file.progress.lock().broken && file.is_at(place)? => file,
-            // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
-            stale => {
-                drop(stale);
-                Arc::new(OpenFile::open(place)?)
-            }
+        let mut written = match &*current {
+            Some(file) => file.append(place, lines, &*self.disk)?,
+            None => None,
         };
-        let file = current.insert(file);
-        let (end, cuts) = file.append(lines, &*self.disk)?;
+        if written.is_none() {
+            // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
+            *current = None;
+            let file = current.insert(Arc::new(OpenFile::open(place)?));
+            written = file.append(place, lines, &*self.disk)?;
+        }
+        let Some(((end, cuts), file)) = written.zip(current.as_ref()) else {
+            return Err(io::Error::new(
+                ErrorKind::WouldBlock,
+                "it is moved away as soon as it is made: leave the path to octoconf",
+            ));
+        };
         let (volume, file) = (self.volume(file, place)?, Arc::clone(file));
         drop(current);
         Ok(Written { volume, file, end, cuts, slot })
@@ -209,7 +219,7 @@ impl FileSink {
             return Ok(Arc::clone(volume));
         }
         let folder = place.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let volume = Arc::new(Volume { rounds: Rounds::new(), any: File::open(folder)? });
+        let volume = Arc::new(Volume { rounds: Rounds::new(GATHERING), any: File::open(folder)? });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 

@@ -80,27 +80,30 @@ impl OpenFile {
         Ok(Self { file, device: meta.dev(), inode: meta.ino(), progress: Mutex::new(progress) })
     }
 
-    /// Whether the path still leads to this file: it does not once someone has moved it away or deleted it.
-    pub fn is_at(&self, place: &Place) -> io::Result<bool> {
-        let meta = if place.follow { fs::metadata(&place.path) } else { fs::symlink_metadata(&place.path) };
-        match meta {
-            Ok(meta) => Ok((meta.dev(), meta.ino()) == (self.device, self.inode)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Appends whole lines and says how far the file goes now and which cut it has seen. A failure leaves none of them behind.
-    pub fn append(&self, lines: &[u8], disk: &dyn Disk) -> io::Result<(u64, u64)> {
+    /// Appends whole lines and says how far the file goes now and which cut it has seen. A failure leaves none of them behind. `None`:
+    /// nothing was written, since the path leads here no more: someone has moved the file away or deleted it, or it is broken.
+    pub fn append(&self, place: &Place, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
         let mut progress = self.progress.lock();
-        let before = self.file.metadata()?.len();
+        // One call tells which file is there and how long it is.
+        let Some(before) = self.length_at(place)?.filter(|_| !progress.broken) else { return Ok(None) };
         // Someone emptied the file from under us (`copytruncate`): what was durable in it is theirs now.
         progress.durable = progress.durable.min(before);
         if let Err(error) = disk.append(&self.file, lines) {
             progress.broken |= self.file.set_len(before).is_err();
             return Err(error);
         }
-        Ok((before + lines.len() as u64, progress.cuts))
+        Ok(Some((before + lines.len() as u64, progress.cuts)))
+    }
+
+    /// Bytes of this file, if the path leads to it.
+    fn length_at(&self, place: &Place) -> io::Result<Option<u64>> {
+        let meta = if place.follow { fs::metadata(&place.path) } else { fs::symlink_metadata(&place.path) };
+        match meta {
+            Ok(meta) if (meta.dev(), meta.ino()) == (self.device, self.inode) => Ok(Some(meta.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes back everything that no sync has confirmed.
