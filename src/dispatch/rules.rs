@@ -55,7 +55,7 @@ pub struct QueueRules {
     pub ask_at_least: usize,
     /// Most entries of one call about settled copies.
     pub entry_limit: usize,
-    /// How long deletes wait for company, where a call has its price.
+    /// How long deletes wait for company, where many in one call cost less than one by one.
     pub settle_linger: Duration,
     /// Counts of none in a row that say that the queue is empty: more than one where a count is an estimate, and then the last receive
     /// must have found none too.

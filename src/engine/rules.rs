@@ -16,9 +16,6 @@ const EMBEDDED_POLLERS: usize = 2;
 const REMOTE_POLLERS: usize = 16;
 const REMOTE_ACKERS: usize = 8;
 
-/// Where each request has its price, deletes wait so long for nine others: at 50 messages a second and more, a request is full.
-const REMOTE_LINGER: Duration = Duration::from_millis(200);
-
 /// SQS's counts are approximate and lag behind: so many counts of none, so far apart, before a queue is taken to be empty.
 const REMOTE_ZEROS: u32 = 3;
 const REMOTE_RECOUNT: Duration = Duration::from_secs(2);
@@ -70,7 +67,7 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         receive_limit,
         ask_at_least: if limits.priced { receive_limit } else { 1 },
         entry_limit: limits.entries,
-        settle_linger: if limits.priced { REMOTE_LINGER } else { Duration::ZERO },
+        settle_linger: limits.linger,
         zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },
         recount: if limits.priced { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
     }

@@ -24,7 +24,7 @@ const ATTRIBUTES: usize = 10;
 const DELAY: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
-    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some(), priced: false }
+    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some(), priced: false, linger: Duration::ZERO }
 }
 
 /// The number of a dead letter, by which an embedded queue knows it; `None` for what is no id of one.

@@ -74,6 +74,8 @@ pub struct Limits {
     pub fifo: bool,
     /// Whether each request has its price (SQS), so that asking for few messages at once is dearer than waiting for room for many.
     pub priced: bool,
+    /// How long deletes wait for others, where many in one call cost less than one by one.
+    pub linger: Duration,
 }
 
 /// Why a whole call failed.

@@ -41,7 +41,7 @@ impl Queue for Recorder {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: 1, entries: self.entries, fifo: false, priced: false }
+        Limits { receive: 1, entries: self.entries, fifo: false, priced: false, linger: Duration::ZERO }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {

@@ -44,6 +44,10 @@ mod tests;
 /// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long deletes wait for others. They come in no order of rows, so that a hundred of them touch a hundred pages of each table and index, and
+/// a thousand not many more; each of them is written to the log.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// Which queue of which file, and how it is used.
 #[derive(Clone)]
 pub struct SqliteOptions {
@@ -205,7 +209,9 @@ impl Queue for SqliteQueue {
     }
 
     fn limits(&self) -> Limits {
-        embedded::limits(self.grouping.as_ref())
+        let limits = embedded::limits(self.grouping.as_ref());
+        // A delete frees its group, which must not wait.
+        Limits { linger: if limits.fifo { Duration::ZERO } else { LINGER }, ..limits }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {

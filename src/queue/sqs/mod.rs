@@ -53,6 +53,8 @@ mod xml;
 
 /// The longest delay of a message (AWS: `DelaySeconds`).
 const DELAY: Duration = Duration::from_secs(15 * 60);
+/// Each request has its price: deletes wait so long for nine others. At 50 messages a second and more, a request is full.
+const LINGER: Duration = Duration::from_millis(200);
 /// How often an entry is sent that failed by itself: most such failures are of the moment.
 const ATTEMPTS: usize = 3;
 
@@ -275,7 +277,7 @@ impl Queue for SqsQueue {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: TOGETHER, entries: TOGETHER, fifo: self.queue.is_fifo(), priced: true }
+        Limits { receive: TOGETHER, entries: TOGETHER, fifo: self.queue.is_fifo(), priced: true, linger: LINGER }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {
