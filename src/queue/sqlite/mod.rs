@@ -44,8 +44,8 @@ mod tests;
 /// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long deletes wait for others. They come in no order of rows, so that a hundred of them touch a hundred pages of each table and index, and
-/// a thousand not many more; each of them is written to the log.
+/// How long deletes wait for others. They come in no order of rows, so that a hundred of them touch a hundred pages of each table and
+/// index, and a thousand not many more; each of these pages is written to the log.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// Which queue of which file, and how it is used.

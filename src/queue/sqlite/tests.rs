@@ -7,7 +7,7 @@ use crate::message::Received;
 
 struct Scene {
     queue: SqliteQueue,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Scene {
@@ -18,7 +18,7 @@ impl Scene {
             patience: Duration::from_millis(1),
             ..SqliteOptions::new(folder.path().join("queue.db"), "stock")
         };
-        Self { queue: SqliteQueue::open(options).unwrap(), _folder: folder }
+        Self { queue: SqliteQueue::open(options).unwrap(), folder }
     }
 
     fn pragma(&self, name: &str, value: i64) {
@@ -99,7 +99,7 @@ fn a_thread_that_holds_the_file_for_too_long_is_said() {
 #[test]
 fn queues_of_one_file_share_its_connections() {
     let scene = Scene::new();
-    let path = scene._folder.path().join(".").join("queue.db");
+    let path = scene.folder.path().join(".").join("queue.db");
     let other = SqliteQueue::open(SqliteOptions::new(path, "invoice")).unwrap();
     assert!(Arc::ptr_eq(&scene.queue.store, &other.store));
     assert_ne!(scene.queue.queue, other.queue);
@@ -115,4 +115,15 @@ fn what_must_survive_a_power_loss_is_synced_and_what_need_not_is_not() {
     let (normal, full) = (1, 2);
     assert_eq!(synchronous(Promise::PowerLoss), full);
     assert_eq!(synchronous(Promise::Crash), normal);
+}
+
+#[test]
+fn deletes_wait_for_others_but_not_where_they_free_a_group() {
+    let scene = Scene::new();
+    let fifo = SqliteOptions {
+        grouping: Some(Arc::new(|_: &[u8]| Some("a".into()))),
+        ..SqliteOptions::new(scene.folder.path().join("queue.db"), "groups")
+    };
+    let fifo = SqliteQueue::open(fifo).unwrap();
+    assert_eq!((scene.queue.limits().linger, fifo.limits().linger), (LINGER, Duration::ZERO));
 }
