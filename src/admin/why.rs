@@ -87,18 +87,18 @@ fn waits(partner: &PartnerReport) -> String {
         return format!(
             "{} for {}, out of the handler and not yet in turn; {wire}.",
             several(partner.held_back, "delivery waits", "deliveries wait"),
-            name(&partner.account)
+            one_line(&partner.account)
         );
     }
     if partner.waiting == 0 {
-        return format!("Nothing waits for {}; {wire}.", name(&partner.account));
+        return format!("Nothing waits for {}; {wire}.", one_line(&partner.account));
     }
     let queues: Vec<&str> = partner.queues.iter().filter(|queue| queue.waiting > 0).map(|queue| queue.queue.as_str()).collect();
     let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
     format!(
         "{} for {} (from {}){oldest}; {wire}.",
         several(partner.waiting, "delivery waits", "deliveries wait"),
-        name(&partner.account),
+        one_line(&partner.account),
         queues.join(", ")
     )
 }
@@ -109,10 +109,6 @@ fn since(partner: &PartnerReport, word: &str) -> String {
 
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn name(account: &str) -> String {
-    one_line(account)
 }
 
 fn several(count: usize, one: &str, many: &str) -> String {
