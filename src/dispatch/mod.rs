@@ -298,8 +298,9 @@ impl Dispatcher {
                 return None;
             }
             if !self.flush_next() {
-                self.turn_open = false;
                 self.close_turn();
+                // What left memory may have been what another bucket has left its turn to.
+                self.turn_open = self.partners.lists_any();
             }
         }
     }

@@ -180,6 +180,10 @@ impl Partners {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
         let (partner, item) = (bucket.partner, bucket.take(spot.place, ticket)?);
         self.touch(partner);
+        if self.partner(partner)?.buckets.len() > 1 {
+            // Another bucket may have left its turn to this one, for what was taken.
+            self.list_all_of(partner);
+        }
         Some((self.partner(partner)?.account.clone(), item))
     }
 
@@ -273,6 +277,11 @@ impl Partners {
             bucket.listed = true;
             self.listed.push_back(key);
         }
+    }
+
+    /// Whether a bucket is to be looked at before the turn ends.
+    pub fn lists_any(&self) -> bool {
+        !self.listed.is_empty()
     }
 
     /// Has all buckets of the partner in which something waits looked at.
