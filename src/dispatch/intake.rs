@@ -34,6 +34,9 @@ pub const SLOW: Duration = Duration::from_millis(10);
 /// the dispatcher busy at once, and little enough that what is on its way stays in the processor's cache: 1,024 cost up to 8% more CPU.
 const WIDEST: usize = 256;
 
+/// Demand of a poller that waits for what may come: what one receive of SQS gives.
+const FEW: usize = 10;
+
 /// Fewer places than a request is worth are asked for after all when they have been free for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -71,7 +74,7 @@ pub struct Intake {
 impl Intake {
     pub fn new(rules: QueueRules) -> Self {
         let asked = vec![0; rules.pollers.max(1)];
-        let window = rules.receive_limit.min(10);
+        let window = rules.receive_limit.min(FEW);
         Self {
             rules,
             asked,
@@ -97,7 +100,7 @@ impl Intake {
         // No place goes: whoever has demand still tells what came of it.
         self.asked.resize(self.asked.len().max(pollers), 0);
         self.active = self.active.min(pollers);
-        self.window = rules.receive_limit.min(10);
+        self.window = rules.receive_limit.min(FEW);
         self.few_since = None;
         self.rules = rules;
     }
@@ -114,7 +117,7 @@ impl Intake {
         let widest = WIDEST.max(self.rules.receive_limit);
         if received == 0 {
             self.active = 1;
-            self.window = self.rules.receive_limit.min(10);
+            self.window = self.rules.receive_limit.min(FEW);
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
@@ -172,12 +175,13 @@ impl Intake {
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
         let asked = self.asked.get(poller).copied().unwrap_or(0);
-        let messages = free.min(self.window - asked);
+        let window = if self.found_much { self.window } else { self.window.min(FEW) };
+        let messages = free.min(window - asked);
         if messages == 0 {
             self.few_since = None;
             return None;
         }
-        if messages < self.rules.ask_at_least.min(self.window) {
+        if messages < self.rules.ask_at_least.min(window) {
             let since = *self.few_since.get_or_insert(now);
             if now < since + PATIENCE {
                 return None;
