@@ -23,7 +23,7 @@ const LOOKS: usize = 100;
 const AT_ONCE: usize = 100;
 
 /// What a queue keeps, of the room that it may have at most, for partners that take: else it would stand still.
-const KEPT: u64 = WHOLE / 16;
+const KEPT: u64 = WHOLE / 8;
 
 /// More is stuck than may be.
 struct TooMuch {
