@@ -177,7 +177,9 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
     /// A receive of SQS gives up to ten messages of up to 1 MiB.
     const RECEIVE: (usize, u64) = (10, 1 << 20);
     let engine = &settings.engine;
-    let share = engine.max_in_flight / (2 * settings.queues.len().max(1));
+    // Half is shared, of the other half each queue has its part.
+    let parts = 2 * settings.queues.len().max(1);
+    let (share, byte_share) = (engine.max_in_flight / parts, engine.max_in_flight_bytes / parts as u64);
     if share < RECEIVE.0 {
         warnings.push(format!(
             "engine.max_in_flight: {} leaves each queue sure of {share} messages, fewer than one receive gives (10); more requests are made a message",
@@ -189,15 +191,12 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
             "engine.max_in_flight_bytes: {} is less than the largest message has (1MiB); such a one is held alone",
             Size(engine.max_in_flight_bytes)
         ));
-    } else {
-        let share = engine.max_in_flight_bytes / (2 * settings.queues.len().max(1) as u64);
-        if share < RECEIVE.1 {
-            warnings.push(format!(
-                "engine.max_in_flight_bytes: {} leaves each queue sure of {}, less than the largest message has (1MiB); until a hundred smaller ones were seen, queues with nothing to receive may keep others waiting for the time of a long poll",
-                Size(engine.max_in_flight_bytes),
-                Size(share)
-            ));
-        }
+    } else if byte_share < RECEIVE.1 {
+        warnings.push(format!(
+            "engine.max_in_flight_bytes: {} leaves each queue sure of {}, less than the largest message has (1MiB); until a hundred smaller ones were seen, queues with nothing to receive may keep others waiting for the time of a long poll",
+            Size(engine.max_in_flight_bytes),
+            Size(byte_share)
+        ));
     }
     if let Some((path, partner)) = partners(settings).find(|(_, partner)| partner.parallel > engine.delivery_threads) {
         let (parallel, threads) = (partner.parallel, engine.delivery_threads);
