@@ -5,6 +5,9 @@ use std::time::Instant;
 use crate::message::park::{Parked, Parking, Row, START, Unparked, Want};
 use crate::message::{Account, Item, Receipt};
 
+/// Between the places of two that came one after the other.
+const GAP: i64 = 1 << 20;
+
 #[derive(Default)]
 pub struct Disk {
     rows: Vec<Stored>,
@@ -43,10 +46,15 @@ impl Disk {
         let places = || self.rows.iter().filter(|row| row.account == *account).map(|row| row.place);
         let second = places().filter(|place| place > after).min().filter(|_| *older);
         let place = match (second, places().max().unwrap_or(START).max(*after)) {
-            (Some(second), _) if places().all(|place| place != second - 1) => second - 1,
-            (Some(_), _) => places().min().unwrap_or(0) - 1,
+            (Some(second), _) if second - 1 > *after && places().all(|place| place != second - 1) => second - 1,
+            // Those behind move on: none of them is in memory.
+            (Some(second), _) => {
+                let behind = self.rows.iter_mut().filter(|row| row.account == *account && row.place >= second);
+                behind.for_each(|row| row.place += GAP);
+                second + GAP - 1
+            }
             (None, START) => 0,
-            (None, last) => last + (1 << 20),
+            (None, last) => last + GAP,
         };
         self.last += 1;
         let waits_since = now.checked_sub(*waited).expect("since the start");

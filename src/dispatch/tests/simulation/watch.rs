@@ -26,6 +26,8 @@ struct Seen {
     /// Its last flush failed.
     failing: bool,
     last_success: Option<Duration>,
+    /// When its last flush landed.
+    landed: Option<Instant>,
 }
 
 impl Seen {
@@ -34,6 +36,11 @@ impl Seen {
         let Some(usual) = self.last_success else { return false };
         let patience = (usual * 2).max(Duration::from_secs(1));
         !self.failing && self.on_wire.iter().all(|(_, began)| now < *began + patience)
+    }
+
+    /// Nothing was on the wire for so long that the dispatcher may have forgotten it, and with it how well it was.
+    fn may_be_forgotten(&self, now: Instant) -> bool {
+        self.on_wire.is_empty() && self.landed.is_none_or(|landed| landed + self.rules.idle_timeout <= now)
     }
 
     /// How long the wait is between the first and the last of so many flushes, at least.
@@ -55,6 +62,7 @@ impl Watch {
                 paused: false,
                 failing: false,
                 last_success: None,
+                landed: None,
             };
             (account, seen)
         });
@@ -103,6 +111,7 @@ impl Watch {
         let seen = self.seen.get_mut(account).expect("one of the accounts");
         let place = seen.on_wire.iter().position(|(other, _)| *other == flush).expect("a flush on the wire");
         let (_, began) = seen.on_wire.remove(place);
+        seen.landed = Some(now);
         match answer {
             Answer::Accepted => (seen.failing, seen.last_success) = (false, Some(now - began)),
             // These are about messages, not about the partner.
@@ -123,7 +132,7 @@ impl Watch {
     /// that it may have are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
-        if seen.rules.medium != Medium::Inline && !seen.is_well(now) {
+        if seen.rules.medium != Medium::Inline && (!seen.is_well(now) || seen.may_be_forgotten(now)) {
             return;
         }
         let all_taken = self.occupied(now, false, false) == self.threads;
