@@ -13,7 +13,7 @@ use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
-use super::ledger::{Exit, Several, Stage};
+use super::ledger::{Arrival, Exit, Several, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
 use super::suspects::is_last_chance;
@@ -83,7 +83,9 @@ impl Dispatcher {
         // A queue's clock may be ahead of ours.
         let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
         let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
-        match self.ledger.insert(index, &message, None, receipt, sequence, now, leased_until, hash, sent_before_ms) {
+        let arrival =
+            Arrival { queue: index, message: &message, index: None, receipt, sequence, hash, sent_before_ms, leased_until };
+        match self.ledger.insert(arrival, now) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);

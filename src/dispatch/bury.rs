@@ -108,17 +108,17 @@ impl Dispatcher {
         let held = self.ledger.get(ticket);
         let waited = held.map(|held| self.now.saturating_duration_since(held.received_at).as_secs()).unwrap_or_default();
         let receives = held.map(|held| held.receives).unwrap_or_default();
-        let (kind, what) = if partner.is_away() {
-            ("partner_unavailable", "its partner takes nothing".to_owned())
+        let what = if partner.is_away() {
+            "its partner takes nothing".to_owned()
         } else {
             let rate = partner.drain.per_second().unwrap_or_default();
-            ("partner_too_slow", format!("its partner takes {rate:.2} deliveries a second, less than comes for it"))
+            format!("its partner takes {rate:.2} deliveries a second, less than comes for it")
         };
         let error = partner.last_error.as_deref().unwrap_or("none");
         let text = format!(
             "{what}; what waits like that and may not be returned fills half of max_in_flight, or all that its queue can spare; held \
              for {waited} s in its receive {receives}; last error: {error}; redrive it once its partner takes deliveries"
         );
-        DeadReason { kind, text }
+        DeadReason { kind: partner.why_given_up(), text }
     }
 }

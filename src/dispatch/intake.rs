@@ -34,8 +34,8 @@ pub const SLOW: Duration = Duration::from_millis(10);
 /// the dispatcher busy at once, and little enough that what is on its way stays in the processor's cache: 1,024 cost up to 8% more CPU.
 const WIDEST: usize = 256;
 
-/// Demand of a poller that waits for what may come: what one receive of SQS gives.
-const FEW: usize = 10;
+/// Demand of a poller that waits for what may come: what one receive of SQS gives. It is kept from all others meanwhile.
+pub const WAITS_WITH: usize = 10;
 
 /// Fewer places than a request is worth are asked for after all when they have been free for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,6 +43,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between tries of a queue that fails.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Jobs of a queue that may be with its handler, or wait for it, where that handles so many messages at once.
+pub fn jobs_ahead(concurrency: usize) -> usize {
+    2 * concurrency + 10
+}
 
 #[derive(Debug)]
 pub struct Intake {
@@ -74,7 +79,7 @@ pub struct Intake {
 impl Intake {
     pub fn new(rules: QueueRules) -> Self {
         let asked = vec![0; rules.pollers.max(1)];
-        let window = rules.receive_limit.min(FEW);
+        let window = rules.receive_limit.min(WAITS_WITH);
         Self {
             rules,
             asked,
@@ -100,7 +105,7 @@ impl Intake {
         // No place goes: whoever has demand still tells what came of it.
         self.asked.resize(self.asked.len().max(pollers), 0);
         self.active = self.active.min(pollers);
-        self.window = rules.receive_limit.min(FEW);
+        self.window = rules.receive_limit.min(WAITS_WITH);
         self.few_since = None;
         self.rules = rules;
     }
@@ -117,7 +122,7 @@ impl Intake {
         let widest = WIDEST.max(self.rules.receive_limit);
         if received == 0 {
             self.active = 1;
-            self.window = self.rules.receive_limit.min(FEW);
+            self.window = self.rules.receive_limit.min(WAITS_WITH);
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
@@ -163,7 +168,7 @@ impl Intake {
         if !self.pause.is_over(now) {
             return None;
         }
-        let depth = 2 * self.rules.concurrency + 10;
+        let depth = jobs_ahead(self.rules.concurrency);
         let backlog = if self.slow { depth } else { depth * JOB };
         if !self.found_much && self.is_asking() {
             // One poller is enough to wait with.
@@ -175,7 +180,7 @@ impl Intake {
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
         let asked = self.asked.get(poller).copied().unwrap_or(0);
-        let window = if self.found_much { self.window } else { self.window.min(FEW) };
+        let window = if self.found_much { self.window } else { self.window.min(WAITS_WITH) };
         let messages = free.min(window - asked);
         if messages == 0 {
             self.few_since = None;

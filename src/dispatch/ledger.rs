@@ -17,14 +17,13 @@ use crate::message::{Message, Receipt};
 use super::ages::Ages;
 use super::keys::{QueueIndex, Ticket};
 use super::leases::Leases;
+use super::slab::Slab;
 
 mod held;
-mod slots;
 
 use self::held::Special;
-use self::slots::Slots;
 
-pub use self::held::{Exit, Held, Several, Stage};
+pub use self::held::{Arrival, Exit, Held, Several, Stage};
 
 /// Where a service hides a message for a longest time (12 hours on SQS), it is not asked for the last of it: calls take their time.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -65,7 +64,7 @@ impl Terms {
 
 #[derive(Debug)]
 pub struct Ledger {
-    held: Slots<Held>,
+    held: Slab<Held>,
     by_id: HashTable<Ticket>,
     hasher: RandomState,
     leases: Leases,
@@ -76,11 +75,11 @@ pub struct Ledger {
     /// Copies whose deliveries are in buckets, and those that are leaving.
     departing: usize,
     leaving: Leaving,
-    /// Deliveries on their way to the disk.
+    /// Deliveries on their way to the disk, and copies of which all that is open is.
     parking: Leaving,
 }
 
-/// Copies whose queue was told how they end: their room is as good as free.
+/// Places and bytes of the room that are as good as free: what they are taken by is on its way out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Leaving {
     pub messages: usize,
@@ -92,7 +91,7 @@ impl Ledger {
     pub fn new(leases: impl Iterator<Item = Duration>) -> Self {
         let terms: Vec<_> = leases.map(|lease| Terms { lease, longest: None }).collect();
         Self {
-            held: Slots::new(),
+            held: Slab::default(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
             leases: Leases::new(terms.len()),
@@ -145,11 +144,11 @@ impl Ledger {
     }
 
     pub fn get(&self, ticket: Ticket) -> Option<&Held> {
-        self.held.get(ticket)
+        self.held.get(ticket.0)
     }
 
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Held> {
-        self.held.get_mut(ticket)
+        self.held.get_mut(ticket.0)
     }
 
     /// Looks once at these copies and their messages, so that they are near when they are needed.
@@ -173,7 +172,7 @@ impl Ledger {
 
     /// The copy goes on to that stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
-        let Some(held) = self.held.get_mut(ticket) else { return };
+        let Some(held) = self.held.get_mut(ticket.0) else { return };
         let was_leaving = held.is_leaving();
         let before = std::mem::replace(&mut held.stage, stage);
         self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
@@ -189,19 +188,31 @@ impl Ledger {
         Leaving { messages: told.messages + parking.messages, bytes: told.bytes + parking.bytes }
     }
 
-    /// A delivery of so many bytes is on its way to the disk.
-    pub fn goes_to_disk(&mut self, bytes: usize) {
-        self.parking.messages += 1;
+    /// A delivery of the copy, of so many bytes, is on its way to the disk.
+    pub fn goes_to_disk(&mut self, ticket: Ticket, bytes: usize) {
+        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let open = held.open;
+        let special = held.special_mut();
+        special.parking += 1;
         self.parking.bytes += bytes as u64;
+        if special.parking >= open && !std::mem::replace(&mut special.leaves_for_disk, true) {
+            self.parking.messages += 1;
+        }
     }
 
-    pub fn went_to_disk(&mut self, bytes: usize) {
-        self.parking.messages = self.parking.messages.saturating_sub(1);
+    /// It is there, or will not be.
+    pub fn went_to_disk(&mut self, ticket: Ticket, bytes: usize) {
         self.parking.bytes = self.parking.bytes.saturating_sub(bytes as u64);
+        let Some(held) = self.get_mut(ticket) else { return };
+        let special = held.special_mut();
+        special.parking = special.parking.saturating_sub(1);
+        if special.parking == 0 && std::mem::replace(&mut special.leaves_for_disk, false) {
+            self.parking.messages = self.parking.messages.saturating_sub(1);
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
-        self.held.iter()
+        self.held.iter().map(|(name, held)| (Ticket(name), held))
     }
 
     /// When the oldest held copy of the queue was received, to a tenth of a second.
@@ -212,7 +223,7 @@ impl Ledger {
     /// The held copy of that message, or the held row of that delivery.
     pub fn find(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> Option<Ticket> {
         let hash = self.hash(queue, id, index);
-        let same = |key: &Ticket| self.held.get(*key).is_some_and(|held| held.is(queue, id, index));
+        let same = |key: &Ticket| self.get(*key).is_some_and(|held| held.is(queue, id, index));
         self.by_id.find(hash, same).copied()
     }
 
@@ -221,24 +232,13 @@ impl Ledger {
         self.hasher.hash_one((queue, id, index))
     }
 
-    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back. `index`: of a row, that of its delivery.
-    #[expect(clippy::too_many_arguments, reason = "what a copy is known by, and what its lease is")]
-    pub fn insert(
-        &mut self,
-        queue: QueueIndex,
-        message: &Arc<Message>,
-        index: Option<u16>,
-        receipt: Receipt,
-        sequence: u64,
-        now: Instant,
-        leased_until: Instant,
-        hash: u64,
-        sent_before_ms: u32,
-    ) -> Result<Ticket, (Ticket, Receipt)> {
+    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back.
+    pub fn insert(&mut self, arrival: Arrival<'_>, now: Instant) -> Result<Ticket, (Ticket, Receipt)> {
+        let Arrival { queue, message, index, receipt, sequence, hash, sent_before_ms, leased_until } = arrival;
         let held = &self.held;
-        let ticket = held.next();
-        let same = |key: &Ticket| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
-        let rehash = |key: &Ticket| held.get(*key).map_or(0, |held| held.hash);
+        let ticket = Ticket(held.next());
+        let same = |key: &Ticket| held.get(key.0).is_some_and(|held| held.is(queue, &message.id, index));
+        let rehash = |key: &Ticket| held.get(key.0).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
             Entry::Occupied(entry) => return Err((*entry.get(), receipt)),
             Entry::Vacant(entry) => _ = entry.insert(ticket),
@@ -277,7 +277,7 @@ impl Ledger {
 
     /// A copy of a held message arrived: its receipt and lease replace the held ones.
     pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, receives: u32, now: Instant, leased_until: Instant) {
-        if let Some(held) = self.held.get_mut(ticket) {
+        if let Some(held) = self.get_mut(ticket) {
             held.receipt = receipt;
             held.receives = held.receives.max(receives);
             held.special_mut().renewed_at = Some(now);
@@ -289,7 +289,7 @@ impl Ledger {
 
     /// The copy is held no more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
-        let held = self.held.remove(ticket)?;
+        let held = self.held.remove(ticket.0)?;
         if let Some(group) = held.lease {
             self.leases.leave(group);
         }
@@ -318,7 +318,7 @@ impl Ledger {
         let (group, mut tickets) = self.leases.take_due(queue, now)?;
         // Some have left, or went on to another group.
         tickets.retain(|ticket| {
-            let held = self.held.get_mut(*ticket).filter(|held| held.lease == Some(group));
+            let held = self.held.get_mut(ticket.0).filter(|held| held.lease == Some(group));
             held.map(|held| held.lease = None).is_some()
         });
         Some(tickets)
@@ -327,7 +327,7 @@ impl Ledger {
     /// The lease ends at that moment now.
     pub fn extended(&mut self, ticket: Ticket, until: Instant) {
         self.let_lapse(ticket);
-        if let Some(held) = self.held.get_mut(ticket) {
+        if let Some(held) = self.get_mut(ticket) {
             held.leased_until = until;
         }
         self.watch(ticket);
@@ -335,13 +335,13 @@ impl Ledger {
 
     /// The lease is not looked after until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
-        if let Some(group) = self.held.get_mut(ticket).and_then(|held| held.lease.take()) {
+        if let Some(group) = self.get_mut(ticket).and_then(|held| held.lease.take()) {
             self.leases.leave(group);
         }
     }
 
     fn watch(&mut self, ticket: Ticket) {
-        let Some(held) = self.held.get_mut(ticket) else { return };
+        let Some(held) = self.held.get_mut(ticket.0) else { return };
         let Some(terms) = self.terms.get(held.queue) else { return };
         let at = terms.look_at(held.leased_until, held.renewed_at());
         held.lease = self.leases.join(held.queue, at, ticket);

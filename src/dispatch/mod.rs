@@ -84,7 +84,7 @@ use self::threads::DeliveryThreads;
 pub use self::counts::QueueCounts;
 pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
 pub use self::histogram::{Histogram, TURN};
-pub use self::intake::{QUICK, SLOW};
+pub use self::intake::{QUICK, SLOW, WAITS_WITH, jobs_ahead};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
 pub use self::operate::{Action, Refusal, RequestId};
 pub use self::parking::ParkingRules;

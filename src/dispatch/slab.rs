@@ -1,4 +1,4 @@
-//! Places for partners and buckets, each with a name that goes stale when its owner leaves.
+//! Places for held copies, partners and buckets, each with a name that goes stale when its owner leaves.
 //!
 //! They lie in chunks that never move: a single piece of memory that doubles is copied with each doubling, and of a million partners that
 //! was a fifth of all that the first message of each cost, most of it for the kernel to find new pages.
@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     place: u32,
-    /// Which of those that were there. Never 0, so that no name takes no more memory than one.
+    /// Which of those that were there. Never 0, so that an `Option<Name>` is as small as a `Name`.
     version: NonZeroU32,
 }
 
@@ -26,7 +26,8 @@ const CHUNK: usize = 512;
 pub struct Slab<T> {
     /// All but the last are full of places, of which some may be free.
     chunks: Vec<Vec<Slot<T>>>,
-    /// The one that was given up last is used first: it is the nearest.
+    /// Apart: where the list runs through the places themselves, each that comes waits for the memory of a place only to learn where the
+    /// next one is. The one that was given up last is used first: it is the nearest.
     free: Vec<u32>,
     len: usize,
 }
@@ -44,7 +45,6 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }

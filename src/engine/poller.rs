@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::dispatch::{Demand, Event, Fault, QueueIndex};
+use crate::dispatch::{Demand, Event, Fault, QueueIndex, WAITS_WITH};
 use crate::message::Received;
 use crate::queue::{Ask, Queue, QueueError};
 
@@ -18,9 +18,6 @@ const TOGETHER: usize = 256;
 
 /// A receive that took longer is reported by itself: what it brought must not wait.
 const AT_ONCE: Duration = Duration::from_millis(1);
-
-/// Places with which a poller waits for messages: what it was given is kept from all others meanwhile.
-const WAITS_WITH: usize = 10;
 
 pub struct Poller {
     pub queue: Arc<dyn Queue>,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW};
+use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW, jobs_ahead};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
@@ -88,7 +88,7 @@ impl Pool {
         }
         let Some(place) = self.lines.get_mut(queue) else { return };
         *place = lane.handler.as_ref().map(|handler| {
-            let (jobs, waiting) = bounded(2 * lane.concurrency + 10);
+            let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency));
             let (recalls, recalled) = bounded(lane.concurrency.max(1));
             let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
             let line = Line {

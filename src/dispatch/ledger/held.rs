@@ -40,6 +40,22 @@ pub enum Stage {
     Leaving(Exit),
 }
 
+/// A copy that comes.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    pub queue: QueueIndex,
+    pub message: &'a Arc<Message>,
+    /// Of a row of a parking: that of its delivery.
+    pub index: Option<u16>,
+    pub receipt: Receipt,
+    pub sequence: u64,
+    /// By [`Ledger::hash`](super::Ledger::hash).
+    pub hash: u64,
+    /// How old it is, since it was sent; in milliseconds.
+    pub sent_before_ms: u32,
+    pub leased_until: Instant,
+}
+
 /// One held copy.
 #[derive(Debug)]
 pub struct Held {
@@ -97,6 +113,8 @@ pub struct Special {
     pub letters: u16,
     /// Deliveries on their way to the disk: neither may the message be deleted before they are there.
     pub parking: u16,
+    /// All of it that is open went there.
+    pub(super) leaves_for_disk: bool,
     /// It is a row of a parking, from that place of its account's line; its queue has no copy of it any more.
     pub row: Option<i64>,
     /// It goes back to its queue because this partner holds more than its share.
@@ -106,8 +124,17 @@ pub struct Special {
 }
 
 /// Nothing of it is true.
-static NOTHING_SPECIAL: Special =
-    Special { index: None, renewed_at: None, withdrawn: None, letters: 0, parking: 0, row: None, given_up_by: None, why: None };
+static NOTHING_SPECIAL: Special = Special {
+    index: None,
+    renewed_at: None,
+    withdrawn: None,
+    letters: 0,
+    parking: 0,
+    leaves_for_disk: false,
+    row: None,
+    given_up_by: None,
+    why: None,
+};
 
 /// Of a message that leads to several deliveries.
 #[derive(Debug, Default)]

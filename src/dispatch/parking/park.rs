@@ -73,9 +73,7 @@ impl Dispatcher {
     }
 
     fn send_to_disk(&mut self, index: QueueIndex, mut leaver: Leaver) {
-        let Some(held) = self.ledger.get_mut(leaver.ticket) else { return };
-        held.special_mut().parking += 1;
-        self.ledger.goes_to_disk(leaver.item.payload.len());
+        self.ledger.goes_to_disk(leaver.ticket, leaver.item.payload.len());
         if let Some(bucket) = self.partners.bucket_mut(leaver.bucket) {
             let lot = bucket.lot.get_or_insert_default();
             lot.enters(leaver.is_older());
@@ -204,11 +202,7 @@ impl Dispatcher {
 
     /// It is off its way, wherever it got.
     fn arrived(&mut self, leaver: &Leaver) {
-        self.ledger.went_to_disk(leaver.item.payload.len());
-        if let Some(held) = self.ledger.get_mut(leaver.ticket) {
-            let special = held.special_mut();
-            special.parking = special.parking.saturating_sub(1);
-        }
+        self.ledger.went_to_disk(leaver.ticket, leaver.item.payload.len());
         if let Some(lot) = self.partners.bucket_mut(leaver.bucket).and_then(|bucket| bucket.lot.as_deref_mut()) {
             lot.entered(leaver.is_older());
         }
@@ -261,6 +255,7 @@ impl Dispatcher {
         for spot in held.spots() {
             self.partners.take(spot, ticket);
         }
+        self.because(ticket, "parked");
         self.leave(ticket, Exit::Returned);
     }
 }

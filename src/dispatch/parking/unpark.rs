@@ -3,7 +3,7 @@
 use crate::dispatch::bucket::Slip;
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::keys::{BucketKey, QueueIndex};
-use crate::dispatch::ledger::{Exit, Stage};
+use crate::dispatch::ledger::{Arrival, Exit, Stage};
 use crate::dispatch::{Dispatcher, Timer};
 use crate::message::Account;
 use crate::message::park::{Row, Unparked, Want};
@@ -179,7 +179,17 @@ impl Dispatcher {
             queue.counts.received += 1;
         }
         let hash = self.ledger.hash(rows, &message.id, item.index);
-        let Ok(ticket) = self.ledger.insert(rows, message, item.index, receipt, 0, now, now + LEASE, hash, 0) else {
+        let arrival = Arrival {
+            queue: rows,
+            message,
+            index: item.index,
+            receipt,
+            sequence: 0,
+            hash,
+            sent_before_ms: 0,
+            leased_until: now + LEASE,
+        };
+        let Ok(ticket) = self.ledger.insert(arrival, now) else {
             // It has been in memory since before something older was parked.
             if let Some(queue) = self.queues.get_mut(rows) {
                 queue.counts.exit(Exit::Duplicate);

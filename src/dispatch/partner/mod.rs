@@ -212,6 +212,11 @@ impl Partner {
         self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
+    /// Why what waits for it has to leave memory, in a word for metrics and dead letters.
+    pub fn why_given_up(&self) -> &'static str {
+        if self.is_away() { "partner_unavailable" } else { "partner_too_slow" }
+    }
+
     /// When the wait that the partner asked for ends, if it is not over.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.gate.asked_until(now)
