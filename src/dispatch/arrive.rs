@@ -9,7 +9,6 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
-use super::bucket::Slip;
 use super::event::{Fault, Handled, Job, Note};
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
@@ -18,6 +17,7 @@ use super::order::Release;
 use super::pause::retry_delay;
 use super::suspects::is_last_chance;
 use super::tally::{CallResult, Operation};
+use super::waiting::Slip;
 
 /// Messages that are looked at, at once, before they are taken in.
 const AHEAD: usize = 32;

@@ -9,14 +9,16 @@ use smallvec::SmallVec;
 use crate::message::{Account, Batch, Item};
 
 use super::due::Alarm;
-use super::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::parking::Lot;
-use super::partner::BucketGate;
 use super::threads::Stand;
-use super::waiting::Waiting;
+use super::waiting::{Slip, Waiting};
 
 use self::head::Doubt;
 
+pub use self::gate::BucketGate;
+
+mod gate;
 pub mod head;
 
 #[derive(Debug)]
@@ -39,20 +41,6 @@ pub struct Bucket {
     pub stands: Option<Stand>,
     /// Deliveries that ever left [`Bucket::waiting`] for a batch.
     composed: u64,
-}
-
-/// Where a delivery waits, or waited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
-    pub bucket: BucketKey,
-    pub place: u64,
-}
-
-/// Whose delivery it is, and since when it waits in the bucket.
-#[derive(Debug, Clone, Copy)]
-pub struct Slip {
-    pub ticket: Ticket,
-    pub since: Instant,
 }
 
 /// A batch with the slips of its deliveries, in the same order; never empty.

@@ -10,11 +10,8 @@ use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
 use super::keys::{FlushId, QueueIndex, Ticket};
-use super::operate::{Action, Refusal, RequestId};
 use super::partner::PartnerState;
-use super::reload::QueueChanges;
-use super::rules::PartnerTable;
-use super::threads::Medium;
+use super::rules::{Medium, PartnerTable, QueueChanges};
 use super::why::PartnerReport;
 
 /// Something that happened. An event carries a batch, so that its cost is shared.
@@ -139,6 +136,58 @@ pub enum Work {
     Hide(Vec<(Receipt, Duration)>),
     SetAside(Vec<SetAside>),
     Count,
+}
+
+/// Names a question, so that its answer finds whoever asked.
+pub type RequestId = u64;
+
+/// What an operator does to a partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// No flush starts until it is resumed; what is on the wire lands. Also for a partner of whom nothing was heard yet. A pause outlives
+    /// everything but the process.
+    Pause,
+    Resume,
+    /// What waits leaves now: without company, and without regard to back-off, breaker and a bucket's gate. While it fails that is one
+    /// probe, as ever. Its rate is kept.
+    Flush,
+    /// The delivery that is first in order, of the longest-waiting of its buckets that are in trouble, becomes a dead letter. Nothing else
+    /// changes: the next attempt comes when it was to come.
+    Skip,
+}
+
+impl Action {
+    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Flush, Self::Skip];
+
+    /// As the admin server's paths name it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Flush => "flush",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// Why nothing of that was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("nothing is known of this partner: nothing waits for it, and nothing of it had to be remembered")]
+    Unknown,
+    #[error("this partner is paused: resume it first")]
+    Paused,
+    /// A `Retry-After` is obeyed, whoever wants otherwise.
+    #[error("the partner asked for a pause (Retry-After): {} s of it are left", left.as_secs_f64().ceil())]
+    AskedToWait { left: Duration },
+    #[error("nothing waits for this partner, so that there is nothing to set aside")]
+    NothingWaits,
+    /// What is on the wire may be accepted at any moment: it cannot be set aside, and what is behind it is not the head.
+    #[error("a flush to this partner is on the wire: try again once it has landed, at its timeout at the latest")]
+    OnTheWire,
+    /// What would be set aside is about to be delivered.
+    #[error("nothing blocks this partner, it takes what waits: pause it first if something is to be set aside all the same")]
+    NotBlocked,
 }
 
 /// Why an edge failed as a whole, in words for the log.

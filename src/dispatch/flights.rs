@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use slotmap::{DefaultKey, SlotMap};
 
-use super::Timer;
 use super::bucket::Parcel;
 use super::due::{Alarm, Due};
+use super::health::PATIENCE;
 use super::keys::{BucketKey, FlushId, PartnerKey};
-use super::partner::PATIENCE;
-use super::threads::Medium;
+use super::rules::Medium;
+use super::timer::Timer;
 
 /// One flush on the wire.
 #[derive(Debug)]

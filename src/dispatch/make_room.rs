@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::partners::{Overfull, Stuck};
+use super::partners::Overfull;
+use super::standing::Stuck;
 use super::{Dispatcher, QueueState};
 
 /// One that holds what may not leave is asked again after so long.
@@ -25,7 +26,7 @@ struct Found {
 }
 
 impl Dispatcher {
-    /// Finds out who holds more than his share, and has as much given up as there has to be.
+    /// Finds out who holds more than its share, and has as much given up as there has to be.
     pub(super) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
         while let Some(key) = self.partners.next_touched() {

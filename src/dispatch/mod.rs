@@ -1,7 +1,8 @@
 //! The dispatcher's brain: time and events in, commands out.
 //!
-//! The whole surface is [`Dispatcher::handle`], then [`Dispatcher::poll_command`] until it gives `None`, and
-//! [`Dispatcher::next_deadline`]. Owned by the thread `dispatch`, whose shell is in `engine`.
+//! It is driven by [`Dispatcher::handle`], then [`Dispatcher::poll_command`] until that gives `None`, and [`Dispatcher::next_deadline`]; it is
+//! looked at through [`Dispatcher::status`], [`Dispatcher::survey`] and [`Dispatcher::partner`]. Owned by the thread `dispatch`, whose shell
+//! is in `engine`.
 //!
 //! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink. That makes
 //! every rule testable without waiting, and lets a simulator run months of faults in seconds.
@@ -9,7 +10,7 @@
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
 //! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show`
 //! when it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go. `suspects`
-//! are messages that may end the process: each goes to its handler alone. `reload` changes the rules and the queues, `operate` is what
+//! are messages that may end the process: each goes to its handler alone. `turn` ends each turn, `extend` keeps leases. `reload` changes the rules and the queues, `operate` is what
 //! people do to it, `status` and `why` what they see, `stop` ends it all.
 
 mod ages;
@@ -20,8 +21,10 @@ mod bury;
 mod counts;
 mod due;
 mod event;
+mod extend;
 mod facts;
 mod flights;
+mod health;
 mod hidden;
 mod histogram;
 mod intake;
@@ -46,13 +49,17 @@ mod rules;
 mod settling;
 mod show;
 mod slab;
+mod standing;
 mod status;
 mod stop;
 mod summary;
+mod sums;
 mod survey;
 mod suspects;
 mod tally;
 mod threads;
+mod timer;
+mod turn;
 mod verdict;
 mod waiting;
 mod why;
@@ -68,67 +75,32 @@ use crate::message::settle::Facts;
 use self::due::{Alarm, Due};
 use self::hidden::Hidden;
 use self::intake::Intake;
-use self::keys::{BucketKey, PartnerKey};
+use self::keys::BucketKey;
 use self::known::Known;
-use self::ledger::{Held, Ledger, Stage};
+use self::ledger::Ledger;
 use self::order::{Order, Release};
 use self::parking::Line;
 use self::partners::Partners;
 use self::reload::Life;
 use self::room::Room;
-use self::settling::{Hide, Settling};
+use self::settling::Settling;
 use self::stop::Phase;
 use self::summary::Summary;
 use self::threads::DeliveryThreads;
+use self::timer::Timer;
 
 pub use self::counts::QueueCounts;
-pub use self::event::{Command, Demand, Event, Fault, Handled, Job, Note, Work};
+pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Job, Note, Refusal, RequestId, Work};
 pub use self::histogram::{Histogram, TURN};
 pub use self::intake::{QUICK, SLOW, WAITS_WITH, jobs_ahead};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
-pub use self::operate::{Action, Refusal, RequestId};
-pub use self::parking::ParkingRules;
 pub use self::partner::PartnerState;
 pub use self::progress::{Kind, Progress};
-pub use self::reload::{NewQueue, QueueChanges};
-pub use self::rules::{PartnerRules, PartnerTable, QueueRules, Rules};
-pub use self::status::{Cost, Failing, PartnerCounts, QueueStatus, Status, Times, WaitingPartner};
-pub use self::survey::{FoundPartner, Search, Survey};
+pub use self::rules::{Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges, QueueRules, Rules};
+pub use self::status::{Cost, Failing, QueueStatus, Status, Times, WaitingPartner};
+pub use self::survey::{FoundPartner, PartnerCounts, Search, Survey};
 pub use self::tally::{ByWord, Tally};
-pub use self::threads::Medium;
-pub use self::verdict::{Gate, History, Verdict, verdict};
 pub use self::why::{BucketReport, PartnerReport, RateReport};
-
-/// What falls due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
-    /// A partner's wait ends, or its oldest flush is slow from now on.
-    Partner(PartnerKey),
-    /// A flush is on the wire for long.
-    Flights,
-    /// A bucket's linger, its own gate, its oldest delivery's patience or its idle time ends.
-    Bucket(BucketKey),
-    /// A lease needs to be extended.
-    Lease(QueueIndex),
-    /// A slow handler is overtaken.
-    Order(QueueIndex),
-    /// A queue may be asked again.
-    Intake(QueueIndex),
-    /// A queue may be told again.
-    Settling(QueueIndex),
-    /// What happened often is to be said.
-    Summary(QueueIndex),
-    /// What was given back shows by itself.
-    Hidden,
-    /// A parking may be asked again.
-    Parking(QueueIndex),
-    /// The queues may be counted again.
-    Count,
-    /// One that retires may have nothing parked any more.
-    Retiring,
-    /// The drain ends.
-    Stop,
-}
 
 /// See the [module's](self) text.
 #[derive(Debug)]
@@ -310,121 +282,6 @@ impl Dispatcher {
         self.due.next()
     }
 
-    /// Once all events of a turn are in and what can be is flushed: tells the queues, asks for more.
-    fn close_turn(&mut self) {
-        self.make_room();
-        for place in 0..self.living.len() {
-            let Some(&queue) = self.living.get(place) else { break };
-            self.start_jobs(queue);
-            self.write_parked(queue);
-            self.read_parked(queue);
-            self.tell(queue);
-            self.ask(queue);
-        }
-        self.look_for_gone();
-        self.look_for_the_end();
-    }
-
-    /// Flushes the next bucket that can be. `false`: there is none. One at a time, so that an answer that is there at once is taken in
-    /// while all that it is about is still in the processor's cache.
-    fn flush_next(&mut self) -> bool {
-        let hurry = self.phase.is_stopping();
-        while let Some(key) = self.partners.next_listed() {
-            self.wants_rows(key);
-            let Some(bucket) = self.partners.bucket(key) else { continue };
-            let Some(queue) = self.queues.get(bucket.queue) else { continue };
-            let ledger = &self.ledger;
-            let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-            let Some(flush) = self.partners.look(key, self.now, hurry, &queue.name, &mut self.due, held) else {
-                if hurry {
-                    self.return_what_cannot_leave(key);
-                }
-                continue;
-            };
-            let Some(flight) = self.partners.flight(flush) else { continue };
-            for slip in &flight.parcel.slips {
-                if let Some(held) = self.ledger.get_mut(slip.ticket) {
-                    held.on_wire += 1;
-                }
-            }
-            let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
-            self.commands.push_back(Command::Flush { flush, batch, medium });
-            return true;
-        }
-        false
-    }
-
-    /// Gives the queue's handler what it has places for, and the bytes have room for.
-    fn start_jobs(&mut self, index: QueueIndex) {
-        loop {
-            let full = self.room.is_full_of_bytes();
-            if full && !self.is_stuck() {
-                break;
-            }
-            let Some(queue) = self.queues.get_mut(index) else { return };
-            let Some(mut jobs) = queue.intake.next_job(self.now, full) else { break };
-            jobs.retain(|job| {
-                // Some may have left while they waited: their lease was lost.
-                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else {
-                    queue.intake.suspects.left(job.ticket);
-                    return false;
-                };
-                queue.order.started(held.sequence, self.now);
-                self.ledger.advance(job.ticket, Stage::Handling);
-                true
-            });
-            if jobs.is_empty() {
-                queue.intake.job_ended(None);
-                continue;
-            }
-            let threads = queue.intake.threads();
-            self.commands.push_back(Command::Handle { queue: index, jobs, threads });
-        }
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        if let Some(at) = queue.order.next_overtaking() {
-            queue.order_alarm.by(&mut self.due, at, Timer::Order(index));
-        }
-    }
-
-    /// Whether nothing that is held would ever make room unless a handler starts: all of it waits for one, or for the outcome of a
-    /// message that does.
-    fn is_stuck(&self) -> bool {
-        !self.ledger.any_departs() && self.queues.iter().all(|queue| queue.intake.running() == 0)
-    }
-
-    /// Gives free ackers what there is to tell the queue.
-    fn tell(&mut self, index: QueueIndex) {
-        let hurry = self.phase.is_stopping();
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        let stops = hurry || !queue.is_serving();
-        let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
-        while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
-            queue.counts.requests += 1;
-            self.commands.push_back(Command::Settle { queue: index, acker, work });
-        }
-        if let Some(at) = queue.settling.next_look(self.now) {
-            queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));
-        }
-    }
-
-    /// Gives pollers demand for what there is room for.
-    fn ask(&mut self, index: QueueIndex) {
-        if self.phase.is_stopping() {
-            return;
-        }
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none() && queue.is_serving()) else {
-            return;
-        };
-        while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
-            self.commands.push_back(Command::Receive { queue: index, poller, demand });
-        }
-        if let Some(at) = queue.intake.next_look()
-            && at > self.now
-        {
-            queue.intake_alarm.by(&mut self.due, at, Timer::Intake(index));
-        }
-    }
-
     fn serve_due(&mut self) {
         while let Some(timer) = self.due.pop(self.now) {
             match timer {
@@ -477,33 +334,6 @@ impl Dispatcher {
     fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut QueueState) -> &mut Alarm) {
         if let Some(queue) = self.queues.get_mut(index) {
             alarm(queue).rang();
-        }
-    }
-
-    /// Has the leases extended of which no more than half is left; what was held for too long is returned.
-    fn extend_leases(&mut self, index: QueueIndex) {
-        while let Some(tickets) = self.ledger.due_leases(index, self.now) {
-            for ticket in tickets {
-                let Some(held) = self.ledger.get(ticket) else { continue };
-                if !self.ledger.is_held_too_long(held, self.now) {
-                    if let Some(queue) = self.queues.get_mut(index) {
-                        queue.settling.hide(ticket, Hide::Extend);
-                    }
-                } else if !held.is_leaving() {
-                    self.held_too_long(ticket);
-                }
-            }
-        }
-        self.let_go();
-        self.watch_leases(index);
-    }
-
-    /// Makes sure that the leases of the queue are looked after in time.
-    fn watch_leases(&mut self, index: QueueIndex) {
-        if let Some(at) = self.ledger.next_lease(index)
-            && let Some(queue) = self.queues.get_mut(index)
-        {
-            queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));
         }
     }
 

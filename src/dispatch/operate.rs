@@ -1,67 +1,14 @@
 //! What an operator does to a partner: pause it, resume it, have it tried now, set aside what blocks it.
 
-use std::time::Duration;
-
 use crate::message::Account;
 use crate::message::settle::DeadReason;
 
 use super::Dispatcher;
 use super::bucket::Bucket;
-use super::event::Command;
+use super::event::{Action, Command, Refusal, RequestId};
 use super::keys::PartnerKey;
 use super::ledger::Held;
 use super::partner::PartnerState;
-
-/// Names a question, so that its answer finds whoever asked.
-pub type RequestId = u64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// No flush starts until it is resumed; what is on the wire lands. Also for a partner of whom nothing was heard yet. A pause outlives
-    /// everything but the process.
-    Pause,
-    Resume,
-    /// What waits leaves now: without company, and without regard to back-off, breaker and a bucket's gate. While it fails that is one
-    /// probe, as ever. Its rate is kept.
-    Flush,
-    /// The delivery that is first in order, of the longest-waiting of its buckets that are in trouble, becomes a dead letter. Nothing else
-    /// changes: the next attempt comes when it was to come.
-    Skip,
-}
-
-impl Action {
-    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Flush, Self::Skip];
-
-    /// As the admin server's paths name it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Flush => "flush",
-            Self::Skip => "skip",
-        }
-    }
-}
-
-/// Why nothing was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("nothing is known of this partner: nothing waits for it, and nothing of it had to be remembered")]
-    Unknown,
-    #[error("this partner is paused: resume it first")]
-    Paused,
-    /// A `Retry-After` is obeyed, whoever wants otherwise.
-    #[error("the partner asked for a pause (Retry-After): {} s of it are left", left.as_secs_f64().ceil())]
-    AskedToWait { left: Duration },
-    #[error("nothing waits for this partner, so that there is nothing to set aside")]
-    NothingWaits,
-    /// What is on the wire may be accepted at any moment: it cannot be set aside, and what is behind it is not the head.
-    #[error("a flush to this partner is on the wire: try again once it has landed, at its timeout at the latest")]
-    OnTheWire,
-    /// What would be set aside is about to be delivered.
-    #[error("nothing blocks this partner, it takes what waits: pause it first if something is to be set aside all the same")]
-    NotBlocked,
-}
 
 impl Dispatcher {
     pub(super) fn operate(&mut self, request: RequestId, account: Account, action: Action) {

@@ -3,17 +3,18 @@
 //! A standard queue is one line: an outcome waits for those before it, but not for a handler that has run for `order_wait`.
 //! On a FIFO queue each message group is a line of its own, which waits for as long as it takes.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use compact_str::CompactString;
-use foldhash::fast::RandomState;
-
-use crate::message::{Message, Outcome};
+use crate::message::Message;
 
 use super::event::Handled;
 use super::keys::Ticket;
+
+mod groups;
+mod line;
+
+use self::groups::Groups;
+use self::line::Line;
 
 /// What an [`Order`] lets go.
 #[derive(Debug, PartialEq)]
@@ -38,14 +39,14 @@ impl Order {
         match (fifo, order_wait.is_zero()) {
             (true, _) => Self::Groups(Groups::default()),
             (false, true) => Self::Free,
-            (false, false) => Self::Line(Line { wait: order_wait, base: 0, slots: VecDeque::new() }),
+            (false, false) => Self::Line(Line::new(order_wait)),
         }
     }
 
     /// A line waits for so long from now on, also for handlers that run; where none is kept, that stays so.
     pub fn set_wait(&mut self, wait: Duration) {
         if let Self::Line(line) = self {
-            line.wait = wait;
+            line.set_wait(wait);
         }
     }
 
@@ -53,7 +54,7 @@ impl Order {
     pub fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
         match self {
             Self::Free => {}
-            Self::Line(line) => line.put(sequence, Slot::Pending),
+            Self::Line(line) => line.expect(sequence),
             Self::Groups(groups) => groups.expect(sequence, ticket, message),
         }
     }
@@ -62,10 +63,7 @@ impl Order {
     pub fn skip(&mut self, sequence: u64, message: &Message, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => {}
-            Self::Line(line) => {
-                line.put(sequence, Slot::Gone);
-                line.release(now, out);
-            }
+            Self::Line(line) => line.skip(sequence, now, out),
             Self::Groups(groups) => groups.skip(sequence, message, out),
         }
     }
@@ -80,14 +78,14 @@ impl Order {
     /// Its handler starts.
     pub fn started(&mut self, sequence: u64, now: Instant) {
         if let Self::Line(line) = self {
-            line.put(sequence, Slot::Running(now));
+            line.started(sequence, now);
         }
     }
 
     /// Its job ended before its handler came to it.
     pub fn waits_again(&mut self, sequence: u64) {
         if let Self::Line(line) = self {
-            line.put(sequence, Slot::Pending);
+            line.expect(sequence);
         }
     }
 
@@ -124,30 +122,17 @@ impl Order {
     pub fn held_back(&self) -> Box<dyn Iterator<Item = &Handled> + '_> {
         match self {
             Self::Free => Box::new(std::iter::empty()),
-            Self::Line(line) => Box::new(line.slots.iter().filter_map(|slot| match slot {
-                Slot::Done(handled) => Some(&**handled),
-                Slot::Absent | Slot::Pending | Slot::Running(_) | Slot::Gone => None,
-            })),
-            Self::Groups(groups) => {
-                let members = groups.lines.values().flat_map(|group| &group.members);
-                Box::new(members.filter_map(|member| match &member.turn {
-                    Turn::Done(handled) => Some(handled),
-                    Turn::Waits | Turn::Over => None,
-                }))
-            }
+            Self::Line(line) => Box::new(line.held_back()),
+            Self::Groups(groups) => Box::new(groups.held_back()),
         }
     }
 
     /// Those that would have to follow if the message were returned.
-    pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> + '_ {
-        let group = match self {
-            Self::Groups(groups) => message.group.as_ref().and_then(|name| groups.lines.get(name)),
+    pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
+        let behind = match self {
+            Self::Groups(groups) => Some(groups.behind(sequence, message)),
             Self::Free | Self::Line(_) => None,
         };
-        let behind = group.map(|group| {
-            let first = group.members.partition_point(|member| member.sequence <= sequence);
-            group.members.range(first..).map(|member| member.ticket)
-        });
         behind.into_iter().flatten()
     }
 
@@ -161,201 +146,13 @@ impl Order {
     }
 }
 
-/// One line over all messages of a queue, by their gapless numbers.
-#[derive(Debug)]
-pub struct Line {
-    wait: Duration,
-    /// The number of the first slot. What has a lower number passes at once: it was overtaken.
-    base: u64,
-    slots: VecDeque<Slot>,
-}
-
-#[derive(Debug)]
-enum Slot {
-    /// Its receive is not reported yet: two pollers may report in either order.
-    Absent,
-    Pending,
-    Running(Instant),
-    /// Apart, since few have to wait: a line of small slots stays in the processor's cache.
-    Done(Box<Handled>),
-    Gone,
-}
-
-impl Line {
-    fn put(&mut self, sequence: u64, slot: Slot) {
-        let Some(place) = sequence.checked_sub(self.base).and_then(|place| usize::try_from(place).ok()) else { return };
-        while self.slots.len() <= place {
-            self.slots.push_back(Slot::Absent);
-        }
-        if let Some(old) = self.slots.get_mut(place) {
-            *old = slot;
-        }
-    }
-
-    fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
-        match sequence.cmp(&self.base) {
-            // It was overtaken: nothing to wait for.
-            Ordering::Less => out.push(Release::Outcome(handled)),
-            Ordering::Equal => {
-                self.slots.pop_front();
-                self.base += 1;
-                out.push(Release::Outcome(handled));
-                self.release(now, out);
-            }
-            Ordering::Greater => self.put(sequence, Slot::Done(Box::new(handled))),
-        }
-    }
-
-    fn release(&mut self, now: Instant, out: &mut Vec<Release>) {
-        loop {
-            match self.slots.front() {
-                Some(Slot::Done(_) | Slot::Gone) => {}
-                Some(Slot::Running(since)) if *since + self.wait <= now => {}
-                _ => return,
-            }
-            self.base += 1;
-            if let Some(Slot::Done(handled)) = self.slots.pop_front() {
-                out.push(Release::Outcome(*handled));
-            }
-        }
-    }
-
-    fn next_overtaking(&self) -> Option<Instant> {
-        match self.slots.front() {
-            Some(Slot::Running(since)) if self.slots.len() > 1 => Some(*since + self.wait),
-            _ => None,
-        }
-    }
-}
-
-/// A line per message group, of all that is held of it. A message without a group stands alone.
-#[derive(Debug, Default)]
-pub struct Groups {
-    lines: HashMap<CompactString, Group, RandomState>,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    /// By sequence.
-    members: VecDeque<Member>,
-    /// So many at the front have had their turn.
-    over: usize,
-}
-
-#[derive(Debug)]
-struct Member {
-    sequence: u64,
-    ticket: Ticket,
-    turn: Turn,
-    /// Whatever its handler says, it is returned until then.
-    follow: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Turn {
-    /// Its handler is not done.
-    Waits,
-    Done(Handled),
-    /// Its turn is over; it is held still.
-    Over,
-}
-
-impl Groups {
-    fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
-        if let Some(name) = &message.group {
-            let group = self.lines.entry(name.clone()).or_default();
-            let place = group.members.partition_point(|member| member.sequence < sequence);
-            group.members.insert(place, Member { sequence, ticket, turn: Turn::Waits, follow: None });
-            group.over = group.over.min(place);
-        }
-    }
-
-    fn group(&mut self, message: &Message) -> Option<&mut Group> {
-        self.lines.get_mut(message.group.as_ref()?)
-    }
-
-    fn skip(&mut self, sequence: u64, message: &Message, out: &mut Vec<Release>) {
-        let Some(group) = self.group(message) else { return };
-        if let Some(member) = group.member(sequence) {
-            member.turn = Turn::Over;
-            group.release(out);
-        }
-    }
-
-    fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) {
-        if let Some(group) = self.group(&handled.message)
-            && let Some(member) = group.member(sequence)
-        {
-            member.turn = Turn::Done(handled);
-            group.release(out);
-        } else {
-            out.push(Release::Outcome(handled));
-        }
-    }
-
-    fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
-        let Some(group) = self.group(message) else { return Vec::new() };
-        let behind = group.members.partition_point(|member| member.sequence <= sequence);
-        let follow = group.members.iter_mut().skip(behind).map(|member| {
-            member.follow = Some(until);
-            member.ticket
-        });
-        follow.collect()
-    }
-
-    fn left(&mut self, sequence: u64, message: &Message) {
-        let Some(group) = self.group(message) else { return };
-        if let Ok(place) = group.members.binary_search_by_key(&sequence, |member| member.sequence) {
-            group.members.remove(place);
-            group.over -= usize::from(place < group.over);
-        }
-        if group.members.is_empty()
-            && let Some(name) = &message.group
-        {
-            self.lines.remove(name);
-        }
-    }
-}
-
-impl Group {
-    fn member(&mut self, sequence: u64) -> Option<&mut Member> {
-        let place = self.members.binary_search_by_key(&sequence, |member| member.sequence).ok()?;
-        self.members.get_mut(place)
-    }
-
-    fn release(&mut self, out: &mut Vec<Release>) {
-        while let Some(member) = self.members.get_mut(self.over) {
-            let handled = match std::mem::replace(&mut member.turn, Turn::Over) {
-                Turn::Done(handled) => Some(handled),
-                Turn::Over => None,
-                Turn::Waits => {
-                    member.turn = Turn::Waits;
-                    return;
-                }
-            };
-            self.over += 1;
-            match (handled, member.follow) {
-                (None, _) => {}
-                (Some(_), Some(until)) => out.push(Release::Follow(member.ticket, until)),
-                (Some(handled), None) => {
-                    let wants_later = matches!(handled.outcome, Outcome::Retry { .. });
-                    out.push(Release::Outcome(handled));
-                    if wants_later {
-                        // Whoever takes this decides whether the rest has to follow; either way it leaves, and then they go on.
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::dispatch::tests::{message, start, tickets};
+    use crate::message::Outcome;
 
     fn done(order: &mut Order, sequence: u64, ticket: Ticket, now: Instant) -> Vec<Ticket> {
         let mut out = Vec::new();
@@ -488,6 +285,6 @@ mod tests {
         order.left(1, &a);
         order.left(0, &a);
         let Order::Groups(groups) = order else { unreachable!() };
-        assert!(groups.lines.is_empty());
+        assert!(groups.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Dispatcher;
 use super::keys::QueueIndex;
-use super::threads::Medium;
+use super::rules::Medium;
 
 /// The kinds of work that other threads do for the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use compact_str::CompactString;
 use super::event::Command;
 use super::keys::QueueIndex;
 use super::known::Settled;
-use super::parking::{Line, ParkingRules};
-use super::rules::{PartnerTable, QueueRules};
-use super::{Dispatcher, QueueState, Timer};
+use super::parking::Line;
+use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRules};
+use super::timer::Timer;
+use super::{Dispatcher, QueueState};
 
 /// Between two looks at the buckets of a queue that retires, for something parked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,24 +30,6 @@ pub enum Life {
     },
     /// Nothing of it is left.
     Gone,
-}
-
-/// What becomes of the queues, all at once.
-#[derive(Debug, Default)]
-pub struct QueueChanges {
-    /// The same queues by other rules. Whether order is kept stays as it is, and so does the number of ackers.
-    pub changed: Vec<(QueueIndex, QueueRules)>,
-    pub retired: Vec<QueueIndex>,
-    /// In the order of their indices: each takes the next, and behind it its parking where it has one.
-    pub added: Vec<NewQueue>,
-}
-
-/// A queue that comes.
-#[derive(Debug)]
-pub struct NewQueue {
-    pub rules: QueueRules,
-    /// Whose it is follows from its place here.
-    pub parking: Option<ParkingRules>,
 }
 
 impl Life {

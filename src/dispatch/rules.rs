@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::message::Account;
 
-use super::parking::ParkingRules;
-use super::threads::Medium;
+use super::keys::QueueIndex;
 
-/// Fixed for the life of a dispatcher.
+/// What a dispatcher starts with. A reload replaces the partners' table, and changes, retires and adds queues: [`QueueChanges`].
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub queues: Vec<QueueRules>,
@@ -89,6 +88,37 @@ impl QueueRules {
     }
 }
 
+/// The parking of one queue.
+#[derive(Debug, Clone)]
+pub struct ParkingRules {
+    /// Its own name, `QUEUE.parking`.
+    pub name: Arc<str>,
+    /// Whose deliveries it holds.
+    pub of: QueueIndex,
+    /// Most entries of one call about rows that came back.
+    pub entry_limit: usize,
+    /// Deliveries that it holds at the start, by account.
+    pub found: Vec<(Account, u64)>,
+}
+
+/// What becomes of the queues, all at once.
+#[derive(Debug, Default)]
+pub struct QueueChanges {
+    /// The same queues by other rules. Whether order is kept stays as it is, and so does the number of ackers.
+    pub changed: Vec<(QueueIndex, QueueRules)>,
+    pub retired: Vec<QueueIndex>,
+    /// In the order of their indices: each takes the next, and behind it its parking where it has one.
+    pub added: Vec<NewQueue>,
+}
+
+/// A queue that comes.
+#[derive(Debug)]
+pub struct NewQueue {
+    pub rules: QueueRules,
+    /// Whose it is follows from its place here.
+    pub parking: Option<ParkingRules>,
+}
+
 /// The rules of every partner: its own, or the default's.
 #[derive(Debug, Clone)]
 pub struct PartnerTable {
@@ -100,6 +130,16 @@ impl PartnerTable {
     pub fn of(&self, account: &str) -> Arc<PartnerRules> {
         Arc::clone(self.by_account.get(account).unwrap_or(&self.default))
     }
+}
+
+/// Where a partner's deliveries go, and so which threads they need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Medium {
+    /// Nowhere that could be waited for: it needs no thread.
+    Inline,
+    #[default]
+    Wire,
+    Disk,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::Dispatcher;
-use super::Timer;
 use super::keys::{PartnerKey, QueueIndex};
 use super::partner::Access;
+use super::timer::Timer;
 
 /// Where it may not be done now, it is looked at again after so long.
 const LATER: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use super::histogram::{self, Histogram};
 use super::keys::QueueIndex;
 use super::partner::PartnerState;
 use super::reload::Life;
-use super::survey::Survey;
+use super::survey::{PartnerCounts, Survey};
 use super::tally::Tally;
 use super::why::BucketReport;
 use super::{Dispatcher, QueueCounts};
@@ -96,17 +96,6 @@ impl Default for Times {
     fn default() -> Self {
         Self { delivery: Histogram::new(histogram::DELIVERY), age: Histogram::new(histogram::AGE) }
     }
-}
-
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct PartnerCounts {
-    pub total: usize,
-    pub healthy: usize,
-    pub waiting: usize,
-    pub backing_off: usize,
-    pub open: usize,
-    pub limited: usize,
-    pub paused: usize,
 }
 
 #[derive(Debug, Clone, Serialize)]

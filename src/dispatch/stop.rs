@@ -9,7 +9,8 @@ use super::keys::{QueueIndex, Ticket};
 use super::parking::Line;
 use super::rules::QueueRules;
 use super::settling::Kind;
-use super::{Dispatcher, QueueState, Timer};
+use super::timer::Timer;
+use super::{Dispatcher, QueueState};
 
 /// What is left for returning messages once everything is stopped; leases that could not be given back by then lapse.
 const GRACE: Duration = Duration::from_secs(5);

@@ -10,7 +10,6 @@ use super::Dispatcher;
 use super::bucket::Bucket;
 use super::keys::BucketKey;
 use super::partner::PartnerState;
-use super::status::PartnerCounts;
 
 /// Partners listed as waiting at most.
 pub const WAITING: usize = 50;
@@ -45,6 +44,18 @@ impl Survey {
             *youngest = (oldest, key);
         }
     }
+}
+
+/// Partners by state.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PartnerCounts {
+    pub total: usize,
+    pub healthy: usize,
+    pub waiting: usize,
+    pub backing_off: usize,
+    pub open: usize,
+    pub limited: usize,
+    pub paused: usize,
 }
 
 /// Partners whose account holds a text, in no order.

@@ -1,7 +1,7 @@
 //! Delivery threads, shared out: the bulkhead between partners that take and partners that hang.
 //!
 //! Partners that are not [`Class::Well`] occupy half of the threads at most, together, so that those that are well always find a free
-//! one. A partner that was well until now is found out by time, after [`PATIENCE`](super::partner::PATIENCE) or twice its own last
+//! one. A partner that was well until now is found out by time, after [`PATIENCE`](super::health::PATIENCE) or twice its own last
 //! success: until then it may have any thread. So of `delivery_threads = N` the others have some left as long as no more than N / 2
 //! flushes of partners that were well begin to hang within that time. With a single thread there is no half to keep free.
 //!
@@ -11,18 +11,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::health::Class;
 use super::keys::BucketKey;
-use super::partner::Class;
-
-/// Where a partner's deliveries go, and so which threads they need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Medium {
-    /// Nowhere that could be waited for: it needs no thread.
-    Inline,
-    #[default]
-    Wire,
-    Disk,
-}
+use super::rules::Medium;
 
 /// A place in a line of those that wait for a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

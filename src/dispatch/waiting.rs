@@ -2,10 +2,25 @@
 //! when its message leaves another way.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::message::Item;
 
-use super::bucket::Slip;
+use super::keys::{BucketKey, Ticket};
+
+/// Where a delivery waits, or waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub bucket: BucketKey,
+    pub place: u64,
+}
+
+/// Whose delivery it is, and since when it waits in the bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Slip {
+    pub ticket: Ticket,
+    pub since: Instant,
+}
 
 #[derive(Debug, Default)]
 pub struct Waiting {

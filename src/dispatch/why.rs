@@ -8,7 +8,8 @@ use crate::message::Outcome;
 
 use super::Dispatcher;
 use super::bucket::Bucket;
-use super::partner::{Access, Class, Partner, PartnerState, Wait};
+use super::health::Class;
+use super::partner::{Access, Partner, PartnerState, Wait};
 
 /// One partner, over all queues.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,7 +146,7 @@ impl Dispatcher {
         let Some(bucket) = blocked else { return reason(partner, bucket, access) };
         if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
-        } else if bucket.is_stuck() {
+        } else if bucket.is_only_a_doubtful_front() {
             "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
         } else {
             "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"

@@ -51,7 +51,7 @@ impl Bucket {
     }
 
     /// Whether its front would step aside, but there is nothing behind it.
-    pub fn is_stuck(&self) -> bool {
+    pub fn is_only_a_doubtful_front(&self) -> bool {
         self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.parcels.len() == 1 && self.waiting.is_empty()
     }
 

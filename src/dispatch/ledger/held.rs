@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
-use crate::dispatch::bucket::Spot;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::known::Settled;
 use crate::dispatch::leases::GroupKey;
+use crate::dispatch::waiting::Spot;
 
 /// How a copy left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,24 +10,5 @@ mod lot;
 mod park;
 mod unpark;
 
-use std::sync::Arc;
-
-use crate::message::Account;
-
-use super::keys::QueueIndex;
-
 pub use self::line::Line;
 pub use self::lot::Lot;
-
-/// The parking of one queue.
-#[derive(Debug, Clone)]
-pub struct ParkingRules {
-    /// Its own name, `QUEUE.parking`.
-    pub name: Arc<str>,
-    /// Whose deliveries it holds.
-    pub of: QueueIndex,
-    /// Most entries of one call about rows that came back.
-    pub entry_limit: usize,
-    /// Deliveries that it holds at the start, by account.
-    pub found: Vec<(Account, u64)>,
-}

@@ -1,11 +1,11 @@
 //! Into the parking.
 
 use crate::dispatch::Dispatcher;
-use crate::dispatch::bucket::{Slip, Spot};
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
 use crate::dispatch::summary::Sum;
+use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, Parking, START};
 

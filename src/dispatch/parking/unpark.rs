@@ -1,10 +1,11 @@
 //! Back from the parking: as much as a partner takes, oldest first.
 
-use crate::dispatch::bucket::Slip;
+use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::keys::{BucketKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
-use crate::dispatch::{Dispatcher, Timer};
+use crate::dispatch::timer::Timer;
+use crate::dispatch::waiting::Slip;
 use crate::message::Account;
 use crate::message::park::{Row, Unparked, Want};
 

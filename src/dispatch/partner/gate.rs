@@ -1,8 +1,8 @@
-//! Gates: what stops a partner, or one of its buckets, although there is something to send and a thread to send it.
+//! The gate of a partner: what stops it although there is something to send and a thread to send it. What stops one of its buckets alone
+//! is that bucket's own gate.
 //!
-//! The partner's gate knows the wait that the partner asked for, the wait after failures (back-off, then the breaker with its one probe)
-//! and the operator's pause. A bucket's gate knows that the endpoint for its queue is set up wrongly, which says nothing about the
-//! partner's other buckets. Both stay ajar after a wait, for one probe at a time, until something is accepted.
+//! It knows the wait that the partner asked for, the wait after failures (back-off, then the breaker with its one probe) and the
+//! operator's pause. After a wait it stays ajar, for one probe at a time, until something is accepted.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::Wait;
 /// The longest wait that a partner's `Retry-After` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// The partner's. Of one that is well nothing is kept: most are, and there may be a million of them.
+/// Of a partner that is well nothing is kept: most are, and there may be a million of them.
 #[derive(Debug, Default)]
 pub struct PartnerGate(Option<Box<Shut>>);
 
@@ -161,56 +161,6 @@ impl PartnerGate {
     pub fn skip_backoff(&mut self, now: Instant) {
         if let Some(shut) = &mut self.0 {
             shut.until = shut.until.map(|until| until.min(now));
-        }
-    }
-}
-
-/// The gate of one bucket, for answers that are about its queue's endpoint alone (404, 410).
-#[derive(Debug, Default)]
-pub struct BucketGate(Option<Box<Refused>>);
-
-/// Such answers, in a row.
-#[derive(Debug, Default)]
-struct Refused {
-    refusals: u32,
-    until: Option<Instant>,
-}
-
-impl BucketGate {
-    /// Whether the last answer was such a refusal.
-    pub fn is_shut(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub fn refusals(&self) -> u32 {
-        self.0.as_ref().map_or(0, |refused| refused.refusals)
-    }
-
-    pub fn wait(&self, now: Instant) -> Option<Instant> {
-        self.remembered_until().filter(|until| *until > now)
-    }
-
-    /// It outlives the bucket's idle time: a new bucket would know nothing of it.
-    pub fn remembered_until(&self) -> Option<Instant> {
-        self.0.as_ref()?.until
-    }
-
-    /// Gives whether that is the first in a row.
-    pub fn refused(&mut self, now: Instant, max_backoff: Duration) -> bool {
-        let refused = self.0.get_or_insert_default();
-        refused.refusals = refused.refusals.saturating_add(1);
-        refused.until = refused.until.max(Some(now + max_backoff));
-        refused.refusals == 1
-    }
-
-    /// Something was accepted. Gives the refusals that this ended.
-    pub fn succeeded(&mut self) -> u32 {
-        self.0.take().map_or(0, |refused| refused.refusals)
-    }
-
-    pub fn skip_wait(&mut self, now: Instant) {
-        if let Some(refused) = &mut self.0 {
-            refused.until = refused.until.map(|until| until.min(now));
         }
     }
 }

@@ -1,11 +1,10 @@
 //! A partner: what it takes, over all its buckets.
 //!
-//! [`gate`](PartnerGate) says when it may be tried, [`pace`](Pace) how often, [`health`](Health) how much of the delivery threads it may
+//! [`gate`](PartnerGate) says when it may be tried, [`pace`](Pace) how often, [`health`](super::health) how much of the delivery threads it may
 //! have, [`share`](Drain) how much of the room. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and
 //! why: flushing, the drain, status and `why` all ask it.
 
 mod gate;
-mod health;
 mod pace;
 mod share;
 
@@ -21,15 +20,14 @@ use crate::message::Account;
 
 use super::bucket::Bucket;
 use super::due::Alarm;
+use super::health::{Class, Health};
 use super::keys::{BucketKey, FlushId};
-use super::partners::Standing;
 use super::rules::PartnerRules;
+use super::standing::Standing;
 
 use self::gate::PartnerGate;
 use self::pace::Pace;
 
-pub use self::gate::BucketGate;
-pub use self::health::{Class, Health, PATIENCE};
 pub use self::share::{Drain, LEAST};
 
 #[derive(Debug)]

@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::Timer;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::partner::{LEAST, Partner};
+use crate::dispatch::standing::{Aside, Line, Standing, Stuck};
+use crate::dispatch::timer::Timer;
 
 use super::Partners;
 use super::lately::Lately;
-use super::stuck::Stuck;
 
 /// Nobody is overfull whose oldest delivery has waited for less: a burst is no backlog.
 const YOUNG: Duration = Duration::from_millis(250);
@@ -49,31 +49,6 @@ impl Default for Crowd {
             lately: Lately::default(),
         }
     }
-}
-
-/// Where one partner stands in the [`Crowd`].
-#[derive(Debug, Default)]
-pub struct Standing {
-    line: Option<Line>,
-    /// It is one of [`Crowd::away_holding`].
-    counts: bool,
-    /// It is not asked to give anything up until then.
-    aside: Option<Box<Aside>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Away(usize),
-    Beyond(usize),
-}
-
-#[derive(Debug)]
-struct Aside {
-    until: Instant,
-    /// It was away then.
-    away: bool,
-    /// When its oldest delivery entered, and what part of the room is taken by what may not leave.
-    stuck: Option<(Instant, Stuck)>,
 }
 
 /// Who is to give up what.

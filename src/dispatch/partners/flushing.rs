@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::dispatch::Timer;
 use crate::dispatch::bucket::{Bounds, Bucket};
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flight;
+use crate::dispatch::health::PATIENCE;
 use crate::dispatch::keys::{BucketKey, FlushId, PartnerKey, Ticket};
-use crate::dispatch::partner::{Access, PATIENCE, Wait};
-use crate::dispatch::threads::{Medium, Stand};
+use crate::dispatch::partner::{Access, Wait};
+use crate::dispatch::rules::Medium;
+use crate::dispatch::threads::Stand;
+use crate::dispatch::timer::Timer;
 
 use super::Partners;
 
@@ -66,10 +68,10 @@ impl Partners {
     /// Until when the bucket leaves the turn to another of its partner: all that it has is a front that may be at fault, and each of its
     /// attempts makes all of them wait. It has one each `max_backoff` nevertheless, however much the others have.
     pub fn yields_until(&self, key: BucketKey, now: Instant) -> Option<Instant> {
-        let bucket = self.buckets.get(key.0).filter(|bucket| bucket.is_stuck())?;
+        let bucket = self.buckets.get(key.0).filter(|bucket| bucket.is_only_a_doubtful_front())?;
         let partner = self.partners.get(bucket.partner.0)?;
         let until = bucket.active_at + partner.rules.max_backoff;
-        let may_go = |other: &Bucket| !other.is_empty() && !other.is_stuck() && other.gate.wait(now).is_none();
+        let may_go = |other: &Bucket| !other.is_empty() && !other.is_only_a_doubtful_front() && other.gate.wait(now).is_none();
         let mut others = partner.buckets.iter().filter(|other| **other != key);
         let others_first = others.any(|other| self.buckets.get(other.0).is_some_and(may_go));
         (others_first && now < until).then_some(until)

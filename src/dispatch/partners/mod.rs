@@ -5,7 +5,6 @@ mod crowd;
 mod directory;
 mod flushing;
 mod lately;
-mod stuck;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,22 +13,22 @@ use smallvec::SmallVec;
 
 use crate::message::{Account, Item};
 
-use crate::dispatch::Timer;
-use crate::dispatch::bucket::{Bucket, Slip, Spot};
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flights;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::parking::Lot;
 use crate::dispatch::partner::{Access, Partner, PartnerState};
-use crate::dispatch::rules::PartnerTable;
+use crate::dispatch::rules::{Medium, PartnerTable};
 use crate::dispatch::slab::Slab;
-use crate::dispatch::threads::{DeliveryThreads, Medium};
+use crate::dispatch::threads::DeliveryThreads;
+use crate::dispatch::timer::Timer;
+use crate::dispatch::waiting::{Slip, Spot};
 
 use self::crowd::Crowd;
 use self::directory::{Directory, Tag};
 
-pub use self::crowd::{Overfull, PART_OF_AWAY, Standing};
-pub use self::stuck::Stuck;
+pub use self::crowd::{Overfull, PART_OF_AWAY};
 
 /// A bucket in use is not looked at for idleness more often.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);

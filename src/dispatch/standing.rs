@@ -1,8 +1,36 @@
-//! What should be given up and may not: how much of the room it takes, by the queue that it came from.
+//! Where one partner stands among those that hold more than their share, and what of theirs may not leave. Kept with the partner; the order
+//! of all of them is [`partners::crowd`](super::partners)'s.
 
-use crate::dispatch::keys::QueueIndex;
+use std::time::Instant;
 
-/// Parts of the room, in billionths, of a few queues.
+use super::keys::QueueIndex;
+
+/// Where one partner stands among those that hold more than their share.
+#[derive(Debug, Default)]
+pub struct Standing {
+    pub line: Option<Line>,
+    /// It is one of those that are away and hold something.
+    pub counts: bool,
+    /// It is not asked to give anything up until then.
+    pub aside: Option<Box<Aside>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    Away(usize),
+    Beyond(usize),
+}
+
+#[derive(Debug)]
+pub struct Aside {
+    pub until: Instant,
+    /// It was away then.
+    pub away: bool,
+    /// When its oldest delivery entered, and what part of the room is taken by what may not leave.
+    pub stuck: Option<(Instant, Stuck)>,
+}
+
+/// What should be given up and may not: how much of the room it takes, in billionths, by the queue that it came from.
 #[derive(Debug, Default, Clone)]
 pub struct Stuck(Vec<(QueueIndex, u64)>);
 

@@ -1,0 +1,80 @@
+//! What happens often is said once, and then in sums.
+
+use super::event::Note;
+use super::keys::{PartnerKey, QueueIndex, Ticket};
+use super::summary::{Sum, Summary};
+use super::timer::Timer;
+use super::{Dispatcher, QueueState};
+use crate::message::settle::DeadReason;
+
+impl Dispatcher {
+    /// The first dead letter is said, then sums.
+    pub(super) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+        let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if !queue.facts.circulates {
+            queue.tally.letters.add(reason.kind);
+        }
+        if let Some(sum) = queue.dead_letters.add(self.now, example, || reason.text.clone()) {
+            self.note_dead(index, sum);
+        }
+        self.watch_sums(index);
+    }
+
+    /// The first message that is given back for a partner's sake is said, then sums.
+    pub(super) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
+        let Some(partner) = self.partners.partner(giver) else { return };
+        let (account, away) = (&partner.account, partner.is_away());
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let why = || {
+            let why = if away { "takes nothing" } else { "takes less than comes for it" };
+            format!("partner {account:?} {why}, and others need the room")
+        };
+        if let Some(sum) = queue.given_back.add(self.now, id.into(), why) {
+            self.note_given_back(index, sum);
+        }
+        self.watch_sums(index);
+    }
+
+    /// Says what is due of the sums, or whatever is unsaid.
+    pub(super) fn say_sums(&mut self, index: QueueIndex, all: bool) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let now = self.now;
+        let mut of = |summary: fn(&mut QueueState) -> &mut Summary| {
+            if all { summary(queue).last(now) } else { summary(queue).due(now) }
+        };
+        let (dead, lost) = (of(|queue| &mut queue.dead_letters), of(|queue| &mut queue.leases_lost));
+        let (given_back, parked) = (of(|queue| &mut queue.given_back), of(|queue| &mut queue.parked));
+        if let Some(sum) = dead {
+            self.note_dead(index, sum);
+        }
+        if let Some(sum) = lost {
+            self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
+        }
+        if let Some(sum) = given_back {
+            self.note_given_back(index, sum);
+        }
+        if let Some(Sum { count, example, reason }) = parked {
+            self.note(Note::Parked { queue: index, count, example, reason });
+        }
+        self.watch_sums(index);
+    }
+
+    /// Makes sure that what is unsaid is said.
+    pub(super) fn watch_sums(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let rare = [queue.dead_letters.say_by(), queue.leases_lost.say_by()];
+        for at in rare.into_iter().chain([queue.given_back.say_by(), queue.parked.say_by()]).flatten() {
+            queue.summary_alarm.by(&mut self.due, at, Timer::Summary(index));
+        }
+    }
+
+    fn note_given_back(&mut self, queue: QueueIndex, sum: Sum) {
+        let hidden = self.hidden.count(queue);
+        self.note(Note::GivenBack { queue, count: sum.count, example: sum.example, reason: sum.reason, hidden });
+    }
+
+    fn note_dead(&mut self, queue: QueueIndex, sum: Sum) {
+        self.note(Note::DeadLetters { queue, count: sum.count, example: sum.example, reason: sum.reason });
+    }
+}

@@ -1,0 +1,127 @@
+//! The end of a turn: once all of its events are in, what can be is flushed, handlers and ackers get what there is for them, and the
+//! queues are asked for more.
+
+use std::sync::Arc;
+
+use super::Dispatcher;
+use super::event::Command;
+use super::keys::QueueIndex;
+use super::ledger::{Held, Stage};
+use super::timer::Timer;
+
+impl Dispatcher {
+    /// Once all events of a turn are in and what can be is flushed: tells the queues, asks for more.
+    pub(super) fn close_turn(&mut self) {
+        self.make_room();
+        for place in 0..self.living.len() {
+            let Some(&queue) = self.living.get(place) else { break };
+            self.start_jobs(queue);
+            self.write_parked(queue);
+            self.read_parked(queue);
+            self.tell(queue);
+            self.ask(queue);
+        }
+        self.look_for_gone();
+        self.look_for_the_end();
+    }
+
+    /// Flushes the next bucket that can be. `false`: there is none. One at a time, so that an answer that is there at once is taken in
+    /// while all that it is about is still in the processor's cache.
+    pub(super) fn flush_next(&mut self) -> bool {
+        let hurry = self.phase.is_stopping();
+        while let Some(key) = self.partners.next_listed() {
+            self.wants_rows(key);
+            let Some(bucket) = self.partners.bucket(key) else { continue };
+            let Some(queue) = self.queues.get(bucket.queue) else { continue };
+            let ledger = &self.ledger;
+            let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
+            let Some(flush) = self.partners.look(key, self.now, hurry, &queue.name, &mut self.due, held) else {
+                if hurry {
+                    self.return_what_cannot_leave(key);
+                }
+                continue;
+            };
+            let Some(flight) = self.partners.flight(flush) else { continue };
+            for slip in &flight.parcel.slips {
+                if let Some(held) = self.ledger.get_mut(slip.ticket) {
+                    held.on_wire += 1;
+                }
+            }
+            let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
+            self.commands.push_back(Command::Flush { flush, batch, medium });
+            return true;
+        }
+        false
+    }
+
+    /// Gives the queue's handler what it has places for, and the bytes have room for.
+    fn start_jobs(&mut self, index: QueueIndex) {
+        loop {
+            let full = self.room.is_full_of_bytes();
+            if full && !self.nothing_moves() {
+                break;
+            }
+            let Some(queue) = self.queues.get_mut(index) else { return };
+            let Some(mut jobs) = queue.intake.next_job(self.now, full) else { break };
+            jobs.retain(|job| {
+                // Some may have left while they waited: their lease was lost.
+                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else {
+                    queue.intake.suspects.left(job.ticket);
+                    return false;
+                };
+                queue.order.started(held.sequence, self.now);
+                self.ledger.advance(job.ticket, Stage::Handling);
+                true
+            });
+            if jobs.is_empty() {
+                queue.intake.job_ended(None);
+                continue;
+            }
+            let threads = queue.intake.threads();
+            self.commands.push_back(Command::Handle { queue: index, jobs, threads });
+        }
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if let Some(at) = queue.order.next_overtaking() {
+            queue.order_alarm.by(&mut self.due, at, Timer::Order(index));
+        }
+    }
+
+    /// Whether nothing that is held would ever make room unless a handler starts: all of it waits for one, or for the outcome of a
+    /// message that does.
+    fn nothing_moves(&self) -> bool {
+        !self.ledger.any_departs() && self.queues.iter().all(|queue| queue.intake.running() == 0)
+    }
+
+    /// Gives free ackers what there is to tell the queue.
+    pub(super) fn tell(&mut self, index: QueueIndex) {
+        let hurry = self.phase.is_stopping();
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let stops = hurry || !queue.is_serving();
+        let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
+        while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
+            queue.counts.requests += 1;
+            self.commands.push_back(Command::Settle { queue: index, acker, work });
+        }
+        if let Some(at) = queue.settling.next_look(self.now) {
+            queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));
+        }
+    }
+
+    /// Gives pollers demand for what there is room for.
+    fn ask(&mut self, index: QueueIndex) {
+        if self.phase.is_stopping() {
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none() && queue.is_serving()) else {
+            return;
+        };
+        while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
+            self.commands.push_back(Command::Receive { queue: index, poller, demand });
+        }
+        if let Some(at) = queue.intake.next_look()
+            && at > self.now
+        {
+            queue.intake_alarm.by(&mut self.due, at, Timer::Intake(index));
+        }
+    }
+}
