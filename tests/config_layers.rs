@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use octoconf::config::settings::{Deliver, Rate, Settings, Source};
+use octoconf::config::settings::{Deliver, Settings, Source};
+use octoconf::config::units::Rate;
 use octoconf::config::{self, Context, Environment, Kind, Loaded};
 use proptest::prelude::*;
 

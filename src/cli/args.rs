@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use compact_str::CompactString;
-use octoconf::config::settings::Rate;
+use octoconf::config::units::Rate;
 
 use super::logger::LogFormat;
 

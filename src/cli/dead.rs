@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use crossbeam_channel::never;
-use octoconf::config::settings::Rate;
+use octoconf::config::units::Rate;
 use octoconf::queue::{DeadFilter, DeadLetters, Portions, QueueError};
 
 use super::args::{Dead, Filter};

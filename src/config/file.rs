@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use super::Kind;
+use super::format;
 use super::problem::{Problems, join};
-use super::tree::{self, Origin, Tree};
+use super::tree::{Origin, Tree, table};
 use super::units::Size;
 
 /// A file of partners, or the file itself: room for a few hundred thousand of them.
@@ -47,7 +48,7 @@ pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warn
             }
         };
         let Some(kind) = Kind::of(&path) else { continue };
-        let tree = tree::parse(&text, kind, &origin, problems);
+        let tree = format::parse(&text, kind, &origin, problems);
         for other in tree.keys().filter(|key| *key != "partners") {
             let text =
                 "only [partners.ACCOUNT] sections may stand in a file of partners_dir; move this to the configuration file";
@@ -69,7 +70,7 @@ pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warn
 }
 
 fn partners_of(tree: &Tree) -> impl Iterator<Item = (&String, &Value)> {
-    tree::table(tree, &["partners"]).iter()
+    table(tree, &["partners"]).iter()
 }
 
 fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) -> Vec<PathBuf> {

@@ -12,6 +12,7 @@ pub use self::settings::Settings;
 
 pub mod environment;
 mod file;
+mod format;
 mod ini;
 mod known;
 pub mod problem;
@@ -104,8 +105,8 @@ pub struct AdminAccess {
 pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess, ConfigErrors> {
     let problems = problem::Problems::default();
     let (name, text, kind) = read(path)?;
-    let defaults = tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
-    let main = tree::parse(&text, kind, &tree::Origin::main(&name), &problems);
+    let defaults = format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let main = format::parse(&text, kind, &tree::Origin::main(&name), &problems);
     if !problems.is_empty() && main.is_empty() {
         return Err(problems.into_errors(&name));
     }
@@ -129,8 +130,8 @@ pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess,
 pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
     let problems = problem::Problems::default();
     let mut warnings = Vec::new();
-    let defaults = tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
-    let main = tree::parse(text, kind, &tree::Origin::main(name), &problems);
+    let defaults = format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let main = format::parse(text, kind, &tree::Origin::main(name), &problems);
     // A file that cannot be read as a whole has no keys to check.
     if !problems.is_empty() && main.is_empty() {
         return Err(problems.into_errors(name));

@@ -11,8 +11,8 @@ use config::{Value, ValueKind};
 use serde::Deserialize;
 
 use super::problem::{Problems, join};
-use super::settings::Rate;
 use super::tree::Tree;
+use super::units::Rate;
 use super::units::{Maybe, Size, Span};
 use super::url::mask_url;
 
@@ -214,7 +214,8 @@ pub(super) fn quote(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Kind;
-    use crate::config::tree::{Origin, parse};
+    use crate::config::format::parse;
+    use crate::config::tree::Origin;
 
     fn tree(text: &str) -> Tree {
         parse(text, Kind::Toml, &Origin::main("x.toml"), &Problems::default())

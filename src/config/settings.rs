@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::units::Rate;
 use super::url::mask_url;
 use crate::message::Account;
 
@@ -175,11 +176,4 @@ pub enum Format {
     Ndjson,
     Single,
     Cloudevents,
-}
-
-/// Requests per unit of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub requests: u32,
-    pub per: Duration,
 }

@@ -4,10 +4,6 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
-use toml::de::{DeTable, DeValue};
-
-use super::problem::{Problems, join};
-use super::{Kind, ini};
 
 pub(super) type Tree = Map<String, Value>;
 
@@ -36,65 +32,6 @@ impl<'a> Origin<'a> {
     pub(super) fn name(&self) -> Option<String> {
         (!self.main).then(|| self.file.to_string())
     }
-}
-
-/// Reads a file's text. A byte order mark is skipped.
-pub(super) fn parse(text: &str, kind: Kind, origin: &Origin<'_>, problems: &Problems) -> Tree {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut tree = match kind {
-        Kind::Toml => parse_toml(text, origin, problems),
-        Kind::Ini => ini::parse(text, origin, problems),
-    };
-    lower_header_names(&mut tree, problems);
-    tree
-}
-
-fn parse_toml(text: &str, origin: &Origin<'_>, problems: &Problems) -> Tree {
-    match DeTable::parse(text) {
-        Ok(table) => from_toml(table.into_inner(), "", origin, problems),
-        Err(error) => {
-            // Its own text would quote the line, which may hold a secret.
-            let start = error.span().map_or(0, |span| span.start);
-            let before = text.get(..start).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let what = error.message().lines().next().unwrap_or_default();
-            problems.add(format!("{}:{line}:{column}", origin.file()), format!("not TOML: {what}"), None);
-            Tree::new()
-        }
-    }
-}
-
-fn from_toml(table: DeTable<'_>, path: &str, origin: &Origin<'_>, problems: &Problems) -> Tree {
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let key = key.into_inner().into_owned();
-            let path = join(path, &key);
-            (key, from_toml_value(value.into_inner(), &path, origin, problems))
-        })
-        .collect()
-}
-
-fn from_toml_value(value: DeValue<'_>, path: &str, origin: &Origin<'_>, problems: &Problems) -> Value {
-    let kind = match value {
-        DeValue::String(text) => ValueKind::String(text.into_owned()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(
-            |_| {
-                problems.add(path, "a number beyond 64 bits; write a smaller one", origin.name().as_deref());
-                ValueKind::Nil
-            },
-            ValueKind::I64,
-        ),
-        DeValue::Float(number) => number.as_str().parse().map_or(ValueKind::Nil, ValueKind::Float),
-        DeValue::Boolean(value) => ValueKind::Boolean(value),
-        DeValue::Datetime(time) => ValueKind::String(time.to_string()),
-        DeValue::Array(values) => ValueKind::Array(
-            values.into_iter().map(|value| from_toml_value(value.into_inner(), path, origin, problems)).collect(),
-        ),
-        DeValue::Table(table) => ValueKind::Table(from_toml(table, path, origin, problems)),
-    };
-    Value::new(origin.name().as_ref(), kind)
 }
 
 /// Puts a value at a path, making the tables above it. `false`: something else is there, or a value stands where a table must.
@@ -135,24 +72,6 @@ pub(super) fn as_table(value: &Value) -> Option<&Tree> {
     }
 }
 
-/// Names of headers are the same in any case (RFC 9110, 5.1): in lower case a layer overrides them whatever it writes.
-pub(super) fn lower_header_names(tree: &mut Tree, problems: &Problems) {
-    let Some(ValueKind::Table(partners)) = tree.get_mut("partners").map(|value| &mut value.kind) else { return };
-    for (account, partner) in partners {
-        let ValueKind::Table(partner) = &mut partner.kind else { continue };
-        let Some(ValueKind::Table(headers)) = partner.get_mut("headers").map(|value| &mut value.kind) else { continue };
-        let mut lower = Tree::new();
-        for (name, value) in headers.drain() {
-            let origin = value.origin().map(str::to_owned);
-            if lower.insert(name.to_lowercase(), value).is_some() {
-                let key = join(&join(&join("partners", account), "headers"), &name.to_lowercase());
-                problems.add(key, "stands twice, in different case; keep one of them", origin.as_deref());
-            }
-        }
-        *headers = lower;
-    }
-}
-
 /// The layers as one tree: later ones win, key by key.
 pub(super) fn merge(layers: impl IntoIterator<Item = Tree>) -> Result<Tree, ConfigError> {
     let builder = layers.into_iter().fold(config::Config::builder(), |builder, tree| builder.add_source(Layer(tree)));
@@ -177,51 +96,5 @@ impl Source for Layer {
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         Ok(Map::from([(ROOT.to_owned(), Value::new(None, ValueKind::Table(self.0.clone())))]))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> (Tree, Vec<String>) {
-        let problems = Problems::default();
-        let tree = parse(text, Kind::Toml, &Origin::main("x.toml"), &problems);
-        (tree, problems.into_errors("").problems.iter().map(ToString::to_string).collect())
-    }
-
-    #[test]
-    fn later_layers_win_key_by_key_and_dots_in_keys_stay() {
-        let (below, _) =
-            read("'a.b' = 1\n[partners.'x.y[0]']\nrate = '1/s'\nburst = 2\n[partners.'x.y[0]'.headers]\nX-A = '1'\n");
-        let (above, _) = read("[partners.'x.y[0]']\nrate = '2/s'\n[partners.'x.y[0]'.headers]\nx-a = '2'\n[engine]\n");
-        let merged = merge([below, above]).unwrap();
-        assert!(merged.contains_key("a.b") && merged.contains_key("engine"));
-        let partner = merged["partners"].clone().into_table().unwrap()["x.y[0]"].clone().into_table().unwrap();
-        assert_eq!(partner["rate"].clone().into_string().unwrap(), "2/s");
-        assert_eq!(partner["burst"].clone().into_int().unwrap(), 2);
-        let headers = partner["headers"].clone().into_table().unwrap();
-        assert_eq!(headers.len(), 1);
-        assert_eq!(headers["x-a"].clone().into_string().unwrap(), "2");
-    }
-
-    #[test]
-    fn a_syntax_error_names_its_place_and_quotes_nothing() {
-        let (_, problems) = read("[admin]\r\ntoken = \"hush-hush\n");
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].starts_with("x.toml:2:"), "{problems:?}");
-        assert!(!problems[0].contains("hush-hush"));
-    }
-
-    #[test]
-    fn headers_that_differ_in_case_only_are_a_problem() {
-        let (_, problems) = read("[partners.x.headers]\nA-b = '1'\na-B = '2'\n");
-        assert_eq!(problems, ["partners.x.headers.a-b: stands twice, in different case; keep one of them"]);
-    }
-
-    #[test]
-    fn a_number_beyond_64_bits_is_a_problem() {
-        let (_, problems) = read("[engine]\nmax_in_flight = 99999999999999999999\n");
-        assert_eq!(problems, ["engine.max_in_flight: a number beyond 64 bits; write a smaller one"]);
     }
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 
-use super::settings::Rate;
-
 /// `"250ms"`, `"30s"`, `"1h 30m"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -48,6 +46,13 @@ impl fmt::Display for Size {
             None => write!(f, "{}B", self.0),
         }
     }
+}
+
+/// Requests per unit of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub requests: u32,
+    pub per: Duration,
 }
 
 impl FromStr for Rate {

@@ -13,6 +13,9 @@ use crate::dispatch::{
 };
 use crate::message::Account;
 
+/// How long a question to the dispatcher waits: a turn takes milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Partners looked at in one turn: about a tenth of a millisecond.
 const PART: usize = 256;
 

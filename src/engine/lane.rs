@@ -10,7 +10,7 @@ use crate::message::Account;
 use crate::queue::parking::{ParkedQueue, Parking};
 use crate::queue::{Limits, Queue, QueueError};
 
-use super::StartError;
+use super::error::StartError;
 use super::open::{open_parking, open_queue};
 
 /// One queue with all that the threads around it need.

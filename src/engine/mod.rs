@@ -19,6 +19,7 @@ mod cost;
 mod deliver;
 mod describe;
 mod duty;
+mod error;
 mod health;
 mod inquiries;
 mod lane;
@@ -47,10 +48,11 @@ use parking_lot::Mutex;
 use crate::config::settings::Settings;
 use crate::dispatch::{Dispatcher, Rules, Status};
 use crate::handler::registry::Registry;
-use crate::queue::{Queue, QueueError};
+use crate::queue::Queue;
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
+pub use self::error::{ReloadError, RunError, StartError};
 pub use self::health::{Health, LastReload};
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
@@ -58,7 +60,6 @@ use self::lane::Lane;
 pub use self::open::{open_parking, open_queue};
 use self::plan::Queues;
 use self::reload::InForce;
-pub use self::reload::ReloadError;
 use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
@@ -75,31 +76,6 @@ pub struct Engine {
     handler_threads: usize,
     flush_interval: Duration,
     shutdown_timeout: Duration,
-}
-
-/// Why an engine does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A queue cannot be opened as it is set up. The service does not start: a person has to act.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A queue names a handler that is neither in code nor in `[handlers]`.
-    #[error("queues.{queue}.handler: no handler is called {handler}: register it, or add [handlers.{handler}]")]
-    Handler { queue: String, handler: String },
-    /// Partners whose sinks cannot be set up; all of them.
-    #[error("{0}")]
-    Sinks(String),
-    /// The system gives no further thread.
-    #[error("cannot start the thread {name}: {why}; raise the limit on tasks, or lower handler_threads")]
-    Thread { name: String, why: String },
-}
-
-/// Why an engine ended before its time.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A thread panicked, or something the dispatcher relies on does not hold. What was held comes back when its leases lapse.
-    #[error("the engine ended: {0}; what was held comes back when its leases lapse")]
-    Died(String),
 }
 
 /// How an engine is to run.

@@ -14,13 +14,13 @@ use crate::handler::registry::Registry;
 use crate::queue::Queue;
 use crate::queue::parking::Parking;
 
+use super::error::ReloadError;
 use super::lane::{self, Lane, Opened};
-use super::reload::ReloadError;
 use super::rules::queue_rules;
 
 /// Queues that one process sees in its life at most, parkings included, where reloads bring some: of each that is gone a few kilobytes
 /// stay, with its counts.
-pub const MOST_QUEUES: usize = 1000;
+const MOST_QUEUES: usize = 1000;
 
 /// The queues in force, as whoever prepares the next reload knows them.
 #[derive(Clone, Default)]
@@ -162,7 +162,7 @@ impl Queues {
             plan.added.push(opened);
         }
         if !plan.added.is_empty() && after.seen > MOST_QUEUES {
-            return Err(ReloadError::TooMany { seen: after.seen });
+            return Err(ReloadError::TooMany { seen: after.seen, most: MOST_QUEUES });
         }
         Ok((plan, after))
     }
@@ -255,7 +255,7 @@ mod tests {
         assert!(queues.plan(&one, &two, &Registry::new()).is_ok());
         queues.seen = MOST_QUEUES - 1;
         let refused = queues.plan(&one, &two, &Registry::new()).err().unwrap();
-        assert!(matches!(refused, ReloadError::TooMany { seen: 1001 }), "{refused}");
+        assert!(matches!(refused, ReloadError::TooMany { seen: 1001, .. }), "{refused}");
         assert!(queues.plan(&one, &settings(folder.path(), "concurrency = 2"), &Registry::new()).is_ok());
     }
 }

@@ -9,42 +9,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvErr
 use crate::config::settings::{EngineSettings, Settings};
 use crate::handler::registry::Registry;
 
-use super::plan::{MOST_QUEUES, Queues};
-use super::remote::PATIENCE;
+use super::error::ReloadError;
+use super::inquiries::PATIENCE;
+use super::plan::Queues;
 use super::restart::need_restart;
 use super::shell::{Control, Reload};
-use super::{Remote, StartError, rules};
-
-/// Why a reload changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// These keys differ from what is in force.
-    #[error("these keys need a restart: {}", .0.join(", "))]
-    NeedsRestart(Vec<String>),
-    /// A queue that is new cannot be opened.
-    #[error("queues.{queue}: {error}")]
-    Open { queue: String, error: StartError },
-    /// A queue that retires has deliveries in the file that the new one is to have.
-    #[error(
-        "queues.{queue}.parking: {path} is still being emptied by the queue of that name that an earlier reload took away; name another \
-         file, or reload again once that queue is gone from the status"
-    )]
-    ParkingInUse { queue: String, path: String },
-    /// Too many reloads brought queues.
-    #[error(
-        "queues: with these the process would have had {seen}, parkings included, and it takes {MOST_QUEUES} in its life; restart it"
-    )]
-    TooMany { seen: usize },
-    /// Partners whose sinks cannot be set up; all of them.
-    #[error("{0}")]
-    Sinks(String),
-    /// The dispatcher hangs.
-    #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
-    NoAnswer,
-    /// The engine drains, or has ended.
-    #[error("the service is stopping: its next start reads the file")]
-    Stopping,
-}
+use super::{Remote, rules};
 
 /// What a reload starts from. Locked for moments; [`Remote::reload`] has another lock for as long as it takes.
 pub struct InForce {

@@ -14,13 +14,10 @@ use crate::sink::Sinks;
 
 use super::duty::{Roster, ThreadReport};
 use super::health::{Health, LastReload};
-use super::inquiries::{Answered, Inquiry, Operated};
+use super::inquiries::{Answered, Inquiry, Operated, PATIENCE};
 use super::reload::InForce;
 use super::shell::Control;
 use super::threads::{DeathGuard, DeathLine};
-
-/// How long a question to the dispatcher waits: a turn takes milliseconds.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A moment is good for so many times what it cost: asking takes the dispatcher 2% of its time at most, whatever the number of partners.
 const WORTH: u32 = 50;

@@ -13,11 +13,11 @@ use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, 
 use crate::message::Answer;
 use crate::sink::{Prepared, Sinks};
 
-use super::StartError;
 use super::acker::Acker;
 use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
+use super::error::StartError;
 use super::health::{self, Health, Pulse};
 use super::inquiries::{Inquiries, Inquiry};
 use super::lane::{Lane, Opened};

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{self, Context, Environment, Kind, Loaded};
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Message, Outcome, Receipt, Received};
-use crate::queue::{DeadLetters, Limits, NewMessage};
+use crate::queue::{DeadLetters, Limits, NewMessage, QueueError};
 use compact_str::CompactString;
 
 /// A queue whose calls of one kind panic.

@@ -210,10 +210,10 @@ fn whole_seconds(span: Span) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DEFAULTS, Environment, Kind, parse, tree};
+    use crate::config::{DEFAULTS, Environment, Kind, format, parse, tree};
 
     fn defaults() -> Tree {
-        tree::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &Problems::default())
+        format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &Problems::default())
     }
 
     fn problem_keys(text: &str) -> Vec<String> {

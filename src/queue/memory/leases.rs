@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::pages::Pages;
-use super::rows::Row;
+use super::row::Row;
 
 /// A hidden row.
 pub(super) struct Lease {

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use self::dead::Dead;
 use self::preload::Preload;
-use self::rows::{Content, Rows, Taken};
+use self::row::Content;
+use self::rows::{Rows, Taken};
 use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping, redriven_id};
 use super::waiting::Waiting;
@@ -26,6 +27,7 @@ mod dead;
 mod leases;
 mod pages;
 mod preload;
+mod row;
 mod rows;
 #[cfg(test)]
 mod tests;

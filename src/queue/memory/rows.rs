@@ -5,37 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use bytes::Bytes;
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::leases::{Lease, Leases};
 use super::preload::{Preload, Stream};
-use crate::message::Attribute;
+use super::row::{Content, Row};
 use crate::queue::Count;
-
-/// What moves while a message lives.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Row {
-    pub receives: u32,
-    /// `None`: the preload has it.
-    pub content: Option<Arc<Content>>,
-}
-
-/// What is fixed in a message that was sent.
-#[derive(Debug)]
-pub(super) struct Content {
-    pub id: CompactString,
-    pub body: Bytes,
-    pub attributes: Vec<Attribute>,
-    pub group: Option<CompactString>,
-    pub sent_at: SystemTime,
-    pub open: Option<Arc<[u16]>>,
-    pub redrives: u32,
-}
 
 /// A row as a receive took it.
 pub(super) struct Taken {
