@@ -4,10 +4,8 @@
 //! moment's trouble. On FIFO queues a batch is halved just the same, so that what is before the one at fault is delivered and `why` names
 //! that one; then it blocks, as order demands.
 //!
-//! Two kinds of answers are in doubt. Server errors, as above. And the refusal of a single delivery after `breaker_failures` culprits in
-//! a row: the contract takes that for the partner's fault and has nothing dead-lettered, but not everybody's messages are good more often
-//! than that, so the delivery steps aside at once. Whatever is accepted then shows that those before it were culprits indeed; where
-//! nothing is, nothing more is set aside.
+//! Only server errors are in doubt. The refusal of a single delivery after `breaker_failures` culprits in a row is the partner's fault:
+//! the delivery keeps its turn, so that all are in order once the partner is mended, and `why` names it, for `skip`.
 
 use super::Dispatcher;
 use super::bucket::Parcel;
@@ -27,9 +25,9 @@ impl Dispatcher {
             bucket.probe_refused(enough);
         }
         parcel.doubt.on_trial = false;
-        if blame != Blame::Partner {
-            let draws = parcel.doubt.draws.saturating_add(1);
-            parcel.doubt.draws = if blame == Blame::InGraveDoubt { draws.max(enough) } else { draws };
+        parcel.doubt.refused = blame == Blame::Refuses;
+        if blame == Blame::InDoubt {
+            parcel.doubt.draws = parcel.doubt.draws.saturating_add(1);
             if is_open && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
                     self.back_halved(key, parcel);

@@ -49,8 +49,8 @@ pub enum Blame {
     Partner,
     /// The delivery may be at fault, if the partner accepts others.
     InDoubt,
-    /// The same, and enough was refused to look at once.
-    InGraveDoubt,
+    /// The partner, which refused this delivery after too many others.
+    Refuses,
 }
 
 /// Who waits.
@@ -97,8 +97,7 @@ pub fn blame(answer: &Answer, verdict: &Verdict) -> Blame {
     };
     match verdict {
         Verdict::Unavailable { .. } if breaks_at_it(code) => Blame::InDoubt,
-        // It refused too many in a row for this one to be a culprit.
-        Verdict::Misconfigured { gate: Gate::Partner } if !is_about_the_set_up(code) => Blame::InGraveDoubt,
+        Verdict::Misconfigured { gate: Gate::Partner } if !is_about_the_set_up(code) => Blame::Refuses,
         _ => Blame::Partner,
     }
 }
@@ -187,7 +186,7 @@ mod tests {
             assert_eq!((whose(code, ONE), whose(code, MANY)), (Blame::InDoubt, Blame::InDoubt), "{code}");
         }
         for code in [400, 409, 411, 418, 422, 431, 499] {
-            assert_eq!(whose(code, refuses_all), Blame::InGraveDoubt, "{code}");
+            assert_eq!(whose(code, refuses_all), Blame::Refuses, "{code}");
         }
         for code in [301, 401, 403, 404, 408, 410, 421, 425, 429, 451, 502, 503, 504, 600] {
             assert_eq!((whose(code, ONE), whose(code, refuses_all)), (Blame::Partner, Blame::Partner), "{code}");

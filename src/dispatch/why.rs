@@ -8,6 +8,7 @@ use crate::message::Outcome;
 
 use super::Dispatcher;
 use super::bucket::Bucket;
+use super::bucket::head::Doubt;
 use super::health::Class;
 use super::partner::{Access, Partner, PartnerState, Wait};
 
@@ -146,6 +147,8 @@ impl Dispatcher {
         let Some(bucket) = blocked else { return reason(partner, bucket, access) };
         if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
+        } else if bucket.doubt().is_some_and(|doubt| doubt.refused) {
+            "it refused more deliveries in a row than breaker_failures, and now the one at its head: that one blocks, unless skip sets it aside"
         } else if bucket.is_only_a_doubtful_front() {
             "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
         } else {
@@ -163,10 +166,10 @@ pub fn failures(partner: &Partner, bucket: &Bucket) -> u32 {
     partner.failures().max(bucket.gate.refusals())
 }
 
-/// Whether what is at its head has drawn enough answers that may be its own fault.
+/// Whether what is at its head has drawn enough answers that may be its own fault, or is refused after too many others.
 fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
-    let draws = bucket.doubt().map_or(0, |doubt| doubt.draws);
-    partner.is_open() && draws > 0 && draws >= partner.rules.breaker_failures
+    let Some(Doubt { draws, refused, .. }) = bucket.doubt() else { return false };
+    partner.is_open() && (refused || (draws > 0 && draws >= partner.rules.breaker_failures))
 }
 
 fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {

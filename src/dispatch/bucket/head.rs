@@ -2,8 +2,9 @@
 //!
 //! Some partners answer 500 to one message and 200 to all others. Once the breaker is open and the front has drawn `breaker_failures` such
 //! answers, the front steps aside for one probe, the delivery behind it. Accepted, the front is on trial: one more attempt, and refused
-//! again it is a culprit. Refused, it is the partner, and the front has its turn again. Every further probe takes a delivery one place
-//! further back, up to `breaker_failures` places, since several at fault often come in a row.
+//! again it is a culprit. Refused, it is the partner, and the front has its turn again, until it has drawn as many answers once more: each
+//! such probe would overtake the front if the partner had just come back. Every further one takes a delivery one place further back, up to
+//! `breaker_failures` places, since several at fault often come in a row.
 //!
 //! A front of several is halved instead until it is one: nothing can be said of a delivery that was never alone. On FIFO queues that is all:
 //! the front blocks, see [`Doubt::draws`] for what an operator is told of it.
@@ -19,7 +20,7 @@ use super::{Bounds, Bucket, Parcel};
 /// What is known of a batch that was refused, without its being clear whose fault that was.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// Answers that may be its own fault as well as the partner's.
+    /// Answers that may be its own fault as well as the partner's, since it last stepped aside in vain.
     pub draws: u32,
     /// It has drawn so many of them that the next probe is a delivery behind it.
     pub steps_aside: bool,
@@ -29,6 +30,8 @@ pub struct Doubt {
     pub on_trial: bool,
     /// It goes out in place of one that stepped aside.
     pub probes: bool,
+    /// Its last answer refused it, after so many others that this is the partner's fault.
+    pub refused: bool,
 }
 
 impl Doubt {
@@ -97,11 +100,11 @@ impl Bucket {
         }
     }
 
-    /// The delivery in place of its front was refused as well: the front has its turn again, and the next probe comes from further back,
-    /// among so many.
+    /// The delivery in place of its front was refused as well: the front has its turn again, for as many answers, and the next probe comes
+    /// from further back, among so many.
     pub fn probe_refused(&mut self, among: u32) {
         if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
-            front.doubt.steps_aside = false;
+            (front.doubt.steps_aside, front.doubt.draws) = (false, 0);
             front.doubt.passed = (front.doubt.passed + 1) % among.max(1);
         }
     }
