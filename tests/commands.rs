@@ -125,6 +125,19 @@ fn dead_letters_that_are_not_there_are_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_named_and_not_made_by_a_look_into_it() {
+    let room = room();
+    room.write("octoconf.toml", &CONFIG.replace("handler =", "path = \"q.db\"\nparking = \"p.db\"\nhandler ="));
+    for (listing, file) in [("dead", "q.db"), ("parked", "p.db")] {
+        let output = room.octoconf(&[listing, "list", "invoice", "--json"]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"[]\n"[..]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(room.path(file).to_str().unwrap()) && said.contains("queues.invoice."), "{said}");
+        assert!(!room.path(file).exists());
+    }
+}
+
+#[test]
 fn a_queue_in_memory_is_out_of_reach_of_every_other_process() {
     let room = room();
     room.write("octoconf.toml", &CONFIG.replace("sqlite", "memory"));

@@ -168,20 +168,23 @@ fn secrets_are_read_again_at_a_reload() {
 
 #[test]
 fn usr1_tells_how_it_is_and_what_each_thread_does() {
-    let partner = Partner::start(|mut connection: Connection| {
-        connection.request();
-        connection.hang();
-    });
-    let room = Room::new("octoconf.toml", &config(&format!("deliver = \"http\"\nurl = \"http://{}/x\"", partner.address)));
-    send(&room, 0..1);
-    let running = room.start(&["run"]);
-    partner.requests.recv_timeout(PATIENCE).unwrap();
-    running.signal("USR1");
-    room.said(&["state: state=running", "in_flight=1"]);
-    room.said(&["state: queue=invoice source=sqlite received=1"]);
-    room.said(&["thread: name=deliver-", "doing=\"delivers\"", "about=\"acme\""]);
-    room.said(&["threads that wait for work:", "handle="]);
-    running.kill();
+    for log in ["info", "error"] {
+        let partner = Partner::start(|mut connection: Connection| {
+            connection.request();
+            connection.hang();
+        });
+        let http = format!("deliver = \"http\"\nurl = \"http://{}/x\"", partner.address);
+        let room = Room::new("octoconf.toml", &config(&http)).with_environment(&[("OCTOCONF_ENGINE__LOG", log)]);
+        send(&room, 0..1);
+        let running = room.start(&["run"]);
+        partner.requests.recv_timeout(PATIENCE).unwrap();
+        running.signal("USR1");
+        room.said(&["state: state=running", "in_flight=1"]);
+        room.said(&["state: queue=invoice source=sqlite received=1"]);
+        room.said(&["thread: name=deliver-", "doing=\"delivers\"", "about=\"acme\""]);
+        room.said(&["threads that wait for work:", "handle="]);
+        running.kill();
+    }
 }
 
 #[test]

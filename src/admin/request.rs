@@ -131,7 +131,11 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     if target.len() > LONGEST_LINE {
         return Err(Fault::Bad(414, "the address is longer than 8 KiB"));
     }
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+    // Proxies are sent the absolute form, and it is understood by everybody (RFC 9112, 3.2.2); then its host counts.
+    let absolute = target.strip_prefix("http://").map(|rest| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())));
+    let (authority, target) = absolute.map_or((None, target), |(authority, target)| (Some(authority), target));
+    let target = if target.starts_with('/') || authority.is_none() { target.to_owned() } else { format!("/{target}") };
+    let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query.to_owned())));
     let mut request =
         Request { method: parsed.method.unwrap_or_default().to_owned(), path: path.to_owned(), query, ..Request::default() };
     let (mut hosts, mut body) = (0, None);
@@ -159,6 +163,9 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     // RFC 9112, 3.2: one Host exactly, since HTTP/1.1.
     if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
         return Err(Fault::Bad(400, "a request names one Host"));
+    }
+    if let Some(authority) = authority {
+        request.host = Some(authority.to_owned());
     }
     let body = body.unwrap_or(0);
     if body > LONGEST_BODY {
@@ -220,6 +227,20 @@ mod tests {
             assert_eq!(parse(part.as_bytes()), Ok(None), "{part:?}");
         }
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some(), "before HTTP/1.1 there was no Host");
+    }
+
+    #[test]
+    fn the_absolute_form_is_understood_and_its_host_counts() {
+        for (target, path, query) in [
+            ("http://localhost:9464/api/x?q=1", "/api/x", Some("q=1")),
+            ("http://localhost:9464", "/", None),
+            ("http://localhost:9464?q", "/", Some("q")),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: elsewhere\r\n\r\n");
+            let (request, ..) = parse(head.as_bytes()).unwrap().unwrap();
+            assert_eq!((&*request.path, request.query.as_deref()), (path, query), "{target}");
+            assert_eq!(request.host.as_deref(), Some("localhost:9464"), "{target}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use crossbeam_channel::never;
 use octoconf::config::units::Rate;
-use octoconf::queue::{DeadFilter, DeadLetters, Portions, QueueError};
+use octoconf::queue::{DeadFilter, DeadLetter, DeadLetters, Portions, QueueError};
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
@@ -29,7 +29,13 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     | Dead::Show { queue: name, .. }
     | Dead::Redrive { queue: name, .. }
     | Dead::Purge { queue: name, .. }) = command;
-    let queue = Setup::new(config)?.open(name, OF_MEMORY)?;
+    let setup = Setup::new(config)?;
+    if let Dead::List { limit, json, .. } = command
+        && setup.misses_store(name)?
+    {
+        return records::list::<DeadLetter>(*limit, *json, |_| Ok(()));
+    }
+    let queue = setup.open(name, OF_MEMORY)?;
     let letters = queue.dead_letters().ok_or_else(|| {
         Failure::Refused(format!(
             "queues.{name}: it has no dead letters, its rejected messages circulate; name a queue for them in queues.{name}.dead_letter"

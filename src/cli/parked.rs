@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use octoconf::queue::parking::Parking;
+use octoconf::queue::parking::{Line, Parking};
 
 use super::args::Parked;
 use super::failure::Failure;
@@ -16,7 +16,13 @@ const PORTION: usize = 1000;
 
 pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
     let (Parked::List { queue, .. } | Parked::Purge { queue, .. }) = command;
-    let parking = Setup::new(config)?.parking(queue)?;
+    let setup = Setup::new(config)?;
+    if let Parked::List { limit, json, .. } = command
+        && setup.misses_parking(queue)?
+    {
+        return records::list::<Line>(*limit, *json, |_| Ok(()));
+    }
+    let parking = setup.parking(queue)?;
     match command {
         Parked::List { partner, limit, json, .. } => records::list(*limit, *json, |each| {
             parking.list(&mut |line| partner.as_ref().is_some_and(|partner| line.account != *partner) || each(&line))

@@ -1,5 +1,6 @@
 //! From the configuration file to settings, handlers and queues.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +58,21 @@ impl Setup {
         Ok(open_queue(name, self.queue(name)?).context("cannot open the queue")?)
     }
 
+    /// Whether the file of an embedded queue is not there, which is said on standard error: whoever looks into it may stand in another folder
+    /// than the service, and to open it would make it.
+    pub fn misses_store(&self, name: &str) -> Result<bool, Failure> {
+        match &self.queue(name)?.source {
+            Source::Sqlite { path, .. } => Ok(is_missing(&format!("queues.{name}.path"), path)),
+            Source::Memory { .. } | Source::Sqs(_) => Ok(false),
+        }
+    }
+
+    /// The same of the file of its parking.
+    pub fn misses_parking(&self, name: &str) -> Result<bool, Failure> {
+        let parking = self.queue(name)?.parking.as_ref();
+        Ok(parking.is_some_and(|path| is_missing(&format!("queues.{name}.parking"), path)))
+    }
+
     /// Opens the parking of a queue.
     pub fn parking(&self, name: &str) -> Result<Parking, Failure> {
         let parking = open_parking(name, self.queue(name)?).context("cannot open the parking")?;
@@ -69,4 +85,19 @@ impl Setup {
             Failure::Refused(format!("no queue is called {name:?}; the configuration has: {}", names.join(", ")))
         })
     }
+}
+
+fn is_missing(key: &str, path: &Path) -> bool {
+    let missing = matches!(path.try_exists(), Ok(false));
+    if missing {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        // A hint beside the answer: whoever cannot see it has the answer.
+        let _ = writeln!(
+            io::stderr(),
+            "octoconf: {key}: there is no file {}: nothing was ever sent or run with it; a path that does not begin with / counts from the \
+             working directory",
+            path.display()
+        );
+    }
+    missing
 }

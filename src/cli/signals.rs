@@ -36,6 +36,18 @@ pub fn stops() -> io::Result<Receiver<()>> {
     Ok(told)
 }
 
+/// Has TERM and INT end the process as if nobody had asked for them, once that is done.
+pub fn on_stop(clean_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signal".to_owned()).spawn(move || {
+        let stop = signals.forever().next();
+        clean_up();
+        // Fails for signals alone that it does not know.
+        let _ = stop.map(signal_hook::low_level::emulate_default_handler);
+    })?;
+    Ok(())
+}
+
 /// Signals that wait for an engine.
 pub struct Caught {
     signals: Signals,

@@ -43,9 +43,13 @@ pub fn object(letter: &DeadLetter) -> Value {
     })
 }
 
-/// One letter for a person, a line a field.
+/// One letter for a person, a line a field. Body and payload stand as they are: the reason may name a column of them.
 pub fn text(letter: &DeadLetter) -> String {
-    let Value::Object(fields) = object(letter) else { return String::new() };
+    let Value::Object(mut fields) = object(letter) else { return String::new() };
+    for (name, bytes) in [("body", Some(&letter.body)), ("payload", letter.payload.as_ref())] {
+        let text = bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        fields.insert(name.to_owned(), text.map_or(Value::Null, Value::String));
+    }
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
         .map(|(name, value)| format!("{name:12} {}\n", Visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
@@ -88,7 +92,7 @@ mod tests {
             account: None,
             index: None,
             payload: None,
-            body: r#"{"account":null}"#.into(),
+            body: r#"{"account":"a", "account":null}"#.into(),
             attributes: vec![Attribute { name: "source".into(), value: AttributeValue::String("shop".into()) }],
             receives: 1,
             sent_at: SystemTime::UNIX_EPOCH,
@@ -124,6 +128,7 @@ mod tests {
         assert!(table.lines().last().unwrap().ends_with("account: is null "), "{table}");
         let shown = text(&letter());
         assert!(shown.contains("account: is\\nnull\\u{202e}\n"), "{shown}");
+        assert!(shown.contains(r#"{"account":"a", "account":null}"#), "as it was received: {shown}");
         assert_eq!(listed(false, &[]), "no dead letters\n");
     }
 }

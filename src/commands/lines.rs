@@ -4,8 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
 
-/// Longest body, in bytes without the end of its line: the limit of SQS for a message.
-pub const MAX_BODY: usize = 1024 * 1024;
+use crate::message::MAX_BODY;
 
 /// One body.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -66,7 +66,7 @@ impl std::fmt::Display for Sent {
 }
 
 /// Sends every line that `next` gives, in order, in batches as large as the queue takes. Each must be JSON, of any depth, of at most
-/// [`super::lines::MAX_BODY`] bytes. `progress` hears how many have been sent, after each batch.
+/// [`MAX_BODY`](crate::message::MAX_BODY) bytes. `progress` hears how many have been sent, after each batch.
 ///
 /// Blocks for as long as `next` and the queue do. A batch goes out once it is full, or the input pauses, stops or ends.
 pub fn send(queue: &dyn Queue, next: &mut dyn FnMut() -> Next, progress: &mut dyn FnMut(u64)) -> Result<Done, SendError> {

@@ -27,7 +27,7 @@ pub enum Event {
         /// How much of its demand that used up: as many as came, or all that it knew of where none came. What was given meanwhile stands.
         demand_used: usize,
     },
-    /// What the queue's service does to messages by itself, told before the first receive and whenever it is read anew.
+    /// What the queue's service does to messages by itself, told once, before the first receive.
     Facts { queue: QueueIndex, facts: Facts },
     /// A receive failed; the poller gives its demand back.
     ReceiveFailed { queue: QueueIndex, poller: usize, demand_used: usize, fault: Fault },

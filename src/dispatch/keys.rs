@@ -4,7 +4,7 @@ use slotmap::DefaultKey;
 
 use super::slab::Name;
 
-/// A queue, by its place in [`super::Rules::queues`].
+/// An index into the dispatcher's queues: those of its start, their parkings, then what reloads add. Never used again.
 pub type QueueIndex = usize;
 
 /// One held copy of a message.

@@ -6,9 +6,10 @@
 
 use super::keys::QueueIndex;
 use super::ledger::{Held, Leaving};
+use crate::message::MAX_BODY;
 
-/// A body as large as SQS allows: what a message is taken to weigh before one was seen.
-const LARGEST_BODY: u64 = 1024 * 1024;
+/// What a message is taken to weigh before one was seen.
+const LARGEST_BODY: u64 = MAX_BODY as u64;
 
 /// The whole room, in the unit of [`Room::part`].
 pub const WHOLE: u64 = 1_000_000_000;
@@ -230,7 +231,7 @@ impl Room {
         }
     }
 
-    /// A payload was accepted.
+    /// These bytes are held no more, though their message is.
     pub fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
         if let Some(used) = self.queues.get_mut(queue) {

@@ -16,6 +16,7 @@ use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
 use crate::sink::{Reply, Sinks};
 
+use super::BUG;
 use super::duty::Duty;
 use super::pile::Pile;
 use super::threads::Crew;
@@ -68,7 +69,7 @@ impl Deliverers {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
         if !self.pile.push((flush, batch)) {
-            return Err("more flushes on the wire than delivery threads".to_owned());
+            return Err(format!("more flushes on the wire than delivery threads; {BUG}"));
         }
         if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
             // Full: the starter will look again anyway.

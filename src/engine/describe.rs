@@ -1,7 +1,11 @@
 //! The state of an engine as log lines: for USR1, and when it stalls.
+//!
+//! Somebody asked, or has to know: the lines pass whatever level `engine.log` lets through.
 
 use std::fmt::Write as _;
 use std::time::Instant;
+
+use log::Level;
 
 use crate::dispatch::Status;
 
@@ -26,9 +30,15 @@ impl Remote {
     }
 }
 
+/// The one at which the filter lets these lines through: `info`, else the least urgent that passes.
+fn level() -> Level {
+    [Level::Info, Level::Warn].into_iter().find(|level| log::log_enabled!(*level)).unwrap_or(Level::Error)
+}
+
 fn log_status(status: &Status) {
     let partners = &status.partners;
-    log::info!(
+    log::log!(
+        level(),
         "state: state={} in_flight={} in_flight_bytes={} partners={} waiting={} backing_off={} open={} limited={} paused={}",
         status.state,
         status.in_flight,
@@ -42,7 +52,8 @@ fn log_status(status: &Status) {
     );
     for queue in &status.queues {
         let counts = &queue.counts;
-        log::info!(
+        log::log!(
+            level(),
             "state: queue={} source={} received={} handled={} delivered={} acked={} returned={} dead={} requests={} oldest_age_s={}",
             queue.name,
             queue.source,
@@ -57,7 +68,8 @@ fn log_status(status: &Status) {
         );
     }
     for partner in status.waiting.iter().take(WAITING) {
-        log::info!(
+        log::log!(
+            level(),
             "state: partner={:?} queue={} state={} waiting={} in_flight={} oldest_age_s={:.1} next_attempt_in_s={} reason={:?} last_error={:?}",
             partner.account,
             partner.queue,
@@ -80,7 +92,8 @@ fn seconds(seconds: Option<f64>) -> String {
 pub fn log_threads(threads: &[ThreadReport]) {
     for thread in threads {
         if let Some(doing) = thread.doing {
-            log::info!(
+            log::log!(
+                level(),
                 "thread: name={} doing={doing:?} about={:?} for_ms={}",
                 thread.name,
                 &*thread.about,
@@ -88,7 +101,7 @@ pub fn log_threads(threads: &[ThreadReport]) {
             );
         }
     }
-    log::info!("threads that wait for work: {}", idle(threads));
+    log::log!(level(), "threads that wait for work: {}", idle(threads));
 }
 
 /// `ack-stock=1 deliver=31 handle=9`: how many of each kind.

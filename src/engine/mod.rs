@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `poll-QUEUE-N` | receives from one queue what it was given demand for ([`poller`]) |
 //! | `handle-NN` | runs handlers, a fixed pool ([`pool`]) |
-//! | `dispatch` | owns the dispatcher, the only `select!` ([`shell`]) |
+//! | `dispatch` | owns the dispatcher, the main loop's `select!` ([`shell`]) |
 //! | `deliver-N` | hands batches to partners ([`deliver`]) |
 //! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
 //! | `park-QUEUE-0` | takes deliveries to the queue's parking and back ([`parker`]) |
@@ -66,6 +66,13 @@ pub use self::report::Report;
 use self::shell::{Control, Shell, Watched};
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
+
+/// The end of what is said where something holds that cannot.
+const BUG: &str = "this is a bug in octoconf, please report it";
+
+/// Once all is decided, threads that are blocked in a call are waited for this long: the others end within it, and the process is not to
+/// outlast its `shutdown_timeout` for them.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 /// A service that is set up and not yet started.
 pub struct Engine {
@@ -206,7 +213,7 @@ impl Running {
             }
         };
         drop(self.control);
-        self.crew.join(Duration::from_secs(1));
+        self.crew.join(LEFT_BEHIND);
         let elapsed = self.started.elapsed();
         Ok(Report::new(end?, self.health.last_reload(self.started + elapsed), elapsed))
     }

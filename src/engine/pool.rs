@@ -16,6 +16,7 @@ use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW, jobs_ahead};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
+use super::BUG;
 use super::duty::Duty;
 use super::lane::Lane;
 use super::threads::Crew;
@@ -119,12 +120,15 @@ impl Pool {
         let Open { jobs: to_line, recalls, line } =
             self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
         line.at_most.store(at_most, Ordering::SeqCst);
-        to_line.try_send(jobs).map_err(|_| "more jobs wait for a handler than there may be".to_owned())?;
+        to_line
+            .try_send(jobs)
+            .map_err(|_| format!("queue {}: more jobs wait for its handler than there may be; {BUG}", line.name))?;
         if !line.add_runner() {
             return Ok(());
         }
         if line.take_resting() {
-            return recalls.try_send(()).map_err(|_| "more runners rest than there may be".to_owned());
+            let full = |_| format!("queue {}: more runners are recalled than rest; {BUG}", line.name);
+            return recalls.try_send(()).map_err(full);
         }
         let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
         self.threads.spawn(move || {

@@ -13,6 +13,7 @@ use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, 
 use crate::message::Answer;
 use crate::sink::{Prepared, Sinks};
 
+use super::BUG;
 use super::acker::Acker;
 use super::cost::cost;
 use super::deliver::Deliverers;
@@ -162,7 +163,7 @@ impl Shell {
             let due = if self.inquiries.is_busy() { Some(told) } else { self.dispatcher.next_deadline() };
             let due = due.map_or_else(never, at);
             let event = select_biased! {
-                recv(self.results) -> event => event.map_err(|_| "the deliver threads are gone")?,
+                recv(self.results) -> event => event.map_err(|_| format!("the deliver threads are gone; {BUG}"))?,
                 recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
                 recv(controls) -> control => {
                     if control.is_err() {
@@ -171,7 +172,7 @@ impl Shell {
                     }
                     self.controlled(control.ok())?
                 }
-                recv(self.inbox) -> event => event.map_err(|_| "the inbox is gone")?,
+                recv(self.inbox) -> event => event.map_err(|_| format!("the inbox is gone; {BUG}"))?,
                 recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,
             };
@@ -413,7 +414,7 @@ impl Shell {
                 place.insert(to_demands)
             }
         };
-        demands.try_send(demand).map_err(|_| format!("a poller of queue {} has more demand than it was given", lane.name))
+        demands.try_send(demand).map_err(|_| format!("a poller of queue {} has more demand than it was given; {BUG}", lane.name))
     }
 
     fn run_errand(&mut self, queue: QueueIndex, errand: Errand) -> Result<(), String> {
@@ -431,7 +432,7 @@ impl Shell {
                 place.insert(to_parker)
             }
         };
-        to_parker.try_send(errand).map_err(|_| format!("the parker of queue {} has too many errands", lane.name))
+        to_parker.try_send(errand).map_err(|_| format!("the parker of queue {} has too many errands; {BUG}", lane.name))
     }
 
     fn settle(&mut self, queue: QueueIndex, acker: usize, work: Work) -> Result<(), String> {
@@ -454,7 +455,7 @@ impl Shell {
                 place.insert(to_acker)
             }
         };
-        to_acker.try_send(work).map_err(|_| format!("an acker of queue {} has a second call", lane.name))
+        to_acker.try_send(work).map_err(|_| format!("an acker of queue {} has a second call; {BUG}", lane.name))
     }
 }
 

@@ -78,12 +78,15 @@ pub enum Outcome {
     Deliver(SmallVec<[Delivery; 1]>),
     /// Nothing to deliver: the message is acked.
     Discard,
-    /// Not now: the message is returned to its queue, hidden for `after` (1 s at least, doubled with each
-    /// receive to an hour at most).
+    /// Not now: the message is returned to its queue, hidden for `after` (1 s to 11 h; below an hour doubled with each receive, up to an
+    /// hour).
     Retry { after: Duration, reason: String },
     /// Never: the message becomes a dead letter. The reason says which field, and what was found there.
     Reject { reason: String },
 }
+
+/// The largest body in bytes, on every queue: that of SQS.
+pub const MAX_BODY: usize = 1024 * 1024;
 
 /// More deliveries than this from one message reject it.
 pub const MAX_DELIVERIES: usize = 1000;

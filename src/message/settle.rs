@@ -40,7 +40,7 @@ pub struct Facts {
 /// How an entry of a batch call ended.
 pub type EntryResult = Result<(), EntryError>;
 
-/// Why one entry of a batch call did not do.
+/// Why one entry of a batch call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// The receipt is not the newest any more: the lease was lost, or the message is deleted. The copy is dropped.

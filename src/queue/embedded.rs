@@ -7,17 +7,16 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 
 use super::{Limits, NewMessage, QueueError};
+use crate::message::MAX_BODY;
 
 /// Gives the FIFO group of a body when it is sent or redriven; `None`: the message stands alone. It sees the body only, must not use the
 /// queue, and its time is the sender's.
 pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
 /// Most messages of one receive: beyond some hundred, a transaction costs nothing worth saving, and a poller's messages come late.
-const RECEIVE: usize = 500;
+pub const RECEIVE: usize = 500;
 /// Most entries of one delete, change of visibility, set-aside or send.
 const ENTRIES: usize = 1000;
-/// The largest body, that of SQS.
-const BODY: usize = 1024 * 1024;
 /// Most attributes of a message, those of SQS.
 const ATTRIBUTES: usize = 10;
 /// The longest delay of a message, that of SQS.
@@ -45,8 +44,8 @@ pub(super) fn check_entries(queue: &str, what: &'static str, entries: usize) -> 
 pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(), QueueError> {
     check_entries(queue, "send", messages.len())?;
     for (at, message) in messages.iter().enumerate() {
-        let why = if message.body.len() > BODY {
-            format!("its body has {} bytes; a body has at most {BODY}", message.body.len())
+        let why = if message.body.len() > MAX_BODY {
+            format!("its body has {} bytes; a body has at most {MAX_BODY}", message.body.len())
         } else if message.attributes.len() > ATTRIBUTES {
             format!("it has {} attributes; a message has at most {ATTRIBUTES}", message.attributes.len())
         } else if message.delay > DELAY {
@@ -89,10 +88,10 @@ mod tests {
 
     #[test]
     fn what_sqs_would_refuse_is_refused_by_its_place() {
-        let fine = NewMessage { body: Bytes::from(vec![0; BODY]), ..NewMessage::default() };
+        let fine = NewMessage { body: Bytes::from(vec![0; MAX_BODY]), ..NewMessage::default() };
         let attribute = Attribute { name: "a".into(), value: AttributeValue::String("v".into()) };
         let wrong = [
-            (NewMessage { body: Bytes::from(vec![0; BODY + 1]), ..NewMessage::default() }, "1048577 bytes"),
+            (NewMessage { body: Bytes::from(vec![0; MAX_BODY + 1]), ..NewMessage::default() }, "1048577 bytes"),
             (NewMessage { attributes: vec![attribute; 11], ..NewMessage::default() }, "11 attributes"),
             (NewMessage { delay: Duration::from_secs(901), ..NewMessage::default() }, "901 s"),
         ];

@@ -47,7 +47,7 @@ pub trait Queue: Send + Sync {
 
     /// What the service says of the queue: the bounds by which it would lose, hide or set aside messages by itself.
     ///
-    /// Blocks for as long as a request takes; called at start and now and then, not for each message. Embedded queues, which do none of
+    /// Blocks for as long as a request takes; called once, before the first receive. Embedded queues, which do none of
     /// that, give `Facts::default()`.
     ///
     /// # Errors

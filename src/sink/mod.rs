@@ -1,4 +1,4 @@
-//! Where batches go: one trait, one conformance suite that every implementation passes.
+//! Where batches go: [`Sinks`] is the one way out, over a sink for each kind of `deliver`.
 //!
 //! Called by deliver threads, many at once, at most `parallel` for one partner.
 
@@ -23,7 +23,7 @@ pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};
 
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {
-    /// Blocks until the partner has answered, at most for its connect timeout and timeout together. What it accepts is durable on the
-    /// partner's side: the messages are deleted from their queue upon [`Answer::Accepted`].
+    /// Blocks until the partner has answered: http and sqs at most for their timeouts, a file and standard output for as long as those
+    /// take. What it accepts is durable on the partner's side: the messages are deleted from their queue upon [`Answer::Accepted`].
     fn deliver(&self, batch: &Batch) -> Answer;
 }

@@ -5,6 +5,7 @@ mod books;
 mod partners;
 mod traffic;
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use self::partners::Partners;
 use self::traffic::{Kind, Traffic};
 use super::args::Demo;
 use super::failure::Failure;
-use super::{files, logger};
+use super::{files, logger, signals};
 
 /// Messages of one call to a queue, and the time in which both queues' producers make one call each: about 6,000 messages a second.
 const CALL: usize = 100;
@@ -41,6 +42,9 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     let _log = logger::start("error", &bars).context("cannot start the thread log")?;
     let folder = tempfile::Builder::new().prefix("octoconf-demo-").tempdir().context("cannot make a folder for the queues")?;
+    // A stop ends it as it would end any program, only that the folder goes first.
+    let path = folder.path().to_owned();
+    signals::on_stop(move || _ = fs::remove_dir_all(path)).context("cannot take signals")?;
     let books = Arc::new(Books::default());
     let partners = Partners::start(Arc::clone(&books))?;
     let engine = engine(&folder.path().join("demo.db").display().to_string(), &partners)?;

@@ -7,7 +7,8 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::commands::lines::{Lines, MAX_BODY};
+use crate::commands::lines::Lines;
+use crate::message::MAX_BODY;
 use crate::message::{Receipt, Received};
 use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 

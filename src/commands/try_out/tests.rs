@@ -76,7 +76,7 @@ fn no_lines_are_an_empty_array() {
 
 #[test]
 fn an_input_that_fails_midway_leaves_a_whole_array() {
-    let input = format!("one\n{}\n", "7".repeat(crate::commands::lines::MAX_BODY + 1));
+    let input = format!("one\n{}\n", "7".repeat(crate::message::MAX_BODY + 1));
     let mut out = Vec::new();
     let error = try_out(&obedient, input.as_bytes(), &mut out, true).unwrap_err();
     assert_eq!(error.to_string(), "line 2 is longer than 1048576 bytes, the most that a message may have");

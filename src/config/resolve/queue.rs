@@ -9,13 +9,14 @@ use crate::config::section::{Section, quote};
 use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
+use crate::queue::embedded::RECEIVE;
 
 /// The longest lease and wait: the limit of SQS on visibility timeouts.
 const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
 /// The limit of SQS on long polls.
 const LONGEST_POLL: Duration = Duration::from_secs(20);
-/// Most messages of one receive: the limit of SQS, and what an embedded queue gives within one short transaction.
-const MOST_RECEIVED: (usize, usize) = (10, 1000);
+/// Most messages of one receive: the limit of SQS, and that of an embedded queue.
+const MOST_RECEIVED: (usize, usize) = (10, RECEIVE);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -57,7 +57,7 @@ pub struct Overfull {
     pub partner: PartnerKey,
     /// Deliveries beyond its share.
     pub beyond: usize,
-    /// Of these, those that it holds beyond its share more than the next partner does beyond his.
+    /// Of these, those that it holds beyond its share more than the next partner does beyond its own.
     pub more_than_next: usize,
 }
 

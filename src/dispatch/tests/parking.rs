@@ -153,8 +153,10 @@ fn a_row_that_has_to_leave_again_stays_on_the_disk() {
         // The room is short, and two are away: one place each. Of what x gives up, the disk has all but the newest.
         (630, "handled h->x", "park x:<h"),
     ]);
-    let rows = &rig.dispatcher.status().queues[1].counts;
+    let status = rig.dispatcher.status();
+    let (rows, tally) = (&status.queues[1].counts, &status.queues[1].tally);
     assert_eq!((rows.received, rows.returned), (3, 1));
+    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("parked", 1)]);
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
 }
 

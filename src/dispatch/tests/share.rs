@@ -42,9 +42,13 @@ fn ids(hidden: &[(String, u64)]) -> Vec<&str> {
 
 #[test]
 fn what_came_last_goes_back_for_half_a_minute_or_a_little_more() {
-    let hidden = hidden(&crowded("receive l m n a b c d e f").send(300, "answered x 503 10s"));
+    let mut rig = crowded("receive l m n a b c d e f");
+    let hidden = hidden(&rig.send(300, "answered x 503 10s"));
     assert_eq!(ids(&hidden), ["f", "e", "d"], "down to its share");
     assert!(hidden.iter().all(|(_, millis)| (30_000..=45_000).contains(millis)), "{hidden:?}");
+    rig.send(301, "settled");
+    let tally = &rig.dispatcher.status().queues[0].tally;
+    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
 }
 
 #[test]

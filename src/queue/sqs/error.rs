@@ -12,7 +12,7 @@ use super::transport::Answer;
 use super::xml::Elements;
 use crate::queue::{EntryError, QueueError};
 
-/// Why a request did not do.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Waiting may mend it.
@@ -194,7 +194,7 @@ fn kind(code: &str) -> Kind {
     }
 }
 
-/// Why one entry of a batch did not do, while others may have.
+/// Why one entry of a batch failed, while others may have gone well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryFault {
     /// The receipt is over, or the message is.
