@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use octoconf::message::park::{Parked, Parking as Delivery, START, Want};
+use octoconf::message::park::{Parked, START, ToPark, Want};
 use octoconf::message::{Item, Message};
 use octoconf::queue::parking::{Parking, ParkingOptions};
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
@@ -127,7 +127,7 @@ fn park_and_tell() {
     }
 }
 
-fn delivery(number: usize) -> Delivery {
+fn delivery(number: usize) -> ToPark {
     let message = Message {
         id: number.to_string().into(),
         body: vec![b'b'; 300].into(),
@@ -138,7 +138,7 @@ fn delivery(number: usize) -> Delivery {
         open: None,
     };
     let item = Item { message: Arc::new(message), index: None, payload: vec![b'p'; 300].into() };
-    Delivery { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false }
+    ToPark { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false }
 }
 
 // What the parent does with them.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
-use crate::message::park::{Parked, Parking, Unparked, Want};
+use crate::message::park::{Parked, ToPark, Unparked, Want};
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
@@ -89,7 +89,7 @@ pub enum Command {
     /// Has an acker of the queue do something.
     Settle { queue: QueueIndex, acker: usize, work: Work },
     /// Puts deliveries of the queue into its parking. One call at a time, and in the order of those of [`Command::Unpark`].
-    Park { queue: QueueIndex, deliveries: Vec<Parking> },
+    Park { queue: QueueIndex, deliveries: Vec<ToPark> },
     /// Reads what is parked of some accounts.
     Unpark { queue: QueueIndex, wants: Vec<Want> },
     /// Ends the waits of a queue's pollers, where the service allows that: they receive nothing more.
@@ -133,7 +133,7 @@ pub struct Handled {
 pub enum Work {
     Delete(Vec<Receipt>),
     /// Extends leases and returns copies.
-    Hide(Vec<(Receipt, Duration)>),
+    ChangeVisibility(Vec<(Receipt, Duration)>),
     SetAside(Vec<SetAside>),
     Count,
 }

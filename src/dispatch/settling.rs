@@ -308,7 +308,7 @@ impl Settling {
         }
         kept.append(&mut self.hides.wanted);
         self.hides.wanted = kept;
-        (!entries.is_empty()).then_some((Sent::Hides(sent), Work::Hide(entries)))
+        (!entries.is_empty()).then_some((Sent::Hides(sent), Work::ChangeVisibility(entries)))
     }
 
     fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, Work)> {

@@ -24,7 +24,7 @@ impl Acker {
         for work in &self.work {
             let what = match work {
                 Work::Delete(_) => "deletes",
-                Work::Hide(_) => "extends or returns",
+                Work::ChangeVisibility(_) => "extends or returns",
                 Work::SetAside(_) => "sets aside",
                 Work::Count => "counts",
             };
@@ -41,7 +41,7 @@ impl Acker {
         let (queue, acker) = (self.index, self.acker);
         let results = match work {
             Work::Delete(receipts) => self.queue.delete(receipts),
-            Work::Hide(changes) => self.queue.change_visibility(changes),
+            Work::ChangeVisibility(changes) => self.queue.change_visibility(changes),
             Work::SetAside(letters) => self.queue.set_aside(letters),
             Work::Count => {
                 let count = self.queue.count().map_err(|error| fault(&error));

@@ -19,6 +19,7 @@ mod cost;
 mod deliver;
 mod describe;
 mod duty;
+mod edge;
 mod error;
 mod health;
 mod inquiries;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Event, QueueIndex};
-use crate::message::park::{Parking as Delivery, Want};
+use crate::message::park::{ToPark, Want};
 use crate::queue::parking::Parking;
 
 use super::duty::Duty;
@@ -14,7 +14,7 @@ use super::poller::fault;
 
 /// What a parker does.
 pub enum Errand {
-    Park(Vec<Delivery>),
+    Park(Vec<ToPark>),
     Unpark(Vec<Want>),
 }
 

@@ -4,28 +4,26 @@
 //! engine ends with a reason.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
-use crate::dispatch::{Command, Demand, Dispatcher, Event, Medium, PartnerTable, QueueChanges, QueueIndex, Status, Work};
+use crate::dispatch::{Command, Dispatcher, Event, Medium, PartnerTable, QueueChanges, QueueIndex, Status};
 use crate::message::Answer;
 use crate::sink::{Prepared, Sinks};
 
 use super::BUG;
-use super::acker::Acker;
 use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
+use super::edge::{Around, Edge};
 use super::error::StartError;
 use super::health::{self, Health, Pulse};
 use super::inquiries::{Inquiries, Inquiry};
 use super::lane::{Lane, Opened};
 use super::notes::NoteLog;
-use super::parker::{ERRANDS, Errand, Parker};
+use super::parker::Errand;
 use super::plan::{Changed, Plan};
-use super::poller::Poller;
 use super::pool::Pool;
 use super::threads::{Crew, thread_name};
 
@@ -35,9 +33,6 @@ const ANSWERS_A_TURN: usize = 256;
 /// With so many messages in what came from pollers, handlers and ackers a turn has enough: more than the largest batch. What they brought
 /// is then still in the processor's cache when it is flushed, and the handlers have their next jobs before they run out of work.
 const MESSAGES_A_TURN: usize = 128;
-
-/// Demand that a poller has not seen yet; each is for one message at least.
-const DEMANDS: usize = 2048;
 
 /// A longer turn is said: partners wait for it.
 const LONG_TURN: Duration = Duration::from_millis(100);
@@ -101,16 +96,6 @@ pub struct Shell {
     pulse: Arc<Pulse>,
     /// When the pulse is told again how far all work is.
     tell_at: Instant,
-}
-
-/// The threads around one queue, started when first needed.
-#[derive(Default)]
-struct Edge {
-    pollers: Vec<Option<Sender<Demand>>>,
-    ackers: Vec<Option<Sender<Work>>>,
-    parker: Option<Sender<Errand>>,
-    stop: Arc<AtomicBool>,
-    told: Arc<AtomicBool>,
 }
 
 impl Shell {
@@ -294,7 +279,10 @@ impl Shell {
 
     fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), String> {
         match command {
-            Command::Receive { queue, poller, demand } => self.receive(queue, poller, demand),
+            Command::Receive { queue, poller, demand } => {
+                let (edge, around) = self.edge(queue)?;
+                edge.receive(around, poller, demand)
+            }
             Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
             Command::Flush { flush, batch, medium: Medium::Inline } => {
                 let answer = self.sinks.deliver(&batch);
@@ -303,15 +291,21 @@ impl Shell {
                 Ok(())
             }
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(flush, batch),
-            Command::Settle { queue, acker, work } => self.settle(queue, acker, work),
-            Command::Park { queue, deliveries } => self.run_errand(queue, Errand::Park(deliveries)),
-            Command::Unpark { queue, wants } => self.run_errand(queue, Errand::Unpark(wants)),
+            Command::Settle { queue, acker, work } => {
+                let (edge, around) = self.edge(queue)?;
+                edge.settle(around, acker, work)
+            }
+            Command::Park { queue, deliveries } => {
+                let (edge, around) = self.edge(queue)?;
+                edge.run_errand(around, Errand::Park(deliveries))
+            }
+            Command::Unpark { queue, wants } => {
+                let (edge, around) = self.edge(queue)?;
+                edge.run_errand(around, Errand::Unpark(wants))
+            }
             Command::Interrupt { queue } => {
                 if let (Some(edge), Some(lane)) = (self.edges.get(queue), self.lanes.get(queue)) {
-                    edge.stop.store(true, Ordering::Release);
-                    if let Some(queue) = &lane.queue {
-                        queue.interrupt();
-                    }
+                    edge.interrupt(lane);
                 }
                 Ok(())
             }
@@ -388,74 +382,14 @@ impl Shell {
         self.crew.forget_ended();
     }
 
-    fn receive(&mut self, queue: QueueIndex, poller: usize, demand: Demand) -> Result<(), String> {
-        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("demand of an unknown queue")?;
-        if edge.pollers.len() <= poller {
-            edge.pollers.resize(poller + 1, None);
-        }
-        let place = edge.pollers.get_mut(poller).ok_or("demand for an unknown poller")?;
-        let demands = match place {
-            Some(demands) => demands,
-            None => {
-                let (to_demands, demands) = bounded(DEMANDS);
-                let body = Poller {
-                    queue: lane.queue.clone().ok_or("demand of a queue that is gone")?,
-                    index: queue,
-                    poller,
-                    demands,
-                    inbox: self.to_inbox.clone(),
-                    stop: Arc::clone(&edge.stop),
-                    told: Arc::clone(&edge.told),
-                };
-                let name = thread_name("poll", &lane.name, poller);
-                self.crew
-                    .spawn(name, None, move |duty| body.run(duty))
-                    .map_err(|error| format!("cannot start a poller: {error}"))?;
-                place.insert(to_demands)
-            }
-        };
-        demands.try_send(demand).map_err(|_| format!("a poller of queue {} has more demand than it was given; {BUG}", lane.name))
-    }
-
-    fn run_errand(&mut self, queue: QueueIndex, errand: Errand) -> Result<(), String> {
-        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("an errand for an unknown queue")?;
-        let to_parker = match &mut edge.parker {
-            Some(to_parker) => to_parker,
-            place => {
-                let parking = Arc::clone(lane.parking.as_ref().ok_or("an errand for a queue without parking")?);
-                let (to_parker, errands) = bounded(ERRANDS);
-                let body = Parker { parking, queue, errands, inbox: self.to_inbox.clone() };
-                let name = thread_name("park", &lane.name, 0);
-                self.crew
-                    .spawn(name, None, move |duty| body.run(duty))
-                    .map_err(|error| format!("cannot start a parker: {error}"))?;
-                place.insert(to_parker)
-            }
-        };
-        to_parker.try_send(errand).map_err(|_| format!("the parker of queue {} has too many errands; {BUG}", lane.name))
-    }
-
-    fn settle(&mut self, queue: QueueIndex, acker: usize, work: Work) -> Result<(), String> {
-        let (edge, lane) = self.edges.get_mut(queue).zip(self.lanes.get(queue)).ok_or("work for an unknown queue")?;
-        if edge.ackers.len() <= acker {
-            edge.ackers.resize(acker + 1, None);
-        }
-        let place = edge.ackers.get_mut(acker).ok_or("work for an unknown acker")?;
-        let to_acker = match place {
-            Some(to_acker) => to_acker,
-            None => {
-                // One call at a time: the dispatcher waits for its result before the next.
-                let (to_acker, work) = bounded(1);
-                let open = lane.queue.clone().ok_or("work for a queue that is gone")?;
-                let body = Acker { queue: open, index: queue, acker, work, inbox: self.to_inbox.clone() };
-                let name = thread_name("ack", &lane.name, acker);
-                self.crew
-                    .spawn(name, None, move |duty| body.run(duty))
-                    .map_err(|error| format!("cannot start an acker: {error}"))?;
-                place.insert(to_acker)
-            }
-        };
-        to_acker.try_send(work).map_err(|_| format!("an acker of queue {} has a second call; {BUG}", lane.name))
+    /// The queue's threads, and what a further one is made with.
+    fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), String> {
+        let (edge, lane) = self
+            .edges
+            .get_mut(queue)
+            .zip(self.lanes.get(queue))
+            .ok_or_else(|| format!("no queue has the number {queue}; {BUG}"))?;
+        Ok((edge, Around { index: queue, lane, inbox: &self.to_inbox, crew: &self.crew }))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Account, Item, Receipt};
 
 /// A delivery on its way into the parking.
 #[derive(Debug, Clone)]
-pub struct Parking {
+pub struct ToPark {
     pub account: Account,
     pub item: Item,
     /// How long it has waited for its partner.

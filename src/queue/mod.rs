@@ -20,6 +20,10 @@ pub mod sqs;
 mod waiting;
 
 /// A queue in the sense of SQS: at least once, leases, receive counts, FIFO groups, dead letters.
+///
+/// All calls but [`Queue::limits`] and [`Queue::interrupt`] block: on SQS for a request (10 s at most, a send 30 s), on an embedded queue for
+/// as long as its store is locked and its disk takes, a few seconds at most. They fail with a [`QueueError`]; then no entry is known to be
+/// done. Those that take entries take [`Limits::entries`] of them at most, and refuse more.
 pub trait Queue: Send + Sync {
     /// Takes up to `ask.max` messages, oldest first, and hides each for `ask.lease`.
     ///
@@ -36,10 +40,10 @@ pub trait Queue: Send + Sync {
     /// Writes dead letters; those with `last` also take their message off the queue, in the same transaction where the service has any.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError>;
 
-    /// Puts messages on the queue, in order. What it reports as sent survives a power loss.
+    /// Puts messages on the queue, in order, and gives their ids. What a durable queue reports as sent survives a power loss.
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError>;
 
-    /// How many messages there are, without taking any.
+    /// How many messages there are, without taking any; on SQS an estimate.
     fn count(&self) -> Result<Count, QueueError>;
 
     /// What this queue can do at once. Never blocks and never changes.

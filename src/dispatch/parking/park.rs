@@ -7,7 +7,7 @@ use crate::dispatch::ledger::{Exit, Held};
 use crate::dispatch::summary::Sum;
 use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
-use crate::message::park::{Parked, Parking, START};
+use crate::message::park::{Parked, START, ToPark};
 
 use super::line::{Leaver, Line};
 
@@ -101,7 +101,7 @@ impl Dispatcher {
             };
             let Some(partner) = self.partners.partner(bucket.partner) else { continue };
             bytes += leaver.item.payload.len() + held.message.body.len();
-            deliveries.push(Parking {
+            deliveries.push(ToPark {
                 account: partner.account.clone(),
                 item: leaver.item.clone(),
                 waited: self.now.saturating_duration_since(held.received_at),

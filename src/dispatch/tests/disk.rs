@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::message::park::{Parked, Parking, Row, START, Unparked, Want};
+use crate::message::park::{Parked, Row, START, ToPark, Unparked, Want};
 use crate::message::{Account, Item, Receipt};
 
 /// Between the places of two that came one after the other.
@@ -25,7 +25,7 @@ struct Stored {
 }
 
 impl Disk {
-    pub fn park(&mut self, now: Instant, deliveries: &[Parking]) -> Vec<Parked> {
+    pub fn park(&mut self, now: Instant, deliveries: &[ToPark]) -> Vec<Parked> {
         let mut is_full = false;
         let mut park = |delivery| {
             let result = if is_full { Parked::Full } else { self.park_one(now, delivery) };
@@ -35,8 +35,8 @@ impl Disk {
         deliveries.iter().map(&mut park).collect()
     }
 
-    fn park_one(&mut self, now: Instant, delivery: &Parking) -> Parked {
-        let Parking { account, item, waited, after, older } = delivery;
+    fn park_one(&mut self, now: Instant, delivery: &ToPark) -> Parked {
+        let ToPark { account, item, waited, after, older } = delivery;
         if self.has(&item.id()) {
             return Parked::Already;
         }

@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::{NewQueue, ParkingRules, QueueChanges, QueueRules, Status};
-use crate::message::park::{Parked, Parking};
+use crate::message::park::{Parked, ToPark};
 use crate::message::{Item, Message};
 
 fn added(name: &str) -> QueueChanges {
@@ -191,8 +191,7 @@ fn what_is_parked_of_a_queue_that_goes_is_delivered_before_it_is_gone() {
     rig.play(&[(0, "receive", "")]);
     let mut disk = Disk::default();
     let item = Item { message: Message::clone(&super::message("p", None)).into(), index: None, payload: "p".into() };
-    let delivery =
-        Parking { account: "x".into(), item, waited: Duration::ZERO, after: crate::message::park::START, older: false };
+    let delivery = ToPark { account: "x".into(), item, waited: Duration::ZERO, after: crate::message::park::START, older: false };
     assert!(matches!(disk.park(rig.start, &[delivery]).as_slice(), [Parked::At(_)]));
     rig.disk = disk;
     let new = NewQueue { rules: queue_rules("q1"), parking: Some(parking(1, vec![("x".into(), 1)])) };

@@ -36,7 +36,7 @@ use super::super::{
 };
 use super::disk::Disk;
 use super::{message, start};
-use crate::message::park::{Parking, Want};
+use crate::message::park::{ToPark, Want};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts};
 use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
 
@@ -54,7 +54,7 @@ pub struct Rig {
     pub disk: Disk,
     /// The queue as which its rows come.
     rows: Option<QueueIndex>,
-    parking: VecDeque<Vec<Parking>>,
+    parking: VecDeque<Vec<ToPark>>,
     unparking: VecDeque<Vec<Want>>,
 }
 
@@ -355,7 +355,7 @@ impl Rig {
                 (queue, format!("flush {} {}", batch.account, ids.join(" ")))
             }
             Command::Park { queue, deliveries } => {
-                let parcels = deliveries.iter().map(|Parking { account, item, older, .. }| {
+                let parcels = deliveries.iter().map(|ToPark { account, item, older, .. }| {
                     let older = if *older { "<" } else { "" };
                     format!(" {account}:{older}{}", item.id())
                 });
@@ -395,7 +395,7 @@ impl Rig {
         let name = |receipt: &Receipt| if is_parking { self.disk.name(receipt) } else { self.queues[queue].name(receipt) };
         match work {
             Work::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
-            Work::Hide(changes) => {
+            Work::ChangeVisibility(changes) => {
                 let changes = changes.iter().map(|(receipt, hidden)| format!("{}={}", name(receipt), text(*hidden)));
                 std::iter::once("hide".to_owned()).chain(changes).collect()
             }

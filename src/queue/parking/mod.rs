@@ -19,7 +19,7 @@ use super::sqlite::schema::Schema;
 use super::sqlite::store::{Promise, Store};
 use super::sqlite::{PATIENCE, number_of};
 use crate::message::Account;
-use crate::message::park::{Parked, Parking as Delivery, Unparked, Want};
+use crate::message::park::{Parked, ToPark, Unparked, Want};
 
 pub use self::lane::ParkedQueue;
 
@@ -104,7 +104,7 @@ impl Parking {
 
     /// Parks deliveries, in order, in one transaction: one result each. What is reported as parked survives a power loss. Blocks for a
     /// sync, and for up to the patience while others write.
-    pub fn park(&self, deliveries: &[Delivery]) -> Result<Vec<Parked>, QueueError> {
+    pub fn park(&self, deliveries: &[ToPark]) -> Result<Vec<Parked>, QueueError> {
         self.write(Promise::PowerLoss, "park", |transaction| {
             rows::park(transaction, self.queue, self.now(), self.max_bytes.load(Ordering::Relaxed), deliveries)
         })

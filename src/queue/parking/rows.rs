@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::message::park::{Parked, Parking, Row, START, Unparked, Want};
+use crate::message::park::{Parked, Row, START, ToPark, Unparked, Want};
 use crate::message::{Item, Message, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::sqlite::content;
@@ -60,7 +60,7 @@ pub(super) fn park(
     queue: i64,
     now: i64,
     max_bytes: u64,
-    parkings: &[Parking],
+    parkings: &[ToPark],
 ) -> Result<Vec<Parked>, Fault> {
     let mut results = Vec::with_capacity(parkings.len());
     for parking in parkings {
@@ -73,8 +73,8 @@ pub(super) fn park(
     Ok(results)
 }
 
-fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64, parking: &Parking) -> Result<Parked, Fault> {
-    let Parking { account, item: Item { message, index, payload }, waited, .. } = parking;
+fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64, parking: &ToPark) -> Result<Parked, Fault> {
+    let ToPark { account, item: Item { message, index, payload }, waited, .. } = parking;
     let known: Option<i64> =
         transaction.prepare_cached(KNOWN)?.query_row(params![queue, message.id.as_str(), index], |row| row.get(0)).optional()?;
     if known.is_some() {
@@ -109,7 +109,7 @@ fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64,
 }
 
 /// A place that nobody has.
-fn place(transaction: &Transaction<'_>, queue: i64, parking: &Parking) -> Result<i64, Fault> {
+fn place(transaction: &Transaction<'_>, queue: i64, parking: &ToPark) -> Result<i64, Fault> {
     let (account, after) = (parking.account.as_str(), parking.after);
     let look = |statement: &str, from: i64| -> Result<Option<i64>, Fault> {
         Ok(transaction.prepare_cached(statement)?.query_row(params![queue, account, from], |row| row.get(0)).optional()?)

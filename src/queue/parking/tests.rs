@@ -36,7 +36,7 @@ impl Scene {
     }
 }
 
-fn delivery(account: &str, id: &str) -> Delivery {
+fn delivery(account: &str, id: &str) -> ToPark {
     let (id, index) = match id.split_once('-') {
         Some((id, index)) => (id, Some(index.parse().unwrap())),
         None => (id, None),
@@ -51,14 +51,14 @@ fn delivery(account: &str, id: &str) -> Delivery {
         open: None,
     };
     let item = Item { message: Arc::new(message), index, payload: format!("payload of {id}").into() };
-    Delivery { account: account.into(), item, waited: Duration::from_secs(40), after: START, older: false }
+    ToPark { account: account.into(), item, waited: Duration::from_secs(40), after: START, older: false }
 }
 
-fn older(account: &str, id: &str, after: i64) -> Delivery {
-    Delivery { after, older: true, ..delivery(account, id) }
+fn older(account: &str, id: &str, after: i64) -> ToPark {
+    ToPark { after, older: true, ..delivery(account, id) }
 }
 
-fn behind(account: &str, ids: &[&str]) -> Vec<Delivery> {
+fn behind(account: &str, ids: &[&str]) -> Vec<ToPark> {
     ids.iter().map(|id| delivery(account, id)).collect()
 }
 

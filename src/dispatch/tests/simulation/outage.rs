@@ -363,7 +363,7 @@ impl Outage {
                 return self.tell(Event::Counted { queue, acker, count });
             }
             Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
-            Work::Hide(changes) => changes
+            Work::ChangeVisibility(changes) => changes
                 .iter()
                 .map(|(receipt, hidden)| {
                     if self.random.u8(..100) == 0 {

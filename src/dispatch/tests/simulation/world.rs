@@ -16,7 +16,7 @@ use crate::dispatch::{
     Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable,
     QueueChanges, QueueRules, Rules, Work,
 };
-use crate::message::park::{Parking, Want};
+use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
@@ -40,7 +40,7 @@ enum Act {
     Handle { queue: usize, jobs: Vec<Job> },
     Answer { flush: FlushId, batch: Arc<Batch> },
     Settle { queue: usize, acker: usize, work: Work },
-    Park { queue: usize, deliveries: Vec<Parking> },
+    Park { queue: usize, deliveries: Vec<ToPark> },
     Unpark { queue: usize, wants: Vec<Want> },
     Operate { account: String, action: Action },
     Tick,

@@ -81,7 +81,7 @@ impl World {
         let results = match work {
             Work::Count => return self.count(queue, acker),
             Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
-            Work::Hide(changes) => {
+            Work::ChangeVisibility(changes) => {
                 let now = self.now;
                 let hide = |(receipt, duration): &(Receipt, Duration)| {
                     self.leased(queue, receipt).map(|row| row.visible_at = now + *duration)
@@ -108,7 +108,7 @@ impl World {
                 }
                 vec![Ok(()); receipts.len()]
             }
-            Work::Hide(changes) => vec![Ok(()); changes.len()],
+            Work::ChangeVisibility(changes) => vec![Ok(()); changes.len()],
             Work::SetAside(letters) => {
                 for letter in letters {
                     assert!(letter.last, "a row is one delivery");

@@ -1,0 +1,121 @@
+//! The threads around one queue: its pollers, its ackers and its parker, each started when it is first needed, and the channels to them.
+//!
+//! Owned by the thread `dispatch`: a hand-over is a `try_send` into a channel that has the room, since the dispatcher counts what is out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::dispatch::{Demand, Event, QueueIndex, Work};
+use crate::queue::Queue;
+
+use super::BUG;
+use super::acker::Acker;
+use super::duty::Duty;
+use super::lane::Lane;
+use super::parker::{ERRANDS, Errand, Parker};
+use super::poller::Poller;
+use super::threads::{Crew, thread_name};
+
+/// Demand that a poller has not seen yet; each is for one message at least.
+const DEMANDS: usize = 2048;
+
+/// One call at a time: the dispatcher waits for its result before the next.
+const CALLS: usize = 1;
+
+/// The threads of one queue that there are so far.
+#[derive(Default)]
+pub struct Edge {
+    /// By number, as are the ackers.
+    pollers: BTreeMap<usize, Option<Sender<Demand>>>,
+    ackers: BTreeMap<usize, Option<Sender<Work>>>,
+    parker: Option<Sender<Errand>>,
+    stop: Arc<AtomicBool>,
+    told: Arc<AtomicBool>,
+}
+
+/// What a thread of the queue is made with.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    pub index: QueueIndex,
+    pub lane: &'a Lane,
+    pub inbox: &'a Sender<Event>,
+    pub crew: &'a Crew,
+}
+
+impl Edge {
+    /// Gives a poller demand. An error, here and below: something that the dispatcher relies on does not hold, or there is no thread.
+    pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<(), String> {
+        let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
+        let start = |demands| {
+            let body =
+                Poller { queue: around.queue()?, index: around.index, poller, demands, inbox: around.inbox.clone(), stop, told };
+            around.start("poll", poller, move |duty| body.run(duty))
+        };
+        let demands = started(self.pollers.entry(poller).or_default(), DEMANDS, start)?;
+        demands.try_send(demand).map_err(|_| around.overfull("a poller has more demand than it was given"))
+    }
+
+    /// Has an acker tell the queue something.
+    pub fn settle(&mut self, around: Around<'_>, acker: usize, work: Work) -> Result<(), String> {
+        let start = |work| {
+            let body = Acker { queue: around.queue()?, index: around.index, acker, work, inbox: around.inbox.clone() };
+            around.start("ack", acker, move |duty| body.run(duty))
+        };
+        let to_acker = started(self.ackers.entry(acker).or_default(), CALLS, start)?;
+        to_acker.try_send(work).map_err(|_| around.overfull("an acker has a second call"))
+    }
+
+    /// Has the parker go to the disk or back.
+    pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
+        let start = |errands| {
+            let parking = around.lane.parking.as_ref().ok_or_else(|| around.overfull("an errand without a parking"))?;
+            let body = Parker { parking: Arc::clone(parking), queue: around.index, errands, inbox: around.inbox.clone() };
+            around.start("park", 0, move |duty| body.run(duty))
+        };
+        let to_parker = started(&mut self.parker, ERRANDS, start)?;
+        to_parker.try_send(errand).map_err(|_| around.overfull("the parker has too many errands"))
+    }
+
+    /// Has its pollers receive nothing more, and ends the waits that can be ended.
+    pub fn interrupt(&self, lane: &Lane) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(queue) = &lane.queue {
+            queue.interrupt();
+        }
+    }
+}
+
+impl Around<'_> {
+    fn queue(&self) -> Result<Arc<dyn Queue>, String> {
+        self.lane.queue.clone().ok_or_else(|| self.overfull("something is wanted of it after its end"))
+    }
+
+    fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), String> {
+        let name = thread_name(kind, &self.lane.name, number);
+        let started = self.crew.spawn(name.clone(), None, body);
+        started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limit on tasks"))
+    }
+
+    fn overfull(&self, what: &str) -> String {
+        format!("queue {}: {what}; {BUG}", self.lane.name)
+    }
+}
+
+/// The way to the thread of that place, which is started where there is none.
+fn started<T>(
+    place: &mut Option<Sender<T>>,
+    depth: usize,
+    start: impl FnOnce(Receiver<T>) -> Result<(), String>,
+) -> Result<&Sender<T>, String> {
+    match place {
+        Some(there) => Ok(there),
+        None => {
+            let (sender, receiver) = bounded(depth);
+            start(receiver)?;
+            Ok(place.insert(sender))
+        }
+    }
+}
