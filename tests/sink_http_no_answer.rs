@@ -65,7 +65,7 @@ fn garbage_and_half_answers_are_said() {
     for (answer, expected) in [
         ("hello\r\n\r\n", "not HTTP"),
         ("HTTP/2 200\r\n\r\n", "not HTTP"),
-        ("SSH-2.0-OpenSSH_9.2\r\n", ""),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
         ("HTTP/1.1 2", "closed"),
         ("", "closed"),
     ] {
