@@ -9,7 +9,10 @@ pub type QueueIndex = usize;
 
 /// One held copy of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(super) Name);
+pub struct Ticket {
+    pub(super) place: u32,
+    pub(super) version: u32,
+}
 
 /// One partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,11 +17,12 @@ use crate::message::{Message, Receipt};
 use super::ages::Ages;
 use super::keys::{QueueIndex, Ticket};
 use super::leases::Leases;
-use super::slab::Slab;
 
 mod held;
+mod slots;
 
 use self::held::Special;
+use self::slots::Slots;
 
 pub use self::held::{Arrival, Exit, Held, Several, Stage};
 
@@ -64,7 +65,7 @@ impl Terms {
 
 #[derive(Debug)]
 pub struct Ledger {
-    held: Slab<Held>,
+    held: Slots<Held>,
     by_id: HashTable<Ticket>,
     hasher: RandomState,
     leases: Leases,
@@ -91,7 +92,7 @@ impl Ledger {
     pub fn new(leases: impl Iterator<Item = Duration>) -> Self {
         let terms: Vec<_> = leases.map(|lease| Terms { lease, longest: None }).collect();
         Self {
-            held: Slab::default(),
+            held: Slots::new(),
             by_id: HashTable::new(),
             hasher: RandomState::default(),
             leases: Leases::new(terms.len()),
@@ -144,11 +145,11 @@ impl Ledger {
     }
 
     pub fn get(&self, ticket: Ticket) -> Option<&Held> {
-        self.held.get(ticket.0)
+        self.held.get(ticket)
     }
 
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Held> {
-        self.held.get_mut(ticket.0)
+        self.held.get_mut(ticket)
     }
 
     /// Looks once at these copies and their messages, so that they are near when they are needed.
@@ -172,7 +173,7 @@ impl Ledger {
 
     /// The copy goes on to that stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
-        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let Some(held) = self.held.get_mut(ticket) else { return };
         let was_leaving = held.is_leaving();
         let before = std::mem::replace(&mut held.stage, stage);
         self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
@@ -190,7 +191,7 @@ impl Ledger {
 
     /// A delivery of the copy, of so many bytes, is on its way to the disk.
     pub fn goes_to_disk(&mut self, ticket: Ticket, bytes: usize) {
-        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let Some(held) = self.held.get_mut(ticket) else { return };
         let open = held.open;
         let special = held.special_mut();
         special.parking += 1;
@@ -212,7 +213,7 @@ impl Ledger {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
-        self.held.iter().map(|(name, held)| (Ticket(name), held))
+        self.held.iter()
     }
 
     /// When the oldest held copy of the queue was received, to a tenth of a second.
@@ -236,9 +237,9 @@ impl Ledger {
     pub fn insert(&mut self, arrival: Arrival<'_>, now: Instant) -> Result<Ticket, (Ticket, Receipt)> {
         let Arrival { queue, message, index, receipt, sequence, hash, sent_before_ms, leased_until } = arrival;
         let held = &self.held;
-        let ticket = Ticket(held.next());
-        let same = |key: &Ticket| held.get(key.0).is_some_and(|held| held.is(queue, &message.id, index));
-        let rehash = |key: &Ticket| held.get(key.0).map_or(0, |held| held.hash);
+        let ticket = held.next();
+        let same = |key: &Ticket| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
+        let rehash = |key: &Ticket| held.get(*key).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
             Entry::Occupied(entry) => return Err((*entry.get(), receipt)),
             Entry::Vacant(entry) => _ = entry.insert(ticket),
@@ -289,7 +290,7 @@ impl Ledger {
 
     /// The copy is held no more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
-        let held = self.held.remove(ticket.0)?;
+        let held = self.held.remove(ticket)?;
         if let Some(group) = held.lease {
             self.leases.leave(group);
         }
@@ -318,7 +319,7 @@ impl Ledger {
         let (group, mut tickets) = self.leases.take_due(queue, now)?;
         // Some have left, or went on to another group.
         tickets.retain(|ticket| {
-            let held = self.held.get_mut(ticket.0).filter(|held| held.lease == Some(group));
+            let held = self.held.get_mut(*ticket).filter(|held| held.lease == Some(group));
             held.map(|held| held.lease = None).is_some()
         });
         Some(tickets)
@@ -341,7 +342,7 @@ impl Ledger {
     }
 
     fn watch(&mut self, ticket: Ticket) {
-        let Some(held) = self.held.get_mut(ticket.0) else { return };
+        let Some(held) = self.held.get_mut(ticket) else { return };
         let Some(terms) = self.terms.get(held.queue) else { return };
         let at = terms.look_at(held.leased_until, held.renewed_at());
         held.lease = self.leases.join(held.queue, at, ticket);

@@ -1,4 +1,4 @@
-//! Places for held copies, partners and buckets, each with a name that goes stale when its owner leaves.
+//! Places for partners and buckets, each with a name that goes stale when its owner leaves.
 //!
 //! They lie in chunks that never move: a single piece of memory that doubles is copied with each doubling, and of a million partners that
 //! was a fifth of all that the first message of each cost, most of it for the kernel to find new pages.
@@ -45,6 +45,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }

@@ -34,7 +34,6 @@ mod threads;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::slab::Slab;
 use super::{Medium, PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
 use crate::message::Message;
 
@@ -57,8 +56,7 @@ pub fn message(id: &str, group: Option<&str>) -> Message {
 }
 
 pub fn tickets(count: usize) -> Vec<Ticket> {
-    let mut slab = Slab::default();
-    (0..count).map(|_| Ticket(slab.insert(()))).collect()
+    (0..count as u32).map(|place| Ticket { place, version: 0 }).collect()
 }
 
 pub fn partner_rules() -> PartnerRules {
