@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -65,10 +65,10 @@ impl Deliverers {
     }
 
     /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
-    pub fn hand_over(&self, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
+    pub fn hand_over(&self, now: Instant, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
-        if !self.pile.push((flush, batch)) {
+        if !self.pile.push(now, (flush, batch)) {
             return Err(format!("more flushes on the wire than delivery threads; {BUG}"));
         }
         if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
@@ -156,8 +156,9 @@ struct Deliverer {
 
 impl Deliverer {
     /// The thread's body: until the engine stops.
+    #[expect(clippy::disallowed_methods, reason = "what has waited for long is known where it is taken")]
     fn run(self, duty: &Duty) {
-        while let Some((flush, batch)) = self.pile.pop() {
+        while let Some((flush, batch)) = self.pile.pop(Instant::now) {
             duty.begin("delivers", &batch.account);
             let results = self.results.clone();
             let over = Arc::clone(&self.over);

@@ -1,16 +1,23 @@
-//! What no deliver thread has taken yet, the newest taken first.
+//! What no deliver thread has taken yet: the newest taken first, but for what has waited for long.
 //!
 //! There are never more flushes than there may be threads, so all that one waits for here is that threads are started and wake up. Where
 //! hundreds of partners hang at once, a thread is started for each; those who answer pass by meanwhile, again and again with the same few
-//! threads. In the order of coming each of them would wait until the last of the hanging had its thread.
+//! threads. In the order of coming each of them would wait until the last of the hanging had its thread. Where all are quick and the
+//! threads are few for them, the oldest would wait for as long as that lasts, and its partner be taken for slow: so what has waited for
+//! [`PATIENCE`] goes first.
 //!
 //! One thread is woken at a time, and wakes the next if there is still something to take: to wake one for each flush of a turn brought
 //! dozens of threads to the cores of which two had found all there was. The lock is held for a push or a pop, as those inside of a channel
 //! are; a thread that finds nothing sleeps at once, where a channel's receiver offers its core to the others a few times first.
 
+use std::collections::VecDeque;
 use std::mem;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+/// By then threads were started for hundreds that hang; a partner is taken for slow after five times that.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Between the dispatcher, which pushes and waits for nothing, and the threads that pop.
 pub struct Pile<T> {
@@ -19,7 +26,8 @@ pub struct Pile<T> {
 }
 
 struct State<T> {
-    waiting: Vec<T>,
+    /// The oldest first, each with when it came.
+    waiting: VecDeque<(Instant, T)>,
     /// At most so many.
     room: usize,
     /// Threads that sleep, those on their way up included.
@@ -31,17 +39,17 @@ struct State<T> {
 
 impl<T> Pile<T> {
     pub fn new(room: usize) -> Self {
-        let state = State { waiting: Vec::with_capacity(room), room, asleep: 0, waking: false, closed: false };
+        let state = State { waiting: VecDeque::with_capacity(room), room, asleep: 0, waking: false, closed: false };
         Self { state: Mutex::new(state), woken: Condvar::new() }
     }
 
     /// Puts one on top. `false`: there is no room, and it is dropped.
-    pub fn push(&self, one: T) -> bool {
+    pub fn push(&self, now: Instant, one: T) -> bool {
         let mut state = self.state.lock();
         if state.waiting.len() >= state.room {
             return false;
         }
-        state.waiting.push(one);
+        state.waiting.push_back((now, one));
         let wake = state.wakes_one();
         drop(state);
         if wake {
@@ -50,11 +58,12 @@ impl<T> Pile<T> {
         true
     }
 
-    /// Takes the newest. Blocks until there is one; `None`: there is none, and the pile is closed.
-    pub fn pop(&self) -> Option<T> {
+    /// Takes the newest, or the oldest where that has waited for [`PATIENCE`] by the clock. Blocks until there is one; `None`: there is none, and
+    /// the pile is closed.
+    pub fn pop(&self, clock: impl Fn() -> Instant) -> Option<T> {
         let mut state = self.state.lock();
         loop {
-            if let Some(one) = state.waiting.pop() {
+            if let Some(one) = state.take(&clock) {
                 let wake = state.wakes_one();
                 drop(state);
                 if wake {
@@ -90,6 +99,12 @@ impl<T> Pile<T> {
 }
 
 impl<T> State<T> {
+    fn take(&mut self, clock: impl Fn() -> Instant) -> Option<T> {
+        let oldest_first = self.waiting.len() > 1 && self.waiting.front().is_some_and(|(came, _)| *came + PATIENCE <= clock());
+        let taken = if oldest_first { self.waiting.pop_front() } else { self.waiting.pop_back() };
+        taken.map(|(_, one)| one)
+    }
+
     /// Whether another thread has to be woken; then it counts as being woken.
     fn wakes_one(&mut self) -> bool {
         !self.waiting.is_empty() && self.asleep > 0 && !mem::replace(&mut self.waking, true)
@@ -97,6 +112,7 @@ impl<T> State<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "threads of a test have no other clock")]
 mod tests {
     use std::sync::Barrier;
     use std::thread;
@@ -107,11 +123,24 @@ mod tests {
 
     #[test]
     fn the_newest_is_taken_first_and_the_rest_after_closing() {
-        let pile = Pile::new(3);
-        assert!(pile.push(1) && pile.push(2) && pile.push(3));
-        assert!(!pile.push(4), "there is room for three");
+        let (pile, now) = (Pile::new(3), Instant::now());
+        assert!(pile.push(now, 1) && pile.push(now, 2) && pile.push(now, 3));
+        assert!(!pile.push(now, 4), "there is room for three");
         pile.close();
-        assert_eq!([pile.pop(), pile.pop(), pile.pop(), pile.pop()], [Some(3), Some(2), Some(1), None]);
+        assert_eq!([(); 4].map(|()| pile.pop(|| now)), [Some(3), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn what_has_waited_for_long_is_taken_before_what_is_newer() {
+        let (pile, start) = (Pile::new(4), Instant::now());
+        let later = |part: u32| move || start + PATIENCE * part / 4;
+        for (part, one) in [(0, "a"), (1, "b"), (3, "c"), (3, "d")] {
+            assert!(pile.push(later(part)(), one));
+        }
+        assert_eq!(pile.pop(later(3)), Some("d"), "none is old");
+        assert_eq!(pile.pop(later(4)), Some("a"));
+        assert_eq!(pile.pop(later(4)), Some("c"), "b is not old yet");
+        assert_eq!(pile.pop(later(9)), Some("b"));
     }
 
     #[test]
@@ -121,7 +150,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    while let Some(()) = pile.pop() {
+                    while let Some(()) = pile.pop(Instant::now) {
                         // Nobody goes on before each has taken one.
                         together.wait();
                     }
@@ -129,7 +158,7 @@ mod tests {
             }
             for _ in 0..100 {
                 for _ in 0..THREADS {
-                    assert!(pile.push(()));
+                    assert!(pile.push(Instant::now(), ()));
                 }
                 together.wait();
             }
@@ -147,14 +176,14 @@ mod tests {
             for _ in 0..5 {
                 let (pile, told) = (&pile, told.clone());
                 scope.spawn(move || {
-                    while let Some(one) = pile.pop() {
+                    while let Some(one) = pile.pop(Instant::now) {
                         told.send(one).unwrap();
                     }
                 });
             }
             let mut sum = 0;
             for one in 1..=ALL {
-                assert!(pile.push(one));
+                assert!(pile.push(Instant::now(), one));
                 // One after the other, then eight at a time.
                 if one > ALL / 2 || one % 8 == 0 {
                     let several = if one > ALL / 2 { 1 } else { 8 };

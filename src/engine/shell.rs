@@ -290,7 +290,7 @@ impl Shell {
                 self.dispatcher.handle(now, Event::Answered { flush, answer });
                 Ok(())
             }
-            Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(flush, batch),
+            Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
             Command::Settle { queue, acker, work } => {
                 let (edge, around) = self.edge(queue)?;
                 edge.settle(around, acker, work)
