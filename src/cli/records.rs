@@ -16,7 +16,7 @@ pub fn list<T: Entry>(
     read: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), QueueError>,
 ) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut listing = Listing::new(&mut out, json)?;
+    let mut listing = Listing::new(&mut out, json);
     let mut left = limit.unwrap_or(usize::MAX);
     let mut failed = None;
     if left > 0 {

@@ -103,7 +103,7 @@ mod tests {
 
     fn listed(json: bool, letters: &[DeadLetter]) -> String {
         let mut out = Vec::new();
-        let mut listing = Listing::new(&mut out, json).unwrap();
+        let mut listing = Listing::new(&mut out, json);
         for letter in letters {
             listing.entry(letter).unwrap();
         }

@@ -29,16 +29,14 @@ pub struct Listing<'a, T> {
 }
 
 impl<'a, T: Entry> Listing<'a, T> {
-    /// Blocks for the output alone, as all of its methods do.
-    pub fn new(out: &'a mut dyn Write, json: bool) -> io::Result<Self> {
-        if json {
-            out.write_all(b"[")?;
-        }
-        Ok(Self { out, json, any: false, of: PhantomData })
+    /// Nothing is written before the first entry or the end: a listing that fails at once leaves no half of an array.
+    pub fn new(out: &'a mut dyn Write, json: bool) -> Self {
+        Self { out, json, any: false, of: PhantomData }
     }
 
+    /// Blocks for the output alone, as does the end.
     pub fn entry(&mut self, entry: &T) -> io::Result<()> {
-        let separator = if self.any { ",\n" } else { "\n" };
+        let separator = if self.any { ",\n" } else { "[\n" };
         if self.json {
             write!(self.out, "{separator}{}", entry.object())?;
         } else {
@@ -54,7 +52,7 @@ impl<'a, T: Entry> Listing<'a, T> {
     pub fn end(self) -> io::Result<()> {
         match (self.json, self.any) {
             (true, true) => self.out.write_all(b"\n]\n"),
-            (true, false) => self.out.write_all(b"]\n"),
+            (true, false) => self.out.write_all(b"[]\n"),
             (false, true) => Ok(()),
             (false, false) => writeln!(self.out, "{}", T::NONE),
         }

@@ -45,7 +45,7 @@ mod tests {
             waits_since: UNIX_EPOCH + Duration::from_secs(60),
         };
         let mut out = Vec::new();
-        let mut listing = Listing::new(&mut out, json).unwrap();
+        let mut listing = Listing::new(&mut out, json);
         (0..count).for_each(|_| listing.entry(&line).unwrap());
         listing.end().unwrap();
         String::from_utf8(out).unwrap()

@@ -34,7 +34,7 @@ pub struct Agents {
 }
 
 /// An agent in use. Its connection counts as busy until this is dropped.
-pub struct Lease<'a> {
+pub struct InUse<'a> {
     agents: &'a Agents,
     agent: Agent,
 }
@@ -46,7 +46,7 @@ impl Agents {
 
     /// The agent for a URL's scheme, host and port. Those that only public addresses will do for have agents of their own: a connection
     /// must not pass from a partner that may be anywhere to one that may not.
-    pub fn lease(&self, url: &Uri, guarded: bool) -> Lease<'_> {
+    pub fn take(&self, url: &Uri, guarded: bool) -> InUse<'_> {
         let authority = url.authority().map_or("", |authority| authority.as_str());
         let key = format_compact!("{}{authority}{}", url.scheme_str().unwrap_or_default(), if guarded { "!" } else { "" });
         self.busy.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl Agents {
             table.insert(key, agent.clone());
             agent
         });
-        Lease { agents: self, agent }
+        InUse { agents: self, agent }
     }
 
     fn make(&self, guarded: bool) -> Agent {
@@ -98,7 +98,7 @@ impl Agents {
     }
 }
 
-impl std::ops::Deref for Lease<'_> {
+impl std::ops::Deref for InUse<'_> {
     type Target = Agent;
 
     fn deref(&self) -> &Agent {
@@ -106,7 +106,7 @@ impl std::ops::Deref for Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for InUse<'_> {
     fn drop(&mut self) {
         self.agents.busy.fetch_sub(1, Ordering::Relaxed);
         self.agents.trim();

@@ -1,7 +1,7 @@
 //! Host names to addresses, by the system's resolver, on a few threads of our own.
 //!
 //! `ureq` asks before every request, also one that will reuse a connection, so the answers are kept; and the system's resolver cannot be
-//! told to stop, so it never runs on a deliver thread. Looked-up at the same time, a name is looked up once.
+//! told to stop, so it never runs on a deliver thread. Requests for one name at once share a look-up.
 //!
 //! Independence: a name whose last look-up failed or was slow may occupy only half of the threads, so that partners whose name servers
 //! are dead do not hold up the others. And an answer that has been good is served while it is looked up anew.

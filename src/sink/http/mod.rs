@@ -10,7 +10,7 @@ use ureq::Error;
 use ureq::http::header::{HeaderValue, InvalidHeaderValue};
 use ureq::http::{Request, Uri};
 
-use self::agents::{Agents, Lease};
+use self::agents::{Agents, InUse};
 use self::attempt::{Attempt, Limits, Phase};
 use self::clock::Clock;
 use self::lookup::{LookUp, LookUpError, Names};
@@ -46,14 +46,14 @@ impl HttpSink {
         Ok(Self { agents, user_agent: HeaderValue::from_str(&format!("octoconf/{version}"))?, clock })
     }
 
-    /// Sends a batch and waits for the verdict.
+    /// Sends a batch and waits for the answer.
     pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
         let url = match target.url(&batch.queue, &batch.account) {
             Ok(url) => url,
             Err(reason) => return Answer::Refused { reason: reason.into() },
         };
         let body = request::body(target.format, batch);
-        let agent = self.agents.lease(&url, target.guarded);
+        let agent = self.agents.take(&url, target.guarded);
         let limits = Limits::starting(self.clock.steady(), target.connect_timeout, target.timeout);
         let make = || request::request(target, url.clone(), batch, &body, &self.user_agent, self.clock.wall());
 
@@ -69,7 +69,7 @@ impl HttpSink {
     }
 
     /// Runs one request until its answer is read.
-    fn attempt(&self, agent: &Lease<'_>, request: Request<&[u8]>, limits: Limits) -> (Result<Answer, Error>, Option<Attempt>) {
+    fn attempt(&self, agent: &InUse<'_>, request: Request<&[u8]>, limits: Limits) -> (Result<Answer, Error>, Option<Attempt>) {
         attempt::begin(self.clock.steady(), limits);
         let result = agent.run(request).map(|response| reply::of_response(response, self.clock.wall()));
         (result, attempt::finish())
