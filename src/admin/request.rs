@@ -131,11 +131,10 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     if target.len() > LONGEST_LINE {
         return Err(Fault::Bad(414, "the address is longer than 8 KiB"));
     }
-    // Proxies are sent the absolute form, and it is understood by everybody (RFC 9112, 3.2.2); then its host counts.
-    let absolute = target.strip_prefix("http://").map(|rest| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())));
-    let (authority, target) = absolute.map_or((None, target), |(authority, target)| (Some(authority), target));
-    let target = if target.starts_with('/') || authority.is_none() { target.to_owned() } else { format!("/{target}") };
-    let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query.to_owned())));
+    let (authority, target) = split_absolute(target);
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
+    // An absolute form without a path means the root.
+    let path = if path.is_empty() && authority.is_some() { "/" } else { path };
     let mut request =
         Request { method: parsed.method.unwrap_or_default().to_owned(), path: path.to_owned(), query, ..Request::default() };
     let (mut hosts, mut body) = (0, None);
@@ -164,6 +163,7 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
         return Err(Fault::Bad(400, "a request names one Host"));
     }
+    // It counts, whatever the header says.
     if let Some(authority) = authority {
         request.host = Some(authority.to_owned());
     }
@@ -172,6 +172,14 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
         return Err(Fault::Bad(413, "no request here needs a body of more than 4 KiB"));
     }
     Ok(Some((request, length, body)))
+}
+
+/// The authority and the rest of a target in the absolute form, which proxies are sent and everybody has to understand (RFC 9112, 3.2.2);
+/// of another form the target alone.
+fn split_absolute(target: &str) -> (Option<&str>, &str) {
+    let Some(rest) = target.strip_prefix("http://") else { return (None, target) };
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (Some(authority), rest)
 }
 
 fn send(connection: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {

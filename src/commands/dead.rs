@@ -26,30 +26,32 @@ impl Entry for DeadLetter {
 
 /// One letter as JSON. A body or payload that is JSON is shown as such, another as text in which what is not UTF-8 is replaced.
 pub fn object(letter: &DeadLetter) -> Value {
-    json!({
+    Value::Object(fields(letter, value))
+}
+
+/// `show`: how a body or payload is shown.
+fn fields(letter: &DeadLetter, show: impl Fn(&[u8]) -> Value) -> Map<String, Value> {
+    let fields = json!({
         "id": id(&letter.id),
         "message_id": letter.message_id.as_str(),
         "kind": letter.kind,
         "reason": letter.reason,
         "account": letter.account.as_deref(),
         "index": letter.index,
-        "payload": letter.payload.as_deref().map(value),
-        "body": value(&letter.body),
+        "payload": letter.payload.as_deref().map(&show),
+        "body": show(&letter.body),
         "attributes": attributes(&letter.attributes),
         "receives": letter.receives,
         "redrives": letter.redrives,
         "sent_at": time(letter.sent_at),
         "dead_at": time(letter.dead_at),
-    })
+    });
+    if let Value::Object(fields) = fields { fields } else { Map::new() }
 }
 
 /// One letter for a person, a line a field. Body and payload stand as they are: the reason may name a column of them.
 pub fn text(letter: &DeadLetter) -> String {
-    let Value::Object(mut fields) = object(letter) else { return String::new() };
-    for (name, bytes) in [("body", Some(&letter.body)), ("payload", letter.payload.as_ref())] {
-        let text = bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        fields.insert(name.to_owned(), text.map_or(Value::Null, Value::String));
-    }
+    let fields = fields(letter, as_text);
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
         .map(|(name, value)| format!("{name:12} {}\n", Visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
@@ -62,7 +64,11 @@ fn id(id: &str) -> Value {
 }
 
 fn value(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    serde_json::from_slice(bytes).unwrap_or_else(|_| as_text(bytes))
+}
+
+fn as_text(bytes: &[u8]) -> Value {
+    Value::String(String::from_utf8_lossy(bytes).into_owned())
 }
 
 fn attributes(attributes: &[Attribute]) -> Value {

@@ -189,9 +189,9 @@ impl Ledger {
         Leaving { messages: told.messages + parking.messages, bytes: told.bytes + parking.bytes }
     }
 
-    /// A delivery of the copy, of so many bytes, is on its way to the disk.
-    pub fn goes_to_disk(&mut self, ticket: Ticket, bytes: usize) {
-        let Some(held) = self.held.get_mut(ticket) else { return };
+    /// A delivery of the copy, of so many bytes, is on its way to the disk. `false`: the copy is not held.
+    pub fn goes_to_disk(&mut self, ticket: Ticket, bytes: usize) -> bool {
+        let Some(held) = self.held.get_mut(ticket) else { return false };
         let open = held.open;
         let special = held.special_mut();
         special.parking += 1;
@@ -199,6 +199,7 @@ impl Ledger {
         if special.parking >= open && !std::mem::replace(&mut special.leaves_for_disk, true) {
             self.parking.messages += 1;
         }
+        true
     }
 
     /// It is there, or will not be.
@@ -346,5 +347,42 @@ impl Ledger {
         let Some(terms) = self.terms.get(held.queue) else { return };
         let at = terms.look_at(held.leased_until, held.renewed_at());
         held.lease = self.leases.join(held.queue, at, ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::{message, start};
+
+    #[test]
+    fn a_copy_frees_its_place_once_all_of_it_that_is_open_goes_to_the_disk() {
+        let (mut ledger, now, message) =
+            (Ledger::new([Duration::from_secs(60)].into_iter()), start(), Arc::new(message("a", None)));
+        let arrival = Arrival {
+            queue: 0,
+            message: &message,
+            index: None,
+            receipt: Receipt::Row { row: 1, receive: 1 },
+            sequence: 0,
+            hash: ledger.hash(0, "a", None),
+            sent_before_ms: 0,
+            leased_until: now,
+        };
+        let ticket = ledger.insert(arrival, now).unwrap();
+        ledger.get_mut(ticket).unwrap().open = 3;
+        let seen = [(); 3].map(|()| {
+            assert!(ledger.goes_to_disk(ticket, 10));
+            (ledger.leaving().messages, ledger.leaving().bytes)
+        });
+        assert_eq!(seen, [(0, 10), (0, 20), (1, 30)]);
+        let seen = [(); 3].map(|()| {
+            ledger.went_to_disk(ticket, 10);
+            (ledger.leaving().messages, ledger.leaving().bytes)
+        });
+        assert_eq!(seen, [(1, 20), (1, 10), (0, 0)]);
+        ledger.remove(ticket);
+        assert!(!ledger.goes_to_disk(ticket, 10));
+        assert_eq!(ledger.leaving(), Leaving::default());
     }
 }

@@ -21,7 +21,7 @@ impl Remote {
     pub fn log_state(&self) {
         match self.status() {
             Some(status) => log_status(&status),
-            None => log::warn!("state: the dispatcher does not answer"),
+            None => log::log!(level().min(Level::Warn), "state: the dispatcher does not answer"),
         }
         for stall in self.health().stalls() {
             log::error!("state: stalled: {stall}");

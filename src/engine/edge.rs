@@ -55,7 +55,7 @@ impl Edge {
             around.start("poll", poller, move |duty| body.run(duty))
         };
         let demands = started(self.pollers.entry(poller).or_default(), DEMANDS, start)?;
-        demands.try_send(demand).map_err(|_| around.overfull("a poller has more demand than it was given"))
+        demands.try_send(demand).map_err(|_| around.bug("a poller has more demand than it was given"))
     }
 
     /// Has an acker tell the queue something.
@@ -65,18 +65,18 @@ impl Edge {
             around.start("ack", acker, move |duty| body.run(duty))
         };
         let to_acker = started(self.ackers.entry(acker).or_default(), CALLS, start)?;
-        to_acker.try_send(work).map_err(|_| around.overfull("an acker has a second call"))
+        to_acker.try_send(work).map_err(|_| around.bug("an acker has a second call"))
     }
 
     /// Has the parker go to the disk or back.
     pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
         let start = |errands| {
-            let parking = around.lane.parking.as_ref().ok_or_else(|| around.overfull("an errand without a parking"))?;
+            let parking = around.lane.parking.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
             let body = Parker { parking: Arc::clone(parking), queue: around.index, errands, inbox: around.inbox.clone() };
             around.start("park", 0, move |duty| body.run(duty))
         };
         let to_parker = started(&mut self.parker, ERRANDS, start)?;
-        to_parker.try_send(errand).map_err(|_| around.overfull("the parker has too many errands"))
+        to_parker.try_send(errand).map_err(|_| around.bug("the parker has too many errands"))
     }
 
     /// Has its pollers receive nothing more, and ends the waits that can be ended.
@@ -90,7 +90,7 @@ impl Edge {
 
 impl Around<'_> {
     fn queue(&self) -> Result<Arc<dyn Queue>, String> {
-        self.lane.queue.clone().ok_or_else(|| self.overfull("something is wanted of it after its end"))
+        self.lane.queue.clone().ok_or_else(|| self.bug("something is wanted of it after its end"))
     }
 
     fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), String> {
@@ -99,7 +99,8 @@ impl Around<'_> {
         started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limit on tasks"))
     }
 
-    fn overfull(&self, what: &str) -> String {
+    /// Something that the dispatcher relies on does not hold.
+    fn bug(&self, what: &str) -> String {
         format!("queue {}: {what}; {BUG}", self.lane.name)
     }
 }

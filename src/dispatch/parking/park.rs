@@ -73,7 +73,9 @@ impl Dispatcher {
     }
 
     fn send_to_disk(&mut self, index: QueueIndex, mut leaver: Leaver) {
-        self.ledger.goes_to_disk(leaver.ticket, leaver.item.payload.len());
+        if !self.ledger.goes_to_disk(leaver.ticket, leaver.item.payload.len()) {
+            return;
+        }
         if let Some(bucket) = self.partners.bucket_mut(leaver.bucket) {
             let lot = bucket.lot.get_or_insert_default();
             lot.enters(leaver.is_older());
