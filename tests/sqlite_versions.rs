@@ -50,6 +50,39 @@ fn a_file_of_version_1_is_used_as_it_is() {
 }
 
 #[test]
+fn what_version_1_sent_may_be_large_and_goes_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v1.sql")).unwrap();
+    delete_all(&open(&path, "stock", None).unwrap());
+    assert_eq!(contents(&path), [12, 13, 20, 21, 22, 23]);
+}
+
+#[test]
+fn of_a_file_of_version_2_what_is_small_leaves_its_contents_for_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v2.sql")).unwrap();
+    let stock = open(&path, "stock", None).unwrap();
+    assert_eq!(stock.count().unwrap(), Count { visible: 2, hidden: 0, delayed: 0 });
+    delete_all(&stock);
+    assert!(stock.count().unwrap().is_empty());
+    assert_eq!(contents(&path), [10, 11]);
+}
+
+fn delete_all(queue: &SqliteQueue) {
+    let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();
+    assert_eq!(queue.delete(&receipts).unwrap(), [Ok(()), Ok(())]);
+}
+
+fn contents(path: &Path) -> Vec<i64> {
+    let file = Connection::open(path).unwrap();
+    let mut rows = file.prepare("SELECT seq FROM contents ORDER BY seq").unwrap();
+    rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_refused_by_name_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");

@@ -30,6 +30,7 @@ mod count;
 mod dead;
 pub(super) mod fault;
 mod groups;
+mod leftovers;
 #[cfg(test)]
 pub(super) mod plan;
 mod receive;

@@ -18,7 +18,8 @@ pub(in crate::queue) struct Schema {
 }
 
 /// The file of embedded queues; "Octo" in ASCII.
-pub(super) static QUEUES: Schema = Schema { what: "queues", application: 0x4f63_746f, steps: &[include_str!("v1.sql")] };
+pub(super) static QUEUES: Schema =
+    Schema { what: "queues", application: 0x4f63_746f, steps: &[include_str!("v1.sql"), include_str!("v2.sql")] };
 
 impl Schema {
     /// Brings the file to the newest version in one transaction. Safe when several processes open a new file at once.

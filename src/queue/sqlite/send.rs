@@ -5,8 +5,10 @@ use rusqlite::{Transaction, params};
 
 use super::fault::Fault;
 use super::groups::Touched;
+use super::leftovers;
 
-const INSERT: &str = "INSERT INTO messages (queue, grp, hidden_until, delayed) VALUES (?1, ?2, ?3, ?3 IS NOT NULL)";
+const INSERT: &str = "
+    INSERT INTO messages (queue, grp, hidden_until, delayed, bulky) VALUES (?1, ?2, ?3, ?3 IS NOT NULL, ?4)";
 
 const INSERT_CONTENT: &str = "
     INSERT INTO contents (seq, id, sent_at, body, attributes, open, redrives) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -34,7 +36,8 @@ pub(super) fn insert(
     touched: &mut Touched,
 ) -> Result<(), Fault> {
     let group = message.group.as_deref();
-    let seq = transaction.prepare_cached(INSERT)?.insert(params![queue, group, message.hidden_until])?;
+    let bulky = leftovers::is_bulky(message.body, message.attributes);
+    let seq = transaction.prepare_cached(INSERT)?.insert(params![queue, group, message.hidden_until, bulky])?;
     transaction.prepare_cached(INSERT_CONTENT)?.execute(params![
         seq,
         message.id,

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::fault::Fault;
 use super::groups::{self, Touched};
+use super::leftovers;
 use super::rows::rows;
 use crate::message::Receipt;
 use crate::queue::clock::later;
@@ -24,7 +25,7 @@ const GOOD: &str = "
 /// The same for many rows: the receipts are compared with what it gives. By the rows: the index of what is hidden would lead past all
 /// that is leased.
 const LEASED: &str = "
-    SELECT seq, receives, grp FROM messages NOT INDEXED
+    SELECT seq, receives, grp, bulky FROM messages NOT INDEXED
     WHERE seq IN rarray(?1) AND queue = ?2 AND delayed = 0 AND hidden_until > ?3";
 
 const DELETE_ALL: &str = "DELETE FROM messages WHERE seq IN rarray(?1)";
@@ -50,38 +51,52 @@ pub(super) fn delete(
 ) -> Result<Vec<EntryResult>, Fault> {
     let mut held = held(transaction, queue, now, receipts)?;
     let mut touched = Touched::new();
-    let mut gone = Vec::with_capacity(held.len());
+    let (mut gone, mut bulky) = (Vec::with_capacity(held.len()), Vec::new());
     let mut results = Vec::with_capacity(receipts.len());
     for receipt in receipts {
         // Taken out: a receipt that is there twice is good once.
         let good = match receipt {
-            Receipt::Row { row, receive } => held.remove(&(*row, *receive)).map(|group| (*row, group)),
+            Receipt::Row { row, receive } => held.remove(&(*row, *receive)).map(|held| (*row, held)),
             Receipt::Handle(_) | Receipt::Parked => None,
         };
         results.push(good.as_ref().map_or(Err(EntryError::Gone), |_| Ok(())));
-        if let Some((row, group)) = good {
-            gone.push(row);
-            touched.extend(group);
+        if let Some((row, held)) = good {
+            if held.bulky {
+                bulky.push(row)
+            } else {
+                gone.push(row)
+            }
+            touched.extend(held.group);
         }
     }
-    let gone = rows(gone);
-    transaction.prepare_cached(DELETE_ALL)?.execute([&gone])?;
-    transaction.prepare_cached(DELETE_CONTENTS)?.execute([&gone])?;
+    if !bulky.is_empty() {
+        let bulky = rows(bulky);
+        transaction.prepare_cached(DELETE_ALL)?.execute([&bulky])?;
+        transaction.prepare_cached(DELETE_CONTENTS)?.execute([&bulky])?;
+    }
+    if !gone.is_empty() {
+        let gone = rows(gone);
+        transaction.prepare_cached(DELETE_ALL)?.execute([&gone])?;
+        leftovers::note(transaction, &gone)?;
+    }
     groups::free(transaction, queue, &touched)?;
     Ok(results)
 }
 
-/// Those of the receipts' rows that are leased, with the number of receives that is good for each, and their groups.
-fn held(
-    transaction: &Transaction<'_>,
-    queue: i64,
-    now: i64,
-    receipts: &[Receipt],
-) -> Result<HashMap<(i64, i64), Option<String>>, Fault> {
+/// A leased row.
+struct Held {
+    group: Option<String>,
+    /// Its contents go with it.
+    bulky: bool,
+}
+
+/// Those of the receipts' rows that are leased, with the number of receives that is good for each.
+fn held(transaction: &Transaction<'_>, queue: i64, now: i64, receipts: &[Receipt]) -> Result<HashMap<(i64, i64), Held>, Fault> {
     let of_row = |receipt: &Receipt| if let Receipt::Row { row, .. } = receipt { Some(*row) } else { None };
     let mut leased = transaction.prepare_cached(LEASED)?;
-    let found = leased
-        .query_map((rows(receipts.iter().filter_map(of_row)), queue, now), |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    let found = leased.query_map((rows(receipts.iter().filter_map(of_row)), queue, now), |row| {
+        Ok(((row.get(0)?, row.get(1)?), Held { group: row.get(2)?, bulky: row.get(3)? }))
+    })?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
