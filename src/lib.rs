@@ -32,6 +32,8 @@ pub mod dispatch;
 pub mod engine;
 pub mod handler;
 pub mod json;
+mod lru;
 pub mod message;
+mod net;
 pub mod queue;
 pub mod sink;

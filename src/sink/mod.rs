@@ -7,7 +7,6 @@ use crate::message::{Answer, Batch};
 mod file;
 mod http;
 mod lines;
-mod lru;
 mod reply;
 mod sinks;
 mod sqs;
@@ -15,8 +14,8 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
+pub use crate::net::clock::Clock;
 pub(crate) use file::template::Template as FileTemplate;
-pub use http::clock::Clock;
 pub(crate) use http::target;
 pub use reply::Reply;
 pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};

@@ -14,14 +14,14 @@ use super::Sink;
 use super::file::template::Template;
 use super::file::{self, FileSink};
 use super::http::HttpSink;
-use super::http::clock::Clock;
-use super::http::lookup::Names;
 use super::http::target::Target;
 use super::reply::Reply;
 use super::sqs::{Queues, SqsSink};
 use super::stdout::StdoutSink;
 use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings};
 use crate::message::{Account, Answer, Batch};
+use crate::net::clock::Clock;
+use crate::net::names::Names;
 
 /// All sinks, and which partner goes to which.
 pub struct Sinks {

@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Error};
 
 use super::codec::Signed;
-use super::resolve::Remembering;
+use super::resolve::Lookups;
 
 /// For looking up, connecting and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -56,7 +56,8 @@ pub struct Transport {
 impl Transport {
     /// Goes through the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …). Does not connect yet.
     pub fn new() -> Self {
-        Self { polls: agent(), calls: agent() }
+        let names = Lookups::system();
+        Self { polls: agent(names.clone()), calls: agent(names) }
     }
 
     /// The answer, whatever its status; an error says what kept us from one.
@@ -76,7 +77,7 @@ impl Transport {
     }
 }
 
-fn agent() -> Agent {
+fn agent(names: Lookups) -> Agent {
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder()
         .tls_config(tls)
@@ -92,7 +93,7 @@ fn agent() -> Agent {
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
         .build();
-    Agent::with_parts(config, Watching(DefaultConnector::default()), Remembering::default())
+    Agent::with_parts(config, Watching(DefaultConnector::default()), names)
 }
 
 fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Error> {

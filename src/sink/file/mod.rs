@@ -28,8 +28,8 @@ use self::open::OpenFile;
 use self::rounds::{Lead, Rounds};
 use self::template::{Place, Template};
 use super::lines;
-use super::lru::Lru;
 use super::reply::Reply;
+use crate::lru::Lru;
 use crate::message::{Answer, Batch};
 
 pub mod disk;

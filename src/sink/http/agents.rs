@@ -14,9 +14,10 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
-use super::lookup::{Lookups, Names};
+use super::lookup::Lookups;
 use super::wire::Dialer;
-use crate::sink::lru::Lru;
+use crate::lru::Lru;
+use crate::net::names::Names;
 
 /// The buffers of a connection, one for each direction.
 const BUFFER: usize = 16 * 1024;

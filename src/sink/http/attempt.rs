@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
+use crate::net::clock::Clock;
 
 thread_local! {
     static CURRENT: Cell<Option<Attempt>> = const { Cell::new(None) };

@@ -12,17 +12,17 @@ use ureq::http::{Request, Uri};
 
 use self::agents::{Agents, InUse};
 use self::attempt::{Attempt, Limits, Phase};
-use self::clock::Clock;
-use self::lookup::{LookUp, LookUpError, Names};
+use self::lookup::PrivateAddress;
 use self::target::Target;
 use self::wire::Dialer;
 use crate::message::{Answer, Batch};
+use crate::net::clock::Clock;
+use crate::net::names::{LookUp, Names};
 
 mod agents;
 mod attempt;
-pub mod clock;
 mod guard;
-pub mod lookup;
+mod lookup;
 mod reply;
 mod request;
 mod signature;
@@ -30,6 +30,9 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+/// Names that are looked up at once.
+const LOOK_UPS: usize = 8;
 
 /// Every partner that is reached by HTTP.
 pub struct HttpSink {
@@ -41,7 +44,7 @@ pub struct HttpSink {
 impl HttpSink {
     /// `version`: what the user agent ends with. `idle`: most connections that lie idle.
     pub fn new(version: &str, idle: usize, look_up: LookUp, clock: Clock) -> Result<Self, InvalidHeaderValue> {
-        let names = Arc::new(Names::new(look_up, clock.clone()));
+        let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
         let agents = Agents::new(Dialer::new(clock.clone()), names, idle);
         Ok(Self { agents, user_agent: HeaderValue::from_str(&format!("octoconf/{version}"))?, clock })
     }
@@ -107,9 +110,9 @@ fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
         Error::NativeTls(error) => format!("TLS failed: {error}"),
         Error::Protocol(_) => "what came back is not HTTP/1.1".to_owned(),
         Error::LargeResponseHeader(..) => "the headers of the answer are larger than 16 KiB".to_owned(),
-        Error::Other(other) => match other.downcast_ref::<LookUpError>() {
+        Error::Other(other) => match other.downcast_ref::<PrivateAddress>() {
             // The account itself is the address: no wait makes it another one.
-            Some(error @ LookUpError::Private { literal: true, .. }) => {
+            Some(error @ PrivateAddress { literal: true, .. }) => {
                 return Answer::Refused { reason: format!("{authority}: {error}").into() };
             }
             _ => other.to_string(),

@@ -137,7 +137,7 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
     let seconds = Arc::new(AtomicU64::new(0));
     let now = Arc::clone(&seconds);
     let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
-    let names = Arc::new(Names::new(look_up, clock.clone()));
+    let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
     let guarded = Lookups { names, guarded: true };
     let uri: Uri = "https://acme.example/".parse().unwrap();
     let config = ureq::config::Config::default();

@@ -17,7 +17,7 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use super::attempt;
-use super::clock::Clock;
+use crate::net::clock::Clock;
 
 /// Makes connections for all agents, so that there is one TLS connector with its roots, and one count.
 #[derive(Clone)]

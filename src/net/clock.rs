@@ -1,4 +1,4 @@
-//! The time as the sink sees it, given from outside so that tests can set it.
+//! The time of those who wait for others over the network, given from outside so that tests can set it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,382 @@
+//! Host names to addresses, by the system's resolver, on a few threads of our own.
+//!
+//! `ureq` asks before every request, also one that will reuse a connection, so the answers are kept; and the system's resolver cannot be
+//! told to stop, so it never runs on a thread that has a request to make. Requests for one name at once share a look-up.
+//!
+//! Independence: a name whose last look-up failed or was slow may occupy only half of the threads, so that partners whose name servers
+//! are dead do not hold up the others. And an answer that has been good is served while it is looked up anew.
+//!
+//! Called by deliver threads, pollers and ackers.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+use parking_lot::{Condvar, Mutex};
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
+
+use super::clock::Clock;
+use crate::lru::Lru;
+
+/// Names that wait for a thread, in each of the two lanes.
+const WAITING: usize = 1024;
+/// Names that are remembered.
+const NAMES: usize = 10_000;
+/// How long an answer is taken as it is. The system's resolver does not tell the time to live of the record.
+const FRESH: Duration = Duration::from_secs(30);
+/// How long an answer is served while a new one is on its way.
+const STALE: Duration = Duration::from_secs(600);
+/// How long an answer stands in for look-ups that fail (RFC 8767 suggests one to three days).
+const LAST_RESORT: Duration = Duration::from_secs(86_400);
+/// How long a failure is an answer, so that a busy bucket does not ask with every flush.
+const FAILED: Duration = Duration::from_secs(5);
+/// A look-up that took longer puts its name under suspicion.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How names are looked up: the system's resolver, or what stands in for it.
+pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
+/// The names known so far, and the threads behind them.
+pub struct Names {
+    shared: Arc<Shared>,
+    clock: Clock,
+    threads: usize,
+    lanes: OnceLock<Lanes>,
+}
+
+/// Where a URL leads.
+pub struct Place {
+    /// In the order of preference; at least one.
+    pub addresses: Arc<[IpAddr]>,
+    pub port: u16,
+    /// The URL has the address itself instead of a name.
+    pub literal: bool,
+}
+
+struct Shared {
+    names: Mutex<Lru<Box<str>, Name>>,
+    /// A look-up has ended.
+    ended: Condvar,
+    look_up: LookUp,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Name {
+    found: Option<(Arc<[IpAddr]>, Instant)>,
+    /// Why the last look-up failed, and when; `None` once one succeeds.
+    failed: Option<(Arc<str>, Instant)>,
+    /// Whether a thread has it, or will.
+    pending: bool,
+    suspect: bool,
+}
+
+struct Lanes {
+    good: Sender<Box<str>>,
+    suspect: Sender<Box<str>>,
+}
+
+/// Why there is no address.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LookUpError {
+    #[error("the look-up did not end in time")]
+    Timeout,
+    #[error("{0}")]
+    Failed(Arc<str>),
+    #[error("{WAITING} other look-ups are waiting: is the name server down?")]
+    Busy,
+}
+
+impl Names {
+    /// `threads` look names up at once, two or more; half of them also take names under suspicion. They are started with the first name.
+    pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
+        let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
+        Self { shared: Arc::new(shared), clock, threads, lanes: OnceLock::new() }
+    }
+
+    /// The system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
+    pub fn system() -> LookUp {
+        Arc::new(|host| {
+            let mut addresses: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+            addresses.dedup();
+            Ok(addresses)
+        })
+    }
+
+    /// Where a URL leads. Blocks until `deadline` at most, and only when nothing usable is known of its host.
+    pub fn place(&self, url: &Uri, deadline: Instant) -> Result<Place, LookUpError> {
+        let host = url.host().unwrap_or_default();
+        let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let addresses = match literal {
+            Some(address) => Arc::from([address]),
+            None => self.find(host, deadline)?,
+        };
+        Ok(Place { addresses, port, literal: literal.is_some() })
+    }
+
+    /// The addresses of a host, in the order of preference; at least one. Blocks until `deadline` at most, and only when nothing usable
+    /// is known.
+    fn find(&self, host: &str, deadline: Instant) -> Result<Arc<[IpAddr]>, LookUpError> {
+        let mut names = self.shared.names.lock();
+        if names.get(host).is_none() {
+            names.insert(host.into(), Name::default());
+            if names.len() > NAMES {
+                names.evict(64, |name| !name.pending);
+            }
+        }
+        loop {
+            let now = self.clock.steady();
+            let Some(name) = names.get(host) else { return Err(LookUpError::Busy) };
+            let age = name.found.as_ref().map(|(_, at)| now.saturating_duration_since(*at));
+            let usable_for =
+                |limit| name.found.as_ref().filter(|_| age.is_some_and(|age| age < limit)).map(|(found, _)| Arc::clone(found));
+            if let Some(found) = usable_for(FRESH) {
+                return Ok(found);
+            }
+            let last_resort = usable_for(LAST_RESORT);
+            let failed = name.failed.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < FAILED);
+            if let Some((reason, _)) = failed {
+                return last_resort.ok_or_else(|| LookUpError::Failed(Arc::clone(reason)));
+            }
+            let stale = usable_for(STALE);
+            if !name.pending {
+                let queued = self.queue(host, name.suspect);
+                name.pending = queued;
+                if !queued {
+                    return last_resort.ok_or(LookUpError::Busy);
+                }
+            }
+            if let Some(found) = stale {
+                return Ok(found);
+            }
+            if self.shared.ended.wait_until(&mut names, deadline).timed_out() {
+                return last_resort.ok_or(LookUpError::Timeout);
+            }
+        }
+    }
+
+    fn queue(&self, host: &str, suspect: bool) -> bool {
+        let lanes = self.lanes.get_or_init(|| start(&self.shared, self.threads));
+        let lane = if suspect { &lanes.suspect } else { &lanes.good };
+        lane.try_send(host.into()).is_ok()
+    }
+}
+
+/// Starts the threads. They end with the [`Names`]; none is joined, since one may be inside of the system's resolver for longer than
+/// anyone wants to wait, and it holds nothing.
+fn start(shared: &Arc<Shared>, threads: usize) -> Lanes {
+    let (good, from_good) = bounded(WAITING);
+    let (suspect, from_suspect) = bounded(WAITING);
+    for at in 0..threads {
+        let shared = Arc::clone(shared);
+        let from_good = from_good.clone();
+        let from_suspect = if at < threads / 2 { from_suspect.clone() } else { never() };
+        let started = thread::Builder::new().name(format!("resolve-{at}")).spawn(move || shared.work(&from_good, &from_suspect));
+        if let Err(error) = started {
+            log::error!("thread=resolve-{at}: it cannot be started: {error}; raise the limit of threads of this service");
+        }
+    }
+    Lanes { good, suspect }
+}
+
+impl Shared {
+    fn work(&self, good: &Receiver<Box<str>>, suspect: &Receiver<Box<str>>) {
+        loop {
+            let job = select_biased! {
+                recv(good) -> job => job,
+                recv(suspect) -> job => job,
+            };
+            let Ok(host) = job else { return };
+            let started = self.clock.steady();
+            // A few of these threads serve all: none may end, and no name may wait for an answer that never comes.
+            let answer = catch_unwind(AssertUnwindSafe(|| (self.look_up)(&host)))
+                .unwrap_or_else(|_| Err(io::Error::other("the look-up panicked")));
+            self.record(&host, started, answer);
+        }
+    }
+
+    fn record(&self, host: &str, started: Instant, answer: io::Result<Vec<IpAddr>>) {
+        let now = self.clock.steady();
+        let mut names = self.names.lock();
+        if let Some(name) = names.get(host) {
+            name.pending = false;
+            let failure = match answer {
+                Ok(found) if found.is_empty() => Some("the name has no address".into()),
+                Ok(found) => {
+                    name.found = Some((found.into(), now));
+                    None
+                }
+                Err(error) => Some(error.to_string().into()),
+            };
+            name.suspect = failure.is_some() || now.saturating_duration_since(started) > SLOW;
+            name.failed = failure.map(|reason| (reason, now));
+        }
+        drop(names);
+        self.ended.notify_all();
+    }
+}
+
+/// As many of them as `ureq` takes for one host.
+pub fn addresses(place: &Place, wanted: impl Fn(IpAddr) -> bool) -> ResolvedSocketAddrs {
+    let mut taken = ArrayVec::from_fn(|_| ([0, 0, 0, 0], 0).into());
+    let wanted = place.addresses.iter().filter(|address| wanted(**address));
+    for address in wanted.take(most(&taken)) {
+        taken.push((*address, place.port).into());
+    }
+    taken
+}
+
+fn most<T, const N: usize>(_: &ArrayVec<T, N>) -> usize {
+    N
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const THREADS: usize = 8;
+
+    /// A name server that answers when it is told to, and a clock that stands still in between.
+    struct Stage {
+        names: Names,
+        /// Who is being looked up, and the way to answer.
+        asked: Receiver<(String, Sender<io::Result<Vec<IpAddr>>>)>,
+        seconds: Arc<AtomicU64>,
+        start: Instant,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let start = Clock::system().steady();
+            let seconds = Arc::new(AtomicU64::new(0));
+            let now = Arc::clone(&seconds);
+            let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+            let (ask, asked) = bounded(100);
+            let look_up: LookUp = Arc::new(move |host| {
+                let (answer, on_answer) = bounded(1);
+                ask.send((host.to_owned(), answer)).map_err(io::Error::other)?;
+                on_answer.recv().map_err(io::Error::other)?
+            });
+            Self { names: Names::new(look_up, clock, THREADS), asked, seconds, start }
+        }
+
+        fn pass(&self, seconds: u64) {
+            self.seconds.fetch_add(seconds, Ordering::SeqCst);
+        }
+
+        /// Waits for as long as it takes.
+        fn find(&self, host: &str) -> Result<Arc<[IpAddr]>, LookUpError> {
+            self.names.find(host, self.start + Duration::from_secs(3600))
+        }
+
+        /// Does not wait.
+        fn peek(&self, host: &str) -> Result<Arc<[IpAddr]>, LookUpError> {
+            self.names.find(host, self.start)
+        }
+
+        /// Answers the next question and waits until that is known.
+        fn answer(&self, host: &str, answer: io::Result<Vec<IpAddr>>) {
+            let (asked, reply) = self.asked.recv().unwrap();
+            assert_eq!(asked, host);
+            reply.send(answer).unwrap();
+            let mut names = self.names.shared.names.lock();
+            while names.get(host).unwrap().pending {
+                self.names.shared.ended.wait(&mut names);
+            }
+        }
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn many_who_ask_at_once_are_one_look_up() {
+        let stage = Stage::new();
+        thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| stage.find("a").unwrap()[0])).collect();
+            stage.answer("a", Ok(vec![ip(1)]));
+            for thread in asking {
+                assert_eq!(thread.join().unwrap(), ip(1));
+            }
+        });
+        assert_eq!(stage.find("a").unwrap()[0], ip(1));
+        assert!(stage.asked.is_empty());
+    }
+
+    #[test]
+    fn an_old_answer_is_served_while_a_new_one_is_fetched() {
+        let stage = Stage::new();
+        assert!(matches!(stage.peek("a"), Err(LookUpError::Timeout)));
+        stage.answer("a", Ok(vec![ip(1)]));
+        stage.pass(31);
+        assert_eq!(stage.peek("a").unwrap()[0], ip(1));
+        stage.answer("a", Ok(vec![ip(2)]));
+        assert_eq!(stage.peek("a").unwrap()[0], ip(2));
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_a_moment_and_an_answer_outlives_it() {
+        let stage = Stage::new();
+        let fails = || Err(io::Error::other("no such name"));
+        assert!(stage.peek("a").is_err());
+        stage.answer("a", fails());
+        let Err(LookUpError::Failed(reason)) = stage.find("a") else { panic!("found") };
+        assert_eq!(&*reason, "no such name");
+        assert!(stage.asked.is_empty());
+        stage.pass(6);
+        assert!(stage.peek("a").is_err());
+        stage.answer("a", Ok(vec![ip(1)]));
+
+        stage.pass(3600);
+        assert_eq!(stage.peek("a").unwrap()[0], ip(1), "nothing newer is known in time");
+        stage.answer("a", fails());
+        assert_eq!(stage.find("a").unwrap()[0], ip(1));
+        stage.pass(86_400);
+        assert!(stage.peek("a").is_err(), "it is too old for anything");
+    }
+
+    #[test]
+    fn a_resolver_that_panics_is_a_failure_like_any_other() {
+        let clock = Clock::system();
+        let names = Names::new(Arc::new(|_| std::panic::resume_unwind(Box::new(()))), clock.clone(), THREADS);
+        for host in (0..2 * THREADS).map(|host| host.to_string()) {
+            let Err(LookUpError::Failed(reason)) = names.find(&host, clock.steady() + Duration::from_secs(60)) else {
+                panic!("{host} was found")
+            };
+            assert_eq!(&*reason, "the look-up panicked");
+        }
+    }
+
+    #[test]
+    fn names_under_suspicion_leave_threads_for_the_others() {
+        let stage = Stage::new();
+        let hosts: Vec<String> = (0..THREADS * 2).map(|host| format!("dead-{host}")).collect();
+        for host in &hosts {
+            assert!(stage.peek(host).is_err());
+            let (_, reply) = stage.asked.recv().unwrap();
+            reply.send(Ok(Vec::new())).unwrap();
+            let mut names = stage.names.shared.names.lock();
+            while names.get(host.as_str()).unwrap().pending {
+                stage.names.shared.ended.wait(&mut names);
+            }
+        }
+        stage.pass(6);
+        for host in &hosts {
+            assert!(stage.peek(host).is_err());
+        }
+        let held: Vec<_> = (0..THREADS / 2).map(|_| stage.asked.recv().unwrap()).collect();
+        assert!(held.iter().all(|(host, _)| host.starts_with("dead")));
+        assert!(stage.peek("well").is_err());
+        stage.answer("well", Ok(vec![ip(1)]));
+        assert_eq!(stage.find("well").unwrap()[0], ip(1));
+    }
+}
