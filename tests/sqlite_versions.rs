@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use octoconf::message::{Attribute, AttributeValue};
 use octoconf::queue::embedded::Grouping;
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
-use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, Queue, QueueError};
+use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, EntryResult, Queue, QueueError};
 use rusqlite::Connection;
 
 fn open(path: &Path, name: &str, grouping: Option<Grouping>) -> Result<SqliteQueue, QueueError> {
@@ -54,8 +54,8 @@ fn what_version_1_sent_may_be_large_and_goes_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
     Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v1.sql")).unwrap();
-    delete_all(&open(&path, "stock", None).unwrap());
-    assert_eq!(contents(&path), [12, 13, 20, 21, 22, 23]);
+    assert_eq!(delete_all(&open(&path, "stock", None).unwrap()).unwrap(), [Ok(()), Ok(())]);
+    assert_eq!(contents(&path).unwrap(), [12, 13, 20, 21, 22, 23]);
 }
 
 #[test]
@@ -65,21 +65,21 @@ fn of_a_file_of_version_2_what_is_small_leaves_its_contents_for_later() {
     Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v2.sql")).unwrap();
     let stock = open(&path, "stock", None).unwrap();
     assert_eq!(stock.count().unwrap(), Count { visible: 2, hidden: 0, delayed: 0 });
-    delete_all(&stock);
+    assert_eq!(delete_all(&stock).unwrap(), [Ok(()), Ok(())]);
     assert!(stock.count().unwrap().is_empty());
-    assert_eq!(contents(&path), [10, 11]);
+    assert_eq!(contents(&path).unwrap(), [10, 11]);
 }
 
-fn delete_all(queue: &SqliteQueue) {
-    let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
+    let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
     let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();
-    assert_eq!(queue.delete(&receipts).unwrap(), [Ok(()), Ok(())]);
+    queue.delete(&receipts)
 }
 
-fn contents(path: &Path) -> Vec<i64> {
-    let file = Connection::open(path).unwrap();
-    let mut rows = file.prepare("SELECT seq FROM contents ORDER BY seq").unwrap();
-    rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+fn contents(path: &Path) -> rusqlite::Result<Vec<i64>> {
+    let file = Connection::open(path)?;
+    let mut rows = file.prepare("SELECT seq FROM contents ORDER BY seq")?;
+    rows.query_map([], |row| row.get(0))?.collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
-use super::event::{Fault, Handled, Job, Note};
+use super::event::{Fault, Handled, Job, Note, TakenBack};
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Arrival, Exit, Several, Stage};
@@ -134,10 +134,26 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn handled(&mut self, index: QueueIndex, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
-        self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
+    pub(super) fn handled(&mut self, index: QueueIndex, job: Ticket, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
-        queue.intake.job_ended((!done.is_empty()).then_some(slowest));
+        queue.intake.job_ended(job, (!done.is_empty()).then_some(slowest));
+        self.take_outcomes(index, done);
+        self.start_again(index, left);
+    }
+
+    /// A job is at a message that takes long: others go on with what is left of it.
+    pub(super) fn taken_back(&mut self, index: QueueIndex, job: Ticket, back: Option<TakenBack>) {
+        let Some(TakenBack { done, left }) = back else {
+            let Some(queue) = self.queues.get_mut(index) else { return self.stray("a job of an unknown queue") };
+            return queue.intake.not_begun(job, self.now);
+        };
+        self.take_outcomes(index, done);
+        self.start_again(index, left);
+    }
+
+    fn take_outcomes(&mut self, index: QueueIndex, done: Vec<Handled>) {
+        self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
+        let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.handled += done.len() as u64;
         for handled in done {
             let Some(queue) = self.queues.get_mut(index) else { return };
@@ -159,6 +175,10 @@ impl Dispatcher {
             }
         }
         self.let_go();
+    }
+
+    /// What a job gave back has its handler's next turn.
+    fn start_again(&mut self, index: QueueIndex, left: Vec<Job>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stopping = self.phase.is_stopping() || !queue.is_serving();
         for job in &left {

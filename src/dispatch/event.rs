@@ -34,12 +34,16 @@ pub enum Event {
     /// A job ended.
     Handled {
         queue: QueueIndex,
+        job: Ticket,
+        /// What it did since the last that was taken back of it.
         done: Vec<Handled>,
         /// What the job left because the handler turned out to be slow; in order.
         left: Vec<Job>,
         /// The longest that one message took.
         slowest: Duration,
     },
+    /// The answer to [`Command::TakeBack`]. `None`: no thread has begun with the job, and it is left as it is.
+    TakenBack { queue: QueueIndex, job: Ticket, back: Option<TakenBack> },
     /// A partner answered, or could not be reached.
     Answered { flush: FlushId, answer: Answer },
     /// A queue did what [`Work`] asked: one result per entry, in the order of the work.
@@ -69,7 +73,7 @@ impl Event {
     pub fn weight(&self) -> usize {
         let messages = match self {
             Self::Received { messages, .. } => messages.len(),
-            Self::Handled { done, .. } => done.len(),
+            Self::Handled { done, .. } | Self::TakenBack { back: Some(TakenBack { done, .. }), .. } => done.len(),
             Self::Settled { results: Ok(results), .. } => results.len(),
             _ => 1,
         };
@@ -82,8 +86,12 @@ impl Event {
 pub enum Command {
     /// Gives a poller demand for that many messages more.
     Receive { queue: QueueIndex, poller: usize, demand: Demand },
-    /// Runs the queue's handler over these messages, in order, as one job; its jobs have so many threads of the pool at most.
+    /// Runs the queue's handler over these messages, in order, as one job, which the first of them names; the queue's jobs have so many
+    /// threads of the pool at most.
     Handle { queue: QueueIndex, jobs: Vec<Job>, threads: usize },
+    /// Takes back what a job has done, and what it has not begun with: the message that it is at takes long. From now on the queue's jobs
+    /// have so many threads. Answered at once.
+    TakeBack { queue: QueueIndex, job: Ticket, threads: usize },
     /// Hands a batch to its partner; [`Medium::Inline`]: at once, without a thread between.
     Flush { flush: FlushId, batch: Arc<Batch>, medium: Medium },
     /// Has an acker of the queue do something.
@@ -126,6 +134,14 @@ pub struct Handled {
     /// The job's, passed on: a message that goes through the pool is counted up and down once.
     pub message: Arc<Message>,
     pub outcome: Outcome,
+}
+
+/// What was taken back of a job that goes on.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    pub done: Vec<Handled>,
+    /// Its handler has not begun with these; in order.
+    pub left: Vec<Job>,
 }
 
 /// One call to a queue, about copies that it gave.

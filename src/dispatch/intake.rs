@@ -11,7 +11,8 @@ use fastrand::Rng;
 use crate::message::settle::Ask;
 
 use super::event::{Demand, Job};
-use super::keys::QueueIndex;
+use super::jobs::Jobs;
+use super::keys::{QueueIndex, Ticket};
 use super::pause::Pause;
 use super::room::Room;
 use super::rules::QueueRules;
@@ -27,7 +28,7 @@ pub const QUICK: Duration = Duration::from_micros(200);
 /// Jobs that a quick handler is given ahead, for each of its threads: one that is done finds the next without waiting for the dispatcher.
 const AHEAD: usize = 1;
 
-/// A handler that took longer for its last job's slowest message gets one message a job.
+/// A handler that took longer for its last job's slowest message gets one message a job; a message that takes longer blocks its job.
 pub const SLOW: Duration = Duration::from_millis(10);
 
 /// Demand of one poller at most, where a receive takes no more; what it holds is reserved for it. Enough to keep pollers, handlers and
@@ -67,7 +68,7 @@ pub struct Intake {
     pending: VecDeque<Job>,
     /// Of these, those that came so often that they wait apart.
     pub suspects: Suspects,
-    running: usize,
+    jobs: Jobs,
     slow: bool,
     quick: bool,
     /// The last receive found nothing.
@@ -90,7 +91,7 @@ impl Intake {
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             pending: VecDeque::new(),
             suspects: Suspects::default(),
-            running: 0,
+            jobs: Jobs::default(),
             // Until the first job says otherwise, a handler is taken to block.
             slow: true,
             quick: false,
@@ -204,7 +205,7 @@ impl Intake {
     /// When demand may be possible that is not now, for reasons of time; a moment that is over means nothing.
     pub fn next_look(&self) -> Option<Instant> {
         let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
-        asks.into_iter().chain(self.suspects.next_look()).min()
+        asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).min()
     }
 
     pub fn push(&mut self, job: Job) {
@@ -224,37 +225,54 @@ impl Intake {
 
     /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
     pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<Job>> {
-        let threads = self.threads();
-        let at_once = if self.quick { threads * (1 + AHEAD) } else { threads };
-        if self.running >= at_once {
+        let (threads, blocked) = (self.threads(), self.jobs.blocked());
+        let free = threads.saturating_sub(blocked);
+        let at_once = blocked + if self.quick { free * (1 + AHEAD) } else { free };
+        if self.jobs.len() >= at_once {
             return None;
         }
-        let others = self.running > 0 || !self.pending.is_empty();
+        let others = !self.jobs.is_empty() || !self.pending.is_empty();
         if let Some(suspect) = self.suspects.next(now, self.rules.max_receives, others) {
-            self.running += 1;
             return Some(vec![suspect]);
         }
         if self.pending.is_empty() {
             return None;
         }
         // One that waits in the line before the handler may as well wait here, and grow.
-        if self.running >= threads && self.pending.len() < JOB {
+        if self.jobs.len() >= threads && self.pending.len() < JOB {
             return None;
         }
-        self.running += 1;
         self.suspects.other_started();
         let size = if self.slow || single { 1 } else { JOB.min(self.pending.len()) };
         Some(self.pending.drain(..size).collect())
     }
 
-    /// Threads of the pool that the queue's jobs may have at once.
+    /// Threads of the pool that the queue's jobs may have at once: where the handler is quick, as many as there are cores beside those
+    /// that it blocks.
     pub fn threads(&self) -> usize {
-        if self.quick { self.rules.concurrency.min(self.rules.cores) } else { self.rules.concurrency }.max(1)
+        let wanted = if self.quick { self.rules.cores + self.jobs.blocked() } else { self.rules.concurrency };
+        wanted.min(self.rules.concurrency).max(1)
+    }
+
+    /// The next job that a message of it blocks, from now on: what is left of it is to be taken back. Where every job is of one message
+    /// and has a thread of its own, none is looked for.
+    pub fn next_blocked(&mut self, now: Instant) -> Option<Ticket> {
+        self.jobs.next_blocked(now, self.quick)
+    }
+
+    /// A job that was taken for blocked waits for a thread.
+    pub fn not_begun(&mut self, job: Ticket, now: Instant) {
+        self.jobs.not_begun(job, now);
+    }
+
+    /// A job of so many messages is given to the handler.
+    pub fn job_started(&mut self, job: Ticket, messages: usize, now: Instant) {
+        self.jobs.started(job, messages, now);
     }
 
     /// A job ended; `slowest` is `None` where it did nothing.
-    pub fn job_ended(&mut self, slowest: Option<Duration>) {
-        self.running = self.running.saturating_sub(1);
+    pub fn job_ended(&mut self, job: Ticket, slowest: Option<Duration>) {
+        self.jobs.ended(job);
         if let Some(slowest) = slowest {
             self.slow = slowest > SLOW;
             self.quick = slowest < QUICK;
@@ -271,8 +289,9 @@ impl Intake {
         self.pending.len() + self.suspects.len()
     }
 
+    /// Jobs that are with the handler.
     pub fn running(&self) -> usize {
-        self.running
+        self.jobs.len()
     }
 
     /// Takes out everything that no handler has seen yet.

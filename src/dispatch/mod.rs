@@ -28,6 +28,7 @@ mod health;
 mod hidden;
 mod histogram;
 mod intake;
+mod jobs;
 mod keys;
 mod known;
 mod land;
@@ -90,7 +91,7 @@ use self::threads::DeliveryThreads;
 use self::timer::Timer;
 
 pub use self::counts::QueueCounts;
-pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Job, Note, Refusal, RequestId, Work};
+pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Job, Note, Refusal, RequestId, TakenBack, Work};
 pub use self::histogram::{Histogram, TURN};
 pub use self::intake::{QUICK, SLOW, WAITS_WITH, jobs_ahead};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
@@ -240,7 +241,8 @@ impl Dispatcher {
             }
             Event::Facts { queue, facts } => self.learnt(queue, facts),
             Event::ReceiveFailed { queue, poller, demand_used, fault } => self.receive_failed(queue, poller, demand_used, fault),
-            Event::Handled { queue, done, left, slowest } => self.handled(queue, done, left, slowest),
+            Event::Handled { queue, job, done, left, slowest } => self.handled(queue, job, done, left, slowest),
+            Event::TakenBack { queue, job, back } => self.taken_back(queue, job, back),
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),

@@ -15,6 +15,7 @@ impl Dispatcher {
         self.make_room();
         for place in 0..self.living.len() {
             let Some(&queue) = self.living.get(place) else { break };
+            self.take_back(queue);
             self.start_jobs(queue);
             self.write_parked(queue);
             self.read_parked(queue);
@@ -54,6 +55,15 @@ impl Dispatcher {
         false
     }
 
+    /// Takes from jobs whose message takes long what others can do meanwhile.
+    fn take_back(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while let Some(job) = queue.intake.next_blocked(self.now) {
+            let threads = queue.intake.threads();
+            self.commands.push_back(Command::TakeBack { queue: index, job, threads });
+        }
+    }
+
     /// Gives the queue's handler what it has places for, and the bytes have room for.
     fn start_jobs(&mut self, index: QueueIndex) {
         loop {
@@ -73,10 +83,8 @@ impl Dispatcher {
                 self.ledger.advance(job.ticket, Stage::Handling);
                 true
             });
-            if jobs.is_empty() {
-                queue.intake.job_ended(None);
-                continue;
-            }
+            let Some(first) = jobs.first() else { continue };
+            queue.intake.job_started(first.ticket, jobs.len(), self.now);
             let threads = queue.intake.threads();
             self.commands.push_back(Command::Handle { queue: index, jobs, threads });
         }

@@ -39,6 +39,7 @@ mod rules;
 mod shell;
 mod stall;
 mod threads;
+mod work;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

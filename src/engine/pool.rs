@@ -1,18 +1,19 @@
 //! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
 //!
-//! Each queue has a line of jobs of its own, which the dispatcher bounds. A *runner* is what rayon runs: it takes jobs of one queue from
+//! Each queue has a line of jobs of its own, which the dispatcher bounds. What of a job is not begun, and what is done of it, can be taken
+//! back while a message of it takes long ([`Pool::take_back`]). A *runner* is what rayon runs: it takes jobs of one queue from
 //! its line until there have been none for long, so that a queue at work costs rayon nothing for a job, and one that blocks keeps to its
 //! own runners. A runner that waits takes no thread from another queue: the pool has one for each that any queue may have.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW, jobs_ahead};
+use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW, TakenBack, Ticket, jobs_ahead};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
@@ -20,6 +21,7 @@ use super::BUG;
 use super::duty::Duty;
 use super::lane::Lane;
 use super::threads::Crew;
+use super::work::Work;
 
 /// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
 /// many at the latest.
@@ -36,15 +38,24 @@ const LINGER: Duration = Duration::from_secs(10);
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
-    /// By queue; none for one without a handler, or one that is closed.
-    lines: Vec<Option<Open>>,
+    /// By queue.
+    lanes: Vec<Given>,
     inbox: Sender<Event>,
+}
+
+/// What the pool has of one queue.
+#[derive(Default)]
+struct Given {
+    /// None for a queue without a handler, or one that is closed.
+    open: Option<Open>,
+    /// The jobs that were put in, by their names; some may have ended.
+    jobs: Vec<(Ticket, Weak<Work>)>,
 }
 
 /// A line that jobs may be put in. Once this is dropped its runners end when there is nothing left in it.
 #[derive(Clone)]
 struct Open {
-    jobs: Sender<Vec<Job>>,
+    jobs: Sender<Arc<Work>>,
     recalls: Sender<()>,
     line: Arc<Line>,
 }
@@ -54,7 +65,7 @@ struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
-    waiting: Receiver<Vec<Job>>,
+    waiting: Receiver<Arc<Work>>,
     /// Runners that were one too many, and wait to be needed again.
     resting: AtomicUsize,
     /// One for each that is needed.
@@ -75,7 +86,7 @@ impl Pool {
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
         let threads = threads.build().map_err(|error| error.to_string())?;
-        let mut pool = Self { threads, duties, lines: Vec::new(), inbox: inbox.clone() };
+        let mut pool = Self { threads, duties, lanes: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
             pool.open(queue, lane);
         }
@@ -84,11 +95,11 @@ impl Pool {
 
     /// From now on the queue's jobs have this line. What stands in an earlier one is run there, by the handler of then.
     pub(super) fn open(&mut self, queue: QueueIndex, lane: &Lane) {
-        if self.lines.len() <= queue {
-            self.lines.resize(queue + 1, None);
+        if self.lanes.len() <= queue {
+            self.lanes.resize_with(queue + 1, Given::default);
         }
-        let Some(place) = self.lines.get_mut(queue) else { return };
-        *place = lane.handler.as_ref().map(|handler| {
+        let Some(given) = self.lanes.get_mut(queue) else { return };
+        given.open = lane.handler.as_ref().map(|handler| {
             let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency));
             let (recalls, recalled) = bounded(lane.concurrency.max(1));
             let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
@@ -109,20 +120,50 @@ impl Pool {
 
     /// No job of the queue comes any more.
     pub(super) fn close(&mut self, queue: QueueIndex) {
-        if let Some(place) = self.lines.get_mut(queue) {
-            *place = None;
+        if let Some(given) = self.lanes.get_mut(queue) {
+            given.open = None;
         }
     }
 
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
     /// than there may be, which is a bug.
-    pub fn start(&self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
-        let Open { jobs: to_line, recalls, line } =
-            self.lines.get(queue).and_then(Option::as_ref).ok_or("a job of a queue without a handler")?;
-        line.at_most.store(at_most, Ordering::SeqCst);
-        to_line
-            .try_send(jobs)
-            .map_err(|_| format!("queue {}: more jobs wait for its handler than there may be; {BUG}", line.name))?;
+    pub fn start(&mut self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
+        let given = self.lanes.get_mut(queue).ok_or("a job of an unknown queue")?;
+        let open = given.open.as_ref().ok_or("a job of a queue without a handler")?;
+        open.line.at_most.store(at_most, Ordering::SeqCst);
+        let Some(work) = Work::new(jobs).map(Arc::new) else { return Ok(()) };
+        if given.jobs.len() == given.jobs.capacity() {
+            given.jobs.retain(|(_, work)| work.strong_count() > 0);
+            given.jobs.reserve(given.jobs.len());
+        }
+        given.jobs.push((work.name(), Arc::downgrade(&work)));
+        open.jobs
+            .try_send(work)
+            .map_err(|_| format!("queue {}: more jobs wait for its handler than there may be; {BUG}", open.line.name))?;
+        open.run(&self.threads, &self.duties)
+    }
+
+    /// Takes back what a job has done and what it has not begun with, and lets the jobs that wait have so many threads. `None`: no thread
+    /// has begun with the job. Does not wait. An error is a bug.
+    pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, String> {
+        let Some(given) = self.lanes.get_mut(queue) else { return Ok(Some(TakenBack::default())) };
+        // What has ended tells so itself.
+        let work = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, work)| work.upgrade());
+        let back = work.map_or_else(|| Some(TakenBack::default()), |work| work.take_back());
+        if let Some(open) = &given.open {
+            open.line.at_most.store(at_most, Ordering::SeqCst);
+            if !open.line.waiting.is_empty() {
+                open.run(&self.threads, &self.duties)?;
+            }
+        }
+        Ok(back)
+    }
+}
+
+impl Open {
+    /// Has one more thread of the pool run the line's jobs, where they may have one more.
+    fn run(&self, threads: &ThreadPool, duties: &Arc<[Arc<Duty>]>) -> Result<(), String> {
+        let Self { recalls, line, .. } = self;
         if !line.add_runner() {
             return Ok(());
         }
@@ -130,8 +171,8 @@ impl Pool {
             let full = |_| format!("queue {}: more runners are recalled than rest; {BUG}", line.name);
             return recalls.try_send(()).map_err(full);
         }
-        let (line, duties) = (Arc::clone(line), Arc::clone(&self.duties));
-        self.threads.spawn(move || {
+        let (line, duties) = (Arc::clone(line), Arc::clone(duties));
+        threads.spawn(move || {
             let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
             if let Some(duty) = duty {
                 line.run(duty);
@@ -175,8 +216,8 @@ impl Line {
     /// A runner's body: until the line has been empty for a while.
     fn run(&self, duty: &Duty) {
         loop {
-            while let Some(jobs) = self.next() {
-                let event = self.handle(jobs, duty);
+            while let Some(work) = self.next() {
+                let event = self.handle(&work, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
                 if self.drop_runner() && !self.rest() {
@@ -192,7 +233,7 @@ impl Line {
     }
 
     /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to be woken.
-    fn next(&self) -> Option<Vec<Job>> {
+    fn next(&self) -> Option<Arc<Work>> {
         self.waiting.try_recv().ok().or_else(|| {
             thread::yield_now();
             self.waiting.recv_timeout(LINGER).ok()
@@ -204,19 +245,17 @@ impl Line {
     /// The clock is read after the first message, then ever more seldom, up to every [`STRIDE`]th: of those between, the mean counts as
     /// the slowest, and where that is not quick, each is timed again.
     #[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
-    fn handle(&self, jobs: Vec<Job>, duty: &Duty) -> Event {
-        let all = jobs.len();
-        let mut done = Vec::with_capacity(all);
+    fn handle(&self, work: &Work, duty: &Duty) -> Event {
         let mut slowest = Duration::ZERO;
-        let mut jobs = jobs.into_iter();
         let (mut stride, mut untimed) = (1, 0);
         let mut before = Instant::now();
         duty.begin_at(before, "handles", &self.name);
-        for Job { ticket, message } in jobs.by_ref() {
+        let mut next = work.next(None);
+        while let Some(Job { ticket, message }) = next {
             let outcome = run_caught(self.handler.as_ref(), &message);
-            done.push(Handled { ticket, message, outcome });
+            next = work.next(Some(Handled { ticket, message, outcome }));
             untimed += 1;
-            if untimed < stride && done.len() < all {
+            if untimed < stride && next.is_some() {
                 continue;
             }
             let after = Instant::now();
@@ -229,7 +268,9 @@ impl Line {
             }
         }
         duty.rest_at(before);
-        Event::Handled { queue: self.queue, done, left: jobs.collect(), slowest }
+        let TakenBack { done, left } = work.take_back().unwrap_or_default();
+        let left = next.into_iter().chain(left).collect();
+        Event::Handled { queue: self.queue, job: work.name(), done, left, slowest }
     }
 }
 

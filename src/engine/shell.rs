@@ -284,6 +284,11 @@ impl Shell {
                 edge.receive(around, poller, demand)
             }
             Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
+            Command::TakeBack { queue, job, threads } => {
+                let back = self.pool.take_back(queue, job, threads)?;
+                self.dispatcher.handle(now, Event::TakenBack { queue, job, back });
+                Ok(())
+            }
             Command::Flush { flush, batch, medium: Medium::Inline } => {
                 let answer = self.sinks.deliver(&batch);
                 drop(batch);

@@ -171,3 +171,46 @@ fn a_queue_that_has_become_empty_does_not_keep_the_room_for_the_time_of_a_long_p
     assert_eq!(acked.iter().sum::<u64>(), 900);
     assert!(report.elapsed_s < 20.0, "a queue waited for the long poll of another: {} s", report.elapsed_s);
 }
+
+#[test]
+fn messages_whose_handler_blocks_hold_up_no_others_of_a_queue_that_is_quick_otherwise() {
+    let (mut settings, mut registry) =
+        settings("[queues.mixed]\nsource = 'memory'\nhandler = 'nothing'\norder_wait = '50ms'\nconcurrency = 8\n");
+    let (release, released) = crossbeam_channel::bounded::<()>(0);
+    registry.register("mixed", move |message: &Message| {
+        if &*message.body == b"blocks" {
+            // Ends once the sender is gone.
+            let _ = released.recv();
+        }
+        Outcome::Discard
+    });
+    settings.queues.get_mut("mixed").unwrap().handler = "mixed".into();
+    let engine = Engine::new(&settings, &registry).unwrap();
+    let queue = engine.queue("mixed").unwrap();
+    let send = |bodies: &[&'static str]| {
+        let message = |body: &&'static str| NewMessage { body: (*body).into(), ..NewMessage::default() };
+        queue.send(&bodies.iter().map(message).collect::<Vec<_>>()).unwrap();
+    };
+    let running = engine.start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let until_acked = |messages: u64| {
+        let mixed = || remote.status().unwrap().queues.into_iter().find(|queue| &*queue.name == "mixed").unwrap();
+        while mixed().counts.acked < messages {
+            std::thread::yield_now();
+        }
+        mixed()
+    };
+    // The engine learns that the handler is quick, and then gives it many messages a job, to as many threads as there are cores.
+    send(&["quick"; 300]);
+    until_acked(300);
+    let mut bodies = ["quick"; 300];
+    for at in (0..70).step_by(10) {
+        bodies[at] = "blocks";
+    }
+    send(&bodies);
+    let state = until_acked(300 + 293);
+    assert_eq!((state.handler_running, state.handler_pending), (7, 0));
+    drop(release);
+    remote.finish_when_empty();
+    running.wait().unwrap();
+}

@@ -61,12 +61,14 @@ fn with_waiting(partners: usize) -> Dispatcher {
             }
         }
         for jobs in jobs {
+            let job = jobs[0].ticket;
             let done = jobs.into_iter().map(|job| {
                 let account: &String = accounts.get(job.message.id.as_str()).expect("it was sent");
                 let outcome = Outcome::deliver(account.as_str(), Bytes::from_static(b"{}"));
                 Handled { ticket: job.ticket, message: job.message, outcome }
             });
-            dispatcher.handle(now, Event::Handled { queue: 0, done: done.collect(), left: Vec::new(), slowest: Duration::ZERO });
+            dispatcher
+                .handle(now, Event::Handled { queue: 0, job, done: done.collect(), left: Vec::new(), slowest: Duration::ZERO });
         }
         let count = demand.min(1000).min(partners - sent);
         if count == 0 {

@@ -150,3 +150,54 @@ fn a_message_that_its_job_left_is_not_running() {
         (2500, "tick", "flush acme e"),
     ]);
 }
+
+#[test]
+fn what_stands_behind_a_message_that_takes_long_is_taken_back_and_handled_by_others() {
+    rig(|queue| (queue.concurrency, queue.cores) = (4, 1)).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=discard took:0s", "delete a"),
+        (2, "receive b c d e", "handle b c d e"),
+        // 10 ms for one, and 0.2 for each.
+        (12, "tick", ""),
+        (13, "tick", "take back b c d e threads:2"),
+        (13, "back b->acme left:d left:e", "flush acme b; handle d e"),
+        (14, "accepted acme", ""),
+        (15, "handled d->acme e->acme took:0s", ""),
+        (5001, "tick", ""),
+        (5002, "tick", "flush acme d e"),
+        (5003, "accepted acme", ""),
+        (9000, "handled c->acme", "flush acme c"),
+    ]);
+}
+
+#[test]
+fn messages_that_take_long_have_places_of_their_own_until_there_is_none() {
+    let mut rig = rig(|queue| {
+        (queue.concurrency, queue.cores) = (3, 1);
+        queue.order_wait = Duration::ZERO;
+    });
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=discard took:0s", "delete a"),
+        (2, "receive b", "handle b"),
+        (3, "receive c", ""),
+        (13, "tick", "take back b threads:2; handle c"),
+        (13, "back b waits", ""),
+        (24, "tick", "take back b threads:2; take back c threads:3"),
+        (24, "back b", ""),
+        (24, "back c waits", ""),
+        (25, "receive d", ""),
+        (35, "tick", "take back c threads:3; handle d"),
+        (35, "back c", ""),
+        (36, "receive e", ""),
+        (46, "tick", "take back d threads:3"),
+        (46, "back d", ""),
+        (50, "handled d=discard took:0s", "handle e"),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[0].handler_running, 3);
+}
+
+#[test]
+fn handlers_that_block_for_each_message_are_left_alone() {
+    rig(|queue| queue.concurrency = 2).play(&[(0, "receive a b c", "handle a|b"), (1000, "tick", "")]);
+}

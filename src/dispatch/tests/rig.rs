@@ -9,6 +9,7 @@
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for 12 hours at most |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
 //! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
+//! | `back a->x left:e`, `back a`, `back a waits` | the answer to `take back`: what is done and left of the job; nothing; no thread has begun with it |
 //! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
 //! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
 //! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
@@ -18,7 +19,7 @@
 //! | `pause x`, `resume x`, `flush x`, `skip x` | an operator does it |
 //! | `tick`, `drain 30s`, `stop` | |
 //!
-//! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `flush x a b-1`, `delete a`,
+//! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `take back a b threads:3`, `flush x a b-1`, `delete a`,
 //! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not
 //! settle the message), `count`, `interrupt`, `close`, `finish`.
 //! `park x:a x:<b` (the second is older than what is parked), `unpark x 10`. The parking's own queue is the one after the others.
@@ -32,7 +33,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, QueueChanges, QueueIndex, Rules, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, QueueChanges, QueueIndex, Rules, TakenBack,
+    Ticket, Work,
 };
 use super::disk::Disk;
 use super::{message, start};
@@ -48,6 +50,8 @@ pub struct Rig {
     pub notes: Vec<Note>,
     queues: Vec<Lane>,
     tickets: HashMap<CompactString, Job>,
+    /// The job that each message was in last.
+    jobs: HashMap<CompactString, Ticket>,
     flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
     now: Instant,
     /// The parking of the first queue.
@@ -82,6 +86,7 @@ impl Rig {
             notes: Vec::new(),
             queues,
             tickets: HashMap::new(),
+            jobs: HashMap::new(),
             flushes: HashMap::new(),
             now: start,
             disk: Disk::default(),
@@ -175,7 +180,18 @@ impl Rig {
             ("receive", ["failed"]) => self.receive_failed(queue, true),
             ("receive", ["refused"]) => self.receive_failed(queue, false),
             ("receive", ids) => self.receive(queue, ids),
-            ("handled", results) => self.handled(queue, results),
+            ("handled", results) => {
+                let (job, back, slowest) = self.handled(results);
+                Event::Handled { queue, job, done: back.done, left: back.left, slowest }
+            }
+            ("back", [id, "waits"]) => Event::TakenBack { queue, job: self.jobs[*id], back: None },
+            ("back", [id]) if !id.contains(['-', '=', ':']) => {
+                Event::TakenBack { queue, job: self.jobs[*id], back: Some(TakenBack::default()) }
+            }
+            ("back", results) => {
+                let (job, back, _) = self.handled(results);
+                Event::TakenBack { queue, job, back: Some(back) }
+            }
             ("accepted", [account]) => self.answered(queue, account, Answer::Accepted),
             ("unreachable", [account]) => self.answered(queue, account, Answer::Unreachable { reason: "no route".into() }),
             ("cannot", [account]) => self.answered(queue, account, Answer::Refused { reason: "no such name".into() }),
@@ -263,7 +279,8 @@ impl Rig {
         Event::ReceiveFailed { queue, poller: 0, demand_used: usize::MAX, fault: fault(transient) }
     }
 
-    fn handled(&self, queue: QueueIndex, results: &[&str]) -> Event {
+    /// The job, what was done and left of it, and what its slowest message took.
+    fn handled(&self, results: &[&str]) -> (Ticket, TakenBack, Duration) {
         let (mut done, mut left, mut slowest) = (Vec::new(), Vec::new(), Duration::from_millis(20));
         for result in results {
             if let Some((id, accounts)) = result.split_once("->") {
@@ -288,7 +305,9 @@ impl Rig {
                 panic!("no such result: {result}");
             }
         }
-        Event::Handled { queue, done, left, slowest }
+        let first = done.iter().map(|handled| &handled.message).chain(left.iter().map(|job| &job.message)).next();
+        let job = self.jobs[&first.expect("a message").id];
+        (job, TakenBack { done, left }, slowest)
     }
 
     fn done(&self, id: &str, outcome: Outcome) -> Handled {
@@ -345,8 +364,16 @@ impl Rig {
             Command::Receive { queue, demand, .. } => (queue, format!("ask {}", demand.messages)),
             Command::Handle { queue, jobs, .. } => {
                 let ids: Vec<_> = jobs.iter().map(|job| job.message.id.to_string()).collect();
+                let job = jobs[0].ticket;
+                self.jobs.extend(jobs.iter().map(|one| (one.message.id.clone(), job)));
                 self.tickets.extend(jobs.into_iter().map(|job| (job.message.id.clone(), job)));
                 (queue, format!("handle {}", ids.join(" ")))
+            }
+            Command::TakeBack { queue, job, threads } => {
+                let of_it = self.jobs.iter().filter(|(_, name)| **name == job).map(|(id, _)| id.to_string());
+                let mut ids: Vec<_> = of_it.collect();
+                ids.sort();
+                (queue, format!("take back {} threads:{threads}", ids.join(" ")))
             }
             Command::Flush { flush, batch, .. } => {
                 let queue = batch.queue[1..].parse().expect("queues are named q0, q1, …");

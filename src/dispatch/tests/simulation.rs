@@ -7,6 +7,7 @@
 //! `scripts/simulate --seeds N` runs as many seeds as asked, `scripts/simulate --seed S` replays one.
 
 mod outage;
+mod pool;
 mod sweep;
 mod watch;
 mod world;

@@ -16,12 +16,13 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::dispatch::tests::{message, start};
-use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Work};
+use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, Ticket, Work};
 use crate::message::settle::{Ask, EntryError, EntryResult};
 use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 
 use self::scene::{ACCOUNTS, AWAY, LARGEST, QUEUES, Scene, TOO_SLOW};
 use self::service::{Row, Service};
+use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
 
 /// From when a message is there until a partner that is well has it.
@@ -39,7 +40,7 @@ static BLANK: [u8; LARGEST] = [b' '; LARGEST];
 /// What happens, and when.
 enum Act {
     Receive { queue: usize, poller: usize, poll: u64 },
-    Handle { queue: usize, jobs: Vec<Job> },
+    Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch>, answer: Answer },
     Settle { queue: usize, acker: usize, work: Work },
     Wake,
@@ -66,6 +67,7 @@ pub struct Outage {
     pollers: HashMap<(usize, usize), Poller>,
     acts: BTreeMap<(Instant, u64), Act>,
     acted: u64,
+    pool: Pool,
     /// The dispatcher is woken then.
     wakes_at: Option<Instant>,
     /// Turns at this very moment.
@@ -97,6 +99,7 @@ impl Outage {
             pollers: HashMap::new(),
             acts: BTreeMap::new(),
             acted: 0,
+            pool: Pool::default(),
             wakes_at: None,
             turns: 0,
             watch,
@@ -192,14 +195,11 @@ impl Outage {
             }
             Act::FinishWhenEmpty => self.tell(Event::FinishWhenEmpty),
             Act::Receive { queue, poller, poll } => self.receive(queue, poller, poll),
-            Act::Handle { queue, jobs } => {
-                let done = jobs.into_iter().map(|Job { ticket, message }| {
-                    let outcome = self.handle(&message);
-                    Handled { ticket, message, outcome }
-                });
-                let done = done.collect();
+            Act::Handle { queue, job } => {
+                let jobs = self.pool.end(queue, job);
+                let done = handled(jobs, |message| self.handle(message));
                 let slowest = Duration::from_micros(self.random.u64(1..20_000));
-                self.tell(Event::Handled { queue, done, left: Vec::new(), slowest });
+                self.tell(Event::Handled { queue, job, done, left: Vec::new(), slowest });
             }
             Act::Answer { flush, batch, answer } => {
                 self.watch.lands(self.now, &batch.account, flush, &answer);
@@ -238,7 +238,13 @@ impl Outage {
             }
             Command::Handle { queue, jobs, .. } => {
                 let wait = self.millis(60);
-                self.after(wait, Act::Handle { queue, jobs });
+                let job = self.pool.start(queue, jobs);
+                self.after(wait, Act::Handle { queue, job });
+            }
+            Command::TakeBack { queue, job, .. } => {
+                let back = self.pool.take_back(queue, job, &mut self.random);
+                let back = back.map(|back| taken_back(back, |message| self.handle(message)));
+                self.dispatcher.handle(self.now, Event::TakenBack { queue, job, back });
             }
             Command::Flush { flush, batch, .. } => {
                 self.watch.begins(self.now, &batch.account, flush);

@@ -13,13 +13,14 @@ use crate::dispatch::partner::Access;
 use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable,
-    QueueChanges, QueueRules, Rules, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges,
+    QueueRules, Rules, Ticket, Work,
 };
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
+use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
 
 use self::queues::{QueueModel, Row};
@@ -37,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// What happens, and when.
 enum Act {
     Receive { queue: usize, poller: usize, ask: Ask },
-    Handle { queue: usize, jobs: Vec<Job> },
+    Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch> },
     Settle { queue: usize, acker: usize, work: Work },
     Park { queue: usize, deliveries: Vec<ToPark> },
@@ -55,6 +56,7 @@ pub struct World {
     queues: Vec<QueueModel>,
     acts: BTreeMap<(Instant, u64), Act>,
     acted: u64,
+    pool: Pool,
     watch: Watch,
     /// Of every partner.
     parallel: usize,
@@ -145,6 +147,7 @@ impl World {
             queues: (0..=QUEUES).map(|_| QueueModel::default()).collect(),
             acts: BTreeMap::new(),
             acted: 0,
+            pool: Pool::default(),
             watch,
             parallel,
             linger,
@@ -204,14 +207,11 @@ impl World {
                 self.after(Duration::from_millis(100), Act::Tick);
             }
             Act::Receive { queue, poller, ask } => self.receive(queue, poller, ask),
-            Act::Handle { queue, jobs } => {
-                let done = jobs.into_iter().map(|Job { ticket, message }| {
-                    let outcome = self.handle(&message);
-                    Handled { ticket, message, outcome }
-                });
-                let done = done.collect::<Vec<_>>();
+            Act::Handle { queue, job } => {
+                let jobs = self.pool.end(queue, job);
+                let done = handled(jobs, |message| self.handle(message));
                 let slowest = Duration::from_micros(self.random.u64(1..20_000));
-                self.tell(Event::Handled { queue, done, left: Vec::new(), slowest });
+                self.tell(Event::Handled { queue, job, done, left: Vec::new(), slowest });
             }
             Act::Answer { flush, batch } => {
                 let answer = self.answer(&batch);
@@ -301,7 +301,13 @@ impl World {
             }
             Command::Handle { queue, jobs, .. } => {
                 let wait = self.millis(60);
-                self.after(wait, Act::Handle { queue, jobs });
+                let job = self.pool.start(queue, jobs);
+                self.after(wait, Act::Handle { queue, job });
+            }
+            Command::TakeBack { queue, job, .. } => {
+                let back = self.pool.take_back(queue, job, &mut self.random);
+                let back = back.map(|back| taken_back(back, |message| self.handle(message)));
+                self.dispatcher.handle(self.now, Event::TakenBack { queue, job, back });
             }
             Command::Flush { flush, batch, .. } => {
                 self.watch.begins(self.now, &batch.account, flush);

@@ -1,0 +1,76 @@
+//! One job: messages of one queue on their way through its handler, in order.
+//!
+//! Shared by the thread of the pool that runs it and the dispatcher's, which takes back what is left of it where a message takes long. Each
+//! locks it for a moment, the first once a message.
+
+use parking_lot::Mutex;
+
+use crate::dispatch::{Handled, Job, TakenBack, Ticket};
+
+/// See the [module's](self) text.
+pub struct Work {
+    /// Its first message.
+    name: Ticket,
+    state: Mutex<State>,
+}
+
+struct State {
+    begun: bool,
+    todo: std::vec::IntoIter<Job>,
+    done: Vec<Handled>,
+}
+
+impl Work {
+    /// `None`: there is nothing to do.
+    pub fn new(jobs: Vec<Job>) -> Option<Self> {
+        let name = jobs.first()?.ticket;
+        let done = Vec::with_capacity(jobs.len());
+        Some(Self { name, state: Mutex::new(State { begun: false, todo: jobs.into_iter(), done }) })
+    }
+
+    pub fn name(&self) -> Ticket {
+        self.name
+    }
+
+    /// The next message, after what became of the one before it.
+    pub fn next(&self, handled: Option<Handled>) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.begun = true;
+        state.done.extend(handled);
+        state.todo.next()
+    }
+
+    /// Everything but what is being done. `None`: nothing of it is begun.
+    pub fn take_back(&self) -> Option<TakenBack> {
+        let mut state = self.state.lock();
+        let State { begun, todo, done } = &mut *state;
+        begun.then(|| TakenBack { done: std::mem::take(done), left: std::mem::take(todo).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dispatch::tests::{message, tickets};
+    use crate::message::Outcome;
+
+    #[test]
+    fn what_is_being_done_stays_and_everything_else_can_be_taken_back() {
+        let tickets = tickets(4);
+        let job = |ticket: &Ticket| Job { ticket: *ticket, message: Arc::new(message("m", None)) };
+        let work = Work::new(tickets.iter().map(job).collect()).unwrap();
+        assert!(work.take_back().is_none(), "nothing of it is begun");
+        let handled = |Job { ticket, message }: Job| Handled { ticket, message, outcome: Outcome::Discard };
+        let first = work.next(None).unwrap();
+        let second = work.next(Some(handled(first))).unwrap();
+        let back = work.take_back().unwrap();
+        assert_eq!(back.done.iter().map(|handled| handled.ticket).collect::<Vec<_>>(), tickets[..1]);
+        assert_eq!(back.left.iter().map(|job| job.ticket).collect::<Vec<_>>(), tickets[2..]);
+        assert!(work.next(Some(handled(second))).is_none());
+        let back = work.take_back().unwrap();
+        assert_eq!((back.done[0].ticket, back.done.len(), back.left.len()), (tickets[1], 1, 0));
+        assert!(Work::new(Vec::new()).is_none());
+    }
+}
