@@ -97,10 +97,14 @@ pub struct RunOptions {
 }
 
 impl Engine {
-    /// Opens the queues, finds the handlers and sets up the sinks. May block for as long as opening a store takes.
+    /// Opens the queues, finds the handlers and sets up the sinks. Blocks for as long as opening a store takes, and for 5 s at most for
+    /// services that are asked about their queues.
     pub fn new(settings: &Settings, registry: &Registry) -> Result<Self, StartError> {
         let mut opened =
             settings.queues.iter().map(|(name, queue)| lane::open(name, queue, registry)).collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, error)) = lane::refused(opened.iter().map(|opened| &opened.lane)) {
+            return Err(error.into());
+        }
         let queues = Queues::at_start(&opened, settings);
         let parkings = opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.rows.as_mut()?.rules(of))).collect();
         let (lanes, rows): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.rows)).unzip();

@@ -161,6 +161,9 @@ impl Queues {
             after.seen += 1 + usize::from(opened.rows.is_some());
             plan.added.push(opened);
         }
+        if let Some((name, error)) = lane::refused(plan.added.iter().map(|opened| &opened.lane)) {
+            return Err(ReloadError::Open { queue: name.to_string(), error: error.into() });
+        }
         if !plan.added.is_empty() && after.seen > MOST_QUEUES {
             return Err(ReloadError::TooMany { seen: after.seen, most: MOST_QUEUES });
         }

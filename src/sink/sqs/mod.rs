@@ -1,7 +1,8 @@
 //! `deliver = "sqs"`: a batch becomes messages of another queue, with the account as FIFO group: the first tier that re-keys.
 //!
 //! Called by deliver threads, many at once. Requests of up to ten entries and 1 MiB go out one after the other; the rest of a batch stays
-//! here once something of it was not accepted, so that a group keeps its order as far as SQS, which may refuse single entries, lets it.
+//! here once something of it was not accepted. To a FIFO queue each entry goes alone: all of a batch are of one group, and of several in
+//! one request SQS may refuse the first and take those behind it.
 
 use std::sync::Arc;
 
@@ -63,10 +64,11 @@ impl SqsSink {
                 Err(reason) => open.push((place, Answer::Refused { reason: reason.into() })),
             }
         }
+        let most = if self.outlet.is_fifo() { 1 } else { usize::MAX };
         let (mut entries, mut places) = (entries.as_slice(), places.as_slice());
         let mut failed = None;
         while !entries.is_empty() && failed.is_none() {
-            let (now, later) = entries.split_at(fitting(entries));
+            let (now, later) = entries.split_at(fitting(entries).min(most));
             let (now_places, later_places) = places.split_at(now.len());
             let results: Vec<_> = match self.outlet.send(now) {
                 Ok(results) => results.into_iter().map(|sent| sent.map_err(answer_to_entry)).collect(),
@@ -155,13 +157,14 @@ mod tests {
     /// Answers each request as scripted, then accepts all; keeps what was sent.
     #[derive(Default)]
     struct Scripted {
+        fifo: bool,
         script: Mutex<VecDeque<Results>>,
         sent: Mutex<Vec<Vec<String>>>,
     }
 
     impl Outlet for Scripted {
         fn is_fifo(&self) -> bool {
-            true
+            self.fifo
         }
 
         fn send(&self, entries: &[Entry<'_>]) -> Results {
@@ -171,7 +174,11 @@ mod tests {
     }
 
     fn deliver(payloads: &[&str], script: Vec<Results>) -> (Answer, Vec<Vec<String>>) {
-        let outlet = Arc::new(Scripted { script: Mutex::new(script.into()), ..Scripted::default() });
+        deliver_to(false, payloads, script)
+    }
+
+    fn deliver_to(fifo: bool, payloads: &[&str], script: Vec<Results>) -> (Answer, Vec<Vec<String>>) {
+        let outlet = Arc::new(Scripted { fifo, script: Mutex::new(script.into()), ..Scripted::default() });
         let answer = SqsSink::new(outlet.clone()).deliver(&batch("acme", payloads));
         let sent = outlet.sent.lock().clone();
         (answer, sent)
@@ -193,6 +200,13 @@ mod tests {
         assert_eq!(answer, Answer::Accepted);
         assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
         assert_eq!(sent.concat(), payloads);
+    }
+
+    #[test]
+    fn a_group_is_sent_one_by_one_and_nothing_overtakes_what_was_refused() {
+        let (answer, sent) = deliver_to(true, &["a", "b", "c"], vec![Ok(vec![Ok(())]), Ok(vec![Err(busy())])]);
+        assert_eq!(sent, [["a"], ["b"]]);
+        assert_eq!(answer, partly(&[1, 2], unreachable("busy".into())));
     }
 
     #[test]
