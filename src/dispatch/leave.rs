@@ -175,7 +175,7 @@ impl Dispatcher {
         }
     }
 
-    fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
+    pub(super) fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.delete(ticket, self.now);
         }
@@ -218,56 +218,8 @@ impl Dispatcher {
         }
     }
 
-    fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
-        let Entry { ticket, renewals, what: letter } = entry;
-        let room = self.takes_places_of(index);
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let renewed = held.renewals != renewals;
-        match result {
-            Ok(()) if letter.last => {
-                self.sum_up_dead(index, ticket, &letter.reason);
-                if renewed {
-                    // The letter took an older copy off the queue: this one is to follow.
-                    self.delete_again(index, ticket);
-                } else {
-                    self.leave(ticket, Exit::Dead);
-                }
-            }
-            Ok(()) => {
-                let special = held.special_mut();
-                special.letters = special.letters.saturating_sub(1);
-                if let Some(delivery) = &letter.delivery {
-                    held.settled(delivery.index);
-                    held.bytes = held.bytes.saturating_sub(delivery.payload.len());
-                    self.room.drop_bytes(room, delivery.payload.len());
-                }
-                self.sum_up_dead(index, ticket, &letter.reason);
-                self.settle(ticket);
-            }
-            Err(EntryError::Gone) if !renewed => {
-                // The letter is not written: the delivery is open again, and the message must come back for it.
-                if !letter.last {
-                    let special = held.special_mut();
-                    special.letters = special.letters.saturating_sub(1);
-                    held.dead = held.dead.saturating_sub(1);
-                    held.open += 1;
-                    held.special_mut().withdrawn = Some(self.now);
-                    if let Some(queue) = self.queues.get_mut(index) {
-                        queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
-                    }
-                }
-                self.lease_lost(index, ticket);
-            }
-            Err(_) => {
-                if let Some(queue) = self.queues.get_mut(index) {
-                    queue.settling.set_aside(letter);
-                }
-            }
-        }
-    }
-
     /// The queue gave the message to someone else: what of it still waits here must not be sent.
-    fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
+    pub(super) fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.lost = true;
         let (id, decided_elsewhere) = (held.message.id.clone(), held.is_under_way());

@@ -218,6 +218,11 @@ impl Settling {
         self.letters.wanted.push_back(letter);
     }
 
+    /// Takes out the letters that wait for another try, where the last one failed.
+    pub fn failing_letters(&mut self) -> VecDeque<Letter> {
+        if self.letters.pause.until().is_some() { std::mem::take(&mut self.letters.wanted) } else { VecDeque::new() }
+    }
+
     pub fn count(&mut self) {
         self.counts.wanted.push_back(());
     }

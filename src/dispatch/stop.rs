@@ -161,6 +161,12 @@ impl Dispatcher {
         for (_, ticket) in held.into_iter().rev() {
             self.leave_by_return(ticket, self.now);
         }
+        for index in 0..self.queues.len() {
+            let letters = self.queues.get_mut(index).map(|queue| queue.settling.failing_letters());
+            for letter in letters.into_iter().flatten().rev() {
+                self.give_up_letter(index, &letter);
+            }
+        }
         self.let_go();
     }
 

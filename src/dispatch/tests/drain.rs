@@ -203,3 +203,30 @@ fn a_batch_with_several_deliveries_of_one_message_that_lands_after_a_stop_settle
         (4, "settled", "delete a"),
     ]);
 }
+
+#[test]
+fn a_letter_that_cannot_be_written_is_given_up_for_its_message() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "settled fault", ""),
+        (3, "handled b->x,y", "flush x b-0; flush y b-1"),
+        (4, "accepted x", ""),
+        (5, "answered y 400", ""),
+        (6, "drain 1s", "interrupt"),
+        (7, "receive", ""),
+        (400, "tick", "letter a:rejected b-1:refused+open"),
+        (401, "settled fault", ""),
+        (1006, "tick", "hide b=0 a=0"),
+        (1007, "settled", "finish"),
+    ]);
+    // What fails while it ends is given up as well.
+    rig(|_| {}).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "stop", "interrupt"),
+        (3, "receive", ""),
+        (4, "settled fault", "hide a=0"),
+        (5, "settled", "finish"),
+    ]);
+}

@@ -1,0 +1,82 @@
+//! Dead letters that are written, or are not: what that means for their message.
+
+use crate::message::settle::{EntryError, EntryResult};
+
+use super::Dispatcher;
+use super::keys::{QueueIndex, Ticket};
+use super::ledger::{Exit, Stage};
+use super::settling::{Entry, Hide, Letter};
+
+impl Dispatcher {
+    pub(super) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
+        let Entry { ticket, renewals, what: letter } = entry;
+        let room = self.takes_places_of(index);
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let renewed = held.renewals != renewals;
+        match result {
+            Ok(()) if letter.last => {
+                self.sum_up_dead(index, ticket, &letter.reason);
+                if renewed {
+                    // The letter took an older copy off the queue: this one is to follow.
+                    self.delete_again(index, ticket);
+                } else {
+                    self.leave(ticket, Exit::Dead);
+                }
+            }
+            Ok(()) => {
+                let special = held.special_mut();
+                special.letters = special.letters.saturating_sub(1);
+                if let Some(delivery) = &letter.delivery {
+                    held.settled(delivery.index);
+                    held.bytes = held.bytes.saturating_sub(delivery.payload.len());
+                    self.room.drop_bytes(room, delivery.payload.len());
+                }
+                self.sum_up_dead(index, ticket, &letter.reason);
+                self.settle(ticket);
+            }
+            Err(EntryError::Gone) if !renewed => {
+                if !letter.last {
+                    self.reopen(index, ticket);
+                }
+                self.lease_lost(index, ticket);
+            }
+            Err(_) if self.phase.is_forced() => self.give_up_letter(index, &letter),
+            Err(_) => {
+                if let Some(queue) = self.queues.get_mut(index) {
+                    queue.settling.set_aside(letter);
+                }
+            }
+        }
+    }
+
+    /// The letter of one delivery is not written: it is open again, and the message must come back for it.
+    fn reopen(&mut self, index: QueueIndex, ticket: Ticket) {
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let special = held.special_mut();
+        special.letters = special.letters.saturating_sub(1);
+        special.withdrawn = Some(self.now);
+        held.dead = held.dead.saturating_sub(1);
+        held.open += 1;
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
+        }
+    }
+
+    /// A letter that cannot be written before the end: its message goes back to its queue.
+    pub(super) fn give_up_letter(&mut self, index: QueueIndex, letter: &Letter) {
+        let ticket = letter.ticket;
+        if !letter.last {
+            self.reopen(index, ticket);
+            return self.settle(ticket);
+        }
+        self.because(ticket, "stopping");
+        if self.ledger.get(ticket).is_some_and(|held| held.special().row.is_some()) {
+            return self.forget_row(ticket);
+        }
+        self.ledger.let_lapse(ticket);
+        self.ledger.advance(ticket, Stage::Leaving(Exit::Returned));
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.settling.hide(ticket, Hide::Return(self.now));
+        }
+    }
+}
