@@ -4,7 +4,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 |
+//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 (`!1+2`: for both, `!`: for an empty list) |
 //! | `receive` | a receive found none |
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for 12 hours at most |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
@@ -240,7 +240,7 @@ impl Rig {
                     '/' => message.group = Some(value.into()),
                     '#' => message.receives = value.parse().expect("a count"),
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
-                    _ => message.open = Some(value.split('+').map(|index| index.parse().expect("an index")).collect()),
+                    _ => message.open = Some(value.split_terminator('+').map(|index| index.parse().expect("an index")).collect()),
                 }
                 marks = &marks[end..];
             }
