@@ -32,7 +32,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, QueueChanges, QueueIndex, Rules, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, PartnerReport, QueueChanges, QueueIndex,
+    Refusal, Rules, Work,
 };
 use super::disk::Disk;
 use super::{message, start};
@@ -46,6 +47,8 @@ pub struct Rig {
     /// Whether commands to pollers are shown.
     pub asks: bool,
     pub notes: Vec<Note>,
+    /// What operators were answered.
+    pub replies: Vec<Result<PartnerReport, Refusal>>,
     queues: Vec<Lane>,
     tickets: HashMap<CompactString, Job>,
     flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
@@ -80,6 +83,7 @@ impl Rig {
             start,
             asks: false,
             notes: Vec::new(),
+            replies: Vec::new(),
             queues,
             tickets: HashMap::new(),
             flushes: HashMap::new(),
@@ -380,8 +384,14 @@ impl Rig {
                 self.queues[queue].calls.push_back((acker, entries.len() - 1));
                 (queue, entries.join(" "))
             }
-            Command::Reply { result: Ok(report), .. } => (0, format!("reply {}", report.state)),
-            Command::Reply { result: Err(refusal), .. } => (0, format!("reply {refusal:?}")),
+            Command::Reply { result, .. } => {
+                let result = result.map(|report| *report);
+                let line = result
+                    .as_ref()
+                    .map_or_else(|refusal| format!("reply {refusal:?}"), |report| format!("reply {}", report.state));
+                self.replies.push(result);
+                (0, line)
+            }
             Command::Interrupt { queue } => (queue, "interrupt".to_owned()),
             Command::Close { queue } => (queue, "close".to_owned()),
             Command::Finish => (0, "finish".to_owned()),
