@@ -200,6 +200,19 @@ fn what_was_done_is_said_where_the_output_finds_no_room() {
     assert_eq!(without_output(&room, &["check"]), format!("octoconf: the configuration is good{full}"));
 }
 
+#[test]
+fn an_error_says_its_cause_once() {
+    let room = room();
+    let said = room.expect(1, &["send", "invoice", "."]);
+    assert_eq!(said, "octoconf: line 1 cannot be read: Is a directory (os error 21); nothing was sent\n");
+    room.write("in.jsonl", &"x".repeat(2 << 20));
+    let said = room.expect(1, &["send", "invoice", "in.jsonl"]);
+    assert_eq!(said.matches("longer than").count(), 1, "{said}");
+    room.write("in.jsonl", "1\n");
+    let said = without_output(&room, &["try", "invoice", "in.jsonl"]);
+    assert_eq!(said.matches("No space left").count(), 1, "{said}");
+}
+
 /// Starts `send` with this file, or with an input that stays open.
 fn sending(room: &Room, file: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
