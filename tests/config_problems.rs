@@ -120,7 +120,16 @@ fn numbers_and_times_have_ranges() {
         ("[partners.x]\nmax_batch = 101", "partners.x.max_batch: 101 is out of range; set it to 1 to 100"),
         ("[partners.x]\nmax_batch = 0", "partners.x.max_batch: 0 is out of range; set it to 1 to 100"),
         ("[partners.x]\nburst = 0", "partners.x.burst: 0 is out of range; set it to 1 to 1000000"),
-        ("[partners.x]\nparallel = -1", "partners.x.parallel: found -1; write a whole number"),
+        ("[partners.x]\nparallel = -1", "partners.x.parallel: -1 is out of range; set it to 1 to 10000"),
+        ("[partners.x]\nburst = 99999999999", "partners.x.burst: 99999999999 is out of range; set it to 1 to 1000000"),
+        (
+            "[queues.x]\nhandler = 'order'\nmax_receives = -1",
+            "queues.x.max_receives: -1 is out of range; set it to 0 to 4294967295",
+        ),
+        (
+            "[engine]\nmax_in_flight = 18446744073709551616",
+            "engine.max_in_flight: 18446744073709551616 is out of range; set it to 1 to 100000000",
+        ),
         ("[partners.x]\ntimeout = '0s'", "partners.x.timeout: 0s is out of range; set it to 1ms to 1h"),
         ("[partners.x]\ntimeout = 10", "partners.x.timeout: found 10; write a duration such as \"250ms\", \"30s\" or \"10m\""),
         (
