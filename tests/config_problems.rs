@@ -323,6 +323,28 @@ fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
 }
 
 #[test]
+fn what_is_delivered_is_not_written_into_a_queue() {
+    let queue = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'p.db'\n";
+    let of_queue = "leads to the file of queues.s; give what is delivered a file of its own";
+    let of_parking = "leads to the file of what queues.s has parked; give what is delivered a file of its own";
+    for (path, text) in [
+        ("a.db", Some(of_queue)),
+        ("./a.db-wal", Some(of_queue)),
+        ("a.db-shm", Some(of_queue)),
+        ("{account}.db-wal", Some(of_queue)),
+        ("p.db", Some(of_parking)),
+        ("b.db", None),
+        ("a.db/{account}", None),
+    ] {
+        let expected: Vec<_> = text.iter().map(|text| format!("partners.a.path: {text}")).collect();
+        assert_eq!(problems(&format!("{queue}[partners.a]\ndeliver = 'file'\npath = '{path}'")), expected, "{path}");
+    }
+    let default = "[partners.default]\ndeliver = 'file'\npath = 'a.db'\n[partners.b]\nburst = 2\n";
+    let found = problems_in(&format!("{default}{queue}"), Kind::Toml, &Environment::default());
+    assert_eq!(found, [format!("partners.default.path: {of_queue}")]);
+}
+
+#[test]
 fn a_bad_default_is_told_once_and_not_by_each_partner() {
     let mut text = "[partners.default]\nurl = 'nowhere'\ntimeout = 'long'\nmin_backoff = '1h'\n".to_owned();
     for partner in 0..50 {
