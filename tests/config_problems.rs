@@ -363,6 +363,16 @@ fn a_bad_default_is_told_once_and_not_by_each_partner() {
 }
 
 #[test]
+fn a_section_that_the_environment_made_up_is_told_by_its_variable() {
+    let missing = "queues.z.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]";
+    let environment = Environment::from_iter([("OCTOCONF_QUEUES__Z__CONCURRENCY", "5")]);
+    assert_eq!(problems_in(GOOD, Kind::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
+    // The file has it, and lacks the handler.
+    let text = format!("{GOOD}[queues.z]\nsource = 'memory'\n");
+    assert_eq!(problems_in(&text, Kind::Toml, &environment), [missing]);
+}
+
+#[test]
 fn what_the_environment_says_is_told_by_its_variable() {
     let environment = Environment::from_iter([
         ("OCTOCONF_QUEUES__Q__CONCURRENCY", "lots"),

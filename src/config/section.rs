@@ -188,13 +188,26 @@ impl<'a> Section<'a> {
         let setting = self.written.iter().find(|level| keys.iter().any(|key| level.table.contains_key(*key)));
         let Some(level) = setting.or(self.written.last()) else { return };
         let key = keys.first().copied().unwrap_or_default();
-        let origin = keys.iter().find_map(|key| level.table.get(*key)).and_then(Value::origin);
+        let of_keys = keys.iter().find_map(|key| level.table.get(*key));
+        let origin = of_keys.map_or_else(|| origin_of(level.table), Value::origin);
         self.problems.add(join(level.path, key), text, origin);
     }
 
     pub(super) fn problems(&self) -> &'a Problems {
         self.problems
     }
+}
+
+/// What made a section that is not in the configuration file: a variable is easily mistyped. `None`: something of it is in the file.
+fn origin_of(table: &Tree) -> Option<&str> {
+    let origins: Option<Vec<&str>> = table
+        .values()
+        .map(|value| match &value.kind {
+            ValueKind::Table(table) => origin_of(table),
+            _ => value.origin(),
+        })
+        .collect();
+    origins?.into_iter().min()
 }
 
 fn read<T: Leaf>(key: &str, value: &Value) -> Result<T, String> {
