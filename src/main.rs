@@ -15,7 +15,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use crate::cli::args::Arguments;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, in_full};
 use crate::cli::logger::last_words;
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ impl Failure {
             // Whoever reads our output has seen enough: `octoconf dead list … | head` is no failure.
             Self::Failed(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
-                eprint!("{}", last_words(&format!("octoconf: {error:#}")));
+                eprint!("{}", last_words(&format!("octoconf: {}", in_full(&error))));
                 ExitCode::from(1)
             }
             Self::Refused(why) => {

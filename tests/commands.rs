@@ -172,14 +172,45 @@ fn what_check_refuses_run_refuses_with_the_same_words() {
 fn output_that_finds_no_room_is_a_failure_and_no_panic() {
     let room = room();
     for arguments in [&["completions", "bash"][..], &["check"], &["check", "--json"], &["dead", "list", "invoice", "--json"]] {
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-        command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(room.path("")).stdout(full);
-        let output = command.stderr(Stdio::piped()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let said = without_output(&room, arguments);
         assert!(said.contains("No space left") && !said.contains("panicked"), "{arguments:?}: {said}");
     }
+}
+
+/// What a command says on standard error that finds no room for its output, and fails with that.
+fn without_output(room: &Room, arguments: &[&str]) -> String {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(room.path("")).stdout(full);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn what_was_done_is_said_where_the_output_finds_no_room() {
+    let room = room();
+    room.write("in.jsonl", "1\n2\n");
+    let full = ", but standard output cannot be written: No space left on device (os error 28)\n";
+    assert_eq!(without_output(&room, &["send", "invoice", "in.jsonl"]), format!("octoconf: 2 messages were sent{full}"));
+    room.expect(0, &["run", "--until-empty"]);
+    assert_eq!(without_output(&room, &["dead", "redrive", "invoice", "--json"]), format!("octoconf: 2 were redriven{full}"));
+    assert_eq!(without_output(&room, &["dead", "purge", "invoice"]), format!("octoconf: nothing was purged{full}"));
+    assert_eq!(without_output(&room, &["check"]), format!("octoconf: the configuration is good{full}"));
+}
+
+#[test]
+fn an_error_says_its_cause_once() {
+    let room = room();
+    let said = room.expect(1, &["send", "invoice", "."]);
+    assert_eq!(said, "octoconf: line 1 cannot be read: Is a directory (os error 21); nothing was sent\n");
+    room.write("in.jsonl", &"x".repeat(2 << 20));
+    let said = room.expect(1, &["send", "invoice", "in.jsonl"]);
+    assert_eq!(said.matches("longer than").count(), 1, "{said}");
+    room.write("in.jsonl", "1\n");
+    let said = without_output(&room, &["try", "invoice", "in.jsonl"]);
+    assert_eq!(said.matches("No space left").count(), 1, "{said}");
 }
 
 /// Starts `send` with this file, or with an input that stays open.

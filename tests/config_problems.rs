@@ -120,7 +120,16 @@ fn numbers_and_times_have_ranges() {
         ("[partners.x]\nmax_batch = 101", "partners.x.max_batch: 101 is out of range; set it to 1 to 100"),
         ("[partners.x]\nmax_batch = 0", "partners.x.max_batch: 0 is out of range; set it to 1 to 100"),
         ("[partners.x]\nburst = 0", "partners.x.burst: 0 is out of range; set it to 1 to 1000000"),
-        ("[partners.x]\nparallel = -1", "partners.x.parallel: found -1; write a whole number"),
+        ("[partners.x]\nparallel = -1", "partners.x.parallel: -1 is out of range; set it to 1 to 10000"),
+        ("[partners.x]\nburst = 99999999999", "partners.x.burst: 99999999999 is out of range; set it to 1 to 1000000"),
+        (
+            "[queues.x]\nhandler = 'order'\nmax_receives = -1",
+            "queues.x.max_receives: -1 is out of range; set it to 0 to 4294967295",
+        ),
+        (
+            "[engine]\nmax_in_flight = 18446744073709551616",
+            "engine.max_in_flight: 18446744073709551616 is out of range; set it to 1 to 100000000",
+        ),
         ("[partners.x]\ntimeout = '0s'", "partners.x.timeout: 0s is out of range; set it to 1ms to 1h"),
         ("[partners.x]\ntimeout = 10", "partners.x.timeout: found 10; write a duration such as \"250ms\", \"30s\" or \"10m\""),
         (
@@ -314,6 +323,28 @@ fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
 }
 
 #[test]
+fn what_is_delivered_is_not_written_into_a_queue() {
+    let queue = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'p.db'\n";
+    let of_queue = "leads to the file of queues.s; give what is delivered a file of its own";
+    let of_parking = "leads to the file of what queues.s has parked; give what is delivered a file of its own";
+    for (path, text) in [
+        ("a.db", Some(of_queue)),
+        ("./a.db-wal", Some(of_queue)),
+        ("a.db-shm", Some(of_queue)),
+        ("{account}.db-wal", Some(of_queue)),
+        ("p.db", Some(of_parking)),
+        ("b.db", None),
+        ("a.db/{account}", None),
+    ] {
+        let expected: Vec<_> = text.iter().map(|text| format!("partners.a.path: {text}")).collect();
+        assert_eq!(problems(&format!("{queue}[partners.a]\ndeliver = 'file'\npath = '{path}'")), expected, "{path}");
+    }
+    let default = "[partners.default]\ndeliver = 'file'\npath = 'a.db'\n[partners.b]\nburst = 2\n";
+    let found = problems_in(&format!("{default}{queue}"), Kind::Toml, &Environment::default());
+    assert_eq!(found, [format!("partners.default.path: {of_queue}")]);
+}
+
+#[test]
 fn a_bad_default_is_told_once_and_not_by_each_partner() {
     let mut text = "[partners.default]\nurl = 'nowhere'\ntimeout = 'long'\nmin_backoff = '1h'\n".to_owned();
     for partner in 0..50 {
@@ -329,6 +360,16 @@ fn a_bad_default_is_told_once_and_not_by_each_partner() {
             "partners.own.min_backoff: 1h is longer than max_backoff, 2m; swap or change them",
         ]
     );
+}
+
+#[test]
+fn a_section_that_the_environment_made_up_is_told_by_its_variable() {
+    let missing = "queues.z.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]";
+    let environment = Environment::from_iter([("OCTOCONF_QUEUES__Z__CONCURRENCY", "5")]);
+    assert_eq!(problems_in(GOOD, Kind::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
+    // The file has it, and lacks the handler.
+    let text = format!("{GOOD}[queues.z]\nsource = 'memory'\n");
+    assert_eq!(problems_in(&text, Kind::Toml, &environment), [missing]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use octoconf::commands::status::{Size, render};
 use serde_json::Value;
 
 use super::client::Client;
-use super::failure::Failure;
+use super::failure::{Failure, in_full};
 
 /// Between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
             Ok(status) if json => format!("{status}\n"),
             Ok(status) => render(status, before.as_ref(), size(true)),
             // It may be restarted just now.
-            Err(Failure::Failed(error)) if terminal => format!("{error:#}\n"),
+            Err(Failure::Failed(error)) if terminal => in_full(error) + "\n",
             Err(_) => return seen.map(|_| ExitCode::SUCCESS),
         };
         show(&text, terminal)?;

@@ -9,8 +9,42 @@ pub enum Failure {
     Refused(String),
 }
 
+/// An error and its causes, in a line. A cause that the text before it holds already is not said again: many errors tell theirs themselves.
+pub fn in_full(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anyhow::Context as _;
+    use octoconf::commands::lines::LineError;
+    use octoconf::commands::send::SendError;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cause_said_is_not_said_again() {
+        let source = LineError::Read { number: 1, source: io::Error::other("is a directory") };
+        let error = anyhow::Error::from(SendError::Line { sent: 0, source });
+        assert_eq!(in_full(&error), "line 1 cannot be read: is a directory; nothing was sent");
+        let error = Err::<(), _>(io::Error::other("no space")).context("cannot write it").context("try").unwrap_err();
+        assert_eq!(in_full(&error), "try: cannot write it: no space");
     }
 }

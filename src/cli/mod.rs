@@ -9,6 +9,7 @@ pub mod failure;
 mod files;
 mod input;
 pub mod logger;
+mod output;
 mod parked;
 mod progress;
 mod records;
@@ -61,13 +62,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 fn check(config: &Path, json: bool) -> Result<ExitCode, Failure> {
     let outcome = setup::load(config);
     let refused = outcome.is_err();
-    if json {
-        writeln!(io::stdout(), "{:#}", check::json(&outcome))?;
-    } else if refused {
+    if refused && !json {
         return Err(Failure::Refused(check::text(&outcome)));
-    } else {
-        io::stdout().write_all(check::text(&outcome).as_bytes())?;
     }
+    let text = if json { format!("{:#}\n", check::json(&outcome)) } else { check::text(&outcome) };
+    output::tell(&text, || format!("the configuration is {}", if refused { "refused" } else { "good" }))?;
     Ok(ExitCode::from(if refused { 2 } else { 0 }))
 }
 
@@ -90,11 +89,15 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let done = send::send(queue.as_ref(), &mut || input.next(), &mut |sent| progress.reached(sent));
     progress.end();
     let send::Done { sent, whole } = done?;
-    if json {
-        writeln!(io::stdout(), "{}", serde_json::json!({ "sent": sent, "interrupted": !whole }))?;
+    let text = if json {
+        serde_json::json!({ "sent": sent, "interrupted": !whole }).to_string()
     } else {
-        writeln!(io::stdout(), "{sent} sent{}", if whole { "" } else { ", then interrupted" })?;
-    }
+        format!("{sent} sent{}", if whole { "" } else { ", then interrupted" })
+    };
+    output::tell(&(text + "\n"), || match sent {
+        1 => "1 message was sent".to_owned(),
+        sent => format!("{sent} messages were sent"),
+    })?;
     // A stream has no other end than a signal; of a file there are lines left, and whoever deletes it after a success would lose them.
     let has_end = file != Path::new("-");
     Ok(ExitCode::from(u8::from(!whole && has_end)))

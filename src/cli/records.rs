@@ -8,6 +8,7 @@ use octoconf::queue::QueueError;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::output;
 
 /// Lists what `read` gives, at most `limit` of it: `read` ends once it is told so.
 pub fn list<T: Entry>(
@@ -36,11 +37,15 @@ pub fn list<T: Entry>(
 
 /// Says of how many chosen records how many were changed; `word`: as in `7 purged`.
 pub fn say_changed(chosen: u64, changed: u64, (word, dry_run, json): (&'static str, bool, bool)) -> Result<ExitCode, Failure> {
-    let mut out = io::stdout();
-    match (json, dry_run) {
-        (true, _) => writeln!(out, "{}", json!({ "chosen": chosen, word: changed, "dry_run": dry_run }))?,
-        (false, true) => writeln!(out, "{chosen} would be {word}")?,
-        (false, false) => writeln!(out, "{changed} {word}")?,
-    }
+    let text = match (json, dry_run) {
+        (true, _) => json!({ "chosen": chosen, word: changed, "dry_run": dry_run }).to_string(),
+        (false, true) => format!("{chosen} would be {word}"),
+        (false, false) => format!("{changed} {word}"),
+    };
+    output::tell(&(text + "\n"), || match changed {
+        0 => format!("nothing was {word}"),
+        1 => format!("1 was {word}"),
+        changed => format!("{changed} were {word}"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use octoconf::admin::Admin;
 use octoconf::engine::Remote;
 
-use super::failure::Failure;
+use super::failure::{Failure, in_full};
 use super::logger;
 use super::setup::Setup;
 use super::systemd::Notify;
@@ -47,7 +47,7 @@ impl Reloads {
 fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
     log::info!("reloading: config={}", config.display());
     let loaded = Setup::new(config).map_err(|failure| match failure {
-        Failure::Failed(error) => format!("{error:#}"),
+        Failure::Failed(error) => in_full(&error),
         Failure::Refused(why) => why,
     });
     let done = loaded.and_then(|setup| {

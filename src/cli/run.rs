@@ -17,7 +17,7 @@ use octoconf::engine::{Engine, Remote, RunOptions, StartError};
 use octoconf::queue::Queue;
 
 use super::args::Run;
-use super::failure::Failure;
+use super::failure::{Failure, in_full};
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::signals::{self, Caught};
@@ -40,7 +40,7 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     match serve(config, options, &setup, &bars, caught) {
         // Said where everything else is: standard error itself may have nobody who reads it.
         Err(Failure::Failed(error)) if log::log_enabled!(log::Level::Error) => {
-            log::error!("failed: {error:#}");
+            log::error!("failed: {}", in_full(&error));
             Ok(ExitCode::from(1))
         }
         outcome => outcome,

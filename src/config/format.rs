@@ -45,16 +45,17 @@ fn from_toml(table: DeTable<'_>, path: &str, origin: &Origin<'_>, problems: &Pro
         .collect()
 }
 
+/// A number of any size, so that who reads it can say which are allowed.
+fn whole_number(digits: &str, radix: u32) -> ValueKind {
+    let wide = || i128::from_str_radix(digits, radix).map(ValueKind::I128);
+    let number = i64::from_str_radix(digits, radix).map(ValueKind::I64).or_else(|_| wide());
+    number.unwrap_or_else(|_| ValueKind::Float(digits.parse().unwrap_or(f64::INFINITY)))
+}
+
 fn from_toml_value(value: DeValue<'_>, path: &str, origin: &Origin<'_>, problems: &Problems) -> Value {
     let kind = match value {
         DeValue::String(text) => ValueKind::String(text.into_owned()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(
-            |_| {
-                problems.add(path, "a number beyond 64 bits; write a smaller one", origin.name().as_deref());
-                ValueKind::Nil
-            },
-            ValueKind::I64,
-        ),
+        DeValue::Integer(number) => whole_number(number.as_str(), number.radix()),
         DeValue::Float(number) => number.as_str().parse().map_or(ValueKind::Nil, ValueKind::Float),
         DeValue::Boolean(value) => ValueKind::Boolean(value),
         DeValue::Datetime(time) => ValueKind::String(time.to_string()),
@@ -125,8 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beyond_64_bits_is_a_problem() {
-        let (_, problems) = read("[engine]\nmax_in_flight = 99999999999999999999\n");
-        assert_eq!(problems, ["engine.max_in_flight: a number beyond 64 bits; write a smaller one"]);
+    fn a_number_beyond_64_bits_is_read_for_whoever_knows_its_bounds() {
+        let kind = |text: &str| read(&format!("a = {text}\n")).0["a"].kind.clone();
+        assert_eq!(kind("-5"), ValueKind::I64(-5));
+        assert_eq!(kind("0xffff_ffff_ffff_ffff"), ValueKind::I128(u64::MAX.into()));
+        assert!(matches!(kind(&"9".repeat(60)), ValueKind::Float(number) if number > 1e59));
     }
 }

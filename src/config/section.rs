@@ -20,6 +20,8 @@ use super::url::mask_url;
 pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {
     /// What to write, with an example.
     const EXPECTED: &'static str;
+    /// A whole number that cannot be read is out of range.
+    const IS_NUMBER: bool = false;
 
     /// `config` is more lenient than is good: a number from `on` or `1.7`, text from a number. INI and the environment only have text, so
     /// numbers and booleans are taken from text too.
@@ -30,8 +32,11 @@ pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {
 
 fn is_whole(kind: &ValueKind) -> bool {
     match kind {
-        ValueKind::I64(_) => true,
-        ValueKind::String(text) => !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()),
+        ValueKind::I64(_) | ValueKind::I128(_) => true,
+        ValueKind::String(text) => {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+        }
         _ => false,
     }
 }
@@ -42,6 +47,7 @@ impl Leaf for String {
 
 impl Leaf for usize {
     const EXPECTED: &'static str = "a whole number";
+    const IS_NUMBER: bool = true;
     fn takes(kind: &ValueKind) -> bool {
         is_whole(kind)
     }
@@ -49,6 +55,7 @@ impl Leaf for usize {
 
 impl Leaf for u32 {
     const EXPECTED: &'static str = "a whole number";
+    const IS_NUMBER: bool = true;
     fn takes(kind: &ValueKind) -> bool {
         is_whole(kind)
     }
@@ -56,6 +63,7 @@ impl Leaf for u32 {
 
 impl Leaf for u64 {
     const EXPECTED: &'static str = "a whole number";
+    const IS_NUMBER: bool = true;
     fn takes(kind: &ValueKind) -> bool {
         is_whole(kind)
     }
@@ -111,21 +119,26 @@ impl<'a> Section<'a> {
 
     /// The value of a key that must lie in a range.
     pub(super) fn get_in<T: Leaf + PartialOrd + Display>(&self, key: &str, range: RangeInclusive<T>) -> T {
-        self.get_if(key, |value| {
-            if range.contains(value) {
-                Ok(())
-            } else {
-                Err(format!("{value} is out of range; set it to {} to {}", range.start(), range.end()))
-            }
+        let out_of_range =
+            |found: &dyn Display| format!("{found} is out of range; set it to {} to {}", range.start(), range.end());
+        self.find(key, |value| match read::<T>(key, value) {
+            Ok(read) if range.contains(&read) => Ok(read),
+            Ok(read) => Err(out_of_range(&read)),
+            Err(_) if T::IS_NUMBER && T::takes(&value.kind) => Err(out_of_range(&shown(key, value))),
+            Err(text) => Err(text),
         })
     }
 
     /// The value of a key that must pass a check; the check says what is wrong and what to do, and never repeats a secret.
     pub(super) fn get_if<T: Leaf>(&self, key: &str, check: impl Fn(&T) -> Result<(), String>) -> T {
+        self.find(key, |value| read::<T>(key, value).and_then(|read| check(&read).map(|()| read)))
+    }
+
+    /// What `read_checked` makes of the nearest value that it does not refuse; the others are reported.
+    fn find<T: Leaf>(&self, key: &str, read_checked: impl Fn(&Value) -> Result<T, String>) -> T {
         for level in &self.written {
             let Some(value) = level.table.get(key) else { continue };
-            let read = read::<T>(key, value).and_then(|read| check(&read).map(|()| read));
-            match read {
+            match read_checked(value) {
                 Ok(read) => return read,
                 Err(text) => self.problems.add(join(level.path, key), text, value.origin()),
             }
@@ -175,13 +188,26 @@ impl<'a> Section<'a> {
         let setting = self.written.iter().find(|level| keys.iter().any(|key| level.table.contains_key(*key)));
         let Some(level) = setting.or(self.written.last()) else { return };
         let key = keys.first().copied().unwrap_or_default();
-        let origin = keys.iter().find_map(|key| level.table.get(*key)).and_then(Value::origin);
+        let of_keys = keys.iter().find_map(|key| level.table.get(*key));
+        let origin = of_keys.map_or_else(|| origin_of(level.table), Value::origin);
         self.problems.add(join(level.path, key), text, origin);
     }
 
     pub(super) fn problems(&self) -> &'a Problems {
         self.problems
     }
+}
+
+/// What made a section that is not in the configuration file: a variable is easily mistyped. `None`: something of it is in the file.
+fn origin_of(table: &Tree) -> Option<&str> {
+    let origins: Option<Vec<&str>> = table
+        .values()
+        .map(|value| match &value.kind {
+            ValueKind::Table(table) => origin_of(table),
+            _ => value.origin(),
+        })
+        .collect();
+    origins?.into_iter().min()
 }
 
 fn read<T: Leaf>(key: &str, value: &Value) -> Result<T, String> {
@@ -253,6 +279,30 @@ mod tests {
             assert!(!reads::<u32>(bad), "{bad}");
         }
         assert!(!reads::<String>("5") && !reads::<bool>("'maybe'") && !reads::<Span>("10") && !reads::<Size>("{}"));
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_read_is_out_of_range() {
+        let own = tree("a = -1\nb = 99999999999\nc = 18446744073709551616\nd = '-1'\ne = 1.5\nf = '5x'\ng = 4");
+        let problems = Problems::default();
+        let empty = Tree::new();
+        let section = Section::new(vec![Level { path: "x", table: &own }], &empty, &problems);
+        for key in ["a", "b", "c", "d", "e", "f", "g"] {
+            section.get_in::<u32>(key, 1..=3);
+        }
+        let found: Vec<_> = problems.into_errors("").problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "x.a: -1 is out of range; set it to 1 to 3",
+                "x.b: 99999999999 is out of range; set it to 1 to 3",
+                "x.c: 18446744073709551616 is out of range; set it to 1 to 3",
+                "x.d: \"-1\" is out of range; set it to 1 to 3",
+                "x.e: found 1.5; write a whole number",
+                "x.f: found \"5x\"; write a whole number",
+                "x.g: 4 is out of range; set it to 1 to 3",
+            ]
+        );
     }
 
     #[test]

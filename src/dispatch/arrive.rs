@@ -294,12 +294,16 @@ impl Dispatcher {
         if self.phase.is_forced() {
             return self.leave_by_return(ticket, self.now);
         }
+        if self.lacks_what_is_open(ticket, deliveries.len()) {
+            return;
+        }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let slip = Slip { ticket, since: self.now };
         if deliveries.len() > 1 {
             held.several.get_or_insert_default();
         }
-        let open = if held.is_partial { message.open.clone() } else { None };
+        // An empty list, which another sender may write, names none: all are open.
+        let open = if held.is_partial { message.open.clone().filter(|open| !open.is_empty()) } else { None };
         let messages = std::iter::repeat_n(message, deliveries.len());
         let several = deliveries.len() > 1;
         let (mut entered, mut for_one_below) = (0, false);
@@ -327,13 +331,10 @@ impl Dispatcher {
         }
         held.open = entered;
         self.partners.saw(for_one_below);
-        let settled_before = held.several.as_ref().is_some_and(|several| !several.settled.is_empty());
         self.ledger.advance(ticket, Stage::Delivering);
-        match entered {
-            0 if settled_before => self.leave_by_delete(ticket, Exit::Acked),
-            // Redriven for deliveries that its handler does not make any more.
-            0 => self.discard(index, ticket),
-            _ => {}
+        if entered == 0 {
+            // All that its handler makes of it was settled before.
+            self.leave_by_delete(ticket, Exit::Acked);
         }
         for (key, item) in behind {
             self.join(index, ticket, key, item);

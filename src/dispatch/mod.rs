@@ -46,6 +46,7 @@ mod partners;
 mod pause;
 mod progress;
 mod reload;
+mod reopened;
 mod room;
 mod rules;
 mod settling;

@@ -144,7 +144,10 @@ impl Dispatcher {
 
     fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
         let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
-        let Some(bucket) = blocked else { return reason(partner, bucket, access) };
+        let Some(bucket) = blocked else {
+            let of_first = bucket.filter(|bucket| bucket.listed && self.is_first(partner, bucket));
+            return reason(partner, bucket, access, of_first.is_some());
+        };
         if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
         } else if bucket.doubt().is_some_and(|doubt| doubt.refused) {
@@ -154,6 +157,12 @@ impl Dispatcher {
         } else {
             "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"
         }
+    }
+
+    /// Whether nothing has waited for the partner for longer than what is in this bucket.
+    fn is_first(&self, partner: &Partner, bucket: &Bucket) -> bool {
+        let others = self.partners.buckets_of(partner).filter(|other| !other.is_empty());
+        others.map(|other| other.oldest()).min() == Some(bucket.oldest())
     }
 
     fn oldest_age_s(&self, bucket: &Bucket) -> Option<f64> {
@@ -172,7 +181,8 @@ fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
     partner.is_open() && (refused || (draws > 0 && draws >= partner.rules.breaker_failures))
 }
 
-fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
+/// `next`: it is the one of the partner's that is looked at next, before the turn ends.
+fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool) -> &'static str {
     match access {
         Access::Paused => "an operator paused it",
         Access::Busy if partner.failures() > 0 => "its probe is on the wire, and all else waits for the answer",
@@ -185,6 +195,7 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'stati
         Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
             None => "nothing waits for it",
             Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
+            Some(_) if next => "it may go now, and goes once a delivery thread is free",
             Some(bucket) if bucket.stands.is_none() => "another of its queues goes first",
             Some(_) if partner.health.class() == Class::Well => "no delivery thread is free",
             Some(_) => "no delivery thread is free of the half that slow, failing and new partners share",
@@ -195,7 +206,10 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'stati
 /// Until when it waits for more to come, where it does that.
 fn lingers_until(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> Option<Instant> {
     let bucket = bucket.filter(|bucket| access == Access::Open && bucket.stands.is_none() && !partner.rules.linger.is_zero())?;
-    Some(bucket.oldest()? + partner.rules.linger)
+    let oldest = bucket.oldest()?;
+    // An operator's flush ends the lingering of what was there.
+    let hurried = partner.hurried_at.is_some_and(|at| oldest <= at);
+    (!hurried).then_some(oldest + partner.rules.linger)
 }
 
 fn next_attempt_in_s(partner: &Partner, bucket: Option<&Bucket>, access: Access, now: Instant) -> Option<f64> {

@@ -6,7 +6,7 @@ mod socket;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use octoconf::dispatch::Status;
 use octoconf::engine::{Health, Remote};
 
@@ -27,12 +27,18 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
     let guard = remote.guard("systemd");
     let body = move || {
         let _guard = guard;
-        let mut said = String::new();
+        let (mut said, mut stops) = (String::new(), false);
         loop {
             if remote.health().is_well() && notify.watchdog().is_some() {
                 notify.say(&["WATCHDOG=1"]);
             }
-            let line = line(remote.status().as_ref(), remote.health());
+            let status = remote.status();
+            // The dispatcher ends before the process: its silence may be that.
+            if status.is_none() && end.try_recv() == Err(TryRecvError::Disconnected) {
+                return;
+            }
+            stops = notify.stops() || status.as_ref().map_or(stops, |status| status.state != "running");
+            let line = line(status.as_ref(), stops, remote.health());
             if line != said {
                 notify.say(&[&format!("STATUS={line}")]);
                 said = line;
@@ -46,12 +52,13 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
     Ok(())
 }
 
-/// How it is, in a line: trouble first.
-fn line(status: Option<&Status>, health: &Health) -> String {
+/// How it is, in a line: trouble first. `stops`: it was told to, or was stopping when it was heard last; its dispatcher may have ended then.
+fn line(status: Option<&Status>, stops: bool, health: &Health) -> String {
     let mut parts: Vec<String> = health.stalls().into_iter().map(|stall| format!("STALLED {stall}")).collect();
     parts.extend(health.troubles().into_iter().map(|(queue, why)| format!("queue {queue} fails to {why}")));
     parts.extend(health.refused_reload().map(|why| format!("the last reload was refused: {why}")));
     match status {
+        None if stops => parts.push("stopping".to_owned()),
         None => parts.push("the dispatcher does not answer".to_owned()),
         Some(status) => {
             let partners = &status.partners;
@@ -64,4 +71,16 @@ fn line(status: Option<&Status>, health: &Health) -> String {
     }
     // One line, whatever a service answered.
     parts.join("; ").replace(|c: char| c.is_control(), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_at_the_end_of_a_stop_is_no_trouble() {
+        let health = Health::default();
+        assert_eq!(line(None, true, &health), "stopping");
+        assert_eq!(line(None, false, &health), "the dispatcher does not answer");
+    }
 }

@@ -45,6 +45,11 @@ impl Notify {
         self.watchdog
     }
 
+    /// Whether it was told that the service stops.
+    pub fn stops(&self) -> bool {
+        self.stops.load(Ordering::Acquire)
+    }
+
     /// Says several things at once: `READY=1`, `STATUS=…`. Waits a second at most.
     pub fn say(&self, lines: &[&str]) {
         if let Some(socket) = &self.socket
@@ -56,7 +61,7 @@ impl Notify {
 
     /// The service is up, or a reload has ended. Said of none that stops.
     pub fn ready(&self) {
-        if !self.stops.load(Ordering::Acquire) {
+        if !self.stops() {
             self.say(&["READY=1"]);
         }
     }

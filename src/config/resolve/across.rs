@@ -10,6 +10,7 @@ use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::config::units::{Size, Span};
+use crate::sink::FileTemplate;
 
 /// Reports what does not fit, and resolves `handler_threads = 0`.
 pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &Problems) {
@@ -21,6 +22,7 @@ pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &P
     check_same_source(settings, problems);
     check_parking_names(settings, problems);
     check_parking_files(settings, problems);
+    check_partner_files(settings, problems);
 }
 
 fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problems) {
@@ -102,6 +104,45 @@ fn check_parking_files(settings: &Settings, problems: &Problems) {
             problems.add(key(), text, None);
         }
     }
+}
+
+/// A file that a partner's deliveries are written to is nothing else: lines in a database would destroy it.
+fn check_partner_files(settings: &Settings, problems: &Problems) {
+    let mut ours: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (name, queue) in &settings.queues {
+        let own = if let Source::Sqlite { path, .. } = &queue.source { Some(path) } else { None };
+        let files = [(own, format!("of queues.{name}")), (queue.parking.as_ref(), format!("of what queues.{name} has parked"))];
+        for (path, whose) in files {
+            let Some(path) = path else { continue };
+            for beside in BESIDE {
+                let mut file = plain(path).into_os_string();
+                file.push(beside);
+                ours.entry(file.into()).or_insert_with(|| whose.clone());
+            }
+        }
+    }
+    let of_default = path_of(&settings.partners.default);
+    let default = of_default.map(|path| ("default", path, "default"));
+    let by_account = settings.partners.by_account.iter().filter_map(|(account, partner)| {
+        // What a partner has from the default is told once, there; but its account may be what leads to such a file.
+        let path = path_of(partner).filter(|path| of_default != Some(*path) || path.contains("{account}"))?;
+        Some((account.as_str(), path, account.as_str()))
+    });
+    for (section, path, account) in default.into_iter().chain(by_account) {
+        let Ok(template) = FileTemplate::parse(path) else { continue };
+        let places = settings.queues.keys().map(|queue| template.place(queue, account).path);
+        if let Some(whose) = places.into_iter().find_map(|place| ours.get(&plain(&place))) {
+            let text = format!("leads to the file {whose}; give what is delivered a file of its own");
+            problems.add(join(&join("partners", section), "path"), text, None);
+        }
+    }
+}
+
+/// What SQLite and we put beside a database, and the database.
+const BESIDE: [&str; 5] = ["", "-wal", "-shm", "-journal", "-lock"];
+
+fn path_of(partner: &PartnerSettings) -> Option<&str> {
+    if let Deliver::File { path } = &partner.deliver { Some(path) } else { None }
 }
 
 /// A path without `.`, so that `./a.db` and `a.db` are one.

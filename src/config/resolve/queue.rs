@@ -77,7 +77,7 @@ pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) 
             .0,
         parking,
         parking_max_bytes: size(section, "parking_max_bytes", 1 << 20, 1 << 50),
-        max_receives: section.get("max_receives"),
+        max_receives: section.get_in("max_receives", 0..=u32::MAX),
     }
 }
 

@@ -55,8 +55,60 @@ fn a_redriven_message_leads_only_to_what_is_open() {
 }
 
 #[test]
-fn a_redriven_message_whose_open_delivery_its_handler_does_not_make_any_more_is_discarded() {
-    Rig::new(rules()).play(&[(0, "receive a!7", "handle a"), (1, "handled a->acme,beta", "delete a")]);
+fn redriven_for_what_its_handler_gives_no_more_it_is_a_letter_again() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a!7", "handle a"),
+        (1, "handled a->acme,beta", "letter a:rejected"),
+        (2, "settled", ""),
+        (3, "receive b!1", "handle b"),
+        (4, "handled b->acme", "letter b:rejected"),
+        (5, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.dead, counts.discarded), (0, 2, 0));
+}
+
+#[test]
+fn of_what_is_open_and_given_in_part_nothing_is_sent() {
+    Rig::new(rules()).play(&[
+        (0, "receive a!0+1+2", "handle a"),
+        (1, "handled a->acme,beta", "letter a:rejected"),
+        (2, "settled", ""),
+        // A letter that is not written is no reason to forget it.
+        (3, "receive b!0+1", "handle b"),
+        (4, "handled b->acme", "letter b:rejected"),
+        (5, "settled failed", ""),
+        (106, "tick", "letter b:rejected"),
+        (107, "settled", ""),
+    ]);
+}
+
+#[test]
+fn what_was_settled_since_its_redrive_is_not_missed() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a!0+1", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "accepted beta", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered acme 503", ""),
+        (60_000, "receive a!0+1#2", "handle a"),
+        (60_001, "handled a->acme", "flush acme a"),
+        (60_002, "accepted acme", "delete a'2"),
+    ]);
+}
+
+#[test]
+fn redriven_for_no_delivery_by_name_all_are_open() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a!", "handle a"), (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1")]);
+}
+
+#[test]
+fn redriven_and_discarded_by_its_handler_it_is_deleted() {
+    Rig::new(rules()).play(&[(0, "receive a!1", "handle a"), (1, "handled a=discard", "delete a")]);
 }
 
 #[test]

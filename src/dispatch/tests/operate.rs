@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
-use crate::dispatch::{PartnerRules, PartnerState};
+use crate::dispatch::{Action, Event, PartnerReport, PartnerRules, PartnerState};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,6 +96,38 @@ fn a_flush_waits_for_no_company_and_what_comes_after_it_does() {
         (10_002, "tick", ""),
         (10_003, "tick", "flush x b"),
     ]);
+}
+
+#[test]
+fn the_answer_to_a_flush_says_what_becomes_of_it() {
+    let mut rules = rules();
+    rules.queues.push(queue_rules("q1"));
+    let mut partner = partner_rules();
+    partner.linger = SECOND * 60;
+    rules.partners.default = partner.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "")]);
+    let goes = "it may go now, and goes once a delivery thread is free";
+    let report = answer(&mut rig, 2);
+    assert_eq!((report.reason, report.next_attempt_in_s), (goes, None));
+    rig.play(&[(3, "accepted x", "delete a"), (4, "settled", "")]);
+    // With another queue's behind it.
+    rig.play(&[
+        (5, "receive b", "handle b"),
+        (5, "handled b->x", ""),
+        (6, "q1: receive c", "q1: handle c"),
+        (6, "q1: handled c->x", ""),
+    ]);
+    let report = answer(&mut rig, 7);
+    let reasons: Vec<_> = report.queues.iter().map(|queue| (&*queue.queue, queue.reason)).collect();
+    assert_eq!(report.reason, goes);
+    assert_eq!(reasons, [("q0", goes), ("q1", "another of its queues goes first")]);
+}
+
+/// What a flush of the partner x is answered.
+fn answer(rig: &mut Rig, at: u64) -> PartnerReport {
+    rig.handle(at, Event::Operate { request: 1, account: "x".into(), action: Action::Flush });
+    rig.replies.pop().unwrap().unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 |
+//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 (`!1+2`: for both, `!`: for an empty list) |
 //! | `receive` | a receive found none |
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for 12 hours at most |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
@@ -33,8 +33,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, QueueChanges, QueueIndex, Rules, TakenBack,
-    Ticket, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, PartnerReport, QueueChanges, QueueIndex,
+    Refusal, Rules, TakenBack, Ticket, Work,
 };
 use super::disk::Disk;
 use super::{message, start};
@@ -48,6 +48,8 @@ pub struct Rig {
     /// Whether commands to pollers are shown.
     pub asks: bool,
     pub notes: Vec<Note>,
+    /// What operators were answered.
+    pub replies: Vec<Result<PartnerReport, Refusal>>,
     queues: Vec<Lane>,
     tickets: HashMap<CompactString, Job>,
     /// The job that each message was in last.
@@ -84,6 +86,7 @@ impl Rig {
             start,
             asks: false,
             notes: Vec::new(),
+            replies: Vec::new(),
             queues,
             tickets: HashMap::new(),
             jobs: HashMap::new(),
@@ -256,7 +259,7 @@ impl Rig {
                     '/' => message.group = Some(value.into()),
                     '#' => message.receives = value.parse().expect("a count"),
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
-                    _ => message.open = Some(value.split('+').map(|index| index.parse().expect("an index")).collect()),
+                    _ => message.open = Some(value.split_terminator('+').map(|index| index.parse().expect("an index")).collect()),
                 }
                 marks = &marks[end..];
             }
@@ -407,8 +410,14 @@ impl Rig {
                 self.queues[queue].calls.push_back((acker, entries.len() - 1));
                 (queue, entries.join(" "))
             }
-            Command::Reply { result: Ok(report), .. } => (0, format!("reply {}", report.state)),
-            Command::Reply { result: Err(refusal), .. } => (0, format!("reply {refusal:?}")),
+            Command::Reply { result, .. } => {
+                let result = result.map(|report| *report);
+                let line = result
+                    .as_ref()
+                    .map_or_else(|refusal| format!("reply {refusal:?}"), |report| format!("reply {}", report.state));
+                self.replies.push(result);
+                (0, line)
+            }
             Command::Interrupt { queue } => (queue, "interrupt".to_owned()),
             Command::Close { queue } => (queue, "close".to_owned()),
             Command::Finish => (0, "finish".to_owned()),

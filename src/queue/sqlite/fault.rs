@@ -46,7 +46,7 @@ fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
             (true, "another process holds the file; it is tried again, find the process if this stays")
         }
-        Some(ErrorCode::DiskFull) => (true, "free space on its disk; nothing is lost"),
+        Some(ErrorCode::DiskFull) => (true, "free space on its disk; this call wrote nothing, what was written before is safe"),
         Some(ErrorCode::SystemIoFailure) => (true, "look at the disk and the kernel's log; nothing reported as done is lost"),
         Some(ErrorCode::ReadOnly) => (true, "make the file and its folder writable for this user"),
         Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => (true, "it is tried again"),

@@ -1,0 +1,30 @@
+//! What a command says on standard output once it is done.
+
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+
+/// Writes a text of whole lines. Where it cannot be written, the error says what was `done`: whoever reads no result might do it again.
+pub fn tell(text: &str, done: impl FnOnce() -> String) -> anyhow::Result<()> {
+    tell_to(&mut io::stdout(), text, done)
+}
+
+fn tell_to(out: &mut dyn Write, text: &str, done: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.with_context(|| format!("{}, but standard output cannot be written", done()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_said_where_the_result_cannot_be() {
+        let mut out = Vec::new();
+        tell_to(&mut out, "7 sent\n", || unreachable!("it is written")).unwrap();
+        assert_eq!(out, b"7 sent\n");
+        let mut full = [0; 2];
+        let error = tell_to(&mut full.as_mut_slice(), "7 sent\n", || "7 messages were sent".to_owned()).unwrap_err();
+        assert_eq!(error.to_string(), "7 messages were sent, but standard output cannot be written");
+    }
+}
