@@ -83,6 +83,8 @@ fn a_part_of_the_bytes_that_is_smaller_than_the_largest_message() {
 fn what_returning_costs_where_nothing_is_parked() {
     let queue = "[partners.default]\ndeliver = 'discard'\n[handlers.h]\njq = '.[]'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\nmax_receives = 3";
     expect(queue, &["queues.s.max_receives: 3 receives", "queues.s.parking: handler h may make several"]);
+    // One result is one delivery.
+    expect(&queue.replace(".[]", ".item"), &["queues.s.max_receives: 3 receives"]);
     expect(&format!("{queue}\nparking = 'p.db'"), &[]);
     expect(&format!("{queue}\ngroup = '.g'"), &[]);
 }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::queue::is_fifo;
+use super::single::gives_one;
 use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
@@ -259,7 +260,7 @@ fn warn_of_returns(name: &str, queue: &QueueSettings, settings: &Settings, warni
             queue.max_receives
         ));
     }
-    if settings.handlers.contains_key(&queue.handler) {
+    if settings.handlers.get(&queue.handler).is_some_and(|handler| !gives_one(&handler.jq)) {
         warnings.push(format!(
             "{}: handler {} may make several deliveries of a message, which is not returned while one of them is on the wire; set parking for long outages",
             join(&path, "parking"),

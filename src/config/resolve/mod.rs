@@ -17,6 +17,7 @@ use crate::message::Account;
 mod across;
 mod partner;
 mod queue;
+mod single;
 
 /// What is resolved from, and where problems go.
 struct Resolver<'a> {
