@@ -38,6 +38,7 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
+mod mask;
 mod md5;
 mod place;
 mod receive;

@@ -96,8 +96,7 @@ impl Remote {
             handles,
             |_| 0,
             |service, url, handles| {
-                let document = service.call(&Call::Delete { url, handles })?;
-                answer::batch(&document, "DeleteMessageBatch", handles.len(), |_| Ok(()))
+                service.batch(&Call::Delete { url, handles }, "DeleteMessageBatch", handles.len(), |_| Ok(()))
             },
         )
     }
@@ -108,8 +107,7 @@ impl Remote {
             &changes,
             |_| 0,
             |service, url, changes| {
-                let document = service.call(&Call::Hide { url, changes })?;
-                answer::batch(&document, "ChangeMessageVisibilityBatch", changes.len(), |_| Ok(()))
+                service.batch(&Call::Hide { url, changes }, "ChangeMessageVisibilityBatch", changes.len(), |_| Ok(()))
             },
         )
     }
@@ -117,8 +115,7 @@ impl Remote {
     /// Sends messages that [`super::content::check`] has passed; gives their ids, each by itself.
     pub fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         self.in_tens(entries, entry_bytes, |service, url, entries| {
-            let document = service.call(&Call::Send { url, entries })?;
-            let sent = answer::batch(&document, "SendMessageBatch", entries.len(), |element| {
+            let sent = service.batch(&Call::Send { url, entries }, "SendMessageBatch", entries.len(), |element| {
                 let text = |name| element.children().find(name).and_then(|element| element.text().ok());
                 let id = text("MessageId").ok_or_else(|| EntryFault::Transient("the answer has no MessageId".to_owned()))?;
                 Ok((id.replace('.', "-").to_compact_string(), text("MD5OfMessageBody").map(String::from)))
