@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
-use crate::message::{Message, settle::DeadReason};
+use crate::message::Message;
+use crate::message::settle::{self, DeadReason};
 
 const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
 
@@ -178,15 +179,74 @@ fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent()
 #[test]
 fn a_message_leaves_its_queue_only_with_all_its_letters_written() {
     let stub = Stub::new(vec![
+        ok("GetQueueAttributes", ""),
         ok("SendMessageBatch", &format!("{}{}", failed(0, "InternalError"), sent(&[1, 2]))),
         done("DeleteMessageBatch", 0..1),
     ]);
     let queue = stub.queue("stock");
     let results = queue.set_aside(&[letter("a", false), letter("a", true), letter("b", true)]).unwrap();
     assert!(matches!(results[..], [Err(EntryError::Failed(_)), Err(EntryError::Failed(_)), Ok(())]), "{results:?}");
-    stub.request();
+    let (_most, _sent) = (stub.request(), stub.request());
     let deleted = stub.request();
     assert!(deleted.contains("ReceiptHandle=b") && !deleted.contains("ReceiptHandle=a"), "{deleted}");
+}
+
+fn most(bytes: usize) -> Reply {
+    let attribute = format!("<Attribute><Name>MaximumMessageSize</Name><Value>{bytes}</Value></Attribute>");
+    ok("GetQueueAttributes", &attribute)
+}
+
+fn letter_of(handle: &str, body: String) -> SetAside {
+    let small = letter(handle, true);
+    let message = Message { body: body.into(), ..(*small.message).clone() };
+    SetAside { message: Arc::new(message), ..small }
+}
+
+#[test]
+fn letters_are_as_long_as_their_queue_takes() {
+    let stub = Stub::new(vec![
+        most(2000),
+        // It may have been made larger since.
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        done("DeleteMessageBatch", 0..2),
+        most(4000),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let queue = stub.queue("stock");
+    let delivery = settle::DeadDelivery { account: "acme".into(), index: None, payload: vec![b'p'; 1500].into() };
+    let mut with_payload = letter_of("b", "b".repeat(1000));
+    with_payload.delivery = Some(delivery);
+    let letters = [letter_of("a", "a".repeat(2001)), with_payload, letter_of("c", "c".repeat(1999))];
+    let results = queue.set_aside(&letters).unwrap();
+    let [Err(EntryError::Failed(why)), Ok(()), Ok(())] = &results[..] else { panic!("{results:?}") };
+    for part in ["message 1b9d", "2001 bytes", "dead takes, 2000 bytes", "raise MaximumMessageSize of dead"] {
+        assert!(why.contains(part), "{why}");
+    }
+    let (_most, _again, both) = (stub.request(), stub.request(), stub.request());
+    // The reason went along, the payload had no room, and beside the last body there was none at all.
+    assert!(both.contains("account is null") && !both.contains("octoconf-payload"), "{both}");
+    assert!(!both.contains("SendMessageBatchRequestEntry.2.MessageAttribute"), "{both}");
+    assert_eq!(queue.set_aside(&letters[..1]).unwrap(), [Ok(())]);
+    let (_deleted, _most, sent) = (stub.request(), stub.request(), stub.request());
+    assert!(sent.contains("account is null"), "{sent}");
+}
+
+#[test]
+fn a_letter_that_its_queue_refuses_is_named_and_its_bound_asked_again() {
+    let refused = "<BatchResultErrorEntry><Id>0</Id><Code>InvalidParameterValue</Code><Message>too long</Message>\
+                   <SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let stub = Stub::new(vec![most(2000), ok("SendMessageBatch", refused), most(1000), most(1000)]);
+    let queue = stub.queue("stock");
+    let letters = [letter_of("a", "a".repeat(1500))];
+    for says in ["dead: InvalidParameterValue: too long", "raise MaximumMessageSize"] {
+        let results = queue.set_aside(&letters).unwrap();
+        assert!(
+            matches!(&results[..], [Err(EntryError::Failed(why))] if why.contains("message 1b9d") && why.contains(says)),
+            "{results:?}"
+        );
+    }
 }
 
 #[test]

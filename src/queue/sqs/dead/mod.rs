@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::error::Fault;
 use super::facts::RedrivePolicy;
-use super::remote::{Named, Remote};
+use super::remote::{MOST, Named, Remote};
 use super::service::Service;
 use super::{DeadLetterQueue, QueueError};
 
@@ -59,10 +59,11 @@ impl Target {
         remote
     }
 
-    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate.
-    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<(), QueueError> {
+    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate. Gives the most bytes of a letter,
+    /// where there are letters.
+    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<Option<usize>, QueueError> {
         let remote = match &self.configured {
-            DeadLetterQueue::Nowhere => return Ok(()),
+            DeadLetterQueue::Nowhere => return Ok(None),
             DeadLetterQueue::To(named) => self.remember(named.clone()),
             DeadLetterQueue::OfPolicy => match policy.and_then(|policy| policy.target.clone()) {
                 Some(named) => self.remember(named),
@@ -74,6 +75,7 @@ impl Target {
             },
         };
         let name = format!("{queue}: its dead letter queue {}", remote.name());
-        remote.attributes(&["QueueArn"]).map(drop).map_err(|fault| fault.of(&name, "read its attributes"))
+        remote.attributes(&["QueueArn", MOST]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        Ok(Some(remote.most()))
     }
 }

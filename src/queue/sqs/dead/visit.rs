@@ -160,7 +160,7 @@ impl SqsQueue {
 
     /// Sends letters back to the queue, and takes those off the dead letter queue that arrived.
     fn put_back(&self, visit: &mut Visit, letters: &[Letter]) -> Result<usize, Fault> {
-        let fifo = self.queue.is_fifo();
+        let (fifo, most) = (self.queue.is_fifo(), self.queue.most());
         let mut entries = Vec::with_capacity(letters.len());
         for letter in letters {
             let id = &letter.letter.id;
@@ -168,7 +168,7 @@ impl SqsQueue {
             entries.push(Entry {
                 body: content::check_text(&letter.letter.body)
                     .map_err(|why| Fault::Refused(format!("dead letter {id}: {why}")))?,
-                attributes: letter.attributes().map_err(Fault::Refused)?.into(),
+                attributes: letter.attributes(most).map_err(Fault::Refused)?.into(),
                 delay: 0,
                 group: fifo.then(group),
                 // Sent twice, because we died in between, it arrives once.
