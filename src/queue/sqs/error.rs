@@ -223,6 +223,16 @@ impl EntryFault {
     }
 }
 
+impl From<Fault> for EntryFault {
+    /// Of a request with no other entry.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Transient(why) | Fault::Missing(why) => Self::Transient(why),
+            Fault::TooLarge(why) | Fault::Content(why) | Fault::Refused(why) => Self::Refused(why),
+        }
+    }
+}
+
 impl From<EntryFault> for EntryError {
     fn from(fault: EntryFault) -> Self {
         match fault {

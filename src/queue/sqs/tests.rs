@@ -250,6 +250,29 @@ fn a_letter_that_its_queue_refuses_is_named_and_its_bound_asked_again() {
 }
 
 #[test]
+fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
+    let stub = Stub::new(vec![
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        refusal(400, "MissingParameter"),
+        done("DeleteMessageBatch", 0..2),
+        most(2000),
+        refusal(400, "AWS.SimpleQueueService.BatchRequestTooLong"),
+        ok("SendMessageBatch", &sent(&[0])),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..2),
+    ]);
+    let queue = stub.queue("stock");
+    let results = queue.set_aside(&[letter("a", true), letter_of("b", String::new()), letter("c", true)]).unwrap();
+    assert!(
+        matches!(&results[..], [Ok(()), Err(EntryError::Failed(why)), Ok(())] if why.contains("MissingParameter")),
+        "{results:?}"
+    );
+    // Too much at once, for a service that takes less than AWS.
+    assert_eq!(queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap(), [Ok(()), Ok(())]);
+}
+
+#[test]
 fn nowhere_is_no_place_for_letters_and_every_copy_comes_back() {
     let stub = Stub::new(Vec::new());
     let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);
