@@ -9,7 +9,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use crossbeam_channel::never;
 use octoconf::config::units::Rate;
-use octoconf::queue::{DeadFilter, DeadLetter, DeadLetters, Portions, QueueError};
+use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions};
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
@@ -116,9 +116,9 @@ fn change(
     ids: &[CompactString],
     (word, dry_run, json): (&'static str, bool, bool),
     rate: Option<Rate>,
-    act: impl FnOnce(Portions<'_>) -> Result<usize, QueueError>,
+    act: impl FnOnce(Portions<'_>) -> Changed,
 ) -> Result<ExitCode, Failure> {
-    let mut done = 0;
+    let mut changed = Changed::default();
     if !dry_run {
         let mut progress = Progress::towards(ids.len() as u64, word);
         let mut after = |count: usize| {
@@ -127,10 +127,17 @@ fn change(
                 let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
             }
         };
-        done = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after })?;
+        changed = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after });
         progress.end();
     }
-    records::say_changed(ids.len() as u64, done as u64, (word, dry_run, json))
+    let Changed { done, failed, ended } = changed;
+    let status = records::say_changed(ids.len() as u64, done as u64, &failed, (word, dry_run, json))?;
+    if failed.is_empty() && ended.is_none() {
+        return Ok(status);
+    }
+    let mut why: Vec<String> = failed.iter().map(|(id, why)| format!("dead letter {id} is not {word}: {why}")).collect();
+    why.extend(ended.map(|error| format!("it ended before all were {word}: {error}")));
+    Err(anyhow::anyhow!(why.join("\n")).into())
 }
 
 /// The time that one letter takes at a rate.

@@ -131,14 +131,37 @@ pub trait DeadLetters {
     /// Deletes the named letters for good; gives how many there still were.
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 
-    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion.
-    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion. One that fails holds up no other.
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.redrive(portion))
     }
 
-    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion.
-    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion. One that fails holds up no other.
+    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.purge(portion))
+    }
+}
+
+/// How far it came with letters that were to be put back or deleted.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// With how many it was done.
+    pub done: usize,
+    /// With which it failed, and why.
+    pub failed: Vec<(CompactString, String)>,
+    /// Why it ended before it came to the others.
+    pub ended: Option<QueueError>,
+}
+
+impl Changed {
+    /// How many there were, where all went well; else the first that did not.
+    pub fn all(self, queue: &str, what: &'static str) -> Result<usize, QueueError> {
+        let failed = self.failed.into_iter().next().map(|(id, why)| QueueError::Unavailable {
+            queue: queue.to_owned(),
+            what,
+            why: format!("dead letter {id}: {why}"),
+        });
+        self.ended.or(failed).map_or(Ok(self.done), Err)
     }
 }
 
@@ -151,14 +174,20 @@ pub struct Portions<'a> {
 }
 
 impl Portions<'_> {
-    /// Does something with each portion of these; gives the sum.
-    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Result<usize, QueueError> {
-        let mut done = 0;
+    /// Does something with each portion of these, up to the first that fails; gives the sum.
+    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
+        let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
-            done += act(portion)?;
+            match act(portion) {
+                Ok(done) => changed.done += done,
+                Err(error) => {
+                    changed.ended = Some(error);
+                    break;
+                }
+            }
             (self.after)(portion.len());
         }
-        Ok(done)
+        changed
     }
 }
 

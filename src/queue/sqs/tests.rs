@@ -6,6 +6,7 @@ use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
 use crate::message::Message;
 use crate::message::settle::{self, DeadReason};
+use crate::queue::Portions;
 
 const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
 
@@ -270,6 +271,48 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
     );
     // Too much at once, for a service that takes less than AWS.
     assert_eq!(queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap(), [Ok(()), Ok(())]);
+}
+
+/// The answer that ends its connection: long polls have one of their own, and the stub serves one after the other.
+fn last(reply: Reply) -> Reply {
+    let Reply::Say(status, body) = reply else { return reply };
+    let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    Reply::Cut((head + &body).into_bytes())
+}
+
+#[test]
+fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
+    let refused = "<BatchResultErrorEntry><Id>1</Id><Code>InvalidMessageContents</Code><SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let letters = format!("{}{}{}", message("a", "1"), message("b", "2"), message("c", "3"));
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &letters)),
+        most(2000),
+        ok("SendMessageBatch", &format!("{}{refused}", sent(&[0, 2]))),
+        ok(
+            "DeleteMessageBatch",
+            &format!("<DeleteMessageBatchResultEntry><Id>0</Id></DeleteMessageBatchResultEntry>{}", failed(1, "InternalError")),
+        ),
+        last(done("ChangeMessageVisibilityBatch", 0..2)),
+        last(ok("ReceiveMessage", &letters)),
+        refusal(403, "AccessDenied"),
+        done("ChangeMessageVisibilityBatch", 0..3),
+    ]);
+    let queue = stub.queue("stock");
+    let ids = ["a", "b", "c"].map(CompactString::from);
+    let mut seen = 0;
+    let mut after = |count| seen += count;
+    let changed = queue.dead_letters().unwrap().redrive_in(Portions { most: 1000, after: &mut after }, &ids);
+    let said: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();
+    assert_eq!((changed.done, seen), (1, 3));
+    assert_eq!(said, [("b", "InvalidMessageContents"), ("c", "it is put back, and cannot be deleted here: InternalError")]);
+    assert!(changed.ended.is_none(), "{changed:?}");
+    let back = (0..5).map(|_| stub.request()).last().unwrap();
+    assert!(back.contains("ReceiptHandle=handle-b") && !back.contains("ReceiptHandle=handle-a"), "{back}");
+    // What no letter is to blame for ends it, with what was done until then.
+    let mut after = |_| ();
+    let changed = queue.dead_letters().unwrap().purge_in(Portions { most: 1000, after: &mut after }, &ids);
+    assert!(changed.failed.is_empty() && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
+    stub.end();
 }
 
 #[test]

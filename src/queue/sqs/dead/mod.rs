@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 
-use super::error::Fault;
+use super::call::Entry;
+use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
 use super::remote::{MOST, Named, Remote};
 use super::service::Service;
-use super::{DeadLetterQueue, QueueError};
+use super::{DeadLetterQueue, QueueError, no_result};
 
 mod letter;
 mod visit;
@@ -78,4 +80,26 @@ impl Target {
         remote.attributes(&["QueueArn", MOST]).map_err(|fault| fault.of(&name, "read its attributes"))?;
         Ok(Some(remote.most()))
     }
+}
+
+/// Sends letters, or messages that were some, so that none holds up another; the id of each that arrived.
+///
+/// What can make a server refuse a whole request goes by itself: a message with an empty body, which some have and AWS never, and what is too
+/// large together where the service takes less at once than AWS.
+fn send_apart(
+    entries: &[Entry<'_>],
+    send: impl Fn(&[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault>,
+) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
+    let apart = |entry: &Entry<'_>| {
+        let sent = send(std::slice::from_ref(entry)).map(|sent| sent.into_iter().next());
+        sent.map_or_else(|fault| Err(EntryFault::from(fault)), |sent| sent.unwrap_or_else(no_result))
+    };
+    let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|entry| entry.body.is_empty());
+    let sent = match send(&usual) {
+        Err(Fault::TooLarge(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
+        sent => sent?,
+    };
+    let (mut sent, mut empty) = (sent.into_iter(), empty.iter().map(apart));
+    let next = |entry: &Entry<'_>| if entry.body.is_empty() { empty.next() } else { sent.next() };
+    Ok(entries.iter().map(next).map(|sent| sent.unwrap_or_else(no_result)).collect())
 }

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
+use super::send_apart;
 use crate::message::Receipt;
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
@@ -32,7 +33,7 @@ impl SqsQueue {
         }
         let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, &target, most)).collect();
         let entries: Vec<_> = written.iter().flatten().cloned().collect();
-        let sent = send(&target, &entries).inspect_err(|fault| {
+        let sent = send_apart(&entries, |entries| target.send(entries)).inspect_err(|fault| {
             if matches!(fault, Fault::Missing(_)) {
                 self.dead.forget();
             }
@@ -121,27 +122,6 @@ impl SqsQueue {
             deduplication: key,
         })
     }
-}
-
-/// Sends letters, each by itself.
-///
-/// What can make a server refuse a whole request goes by itself too: a message with an empty body, which some have and AWS never, and what
-/// is too large together where the service takes less at once than AWS.
-fn send(target: &Remote, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
-    let apart = |entry: &Entry<'_>| {
-        let sent = target.send(std::slice::from_ref(entry)).map(|sent| sent.into_iter().next());
-        sent.map_or_else(|fault| Err(EntryFault::from(fault)), |sent| sent.unwrap_or_else(no_result))
-    };
-    let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.body.is_empty());
-    let usual: Vec<_> = usual.into_iter().cloned().collect();
-    let mut sent = match target.send(&usual) {
-        Err(Fault::TooLarge(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
-        sent => sent?,
-    }
-    .into_iter();
-    let mut empty = empty.into_iter().map(apart);
-    let next = |entry: &Entry<'_>| if entry.body.is_empty() { empty.next() } else { sent.next() };
-    Ok(entries.iter().map(next).map(|sent| sent.unwrap_or_else(no_result)).collect())
 }
 
 /// How a letter failed, with its message and what may be done where the dead letter queue will not have it as it is.
