@@ -119,8 +119,9 @@ pub struct NewMessage {
 
 /// What the `dead` commands do; called by one command at a time, never by the engine.
 pub trait DeadLetters {
-    /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`.
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError>;
+    /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`. Gives what it could not see, where it came to
+    /// the end.
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError>;
 
     /// The letter of that id; `None`: there is none (any more), or it is no id of this queue.
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
@@ -140,6 +141,15 @@ pub trait DeadLetters {
     fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.purge(portion))
     }
+}
+
+/// Letters that are there and that a walk through a queue could not see, whether they pass its filter or not.
+#[derive(Debug, Clone, Default)]
+pub struct Unseen {
+    /// How many, as far as the service knows.
+    pub letters: u64,
+    /// A sentence for a person; `None`: it saw all.
+    pub why: Option<String>,
 }
 
 /// How far it came with letters that were to be put back or deleted.

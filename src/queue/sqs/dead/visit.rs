@@ -14,9 +14,10 @@ use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, TOGETHER};
 use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};
+use crate::queue::sqs::facts;
 use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
-use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError};
+use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
 /// How long letters are leased for a visit, which extends the leases in time.
 const LEASE: Duration = Duration::from_secs(15 * 60);
@@ -68,6 +69,32 @@ impl Visit {
         Ok((unreadable || !letters.is_empty()).then_some(letters))
     }
 
+    /// What is there and never came. A FIFO queue gives no message of a group while it leases ten that lie before it, as a walk does that has
+    /// yet to give them back.
+    fn unseen(&self) -> Unseen {
+        if !self.target.is_fifo() {
+            return Unseen::default();
+        }
+        let name = self.target.name();
+        match facts::count(&self.target) {
+            Ok(count) => {
+                let all = count.visible + count.hidden + count.delayed;
+                let letters = all.saturating_sub(self.seen.len() as u64);
+                let why = || {
+                    format!(
+                        "{name} counts {letters} more, which cannot be seen now: a FIFO queue gives at most ten of a group until these are \
+                         taken off, and none of a group that somebody else looks at"
+                    )
+                };
+                Unseen { letters, why: (letters > 0).then(why) }
+            }
+            Err(fault) => Unseen {
+                letters: 0,
+                why: Some(format!("whether {name} has more that cannot be seen is not known: {}", fault.why())),
+            },
+        }
+    }
+
     /// Deletes letters; whether each was still there.
     fn take(&mut self, letters: &[&Letter]) -> Result<Vec<Result<bool, String>>, Fault> {
         if letters.is_empty() {
@@ -106,12 +133,12 @@ fn now() -> Instant {
 }
 
 impl SqsQueue {
-    /// Calls `page` with letters of this queue, page by page, until it says `false`.
+    /// Calls `page` with letters of this queue, page by page, until it says `false`. Gives what it could not see, where it came to the end.
     fn visit(
         &self,
         what: &'static str,
         mut page: impl FnMut(&mut Visit, Vec<Letter>) -> Result<bool, Fault>,
-    ) -> Result<(), QueueError> {
+    ) -> Result<Unseen, QueueError> {
         let failed = self.failed(what);
         let target = self.dead.of(&self.queue).map_err(&failed)?;
         let target = target.ok_or_else(|| self.refused(what, "it has no dead letter queue".to_owned()))?;
@@ -121,10 +148,10 @@ impl SqsQueue {
             // Several queues may have their letters on one.
             letters.retain(|letter| letter.source.as_deref().is_none_or(|source| source == self.queue.name()));
             if !page(&mut visit, letters).map_err(failed)? {
-                return Ok(());
+                return Ok(Unseen::default());
             }
         }
-        if visit.bad.is_empty() { Ok(()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
+        if visit.bad.is_empty() { Ok(visit.unseen()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
 
     /// Does something with the letters of these ids, in portions of a page at most.
@@ -212,7 +239,7 @@ impl SqsQueue {
 
 impl DeadLetters for SqsQueue {
     /// Oldest first as far as SQS keeps to that. Letters that others look at meanwhile are not seen.
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         self.visit("list dead letters", |_, letters| {
             Ok(letters.into_iter().map(|letter| letter.letter).filter(|letter| filter.passes(letter)).all(&mut *each))
         })
