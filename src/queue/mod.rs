@@ -95,10 +95,19 @@ pub enum QueueError {
     /// Retried slowly, since a person has to act.
     #[error("queue {queue}: {what} was refused: {why}")]
     Refused { queue: String, what: &'static str, why: String },
+    /// Of messages that were to be sent the service refused these for good, by their places from 0, each with why; the others are sent. A
+    /// person has to mend them.
+    #[error("queue {queue}: send: {} of {of} messages were sent; refused: {}", of - failed.len(), by_place(.failed))]
+    PartlySent { queue: String, of: usize, failed: Vec<(usize, String)> },
     /// As it is configured, the service must not start on this queue: messages would be lost or circulate for ever. It can be reached,
     /// and waiting mends nothing.
     #[error("queue {queue} cannot be used as it is configured: {why}")]
     Unusable { queue: String, why: String },
+}
+
+fn by_place(failed: &[(usize, String)]) -> String {
+    let each = failed.iter().map(|(at, why)| format!("message {}: {why}", at + 1));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl QueueError {

@@ -160,6 +160,15 @@ fn what_fails_of_a_send_is_sent_again_and_in_the_end_said() {
 }
 
 #[test]
+fn what_sqs_refuses_of_a_send_is_told_by_its_place() {
+    let refused = "<BatchResultErrorEntry><Id>1</Id><Code>InvalidMessageContents</Code><Message>no</Message><SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let stub = Stub::new(vec![ok("SendMessageBatch", &format!("{}{refused}", sent(&[0, 2])))]);
+    let error = stub.queue("stock").send(&bodies(3)).unwrap_err();
+    let says = "queue stock: send: 2 of 3 messages were sent; refused: message 2: InvalidMessageContents: no";
+    assert!(error.to_string() == says && !error.is_transient(), "{error}");
+}
+
+#[test]
 fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent() {
     let stub = Stub::new(Vec::new());
     let wrong =
