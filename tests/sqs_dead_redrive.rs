@@ -51,3 +51,43 @@ fn a_redrive_at_a_rate_walks_through_the_letters_once() {
     let walks = receives() - before;
     assert!(walks <= 10, "{walks} receives");
 }
+
+/// Letters of one group on a FIFO dead letter queue, as SQS moves them there itself: it gives ten of them, until these are taken off.
+#[test]
+fn letters_of_one_group_are_seen_as_they_come_free() {
+    let server = SqsServer::shared();
+    let (queue, dead) = (server.queue("grouped.fifo", &[]), server.queue("grouped-dead.fifo", &[]));
+    let text = format!(
+        r#"
+        [queues.invoice]
+        name = "{}"
+        endpoint = "{}"
+        dead_letter = "{}"
+        handler = "order"
+        [partners.default]
+        deliver = "discard"
+        "#,
+        queue.name,
+        server.endpoint(),
+        dead.name
+    );
+    let room = Room::new("octoconf.toml", &text).with_environment(&aws_environment());
+    let letters: Vec<_> = (0..25).map(|n| ("acme", invoice(Some("acme"), n))).collect();
+    let ids = dead.send_to_groups(&letters);
+
+    for command in [&["dead", "list", "invoice", "--json"][..], &["dead", "redrive", "invoice", "--dry-run", "--json"]] {
+        let output = room.octoconf(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains(&format!("{} counts 15 more", dead.name)), "{said}");
+    }
+    let said = room.expect(1, &["dead", "purge", "invoice", &ids[24]]);
+    assert!(said.contains(&ids[24]) && said.contains("counts 15 more"), "{said}");
+
+    let output = room.octoconf(&["dead", "redrive", "invoice"]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"25 redriven\n"[..]), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("counts"), "{output:?}");
+    assert_eq!((dead.counts(), queue.counts()), ((0, 0, 0), (25, 0, 0)));
+    dead.send_to_groups(&letters);
+    assert_eq!(room.json(&["dead", "purge", "invoice", "--json"])["purged"], 25);
+    assert_eq!(dead.counts(), (0, 0, 0));
+}

@@ -1,6 +1,6 @@
 //! `dead`: the dead letters of a queue.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use crossbeam_channel::never;
 use octoconf::config::units::Rate;
-use octoconf::queue::{DeadFilter, DeadLetter, DeadLetters, Portions, QueueError};
+use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
@@ -43,16 +43,22 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     })?;
     match command {
         Dead::List { filter, limit, json, .. } => {
-            records::list(*limit, *json, |each| letters.list(&filter.into(), &mut |letter| each(&letter)))
+            let mut unseen = Unseen::default();
+            let status = records::list(*limit, *json, |each| {
+                unseen = letters.list(&filter.into(), &mut |letter| each(&letter))?;
+                Ok(())
+            })?;
+            say_unseen(&unseen);
+            Ok(status)
         }
         Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
-            let ids = chosen(letters, name, ids, &filter.into())?;
-            change(&ids, ("redriven", *dry_run, *json), *rate, |portions| letters.redrive_in(portions, &ids))
+            let redrive = |portions: Portions<'_>, ids: &[CompactString]| letters.redrive_in(portions, ids);
+            change(letters, Choice { name, ids, filter: filter.into() }, ("redriven", *dry_run, *json), *rate, redrive)
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
-            let ids = chosen(letters, name, ids, &filter.into())?;
-            change(&ids, ("purged", *dry_run, *json), None, |portions| letters.purge_in(portions, &ids))
+            let purge = |portions: Portions<'_>, ids: &[CompactString]| letters.purge_in(portions, ids);
+            change(letters, Choice { name, ids, filter: filter.into() }, ("purged", *dry_run, *json), None, purge)
         }
     }
 }
@@ -70,67 +76,118 @@ fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The ids named, else those of all letters that pass the filter.
-fn chosen(
-    letters: &dyn DeadLetters,
-    queue: &str,
-    ids: &[CompactString],
-    filter: &DeadFilter,
-) -> Result<Vec<CompactString>, Failure> {
+/// Letters that a command is about.
+struct Choice<'a> {
+    /// Of the queue.
+    name: &'a str,
+    /// Empty: all that pass the filter.
+    ids: &'a [CompactString],
+    filter: DeadFilter,
+}
+
+/// The ids named, else those of all letters that pass the filter; and what could not be seen of these.
+fn chosen(letters: &dyn DeadLetters, choice: &Choice<'_>) -> Result<(Vec<CompactString>, Unseen), Failure> {
+    let Choice { name, ids, filter } = choice;
     if !ids.is_empty() {
         if filter.partner.is_some() || filter.reason.is_some() {
             return Err(Failure::Refused("name ids or give a filter, not both".to_owned()));
         }
-        return all_there(letters, queue, ids);
+        return Ok((all_there(letters, name, ids)?, Unseen::default()));
     }
+    Ok(all(letters, filter)?)
+}
+
+fn all(letters: &dyn DeadLetters, filter: &DeadFilter) -> Result<(Vec<CompactString>, Unseen), QueueError> {
     let mut all = Vec::new();
-    letters.list(filter, &mut |letter| {
+    let unseen = letters.list(filter, &mut |letter| {
         all.push(letter.id);
         true
     })?;
-    Ok(all)
+    Ok((all, unseen))
 }
 
 /// The ids, if each is of a letter. Where one is not, nothing is changed: it may be a slip of the one that was meant.
 fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> Result<Vec<CompactString>, Failure> {
-    let mut missing: BTreeSet<&CompactString> = ids.iter().collect();
-    if let [id] = ids {
-        if letters.find(id)?.is_some() {
-            missing.clear();
-        }
-    } else {
-        // One walk for all: SQS has no other way to find any of them.
-        letters.list(&DeadFilter::default(), &mut |letter| {
-            missing.remove(&letter.id);
-            !missing.is_empty()
-        })?;
+    if let [id] = ids
+        && letters.find(id)?.is_some()
+    {
+        return Ok(ids.to_vec());
     }
+    let mut missing: BTreeSet<&CompactString> = ids.iter().collect();
+    // One walk for all: SQS has no other way to find any of them.
+    let unseen = letters.list(&DeadFilter::default(), &mut |letter| {
+        missing.remove(&letter.id);
+        !missing.is_empty()
+    })?;
     if missing.is_empty() {
         return Ok(ids.to_vec());
     }
     let names: Vec<&str> = missing.into_iter().map(CompactString::as_str).collect();
-    Err(anyhow::anyhow!("queue {queue} has no dead letter {}; nothing was changed", names.join(", ")).into())
+    let hint = unseen.why.map(|why| format!(" ({why})")).unwrap_or_default();
+    Err(anyhow::anyhow!("queue {queue} has no dead letter {}; nothing was changed{hint}", names.join(", ")).into())
 }
 
+/// Changes the letters that are chosen. Where a walk could not see all, it walks again for as long as others come, but never for more than there
+/// were at first: what is put back may become a letter again.
 fn change(
-    ids: &[CompactString],
+    letters: &dyn DeadLetters,
+    choice: Choice<'_>,
     (word, dry_run, json): (&'static str, bool, bool),
     rate: Option<Rate>,
-    act: impl FnOnce(Portions<'_>) -> Result<usize, QueueError>,
+    act: impl Fn(Portions<'_>, &[CompactString]) -> Changed,
 ) -> Result<ExitCode, Failure> {
-    let mut done = 0;
+    let (mut ids, mut unseen) = chosen(letters, &choice)?;
+    let mut chosen = ids.len();
+    let mut changed = Changed::default();
     if !dry_run {
-        let mut progress = Progress::towards(ids.len() as u64, word);
-        let mut after = |count: usize| {
-            progress.add(count as u64);
-            if let Some(each) = rate.map(each).filter(|_| progress.position() < ids.len() as u64) {
-                let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
+        let mut progress = Progress::towards(chosen as u64, word);
+        let mut tried: HashSet<CompactString> = HashSet::new();
+        let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
+        while !ids.is_empty() {
+            let end = chosen as u64;
+            let mut after = |count: usize| {
+                progress.add(count as u64);
+                if let Some(each) = rate.map(each).filter(|_| progress.position() < end) {
+                    let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
+                }
+            };
+            let Changed { done, failed, ended } = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after }, &ids);
+            changed.done += done;
+            changed.failed.extend(failed);
+            changed.ended = ended;
+            if unseen.letters == 0 || changed.ended.is_some() {
+                break;
             }
-        };
-        done = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after })?;
+            tried.extend(ids.drain(..));
+            match all(letters, &choice.filter) {
+                Ok(found) => (ids, unseen) = found,
+                Err(error) => changed.ended = Some(error),
+            }
+            ids.retain(|id| !tried.contains(id));
+            ids.truncate(hidden);
+            hidden -= ids.len();
+            chosen += ids.len();
+            progress.expect(chosen as u64);
+        }
         progress.end();
     }
-    records::say_changed(ids.len() as u64, done as u64, (word, dry_run, json))
+    say_unseen(&unseen);
+    let Changed { done, failed, ended } = changed;
+    let status = records::say_changed(chosen as u64, done as u64, &failed, (word, dry_run, json))?;
+    if failed.is_empty() && ended.is_none() {
+        return Ok(status);
+    }
+    let mut why: Vec<String> = failed.iter().map(|(id, why)| format!("dead letter {id} is not {word}: {why}")).collect();
+    why.extend(ended.map(|error| format!("it ended before all were {word}: {error}")));
+    Err(anyhow::anyhow!(why.join("\n")).into())
+}
+
+/// Says on standard error what could not be seen.
+fn say_unseen(unseen: &Unseen) {
+    if let Some(why) = &unseen.why {
+        // Beside the answer: whoever cannot see it has that.
+        let _ = writeln!(io::stderr(), "octoconf: {why}");
+    }
 }
 
 /// The time that one letter takes at a rate.

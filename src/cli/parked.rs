@@ -53,5 +53,5 @@ fn purge(
         }
         progress.end();
     }
-    records::say_changed(chosen, purged, ("purged", dry_run, json))
+    records::say_changed(chosen, purged, &[], ("purged", dry_run, json))
 }

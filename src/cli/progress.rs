@@ -34,6 +34,11 @@ impl Progress {
         Self { bar, what, line_at }
     }
 
+    /// There are more than it seemed.
+    pub fn expect(&mut self, end: u64) {
+        self.bar.set_length(end);
+    }
+
     /// So many more are done.
     pub fn add(&mut self, count: u64) {
         self.reached(self.bar.position() + count);

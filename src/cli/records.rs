@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
+use compact_str::CompactString;
 use octoconf::commands::listing::{Entry, Listing};
 use octoconf::queue::QueueError;
 use serde_json::json;
@@ -35,10 +36,18 @@ pub fn list<T: Entry>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says of how many chosen records how many were changed; `word`: as in `7 purged`.
-pub fn say_changed(chosen: u64, changed: u64, (word, dry_run, json): (&'static str, bool, bool)) -> Result<ExitCode, Failure> {
+/// Says of how many chosen records how many were changed, and in JSON with which it failed; `word`: as in `7 purged`.
+pub fn say_changed(
+    chosen: u64,
+    changed: u64,
+    failed: &[(CompactString, String)],
+    (word, dry_run, json): (&'static str, bool, bool),
+) -> Result<ExitCode, Failure> {
     let text = match (json, dry_run) {
-        (true, _) => json!({ "chosen": chosen, word: changed, "dry_run": dry_run }).to_string(),
+        (true, _) => {
+            let failed: Vec<_> = failed.iter().map(|(id, why)| json!({ "id": id.as_str(), "why": why })).collect();
+            json!({ "chosen": chosen, word: changed, "dry_run": dry_run, "failed": failed }).to_string()
+        }
         (false, true) => format!("{chosen} would be {word}"),
         (false, false) => format!("{changed} {word}"),
     };

@@ -22,13 +22,35 @@ pub enum SendError {
     /// The queue did not take a batch. An embedded queue has none of it then; SQS may have some.
     #[error("{source}; {}; lines {first} to {last} were not confirmed", Sent(*.sent))]
     Queue { sent: u64, first: u64, last: u64, source: QueueError },
+    /// The queue refused lines, each with why, and took all others up to the last of their batch.
+    #[error("queue {queue}: {}; all other lines up to {last} were sent, {sent} messages", by_line(.refused))]
+    Refused { sent: u64, queue: String, refused: Vec<(u64, String)>, last: u64 },
+}
+
+fn by_line(refused: &[(u64, String)]) -> String {
+    let each = refused.iter().map(|(line, why)| format!("line {line} was refused: {why}"));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 impl SendError {
-    /// How many messages the queue has confirmed, all those of the first lines.
+    /// How many messages the queue has confirmed: those of the first lines, but for those that were refused.
     pub fn sent(&self) -> u64 {
         match self {
-            Self::Line { sent, .. } | Self::Syntax { sent, .. } | Self::Queue { sent, .. } => *sent,
+            Self::Line { sent, .. } | Self::Syntax { sent, .. } | Self::Queue { sent, .. } | Self::Refused { sent, .. } => *sent,
+        }
+    }
+
+    /// `before`: messages sent before this batch, which is of these lines.
+    fn of(source: QueueError, before: u64, lines: &[u64]) -> Self {
+        let (first, last) = (lines.first().copied().unwrap_or_default(), lines.last().copied().unwrap_or_default());
+        match source {
+            QueueError::PartlySent { queue, of, failed } => Self::Refused {
+                sent: before + of.saturating_sub(failed.len()) as u64,
+                queue,
+                refused: failed.into_iter().map(|(at, why)| (lines.get(at).copied().unwrap_or(last), why)).collect(),
+                last,
+            },
+            source => Self::Queue { sent: before, first, last, source },
         }
     }
 }
@@ -70,7 +92,7 @@ impl std::fmt::Display for Sent {
 ///
 /// Blocks for as long as `next` and the queue do. A batch goes out once it is full, or the input pauses, stops or ends.
 pub fn send(queue: &dyn Queue, next: &mut dyn FnMut() -> Next, progress: &mut dyn FnMut(u64)) -> Result<Done, SendError> {
-    let mut batch = Batch { queue, progress, messages: Vec::new(), bytes: 0, first: 0, last: 0, sent: 0 };
+    let mut batch = Batch { queue, progress, messages: Vec::new(), lines: Vec::new(), bytes: 0, sent: 0 };
     loop {
         let line = match next() {
             Next::Line(Ok(line)) => line,
@@ -95,9 +117,8 @@ struct Batch<'a> {
     progress: &'a mut dyn FnMut(u64),
     messages: Vec<NewMessage>,
     bytes: usize,
-    /// The numbers of its first and last line.
-    first: u64,
-    last: u64,
+    /// Their numbers in the input.
+    lines: Vec<u64>,
     /// Confirmed, in all batches before.
     sent: u64,
 }
@@ -107,10 +128,7 @@ impl Batch<'_> {
         if self.bytes + message.body.len() > MAX_BATCH_BYTES {
             self.flush()?;
         }
-        if self.messages.is_empty() {
-            self.first = line;
-        }
-        self.last = line;
+        self.lines.push(line);
         self.bytes += message.body.len();
         self.messages.push(message);
         if self.messages.len() >= self.queue.limits().entries {
@@ -122,10 +140,10 @@ impl Batch<'_> {
     /// Sends what waits, if anything does; gives how many are sent now.
     fn flush(&mut self) -> Result<u64, SendError> {
         if !self.messages.is_empty() {
-            let (first, last, sent) = (self.first, self.last, self.sent);
-            self.queue.send(&self.messages).map_err(|source| SendError::Queue { sent, first, last, source })?;
+            self.queue.send(&self.messages).map_err(|source| SendError::of(source, self.sent, &self.lines))?;
             self.sent += self.messages.len() as u64;
             self.messages.clear();
+            self.lines.clear();
             self.bytes = 0;
             (self.progress)(self.sent);
         }

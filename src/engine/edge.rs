@@ -50,8 +50,8 @@ impl Edge {
     pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<(), String> {
         let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
         let start = |demands| {
-            let body =
-                Poller { queue: around.queue()?, index: around.index, poller, demands, inbox: around.inbox.clone(), stop, told };
+            let (name, queue, inbox) = (Arc::clone(&around.lane.name), around.queue()?, around.inbox.clone());
+            let body = Poller { name, queue, index: around.index, poller, demands, inbox, stop, told };
             around.start("poll", poller, move |duty| body.run(duty))
         };
         let demands = started(self.pollers.entry(poller).or_default(), DEMANDS, start)?;

@@ -54,7 +54,7 @@ fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
     let hints = Hints { url: url.as_deref(), region: region.as_deref(), endpoint: endpoint.as_deref() };
     let place = Place::find(&hints).map_err(|error| match error {
         PlaceError::NoRegion(_) => format!("{error}, or set queues.{name}.region"),
-        PlaceError::Profile(error) => error.to_string(),
+        error @ (PlaceError::Endpoint | PlaceError::Profile(_)) => error.to_string(),
     })?;
     let dead_letter = match settings.dead_letter.as_str() {
         "" => DeadLetterQueue::OfPolicy,

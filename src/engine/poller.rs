@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Demand, Event, Fault, QueueIndex, WAITS_WITH};
 use crate::message::Received;
-use crate::queue::{Ask, Queue, QueueError};
+use crate::queue::{Ask, Facts, Queue, QueueError};
 
 use super::duty::Duty;
 
@@ -20,6 +20,7 @@ const TOGETHER: usize = 256;
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 pub struct Poller {
+    pub name: Arc<str>,
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
     pub poller: usize,
@@ -92,11 +93,26 @@ impl Poller {
         if !self.told.load(Ordering::Acquire) {
             let facts = self.queue.facts()?;
             // Two pollers may both tell: the same.
-            self.told.store(true, Ordering::Release);
+            if !self.told.swap(true, Ordering::AcqRel) {
+                self.warn_of_letters(&facts);
+            }
             // Nobody listens once the engine has ended, and then nothing is received either.
             let _ = self.inbox.send(Event::Facts { queue: self.index, facts });
         }
         Ok(())
+    }
+
+    /// Says it where a message may be longer than a dead letter.
+    fn warn_of_letters(&self, facts: &Facts) {
+        if let (Some(message), Some(letter)) = (facts.longest_message, facts.longest_letter)
+            && letter < message
+        {
+            log::warn!(
+                "the dead letter queue takes less than the queue: queue={} most_bytes={message} dead_letter_bytes={letter}; a longer message \
+                 cannot be set aside: raise MaximumMessageSize of the dead letter queue",
+                self.name
+            );
+        }
     }
 
     /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each. Not

@@ -33,6 +33,11 @@ pub struct Facts {
     pub hidden_limit: Option<u64>,
     /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
     pub longest_lease: Option<Duration>,
+    /// Most bytes of a message, attributes included (AWS: `MaximumMessageSize`, 1 KiB to 1 MiB, set by queue).
+    pub longest_message: Option<usize>,
+    /// The same of a dead letter, where these are on another queue: of a message that is nearly as long, letter, reason and payload have no
+    /// room, and one that is longer cannot be set aside at all.
+    pub longest_letter: Option<usize>,
     /// Dead letters go nowhere: what is rejected comes back, for as long as it is kept.
     pub circulates: bool,
 }

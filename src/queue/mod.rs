@@ -95,10 +95,19 @@ pub enum QueueError {
     /// Retried slowly, since a person has to act.
     #[error("queue {queue}: {what} was refused: {why}")]
     Refused { queue: String, what: &'static str, why: String },
+    /// Of messages that were to be sent the service refused these for good, by their places from 0, each with why; the others are sent. A
+    /// person has to mend them.
+    #[error("queue {queue}: send: {} of {of} messages were sent; refused: {}", of - failed.len(), by_place(.failed))]
+    PartlySent { queue: String, of: usize, failed: Vec<(usize, String)> },
     /// As it is configured, the service must not start on this queue: messages would be lost or circulate for ever. It can be reached,
     /// and waiting mends nothing.
     #[error("queue {queue} cannot be used as it is configured: {why}")]
     Unusable { queue: String, why: String },
+}
+
+fn by_place(failed: &[(usize, String)]) -> String {
+    let each = failed.iter().map(|(at, why)| format!("message {}: {why}", at + 1));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl QueueError {
@@ -119,8 +128,9 @@ pub struct NewMessage {
 
 /// What the `dead` commands do; called by one command at a time, never by the engine.
 pub trait DeadLetters {
-    /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`.
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError>;
+    /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`. Gives what it could not see, where it came to
+    /// the end.
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError>;
 
     /// The letter of that id; `None`: there is none (any more), or it is no id of this queue.
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
@@ -131,14 +141,46 @@ pub trait DeadLetters {
     /// Deletes the named letters for good; gives how many there still were.
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 
-    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion.
-    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion. One that fails holds up no other.
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.redrive(portion))
     }
 
-    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion.
-    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
+    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion. One that fails holds up no other.
+    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.purge(portion))
+    }
+}
+
+/// Letters that are there and that a walk through a queue could not see, whether they pass its filter or not.
+#[derive(Debug, Clone, Default)]
+pub struct Unseen {
+    /// How many, as far as the service knows.
+    pub letters: u64,
+    /// A sentence for a person; `None`: it saw all.
+    pub why: Option<String>,
+}
+
+/// How far it came with letters that were to be put back or deleted.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// With how many it was done.
+    pub done: usize,
+    /// With which it failed, and why.
+    pub failed: Vec<(CompactString, String)>,
+    /// Why it ended before it came to the others.
+    pub ended: Option<QueueError>,
+}
+
+impl Changed {
+    /// How many there were, where all went well; else the first that did not.
+    pub fn all(self, queue: &str, what: &'static str) -> Result<usize, QueueError> {
+        let failed = self.failed.into_iter().next().map(|(id, why)| QueueError::Unavailable {
+            queue: queue.to_owned(),
+            what,
+            why: format!("dead letter {id}: {why}"),
+        });
+        self.ended.or(failed).map_or(Ok(self.done), Err)
     }
 }
 
@@ -151,14 +193,20 @@ pub struct Portions<'a> {
 }
 
 impl Portions<'_> {
-    /// Does something with each portion of these; gives the sum.
-    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Result<usize, QueueError> {
-        let mut done = 0;
+    /// Does something with each portion of these, up to the first that fails; gives the sum.
+    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
+        let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
-            done += act(portion)?;
+            match act(portion) {
+                Ok(done) => changed.done += done,
+                Err(error) => {
+                    changed.ended = Some(error);
+                    break;
+                }
+            }
             (self.after)(portion.len());
         }
-        Ok(done)
+        changed
     }
 }
 

@@ -12,6 +12,9 @@ use crate::message::MAX_BODY;
 use crate::message::{Receipt, Received};
 use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 
+/// What it does not take.
+const REFUSED: &[u8] = b"\"refused\"";
+
 /// Takes what is sent, in the batches in which it came, until it is full.
 struct Recorder {
     entries: usize,
@@ -34,6 +37,12 @@ impl Queue for Recorder {
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
         let mut batches = self.batches.lock();
         let before: usize = batches.iter().map(Vec::len).sum();
+        let refused: Vec<_> =
+            messages.iter().map(|message| &*message.body).enumerate().filter(|(_, body)| *body == REFUSED).collect();
+        if !refused.is_empty() {
+            let failed = refused.into_iter().map(|(at, _)| (at, "InvalidMessageContents".to_owned())).collect();
+            return Err(QueueError::PartlySent { queue: "stock".into(), of: messages.len(), failed });
+        }
         if before + messages.len() > self.room {
             return Err(QueueError::Unavailable { queue: "stock".into(), what: "send", why: "the disk is full".into() });
         }
@@ -161,6 +170,17 @@ fn a_queue_that_fails_is_reported_with_what_it_has() {
     assert_eq!(
         error.to_string(),
         "queue stock: send: the disk is full; 4 messages before it were sent; lines 6 to 7 were not confirmed"
+    );
+}
+
+#[test]
+fn a_line_that_the_queue_refuses_is_named() {
+    let queue = Recorder::new(3);
+    let error = send(&queue, &b"1\n2\n3\n\n4\n\"refused\"\n6\n7\n"[..], &mut |_| ()).unwrap_err();
+    assert_eq!(error.sent(), 5);
+    assert_eq!(
+        error.to_string(),
+        "queue stock: line 6 was refused: InvalidMessageContents; all other lines up to 7 were sent, 5 messages"
     );
 }
 

@@ -19,7 +19,7 @@ use super::embedded::{self, Grouping, redriven_id};
 use super::waiting::Waiting;
 use super::{
     Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError,
-    SetAside,
+    SetAside, Unseen,
 };
 use crate::message::{Message, Receipt, Received};
 
@@ -297,15 +297,15 @@ impl Queue for MemoryQueue {
 }
 
 impl DeadLetters for MemoryQueue {
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         let mut after = 0;
         loop {
             // A letter at a time, so that `each` may take its time, or use the queue.
             let next = self.state.lock().dead.next(filter, after).map(|(number, letter)| (number, letter.clone()));
-            let Some((number, letter)) = next else { return Ok(()) };
+            let Some((number, letter)) = next else { return Ok(Unseen::default()) };
             after = number;
             if !each(letter) {
-                return Ok(());
+                return Ok(Unseen::default());
             }
         }
     }

@@ -21,7 +21,7 @@ use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping};
 use super::waiting::Waiting;
 use super::{
-    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside,
+    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, Unseen,
 };
 use crate::message::{Receipt, Received};
 
@@ -239,15 +239,15 @@ impl SqliteQueue {
 
 impl DeadLetters for SqliteQueue {
     /// Reads a page at a time and calls `each` between the reads, so that neither a slow reader nor a long list holds up the queue.
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         let mut after = 0;
         loop {
             let page = self.read("list dead letters", |transaction| dead::page(transaction, self.queue, filter, after))?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
+            let Some((last, _)) = page.last() else { return Ok(Unseen::default()) };
             after = *last;
             for (_, letter) in page {
                 if !each(letter) {
-                    return Ok(());
+                    return Ok(Unseen::default());
                 }
             }
         }

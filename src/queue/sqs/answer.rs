@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::credentials::Keys;
 use super::error::{EntryFault, Fault};
 use super::xml::{Element, Elements, Malformed};
 
@@ -57,10 +58,12 @@ fn pair(element: Element<'_>) -> Option<(Result<Element<'_>, Malformed>, Result<
 /// The answer to a batch of `entries` whose ids are their places: for each what `read` makes of it, or how it failed.
 ///
 /// An entry of which the answer says nothing is one that failed: it may have been done, which costs a duplicate and never a message.
+/// `keys`: what the request was signed with.
 pub fn batch<T>(
     document: &[u8],
     action: &str,
     entries: usize,
+    keys: &Keys,
     read: impl Fn(Element<'_>) -> Result<T, EntryFault>,
 ) -> Result<Vec<Result<T, EntryFault>>, Fault> {
     let silent = || Err(EntryFault::Transient("the answer says nothing of this entry".to_owned()));
@@ -68,7 +71,7 @@ pub fn batch<T>(
     for element in result(document, action)? {
         let Ok(element) = element else { break };
         let Some(slot) = place(element).and_then(|at| results.get_mut(at)) else { continue };
-        *slot = if element.name == b"BatchResultErrorEntry" { Err(failure(element)) } else { read(element) };
+        *slot = if element.name == b"BatchResultErrorEntry" { Err(failure(element, keys)) } else { read(element) };
     }
     Ok(results)
 }
@@ -77,14 +80,15 @@ fn place(element: Element<'_>) -> Option<usize> {
     element.children().find("Id")?.text().ok()?.parse().ok()
 }
 
-fn failure(element: Element<'_>) -> EntryFault {
+fn failure(element: Element<'_>, keys: &Keys) -> EntryFault {
     let text = |name| element.children().find(name).and_then(|element| element.text().ok()).unwrap_or_default();
-    EntryFault::of(&text("Code"), &text("Message"), text("SenderFault") == "true")
+    EntryFault::of(&text("Code"), &text("Message"), text("SenderFault") == "true", keys)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::sqs::testing::keys;
 
     #[test]
     fn a_url_and_attributes_are_read() {
@@ -108,7 +112,7 @@ mod tests {
             <BatchResultErrorEntry><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></BatchResultErrorEntry>
             <DeleteMessageBatchResultEntry><Id>17</Id></DeleteMessageBatchResultEntry>
             </DeleteMessageBatchResult></DeleteMessageBatchResponse>";
-        let results = batch(document, "DeleteMessageBatch", 4, |_| Ok(())).unwrap();
+        let results = batch(document, "DeleteMessageBatch", 4, &keys(), |_| Ok(())).unwrap();
         let failed = |why: &str| Err(EntryFault::Transient(why.into()));
         let silent = failed("the answer says nothing of this entry");
         assert_eq!(results, [Err(EntryFault::Gone), failed("InternalError"), Ok(()), silent]);
@@ -117,7 +121,7 @@ mod tests {
     #[test]
     fn half_an_answer_tells_of_the_entries_that_are_whole() {
         let document = b"<DeleteMessageBatchResponse><DeleteMessageBatchResult><DeleteMessageBatchResultEntry><Id>0</Id>";
-        assert!(matches!(batch(document, "DeleteMessageBatch", 1, |_| Ok(())), Err(Fault::Transient(_))));
+        assert!(matches!(batch(document, "DeleteMessageBatch", 1, &keys(), |_| Ok(())), Err(Fault::Transient(_))));
         for strange in ["", "<a/>", "<SendMessageBatchResponse/>", "text"] {
             assert!(matches!(url(strange.as_bytes()), Err(Fault::Transient(_))), "{strange}");
         }

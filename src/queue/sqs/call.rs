@@ -56,7 +56,7 @@ pub enum Call<'a> {
 /// One message to send.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// Not empty, and [only characters that SQS takes](super::content::check).
+    /// [Only characters that SQS takes](super::content::check). Empty only where nothing else is lost if it is refused.
     pub body: &'a str,
     pub attributes: Cow<'a, [Attribute]>,
     /// In seconds; 0 on a FIFO queue, which delays all messages or none.

@@ -1,7 +1,7 @@
 //! The attribute `octoconf`: what we have to tell of a message beside its body and its attributes, as JSON of at most 2 KiB.
 //!
 //! On a dead letter queue it holds the [`LetterFacts`] of the letter, on the way back to its queue what is [`Redriven`]. It needs one of SQS's ten
-//! attributes and a part of its 1 MiB. Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
+//! attributes and a part of what its queue takes (1 MiB at most). Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
 //! and counted.
 
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::call::{ATTRIBUTES, BYTES};
+use super::call::ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
 use crate::message::{Attribute, AttributeValue};
 
@@ -115,9 +115,9 @@ impl Folded {
 }
 
 impl LetterFacts {
-    /// The attributes of a dead letter with a body of so many bytes. Where not even its kind has room, it goes without facts.
-    pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, body: usize) -> Vec<Attribute> {
-        let room = BYTES.saturating_sub(body);
+    /// The attributes of a dead letter, which have so many bytes of room beside its body. Where not even its kind has room, it goes without
+    /// facts.
+    pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, room: usize) -> Vec<Attribute> {
         let most = MOST.min(room.saturating_sub(HEAD + COUNT));
         // A long reason is cut before anything else is lost, and then the account.
         while json(&self).len() > most && shorten(&mut self.reason) {}
@@ -154,9 +154,10 @@ impl LetterFacts {
 }
 
 impl Redriven {
-    /// The attributes of a redriven message with a body of so many bytes; `None`: there is no room to say which deliveries are open.
-    pub fn pack(self, attributes: &[Attribute], body: usize) -> Option<Vec<Attribute>> {
-        pack(self, attributes, BYTES.saturating_sub(body))
+    /// The attributes of a redriven message, which have so many bytes of room beside its body; `None`: there is no room to say which deliveries
+    /// are open.
+    pub fn pack(self, attributes: &[Attribute], room: usize) -> Option<Vec<Attribute>> {
+        pack(self, attributes, room)
     }
 
     /// The producer's attributes, and what we said of the message.

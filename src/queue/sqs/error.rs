@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::credentials::Keys;
+use super::mask::hide;
 use super::transport::Answer;
 use super::xml::Elements;
 use crate::queue::{EntryError, QueueError};
@@ -60,12 +62,14 @@ impl Fault {
 const CLOCK_OFF: Duration = Duration::from_secs(7 * 60 + 30);
 /// Most of a message of the server that is quoted.
 const QUOTED: usize = 300;
+/// Most of a code.
+const QUOTED_CODE: usize = 100;
 
-/// The document of an answer that is one of SQS's, else what the answer means.
-pub fn document(answer: &Answer) -> Result<Bytes, Fault> {
+/// The document of an answer that is one of SQS's, else what the answer means. `keys`: what the request was signed with.
+pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
     let status = answer.status;
     if let Some(said) = Said::read(&answer.body) {
-        return Err(said.fault(answer));
+        return Err(said.fault(answer, keys));
     }
     match status {
         200..=299 => nature(answer).map_or_else(|| Ok(answer.body.clone()), Err),
@@ -114,8 +118,8 @@ impl Said {
         Some(Self { code: text("Code").unwrap_or_default(), message: text("Message").unwrap_or_default() })
     }
 
-    fn fault(&self, answer: &Answer) -> Fault {
-        let said = quote(&self.code, &self.message);
+    fn fault(&self, answer: &Answer, keys: &Keys) -> Fault {
+        let said = quote(&self.code, &self.message, keys);
         match kind(&self.code) {
             Kind::Transient => Fault::Transient(said),
             Kind::Missing => Fault::Missing(said),
@@ -206,15 +210,25 @@ pub enum EntryFault {
 }
 
 impl EntryFault {
-    /// `sender`: whether SQS says that the fault is ours.
-    pub fn of(code: &str, message: &str, sender: bool) -> Self {
+    /// `sender`: whether SQS says that the fault is ours. `keys`: what the request was signed with.
+    pub fn of(code: &str, message: &str, sender: bool, keys: &Keys) -> Self {
         let handle = message.contains("ReceiptHandle") || message.to_ascii_lowercase().contains("receipt handle");
         match bare(code) {
             "ReceiptHandleIsInvalid" | "MessageNotInflight" => Self::Gone,
             // "The receipt handle has expired", on FIFO queues.
             "InvalidParameterValue" if handle => Self::Gone,
-            _ if sender && !matches!(kind(code), Kind::Transient) => Self::Refused(quote(code, message)),
-            _ => Self::Transient(quote(code, message)),
+            _ if sender && !matches!(kind(code), Kind::Transient) => Self::Refused(quote(code, message, keys)),
+            _ => Self::Transient(quote(code, message, keys)),
+        }
+    }
+}
+
+impl From<Fault> for EntryFault {
+    /// Of a request with no other entry.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Transient(why) | Fault::Missing(why) => Self::Transient(why),
+            Fault::TooLarge(why) | Fault::Content(why) | Fault::Refused(why) => Self::Refused(why),
         }
     }
 }
@@ -244,11 +258,15 @@ fn clock(answer: &Answer) -> Option<String> {
     })
 }
 
-/// A code and the first line of a message, short enough for a log.
-fn quote(code: &str, message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default().trim();
-    let line: String = line.chars().filter(|c| !c.is_control()).take(QUOTED).collect();
-    let code: String = code.chars().filter(|c| !c.is_control()).take(100).collect();
+/// A code and the first line of a message, without keys and short enough for a log.
+fn quote(code: &str, message: &str, keys: &Keys) -> String {
+    let short = |text: &str, most| {
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        // Hidden before it is cut: of a key that the cut goes through, the beginning would stay.
+        hide(text, keys).chars().take(most).collect::<String>()
+    };
+    let line = short(message.lines().next().unwrap_or_default().trim(), QUOTED);
+    let code = short(code, QUOTED_CODE);
     if line.is_empty() { code } else { format!("{code}: {line}") }
 }
 
@@ -257,6 +275,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+    use crate::queue::sqs::testing::keys;
 
     const NOW: Duration = Duration::from_secs(1_720_000_000);
 
@@ -269,7 +288,7 @@ mod tests {
             "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><Error><Type>Sender</Type>\
              <Code>{code}</Code><Message>because</Message><Detail/></Error><RequestId>1</RequestId></ErrorResponse>"
         );
-        document(&answer(status, &body)).unwrap_err()
+        document(&answer(status, &body), &keys()).unwrap_err()
     }
 
     #[test]
@@ -320,7 +339,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_is_said_with_how_much() {
         let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error></ErrorResponse>";
-        let off = |received| document(&Answer { received, ..answer(403, body) }).unwrap_err().why().to_owned();
+        let off = |received| document(&Answer { received, ..answer(403, body) }, &keys()).unwrap_err().why().to_owned();
         let there = UNIX_EPOCH + NOW;
         assert!(
             off(there + Duration::from_secs(7200)).contains("is 2h fast (2024-07-03T11:46:40Z here, 2024-07-03T09:46:40Z there)")
@@ -343,24 +362,40 @@ mod tests {
             (429, "slow down", true, "429"),
             (502, "<html>bad gateway</html>", true, "502"),
         ] {
-            let fault = document(&answer(status, body)).unwrap_err();
+            let fault = document(&answer(status, body), &keys()).unwrap_err();
             assert_eq!(matches!(fault, Fault::Transient(_)), transient, "{fault:?}");
             assert!(fault.why().contains(says), "{fault:?}");
         }
         let fine = "<ReceiveMessageResponse/>";
-        assert_eq!(document(&answer(200, fine)).unwrap(), fine);
+        assert_eq!(document(&answer(200, fine), &keys()).unwrap(), fine);
     }
 
     #[test]
     fn one_line_of_a_message_is_quoted_and_no_more() {
         let message = format!("does not match{}\nThe Canonical String was 'x-amz-security-token:hush'", "!".repeat(1000));
-        let quoted = quote("SignatureDoesNotMatch", &message);
+        let quoted = quote("SignatureDoesNotMatch", &message, &keys());
         assert!(quoted.len() < 350 && !quoted.contains("hush"), "{quoted}");
     }
 
     #[test]
+    fn a_key_that_the_cut_goes_through_is_hidden_whole() {
+        for left in 0..12 {
+            let quoted = quote(
+                &format!("{}AKIDHUSH", "c".repeat(QUOTED_CODE - left)),
+                &format!("{}hush-token", "m".repeat(QUOTED - left)),
+                &keys(),
+            );
+            assert!(!quoted.to_lowercase().contains('h') && !quoted.contains("AK"), "{left}: {quoted}");
+        }
+        let EntryFault::Refused(why) = EntryFault::of("InvalidParameterValue", "token hush-token", true, &keys()) else {
+            panic!("it is the sender's fault")
+        };
+        assert_eq!(why, "InvalidParameterValue: token ***");
+    }
+
+    #[test]
     fn a_receipt_that_is_over_is_gone_and_of_the_rest_sqs_says_whose_fault_it_is() {
-        let of = EntryFault::of;
+        let of = |code, message, sender| EntryFault::of(code, message, sender, &keys());
         assert_eq!(of("ReceiptHandleIsInvalid", "", true), EntryFault::Gone);
         assert_eq!(of("AWS.SimpleQueueService.MessageNotInflight", "", true), EntryFault::Gone);
         let expired = "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::call::LONGEST_LEASE;
 use super::error::Fault;
-use super::remote::{Named, Remote};
+use super::remote::{MOST, Named, Remote};
 use super::{Count, Facts, QueueError, SqsQueue};
 
 /// Most messages in flight, on standard and FIFO queues (AWS).
@@ -60,15 +60,17 @@ pub fn count(queue: &Remote) -> Result<Count, Fault> {
 impl SqsQueue {
     pub(super) fn read_facts(&self) -> Result<Facts, QueueError> {
         let failed = self.failed("read its attributes");
-        let attributes = self.queue.attributes(&["RedrivePolicy", "MessageRetentionPeriod"]).map_err(&failed)?;
+        let attributes = self.queue.attributes(&["RedrivePolicy", "MessageRetentionPeriod", MOST]).map_err(&failed)?;
         let policy = RedrivePolicy::read(&attributes);
-        self.dead.check(&self.name, policy.as_ref())?;
+        let longest_letter = self.dead.check(&self.name, policy.as_ref())?;
         let seconds = |name| attributes.get(name).and_then(|text: &String| text.parse().ok()).map(Duration::from_secs);
         Ok(Facts {
             redrive_after: policy.and_then(|policy| policy.after),
             retention: seconds("MessageRetentionPeriod"),
             hidden_limit: Some(IN_FLIGHT),
             longest_lease: Some(LONGEST_LEASE),
+            longest_message: Some(self.queue.most()),
+            longest_letter,
             circulates: self.dead.is_nowhere(),
         })
     }

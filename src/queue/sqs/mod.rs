@@ -38,6 +38,7 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
+mod mask;
 mod md5;
 mod place;
 mod receive;
@@ -261,6 +262,18 @@ impl Queue for SqsQueue {
         }
         let results = self.send_entries(&entries).map_err(self.failed("send"))?;
         let sent = results.iter().filter(|sent| sent.is_ok()).count();
+        let refused: Vec<_> = results
+            .iter()
+            .enumerate()
+            .filter_map(|(at, sent)| match sent {
+                Err(EntryFault::Refused(why)) => Some((at, why.clone())),
+                _ => None,
+            })
+            .collect();
+        // Where others failed too, nobody knows what became of those.
+        if !refused.is_empty() && sent + refused.len() == messages.len() {
+            return Err(QueueError::PartlySent { queue: self.name.clone(), of: messages.len(), failed: refused });
+        }
         let ids: Result<Vec<_>, _> = results.into_iter().collect();
         ids.map_err(|fault| {
             let told = |why: String| format!("{sent} of {} messages were sent: {why}", messages.len());

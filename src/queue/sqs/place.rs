@@ -31,6 +31,12 @@ pub enum PlaceError {
     /// Nothing names a region.
     #[error("its region is not known: {0}set AWS_REGION, or name a profile that has one in AWS_PROFILE")]
     NoRegion(&'static str),
+    /// A variable or the profile names another server by a URL that holds more than a place. It is not repeated: a password may be in it.
+    #[error(
+        "the endpoint that AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL or endpoint_url of the profile names holds userinfo, a query or a \
+         fragment; write the plain URL, and give credentials by the usual AWS variables or profile"
+    )]
+    Endpoint,
     /// The files of profiles cannot be read.
     #[error(transparent)]
     Profile(#[from] CredentialsError),
@@ -60,7 +66,7 @@ impl Place {
         };
         let endpoint = match hints.endpoint {
             Some(endpoint) => endpoint.to_owned(),
-            None => credentials::endpoint(surroundings, "sqs")?
+            None => named_endpoint(surroundings)?
                 .or_else(|| url.and_then(|url| Some(format!("{}://{}", url.scheme_str()?, url.authority()?))))
                 .unwrap_or_else(|| format!("https://sqs.{region}.{}", credentials::dns_suffix(&region))),
         };
@@ -71,6 +77,12 @@ impl Place {
     pub fn service(&self) -> Service {
         Service::new(&self.region, &self.endpoint, keys())
     }
+}
+
+/// What variables or the profile name as the server. What is asked there is told with its URL, so nothing secret may be in that.
+fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, PlaceError> {
+    let endpoint = credentials::endpoint(surroundings, "sqs")?;
+    if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(PlaceError::Endpoint) } else { Ok(endpoint) }
 }
 
 /// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
@@ -116,6 +128,24 @@ mod tests {
         assert_eq!(find(&variables, said), both("cn-north-1", "http://proxy"));
         let elsewhere = [("AWS_ENDPOINT_URL_SQS", "http://vpce")];
         assert_eq!(find(&elsewhere, aws), both("eu-west-1", "http://vpce"));
+    }
+
+    #[test]
+    fn an_endpoint_with_a_password_is_refused_and_not_repeated() {
+        let queue = Hints { region: Some("eu-west-1"), ..Hints::default() };
+        for url in ["http://user:hush@127.0.0.1:9324", "http://hush@h/", "http://h/?key=hush", "http://h#hush"] {
+            for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"] {
+                let why = find(&[(name, url)], queue).unwrap_err();
+                assert!(why.contains(name) && why.contains("userinfo") && !why.contains("hush"), "{why}");
+            }
+            // What the queue says itself is checked with its settings.
+            assert!(find(&[("AWS_ENDPOINT_URL", url)], Hints { endpoint: Some("http://h"), ..queue }).is_ok());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        std::fs::write(&file, "[default]\nendpoint_url = http://user:hush@h\n").unwrap();
+        let why = find(&[("AWS_CONFIG_FILE", file.to_str().unwrap())], queue).unwrap_err();
+        assert!(why.contains("endpoint_url of the profile") && !why.contains("hush"), "{why}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,7 +65,12 @@ pub struct Remote {
     named: Named,
     /// Kept once it is found; forgotten when the queue is.
     url: Mutex<Option<Arc<str>>>,
+    /// Most bytes of a message there; 0: nobody has asked yet.
+    most: AtomicUsize,
 }
+
+/// The attribute with the most bytes of a message (AWS: 1 KiB to 1 MiB).
+pub const MOST: &str = "MaximumMessageSize";
 
 impl Remote {
     /// Asks nobody.
@@ -73,7 +79,7 @@ impl Remote {
             Named::Url(url) => Some(url.as_str().into()),
             Named::Name { .. } => None,
         };
-        Self { service, named, url: Mutex::new(url) }
+        Self { service, named, url: Mutex::new(url), most: AtomicUsize::new(0) }
     }
 
     pub fn name(&self) -> &str {
@@ -96,8 +102,7 @@ impl Remote {
             handles,
             |_| 0,
             |service, url, handles| {
-                let document = service.call(&Call::Delete { url, handles })?;
-                answer::batch(&document, "DeleteMessageBatch", handles.len(), |_| Ok(()))
+                service.batch(&Call::Delete { url, handles }, "DeleteMessageBatch", handles.len(), |_| Ok(()))
             },
         )
     }
@@ -108,8 +113,7 @@ impl Remote {
             &changes,
             |_| 0,
             |service, url, changes| {
-                let document = service.call(&Call::Hide { url, changes })?;
-                answer::batch(&document, "ChangeMessageVisibilityBatch", changes.len(), |_| Ok(()))
+                service.batch(&Call::Hide { url, changes }, "ChangeMessageVisibilityBatch", changes.len(), |_| Ok(()))
             },
         )
     }
@@ -117,8 +121,7 @@ impl Remote {
     /// Sends messages that [`super::content::check`] has passed; gives their ids, each by itself.
     pub fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         self.in_tens(entries, entry_bytes, |service, url, entries| {
-            let document = service.call(&Call::Send { url, entries })?;
-            let sent = answer::batch(&document, "SendMessageBatch", entries.len(), |element| {
+            let sent = service.batch(&Call::Send { url, entries }, "SendMessageBatch", entries.len(), |element| {
                 let text = |name| element.children().find(name).and_then(|element| element.text().ok());
                 let id = text("MessageId").ok_or_else(|| EntryFault::Transient("the answer has no MessageId".to_owned()))?;
                 Ok((id.replace('.', "-").to_compact_string(), text("MD5OfMessageBody").map(String::from)))
@@ -136,7 +139,25 @@ impl Remote {
 
     /// Attributes of the queue, by name; those that it does not have are left out.
     pub fn attributes(&self, names: &[&str]) -> Result<HashMap<String, String>, Fault> {
-        self.with_url(|service, url| answer::attributes(&service.call(&Call::Attributes { url, names })?))
+        let attributes = self.with_url(|service, url| answer::attributes(&service.call(&Call::Attributes { url, names })?))?;
+        if names.contains(&MOST) {
+            // What says nothing of it, or allows for more, is taken for AWS.
+            let said = attributes.get(MOST).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
+            self.most.store(said.unwrap_or(BYTES).min(BYTES), Ordering::Relaxed);
+        }
+        Ok(attributes)
+    }
+
+    /// Most bytes of a message there, attributes included. Blocks for a request where that is not known; where it cannot be asked, it is what
+    /// AWS takes at most, and the queue itself will say what is wrong.
+    pub fn most(&self) -> usize {
+        let known = || Some(self.most.load(Ordering::Relaxed)).filter(|most| *most > 0);
+        known().or_else(|| self.attributes(&[MOST]).ok().and_then(|_| known())).unwrap_or(BYTES)
+    }
+
+    /// After this it is asked anew: somebody may have changed it.
+    pub fn forget_most(&self) {
+        self.most.store(0, Ordering::Relaxed);
     }
 
     /// Calls `work` with the URL, which is looked up where it is not known. No lock is held meanwhile: two threads may look it up both.
@@ -155,6 +176,7 @@ impl Remote {
         if matches!(done, Err(Fault::Missing(_))) {
             // Made anew, it may have another URL.
             *self.url.lock() = None;
+            self.forget_most();
         }
         done
     }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
-use crate::message::{Message, settle::DeadReason};
+use crate::message::Message;
+use crate::message::settle::{self, DeadReason};
+use crate::queue::Portions;
 
 const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
 
@@ -158,6 +160,15 @@ fn what_fails_of_a_send_is_sent_again_and_in_the_end_said() {
 }
 
 #[test]
+fn what_sqs_refuses_of_a_send_is_told_by_its_place() {
+    let refused = "<BatchResultErrorEntry><Id>1</Id><Code>InvalidMessageContents</Code><Message>no</Message><SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let stub = Stub::new(vec![ok("SendMessageBatch", &format!("{}{refused}", sent(&[0, 2])))]);
+    let error = stub.queue("stock").send(&bodies(3)).unwrap_err();
+    let says = "queue stock: send: 2 of 3 messages were sent; refused: message 2: InvalidMessageContents: no";
+    assert!(error.to_string() == says && !error.is_transient(), "{error}");
+}
+
+#[test]
 fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent() {
     let stub = Stub::new(Vec::new());
     let wrong =
@@ -178,15 +189,139 @@ fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent()
 #[test]
 fn a_message_leaves_its_queue_only_with_all_its_letters_written() {
     let stub = Stub::new(vec![
+        ok("GetQueueAttributes", ""),
         ok("SendMessageBatch", &format!("{}{}", failed(0, "InternalError"), sent(&[1, 2]))),
         done("DeleteMessageBatch", 0..1),
     ]);
     let queue = stub.queue("stock");
     let results = queue.set_aside(&[letter("a", false), letter("a", true), letter("b", true)]).unwrap();
     assert!(matches!(results[..], [Err(EntryError::Failed(_)), Err(EntryError::Failed(_)), Ok(())]), "{results:?}");
-    stub.request();
+    let (_most, _sent) = (stub.request(), stub.request());
     let deleted = stub.request();
     assert!(deleted.contains("ReceiptHandle=b") && !deleted.contains("ReceiptHandle=a"), "{deleted}");
+}
+
+fn most(bytes: usize) -> Reply {
+    let attribute = format!("<Attribute><Name>MaximumMessageSize</Name><Value>{bytes}</Value></Attribute>");
+    ok("GetQueueAttributes", &attribute)
+}
+
+fn letter_of(handle: &str, body: String) -> SetAside {
+    let small = letter(handle, true);
+    let message = Message { body: body.into(), ..(*small.message).clone() };
+    SetAside { message: Arc::new(message), ..small }
+}
+
+#[test]
+fn letters_are_as_long_as_their_queue_takes() {
+    let stub = Stub::new(vec![
+        most(2000),
+        // It may have been made larger since.
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        done("DeleteMessageBatch", 0..2),
+        most(4000),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let queue = stub.queue("stock");
+    let delivery = settle::DeadDelivery { account: "acme".into(), index: None, payload: vec![b'p'; 1500].into() };
+    let mut with_payload = letter_of("b", "b".repeat(1000));
+    with_payload.delivery = Some(delivery);
+    let letters = [letter_of("a", "a".repeat(2001)), with_payload, letter_of("c", "c".repeat(1999))];
+    let results = queue.set_aside(&letters).unwrap();
+    let [Err(EntryError::Failed(why)), Ok(()), Ok(())] = &results[..] else { panic!("{results:?}") };
+    for part in ["message 1b9d", "2001 bytes", "dead takes, 2000 bytes", "raise MaximumMessageSize of dead"] {
+        assert!(why.contains(part), "{why}");
+    }
+    let (_most, _again, both) = (stub.request(), stub.request(), stub.request());
+    // The reason went along, the payload had no room, and beside the last body there was none at all.
+    assert!(both.contains("account is null") && !both.contains("octoconf-payload"), "{both}");
+    assert!(!both.contains("SendMessageBatchRequestEntry.2.MessageAttribute"), "{both}");
+    assert_eq!(queue.set_aside(&letters[..1]).unwrap(), [Ok(())]);
+    let (_deleted, _most, sent) = (stub.request(), stub.request(), stub.request());
+    assert!(sent.contains("account is null"), "{sent}");
+}
+
+#[test]
+fn a_letter_that_its_queue_refuses_is_named_and_its_bound_asked_again() {
+    let refused = "<BatchResultErrorEntry><Id>0</Id><Code>InvalidParameterValue</Code><Message>too long</Message>\
+                   <SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let stub = Stub::new(vec![most(2000), ok("SendMessageBatch", refused), most(1000), most(1000)]);
+    let queue = stub.queue("stock");
+    let letters = [letter_of("a", "a".repeat(1500))];
+    for says in ["dead: InvalidParameterValue: too long", "raise MaximumMessageSize"] {
+        let results = queue.set_aside(&letters).unwrap();
+        assert!(
+            matches!(&results[..], [Err(EntryError::Failed(why))] if why.contains("message 1b9d") && why.contains(says)),
+            "{results:?}"
+        );
+    }
+}
+
+#[test]
+fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
+    let stub = Stub::new(vec![
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        refusal(400, "MissingParameter"),
+        done("DeleteMessageBatch", 0..2),
+        most(2000),
+        refusal(400, "AWS.SimpleQueueService.BatchRequestTooLong"),
+        ok("SendMessageBatch", &sent(&[0])),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..2),
+    ]);
+    let queue = stub.queue("stock");
+    let results = queue.set_aside(&[letter("a", true), letter_of("b", String::new()), letter("c", true)]).unwrap();
+    assert!(
+        matches!(&results[..], [Ok(()), Err(EntryError::Failed(why)), Ok(())] if why.contains("MissingParameter")),
+        "{results:?}"
+    );
+    // Too much at once, for a service that takes less than AWS.
+    assert_eq!(queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap(), [Ok(()), Ok(())]);
+}
+
+/// The answer that ends its connection: long polls have one of their own, and the stub serves one after the other.
+fn last(reply: Reply) -> Reply {
+    let Reply::Say(status, body) = reply else { return reply };
+    let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    Reply::Cut((head + &body).into_bytes())
+}
+
+#[test]
+fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
+    let refused = "<BatchResultErrorEntry><Id>1</Id><Code>InvalidMessageContents</Code><SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let letters = format!("{}{}{}", message("a", "1"), message("b", "2"), message("c", "3"));
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &letters)),
+        most(2000),
+        ok("SendMessageBatch", &format!("{}{refused}", sent(&[0, 2]))),
+        ok(
+            "DeleteMessageBatch",
+            &format!("<DeleteMessageBatchResultEntry><Id>0</Id></DeleteMessageBatchResultEntry>{}", failed(1, "InternalError")),
+        ),
+        last(done("ChangeMessageVisibilityBatch", 0..2)),
+        last(ok("ReceiveMessage", &letters)),
+        refusal(403, "AccessDenied"),
+        done("ChangeMessageVisibilityBatch", 0..3),
+    ]);
+    let queue = stub.queue("stock");
+    let ids = ["a", "b", "c"].map(CompactString::from);
+    let mut seen = 0;
+    let mut after = |count| seen += count;
+    let changed = queue.dead_letters().unwrap().redrive_in(Portions { most: 1000, after: &mut after }, &ids);
+    let said: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();
+    assert_eq!((changed.done, seen), (1, 3));
+    assert_eq!(said, [("b", "InvalidMessageContents"), ("c", "it is put back, and cannot be deleted here: InternalError")]);
+    assert!(changed.ended.is_none(), "{changed:?}");
+    let back = (0..5).map(|_| stub.request()).next_back().unwrap();
+    assert!(back.contains("ReceiptHandle=handle-b") && !back.contains("ReceiptHandle=handle-a"), "{back}");
+    // What no letter is to blame for ends it, with what was done until then.
+    let mut after = |_| ();
+    let changed = queue.dead_letters().unwrap().purge_in(Portions { most: 1000, after: &mut after }, &ids);
+    assert!(changed.failed.is_empty() && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
+    stub.end();
 }
 
 #[test]

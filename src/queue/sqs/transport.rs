@@ -19,6 +19,7 @@ use ureq::{Agent, Error};
 
 use super::codec::Signed;
 use super::resolve::Lookups;
+use crate::config::url::mask_url;
 
 /// For looking up, connecting and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -118,10 +119,12 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// What went wrong and what to look at. The URL has no secret in it: the request is all in its body.
+/// What went wrong and what to look at. The URL is shown without what may be secret in it; the request itself is all in its body.
 fn explain(error: &Error, request: &Signed, terms: Terms) -> String {
-    let url = &request.url;
+    let url = mask_url(&request.url);
     match error {
+        // Its text is the URL.
+        Error::BadUri(_) => format!("{url} is no URL that can be asked; see endpoint and url"),
         Error::Timeout(phase) => format!("{url} did not answer within {:?} ({phase})", terms.patience),
         Error::HostNotFound => format!("the name in {url} cannot be looked up; see region and endpoint"),
         Error::BodyExceedsLimit(limit) => format!("{url} answered more than {limit} bytes, which SQS never does; see endpoint"),
@@ -197,5 +200,21 @@ impl Connection for Watched {
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watched")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        let url = "http://user:hush@127.0.0.1:9324/1/stock".to_owned();
+        let request = Signed { url: url.clone(), headers: Vec::new(), body: Bytes::new() };
+        let terms = Terms { long: false, patience: Duration::from_secs(1), longest_answer: 1 };
+        for error in [Error::HostNotFound, Error::BadUri(url), Error::ConnectionFailed, Error::BodyExceedsLimit(1)] {
+            let why = explain(&error, &request, terms);
+            assert!(why.contains("http://***@127.0.0.1:9324/1/stock") && !why.contains("hush"), "{why}");
+        }
     }
 }

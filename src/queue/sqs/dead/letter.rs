@@ -83,10 +83,10 @@ impl Letter {
         Self { letter, handle, source: Some(facts.source), group: facts.group.map(Into::into), redriven }
     }
 
-    /// The attributes with which it goes back to its queue.
-    pub(super) fn attributes(&self) -> Result<Vec<Attribute>, String> {
+    /// The attributes with which it goes back to its queue, which takes so many bytes of a message.
+    pub(super) fn attributes(&self, most: usize) -> Result<Vec<Attribute>, String> {
         let body = self.letter.body.len();
-        match self.redriven.clone().pack(&self.letter.attributes, body) {
+        match self.redriven.clone().pack(&self.letter.attributes, most.saturating_sub(body)) {
             Some(attributes) => Ok(attributes),
             None if self.redriven.open.is_none() => Ok(self.letter.attributes.clone()),
             None => Err(format!(

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 
-use super::error::Fault;
+use super::call::Entry;
+use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
-use super::remote::{Named, Remote};
+use super::remote::{MOST, Named, Remote};
 use super::service::Service;
-use super::{DeadLetterQueue, QueueError};
+use super::{DeadLetterQueue, QueueError, no_result};
 
 mod letter;
 mod visit;
@@ -59,10 +61,11 @@ impl Target {
         remote
     }
 
-    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate.
-    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<(), QueueError> {
+    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate. Gives the most bytes of a letter,
+    /// where there are letters.
+    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<Option<usize>, QueueError> {
         let remote = match &self.configured {
-            DeadLetterQueue::Nowhere => return Ok(()),
+            DeadLetterQueue::Nowhere => return Ok(None),
             DeadLetterQueue::To(named) => self.remember(named.clone()),
             DeadLetterQueue::OfPolicy => match policy.and_then(|policy| policy.target.clone()) {
                 Some(named) => self.remember(named),
@@ -74,6 +77,29 @@ impl Target {
             },
         };
         let name = format!("{queue}: its dead letter queue {}", remote.name());
-        remote.attributes(&["QueueArn"]).map(drop).map_err(|fault| fault.of(&name, "read its attributes"))
+        remote.attributes(&["QueueArn", MOST]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        Ok(Some(remote.most()))
     }
+}
+
+/// Sends letters, or messages that were some, so that none holds up another; the id of each that arrived.
+///
+/// What can make a server refuse a whole request goes by itself: a message with an empty body, which some have and AWS never, and what is too
+/// large together where the service takes less at once than AWS.
+fn send_apart(
+    entries: &[Entry<'_>],
+    send: impl Fn(&[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault>,
+) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
+    let apart = |entry: &Entry<'_>| {
+        let sent = send(std::slice::from_ref(entry)).map(|sent| sent.into_iter().next());
+        sent.map_or_else(|fault| Err(EntryFault::from(fault)), |sent| sent.unwrap_or_else(no_result))
+    };
+    let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|entry| entry.body.is_empty());
+    let sent = match send(&usual) {
+        Err(Fault::TooLarge(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
+        sent => sent?,
+    };
+    let (mut sent, mut empty) = (sent.into_iter(), empty.iter().map(apart));
+    let next = |entry: &Entry<'_>| if entry.body.is_empty() { empty.next() } else { sent.next() };
+    Ok(entries.iter().map(next).map(|sent| sent.unwrap_or_else(no_result)).collect())
 }

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use compact_str::{CompactString, format_compact};
 
 use super::letter::Letter;
+use super::send_apart;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, TOGETHER};
 use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};
+use crate::queue::sqs::facts;
 use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
-use crate::queue::{Ask, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError};
+use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
 /// How long letters are leased for a visit, which extends the leases in time.
 const LEASE: Duration = Duration::from_secs(15 * 60);
@@ -67,22 +69,50 @@ impl Visit {
         Ok((unreadable || !letters.is_empty()).then_some(letters))
     }
 
-    /// Deletes letters; gives how many were still there.
-    fn take(&mut self, handles: &[&str]) -> Result<usize, Fault> {
-        if handles.is_empty() {
-            return Ok(0);
+    /// What is there and never came. A FIFO queue gives no message of a group while it leases ten that lie before it, as a walk does that has
+    /// yet to give them back.
+    fn unseen(&self) -> Unseen {
+        if !self.target.is_fifo() {
+            return Unseen::default();
         }
-        let deleted = self.target.delete(handles)?;
-        let mut taken = 0;
-        for (handle, deleted) in handles.iter().zip(deleted) {
-            match deleted {
-                Ok(()) => taken += 1,
-                Err(EntryFault::Gone) => {}
-                Err(EntryFault::Transient(why)) => return Err(Fault::Transient(why)),
-                Err(EntryFault::Refused(why)) => return Err(Fault::Refused(why)),
+        let name = self.target.name();
+        match facts::count(&self.target) {
+            Ok(count) => {
+                let all = count.visible + count.hidden + count.delayed;
+                let letters = all.saturating_sub(self.seen.len() as u64);
+                let why = || {
+                    format!(
+                        "{name} counts {letters} more, which cannot be seen now: a FIFO queue gives at most ten of a group until these are \
+                         taken off, and none of a group that somebody else looks at"
+                    )
+                };
+                Unseen { letters, why: (letters > 0).then(why) }
             }
-            self.held.retain(|held| **held != **handle);
+            Err(fault) => Unseen {
+                letters: 0,
+                why: Some(format!("whether {name} has more that cannot be seen is not known: {}", fault.why())),
+            },
         }
+    }
+
+    /// Deletes letters; whether each was still there.
+    fn take(&mut self, letters: &[&Letter]) -> Result<Vec<Result<bool, String>>, Fault> {
+        if letters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let handles: Vec<_> = letters.iter().map(|letter| &*letter.handle).collect();
+        let deleted = self.target.delete(&handles)?;
+        let taken: Vec<_> = deleted
+            .into_iter()
+            .map(|deleted| match deleted {
+                Ok(()) => Ok(true),
+                Err(EntryFault::Gone) => Ok(false),
+                Err(EntryFault::Transient(why) | EntryFault::Refused(why)) => Err(why),
+            })
+            .collect();
+        let gone: HashSet<&str> =
+            handles.iter().zip(&taken).filter(|(_, taken)| taken.is_ok()).map(|(handle, _)| *handle).collect();
+        self.held.retain(|held| !gone.contains(&**held));
         Ok(taken)
     }
 }
@@ -103,12 +133,12 @@ fn now() -> Instant {
 }
 
 impl SqsQueue {
-    /// Calls `page` with letters of this queue, page by page, until it says `false`.
+    /// Calls `page` with letters of this queue, page by page, until it says `false`. Gives what it could not see, where it came to the end.
     fn visit(
         &self,
         what: &'static str,
         mut page: impl FnMut(&mut Visit, Vec<Letter>) -> Result<bool, Fault>,
-    ) -> Result<(), QueueError> {
+    ) -> Result<Unseen, QueueError> {
         let failed = self.failed(what);
         let target = self.dead.of(&self.queue).map_err(&failed)?;
         let target = target.ok_or_else(|| self.refused(what, "it has no dead letter queue".to_owned()))?;
@@ -118,13 +148,13 @@ impl SqsQueue {
             // Several queues may have their letters on one.
             letters.retain(|letter| letter.source.as_deref().is_none_or(|source| source == self.queue.name()));
             if !page(&mut visit, letters).map_err(failed)? {
-                return Ok(());
+                return Ok(Unseen::default());
             }
         }
-        if visit.bad.is_empty() { Ok(()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
+        if visit.bad.is_empty() { Ok(visit.unseen()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
 
-    /// Does something with the letters of these ids, in portions of a page at most; gives how many it did it with.
+    /// Does something with the letters of these ids, in portions of a page at most.
     ///
     /// One walk for all of them, as long as the caller does not take longer than leases last: each walk may have to see the whole queue.
     fn with_letters(
@@ -132,67 +162,84 @@ impl SqsQueue {
         what: &'static str,
         portions: Portions<'_>,
         ids: &[CompactString],
-        act: impl Fn(&mut Visit, &[Letter]) -> Result<usize, Fault>,
-    ) -> Result<usize, QueueError> {
+        act: impl Fn(&mut Visit, &[Letter], &mut Changed) -> Result<(), Fault>,
+    ) -> Changed {
         let mut wanted: HashSet<&str> = ids.iter().map(CompactString::as_str).collect();
-        let mut done = 0;
+        let mut changed = Changed::default();
         let mut walking = !wanted.is_empty();
         while walking {
             walking = false;
-            self.visit(what, |visit, mut letters| {
+            let walked = self.visit(what, |visit, mut letters| {
                 letters.retain(|letter| wanted.contains(letter.letter.id.as_str()));
                 for portion in letters.chunks(portions.most.max(1)) {
                     if !visit.keep()? {
                         walking = true;
                         return Ok(false);
                     }
-                    done += act(visit, portion)?;
+                    act(visit, portion, &mut changed)?;
                     for letter in portion {
                         wanted.remove(letter.letter.id.as_str());
                     }
                     (portions.after)(portion.len());
                 }
                 Ok(!wanted.is_empty())
-            })?;
+            });
+            if let Err(error) = walked {
+                changed.ended = Some(error);
+                break;
+            }
         }
-        Ok(done)
+        changed
     }
 
     /// Sends letters back to the queue, and takes those off the dead letter queue that arrived.
-    fn put_back(&self, visit: &mut Visit, letters: &[Letter]) -> Result<usize, Fault> {
-        let fifo = self.queue.is_fifo();
-        let mut entries = Vec::with_capacity(letters.len());
+    fn put_back(&self, visit: &mut Visit, letters: &[Letter], changed: &mut Changed) -> Result<(), Fault> {
+        let (fifo, most) = (self.queue.is_fifo(), self.queue.most());
+        let mut going = Vec::with_capacity(letters.len());
         for letter in letters {
             let id = &letter.letter.id;
             let group = || letter.group.clone().unwrap_or_else(|| format_compact!("{ALONE}{id}"));
-            entries.push(Entry {
-                body: content::check_text(&letter.letter.body)
-                    .map_err(|why| Fault::Refused(format!("dead letter {id}: {why}")))?,
-                attributes: letter.attributes().map_err(Fault::Refused)?.into(),
-                delay: 0,
-                group: fifo.then(group),
-                // Sent twice, because we died in between, it arrives once.
-                deduplication: fifo.then(|| format_compact!("octoconf.redriven.{id}")),
-            });
-        }
-        let sent = if entries.is_empty() { Vec::new() } else { self.send_entries(&entries)? };
-        let arrived: Vec<_> =
-            letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()).map(|(letter, _)| &*letter.handle).collect();
-        // By now they are on the queue: one that is gone from here was taken by another redrive too.
-        visit.take(&arrived)?;
-        match sent.iter().find_map(|sent| sent.clone().err()) {
-            Some(fault) => {
-                let why = EntryError::from(fault);
-                Err(Fault::Transient(format!("{} of {} were sent: {why}", arrived.len(), letters.len())))
+            let written = content::check_text(&letter.letter.body).and_then(|body| Ok((body, letter.attributes(most)?)));
+            match written {
+                Ok((body, attributes)) => going.push((
+                    letter,
+                    Entry {
+                        body,
+                        attributes: attributes.into(),
+                        delay: 0,
+                        group: fifo.then(group),
+                        // Sent twice, because we died in between, it arrives once.
+                        deduplication: fifo.then(|| format_compact!("octoconf.redriven.{id}")),
+                    },
+                )),
+                Err(why) => changed.failed.push((id.clone(), why)),
             }
-            None => Ok(arrived.len()),
         }
+        let (going, entries): (Vec<&Letter>, Vec<_>) = going.into_iter().unzip();
+        let sent = send_apart(&entries, |entries| self.send_entries(entries))?;
+        let mut arrived = Vec::with_capacity(going.len());
+        for (letter, sent) in going.into_iter().zip(sent) {
+            match sent {
+                Ok(_) => arrived.push(letter),
+                Err(fault) => changed.failed.push((letter.letter.id.clone(), EntryError::from(fault).to_string())),
+            }
+        }
+        // By now they are on the queue: one that is gone from here was taken by another redrive too.
+        for (letter, taken) in arrived.iter().zip(visit.take(&arrived)?) {
+            match taken {
+                Ok(_) => changed.done += 1,
+                Err(why) => {
+                    changed.failed.push((letter.letter.id.clone(), format!("it is put back, and cannot be deleted here: {why}")));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl DeadLetters for SqsQueue {
     /// Oldest first as far as SQS keeps to that. Letters that others look at meanwhile are not seen.
-    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<(), QueueError> {
+    fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         self.visit("list dead letters", |_, letters| {
             Ok(letters.into_iter().map(|letter| letter.letter).filter(|letter| filter.passes(letter)).all(&mut *each))
         })
@@ -209,21 +256,27 @@ impl DeadLetters for SqsQueue {
 
     /// A letter is sent before it is deleted: dying in between leaves it on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids)
+        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids).all(&self.name, "redrive")
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.purge_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids)
+        self.purge_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids).all(&self.name, "purge")
     }
 
-    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.with_letters("redrive", portions, ids, |visit, letters| self.put_back(visit, letters))
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
+        self.with_letters("redrive", portions, ids, |visit, letters, changed| self.put_back(visit, letters, changed))
     }
 
-    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.with_letters("purge", portions, ids, |visit, letters| {
-            let handles: Vec<_> = letters.iter().map(|letter| &*letter.handle).collect();
-            visit.take(&handles)
+    fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
+        self.with_letters("purge", portions, ids, |visit, letters, changed| {
+            let all: Vec<_> = letters.iter().collect();
+            for (letter, taken) in letters.iter().zip(visit.take(&all)?) {
+                match taken {
+                    Ok(there) => changed.done += usize::from(there),
+                    Err(why) => changed.failed.push((letter.letter.id.clone(), why)),
+                }
+            }
+            Ok(())
         })
     }
 }

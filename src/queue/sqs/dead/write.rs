@@ -6,11 +6,13 @@ use std::time::UNIX_EPOCH;
 use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
+use super::send_apart;
 use crate::message::Receipt;
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
 use crate::queue::sqs::envelope::LetterFacts;
 use crate::queue::sqs::error::{EntryFault, Fault};
+use crate::queue::sqs::remote::Remote;
 use crate::queue::sqs::{SqsQueue, handle, no_result};
 use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
 
@@ -23,9 +25,15 @@ impl SqsQueue {
         let target = self.dead.of(&self.queue).map_err(&failed)?.ok_or_else(|| {
             self.refused("set aside", "it has no dead letter queue: set dead_letter, or a redrive policy on the queue".to_owned())
         })?;
-        let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, target.is_fifo())).collect();
+        let mut most = target.most();
+        if letters.iter().any(|letter| letter.message.body.len() > most) {
+            // Somebody may have done as he was told.
+            target.forget_most();
+            most = target.most();
+        }
+        let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, &target, most)).collect();
         let entries: Vec<_> = written.iter().flatten().cloned().collect();
-        let sent = target.send(&entries).inspect_err(|fault| {
+        let sent = send_apart(&entries, |entries| target.send(entries)).inspect_err(|fault| {
             if matches!(fault, Fault::Missing(_)) {
                 self.dead.forget();
             }
@@ -35,9 +43,10 @@ impl SqsQueue {
             .into_iter();
         let mut results: Vec<EntryResult> = written
             .iter()
-            .map(|letter| match letter {
-                Ok(_) => sent.next().unwrap_or_else(no_result).map(drop).map_err(EntryError::from),
-                Err(why) => Err(EntryError::Failed(why.clone())),
+            .zip(letters)
+            .map(|(written, letter)| match written {
+                Ok(_) => sent.next().unwrap_or_else(no_result).map(drop).map_err(|fault| refused(fault, letter, &target)),
+                Err(why) => Err(EntryError::Failed(format!("message {}: {why}", letter.message.id))),
             })
             .collect();
         self.take_off(letters, &mut results);
@@ -72,9 +81,14 @@ impl SqsQueue {
         }
     }
 
-    /// A letter as it is sent, else why it cannot be.
-    fn entry<'a>(&self, letter: &'a SetAside, fifo: bool) -> Result<Entry<'a>, String> {
+    /// A letter as it is sent to a queue that takes so many bytes of one, else why it cannot be.
+    fn entry<'a>(&self, letter: &'a SetAside, target: &Remote, most: usize) -> Result<Entry<'a>, String> {
         let SetAside { message, delivery, reason, receipt, .. } = letter;
+        let (fifo, body) = (target.is_fifo(), message.body.len());
+        let room = most.checked_sub(body).ok_or_else(|| {
+            let name = target.name();
+            format!("its body of {body} bytes is larger than {name} takes, {most} bytes: raise MaximumMessageSize of {name}")
+        })?;
         if handle(receipt).is_none() && *receipt != Receipt::Parked {
             return Err("its receipt is none of SQS".to_owned());
         }
@@ -101,13 +115,22 @@ impl SqsQueue {
         let key = fifo.then(|| key(self.queue.name(), &message.id, index));
         Ok(Entry {
             body: check_text(&message.body)?,
-            attributes: facts.pack(&message.attributes, payload, message.body.len()).into(),
+            attributes: facts.pack(&message.attributes, payload, room).into(),
             delay: 0,
             // Each letter has a group of its own, or a listing could see no more than the first of each.
             group: key.clone(),
             deduplication: key,
         })
     }
+}
+
+/// How a letter failed, with its message and what may be done where the dead letter queue will not have it as it is.
+fn refused(fault: EntryFault, letter: &SetAside, target: &Remote) -> EntryError {
+    let EntryFault::Refused(why) = fault else { return fault.into() };
+    // If it is for its size, somebody made that smaller.
+    target.forget_most();
+    let (id, bytes, name) = (&letter.message.id, letter.message.body.len(), target.name());
+    EntryError::Failed(format!("message {id}, of {bytes} bytes, is refused by its dead letter queue {name}: {why}"))
 }
 
 /// How often a message was redriven: its id ends in `-rN` then.

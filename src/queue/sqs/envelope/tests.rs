@@ -1,6 +1,10 @@
 //! That nothing outgrows SQS's limits, and what is given up first.
 
 use super::*;
+use crate::queue::sqs::call::BYTES;
+
+/// Beside a body of a hundred bytes.
+const ROOM: usize = BYTES - 100;
 
 fn text(name: &str, value: &str) -> Attribute {
     Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
@@ -37,7 +41,7 @@ fn note(attributes: &[Attribute]) -> &str {
 #[test]
 fn a_letter_comes_back_as_it_was_packed() {
     let own = vec![text("a", "1"), Attribute { name: "b".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255])) }];
-    let packed = facts().pack(&own, Some(&"payload".into()), 100);
+    let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
     assert!(note(&packed).chars().all(is_allowed));
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!(unpacked.facts, Some(facts()));
@@ -47,7 +51,7 @@ fn a_letter_comes_back_as_it_was_packed() {
 #[test]
 fn the_tenth_attribute_moves_into_ours_and_comes_back() {
     let own: Vec<_> = (0..10).map(|n| text(&format!("name-{n}"), "value")).collect();
-    let packed = facts().pack(&own, Some(&"payload".into()), 100);
+    let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
     assert_eq!(packed.len(), ATTRIBUTES);
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own, 0));
@@ -59,7 +63,7 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
 fn what_fits_nowhere_is_dropped_and_counted() {
     let mut own: Vec<_> = (0..9).map(|n| text(&format!("name-{n}"), "value")).collect();
     own.push(text("long", &"x".repeat(MOST)));
-    let packed = facts().pack(&own, None, 100);
+    let packed = facts().pack(&own, None, ROOM);
     assert!(note(&packed).len() <= MOST);
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own[..9].to_vec(), 1));
@@ -71,7 +75,7 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
     let long = LetterFacts { reason: "ä\"".repeat(2000), ..facts() };
     let own = [text("a", &"x".repeat(3000))];
     for left in [0, 10, 100, 300, 1000, 2000, 3000, 4000, 6000, BYTES] {
-        let packed = long.clone().pack(&own, Some(&vec![b'p'; 100].into()), BYTES - left);
+        let packed = long.clone().pack(&own, Some(&vec![b'p'; 100].into()), left);
         assert!(total(&packed) <= left, "{left}: {}", total(&packed));
         let unpacked = LetterFacts::unpack(packed);
         // Ours needs some 250 bytes without a reason.
@@ -88,7 +92,7 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
 #[test]
 fn an_account_longer_than_ours_may_be_is_cut_at_last() {
     let long = LetterFacts { account: Some("ä".repeat(3000)), ..facts() };
-    let packed = long.pack(&[], None, 1);
+    let packed = long.pack(&[], None, ROOM);
     assert!(note(&packed).len() <= MOST);
     assert!(LetterFacts::unpack(packed).facts.unwrap().account.unwrap().starts_with("ää"));
 }
@@ -97,10 +101,10 @@ fn an_account_longer_than_ours_may_be_is_cut_at_last() {
 fn a_redriven_message_says_what_is_open_or_is_not_sent() {
     let redriven = Redriven { redrives: 2, open: Some(vec![0, 999]) };
     let own: Vec<_> = (0..10).map(|n| text(&format!("name-{n}"), "value")).collect();
-    let packed = redriven.clone().pack(&own, 100).unwrap();
+    let packed = redriven.clone().pack(&own, ROOM).unwrap();
     assert_eq!(packed.len(), ATTRIBUTES);
     assert_eq!(Redriven::unpack(packed), (own, Some(redriven.clone())));
-    assert_eq!(redriven.pack(&[], BYTES - 20), None);
+    assert_eq!(redriven.pack(&[], 20), None);
 }
 
 #[test]
@@ -112,6 +116,6 @@ fn an_attribute_of_a_producer_that_has_our_name_is_left_alone() {
         assert_eq!((unpacked.attributes, unpacked.facts), (own, None));
     }
     // The facts of a letter make no redriven message of it.
-    let letter = facts().pack(&[], None, 1);
+    let letter = facts().pack(&[], None, ROOM);
     assert_eq!(Redriven::unpack(letter.clone()), (letter, None));
 }

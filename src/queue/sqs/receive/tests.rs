@@ -129,7 +129,7 @@ fn an_empty_answer_is_no_messages() {
 
 #[test]
 fn a_redriven_message_shows_it_in_its_id_and_opens_what_was_open() {
-    let note = Redriven { redrives: 2, open: Some(vec![1, 3]) }.pack(&[], 1).unwrap();
+    let note = Redriven { redrives: 2, open: Some(vec![1, 3]) }.pack(&[], 1000).unwrap();
     let AttributeValue::String(json) = &note[0].value else { panic!("{note:?}") };
     let attribute = format!(
         "<MessageAttribute><Name>octoconf</Name><Value><StringValue>{}</StringValue><DataType>String</DataType></Value></MessageAttribute>",

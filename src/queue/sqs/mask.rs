@@ -1,0 +1,79 @@
+//! Keys in texts of a server: an error may quote what the server made of our request.
+//!
+//! Pure.
+
+use super::credentials::Keys;
+
+/// What stands in the place of a key.
+const MASK: &str = "***";
+
+/// Takes keys out of a text, also where they are percent-encoded, once or twice: a canonical request quotes them so.
+pub fn hide(text: String, keys: &Keys) -> String {
+    let secrets = [Some(&keys.secret_access_key), keys.session_token.as_ref(), Some(&keys.access_key_id)];
+    secrets.into_iter().flatten().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, secret.as_bytes()))
+}
+
+fn without(text: String, secret: &[u8]) -> String {
+    let (mut shown, mut rest) = (String::new(), text.as_str());
+    let mut found = false;
+    while let Some(first) = rest.chars().next() {
+        let (length, kept) = match spelt(rest.as_bytes(), secret) {
+            Some(length) => (length, MASK),
+            None => (first.len_utf8(), rest.get(..first.len_utf8()).unwrap_or_default()),
+        };
+        found |= kept == MASK;
+        shown.push_str(kept);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    if found { shown } else { text }
+}
+
+/// How many bytes at the beginning of the text spell the secret.
+fn spelt(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let rest = secret.iter().try_fold(text, |rest, byte| after(rest, *byte))?;
+    Some(text.len() - rest.len())
+}
+
+/// What follows the byte with which the text begins, as it is or encoded.
+fn after(text: &[u8], byte: u8) -> Option<&[u8]> {
+    match text.split_first() {
+        Some((first, rest)) if *first == byte => Some(rest),
+        _ => [&b"%"[..], b"%25"].iter().find_map(|mark| {
+            let (digits, rest) = text.strip_prefix(*mark)?.split_at_checked(2)?;
+            let digit = |at: usize| digits.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+            (digit(0)? * 16 + digit(1)? == u32::from(byte)).then_some(rest)
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let keys = Keys {
+            access_key_id: "AKID1".into(),
+            secret_access_key: "ab/cd+ef=".into(),
+            session_token: Some("tök/en==".into()),
+            expires_at: None,
+        };
+        hide(text.to_owned(), &keys)
+    }
+
+    #[test]
+    fn keys_are_hidden_as_they_are_and_encoded() {
+        for (text, hidden) in [
+            ("", ""),
+            ("ä nothing % of %2 the kind %zz", "ä nothing % of %2 the kind %zz"),
+            ("x ab/cd+ef= y AKID1AKID1", "x *** y ******"),
+            ("x ab%2Fcd%2Bef%3D y", "x *** y"),
+            ("x ab%2fcd+ef%3d y", "x *** y"),
+            ("x ab%252Fcd%252Bef%253D y", "x *** y"),
+            ("tök/en==|t%C3%B6k%2Fen%3D%3D", "***|***"),
+            ("ab/cd+ef", "ab/cd+ef"),
+            ("ä%c3%", "ä%c3%"),
+        ] {
+            assert_eq!(shown(text), hidden, "{text}");
+        }
+    }
+}
