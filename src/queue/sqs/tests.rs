@@ -315,7 +315,8 @@ fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
     assert_eq!((changed.done, seen), (1, 3));
     assert_eq!(said, [("b", "InvalidMessageContents"), ("c", "it is put back, and cannot be deleted here: InternalError")]);
     assert!(changed.ended.is_none(), "{changed:?}");
-    let back = (0..5).map(|_| stub.request()).next_back().unwrap();
+    let requests: Vec<_> = (0..5).map(|_| stub.request()).collect();
+    let back = &requests[4];
     assert!(back.contains("ReceiptHandle=handle-b") && !back.contains("ReceiptHandle=handle-a"), "{back}");
     // What no letter is to blame for ends it, with what was done until then.
     let mut after = |_| ();
