@@ -1,7 +1,5 @@
 //! Files of other versions. Each released schema has a script here that makes a file as that version left it; the scripts never change.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
-
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 

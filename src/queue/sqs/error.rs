@@ -263,7 +263,7 @@ fn quote(code: &str, message: &str, keys: &Keys) -> String {
     let short = |text: &str, most| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         // Hidden before it is cut: of a key that the cut goes through, the beginning would stay.
-        hide(text, keys).chars().take(most).collect::<String>()
+        hide(text, keys.secrets()).chars().take(most).collect::<String>()
     };
     let line = short(message.lines().next().unwrap_or_default().trim(), QUOTED);
     let code = short(code, QUOTED_CODE);

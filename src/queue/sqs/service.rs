@@ -50,7 +50,7 @@ impl Service {
     fn ask(&self, call: &Call<'_>, keys: &Keys) -> Result<Bytes, Fault> {
         let signed = self.codec.sign(call, keys).ok_or_else(|| Fault::Refused("the request cannot be built".to_owned()))?;
         let terms = Terms { long: call.is_long(), patience: call.patience(), longest_answer: call.longest_answer() };
-        let answer = self.transport.send(&signed, terms).map_err(|why| Fault::Transient(hide(why, keys)))?;
+        let answer = self.transport.send(&signed, terms).map_err(|why| Fault::Transient(hide(why, keys.secrets())))?;
         error::document(&answer, keys)
     }
 }

@@ -51,6 +51,14 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// What a text for people must not quote, the key's id included.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.secret_access_key), self.session_token.as_ref(), Some(&self.access_key_id)]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+
     /// Whether they are still good at `now`, as far as can be known here.
     pub fn are_valid_at(&self, now: SystemTime) -> bool {
         self.expires_at.is_none_or(|end| end > now)

@@ -17,6 +17,7 @@ use super::surroundings::read_token;
 use super::web::{Ask, Web};
 use super::{CredentialsError, Keys, Surroundings, document};
 use crate::config::url::mask_url;
+use crate::queue::sqs::mask::hide;
 
 /// All but the unreserved characters of RFC 3986 (section 2.3).
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -95,7 +96,12 @@ impl<'a> Sts<'a> {
         };
         match reply.status {
             200 => keys_of(from, fields),
-            status => Err(refusal(from, status, &fields)),
+            status => {
+                let token = form.iter().filter(|(name, _)| *name == "WebIdentityToken").map(|(_, token)| token.as_str());
+                let secrets = keys.into_iter().flat_map(Keys::secrets).chain(token);
+                let message = hide(fields.get("Message").cloned().unwrap_or_default(), secrets);
+                Err(refusal(from, status, fields.get("Code").map_or("", String::as_str), &message))
+            }
         }
     }
 }
@@ -150,9 +156,8 @@ fn keys_of(from: &str, mut fields: Fields) -> Result<Keys, CredentialsError> {
 }
 
 /// An answer other than 200: AWS's code, its words, and what to do about it.
-fn refusal(from: &str, status: u16, fields: &Fields) -> CredentialsError {
-    let code = fields.get("Code").map_or("", String::as_str);
-    let message = first_line(fields.get("Message").map_or("", String::as_str));
+fn refusal(from: &str, status: u16, code: &str, message: &str) -> CredentialsError {
+    let message = first_line(message);
     let what_to_do = match code {
         "SignatureDoesNotMatch" | "RequestExpired" => "compare the clock of this machine, and check the secret key",
         "InvalidClientTokenId" | "ExpiredToken" => "renew the keys that the role is assumed with",
@@ -236,14 +241,14 @@ mod tests {
             (503, "ServiceUnavailable", "not now", true),
         ] {
             let answer = format!(
-                "<ErrorResponse><Error><Type>Sender</Type><Code>{name}</Code><Message>\n User: x\u{1b} is not now allowed.\n\nThe string was hush</Message></Error></ErrorResponse>"
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{name}</Code><Message>\n User: x\u{1b} is not now allowed with token.\n\nThe string was hush</Message></Error></ErrorResponse>"
             );
             let server = Server::start(move |_| status(code, &answer));
             let error = assume(&server).unwrap_err();
             assert_eq!(error.is_transient(), transient, "{error}");
             let text = error.to_string();
             assert!(text.contains(name) && text.contains("User: x is not now allowed") && text.contains(expected), "{text}");
-            assert!(!text.contains("hush"), "{text}");
+            assert!(text.contains("with ***") && !text.contains("hush"), "{text}");
         }
     }
 
