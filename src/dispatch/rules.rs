@@ -52,6 +52,8 @@ pub struct QueueRules {
     pub receive_limit: usize,
     /// Fewer free places than these are not asked for until they have been free for a second: a request has its price.
     pub ask_at_least: usize,
+    /// Requests that setting messages aside in one call takes: a service may have its letters on another queue.
+    pub letter_requests: u64,
     /// Most entries of one call about settled copies.
     pub entry_limit: usize,
     /// How long deletes wait for company, where many in one call cost less than one by one.
@@ -80,6 +82,7 @@ impl QueueRules {
             ackers: 1,
             receive_limit: 0,
             ask_at_least: 0,
+            letter_requests: 1,
             entry_limit: parking.entry_limit,
             settle_linger: Duration::ZERO,
             zero_counts: 0,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Dispatcher;
-use super::event::Command;
+use super::event::{Command, Work};
 use super::keys::QueueIndex;
 use super::ledger::{Held, Stage};
 use super::timer::Timer;
@@ -107,7 +107,7 @@ impl Dispatcher {
         let stops = hurry || !queue.is_serving();
         let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
         while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
-            queue.counts.requests += 1;
+            queue.counts.requests += if matches!(work, Work::SetAside(_)) { queue.intake.rules.letter_requests } else { 1 };
             self.commands.push_back(Command::Settle { queue: index, acker, work });
         }
         if let Some(at) = queue.settling.next_look(self.now) {

@@ -66,6 +66,8 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         ackers: if limits.priced { REMOTE_ACKERS } else { 1 },
         receive_limit,
         ask_at_least: if limits.priced { receive_limit } else { 1 },
+        // SQS: they are sent to the dead letter queue, then deleted.
+        letter_requests: if limits.priced { 2 } else { 1 },
         entry_limit: limits.entries,
         settle_linger: limits.linger,
         zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },

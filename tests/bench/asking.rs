@@ -114,6 +114,7 @@ fn rules(partners: usize) -> Rules {
         ackers: 1,
         receive_limit: 1000,
         ask_at_least: 1,
+        letter_requests: 1,
         entry_limit: 1000,
         settle_linger: Duration::ZERO,
         zero_counts: 1,

@@ -58,6 +58,13 @@ fn a_rejected_message_becomes_a_dead_letter() {
 }
 
 #[test]
+fn a_letter_on_another_queue_is_two_requests() {
+    let mut rig = rig(|queue| queue.letter_requests = 2);
+    rig.play(&[(0, "receive a", "handle a"), (5, "handled a=reject", "letter a:rejected"), (9, "settled", "")]);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.requests, 3, "a receive, a send and a delete");
+}
+
+#[test]
 fn a_discarded_message_is_deleted() {
     let mut rig = rig(|_| {});
     rig.play(&[(0, "receive a", "handle a"), (5, "handled a=discard", "delete a"), (9, "settled", "")]);

@@ -92,6 +92,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
         ackers: 1,
         receive_limit: 10,
         ask_at_least: 1,
+        letter_requests: 1,
         entry_limit: 10,
         settle_linger: Duration::ZERO,
         zero_counts: 1,
