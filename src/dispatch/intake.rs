@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::message::settle::Ask;
 
 use super::event::{Demand, Job};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, QUICK, SLOW};
 use super::keys::{QueueIndex, Ticket};
 use super::pause::Pause;
 use super::room::Room;
@@ -22,14 +22,8 @@ use super::suspects::{Suspects, is_suspect};
 /// threads share a receive.
 pub const JOB: usize = 64;
 
-/// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
-pub const QUICK: Duration = Duration::from_micros(200);
-
 /// Jobs that a quick handler is given ahead, for each of its threads: one that is done finds the next without waiting for the dispatcher.
 const AHEAD: usize = 1;
-
-/// A handler that took longer for its last job's slowest message gets one message a job; a message that takes longer blocks its job.
-pub const SLOW: Duration = Duration::from_millis(10);
 
 /// Demand of one poller at most, where a receive takes no more; what it holds is reserved for it. Enough to keep pollers, handlers and
 /// the dispatcher busy at once, and little enough that what is on its way stays in the processor's cache: 1,024 cost up to 8% more CPU.

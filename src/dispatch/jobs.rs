@@ -6,8 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::intake::{QUICK, SLOW};
 use super::keys::Ticket;
+
+/// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
+pub const QUICK: Duration = Duration::from_micros(200);
+
+/// A handler that took longer for its last job's slowest message gets one message a job; a message that takes longer blocks its job.
+pub const SLOW: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 pub struct Jobs {
