@@ -167,7 +167,7 @@ fn change(
             ids.truncate(hidden);
             hidden -= ids.len();
             chosen += ids.len();
-            progress.expect(chosen as u64);
+            progress.end_at(chosen as u64);
         }
         progress.end();
     }

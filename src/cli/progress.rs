@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// There are more than it seemed.
-    pub fn expect(&mut self, end: u64) {
+    pub fn end_at(&mut self, end: u64) {
         self.bar.set_length(end);
     }
 

@@ -302,8 +302,7 @@ impl Dispatcher {
         if deliveries.len() > 1 {
             held.several.get_or_insert_default();
         }
-        // An empty list, which another sender may write, names none: all are open.
-        let open = if held.is_partial { message.open.clone().filter(|open| !open.is_empty()) } else { None };
+        let open = held.redriven_for().map(<[u16]>::to_vec);
         let messages = std::iter::repeat_n(message, deliveries.len());
         let several = deliveries.len() > 1;
         let (mut entered, mut for_one_below) = (0, false);

@@ -9,9 +9,10 @@
 //!
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
 //! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show`
-//! when it is wanted back, `parking` what waits on the disk, and `bury` what becomes of it where it can neither stay nor go, and `letters` what follows a dead letter. `suspects`
-//! are messages that may end the process: each goes to its handler alone. `turn` ends each turn, `extend` keeps leases. `reload` changes
-//! the rules and the queues, `operate` is what people do to it, `status` and `why` what they see, `stop` ends it all.
+//! when it is wanted back, `parking` what waits on the disk, `bury` what becomes of it where it can neither stay nor go, and
+//! `letters` what follows a dead letter. `suspects` are messages that may end the process: each goes to its handler alone. `turn` ends each
+//! turn, `extend` keeps leases. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they
+//! see, `stop` ends it all.
 
 mod ages;
 mod arrive;

@@ -25,9 +25,9 @@ impl Dispatcher {
     }
 }
 
-/// The indices for which it was redriven, without those that are settled since. `None`: it was not, or for none by name, which is for all.
+/// The indices for which it was redriven, without those that are settled since. `None`: for all.
 fn still_open(held: &Held) -> Option<Vec<u16>> {
-    let open = held.message.open.as_deref().filter(|open| held.is_partial && !open.is_empty())?;
+    let open = held.redriven_for()?;
     let settled = held.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default();
     Some(open.iter().copied().filter(|index| !settled.contains(index)).collect())
 }

@@ -108,7 +108,9 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
 /// [`QueueError::Unusable`]. Blocks for [`PATIENCE`] at most: whoever has not answered by then, or cannot be reached, is asked again by the queue's
 /// pollers, before they receive.
 pub(crate) fn refused<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<(Arc<str>, QueueError)> {
-    let queues = lanes.filter_map(|lane| Some((Arc::clone(&lane.name), lane.queue.clone()?)));
+    // What a queue on the local disk or in memory does by itself is known.
+    let services = lanes.filter(|lane| lane.limits.priced);
+    let queues = services.filter_map(|lane| Some((Arc::clone(&lane.name), lane.queue.clone()?)));
     first_refusal(queues.map(|(name, queue)| (name, move || queue.facts())), PATIENCE)
 }
 

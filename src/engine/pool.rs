@@ -53,7 +53,6 @@ struct Given {
 }
 
 /// A line that jobs may be put in. Once this is dropped its runners end when there is nothing left in it.
-#[derive(Clone)]
 struct Open {
     jobs: Sender<Arc<Work>>,
     recalls: Sender<()>,

@@ -157,6 +157,11 @@ impl Held {
         self.stage
     }
 
+    /// The indices of the deliveries for which it was redriven. `None`: for all. An empty list, which another sender may write, names none.
+    pub fn redriven_for(&self) -> Option<&[u16]> {
+        self.message.open.as_deref().filter(|open| self.is_partial && !open.is_empty())
+    }
+
     /// What is true of few copies, and of this one perhaps.
     pub fn special(&self) -> &Special {
         self.special.as_deref().unwrap_or(&NOTHING_SPECIAL)
