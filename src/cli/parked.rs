@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use octoconf::queue::parking::{Line, Parking};
+use octoconf::queue::parking::{ParkedAccount, Parking};
 
 use super::args::Parked;
 use super::failure::Failure;
@@ -20,7 +20,7 @@ pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
     if let Parked::List { limit, json, .. } = command
         && setup.misses_parking(queue)?
     {
-        return records::list::<Line>(*limit, *json, |_| Ok(()));
+        return records::list::<ParkedAccount>(*limit, *json, |_| Ok(()));
     }
     let parking = setup.parking(queue)?;
     match command {

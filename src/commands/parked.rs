@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::listing::{Entry, time};
 use super::plain::one_line;
-use crate::queue::parking::Line;
+use crate::queue::parking::ParkedAccount;
 
-impl Entry for Line {
+impl Entry for ParkedAccount {
     const NONE: &'static str = "nothing is parked";
 
     fn head() -> String {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn listed(json: bool, count: usize) -> String {
-        let line = Line {
+        let line = ParkedAccount {
             account: "a\nb".into(),
             deliveries: 3,
             bytes: 900,

@@ -11,7 +11,7 @@ use crate::message::{Account, Batch, Item};
 use super::due::Alarm;
 use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::parking::Lot;
-use super::threads::Stand;
+use super::threads::ThreadWait;
 use super::waiting::{Slip, Waiting};
 
 use self::head::Doubt;
@@ -38,7 +38,7 @@ pub struct Bucket {
     /// It is in the list of buckets to look at before the turn ends.
     pub listed: bool,
     /// It could flush, but no delivery thread was free.
-    pub stands: Option<Stand>,
+    pub thread_wait: Option<ThreadWait>,
     /// Deliveries that ever left [`Bucket::waiting`] for a batch.
     composed: u64,
 }
@@ -75,7 +75,7 @@ impl Bucket {
             active_at: now,
             alarm: Alarm::default(),
             listed: false,
-            stands: None,
+            thread_wait: None,
             composed: 0,
         }
     }

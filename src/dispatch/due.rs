@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Due<K: Ord + Copy> {
     /// Each later than the one before, or equal and of a later key; the first and the last are not taken out.
-    line: VecDeque<Standing<K>>,
+    line: VecDeque<Entry<K>>,
     /// How many of the line are taken out.
     gone: usize,
     /// All others.
@@ -19,7 +19,7 @@ pub struct Due<K: Ord + Copy> {
 }
 
 #[derive(Debug)]
-struct Standing<K> {
+struct Entry<K> {
     at: Instant,
     /// `None`: it was taken out.
     key: Option<K>,
@@ -38,7 +38,7 @@ impl<K: Ord + Copy> Due<K> {
     /// What is there already need not be added again.
     pub fn add(&mut self, at: Instant, key: K) {
         match self.line.back().map(|last| (last.at, last.key).cmp(&(at, Some(key)))) {
-            None | Some(Ordering::Less) => self.line.push_back(Standing { at, key: Some(key) }),
+            None | Some(Ordering::Less) => self.line.push_back(Entry { at, key: Some(key) }),
             Some(Ordering::Equal) => {}
             Some(Ordering::Greater) => _ = self.between.insert((at, key)),
         }
@@ -49,23 +49,22 @@ impl<K: Ord + Copy> Due<K> {
         if self.between.remove(&(at, key)) {
             return;
         }
-        let equal = self.line.partition_point(|standing| standing.at < at);
-        let found =
-            self.line.range_mut(equal..).take_while(|standing| standing.at == at).find(|standing| standing.key == Some(key));
+        let equal = self.line.partition_point(|entry| entry.at < at);
+        let found = self.line.range_mut(equal..).take_while(|entry| entry.at == at).find(|entry| entry.key == Some(key));
         let Some(found) = found else { return };
         found.key = None;
         self.gone += 1;
         self.move_up();
         if self.gone > self.line.len() / 2 + GONE {
-            self.line.retain(|standing| standing.key.is_some());
+            self.line.retain(|entry| entry.key.is_some());
             self.gone = 0;
         }
     }
 
     /// Has the line begin and end with what is there.
     fn move_up(&mut self) {
-        while self.line.pop_front_if(|standing| standing.key.is_none()).is_some()
-            || self.line.pop_back_if(|standing| standing.key.is_none()).is_some()
+        while self.line.pop_front_if(|entry| entry.key.is_none()).is_some()
+            || self.line.pop_back_if(|entry| entry.key.is_none()).is_some()
         {
             self.gone -= 1;
         }

@@ -35,9 +35,10 @@ pub const WAITS_WITH: usize = 10;
 /// Fewer places than a request is worth are asked for after all when they have been free for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Between tries of a queue that fails.
+/// Between tries of a queue that fails. The longest is short: one request in it costs nothing, and nothing flows before the next one finds
+/// that an outage has ended.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// Jobs of a queue that may be with its handler, or wait for it, where that handles so many messages at once.
 pub fn jobs_ahead(concurrency: usize) -> usize {

@@ -10,8 +10,8 @@
 //! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
 //! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show`
 //! when it is wanted back, `parking` what waits on the disk, `bury` what becomes of it where it can neither stay nor go, and
-//! `letters` what follows a dead letter. `suspects` are messages that may end the process: each goes to its handler alone. `turn` ends each
-//! turn, `extend` keeps leases. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they
+//! `letters` what follows a dead letter. `suspects` are messages that may end the process: each goes to its handler alone. `serve`
+//! does what is due, `turn` ends each turn, `extend` keeps leases. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they
 //! see, `stop` ends it all.
 
 mod ages;
@@ -50,6 +50,7 @@ mod reload;
 mod reopened;
 mod room;
 mod rules;
+mod serve;
 mod settling;
 mod show;
 mod slab;
@@ -83,7 +84,7 @@ use self::keys::BucketKey;
 use self::known::Known;
 use self::ledger::Ledger;
 use self::order::{Order, Release};
-use self::parking::Line;
+use self::parking::Transfer;
 use self::partners::Partners;
 use self::reload::Life;
 use self::room::Room;
@@ -142,7 +143,7 @@ struct QueueState {
     order: Order,
     settling: Settling,
     /// The way to its parking, where it has one.
-    parking: Option<Box<Line>>,
+    parking: Option<Box<Transfer>>,
     /// It is the parking of that queue: what comes of it are rows.
     parks_for: Option<QueueIndex>,
     facts: Facts,
@@ -203,7 +204,7 @@ impl Dispatcher {
         for parking in rules.parkings {
             let rows = queues.len();
             if let Some(queue) = queues.get_mut(parking.of) {
-                queue.parking = Some(Box::new(Line::new(rows)));
+                queue.parking = Some(Box::new(Transfer::new(rows)));
             }
             queues.push(QueueState { parks_for: Some(parking.of), ..QueueState::new(QueueRules::of_parking(&parking), 0) });
             found.push((parking.of, parking.found));
@@ -286,61 +287,6 @@ impl Dispatcher {
     /// When something falls due: the shell makes a turn then, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.next()
-    }
-
-    fn serve_due(&mut self) {
-        while let Some(timer) = self.due.pop(self.now) {
-            match timer {
-                Timer::Partner(key) => {
-                    if let Some(partner) = self.partners.partner_mut(key) {
-                        partner.alarm.rang();
-                    }
-                    self.partners.judge(key, self.now, &mut self.due);
-                    self.partners.list_all_of(key);
-                    self.partners.touch(key);
-                    self.partners.forget_if_done(key, self.now, &mut self.due);
-                }
-                Timer::Flights => self.partners.watch(self.now, &mut self.due),
-                Timer::Bucket(key) => {
-                    if let Some(bucket) = self.partners.bucket_mut(key) {
-                        bucket.alarm.rang();
-                    }
-                    self.give_up(key);
-                    self.partners.list(key);
-                    self.partners.reclaim(key, self.now, &mut self.due);
-                }
-                Timer::Lease(index) => {
-                    self.alarm_rang(index, |queue| &mut queue.lease_alarm);
-                    self.extend_leases(index);
-                }
-                Timer::Order(index) => self.overtake(index),
-                Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
-                Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
-                Timer::Summary(index) => {
-                    self.alarm_rang(index, |queue| &mut queue.summary_alarm);
-                    self.say_sums(index, false);
-                }
-                Timer::Hidden => {
-                    self.hidden_alarm.rang();
-                    self.forget_shown();
-                }
-                Timer::Parking(index) => {
-                    if let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
-                        line.alarm.rang();
-                    }
-                }
-                Timer::Count => self.phase.count_again(),
-                // The turn looks at its end.
-                Timer::Retiring => {}
-                Timer::Stop => self.stop_is_due(),
-            }
-        }
-    }
-
-    fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut QueueState) -> &mut Alarm) {
-        if let Some(queue) = self.queues.get_mut(index) {
-            alarm(queue).rang();
-        }
     }
 
     /// A kind of call fails, until it is [`Dispatcher::mended`].

@@ -11,10 +11,10 @@ use super::event::Handled;
 use super::keys::Ticket;
 
 mod groups;
-mod line;
+mod resequencer;
 
 use self::groups::Groups;
-use self::line::Line;
+use self::resequencer::Resequencer;
 
 /// What an [`Order`] lets go.
 #[derive(Debug, PartialEq)]
@@ -30,7 +30,9 @@ pub enum Release {
 pub enum Order {
     /// None is kept: outcomes pass at once.
     Free,
-    Line(Line),
+    /// Over the whole queue.
+    Whole(Resequencer),
+    /// Within each message group.
     Groups(Groups),
 }
 
@@ -39,14 +41,14 @@ impl Order {
         match (fifo, order_wait.is_zero()) {
             (true, _) => Self::Groups(Groups::default()),
             (false, true) => Self::Free,
-            (false, false) => Self::Line(Line::new(order_wait)),
+            (false, false) => Self::Whole(Resequencer::new(order_wait)),
         }
     }
 
     /// A line waits for so long from now on, also for handlers that run; where none is kept, that stays so.
     pub fn set_wait(&mut self, wait: Duration) {
-        if let Self::Line(line) = self {
-            line.set_wait(wait);
+        if let Self::Whole(resequencer) = self {
+            resequencer.set_wait(wait);
         }
     }
 
@@ -54,7 +56,7 @@ impl Order {
     pub fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
         match self {
             Self::Free => {}
-            Self::Line(line) => line.expect(sequence),
+            Self::Whole(resequencer) => resequencer.expect(sequence),
             Self::Groups(groups) => groups.expect(sequence, ticket, message),
         }
     }
@@ -63,7 +65,7 @@ impl Order {
     pub fn skip(&mut self, sequence: u64, message: &Message, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => {}
-            Self::Line(line) => line.skip(sequence, now, out),
+            Self::Whole(resequencer) => resequencer.skip(sequence, now, out),
             Self::Groups(groups) => groups.skip(sequence, message, out),
         }
     }
@@ -77,15 +79,15 @@ impl Order {
 
     /// Its handler starts.
     pub fn started(&mut self, sequence: u64, now: Instant) {
-        if let Self::Line(line) = self {
-            line.started(sequence, now);
+        if let Self::Whole(resequencer) = self {
+            resequencer.started(sequence, now);
         }
     }
 
     /// Its job ended before its handler came to it.
     pub fn waits_again(&mut self, sequence: u64) {
-        if let Self::Line(line) = self {
-            line.expect(sequence);
+        if let Self::Whole(resequencer) = self {
+            resequencer.expect(sequence);
         }
     }
 
@@ -93,7 +95,7 @@ impl Order {
     pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => out.push(Release::Outcome(handled)),
-            Self::Line(line) => line.complete(sequence, handled, now, out),
+            Self::Whole(resequencer) => resequencer.complete(sequence, handled, now, out),
             Self::Groups(groups) => groups.complete(sequence, handled, out),
         }
     }
@@ -105,15 +107,15 @@ impl Order {
 
     /// Lets go what is due to overtake.
     pub fn release(&mut self, now: Instant, out: &mut Vec<Release>) {
-        if let Self::Line(line) = self {
-            line.release(now, out);
+        if let Self::Whole(resequencer) = self {
+            resequencer.release(now, out);
         }
     }
 
     /// When the message at the head is overtaken, where outcomes wait behind it.
     pub fn next_overtaking(&self) -> Option<Instant> {
         match self {
-            Self::Line(line) => line.next_overtaking(),
+            Self::Whole(resequencer) => resequencer.next_overtaking(),
             Self::Free | Self::Groups(_) => None,
         }
     }
@@ -122,7 +124,7 @@ impl Order {
     pub fn held_back(&self) -> Box<dyn Iterator<Item = &Handled> + '_> {
         match self {
             Self::Free => Box::new(std::iter::empty()),
-            Self::Line(line) => Box::new(line.held_back()),
+            Self::Whole(resequencer) => Box::new(resequencer.held_back()),
             Self::Groups(groups) => Box::new(groups.held_back()),
         }
     }
@@ -131,7 +133,7 @@ impl Order {
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
         let behind = match self {
             Self::Groups(groups) => Some(groups.behind(sequence, message)),
-            Self::Free | Self::Line(_) => None,
+            Self::Free | Self::Whole(_) => None,
         };
         behind.into_iter().flatten()
     }
@@ -141,7 +143,7 @@ impl Order {
     pub fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
         match self {
             Self::Groups(groups) => groups.take_along(sequence, message, until),
-            Self::Free | Self::Line(_) => Vec::new(),
+            Self::Free | Self::Whole(_) => Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use compact_str::CompactString;
 use super::event::Command;
 use super::keys::QueueIndex;
 use super::known::Settled;
-use super::parking::Line;
+use super::parking::Transfer;
 use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRules};
 use super::timer::Timer;
 use super::{Dispatcher, QueueState};
@@ -98,7 +98,7 @@ impl Dispatcher {
         self.enter(queue);
         if let Some(parking) = parking {
             if let Some(queue) = self.queues.get_mut(index) {
-                queue.parking = Some(Box::new(Line::new(index + 1)));
+                queue.parking = Some(Box::new(Transfer::new(index + 1)));
             }
             let rules = QueueRules::of_parking(&parking);
             self.enter(QueueState { parks_for: Some(index), ..QueueState::new(rules, 0) });
@@ -181,7 +181,7 @@ impl Dispatcher {
             let intake = &queue.intake;
             let quiet = !intake.is_asking() && intake.running() == 0 && intake.waiting() == 0;
             let told = queue.settling.is_idle() && !queue.settling.is_counting();
-            quiet && told && queue.parking.as_deref().is_none_or(Line::is_idle) && self.ledger.oldest(index).is_none()
+            quiet && told && queue.parking.as_deref().is_none_or(Transfer::is_idle) && self.ledger.oldest(index).is_none()
         })
     }
 

@@ -8,7 +8,7 @@ use super::keys::QueueIndex;
 /// Where one partner stands among those that hold more than their share.
 #[derive(Debug, Default)]
 pub struct Standing {
-    pub line: Option<Line>,
+    pub ranking: Option<Ranking>,
     /// It is one of those that are away and hold something.
     pub counts: bool,
     /// It is not asked to give anything up until then.
@@ -16,7 +16,7 @@ pub struct Standing {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
+pub enum Ranking {
     Away(usize),
     Beyond(usize),
 }

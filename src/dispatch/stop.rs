@@ -6,7 +6,7 @@ use crate::message::settle::Count;
 
 use super::event::{Command, Fault};
 use super::keys::{QueueIndex, Ticket};
-use super::parking::Line;
+use super::parking::Transfer;
 use super::rules::QueueRules;
 use super::settling::Kind;
 use super::timer::Timer;
@@ -185,8 +185,10 @@ impl Dispatcher {
             return;
         }
         if self.phase.is_stopping() {
-            let told =
-                self.queues.iter().all(|queue| queue.settling.is_idle() && queue.parking.as_deref().is_none_or(Line::is_idle));
+            let told = self
+                .queues
+                .iter()
+                .all(|queue| queue.settling.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
             let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
             let nothing_held = self.ledger.is_empty();
             let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire > 0);

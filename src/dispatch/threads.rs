@@ -15,9 +15,9 @@ use super::health::Class;
 use super::keys::BucketKey;
 use super::rules::Medium;
 
-/// A place in a line of those that wait for a thread.
+/// What a bucket waits for that lacks nothing but a thread, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stand {
+pub struct ThreadWait {
     pub medium: Medium,
     pub class: Class,
     /// The age that it stands by.
@@ -41,18 +41,18 @@ struct Part {
     unwell: usize,
     /// Since the start.
     landed: u64,
-    lines: Lines,
+    lists: WaitLists,
 }
 
 /// Buckets that wait for nothing but a thread, the longest-waiting first, by the class of their partner.
 #[derive(Debug, Default)]
-struct Lines {
+struct WaitLists {
     well: BTreeSet<(Instant, BucketKey)>,
     not_proven: BTreeSet<(Instant, BucketKey)>,
     suspect: BTreeSet<(Instant, BucketKey)>,
 }
 
-impl Lines {
+impl WaitLists {
     fn of(&mut self, class: Class) -> &mut BTreeSet<(Instant, BucketKey)> {
         match class {
             Class::Well => &mut self.well,
@@ -74,7 +74,7 @@ impl Lines {
 
 impl Part {
     fn new(at_most: usize) -> Self {
-        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, landed: 0, lines: Lines::default() }
+        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, landed: 0, lists: WaitLists::default() }
     }
 
     fn is_full(&self) -> bool {
@@ -136,7 +136,7 @@ impl DeliveryThreads {
     }
 
     /// A partner with so many flushes in flight is of another class now. Its buckets are moved with [`DeliveryThreads::leave`] and
-    /// [`DeliveryThreads::stand`].
+    /// [`DeliveryThreads::enlist`].
     pub fn reclass(&mut self, medium: Medium, in_flight: usize, from: Class, to: Class) {
         if let Some(part) = self.part_mut(medium) {
             match (from == Class::Well, to == Class::Well) {
@@ -148,34 +148,34 @@ impl DeliveryThreads {
     }
 
     /// The bucket waits for a thread. What needs none cannot.
-    pub fn stand(&mut self, bucket: BucketKey, stand: Stand) {
-        if let Some(part) = self.part_mut(stand.medium) {
-            part.lines.of(stand.class).insert((stand.since, bucket));
+    pub fn enlist(&mut self, bucket: BucketKey, wait: ThreadWait) {
+        if let Some(part) = self.part_mut(wait.medium) {
+            part.lists.of(wait.class).insert((wait.since, bucket));
         }
     }
 
     /// The bucket does not wait there any more.
-    pub fn leave(&mut self, bucket: BucketKey, stand: Stand) {
-        if let Some(part) = self.part_mut(stand.medium) {
-            part.lines.of(stand.class).remove(&(stand.since, bucket));
+    pub fn leave(&mut self, bucket: BucketKey, wait: ThreadWait) {
+        if let Some(part) = self.part_mut(wait.medium) {
+            part.lists.of(wait.class).remove(&(wait.since, bucket));
         }
     }
 
     /// Buckets of partners that are well and wait for a thread, and the flushes that have landed so far.
     pub fn progress(&self, medium: Medium) -> (usize, u64) {
-        self.part(medium).map_or((0, 0), |part| (part.lines.well.len(), part.landed))
+        self.part(medium).map_or((0, 0), |part| (part.lists.well.len(), part.landed))
     }
 
     /// Whether one that waits may start.
     pub fn can_serve(&self) -> bool {
         // Asked for each flush, and mostly nobody waits.
-        !(self.wire.lines.is_empty() && self.disk.lines.is_empty()) && self.first().is_some()
+        !(self.wire.lists.is_empty() && self.disk.lists.is_empty()) && self.first().is_some()
     }
 
     /// Takes out the next that may start.
     pub fn next(&mut self) -> Option<BucketKey> {
         let (medium, class, waiting) = self.first()?;
-        self.part_mut(medium)?.lines.of(class).remove(&waiting);
+        self.part_mut(medium)?.lists.of(class).remove(&waiting);
         Some(waiting.1)
     }
 
@@ -185,11 +185,11 @@ impl DeliveryThreads {
         let parts = [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk)];
         let may_start = |medium, class| self.has_thread(medium, class);
         let well = parts.iter().filter_map(|&(medium, part)| {
-            let first = *part.lines.well.first()?;
+            let first = *part.lists.well.first()?;
             may_start(medium, Class::Well).then_some((medium, Class::Well, first))
         });
         let unwell = parts.iter().filter_map(|&(medium, part)| {
-            let (class, first) = part.lines.first_unwell()?;
+            let (class, first) = part.lists.first_unwell()?;
             may_start(medium, class).then_some((medium, class, first))
         });
         let unwell = unwell.min_by_key(|&(_, class, first)| (class, first));

@@ -196,7 +196,7 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool
             None => "nothing waits for it",
             Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
             Some(_) if next => "it may go now, and goes once a delivery thread is free",
-            Some(bucket) if bucket.stands.is_none() => "another of its queues goes first",
+            Some(bucket) if bucket.thread_wait.is_none() => "another of its queues goes first",
             Some(_) if partner.health.class() == Class::Well => "no delivery thread is free",
             Some(_) => "no delivery thread is free of the half that slow, failing and new partners share",
         },
@@ -205,7 +205,8 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool
 
 /// Until when it waits for more to come, where it does that.
 fn lingers_until(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> Option<Instant> {
-    let bucket = bucket.filter(|bucket| access == Access::Open && bucket.stands.is_none() && !partner.rules.linger.is_zero())?;
+    let bucket =
+        bucket.filter(|bucket| access == Access::Open && bucket.thread_wait.is_none() && !partner.rules.linger.is_zero())?;
     let oldest = bucket.oldest()?;
     // An operator's flush ends the lingering of what was there.
     let hurried = partner.hurried_at.is_some_and(|at| oldest <= at);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
-use crate::dispatch::{Command, Dispatcher, Event, Medium, PartnerTable, QueueChanges, QueueIndex, Status};
+use crate::dispatch::{Command, Dispatcher, Event, Medium, QueueIndex, Status};
 use crate::message::Answer;
-use crate::sink::{Prepared, Sinks};
+use crate::sink::Sinks;
 
 use super::BUG;
 use super::cost::cost;
@@ -19,13 +19,17 @@ use super::duty::Duty;
 use super::edge::{Around, Edge};
 use super::error::StartError;
 use super::health::{self, Health, Pulse};
-use super::inquiries::{Inquiries, Inquiry};
-use super::lane::{Lane, Opened};
+use super::inquiries::Inquiries;
+use super::lane::Lane;
 use super::notes::NoteLog;
 use super::parker::Errand;
-use super::plan::{Changed, Plan};
 use super::pool::Pool;
-use super::threads::{Crew, thread_name};
+use super::threads::Crew;
+
+mod control;
+mod lanes;
+
+pub use self::control::{Control, Reload};
 
 /// Answers of partners that one turn takes in at most: under load batches form, and no turn becomes long.
 const ANSWERS_A_TURN: usize = 256;
@@ -39,29 +43,6 @@ const LONG_TURN: Duration = Duration::from_millis(100);
 
 /// Between two looks at the wall clock, which may have been set.
 const RESET: Duration = Duration::from_secs(60);
-
-/// What others ask of a running engine.
-pub enum Control {
-    Stop {
-        drain: Duration,
-    },
-    FinishWhenEmpty,
-    Ask(Inquiry),
-    /// A thread around the engine died: it ends with this reason.
-    Died(String),
-    Reload(Box<Reload>),
-}
-
-/// Another configuration, ready to be taken in.
-pub struct Reload {
-    /// Where deliveries go.
-    pub sinks: Prepared,
-    pub partners: PartnerTable,
-    pub(super) plan: Plan,
-    /// The plan in the dispatcher's words.
-    pub changes: QueueChanges,
-    pub done: Sender<()>,
-}
 
 /// What the watchdog and others see of it.
 pub struct Watched {
@@ -244,39 +225,6 @@ impl Shell {
         self.dispatcher.handle(now, event);
     }
 
-    fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
-        Ok(match control {
-            Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
-            Some(Control::Died(why)) => return Err(why),
-            // What has begun to end takes nothing new: whoever asked hears it by the end of its channel.
-            Some(Control::Reload(_)) if self.stopping => Event::Tick,
-            Some(Control::Reload(reload)) => {
-                let Reload { sinks, partners, plan, changes, done } = *reload;
-                self.sinks.install(sinks);
-                self.take_in(plan);
-                // Whoever asked may have given up.
-                let _ = done.try_send(());
-                Event::Reloaded { partners, queues: changes }
-            }
-            Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
-            // Whoever could control it is gone: so is the reason to run.
-            Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
-            Some(Control::Stop { drain }) => {
-                self.stopping = true;
-                Event::Drain { deadline: self.deadline(drain) }
-            }
-            None => {
-                self.stopping = true;
-                Event::Drain { deadline: self.deadline(Duration::ZERO) }
-            }
-        })
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a stop is counted from the moment in which it was asked for")]
-    fn deadline(&self, drain: Duration) -> Instant {
-        Instant::now() + drain
-    }
-
     fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), String> {
         match command {
             Command::Receive { queue, poller, demand } => {
@@ -332,59 +280,6 @@ impl Shell {
                 Ok(())
             }
         }
-    }
-
-    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn.
-    fn take_in(&mut self, plan: Plan) {
-        let Plan { changed, retired, added } = plan;
-        for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {
-            let Some(lane) = self.lanes.get_mut(index) else { continue };
-            let is_other = handler.is_some() || lane.concurrency != rules.concurrency;
-            (lane.handler_name, lane.concurrency) = (handler_name, rules.concurrency);
-            if handler.is_some() {
-                lane.handler = handler;
-            }
-            if let Some(parking) = &lane.parking {
-                parking.set_max_bytes(parking_max_bytes);
-            }
-            if is_other {
-                self.pool.open(index, lane);
-            }
-        }
-        for index in retired {
-            let Some(name) = self.lanes.get(index).map(|lane| Arc::clone(&lane.name)) else { continue };
-            log::info!("the queue retires, what it holds is delivered: queue={name}");
-            let rows = format!("{name}.parking");
-            let is_of_it = |lane: &&mut Lane| *lane.name == *name || (*lane.name == *rows && lane.handler.is_none());
-            for lane in self.lanes.iter_mut().filter(is_of_it) {
-                // What fails of it from now on is not what fails of the next one of its name.
-                self.health.forget(&lane.name);
-                lane.retires = true;
-            }
-        }
-        for Opened { lane, rows } in added {
-            log::info!("the queue is new: queue={} source={} handler={}", lane.name, lane.source, lane.handler_name);
-            for lane in [lane].into_iter().chain(rows.map(|rows| rows.lane)) {
-                self.pool.open(self.lanes.len(), &lane);
-                self.edges.push(Edge::default());
-                self.lanes.push(lane);
-            }
-        }
-    }
-
-    /// Nothing is left of a queue: its threads end, and its files are closed.
-    fn close(&mut self, queue: QueueIndex) {
-        let (Some(lane), Some(edge)) = (self.lanes.get_mut(queue), self.edges.get_mut(queue)) else { return };
-        self.health.forget(&lane.label());
-        self.pool.close(queue);
-        log::info!("the queue is gone: queue={}", lane.name);
-        let last = (lane.queue.take(), lane.parking.take(), lane.handler.take(), std::mem::take(edge));
-        // To close a file may take a sync, and there may be no other thread to do it.
-        let name = thread_name("close", &lane.name, 0);
-        if let Err(error) = self.crew.spawn(name, None, move |_| drop(last)) {
-            log::warn!("the files of a queue that is gone are closed by the dispatcher, there is no thread for it: {error}");
-        }
-        self.crew.forget_ended();
     }
 
     /// The queue's threads, and what a further one is made with.

@@ -23,7 +23,7 @@ use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 use super::clock::Clock;
 use crate::lru::Lru;
 
-/// Names that wait for a thread, in each of the two lanes.
+/// Names that wait for a thread, in each of the two requests.
 const WAITING: usize = 1024;
 /// Names that are remembered.
 const NAMES: usize = 10_000;
@@ -46,7 +46,7 @@ pub struct Names {
     shared: Arc<Shared>,
     clock: Clock,
     threads: usize,
-    lanes: OnceLock<Lanes>,
+    requests: OnceLock<Requests>,
 }
 
 /// Where a URL leads.
@@ -76,7 +76,7 @@ struct Name {
     suspect: bool,
 }
 
-struct Lanes {
+struct Requests {
     good: Sender<Box<str>>,
     suspect: Sender<Box<str>>,
 }
@@ -96,7 +96,7 @@ impl Names {
     /// `threads` look names up at once, two or more; half of them also take names under suspicion. They are started with the first name.
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
         let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
-        Self { shared: Arc::new(shared), clock, threads, lanes: OnceLock::new() }
+        Self { shared: Arc::new(shared), clock, threads, requests: OnceLock::new() }
     }
 
     /// The system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
@@ -162,15 +162,15 @@ impl Names {
     }
 
     fn queue(&self, host: &str, suspect: bool) -> bool {
-        let lanes = self.lanes.get_or_init(|| start(&self.shared, self.threads));
-        let lane = if suspect { &lanes.suspect } else { &lanes.good };
-        lane.try_send(host.into()).is_ok()
+        let requests = self.requests.get_or_init(|| start(&self.shared, self.threads));
+        let waiting = if suspect { &requests.suspect } else { &requests.good };
+        waiting.try_send(host.into()).is_ok()
     }
 }
 
 /// Starts the threads. They end with the [`Names`]; none is joined, since one may be inside of the system's resolver for longer than
 /// anyone wants to wait, and it holds nothing.
-fn start(shared: &Arc<Shared>, threads: usize) -> Lanes {
+fn start(shared: &Arc<Shared>, threads: usize) -> Requests {
     let (good, from_good) = bounded(WAITING);
     let (suspect, from_suspect) = bounded(WAITING);
     for at in 0..threads {
@@ -182,7 +182,7 @@ fn start(shared: &Arc<Shared>, threads: usize) -> Lanes {
             log::error!("thread=resolve-{at}: it cannot be started: {error}; raise the limit of threads of this service");
         }
     }
-    Lanes { good, suspect }
+    Requests { good, suspect }
 }
 
 impl Shared {

@@ -19,6 +19,8 @@ pub(crate) use file::template::Template as FileTemplate;
 pub(crate) use http::target;
 pub use reply::Reply;
 pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};
+pub use sqs::SqsSink;
+pub use stdout::StdoutSink;
 
 /// Hands one batch to one partner.
 pub trait Sink: Send + Sync {

@@ -99,7 +99,7 @@ impl Sinks {
         let http = HttpSink::new(version, limits.delivery_threads, Names::system(), clock);
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
-        let (file, stdout) = (FileSink::new(limits.open_files), StdoutSink::new());
+        let (file, stdout) = (FileSink::new(limits.open_files), StdoutSink::default());
         Ok(Self { partners: RwLock::new(partners), file, stdout, http, queues })
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 
 use parking_lot::Mutex;
 
-use super::lines;
+use super::{Sink, lines};
 use crate::message::{Answer, Batch};
 
 /// Standard output, or what stands in for it.
@@ -15,19 +15,23 @@ pub struct StdoutSink {
     out: Mutex<Box<dyn Write + Send>>,
 }
 
-impl StdoutSink {
-    pub fn new() -> Self {
+impl Default for StdoutSink {
+    fn default() -> Self {
         Self::to(io::stdout())
     }
+}
 
+impl StdoutSink {
     /// Writes to `out` instead of standard output.
     pub fn to(out: impl Write + Send + 'static) -> Self {
         Self { out: Mutex::new(Box::new(out)) }
     }
+}
 
+impl Sink for StdoutSink {
     /// Writes the whole batch and flushes it. A batch that fails half-way is written again in full by its retry: nothing can be taken
     /// back from a pipe.
-    pub fn deliver(&self, batch: &Batch) -> Answer {
+    fn deliver(&self, batch: &Batch) -> Answer {
         let lines = lines::of(&batch.items);
         let mut out = self.out.lock();
         match out.write_all(&lines).and_then(|()| out.flush()) {

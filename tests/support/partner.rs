@@ -197,9 +197,15 @@ pub fn http_sinks(settings: HttpSettings) -> Sinks {
 
 /// A batch of queue `stock` whose messages are `m0`, `m1`, …; its own id is `m0`.
 pub fn batch(account: &str, payloads: &[&str]) -> Batch {
-    let item = |(at, payload): (usize, &&str)| {
+    let named: Vec<_> = payloads.iter().enumerate().map(|(at, payload)| (format!("m{at}"), (*payload).to_owned())).collect();
+    batch_of(account, &named)
+}
+
+/// A batch of queue `stock`: the id of each message, and its payload.
+pub fn batch_of(account: &str, payloads: &[(String, String)]) -> Batch {
+    let item = |(id, payload): &(String, String)| {
         let message = Message {
-            id: format!("m{at}").into(),
+            id: id.into(),
             body: Bytes::new(),
             attributes: Vec::new(),
             group: None,
@@ -209,8 +215,8 @@ pub fn batch(account: &str, payloads: &[&str]) -> Batch {
         };
         Item { message: Arc::new(message), index: None, payload: Bytes::copy_from_slice(payload.as_bytes()) }
     };
-    let items = payloads.iter().enumerate().map(item).collect();
-    let bytes = payloads.iter().map(|payload| payload.len()).sum();
+    let items = payloads.iter().map(item).collect();
+    let bytes = payloads.iter().map(|(_, payload)| payload.len()).sum();
     Batch { account: account.into(), queue: "stock".into(), items, bytes }
 }
 

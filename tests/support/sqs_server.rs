@@ -97,6 +97,11 @@ impl SqsServer {
         TestQueue { server: self, url: made["QueueUrl"].as_str().unwrap().to_owned(), name }
     }
 
+    /// A queue of it that was made before.
+    pub fn existing(&self, name: &str, url: &str) -> TestQueue<'_> {
+        TestQueue { server: self, url: url.to_owned(), name: name.to_owned() }
+    }
+
     /// A call that has to succeed; the JSON protocol, unsigned. Not through the code under test: it checks what that one did.
     pub fn call(&self, action: &str, arguments: &Value) -> Value {
         self.try_call(action, arguments).unwrap_or_else(|refusal| panic!("{action} {arguments}: {refusal:?}"))

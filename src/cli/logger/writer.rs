@@ -22,12 +22,12 @@ enum Item {
 
 /// Where lines are handed over; each call of `write` is one of them.
 #[derive(Clone)]
-pub struct Lines {
+pub struct LogLines {
     items: Sender<Item>,
     lost: Arc<AtomicU64>,
 }
 
-impl Write for Lines {
+impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.items.try_send(Item::Line(line.to_vec())).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -60,10 +60,10 @@ impl Drop for Writer {
 pub fn start(
     write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     complaint: impl Fn(u64) -> String + Send + 'static,
-) -> io::Result<(Lines, Writer)> {
+) -> io::Result<(LogLines, Writer)> {
     let (items, to_write) = bounded(WAITING);
     let lost = Arc::new(AtomicU64::new(0));
-    let lines = Lines { items: items.clone(), lost: Arc::clone(&lost) };
+    let lines = LogLines { items: items.clone(), lost: Arc::clone(&lost) };
     thread::Builder::new().name("log".to_owned()).spawn(move || {
         let _end = Death;
         run(&to_write, &lost, write, complaint);
@@ -113,7 +113,7 @@ mod tests {
     /// Waits for a machine under load.
     const LONG: Duration = Duration::from_secs(60);
 
-    impl Lines {
+    impl LogLines {
         fn say(&mut self, text: &str) {
             self.write_all(text.as_bytes()).unwrap();
         }

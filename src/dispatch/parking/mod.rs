@@ -5,10 +5,10 @@
 //! back account by account, oldest first, as rows of a queue of its own in the same ledger: settled like any copy, and deleted from the
 //! disk only then. A row that has to leave memory again is forgotten here, and read again in its turn.
 
-mod line;
 mod lot;
 mod park;
+mod transfer;
 mod unpark;
 
-pub use self::line::Line;
 pub use self::lot::Lot;
+pub use self::transfer::Transfer;

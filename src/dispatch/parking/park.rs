@@ -9,7 +9,7 @@ use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};
 
-use super::line::{Leaver, Line};
+use super::transfer::{Leaver, Transfer};
 
 /// Deliveries of one call at most, and their bytes: a transaction that takes some ten milliseconds on a common disk.
 const AT_ONCE: usize = 500;
@@ -17,8 +17,8 @@ const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 
 impl Dispatcher {
     /// The parking of the queue, if it has one that takes something now.
-    pub(in crate::dispatch) fn open_parking(&self, index: QueueIndex) -> Option<&Line> {
-        self.queues.get(index)?.parking.as_deref().filter(|line| line.takes(self.now))
+    pub(in crate::dispatch) fn open_parking(&self, index: QueueIndex) -> Option<&Transfer> {
+        self.queues.get(index)?.parking.as_deref().filter(|transfer| transfer.takes(self.now))
     }
 
     /// Whether what waits of the message for that partner can be parked.
@@ -57,9 +57,9 @@ impl Dispatcher {
 
     /// A new delivery for a bucket that has, or had, something parked: behind that, or into the bucket.
     pub(in crate::dispatch) fn join(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: Item) {
-        let Some(line) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
-        let takes = line.takes(self.now);
-        if self.ledger.find(line.rows, &item.message.id, item.index).is_some() {
+        let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
+        let takes = transfer.takes(self.now);
+        if self.ledger.find(transfer.rows, &item.message.id, item.index).is_some() {
             // It is parked, and in memory: the message came back since its delete was not done.
             return self.is_parked(index, ticket, &item);
         }
@@ -81,20 +81,20 @@ impl Dispatcher {
             lot.enters(leaver.is_older());
             leaver.after = lot.after();
         }
-        if let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
-            line.waiting.push_back(leaver);
+        if let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
+            transfer.waiting.push_back(leaver);
         }
     }
 
     /// Has the next of those in line written, where no call is under way.
     pub(in crate::dispatch) fn write_parked(&mut self, index: QueueIndex) {
-        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
-        if !line.called.is_empty() {
+        let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        if !transfer.called.is_empty() {
             return;
         }
         let (mut deliveries, mut called, mut unwanted, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
         while called.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
-            let Some(leaver) = line.waiting.pop_front() else { break };
+            let Some(leaver) = transfer.waiting.pop_front() else { break };
             let held = self.ledger.get(leaver.ticket).filter(|held| held.may_be_sent());
             let bucket = self.partners.bucket(leaver.bucket);
             let (Some(held), Some(bucket)) = (held, bucket) else {
@@ -112,7 +112,7 @@ impl Dispatcher {
             });
             called.push(leaver);
         }
-        line.called = called;
+        transfer.called = called;
         if !deliveries.is_empty() {
             self.commands.push_back(Command::Park { queue: index, deliveries });
         }
@@ -124,11 +124,11 @@ impl Dispatcher {
 
     /// What the disk did, delivery by delivery.
     pub(in crate::dispatch) fn parked(&mut self, index: QueueIndex, results: Result<Vec<Parked>, Fault>) {
-        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else {
+        let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else {
             return self.stray("parked deliveries of a queue without parking");
         };
-        let rows = line.rows;
-        let called = std::mem::take(&mut line.called);
+        let rows = transfer.rows;
+        let called = std::mem::take(&mut transfer.called);
         let (results, mut fault) = match results {
             Ok(results) => (results, None),
             Err(fault) => (Vec::new(), Some(fault)),
@@ -140,13 +140,13 @@ impl Dispatcher {
         let failed = fault.is_some();
         match fault {
             Some(fault) => {
-                let (retry_in, first) = line.failed_to_park(self.now, fault.transient, &mut self.random);
+                let (retry_in, first) = transfer.failed_to_park(self.now, fault.transient, &mut self.random);
                 if first {
                     self.note(Note::QueueFailing { queue: rows, doing: "park", fault, retry_in });
                 }
             }
             None => {
-                if line.parked() {
+                if transfer.parked() {
                     self.note(Note::QueueWell { queue: rows, doing: "park" });
                 }
             }
@@ -154,7 +154,7 @@ impl Dispatcher {
         let mut results = results.into_iter();
         let mut without_room = Vec::new();
         // Those that stand behind them go with them: none may be on the disk while a newer one is in memory.
-        let behind = if failed { self.line_mut(index).map(|line| std::mem::take(&mut line.waiting)) } else { None };
+        let behind = if failed { self.transfer_mut(index).map(|transfer| std::mem::take(&mut transfer.waiting)) } else { None };
         for leaver in called.into_iter().chain(behind.into_iter().flatten()) {
             self.arrived(&leaver);
             match results.next() {

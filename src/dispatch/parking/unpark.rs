@@ -47,9 +47,9 @@ impl Dispatcher {
         if let Some(lot) = bucket.lot.as_deref_mut()
             && lot.may_ask()
             && lot.stand()
-            && let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut())
+            && let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut())
         {
-            line.wanting.push_back(key);
+            transfer.wanting.push_back(key);
         }
     }
 
@@ -58,16 +58,16 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
-        if let Some(at) = line.next_look(self.now) {
-            line.alarm.by(&mut self.due, at, Timer::Parking(index));
+        let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        if let Some(at) = transfer.next_look(self.now) {
+            transfer.alarm.by(&mut self.due, at, Timer::Parking(index));
         }
-        if !line.gives(self.now) {
+        if !transfer.gives(self.now) {
             return;
         }
         let (mut wants, mut asked) = (Vec::new(), Vec::new());
         while asked.len() < ACCOUNTS {
-            let Some(key) = self.line_mut(index).and_then(|line| line.wanting.pop_front()) else { break };
+            let Some(key) = self.transfer_mut(index).and_then(|transfer| transfer.wanting.pop_front()) else { break };
             match self.turn_of(index, key) {
                 Turn::Now(rows) => {
                     self.room.reserve(index, rows);
@@ -81,8 +81,8 @@ impl Dispatcher {
                 }
                 Turn::WithRoom => {
                     // The others of the line would find none either.
-                    if let Some(line) = self.line_mut(index) {
-                        line.wanting.push_back(key);
+                    if let Some(transfer) = self.transfer_mut(index) {
+                        transfer.wanting.push_back(key);
                     }
                     break;
                 }
@@ -91,9 +91,9 @@ impl Dispatcher {
         if wants.is_empty() {
             return;
         }
-        let Some(line) = self.line_mut(index) else { return };
-        line.asked = asked;
-        let rows = line.rows;
+        let Some(transfer) = self.transfer_mut(index) else { return };
+        transfer.asked = asked;
+        let rows = transfer.rows;
         if let Some(rows) = self.queues.get_mut(rows) {
             rows.counts.requests += 1;
         }
@@ -127,11 +127,11 @@ impl Dispatcher {
 
     /// Rows came back, account by account, or none could be read.
     pub(in crate::dispatch) fn unparked(&mut self, index: QueueIndex, answers: Result<Vec<Unparked>, Fault>) {
-        let Some(line) = self.line_mut(index) else { return self.stray("rows of a queue without parking") };
-        let (rows, asked) = (line.rows, std::mem::take(&mut line.asked));
+        let Some(transfer) = self.transfer_mut(index) else { return self.stray("rows of a queue without parking") };
+        let (rows, asked) = (transfer.rows, std::mem::take(&mut transfer.asked));
         let answers = match answers {
             Ok(answers) => {
-                if line.unparked() {
+                if transfer.unparked() {
                     self.note(Note::QueueWell { queue: rows, doing: "unpark" });
                 }
                 answers
@@ -165,8 +165,8 @@ impl Dispatcher {
     }
 
     fn cannot_unpark(&mut self, index: QueueIndex, rows: QueueIndex, fault: Fault) {
-        let Some(line) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
-        let (retry_in, first) = line.failed_to_unpark(self.now, fault.transient, &mut self.random);
+        let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
+        let (retry_in, first) = transfer.failed_to_unpark(self.now, fault.transient, &mut self.random);
         if first {
             self.note(Note::QueueFailing { queue: rows, doing: "unpark", fault, retry_in });
         }
@@ -216,7 +216,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn line_mut(&mut self, index: QueueIndex) -> Option<&mut super::Line> {
+    pub(super) fn transfer_mut(&mut self, index: QueueIndex) -> Option<&mut super::Transfer> {
         self.queues.get_mut(index)?.parking.as_deref_mut()
     }
 

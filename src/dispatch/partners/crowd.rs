@@ -8,7 +8,7 @@ use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::partner::{LEAST, Partner};
-use crate::dispatch::standing::{Aside, Line, Standing, Stuck};
+use crate::dispatch::standing::{Aside, Ranking, Standing, Stuck};
 use crate::dispatch::timer::Timer;
 
 use super::Partners;
@@ -62,21 +62,21 @@ pub struct Overfull {
 }
 
 impl Crowd {
-    fn stand(&mut self, key: PartnerKey, standing: &mut Standing, line: Option<Line>) {
-        if standing.line == line {
+    fn rank(&mut self, key: PartnerKey, standing: &mut Standing, ranking: Option<Ranking>) {
+        if standing.ranking == ranking {
             return;
         }
-        match standing.line {
-            Some(Line::Away(holds)) => _ = self.away.remove(&(holds, key)),
-            Some(Line::Beyond(beyond)) => _ = self.beyond.remove(&(beyond, key)),
+        match standing.ranking {
+            Some(Ranking::Away(holds)) => _ = self.away.remove(&(holds, key)),
+            Some(Ranking::Beyond(beyond)) => _ = self.beyond.remove(&(beyond, key)),
             None => {}
         }
-        match line {
-            Some(Line::Away(holds)) => _ = self.away.insert((holds, key)),
-            Some(Line::Beyond(beyond)) => _ = self.beyond.insert((beyond, key)),
+        match ranking {
+            Some(Ranking::Away(holds)) => _ = self.away.insert((holds, key)),
+            Some(Ranking::Beyond(beyond)) => _ = self.beyond.insert((beyond, key)),
             None => {}
         }
-        standing.line = line;
+        standing.ranking = ranking;
     }
 
     fn count(&mut self, standing: &mut Standing, counts: bool) {
@@ -96,7 +96,7 @@ impl Crowd {
     pub fn leave(&mut self, key: PartnerKey, standing: &mut Standing) {
         self.join(key, standing);
         self.count(standing, false);
-        self.stand(key, standing, None);
+        self.rank(key, standing, None);
     }
 }
 
@@ -166,15 +166,15 @@ impl Partners {
             self.crowd.join(key, standing);
         }
         self.crowd.count(standing, is_away && holds > 0);
-        let line = if standing.aside.is_some() || holds == 0 {
+        let ranking = if standing.aside.is_some() || holds == 0 {
             None
         } else if is_away {
-            Some(Line::Away(holds))
+            Some(Ranking::Away(holds))
         } else {
             let beyond = holds.saturating_sub(partner.drain.share(&partner.rules));
-            (beyond > 0).then_some(Line::Beyond(beyond))
+            (beyond > 0).then_some(Ranking::Beyond(beyond))
         };
-        self.crowd.stand(key, standing, line);
+        self.crowd.rank(key, standing, ranking);
     }
 
     /// Whether a partner that takes nothing holds something that it could be asked to give up.
@@ -187,10 +187,10 @@ impl Partners {
         loop {
             let overfull = self.first_overfull()?;
             let key = overfull.partner;
-            let before = self.partner(key)?.standing.line;
+            let before = self.partner(key)?.standing.ranking;
             self.weigh(key, now);
             let partner = self.partner(key)?;
-            if partner.standing.line != before {
+            if partner.standing.ranking != before {
                 continue;
             }
             // Where nothing waits, all of it is on the wire: what comes of that is known in a while.
@@ -219,7 +219,7 @@ impl Partners {
     pub fn set_aside(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         self.crowd.join(key, &mut partner.standing);
-        self.crowd.stand(key, &mut partner.standing, None);
+        self.crowd.rank(key, &mut partner.standing, None);
         if let Some((oldest, parts)) = &stuck {
             self.crowd.stuck.insert((*oldest, key));
             self.crowd.stuck_parts.add_all(parts);

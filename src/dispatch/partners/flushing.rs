@@ -10,7 +10,7 @@ use crate::dispatch::health::PATIENCE;
 use crate::dispatch::keys::{BucketKey, FlushId, PartnerKey, Ticket};
 use crate::dispatch::partner::{Access, Wait};
 use crate::dispatch::rules::Medium;
-use crate::dispatch::threads::Stand;
+use crate::dispatch::threads::ThreadWait;
 use crate::dispatch::timer::Timer;
 
 use super::Partners;
@@ -33,7 +33,7 @@ impl Partners {
     pub fn next_listed(&mut self) -> Option<BucketKey> {
         let serves = self.threads.can_serve();
         while let Some(key) = self.listed.pop_front() {
-            if serves && self.stand(key) {
+            if serves && self.wait_for_thread(key) {
                 continue;
             }
             if !self.is_preceded(key) {
@@ -43,13 +43,13 @@ impl Partners {
         }
         let key = if serves { self.threads.next()? } else { return None };
         if let Some(bucket) = self.buckets.get_mut(key.0) {
-            bucket.stands = None;
+            bucket.thread_wait = None;
         }
         Some(key)
     }
 
     /// Has the bucket wait for a delivery thread, by the age of what waits in it. Gives false for one that needs no thread.
-    fn stand(&mut self, key: BucketKey) -> bool {
+    fn wait_for_thread(&mut self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get_mut(key.0) else { return true };
         let Some(partner) = self.partners.get(bucket.partner.0) else { return true };
         let (medium, class) = (partner.rules.medium, partner.health.class());
@@ -57,10 +57,10 @@ impl Partners {
             return false;
         }
         bucket.listed = false;
-        if let (None, Some(since)) = (bucket.stands, bucket.oldest()) {
-            let stand = Stand { medium, class, since };
-            bucket.stands = Some(stand);
-            self.threads.stand(key, stand);
+        if let (None, Some(since)) = (bucket.thread_wait, bucket.oldest()) {
+            let wait = ThreadWait { medium, class, since };
+            bucket.thread_wait = Some(wait);
+            self.threads.enlist(key, wait);
         }
         true
     }
@@ -123,7 +123,7 @@ impl Partners {
         }
         let (medium, class) = (partner.rules.medium, partner.health.class());
         if !self.threads.has_thread(medium, class) {
-            self.stand(key);
+            self.wait_for_thread(key);
             return None;
         }
         let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
@@ -199,10 +199,10 @@ impl Partners {
         }
         for key in &partner.buckets {
             let Some(bucket) = self.buckets.get_mut(key.0) else { continue };
-            if let Some(stand) = &mut bucket.stands {
-                self.threads.leave(*key, *stand);
-                stand.class = class;
-                self.threads.stand(*key, *stand);
+            if let Some(wait) = &mut bucket.thread_wait {
+                self.threads.leave(*key, *wait);
+                wait.class = class;
+                self.threads.enlist(*key, *wait);
             }
         }
     }

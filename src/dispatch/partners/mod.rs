@@ -80,8 +80,8 @@ impl Partners {
         keys.into_iter().for_each(|key| self.touch(key));
         for (key, bucket) in self.buckets.iter_mut() {
             let key = BucketKey(key);
-            if let Some(stand) = bucket.stands.take() {
-                self.threads.leave(key, stand);
+            if let Some(wait) = bucket.thread_wait.take() {
+                self.threads.leave(key, wait);
             }
             let idle = self.partners.get(bucket.partner.0).map_or(Duration::ZERO, |partner| partner.rules.idle_timeout);
             bucket.alarm.by(due, now.max(bucket.active_at + idle), Timer::Bucket(key));
@@ -313,8 +313,8 @@ impl Partners {
             return;
         }
         bucket.alarm.cancel(due, Timer::Bucket(key));
-        if let Some(stand) = bucket.stands.take() {
-            self.threads.leave(key, stand);
+        if let Some(wait) = bucket.thread_wait.take() {
+            self.threads.leave(key, wait);
         }
         partner.buckets.retain(|other| *other != key);
         self.buckets.remove(key.0);

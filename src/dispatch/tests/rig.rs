@@ -50,7 +50,7 @@ pub struct Rig {
     pub notes: Vec<Note>,
     /// What operators were answered.
     pub replies: Vec<Result<PartnerReport, Refusal>>,
-    queues: Vec<Lane>,
+    queues: Vec<FakeQueue>,
     tickets: HashMap<CompactString, Job>,
     /// The job that each message was in last.
     jobs: HashMap<CompactString, Ticket>,
@@ -65,7 +65,7 @@ pub struct Rig {
 }
 
 #[derive(Default)]
-struct Lane {
+struct FakeQueue {
     sequence: u64,
     names: Vec<CompactString>,
     receives: HashMap<CompactString, i64>,
@@ -78,9 +78,9 @@ impl Rig {
     pub fn new(rules: Rules) -> Self {
         let start = start();
         let mut queues: Vec<_> =
-            rules.queues.iter().map(|rules| Lane { lease: rules.visibility_timeout, ..Lane::default() }).collect();
+            rules.queues.iter().map(|rules| FakeQueue { lease: rules.visibility_timeout, ..FakeQueue::default() }).collect();
         let rows = rules.parkings.first().map(|_| queues.len());
-        queues.extend(rules.parkings.iter().map(|_| Lane::default()));
+        queues.extend(rules.parkings.iter().map(|_| FakeQueue::default()));
         let mut rig = Self {
             dispatcher: Dispatcher::new(rules, start),
             start,
@@ -139,10 +139,10 @@ impl Rig {
     /// A reload that leaves the partners as they are in [`rules`](super::rules).
     pub fn reload(&mut self, at: u64, queues: QueueChanges) -> String {
         for NewQueue { rules, parking } in &queues.added {
-            self.queues.push(Lane { lease: rules.visibility_timeout, ..Lane::default() });
+            self.queues.push(FakeQueue { lease: rules.visibility_timeout, ..FakeQueue::default() });
             if parking.is_some() {
                 self.rows = Some(self.queues.len());
-                self.queues.push(Lane::default());
+                self.queues.push(FakeQueue::default());
             }
         }
         self.handle(at, Event::Reloaded { partners: super::rules().partners, queues })
@@ -246,12 +246,12 @@ impl Rig {
     }
 
     fn receive(&mut self, queue: QueueIndex, ids: &[&str]) -> Event {
-        let lane = &mut self.queues[queue];
+        let queue_state = &mut self.queues[queue];
         let messages = ids.iter().map(|text| {
             let end = text.find(['/', '#', '*', '!']).unwrap_or(text.len());
             let (id, mut marks) = text.split_at(end);
             let mut message = message(id, None);
-            message.sent_at += Duration::from_secs(lane.sequence);
+            message.sent_at += Duration::from_secs(queue_state.sequence);
             while let Some(mark) = marks.chars().next() {
                 let end = marks[1..].find(['/', '#', '*', '!']).map_or(marks.len(), |place| place + 1);
                 let value = &marks[1..end];
@@ -263,19 +263,19 @@ impl Rig {
                 }
                 marks = &marks[end..];
             }
-            let row = lane.names.iter().position(|name| name == id).unwrap_or_else(|| {
-                lane.names.push(id.into());
-                lane.names.len() - 1
+            let row = queue_state.names.iter().position(|name| name == id).unwrap_or_else(|| {
+                queue_state.names.push(id.into());
+                queue_state.names.len() - 1
             });
-            let receive = lane.receives.entry(id.into()).and_modify(|receive| *receive += 1).or_insert(1);
+            let receive = queue_state.receives.entry(id.into()).and_modify(|receive| *receive += 1).or_insert(1);
             let receipt = Receipt::Row { row: i64::try_from(row).expect("few rows"), receive: *receive };
-            let sequence = lane.sequence;
-            lane.sequence += 1;
+            let sequence = queue_state.sequence;
+            queue_state.sequence += 1;
             Received { message: Arc::new(message), receipt, sequence }
         });
         let messages: Vec<_> = messages.collect();
         let demand_used = if messages.is_empty() { usize::MAX } else { messages.len() };
-        Event::Received { queue, poller: 0, messages, leased_until: self.now + lane.lease, demand_used }
+        Event::Received { queue, poller: 0, messages, leased_until: self.now + queue_state.lease, demand_used }
     }
 
     fn receive_failed(&self, queue: QueueIndex, transient: bool) -> Event {
@@ -449,7 +449,7 @@ impl Rig {
     }
 }
 
-impl Lane {
+impl FakeQueue {
     fn name(&self, receipt: &Receipt) -> String {
         let Receipt::Row { row, receive } = receipt else { panic!("not a receipt of this queue") };
         let id = &self.names[usize::try_from(*row).expect("a row")];

@@ -23,8 +23,8 @@ pub(super) struct Taken {
 
 pub(super) struct Rows {
     preload: Arc<Preload>,
-    alone: Lane,
-    groups: HashMap<CompactString, Lane, RandomState>,
+    alone: Partition,
+    groups: HashMap<CompactString, Partition, RandomState>,
     /// The groups from which something can be taken, by the row at their head.
     free: BTreeMap<u64, CompactString>,
     leases: Leases,
@@ -36,7 +36,7 @@ pub(super) struct Rows {
 
 /// The messages of one group, or of all that stand alone.
 #[derive(Default)]
-struct Lane {
+struct Partition {
     /// Those of the preload that have never been taken: older than any that were sent, younger than any that came back.
     fresh: Stream,
     /// Visible rows that were sent or came back.
@@ -49,7 +49,7 @@ struct Lane {
     head: Option<u64>,
 }
 
-impl Lane {
+impl Partition {
     fn first(&self) -> Option<u64> {
         match (self.rows.first_key_value(), self.fresh.peek()) {
             (Some((row, _)), Some(fresh)) => Some(fresh.min(*row)),
@@ -85,7 +85,7 @@ impl Rows {
     pub(super) fn new(preload: Arc<Preload>) -> Self {
         let (alone, groups) = preload.streams();
         let mut rows = Self {
-            alone: Lane { fresh: alone, ..Lane::default() },
+            alone: Partition { fresh: alone, ..Partition::default() },
             groups: HashMap::default(),
             free: BTreeMap::new(),
             leases: Leases::default(),
@@ -94,7 +94,7 @@ impl Rows {
             preload,
         };
         for (group, fresh) in groups {
-            rows.groups.insert(group.clone(), Lane { fresh, ..Lane::default() });
+            rows.groups.insert(group.clone(), Partition { fresh, ..Partition::default() });
             rows.refresh(&group);
         }
         rows
@@ -126,11 +126,11 @@ impl Rows {
             && self.alone.first().is_none_or(|alone| head < alone)
         {
             let group = self.free.remove(&head)?;
-            let lane = self.groups.get_mut(&group)?;
-            let taken = lane.pop()?;
-            lane.leased += 1;
-            lane.head = lane.head_of_group();
-            if let Some(next) = lane.head {
+            let partition = self.groups.get_mut(&group)?;
+            let taken = partition.pop()?;
+            partition.leased += 1;
+            partition.head = partition.head_of_group();
+            if let Some(next) = partition.head {
                 self.free.insert(next, group.clone());
             }
             touched.insert(group);
@@ -207,12 +207,12 @@ impl Rows {
     fn show(&mut self, number: u64, lease: Lease) {
         self.visible += 1;
         let group = self.group_of(number, &lease.row);
-        let lane = match &group {
+        let partition = match &group {
             None => Some(&mut self.alone),
             Some(group) => self.groups.get_mut(group),
         };
-        if let Some(lane) = lane {
-            lane.rows.insert(number, lease.row);
+        if let Some(partition) = partition {
+            partition.rows.insert(number, lease.row);
         }
         self.leave(number, group, lease.delayed);
     }
@@ -220,11 +220,11 @@ impl Rows {
     /// Takes back what hiding a row did to its group.
     fn leave(&mut self, number: u64, group: Option<CompactString>, delayed: bool) {
         let Some(group) = group else { return };
-        let Some(lane) = self.groups.get_mut(&group) else { return };
+        let Some(partition) = self.groups.get_mut(&group) else { return };
         if delayed {
-            lane.delayed.remove(&number);
+            partition.delayed.remove(&number);
         } else {
-            lane.leased -= 1;
+            partition.leased -= 1;
         }
         self.refresh(&group);
     }
@@ -238,17 +238,17 @@ impl Rows {
 
     /// Finds out anew whether a group is free, and under which head; forgets it when nothing is left of it.
     fn refresh(&mut self, group: &CompactString) {
-        let Some(lane) = self.groups.get_mut(group) else { return };
-        if let Some(head) = lane.head.take() {
+        let Some(partition) = self.groups.get_mut(group) else { return };
+        if let Some(head) = partition.head.take() {
             self.free.remove(&head);
         }
-        if lane.leased == 0 {
-            lane.head = lane.head_of_group();
-            if let Some(head) = lane.head {
+        if partition.leased == 0 {
+            partition.head = partition.head_of_group();
+            if let Some(head) = partition.head {
                 self.free.insert(head, group.clone());
             }
         }
-        if lane.is_done() {
+        if partition.is_done() {
             self.groups.remove(group);
         }
     }

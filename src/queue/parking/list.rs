@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use rusqlite::{Transaction, params};
 
-use super::Line;
+use super::ParkedAccount;
 use crate::message::Account;
 use crate::queue::clock::from_millis;
 use crate::queue::sqlite::fault::Fault;
@@ -28,7 +28,7 @@ const PURGE: &str = "
         SELECT seq FROM parked WHERE queue = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY account, place LIMIT ?3)";
 
 /// The lines of the accounts behind `after`, by account; none: there are no more.
-pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Result<Vec<Line>, Fault> {
+pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Result<Vec<ParkedAccount>, Fault> {
     let mut lines = transaction.prepare_cached(LINES)?;
     let mut first = transaction.prepare_cached(FIRST)?;
     let mut page = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Re
         let (account, place): (String, i64) = (row.get(0)?, row.get(3)?);
         let (oldest, since): (String, i64) =
             first.query_row(params![queue, account, place], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        page.push(Line {
+        page.push(ParkedAccount {
             account: Account::from(account),
             deliveries: row.get::<_, i64>(1)?.unsigned_abs(),
             bytes: row.get::<_, i64>(2)?.unsigned_abs(),

@@ -68,7 +68,7 @@ pub struct Parking {
 
 /// What is parked of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct ParkedAccount {
     pub account: Account,
     pub deliveries: u64,
     /// Of payloads and bodies.
@@ -116,7 +116,7 @@ impl Parking {
     }
 
     /// What is parked, by account. Calls `each` until it returns `false`.
-    pub fn list(&self, each: &mut dyn FnMut(Line) -> bool) -> Result<(), QueueError> {
+    pub fn list(&self, each: &mut dyn FnMut(ParkedAccount) -> bool) -> Result<(), QueueError> {
         // No account is empty.
         let mut after = Account::default();
         loop {

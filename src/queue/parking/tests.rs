@@ -216,7 +216,7 @@ fn what_is_parked_is_listed_and_purged_by_account() {
     let mut lines = Vec::new();
     let mut listed = |most: usize| {
         lines.clear();
-        let mut each = |line: Line| {
+        let mut each = |line: ParkedAccount| {
             lines.push((line.account.to_string(), line.deliveries, line.bytes, line.oldest.to_string(), line.waits_since));
             lines.len() < most
         };

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use self::entries::entry;
+use super::Sink;
 use crate::message::{Answer, Batch};
 use crate::queue::sqs::{Entry, EntryFault, Fault, Remote, fitting};
 
@@ -49,9 +50,11 @@ impl SqsSink {
     pub fn new(outlet: Arc<dyn Outlet>) -> Self {
         Self { outlet }
     }
+}
 
+impl Sink for SqsSink {
     /// Sends a batch and waits for what SQS says of each delivery.
-    pub fn deliver(&self, batch: &Batch) -> Answer {
+    fn deliver(&self, batch: &Batch) -> Answer {
         let mut open = Vec::new();
         let mut entries = Vec::new();
         let mut places = Vec::new();

@@ -121,7 +121,7 @@ pub fn settings(endpoint: &str, queues: &[&str], wait: &str) -> String {
         )
     };
     let queues: String = queues.iter().map(queue).collect();
-    format!("[admin]\nlisten = \"\"\n{queues}[partners.default]\ndeliver = \"discard\"\n")
+    format!("{queues}[partners.default]\ndeliver = \"discard\"\n")
 }
 
 /// CPU time of this process so far, all threads, in microseconds.

@@ -10,7 +10,7 @@ use super::Release;
 
 /// One line over all messages of a queue, by their gapless numbers.
 #[derive(Debug)]
-pub struct Line {
+pub struct Resequencer {
     wait: Duration,
     /// The number of the first slot. What has a lower number passes at once: it was overtaken.
     base: u64,
@@ -28,7 +28,7 @@ enum Slot {
     Gone,
 }
 
-impl Line {
+impl Resequencer {
     pub fn new(wait: Duration) -> Self {
         Self { wait, base: 0, slots: VecDeque::new() }
     }

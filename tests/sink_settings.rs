@@ -1,41 +1,14 @@
-//! What holds for every kind of sink, whatever is behind it.
+//! Which partner goes to which sink, and what is said of settings that lead nowhere.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::thread;
 
 use octoconf::config::settings::{Deliver, PartnersSettings};
 use octoconf::message::Answer;
-use octoconf::sink::{Limits, Sink, Sinks};
-use partner::{OK, Partner, batch, everyone, http, partner, sinks, unreachable};
+use octoconf::sink::{Limits, Sinks};
+use partner::{Partner, batch, everyone, http, partner, sinks, unreachable};
 
 #[path = "support/partner.rs"]
 mod partner;
-
-#[test]
-fn every_kind_accepts_a_batch_from_many_threads_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let answering = Partner::answering(OK);
-    let file = Deliver::File { path: format!("{}/{{queue}}/{{account}}.jsonl", folder.path().display()) };
-    for (kind, deliver) in [("http", Deliver::Http(http(answering.url()))), ("file", file), ("discard", Deliver::Discard)] {
-        let sinks = sinks(deliver);
-        let sink: &dyn Sink = &sinks;
-        thread::scope(|scope| {
-            for account in 0..8 {
-                scope.spawn(move || {
-                    for _ in 0..10 {
-                        assert_eq!(sink.deliver(&batch(&account.to_string(), &["1", "2"])), Answer::Accepted, "{kind}");
-                    }
-                });
-            }
-        });
-    }
-    assert_eq!(answering.requests.len(), 80);
-    for account in 0..8 {
-        let lines = fs::read_to_string(folder.path().join(format!("stock/{account}.jsonl"))).unwrap();
-        assert_eq!(lines, "1\n2\n".repeat(10));
-    }
-}
 
 #[test]
 fn an_account_has_its_own_settings_or_the_default() {

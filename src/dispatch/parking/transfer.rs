@@ -35,7 +35,7 @@ impl Leaver {
 }
 
 #[derive(Debug)]
-pub struct Line {
+pub struct Transfer {
     /// The queue as which rows come back.
     pub rows: QueueIndex,
     /// On their way, the first to go first.
@@ -52,7 +52,7 @@ pub struct Line {
     unparks: Pause,
 }
 
-impl Line {
+impl Transfer {
     pub fn new(rows: QueueIndex) -> Self {
         Self {
             rows,

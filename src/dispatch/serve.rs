@@ -1,0 +1,64 @@
+//! What time brings: every alarm that is due, served before anything else of its turn.
+
+use super::Dispatcher;
+use super::QueueState;
+use super::due::Alarm;
+use super::keys::QueueIndex;
+use super::timer::Timer;
+
+impl Dispatcher {
+    pub(super) fn serve_due(&mut self) {
+        while let Some(timer) = self.due.pop(self.now) {
+            match timer {
+                Timer::Partner(key) => {
+                    if let Some(partner) = self.partners.partner_mut(key) {
+                        partner.alarm.rang();
+                    }
+                    self.partners.judge(key, self.now, &mut self.due);
+                    self.partners.list_all_of(key);
+                    self.partners.touch(key);
+                    self.partners.forget_if_done(key, self.now, &mut self.due);
+                }
+                Timer::Flights => self.partners.watch(self.now, &mut self.due),
+                Timer::Bucket(key) => {
+                    if let Some(bucket) = self.partners.bucket_mut(key) {
+                        bucket.alarm.rang();
+                    }
+                    self.give_up(key);
+                    self.partners.list(key);
+                    self.partners.reclaim(key, self.now, &mut self.due);
+                }
+                Timer::Lease(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.lease_alarm);
+                    self.extend_leases(index);
+                }
+                Timer::Order(index) => self.overtake(index),
+                Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
+                Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Summary(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.summary_alarm);
+                    self.say_sums(index, false);
+                }
+                Timer::Hidden => {
+                    self.hidden_alarm.rang();
+                    self.forget_shown();
+                }
+                Timer::Parking(index) => {
+                    if let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) {
+                        transfer.alarm.rang();
+                    }
+                }
+                Timer::Count => self.phase.count_again(),
+                // The turn looks at its end.
+                Timer::Retiring => {}
+                Timer::Stop => self.stop_is_due(),
+            }
+        }
+    }
+
+    fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut QueueState) -> &mut Alarm) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            alarm(queue).rang();
+        }
+    }
+}

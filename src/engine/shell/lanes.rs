@@ -1,0 +1,66 @@
+//! Queues that change, come and go while the engine runs: the threads around them follow.
+
+use std::sync::Arc;
+
+use crate::dispatch::QueueIndex;
+
+use super::Shell;
+use crate::engine::edge::Edge;
+use crate::engine::lane::{Lane, Opened};
+use crate::engine::plan::{Changed, Plan};
+use crate::engine::threads::thread_name;
+
+impl Shell {
+    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn.
+    pub(super) fn take_in(&mut self, plan: Plan) {
+        let Plan { changed, retired, added } = plan;
+        for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {
+            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let is_other = handler.is_some() || lane.concurrency != rules.concurrency;
+            (lane.handler_name, lane.concurrency) = (handler_name, rules.concurrency);
+            if handler.is_some() {
+                lane.handler = handler;
+            }
+            if let Some(parking) = &lane.parking {
+                parking.set_max_bytes(parking_max_bytes);
+            }
+            if is_other {
+                self.pool.open(index, lane);
+            }
+        }
+        for index in retired {
+            let Some(name) = self.lanes.get(index).map(|lane| Arc::clone(&lane.name)) else { continue };
+            log::info!("the queue retires, what it holds is delivered: queue={name}");
+            let rows = format!("{name}.parking");
+            let is_of_it = |lane: &&mut Lane| *lane.name == *name || (*lane.name == *rows && lane.handler.is_none());
+            for lane in self.lanes.iter_mut().filter(is_of_it) {
+                // What fails of it from now on is not what fails of the next one of its name.
+                self.health.forget(&lane.name);
+                lane.retires = true;
+            }
+        }
+        for Opened { lane, rows } in added {
+            log::info!("the queue is new: queue={} source={} handler={}", lane.name, lane.source, lane.handler_name);
+            for lane in [lane].into_iter().chain(rows.map(|rows| rows.lane)) {
+                self.pool.open(self.lanes.len(), &lane);
+                self.edges.push(Edge::default());
+                self.lanes.push(lane);
+            }
+        }
+    }
+
+    /// Nothing is left of a queue: its threads end, and its files are closed.
+    pub(super) fn close(&mut self, queue: QueueIndex) {
+        let (Some(lane), Some(edge)) = (self.lanes.get_mut(queue), self.edges.get_mut(queue)) else { return };
+        self.health.forget(&lane.label());
+        self.pool.close(queue);
+        log::info!("the queue is gone: queue={}", lane.name);
+        let last = (lane.queue.take(), lane.parking.take(), lane.handler.take(), std::mem::take(edge));
+        // To close a file may take a sync, and there may be no other thread to do it.
+        let name = thread_name("close", &lane.name, 0);
+        if let Err(error) = self.crew.spawn(name, None, move |_| drop(last)) {
+            log::warn!("the files of a queue that is gone are closed by the dispatcher, there is no thread for it: {error}");
+        }
+        self.crew.forget_ended();
+    }
+}
