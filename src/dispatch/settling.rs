@@ -133,12 +133,12 @@ impl Sent {
 
 /// What is wanted of one kind.
 #[derive(Debug)]
-struct Backlog<T> {
+struct Calls<T> {
     wanted: VecDeque<T>,
     pause: Pause,
 }
 
-impl<T> Backlog<T> {
+impl<T> Calls<T> {
     fn new() -> Self {
         Self { wanted: VecDeque::new(), pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF) }
     }
@@ -158,12 +158,12 @@ pub struct Settling {
     entry_limit: usize,
     linger: Duration,
     lease: Duration,
-    deletes: Backlog<Ticket>,
+    deletes: Calls<Ticket>,
     /// When the oldest of the deletes came up.
     deletes_since: Option<Instant>,
-    hides: Backlog<Wanted>,
-    letters: Backlog<Letter>,
-    counts: Backlog<()>,
+    hides: Calls<Wanted>,
+    letters: Calls<Letter>,
+    counts: Calls<()>,
     /// By acker: what it is doing.
     ackers: Vec<Option<Sent>>,
     /// Calls that have ended.
@@ -178,11 +178,11 @@ impl Settling {
             entry_limit: rules.entry_limit.max(1),
             linger: rules.settle_linger,
             lease: rules.visibility_timeout,
-            deletes: Backlog::new(),
+            deletes: Calls::new(),
             deletes_since: None,
-            hides: Backlog::new(),
-            letters: Backlog::new(),
-            counts: Backlog::new(),
+            hides: Calls::new(),
+            letters: Calls::new(),
+            counts: Calls::new(),
             ackers: (0..rules.ackers.max(1)).map(|_| None).collect(),
             ended: 0,
             turn: Kind::Hide,
