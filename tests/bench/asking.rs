@@ -9,6 +9,8 @@ use bytes::Bytes;
 use octoconf::dispatch::{Command, Dispatcher, Event, Handled, Medium, PartnerRules, PartnerTable, QueueRules, Rules, Survey};
 use octoconf::message::{Message, Outcome, Receipt, Received};
 
+use crate::extent::{count, runs};
+
 /// As in `engine/inquiries.rs`.
 const PART: usize = 256;
 
@@ -17,10 +19,11 @@ const RUNS: usize = 20;
 pub fn print() {
     println!("{:>9} partners that wait {:>14} {:>18}", "", "status, ms", "longest part, µs");
     for partners in [3_000, 100_000, 1_000_000] {
+        let partners = count(partners) as usize;
         let dispatcher = with_waiting(partners);
-        let mut seen: Vec<(Duration, Duration)> = (0..RUNS).map(|_| survey(&dispatcher)).collect();
+        let mut seen: Vec<(Duration, Duration)> = (0..runs(RUNS)).map(|_| survey(&dispatcher)).collect();
         seen.sort_unstable();
-        let (whole, part) = seen[RUNS / 2];
+        let (whole, part) = seen[seen.len() / 2];
         println!("{partners:>9} {:>33.2} {:>18.0}", whole.as_secs_f64() * 1e3, part.as_secs_f64() * 1e6);
     }
 }
@@ -40,7 +43,7 @@ fn survey(dispatcher: &Dispatcher) -> (Duration, Duration) {
     let last = Instant::now();
     let status = dispatcher.surveyed(survey);
     longest = longest.max(last.elapsed());
-    assert!(status.partners.total > 1000);
+    assert!(status.partners.total > 0);
     (begin.elapsed(), longest)
 }
 

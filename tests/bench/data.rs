@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
+use crate::extent::count;
+
 /// Accounts, as many as the talk had buckets.
 pub const ACCOUNTS: u64 = 2_900;
 
 /// Invoices for 2,900 accounts in a fixed, mixed order; about 130 bytes each, as the real ones have.
 pub fn bodies() -> Vec<Bytes> {
     let mut random = fastrand::Rng::with_seed(17);
-    (0..100_000).map(|number| invoice(&(12_000 + random.u64(..ACCOUNTS)).to_string(), number, "", &mut random)).collect()
+    (0..count(100_000)).map(|number| invoice(&(12_000 + random.u64(..ACCOUNTS)).to_string(), number, "", &mut random)).collect()
 }
 
 /// As many invoices, the accounts taking turns in a mixed order: each has one before any has a second.

@@ -16,6 +16,7 @@
 mod asking;
 mod cases;
 mod data;
+mod extent;
 mod process;
 mod run;
 mod server;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         println!("{answer}");
         return ExitCode::SUCCESS;
     }
-    let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != extent::MEASURE).collect();
     if let Some(status) = sqs::contend(&words) {
         return status;
     }
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
         eprintln!("no rows are called {}; there are: asking, sqs, {}", words.join(", "), names.join(", "));
         return ExitCode::from(2);
     }
+    if extent::rehearses() {
+        println!("a rehearsal: each row once, with so little that its figures mean nothing");
+    }
     println!("{}", table::machine_line());
     let mut table = Table::default();
     for case in chosen {
@@ -75,6 +79,9 @@ fn main() -> ExitCode {
     }
     if let Some(figures) = sqs::measure(names_any) {
         table.add_section("sqs", figures);
+    }
+    if extent::rehearses() {
+        return ExitCode::SUCCESS;
     }
     match table.write("target/bench.json") {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::extent::{MEASURE, rehearses};
+
 /// The variable that tells this binary to run one part in a process of its own.
 const PART: &str = "OCTOCONF_BENCH_PART";
 
@@ -32,7 +34,11 @@ pub fn part() -> Option<String> {
 /// Runs a part in a process of its own, so that its memory is nothing but that; gives what it prints.
 pub fn ask(part: &str) -> Value {
     let binary = std::env::current_exe().expect("this binary has a path");
-    let output = std::process::Command::new(binary).env(PART, part).stderr(std::process::Stdio::inherit()).output();
+    let mut command = std::process::Command::new(binary);
+    if !rehearses() {
+        command.arg(MEASURE);
+    }
+    let output = command.env(PART, part).stderr(std::process::Stdio::inherit()).output();
     let output = output.expect("the part starts");
     assert!(output.status.success(), "the part {part} failed");
     serde_json::from_slice(&output.stdout).expect("JSON")

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use octoconf::message::settle::Ask;
 use tempfile::TempDir;
 
+use crate::extent::runs;
 use crate::table::{Aim, Figure, Table};
 use crate::{RUNS, data, run};
 
 pub fn sqlite_to_file(table: &mut Table) {
-    let pairs: Vec<_> = (0..RUNS).map(|_| (engine(), queue_alone())).collect();
+    let pairs: Vec<_> = (0..runs(RUNS)).map(|_| (engine(), queue_alone())).collect();
     let row = "sqlite -> order -> file, 2,900 files, every delivery synced";
     table.add(Figure::pairs(row, "messages/s", &pairs, "one thread that receives and deletes").value_aim(Aim::AtLeast(60_000.0)));
 }

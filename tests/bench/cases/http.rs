@@ -10,6 +10,7 @@ use octoconf::message::{Message, Outcome};
 use ureq::Agent;
 
 use super::memory::Preload;
+use crate::extent::{count, runs};
 use crate::process::cpu;
 use crate::server::Server;
 use crate::table::{Aim, Figure, Table};
@@ -24,14 +25,14 @@ const PLAIN: &str = "plain loop of the client, 32 threads";
 
 pub fn single(table: &mut Table) {
     let accounts = data::accounts("ok-", data::ACCOUNTS as usize);
-    let way = Way { accounts: &accounts, messages: 60_000, batch: 1, partner: "format = \"single\"" };
+    let way = Way { accounts: &accounts, messages: count(60_000), batch: 1, partner: "format = \"single\"" };
     measure(table, "http, one message a request, 2,900 partners", &way);
 }
 
 pub fn batches(table: &mut Table) {
     // As many as full batches of 100 fit among the 20,000 messages that the engine holds, with some to spare.
     let accounts = data::accounts("ok-", 64);
-    let way = Way { accounts: &accounts, messages: 640_000, batch: 100, partner: "max_batch = 100\nlinger = \"100ms\"" };
+    let way = Way { accounts: &accounts, messages: count(640_000), batch: 100, partner: "max_batch = 100\nlinger = \"100ms\"" };
     measure(table, "http, 100 messages a request, 64 partners", &way);
 }
 
@@ -54,7 +55,7 @@ struct Cost {
 
 fn measure(table: &mut Table, row: &str, way: &Way<'_>) {
     let server = Server::start();
-    let pairs: Vec<(Cost, Cost)> = (0..RUNS).map(|_| (engine(&server, way), plain_loop(&server, way, &[]))).collect();
+    let pairs: Vec<(Cost, Cost)> = (0..runs(RUNS)).map(|_| (engine(&server, way), plain_loop(&server, way, &[]))).collect();
     let of = |cost: fn(&Cost) -> f64| pairs.iter().map(|(ours, plain)| (cost(ours), cost(plain))).collect::<Vec<_>>();
     table.add(Figure::pairs(row, "requests/s", &of(|cost| cost.per_second), PLAIN).aim(Aim::AtLeast(0.5)));
     table.add(Figure::pairs(format!("{row}: CPU"), "us/request", &of(|cost| cost.cpu_us), PLAIN));

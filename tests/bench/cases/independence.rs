@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::data;
+use crate::extent::{runs, time};
 use crate::server::Server;
 use crate::stamp::Arrival;
 use crate::table::{Aim, Figure, Table};
@@ -39,9 +40,9 @@ pub fn measure(table: &mut Table) {
     let none: &[String] = &[];
     let run = |accounts, burst| {
         let server = Server::with(&[Ipv4Addr::LOCALHOST], Duration::ZERO, true);
-        Traffic { accounts, rate: RATE, time: TIME, burst, engine: "", partner: PARTNER }.run(&server)
+        Traffic { accounts, rate: RATE, time: time(TIME), burst, engine: "", partner: PARTNER }.run(&server)
     };
-    let pairs: Vec<(Came, Came)> = (0..RUNS).map(|_| (run(&mixed, (&hanging, BURST)), run(&well, (none, 0)))).collect();
+    let pairs: Vec<(Came, Came)> = (0..runs(RUNS)).map(|_| (run(&mixed, (&hanging, BURST)), run(&well, (none, 0)))).collect();
     let share = mixed.iter().filter(|account| account.starts_with("ok")).count() as f64 / count as f64;
 
     let quantile = |part, since: fn(&Arrival) -> Duration| {

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::memory::Preload;
+use crate::extent::{count, runs, time};
 use crate::server::Server;
 use crate::stamp::Arrival;
 use crate::table::{Aim, Figure, Table};
@@ -25,8 +26,8 @@ pub fn measure(table: &mut Table) {
 fn at(table: &mut Table, pace: &str, rate: u64, accounts: &[String], aim: Option<Aim>) {
     let server = Server::with(&[Ipv4Addr::LOCALHOST], Duration::ZERO, true);
     let none: &[String] = &[];
-    let traffic = Traffic { accounts, rate, time: Duration::from_secs(8), burst: (none, 0), engine: "", partner: "" };
-    let runs: Vec<_> = (0..RUNS).map(|_| traffic.run(&server)).collect();
+    let traffic = Traffic { accounts, rate, time: time(Duration::from_secs(8)), burst: (none, 0), engine: "", partner: "" };
+    let runs: Vec<_> = (0..runs(RUNS)).map(|_| traffic.run(&server)).collect();
     for came in &runs {
         assert_eq!(came.missing_and_repeated(), (0, 0), "every message comes, once");
     }
@@ -43,7 +44,7 @@ fn at(table: &mut Table, pace: &str, rate: u64, accounts: &[String], aim: Option
 /// Messages a second where all are there from the start.
 fn most(accounts: &[String]) -> u64 {
     let server = Server::start();
-    let messages = 60_000;
+    let messages = count(60_000);
     let preload = Preload::new(&data::taking_turns(messages, accounts));
     let engine = run::engine(&format!(
         "{}[partners.default]\nurl = \"http://127.0.0.1:{}/{{account}}\"\nformat = \"single\"\n",

@@ -13,6 +13,7 @@ use octoconf::handler::Handler;
 use octoconf::handler::registry::Registry;
 use octoconf::message::{Message, Outcome};
 
+use crate::extent::{count, runs};
 use crate::table::{Aim, Figure, Table};
 use crate::{RUNS, data, run};
 
@@ -26,7 +27,8 @@ const PLAIN: &str = "plain loop, all cores";
 
 pub fn order(table: &mut Table) {
     let bodies = data::bodies();
-    let pairs: Vec<_> = (0..RUNS).map(|_| (engine(&bodies, r#"handler = "order""#, "", MESSAGES), plain_loop(&bodies))).collect();
+    let pairs: Vec<_> =
+        (0..runs(RUNS)).map(|_| (engine(&bodies, r#"handler = "order""#, "", count(MESSAGES)), plain_loop(&bodies))).collect();
     table.add(Figure::new(
         "limit: parse, total, serialise, group; all cores",
         "messages/s",
@@ -37,10 +39,11 @@ pub fn order(table: &mut Table) {
 
 pub fn jq(table: &mut Table) {
     let bodies = data::bodies();
-    let messages = MESSAGES / 10;
+    let messages = count(MESSAGES) / 10;
     let pipeline = format!("[handlers.total]\njq = '{PROGRAM}'\nbucket = '{BUCKET}'\n");
-    let pairs: Vec<_> =
-        (0..RUNS).map(|_| (engine(&bodies, r#"handler = "total""#, &pipeline, messages), jaq_loop(&bodies, messages))).collect();
+    let pairs: Vec<_> = (0..runs(RUNS))
+        .map(|_| (engine(&bodies, r#"handler = "total""#, &pipeline, messages), jaq_loop(&bodies, messages)))
+        .collect();
     table.add(
         Figure::pairs("memory -> jq -> discard", "messages/s", &pairs, "jaq alone in a loop, all cores").aim(Aim::AtLeast(0.5)),
     );
@@ -49,13 +52,13 @@ pub fn jq(table: &mut Table) {
 /// The same traffic on one queue, and on twenty.
 pub fn queues(table: &mut Table) {
     let bodies = data::bodies();
-    let with = |count: u64| {
+    let with = |among: u64| {
         let preload = Preload::new(&bodies);
-        let queue = |number: u64| preload.queue(&format!("q{number}"), MESSAGES / count, r#"handler = "order""#);
-        let queues: String = (0..count).map(queue).collect();
+        let queue = |number: u64| preload.queue(&format!("q{number}"), count(MESSAGES) / among, r#"handler = "order""#);
+        let queues: String = (0..among).map(queue).collect();
         run::until_empty(run::engine(&format!("{queues}{DISCARD}"))).per_second()
     };
-    let pairs: Vec<_> = (0..RUNS).map(|_| (with(20), with(1))).collect();
+    let pairs: Vec<_> = (0..runs(RUNS)).map(|_| (with(20), with(1))).collect();
     table.add(Figure::pairs("memory -> order -> discard, 20 queues", "messages/s", &pairs, "one queue"));
 }
 
@@ -102,10 +105,10 @@ fn on_all_cores(messages: u64, work: impl Fn(u64) + Sync) -> f64 {
 /// What can be reached at all: every core parses, totals, serialises and groups by account. No queue, no ack, no bucket.
 fn plain_loop(bodies: &[Bytes]) -> f64 {
     let order = Registry::new().get("order").expect("it is built in");
-    on_all_cores(MESSAGES, |count| group(order.as_ref(), bodies, count))
+    on_all_cores(count(MESSAGES), |messages| group(order.as_ref(), bodies, messages))
 }
 
-fn group(handler: &dyn Handler, bodies: &[Bytes], count: u64) {
+fn group(handler: &dyn Handler, bodies: &[Bytes], messages: u64) {
     let mut groups: HashMap<_, Vec<Bytes>> = HashMap::new();
     let mut message = Message {
         id: "m".into(),
@@ -116,7 +119,7 @@ fn group(handler: &dyn Handler, bodies: &[Bytes], count: u64) {
         receives: 1,
         open: None,
     };
-    for body in bodies.iter().cycle().take(count as usize) {
+    for body in bodies.iter().cycle().take(messages as usize) {
         message.body = body.clone();
         let Outcome::Deliver(deliveries) = handler.handle(&message) else { panic!("every invoice is good") };
         for delivery in deliveries {

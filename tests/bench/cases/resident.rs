@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use octoconf::engine::RunOptions;
 use serde_json::{Value, json};
 
+use crate::extent::runs;
 use crate::table::{Aim, Figure, Table};
 use crate::{data, process, run};
 
@@ -23,7 +24,7 @@ pub fn measure(table: &mut Table) {
         run::fill(&run::engine(&settings(&file)), &data::padded(MESSAGES, &accounts, BYTES));
         process::ask(&format!("resident {file}"))
     };
-    let answers: Vec<Value> = (0..RUNS).map(|_| run()).collect();
+    let answers: Vec<Value> = (0..runs(RUNS)).map(|_| run()).collect();
     let number = |name: &str| answers.iter().map(|answer| answer[name].as_f64().expect("a number")).collect::<Vec<_>>();
     table.add(Figure::new("held: messages of 300 bytes", "messages", number("held")));
     let resident = number("bytes").iter().map(|bytes| bytes / 1024.0 / 1024.0).collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::memory::Preload;
+use crate::extent::{count, runs};
 use crate::table::{Aim, Figure, Table};
 use crate::{data, process, run};
 
@@ -19,12 +20,12 @@ const SIZES: [u64; 3] = [data::ACCOUNTS, 100_000, 1_000_000];
 
 pub fn measure(table: &mut Table) {
     // Made by this process, so that the memory which that took is not used again there.
-    let preloads = SIZES.map(|size| Preload::new(&data::taking_turns(BODIES, &data::accounts("1", size as usize))));
+    let preloads = SIZES.map(|size| Preload::new(&data::taking_turns(count(BODIES), &data::accounts("1", count(size) as usize))));
     let run = |preload: &Preload| {
-        let queue = preload.queue("invoice", 2 * BODIES, r#"handler = "order""#);
+        let queue = preload.queue("invoice", 2 * count(BODIES), r#"handler = "order""#);
         Cost::of(&process::ask(&format!("scale {queue}[partners.default]\ndeliver = \"discard\"\nmax_batch = 1\n")))
     };
-    let runs: Vec<[Cost; 3]> = (0..RUNS).map(|_| preloads.each_ref().map(run)).collect();
+    let runs: Vec<[Cost; 3]> = (0..runs(RUNS)).map(|_| preloads.each_ref().map(run)).collect();
     table.add(Figure::new("scale, 2,900 buckets: CPU", "us/message", runs.iter().map(|run| run[0].cpu_us).collect()));
     for (at, size) in SIZES.iter().enumerate().skip(1) {
         let pairs: Vec<_> = runs.iter().map(|run| (run[at].cpu_us, run[0].cpu_us)).collect();

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::memory::Preload;
+use crate::extent::{runs, time};
 use crate::server::Server;
 use crate::table::{Figure, Table};
 use crate::{data, run};
@@ -12,14 +13,16 @@ use crate::{data, run};
 const ANSWER: Duration = Duration::from_millis(200);
 const RUNS: usize = 3;
 
+/// At best.
+const LONG: Duration = Duration::from_secs(3);
+
 pub fn more(table: &mut Table) {
     for threads in [64, 256, 1024] {
         // Partners that never answered yet have half of the threads, so that is how each begins; most requests are to those that did.
         let accounts = data::accounts("ok-", 2 * threads);
         let server = Server::with(&[Ipv4Addr::LOCALHOST], ANSWER, false);
         let possible = threads as f64 / ANSWER.as_secs_f64();
-        // Three seconds at best.
-        let messages = (possible * 3.0) as u64;
+        let messages = (possible * time(LONG).as_secs_f64()) as u64;
         let preload = Preload::new(&data::taking_turns(messages, &accounts));
         let per_second = || {
             let engine = run::engine(&format!(
@@ -29,7 +32,7 @@ pub fn more(table: &mut Table) {
             ));
             run::until_empty(engine).per_second()
         };
-        let pairs: Vec<_> = (0..RUNS).map(|_| (per_second(), possible)).collect();
+        let pairs: Vec<_> = (0..runs(RUNS)).map(|_| (per_second(), possible)).collect();
         table.add(Figure::pairs(
             format!("http, answers after 200 ms, {threads} threads"),
             "requests/s",

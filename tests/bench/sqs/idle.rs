@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::contend::{counts, settings};
 use super::{outcome, this_program};
+use crate::extent::rehearses;
 use crate::run::engine;
 use crate::support::sqs_server::SqsServer;
 
@@ -47,7 +48,8 @@ pub fn measure(server: &SqsServer) -> Idle {
 
 /// The engine on empty queues with the defaults: from the moment in which each has had a poll, until each has had so many more.
 pub fn watch(endpoint: &str, queues: &[&str]) -> Value {
-    let running = engine(&settings(endpoint, queues, "20s")).start(RunOptions::default()).expect("threads");
+    let wait = if rehearses() { "1s" } else { "20s" };
+    let running = engine(&settings(endpoint, queues, wait)).start(RunOptions::default()).expect("threads");
     let mut marks = Vec::new();
     for polls in [1, 1 + POLLS] {
         let counts = loop {
