@@ -13,6 +13,7 @@ use octoconf::handler::Handler;
 use octoconf::handler::registry::Registry;
 use octoconf::message::{Message, Outcome};
 
+use super::shape;
 use crate::extent::{count, runs};
 use crate::table::{Aim, Figure, Table};
 use crate::{RUNS, data, run};
@@ -27,13 +28,18 @@ const PLAIN: &str = "plain loop, all cores";
 
 pub fn order(table: &mut Table) {
     let bodies = data::bodies();
-    let pairs: Vec<_> =
-        (0..runs(RUNS)).map(|_| (engine(&bodies, r#"handler = "order""#, "", count(MESSAGES)), plain_loop(&bodies))).collect();
-    table.add(Figure::new(
-        "limit: parse, total, serialise, group; all cores",
-        "messages/s",
-        pairs.iter().map(|(_, limit)| *limit).collect(),
-    ));
+    let measure = |_| {
+        let of_engine = engine(&bodies, r#"handler = "order""#, "", count(MESSAGES));
+        let preload = Preload::new(&bodies);
+        let settings = format!("{}{DISCARD}", preload.queue("invoice", count(MESSAGES), r#"handler = "order""#));
+        (of_engine, shape::per_second(&settings, count(MESSAGES)), plain_loop(&bodies))
+    };
+    let seen: Vec<_> = (0..runs(RUNS)).map(measure).collect();
+    let limit = "limit: parse, total, serialise, group; all cores";
+    table.add(Figure::new(limit, "messages/s", seen.iter().map(|(_, _, limit)| *limit).collect()));
+    let pairs: Vec<_> = seen.iter().map(|(_, shape, limit)| (*shape, *limit)).collect();
+    table.add(Figure::pairs("limit of the shape: its threads and channels, nothing kept", "messages/s", &pairs, PLAIN));
+    let pairs: Vec<_> = seen.iter().map(|(engine, _, limit)| (*engine, *limit)).collect();
     table.add(Figure::pairs("memory -> order -> discard", "messages/s", &pairs, PLAIN).aim(Aim::AtLeast(0.6)));
 }
 

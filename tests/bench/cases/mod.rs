@@ -8,6 +8,7 @@ mod latency;
 mod memory;
 pub mod resident;
 pub mod scale;
+mod shape;
 mod start;
 mod threads;
 
