@@ -71,7 +71,7 @@ impl From<&Filter> for DeadFilter {
 
 fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<ExitCode, Failure> {
     let letter = letters.find(id)?.ok_or_else(|| anyhow::anyhow!("queue {queue} has no dead letter {id}"))?;
-    let text = if json { format!("{:#}", view::object(&letter)) } else { view::text(&letter) };
+    let text = if json { serde_json::to_string_pretty(&view::object(&letter))? } else { view::text(&letter) };
     writeln!(io::stdout(), "{}", text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

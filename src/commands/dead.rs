@@ -1,6 +1,11 @@
 //! `dead`: how dead letters look, as a listing and one by one.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::listing::{Entry, time};
 use super::plain::{Visible, one_line};
@@ -19,67 +24,98 @@ impl Entry for DeadLetter {
         format!("{:>8}  {:20}  {:12}  {account:20}  {}", self.id, time(self.dead_at), self.kind, one_line(&self.reason))
     }
 
-    fn object(&self) -> Value {
+    fn object(&self) -> impl Serialize {
         object(self)
     }
 }
 
-/// One letter as JSON. A body or payload that is JSON is shown as such, another as text in which what is not UTF-8 is replaced.
-pub fn object(letter: &DeadLetter) -> Value {
-    Value::Object(fields(letter, value))
-}
-
-/// `show`: how a body or payload is shown.
-fn fields(letter: &DeadLetter, show: impl Fn(&[u8]) -> Value) -> Map<String, Value> {
-    let fields = json!({
-        "id": id(&letter.id),
-        "message_id": letter.message_id.as_str(),
-        "kind": letter.kind,
-        "reason": letter.reason,
-        "account": letter.account.as_deref(),
-        "index": letter.index,
-        "payload": letter.payload.as_deref().map(&show),
-        "body": show(&letter.body),
-        "attributes": attributes(&letter.attributes),
-        "receives": letter.receives,
-        "redrives": letter.redrives,
-        "sent_at": time(letter.sent_at),
-        "dead_at": time(letter.dead_at),
-    });
-    if let Value::Object(fields) = fields { fields } else { Map::new() }
+/// One letter as JSON. A body or payload that is JSON is shown as it was written, but for its line breaks; another as text in which what is
+/// not UTF-8 is replaced.
+pub fn object(letter: &DeadLetter) -> impl Serialize {
+    Shown::of(letter, as_it_is)
 }
 
 /// One letter for a person, a line a field. Body and payload stand as they are: the reason may name a column of them.
 pub fn text(letter: &DeadLetter) -> String {
-    let fields = fields(letter, as_text);
+    // All of it is text and numbers: it cannot fail.
+    let Ok(Value::Object(fields)) = serde_json::to_value(Shown::of(letter, as_text)) else { return String::new() };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
         .map(|(name, value)| format!("{name:12} {}\n", Visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
         .collect()
 }
 
+/// The fields of a letter.
+#[derive(Serialize)]
+struct Shown<'a, T> {
+    id: Id<'a>,
+    message_id: &'a str,
+    kind: &'a str,
+    reason: &'a str,
+    account: Option<&'a str>,
+    index: Option<u16>,
+    payload: Option<T>,
+    body: T,
+    attributes: BTreeMap<&'a str, Cow<'a, str>>,
+    receives: u32,
+    redrives: u32,
+    sent_at: String,
+    dead_at: String,
+}
+
 /// A number stays one in JSON, as ids of embedded queues are.
-fn id(id: &str) -> Value {
-    id.parse::<i64>().map_or_else(|_| id.into(), Value::from)
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Id<'a> {
+    Number(i64),
+    Text(&'a str),
 }
 
-fn value(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| as_text(bytes))
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content {
+    Json(Box<RawValue>),
+    Text(String),
 }
 
-fn as_text(bytes: &[u8]) -> Value {
-    Value::String(String::from_utf8_lossy(bytes).into_owned())
+impl<'a, T> Shown<'a, T> {
+    /// `show`: how a body or payload is shown.
+    fn of(letter: &'a DeadLetter, show: impl Fn(&[u8]) -> T) -> Self {
+        Self {
+            id: letter.id.parse().map_or(Id::Text(&letter.id), Id::Number),
+            message_id: &letter.message_id,
+            kind: &letter.kind,
+            reason: &letter.reason,
+            account: letter.account.as_deref(),
+            index: letter.index,
+            payload: letter.payload.as_deref().map(&show),
+            body: show(&letter.body),
+            attributes: letter.attributes.iter().map(|attribute| (attribute.name.as_str(), value(attribute))).collect(),
+            receives: letter.receives,
+            redrives: letter.redrives,
+            sent_at: time(letter.sent_at),
+            dead_at: time(letter.dead_at),
+        }
+    }
 }
 
-fn attributes(attributes: &[Attribute]) -> Value {
-    let pairs = attributes.iter().map(|attribute| {
-        let value = match &attribute.value {
-            AttributeValue::String(text) | AttributeValue::Number(text) => text.clone(),
-            AttributeValue::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        };
-        (attribute.name.to_string(), Value::String(value))
-    });
-    Value::Object(pairs.collect::<Map<_, _>>())
+/// Parsed and written again, long numbers would be rounded, keys put in order, and of a key that is there twice one would go.
+fn as_it_is(bytes: &[u8]) -> Content {
+    let Ok(json) = serde_json::from_slice::<&RawValue>(bytes) else { return Content::Text(as_text(bytes)) };
+    // Strings have no line breaks of their own: these stand between the parts, and a listing has a line an entry.
+    let on_one_line = json.get().replace(['\n', '\r'], " ");
+    RawValue::from_string(on_one_line).map_or_else(|_| Content::Text(as_text(bytes)), Content::Json)
+}
+
+fn as_text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn value(attribute: &Attribute) -> Cow<'_, str> {
+    match &attribute.value {
+        AttributeValue::String(text) | AttributeValue::Number(text) => text.into(),
+        AttributeValue::Binary(bytes) => String::from_utf8_lossy(bytes),
+    }
 }
 
 #[cfg(test)]
@@ -122,9 +158,21 @@ mod tests {
         for count in 0..3 {
             let letters = vec![letter(); count];
             let array: Vec<Value> = serde_json::from_str(&listed(true, &letters)).unwrap();
-            assert_eq!(array, vec![object(&letter()); count]);
+            assert_eq!(array, vec![serde_json::to_value(object(&letter())).unwrap(); count]);
         }
-        assert_eq!(object(&letter())["body"]["account"], Value::Null);
+    }
+
+    #[test]
+    fn a_body_is_shown_as_it_was_written_and_stays_on_the_line_of_its_letter() {
+        let of = |body: &'static [u8]| listed(true, &[DeadLetter { body: body.into(), ..letter() }]);
+        let body = "{\"b\": 12345678901234567890123,\r\n \"a\":1.10, \"a\":null,\"s\":\"\\n\"}";
+        let shown = of(body.as_bytes());
+        assert!(shown.contains(&format!(r#""body":{},"#, body.replace("\r\n", "  "))), "{shown}");
+        assert_eq!(shown.lines().count(), 3);
+        for text in [&b"not JSON\n"[..], b"\xff", b"", b"{} {}", b"\"a\nb\""] {
+            let array: Value = serde_json::from_str(&of(text)).unwrap();
+            assert_eq!(array[0]["body"], String::from_utf8_lossy(text).into_owned());
+        }
     }
 
     #[test]

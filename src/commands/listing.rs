@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde::Serialize;
 
 /// What one line shows.
 pub trait Entry {
@@ -17,7 +17,8 @@ pub trait Entry {
     /// Its line of the table.
     fn row(&self) -> String;
 
-    fn object(&self) -> Value;
+    /// What it is in JSON: one object.
+    fn object(&self) -> impl Serialize;
 }
 
 /// A table, or one JSON array.
@@ -38,7 +39,7 @@ impl<'a, T: Entry> Listing<'a, T> {
     pub fn entry(&mut self, entry: &T) -> io::Result<()> {
         let separator = if self.any { ",\n" } else { "[\n" };
         if self.json {
-            write!(self.out, "{separator}{}", entry.object())?;
+            write!(self.out, "{separator}{}", serde_json::to_string(&entry.object())?)?;
         } else {
             if !self.any {
                 writeln!(self.out, "{}", T::head())?;

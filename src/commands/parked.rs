@@ -1,6 +1,7 @@
 //! `parked`: how what is parked looks, a line an account.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::listing::{Entry, time};
 use super::plain::one_line;
@@ -18,7 +19,7 @@ impl Entry for ParkedAccount {
         format!("{deliveries:>10}  {bytes:>14}  {:20}  {oldest:36}  {}", time(*waits_since), one_line(account))
     }
 
-    fn object(&self) -> Value {
+    fn object(&self) -> impl Serialize {
         json!({
             "account": self.account.as_str(),
             "deliveries": self.deliveries,
@@ -32,6 +33,8 @@ impl Entry for ParkedAccount {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
+
+    use serde_json::Value;
 
     use super::super::listing::Listing;
     use super::*;
