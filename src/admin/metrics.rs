@@ -130,7 +130,11 @@ fn queues<'a>(writer: &mut Writer<'_, 'a>) -> Result<(), Error> {
         rows.map(|(operation, result, count)| ([("queue", name), ("operation", operation), ("result", result)], count)).collect()
     })?;
     let waiting = writer.queues.iter().map(|queue| ([("queue", queue.name.as_str())], queue.oldest_waiting_s.unwrap_or(0.0)));
-    writer.gauge("oldest_waiting_seconds", "Age of the longest-waiting delivery in a bucket", waiting)?;
+    writer.gauge(
+        "oldest_waiting_seconds",
+        "Age of the longest-waiting delivery, in a bucket or on the wire to a partner that is away",
+        waiting,
+    )?;
     let failing = writer.queues.iter().map(|queue| ([("queue", queue.name.as_str())], queue.failing.len() as f64));
     writer.gauge("queue_calls_failing", "Kinds of calls to the queue service that fail now", failing)
 }

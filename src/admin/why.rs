@@ -8,7 +8,7 @@ use crate::dispatch::{PartnerReport, PartnerState};
 /// What is worth a sentence, the most important first.
 pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     let mut said = vec![waits(partner)];
-    let is_here = partner.waiting > 0 || partner.held_back > 0;
+    let is_here = partner.waiting > 0 || partner.held_back > 0 || partner.oldest_age_s.is_some();
     if is_here && partner.state != PartnerState::Paused {
         said.push(format!("Why: {}.", partner.reason));
     }
@@ -90,11 +90,15 @@ fn waits(partner: &PartnerReport) -> String {
             one_line(&partner.account)
         );
     }
+    let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
     if partner.waiting == 0 {
-        return format!("Nothing waits for {}; {wire}.", one_line(&partner.account));
+        let account = one_line(&partner.account);
+        return match oldest.as_str() {
+            "" => format!("Nothing waits for {account}; {wire}."),
+            oldest => format!("All that waits for {account} is on the wire{oldest}; {wire}."),
+        };
     }
     let queues: Vec<&str> = partner.queues.iter().filter(|queue| queue.waiting > 0).map(|queue| queue.queue.as_str()).collect();
-    let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
     format!(
         "{} for {} (from {}){oldest}; {wire}.",
         several(partner.waiting, "delivery waits", "deliveries wait"),
@@ -209,6 +213,14 @@ mod tests {
             ..partner(PartnerState::Healthy, "")
         };
         assert_eq!(sentences(&idle), ["Nothing waits for acme; 2 flushes are on the wire, the oldest for 31 s."]);
+        let hangs = PartnerReport { oldest_age_s: Some(75.0), in_flight: 1, reason: "a flush is on the wire", ..idle };
+        assert_eq!(
+            sentences(&hangs)[..2],
+            [
+                "All that waits for acme is on the wire, the oldest for 1 min 15 s; one flush is on the wire, for 31 s.",
+                "Why: a flush is on the wire."
+            ]
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct QueueStatus {
     pub counts: QueueCounts,
     /// Of messages held: since their receive, to a tenth of a second.
     pub oldest_age_s: Option<f64>,
-    /// Of deliveries that wait in buckets.
+    /// Of deliveries that wait: in buckets, and on the wire to partners that are away.
     pub oldest_waiting_s: Option<f64>,
     /// Deliveries that are on the disk now.
     pub parked_now: u64,
@@ -102,6 +102,7 @@ impl Default for Times {
 pub struct WaitingPartner {
     pub account: String,
     pub queue: String,
+    /// Deliveries that are not on the wire.
     pub waiting: usize,
     /// Deliveries on the disk.
     pub parked: u64,
@@ -205,14 +206,14 @@ impl Dispatcher {
         // Some may have left since they were seen.
         let waiting = survey.longest().into_iter().filter_map(|key| {
             let bucket = self.partners.bucket(key)?;
-            Some((bucket.oldest()?, key, bucket))
+            Some((self.partners.longest(key)?.since, key, bucket))
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable_by_key(|(oldest, key, _)| (*oldest, *key));
-        let described = waiting.into_iter().filter_map(|(oldest, _, bucket)| {
+        let described = waiting.into_iter().filter_map(|(oldest, key, bucket)| {
             let partner = self.partners.partner(bucket.partner)?;
             let BucketReport { queue, waiting, parked, in_flight, state, reason, next_attempt_in_s, failures, .. } =
-                self.bucket_report(partner, bucket);
+                self.bucket_report(partner, key, bucket);
             Some(WaitingPartner {
                 account: partner.account.to_string(),
                 queue,

@@ -122,7 +122,7 @@ impl Dispatcher {
                 if let Some(of_queue) = survey.parked.get_mut(bucket.queue) {
                     *of_queue += bucket.parked();
                 }
-                let Some(oldest) = bucket.oldest() else { continue };
+                let Some(oldest) = self.partners.longest(*key).map(|slip| slip.since) else { continue };
                 waits = true;
                 if let Some(of_queue) = survey.oldest.get_mut(bucket.queue) {
                     *of_queue = Some(of_queue.map_or(oldest, |at| at.min(oldest)));
@@ -145,7 +145,7 @@ impl Dispatcher {
             if !search.matches(&partner.account) {
                 continue;
             }
-            let oldest = self.partners.oldest(partner);
+            let oldest = self.partners.waits_since(partner);
             search.found.push(FoundPartner {
                 account: partner.account.to_string(),
                 state: self.partners.state(partner, self.now),

@@ -10,7 +10,9 @@ use super::Dispatcher;
 use super::bucket::Bucket;
 use super::bucket::head::Doubt;
 use super::health::Class;
+use super::keys::BucketKey;
 use super::partner::{Access, Partner, PartnerState, Wait};
+use super::waiting::Slip;
 
 /// One partner, over all queues.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,8 +82,10 @@ impl Dispatcher {
         let stranger = known.is_none().then(|| self.partners.stranger(account)).filter(|_| held_back > 0);
         let partner = known.or(stranger.as_ref())?;
         let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
-        let oldest = buckets.iter().copied().filter(|bucket| !bucket.is_empty()).min_by_key(|bucket| bucket.oldest());
+        let longest = |key: &BucketKey| Some((self.partners.longest(*key)?, self.partners.bucket(*key)?));
+        let (longest, oldest) = partner.buckets.iter().filter_map(longest).min_by_key(|(slip, _)| slip.since).unzip();
         let access = partner.access(oldest, self.now);
+        let of_queue = |key: &BucketKey| Some(self.bucket_report(partner, *key, self.partners.bucket(*key)?));
         Some(PartnerReport {
             account: partner.account.to_string(),
             state: self.partners.state(partner, self.now),
@@ -96,7 +100,7 @@ impl Dispatcher {
             on_wire_s: self.partners.flushes_since(partner).map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
             held_back,
             hidden: partner.hidden,
-            oldest_age_s: oldest.and_then(|bucket| self.oldest_age_s(bucket)),
+            oldest_age_s: longest.map(|slip| self.age_s(slip)),
             failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
             blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
@@ -107,12 +111,12 @@ impl Dispatcher {
                 burst: partner.rules.burst,
             }),
             breaker_failures: partner.rules.breaker_failures,
-            lease_ends_in_s: oldest.and_then(|bucket| self.lease_ends_in_s(bucket)),
-            queues: buckets.into_iter().map(|bucket| self.bucket_report(partner, bucket)).collect(),
+            lease_ends_in_s: longest.and_then(|slip| self.lease_ends_in_s(slip)),
+            queues: partner.buckets.iter().filter_map(of_queue).collect(),
         })
     }
 
-    pub(super) fn bucket_report(&self, partner: &Partner, bucket: &Bucket) -> BucketReport {
+    pub(super) fn bucket_report(&self, partner: &Partner, key: BucketKey, bucket: &Bucket) -> BucketReport {
         let access = partner.access(Some(bucket), self.now);
         BucketReport {
             queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
@@ -122,7 +126,7 @@ impl Dispatcher {
             state: partner.state(Some(bucket), self.now),
             reason: self.reason(partner, Some(bucket), access),
             next_attempt_in_s: next_attempt_in_s(partner, Some(bucket), access, self.now),
-            oldest_age_s: self.oldest_age_s(bucket),
+            oldest_age_s: self.partners.longest(key).map(|slip| self.age_s(slip)),
             failures: failures(partner, bucket),
         }
     }
@@ -137,8 +141,8 @@ impl Dispatcher {
         outcomes.map(of_account).sum()
     }
 
-    fn lease_ends_in_s(&self, bucket: &Bucket) -> Option<f64> {
-        let held = self.ledger.get(bucket.first()?.ticket)?;
+    fn lease_ends_in_s(&self, slip: &Slip) -> Option<f64> {
+        let held = self.ledger.get(slip.ticket)?;
         Some(held.leased_until.saturating_duration_since(self.now).as_secs_f64())
     }
 
@@ -165,8 +169,8 @@ impl Dispatcher {
         others.map(|other| other.oldest()).min() == Some(bucket.oldest())
     }
 
-    fn oldest_age_s(&self, bucket: &Bucket) -> Option<f64> {
-        bucket.oldest().map(|at| self.now.saturating_duration_since(at).as_secs_f64())
+    fn age_s(&self, slip: &Slip) -> f64 {
+        self.now.saturating_duration_since(slip.since).as_secs_f64()
     }
 }
 
@@ -193,6 +197,7 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool
         Access::At(_, Wait::Endpoint) => "the endpoint for this queue is set up wrongly",
         Access::At(_, Wait::Rate) => "its rate allows no more for now",
         Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
+            None if !partner.flights.is_empty() => "all that there is for it is on the wire",
             None => "nothing waits for it",
             Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
             Some(_) if next => "it may go now, and goes once a delivery thread is free",

@@ -5,6 +5,7 @@ mod crowd;
 mod directory;
 mod flushing;
 mod lately;
+mod longest;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -33,8 +33,10 @@ fn a_paused_partner_gets_nothing_until_it_is_resumed() {
         (1_000_000, "tick", ""),
     ]);
     let status = rig.dispatcher.status();
-    assert_eq!((status.partners.paused, status.partners.healthy, status.partners.waiting), (1, 1, 1));
+    // That of y has been on the wire for a thousand seconds.
+    assert_eq!((status.partners.paused, status.partners.healthy, status.partners.waiting), (1, 1, 2));
     assert_eq!((status.waiting[0].state.word(), &*status.waiting[0].reason), ("paused", "an operator paused it"));
+    assert_eq!((&*status.waiting[1].account, &*status.waiting[1].reason), ("y", "a flush is on the wire"));
     assert_eq!(status.waiting[0].next_attempt_in_s, None);
     assert_eq!(rig.send(1_000_001, "resume x"), "reply healthy; flush x b");
 }

@@ -70,6 +70,34 @@ fn the_longest_waiting_come_first_and_only_so_many() {
     assert_eq!(accounts, expected, "a0 is on the wire");
 }
 
+/// All that there is for it is on the wire, for the time of a timeout, again and again.
+#[test]
+fn what_is_on_the_wire_waits_where_its_partner_is_away() {
+    let mut rig = Rig::new(rules());
+    rig.send(0, "receive a");
+    rig.send(0, "handled a->hangs");
+    let told = |rig: &Rig| {
+        let status = rig.dispatcher.status();
+        let rows: Vec<_> =
+            status.waiting.iter().map(|row| (row.account.clone(), row.waiting, row.in_flight, row.oldest_age_s)).collect();
+        let mut search = Search::new("hangs", 1);
+        rig.dispatcher.search(&mut search, 9);
+        let report = rig.dispatcher.partner("hangs").unwrap();
+        assert_eq!(report.oldest_age_s, status.queues[0].oldest_waiting_s);
+        assert_eq!(report.oldest_age_s, search.found()[0].oldest_age_s);
+        assert_eq!(report.oldest_age_s.is_some(), report.lease_ends_in_s.is_some());
+        (status.partners.waiting, rows, report.queues[0].oldest_age_s)
+    };
+    rig.send(900, "tick");
+    assert_eq!(told(&rig), (0, vec![], None), "it may be quick");
+    rig.send(1000, "tick");
+    assert_eq!(told(&rig), (1, vec![("hangs".to_owned(), 0, 1, 1.0)], Some(1.0)));
+    rig.send(2000, "unreachable hangs");
+    assert_eq!(told(&rig), (1, vec![("hangs".to_owned(), 1, 0, 2.0)], Some(2.0)), "between two attempts");
+    rig.send(9000, "tick");
+    assert_eq!(told(&rig), (1, vec![("hangs".to_owned(), 0, 1, 9.0)], Some(9.0)), "at its next attempt from the start");
+}
+
 #[test]
 fn a_partner_that_was_forgotten_leaves_no_gap() {
     let mut rig = rig();
