@@ -33,6 +33,7 @@ pub mod engine;
 pub mod handler;
 pub mod json;
 mod lru;
+mod mask;
 pub mod message;
 mod net;
 pub mod queue;

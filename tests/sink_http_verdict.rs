@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octoconf::config::secret::Secret;
 use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
 use octoconf::sink::Clock;
@@ -131,4 +132,23 @@ fn a_redirect_is_not_followed() {
         assert_eq!(answer, Answer::Status { code, retry_after: None, excerpt: "".into() });
     }
     assert_eq!(elsewhere.accepted(), 0);
+}
+
+/// Pages that tell of an error like to quote the request.
+#[test]
+fn what_the_partner_quotes_of_our_secrets_is_not_told() {
+    let partner = Partner::start(|mut connection| {
+        let request = connection.request().unwrap();
+        let quoted = request.head.replace("\r\n", " | ");
+        connection.send(format!("HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\n{quoted}", quoted.len()));
+    });
+    let headers = [("x-api-key".to_owned(), Secret::new("HEADER-SECRET")), ("x-env".to_owned(), Secret::new("Bearer TOKEN"))];
+    let url = format!("{}?key=QUERY-SECRET", partner.url().replace("http://", "http://me:USER-SECRET@"));
+    let sinks = http_sinks(HttpSettings { headers: headers.into(), ..http(url) });
+    let Answer::Status { code: 403, excerpt, .. } = sinks.deliver(&batch("acme", &["1"])) else { panic!("it refused") };
+    assert!(excerpt.contains("/hook?key=***") && excerpt.contains("x-api-key: ***"), "{excerpt}");
+    // The user part of the URL goes out as basic authentication.
+    for secret in ["HEADER-SECRET", "TOKEN", "QUERY-SECRET", "USER-SECRET", "bWU6VVNFUi1TRUNSRVQ="] {
+        assert!(!excerpt.contains(secret), "{secret} in {excerpt}");
+    }
 }

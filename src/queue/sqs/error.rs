@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::credentials::Keys;
-use super::mask::hide;
 use super::transport::Answer;
 use super::xml::Elements;
+use crate::mask::hide;
 use crate::queue::{EntryError, QueueError};
 
 /// Why a request failed.

@@ -38,7 +38,6 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
-mod mask;
 mod md5;
 mod place;
 mod receive;

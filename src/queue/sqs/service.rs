@@ -9,9 +9,9 @@ use super::call::Call;
 use super::codec::Codec;
 use super::credentials::{Credentials, CredentialsError, Keys};
 use super::error::{self, EntryFault, Fault};
-use super::mask::hide;
 use super::transport::{Terms, Transport};
 use super::xml::Element;
+use crate::mask::hide;
 
 /// Shared by the queues of one endpoint and region. Making one costs nothing and connects to nothing.
 pub struct Service {

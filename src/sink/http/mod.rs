@@ -25,6 +25,7 @@ mod guard;
 mod lookup;
 mod reply;
 mod request;
+mod secrets;
 mod signature;
 pub mod target;
 #[cfg(test)]
@@ -60,21 +61,27 @@ impl HttpSink {
         let limits = Limits::starting(self.clock.steady(), target.connect_timeout, target.timeout);
         let make = || request::request(target, url.clone(), batch, &body, &self.user_agent, self.clock.wall());
 
-        let (result, attempt) = self.attempt(&agent, make(), limits);
+        let (result, attempt) = self.attempt(&agent, make(), limits, target);
         if !was_stale(&result, attempt) {
             return self.answer(&url, result, attempt);
         }
         // The partner closed an idle connection just as the request went out: no failure of its own, and nothing of this request was
         // answered. All that lie idle are suspect now: an age of zero makes the agent drop them and connect anew.
         let again = agent.configure_request(make()).max_idle_age(std::time::Duration::ZERO).build();
-        let (result, attempt) = self.attempt(&agent, again, limits);
+        let (result, attempt) = self.attempt(&agent, again, limits, target);
         self.answer(&url, result, attempt)
     }
 
     /// Runs one request until its answer is read.
-    fn attempt(&self, agent: &InUse<'_>, request: Request<&[u8]>, limits: Limits) -> (Result<Answer, Error>, Option<Attempt>) {
+    fn attempt(
+        &self,
+        agent: &InUse<'_>,
+        request: Request<&[u8]>,
+        limits: Limits,
+        target: &Target,
+    ) -> (Result<Answer, Error>, Option<Attempt>) {
         attempt::begin(self.clock.steady(), limits);
-        let result = agent.run(request).map(|response| reply::of_response(response, self.clock.wall()));
+        let result = agent.run(request).map(|response| reply::of_response(response, self.clock.wall(), &target.secrets));
         (result, attempt::finish())
     }
 

@@ -9,11 +9,14 @@ use ureq::Body;
 use ureq::http::Response;
 use ureq::http::header::RETRY_AFTER;
 
+use super::secrets::Secrets;
 use crate::message::Answer;
 
 /// Most of a body that is read: beyond it a new connection costs less than the rest of the old one.
 const MAX_BODY: usize = 64 * 1024;
-/// Most of a body that is kept, and the longest excerpt.
+/// Most of a body that is kept: secrets are taken out before it is cut, so that none is cut in two.
+const MAX_KEPT: usize = 8 * 1024;
+/// The longest excerpt.
 const MAX_EXCERPT: usize = 1024;
 /// The longest wait that a partner may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +31,7 @@ pub fn of_status(code: u16) -> Answer {
 }
 
 /// Reads an answer to its end, or to what is read of one at most. Blocks until the deadline of the attempt at most.
-pub fn of_response(response: Response<Body>, now: SystemTime) -> Answer {
+pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets) -> Answer {
     let (parts, mut body) = response.into_parts();
     let start = read(&mut body);
     match of_status(parts.status.as_u16()) {
@@ -37,14 +40,14 @@ pub fn of_response(response: Response<Body>, now: SystemTime) -> Answer {
             Answer::Status {
                 code,
                 retry_after: retry_after.and_then(|value| retry_after_of(value, now)),
-                excerpt: excerpt(&start),
+                excerpt: excerpt(&start, secrets),
             }
         }
         accepted => accepted,
     }
 }
 
-/// The start of a body, at most as much as an excerpt holds; the rest is read and dropped, up to the limit.
+/// The start of a body, at most as much as is kept; the rest is read and dropped, up to the limit.
 fn read(body: &mut Body) -> Vec<u8> {
     let mut start = Vec::new();
     let mut chunk = [0; 4096];
@@ -55,15 +58,16 @@ fn read(body: &mut Body) -> Vec<u8> {
         let Ok(read) = reader.read(&mut chunk) else { break };
         let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         total += read;
-        start.extend(bytes.iter().take(MAX_EXCERPT - start.len()));
+        start.extend(bytes.iter().take(MAX_KEPT - start.len()));
     }
     start
 }
 
-/// A piece of a body as one line of text: what is not UTF-8 replaced, control characters escaped.
-fn excerpt(start: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(start.len());
-    for character in String::from_utf8_lossy(start).trim().chars() {
+/// A piece of a body as one line of text: what is not UTF-8 replaced, control characters escaped, and secrets that the partner quotes
+/// hidden.
+fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
+    let mut text = String::with_capacity(start.len().min(MAX_EXCERPT));
+    for character in secrets.hide(String::from_utf8_lossy(start).into_owned()).trim().chars() {
         let length = text.len();
         if character.is_control() {
             text.extend(character.escape_default());
@@ -94,6 +98,7 @@ fn retry_after_of(value: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::testing::http_settings;
 
     #[test]
     fn retry_after_is_seconds_or_a_date_or_nothing() {
@@ -114,8 +119,12 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_one_line_of_text_of_at_most_a_kibibyte() {
+        let settings = http_settings("http://h/?key=QSECRET2");
+        let excerpt = |start: &[u8]| excerpt(start, &Secrets::of(&settings));
         assert_eq!(&*excerpt(b"  no such\r\n\taccount \x1b[31m\xff\n"), "no such\\r\\n\\taccount \\u{1b}[31m\u{fffd}");
         let long = excerpt("é\n".repeat(1000).as_bytes());
         assert!(long.len() <= MAX_EXCERPT && long.len() > MAX_EXCERPT - 4, "{}", long.len());
+        let quotes = excerpt(format!("{}QSECRET2", "x".repeat(MAX_EXCERPT - 4)).as_bytes());
+        assert!(quotes.ends_with("x***"), "one that the cut would have split: {quotes}");
     }
 }

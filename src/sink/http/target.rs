@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use ureq::http::{HeaderMap, Uri};
 
+use super::secrets::Secrets;
 use super::signature::Signer;
 use crate::config::secret::Secret;
 use crate::config::settings::{Format, HttpSettings};
@@ -43,6 +44,8 @@ pub struct Target {
     pub signer: Option<Signer>,
     /// Configured headers, and the user part of the URL as `authorization`. All are marked as secrets.
     pub headers: HeaderMap,
+    /// What of all that is not to be read in an excerpt of an answer.
+    pub secrets: Secrets,
     /// Whether the account chooses the host, so that only public addresses will do.
     pub guarded: bool,
 }
@@ -146,7 +149,8 @@ impl Target {
         let signer = settings.signing_secret.as_ref().map(signer).transpose()?;
         let guarded = !settings.allow_private_addresses && url.host.iter().any(|piece| !matches!(piece, Piece::Text(_)));
         let HttpSettings { format, timeout, connect_timeout, .. } = *settings;
-        Ok(Self { url, format, timeout, connect_timeout, signer, headers, guarded })
+        let secrets = Secrets::of(settings);
+        Ok(Self { url, format, timeout, connect_timeout, signer, headers, secrets, guarded })
     }
 
     /// The URL for one bucket, without a user part. The error says why there can be none for this account.

@@ -17,7 +17,7 @@ use super::surroundings::read_token;
 use super::web::{Ask, Web};
 use super::{CredentialsError, Keys, Surroundings, document};
 use crate::config::url::mask_url;
-use crate::queue::sqs::mask::hide;
+use crate::mask::hide;
 
 /// All but the unreserved characters of RFC 3986 (section 2.3).
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -1,11 +1,12 @@
-//! Keys in texts of a server: an error may quote what the server made of our request.
+//! Secrets in texts of others: an error of a server or of a partner may quote our request.
 //!
 //! Pure.
 
 /// What stands in the place of a key.
 const MASK: &str = "***";
 
-/// Takes secrets out of a text, also where they are percent-encoded, once or twice: a canonical request quotes them so.
+/// Takes secrets of four bytes and more out of a text, also where they are percent-encoded, once or twice: a canonical request quotes them
+/// so.
 pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, secret.as_bytes()))
 }

@@ -1,0 +1,80 @@
+//! What a partner is sent that must not be read in a log: pages that tell of an error like to quote the request.
+//!
+//! Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+
+use crate::config::settings::HttpSettings;
+use crate::mask;
+
+/// The secrets of one partner: header values, the user part and the query of its URL, its signing secret.
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub fn of(settings: &HttpSettings) -> Self {
+        let mut secrets = Vec::new();
+        for value in settings.headers.values() {
+            let value = value.expose();
+            // After the scheme (RFC 9110, section 11.4) comes what is worth hiding alone.
+            secrets.extend(value.split_once(' ').map(|(_, credentials)| credentials.trim().to_owned()));
+            secrets.push(value.to_owned());
+        }
+        secrets.extend(settings.signing_secret.iter().map(|secret| secret.expose().to_owned()));
+        let url = settings.url.split('#').next().unwrap_or_default();
+        let (before, query) = url.split_once('?').unwrap_or((url, ""));
+        let authority = before.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        if let Some((user, _)) = authority.rsplit_once('@') {
+            let decoded = decoded(user);
+            secrets.push(STANDARD.encode(if decoded.contains(':') { decoded.clone() } else { format!("{decoded}:") }));
+            secrets.extend(decoded.splitn(2, ':').map(str::to_owned));
+        }
+        for pair in query.split('&') {
+            let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+            // An account is none, and what the error is about.
+            secrets.extend(value.split(['{', '}']).filter(|part| !matches!(*part, "account" | "queue")).map(decoded));
+        }
+        secrets.retain(|secret| !secret.is_empty());
+        // One may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// The text without them.
+    pub fn hide(&self, text: String) -> String {
+        mask::hide(text, self.0.iter().map(String::as_str))
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::secret::Secret;
+    use crate::sink::testing::http_settings;
+
+    #[test]
+    fn what_a_partner_quotes_of_a_request_is_hidden() {
+        let mut settings = http_settings(
+            "https://us%65r:p%40ss:word@h/in/{account}?key=QSECRET%2B2&a={account}&tag=pre-{queue}-post&flag&x=1#no",
+        );
+        settings.headers.insert("authorization".into(), Secret::new("Bearer HDRSECRET3"));
+        settings.headers.insert("x-api-key".into(), Secret::new("plain-key"));
+        settings.signing_secret = Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+        let secrets = Secrets::of(&settings);
+        for (text, hidden) in [
+            ("bad key Bearer HDRSECRET3 for /in/acme?key=QSECRET%2B2&a=acme", "bad key *** for /in/acme?key=***&a=acme"),
+            ("HDRSECRET3, QSECRET+2, plain-key", "***, ***, ***"),
+            ("user p@ss:word dXNlcjpwQHNzOndvcmQ=", "*** *** ***"),
+            ("tag=pre-stock-post, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "tag=***stock***, ***"),
+            ("x=1 no such account: acme", "x=1 no such account: acme"),
+        ] {
+            assert_eq!(secrets.hide(text.to_owned()), hidden, "{text}");
+        }
+        assert_eq!(Secrets::of(&http_settings("http://h/{account}")).hide("h".into()), "h");
+    }
+}
