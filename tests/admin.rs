@@ -238,16 +238,17 @@ fn odd_requests_get_their_statuses_and_do_no_harm() {
 }
 
 #[test]
-fn slow_clients_cost_a_thread_each_for_seconds_and_nobody_waits_for_them() {
+fn clients_that_are_slow_to_ask_cost_no_thread_and_nobody_waits_for_them() {
     let partner = partner();
     let instance = instance(&partner, &["quick"]);
-    let mut slow: Vec<TcpStream> = (0..5)
-        .map(|_| {
-            let mut stream = TcpStream::connect(instance.address).unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
-            stream
-        })
-        .collect();
+    let says_nothing = |_| TcpStream::connect(instance.address).unwrap();
+    let stops_midway = |number| {
+        let mut stream = says_nothing(number);
+        stream.write_all(b"POST /api/partners/quick/flush HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").unwrap();
+        stream
+    };
+    // More than there are threads and places before them, and fewer than would make way for others.
+    let mut slow: Vec<TcpStream> = (0..30).map(says_nothing).chain((0..30).map(stops_midway)).collect();
     for _ in 0..3 {
         assert_eq!(instance.get("/healthz").status, 200);
     }
@@ -260,10 +261,20 @@ fn slow_clients_cost_a_thread_each_for_seconds_and_nobody_waits_for_them() {
     for stream in slow {
         assert_eq!(finish(stream).map(|reply| reply.status), Some(408));
     }
-    // More than there are threads and places in the line: some are sent away, the rest is answered, and then all is well again.
-    let crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(instance.address).unwrap()).collect();
-    drop(crowd);
-    until(|| ask(instance.address, "GET", "/healthz", "").is_some_and(|reply| reply.status == 200), || instance.room.log());
+}
+
+#[test]
+fn of_too_many_clients_the_oldest_make_way() {
+    let partner = partner();
+    let instance = instance(&partner, &["quick"]);
+    let mut crowd: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(instance.address).unwrap()).collect();
+    assert_eq!(instance.get("/healthz").status, 200, "who asks is answered");
+    let first = finish(crowd.remove(0)).unwrap();
+    assert_eq!((first.status, first.header("retry-after")), (503, Some("1")));
+    // Those that came last are still awaited.
+    let mut last = crowd.pop().unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(finish(last).map(|reply| reply.status), Some(200));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! bounds what they cost the dispatcher. What a client may take is bounded too: a thread for [`request::PATIENCE`], 16 KiB of memory.
 
 mod access;
+mod arriving;
 mod metrics;
 mod page;
 mod request;

@@ -1,4 +1,4 @@
-//! One connection, one request: its head is read within bounds of size and time, answered, and the connection closed.
+//! One connection, one request: it is read within bounds of size, answered, and the connection closed.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -41,12 +41,13 @@ enum Fault {
     Bad(u16, &'static str),
 }
 
-/// Reads one request and sends what `respond` makes of it. Blocks for at most twice [`PATIENCE`], and what `respond` takes.
-pub fn answer(mut connection: TcpStream, respond: impl FnOnce(&Request) -> Response) {
+/// Sends what `respond` makes of a request that [is whole](is_whole), or will never be. Blocks for at most [`PATIENCE`], and what `respond`
+/// takes.
+pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&Request) -> Response) {
     // Errors of the socket are the client's loss alone: it has gone.
     let _ = connection.set_nonblocking(false);
     let _ = connection.set_nodelay(true);
-    let (response, with_body, is_whole) = match read(&mut connection, deadline(PATIENCE)) {
+    let (response, with_body, is_whole) = match read(received) {
         Ok(request) => {
             let response = respond(&request);
             (response, request.method != "HEAD", true)
@@ -62,6 +63,20 @@ pub fn answer(mut connection: TcpStream, respond: impl FnOnce(&Request) -> Respo
     }
 }
 
+/// Whether nothing more need be read: the request is there with its body, or refused as far as it is there.
+pub fn is_whole(received: &[u8]) -> bool {
+    match parse(received) {
+        Ok(None) => false,
+        Ok(Some((_, head, body))) => (received.len() - head) as u64 >= body,
+        Err(_) => true,
+    }
+}
+
+/// What a client hears that was awaited for too long.
+pub fn too_slow() -> Response {
+    Response::refusal(408, "the request did not come within 5 s")
+}
+
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn deadline(patience: Duration) -> Instant {
     Instant::now() + patience
@@ -74,40 +89,11 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-fn read(connection: &mut TcpStream, deadline: Instant) -> Result<Request, Fault> {
-    let mut head = Vec::with_capacity(1024);
-    let (request, head_length, body) = loop {
-        if let Some(whole) = parse(&head)? {
-            break whole;
-        }
-        more(connection, &mut head, deadline)?;
-    };
-    let mut body_left = body.saturating_sub((head.len() - head_length) as u64);
-    while body_left > 0 {
-        head.clear();
-        more(connection, &mut head, deadline)?;
-        body_left = body_left.saturating_sub(head.len() as u64);
-    }
-    Ok(request)
-}
-
-fn more(connection: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Instant) -> Result<(), Fault> {
-    const SLOW: Fault = Fault::Bad(408, "the request did not come within 5 s");
-    let mut chunk = [0; 4096];
-    loop {
-        let timeout = left(deadline).map_err(|_| SLOW)?;
-        let _ = connection.set_read_timeout(Some(timeout));
-        match connection.read(&mut chunk) {
-            Ok(0) if buffer.is_empty() => return Err(Fault::Gone),
-            Ok(0) => return Err(Fault::Bad(400, "the request ends in its midst")),
-            Ok(count) => {
-                buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Err(SLOW),
-            Err(_) => return Err(Fault::Gone),
-        }
+fn read(received: &[u8]) -> Result<Request, Fault> {
+    match parse(received)? {
+        Some((request, ..)) => Ok(request),
+        None if received.is_empty() => Err(Fault::Gone),
+        None => Err(Fault::Bad(400, "the request ends in its midst")),
     }
 }
 

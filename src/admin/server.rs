@@ -1,28 +1,28 @@
-//! Accepts connections and shares them out among a few threads. One slow client costs one of these, for a bounded time; who comes while
-//! all are taken waits in a short line, and who finds that full is sent away.
+//! Accepts connections, and shares those whose request has come out among a few threads. A client that is slow to ask costs none of these,
+//! one that is slow to take its answer costs one for a bounded time; who comes while all are taken waits in a short line, and who finds
+//! that full is sent away.
 
-use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::arriving::{Arriving, Client};
 use super::request;
+use super::response::Response;
 use super::site::Site;
 
 /// Requests answered at once.
 const THREADS: usize = 8;
 
-/// Connections that wait for a thread.
+/// Requests that wait for a thread.
 const LINE: usize = 32;
-
-/// What a connection that is sent away hears.
-const SENT_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// How long nobody is accepted when the system gives no file for it.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -86,33 +86,66 @@ impl Drop for Server {
 }
 
 /// Until the other end of `woken` is closed.
-fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<TcpStream>) -> io::Result<()> {
+#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
+    let mut arriving = Arriving::default();
     loop {
-        let mut ready = [PollFd::new(listener, PollFlags::IN), PollFd::new(woken, PollFlags::IN)];
-        match poll(&mut ready, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            outcome => outcome?,
-        };
-        let [_, end] = &ready;
-        if !end.revents().is_empty() {
+        let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving)? else { continue };
+        if *is_over {
             return Ok(());
         }
-        let connection = match listener.accept() {
-            Ok((connection, _)) => connection,
-            Err(error) if is_the_clients(&error) => continue,
-            Err(error) => {
-                // No file, no memory: others give theirs back, and whoever waits is still there then.
-                log::warn!("the admin server cannot accept a connection: {error}");
-                let _ = never::<()>().recv_timeout(PAUSE);
-                continue;
+        for client in arriving.read(clients) {
+            hand_over(client, line)?;
+        }
+        let now = Instant::now();
+        for client in arriving.expire(now) {
+            client.send_away(&request::too_slow());
+        }
+        if *is_asked {
+            let entered = listener.accept().and_then(|(connection, _)| arriving.enter(connection, now));
+            match entered {
+                Ok(None) => {}
+                Ok(Some(makes_way)) => makes_way.send_away(&busy()),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    // No file, no memory: others give theirs back, and whoever waits is still there then.
+                    log::warn!("the admin server cannot accept a connection: {error}");
+                    let _ = never::<()>().recv_timeout(PAUSE);
+                }
             }
-        };
-        match line.try_send(connection) {
-            Ok(()) => {}
-            Err(TrySendError::Full(connection)) => send_away(connection),
-            Err(TrySendError::Disconnected(_)) => return Err(io::Error::other("nobody is left to answer")),
         }
     }
+}
+
+/// Waits until something is to be done: whether it is the end, whether somebody wants to be accepted, and who of those that arrive has sent
+/// something. Nothing: somebody is awaited no longer, or a signal came.
+#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+fn ready(listener: &TcpListener, woken: &UnixStream, arriving: &Arriving) -> io::Result<Vec<bool>> {
+    let mut sources = vec![PollFd::new(woken, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+    sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
+    let left = arriving.until().map(|until| until.saturating_duration_since(Instant::now()));
+    // Never longer than the patience with a client.
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(&mut sources, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(sources.iter().map(|source| !source.revents().is_empty()).collect())
+}
+
+/// Does not wait.
+fn hand_over(client: Client, line: &Sender<Client>) -> io::Result<()> {
+    match line.try_send(client) {
+        Ok(()) => {}
+        Err(TrySendError::Full(client)) => client.send_away(&busy()),
+        Err(TrySendError::Disconnected(_)) => return Err(io::Error::other("nobody is left to answer")),
+    }
+    Ok(())
+}
+
+/// What a client hears that is sent away.
+fn busy() -> Response {
+    Response::refusal(503, "too many clients at once").with("retry-after: 1\r\n")
 }
 
 /// Whether the client has gone by the time that it is accepted, or there is nothing to accept after all.
@@ -121,18 +154,11 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted | ConnectionReset)
 }
 
-/// Does not wait: what does not fit into the socket's buffer at once is not sent.
-fn send_away(mut connection: TcpStream) {
-    if connection.set_nonblocking(true).is_ok() {
-        let _ = connection.write(SENT_AWAY);
-    }
-}
-
 /// The body of a thread that answers: until nobody accepts any more.
-fn serve(waiting: &Receiver<TcpStream>, site: &Site) {
-    for connection in waiting {
+fn serve(waiting: &Receiver<Client>, site: &Site) {
+    for Client { connection, received, .. } in waiting {
         // A panic is a bug in an answer: it costs this client its answer, and is said; the engine's work is not touched by it.
-        let answered = catch_unwind(AssertUnwindSafe(|| request::answer(connection, |request| site.respond(request))));
+        let answered = catch_unwind(AssertUnwindSafe(|| request::answer(connection, &received, |request| site.respond(request))));
         if answered.is_err() {
             log::error!("an answer of the admin server panicked; please report this");
         }
