@@ -20,6 +20,7 @@ use crate::cli::logger::last_words;
 
 fn main() -> ExitCode {
     refuse_huge_pages();
+    octoconf::sink::raise_open_files();
     let arguments = Arguments::parse();
     match cli::run(&arguments) {
         Ok(status) => status,

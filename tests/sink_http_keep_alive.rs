@@ -1,12 +1,14 @@
 //! Connections are used again, and no more lie idle than may.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use octoconf::config::settings::Deliver;
 use octoconf::message::Answer;
-use octoconf::sink::{Limits, Sinks};
+use octoconf::sink::{Clock, Limits, Sinks};
 use partner::{OK, Partner, batch, everyone, http, http_sinks};
 
 #[path = "support/partner.rs"]
@@ -52,6 +54,33 @@ fn a_connection_that_the_partner_closes_is_not_used_again() {
     assert_eq!((partner.accepted(), partner.requests.len()), (3, 3));
 }
 
+/// The partner may have closed its end, and nobody would find out before the next request to that host.
+#[test]
+fn a_connection_that_nobody_used_for_long_is_closed() {
+    let (closed, on_close) = crossbeam_channel::unbounded();
+    let partner = Partner::start(move |mut connection| {
+        while connection.request().is_some() {
+            connection.send(OK);
+        }
+        closed.send(connection.number).unwrap();
+    });
+    let (start, passed) = (Clock::system().steady(), Arc::new(AtomicU64::new(0)));
+    let now = Arc::clone(&passed);
+    let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+    let settings = everyone(Deliver::Http(http(partner.url())));
+    let sinks = Sinks::with_clock(&settings, Limits::of(16), "1", clock).unwrap();
+    let at = |second| {
+        passed.store(second, Ordering::SeqCst);
+        sinks.sweep();
+        assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
+        partner.accepted()
+    };
+    assert_eq!([at(0), at(50), at(100)], [1, 1, 1], "it is in use");
+    passed.store(160, Ordering::SeqCst);
+    sinks.sweep();
+    assert_eq!(on_close.recv_timeout(Duration::from_secs(10)), Ok(0));
+}
+
 #[test]
 fn the_connections_used_least_recently_are_closed() {
     // Ten hosts of loopback, on one port each.
@@ -59,7 +88,7 @@ fn the_connections_used_least_recently_are_closed() {
     let (closed, on_close) = crossbeam_channel::unbounded();
     thread::scope(|scope| {
         let mut limits = Limits::of(16);
-        limits.delivery_threads = 3;
+        limits.idle_connections = 3;
         let settings = everyone(Deliver::Http(http("http://127.0.0.1/")));
         let sinks = Sinks::new(&settings, limits, "1").unwrap();
         for (at, host) in hosts.iter().enumerate() {

@@ -37,7 +37,7 @@ pub enum AdminError {
     #[error("admin.listen: cannot listen on {listen}: {why}; choose another address or port, or \"\" for none")]
     Listen { listen: String, why: io::Error },
     /// The system gives no further thread.
-    #[error("cannot start the threads of the admin server: {0}; raise the limit on tasks")]
+    #[error("cannot start the threads of the admin server: {0}; raise the limits on tasks and on memory")]
     Threads(io::Error),
 }
 

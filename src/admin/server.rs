@@ -27,6 +27,9 @@ const LINE: usize = 32;
 /// How long nobody is accepted when the system gives no file for it.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two lines that say that.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// How long the end of the server waits for its clients.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -89,6 +92,7 @@ impl Drop for Server {
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
     let mut arriving = Arriving::default();
+    let mut complained: Option<Instant> = None;
     loop {
         let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving)? else { continue };
         if *is_over {
@@ -109,7 +113,10 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     // No file, no memory: others give theirs back, and whoever waits is still there then.
-                    log::warn!("the admin server cannot accept a connection: {error}");
+                    if complained.is_none_or(|at| at + AGAIN <= now) {
+                        log::warn!("the admin server cannot accept a connection: {error}");
+                        complained = Some(now);
+                    }
                     let _ = never::<()>().recv_timeout(PAUSE);
                 }
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, tick};
 
 use crate::dispatch::{Event, FlushId};
 use crate::message::Batch;
@@ -18,7 +18,7 @@ use crate::sink::{Reply, Sinks};
 
 use super::BUG;
 use super::duty::Duty;
-use super::pile::Pile;
+use super::pile::{Pile, Popped};
 use super::threads::Crew;
 
 /// Enough for a request with TLS; most of it is never touched.
@@ -32,6 +32,15 @@ const SETTLE: Duration = Duration::from_micros(500);
 
 /// Between tries to start a thread where the system gives none.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A thread that has had nothing to do for so long ends.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Between looks for connections that have been idle for long.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// A line that says the same as the last is written at most so often.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
@@ -54,8 +63,10 @@ impl Deliverers {
         let (wake, woken) = bounded(1);
         let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
-            deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default() },
+            deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default(), alive: Arc::clone(&started) },
             crew: crew.clone(),
+            number: 0,
+            complained: None,
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
             started: Arc::clone(&started),
@@ -96,19 +107,33 @@ impl Drop for Deliverers {
     }
 }
 
-/// Starts threads while flushes wait for one.
+/// Starts threads while flushes wait for one, and closes connections that nobody uses.
 struct Starter {
     deliverer: Deliverer,
     crew: Crew,
     at_most: usize,
     at_once: usize,
+    /// Threads that there are.
     started: Arc<AtomicUsize>,
+    /// Of the next thread: no two have one name.
+    number: u64,
+    /// When it was last said that there can be no more.
+    complained: Option<Instant>,
 }
 
 impl Starter {
     /// The thread's body: until the engine stops.
-    fn run(self, woken: &Receiver<()>) {
-        while woken.recv() == Ok(()) {
+    fn run(mut self, woken: &Receiver<()>) {
+        let sweep = tick(SWEEP);
+        loop {
+            select! {
+                recv(woken) -> woken => if woken.is_err() { return },
+                recv(sweep) -> _ => {
+                    self.deliverer.sinks.sweep();
+                    self.crew.forget_ended();
+                    continue;
+                }
+            }
             loop {
                 let waiting = self.deliverer.pile.unserved();
                 let room = self.at_most.saturating_sub(self.started.load(Ordering::Acquire));
@@ -119,10 +144,7 @@ impl Starter {
                     Ok(()) => SETTLE,
                     Err(error) => {
                         // What waits has the threads that there are. There may be none, and no further flush to ask again.
-                        let started = self.started.load(Ordering::Acquire);
-                        log::warn!(
-                            "cannot start more than {started} delivery threads: {error}; trying again; raise the limit on tasks"
-                        );
+                        self.complain(&error);
                         RETRY
                     }
                 };
@@ -133,10 +155,24 @@ impl Starter {
         }
     }
 
-    fn start(&self, threads: usize) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "when a line was last written is known where it is")]
+    fn complain(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.complained.is_none_or(|at| at + AGAIN <= now) {
+            self.complained = Some(now);
+            let started = self.started.load(Ordering::Acquire);
+            log::warn!(
+                "cannot start more than {started} delivery threads: {error}; trying again; raise the limits on tasks and on memory"
+            );
+        }
+    }
+
+    fn start(&mut self, threads: usize) -> io::Result<()> {
         for _ in 0..threads {
             let deliverer = self.deliverer.clone();
-            let name = format!("deliver-{}", self.started.load(Ordering::Acquire));
+            // Names have 15 bytes at most.
+            let name = format!("deliver-{}", self.number % 10_000_000);
+            self.number += 1;
             self.crew.spawn(name, Some(STACK), move |duty| deliverer.run(duty))?;
             self.started.fetch_add(1, Ordering::AcqRel);
         }
@@ -152,13 +188,33 @@ struct Deliverer {
     sinks: Arc<Sinks>,
     /// The dispatcher is gone: what it handed over and nobody has begun stays undone.
     over: Arc<AtomicBool>,
+    /// Threads that there are.
+    alive: Arc<AtomicUsize>,
 }
 
 impl Deliverer {
-    /// The thread's body: until the engine stops.
+    /// The next flush. `None`: this thread is to end, the engine stops or there was none for long.
     #[expect(clippy::disallowed_methods, reason = "what has waited for long is known where it is taken")]
+    fn next(&self) -> Option<Flush> {
+        loop {
+            match self.pile.pop(Instant::now, IDLE) {
+                Popped::One(flush) => return Some(flush),
+                Popped::Closed => return None,
+                Popped::Nothing => {
+                    self.alive.fetch_sub(1, Ordering::AcqRel);
+                    // Whoever hands over now either sees one thread less, or is seen here.
+                    if self.pile.unserved() == 0 {
+                        return None;
+                    }
+                    self.alive.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+    }
+
+    /// The thread's body: until the engine stops.
     fn run(self, duty: &Duty) {
-        while let Some((flush, batch)) = self.pile.pop(Instant::now) {
+        while let Some((flush, batch)) = self.next() {
             duty.begin("delivers", &batch.account);
             let results = self.results.clone();
             let over = Arc::clone(&self.over);

@@ -96,7 +96,7 @@ impl Around<'_> {
     fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), String> {
         let name = thread_name(kind, &self.lane.name, number);
         let started = self.crew.spawn(name.clone(), None, body);
-        started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limit on tasks"))
+        started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limits on tasks and on memory"))
     }
 
     /// Something that the dispatcher relies on does not hold.

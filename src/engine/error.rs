@@ -15,7 +15,7 @@ pub enum StartError {
     #[error("{0}")]
     Sinks(String),
     /// The system gives no further thread.
-    #[error("cannot start the thread {name}: {why}; raise the limit on tasks, or lower handler_threads")]
+    #[error("cannot start the thread {name}: {why}; raise the limits on tasks and on memory, or lower handler_threads")]
     Thread { name: String, why: String },
 }
 

@@ -108,9 +108,9 @@ impl Engine {
         let queues = Queues::at_start(&opened, settings);
         let parkings = opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.rows.as_mut()?.rules(of))).collect();
         let (lanes, rows): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.rows)).unzip();
-        let rules = Rules { parkings, ..rules::rules(settings, &lanes) };
-        let lanes = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
+        let rules = Rules { parkings, delivery_threads: limits.delivery_threads, ..rules::rules(settings, &lanes) };
+        let lanes = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
         let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             StartError::Sinks(lines.join("; "))

@@ -19,6 +19,16 @@ use parking_lot::{Condvar, Mutex};
 /// By then threads were started for hundreds that hang; a partner is taken for slow after five times that.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// What a thread gets.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Popped<T> {
+    One(T),
+    /// There was nothing for as long as it was willing to wait.
+    Nothing,
+    /// There is nothing, and the pile is closed.
+    Closed,
+}
+
 /// Between the dispatcher, which pushes and waits for nothing, and the threads that pop.
 pub struct Pile<T> {
     state: Mutex<State<T>>,
@@ -58,10 +68,10 @@ impl<T> Pile<T> {
         true
     }
 
-    /// Takes the newest, or the oldest where that has waited for [`PATIENCE`] by the clock. Blocks until there is one; `None`: there is none, and
-    /// the pile is closed.
-    pub fn pop(&self, clock: impl Fn() -> Instant) -> Option<T> {
+    /// Takes the newest, or the oldest where that has waited for [`PATIENCE`] by the clock. Blocks until there is one, or for so long.
+    pub fn pop(&self, clock: impl Fn() -> Instant, willing: Duration) -> Popped<T> {
         let mut state = self.state.lock();
+        let mut is_willing = true;
         loop {
             if let Some(one) = state.take(&clock) {
                 let wake = state.wakes_one();
@@ -69,13 +79,16 @@ impl<T> Pile<T> {
                 if wake {
                     self.woken.notify_one();
                 }
-                return Some(one);
+                return Popped::One(one);
             }
             if state.closed {
-                return None;
+                return Popped::Closed;
+            }
+            if !is_willing {
+                return Popped::Nothing;
             }
             state.asleep += 1;
-            self.woken.wait(&mut state);
+            is_willing = !self.woken.wait_for(&mut state, willing).timed_out();
             state.asleep -= 1;
             state.waking = false;
         }
@@ -121,13 +134,17 @@ mod tests {
 
     use super::*;
 
+    /// Longer than a test takes.
+    const LONG: Duration = Duration::from_secs(600);
+
     #[test]
     fn the_newest_is_taken_first_and_the_rest_after_closing() {
         let (pile, now) = (Pile::new(3), Instant::now());
         assert!(pile.push(now, 1) && pile.push(now, 2) && pile.push(now, 3));
         assert!(!pile.push(now, 4), "there is room for three");
         pile.close();
-        assert_eq!([(); 4].map(|()| pile.pop(|| now)), [Some(3), Some(2), Some(1), None]);
+        let popped = [(); 4].map(|()| pile.pop(|| now, LONG));
+        assert_eq!(popped, [Popped::One(3), Popped::One(2), Popped::One(1), Popped::Closed]);
     }
 
     #[test]
@@ -137,10 +154,19 @@ mod tests {
         for (part, one) in [(0, "a"), (1, "b"), (3, "c"), (3, "d")] {
             assert!(pile.push(later(part)(), one));
         }
-        assert_eq!(pile.pop(later(3)), Some("d"), "none is old");
-        assert_eq!(pile.pop(later(4)), Some("a"));
-        assert_eq!(pile.pop(later(4)), Some("c"), "b is not old yet");
-        assert_eq!(pile.pop(later(9)), Some("b"));
+        assert_eq!(pile.pop(later(3), LONG), Popped::One("d"), "none is old");
+        assert_eq!(pile.pop(later(4), LONG), Popped::One("a"));
+        assert_eq!(pile.pop(later(4), LONG), Popped::One("c"), "b is not old yet");
+        assert_eq!(pile.pop(later(9), LONG), Popped::One("b"));
+    }
+
+    #[test]
+    fn who_is_not_willing_to_wait_for_longer_gets_nothing() {
+        let pile: Pile<()> = Pile::new(1);
+        assert_eq!(pile.pop(Instant::now, Duration::from_millis(1)), Popped::Nothing);
+        assert!(pile.push(Instant::now(), ()));
+        assert_eq!(pile.unserved(), 1, "nobody sleeps there any more");
+        assert_eq!(pile.pop(Instant::now, Duration::from_millis(1)), Popped::One(()));
     }
 
     #[test]
@@ -150,7 +176,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    while let Some(()) = pile.pop(Instant::now) {
+                    while pile.pop(Instant::now, LONG) == Popped::One(()) {
                         // Nobody goes on before each has taken one.
                         together.wait();
                     }
@@ -176,7 +202,7 @@ mod tests {
             for _ in 0..5 {
                 let (pile, told) = (&pile, told.clone());
                 scope.spawn(move || {
-                    while let Some(one) = pile.pop(Instant::now) {
+                    while let Popped::One(one) = pile.pop(Instant::now, LONG) {
                         told.send(one).unwrap();
                     }
                 });

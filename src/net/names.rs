@@ -179,7 +179,9 @@ fn start(shared: &Arc<Shared>, threads: usize) -> Requests {
         let from_suspect = if at < threads / 2 { from_suspect.clone() } else { never() };
         let started = thread::Builder::new().name(format!("resolve-{at}")).spawn(move || shared.work(&from_good, &from_suspect));
         if let Err(error) = started {
-            log::error!("thread=resolve-{at}: it cannot be started: {error}; raise the limit of threads of this service");
+            log::error!(
+                "thread=resolve-{at}: it cannot be started: {error}; raise the limits of this service on tasks and on memory"
+            );
         }
     }
     Requests { good, suspect }

@@ -6,6 +6,7 @@ use crate::message::{Answer, Batch};
 
 mod file;
 mod http;
+mod limits;
 mod lines;
 mod reply;
 mod sinks;
@@ -17,8 +18,9 @@ mod testing;
 pub use crate::net::clock::Clock;
 pub(crate) use file::template::Template as FileTemplate;
 pub(crate) use http::target;
+pub use limits::{Limits, raise_open_files};
 pub use reply::Reply;
-pub use sinks::{Limits, Prepared, SetupError, Sinks, Syncing};
+pub use sinks::{Prepared, SetupError, Sinks, Syncing};
 pub use sqs::SqsSink;
 pub use stdout::StdoutSink;
 

@@ -15,6 +15,7 @@ use super::file::template::Template;
 use super::file::{self, FileSink};
 use super::http::HttpSink;
 use super::http::target::Target;
+use super::limits::Limits;
 use super::reply::Reply;
 use super::sqs::{Queues, SqsSink};
 use super::stdout::StdoutSink;
@@ -30,33 +31,6 @@ pub struct Sinks {
     stdout: StdoutSink,
     http: HttpSink,
     queues: Queues,
-}
-
-/// What the sinks may hold open.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How many threads deliver: as many connections may lie idle.
-    pub delivery_threads: usize,
-    /// Partner files that stay open between flushes. Those being written come on top, one a delivery thread.
-    pub open_files: usize,
-}
-
-impl Limits {
-    /// What the process's limit of open files (`LimitNOFILE`, 65,536 in the systemd unit) leaves for these many threads.
-    ///
-    /// A thread has at most a connection in use, one that lies idle, or a file with its folders. Half of the rest is for files that stay
-    /// open: opening one again for a flush costs about as much as the flush.
-    pub fn of(delivery_threads: usize) -> Self {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        Self { delivery_threads, open_files: open_files(limit, delivery_threads) }
-    }
-}
-
-/// `limit`: `None` where there is none.
-fn open_files(limit: Option<u64>, delivery_threads: usize) -> usize {
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let rest = limit.saturating_sub(delivery_threads.saturating_mul(4));
-    (rest / 2).clamp(16, 8192)
 }
 
 /// Why a partner's settings cannot be used. Holds no secret.
@@ -96,7 +70,7 @@ impl Sinks {
     pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
         let queues = Queues::default();
         let partners = Partners::new(settings, &queues)?;
-        let http = HttpSink::new(version, limits.delivery_threads, Names::system(), clock);
+        let http = HttpSink::new(version, limits.idle_connections, Names::system(), clock);
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
         let (file, stdout) = (FileSink::new(limits.open_files), StdoutSink::default());
@@ -112,6 +86,11 @@ impl Sinks {
     pub fn install(&self, Prepared(partners): Prepared) {
         // What was there is dropped after the lock is given back.
         let _before = std::mem::replace(&mut *self.partners.write(), partners);
+    }
+
+    /// Closes connections that have been idle for long. To be called now and then.
+    pub fn sweep(&self) {
+        self.http.sweep();
     }
 
     /// Hands a batch to its partner and waits for the answer. Never panics: a panic inside is the answer, since one partner's trouble
@@ -220,14 +199,6 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn open_files_leave_room_for_everything_else() {
-        assert_eq!(open_files(Some(65_536), 1024), 8192);
-        assert_eq!(open_files(Some(10_000), 1024), (10_000 - 4096) / 2);
-        assert_eq!(open_files(Some(1024), 1024), 16);
-        assert_eq!(open_files(None, 1024), 8192);
-    }
 
     #[test]
     fn a_panic_is_an_answer_with_its_text() {

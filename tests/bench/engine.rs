@@ -44,6 +44,7 @@ const RUNS: usize = 5;
 fn main() -> ExitCode {
     // As in the binary.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    octoconf::sink::raise_open_files();
     if let Some(part) = process::part() {
         let answer = match part.split_once(' ') {
             Some(("scale", settings)) => cases::scale::part(settings),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compact_str::{CompactString, format_compact};
 use parking_lot::Mutex;
@@ -31,7 +31,13 @@ pub struct Agents {
     /// Most idle connections of all together, and most agents.
     limit: usize,
     busy: AtomicUsize,
-    table: Mutex<Lru<CompactString, Agent>>,
+    table: Mutex<Lru<CompactString, Known>>,
+}
+
+/// An agent, and when it was taken last.
+struct Known {
+    agent: Agent,
+    used: Instant,
 }
 
 /// An agent in use. Its connection counts as busy until this is dropped.
@@ -47,18 +53,44 @@ impl Agents {
 
     /// The agent for a URL's scheme, host and port. Those that only public addresses will do for have agents of their own: a connection
     /// must not pass from a partner that may be anywhere to one that may not.
-    pub fn take(&self, url: &Uri, guarded: bool) -> InUse<'_> {
+    pub fn take(&self, url: &Uri, guarded: bool, now: Instant) -> InUse<'_> {
         let authority = url.authority().map_or("", |authority| authority.as_str());
         let key = format_compact!("{}{authority}{}", url.scheme_str().unwrap_or_default(), if guarded { "!" } else { "" });
         self.busy.fetch_add(1, Ordering::Relaxed);
         let mut table = self.table.lock();
-        let known = table.get(&key).cloned();
-        let agent = known.unwrap_or_else(|| {
-            let agent = self.make(guarded);
-            table.insert(key, agent.clone());
-            agent
-        });
+        let agent = match table.get(&key) {
+            Some(known) => {
+                known.used = now;
+                known.agent.clone()
+            }
+            None => {
+                let agent = self.make(guarded);
+                table.insert(key, Known { agent: agent.clone(), used: now });
+                agent
+            }
+        };
         InUse { agents: self, agent }
+    }
+
+    /// Closes the connections of agents that nobody has taken for long: a host that closed its end has no more use of ours, and nobody
+    /// else would find out.
+    pub fn sweep(&self, now: Instant) {
+        self.close(|known| known.used + IDLE <= now);
+    }
+
+    /// Closes all connections that lie idle, but those of agents in use.
+    pub fn close_idle(&self) {
+        self.close(|_| true);
+    }
+
+    /// Closes those of the agents taken least recently, as long as they may be.
+    fn close(&self, may_be: impl Fn(&Known) -> bool) {
+        loop {
+            let evicted = self.table.lock().evict(1, &may_be);
+            if evicted.is_none() {
+                return;
+            }
+        }
     }
 
     fn make(&self, guarded: bool) -> Agent {

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use ureq::Error;
 use ureq::http::header::{HeaderValue, InvalidHeaderValue};
 use ureq::http::{Request, Uri};
@@ -50,6 +51,11 @@ impl HttpSink {
         Ok(Self { agents, user_agent: HeaderValue::from_str(&format!("octoconf/{version}"))?, clock })
     }
 
+    /// Closes connections to hosts that nothing was sent to for long.
+    pub fn sweep(&self) {
+        self.agents.sweep(self.clock.steady());
+    }
+
     /// Sends a batch and waits for the answer.
     pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
         let url = match target.url(&batch.queue, &batch.account) {
@@ -57,12 +63,16 @@ impl HttpSink {
             Err(reason) => return Answer::Refused { reason: reason.into() },
         };
         let body = request::body(target.format, batch);
-        let agent = self.agents.take(&url, target.guarded);
-        let limits = Limits::starting(self.clock.steady(), target.connect_timeout, target.timeout);
+        let now = self.clock.steady();
+        let agent = self.agents.take(&url, target.guarded, now);
+        let limits = Limits::starting(now, target.connect_timeout, target.timeout);
         let make = || request::request(target, url.clone(), batch, &body, &self.user_agent, self.clock.wall());
 
         let (result, attempt) = self.attempt(&agent, make(), limits, target);
-        if !was_stale(&result, attempt) {
+        if is_out_of_files(&result) {
+            // Those of connections that lie idle are worth less than this request.
+            self.agents.close_idle();
+        } else if !was_stale(&result, attempt) {
             return self.answer(&url, result, attempt);
         }
         // The partner closed an idle connection just as the request went out: no failure of its own, and nothing of this request was
@@ -100,6 +110,15 @@ fn was_stale(result: &Result<Answer, Error>, attempt: Option<Attempt>) -> bool {
     matches!(result, Err(Error::Io(_))) && attempt.is_some_and(|attempt| !attempt.fresh && !attempt.answered)
 }
 
+/// Whether this process has no file left for a connection.
+fn is_out_of_files<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::Io(error)) if lacks_files(error))
+}
+
+fn lacks_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// A failure in words: the phase, the host and port, and what is known; nothing of the URL's path and query.
 fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
     let authority = url.authority().map_or("", |authority| authority.as_str());
@@ -110,6 +129,9 @@ fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
         Phase::Wait => "waiting for the answer of",
     };
     let what = match error {
+        Error::Io(error) if lacks_files(error) => {
+            "this process has no open files left for a connection: raise its limit (LimitNOFILE)".to_owned()
+        }
         Error::Timeout(_) => "timed out".to_owned(),
         Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         Error::Io(error) => error.to_string(),
