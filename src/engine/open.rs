@@ -75,12 +75,15 @@ fn grouping(group: Option<&str>) -> Result<Option<Grouping>, String> {
     Ok(path.map(|path| -> Grouping { path }))
 }
 
-/// The lines of a file, blank ones left out.
+/// The lines of a file, blank ones left out, as `send` reads them: a byte order mark at the very start is no part of the first.
 fn lines(path: &Path) -> Result<Vec<Bytes>, String> {
     let cannot = |error: std::io::Error| format!("preload: cannot read {}: {error}", path.display());
     let mut lines = Vec::new();
-    for line in BufReader::new(File::open(path).map_err(cannot)?).split(b'\n') {
+    for (at, line) in BufReader::new(File::open(path).map_err(cannot)?).split(b'\n').enumerate() {
         let mut line = line.map_err(cannot)?;
+        if at == 0 && line.starts_with(b"\xef\xbb\xbf") {
+            line.drain(..3);
+        }
         if line.last() == Some(&b'\r') {
             line.pop();
         }
@@ -89,4 +92,19 @@ fn lines(path: &Path) -> Result<Vec<Bytes>, String> {
         }
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preload_is_read_as_send_reads_its_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bodies.jsonl");
+        std::fs::write(&path, "\u{feff}{\"a\":1}\r\n \n\u{feff}2\n3").unwrap();
+        assert_eq!(lines(&path).unwrap(), ["{\"a\":1}", "\u{feff}2", "3"].map(Bytes::from));
+        std::fs::write(&path, "\u{feff}\n").unwrap();
+        assert!(lines(&path).unwrap().is_empty());
+    }
 }
