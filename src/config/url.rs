@@ -35,7 +35,9 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
         return Err("no URL; start it with https:// or http://".to_owned());
     };
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("a URL holds no spaces; write them as %20".to_owned());
+        return Err(
+            "a URL holds neither spaces nor control characters; write a space as %20, and leave the others out".to_owned()
+        );
     }
     let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -121,6 +123,7 @@ mod tests {
             ("https://h:x/", "port"),
             ("https://h:70000/", "port"),
             ("https://h/a b", "%20"),
+            ("https://h/a\u{1}b", "control characters"),
             ("https://h/{acount}", "did you mean account?"),
             ("https://h/{account", "brace"),
             ("https://h/}", "brace"),
