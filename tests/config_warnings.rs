@@ -41,7 +41,7 @@ fn a_wait_longer_than_the_stop() {
         &format!("[engine]\nshutdown_timeout = '5s'\n[queues.s]\nhandler = 'order'\n{partners}"),
         &[
             "partners.default.linger: 6s is longer",
-            "partners.default.timeout: 8s is longer",
+            "partners.default.timeout: 8s (timeout and connect_timeout together) is longer than engine.shutdown_timeout, 5s",
             "partners.y.linger: 8s is longer",
             "queues.s.wait_time: 20s is longer than engine.shutdown_timeout, 5s",
         ],

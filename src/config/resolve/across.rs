@@ -189,17 +189,18 @@ fn warn_of_leases(settings: &Settings, warnings: &mut Vec<String>) {
 
 fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
     let limit = settings.engine.shutdown_timeout;
-    let mut warn = |key: String, wait: Duration, what: &str| {
+    // `sum`: of what the wait is the sum, where the key alone does not say it.
+    let mut warn = |key: String, wait: Duration, sum: &str, what: &str| {
         if wait > limit {
             let (wait, limit) = (Span(wait), Span(limit));
-            warnings.push(format!("{key}: {wait} is longer than engine.shutdown_timeout, {limit}; {what}"));
+            warnings.push(format!("{key}: {wait}{sum} is longer than engine.shutdown_timeout, {limit}; {what}"));
         }
     };
     for (name, queue) in &settings.queues {
         // Embedded queues can be interrupted.
         if matches!(queue.source, Source::Sqs(_)) {
             let key = join(&join("queues", name), "wait_time");
-            warn(key, queue.wait_time, "a stop leaves the long poll behind, and what it brings waits for its lease to end");
+            warn(key, queue.wait_time, "", "a stop leaves the long poll behind, and what it brings waits for its lease to end");
         }
     }
     let default = &settings.partners.default;
@@ -207,10 +208,11 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
         // What a partner has from the default is told once, there.
         let own = path == "partners.default";
         if own || partner.linger != default.linger {
-            warn(join(&path, "linger"), partner.linger, "a stop flushes what still waits for a fuller batch");
+            warn(join(&path, "linger"), partner.linger, "", "a stop flushes what still waits for a fuller batch");
         }
         if own || longest_delivery(partner) != longest_delivery(default) {
-            warn(join(&path, "timeout"), longest_delivery(partner), "a stop may cut deliveries off, which then come twice");
+            let sum = " (timeout and connect_timeout together)";
+            warn(join(&path, "timeout"), longest_delivery(partner), sum, "a stop may cut deliveries off, which then come twice");
         }
     }
 }
