@@ -97,11 +97,27 @@ fn a_value_where_a_section_must_be_and_the_other_way_round() {
         "[partners.x]\nheaders = 'a: b'",
         &["partners.x.headers: a value where a section must be; write [partners.x.headers] and its keys below"],
     );
-    let queues = problems_in("queues = 5", Kind::Toml, &Environment::default());
-    assert!(
-        queues.contains(&"queues: a value where a section must be; write [queues] and its keys below".to_owned()),
-        "{queues:?}"
-    );
+    for (text, found) in [("= 5", "a value"), ("= []", "a list"), ("", "a list")] {
+        for (section, name) in [("queues", "NAME"), ("handlers", "NAME"), ("partners", "ACCOUNT")] {
+            let text = if text.is_empty() { format!("[[{section}]]\nx = 1") } else { format!("{section} {text}") };
+            let said =
+                format!("{section}: {found} where sections must be; write [{section}.{name}] for each, and its keys below");
+            let problems = problems_in(&text, Kind::Toml, &Environment::default());
+            let of_section: Vec<_> = problems.iter().filter(|problem| problem.starts_with(section)).collect();
+            assert_eq!(of_section.first(), Some(&&said), "{problems:?}");
+            assert!(section == "partners" || of_section.len() == 1, "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_is_no_text_is_told_once() {
+    for (wrong, found) in [("5", "5"), ("['order']", "a list"), ("{}", "a section")] {
+        expect(
+            &format!("[queues.s]\nsource = 'memory'\nhandler = {wrong}"),
+            &[&format!("queues.s.handler: found {found}; write text in quotes")],
+        );
+    }
 }
 
 #[test]

@@ -81,7 +81,13 @@ fn whole_name(path: &str, key: &str, value: &Value) -> Option<String> {
 fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Option<&'a Tree> {
     let table = as_table(value);
     if table.is_none() {
-        problems.add(path, format!("a value where a section must be; write [{path}] and its keys below"), value.origin());
+        let found = if matches!(value.kind, ValueKind::Array(_)) { "a list" } else { "a value" };
+        let text = match path {
+            "queues" | "handlers" => format!("{found} where sections must be; write [{path}.NAME] for each, and its keys below"),
+            "partners" => format!("{found} where sections must be; write [{path}.ACCOUNT] for each, and its keys below"),
+            _ => format!("{found} where a section must be; write [{path}] and its keys below"),
+        };
+        problems.add(path, text, value.origin());
     }
     table
 }

@@ -14,8 +14,10 @@ use crate::config::units::{Size, Span};
 use crate::sink::FileTemplate;
 
 /// Reports what does not fit, and resolves `handler_threads = 0`.
-pub(super) fn check(settings: &mut Settings, context: &Context<'_>, problems: &Problems) {
-    if settings.queues.is_empty() {
+///
+/// `queues_named`: whether the file names queues at all; where they cannot be read as such that is reported already.
+pub(super) fn check(settings: &mut Settings, queues_named: bool, context: &Context<'_>, problems: &Problems) {
+    if !queues_named {
         problems.add("queues", "there is none; add a [queues.NAME] with its source and handler", None);
     }
     check_handlers(settings, context, problems);

@@ -41,7 +41,8 @@ pub(super) fn resolve(
     let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
     let mut settings =
         Settings { engine: resolver.engine(), admin: resolver.admin(), queues, handlers, partners: resolver.partners(warnings) };
-    across::check(&mut settings, context, problems);
+    let queues_named = tree.get("queues").is_some_and(|queues| as_table(queues).is_none_or(|queues| !queues.is_empty()));
+    across::check(&mut settings, queues_named, context, problems);
     across::warn(&settings, warnings);
     settings
 }
