@@ -44,6 +44,12 @@ fn files_in_either_format_add_partners() {
     assert_eq!(partners.of("acme.com").burst, 4, "what every partner starts from is in the main file");
     assert_eq!(partners.of("one").parallel, 7, "the environment wins");
     assert_eq!(partners.of("two.eu").burst, 9);
+    assert_eq!(loaded.settings.show()["partners_dir"], folder.path().to_str().unwrap());
+    let shown = loaded.settings.show_text();
+    assert!(shown.starts_with(&format!("# partners_dir = \"{}\": ", folder.path().display())), "{shown}");
+    let context = Context { environment: &Environment::default(), handlers: &["order"], check_jq: &|_| Ok(()) };
+    let again = config::parse(&shown, Kind::Toml, "saved.toml", &context).unwrap().settings;
+    assert_eq!(again.partners, loaded.settings.partners, "what is shown can be saved, with the partners of the folder");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].contains("README is not read"), "{:?}", loaded.warnings);
 }

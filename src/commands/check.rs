@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{ConfigErrors, Loaded, Problem};
 
-/// For a person: the resolved settings with secrets masked and the warnings as comments above them (so that it can be saved as TOML),
+/// For a person: the resolved settings that apply, with secrets masked and the warnings as comments above them (so that it can be saved as TOML),
 /// or every problem on a line of its own.
 pub fn text(outcome: &Result<Loaded, ConfigErrors>) -> String {
     match outcome {

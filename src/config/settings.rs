@@ -15,6 +15,8 @@ use crate::message::Account;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The folder that partners were read from besides; empty: none.
+    pub partners_dir: String,
     pub engine: EngineSettings,
     pub admin: AdminSettings,
     /// By name; at least one.

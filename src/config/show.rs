@@ -1,4 +1,4 @@
-//! Settings as they came out, for `check`: every key, secrets masked, in the forms in which they are written.
+//! Settings as they came out, for `check`: every key that applies, secrets masked, in the forms in which they are written.
 
 use std::fmt::Write;
 
@@ -26,18 +26,27 @@ impl Settings {
             self.queues.iter().map(|(name, queue)| (name.clone(), object(queue_keys(queue)))).collect();
         let handlers: Map<String, Value> =
             self.handlers.iter().map(|(name, of)| (name.clone(), json!({ "jq": of.jq, "bucket": of.bucket }))).collect();
-        json!({
+        let mut all = json!({
             "engine": object(self.engine_keys()),
             "admin": object(self.admin_keys()),
             "queues": queues,
             "handlers": handlers,
             "partners": partners,
-        })
+        });
+        if let (false, Value::Object(all)) = (self.partners_dir.is_empty(), &mut all) {
+            all.insert("partners_dir".to_owned(), json!(self.partners_dir));
+        }
+        all
     }
 
-    /// The same as TOML, but that a partner shows only what differs from the default. Where nothing is masked, it reads back as the same settings.
+    /// The same as TOML, but that a partner shows only what differs from the default. Where nothing is masked, it reads back as the same
+    /// settings; so `partners_dir` is a comment, since its partners are among these.
     pub fn show_text(&self) -> String {
         let mut text = String::new();
+        if !self.partners_dir.is_empty() {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "# partners_dir = {}: its partners are among those below", toml_string(&self.partners_dir));
+        }
         section(&mut text, "engine", &self.engine_keys());
         section(&mut text, "admin", &self.admin_keys());
         for (name, queue) in &self.queues {

@@ -39,8 +39,15 @@ pub(super) fn resolve(
     let resolver = Resolver { tree, defaults, context, secrets: Secrets::new(context.environment), problems };
     let queues = resolver.named("queues", |name, section| queue::resolve(name, section, context));
     let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
-    let mut settings =
-        Settings { engine: resolver.engine(), admin: resolver.admin(), queues, handlers, partners: resolver.partners(warnings) };
+    let root = Section::new(vec![Level { path: "", table: tree }], defaults, problems);
+    let mut settings = Settings {
+        partners_dir: root.get("partners_dir"),
+        engine: resolver.engine(),
+        admin: resolver.admin(),
+        queues,
+        handlers,
+        partners: resolver.partners(warnings),
+    };
     let queues_named = tree.get("queues").is_some_and(|queues| as_table(queues).is_none_or(|queues| !queues.is_empty()));
     across::check(&mut settings, queues_named, context, problems);
     across::warn(&settings, warnings);
