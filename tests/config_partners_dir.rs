@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use octoconf::config::{self, ConfigErrors, Context, Environment, Kind, Loaded};
@@ -89,6 +91,43 @@ fn problems_in_a_file_name_it() {
     for found in &found {
         assert!(starts.iter().any(|start| found.starts_with(start)), "{found}");
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_and_a_folder_is_not() {
+    let folder = folder(&[("a.toml", "[partners.acme]\nburst = 1\n")]);
+    symlink("nowhere", folder.path().join("b.toml")).unwrap();
+    symlink("c.ini", folder.path().join("c.ini")).unwrap();
+    let _socket = UnixListener::bind(folder.path().join("d.toml")).unwrap();
+    std::fs::create_dir(folder.path().join("sub.toml")).unwrap();
+    let found = problems(folder.path(), "");
+    assert_eq!(
+        found,
+        [
+            "partners_dir: b.toml is a link to nowhere, where there is nothing; mend the link or remove it",
+            "partners_dir: c.ini cannot be read: Too many levels of symbolic links (os error 40); check that it exists and may be read",
+            "partners_dir: d.toml is no regular file; move it away, or name a file of partners in its place",
+        ]
+    );
+    for name in ["b.toml", "c.ini", "d.toml"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let warnings = parse(folder.path(), "", &Environment::default()).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].ends_with("sub.toml is a folder, and what is in it is not read; move its files up"), "{warnings:?}");
+}
+
+/// Kubernetes mounts a volume as links through `..data`, which it puts in place at once.
+#[test]
+fn a_mounted_volume_is_read() {
+    let folder = folder(&[]);
+    let data = folder.path().join("..2026_01_01");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("acme.toml"), "[partners.acme]\nburst = 7\n").unwrap();
+    symlink("..2026_01_01", folder.path().join("..data")).unwrap();
+    symlink("..data/acme.toml", folder.path().join("acme.toml")).unwrap();
+    let loaded = parse(folder.path(), "", &Environment::default()).unwrap();
+    assert_eq!((loaded.settings.partners.of("acme").burst, loaded.warnings.len()), (7, 0));
 }
 
 #[test]

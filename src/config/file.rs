@@ -1,8 +1,8 @@
 //! The files that configuration is read from: text of a bounded size, and the folder of partners.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
@@ -31,7 +31,8 @@ pub(super) fn read_text(path: &Path, longest: u64) -> Result<String, String> {
 /// Reads the partners of a folder's files, in the order of their names, into one tree.
 ///
 /// A file holds `[partners.ACCOUNT]` sections as the configuration file does, one or many, and nothing else. Names that start with a dot are
-/// skipped (editors and mounted volumes leave those); of other files that are neither TOML nor INI a warning is given.
+/// skipped (editors and mounted volumes leave those); of folders, and of other files that are neither TOML nor INI, a warning is given. A
+/// file that is either and cannot be read is a problem: its partners would have the default's rules.
 pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warnings: &mut Vec<String>) -> Tree {
     let mut partners = Tree::new();
     // Where each account is defined; those of the main file count too.
@@ -85,10 +86,22 @@ fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) 
     let mut files = Vec::new();
     for entry in entries.into_iter().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')) {
         let path = entry.path();
-        if Kind::of(&path).is_some() && path.is_file() {
-            files.push(path);
+        let shown = path.display();
+        // Of what a link leads to.
+        let meta = path.metadata();
+        if meta.as_ref().is_ok_and(Metadata::is_dir) {
+            warnings.push(format!("partners_dir: {shown} is a folder, and what is in it is not read; move its files up"));
+        } else if Kind::of(&path).is_none() {
+            warnings.push(format!("partners_dir: {shown} is not read; only .toml and .ini files are"));
+        } else if let (Err(ErrorKind::NotFound), Ok(target)) = (meta.as_ref().map_err(std::io::Error::kind), path.read_link()) {
+            let target = target.display();
+            let text = format!("{shown} is a link to {target}, where there is nothing; mend the link or remove it");
+            problems.add("partners_dir", text, None);
+        } else if meta.is_ok_and(|meta| !meta.is_file()) {
+            let text = format!("{shown} is no regular file; move it away, or name a file of partners in its place");
+            problems.add("partners_dir", text, None);
         } else {
-            warnings.push(format!("partners_dir: {} is not read; only .toml and .ini files are", path.display()));
+            files.push(path);
         }
     }
     files.sort();
