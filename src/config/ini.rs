@@ -128,6 +128,16 @@ mod tests {
         assert_eq!(at(&tree, &["a", "hash"]), "a # b ; c");
     }
 
+    /// As conf/octoconf.ini and defaults.toml tell it.
+    #[test]
+    fn one_pair_of_quotes_is_taken_off() {
+        let tree = read("a = \"text\"\nb = '\"text\"'\nc = \"\"text\"\"\nd = \"'text'\"\ne = \"it's\"\nf = \"\ng = ''\n");
+        let values = ["text", "\"text\"", "\"\"text\"\"", "'text'", "it's", "\"", ""];
+        for (key, value) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(values) {
+            assert_eq!(at(&tree, &[key]), value, "{key}");
+        }
+    }
+
     #[test]
     fn a_section_splits_at_its_first_dot_only() {
         let tree = read("[partners.acme.com]\nrate = 5/s\nheaders.X-Key.2 = v\n[partners.Ünï [x] y]\nrate = 1/s\n");
