@@ -8,8 +8,6 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Messages are made by one thread and dropped by another: here that costs half of what the system's allocator takes for it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +19,7 @@ use crate::cli::logger::last_words;
 fn main() -> ExitCode {
     refuse_huge_pages();
     octoconf::sink::raise_open_files();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_process();
     match cli::run(&arguments) {
         Ok(status) => status,
         Err(failure) => failure.report(),

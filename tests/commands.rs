@@ -52,6 +52,22 @@ fn wrong_usage_is_told_from_failure() {
 }
 
 #[test]
+fn a_configuration_that_the_environment_leaves_empty_is_not_set() {
+    let said = |file: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+        let output = command.args(arguments).env("OCTOCONF_CONFIG", file).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said("", &["check", "--config", "no.ini"]).starts_with("no.ini: "));
+    assert!(said("other.ini", &["check"]).starts_with("other.ini: "));
+    assert!(said("other.ini", &["--config", "", "check"]).contains("--config"), "a slip on the command line is no default");
+    if !std::path::Path::new("/etc/octoconf/octoconf.toml").exists() {
+        assert!(said("", &["check"]).starts_with("/etc/octoconf/octoconf.toml: "));
+    }
+}
+
+#[test]
 fn a_bad_line_stops_send_with_its_number_and_what_was_sent_stays_sent() {
     let room = room();
     let file = room.write(

@@ -1,9 +1,11 @@
 //! The arguments. Names and exit statuses are a contract.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compact_str::CompactString;
 use octoconf::config::units::Rate;
 
@@ -14,13 +16,28 @@ use super::logger::LogFormat;
 #[command(name = "octoconf", version, propagate_version = true)]
 pub struct Arguments {
     /// The configuration file, .toml or .ini
-    #[arg(long, global = true, env = "OCTOCONF_CONFIG", default_value = "/etc/octoconf/octoconf.toml", value_name = "FILE")]
+    #[arg(long, global = true, env = CONFIG, default_value = "/etc/octoconf/octoconf.toml", value_name = "FILE")]
     pub config: PathBuf,
     /// How the log of `run` looks
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The configuration file where `--config` is not given.
+const CONFIG: &str = "OCTOCONF_CONFIG";
+
+impl Arguments {
+    /// Those of this process. Ends it where they are wrong, or ask for help.
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        // What is set to nothing is not set: a wrapper may hand on what it does not have.
+        if env::var_os(CONFIG).is_some_and(|path| path.is_empty()) {
+            command = command.mut_arg("config", |config| config.env(Resettable::Reset));
+        }
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 #[derive(Debug, Subcommand)]
