@@ -49,6 +49,10 @@ fn wrong_usage_is_told_from_failure() {
     let said = room.expect(1, &["send", "invoice", "no-such-file"]);
     assert!(said.contains("no-such-file"), "{said}");
     assert!(room.expect(0, &["completions", "bash"]).contains("octoconf"));
+    for command in ["why", "skip"] {
+        let said = room.expect(2, &[command, ""]);
+        assert!(said.contains("<PARTNER>") && said.contains("give the account of a partner"), "{said}");
+    }
 }
 
 #[test]

@@ -85,6 +85,7 @@ pub enum Command {
     /// Say why a partner of a running instance waits
     Why {
         /// Its account
+        #[arg(value_parser = account)]
         partner: String,
         /// One JSON object instead of sentences
         #[arg(long)]
@@ -93,6 +94,7 @@ pub enum Command {
     /// Set the delivery at the head of a waiting partner aside as a dead letter
     Skip {
         /// Its account
+        #[arg(value_parser = account)]
         partner: String,
         /// One JSON object instead of sentences
         #[arg(long)]
@@ -233,6 +235,14 @@ pub struct Demo {
     /// The reconciliation as one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// No partner has an empty account.
+fn account(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("it is empty; give the account of a partner, as `octoconf status` shows it".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
