@@ -52,6 +52,7 @@ pub enum Command {
     },
     /// Run a queue's pipeline over JSONL bodies and print what it makes of them; nothing is sent
     Try {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// A file of one JSON body a line; `-`: standard input
         #[arg(default_value = "-")]
@@ -65,6 +66,7 @@ pub enum Command {
     /// INT or TERM ends it after what was read; it says how many are sent. The exit status is then 0 for standard input, and 1 for a file,
     /// of which something is left.
     Send {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// A file of one JSON body a line; `-`: standard input
         #[arg(default_value = "-")]
@@ -109,7 +111,10 @@ pub enum Command {
     /// The main job on embedded queues, with generated traffic and simulated partners
     Demo(Demo),
     /// Print completions for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// For which one
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +134,7 @@ pub struct Run {
 pub enum Dead {
     /// List dead letters, oldest first
     List {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         #[command(flatten)]
         filter: Filter,
@@ -141,14 +147,17 @@ pub enum Dead {
     },
     /// Show one dead letter whole
     Show {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// The id that `list` shows
         id: String,
+        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
     /// Put dead letters back on their queue
     Redrive {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// Ids that `list` shows; none: all that pass the filter
         ids: Vec<CompactString>,
@@ -160,11 +169,13 @@ pub enum Dead {
         /// At most so many a time, for example 50/s
         #[arg(long, value_name = "RATE", value_parser = rate)]
         rate: Option<Rate>,
+        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
     /// Delete dead letters for good
     Purge {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// Ids that `list` shows; none: all that pass the filter
         ids: Vec<CompactString>,
@@ -173,6 +184,7 @@ pub enum Dead {
         /// Only say how many there are
         #[arg(long)]
         dry_run: bool,
+        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
@@ -182,6 +194,7 @@ pub enum Dead {
 pub enum Parked {
     /// List what is parked, by partner account
     List {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// Only what is for this partner account
         #[arg(long, value_name = "ACCOUNT")]
@@ -195,6 +208,7 @@ pub enum Parked {
     },
     /// Delete parked deliveries for good, oldest first; their messages are acked already
     Purge {
+        /// Its name in the configuration: [queues.NAME]
         queue: String,
         /// Only what is for this partner account
         #[arg(long, value_name = "ACCOUNT")]
@@ -223,10 +237,10 @@ pub struct Filter {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Messages to generate
+    /// Messages to generate: 1 to 10000000
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub messages: u64,
-    /// Partner accounts to share them among
+    /// Partner accounts to share them among: 10 to 100000
     #[arg(long, default_value_t = 2_900, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub accounts: u32,
     /// The same seed gives the same traffic and the same faults
@@ -251,4 +265,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn rate(text: &str) -> Result<Rate, String> {
     text.parse().map_err(|why: &str| format!("{why}; write it like 50/s or 300/m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_has_its_text() {
+        let mut commands = vec![Arguments::command()];
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
 }
