@@ -145,6 +145,25 @@ fn dead_letters_that_are_not_there_are_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_letter_that_is_named_twice_counts_once() {
+    let room = room();
+    let file = room.write("lines.jsonl", "[]\n[]\n");
+    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    room.run_until_empty();
+    let all = room.json(&["dead", "list", "invoice", "--json"]);
+    let [first, second] = [0, 1].map(|at| all[at]["id"].to_string());
+    let twice = [&first, &first, &second, &first].map(String::as_str);
+    for (command, word) in [("redrive", "redriven"), ("purge", "purged")] {
+        for (ids, count) in [(&twice[..2], 1), (&twice[..], 2)] {
+            let said = room.json(&[&["dead", command, "invoice", "--json", "--dry-run"], ids].concat());
+            assert_eq!((&said["chosen"], &said[word]), (&json!(count), &json!(0)));
+        }
+    }
+    let said = room.json(&["dead", "purge", "invoice", &second, &second, "--json"]);
+    assert_eq!((&said["chosen"], &said["purged"]), (&json!(1), &json!(1)));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named_and_not_made_by_a_look_into_it() {
     let room = room();
     room.write("octoconf.toml", &CONFIG.replace("handler =", "path = \"q.db\"\nparking = \"p.db\"\nhandler ="));

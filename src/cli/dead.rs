@@ -106,12 +106,14 @@ fn all(letters: &dyn DeadLetters, filter: &DeadFilter) -> Result<(Vec<CompactStr
     Ok((all, unseen))
 }
 
-/// The ids, if each is of a letter. Where one is not, nothing is changed: it may be a slip of the one that was meant.
+/// The ids, each once, if each is of a letter. Where one is not, nothing is changed: it may be a slip of the one that was meant.
 fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> Result<Vec<CompactString>, Failure> {
-    if let [id] = ids
+    let mut seen = HashSet::new();
+    let ids: Vec<CompactString> = ids.iter().filter(|id| seen.insert(*id)).cloned().collect();
+    if let [id] = ids.as_slice()
         && letters.find(id)?.is_some()
     {
-        return Ok(ids.to_vec());
+        return Ok(ids);
     }
     let mut missing: BTreeSet<&CompactString> = ids.iter().collect();
     // One walk for all: SQS has no other way to find any of them.
@@ -120,7 +122,7 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
         !missing.is_empty()
     })?;
     if missing.is_empty() {
-        return Ok(ids.to_vec());
+        return Ok(ids);
     }
     let names: Vec<&str> = missing.into_iter().map(CompactString::as_str).collect();
     let hint = unseen.why.map(|why| format!(" ({why})")).unwrap_or_default();
