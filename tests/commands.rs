@@ -81,6 +81,11 @@ fn a_bad_line_stops_send_with_its_number_and_what_was_sent_stays_sent() {
     let said = room.expect(1, &["send", "invoice", file.to_str().unwrap()]);
     assert!(said.contains('3') && said.contains("2 "), "line 3 is bad, 2 are sent: {said}");
     assert_eq!(room.run_until_empty()["queues"][0]["acked"], 2);
+    let output = room.octoconf(&["send", "invoice", file.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object, json!({ "sent": 2, "interrupted": false }), "the same keys as after a success");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("not JSON: "));
 }
 
 #[test]

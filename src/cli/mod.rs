@@ -88,11 +88,17 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let mut progress = Progress::counting("messages sent");
     let done = send::send(queue.as_ref(), &mut || input.next(), &mut |sent| progress.reached(sent));
     progress.end();
-    let send::Done { sent, whole } = done?;
-    let text = if json {
-        serde_json::json!({ "sent": sent, "interrupted": !whole }).to_string()
-    } else {
-        format!("{sent} sent{}", if whole { "" } else { ", then interrupted" })
+    let object = |sent: u64, interrupted: bool| serde_json::json!({ "sent": sent, "interrupted": interrupted }).to_string();
+    let send::Done { sent, whole } = done.inspect_err(|error| {
+        if json {
+            // Whoever reads it has one object however it ends; where it cannot be written, the error says the same.
+            let _ = writeln!(io::stdout(), "{}", object(error.sent(), false));
+        }
+    })?;
+    let text = match (json, whole) {
+        (true, _) => object(sent, !whole),
+        (false, true) => format!("{sent} sent"),
+        (false, false) => format!("{sent} sent, then interrupted"),
     };
     output::tell(&(text + "\n"), || match sent {
         1 => "1 message was sent".to_owned(),
