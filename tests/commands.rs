@@ -182,6 +182,27 @@ fn a_file_that_is_not_there_is_named_and_not_made_by_a_look_into_it() {
 }
 
 #[test]
+fn a_file_that_a_command_makes_is_told_once_with_what_to_do() {
+    let room = room();
+    let config = CONFIG.replace("handler =", "path = \"q.db\"\nparking = \"p.db\"\nhandler =");
+    room.write("octoconf.toml", &config);
+    room.write("in.jsonl", "1\n");
+    let made = |file: &str| format!("made a new file {};", room.path(file).display());
+    let told = |arguments: &[&str]| String::from_utf8(room.octoconf(arguments).stderr).unwrap();
+    room.expect(1, &["send", "invoice", "no-such-file"]);
+    assert!(!room.path("q.db").exists(), "nothing was to be sent");
+    let said = told(&["send", "invoice", "in.jsonl"]);
+    assert!(said.starts_with("octoconf: queues.invoice.path: ") && said.contains(&made("q.db")), "{said}");
+    assert!(said.contains("working directory") && said.contains("absolute path"), "{said}");
+    assert_eq!(told(&["send", "invoice", "in.jsonl"]), "");
+    let said = told(&["parked", "purge", "invoice"]);
+    assert!(said.starts_with("octoconf: queues.invoice.parking: ") && said.contains(&made("p.db")), "{said}");
+    room.write("octoconf.toml", &config.replace("q.db", room.path("other.db").to_str().unwrap()));
+    let said = told(&["dead", "purge", "invoice"]);
+    assert!(said.contains(&made("other.db")) && said.contains("mend the path") && !said.contains("working directory"), "{said}");
+}
+
+#[test]
 fn a_queue_in_memory_is_out_of_reach_of_every_other_process() {
     let room = room();
     room.write("octoconf.toml", &CONFIG.replace("sqlite", "memory"));
@@ -236,6 +257,8 @@ fn without_output(room: &Room, arguments: &[&str]) -> String {
 fn what_was_done_is_said_where_the_output_finds_no_room() {
     let room = room();
     room.write("in.jsonl", "1\n2\n");
+    // What is made for the queue is told once, and is not what this is about.
+    room.octoconf(&["dead", "redrive", "invoice"]);
     let full = ", but standard output cannot be written: No space left on device (os error 28)\n";
     assert_eq!(without_output(&room, &["send", "invoice", "in.jsonl"]), format!("octoconf: 2 messages were sent{full}"));
     room.expect(0, &["run", "--until-empty"]);
@@ -247,6 +270,8 @@ fn what_was_done_is_said_where_the_output_finds_no_room() {
 #[test]
 fn an_error_says_its_cause_once() {
     let room = room();
+    // What is made for the queue is told once, and is not what this is about.
+    room.octoconf(&["dead", "redrive", "invoice"]);
     let said = room.expect(1, &["send", "invoice", "."]);
     assert_eq!(said, "octoconf: line 1 cannot be read: Is a directory (os error 21); nothing was sent\n");
     room.write("in.jsonl", &"x".repeat(2 << 20));

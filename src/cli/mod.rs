@@ -81,8 +81,10 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
 
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let of_memory = "set preload to a file of bodies, or source = \"sqlite\"";
-    let queue = setup::Setup::new(config)?.open(queue, of_memory)?;
+    let setup = setup::Setup::new(config)?;
+    // First: a file that is not there is no reason to make one for the queue.
     let lines = files::open(file)?;
+    let queue = setup.open(queue, of_memory)?;
     let stop = signals::stops().context("cannot take signals over")?;
     let mut input = Input::start(lines, stop).context("cannot start the thread read")?;
     let mut progress = Progress::counting("messages sent");
