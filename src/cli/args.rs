@@ -125,7 +125,7 @@ pub struct Run {
     /// Stop after this time, for example 90s; what is left is returned (with --until-empty: exit status 1 if something is)
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub at_most: Option<Duration>,
-    /// Write a report (JSON) at the end
+    /// Write a report (JSON) at the end; `-`: to standard output
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

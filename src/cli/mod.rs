@@ -14,6 +14,7 @@ mod parked;
 mod progress;
 mod records;
 mod reload;
+mod report;
 mod run;
 mod setup;
 mod signals;

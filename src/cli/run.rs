@@ -1,20 +1,19 @@
 //! `run`: the service.
 
-use std::fs;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::admin::Admin;
 use octoconf::dispatch::Status;
-use octoconf::engine::{Engine, Remote, RunOptions, StartError};
-use octoconf::queue::Queue;
+use octoconf::engine::{Engine, Remote, Report, RunOptions, StartError};
+use octoconf::queue::{Queue, QueueError};
 
 use super::args::Run;
 use super::failure::{Failure, in_full};
@@ -22,7 +21,7 @@ use super::reload::Reloads;
 use super::setup::Setup;
 use super::signals::{self, Caught};
 use super::systemd::{self, Notify};
-use super::{files, logger};
+use super::{files, logger, report};
 
 /// Between looks at a running engine, where a terminal shows them and where the log does.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -35,6 +34,9 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     // First of all: from here on no signal ends the process, each is waited for until the engine can hear it.
     let caught = signals::catch().context("cannot take signals over")?;
     let setup = Setup::new(config)?;
+    if let Some(path) = &options.report {
+        report::check(path)?;
+    }
     let bars = MultiProgress::new();
     let _log = logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log")?;
     match serve(config, options, &setup, &bars, caught) {
@@ -57,9 +59,19 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     if let Some(admin) = &admin {
         log::info!("the admin server listens: address={}", admin.address());
     }
-    let Some(engine) = engine(setup, &mut caught, options.at_most, &notify)? else {
-        log::info!("stopped before the queues could be opened");
-        return Ok(ExitCode::from(u8::from(options.until_empty)));
+    let engine = match engine(setup, &mut caught, options.at_most, &notify)? {
+        Opened::Engine(engine) => engine,
+        Opened::Nothing { after, late } => {
+            if let Some(path) = &options.report {
+                report::write(path, &Report::of_nothing(&setup.settings, after))?;
+            }
+            let Some(why) = late else {
+                log::info!("stopped before the queues could be opened");
+                return Ok(ExitCode::SUCCESS);
+            };
+            let error = anyhow::Error::from(why).context("a queue could not be opened within the time that --for gave");
+            return Err(Failure::Failed(error));
+        }
     };
     log::info!(
         "starting: version={} config={} queues={}",
@@ -91,12 +103,12 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         let _ = watch.join();
     }
     let report = report?;
-    if let Some(path) = &options.report {
-        let text = serde_json::to_string_pretty(&report)?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write the report to {}", path.display()))?;
-    }
     let [received, acked, dead, returned] = totals(&report.status);
+    // First: should the report not find its place, these figures are left.
     log::info!("stopped: elapsed_s={:.1} received={received} acked={acked} dead={dead} returned={returned}", report.elapsed_s);
+    if let Some(path) = &options.report {
+        report::write(path, &report)?;
+    }
     if options.until_empty && timed_out && !all_empty(&remote.queues())? {
         log::error!("the queues are not empty after the time that --for gave");
         return Ok(ExitCode::from(1));
@@ -104,13 +116,20 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets the engine up. A store that is locked or full is waited for, until a signal comes or the time is over: `None`.
-fn engine(
-    setup: &Setup,
-    caught: &mut signals::Caught,
-    at_most: Option<Duration>,
-    notify: &Notify,
-) -> Result<Option<Engine>, StartError> {
+/// What comes of opening the queues.
+enum Opened {
+    Engine(Box<Engine>),
+    /// It was to end before it had them all. `late`: why, where that was for the time that `--for` gave and not for a signal.
+    Nothing {
+        after: Duration,
+        late: Option<QueueError>,
+    },
+}
+
+/// Sets the engine up. A store that is locked or full is waited for, until a signal comes or the time is over.
+#[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
+fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>, notify: &Notify) -> Result<Opened, StartError> {
+    let start = Instant::now();
     let too_late = at_most.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
     let mut said = false;
     loop {
@@ -121,11 +140,13 @@ fn engine(
                 }
                 // However long that takes: a restart would not open it sooner.
                 notify.say(&["EXTEND_TIMEOUT_USEC=60000000", &format!("STATUS=waiting for a queue: {error}")]);
-                if too_late.recv_timeout(RETRY).is_ok() || caught.stops() {
-                    return Ok(None);
+                let is_late = too_late.recv_timeout(RETRY).is_ok();
+                let is_stopped = caught.stops();
+                if is_late || is_stopped {
+                    return Ok(Opened::Nothing { after: start.elapsed(), late: (!is_stopped).then_some(error) });
                 }
             }
-            outcome => return outcome.map(Some),
+            outcome => return outcome.map(|engine| Opened::Engine(Box::new(engine))),
         }
     }
 }

@@ -164,7 +164,7 @@ fn rows(name: &str, parking: Parking, queue: &Arc<dyn Queue>) -> Result<(Arc<Par
     Ok((parking, Rows { lane, entry_limit, found }))
 }
 
-fn source_name(source: &Source) -> &'static str {
+pub fn source_name(source: &Source) -> &'static str {
     match source {
         Source::Sqs(_) => "sqs",
         Source::Sqlite { .. } => "sqlite",

@@ -1,0 +1,90 @@
+//! Where `run --report` writes to: tried before anything else is done, so that hours of work do not end without their figures.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use anyhow::Context as _;
+use octoconf::engine::Report;
+use rustix::fs::{Access, access};
+
+use super::failure::Failure;
+use super::output;
+
+/// Refuses a place that cannot be written. What is in it stays as it is; what was not there is not there afterwards.
+pub fn check(path: &Path) -> Result<(), Failure> {
+    try_out(path).map_err(|error| {
+        Failure::Refused(format!(
+            "--report {}: it cannot be written: {error}; name a file in a folder that is there and may be written, or - for standard output",
+            path.display()
+        ))
+    })
+}
+
+fn try_out(path: &Path) -> io::Result<()> {
+    if is_standard_output(path) {
+        return Ok(());
+    }
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() || meta.is_dir() => File::options().write(true).open(path).map(drop),
+        // Whoever reads from a pipe would take the end of a trial for the end of the report.
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => match File::create_new(path) {
+            Ok(_) => fs::remove_file(path),
+            // A link to where nothing is yet.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                File::create(path)?;
+                fs::remove_file(fs::canonicalize(path)?)
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+pub fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    if is_standard_output(path) {
+        return output::tell(&text, || "the run is over".to_owned());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))
+}
+
+fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_trial_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("there"), "of the last run").unwrap();
+        symlink("target", at("link")).unwrap();
+        for name in ["there", "new", "link"] {
+            check(&at(name)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(at("there")).unwrap(), "of the last run");
+        assert!(!at("new").exists() && !at("target").exists() && at("link").is_symlink());
+        check(Path::new("-")).unwrap();
+        check(Path::new("/dev/null")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        check(&at("pipe")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, why) in [(folder.path().to_owned(), "Is a directory"), (folder.path().join("no/report.json"), "No such file")]
+        {
+            let Err(Failure::Refused(said)) = check(&path) else { unreachable!("{path:?} is refused") };
+            assert!(said.contains(path.to_str().unwrap()) && said.contains(why) && said.contains("name a file"), "{said}");
+        }
+    }
+}

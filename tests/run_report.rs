@@ -1,0 +1,103 @@
+//! The report of `run`: its place is tried before anything is done, and it is written however the run ends.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
+mod support {
+    pub mod program;
+}
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use support::program::Room;
+
+const CONFIG: &str = r#"
+[admin]
+listen = ""
+[queues.invoice]
+source = "sqlite"
+path = "q.db"
+parking = "p.db"
+handler = "order"
+[partners.default]
+deliver = "discard"
+"#;
+
+fn room() -> Room {
+    Room::new("octoconf.toml", CONFIG)
+}
+
+fn keys(value: &Value) -> Vec<&String> {
+    value.as_object().unwrap().keys().collect()
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
+    let room = room();
+    for place in ["no/report.json", "."] {
+        let said = room.expect(2, &["run", "--until-empty", "--report", place]);
+        assert!(said.contains(&format!("--report {place}: ")) && said.contains("name a file in a folder"), "{said}");
+    }
+    assert!(!room.path("q.db").exists(), "nothing was done");
+}
+
+#[test]
+fn a_run_that_refuses_to_start_leaves_the_place_as_it_was() {
+    let room = room();
+    room.write("there.json", "of the last run");
+    // A folder where the file of the queue must be: a person has to act.
+    std::fs::create_dir(room.path("q.db")).unwrap();
+    for place in ["there.json", "new.json"] {
+        room.expect(1, &["run", "--until-empty", "--report", place]);
+    }
+    assert_eq!(std::fs::read_to_string(room.path("there.json")).unwrap(), "of the last run");
+    assert!(!room.path("new.json").exists());
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let room = room();
+    let report = room.json(&["run", "--until-empty", "--report", "-"]);
+    assert_eq!((&report["state"], &report["queues"][0]["name"]), (&json!("stopped"), &json!("invoice")));
+    assert!(!room.path("-").exists());
+}
+
+#[test]
+fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
+    let room = room();
+    let ordinary = room.run_until_empty();
+    let other = Connection::open(room.path("q.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let said = room.expect(1, &["run", "--for", "1s", "--report", "report.json"]);
+    let failed = said.lines().find(|line| line.contains("failed: ")).unwrap();
+    assert!(
+        failed.contains("--for") && failed.contains("invoice in q.db") && failed.contains("another process holds"),
+        "{failed}"
+    );
+    let report = room.report();
+    assert_eq!(report["state"], "stopped");
+    assert!(report["elapsed_s"].as_f64().unwrap() >= 1.0);
+    assert_eq!(keys(&report), keys(&ordinary));
+    for (own, of_ordinary) in report["queues"].as_array().unwrap().iter().zip(ordinary["queues"].as_array().unwrap()) {
+        assert_eq!((keys(own), &own["name"], &own["source"]), (keys(of_ordinary), &of_ordinary["name"], &of_ordinary["source"]));
+        assert_eq!((&own["received"], &own["acked"]), (&json!(0), &json!(0)));
+    }
+    assert_eq!(report["queues"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_queue_as_it_was_asked_to() {
+    let room = room();
+    room.run_until_empty();
+    std::fs::remove_file(room.path("report.json")).unwrap();
+    let other = Connection::open(room.path("q.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for options in [&["run", "--report", "report.json"][..], &["run", "--until-empty", "--report", "report.json"]] {
+        let running = room.start(options);
+        room.said(&["cannot be opened yet"]);
+        running.signal("TERM");
+        assert_eq!(running.end(), Some(0));
+        assert_eq!(room.report()["state"], "stopped");
+        std::fs::remove_file(room.path("report.json")).unwrap();
+        std::fs::remove_file(room.path("log")).unwrap();
+    }
+}
