@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use octoconf::config::{self, Context, Environment, Kind};
@@ -113,20 +113,66 @@ fn tree(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
 }
 
 fn script(name: &str, root: &Path, arguments: &[&str]) -> String {
+    script_in(Path::new("/"), name, root, arguments)
+}
+
+/// Called in a folder from which relative paths count.
+fn script_in(folder: &Path, name: &str, root: &Path, arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
-    let output = Command::new(script).args(arguments).env("DESTDIR", root).output().unwrap();
+    let output = Command::new(script).args(arguments).env("DESTDIR", root).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A program that stands in for the real one: the copy of hundreds of megabytes proves nothing.
+fn stand_in(folder: &Path) -> PathBuf {
+    let program = folder.join("program");
+    fs::write(&program, "#!/bin/sh\necho octoconf 0.0.0\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+#[test]
+fn relative_paths_count_from_where_the_scripts_are_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    stand_in(folder);
+    let root = Path::new("a root");
+    let said = script_in(folder, "install", root, &["--binary=program"]);
+    assert!(said.contains("octoconf 0.0.0") && said.contains("cd /var/lib/octoconf"), "{said}");
+    let first = tree(&folder.join(root));
+    script_in(folder, "install", root, &["--binary", "./program"]);
+    assert_eq!(tree(&folder.join(root)), first);
+    script_in(folder, "uninstall", root, &["--purge"]);
+    assert!(tree(&folder.join(root)).is_empty());
+}
+
+/// A person with the installed file alone finds the meaning of a key.
+#[test]
+fn the_installed_configuration_names_where_every_key_is_explained() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    script("install", root, &["--binary", stand_in(root).to_str().unwrap()]);
+    let configuration = fs::read_to_string(root.join("etc/octoconf/octoconf.toml")).unwrap();
+    assert!(configuration.contains("/usr/local/share/doc/octoconf"), "{configuration}");
+    assert_eq!(fs::read_to_string(root.join("usr/local/share/doc/octoconf/defaults.toml")).unwrap(), config::DEFAULTS);
+}
+
+#[test]
+fn the_scripts_say_what_they_take() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, option) in [("install", "--binary FILE"), ("uninstall", "--purge")] {
+        let said = script(name, root.path(), &["--help"]);
+        assert!(said.contains(option) && said.contains("DESTDIR") && !said.contains("set -eu"), "{said}");
+    }
+    assert!(tree(root.path()).is_empty());
 }
 
 #[test]
 fn what_is_installed_twice_is_there_once_and_goes_without_a_trace() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    // A program that stands in for the real one: the copy of hundreds of megabytes proves nothing.
-    let stand_in = root.join("program");
-    fs::write(&stand_in, "#!/bin/sh\necho octoconf 0.0.0\n").unwrap();
-    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    let stand_in = stand_in(root);
     let destination = root.join("root");
     let binary = ["--binary", stand_in.to_str().unwrap()];
 
@@ -136,6 +182,7 @@ fn what_is_installed_twice_is_there_once_and_goes_without_a_trace() {
         ("usr/local/bin/octoconf", 0o755),
         ("usr/local/lib/systemd/system/octoconf.service", 0o644),
         ("usr/local/lib/systemd/system/octoconf@.service", 0o644),
+        ("usr/local/share/doc/octoconf/defaults.toml", 0o644),
         ("etc/octoconf/octoconf.toml", 0o644),
     ] {
         assert_eq!(first.get(file).map(|(mode, _)| *mode), Some(mode), "{file}");
