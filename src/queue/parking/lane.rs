@@ -39,7 +39,7 @@ impl ParkedQueue {
     fn delete_rows(&self, receipts: &[&Receipt]) -> Result<(), QueueError> {
         let parking = &self.parking;
         let numbers = receipts.iter().filter_map(|receipt| number(receipt));
-        parking.write(Promise::Crash, "delete", |transaction| rows::delete(transaction, parking.queue, numbers))
+        parking.write(Promise::Crash, "delete", |transaction| rows::delete(transaction, parking.queue, numbers.clone()))
     }
 
     /// The letter as the queue is given it: with the message's body, and about a message that is not there any more. `None`: someone has

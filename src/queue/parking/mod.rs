@@ -149,7 +149,7 @@ impl Parking {
         &self,
         promise: Promise,
         what: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, QueueError> {
         self.store.write(promise, self.patience, work).map_err(|fault| fault.of(&self.name, what))
     }

@@ -1,6 +1,6 @@
 //! What SQLite's errors mean to an operator: whether waiting mends it, and what to do.
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::queue::QueueError;
 
@@ -24,6 +24,13 @@ impl Fault {
 
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+    }
+
+    /// A write failed for lack of room: the disk is full, or the kernel refused it for a limit on files or a quota. Not a sync that failed: what
+    /// was to be synced must not be taken for written afterwards.
+    pub(super) fn lacks_room(&self) -> bool {
+        let codes = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
+        matches!(self, Self::Sqlite(Error::SqliteFailure(error, _)) if codes.contains(&error.extended_code))
     }
 
     /// The error that the queue's caller sees.
@@ -79,8 +86,6 @@ impl std::fmt::Display for Fault {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::ffi;
-
     use super::*;
 
     fn error(code: i32) -> QueueError {

@@ -34,6 +34,7 @@ mod leftovers;
 #[cfg(test)]
 pub(super) mod plan;
 mod receive;
+mod room;
 mod rows;
 pub(super) mod schema;
 mod send;
@@ -111,7 +112,7 @@ impl SqliteQueue {
         &self,
         promise: Promise,
         what: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, QueueError> {
         self.store.write(promise, self.patience, work).map_err(|fault| fault.of(&self.name, what))
     }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
+use super::room;
 use super::rows;
 use super::schema::Schema;
 
@@ -93,11 +94,13 @@ impl Store {
 
     /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Waits for its turn for up to `patience` within
     /// this process, and as long again for other processes. What must survive a power loss is refused where the file is gone.
+    ///
+    /// Where it fails for lack of room on the disk, the log is cut back and it is done once more.
     pub(in crate::queue) fn write<T>(
         &self,
         promise: Promise,
         patience: Duration,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let Some(mut writers) = self.writers.try_lock_for(patience) else {
             return Err(Fault::Unavailable(
@@ -111,11 +114,10 @@ impl Store {
             Promise::PowerLoss => &mut writers.durable,
             Promise::Crash => &mut writers.quick,
         };
-        connection.busy_timeout(patience)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction)?;
-        transaction.commit()?;
-        Ok(done)
+        match attempt(connection, patience, &mut work) {
+            Err(fault) if fault.lacks_room() && room::cut_back(connection) => attempt(connection, patience, &mut work),
+            done => done,
+        }
     }
 
     /// Runs `work` on a consistent view of the file. Keep it short: the log cannot be cut back behind a reader.
@@ -133,6 +135,18 @@ impl Store {
         work(&writers.durable);
         work(&writers.quick);
     }
+}
+
+fn attempt<T>(
+    connection: &mut Connection,
+    patience: Duration,
+    work: &mut impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    connection.busy_timeout(patience)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
 }
 
 fn file_at(path: &Path) -> Option<(u64, u64)> {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use rusqlite::ffi;
+
 use super::*;
 use crate::message::Received;
 
@@ -57,6 +59,49 @@ fn a_full_disk_refuses_what_has_no_room_and_keeps_what_is_there() {
     scene.send(b"second").unwrap();
     let bodies: Vec<_> = scene.receive().unwrap().into_iter().map(|received| received.message.body.clone()).collect();
     assert_eq!(bodies, ["first", "second"]);
+}
+
+#[test]
+fn a_write_that_finds_the_disk_full_cuts_the_log_back_and_is_done_once_more() {
+    let scene = Scene::new();
+    scene.send(&[0; 10_000]).unwrap();
+    let log = || std::fs::metadata(scene.folder.path().join("queue.db-wal")).unwrap().len();
+    assert!(log() > 0);
+    for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE] {
+        for promise in [Promise::Crash, Promise::PowerLoss] {
+            let mut tries = 0;
+            let work = |_: &Transaction<'_>| {
+                tries += 1;
+                if tries == 1 { Err(failure(code)) } else { Ok(log()) }
+            };
+            assert_eq!(scene.queue.store.write(promise, PATIENCE, work).unwrap(), 0, "cut back before the second try");
+            assert_eq!(tries, 2);
+            scene.send(&[0; 10_000]).unwrap();
+        }
+    }
+    let mut tries = 0;
+    let work = |_: &Transaction<'_>| -> Result<(), Fault> {
+        tries += 1;
+        Err(failure(ffi::SQLITE_FULL))
+    };
+    scene.queue.store.write(Promise::Crash, PATIENCE, work).unwrap_err();
+    assert_eq!(tries, 2, "once more, and no more");
+}
+
+fn failure(code: i32) -> Fault {
+    Fault::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+}
+
+#[test]
+fn a_sync_that_failed_is_not_tried_again() {
+    let scene = Scene::new();
+    let mut tries = 0;
+    let work = |_: &Transaction<'_>| -> Result<(), Fault> {
+        tries += 1;
+        Err(failure(ffi::SQLITE_IOERR_FSYNC))
+    };
+    scene.queue.store.write(Promise::PowerLoss, PATIENCE, work).unwrap_err();
+    assert_eq!(tries, 1);
 }
 
 #[test]
