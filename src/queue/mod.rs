@@ -15,6 +15,7 @@ pub mod clock;
 pub mod embedded;
 pub mod memory;
 pub mod parking;
+pub mod space;
 pub mod sqlite;
 pub mod sqs;
 mod waiting;

@@ -14,6 +14,7 @@ use rusqlite::Transaction;
 
 use super::QueueError;
 use super::clock::{Clock, WallClock, to_millis};
+use super::space::{FileSystem, Space};
 use super::sqlite::fault::Fault;
 use super::sqlite::schema::Schema;
 use super::sqlite::store::{Promise, Store};
@@ -31,7 +32,7 @@ mod rows;
 mod tests;
 
 /// "OctP" in ASCII.
-static PARKING: Schema = Schema { what: "parking", application: 0x4f63_7450, steps: &[include_str!("v1.sql")] };
+static PARKING: Schema = Schema { what: "parking", application: 0x4f63_7450, steps: &[include_str!("v1.sql")], sweep: None };
 
 /// Which queue's deliveries, in which file.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub struct ParkingOptions {
     /// The file is not made larger than that. Its write-ahead log comes on top, about 64 MiB.
     pub max_bytes: u64,
     pub clock: Arc<dyn Clock>,
+    /// What the disk has left. The queues of one file share what the first of them was opened with.
+    pub space: Arc<dyn Space>,
     /// How long a call waits for other threads, and as long again for other processes, before it is [`QueueError::Unavailable`].
     pub patience: Duration,
 }
@@ -50,7 +53,14 @@ pub struct ParkingOptions {
 impl ParkingOptions {
     /// By the wall clock, with a patience of 5 s.
     pub fn new(path: impl Into<PathBuf>, queue: impl Into<String>, max_bytes: u64) -> Self {
-        Self { path: path.into(), queue: queue.into(), max_bytes, clock: Arc::new(WallClock), patience: PATIENCE }
+        Self {
+            path: path.into(),
+            queue: queue.into(),
+            max_bytes,
+            clock: Arc::new(WallClock),
+            space: Arc::new(FileSystem),
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -85,9 +95,9 @@ impl Parking {
     /// Blocks for up to about the patience. [`QueueError::Refused`] where the path is wrong, or the file is of a newer octoconf, another
     /// program's or one of queues; [`QueueError::Unavailable`] where the file is locked or its disk full.
     pub fn open(options: ParkingOptions) -> Result<Self, QueueError> {
-        let ParkingOptions { path, queue: of, max_bytes, clock, patience } = options;
+        let ParkingOptions { path, queue: of, max_bytes, clock, space, patience } = options;
         let name = format!("{of}.parking");
-        let opened = Store::open(&path, &PARKING, patience).and_then(|store| {
+        let opened = Store::open(&path, &PARKING, space, patience).and_then(|store| {
             let queue = store.write(Promise::PowerLoss, patience, |transaction| number_of(transaction, &of))?;
             Ok((store, queue))
         });
@@ -105,9 +115,11 @@ impl Parking {
     /// Parks deliveries, in order, in one transaction: one result each. What is reported as parked survives a power loss. Blocks for a
     /// sync, and for up to the patience while others write.
     pub fn park(&self, deliveries: &[ToPark]) -> Result<Vec<Parked>, QueueError> {
-        self.write(Promise::PowerLoss, "park", |transaction| {
+        let bytes = deliveries.iter().map(rows::weight).sum();
+        let park = |transaction: &Transaction<'_>| {
             rows::park(transaction, self.queue, self.now(), self.max_bytes.load(Ordering::Relaxed), deliveries)
-        })
+        };
+        self.store.grow(bytes, self.patience, park).map_err(|fault| fault.of(&self.name, "park"))
     }
 
     /// Reads what is wanted of each account, oldest first, one answer each, some 4 MiB of payloads in all. All of it stays parked.

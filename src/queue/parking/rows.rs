@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::message::park::{Parked, Row, START, ToPark, Unparked, Want};
-use crate::message::{Item, Message, Receipt};
+use crate::message::{AttributeValue, Item, Message, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::sqlite::content;
 use crate::queue::sqlite::fault::Fault;
@@ -71,6 +71,19 @@ pub(super) fn park(
         results.push(result);
     }
     Ok(results)
+}
+
+/// About how many bytes it makes the file larger.
+pub(super) fn weight(parking: &ToPark) -> u64 {
+    let Item { message, payload, .. } = &parking.item;
+    let attributes = message.attributes.iter().map(|attribute| match &attribute.value {
+        AttributeValue::String(text) | AttributeValue::Number(text) => attribute.name.len() + text.len(),
+        // As text.
+        AttributeValue::Binary(bytes) => attribute.name.len() + 2 * bytes.len(),
+    });
+    let contents = payload.len() + message.body.len() + attributes.sum::<usize>();
+    // Beside its row it stands in two indexes.
+    (contents + 2 * (message.id.len() + parking.account.len()) + 200) as u64
 }
 
 fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64, parking: &ToPark) -> Result<Parked, Fault> {

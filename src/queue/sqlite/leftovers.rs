@@ -31,6 +31,11 @@ const SWEEP_CONTENTS: &str = "DELETE FROM contents WHERE seq IN (SELECT seq FROM
 
 const SWEEP: &str = "DELETE FROM leftovers WHERE seq < ?1";
 
+/// The same for the oldest of however many there are, where the disk is short of room.
+pub(super) const SWEEP_OLDEST: &str = "
+    DELETE FROM contents WHERE seq IN (SELECT seq FROM leftovers ORDER BY seq LIMIT 8192);
+    DELETE FROM leftovers WHERE seq IN (SELECT seq FROM leftovers ORDER BY seq LIMIT 8192);";
+
 /// Whether the contents of a message are to go with it.
 pub(super) fn is_bulky(body: &[u8], attributes: Option<&str>) -> bool {
     body.len() + attributes.map_or(0, str::len) > BULKY

@@ -19,6 +19,7 @@ use self::send::Insert;
 use self::store::{Promise, Store};
 use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping};
+use super::space::{FileSystem, Space};
 use super::waiting::Waiting;
 use super::{
     Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, Unseen,
@@ -29,6 +30,8 @@ pub(super) mod content;
 mod count;
 mod dead;
 pub(super) mod fault;
+#[cfg(test)]
+mod full;
 mod groups;
 mod leftovers;
 #[cfg(test)]
@@ -60,6 +63,8 @@ pub struct SqliteOptions {
     /// Gives messages their group as they are sent; `None`: a standard queue. Messages keep the group with which they were sent.
     pub grouping: Option<Grouping>,
     pub clock: Arc<dyn Clock>,
+    /// What the disk has left. The queues of one file share what the first of them was opened with.
+    pub space: Arc<dyn Space>,
     /// How long a call waits for other threads, and as long again for other processes, before it is [`QueueError::Unavailable`].
     pub patience: Duration,
 }
@@ -67,7 +72,14 @@ pub struct SqliteOptions {
 impl SqliteOptions {
     /// A standard queue by the wall clock, with a patience of 5 s.
     pub fn new(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        Self { path: path.into(), name: name.into(), grouping: None, clock: Arc::new(WallClock), patience: PATIENCE }
+        Self {
+            path: path.into(),
+            name: name.into(),
+            grouping: None,
+            clock: Arc::new(WallClock),
+            space: Arc::new(FileSystem),
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -91,8 +103,8 @@ impl SqliteQueue {
     /// Blocks for up to about the patience. [`QueueError::Refused`] where the path is wrong, or the file is of a newer octoconf or another program's;
     /// [`QueueError::Unavailable`] where the file is locked or its disk full.
     pub fn open(options: SqliteOptions) -> Result<Self, QueueError> {
-        let SqliteOptions { path, name, grouping, clock, patience } = options;
-        let opened = Store::open(&path, &schema::QUEUES, patience).and_then(|store| {
+        let SqliteOptions { path, name, grouping, clock, space, patience } = options;
+        let opened = Store::open(&path, &schema::QUEUES, space, patience).and_then(|store| {
             let queue = store.write(Promise::PowerLoss, patience, |transaction| number_of(transaction, &name))?;
             Ok((store, queue))
         });
@@ -176,15 +188,17 @@ impl Queue for SqliteQueue {
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
         embedded::check_messages(&self.name, messages)?;
         let mut prepared = Vec::with_capacity(messages.len());
+        let mut bytes = 0;
         for message in messages {
             // Outside the transaction: a jq path takes its time.
             let group = self.grouping.as_ref().and_then(|group| group(&message.body));
             let attributes = content::attributes_to_text(&message.attributes).map_err(|error| {
                 Fault::refused(format!("attributes cannot be written: {error}; nothing was sent")).of(&self.name, "send")
             })?;
+            bytes += send::weight(&message.body, attributes.as_deref());
             prepared.push((Uuid::now_v7().to_compact_string(), group, attributes));
         }
-        self.write(Promise::PowerLoss, "send", |transaction| {
+        let send = |transaction: &Transaction<'_>| {
             let now = self.now();
             let mut touched = Touched::new();
             for (message, (id, group, attributes)) in messages.iter().zip(&prepared) {
@@ -201,7 +215,8 @@ impl Queue for SqliteQueue {
                 send::insert(transaction, self.queue, &message, &mut touched)?;
             }
             groups::free(transaction, self.queue, &touched)
-        })?;
+        };
+        self.store.grow(bytes, self.patience, send).map_err(|fault| fault.of(&self.name, "send"))?;
         self.waiting.announce();
         Ok(prepared.into_iter().map(|(id, ..)| id).collect())
     }

@@ -5,6 +5,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
+use super::leftovers;
 
 /// One kind of file.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,11 +16,17 @@ pub(in crate::queue) struct Schema {
     pub application: i64,
     /// One script for each version, applied in order. Released steps are never edited.
     pub steps: &'static [&'static str],
+    /// Takes out a portion of what is kept only because taking it out at once is dear; `None`: nothing is.
+    pub sweep: Option<&'static str>,
 }
 
 /// The file of embedded queues; "Octo" in ASCII.
-pub(super) static QUEUES: Schema =
-    Schema { what: "queues", application: 0x4f63_746f, steps: &[include_str!("v1.sql"), include_str!("v2.sql")] };
+pub(super) static QUEUES: Schema = Schema {
+    what: "queues",
+    application: 0x4f63_746f,
+    steps: &[include_str!("v1.sql"), include_str!("v2.sql")],
+    sweep: Some(leftovers::SWEEP_OLDEST),
+};
 
 impl Schema {
     /// Brings the file to the newest version in one transaction. Safe when several processes open a new file at once.
@@ -83,7 +90,7 @@ mod tests {
     }
 
     fn apply(connection: &mut Connection, steps: &'static [&'static str]) -> Result<(), Fault> {
-        Schema { what: "a test", application: 1, steps }.prepare(connection)
+        Schema { what: "a test", application: 1, steps, sweep: None }.prepare(connection)
     }
 
     #[test]

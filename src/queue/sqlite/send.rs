@@ -28,6 +28,11 @@ pub(super) struct Insert<'a> {
     pub hidden_until: Option<i64>,
 }
 
+/// About how many bytes a message makes the file larger: its contents, and its row in up to two indexes.
+pub(super) fn weight(body: &[u8], attributes: Option<&str>) -> u64 {
+    (body.len() + attributes.map_or(0, str::len) + 200) as u64
+}
+
 /// Puts one message behind all others; the caller frees the groups that this touches.
 pub(super) fn insert(
     transaction: &Transaction<'_>,

@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
-use super::room;
+use super::room::{self, Room};
 use super::rows;
 use super::schema::Schema;
+use crate::queue::space::Space;
 
 /// Pages in the write-ahead log before a commit moves them to the file: 16 MiB of them, so that moving, which syncs twice, is rare.
 const CHECKPOINT_PAGES: i64 = 4096;
@@ -36,6 +37,7 @@ pub(in crate::queue) struct Store {
     path: PathBuf,
     /// Device and inode of the file that is open.
     file: Option<(u64, u64)>,
+    room: Room,
     writers: Mutex<Writers>,
     /// For what must neither wait for a sync nor hold up a writer. In WAL mode readers and writers do not meet.
     reader: Mutex<Connection>,
@@ -60,7 +62,12 @@ pub(in crate::queue) enum Promise {
 impl Store {
     /// The store of a file, opened if no other queue of this process has it open; a missing file is made, its folder is not.
     /// Blocks for at most about twice `patience` while other processes hold the file.
-    pub(in crate::queue) fn open(path: &Path, schema: &'static Schema, patience: Duration) -> Result<Arc<Self>, Fault> {
+    pub(in crate::queue) fn open(
+        path: &Path,
+        schema: &'static Schema,
+        space: Arc<dyn Space>,
+        patience: Duration,
+    ) -> Result<Arc<Self>, Fault> {
         // Held throughout, so that two threads never open one file twice.
         let mut open = OPEN.lock();
         open.retain(|_, store| store.strong_count() > 0);
@@ -72,12 +79,13 @@ impl Store {
             }
             return Err(Fault::refused(format!("the file is for {}; use another one for {}", store.schema.what, schema.what)));
         }
-        let durable = connect(&path, schema, patience, "FULL")?;
-        let quick = connect(&path, schema, patience, "NORMAL")?;
-        let reader = connect(&path, schema, patience, "NORMAL")?;
+        // SQLite puts the log beside the file that a link leads to.
+        let room = Room::new(space, &path.canonicalize().unwrap_or_else(|_| path.clone()));
+        let connect = |synchronous| connect(&path, schema, &room, patience, synchronous);
+        let (durable, quick, reader) = (connect("FULL")?, connect("NORMAL")?, connect("NORMAL")?);
         let path = path.canonicalize().unwrap_or(path);
         let (writers, reader) = (Mutex::new(Writers { durable, quick }), Mutex::new(reader));
-        let store = Arc::new(Self { schema, file: file_at(&path), path: path.clone(), writers, reader });
+        let store = Arc::new(Self { schema, file: file_at(&path), room, path: path.clone(), writers, reader });
         open.insert(path, Arc::downgrade(&store));
         Ok(store)
     }
@@ -100,6 +108,27 @@ impl Store {
         &self,
         promise: Promise,
         patience: Duration,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.change(promise, 0, patience, work)
+    }
+
+    /// The same for what makes the file larger, by about so many bytes, and survives a power loss. Refused where the disk is full but for what
+    /// is needed to take out again what is in the file.
+    pub(in crate::queue) fn grow<T>(
+        &self,
+        bytes: u64,
+        patience: Duration,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.change(Promise::PowerLoss, bytes, patience, work)
+    }
+
+    fn change<T>(
+        &self,
+        promise: Promise,
+        grows: u64,
+        patience: Duration,
         mut work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let Some(mut writers) = self.writers.try_lock_for(patience) else {
@@ -114,6 +143,7 @@ impl Store {
             Promise::PowerLoss => &mut writers.durable,
             Promise::Crash => &mut writers.quick,
         };
+        self.room.make(connection, self.schema, grows)?;
         match attempt(connection, patience, &mut work) {
             Err(fault) if fault.lacks_room() && room::cut_back(connection) => attempt(connection, patience, &mut work),
             done => done,
@@ -153,7 +183,7 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-fn connect(path: &Path, schema: &Schema, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
+fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchronous: &str) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
@@ -165,6 +195,9 @@ fn connect(path: &Path, schema: &Schema, patience: Duration, synchronous: &str) 
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Before anything needs room: a process that died may have left a log that fills the disk.
+    room.make(&mut connection, schema, 0)?;
+    connection.busy_timeout(patience)?;
     schema.prepare(&mut connection)?;
     Ok(connection)
 }
