@@ -257,8 +257,8 @@ impl Dispatcher {
                 self.partners.take(spot, ticket);
             }
         }
-        if let (Some(place), Some(spot)) = (held.special().row, held.spot) {
-            self.row_left(spot.bucket, place, exit);
+        if let Some(place) = held.special().row {
+            self.row_left(held.queue, held.spot, place, exit);
         }
         if held.special().given_up_by.is_some() {
             self.hidden.arrived(held.queue);

@@ -25,6 +25,11 @@ impl Pause {
         self.until.is_none_or(|until| until <= now)
     }
 
+    /// Whether the last call failed.
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// When the pause ends, or ended.
     pub fn until(&self) -> Option<Instant> {
         self.until

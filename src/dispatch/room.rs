@@ -204,6 +204,13 @@ impl Room {
         WHOLE / 2 + if shares { WHOLE / (2 * self.sharers.max(1) as u64) } else { 0 }
     }
 
+    /// Half of the places that the queue may have at most.
+    pub fn half_of(&self, queue: QueueIndex) -> usize {
+        let shared = self.places.saturating_sub(self.guaranteed * self.sharers);
+        let sure = if self.queues.get(queue).is_some_and(|used| !used.is_out) { self.guaranteed } else { 0 };
+        (shared + sure).div_ceil(2)
+    }
+
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
         self.change(queue, |used| used.reserved += messages);
     }
@@ -300,6 +307,7 @@ mod tests {
     fn half_is_guaranteed_in_equal_parts_and_half_is_shared() {
         let mut room = Room::new(100, u64::MAX, 2);
         assert_eq!((room.free(0), room.free(1)), (75, 75));
+        assert_eq!(room.half_of(0), 38);
         room.reserve(0, 75);
         assert_eq!((room.free(0), room.free(1)), (0, 25), "the other queue's guarantee is untouched");
         room.release(0, 75);

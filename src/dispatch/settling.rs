@@ -227,6 +227,12 @@ impl Settling {
         self.counts.wanted.push_back(());
     }
 
+    /// Whether deletes failed and are to be tried again.
+    pub fn cannot_delete(&self) -> bool {
+        let is_out = || self.ackers.iter().flatten().any(|sent| sent.kind() == Kind::Delete);
+        self.deletes.pause.is_failing() && (!self.deletes.wanted.is_empty() || is_out())
+    }
+
     /// Whether nothing is wanted of the queue and nothing is under way.
     pub fn is_idle(&self) -> bool {
         let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();

@@ -193,7 +193,12 @@ impl Dispatcher {
     }
 
     /// A row that was in memory is deleted, or stays on the disk alone.
-    pub(in crate::dispatch) fn row_left(&mut self, key: BucketKey, place: i64, exit: Exit) {
+    pub(in crate::dispatch) fn row_left(&mut self, rows: QueueIndex, spot: Option<Spot>, place: i64, exit: Exit) {
+        let index = self.takes_places_of(rows);
+        if let Some(transfer) = self.transfer_mut(index) {
+            transfer.in_memory = transfer.in_memory.saturating_sub(1);
+        }
+        let Some(Spot { bucket: key, .. }) = spot else { return };
         if let Some(lot) = self.partners.bucket_mut(key).and_then(|bucket| bucket.lot.as_deref_mut()) {
             lot.forgets();
         }

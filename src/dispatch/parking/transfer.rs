@@ -46,6 +46,8 @@ pub struct Transfer {
     pub wanting: VecDeque<BucketKey>,
     /// Who is asked for in the call that is under way, and how many places are reserved for each.
     pub asked: Vec<(BucketKey, usize)>,
+    /// Rows that came back and are not done with.
+    pub in_memory: usize,
     pub alarm: Alarm,
     /// Since it was full or failed nothing is parked.
     parks: Pause,
@@ -60,6 +62,7 @@ impl Transfer {
             called: Vec::new(),
             wanting: VecDeque::new(),
             asked: Vec::new(),
+            in_memory: 0,
             alarm: Alarm::default(),
             parks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             unparks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),

@@ -62,14 +62,18 @@ impl Dispatcher {
         if let Some(at) = transfer.next_look(self.now) {
             transfer.alarm.by(&mut self.due, at, Timer::Parking(index));
         }
-        if !transfer.gives(self.now) {
+        let (rows, gives) = (transfer.rows, transfer.gives(self.now));
+        // Rows whose deletes fail stay in memory: what comes besides would take the places of everybody else.
+        let stays = self.queues.get(rows).is_some_and(|rows| rows.settling.cannot_delete());
+        if !gives || stays {
             return;
         }
-        let (mut wants, mut asked) = (Vec::new(), Vec::new());
+        let (mut wants, mut asked, mut reserved) = (Vec::new(), Vec::new(), 0);
         while asked.len() < ACCOUNTS {
             let Some(key) = self.transfer_mut(index).and_then(|transfer| transfer.wanting.pop_front()) else { break };
-            match self.turn_of(index, key) {
+            match self.turn_of(index, key, reserved) {
                 Turn::Now(rows) => {
+                    reserved += rows;
                     self.room.reserve(index, rows);
                     asked.push((key, rows));
                     wants.extend(self.want(key, rows));
@@ -93,15 +97,15 @@ impl Dispatcher {
         }
         let Some(transfer) = self.transfer_mut(index) else { return };
         transfer.asked = asked;
-        let rows = transfer.rows;
         if let Some(rows) = self.queues.get_mut(rows) {
             rows.counts.requests += 1;
         }
         self.commands.push_back(Command::Unpark { queue: index, wants });
     }
 
-    /// A partner gets rows when it holds less than half of its share; while it takes nothing, only where half of the room is free.
-    fn turn_of(&self, index: QueueIndex, key: BucketKey) -> Turn {
+    /// A partner gets rows when it holds less than half of its share; while it takes nothing, only where half of the room is free. All
+    /// rows together, those asked for included, have half of their queue's places at most: the rest is for what is new.
+    fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
         if !bucket.lot.as_deref().is_some_and(Lot::may_ask) {
@@ -112,7 +116,10 @@ impl Dispatcher {
         if holds * 2 >= share {
             return Turn::NotNow;
         }
-        let rows = (share - holds).min(ROWS).min(self.room.free(index));
+        let in_memory =
+            self.queues.get(index).and_then(|queue| queue.parking.as_deref()).map_or(0, |transfer| transfer.in_memory);
+        let places = self.room.half_of(index).saturating_sub(in_memory + asked);
+        let rows = (share - holds).min(ROWS).min(places).min(self.room.free(index));
         if rows == 0 || (partner.is_away() && self.is_tight()) { Turn::WithRoom } else { Turn::Now(rows) }
     }
 
@@ -197,6 +204,9 @@ impl Dispatcher {
             }
             return;
         };
+        if let Some(transfer) = self.transfer_mut(index) {
+            transfer.in_memory += 1;
+        }
         self.room.hold(index, item.payload.len());
         self.ledger.advance(ticket, Stage::Delivering);
         // Before the clock began is long ago.

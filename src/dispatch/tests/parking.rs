@@ -1,8 +1,13 @@
 //! Parking: what leaves memory goes to the disk, in order, and comes back as the partner takes it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::rig::Rig;
-use super::rules;
+use super::{message, rules};
 use crate::dispatch::{Note, ParkingRules, Rules};
+use crate::message::Item;
+use crate::message::park::{START, ToPark};
 
 /// Twelve places: six may be taken before the room is short, and a partner that is away may hold three.
 fn parking_rules(found: &[(&str, u64)]) -> Rules {
@@ -214,6 +219,53 @@ fn a_stop_waits_for_what_is_on_its_way_and_leaves_rows_where_they_are() {
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
 }
 
+/// Twelve deliveries of x are on the disk.
+fn much_parked() -> Rig {
+    let mut rig = Rig::new(parking_rules(&[("x", 12)]));
+    let delivery = |n: usize| ToPark {
+        account: "x".into(),
+        item: Item { message: Arc::new(message(&format!("p{n}"), None)), index: None, payload: "1".into() },
+        waited: Duration::ZERO,
+        after: START,
+        older: false,
+    };
+    rig.disk.park(rig.start, &(1..=12).map(delivery).collect::<Vec<_>>());
+    rig
+}
+
+#[test]
+fn rows_have_half_of_the_places_at_most_while_their_partner_takes_its_time() {
+    much_parked().play(&[
+        (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
+        (10, "receive l m n o p q", "handle l|m|n|o|p|q"),
+        (20, "handled l->y m->y n->y o->y p->y q->y", "flush y l m n o p q"),
+        (30, "accepted y", "delete l m n o p q"),
+        (40, "settled", ""),
+        (50, "accepted x", "q1: delete p1 p2 p3 p4 p5 p6"),
+        (60, "q1: settled", "unpark x 6"),
+        (70, "unparked", "flush x p7 p8 p9 p10 p11 p12"),
+    ]);
+}
+
+#[test]
+fn rows_whose_deletes_fail_are_not_joined_by_others() {
+    let mut rig = much_parked();
+    rig.play(&[
+        (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
+        (10, "partly x 5 503", "q1: delete p1 p2 p3 p4 p5"),
+        (20, "q1: settled ok ok ok ok failed", ""),
+        (21, "receive l m", "handle l|m"),
+        (22, "handled l->y m->y", "flush y l m"),
+        (23, "accepted y", "delete l m"),
+    ]);
+    let (at, commands) = rig.skip_to_commands();
+    // The disk of a test had done it.
+    assert_eq!(commands, "q1: delete gone");
+    assert_eq!(rig.send(at + 10, "settled"), "", "a call that is out is no success yet");
+    let commands = rig.send(at + 20, "q1: settled");
+    assert!(commands.contains("unpark x"), "{commands}");
+}
+
 #[test]
 fn rows_that_cannot_be_read_are_tried_again() {
     let mut rig = restarted();
@@ -221,5 +273,5 @@ fn rows_that_cannot_be_read_are_tried_again() {
     let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: "unpark", .. });
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
     let (_, commands) = rig.skip_to_commands();
-    assert_eq!(commands, "unpark x 2");
+    assert_eq!(commands, "unpark x 6");
 }
