@@ -2,6 +2,7 @@
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::limits;
 use crate::queue::QueueError;
 
 /// Why an operation on the file failed, before it is known for which queue.
@@ -41,6 +42,9 @@ impl Fault {
             Self::Unavailable(why) => return QueueError::Unavailable { queue, what, why },
             Self::Sqlite(error) => error,
         };
+        if let Some(advice) = limits::advice(&error) {
+            return QueueError::Unavailable { queue, what, why: format!("{error}: {advice}") };
+        }
         let (mends, advice) = advice(error.sqlite_error_code());
         let why = format!("{error}: {advice}");
         if mends { QueueError::Unavailable { queue, what, why } } else { QueueError::Refused { queue, what, why } }
@@ -54,7 +58,9 @@ fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
             (true, "another process holds the file; it is tried again, find the process if this stays")
         }
         Some(ErrorCode::DiskFull) => (true, "free space on its disk; this call wrote nothing, what was written before is safe"),
-        Some(ErrorCode::SystemIoFailure) => (true, "look at the disk and the kernel's log; nothing reported as done is lost"),
+        Some(ErrorCode::SystemIoFailure) => {
+            (true, "look at the disk, its quotas and the kernel's log; nothing reported as done is lost")
+        }
         Some(ErrorCode::ReadOnly) => (true, "make the file and its folder writable for this user"),
         Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => (true, "it is tried again"),
         Some(ErrorCode::CannotOpen) => (false, "its folder must exist and be writable for this user"),

@@ -34,6 +34,7 @@ pub(super) mod fault;
 mod full;
 mod groups;
 mod leftovers;
+mod limits;
 #[cfg(test)]
 pub(super) mod plan;
 mod receive;

@@ -1,0 +1,38 @@
+//! Limits of this process that SQLite runs into and says nothing of.
+
+use std::fs::File;
+
+use bytesize::ByteSize;
+use rusqlite::{Error, ErrorCode, ffi};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+/// Three connections, each with the file, its log and what is shared of that; and one for a folder that is synced.
+const DESCRIPTORS: usize = 10;
+
+/// What to do, where one of them may be why it failed. It is tried again: what reaches a limit of many files may be over soon.
+pub(super) fn advice(error: &Error) -> Option<String> {
+    let failure = error.sqlite_error()?;
+    if failure.code == ErrorCode::CannotOpen && has_too_few_descriptors() {
+        let most = getrlimit(Resource::Nofile).current.map(|most| format!(" of {most}")).unwrap_or_default();
+        return Some(format!(
+            "there are too few file descriptors left{most}; raise the limit (ulimit -n, LimitNOFILE= in systemd's unit); it is tried again"
+        ));
+    }
+    if failure.extended_code == ffi::SQLITE_IOERR_WRITE {
+        let most = getrlimit(Resource::Fsize).current?;
+        return Some(format!(
+            "a file of this process may have {} at most; raise that limit (ulimit -f, LimitFSIZE= in systemd's unit) or look at the disk; \
+             this call wrote nothing, what was written before is safe",
+            ByteSize(most)
+        ));
+    }
+    None
+}
+
+/// SQLite keeps the reason to itself, and has given back those that it got: whether there are as many as it needs.
+fn has_too_few_descriptors() -> bool {
+    let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    let opened: Result<Vec<File>, _> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    opened.is_err_and(|error| error.raw_os_error().is_some_and(|code| none_left.contains(&code)))
+}
