@@ -34,6 +34,7 @@ use self::input::Input;
 use self::progress::Progress;
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    signals::outlive_file_limit().context("cannot take signals over")?;
     let config = &arguments.config;
     match &arguments.command {
         Command::Run(run) => {

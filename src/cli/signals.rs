@@ -2,11 +2,12 @@
 //! waits for what a signal leads to: the next one may be the one to stop.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 use octoconf::engine::Remote;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::reload::Reloads;
@@ -15,6 +16,12 @@ use super::systemd::Notify;
 /// Takes the signals over. To be called before the engine starts any thread, so that none is lost: until [`Caught::pass_to`] they wait.
 pub fn catch() -> io::Result<Caught> {
     Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new() })
+}
+
+/// Has a write beyond the limit on files (`ulimit -f`) fail with a reason, instead of ending the process without a word. A handler that does
+/// nothing: programs that we start would inherit a signal that is ignored, not a handler.
+pub fn outlive_file_limit() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// TERM or INT as an item for whoever works without an engine. The second one ends the process at once, as if nobody had asked for them.
