@@ -22,17 +22,21 @@ use octoconf::queue::{Ask, NewMessage, Queue};
 
 const ROLE: &str = "OCTOCONF_TEST_ROLE";
 const FILE: &str = "OCTOCONF_TEST_FILE";
+/// Set for children that are to believe that the disk has so many bytes for their file and its log.
+const DISK: &str = "OCTOCONF_TEST_DISK";
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
         Err(_) => {
             run("a_new_file_is_opened_by_many_at_once", a_new_file_is_opened_by_many_at_once);
             run("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap);
+            run("many_share_a_disk_that_is_too_small_for_their_log", many_share_a_disk_that_is_too_small_for_their_log);
             run("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there);
             run("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back);
             run("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order);
         }
         Ok("send") => send_and_tell(20),
+        Ok("send much") => send_and_tell(200),
         Ok("send for ever") => send_and_tell(usize::MAX),
         Ok("consume") => consume_and_tell(),
         Ok("park for ever") => park_and_tell(),
@@ -58,7 +62,18 @@ fn file() -> PathBuf {
 }
 
 fn open(path: &Path) -> SqliteQueue {
-    SqliteQueue::open(SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(path, "stock") }).unwrap()
+    let mut options = SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(path, "stock") };
+    if let Ok(size) = std::env::var(DISK) {
+        let size: u64 = size.parse().unwrap();
+        options.space = Arc::new(move |file: &Path| Some(size.saturating_sub(used(file))));
+    }
+    SqliteQueue::open(options).unwrap()
+}
+
+/// What a file and its log take of the disk.
+fn used(file: &Path) -> u64 {
+    let size = |end: &str| std::fs::metadata(format!("{}{end}", file.display())).map_or(0, |file| file.len());
+    size("") + size("-wal")
 }
 
 fn tell(line: impl std::fmt::Display) {
@@ -72,9 +87,14 @@ fn send_and_tell(batches: usize) {
     let queue = open(&file());
     let message = NewMessage { body: vec![b'x'; 300].into(), ..NewMessage::default() };
     for _ in 0..batches {
-        for id in queue.send(&vec![message.clone(); 10]).unwrap() {
-            tell(id);
-        }
+        let sent = loop {
+            match queue.send(&vec![message.clone(); 10]) {
+                Ok(sent) => break sent,
+                // The disk is full until a consumer makes room.
+                Err(error) => assert!(error.is_transient() && std::env::var_os(DISK).is_some(), "{error}"),
+            }
+        };
+        sent.iter().for_each(tell);
     }
 }
 
@@ -144,9 +164,13 @@ fn delivery(number: usize) -> ToPark {
 // What the parent does with them.
 
 fn child(role: &str, file: &Path) -> Child {
+    command(role, file).spawn().unwrap()
+}
+
+fn command(role: &str, file: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(ROLE, role).env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.spawn().unwrap()
+    command
 }
 
 /// All that a child tells until it ends, which it must do well.
@@ -192,6 +216,24 @@ fn many_consumers_and_senders_share_without_overlap() {
     consumed.sort();
     assert_eq!(consumed, sent, "each was taken exactly once");
     assert!(open(&file).count().unwrap().is_empty());
+}
+
+fn many_share_a_disk_that_is_too_small_for_their_log() {
+    const SIZE: u64 = 4 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queue.db");
+    // Whoever closes the file last takes the log away.
+    let queue = open(&file);
+    let child = |role| command(role, &file).env(DISK, SIZE.to_string()).spawn().unwrap();
+    let consumers: Vec<_> = (0..2).map(|_| child("consume")).collect();
+    let senders: Vec<_> = (0..2).map(|_| child("send much")).collect();
+    let mut sent: Vec<_> = senders.into_iter().flat_map(told).collect();
+    let mut consumed: Vec<_> = consumers.into_iter().flat_map(told).collect();
+    sent.sort();
+    consumed.sort();
+    assert_eq!((sent.len(), consumed == sent), (4000, true), "each was taken exactly once");
+    assert!(queue.count().unwrap().is_empty());
+    assert!(used(&file) <= SIZE, "{}", used(&file));
 }
 
 fn what_a_killed_sender_reported_is_there() {
