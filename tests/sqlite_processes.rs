@@ -27,14 +27,7 @@ const DISK: &str = "OCTOCONF_TEST_DISK";
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
-        Err(_) => {
-            run("a_new_file_is_opened_by_many_at_once", a_new_file_is_opened_by_many_at_once);
-            run("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap);
-            run("many_share_a_disk_that_is_too_small_for_their_log", many_share_a_disk_that_is_too_small_for_their_log);
-            run("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there);
-            run("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back);
-            run("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order);
-        }
+        Err(_) => run_or_list(),
         Ok("send") => send_and_tell(20),
         Ok("send much") => send_and_tell(200),
         Ok("send for ever") => send_and_tell(usize::MAX),
@@ -45,14 +38,29 @@ fn main() {
     }
 }
 
-/// Runs one scenario, unless the arguments name others.
-fn run(name: &str, scenario: fn()) {
-    let mut filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
-    if filters.peek().is_some() && !filters.any(|filter| name.contains(&filter)) {
-        return;
+const SCENARIOS: [(&str, fn()); 6] = [
+    ("a_new_file_is_opened_by_many_at_once", a_new_file_is_opened_by_many_at_once),
+    ("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap),
+    ("many_share_a_disk_that_is_too_small_for_their_log", many_share_a_disk_that_is_too_small_for_their_log),
+    ("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there),
+    ("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back),
+    ("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order),
+];
+
+/// Runs the scenarios, or those that the arguments name, or lists them: nextest runs what it is told of, each in a process of its own.
+fn run_or_list() {
+    let (options, filters): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    let has = |name: &str| options.iter().any(|option| option == name);
+    for (name, scenario) in SCENARIOS {
+        if has("--list") {
+            if !has("--ignored") {
+                println!("{name}: test");
+            }
+        } else if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
+            scenario();
+            println!("test {name} ... ok");
+        }
     }
-    scenario();
-    println!("test {name} ... ok");
 }
 
 // What children do.
