@@ -25,6 +25,8 @@ struct Seen {
     paused: bool,
     /// Its last flush failed.
     failing: bool,
+    /// Answers since its last success that were about messages: after `breaker_failures` culprits in a row it is the partner's fault.
+    refused: u32,
     last_success: Option<Duration>,
     /// When its last flush landed.
     landed: Option<Instant>,
@@ -61,6 +63,7 @@ impl Watch {
                 silence: None,
                 paused: false,
                 failing: false,
+                refused: 0,
                 last_success: None,
                 landed: None,
             };
@@ -113,9 +116,9 @@ impl Watch {
         let (_, began) = seen.on_wire.remove(place);
         seen.landed = Some(now);
         match answer {
-            Answer::Accepted => (seen.failing, seen.last_success) = (false, Some(now - began)),
-            // These are about messages, not about the partner.
-            Answer::Status { code: 413 | 422, .. } => {}
+            Answer::Accepted => (seen.failing, seen.refused, seen.last_success) = (false, 0, Some(now - began)),
+            // These are about messages, not about the partner, as long as they are few.
+            Answer::Status { code: 413 | 422, .. } => seen.refused += 1,
             Answer::Status { retry_after, .. } => {
                 seen.failing = true;
                 seen.silence = seen.silence.max(retry_after.map(|wait| now + wait));
@@ -132,7 +135,8 @@ impl Watch {
     /// that it may have are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
-        if seen.rules.medium != Medium::Inline && (!seen.is_well(now) || seen.may_be_forgotten(now)) {
+        let may_be_at_fault = seen.refused >= seen.rules.breaker_failures;
+        if seen.rules.medium != Medium::Inline && (!seen.is_well(now) || may_be_at_fault || seen.may_be_forgotten(now)) {
             return;
         }
         let all_taken = self.occupied(now, false, false) == self.threads;
