@@ -9,7 +9,7 @@ use super::request::{PATIENCE, is_whole};
 use super::response::Response;
 
 /// Of them; where one more comes, the one that has been awaited for the longest makes way.
-pub const MOST: usize = 64;
+const MOST: usize = 64;
 
 /// A connection, and what was read from it.
 pub struct Client {

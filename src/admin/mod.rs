@@ -2,11 +2,12 @@
 //!
 //! | thread | does |
 //! |---|---|
-//! | `admin` | accepts connections and hands them over ([`server`]) |
-//! | `admin-1` to `admin-8` | read one request, answer it, close ([`request`], [`site`]) |
+//! | `admin` | accepts connections, reads requests and hands over those that have come whole ([`server`], [`arriving`]) |
+//! | `admin-1` to `admin-8` | answer one request, close ([`request`], [`site`]) |
 //!
 //! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`], which
-//! bounds what they cost the dispatcher. What a client may take is bounded too: a thread for [`request::PATIENCE`], 16 KiB of memory.
+//! bounds what they cost the dispatcher. What a client may take is bounded too: one place among those that arrive, then a thread, each for
+//! [`request::PATIENCE`], and some 20 KiB of memory.
 
 mod access;
 mod arriving;

@@ -52,7 +52,8 @@ pub struct Deliverers {
     wake: Sender<()>,
     on_wire: AtomicUsize,
     handed: AtomicU64,
-    started: Arc<AtomicUsize>,
+    /// Threads that there are.
+    alive: Arc<AtomicUsize>,
     at_most: usize,
 }
 
@@ -61,18 +62,18 @@ impl Deliverers {
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
         let pile = Arc::new(Pile::new(at_most));
         let (wake, woken) = bounded(1);
-        let (on_wire, handed, started) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
+        let (on_wire, handed, alive) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicUsize::new(0)));
         let starter = Starter {
-            deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default(), alive: Arc::clone(&started) },
+            deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default(), alive: Arc::clone(&alive) },
             crew: crew.clone(),
             number: 0,
             complained: None,
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
-            started: Arc::clone(&started),
+            alive: Arc::clone(&alive),
         };
         crew.spawn("deliver-start".to_owned(), None, move |_| starter.run(&woken))?;
-        Ok(Self { pile, wake, on_wire, handed, started, at_most })
+        Ok(Self { pile, wake, on_wire, handed, alive, at_most })
     }
 
     /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
@@ -82,7 +83,7 @@ impl Deliverers {
         if !self.pile.push(now, (flush, batch)) {
             return Err(format!("more flushes on the wire than delivery threads; {BUG}"));
         }
-        if on_wire > self.started.load(Ordering::Acquire) && on_wire <= self.at_most {
+        if on_wire > self.alive.load(Ordering::Acquire) && on_wire <= self.at_most {
             // Full: the starter will look again anyway.
             let _ = self.wake.try_send(());
         }
@@ -114,7 +115,7 @@ struct Starter {
     at_most: usize,
     at_once: usize,
     /// Threads that there are.
-    started: Arc<AtomicUsize>,
+    alive: Arc<AtomicUsize>,
     /// Of the next thread: no two have one name.
     number: u64,
     /// When it was last said that there can be no more.
@@ -136,7 +137,7 @@ impl Starter {
             }
             loop {
                 let waiting = self.deliverer.pile.unserved();
-                let room = self.at_most.saturating_sub(self.started.load(Ordering::Acquire));
+                let room = self.at_most.saturating_sub(self.alive.load(Ordering::Acquire));
                 if waiting.min(room) == 0 {
                     break;
                 }
@@ -160,9 +161,9 @@ impl Starter {
         let now = Instant::now();
         if self.complained.is_none_or(|at| at + AGAIN <= now) {
             self.complained = Some(now);
-            let started = self.started.load(Ordering::Acquire);
+            let alive = self.alive.load(Ordering::Acquire);
             log::warn!(
-                "cannot start more than {started} delivery threads: {error}; trying again; raise the limits on tasks and on memory"
+                "cannot start more than {alive} delivery threads: {error}; trying again; raise the limits on tasks and on memory"
             );
         }
     }
@@ -174,7 +175,7 @@ impl Starter {
             let name = format!("deliver-{}", self.number % 10_000_000);
             self.number += 1;
             self.crew.spawn(name, Some(STACK), move |duty| deliverer.run(duty))?;
-            self.started.fetch_add(1, Ordering::AcqRel);
+            self.alive.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 use super::clock::Clock;
 use crate::lru::Lru;
 
-/// Names that wait for a thread, in each of the two requests.
+/// Names that wait for a thread, of each of the two kinds.
 const WAITING: usize = 1024;
 /// Names that are remembered.
 const NAMES: usize = 10_000;
@@ -76,6 +76,7 @@ struct Name {
     suspect: bool,
 }
 
+/// Where names go that are to be looked up.
 struct Requests {
     good: Sender<Box<str>>,
     suspect: Sender<Box<str>>,

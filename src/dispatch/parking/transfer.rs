@@ -1,4 +1,4 @@
-//! The line of one queue's deliveries to the disk and back. One call each way is under way at a time, so that what comes up meanwhile is
+//! One queue's deliveries on their way to the disk and back. One call each way is under way at a time, so that what comes up meanwhile is
 //! collected and shares a sync.
 
 use std::collections::VecDeque;

@@ -30,8 +30,6 @@ pub(super) mod content;
 mod count;
 mod dead;
 pub(super) mod fault;
-#[cfg(test)]
-mod full;
 mod groups;
 mod leftovers;
 mod limits;

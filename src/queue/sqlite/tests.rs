@@ -7,6 +7,8 @@ use rusqlite::ffi;
 use super::*;
 use crate::message::Received;
 
+mod small_disk;
+
 struct Scene {
     queue: SqliteQueue,
     folder: tempfile::TempDir,

@@ -111,7 +111,7 @@ fn was_stale(result: &Result<Answer, Error>, attempt: Option<Attempt>) -> bool {
 }
 
 /// Whether this process has no file left for a connection.
-fn is_out_of_files<T>(result: &Result<T, Error>) -> bool {
+fn is_out_of_files(result: &Result<Answer, Error>) -> bool {
     matches!(result, Err(Error::Io(error)) if lacks_files(error))
 }
 

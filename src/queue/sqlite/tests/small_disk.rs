@@ -1,11 +1,11 @@
-//! Tests: a disk of a few MiB, played by counting what the file and its log take of it.
+//! A disk of a few MiB, played by counting what the file and its log take of it.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::*;
+use super::super::*;
 use crate::message::Received;
 
 const MIB: u64 = 1024 * 1024;
