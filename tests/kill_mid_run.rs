@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use support::partner::{Connection, Partner, Request};
-use support::program::{Room, invoice};
+use support::program::{Workspace, invoice};
 
 const MESSAGES: usize = 4_000;
 const KILLS: usize = 8;
@@ -25,7 +25,7 @@ fn nothing_is_lost() {
             while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
         },
     );
-    let room = Room::new(
+    let workspace = Workspace::new(
         "octoconf.toml",
         &format!(
             r#"
@@ -47,8 +47,8 @@ fn nothing_is_lost() {
         ),
     );
     let invoices: Vec<String> = (0..MESSAGES).map(|n| invoice(Some(&format!("shop-{}", n % 97)), n)).collect();
-    let file = room.write("invoices.jsonl", &invoices.join("\n"));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let file = workspace.write("invoices.jsonl", &invoices.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
 
     let mut times: HashMap<String, usize> = HashMap::new();
     let mut count = |request: &Request| {
@@ -58,13 +58,13 @@ fn nothing_is_lost() {
         }
     };
     for kill in 1..=KILLS {
-        let running = room.start(&["run"]);
+        let running = workspace.start(&["run"]);
         for _ in 0..20 * kill {
             count(&partner.requests.recv_timeout(Duration::from_secs(30)).unwrap());
         }
         running.kill();
     }
-    let report = room.run_until_empty();
+    let report = workspace.run_until_empty();
     partner.requests.try_iter().for_each(|request| count(&request));
 
     assert_eq!(times.len(), MESSAGES, "lost: {}", MESSAGES - times.len());

@@ -9,7 +9,7 @@ mod support {
 
 use serde_json::json;
 use support::invoices::{expected, invoices};
-use support::program::{Room, lines};
+use support::program::{Workspace, lines};
 
 const TOML: &str = r#"
 [admin]
@@ -29,12 +29,12 @@ const INI: &str = "[admin]\nlisten =\n[queues.invoice]\nsource = sqlite\npath = 
                    [partners.default]\ndeliver = file\npath = out/{queue}/{account}.jsonl\nmax_batch = 10\n";
 
 fn main_job(config: &'static str, text: &str) {
-    let (room, invoices) = (Room::new(config, text), invoices());
+    let (workspace, invoices) = (Workspace::new(config, text), invoices());
     let (want, without) = expected(&invoices);
-    let file = room.write("invoices.jsonl", &invoices.join("\n"));
-    assert_eq!(room.json(&["send", "invoice", file.to_str().unwrap(), "--json"])["sent"], invoices.len());
+    let file = workspace.write("invoices.jsonl", &invoices.join("\n"));
+    assert_eq!(workspace.json(&["send", "invoice", file.to_str().unwrap(), "--json"])["sent"], invoices.len());
 
-    let report = room.run_until_empty();
+    let report = workspace.run_until_empty();
     let queue = &report["queues"][0];
     let delivered = invoices.len() - without;
     let counts =
@@ -45,15 +45,15 @@ fn main_job(config: &'static str, text: &str) {
     assert_eq!((&report["state"], &report["in_flight"]), (&json!("stopped"), &json!(0)));
 
     for (account, payloads) in &want {
-        assert_eq!(&lines(&room.path(&format!("out/invoice/{account}.jsonl"))), payloads, "account {account}");
+        assert_eq!(&lines(&workspace.path(&format!("out/invoice/{account}.jsonl"))), payloads, "account {account}");
     }
-    assert_eq!(std::fs::read_dir(room.path("out/invoice")).unwrap().count(), want.len());
+    assert_eq!(std::fs::read_dir(workspace.path("out/invoice")).unwrap().count(), want.len());
 
-    let dead = room.json(&["dead", "list", "invoice", "--json"]);
+    let dead = workspace.json(&["dead", "list", "invoice", "--json"]);
     let dead = dead.as_array().unwrap();
     assert_eq!(dead.len(), without);
     assert!(dead.iter().all(|letter| letter["reason"].as_str().unwrap().contains("account")));
-    assert_eq!(room.run_until_empty()["queues"][0]["received"], 0, "nothing comes twice");
+    assert_eq!(workspace.run_until_empty()["queues"][0]["received"], 0, "nothing comes twice");
 }
 
 #[test]

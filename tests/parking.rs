@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use support::partner::{Connection, Partner, Request};
-use support::program::{Room, invoice, until};
+use support::program::{Workspace, invoice, until};
 
 const MESSAGES: usize = 2_000;
 const IN_FLIGHT: usize = 100;
@@ -40,8 +40,8 @@ fn is_down(request: &Request) -> bool {
 }
 
 /// Every other invoice is for the partner that is down.
-fn room(partner: &Partner) -> Room {
-    let room = Room::new(
+fn workspace(partner: &Partner) -> Workspace {
+    let workspace = Workspace::new(
         "octoconf.toml",
         &format!(
             r#"
@@ -67,20 +67,20 @@ fn room(partner: &Partner) -> Room {
     );
     let account = |n: usize| if n.is_multiple_of(2) { "down".to_owned() } else { format!("shop-{}", n % 97) };
     let invoices: Vec<String> = (0..MESSAGES).map(|n| invoice(Some(&account(n)), n)).collect();
-    let file = room.write("invoices.jsonl", &invoices.join("\n"));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    room
+    let file = workspace.write("invoices.jsonl", &invoices.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    workspace
 }
 
-fn parked(room: &Room) -> u64 {
-    let lines = room.json(&["parked", "list", "invoice", "--json"]);
+fn parked(workspace: &Workspace) -> u64 {
+    let lines = workspace.json(&["parked", "list", "invoice", "--json"]);
     let lines = lines.as_array().unwrap();
     assert!(lines.iter().all(|line| line["account"] == "down"), "{lines:?}");
     lines.iter().map(|line| line["deliveries"].as_u64().unwrap()).sum()
 }
 
-fn wait_until_parked(room: &Room, deliveries: usize) {
-    until(|| parked(room) >= deliveries as u64, || format!("{} parked\n{}", parked(room), room.log()));
+fn wait_until_parked(workspace: &Workspace, deliveries: usize) {
+    until(|| parked(workspace) >= deliveries as u64, || format!("{} parked\n{}", parked(workspace), workspace.log()));
 }
 
 /// The numbers of the invoices that it brought.
@@ -92,13 +92,13 @@ fn numbers(request: &Request) -> Vec<usize> {
 #[test]
 fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
     let (partner, is_up) = partners();
-    let room = room(&partner);
-    let running = room.start(&["run", "--until-empty", "--report", "report.json"]);
+    let workspace = workspace(&partner);
+    let running = workspace.start(&["run", "--until-empty", "--report", "report.json"]);
     // All but what it is tried with: a share of ten, and what is on the wire beside it.
-    wait_until_parked(&room, MESSAGES / 2 - IN_FLIGHT / 2);
+    wait_until_parked(&workspace, MESSAGES / 2 - IN_FLIGHT / 2);
     let before: Vec<Request> = partner.requests.try_iter().collect();
     is_up.store(true, Ordering::SeqCst);
-    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
 
     let after: Vec<Request> = partner.requests.try_iter().collect();
     let came: Vec<usize> = after.iter().filter(|request| is_down(request)).flat_map(numbers).collect();
@@ -109,14 +109,14 @@ fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
     let others = before.iter().chain(&after).filter(|request| !is_down(request)).flat_map(numbers).count();
     assert_eq!(others, MESSAGES / 2);
 
-    let report = room.report();
+    let report = workspace.report();
     let [queue, rows] = [&report["queues"][0], &report["queues"][1]];
     assert_eq!((&rows["name"], &rows["source"]), (&Value::from("invoice.parking"), &Value::from("sqlite")));
     assert_eq!(queue["acked"], MESSAGES);
     assert_eq!((&rows["acked"], &rows["dead"]), (&queue["parked"], &Value::from(0)));
     let delivered = queue["delivered"].as_u64().unwrap() + rows["delivered"].as_u64().unwrap();
     assert_eq!(delivered, MESSAGES as u64);
-    assert_eq!(parked(&room), 0);
+    assert_eq!(parked(&workspace), 0);
     let requests = queue["requests"].as_u64().unwrap();
     assert!(requests < 4 * MESSAGES as u64, "{requests} requests: what is parked is not received again");
 }
@@ -124,18 +124,18 @@ fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
 #[test]
 fn what_was_parked_at_a_kill_comes_first_after_it() {
     let (partner, is_up) = partners();
-    let room = room(&partner);
-    let running = room.start(&["run"]);
-    wait_until_parked(&room, MESSAGES / 10);
+    let workspace = workspace(&partner);
+    let running = workspace.start(&["run"]);
+    wait_until_parked(&workspace, MESSAGES / 10);
     running.kill();
-    let kept = parked(&room);
+    let kept = parked(&workspace);
     assert!(kept >= MESSAGES as u64 / 10);
 
-    let running = room.start(&["run", "--until-empty"]);
-    wait_until_parked(&room, MESSAGES / 2 - IN_FLIGHT / 2);
+    let running = workspace.start(&["run", "--until-empty"]);
+    wait_until_parked(&workspace, MESSAGES / 2 - IN_FLIGHT / 2);
     let before: Vec<Request> = partner.requests.try_iter().collect();
     is_up.store(true, Ordering::SeqCst);
-    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
     let after: Vec<Request> = partner.requests.try_iter().collect();
 
     let mut came: Vec<usize> = after.iter().filter(|request| is_down(request)).flat_map(numbers).collect();
@@ -154,25 +154,25 @@ fn what_was_parked_at_a_kill_comes_first_after_it() {
     others.sort_unstable();
     others.dedup();
     assert_eq!(others.len(), MESSAGES / 2, "lost");
-    assert_eq!(parked(&room), 0);
+    assert_eq!(parked(&workspace), 0);
 }
 
 #[test]
 fn what_is_parked_can_be_purged_by_account() {
     let (partner, _) = partners();
-    let room = room(&partner);
-    let running = room.start(&["run"]);
-    wait_until_parked(&room, 100);
+    let workspace = workspace(&partner);
+    let running = workspace.start(&["run"]);
+    wait_until_parked(&workspace, 100);
     running.signal("TERM");
     assert_eq!(running.end(), Some(0));
-    let kept = parked(&room);
-    let dry = room.json(&["parked", "purge", "invoice", "--partner", "down", "--dry-run", "--json"]);
+    let kept = parked(&workspace);
+    let dry = workspace.json(&["parked", "purge", "invoice", "--partner", "down", "--dry-run", "--json"]);
     assert_eq!((&dry["chosen"], &dry["purged"]), (&Value::from(kept), &Value::from(0)));
-    let none = room.json(&["parked", "purge", "invoice", "--partner", "shop-1", "--json"]);
+    let none = workspace.json(&["parked", "purge", "invoice", "--partner", "shop-1", "--json"]);
     assert_eq!(none["purged"], 0);
-    let some = room.json(&["parked", "purge", "invoice", "--limit", "7", "--json"]);
-    assert_eq!((&some["purged"], parked(&room)), (&Value::from(7), kept - 7));
-    assert_eq!(room.expect(0, &["parked", "purge", "invoice"]), format!("{} purged\n", kept - 7));
-    assert_eq!(room.expect(0, &["parked", "list", "invoice"]), "nothing is parked\n");
-    assert!(room.expect(2, &["parked", "list", "elsewhere"]).contains("no queue is called"));
+    let some = workspace.json(&["parked", "purge", "invoice", "--limit", "7", "--json"]);
+    assert_eq!((&some["purged"], parked(&workspace)), (&Value::from(7), kept - 7));
+    assert_eq!(workspace.expect(0, &["parked", "purge", "invoice"]), format!("{} purged\n", kept - 7));
+    assert_eq!(workspace.expect(0, &["parked", "list", "invoice"]), "nothing is parked\n");
+    assert!(workspace.expect(2, &["parked", "list", "elsewhere"]).contains("no queue is called"));
 }

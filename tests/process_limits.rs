@@ -10,12 +10,12 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use support::program::{Room, invoice, lines, until};
+use support::program::{Workspace, invoice, lines, until};
 
 const MESSAGES: usize = 500;
 
-fn room() -> Room {
-    let room = Room::new(
+fn workspace() -> Workspace {
+    let workspace = Workspace::new(
         "octoconf.toml",
         r#"
         [admin]
@@ -28,8 +28,8 @@ fn room() -> Room {
         path = "out/{account}.jsonl"
         "#,
     );
-    fs::create_dir(room.path("out")).unwrap();
-    room
+    fs::create_dir(workspace.path("out")).unwrap();
+    workspace
 }
 
 fn invoices() -> String {
@@ -37,16 +37,16 @@ fn invoices() -> String {
 }
 
 /// A shell that sets limits first, and becomes the program.
-fn limited(room: &Room, limit: &str, arguments: &[&str]) -> Command {
+fn limited(workspace: &Workspace, limit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_octoconf")]);
-    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(room.path(""));
+    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(workspace.path(""));
     command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG");
     command
 }
 
-fn send(room: &Room, limit: &str) -> Output {
-    let mut command = limited(room, limit, &["send", "invoice", "-"]);
+fn send(workspace: &Workspace, limit: &str) -> Output {
+    let mut command = limited(workspace, limit, &["send", "invoice", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that has ended already reads nothing.
     let _ = child.stdin.take().unwrap().write_all(invoices().as_bytes());
@@ -59,52 +59,52 @@ fn told(output: &Output) -> String {
 
 #[test]
 fn a_log_that_may_not_become_larger_is_cut_back_and_all_goes_on() {
-    let room = room();
-    room.expect(0, &["send", "invoice", room.write("first.jsonl", &invoices()).to_str().unwrap()]);
+    let workspace = workspace();
+    workspace.expect(0, &["send", "invoice", workspace.write("first.jsonl", &invoices()).to_str().unwrap()]);
     // In blocks of 512 bytes: 1 MiB, where the log would have 16.
-    let log = fs::File::create(room.path("log")).unwrap();
-    let mut run = limited(&room, "-f 2048", &["run"]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
-    let size = || fs::metadata(room.path("octoconf.db-wal")).map_or(0, |log| log.len());
+    let log = fs::File::create(workspace.path("log")).unwrap();
+    let mut run = limited(&workspace, "-f 2048", &["run"]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+    let size = || fs::metadata(workspace.path("octoconf.db-wal")).map_or(0, |log| log.len());
     let (mut largest, mut cuts, mut before) = (0, 0, 0);
     for round in 1..=9 {
         if round > 1 {
-            let sent = send(&room, "-f 2048");
+            let sent = send(&workspace, "-f 2048");
             assert!(sent.status.success(), "{}", told(&sent));
         }
-        let taken = || fs::read_to_string(room.path("out/acme.jsonl")).map_or(0, |text| text.lines().count());
+        let taken = || fs::read_to_string(workspace.path("out/acme.jsonl")).map_or(0, |text| text.lines().count());
         until(
             || {
                 let now = size();
                 (largest, cuts, before) = (largest.max(now), cuts + usize::from(now < before), now);
-                assert!(run.try_wait().unwrap().is_none(), "it ended: {}", room.log());
+                assert!(run.try_wait().unwrap().is_none(), "it ended: {}", workspace.log());
                 taken() >= round * MESSAGES
             },
-            || format!("{} were taken in round {round}:\n{}", taken(), room.log()),
+            || format!("{} were taken in round {round}:\n{}", taken(), workspace.log()),
         );
     }
     assert!(largest <= 1024 * 1024 && cuts > 0, "{largest} {cuts}");
-    assert!(!room.log().contains("WARN"), "{}", room.log());
-    assert_eq!(lines(&room.path("out/acme.jsonl")).len(), 9 * MESSAGES);
+    assert!(!workspace.log().contains("WARN"), "{}", workspace.log());
+    assert_eq!(lines(&workspace.path("out/acme.jsonl")).len(), 9 * MESSAGES);
     support::program::send_signal(run.id(), "TERM");
-    assert!(run.wait().unwrap().success(), "{}", room.log());
+    assert!(run.wait().unwrap().success(), "{}", workspace.log());
 }
 
 #[test]
 fn a_file_that_may_not_become_large_enough_is_a_reason_in_words() {
-    let room = room();
-    room.expect(0, &["send", "invoice", room.write("none.jsonl", "").to_str().unwrap()]);
-    let output = send(&room, "-f 160");
+    let workspace = workspace();
+    workspace.expect(0, &["send", "invoice", workspace.write("none.jsonl", "").to_str().unwrap()]);
+    let output = send(&workspace, "-f 160");
     assert_eq!(output.status.code(), Some(1), "it dies of no signal: {}", told(&output));
     assert!(told(&output).contains("80.0 KiB at most; raise that limit (ulimit -f"), "{}", told(&output));
 }
 
 #[test]
 fn where_no_file_can_be_opened_that_is_what_it_says() {
-    let room = room();
-    room.expect(0, &["send", "invoice", room.write("none.jsonl", "").to_str().unwrap()]);
+    let workspace = workspace();
+    workspace.expect(0, &["send", "invoice", workspace.write("none.jsonl", "").to_str().unwrap()]);
     let mut seen = 0;
     for most in 4..30 {
-        let said = told(&send(&room, &format!("-n {most}")));
+        let said = told(&send(&workspace, &format!("-n {most}")));
         if said.contains("unable to open database file") {
             seen += 1;
             assert!(said.contains(&format!("there are too few file descriptors left of {most}; raise the limit")), "{said}");

@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use support::admin::{ask, free_port, get};
 use support::partner::{Connection, Partner, Request};
-use support::program::{Room, Running, invoice, until};
+use support::program::{Workspace, Running, invoice, until};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const ACCOUNTS: usize = 16;
@@ -29,7 +29,7 @@ struct Scene {
     /// It ends before its partner, who waits for that.
     running: Option<Running>,
     partner: Partner,
-    room: Room,
+    workspace: Workspace,
     admin: SocketAddr,
     reloads: usize,
     sent: usize,
@@ -49,13 +49,13 @@ impl Scene {
                     while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
                 },
             );
-        let room = Room::new("octoconf.toml", "").with_environment(environment);
+        let workspace = Workspace::new("octoconf.toml", "").with_environment(environment);
         let (admin, requests) = (free_port(), Vec::new());
-        let mut scene = Self { room, partner, admin, running: None, reloads: 0, sent: 0, requests };
+        let mut scene = Self { workspace, partner, admin, running: None, reloads: 0, sent: 0, requests };
         scene.secrets("old");
         scene.write(queues);
-        scene.running = Some(scene.room.start(&["run", "--report", "report.json"]));
-        scene.room.said(&["starting:"]);
+        scene.running = Some(scene.workspace.start(&["run", "--report", "report.json"]));
+        scene.workspace.said(&["starting:"]);
         scene
     }
 
@@ -65,12 +65,12 @@ impl Scene {
             "[engine]\nhandler_threads = 32\n[admin]\nlisten = \"{admin}\"\ntoken = \"file:./token\"\n[partners.default]\n\
              deliver = \"http\"\nurl = \"{url}\"\nmax_batch = 5\nsigning_secret = \"file:./key\"\n{queues}\n"
         );
-        self.room.write("octoconf.toml", &text);
+        self.workspace.write("octoconf.toml", &text);
     }
 
     fn secrets(&self, word: &str) {
-        self.room.write("token", &format!("token-{word}"));
-        self.room.write("key", &key(word));
+        self.workspace.write("token", &format!("token-{word}"));
+        self.workspace.write("key", &key(word));
     }
 
     /// Puts another configuration in force.
@@ -79,14 +79,14 @@ impl Scene {
         self.running.as_ref().unwrap().signal("HUP");
         self.reloads += 1;
         let reloads = self.reloads;
-        until(|| self.room.log().matches("reloaded: config=").count() == reloads, || self.room.log());
+        until(|| self.workspace.log().matches("reloaded: config=").count() == reloads, || self.workspace.log());
     }
 
     /// Tries to.
     fn is_refused(&mut self, queues: &str, why: &str) {
         self.write(queues);
         self.running.as_ref().unwrap().signal("HUP");
-        self.room.said(&["the reload was refused", why]);
+        self.workspace.said(&["the reload was refused", why]);
     }
 
     /// Sends so many invoices, of which each has a number of its own; one in a hundred has no account.
@@ -97,8 +97,8 @@ impl Scene {
         };
         let bodies: Vec<String> = (self.sent..self.sent + count).map(body).collect();
         self.sent += count;
-        let file = self.room.write("invoices.jsonl", &bodies.join("\n"));
-        self.room.expect(0, &["send", queue, file.to_str().unwrap()]);
+        let file = self.workspace.write("invoices.jsonl", &bodies.join("\n"));
+        self.workspace.expect(0, &["send", queue, file.to_str().unwrap()]);
     }
 
     fn take_requests(&mut self) -> usize {
@@ -117,7 +117,7 @@ impl Scene {
                 self.requests.extend(news);
                 seen >= wanted
             },
-            || format!("not all of {wanted} were delivered\n{}", self.room.log()),
+            || format!("not all of {wanted} were delivered\n{}", self.workspace.log()),
         );
         assert_eq!(seen, wanted, "some came twice");
     }
@@ -133,16 +133,16 @@ impl Scene {
 
     /// Waits until nothing is left of a queue that a reload took away.
     fn is_gone(&self, name: &str) {
-        until(|| self.queue(name).is_none(), || format!("{}\n{}", self.status(), self.room.log()));
+        until(|| self.queue(name).is_none(), || format!("{}\n{}", self.status(), self.workspace.log()));
     }
 
     /// Ends it; gives the report.
     fn end(&mut self) -> Value {
         let running = self.running.take().unwrap();
         running.signal("TERM");
-        assert_eq!(running.end(), Some(0), "{}", self.room.log());
+        assert_eq!(running.end(), Some(0), "{}", self.workspace.log());
         self.take_requests();
-        self.room.report()
+        self.workspace.report()
     }
 }
 
@@ -318,7 +318,7 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     let last = scene.status()["last_reload"].clone();
     assert_eq!(last["ok"], false);
     assert!(last["reason"].as_str().unwrap().contains("queues.invoice.path"), "{last}");
-    assert!(scene.room.expect(0, &["status"]).contains("was refused, what was before is in force: these keys need"));
+    assert!(scene.workspace.expect(0, &["status"]).contains("was refused, what was before is in force: these keys need"));
     assert_eq!(scene.status()["queues"].as_array().unwrap().len(), 3);
     // For the command that sends.
     scene.write(&base);
@@ -327,18 +327,18 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
 
     // The log's filter is no reason for a restart.
     scene.running.as_ref().unwrap().signal("HUP");
-    until(|| scene.status()["last_reload"]["ok"] == true, || scene.room.log());
-    assert!(scene.room.expect(0, &["status"]).contains("\nreloaded "));
-    let room = &scene.room;
-    let text = std::fs::read_to_string(room.path("octoconf.toml")).unwrap();
-    room.write("octoconf.toml", &text.replace("[engine]", "[engine]\nlog = \"error\""));
+    until(|| scene.status()["last_reload"]["ok"] == true, || scene.workspace.log());
+    assert!(scene.workspace.expect(0, &["status"]).contains("\nreloaded "));
+    let workspace = &scene.workspace;
+    let text = std::fs::read_to_string(workspace.path("octoconf.toml")).unwrap();
+    workspace.write("octoconf.toml", &text.replace("[engine]", "[engine]\nlog = \"error\""));
     let before = reloaded_at(&scene.status());
-    let said = scene.room.log().matches("reloaded: config=").count();
+    let said = scene.workspace.log().matches("reloaded: config=").count();
     scene.running.as_ref().unwrap().signal("HUP");
-    until(|| reloaded_at(&scene.status()) > before + 0.01, || scene.room.log());
+    until(|| reloaded_at(&scene.status()) > before + 0.01, || scene.workspace.log());
     // Its parking was asked for nothing, which is no reason not to be ready.
     until(|| get(scene.admin, "/readyz").status == 200, || get(scene.admin, "/readyz").body);
     let report = scene.end();
-    assert_eq!(scene.room.log().matches("reloaded: config=").count(), said, "it is no error, and said to nobody");
+    assert_eq!(scene.workspace.log().matches("reloaded: config=").count(), said, "it is no error, and said to nobody");
     assert_eq!(report["queues"][0]["acked"], 198);
 }

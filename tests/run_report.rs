@@ -8,7 +8,7 @@ mod support {
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::program::Room;
+use support::program::Workspace;
 
 const CONFIG: &str = r#"
 [admin]
@@ -22,8 +22,8 @@ handler = "order"
 deliver = "discard"
 "#;
 
-fn room() -> Room {
-    Room::new("octoconf.toml", CONFIG)
+fn workspace() -> Workspace {
+    Workspace::new("octoconf.toml", CONFIG)
 }
 
 fn keys(value: &Value) -> Vec<&String> {
@@ -32,48 +32,48 @@ fn keys(value: &Value) -> Vec<&String> {
 
 #[test]
 fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
-    let room = room();
+    let workspace = workspace();
     for place in ["no/report.json", "."] {
-        let said = room.expect(2, &["run", "--until-empty", "--report", place]);
+        let said = workspace.expect(2, &["run", "--until-empty", "--report", place]);
         assert!(said.contains(&format!("--report {place}: ")) && said.contains("name a file in a folder"), "{said}");
     }
-    assert!(!room.path("q.db").exists(), "nothing was done");
+    assert!(!workspace.path("q.db").exists(), "nothing was done");
 }
 
 #[test]
 fn a_run_that_refuses_to_start_leaves_the_place_as_it_was() {
-    let room = room();
-    room.write("there.json", "of the last run");
+    let workspace = workspace();
+    workspace.write("there.json", "of the last run");
     // A folder where the file of the queue must be: a person has to act.
-    std::fs::create_dir(room.path("q.db")).unwrap();
+    std::fs::create_dir(workspace.path("q.db")).unwrap();
     for place in ["there.json", "new.json"] {
-        room.expect(1, &["run", "--until-empty", "--report", place]);
+        workspace.expect(1, &["run", "--until-empty", "--report", place]);
     }
-    assert_eq!(std::fs::read_to_string(room.path("there.json")).unwrap(), "of the last run");
-    assert!(!room.path("new.json").exists());
+    assert_eq!(std::fs::read_to_string(workspace.path("there.json")).unwrap(), "of the last run");
+    assert!(!workspace.path("new.json").exists());
 }
 
 #[test]
 fn a_dash_is_standard_output() {
-    let room = room();
-    let report = room.json(&["run", "--until-empty", "--report", "-"]);
+    let workspace = workspace();
+    let report = workspace.json(&["run", "--until-empty", "--report", "-"]);
     assert_eq!((&report["state"], &report["queues"][0]["name"]), (&json!("stopped"), &json!("invoice")));
-    assert!(!room.path("-").exists());
+    assert!(!workspace.path("-").exists());
 }
 
 #[test]
 fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
-    let room = room();
-    let ordinary = room.run_until_empty();
-    let other = Connection::open(room.path("q.db")).unwrap();
+    let workspace = workspace();
+    let ordinary = workspace.run_until_empty();
+    let other = Connection::open(workspace.path("q.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let said = room.expect(1, &["run", "--for", "1s", "--report", "report.json"]);
+    let said = workspace.expect(1, &["run", "--for", "1s", "--report", "report.json"]);
     let failed = said.lines().find(|line| line.contains("failed: ")).unwrap();
     assert!(
         failed.contains("--for") && failed.contains("invoice in q.db") && failed.contains("another process holds"),
         "{failed}"
     );
-    let report = room.report();
+    let report = workspace.report();
     assert_eq!(report["state"], "stopped");
     assert!(report["elapsed_s"].as_f64().unwrap() >= 1.0);
     assert_eq!(keys(&report), keys(&ordinary));
@@ -86,18 +86,18 @@ fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_queue_as_it_was_asked_to() {
-    let room = room();
-    room.run_until_empty();
-    std::fs::remove_file(room.path("report.json")).unwrap();
-    let other = Connection::open(room.path("q.db")).unwrap();
+    let workspace = workspace();
+    workspace.run_until_empty();
+    std::fs::remove_file(workspace.path("report.json")).unwrap();
+    let other = Connection::open(workspace.path("q.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for options in [&["run", "--report", "report.json"][..], &["run", "--until-empty", "--report", "report.json"]] {
-        let running = room.start(options);
-        room.said(&["cannot be opened yet"]);
+        let running = workspace.start(options);
+        workspace.said(&["cannot be opened yet"]);
         running.signal("TERM");
         assert_eq!(running.end(), Some(0));
-        assert_eq!(room.report()["state"], "stopped");
-        std::fs::remove_file(room.path("report.json")).unwrap();
-        std::fs::remove_file(room.path("log")).unwrap();
+        assert_eq!(workspace.report()["state"], "stopped");
+        std::fs::remove_file(workspace.path("report.json")).unwrap();
+        std::fs::remove_file(workspace.path("log")).unwrap();
     }
 }

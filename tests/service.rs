@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::partner::{Connection, Partner};
-use support::program::{Room, invoice, lines, until};
+use support::program::{Workspace, invoice, lines, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,23 +29,23 @@ fn to_files(folder: &str) -> String {
     config(&format!("deliver = \"file\"\npath = \"{folder}/{{account}}.jsonl\""))
 }
 
-fn send(room: &Room, numbers: std::ops::Range<usize>) {
+fn send(workspace: &Workspace, numbers: std::ops::Range<usize>) {
     let bodies: Vec<String> = numbers.map(|number| invoice(Some("acme"), number)).collect();
-    let file = room.write("invoices.jsonl", &bodies.join("\n"));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let file = workspace.write("invoices.jsonl", &bodies.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
 }
 
 /// The invoices that a folder's file has, in order.
-fn delivered(room: &Room, folder: &str) -> Vec<usize> {
-    let path = room.path(folder).join("acme.jsonl");
+fn delivered(workspace: &Workspace, folder: &str) -> Vec<usize> {
+    let path = workspace.path(folder).join("acme.jsonl");
     if !path.exists() {
         return Vec::new();
     }
     lines(&path).iter().map(|line| line["invoice"].as_str().unwrap().parse().unwrap()).collect()
 }
 
-fn wait_for(room: &Room, folder: &str, count: usize) {
-    until(|| delivered(room, folder).len() >= count, || format!("{:?}\n{}", delivered(room, folder), room.log()));
+fn wait_for(workspace: &Workspace, folder: &str, count: usize) {
+    until(|| delivered(workspace, folder).len() >= count, || format!("{:?}\n{}", delivered(workspace, folder), workspace.log()));
 }
 
 /// A systemd that only listens.
@@ -70,12 +70,12 @@ impl Manager {
 
 #[test]
 fn systemd_is_told_each_step_and_fed_in_between() {
-    let room = Room::new("octoconf.toml", &to_files("out"));
-    let path = room.path("notify");
+    let workspace = Workspace::new("octoconf.toml", &to_files("out"));
+    let path = workspace.path("notify");
     let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
     manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let room = room.with_environment(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "300000")]);
-    let running = room.start(&["run"]);
+    let workspace = workspace.with_environment(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "300000")]);
+    let running = workspace.start(&["run"]);
     let at_any_time = ["WATCHDOG=1", "STATUS="];
     manager.hears("READY=1", &[]);
     manager.hears("WATCHDOG=1", &at_any_time);
@@ -88,57 +88,57 @@ fn systemd_is_told_each_step_and_fed_in_between() {
     manager.hears("READY=1", &at_any_time);
     running.signal("TERM");
     manager.hears("STOPPING=1", &at_any_time);
-    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
 }
 
 #[test]
 fn a_reload_under_load_loses_nothing_and_repeats_nothing() {
-    let room = Room::new("octoconf.toml", &to_files("a"));
-    send(&room, 0..3000);
-    let mut running = room.start(&["run", "--until-empty"]);
-    room.said(&["starting:"]);
+    let workspace = Workspace::new("octoconf.toml", &to_files("a"));
+    send(&workspace, 0..3000);
+    let mut running = workspace.start(&["run", "--until-empty"]);
+    workspace.said(&["starting:"]);
     let mut reloads = 0;
     until(
         || {
             if running.ended().is_none() {
                 reloads += 1;
-                room.write("octoconf.toml", &to_files(if reloads % 2 == 0 { "a" } else { "b" }));
+                workspace.write("octoconf.toml", &to_files(if reloads % 2 == 0 { "a" } else { "b" }));
                 running.signal("HUP");
             }
             running.ended().is_some()
         },
-        || room.log(),
+        || workspace.log(),
     );
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    let mut all = [delivered(&room, "a"), delivered(&room, "b")].concat();
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let mut all = [delivered(&workspace, "a"), delivered(&workspace, "b")].concat();
     all.sort_unstable();
     assert_eq!(all, (0..3000).collect::<Vec<_>>(), "after {reloads} reloads");
-    room.said(&["reloaded:", "octoconf.toml"]);
+    workspace.said(&["reloaded:", "octoconf.toml"]);
 }
 
 #[test]
 fn partners_change_at_a_reload_and_a_bad_file_changes_nothing() {
-    let room = Room::new("octoconf.toml", &to_files("first"));
-    let running = room.start(&["run"]);
-    send(&room, 0..1);
-    wait_for(&room, "first", 1);
-    room.write("octoconf.toml", &to_files("second"));
+    let workspace = Workspace::new("octoconf.toml", &to_files("first"));
+    let running = workspace.start(&["run"]);
+    send(&workspace, 0..1);
+    wait_for(&workspace, "first", 1);
+    workspace.write("octoconf.toml", &to_files("second"));
     running.signal("HUP");
-    room.said(&["reloaded:"]);
-    send(&room, 1..2);
-    wait_for(&room, "second", 1);
+    workspace.said(&["reloaded:"]);
+    send(&workspace, 1..2);
+    wait_for(&workspace, "second", 1);
 
-    room.write("octoconf.toml", &to_files("third").replace("deliver", "delivre"));
+    workspace.write("octoconf.toml", &to_files("third").replace("deliver", "delivre"));
     running.signal("HUP");
-    room.said(&["the reload was refused", "partners.default.delivre"]);
-    room.write("octoconf.toml", &(to_files("third") + "[engine]\nmax_in_flight = 77\n"));
+    workspace.said(&["the reload was refused", "partners.default.delivre"]);
+    workspace.write("octoconf.toml", &(to_files("third") + "[engine]\nmax_in_flight = 77\n"));
     running.signal("HUP");
-    room.said(&["the reload was refused", "these keys need a restart: engine.max_in_flight"]);
-    send(&room, 2..3);
-    wait_for(&room, "second", 2);
+    workspace.said(&["the reload was refused", "these keys need a restart: engine.max_in_flight"]);
+    send(&workspace, 2..3);
+    wait_for(&workspace, "second", 2);
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    assert_eq!((delivered(&room, "first"), delivered(&room, "second")), (vec![0], vec![1, 2]));
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    assert_eq!((delivered(&workspace, "first"), delivered(&workspace, "second")), (vec![0], vec![1, 2]));
 }
 
 #[test]
@@ -149,21 +149,21 @@ fn secrets_are_read_again_at_a_reload() {
         },
     );
     let http = format!("deliver = \"http\"\nurl = \"http://{}/x\"\nheaders.authorization = \"file:./key\"", partner.address);
-    let room = Room::new("octoconf.toml", &config(&http));
-    room.write("key", "old-key");
-    let running = room.start(&["run"]);
-    room.said(&["starting:"]);
+    let workspace = Workspace::new("octoconf.toml", &config(&http));
+    workspace.write("key", "old-key");
+    let running = workspace.start(&["run"]);
+    workspace.said(&["starting:"]);
     for (number, key) in [(0, "old-key"), (1, "new-key")] {
-        room.write("key", key);
+        workspace.write("key", key);
         running.signal("HUP");
-        until(|| room.log().matches("reloaded:").count() == number + 1, || room.log());
-        send(&room, number..number + 1);
+        until(|| workspace.log().matches("reloaded:").count() == number + 1, || workspace.log());
+        send(&workspace, number..number + 1);
         let request = partner.requests.recv_timeout(PATIENCE).unwrap();
         assert_eq!(request.header("authorization"), Some(key));
     }
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    assert!(!room.log().contains("-key"), "a secret in the log:\n{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    assert!(!workspace.log().contains("-key"), "a secret in the log:\n{}", workspace.log());
 }
 
 #[test]
@@ -174,24 +174,24 @@ fn usr1_tells_how_it_is_and_what_each_thread_does() {
             connection.hang();
         });
         let http = format!("deliver = \"http\"\nurl = \"http://{}/x\"", partner.address);
-        let room = Room::new("octoconf.toml", &config(&http)).with_environment(&[("OCTOCONF_ENGINE__LOG", log)]);
-        send(&room, 0..1);
-        let running = room.start(&["run"]);
+        let workspace = Workspace::new("octoconf.toml", &config(&http)).with_environment(&[("OCTOCONF_ENGINE__LOG", log)]);
+        send(&workspace, 0..1);
+        let running = workspace.start(&["run"]);
         partner.requests.recv_timeout(PATIENCE).unwrap();
         running.signal("USR1");
-        room.said(&["state: state=running", "in_flight=1"]);
-        room.said(&["state: queue=invoice source=sqlite received=1"]);
-        room.said(&["thread: name=deliver-", "doing=\"delivers\"", "about=\"acme\""]);
-        room.said(&["threads that wait for work:", "handle="]);
+        workspace.said(&["state: state=running", "in_flight=1"]);
+        workspace.said(&["state: queue=invoice source=sqlite received=1"]);
+        workspace.said(&["thread: name=deliver-", "doing=\"delivers\"", "about=\"acme\""]);
+        workspace.said(&["threads that wait for work:", "handle="]);
         running.kill();
     }
 }
 
 #[test]
 fn the_log_comes_as_the_service_wants_it() {
-    let room = Room::new("octoconf.toml", &to_files("out"));
+    let workspace = Workspace::new("octoconf.toml", &to_files("out"));
     let log = |arguments: &[&str]| {
-        let output = room.octoconf(arguments);
+        let output = workspace.octoconf(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
     };
@@ -203,8 +203,8 @@ fn the_log_comes_as_the_service_wants_it() {
     assert!(journal.lines().count() > 1 && journal.lines().all(|line| line.starts_with("<6>")), "{journal}");
     assert!(log(&["run", "--until-empty"]).starts_with('['));
 
-    room.write("octoconf.toml", "[engine]\nlog = \"loud\"\n[queues.x]\nsource = \"file\"");
-    let refused = room.expect(2, &["--log-format", "journald", "run"]);
+    workspace.write("octoconf.toml", "[engine]\nlog = \"loud\"\n[queues.x]\nsource = \"file\"");
+    let refused = workspace.expect(2, &["--log-format", "journald", "run"]);
     assert!(refused.lines().count() > 1 && refused.lines().all(|line| line.starts_with("<3>")), "{refused}");
 }
 
@@ -220,10 +220,10 @@ fn no_filter_lets_a_secret_into_the_log() {
         partner.address
     );
     for (filter, variable) in [("trace", ""), ("warn,ureq=trace", ""), ("ureq_proto=debug,info", ""), ("info", "trace")] {
-        let room = Room::new("octoconf.toml", &format!("[engine]\nlog = \"{filter}\"\n{}", config(&http)));
-        let room = room.with_environment(&[("KEY", "in-variable"), ("RUST_LOG", variable)]);
-        send(&room, 0..3);
-        let output = room.octoconf(&["run", "--until-empty"]);
+        let workspace = Workspace::new("octoconf.toml", &format!("[engine]\nlog = \"{filter}\"\n{}", config(&http)));
+        let workspace = workspace.with_environment(&[("KEY", "in-variable"), ("RUST_LOG", variable)]);
+        send(&workspace, 0..3);
+        let output = workspace.octoconf(&["run", "--until-empty"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         let hidden = ["in-user", "in-query", "in-header", "in-variable", "dXNlcjppbi11c2Vy"];
@@ -234,10 +234,10 @@ fn no_filter_lets_a_secret_into_the_log() {
 
 #[test]
 fn a_log_that_nobody_reads_holds_nothing_up() {
-    let room = Room::new("octoconf.toml", &to_files("out"));
-    send(&room, 0..1000);
+    let workspace = Workspace::new("octoconf.toml", &to_files("out"));
+    send(&workspace, 0..1000);
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"]).current_dir(room.path(""));
+    command.args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"]).current_dir(workspace.path(""));
     // Kept open, not read, and full: the first line of the log finds no place.
     let (pipe, log) = full_pipe();
     command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log);
@@ -252,8 +252,8 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
         || "it waits for somebody to read its log".to_owned(),
     );
     assert!(status.unwrap().success());
-    assert_eq!(room.report()["queues"][0]["acked"], 1000);
-    assert!(std::io::read_to_string(pipe).unwrap().bytes().all(|byte| byte == b' '), "the pipe had room for a line");
+    assert_eq!(workspace.report()["queues"][0]["acked"], 1000);
+    assert!(std::io::read_to_string(pipe).unwrap().bytes().all(|byte| byte == b' '), "the pipe had workspace for a line");
 }
 
 /// A pipe that takes not one byte more; whoever writes to it waits.

@@ -27,7 +27,7 @@ use openssl::ssl::{SslAcceptor, SslMethod};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name, X509NameBuilder};
 use support::partner::{batch, http, http_sinks, unreachable};
-use support::program::Room;
+use support::program::Workspace;
 
 /// 2001-09-09 and 2033-05-18.
 const LONG_AGO: i64 = 1_000_000_000;
@@ -197,25 +197,25 @@ fn an_authority_among_the_systems_roots_is_trusted_for_the_right_name_in_its_tim
         write!(config, "\n[partners.{account}]\nurl = \"https://127.0.0.1:{}/{account}\"\n", server.port).unwrap();
         writeln!(messages, "{{\"account\":\"{account}\"}}").unwrap();
     }
-    let room = Room::new("octoconf.toml", &config);
-    let roots = room.path("roots.pem");
+    let workspace = Workspace::new("octoconf.toml", &config);
+    let roots = workspace.path("roots.pem");
     fs::write(&roots, authority.certificate.to_pem().unwrap()).unwrap();
     // Where the platform's library looks for the system's roots.
-    let room = room.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())]);
-    let file = room.write("messages.jsonl", &messages);
-    room.expect(0, &["send", "q", file.to_str().unwrap()]);
+    let workspace = workspace.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())]);
+    let file = workspace.write("messages.jsonl", &messages);
+    workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
 
-    let running = room.start(&["run", "--report", "report.json"]);
+    let running = workspace.start(&["run", "--report", "report.json"]);
     for account in ["other", "expired"] {
-        room.said(&[&format!("partner={account:?}"), "TLS failed", "certificate verify failed"]);
+        workspace.said(&[&format!("partner={account:?}"), "TLS failed", "certificate verify failed"]);
     }
-    room.said(&["partner=\"broken\"", "waiting for the answer of"]);
+    workspace.said(&["partner=\"broken\"", "waiting for the answer of"]);
     let [good, others @ ..] = &servers;
     assert_eq!(good.1.requests.recv().unwrap(), "POST /good HTTP/1.1\r\n");
     running.signal("TERM");
     assert_eq!(running.end(), Some(0));
     let asked: Vec<(&str, usize)> = others.iter().map(|(account, server)| (*account, server.requests.len())).collect();
     assert_eq!(asked, [("other", 0), ("expired", 0), ("broken", 1)]);
-    let queue = &room.report()["queues"][0];
+    let queue = &workspace.report()["queues"][0];
     assert_eq!((&queue["delivered"], &queue["dead"]), (&1.into(), &0.into()));
 }

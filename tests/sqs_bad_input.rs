@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 use support::partner::{Connection, Partner};
-use support::program::{Room, Running};
+use support::program::{Workspace, Running};
 use support::sqs_server::aws_environment;
 
 /// How long requests are counted once the fault is told, and how many there may be by then: a loop without a pause makes thousands.
@@ -35,7 +35,7 @@ fn refusal(code: &str) -> String {
 /// The program, with the stub in the place of SQS.
 struct Trial {
     stub: Partner,
-    room: Room,
+    workspace: Workspace,
     running: Running,
 }
 
@@ -55,28 +55,28 @@ impl Trial {
             "#,
             stub.address
         );
-        let room = Room::new("octoconf.toml", &text).with_environment(&aws_environment());
-        let running = room.start(&["run"]);
-        Self { stub, room, running }
+        let workspace = Workspace::new("octoconf.toml", &text).with_environment(&aws_environment());
+        let running = workspace.start(&["run"]);
+        Self { stub, workspace, running }
     }
 
     /// Ends the program, which must be at work still.
     fn end(mut self, name: &str) {
-        let log = self.room.log();
+        let log = self.workspace.log();
         assert_eq!(self.running.ended(), None, "{name}: {log}");
         let asked = self.stub.requests.try_iter().count();
         assert!(asked <= MOST, "{name}: {asked} requests\n{log}");
         assert!(self.stub.accepted() <= MOST, "{name}: {} connections\n{log}", self.stub.accepted());
         self.running.signal("TERM");
-        assert_eq!(self.running.end(), Some(0), "{name}: {}", self.room.log());
-        assert!(!self.room.log().contains("panicked"), "{name}: {}", self.room.log());
+        assert_eq!(self.running.end(), Some(0), "{name}: {}", self.workspace.log());
+        assert!(!self.workspace.log().contains("panicked"), "{name}: {}", self.workspace.log());
     }
 }
 
 /// Starts all, waits until each has said what it must, and ends them.
 fn try_all(cases: Vec<(&str, Trial, &[&str])>) {
     for (_, trial, says) in &cases {
-        trial.room.said(&[&["the queue", "queue=stock"], *says].concat());
+        trial.workspace.said(&[&["the queue", "queue=stock"], *says].concat());
     }
     let _ = never::<()>().recv_timeout(COUNTED);
     for (name, trial, _) in cases {

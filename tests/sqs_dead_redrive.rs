@@ -8,7 +8,7 @@ mod support {
     pub mod sqs_server;
 }
 
-use support::program::{Room, invoice};
+use support::program::{Workspace, invoice};
 use support::proxy::Proxy;
 use support::sqs_server::{SqsServer, aws_environment};
 
@@ -36,15 +36,15 @@ fn a_redrive_at_a_rate_walks_through_the_letters_once() {
         proxy.endpoint(),
         dead.name
     );
-    let room = Room::new("octoconf.toml", &text).with_environment(&aws_environment());
+    let workspace = Workspace::new("octoconf.toml", &text).with_environment(&aws_environment());
     queue.send(&(0..LETTERS).map(|n| invoice(None, n)).collect::<Vec<_>>());
-    room.run_until_empty();
+    workspace.run_until_empty();
     assert_eq!(dead.counts(), (LETTERS as u64, 0, 0));
 
     let receives = || proxy.counts().requests["ReceiveMessage"];
     let before = receives();
     // Two at once, twenty times.
-    let done = room.json(&["dead", "redrive", "invoice", "--rate", "20/s", "--json"]);
+    let done = workspace.json(&["dead", "redrive", "invoice", "--rate", "20/s", "--json"]);
     assert_eq!((&done["chosen"], &done["redriven"]), (&LETTERS.into(), &LETTERS.into()));
     assert_eq!((dead.counts(), queue.counts()), ((0, 0, 0), (LETTERS as u64, 0, 0)));
     // A walk to choose the letters and one to put them back: four pages and an empty one each.
@@ -71,23 +71,23 @@ fn letters_of_one_group_are_seen_as_they_come_free() {
         server.endpoint(),
         dead.name
     );
-    let room = Room::new("octoconf.toml", &text).with_environment(&aws_environment());
+    let workspace = Workspace::new("octoconf.toml", &text).with_environment(&aws_environment());
     let letters: Vec<_> = (0..25).map(|n| ("acme", invoice(Some("acme"), n))).collect();
     let ids = dead.send_to_groups(&letters);
 
     for command in [&["dead", "list", "invoice", "--json"][..], &["dead", "redrive", "invoice", "--dry-run", "--json"]] {
-        let output = room.octoconf(command);
+        let output = workspace.octoconf(command);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && said.contains(&format!("{} counts 15 more", dead.name)), "{said}");
     }
-    let said = room.expect(1, &["dead", "purge", "invoice", &ids[24]]);
+    let said = workspace.expect(1, &["dead", "purge", "invoice", &ids[24]]);
     assert!(said.contains(&ids[24]) && said.contains("counts 15 more"), "{said}");
 
-    let output = room.octoconf(&["dead", "redrive", "invoice"]);
+    let output = workspace.octoconf(&["dead", "redrive", "invoice"]);
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"25 redriven\n"[..]), "{output:?}");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("counts"), "{output:?}");
     assert_eq!((dead.counts(), queue.counts()), ((0, 0, 0), (25, 0, 0)));
     dead.send_to_groups(&letters);
-    assert_eq!(room.json(&["dead", "purge", "invoice", "--json"])["purged"], 25);
+    assert_eq!(workspace.json(&["dead", "purge", "invoice", "--json"])["purged"], 25);
     assert_eq!(dead.counts(), (0, 0, 0));
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::partner::{Connection, Partner};
-use support::program::{Room, until};
+use support::program::{Workspace, until};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const GROUPS: usize = 500;
@@ -70,7 +70,7 @@ fn partner(books: &Arc<Mutex<Books>>) -> Partner {
     })
 }
 
-fn room(instance: &str, queue: &TestQueue<'_>, dead: &TestQueue<'_>, partner: &Partner) -> Room {
+fn workspace(instance: &str, queue: &TestQueue<'_>, dead: &TestQueue<'_>, partner: &Partner) -> Workspace {
     let text = format!(
         r#"
         [engine]
@@ -98,7 +98,7 @@ fn room(instance: &str, queue: &TestQueue<'_>, dead: &TestQueue<'_>, partner: &P
         dead.name,
         partner.address,
     );
-    Room::new("octoconf.toml", &text).with_environment(&aws_environment())
+    Workspace::new("octoconf.toml", &text).with_environment(&aws_environment())
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn order_holds_and_nothing_is_lost_when_one_is_killed_and_one_is_stopped() {
     let (queue, dead) = (server.queue("updates.fifo", &[]), server.queue("updates-dead.fifo", &[]));
     let books = Arc::new(Mutex::new(Books::default()));
     let partner = partner(&books);
-    let rooms = ["0", KILLED, STOPPED, "3"].map(|instance| room(instance, &queue, &dead, &partner));
-    let [zero, killed, stopped, three] = rooms.each_ref().map(|room| room.start(&["run"]));
-    rooms.iter().for_each(|room| room.said(&["starting: "]));
-    let logs = || rooms.iter().map(Room::log).collect::<String>();
+    let rooms = ["0", KILLED, STOPPED, "3"].map(|instance| workspace(instance, &queue, &dead, &partner));
+    let [zero, killed, stopped, three] = rooms.each_ref().map(|workspace| workspace.start(&["run"]));
+    rooms.iter().for_each(|workspace| workspace.said(&["starting: "]));
+    let logs = || rooms.iter().map(Workspace::log).collect::<String>();
     let at_work = || books.lock().first.values().cloned().collect::<BTreeSet<_>>();
     let delivered = |share: f64| {
         let enough = share * (GROUPS * EACH) as f64;

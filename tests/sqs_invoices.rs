@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::never;
 use serde_json::Value;
 use support::invoices::{expected, invoices};
-use support::program::{Room, lines};
+use support::program::{Workspace, lines};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 /// Sent at once. The tests' server looks through a queue from its beginning: it slows down with depth.
@@ -27,32 +27,32 @@ const GLANCE: Duration = Duration::from_millis(100);
 fn every_invoice_is_delivered_in_order_or_a_dead_letter_with_its_reason() {
     let server = SqsServer::shared();
     let (queue, dead) = (server.queue("invoice.fifo", &[]), server.queue("invoice-dead.fifo", &[]));
-    let room = Room::new("octoconf.toml", &configuration(&queue, &dead)).with_environment(&aws_environment());
+    let workspace = Workspace::new("octoconf.toml", &configuration(&queue, &dead)).with_environment(&aws_environment());
     let invoices = invoices();
     let (want, without) = expected(&invoices);
 
-    let mut running = room.start(&["run"]);
+    let mut running = workspace.start(&["run"]);
     let mut letters = Vec::new();
     let grouped: Vec<_> = invoices.iter().enumerate().map(|(number, line)| (group(number, line), line)).collect();
     for slice in grouped.chunks(SLICE) {
         queue.send_to_groups(slice);
         while remaining(&queue) > LOW {
-            assert_eq!(running.ended(), None, "{}", room.log());
+            assert_eq!(running.ended(), None, "{}", workspace.log());
             let _ = never::<()>().recv_timeout(GLANCE);
         }
         letters.extend(dead.drain());
     }
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    let report = room.run_until_empty();
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let report = workspace.run_until_empty();
     letters.extend(dead.drain());
 
     assert_eq!(report["queues"][0]["leases_lost"], 0);
     assert_eq!(remaining(&queue), 0);
     for (account, payloads) in &want {
-        assert_eq!(&lines(&room.path(&format!("out/{account}.jsonl"))), payloads, "account {account}");
+        assert_eq!(&lines(&workspace.path(&format!("out/{account}.jsonl"))), payloads, "account {account}");
     }
-    assert_eq!(std::fs::read_dir(room.path("out")).unwrap().count(), want.len());
+    assert_eq!(std::fs::read_dir(workspace.path("out")).unwrap().count(), want.len());
     assert_eq!(letters.len(), without);
     for letter in &letters {
         let facts: Value =

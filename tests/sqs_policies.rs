@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::partner::{Connection, Partner};
-use support::program::{Room, invoice};
+use support::program::{Workspace, invoice};
 use support::proxy::Proxy;
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
@@ -35,7 +35,7 @@ fn asked(proxy: &Proxy) -> BTreeSet<String> {
     proxy.counts().requests.keys().map(|action| format!("sqs:{}", action.trim_end_matches("Batch"))).collect()
 }
 
-fn room(queue: &TestQueue<'_>, dead: &TestQueue<'_>, endpoint: &str, partners: &str) -> Room {
+fn workspace(queue: &TestQueue<'_>, dead: &TestQueue<'_>, endpoint: &str, partners: &str) -> Workspace {
     let text = format!(
         r#"
         [admin]
@@ -51,7 +51,7 @@ fn room(queue: &TestQueue<'_>, dead: &TestQueue<'_>, endpoint: &str, partners: &
         "#,
         queue.name, dead.name
     );
-    Room::new("octoconf.toml", &text).with_environment(&aws_environment())
+    Workspace::new("octoconf.toml", &text).with_environment(&aws_environment())
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn a_source_asks_for_what_its_policy_allows() {
     let (queue, dead) = (server.queue("source", &[]), server.queue("source-dead", &[]));
     let (proxy, refusing) = (Proxy::start(server.address(), 1), Partner::start(refuse));
     let url = format!("deliver = \"http\"\nurl = \"http://{}/x\"\n[partners.quick]\ndeliver = \"discard\"", refusing.address);
-    let room = room(&queue, &dead, &proxy.endpoint(), &url);
+    let workspace = workspace(&queue, &dead, &proxy.endpoint(), &url);
     // One is delivered and deleted, one rejected and set aside, one returned at the end.
     queue.send(&[invoice(Some("quick"), 1), invoice(None, 2), invoice(Some("slow"), 3)]);
-    let running = room.start(&["run"]);
+    let running = workspace.start(&["run"]);
     refusing.requests.recv_timeout(Duration::from_secs(60)).unwrap();
-    support::program::until(|| dead.counts().0 == 1, || room.log());
+    support::program::until(|| dead.counts().0 == 1, || workspace.log());
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
     assert_eq!(asked(&proxy), policies()[0]);
 }
 
@@ -84,9 +84,9 @@ fn a_sink_asks_for_what_its_policy_allows() {
     let to = format!("deliver = \"sqs\"\nurl = \"{}\"", target.url);
     // Only the sink has no endpoint of its own.
     let endpoint = proxy.endpoint();
-    let room = room(&queue, &dead, &server.endpoint(), &to).with_environment(&[("AWS_ENDPOINT_URL_SQS", &endpoint)]);
+    let workspace = workspace(&queue, &dead, &server.endpoint(), &to).with_environment(&[("AWS_ENDPOINT_URL_SQS", &endpoint)]);
     queue.send(&[invoice(Some("acme"), 1)]);
-    room.run_until_empty();
+    workspace.run_until_empty();
     assert_eq!(asked(&proxy), policies()[1]);
 }
 
@@ -95,14 +95,14 @@ fn the_commands_ask_for_what_their_policy_allows() {
     let server = SqsServer::shared();
     let (queue, dead) = (server.queue("worked-on", &[]), server.queue("worked-on-dead", &[]));
     let proxy = Proxy::start(server.address(), 1);
-    let room = room(&queue, &dead, &proxy.endpoint(), "deliver = \"discard\"");
+    let workspace = workspace(&queue, &dead, &proxy.endpoint(), "deliver = \"discard\"");
     dead.send(&["one", "two"]);
-    let file = room.write("invoices.jsonl", &invoice(Some("acme"), 1));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    let listed = room.json(&["dead", "list", "invoice", "--json"]);
+    let file = workspace.write("invoices.jsonl", &invoice(Some("acme"), 1));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let listed = workspace.json(&["dead", "list", "invoice", "--json"]);
     let ids = [0, 1].map(|at| listed[at]["id"].as_str().unwrap().to_owned());
-    room.expect(0, &["dead", "show", "invoice", &ids[0]]);
-    room.expect(0, &["dead", "redrive", "invoice", &ids[0]]);
-    room.expect(0, &["dead", "purge", "invoice", &ids[1]]);
+    workspace.expect(0, &["dead", "show", "invoice", &ids[0]]);
+    workspace.expect(0, &["dead", "redrive", "invoice", &ids[0]]);
+    workspace.expect(0, &["dead", "purge", "invoice", &ids[1]]);
     assert_eq!(asked(&proxy), policies()[2]);
 }

@@ -12,7 +12,7 @@ mod support {
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use support::program::{Room, invoice, lines};
+use support::program::{Workspace, invoice, lines};
 use support::proxy::Proxy;
 use support::proxy::fault::Fault;
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
@@ -24,7 +24,7 @@ fn account(number: usize) -> String {
 }
 
 /// Takes from `raw` and sends to `grouped`.
-fn first_tier(raw: &TestQueue<'_>, grouped: &TestQueue<'_>) -> Room {
+fn first_tier(raw: &TestQueue<'_>, grouped: &TestQueue<'_>) -> Workspace {
     let endpoint = SqsServer::shared().endpoint();
     let text = format!(
         r#"
@@ -47,11 +47,11 @@ fn first_tier(raw: &TestQueue<'_>, grouped: &TestQueue<'_>) -> Room {
         "#,
         raw.name, grouped.url
     );
-    Room::new("octoconf.toml", &text).with_environment(&aws_environment())
+    Workspace::new("octoconf.toml", &text).with_environment(&aws_environment())
 }
 
 /// Takes from `grouped` and delivers to files.
-fn second_tier(grouped: &TestQueue<'_>) -> Room {
+fn second_tier(grouped: &TestQueue<'_>) -> Workspace {
     let endpoint = SqsServer::shared().endpoint();
     let text = format!(
         r#"
@@ -69,7 +69,7 @@ fn second_tier(grouped: &TestQueue<'_>) -> Room {
         "#,
         grouped.name
     );
-    Room::new("octoconf.toml", &text).with_environment(&aws_environment())
+    Workspace::new("octoconf.toml", &text).with_environment(&aws_environment())
 }
 
 #[test]

@@ -11,13 +11,13 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use support::partner::{Connection, Partner};
-use support::program::{Room, invoice, until};
+use support::program::{Workspace, invoice, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A queue with ten invoices for one partner, which answers as the script says.
-fn room(partner: &Partner, more: &str) -> Room {
-    let room = Room::new(
+fn workspace(partner: &Partner, more: &str) -> Workspace {
+    let workspace = Workspace::new(
         "octoconf.toml",
         &format!(
             r#"
@@ -38,9 +38,9 @@ fn room(partner: &Partner, more: &str) -> Room {
         ),
     );
     let invoices: Vec<String> = (0..10).map(|n| invoice(Some("acme"), n)).collect();
-    let file = room.write("invoices.jsonl", &invoices.join("\n"));
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    room
+    let file = workspace.write("invoices.jsonl", &invoices.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    workspace
 }
 
 fn refuses(mut connection: Connection) {
@@ -57,21 +57,21 @@ fn takes(mut connection: Connection) {
 fn a_signal_returns_what_the_partner_will_not_take_in_time() {
     for signal in ["TERM", "INT"] {
         let partner = Partner::start(refuses);
-        let room = room(&partner, "");
-        let running = room.start(&["run", "--report", "report.json"]);
+        let workspace = workspace(&partner, "");
+        let running = workspace.start(&["run", "--report", "report.json"]);
         partner.requests.recv_timeout(PATIENCE).unwrap();
         running.signal(signal);
-        assert_eq!(running.end(), Some(0), "{}", room.log());
-        let queue = &room.report()["queues"][0];
+        assert_eq!(running.end(), Some(0), "{}", workspace.log());
+        let queue = &workspace.report()["queues"][0];
         let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
-        assert_eq!((received, returned, &queue["acked"]), (10, 10, &0.into()), "{}", room.log());
+        assert_eq!((received, returned, &queue["acked"]), (10, 10, &0.into()), "{}", workspace.log());
     }
 }
 
 #[test]
 fn what_was_returned_is_delivered_by_the_next_run_at_once() {
     let partner = Partner::start(refuses);
-    let refused = room(&partner, "");
+    let refused = workspace(&partner, "");
     let running = refused.start(&["run"]);
     partner.requests.recv_timeout(PATIENCE).unwrap();
     running.signal("TERM");
@@ -95,16 +95,16 @@ fn a_second_signal_leaves_what_is_on_the_wire() {
         connection.request();
         connection.hang();
     });
-    let room = room(&partner, "timeout = \"15s\"");
-    let running = room.start(&["run", "--report", "report.json"]);
+    let workspace = workspace(&partner, "timeout = \"15s\"");
+    let running = workspace.start(&["run", "--report", "report.json"]);
     partner.requests.recv_timeout(PATIENCE).unwrap();
     running.signal("TERM");
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
     // One is on the wire; whether the other nine were received by then is up to the machine.
-    let queue = &room.report()["queues"][0];
+    let queue = &workspace.report()["queues"][0];
     let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
-    assert_eq!(received - returned, 1, "{queue}\n{}", room.log());
+    assert_eq!(received - returned, 1, "{queue}\n{}", workspace.log());
 }
 
 #[test]
@@ -114,52 +114,52 @@ fn neither_signal_waits_for_a_reload() {
         connection.hang();
     });
     let slow = "timeout = \"15s\"\n";
-    let room = room(&partner, slow);
-    let running = room.start(&["run", "--report", "report.json"]);
+    let workspace = workspace(&partner, slow);
+    let running = workspace.start(&["run", "--report", "report.json"]);
     partner.requests.recv_timeout(PATIENCE).unwrap();
     // A secret that nobody writes: whoever reads it waits for as long as that is so.
-    let secret = room.path("secret");
+    let secret = workspace.path("secret");
     assert!(std::process::Command::new("mkfifo").arg(&secret).status().unwrap().success());
-    let text = std::fs::read_to_string(room.path("octoconf.toml")).unwrap();
-    room.write("octoconf.toml", &text.replace(slow, &format!("{slow}headers.authorization = \"file:./secret\"\n")));
+    let text = std::fs::read_to_string(workspace.path("octoconf.toml")).unwrap();
+    workspace.write("octoconf.toml", &text.replace(slow, &format!("{slow}headers.authorization = \"file:./secret\"\n")));
     running.signal("HUP");
-    room.said(&["reloading: config="]);
+    workspace.said(&["reloading: config="]);
     running.signal("TERM");
-    room.said(&["stopping: signal=SIGTERM"]);
+    workspace.said(&["stopping: signal=SIGTERM"]);
     std::fs::write(&secret, "hush").unwrap();
-    room.said(&["the reload was refused", "the service is stopping"]);
+    workspace.said(&["the reload was refused", "the service is stopping"]);
     // The next one waits to the end.
     running.signal("HUP");
-    until(|| room.log().matches("reloading: config=").count() == 2, || room.log());
+    until(|| workspace.log().matches("reloading: config=").count() == 2, || workspace.log());
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    let queue = &room.report()["queues"][0];
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let queue = &workspace.report()["queues"][0];
     let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
-    assert_eq!(received - returned, 1, "it was still on the wire: {queue}\n{}", room.log());
+    assert_eq!(received - returned, 1, "it was still on the wire: {queue}\n{}", workspace.log());
 }
 
 #[test]
 fn a_run_that_was_to_empty_the_queue_fails_where_time_ends_it() {
     let partner = Partner::start(refuses);
-    let room = room(&partner, "");
-    room.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
-    assert_eq!(room.report()["queues"][0]["returned"], 10);
-    room.expect(0, &["run", "--for", "1s"]);
+    let workspace = workspace(&partner, "");
+    workspace.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
+    assert_eq!(workspace.report()["queues"][0]["returned"], 10);
+    workspace.expect(0, &["run", "--for", "1s"]);
 }
 
 #[test]
 fn a_signal_before_anything_is_read_ends_the_run_in_order() {
-    let room = Room::new("octoconf.toml", "");
-    let config = room.path("octoconf.toml");
+    let workspace = Workspace::new("octoconf.toml", "");
+    let config = workspace.path("octoconf.toml");
     std::fs::remove_file(&config).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
-    let running = room.start(&["run", "--report", "report.json"]);
+    let running = workspace.start(&["run", "--report", "report.json"]);
     // Opened once the program has opened it as well, and it waits there for what will be written.
     let mut pipe = std::fs::File::options().write(true).open(&config).unwrap();
     running.signal("TERM");
     pipe.write_all(b"[admin]\nlisten = \"\"\n[queues.q]\nsource = \"memory\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n")
         .unwrap();
     drop(pipe);
-    assert_eq!(running.end(), Some(0), "{}", room.log());
-    assert_eq!(room.report()["state"], "stopped");
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    assert_eq!(workspace.report()["state"], "stopped");
 }

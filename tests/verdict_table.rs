@@ -18,7 +18,7 @@ use octoconf::sink::Clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::partner::{Connection, Partner};
-use support::program::{Room, Running, until};
+use support::program::{Workspace, Running, until};
 
 /// Deliveries that each account has in each of its queues: 0 to 7, one full batch.
 const ALL: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -136,7 +136,7 @@ fn is_shut(account: &str) -> bool {
 }
 
 struct Played {
-    room: Room,
+    workspace: Workspace,
     log: Log,
     report: Value,
     dead: Vec<Value>,
@@ -175,19 +175,19 @@ fn play() -> Played {
     for (account, settings) in &accounts {
         write!(config, "\n[partners.{account}]\n{settings}\n").unwrap();
     }
-    let room = Room::new("octoconf.toml", &config);
+    let workspace = Workspace::new("octoconf.toml", &config);
     for (queue, for_all) in [("stock", true), ("invoice", false)] {
         let of = |account: &str| ALL.map(|n| json!({ "account": account, "n": n }).to_string()).join("\n");
         let has_two = |account: &str| ["gone", "asks", "date"].contains(&account.split('-').next().unwrap());
         let lines: Vec<String> =
             accounts.iter().filter(|(account, _)| for_all || has_two(account)).map(|(account, _)| of(account)).collect();
-        let file = room.write("messages.jsonl", &lines.join("\n"));
-        room.expect(0, &["send", queue, file.to_str().unwrap()]);
+        let file = workspace.write("messages.jsonl", &lines.join("\n"));
+        workspace.expect(0, &["send", queue, file.to_str().unwrap()]);
     }
 
-    let running = room.start(&["run", "--report", "report.json"]);
+    let running = workspace.start(&["run", "--report", "report.json"]);
     let dead = || -> Vec<Value> {
-        let list = room.json(&["dead", "list", "stock", "--json"]);
+        let list = workspace.json(&["dead", "list", "stock", "--json"]);
         list.as_array().unwrap().clone()
     };
     let settled = |account: &str| -> bool {
@@ -207,16 +207,16 @@ fn play() -> Played {
         || open.iter().all(|account| settled(account)),
         || {
             let left: Vec<_> = open.iter().filter(|account| !settled(account)).collect();
-            format!("not settled: {left:?}\n{}", room.log())
+            format!("not settled: {left:?}\n{}", workspace.log())
         },
     );
     for account in accounts.iter().map(|(account, _)| account).filter(|account| is_shut(account)) {
-        room.said(&[&format!("partner={account:?}"), "a partner waits"]);
+        workspace.said(&[&format!("partner={account:?}"), "a partner waits"]);
     }
     until(|| dead().len() >= 10, || format!("too few dead letters: {:?}", dead()));
     end(running);
-    let (report, dead) = (room.report(), dead());
-    Played { room, log, report, dead }
+    let (report, dead) = (workspace.report(), dead());
+    Played { workspace, log, report, dead }
 }
 
 fn end(running: Running) {
@@ -274,8 +274,8 @@ fn unavailable_partners_get_the_same_batch_again(played: &Played) {
     }
     assert_eq!(played.requests("hangs"), "01234567 0, 01234567 200");
     assert_eq!((played.requests("closed"), played.requests("tls")), (String::new(), String::new()));
-    played.room.said(&["partner=\"closed\"", "state=backing_off", "connecting to"]);
-    played.room.said(&["partner=\"tls\"", "state=backing_off", "TLS failed"]);
+    played.workspace.said(&["partner=\"closed\"", "state=backing_off", "connecting to"]);
+    played.workspace.said(&["partner=\"tls\"", "state=backing_off", "TLS failed"]);
 }
 
 fn what_a_partner_asks_for_holds_for_both_of_its_queues(played: &Played) {
@@ -295,7 +295,7 @@ fn a_wrong_set_up_opens_the_breaker_and_loses_nothing(played: &Played) {
     for code in SET_UP.into_iter().chain([451]) {
         let account = format!("setup-{code}");
         assert_eq!(played.requests(&account), format!("01234567 {code}"), "no second attempt before max_backoff");
-        played.room.said(&[&format!("partner={account:?}"), "state=open", &format!("answered {code}")]);
+        played.workspace.said(&[&format!("partner={account:?}"), "state=open", &format!("answered {code}")]);
         assert_eq!(played.dead_of(&account), [], "{account}");
     }
     let seen = played.seen("mended-401");

@@ -9,7 +9,7 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
-use super::event::{Fault, Handled, Job, Note, TakenBack};
+use super::event::{Fault, Handled, ToHandle, Note, TakenBack};
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::known::Settled;
 use super::ledger::{Arrival, Exit, Several, Stage};
@@ -115,7 +115,7 @@ impl Dispatcher {
                     } else {
                         queue.order.expect(sequence, ticket, &message);
                     }
-                    queue.intake.push(Job { ticket, message });
+                    queue.intake.push(ToHandle { ticket, message });
                 }
             }
         }
@@ -134,21 +134,21 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn handled(&mut self, index: QueueIndex, job: Ticket, done: Vec<Handled>, left: Vec<Job>, slowest: Duration) {
+    pub(super) fn handled(&mut self, index: QueueIndex, job: Ticket, done: Vec<Handled>, undone: Vec<ToHandle>, slowest: Duration) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended(job, (!done.is_empty()).then_some(slowest));
         self.take_outcomes(index, done);
-        self.start_again(index, left);
+        self.start_again(index, undone);
     }
 
     /// A job is at a message that takes long: others go on with what is left of it.
     pub(super) fn taken_back(&mut self, index: QueueIndex, job: Ticket, back: Option<TakenBack>) {
-        let Some(TakenBack { done, left }) = back else {
+        let Some(TakenBack { done, undone }) = back else {
             let Some(queue) = self.queues.get_mut(index) else { return self.stray("a job of an unknown queue") };
             return queue.intake.not_begun(job, self.now);
         };
         self.take_outcomes(index, done);
-        self.start_again(index, left);
+        self.start_again(index, undone);
     }
 
     fn take_outcomes(&mut self, index: QueueIndex, done: Vec<Handled>) {
@@ -178,16 +178,16 @@ impl Dispatcher {
     }
 
     /// What a job gave back has its handler's next turn.
-    fn start_again(&mut self, index: QueueIndex, left: Vec<Job>) {
+    fn start_again(&mut self, index: QueueIndex, undone: Vec<ToHandle>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stopping = self.phase.is_stopping() || !queue.is_serving();
-        for job in &left {
-            if let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Handling) {
+        for one in &undone {
+            if let Some(held) = self.ledger.get(one.ticket).filter(|held| held.stage() == Stage::Handling) {
                 queue.order.waits_again(held.sequence);
-                self.ledger.advance(job.ticket, Stage::Pending);
+                self.ledger.advance(one.ticket, Stage::Pending);
             }
         }
-        queue.intake.put_back(left);
+        queue.intake.put_back(undone);
         if stopping {
             self.return_pending(index);
         }
@@ -250,7 +250,7 @@ impl Dispatcher {
                     let text = format!("its handler asked for later {receives} times (max_receives), at last: {reason}");
                     self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
                 } else {
-                    self.because(ticket, "handler");
+                    self.set_exit_reason(ticket, "handler");
                     self.give_back(ticket, self.now + retry_delay(after, receives));
                 }
             }

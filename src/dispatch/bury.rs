@@ -42,7 +42,7 @@ impl Dispatcher {
             let tickets = self.oldest_stuck(key, queue, by);
             if tickets.is_empty() {
                 // Some landed or left, or may leave by now: it is found out anew what does not.
-                self.partners.set_aside(key, self.now, None, &mut self.due);
+                self.partners.pass_over(key, self.now, None, &mut self.due);
                 continue;
             }
             for ticket in tickets {

@@ -75,7 +75,7 @@ impl QueueCounts {
     }
 
     /// Copies received that are not held any more.
-    pub fn left(&self) -> u64 {
+    pub fn exits(&self) -> u64 {
         self.acked + self.dead + self.returned + self.duplicates_dropped + self.leases_lost
     }
 }

@@ -38,7 +38,7 @@ pub enum Event {
         /// What it did since the last that was taken back of it.
         done: Vec<Handled>,
         /// What the job left because the handler turned out to be slow; in order.
-        left: Vec<Job>,
+        undone: Vec<ToHandle>,
         /// The longest that one message took.
         slowest: Duration,
     },
@@ -46,9 +46,9 @@ pub enum Event {
     TakenBack { queue: QueueIndex, job: Ticket, back: Option<TakenBack> },
     /// A partner answered, or could not be reached.
     Answered { flush: FlushId, answer: Answer },
-    /// A queue did what [`Work`] asked: one result per entry, in the order of the work.
+    /// A queue did what [`QueueCall`] asked: one result per entry, in the order of the call.
     Settled { queue: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault> },
-    /// The answer to [`Work::Count`].
+    /// The answer to [`QueueCall::Count`].
     Counted { queue: QueueIndex, acker: usize, count: Result<Count, Fault> },
     /// The answer to [`Command::Park`]: one result for each delivery, in order.
     Parked { queue: QueueIndex, results: Result<Vec<Parked>, Fault> },
@@ -88,14 +88,14 @@ pub enum Command {
     Receive { queue: QueueIndex, poller: usize, demand: Demand },
     /// Runs the queue's handler over these messages, in order, as one job, which the first of them names; the queue's jobs have so many
     /// threads of the pool at most.
-    Handle { queue: QueueIndex, jobs: Vec<Job>, threads: usize },
+    Handle { queue: QueueIndex, messages: Vec<ToHandle>, threads: usize },
     /// Takes back what a job has done, and what it has not begun with: the message that it is at takes long. From now on the queue's jobs
     /// have so many threads. Answered at once.
     TakeBack { queue: QueueIndex, job: Ticket, threads: usize },
     /// Hands a batch to its partner; [`Medium::Inline`]: at once, without a thread between.
     Flush { flush: FlushId, batch: Arc<Batch>, medium: Medium },
     /// Has an acker of the queue do something.
-    Settle { queue: QueueIndex, acker: usize, work: Work },
+    Settle { queue: QueueIndex, acker: usize, call: QueueCall },
     /// Puts deliveries of the queue into its parking. One call at a time, and in the order of those of [`Command::Unpark`].
     Park { queue: QueueIndex, deliveries: Vec<ToPark> },
     /// Reads what is parked of some accounts.
@@ -122,7 +122,7 @@ pub struct Demand {
 
 /// One message on its way to a handler.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct ToHandle {
     pub ticket: Ticket,
     pub message: Arc<Message>,
 }
@@ -141,12 +141,12 @@ pub struct Handled {
 pub struct TakenBack {
     pub done: Vec<Handled>,
     /// Its handler has not begun with these; in order.
-    pub left: Vec<Job>,
+    pub undone: Vec<ToHandle>,
 }
 
 /// One call to a queue, about copies that it gave.
 #[derive(Debug)]
-pub enum Work {
+pub enum QueueCall {
     Delete(Vec<Receipt>),
     /// Extends leases and returns copies.
     ChangeVisibility(Vec<(Receipt, Duration)>),

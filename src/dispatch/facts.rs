@@ -13,7 +13,7 @@ use super::pause::retry_delay;
 const CIRCULATION: Duration = Duration::from_secs(30);
 
 impl Dispatcher {
-    pub(super) fn learnt(&mut self, index: QueueIndex, facts: Facts) {
+    pub(super) fn facts_received(&mut self, index: QueueIndex, facts: Facts) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("facts of an unknown queue") };
         queue.facts = facts;
         queue.reached = true;
@@ -40,7 +40,7 @@ impl Dispatcher {
         let (index, until) = (held.queue, self.now + retry_delay(CIRCULATION, held.receives));
         let text = format!("{}; it is returned, since dead_letter is \"none\"", reason.text);
         self.sum_up_dead(index, ticket, &DeadReason { kind: reason.kind, text });
-        self.because(ticket, "circulates");
+        self.set_exit_reason(ticket, "circulates");
         self.give_back(ticket, until);
     }
 
@@ -51,7 +51,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
-            self.because(ticket, "held_too_long");
+            self.set_exit_reason(ticket, "held_too_long");
             return self.give_back(ticket, self.now);
         };
         let text = format!(

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use crate::message::settle::Ask;
 
-use super::event::{Demand, Job};
+use super::event::{Demand, ToHandle};
 use super::jobs::{Jobs, QUICK, SLOW};
 use super::keys::{QueueIndex, Ticket};
 use super::pause::Pause;
@@ -60,7 +60,7 @@ pub struct Intake {
     few_since: Option<Instant>,
     pause: Pause,
     /// Received, and waiting for a place in the handler.
-    pending: VecDeque<Job>,
+    pending: VecDeque<ToHandle>,
     /// Of these, those that came so often that they wait apart.
     pub suspects: Suspects,
     jobs: Jobs,
@@ -203,23 +203,23 @@ impl Intake {
         asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).min()
     }
 
-    pub fn push(&mut self, job: Job) {
-        if self.is_suspect(&job) { self.suspects.push(job) } else { self.pending.push_back(job) }
+    pub fn push(&mut self, one: ToHandle) {
+        if self.is_suspect(&one) { self.suspects.push(one) } else { self.pending.push_back(one) }
     }
 
-    fn is_suspect(&self, job: &Job) -> bool {
-        is_suspect(job.message.receives, self.rules.max_receives)
+    fn is_suspect(&self, one: &ToHandle) -> bool {
+        is_suspect(one.message.receives, self.rules.max_receives)
     }
 
     /// What a job left undone comes first again.
-    pub fn put_back(&mut self, left: Vec<Job>) {
-        for job in left.into_iter().rev() {
-            if self.is_suspect(&job) { self.suspects.put_back(job) } else { self.pending.push_front(job) }
+    pub fn put_back(&mut self, undone: Vec<ToHandle>) {
+        for one in undone.into_iter().rev() {
+            if self.is_suspect(&one) { self.suspects.put_back(one) } else { self.pending.push_front(one) }
         }
     }
 
     /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
-    pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<Job>> {
+    pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<ToHandle>> {
         let (threads, blocked) = (self.threads(), self.jobs.blocked());
         let free = threads.saturating_sub(blocked);
         let at_once = blocked + if self.quick { free * (1 + AHEAD) } else { free };
@@ -290,7 +290,7 @@ impl Intake {
     }
 
     /// Takes out everything that no handler has seen yet.
-    pub fn drain(&mut self) -> Vec<Job> {
+    pub fn drain(&mut self) -> Vec<ToHandle> {
         self.pending.drain(..).chain(self.suspects.drain()).collect()
     }
 }

@@ -70,7 +70,7 @@ impl Dispatcher {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
-        self.because(ticket, reason.kind);
+        self.set_exit_reason(ticket, reason.kind);
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
@@ -78,7 +78,7 @@ impl Dispatcher {
     }
 
     /// Says in a word why the copy is returned or dead, for metrics.
-    pub(super) fn because(&mut self, ticket: Ticket, why: &'static str) {
+    pub(super) fn set_exit_reason(&mut self, ticket: Ticket, why: &'static str) {
         if let Some(held) = self.ledger.get_mut(ticket) {
             held.special_mut().why = Some(why);
         }
@@ -267,8 +267,8 @@ impl Dispatcher {
             self.remember(held.queue, held.message.id.clone(), known);
         }
         if let Some(queue) = self.queues.get_mut(held.queue) {
-            queue.order.left(held.sequence, &held.message);
-            queue.intake.suspects.left(ticket);
+            queue.order.departed(held.sequence, &held.message);
+            queue.intake.suspects.departed(ticket);
             queue.counts.exit(exit);
             match exit {
                 Exit::Acked => {

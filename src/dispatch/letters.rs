@@ -69,7 +69,7 @@ impl Dispatcher {
             self.reopen(index, ticket);
             return self.settle(ticket);
         }
-        self.because(ticket, "stopping");
+        self.set_exit_reason(ticket, "stopping");
         if self.ledger.get(ticket).is_some_and(|held| held.special().row.is_some()) {
             return self.forget_row(ticket);
         }

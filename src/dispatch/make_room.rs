@@ -69,7 +69,7 @@ impl Dispatcher {
             // It would be found again and again.
             let oldest = self.partners.partner(key).and_then(|partner| self.partners.oldest(partner));
             let stuck = oldest.filter(|_| found.stuck.of(None) > 0).map(|oldest| (oldest, found.stuck));
-            self.partners.set_aside(key, self.now + PATIENCE, stuck, &mut self.due);
+            self.partners.pass_over(key, self.now + PATIENCE, stuck, &mut self.due);
         }
         for ticket in self.first_of_groups(found.leave) {
             if !self.lacks_room() {

@@ -95,7 +95,7 @@ use self::threads::DeliveryThreads;
 use self::timer::Timer;
 
 pub use self::counts::QueueCounts;
-pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Job, Note, Refusal, RequestId, TakenBack, Work};
+pub use self::event::{Action, Command, Demand, Event, Fault, Handled, ToHandle, Note, Refusal, RequestId, TakenBack, QueueCall};
 pub use self::histogram::{Histogram, TURN};
 pub use self::intake::{WAITS_WITH, jobs_ahead};
 pub use self::jobs::{QUICK, SLOW};
@@ -244,9 +244,9 @@ impl Dispatcher {
             Event::Received { queue, poller, messages, leased_until, demand_used } => {
                 self.received(queue, poller, messages, leased_until, demand_used);
             }
-            Event::Facts { queue, facts } => self.learnt(queue, facts),
+            Event::Facts { queue, facts } => self.facts_received(queue, facts),
             Event::ReceiveFailed { queue, poller, demand_used, fault } => self.receive_failed(queue, poller, demand_used, fault),
-            Event::Handled { queue, job, done, left, slowest } => self.handled(queue, job, done, left, slowest),
+            Event::Handled { queue, job, done, undone, slowest } => self.handled(queue, job, done, undone, slowest),
             Event::TakenBack { queue, job, back } => self.taken_back(queue, job, back),
             Event::Answered { flush, answer } => self.answered(flush, &answer),
             Event::Settled { queue, acker, results } => self.settled(queue, acker, results),

@@ -71,9 +71,9 @@ impl Order {
     }
 
     /// The copy is held no more.
-    pub fn left(&mut self, sequence: u64, message: &Message) {
+    pub fn departed(&mut self, sequence: u64, message: &Message) {
         if let Self::Groups(groups) = self {
-            groups.left(sequence, message);
+            groups.departed(sequence, message);
         }
     }
 
@@ -269,8 +269,8 @@ mod tests {
         let mut out = Vec::new();
         order.skip(1, &a, start, &mut out);
         order.complete(0, handled(t[0], Some("a"), Outcome::Discard), start, &mut out);
-        order.left(0, &a);
-        order.left(1, &a);
+        order.departed(0, &a);
+        order.departed(1, &a);
         order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
         assert_eq!(released(out), [t[0], t[2]]);
     }
@@ -284,8 +284,8 @@ mod tests {
             order.expect(sequence, *ticket, &a);
             order.complete(sequence, handled(*ticket, Some("a"), Outcome::Discard), start, &mut out);
         }
-        order.left(1, &a);
-        order.left(0, &a);
+        order.departed(1, &a);
+        order.departed(0, &a);
         let Order::Groups(groups) = order else { unreachable!() };
         assert!(groups.is_empty());
     }

@@ -93,7 +93,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
         let why = self.partners.partner(giver).map_or("group", Partner::why_given_up);
-        self.because(ticket, why);
+        self.set_exit_reason(ticket, why);
         let Some(queue) = self.queues.get_mut(index) else { return };
         for follower in queue.order.take_along(sequence, &message, until).into_iter().rev() {
             self.send_off(giver, follower, until);

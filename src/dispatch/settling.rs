@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::message::Receipt;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
-use super::event::Work;
+use super::event::QueueCall;
 use super::keys::Ticket;
 use super::ledger::{Exit, Held, Ledger, Stage};
 use super::pause::Pause;
@@ -260,7 +260,7 @@ impl Settling {
     /// The next call and who makes it, where an acker is free and something is wanted.
     ///
     /// `keep_returns`: a poller is still out, and would receive again what is returned.
-    pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, Work)> {
+    pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, QueueCall)> {
         let acker = self.ackers.iter().position(Option::is_none)?;
         for _ in 0..3 {
             let (next, made) = match self.turn {
@@ -269,20 +269,20 @@ impl Settling {
                 Kind::Delete | Kind::Count => (Kind::Hide, self.next_hides(now, keep_returns, ledger)),
             };
             self.turn = next;
-            if let Some((sent, work)) = made {
+            if let Some((sent, call)) = made {
                 *self.ackers.get_mut(acker)? = Some(sent);
-                return Some((acker, work));
+                return Some((acker, call));
             }
         }
         if self.counts.is_ready(now) {
             self.counts.wanted.clear();
             *self.ackers.get_mut(acker)? = Some(Sent::Count);
-            return Some((acker, Work::Count));
+            return Some((acker, QueueCall::Count));
         }
         None
     }
 
-    fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, Work)> {
+    fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, QueueCall)> {
         if !self.hides.is_ready(now) {
             return None;
         }
@@ -319,10 +319,10 @@ impl Settling {
         }
         kept.append(&mut self.hides.wanted);
         self.hides.wanted = kept;
-        (!entries.is_empty()).then_some((Sent::Hides(sent), Work::ChangeVisibility(entries)))
+        (!entries.is_empty()).then_some((Sent::Hides(sent), QueueCall::ChangeVisibility(entries)))
     }
 
-    fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, Work)> {
+    fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
         if !self.letters.is_ready(now) {
             return None;
         }
@@ -339,10 +339,10 @@ impl Settling {
             });
             sent.push(Entry::new(letter.ticket, held, letter));
         }
-        (!entries.is_empty()).then_some((Sent::Letters(sent), Work::SetAside(entries)))
+        (!entries.is_empty()).then_some((Sent::Letters(sent), QueueCall::SetAside(entries)))
     }
 
-    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(Sent, Work)> {
+    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
         let since = self.deletes_since?;
         let full = self.deletes.wanted.len() >= self.entry_limit;
         if !self.deletes.pause.is_over(now) || !(hurry || full || now >= since + self.linger) {
@@ -357,7 +357,7 @@ impl Settling {
             sent.push(Entry::new(ticket, held, ()));
         }
         self.deletes_since = (!self.deletes.wanted.is_empty()).then_some(now);
-        (!entries.is_empty()).then_some((Sent::Deletes(sent), Work::Delete(entries)))
+        (!entries.is_empty()).then_some((Sent::Deletes(sent), QueueCall::Delete(entries)))
     }
 
     /// The next moment at which something may be wanted that is not now, for reasons of time.

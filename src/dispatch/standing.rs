@@ -12,7 +12,7 @@ pub struct Standing {
     /// It is one of those that are away and hold something.
     pub counts: bool,
     /// It is not asked to give anything up until then.
-    pub aside: Option<Box<Aside>>,
+    pub passed_over: Option<Box<PassedOver>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Ranking {
 }
 
 #[derive(Debug)]
-pub struct Aside {
+pub struct PassedOver {
     pub until: Instant,
     /// It was away then.
     pub away: bool,

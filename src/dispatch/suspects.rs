@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::event::Job;
+use super::event::ToHandle;
 use super::keys::Ticket;
 
 /// Time enough to leave, from the end of its handler on, unless its partner is slow or away.
@@ -17,7 +17,7 @@ const OTHERS: u32 = 64;
 
 #[derive(Debug, Default)]
 pub struct Suspects {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<ToHandle>,
     /// The one at work, and until when the next waits for it; `None`: its handler is not done.
     at_work: Option<(Ticket, Option<Instant>)>,
     /// Jobs of others since the last of them.
@@ -39,14 +39,14 @@ impl Suspects {
         self.waiting.len()
     }
 
-    pub fn push(&mut self, job: Job) {
-        self.waiting.push_back(job);
+    pub fn push(&mut self, one: ToHandle) {
+        self.waiting.push_back(one);
     }
 
     /// What a job left undone has its turn again.
-    pub fn put_back(&mut self, job: Job) {
+    pub fn put_back(&mut self, one: ToHandle) {
         self.at_work = None;
-        self.waiting.push_front(job);
+        self.waiting.push_front(one);
     }
 
     /// A job of others starts.
@@ -55,7 +55,7 @@ impl Suspects {
     }
 
     /// The next, where none is at work and nothing else waits, or enough else has had its turn.
-    pub fn next(&mut self, now: Instant, max_receives: u32, others_wait: bool) -> Option<Job> {
+    pub fn next(&mut self, now: Instant, max_receives: u32, others_wait: bool) -> Option<ToHandle> {
         let waits = self.at_work.is_some_and(|(_, until)| until.is_none_or(|until| until > now));
         if waits || self.waiting.is_empty() || (others_wait && self.others < OTHERS) {
             return None;
@@ -74,7 +74,7 @@ impl Suspects {
     }
 
     /// The copy is held no more.
-    pub fn left(&mut self, ticket: Ticket) {
+    pub fn departed(&mut self, ticket: Ticket) {
         self.at_work = self.at_work.filter(|(at_work, _)| *at_work != ticket);
     }
 
@@ -84,7 +84,7 @@ impl Suspects {
     }
 
     /// Takes out everything that waits.
-    pub fn drain(&mut self) -> impl Iterator<Item = Job> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = ToHandle> + '_ {
         self.waiting.drain(..)
     }
 }
@@ -96,10 +96,10 @@ mod tests {
 
     const MAX: u32 = 4;
 
-    fn job(ticket: Ticket, receives: u32) -> Job {
+    fn job(ticket: Ticket, receives: u32) -> ToHandle {
         let mut message = message("m", None);
         message.receives = receives;
-        Job { ticket, message: message.into() }
+        ToHandle { ticket, message: message.into() }
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!((next(&mut suspects, start), suspects.next_look()), (None, None));
         suspects.handled(tickets[0], start);
         assert_eq!((next(&mut suspects, start), suspects.next_look()), (None, Some(start + PATIENCE)));
-        suspects.left(tickets[0]);
+        suspects.departed(tickets[0]);
         assert_eq!(next(&mut suspects, start), Some(tickets[1]));
         suspects.handled(tickets[1], start);
         assert_eq!(next(&mut suspects, start + PATIENCE), Some(tickets[2]));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Dispatcher;
-use super::event::{Command, Work};
+use super::event::{Command, QueueCall};
 use super::keys::QueueIndex;
 use super::ledger::{Held, Stage};
 use super::timer::Timer;
@@ -36,7 +36,7 @@ impl Dispatcher {
             let Some(queue) = self.queues.get(bucket.queue) else { continue };
             let ledger = &self.ledger;
             let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-            let Some(flush) = self.partners.look(key, self.now, hurry, &queue.name, &mut self.due, held) else {
+            let Some(flush) = self.partners.try_flush(key, self.now, hurry, &queue.name, &mut self.due, held) else {
                 if hurry {
                     self.return_what_cannot_leave(key);
                 }
@@ -72,21 +72,21 @@ impl Dispatcher {
                 break;
             }
             let Some(queue) = self.queues.get_mut(index) else { return };
-            let Some(mut jobs) = queue.intake.next_job(self.now, full) else { break };
-            jobs.retain(|job| {
+            let Some(mut job) = queue.intake.next_job(self.now, full) else { break };
+            job.retain(|one| {
                 // Some may have left while they waited: their lease was lost.
-                let Some(held) = self.ledger.get(job.ticket).filter(|held| held.stage() == Stage::Pending) else {
-                    queue.intake.suspects.left(job.ticket);
+                let Some(held) = self.ledger.get(one.ticket).filter(|held| held.stage() == Stage::Pending) else {
+                    queue.intake.suspects.departed(one.ticket);
                     return false;
                 };
                 queue.order.started(held.sequence, self.now);
-                self.ledger.advance(job.ticket, Stage::Handling);
+                self.ledger.advance(one.ticket, Stage::Handling);
                 true
             });
-            let Some(first) = jobs.first() else { continue };
-            queue.intake.job_started(first.ticket, jobs.len(), self.now);
+            let Some(first) = job.first() else { continue };
+            queue.intake.job_started(first.ticket, job.len(), self.now);
             let threads = queue.intake.threads();
-            self.commands.push_back(Command::Handle { queue: index, jobs, threads });
+            self.commands.push_back(Command::Handle { queue: index, messages: job, threads });
         }
         let Some(queue) = self.queues.get_mut(index) else { return };
         if let Some(at) = queue.order.next_overtaking() {
@@ -106,9 +106,9 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stops = hurry || !queue.is_serving();
         let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
-        while let Some((acker, work)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
-            queue.counts.requests += if matches!(work, Work::SetAside(_)) { queue.intake.rules.letter_requests } else { 1 };
-            self.commands.push_back(Command::Settle { queue: index, acker, work });
+        while let Some((acker, call)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
+            queue.counts.requests += if matches!(call, QueueCall::SetAside(_)) { queue.intake.rules.letter_requests } else { 1 };
+            self.commands.push_back(Command::Settle { queue: index, acker, call });
         }
         if let Some(at) = queue.settling.next_look(self.now) {
             queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::dispatch::{Event, QueueIndex, Work};
+use crate::dispatch::{Event, QueueIndex, QueueCall};
 use crate::queue::Queue;
 
 use super::duty::Duty;
@@ -13,23 +13,23 @@ use super::poller::fault;
 pub struct Acker {
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
-    pub acker: usize,
-    pub work: Receiver<Work>,
+    pub number: usize,
+    pub calls: Receiver<QueueCall>,
     pub inbox: Sender<Event>,
 }
 
 impl Acker {
     /// The thread's body: until the engine stops.
     pub fn run(self, duty: &Duty) {
-        for work in &self.work {
-            let what = match work {
-                Work::Delete(_) => "deletes",
-                Work::ChangeVisibility(_) => "extends or returns",
-                Work::SetAside(_) => "sets aside",
-                Work::Count => "counts",
+        for call in &self.calls {
+            let what = match call {
+                QueueCall::Delete(_) => "deletes",
+                QueueCall::ChangeVisibility(_) => "extends or returns",
+                QueueCall::SetAside(_) => "sets aside",
+                QueueCall::Count => "counts",
             };
             duty.begin(what, "");
-            let event = self.call(&work);
+            let event = self.make(&call);
             duty.rest();
             if self.inbox.send(event).is_err() {
                 return;
@@ -37,13 +37,13 @@ impl Acker {
         }
     }
 
-    fn call(&self, work: &Work) -> Event {
-        let (queue, acker) = (self.index, self.acker);
-        let results = match work {
-            Work::Delete(receipts) => self.queue.delete(receipts),
-            Work::ChangeVisibility(changes) => self.queue.change_visibility(changes),
-            Work::SetAside(letters) => self.queue.set_aside(letters),
-            Work::Count => {
+    fn make(&self, call: &QueueCall) -> Event {
+        let (queue, acker) = (self.index, self.number);
+        let results = match call {
+            QueueCall::Delete(receipts) => self.queue.delete(receipts),
+            QueueCall::ChangeVisibility(changes) => self.queue.change_visibility(changes),
+            QueueCall::SetAside(letters) => self.queue.set_aside(letters),
+            QueueCall::Count => {
                 let count = self.queue.count().map_err(|error| fault(&error));
                 return Event::Counted { queue, acker, count };
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::dispatch::{Demand, Event, QueueIndex, Work};
+use crate::dispatch::{Demand, Event, QueueIndex, QueueCall};
 use crate::queue::Queue;
 
 use super::BUG;
@@ -30,7 +30,7 @@ const CALLS: usize = 1;
 pub struct Edge {
     /// By number, as are the ackers.
     pollers: BTreeMap<usize, Option<Sender<Demand>>>,
-    ackers: BTreeMap<usize, Option<Sender<Work>>>,
+    ackers: BTreeMap<usize, Option<Sender<QueueCall>>>,
     parker: Option<Sender<Errand>>,
     stop: Arc<AtomicBool>,
     told: Arc<AtomicBool>,
@@ -51,7 +51,7 @@ impl Edge {
         let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
         let start = |demands| {
             let (name, queue, inbox) = (Arc::clone(&around.lane.name), around.queue()?, around.inbox.clone());
-            let body = Poller { name, queue, index: around.index, poller, demands, inbox, stop, told };
+            let body = Poller { name, queue, index: around.index, number: poller, demands, inbox, stop, told };
             around.start("poll", poller, move |duty| body.run(duty))
         };
         let demands = started(self.pollers.entry(poller).or_default(), DEMANDS, start)?;
@@ -59,13 +59,13 @@ impl Edge {
     }
 
     /// Has an acker tell the queue something.
-    pub fn settle(&mut self, around: Around<'_>, acker: usize, work: Work) -> Result<(), String> {
-        let start = |work| {
-            let body = Acker { queue: around.queue()?, index: around.index, acker, work, inbox: around.inbox.clone() };
+    pub fn settle(&mut self, around: Around<'_>, acker: usize, call: QueueCall) -> Result<(), String> {
+        let start = |calls| {
+            let body = Acker { queue: around.queue()?, index: around.index, number: acker, calls, inbox: around.inbox.clone() };
             around.start("ack", acker, move |duty| body.run(duty))
         };
         let to_acker = started(self.ackers.entry(acker).or_default(), CALLS, start)?;
-        to_acker.try_send(work).map_err(|_| around.bug("an acker has a second call"))
+        to_acker.try_send(call).map_err(|_| around.bug("an acker has a second call"))
     }
 
     /// Has the parker go to the disk or back.

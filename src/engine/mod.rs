@@ -39,7 +39,7 @@ mod rules;
 mod shell;
 mod stall;
 mod threads;
-mod work;
+mod job;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

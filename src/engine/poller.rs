@@ -23,7 +23,7 @@ pub struct Poller {
     pub name: Arc<str>,
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
-    pub poller: usize,
+    pub number: usize,
     /// What it may receive; disconnected when the engine stops.
     pub demands: Receiver<Demand>,
     pub inbox: Sender<Event>,
@@ -77,7 +77,7 @@ impl Poller {
                 Err(error) => {
                     let failed = Event::ReceiveFailed {
                         queue: self.index,
-                        poller: self.poller,
+                        poller: self.number,
                         demand_used: messages,
                         fault: fault(&error),
                     };
@@ -145,7 +145,7 @@ impl Poller {
     )]
     fn report(&self, messages: Vec<Received>, demand_used: usize, ask: Ask) -> Option<()> {
         let leased_until = Instant::now() + ask.lease;
-        self.inbox.send(Event::Received { queue: self.index, poller: self.poller, messages, leased_until, demand_used }).ok()
+        self.inbox.send(Event::Received { queue: self.index, poller: self.number, messages, leased_until, demand_used }).ok()
     }
 }
 

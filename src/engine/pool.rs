@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, Job, QUICK, QueueIndex, SLOW, TakenBack, Ticket, jobs_ahead};
+use crate::dispatch::{Event, Handled, ToHandle, QUICK, QueueIndex, SLOW, TakenBack, Ticket, jobs_ahead};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
@@ -21,7 +21,7 @@ use super::BUG;
 use super::duty::Duty;
 use super::lane::Lane;
 use super::threads::Crew;
-use super::work::Work;
+use super::job::Job;
 
 /// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
 /// many at the latest.
@@ -49,12 +49,12 @@ struct Given {
     /// None for a queue without a handler, or one that is closed.
     open: Option<Open>,
     /// The jobs that were put in, by their names; some may have ended.
-    jobs: Vec<(Ticket, Weak<Work>)>,
+    jobs: Vec<(Ticket, Weak<Job>)>,
 }
 
 /// A line that jobs may be put in. Once this is dropped its runners end when there is nothing left in it.
 struct Open {
-    jobs: Sender<Arc<Work>>,
+    jobs: Sender<Arc<Job>>,
     recalls: Sender<()>,
     line: Arc<Line>,
 }
@@ -64,7 +64,7 @@ struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
-    waiting: Receiver<Arc<Work>>,
+    waiting: Receiver<Arc<Job>>,
     /// Runners that were one too many, and wait to be needed again.
     resting: AtomicUsize,
     /// One for each that is needed.
@@ -126,18 +126,18 @@ impl Pool {
 
     /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
     /// than there may be, which is a bug.
-    pub fn start(&mut self, queue: QueueIndex, jobs: Vec<Job>, at_most: usize) -> Result<(), String> {
+    pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), String> {
         let given = self.lanes.get_mut(queue).ok_or("a job of an unknown queue")?;
         let open = given.open.as_ref().ok_or("a job of a queue without a handler")?;
         open.line.at_most.store(at_most, Ordering::SeqCst);
-        let Some(work) = Work::new(jobs).map(Arc::new) else { return Ok(()) };
+        let Some(job) = Job::new(messages).map(Arc::new) else { return Ok(()) };
         if given.jobs.len() == given.jobs.capacity() {
-            given.jobs.retain(|(_, work)| work.strong_count() > 0);
+            given.jobs.retain(|(_, job)| job.strong_count() > 0);
             given.jobs.reserve(given.jobs.len());
         }
-        given.jobs.push((work.name(), Arc::downgrade(&work)));
+        given.jobs.push((job.name(), Arc::downgrade(&job)));
         open.jobs
-            .try_send(work)
+            .try_send(job)
             .map_err(|_| format!("queue {}: more jobs wait for its handler than there may be; {BUG}", open.line.name))?;
         open.run(&self.threads, &self.duties)
     }
@@ -147,8 +147,8 @@ impl Pool {
     pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, String> {
         let Some(given) = self.lanes.get_mut(queue) else { return Ok(Some(TakenBack::default())) };
         // What has ended tells so itself.
-        let work = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, work)| work.upgrade());
-        let back = work.map_or_else(|| Some(TakenBack::default()), |work| work.take_back());
+        let job = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, job)| job.upgrade());
+        let back = job.map_or_else(|| Some(TakenBack::default()), |job| job.take_back());
         if let Some(open) = &given.open {
             open.line.at_most.store(at_most, Ordering::SeqCst);
             if !open.line.waiting.is_empty() {
@@ -215,8 +215,8 @@ impl Line {
     /// A runner's body: until the line has been empty for a while.
     fn run(&self, duty: &Duty) {
         loop {
-            while let Some(work) = self.next() {
-                let event = self.handle(&work, duty);
+            while let Some(job) = self.next() {
+                let event = self.handle(&job, duty);
                 // Nobody listens once the engine has ended: the leases lapse.
                 let _ = self.inbox.send(event);
                 if self.drop_runner() && !self.rest() {
@@ -232,7 +232,7 @@ impl Line {
     }
 
     /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to be woken.
-    fn next(&self) -> Option<Arc<Work>> {
+    fn next(&self) -> Option<Arc<Job>> {
         self.waiting.try_recv().ok().or_else(|| {
             thread::yield_now();
             self.waiting.recv_timeout(LINGER).ok()
@@ -244,15 +244,15 @@ impl Line {
     /// The clock is read after the first message, then ever more seldom, up to every [`STRIDE`]th: of those between, the mean counts as
     /// the slowest, and where that is not quick, each is timed again.
     #[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
-    fn handle(&self, work: &Work, duty: &Duty) -> Event {
+    fn handle(&self, job: &Job, duty: &Duty) -> Event {
         let mut slowest = Duration::ZERO;
         let (mut stride, mut untimed) = (1, 0);
         let mut before = Instant::now();
         duty.begin_at(before, "handles", &self.name);
-        let mut next = work.next(None);
-        while let Some(Job { ticket, message }) = next {
+        let mut next = job.next(None);
+        while let Some(ToHandle { ticket, message }) = next {
             let outcome = run_caught(self.handler.as_ref(), &message);
-            next = work.next(Some(Handled { ticket, message, outcome }));
+            next = job.next(Some(Handled { ticket, message, outcome }));
             untimed += 1;
             if untimed < stride && next.is_some() {
                 continue;
@@ -267,9 +267,9 @@ impl Line {
             }
         }
         duty.rest_at(before);
-        let TakenBack { done, left } = work.take_back().unwrap_or_default();
-        let left = next.into_iter().chain(left).collect();
-        Event::Handled { queue: self.queue, job: work.name(), done, left, slowest }
+        let TakenBack { done, undone } = job.take_back().unwrap_or_default();
+        let undone = next.into_iter().chain(undone).collect();
+        Event::Handled { queue: self.queue, job: job.name(), done, undone, slowest }
     }
 }
 

@@ -231,7 +231,7 @@ impl Shell {
                 let (edge, around) = self.edge(queue)?;
                 edge.receive(around, poller, demand)
             }
-            Command::Handle { queue, jobs, threads } => self.pool.start(queue, jobs, threads),
+            Command::Handle { queue, messages, threads } => self.pool.start(queue, messages, threads),
             Command::TakeBack { queue, job, threads } => {
                 let back = self.pool.take_back(queue, job, threads)?;
                 self.dispatcher.handle(now, Event::TakenBack { queue, job, back });
@@ -244,9 +244,9 @@ impl Shell {
                 Ok(())
             }
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
-            Command::Settle { queue, acker, work } => {
+            Command::Settle { queue, acker, call } => {
                 let (edge, around) = self.edge(queue)?;
-                edge.settle(around, acker, work)
+                edge.settle(around, acker, call)
             }
             Command::Park { queue, deliveries } => {
                 let (edge, around) = self.edge(queue)?;

@@ -59,7 +59,7 @@ fn with_waiting(partners: usize) -> Dispatcher {
         while let Some(command) = dispatcher.poll_command() {
             match command {
                 Command::Receive { demand: more, .. } => demand += more.messages,
-                Command::Handle { jobs: more, .. } => jobs.push(more),
+                Command::Handle { messages: more, .. } => jobs.push(more),
                 _ => {}
             }
         }
@@ -71,7 +71,7 @@ fn with_waiting(partners: usize) -> Dispatcher {
                 Handled { ticket: job.ticket, message: job.message, outcome }
             });
             dispatcher
-                .handle(now, Event::Handled { queue: 0, job, done: done.collect(), left: Vec::new(), slowest: Duration::ZERO });
+                .handle(now, Event::Handled { queue: 0, job, done: done.collect(), undone: Vec::new(), slowest: Duration::ZERO });
         }
         let count = demand.min(1000).min(partners - sent);
         if count == 0 {

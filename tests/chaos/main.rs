@@ -39,7 +39,7 @@ use source::Source;
 use source::sqlite::Sqlite;
 use source::sqs::Sqs;
 use storm::{Scene, Storm, Strokes};
-use support::program::Room;
+use support::program::Workspace;
 use support::sqs_server::{SqsServer, aws_environment};
 
 /// Two standard queues and two with groups.
@@ -86,15 +86,15 @@ fn main() -> ExitCode {
     let books = Arc::new(Books::new(&FIFO));
     let partners = Partners::start(books.clone(), random.u64(..));
     let server = (kind == Kind::Sqs).then(SqsServer::start);
-    let room = Room::new("octoconf.toml", "").with_environment(&aws_environment());
+    let workspace = Workspace::new("octoconf.toml", "").with_environment(&aws_environment());
     let source: Box<dyn Source + '_> = match &server {
         Some(server) => Box::new(Sqs::new(server, &FIFO, random.u64(..))),
-        None => Box::new(Sqlite::open(&room.path(""), &FIFO)),
+        None => Box::new(Sqlite::open(&workspace.path(""), &FIFO)),
     };
-    room.write("octoconf.toml", &configuration(source.as_ref(), &partners));
+    workspace.write("octoconf.toml", &configuration(source.as_ref(), &partners));
 
-    let scene = Scene { room: &room, source: source.as_ref(), partners: &partners, books: &books, queues: FIFO.len() };
-    let outcome = rage(scene, random, Duration::from_secs(seconds)).and_then(|strokes| finish(&room).map(|()| strokes));
+    let scene = Scene { workspace: &workspace, source: source.as_ref(), partners: &partners, books: &books, queues: FIFO.len() };
+    let outcome = rage(scene, random, Duration::from_secs(seconds)).and_then(|strokes| finish(&workspace).map(|()| strokes));
     println!("partners    {:?}", partners.fared());
     if let Some(figures) = source.figures() {
         println!("proxy       {figures}");
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         Err(failure) => vec![failure],
         Ok(strokes) => {
             let letters: Vec<_> = (0..FIFO.len()).flat_map(|queue| source.dead(queue)).collect();
-            judge(&books.close(&letters), &strokes, leases_lost(&room))
+            judge(&books.close(&letters), &strokes, leases_lost(&workspace))
         }
     };
     drop(source);
@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     for failure in &failures {
         println!("FAILED: {failure}");
     }
-    println!("the log and the report are in {}; again with: scripts/chaos --seed {seed}", room.keep().display());
+    println!("the log and the report are in {}; again with: scripts/chaos --seed {seed}", workspace.keep().display());
     ExitCode::FAILURE
 }
 
@@ -155,8 +155,8 @@ fn rage(scene: Scene<'_>, mut random: fastrand::Rng, time: Duration) -> Result<S
 }
 
 /// Without faults, the program has to empty the queues.
-fn finish(room: &Room) -> Result<(), String> {
-    let last = room.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
+fn finish(workspace: &Workspace) -> Result<(), String> {
+    let last = workspace.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
     match last.end() {
         Some(0) => Ok(()),
         status => Err(format!("the last run, without faults, did not empty the queues: it ended with {status:?}")),
@@ -164,8 +164,8 @@ fn finish(room: &Room) -> Result<(), String> {
 }
 
 /// Leases that the program says it lost: each is a copy that another took while this one may have been on the wire.
-fn leases_lost(room: &Room) -> usize {
-    room.log().lines().filter(|line| line.contains("a lease was lost")).count()
+fn leases_lost(workspace: &Workspace) -> usize {
+    workspace.log().lines().filter(|line| line.contains("a lease was lost")).count()
 }
 
 /// Prints the figures; gives what is wrong with them.

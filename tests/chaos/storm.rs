@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 use crate::books::Books;
 use crate::partner::Partners;
 use crate::source::Source;
-use crate::support::program::{Room, Running};
+use crate::support::program::{Workspace, Running};
 
 /// Between two strokes of fate, at least and at most: some kills hit a program that has just started.
 const CALM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
@@ -20,7 +20,7 @@ const WORST_PARTNER: f64 = 0.6;
 /// All that a storm needs to know of the run.
 #[derive(Clone, Copy)]
 pub struct Scene<'run> {
-    pub room: &'run Room,
+    pub workspace: &'run Workspace,
     pub source: &'run dyn Source,
     pub partners: &'run Partners,
     pub books: &'run Books,
@@ -97,8 +97,8 @@ impl<'run> Storm<'run> {
     }
 
     fn start(&mut self) -> Running {
-        self.log_before = self.scene.room.log().len();
-        self.scene.room.start(&["run"])
+        self.log_before = self.scene.workspace.log().len();
+        self.scene.workspace.start(&["run"])
     }
 
     fn stop(&self, program: Running, strokes: &mut Strokes) -> Result<(), String> {
@@ -106,7 +106,7 @@ impl<'run> Storm<'run> {
         match program.end() {
             Some(0) => strokes.stops += 1,
             // By the signal itself: it came before the program had taken signals over, which it says when it is done.
-            None if !self.scene.room.log()[self.log_before..].contains("starting: ") => strokes.kills += 1,
+            None if !self.scene.workspace.log()[self.log_before..].contains("starting: ") => strokes.kills += 1,
             status => return Err(format!("after SIGTERM the program ended with {status:?}")),
         }
         strokes.unsettled += self.unsettled();

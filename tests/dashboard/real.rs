@@ -7,7 +7,7 @@ use crate::assert_quiet;
 use crate::browser;
 use crate::looks::picture;
 use crate::support::partner::{Connection, Partner};
-use crate::support::program::{Room, Running, invoice};
+use crate::support::program::{Workspace, Running, invoice};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOSTILE: &str = "<img src=x onerror=window.hit=1>0";
@@ -27,7 +27,7 @@ fn partner() -> Partner {
 }
 
 /// An instance at work, and where its page is.
-fn start(partner: &Partner) -> (Room, Running, String) {
+fn start(partner: &Partner) -> (Workspace, Running, String) {
     let config = format!(
         r#"
         [admin]
@@ -45,25 +45,25 @@ fn start(partner: &Partner) -> (Room, Running, String) {
         "#,
         partner.address
     );
-    let room = Room::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", "let-me-in")]);
+    let workspace = Workspace::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", "let-me-in")]);
     let accounts = (1..3000).map(|n| format!("partner-{n}"));
     let lines = std::iter::once(HOSTILE.to_owned()).chain(accounts).enumerate().fold(String::new(), |mut lines, (n, account)| {
         writeln!(lines, "{}", invoice(Some(&account), n)).unwrap();
         lines
     });
-    let file = room.write("invoices.jsonl", &lines);
-    room.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    let running = room.start(&["run"]);
-    room.said(&["the admin server listens: address="]);
-    let log = room.log();
+    let file = workspace.write("invoices.jsonl", &lines);
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    let running = workspace.start(&["run"]);
+    workspace.said(&["the admin server listens: address="]);
+    let log = workspace.log();
     let address = log.split("the admin server listens: address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    (room, running, format!("http://{address}/"))
+    (workspace, running, format!("http://{address}/"))
 }
 
 #[test]
 fn the_program_serves_the_page_and_does_what_is_pressed() {
     let partner = partner();
-    let (room, running, url) = start(&partner);
+    let (workspace, running, url) = start(&partner);
     let browser = browser(&url);
     browser.shows("everyone-total", "3,000 partners");
     // 10 to 2990, and the hostile one.
@@ -101,5 +101,5 @@ fn the_program_serves_the_page_and_does_what_is_pressed() {
     browser.press("Escape");
     running.signal("KILL");
     browser.shows("banner", "No connection to Octoconf.");
-    drop(room);
+    drop(workspace);
 }

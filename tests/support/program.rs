@@ -18,13 +18,13 @@ const LONGEST_RUN: Duration = Duration::from_secs(400);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A working directory with a configuration; it goes with its value.
-pub struct Room {
+pub struct Workspace {
     folder: TempDir,
     config: &'static str,
     environment: Vec<(String, String)>,
 }
 
-impl Room {
+impl Workspace {
     /// `config` names the file, and by its extension the format.
     pub fn new(config: &'static str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ impl Room {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Waits until the log of [`Room::start`] holds all of this text within one line.
+    /// Waits until the log of [`Workspace::start`] holds all of this text within one line.
     pub fn said(&self, text: &[&str]) {
         until(
             || self.log().lines().any(|line| text.iter().all(|part| line.contains(part))),

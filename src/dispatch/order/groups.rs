@@ -111,7 +111,7 @@ impl Groups {
         follow.collect()
     }
 
-    pub fn left(&mut self, sequence: u64, message: &Message) {
+    pub fn departed(&mut self, sequence: u64, message: &Message) {
         let Some(group) = self.group(message) else { return };
         if let Ok(place) = group.members.binary_search_by_key(&sequence, |member| member.sequence) {
             group.members.remove(place);

@@ -262,7 +262,7 @@ impl Dispatcher {
         for spot in held.spots() {
             self.partners.take(spot, ticket);
         }
-        self.because(ticket, "parked");
+        self.set_exit_reason(ticket, "parked");
         self.leave(ticket, Exit::Returned);
     }
 }

@@ -8,7 +8,7 @@ use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::partner::{LEAST, Partner};
-use crate::dispatch::standing::{Aside, Ranking, Standing, Stuck};
+use crate::dispatch::standing::{PassedOver, Ranking, Standing, Stuck};
 use crate::dispatch::timer::Timer;
 
 use super::Partners;
@@ -26,7 +26,7 @@ pub struct Crowd {
     away: BTreeSet<(usize, PartnerKey)>,
     /// Partners that take, by what they hold beyond their share.
     beyond: BTreeSet<(usize, PartnerKey)>,
-    /// How many are away and hold something, those set aside included.
+    /// How many are away and hold something, those passed over included.
     away_holding: usize,
     /// Deliveries that each of them may hold.
     away_share: usize,
@@ -84,9 +84,9 @@ impl Crowd {
         standing.counts = counts;
     }
 
-    /// Ends its being aside.
+    /// Ends its being passed over.
     fn join(&mut self, key: PartnerKey, standing: &mut Standing) {
-        if let Some((oldest, parts)) = standing.aside.take().and_then(|aside| aside.stuck) {
+        if let Some((oldest, parts)) = standing.passed_over.take().and_then(|passed| passed.stuck) {
             self.stuck.remove(&(oldest, key));
             self.stuck_parts.take_all(&parts);
         }
@@ -162,11 +162,11 @@ impl Partners {
             partner.drain.rests();
         }
         let standing = &mut partner.standing;
-        if standing.aside.as_ref().is_some_and(|aside| aside.until <= now || aside.away != is_away || holds == 0) {
+        if standing.passed_over.as_ref().is_some_and(|passed| passed.until <= now || passed.away != is_away || holds == 0) {
             self.crowd.join(key, standing);
         }
         self.crowd.count(standing, is_away && holds > 0);
-        let ranking = if standing.aside.is_some() || holds == 0 {
+        let ranking = if standing.passed_over.is_some() || holds == 0 {
             None
         } else if is_away {
             Some(Ranking::Away(holds))
@@ -198,7 +198,7 @@ impl Partners {
             if at <= now {
                 return Some(overfull);
             }
-            self.set_aside(key, at, None, due);
+            self.pass_over(key, at, None, due);
         }
     }
 
@@ -216,7 +216,7 @@ impl Partners {
 
     /// The partner is not asked until then; `stuck`: when its oldest delivery entered, and what part of the room is taken by what it should
     /// give up and may not.
-    pub fn set_aside(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
+    pub fn pass_over(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         self.crowd.join(key, &mut partner.standing);
         self.crowd.rank(key, &mut partner.standing, None);
@@ -224,7 +224,7 @@ impl Partners {
             self.crowd.stuck.insert((*oldest, key));
             self.crowd.stuck_parts.add_all(parts);
         }
-        partner.standing.aside = Some(Box::new(Aside { until, away: partner.is_away(), stuck }));
+        partner.standing.passed_over = Some(Box::new(PassedOver { until, away: partner.is_away(), stuck }));
         partner.alarm.by(due, until, Timer::Partner(key));
     }
 
@@ -236,8 +236,8 @@ impl Partners {
     /// Those that hold what may not leave, of that queue or of any, the one with the oldest delivery first.
     pub fn stuck(&self, queue: Option<QueueIndex>) -> impl Iterator<Item = PartnerKey> + '_ {
         let holds = move |key: &PartnerKey| {
-            let aside = self.partner(*key).and_then(|partner| partner.standing.aside.as_ref());
-            aside.and_then(|aside| aside.stuck.as_ref()).is_some_and(|(_, parts)| parts.of(queue) > 0)
+            let passed = self.partner(*key).and_then(|partner| partner.standing.passed_over.as_ref());
+            passed.and_then(|passed| passed.stuck.as_ref()).is_some_and(|(_, parts)| parts.of(queue) > 0)
         };
         self.crowd.stuck.iter().map(|&(_, key)| key).filter(holds)
     }
@@ -245,7 +245,7 @@ impl Partners {
     /// So much of what was stuck has left after all.
     pub fn unstick(&mut self, key: PartnerKey, queue: QueueIndex, part: u64) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
-        let Some((_, stuck)) = partner.standing.aside.as_mut().and_then(|aside| aside.stuck.as_mut()) else { return };
+        let Some((_, stuck)) = partner.standing.passed_over.as_mut().and_then(|passed| passed.stuck.as_mut()) else { return };
         let part = stuck.take(queue, part);
         self.crowd.stuck_parts.take(queue, part);
     }

@@ -78,7 +78,7 @@ impl Partners {
     }
 
     /// Flushes the bucket if it can be now; else makes sure that it is looked at when it may be.
-    pub fn look(
+    pub fn try_flush(
         &mut self,
         key: BucketKey,
         now: Instant,

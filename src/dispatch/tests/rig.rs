@@ -33,8 +33,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, Job, NewQueue, Note, PartnerReport, QueueChanges, QueueIndex,
-    Refusal, Rules, TakenBack, Ticket, Work,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, ToHandle, NewQueue, Note, PartnerReport, QueueChanges, QueueIndex,
+    Refusal, Rules, TakenBack, Ticket, QueueCall,
 };
 use super::disk::Disk;
 use super::{message, start};
@@ -51,7 +51,7 @@ pub struct Rig {
     /// What operators were answered.
     pub replies: Vec<Result<PartnerReport, Refusal>>,
     queues: Vec<FakeQueue>,
-    tickets: HashMap<CompactString, Job>,
+    tickets: HashMap<CompactString, ToHandle>,
     /// The job that each message was in last.
     jobs: HashMap<CompactString, Ticket>,
     flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
@@ -185,7 +185,7 @@ impl Rig {
             ("receive", ids) => self.receive(queue, ids),
             ("handled", results) => {
                 let (job, back, slowest) = self.handled(results);
-                Event::Handled { queue, job, done: back.done, left: back.left, slowest }
+                Event::Handled { queue, job, done: back.done, undone: back.undone, slowest }
             }
             ("back", [id, "waits"]) => Event::TakenBack { queue, job: self.jobs[*id], back: None },
             ("back", [id]) if !id.contains(['-', '=', ':']) => {
@@ -284,7 +284,7 @@ impl Rig {
 
     /// The job, what was done and left of it, and what its slowest message took.
     fn handled(&self, results: &[&str]) -> (Ticket, TakenBack, Duration) {
-        let (mut done, mut left, mut slowest) = (Vec::new(), Vec::new(), Duration::from_millis(20));
+        let (mut done, mut undone, mut slowest) = (Vec::new(), Vec::new(), Duration::from_millis(20));
         for result in results {
             if let Some((id, accounts)) = result.split_once("->") {
                 let deliveries = accounts.split(',').map(|text| {
@@ -301,20 +301,20 @@ impl Rig {
                 };
                 done.push(self.done(id, outcome));
             } else if let Some(id) = result.strip_prefix("left:") {
-                left.push(self.tickets[id].clone());
+                undone.push(self.tickets[id].clone());
             } else if let Some(took) = result.strip_prefix("took:") {
                 slowest = duration(took);
             } else {
                 panic!("no such result: {result}");
             }
         }
-        let first = done.iter().map(|handled| &handled.message).chain(left.iter().map(|job| &job.message)).next();
+        let first = done.iter().map(|handled| &handled.message).chain(undone.iter().map(|job| &job.message)).next();
         let job = self.jobs[&first.expect("a message").id];
-        (job, TakenBack { done, left }, slowest)
+        (job, TakenBack { done, undone }, slowest)
     }
 
     fn done(&self, id: &str, outcome: Outcome) -> Handled {
-        let Job { ticket, message } = self.tickets[id].clone();
+        let ToHandle { ticket, message } = self.tickets[id].clone();
         Handled { ticket, message, outcome }
     }
 
@@ -365,11 +365,11 @@ impl Rig {
             }
             Command::Receive { .. } if !self.asks => return None,
             Command::Receive { queue, demand, .. } => (queue, format!("ask {}", demand.messages)),
-            Command::Handle { queue, jobs, .. } => {
-                let ids: Vec<_> = jobs.iter().map(|job| job.message.id.to_string()).collect();
-                let job = jobs[0].ticket;
-                self.jobs.extend(jobs.iter().map(|one| (one.message.id.clone(), job)));
-                self.tickets.extend(jobs.into_iter().map(|job| (job.message.id.clone(), job)));
+            Command::Handle { queue, messages, .. } => {
+                let ids: Vec<_> = messages.iter().map(|one| one.message.id.to_string()).collect();
+                let job = messages[0].ticket;
+                self.jobs.extend(messages.iter().map(|one| (one.message.id.clone(), job)));
+                self.tickets.extend(messages.into_iter().map(|one| (one.message.id.clone(), one)));
                 (queue, format!("handle {}", ids.join(" ")))
             }
             Command::TakeBack { queue, job, threads } => {
@@ -398,13 +398,13 @@ impl Rig {
                 self.unparking.push_back(wants);
                 (queue, format!("unpark{names}"))
             }
-            Command::Settle { queue, acker, work: Work::Count } => {
+            Command::Settle { queue, acker, call: QueueCall::Count } => {
                 self.queues[queue].counts.push_back(acker);
                 (queue, "count".to_owned())
             }
-            Command::Settle { queue, acker, work } => {
-                let entries = self.entries(queue, &work);
-                if let (true, Work::Delete(receipts)) = (self.rows == Some(queue), &work) {
+            Command::Settle { queue, acker, call } => {
+                let entries = self.entries(queue, &call);
+                if let (true, QueueCall::Delete(receipts)) = (self.rows == Some(queue), &call) {
                     receipts.iter().for_each(|receipt| _ = self.disk.delete(receipt));
                 }
                 self.queues[queue].calls.push_back((acker, entries.len() - 1));
@@ -426,16 +426,16 @@ impl Rig {
     }
 
     /// The verb and then the entries of a call.
-    fn entries(&self, queue: QueueIndex, work: &Work) -> Vec<String> {
+    fn entries(&self, queue: QueueIndex, call: &QueueCall) -> Vec<String> {
         let is_parking = self.rows == Some(queue);
         let name = |receipt: &Receipt| if is_parking { self.disk.name(receipt) } else { self.queues[queue].name(receipt) };
-        match work {
-            Work::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
-            Work::ChangeVisibility(changes) => {
+        match call {
+            QueueCall::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
+            QueueCall::ChangeVisibility(changes) => {
                 let changes = changes.iter().map(|(receipt, hidden)| format!("{}={}", name(receipt), text(*hidden)));
                 std::iter::once("hide".to_owned()).chain(changes).collect()
             }
-            Work::SetAside(letters) => {
+            QueueCall::SetAside(letters) => {
                 let letters = letters.iter().map(|letter| {
                     let index = letter.delivery.as_ref().and_then(|delivery| delivery.index);
                     let index = index.map(|index| format!("-{index}")).unwrap_or_default();
@@ -444,7 +444,7 @@ impl Rig {
                 });
                 std::iter::once("letter".to_owned()).chain(letters).collect()
             }
-            Work::Count => Vec::new(),
+            QueueCall::Count => Vec::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::dispatch::tests::{message, start};
-use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, Ticket, Work};
+use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, Ticket, QueueCall};
 use crate::message::settle::{Ask, EntryError, EntryResult};
 use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 
@@ -42,7 +42,7 @@ enum Act {
     Receive { queue: usize, poller: usize, poll: u64 },
     Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch>, answer: Answer },
-    Settle { queue: usize, acker: usize, work: Work },
+    Settle { queue: usize, acker: usize, call: QueueCall },
     Wake,
     FinishWhenEmpty,
 }
@@ -199,7 +199,7 @@ impl Outage {
                 let jobs = self.pool.end(queue, job);
                 let done = handled(jobs, |message| self.handle(message));
                 let slowest = Duration::from_micros(self.random.u64(1..20_000));
-                self.tell(Event::Handled { queue, job, done, left: Vec::new(), slowest });
+                self.tell(Event::Handled { queue, job, done, undone: Vec::new(), slowest });
             }
             Act::Answer { flush, batch, answer } => {
                 self.watch.lands(self.now, &batch.account, flush, &answer);
@@ -208,7 +208,7 @@ impl Outage {
                 }
                 self.tell(Event::Answered { flush, answer });
             }
-            Act::Settle { queue, acker, work } => self.settle(queue, acker, work),
+            Act::Settle { queue, acker, call } => self.settle(queue, acker, call),
         }
     }
 
@@ -236,9 +236,9 @@ impl Outage {
                     self.look(queue, poller, wait);
                 }
             }
-            Command::Handle { queue, jobs, .. } => {
+            Command::Handle { queue, messages, .. } => {
                 let wait = self.millis(60);
-                let job = self.pool.start(queue, jobs);
+                let job = self.pool.start(queue, messages);
                 self.after(wait, Act::Handle { queue, job });
             }
             Command::TakeBack { queue, job, .. } => {
@@ -252,9 +252,9 @@ impl Outage {
                 let (wait, answer) = model.answer(self.start, self.now, &mut self.random);
                 self.after(wait, Act::Answer { flush, batch, answer });
             }
-            Command::Settle { queue, acker, work } => {
+            Command::Settle { queue, acker, call } => {
                 let wait = self.millis(30);
-                self.after(wait, Act::Settle { queue, acker, work });
+                self.after(wait, Act::Settle { queue, acker, call });
             }
             Command::Finish => self.finished = true,
             Command::Park { .. } | Command::Unpark { .. } => panic!("no queue has a parking"),
@@ -353,8 +353,8 @@ impl Outage {
         }
     }
 
-    fn settle(&mut self, queue: usize, acker: usize, work: Work) {
-        if self.random.u8(..40) == 0 && !matches!(work, Work::Count) {
+    fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
+        if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
             let fault = Fault { reason: "throttled".into(), transient: true };
             return self.tell(Event::Settled { queue, acker, results: Err(fault) });
         }
@@ -363,13 +363,13 @@ impl Outage {
             self.services[queue].steal(self.now, nth);
         }
         let now = self.now;
-        let results = match work {
-            Work::Count => {
+        let results = match call {
+            QueueCall::Count => {
                 let count = Ok(self.services[queue].count(now));
                 return self.tell(Event::Counted { queue, acker, count });
             }
-            Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
-            Work::ChangeVisibility(changes) => changes
+            QueueCall::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
+            QueueCall::ChangeVisibility(changes) => changes
                 .iter()
                 .map(|(receipt, hidden)| {
                     if self.random.u8(..100) == 0 {
@@ -378,7 +378,7 @@ impl Outage {
                     self.services[queue].leased(receipt).map(|row| row.visible_at = now + *hidden)
                 })
                 .collect(),
-            Work::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
+            QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
         };
         self.wake_polls(queue);
         self.tell(Event::Settled { queue, acker, results: Ok(results) });
@@ -430,7 +430,7 @@ impl Outage {
         for queue in 0..QUEUES {
             assert!(self.services[queue].rows.is_empty(), "left: {:?}", self.left());
             let counts = &status.queues[queue].counts;
-            assert_eq!(counts.received, counts.left(), "{counts:?}");
+            assert_eq!(counts.received, counts.exits(), "{counts:?}");
             if !self.scene.steals {
                 assert_eq!((counts.leases_lost, counts.duplicates_dropped), (0, 0), "{counts:?}");
             }

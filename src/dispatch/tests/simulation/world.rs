@@ -14,7 +14,7 @@ use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
     Action, Command, Dispatcher, Event, Fault, FlushId, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges,
-    QueueRules, Rules, Ticket, Work,
+    QueueRules, Rules, Ticket, QueueCall,
 };
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;
@@ -40,7 +40,7 @@ enum Act {
     Receive { queue: usize, poller: usize, ask: Ask },
     Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch> },
-    Settle { queue: usize, acker: usize, work: Work },
+    Settle { queue: usize, acker: usize, call: QueueCall },
     Park { queue: usize, deliveries: Vec<ToPark> },
     Unpark { queue: usize, wants: Vec<Want> },
     Operate { account: String, action: Action },
@@ -212,14 +212,14 @@ impl World {
                 let jobs = self.pool.end(queue, job);
                 let done = handled(jobs, |message| self.handle(message));
                 let slowest = Duration::from_micros(self.random.u64(1..20_000));
-                self.tell(Event::Handled { queue, job, done, left: Vec::new(), slowest });
+                self.tell(Event::Handled { queue, job, done, undone: Vec::new(), slowest });
             }
             Act::Answer { flush, batch } => {
                 let answer = self.answer(&batch);
                 self.watch.lands(self.now, &batch.account, flush, &answer);
                 self.tell(Event::Answered { flush, answer });
             }
-            Act::Settle { queue, acker, work } => self.settle(queue, acker, work),
+            Act::Settle { queue, acker, call } => self.settle(queue, acker, call),
             Act::Park { queue, deliveries } => {
                 let fails = self.disk.most.is_some() && self.random.u8(..10) == 0;
                 let results = if fails { Err(locked()) } else { Ok(self.disk.park(self.now, &deliveries)) };
@@ -300,9 +300,9 @@ impl World {
                     self.after(wait, Act::Receive { queue, poller, ask: demand.ask });
                 }
             }
-            Command::Handle { queue, jobs, .. } => {
+            Command::Handle { queue, messages, .. } => {
                 let wait = self.millis(60);
-                let job = self.pool.start(queue, jobs);
+                let job = self.pool.start(queue, messages);
                 self.after(wait, Act::Handle { queue, job });
             }
             Command::TakeBack { queue, job, .. } => {
@@ -316,9 +316,9 @@ impl World {
                 let wait = self.millis(most);
                 self.after(wait, Act::Answer { flush, batch });
             }
-            Command::Settle { queue, acker, work } => {
+            Command::Settle { queue, acker, call } => {
                 let wait = self.millis(30);
-                self.after(wait, Act::Settle { queue, acker, work });
+                self.after(wait, Act::Settle { queue, acker, call });
             }
             Command::Park { queue, deliveries } => self.run_errand(Act::Park { queue, deliveries }),
             Command::Unpark { queue, wants } => self.run_errand(Act::Unpark { queue, wants }),
@@ -417,7 +417,7 @@ impl World {
         assert!(self.disk.is_empty(), "left in the parking");
         assert_eq!(status.queues.len(), QUEUES + 1, "a row a name");
         let rows = &status.queues[QUEUES].counts;
-        assert_eq!(rows.received, rows.left(), "{rows:?}");
+        assert_eq!(rows.received, rows.exits(), "{rows:?}");
         assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
         assert!(self.accepted.values().all(|times| *times == 1), "delivered twice");
         // With more than one on the wire any may arrive first.

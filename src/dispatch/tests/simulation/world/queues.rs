@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::{Event, Work};
+use crate::dispatch::{Event, QueueCall};
 use crate::message::settle::{Ask, Count, EntryError, EntryResult};
 use crate::message::{Message, Receipt, Received};
 
@@ -71,36 +71,36 @@ impl World {
         }
     }
 
-    pub(super) fn settle(&mut self, queue: usize, acker: usize, work: Work) {
-        if self.random.u8(..40) == 0 && !matches!(work, Work::Count) {
+    pub(super) fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
+        if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
             return self.tell(Event::Settled { queue, acker, results: Err(locked()) });
         }
         if queue == QUEUES {
-            return self.settle_rows(queue, acker, &work);
+            return self.settle_rows(queue, acker, &call);
         }
-        let results = match work {
-            Work::Count => return self.count(queue, acker),
-            Work::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
-            Work::ChangeVisibility(changes) => {
+        let results = match call {
+            QueueCall::Count => return self.count(queue, acker),
+            QueueCall::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
+            QueueCall::ChangeVisibility(changes) => {
                 let now = self.now;
                 let hide = |(receipt, duration): &(Receipt, Duration)| {
                     self.leased(queue, receipt).map(|row| row.visible_at = now + *duration)
                 };
                 changes.iter().map(hide).collect()
             }
-            Work::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
+            QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
         };
         self.tell(Event::Settled { queue, acker, results: Ok(results) });
     }
 
     /// The parking as a queue.
-    fn settle_rows(&mut self, queue: usize, acker: usize, work: &Work) {
-        let results = match work {
-            Work::Count => {
+    fn settle_rows(&mut self, queue: usize, acker: usize, call: &QueueCall) {
+        let results = match call {
+            QueueCall::Count => {
                 let count = Count { visible: u64::from(!self.disk.is_empty()), ..Count::default() };
                 return self.tell(Event::Counted { queue, acker, count: Ok(count) });
             }
-            Work::Delete(receipts) => {
+            QueueCall::Delete(receipts) => {
                 for receipt in receipts {
                     if let Some(delivery) = self.disk.delete(receipt) {
                         assert!(self.is_settled(0, &delivery), "{delivery} is deleted from the parking and open");
@@ -108,8 +108,8 @@ impl World {
                 }
                 vec![Ok(()); receipts.len()]
             }
-            Work::ChangeVisibility(changes) => vec![Ok(()); changes.len()],
-            Work::SetAside(letters) => {
+            QueueCall::ChangeVisibility(changes) => vec![Ok(()); changes.len()],
+            QueueCall::SetAside(letters) => {
                 for letter in letters {
                     assert!(letter.last, "a row is one delivery");
                     self.queues[0].dead.extend(self.disk.delete(&letter.receipt));

@@ -5,10 +5,10 @@
 
 use parking_lot::Mutex;
 
-use crate::dispatch::{Handled, Job, TakenBack, Ticket};
+use crate::dispatch::{Handled, ToHandle, TakenBack, Ticket};
 
 /// See the [module's](self) text.
-pub struct Work {
+pub struct Job {
     /// Its first message.
     name: Ticket,
     state: Mutex<State>,
@@ -16,13 +16,13 @@ pub struct Work {
 
 struct State {
     begun: bool,
-    todo: std::vec::IntoIter<Job>,
+    todo: std::vec::IntoIter<ToHandle>,
     done: Vec<Handled>,
 }
 
-impl Work {
+impl Job {
     /// `None`: there is nothing to do.
-    pub fn new(jobs: Vec<Job>) -> Option<Self> {
+    pub fn new(jobs: Vec<ToHandle>) -> Option<Self> {
         let name = jobs.first()?.ticket;
         let done = Vec::with_capacity(jobs.len());
         Some(Self { name, state: Mutex::new(State { begun: false, todo: jobs.into_iter(), done }) })
@@ -33,7 +33,7 @@ impl Work {
     }
 
     /// The next message, after what became of the one before it.
-    pub fn next(&self, handled: Option<Handled>) -> Option<Job> {
+    pub fn next(&self, handled: Option<Handled>) -> Option<ToHandle> {
         let mut state = self.state.lock();
         state.begun = true;
         state.done.extend(handled);
@@ -44,7 +44,7 @@ impl Work {
     pub fn take_back(&self) -> Option<TakenBack> {
         let mut state = self.state.lock();
         let State { begun, todo, done } = &mut *state;
-        begun.then(|| TakenBack { done: std::mem::take(done), left: std::mem::take(todo).collect() })
+        begun.then(|| TakenBack { done: std::mem::take(done), undone: std::mem::take(todo).collect() })
     }
 }
 
@@ -59,18 +59,18 @@ mod tests {
     #[test]
     fn what_is_being_done_stays_and_everything_else_can_be_taken_back() {
         let tickets = tickets(4);
-        let job = |ticket: &Ticket| Job { ticket: *ticket, message: Arc::new(message("m", None)) };
-        let work = Work::new(tickets.iter().map(job).collect()).unwrap();
-        assert!(work.take_back().is_none(), "nothing of it is begun");
-        let handled = |Job { ticket, message }: Job| Handled { ticket, message, outcome: Outcome::Discard };
-        let first = work.next(None).unwrap();
-        let second = work.next(Some(handled(first))).unwrap();
-        let back = work.take_back().unwrap();
+        let job = |ticket: &Ticket| ToHandle { ticket: *ticket, message: Arc::new(message("m", None)) };
+        let job = Job::new(tickets.iter().map(job).collect()).unwrap();
+        assert!(job.take_back().is_none(), "nothing of it is begun");
+        let handled = |ToHandle { ticket, message }: ToHandle| Handled { ticket, message, outcome: Outcome::Discard };
+        let first = job.next(None).unwrap();
+        let second = job.next(Some(handled(first))).unwrap();
+        let back = job.take_back().unwrap();
         assert_eq!(back.done.iter().map(|handled| handled.ticket).collect::<Vec<_>>(), tickets[..1]);
-        assert_eq!(back.left.iter().map(|job| job.ticket).collect::<Vec<_>>(), tickets[2..]);
-        assert!(work.next(Some(handled(second))).is_none());
-        let back = work.take_back().unwrap();
-        assert_eq!((back.done[0].ticket, back.done.len(), back.left.len()), (tickets[1], 1, 0));
-        assert!(Work::new(Vec::new()).is_none());
+        assert_eq!(back.undone.iter().map(|job| job.ticket).collect::<Vec<_>>(), tickets[2..]);
+        assert!(job.next(Some(handled(second))).is_none());
+        let back = job.take_back().unwrap();
+        assert_eq!((back.done[0].ticket, back.done.len(), back.undone.len()), (tickets[1], 1, 0));
+        assert!(Job::new(Vec::new()).is_none());
     }
 }
