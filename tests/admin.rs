@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::admin::{Reply, ask, exchange, finish, free_port, get};
 use support::partner::{Connection, Partner};
-use support::program::{Workspace, Running, invoice, until};
+use support::program::{Running, Workspace, invoice, until};
 
 const TOKEN: &str = "s3cret-t0ken";
 

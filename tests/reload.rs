@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use support::admin::{ask, free_port, get};
 use support::partner::{Connection, Partner, Request};
-use support::program::{Workspace, Running, invoice, until};
+use support::program::{Running, Workspace, invoice, until};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const ACCOUNTS: usize = 16;

@@ -237,7 +237,9 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     let workspace = Workspace::new("octoconf.toml", &to_files("out"));
     send(&workspace, 0..1000);
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"]).current_dir(workspace.path(""));
+    command
+        .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
+        .current_dir(workspace.path(""));
     // Kept open, not read, and full: the first line of the log finds no place.
     let (pipe, log) = full_pipe();
     command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log);

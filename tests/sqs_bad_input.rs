@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 use support::partner::{Connection, Partner};
-use support::program::{Workspace, Running};
+use support::program::{Running, Workspace};
 use support::sqs_server::aws_environment;
 
 /// How long requests are counted once the fault is told, and how many there may be by then: a loop without a pause makes thousands.

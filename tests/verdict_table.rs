@@ -18,7 +18,7 @@ use octoconf::sink::Clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::partner::{Connection, Partner};
-use support::program::{Workspace, Running, until};
+use support::program::{Running, Workspace, until};
 
 /// Deliveries that each account has in each of its queues: 0 to 7, one full batch.
 const ALL: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];

@@ -9,14 +9,14 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
-use super::event::{Fault, Handled, ToHandle, Note, TakenBack};
+use super::event::{Fault, Handled, Note, TakenBack, ToHandle};
+use super::exits::known::Settled;
+use super::intake::suspects::is_last_chance;
 use super::keys::{BucketKey, QueueIndex, Ticket};
-use super::known::Settled;
 use super::ledger::{Arrival, Exit, Several, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
-use super::suspects::is_last_chance;
-use super::tally::{CallResult, Operation};
+use super::views::tally::{CallResult, Operation};
 use super::waiting::Slip;
 
 /// Messages that are looked at, at once, before they are taken in.
@@ -134,7 +134,14 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn handled(&mut self, index: QueueIndex, job: Ticket, done: Vec<Handled>, undone: Vec<ToHandle>, slowest: Duration) {
+    pub(super) fn handled(
+        &mut self,
+        index: QueueIndex,
+        job: Ticket,
+        done: Vec<Handled>,
+        undone: Vec<ToHandle>,
+        slowest: Duration,
+    ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended(job, (!done.is_empty()).then_some(slowest));
         self.take_outcomes(index, done);

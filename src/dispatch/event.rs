@@ -12,7 +12,7 @@ use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received
 use super::keys::{FlushId, QueueIndex, Ticket};
 use super::partner::PartnerState;
 use super::rules::{Medium, PartnerTable, QueueChanges};
-use super::why::PartnerReport;
+use super::views::why::PartnerReport;
 
 /// Something that happened. An event carries a batch, so that its cost is shared.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Leases of what is held are extended in time.
 
 use super::Dispatcher;
+use super::exits::settling::Hide;
 use super::keys::QueueIndex;
-use super::settling::Hide;
 use super::timer::Timer;
 
 impl Dispatcher {

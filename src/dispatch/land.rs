@@ -5,15 +5,16 @@ use std::time::Instant;
 use crate::message::settle::{DeadDelivery, DeadReason};
 use crate::message::{Account, Answer, Item};
 
+use super::Dispatcher;
 use super::bucket::Parcel;
 use super::event::Note;
+use super::exits::settling::Letter;
 use super::flights::Flight;
 use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::ledger::Held;
 use super::partner::{Access, PartnerState};
-use super::settling::Letter;
 use super::verdict::{Gate, History, Verdict, blame, verdict};
-use super::{Dispatcher, why};
+use super::views::why;
 
 /// The part of a partner's answer that a dead letter keeps (1 KiB).
 const EXCERPT: usize = 1024;

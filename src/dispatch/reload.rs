@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 
 use super::event::Command;
+use super::exits::known::Settled;
 use super::keys::QueueIndex;
-use super::known::Settled;
 use super::parking::Transfer;
 use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRules};
 use super::timer::Timer;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::message::settle::Count;
 
 use super::event::{Command, Fault};
+use super::exits::settling::Kind;
 use super::keys::{QueueIndex, Ticket};
 use super::parking::Transfer;
 use super::rules::QueueRules;
-use super::settling::Kind;
 use super::timer::Timer;
 use super::{Dispatcher, QueueState};
 

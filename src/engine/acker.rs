@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::dispatch::{Event, QueueIndex, QueueCall};
+use crate::dispatch::{Event, QueueCall, QueueIndex};
 use crate::queue::Queue;
 
 use super::duty::Duty;

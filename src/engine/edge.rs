@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::dispatch::{Demand, Event, QueueIndex, QueueCall};
+use crate::dispatch::{Demand, Event, QueueCall, QueueIndex};
 use crate::queue::Queue;
 
 use super::BUG;

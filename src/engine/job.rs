@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 
-use crate::dispatch::{Handled, ToHandle, TakenBack, Ticket};
+use crate::dispatch::{Handled, TakenBack, Ticket, ToHandle};
 
 /// See the [module's](self) text.
 pub struct Job {

@@ -23,6 +23,7 @@ mod edge;
 mod error;
 mod health;
 mod inquiries;
+mod job;
 mod lane;
 mod notes;
 mod open;
@@ -39,7 +40,6 @@ mod rules;
 mod shell;
 mod stall;
 mod threads;
-mod job;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

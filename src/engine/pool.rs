@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::dispatch::{Event, Handled, ToHandle, QUICK, QueueIndex, SLOW, TakenBack, Ticket, jobs_ahead};
+use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, Ticket, ToHandle, jobs_ahead};
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
 use super::BUG;
 use super::duty::Duty;
+use super::job::Job;
 use super::lane::Lane;
 use super::threads::Crew;
-use super::job::Job;
 
 /// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
 /// many at the latest.

@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 use crate::books::Books;
 use crate::partner::Partners;
 use crate::source::Source;
-use crate::support::program::{Workspace, Running};
+use crate::support::program::{Running, Workspace};
 
 /// Between two strokes of fate, at least and at most: some kills hit a program that has just started.
 const CALM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));

@@ -7,7 +7,7 @@ use crate::assert_quiet;
 use crate::browser;
 use crate::looks::picture;
 use crate::support::partner::{Connection, Partner};
-use crate::support::program::{Workspace, Running, invoice};
+use crate::support::program::{Running, Workspace, invoice};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOSTILE: &str = "<img src=x onerror=window.hit=1>0";

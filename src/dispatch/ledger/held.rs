@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
+use crate::dispatch::exits::known::Settled;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
-use crate::dispatch::known::Settled;
 use crate::dispatch::leases::GroupKey;
 use crate::dispatch::waiting::Spot;
 

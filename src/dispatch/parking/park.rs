@@ -4,7 +4,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
-use crate::dispatch::summary::Sum;
+use crate::dispatch::views::summary::Sum;
 use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};

@@ -33,8 +33,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::super::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, ToHandle, NewQueue, Note, PartnerReport, QueueChanges, QueueIndex,
-    Refusal, Rules, TakenBack, Ticket, QueueCall,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Handled, NewQueue, Note, PartnerReport, QueueCall, QueueChanges,
+    QueueIndex, Refusal, Rules, TakenBack, Ticket, ToHandle,
 };
 use super::disk::Disk;
 use super::{message, start};

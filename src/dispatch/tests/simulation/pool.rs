@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
-use crate::dispatch::{Handled, ToHandle, TakenBack, Ticket};
+use crate::dispatch::{Handled, TakenBack, Ticket, ToHandle};
 use crate::message::{Message, Outcome};
 
 #[derive(Default)]

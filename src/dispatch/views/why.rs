@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::message::Outcome;
 
-use super::Dispatcher;
-use super::bucket::Bucket;
-use super::bucket::head::Doubt;
-use super::health::Class;
-use super::keys::BucketKey;
-use super::partner::{Access, Partner, PartnerState, Wait};
-use super::waiting::Slip;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::Bucket;
+use crate::dispatch::bucket::head::Doubt;
+use crate::dispatch::health::Class;
+use crate::dispatch::keys::BucketKey;
+use crate::dispatch::partner::{Access, Partner, PartnerState, Wait};
+use crate::dispatch::waiting::Slip;
 
 /// One partner, over all queues.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -116,7 +116,7 @@ impl Dispatcher {
         })
     }
 
-    pub(super) fn bucket_report(&self, partner: &Partner, key: BucketKey, bucket: &Bucket) -> BucketReport {
+    pub(in crate::dispatch) fn bucket_report(&self, partner: &Partner, key: BucketKey, bucket: &Bucket) -> BucketReport {
         let access = partner.access(Some(bucket), self.now);
         BucketReport {
             queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),

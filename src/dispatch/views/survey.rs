@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Dispatcher;
-use super::bucket::Bucket;
-use super::keys::BucketKey;
-use super::partner::PartnerState;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::Bucket;
+use crate::dispatch::keys::BucketKey;
+use crate::dispatch::partner::PartnerState;
 
 /// Partners listed as waiting at most.
 pub const WAITING: usize = 50;
@@ -19,19 +19,19 @@ pub const WAITING: usize = 50;
 pub struct Survey {
     /// Partners looked at so far.
     position: usize,
-    pub(super) counts: PartnerCounts,
-    pub(super) buckets: usize,
+    pub(in crate::dispatch) counts: PartnerCounts,
+    pub(in crate::dispatch) buckets: usize,
     /// The longest-waiting buckets, the youngest of them on top.
     longest: BinaryHeap<(Instant, BucketKey)>,
     /// By queue: since when its longest-waiting delivery waits.
-    pub(super) oldest: Vec<Option<Instant>>,
+    pub(in crate::dispatch) oldest: Vec<Option<Instant>>,
     /// By queue: deliveries that are parked.
-    pub(super) parked: Vec<u64>,
+    pub(in crate::dispatch) parked: Vec<u64>,
 }
 
 impl Survey {
     /// The longest-waiting buckets.
-    pub(super) fn longest(self) -> Vec<BucketKey> {
+    pub(in crate::dispatch) fn longest(self) -> Vec<BucketKey> {
         self.longest.into_sorted_vec().into_iter().map(|(_, key)| key).collect()
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::keys::Ticket;
+use crate::dispatch::keys::Ticket;
 
 /// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
 pub const QUICK: Duration = Duration::from_micros(200);

@@ -13,8 +13,8 @@ use crate::dispatch::partner::Access;
 use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
-    Action, Command, Dispatcher, Event, Fault, FlushId, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges,
-    QueueRules, Rules, Ticket, QueueCall,
+    Action, Command, Dispatcher, Event, Fault, FlushId, Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueCall,
+    QueueChanges, QueueRules, Rules, Ticket,
 };
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;

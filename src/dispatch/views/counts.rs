@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::ledger::Exit;
+use crate::dispatch::ledger::Exit;
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct QueueCounts {

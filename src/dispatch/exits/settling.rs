@@ -11,12 +11,12 @@ use fastrand::Rng;
 use crate::message::Receipt;
 use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
 
-use super::event::QueueCall;
-use super::keys::Ticket;
-use super::ledger::{Exit, Held, Ledger, Stage};
-use super::pause::Pause;
-use super::rules::QueueRules;
-use super::tally::Operation;
+use crate::dispatch::event::QueueCall;
+use crate::dispatch::keys::Ticket;
+use crate::dispatch::ledger::{Exit, Held, Ledger, Stage};
+use crate::dispatch::pause::Pause;
+use crate::dispatch::rules::QueueRules;
+use crate::dispatch::views::tally::Operation;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);

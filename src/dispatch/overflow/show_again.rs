@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Dispatcher;
-use super::keys::{PartnerKey, QueueIndex};
-use super::partner::Access;
-use super::timer::Timer;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::{PartnerKey, QueueIndex};
+use crate::dispatch::partner::Access;
+use crate::dispatch::timer::Timer;
 
 /// Where it may not be done now, it is looked at again after so long.
 const LATER: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const UNKNOWN: f32 = 1.0;
 
 impl Dispatcher {
     /// Shows some of what is hidden for that partner's sake, if it is time.
-    pub(super) fn show_again(&mut self, key: PartnerKey) {
+    pub(in crate::dispatch) fn show_again(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key).filter(|partner| partner.hidden > 0) else { return };
         if self.phase.is_stopping() {
             return;
@@ -84,7 +84,7 @@ impl Dispatcher {
     }
 
     /// Forgets what shows by itself by now.
-    pub(super) fn forget_shown(&mut self) {
+    pub(in crate::dispatch) fn forget_shown(&mut self) {
         while let Some((index, key)) = self.hidden.next_over(self.now) {
             self.count_hidden(index, key);
         }
@@ -94,7 +94,7 @@ impl Dispatcher {
     }
 
     /// How many are hidden of that queue, and for that partner's sake, is another number now: fewer or more may be held instead.
-    pub(super) fn count_hidden(&mut self, index: QueueIndex, key: PartnerKey) {
+    pub(in crate::dispatch) fn count_hidden(&mut self, index: QueueIndex, key: PartnerKey) {
         if let Some(partner) = self.partners.partner_mut(key) {
             partner.hidden = self.hidden.of(key);
         }
@@ -106,7 +106,7 @@ impl Dispatcher {
     }
 
     /// What is hidden counts against the limit of the queue's service as what is held does.
-    pub(super) fn limit_room(&mut self, index: QueueIndex) {
+    pub(in crate::dispatch) fn limit_room(&mut self, index: QueueIndex) {
         let Some(limit) = self.queues.get(index).and_then(|queue| queue.facts.hidden_limit) else {
             return self.room.limit(index, usize::MAX);
         };

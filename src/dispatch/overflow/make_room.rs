@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::partners::Overfull;
-use super::standing::Stuck;
-use super::{Dispatcher, QueueState};
+use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::partners::Overfull;
+use crate::dispatch::standing::Stuck;
+use crate::dispatch::{Dispatcher, QueueState};
 
 /// One that holds what may not leave is asked again after so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ struct Found {
 
 impl Dispatcher {
     /// Finds out who holds more than its share, and has as much given up as there has to be.
-    pub(super) fn make_room(&mut self) {
+    pub(in crate::dispatch) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
         while let Some(key) = self.partners.next_touched() {
             self.partners.weigh(key, self.now);
@@ -43,13 +43,13 @@ impl Dispatcher {
         self.bury();
     }
 
-    pub(super) fn is_tight(&self) -> bool {
+    pub(in crate::dispatch) fn is_tight(&self) -> bool {
         self.room.is_tight(self.ledger.leaving())
     }
 
     /// Whether what is held for partners that are away is in the way of others: less than half of the room is free, or a queue has no
     /// place to ask for, since the rest is reserved for what others may receive.
-    pub(super) fn lacks_room(&self) -> bool {
+    pub(in crate::dispatch) fn lacks_room(&self) -> bool {
         self.is_tight() || (self.partners.is_anyone_away() && (0..self.queues.len()).any(|index| self.is_short(index)))
     }
 

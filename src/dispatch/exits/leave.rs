@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
-use super::Dispatcher;
-use super::event::{Fault, Note};
-use super::keys::{QueueIndex, Ticket};
-use super::known::Settled;
-use super::ledger::{Exit, Stage};
-use super::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
-use super::tally::CallResult;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::event::{Fault, Note};
+use crate::dispatch::exits::known::Settled;
+use crate::dispatch::exits::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
+use crate::dispatch::keys::{QueueIndex, Ticket};
+use crate::dispatch::ledger::{Exit, Stage};
+use crate::dispatch::views::tally::CallResult;
 
 /// Copies that are looked ahead at, at once.
 const AT_ONCE: usize = 32;
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 32;
 impl Dispatcher {
     /// Something of the message landed, or a letter about it was written: acts upon it when nothing is open any more, or when nothing
     /// more of it is to be sent.
-    pub(super) fn settle(&mut self, ticket: Ticket) {
+    pub(in crate::dispatch) fn settle(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.is_under_way() || held.is_leaving() {
             return;
@@ -34,7 +34,7 @@ impl Dispatcher {
     }
 
     /// The copy is to be deleted.
-    pub(super) fn leave_by_delete(&mut self, ticket: Ticket, exit: Exit) {
+    pub(in crate::dispatch) fn leave_by_delete(&mut self, ticket: Ticket, exit: Exit) {
         let Some(queue) = self.leaving(ticket, exit) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.settling.delete(ticket, self.now);
@@ -43,7 +43,7 @@ impl Dispatcher {
 
     /// The copy is given back, hidden until then; now, or once what is on the wire has landed and its letters are written, since
     /// those may settle it.
-    pub(super) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
+    pub(in crate::dispatch) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.is_leaving() {
             return;
@@ -62,11 +62,11 @@ impl Dispatcher {
     }
 
     /// The whole message is to be set aside.
-    pub(super) fn leave_as_dead(&mut self, ticket: Ticket, reason: DeadReason) {
+    pub(in crate::dispatch) fn leave_as_dead(&mut self, ticket: Ticket, reason: DeadReason) {
         self.leave_with_letter(ticket, None, reason);
     }
 
-    pub(super) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
+    pub(in crate::dispatch) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
@@ -78,7 +78,7 @@ impl Dispatcher {
     }
 
     /// Says in a word why the copy is returned or dead, for metrics.
-    pub(super) fn set_exit_reason(&mut self, ticket: Ticket, why: &'static str) {
+    pub(in crate::dispatch) fn set_exit_reason(&mut self, ticket: Ticket, why: &'static str) {
         if let Some(held) = self.ledger.get_mut(ticket) {
             held.special_mut().why = Some(why);
         }
@@ -99,7 +99,7 @@ impl Dispatcher {
     }
 
     /// What an acker did, entry by entry.
-    pub(super) fn settled(&mut self, index: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault>) {
+    pub(in crate::dispatch) fn settled(&mut self, index: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("results of an unknown queue") };
         let Some(sent) = queue.settling.done(acker) else { return self.stray("results of an idle acker") };
         let (results, fault) = match results {
@@ -136,7 +136,7 @@ impl Dispatcher {
     }
 
     /// A call to the queue went well or not: the first failure and its end are said.
-    pub(super) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
+    pub(in crate::dispatch) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let doing = kind.word();
         queue.tally.called(kind.operation(), if fault.is_some() { CallResult::Failed } else { CallResult::Ok });
@@ -175,7 +175,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
+    pub(in crate::dispatch) fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.delete(ticket, self.now);
         }
@@ -219,7 +219,7 @@ impl Dispatcher {
     }
 
     /// The queue gave the message to someone else: what of it still waits here must not be sent.
-    pub(super) fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
+    pub(in crate::dispatch) fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.lost = true;
         let (id, decided_elsewhere) = (held.message.id.clone(), held.is_under_way());
@@ -243,12 +243,12 @@ impl Dispatcher {
     }
 
     /// The queue whose places what is held of that one takes: rows take those of the queue whose deliveries they are.
-    pub(super) fn takes_places_of(&self, index: QueueIndex) -> QueueIndex {
+    pub(in crate::dispatch) fn takes_places_of(&self, index: QueueIndex) -> QueueIndex {
         self.queues.get(index).and_then(|queue| queue.parks_for).unwrap_or(index)
     }
 
     /// The copy is held no more.
-    pub(super) fn leave(&mut self, ticket: Ticket, exit: Exit) {
+    pub(in crate::dispatch) fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
         self.room.leave(self.takes_places_of(held.queue), held.bytes);
         if held.open > held.on_wire {

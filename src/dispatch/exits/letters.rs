@@ -2,13 +2,13 @@
 
 use crate::message::settle::{EntryError, EntryResult};
 
-use super::Dispatcher;
-use super::keys::{QueueIndex, Ticket};
-use super::ledger::{Exit, Stage};
-use super::settling::{Entry, Hide, Letter};
+use crate::dispatch::Dispatcher;
+use crate::dispatch::exits::settling::{Entry, Hide, Letter};
+use crate::dispatch::keys::{QueueIndex, Ticket};
+use crate::dispatch::ledger::{Exit, Stage};
 
 impl Dispatcher {
-    pub(super) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
+    pub(in crate::dispatch) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;
         let room = self.takes_places_of(index);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
@@ -63,7 +63,7 @@ impl Dispatcher {
     }
 
     /// A letter that cannot be written before the end: its message goes back to its queue.
-    pub(super) fn give_up_letter(&mut self, index: QueueIndex, letter: &Letter) {
+    pub(in crate::dispatch) fn give_up_letter(&mut self, index: QueueIndex, letter: &Letter) {
         let ticket = letter.ticket;
         if !letter.last {
             self.reopen(index, ticket);

@@ -3,6 +3,9 @@
 //! Demand flows against the messages: a poller receives only what it was given places for, and a place is given only where the room
 //! and the handler's backlog have one.
 
+pub(super) mod jobs;
+pub(super) mod suspects;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,13 +13,13 @@ use fastrand::Rng;
 
 use crate::message::settle::Ask;
 
-use super::event::{Demand, ToHandle};
-use super::jobs::{Jobs, QUICK, SLOW};
-use super::keys::{QueueIndex, Ticket};
-use super::pause::Pause;
-use super::room::Room;
-use super::rules::QueueRules;
-use super::suspects::{Suspects, is_suspect};
+use crate::dispatch::event::{Demand, ToHandle};
+use crate::dispatch::intake::jobs::{Jobs, QUICK, SLOW};
+use crate::dispatch::intake::suspects::{Suspects, is_suspect};
+use crate::dispatch::keys::{QueueIndex, Ticket};
+use crate::dispatch::pause::Pause;
+use crate::dispatch::room::Room;
+use crate::dispatch::rules::QueueRules;
 
 /// Messages of one job, where the handler is quick: enough that handing it over costs little for each, few enough that the pool's
 /// threads share a receive.

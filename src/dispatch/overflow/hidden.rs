@@ -9,8 +9,8 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::message::Receipt;
 
-use super::keys::{PartnerKey, QueueIndex};
-use super::settling::Show;
+use crate::dispatch::exits::settling::Show;
+use crate::dispatch::keys::{PartnerKey, QueueIndex};
 
 /// Receipts remembered at most, over all queues: 90,000 of SQS are some 40 MB. What is hidden beyond that shows by itself.
 const RECEIPTS: usize = 90_000;

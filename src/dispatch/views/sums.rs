@@ -1,15 +1,15 @@
 //! What happens often is said once, and then in sums.
 
-use super::event::Note;
-use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::summary::{Sum, Summary};
-use super::timer::Timer;
-use super::{Dispatcher, QueueState};
+use crate::dispatch::event::Note;
+use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::timer::Timer;
+use crate::dispatch::views::summary::{Sum, Summary};
+use crate::dispatch::{Dispatcher, QueueState};
 use crate::message::settle::DeadReason;
 
 impl Dispatcher {
     /// The first dead letter is said, then sums.
-    pub(super) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+    pub(in crate::dispatch) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
         let Some(queue) = self.queues.get_mut(index) else { return };
         if !queue.facts.circulates {
@@ -22,7 +22,7 @@ impl Dispatcher {
     }
 
     /// The first message that is given back for a partner's sake is said, then sums.
-    pub(super) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
+    pub(in crate::dispatch) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
         let Some(partner) = self.partners.partner(giver) else { return };
         let (account, away) = (&partner.account, partner.is_away());
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -37,7 +37,7 @@ impl Dispatcher {
     }
 
     /// Says what is due of the sums, or whatever is unsaid.
-    pub(super) fn say_sums(&mut self, index: QueueIndex, all: bool) {
+    pub(in crate::dispatch) fn say_sums(&mut self, index: QueueIndex, all: bool) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let now = self.now;
         let mut of = |summary: fn(&mut QueueState) -> &mut Summary| {
@@ -61,7 +61,7 @@ impl Dispatcher {
     }
 
     /// Makes sure that what is unsaid is said.
-    pub(super) fn watch_sums(&mut self, index: QueueIndex) {
+    pub(in crate::dispatch) fn watch_sums(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let rare = [queue.dead_letters.say_by(), queue.leases_lost.say_by()];
         for at in rare.into_iter().chain([queue.given_back.say_by(), queue.parked.say_by()]).flatten() {

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::histogram::{self, Histogram};
-use super::keys::QueueIndex;
-use super::partner::PartnerState;
-use super::reload::Life;
-use super::survey::{PartnerCounts, Survey};
-use super::tally::Tally;
-use super::why::BucketReport;
-use super::{Dispatcher, QueueCounts};
+use crate::dispatch::keys::QueueIndex;
+use crate::dispatch::partner::PartnerState;
+use crate::dispatch::reload::Life;
+use crate::dispatch::views::histogram::{self, Histogram};
+use crate::dispatch::views::survey::{PartnerCounts, Survey};
+use crate::dispatch::views::tally::Tally;
+use crate::dispatch::views::why::BucketReport;
+use crate::dispatch::{Dispatcher, QueueCounts};
 
 /// A moment of the dispatcher. The keys are a contract.
 #[derive(Debug, Clone, Serialize)]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::message::settle::DeadReason;
 
-use super::Dispatcher;
-use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::ledger::Held;
-use super::partner::Partner;
-use super::partners::PART_OF_AWAY;
-use super::room::WHOLE;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::ledger::Held;
+use crate::dispatch::partner::Partner;
+use crate::dispatch::partners::PART_OF_AWAY;
+use crate::dispatch::room::WHOLE;
 
 /// A partner that takes is too slow where it would be busy for longer with what it holds and has hidden.
 const TOO_SLOW: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ struct TooMuch {
 
 impl Dispatcher {
     /// Has the oldest of what is stuck become dead letters, as long as too much is.
-    pub(super) fn bury(&mut self) {
+    pub(in crate::dispatch) fn bury(&mut self) {
         while let Some(TooMuch { queue, by }) = self.stuck_too_much() {
             let may = |key: &PartnerKey| self.partners.partner(*key).is_some_and(|partner| self.may_be_buried(partner));
             let Some(key) = self.partners.stuck(queue).take(LOOKS).find(may) else { break };

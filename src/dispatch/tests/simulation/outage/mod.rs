@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::dispatch::tests::{message, start};
-use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, Ticket, QueueCall};
+use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, QueueCall, Ticket};
 use crate::message::settle::{Ask, EntryError, EntryResult};
 use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Dispatcher;
-use super::keys::{PartnerKey, QueueIndex, Ticket};
-use super::ledger::{Held, Stage};
-use super::partner::Partner;
-use super::pause::backoff;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::ledger::{Held, Stage};
+use crate::dispatch::partner::Partner;
+use crate::dispatch::pause::backoff;
 
 /// What is returned for its partner's sake is hidden for so long at least.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const HIDDEN: usize = 90_000;
 
 impl Dispatcher {
     /// Whether something of the message may leave memory for the sake of that partner.
-    pub(super) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
+    pub(in crate::dispatch) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         if held.special().row.is_some() {
             held.on_wire == 0
@@ -38,7 +38,7 @@ impl Dispatcher {
 
     /// What waits of the message for that partner leaves memory: to the disk, where it may be already, else with all of the message to
     /// its queue.
-    pub(super) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
+    pub(in crate::dispatch) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.special().row.is_some() {
             self.forget_row(ticket);
@@ -51,7 +51,7 @@ impl Dispatcher {
 
     /// Whether the message may be returned for the sake of that partner: nothing of it is on the wire or waits for another partner that takes,
     /// it may be received once more, and not too many are hidden. On a FIFO queue that is asked of all that would follow it, too.
-    pub(super) fn may_be_returned(&self, giver: PartnerKey, ticket: Ticket) -> bool {
+    pub(in crate::dispatch) fn may_be_returned(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         let Some(queue) = self.queues.get(held.queue) else { return false };
         if self.hidden.count(held.queue) >= self.hidden_limit(held.queue) || !self.may_come_again(giver, ticket, held) {
@@ -76,19 +76,19 @@ impl Dispatcher {
     }
 
     /// Whether one more receive would bring it to the count at which it is set aside.
-    pub(super) fn is_near_its_end(&self, held: &Held) -> bool {
+    pub(in crate::dispatch) fn is_near_its_end(&self, held: &Held) -> bool {
         self.last_receive(held.queue).is_some_and(|last| held.receives.saturating_add(1) >= last)
     }
 
     /// Messages of the queue that may be hidden for their partners' sake.
-    pub(super) fn hidden_limit(&self, queue: QueueIndex) -> usize {
+    pub(in crate::dispatch) fn hidden_limit(&self, queue: QueueIndex) -> usize {
         let limit = self.queues.get(queue).and_then(|queue| queue.facts.hidden_limit);
         limit.map_or(HIDDEN, |limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)).min(HIDDEN)
     }
 
     /// The message is returned for the sake of that partner; on a FIFO queue those behind it in its group do as well, last first and
     /// until the same time.
-    pub(super) fn return_for(&mut self, giver: PartnerKey, ticket: Ticket) {
+    pub(in crate::dispatch) fn return_for(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
@@ -130,14 +130,14 @@ impl Dispatcher {
     }
 
     /// How long the partner takes for what it holds and has hidden, at its present rate; nothing where it has none.
-    pub(super) fn ahead(&self, partner: &Partner) -> Duration {
+    pub(in crate::dispatch) fn ahead(&self, partner: &Partner) -> Duration {
         let ahead = (self.partners.holds(partner) + partner.hidden) as f32;
         let rate = partner.drain.per_second().filter(|_| !partner.is_away());
         rate.map_or(Duration::ZERO, |rate| Duration::try_from_secs_f32(ahead / rate).unwrap_or(LONGEST))
     }
 
     /// The queue has hidden it: for how long, and how it can be shown before.
-    pub(super) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
+    pub(in crate::dispatch) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(giver) = held.special().given_up_by else { return };
         let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::Dispatcher;
-use super::keys::QueueIndex;
-use super::rules::Medium;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::QueueIndex;
+use crate::dispatch::rules::Medium;
 
 /// The kinds of work that other threads do for the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::event::ToHandle;
-use super::keys::Ticket;
+use crate::dispatch::event::ToHandle;
+use crate::dispatch::keys::Ticket;
 
 /// Time enough to leave, from the end of its handler on, unless its partner is slow or away.
 const PATIENCE: Duration = Duration::from_millis(200);

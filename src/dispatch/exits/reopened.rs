@@ -2,14 +2,14 @@
 
 use crate::message::settle::DeadReason;
 
-use super::Dispatcher;
-use super::keys::Ticket;
-use super::ledger::Held;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::Ticket;
+use crate::dispatch::ledger::Held;
 
 impl Dispatcher {
     /// Sets the message aside where one of its open deliveries is none of the `given` ones that its handler gives now: to settle it without
     /// that one would lose it. Nothing of the message is sent then, so that the letter holds all that is open. Gives whether it did.
-    pub(super) fn lacks_what_is_open(&mut self, ticket: Ticket, given: usize) -> bool {
+    pub(in crate::dispatch) fn lacks_what_is_open(&mut self, ticket: Ticket, given: usize) -> bool {
         let Some(open) = self.ledger.get(ticket).and_then(still_open) else { return false };
         let missing: Vec<u16> = open.iter().copied().filter(|index| usize::from(*index) >= given).collect();
         if missing.is_empty() {
