@@ -2,6 +2,9 @@
 //!
 //! Called by deliver threads, many at once, at most `parallel` for one partner.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::message::{Answer, Batch};
 
 mod file;
@@ -16,17 +19,56 @@ mod stdout;
 mod testing;
 
 pub use crate::net::clock::Clock;
+pub use file::Syncing;
 pub(crate) use file::template::Template as FileTemplate;
 pub(crate) use http::target;
 pub use limits::{Limits, raise_open_files};
 pub use reply::Reply;
-pub use sinks::{Prepared, SetupError, Sinks, Syncing};
+pub use sinks::{Prepared, SetupError, Sinks};
 pub use sqs::SqsSink;
 pub use stdout::StdoutSink;
 
-/// Hands one batch to one partner.
+/// A way to hand batches to partners. [`Sinks`] has one for each section of the configuration.
+///
+/// To add a kind: implement this, give it a variant of [`Deliver`](crate::config::settings::Deliver) and its place in `sinks.rs`, and have
+/// `tests/sink_conformance` run it.
 pub trait Sink: Send + Sync {
-    /// Blocks until the partner has answered: http and sqs at most for their timeouts, a file and standard output for as long as those
-    /// take. What it accepts is durable on the partner's side: the messages are deleted from their queue upon [`Answer::Accepted`].
+    /// Hands one batch to its partner. Blocks until the partner has answered: http and sqs at most for their timeouts, a file and standard
+    /// output for as long as those take. What is accepted is durable on the partner's side, since the messages are deleted from their
+    /// queue upon [`Answer::Accepted`].
     fn deliver(&self, batch: &Batch) -> Answer;
+
+    /// The same for a sink whose disk syncs for many deliveries at once: `reply` may be answered later, by the thread that leads the sync.
+    /// Returns the sync if the calling thread has to lead it now.
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+        reply.send(caught(|| self.deliver(batch)));
+        None
+    }
+}
+
+/// Has a panic be the answer: the trouble of one partner must not end the thread that serves the others.
+fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
+    catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable {
+        reason: format!("a fault in octoconf itself, please report it: {}", text_of(&*panic)).into(),
+    })
+}
+
+/// The text of a panic, for an answer or the log.
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer_with_its_text() {
+        for panic in [caught(|| panic!("as {} wants", "a test")), caught(|| std::panic::panic_any("as a test wants"))] {
+            let Answer::Unreachable { reason } = panic else { panic!("expected Unreachable") };
+            assert!(reason.ends_with("as a test wants"), "{reason}");
+        }
+        assert_eq!(caught(|| Answer::Accepted), Answer::Accepted);
+    }
 }

@@ -3,34 +3,28 @@
 //! Called by deliver threads, many at once, and by the dispatcher for what does not block. Only [`Sinks::install`] changes anything; it is
 //! called at a reload. What is in flight then ends under the settings that it began with.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::Sink;
-use super::file::template::Template;
-use super::file::{self, FileSink};
-use super::http::HttpSink;
-use super::http::target::Target;
+use super::file::{FilePartner, FileSink, Syncing};
+use super::http::{HttpPartner, HttpSink};
 use super::limits::Limits;
 use super::reply::Reply;
-use super::sqs::{Queues, SqsSink};
+use super::sqs::Queues;
 use super::stdout::StdoutSink;
-use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings};
+use super::{Sink, caught};
+use crate::config::settings::{Deliver, PartnersSettings};
 use crate::message::{Account, Answer, Batch};
 use crate::net::clock::Clock;
 use crate::net::names::Names;
 
-/// All sinks, and which partner goes to which.
+/// All sinks, and the one of each partner.
 pub struct Sinks {
     partners: RwLock<Partners>,
-    file: FileSink,
-    stdout: StdoutSink,
-    http: HttpSink,
-    queues: Queues,
+    kinds: Kinds,
 }
 
 /// Why a partner's settings cannot be used. Holds no secret.
@@ -39,26 +33,29 @@ pub struct Sinks {
 pub struct SetupError {
     /// The section: an account, or `default`.
     pub partner: String,
+    /// What is wrong, with the key.
     pub problem: String,
 }
 
 /// Other settings, ready to be put in place.
 pub struct Prepared(Partners);
 
+/// The sink of each section of the configuration.
 struct Partners {
-    default: Way,
-    by_account: HashMap<Account, Way, foldhash::fast::RandomState>,
+    default: Arc<dyn Sink>,
+    by_account: HashMap<Account, Arc<dyn Sink>, foldhash::fast::RandomState>,
 }
 
-/// One partner's kind of sink, with what that needs to know of it.
-#[derive(Clone)]
-enum Way {
-    Http(Arc<Target>),
-    File(Arc<Template>),
-    Sqs(SqsSink),
-    Stdout,
-    Discard,
+/// What the partners of one kind share: connections, open files, a pipe.
+struct Kinds {
+    http: Arc<HttpSink>,
+    file: Arc<FileSink>,
+    stdout: Arc<StdoutSink>,
+    queues: Queues,
 }
+
+/// `deliver = "discard"`: accepts everything.
+struct Discard;
 
 impl Sinks {
     /// Takes every partner's settings apart. `version` goes into the user agent. The error lists all that is wrong.
@@ -68,18 +65,17 @@ impl Sinks {
 
     /// The same with clocks of the caller's choice.
     pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
-        let queues = Queues::default();
-        let partners = Partners::new(settings, &queues)?;
         let http = HttpSink::new(version, limits.idle_connections, Names::system(), clock);
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
-        let (file, stdout) = (FileSink::new(limits.open_files), StdoutSink::default());
-        Ok(Self { partners: RwLock::new(partners), file, stdout, http, queues })
+        let file = FileSink::new(limits.open_files);
+        let kinds = Kinds { http: Arc::new(http), file, stdout: Arc::default(), queues: Queues::default() };
+        Ok(Self { partners: RwLock::new(kinds.partners(settings)?), kinds })
     }
 
     /// Takes other settings apart, for [`Sinks::install`]. The error lists all that is wrong.
     pub fn prepare(&self, settings: &PartnersSettings) -> Result<Prepared, Vec<SetupError>> {
-        Partners::new(settings, &self.queues).map(Prepared)
+        self.kinds.partners(settings).map(Prepared)
     }
 
     /// Puts other settings in place of the present ones. Takes no time.
@@ -90,51 +86,26 @@ impl Sinks {
 
     /// Closes connections that have been idle for long. To be called now and then.
     pub fn sweep(&self) {
-        self.http.sweep();
+        self.kinds.http.sweep();
     }
 
     /// Hands a batch to its partner and waits for the answer. Never panics: a panic inside is the answer, since one partner's trouble
     /// must not end the thread that serves the others.
     pub fn deliver(&self, batch: &Batch) -> Answer {
-        let way = self.partners.read().of(&batch.account).clone();
-        if matches!(way, Way::Discard) {
-            return Answer::Accepted;
-        }
-        caught(|| match &way {
-            Way::Http(target) => self.http.deliver(target, batch),
-            Way::File(template) => self.file.deliver(template, batch),
-            Way::Sqs(queue) => queue.deliver(batch),
-            Way::Stdout => self.stdout.deliver(batch),
-            Way::Discard => Answer::Accepted,
-        })
+        let sink = self.of(&batch.account);
+        caught(|| sink.deliver(batch))
     }
-}
 
-impl Sinks {
-    /// The same without waiting for a sync that others lead. The reply comes in any case; `Some`: this thread is to lead it now.
-    pub fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing<'_>> {
-        let way = self.partners.read().of(&batch.account).clone();
-        let Way::File(template) = way else {
-            reply.send(self.deliver(batch));
-            return None;
-        };
+    /// The same without waiting for a sync that another thread leads. The reply comes in any case; `Some`: this thread is to lead it now.
+    pub fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+        let sink = self.of(&batch.account);
         // A panic drops the reply, which says so.
-        let begun = catch_unwind(AssertUnwindSafe(|| self.file.begin(&template, batch, reply)));
-        begun.ok().flatten().map(Syncing)
+        catch_unwind(AssertUnwindSafe(|| sink.begin(batch, reply))).ok().flatten()
     }
-}
 
-/// The duty to sync what this thread and others have written.
-#[must_use = "nobody else syncs"]
-pub struct Syncing<'a>(file::Syncing<'a>);
-
-impl Syncing<'_> {
-    /// Blocks for as long as the disk does, and for as long as others write meanwhile. Never panics: whose delivery a panic costs is told.
-    pub fn run(self) {
-        let Self(sync) = self;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sync.run())) {
-            log::error!("a fault in octoconf itself, please report it: a sync of files: {}", text_of(&*panic));
-        }
+    fn of(&self, account: &str) -> Arc<dyn Sink> {
+        let partners = self.partners.read();
+        Arc::clone(partners.by_account.get(account).unwrap_or(&partners.default))
     }
 }
 
@@ -142,70 +113,42 @@ impl Sink for Sinks {
     fn deliver(&self, batch: &Batch) -> Answer {
         Sinks::deliver(self, batch)
     }
+
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+        Sinks::begin(self, batch, reply)
+    }
 }
 
-impl Partners {
-    fn new(settings: &PartnersSettings, queues: &Queues) -> Result<Self, Vec<SetupError>> {
+impl Sink for Discard {
+    fn deliver(&self, _batch: &Batch) -> Answer {
+        Answer::Accepted
+    }
+}
+
+impl Kinds {
+    fn partners(&self, settings: &PartnersSettings) -> Result<Partners, Vec<SetupError>> {
         let mut errors = Vec::new();
-        let mut way = |partner: &str, settings: &PartnerSettings| {
-            let way = Way::new(&settings.deliver, queues);
-            way.map_err(|problem| errors.push(SetupError { partner: partner.to_owned(), problem })).ok()
+        let mut sink = |partner: &str, deliver: &Deliver| {
+            let sink = self.sink(deliver);
+            sink.map_err(|problem| errors.push(SetupError { partner: partner.to_owned(), problem })).ok()
         };
-        let default = way("default", &settings.default);
-        let by_account = settings
-            .by_account
-            .iter()
-            .filter_map(|(account, settings)| Some((account.clone(), way(account, settings)?)))
-            .collect();
+        let default = sink("default", &settings.default.deliver);
+        let by_account = settings.by_account.iter();
+        let by_account =
+            by_account.filter_map(|(account, settings)| Some((account.clone(), sink(account, &settings.deliver)?))).collect();
         match default {
-            Some(default) if errors.is_empty() => Ok(Self { default, by_account }),
+            Some(default) if errors.is_empty() => Ok(Partners { default, by_account }),
             _ => Err(errors),
         }
     }
 
-    fn of(&self, account: &str) -> &Way {
-        self.by_account.get(account).unwrap_or(&self.default)
-    }
-}
-
-impl Way {
-    fn new(deliver: &Deliver, queues: &Queues) -> Result<Self, String> {
-        match deliver {
-            Deliver::Http(settings) => {
-                let target = Target::new(settings).map_err(|error| format!("{}: {error}", error.key()))?;
-                Ok(Self::Http(Arc::new(target)))
-            }
-            Deliver::File { path } => {
-                Template::parse(path).map(|path| Self::File(Arc::new(path))).map_err(|error| error.to_string())
-            }
-            Deliver::Stdout => Ok(Self::Stdout),
-            Deliver::Discard => Ok(Self::Discard),
-            Deliver::Sqs { url } => queues.open(url).map(Self::Sqs),
-        }
-    }
-}
-
-fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
-    catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable {
-        reason: format!("a fault in octoconf itself, please report it: {}", text_of(&*panic)).into(),
-    })
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_an_answer_with_its_text() {
-        for panic in [caught(|| panic!("as {} wants", "a test")), caught(|| std::panic::panic_any("as a test wants"))] {
-            let Answer::Unreachable { reason } = panic else { panic!("expected Unreachable") };
-            assert!(reason.ends_with("as a test wants"), "{reason}");
-        }
-        assert_eq!(caught(|| Answer::Accepted), Answer::Accepted);
+    fn sink(&self, deliver: &Deliver) -> Result<Arc<dyn Sink>, String> {
+        Ok(match deliver {
+            Deliver::Http(settings) => Arc::new(HttpPartner::new(Arc::clone(&self.http), settings)?),
+            Deliver::File { path } => Arc::new(FilePartner::new(Arc::clone(&self.file), path)?),
+            Deliver::Stdout => Arc::<StdoutSink>::clone(&self.stdout),
+            Deliver::Discard => Arc::new(Discard),
+            Deliver::Sqs { url } => Arc::new(self.queues.open(url)?),
+        })
     }
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +28,8 @@ use self::disk::{Disk, Kernel};
 use self::open::OpenFile;
 use self::rounds::{Lead, Rounds};
 use self::template::{Place, Template};
-use super::lines;
 use super::reply::Reply;
+use super::{Sink, lines, text_of};
 use crate::lru::Lru;
 use crate::message::{Answer, Batch};
 
@@ -102,34 +103,62 @@ struct Written {
     slot: Arc<Slot>,
 }
 
-/// The duty to sync for all that write to one file system.
-#[must_use = "nobody else syncs"]
-pub struct Syncing<'a> {
-    sink: &'a FileSink,
+/// The duty to sync for all threads that write to one file system.
+#[must_use = "no other thread syncs"]
+pub struct Syncing {
+    sink: Arc<FileSink>,
     volume: Arc<Volume>,
     lead: Lead<Pending>,
 }
 
+/// The files of the partners that share one section of the configuration.
+pub struct FilePartner {
+    sink: Arc<FileSink>,
+    template: Template,
+}
+
+impl FilePartner {
+    /// `path`: the configured path, with its placeholders.
+    ///
+    /// # Errors
+    ///
+    /// When `path` is no such template; the text says why.
+    pub fn new(sink: Arc<FileSink>, path: &str) -> Result<Self, String> {
+        let template = Template::parse(path).map_err(|error| error.to_string())?;
+        Ok(Self { sink, template })
+    }
+}
+
+impl Sink for FilePartner {
+    fn deliver(&self, batch: &Batch) -> Answer {
+        self.sink.deliver(&self.template, batch)
+    }
+
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+        self.sink.begin(&self.template, batch, reply)
+    }
+}
+
 impl FileSink {
     /// `open_files`: how many files stay open between flushes; flushes in flight come on top.
-    pub fn new(open_files: usize) -> Self {
+    pub fn new(open_files: usize) -> Arc<Self> {
         Self::on(Arc::new(Kernel), open_files)
     }
 
     /// Writes and syncs through `disk`.
-    pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Self {
-        Self {
+    pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Arc<Self> {
+        Arc::new(Self {
             disk,
             open_files,
             slots: Mutex::new(Slots { by_path: Lru::new(), closing: HashSet::new() }),
             closed: Condvar::new(),
             volumes: Mutex::default(),
-        }
+        })
     }
 
     /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
     /// taking it back fails too: then the retry repeats lines.
-    pub fn deliver(&self, template: &Template, batch: &Batch) -> Answer {
+    pub fn deliver(self: &Arc<Self>, template: &Template, batch: &Batch) -> Answer {
         let (told, answer) = bounded(1);
         // Nobody hears a second answer, since there is none.
         let reply = Reply::new(move |answer| drop(told.send(answer)));
@@ -140,12 +169,12 @@ impl FileSink {
     }
 
     /// The same without waiting for the disk's sync: the reply comes from the thread that leads it. `Some`: that is this one.
-    pub fn begin(&self, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing<'_>> {
+    pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
         let place = template.place(&batch.queue, &batch.account);
         match self.write(&place, &lines::of(&batch.items)) {
             Ok(Written { file, volume, end, cuts, slot }) => {
                 let pending = Pending { path: place.path, file, end, cuts, _slot: slot, reply };
-                volume.rounds.join(pending).map(|lead| Syncing { sink: self, volume, lead })
+                volume.rounds.join(pending).map(|lead| Syncing { sink: Arc::clone(self), volume, lead })
             }
             Err(error) => {
                 reply.send(answer_of(&place.path, &error));
@@ -286,11 +315,16 @@ impl Pending {
     }
 }
 
-impl Syncing<'_> {
-    /// Syncs what was written and replies, round by round, until nobody waits. Blocks for as long as the disk does.
+impl Syncing {
+    /// Syncs what was written and replies, round by round, until no thread waits. Blocks for as long as the disk does, and for as long as
+    /// other threads write meanwhile. Never panics: a panic is logged, and the deliveries that it cost are answered by their dropped
+    /// [`Reply`].
     pub fn run(self) {
         let Self { sink, volume, lead } = self;
-        lead.run(|members| sink.sync(&volume, members));
+        let rounds = || lead.run(|members| sink.sync(&volume, members));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(rounds)) {
+            log::error!("a fault in octoconf itself, please report it: a sync of files: {}", text_of(&*panic));
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Disk for Scripted {
 struct Stage {
     dir: TempDir,
     disk: Arc<Scripted>,
-    sink: FileSink,
+    sink: Arc<FileSink>,
     template: Template,
 }
 

@@ -16,6 +16,8 @@ use self::attempt::{Attempt, Limits, Phase};
 use self::lookup::PrivateAddress;
 use self::target::Target;
 use self::wire::Dialer;
+use super::Sink;
+use crate::config::settings::HttpSettings;
 use crate::message::{Answer, Batch};
 use crate::net::clock::Clock;
 use crate::net::names::{LookUp, Names};
@@ -41,6 +43,28 @@ pub struct HttpSink {
     agents: Agents,
     clock: Clock,
     user_agent: HeaderValue,
+}
+
+/// The partners that share one section of the configuration.
+pub struct HttpPartner {
+    sink: Arc<HttpSink>,
+    target: Target,
+}
+
+impl HttpPartner {
+    /// # Errors
+    ///
+    /// When the settings contradict themselves; the text names the key.
+    pub fn new(sink: Arc<HttpSink>, settings: &HttpSettings) -> Result<Self, String> {
+        let target = Target::new(settings).map_err(|error| format!("{}: {error}", error.key()))?;
+        Ok(Self { sink, target })
+    }
+}
+
+impl Sink for HttpPartner {
+    fn deliver(&self, batch: &Batch) -> Answer {
+        self.sink.deliver(&self.target, batch)
+    }
 }
 
 impl HttpSink {
