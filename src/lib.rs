@@ -36,5 +36,6 @@ mod lru;
 mod mask;
 pub mod message;
 mod net;
+mod plain;
 pub mod queue;
 pub mod sink;

@@ -1,4 +1,4 @@
-//! Secrets in texts of others: an error of a server or of a partner may quote our request.
+//! Keeps secrets out of logs, errors and pages: those in URLs, and those in texts of servers and partners, which may quote our request.
 //!
 //! Pure.
 
@@ -9,6 +9,25 @@ const MASK: &str = "***";
 /// so.
 pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, secret.as_bytes()))
+}
+
+/// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
+pub fn mask_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (rest, query) = match rest.find(['?', '#']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (userinfo, host) = match authority.rsplit_once('@') {
+        Some((_, host)) => ("***@", host),
+        None => ("", authority),
+    };
+    let query = match query.chars().next() {
+        Some(mark) => format!("{mark}***"),
+        None => String::new(),
+    };
+    format!("{scheme}://{userinfo}{host}{path}{query}")
 }
 
 fn without(text: String, secret: &[u8]) -> String {
@@ -50,6 +69,20 @@ mod tests {
 
     fn shown(text: &str) -> String {
         hide(text.to_owned(), ["ab/cd+ef=", "tök/en==", "AKID1"])
+    }
+
+    #[test]
+    fn userinfo_and_query_are_masked() {
+        for (url, shown) in [
+            ("https://h/p", "https://h/p"),
+            ("https://user:p@ss@h:8/{account}/x?key=1#f", "https://***@h:8/{account}/x?***"),
+            ("http://h?k=v", "http://h?***"),
+            ("https://h/a@b", "https://h/a@b"),
+            ("https://h#token", "https://h#***"),
+            ("hush-hush", "***"),
+        ] {
+            assert_eq!(mask_url(url), shown);
+        }
     }
 
     #[test]

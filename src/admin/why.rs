@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::commands::plain::one_line;
 use crate::dispatch::{PartnerReport, PartnerState};
+use crate::plain::one_line;
 
 /// What is worth a sentence, the most important first.
 pub fn sentences(partner: &PartnerReport) -> Vec<String> {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::listing::{Entry, time};
-use super::plain::{Visible, one_line};
 use crate::message::{Attribute, AttributeValue};
+use crate::plain::{Visible, one_line};
 use crate::queue::DeadLetter;
 
 impl Entry for DeadLetter {

@@ -5,7 +5,6 @@ pub mod dead;
 pub mod lines;
 pub mod listing;
 pub mod parked;
-pub(crate) mod plain;
 pub mod send;
 pub mod status;
 mod table;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::listing::{Entry, time};
-use super::plain::one_line;
+use crate::plain::one_line;
 use crate::queue::parking::ParkedAccount;
 
 impl Entry for ParkedAccount {

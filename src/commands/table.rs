@@ -2,7 +2,7 @@
 
 use console::{measure_text_width, truncate_str};
 
-use super::plain::one_line;
+use crate::plain::one_line;
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -14,7 +14,7 @@ use super::problem::{Problems, join};
 use super::tree::Tree;
 use super::units::Rate;
 use super::units::{Maybe, Size, Span};
-use super::url::mask_url;
+use crate::mask::mask_url;
 
 /// A value that stands behind a key.
 pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {

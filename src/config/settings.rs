@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::units::Rate;
-use super::url::mask_url;
+use crate::mask::mask_url;
 use crate::message::Account;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::problem::{join, toml_key, toml_string};
 use super::settings::{Deliver, Format, HttpSettings, PartnerSettings, QueueSettings, Settings, Source};
 use super::units::{Size, Span};
-use super::url::mask_url;
+use crate::mask::mask_url;
 
 /// Keys in the order of `defaults.toml`.
 type Keys = Vec<(&'static str, Value)>;

@@ -1,4 +1,4 @@
-//! URLs and paths with placeholders: what is checked at load, and how they are shown.
+//! URLs and paths with placeholders: what is checked when a configuration is loaded.
 //!
 //! Checked here is what a person may have mistyped, with what was meant; what else cannot be used the sinks' own parsers tell.
 
@@ -7,25 +7,6 @@ use super::problem::suggest;
 const PLACEHOLDERS: [&str; 2] = ["account", "queue"];
 /// Of a mistyped placeholder, twice the longest.
 const LONGEST_NAME: usize = 14;
-
-/// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
-pub fn mask_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
-    let (rest, query) = match rest.find(['?', '#']) {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (userinfo, host) = match authority.rsplit_once('@') {
-        Some((_, host)) => ("***@", host),
-        None => ("", authority),
-    };
-    let query = match query.chars().next() {
-        Some(mark) => format!("{mark}***"),
-        None => String::new(),
-    };
-    format!("{scheme}://{userinfo}{host}{path}{query}")
-}
 
 /// Checks an http(s) URL, which may hold placeholders.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
@@ -92,20 +73,6 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn userinfo_and_query_are_masked() {
-        for (url, shown) in [
-            ("https://h/p", "https://h/p"),
-            ("https://user:p@ss@h:8/{account}/x?key=1#f", "https://***@h:8/{account}/x?***"),
-            ("http://h?k=v", "http://h?***"),
-            ("https://h/a@b", "https://h/a@b"),
-            ("https://h#token", "https://h#***"),
-            ("hush-hush", "***"),
-        ] {
-            assert_eq!(mask_url(url), shown);
-        }
-    }
 
     #[test]
     fn urls_that_cannot_work_are_told() {

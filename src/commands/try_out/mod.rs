@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::lines::{Line, LineError, Lines};
-use super::plain::Visible;
 use crate::handler::{Handler, run_caught};
 use crate::json;
 use crate::message::{Message, Outcome};
+use crate::plain::Visible;
 
 /// How many lines had which outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use ureq::{Agent, Error};
 
 use super::codec::Signed;
 use super::resolve::Lookups;
-use crate::config::url::mask_url;
+use crate::mask::mask_url;
 
 /// For looking up, connecting and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);

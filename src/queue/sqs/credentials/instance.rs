@@ -7,7 +7,7 @@ use ureq::http::Method;
 use super::document::Document;
 use super::web::{Ask, Reply, Web};
 use super::{CredentialsError, Keys, Surroundings};
-use crate::config::url::mask_url;
+use crate::mask::mask_url;
 
 const FROM: &str = "instance metadata";
 const ADDRESS: &str = "http://169.254.169.254";

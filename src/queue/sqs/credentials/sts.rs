@@ -16,8 +16,8 @@ use super::sigv4::{Scope, sign_post};
 use super::surroundings::read_token;
 use super::web::{Ask, Web};
 use super::{CredentialsError, Keys, Surroundings, document};
-use crate::config::url::mask_url;
 use crate::mask::hide;
+use crate::mask::mask_url;
 
 /// All but the unreserved characters of RFC 3986 (section 2.3).
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
