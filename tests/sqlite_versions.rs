@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use octoconf::message::{Attribute, AttributeValue};
+use octoconf::message::{Attribute, AttributeValue, DeliveryName};
 use octoconf::queue::embedded::Grouping;
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
 use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, EntryResult, Queue, QueueError};
@@ -30,7 +30,7 @@ fn a_file_of_version_1_is_used_as_it_is() {
     assert_eq!(first.sent_at, UNIX_EPOCH + Duration::from_millis(1_720_000_000_000));
     assert_eq!(first.attributes[0], Attribute { name: "try".into(), value: AttributeValue::Number("1".into()) });
     assert_eq!(first.attributes[1].value, AttributeValue::Binary(vec![0, 255].into()));
-    assert_eq!(taken[1].message.open.as_deref(), Some(&[1, 3][..]));
+    assert_eq!(taken[1].message.open.as_deref(), Some(&[1, 3].map(|index| DeliveryName { index, account: None })[..]));
 
     let mut letters = Vec::new();
     let each = &mut |letter| {

@@ -10,6 +10,7 @@ use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
 use super::event::{Fault, Handled, Note, TakenBack, ToHandle};
+use super::exits::again::Again;
 use super::exits::known::Settled;
 use super::intake::suspects::is_last_chance;
 use super::keys::{BucketKey, QueueIndex, Ticket};
@@ -102,12 +103,12 @@ impl Dispatcher {
                 } else if self.phase.is_stopping() || !queue.is_serving() {
                     return Some(ticket);
                 } else {
-                    if let Some(Settled::Some { indices, accepted }) = known
+                    if let Some(Settled::Some { deliveries, accepted }) = known
                         && let Some(held) = self.ledger.get_mut(ticket)
                     {
                         held.is_partial = true;
                         held.accepted = u16::from(accepted);
-                        held.several = Some(Box::new(Several { spots: Vec::new(), settled: indices.into_vec() }));
+                        held.several = Some(Box::new(Several { spots: Vec::new(), settled: deliveries.into_vec() }));
                     }
                     if is_last_chance(message.receives, max_receives) && !queue.intake.rules.fifo {
                         // It has its turn whenever that is: nobody waits for it.
@@ -301,29 +302,29 @@ impl Dispatcher {
         if self.phase.is_forced() {
             return self.leave_by_return(ticket, self.now);
         }
-        if self.lacks_what_is_open(ticket, deliveries.len()) {
+        if self.lacks_what_is_open(ticket, &deliveries) {
             return;
         }
+        let known = self.known_of(ticket, &deliveries);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let slip = Slip { ticket, since: self.now };
-        if deliveries.len() > 1 {
+        let messages = std::iter::repeat_n(message, deliveries.len());
+        let several = deliveries.len() > 1 || known.is_some();
+        if several {
             held.several.get_or_insert_default();
         }
-        let open = held.redriven_for().map(<[u16]>::to_vec);
-        let messages = std::iter::repeat_n(message, deliveries.len());
-        let several = deliveries.len() > 1;
         let (mut entered, mut for_one_below) = (0, false);
         // For buckets that have, or had, something parked.
         let mut behind: SmallVec<[(BucketKey, Item); 1]> = SmallVec::new();
         for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
-            let is_settled = held.several.as_ref().is_some_and(|several| several.settled.contains(&place));
-            if is_settled || open.as_ref().is_some_and(|open| !open.contains(&place)) {
+            let again = known.as_ref().and_then(|known| known.get(usize::from(place)).copied()).unwrap_or(Again::Send(place));
+            let Again::Send(number) = again else {
                 held.bytes = held.bytes.saturating_sub(payload.len());
                 self.room.drop_bytes(index, payload.len());
                 continue;
-            }
+            };
             entered += 1;
-            let item = Item { message, index: several.then_some(place), payload };
+            let item = Item { message, index: several.then_some(number), payload };
             let found = first.take().filter(|key| place == 0 && self.partners.bucket(*key).is_some());
             let found = found.or_else(|| self.partners.bucket_for(index, account, self.now, &mut self.due));
             let Some(key) = found else { continue };

@@ -135,7 +135,7 @@ impl Dispatcher {
             let Some(held) = held else { continue };
             held.open = held.open.saturating_sub(1);
             held.accepted = held.accepted.saturating_add(1);
-            held.settled(item.index);
+            held.settled(item.index, &parcel.batch.account);
             held.bytes = held.bytes.saturating_sub(item.payload.len());
             self.room.drop_bytes(queue, item.payload.len());
         }

@@ -31,8 +31,19 @@ pub struct Message {
     pub sent_at: SystemTime,
     /// How often it has been received, this time included: 1 or more.
     pub receives: u32,
-    /// Of a message redriven for some of its deliveries: the indices that are still open. `None`: all.
-    pub open: Option<Arc<[u16]>>,
+    /// The deliveries for which the message was redriven. `None`: all of them.
+    pub open: Option<Arc<[DeliveryName]>>,
+}
+
+/// Names one of several deliveries of a message, so that the message finds it again when it comes back. Handlers change: the delivery at
+/// that place may be for another account by then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeliveryName {
+    /// The place of the delivery among those that the handler made of the message, from 0.
+    pub index: u16,
+    /// The account that the delivery is for. `None`: a dead letter of an earlier version, which did not note it, or one in which it had no
+    /// room.
+    pub account: Option<Account>,
 }
 
 /// One attribute of a message.

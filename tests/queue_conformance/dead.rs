@@ -1,5 +1,6 @@
 //! Dead letters: whole messages and single deliveries, listed, redriven, purged.
 
+use octoconf::message::DeliveryName;
 use octoconf::queue::{Count, DeadFilter, DeadLetter, EntryError, NewMessage, SetAside};
 
 use crate::bodies::attributes;
@@ -64,6 +65,28 @@ pub fn the_same_delivery_twice_is_one_letter(driver: &dyn Driver) {
     assert_eq!((letters[1].kind.as_str(), letters[1].receives), ("refused", 1));
 }
 
+/// Another handler made the deliveries of the message in another order when it came back.
+pub fn the_same_place_for_two_accounts_is_two_letters(driver: &dyn Driver) {
+    let queue = driver.queue(false);
+    send(&*queue, &["a"]);
+    let taken = take_one(&*queue);
+    set_aside(&*queue, &[partial(&taken, 1, false)]);
+    let mut other = partial(&taken, 1, true);
+    other.delivery.as_mut().unwrap().account = "beta".into();
+    set_aside(&*queue, &[other]);
+    let accounts: Vec<_> = letters(&*queue).into_iter().map(|letter| letter.account.unwrap()).collect();
+    assert_eq!(accounts, ["acme", "beta"]);
+    assert_eq!(redrive_all(&*queue), 2);
+    let open = |account: &str| Some([DeliveryName { index: 1, account: Some(account.into()) }].into());
+    let redriven: Vec<_> = take(&*queue, 10).iter().map(|taken| taken.message.open.clone()).collect();
+    assert_eq!(redriven, [open("acme"), open("beta")]);
+}
+
+/// A delivery of [`partial`].
+fn name(index: u16) -> DeliveryName {
+    DeliveryName { index, account: Some("acme".into()) }
+}
+
 pub fn an_old_receipt_writes_nothing(driver: &dyn Driver) {
     let queue = driver.queue(false);
     send(&*queue, &["a"]);
@@ -105,8 +128,8 @@ pub fn one_delivery_is_redriven_as_the_only_one_open(driver: &dyn Driver) {
     let redriven = take(&*queue, 10);
     assert_eq!(bodies(&redriven), ["a", "a"]);
     assert_ne!(redriven[0].message.id, redriven[1].message.id);
-    assert_eq!(redriven[0].message.open.as_deref(), Some(&[1][..]));
-    assert_eq!(redriven[1].message.open.as_deref(), Some(&[3][..]));
+    assert_eq!(redriven[0].message.open.as_deref(), Some(&[name(1)][..]));
+    assert_eq!(redriven[1].message.open.as_deref(), Some(&[name(3)][..]));
 }
 
 pub fn what_was_open_survives_any_number_of_redrives(driver: &dyn Driver) {
@@ -121,7 +144,7 @@ pub fn what_was_open_survives_any_number_of_redrives(driver: &dyn Driver) {
         set_aside(&*queue, &[partial(&take_one(&*queue), 3, true)]);
     }
     redrive_all(&*queue);
-    assert_eq!(take_one(&*queue).message.open.as_deref(), Some(&[3][..]));
+    assert_eq!(take_one(&*queue).message.open.as_deref(), Some(&[name(3)][..]));
 }
 
 pub fn purged_letters_are_gone(driver: &dyn Driver) {

@@ -6,13 +6,15 @@ use std::collections::{HashMap, VecDeque};
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
+use crate::message::DeliveryName;
+
 /// What of a message is settled: accepted by its partner, or in a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// All of it: only its delete is missing.
     All,
-    /// The deliveries with these indices; `accepted`: a partner took one of them.
-    Some { indices: Box<[u16]>, accepted: bool },
+    /// These deliveries; `accepted`: a partner took one of them.
+    Some { deliveries: Box<[DeliveryName]>, accepted: bool },
 }
 
 /// Of one queue. Bounded: the oldest is forgotten first, and a copy of it delivered again.
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn the_newest_word_counts() {
         let mut known = Known::new(2);
-        let some = Settled::Some { indices: [1].into(), accepted: true };
+        let some = Settled::Some { deliveries: [DeliveryName { index: 1, account: Some("acme".into()) }].into(), accepted: true };
         known.remember("a".into(), some.clone());
         assert_eq!(known.recall("a"), Some(&some));
         known.remember("a".into(), Settled::All);

@@ -27,7 +27,7 @@ impl Dispatcher {
                 let special = held.special_mut();
                 special.letters = special.letters.saturating_sub(1);
                 if let Some(delivery) = &letter.delivery {
-                    held.settled(delivery.index);
+                    held.settled(delivery.index, &delivery.account);
                     held.bytes = held.bytes.saturating_sub(delivery.payload.len());
                     self.room.drop_bytes(room, delivery.payload.len());
                 }

@@ -1,10 +1,10 @@
 //! The ways out of the ledger: a held copy is deleted, returned to its queue, or becomes a dead letter, and what its queue says to that.
 //!
 //! `leave` decides, `settling` makes the calls, one at a time for each acker, `letters` follows a dead letter until it is written. `known`
-//! remembers what of a message is settled after its copy has left, `reopened` is about messages that were redriven for some deliveries.
+//! remembers what of a message is settled after its copy has left, and `again` finds that among the deliveries of a copy that comes back.
 
+pub(super) mod again;
 pub(super) mod known;
 pub(super) mod leave;
 pub(super) mod letters;
-pub(super) mod reopened;
 pub(super) mod settling;

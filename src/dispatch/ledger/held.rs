@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::message::{Message, Receipt};
+use crate::message::{Account, DeliveryName, Message, Receipt};
 
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
@@ -141,8 +141,8 @@ static NOTHING_SPECIAL: Special = Special {
 pub struct Several {
     /// Where they wait, or waited.
     pub spots: Vec<Spot>,
-    /// The indices of those that are accepted or in a written dead letter, those of earlier copies included.
-    pub settled: Vec<u16>,
+    /// The deliveries that are accepted or in a written dead letter, those of earlier copies included.
+    pub settled: Vec<DeliveryName>,
 }
 
 impl Special {
@@ -157,8 +157,8 @@ impl Held {
         self.stage
     }
 
-    /// The indices of the deliveries for which it was redriven. `None`: for all. An empty list, which another sender may write, names none.
-    pub fn redriven_for(&self) -> Option<&[u16]> {
+    /// The deliveries for which the message was redriven. `None`: for all. An empty list, which another sender may write, names none.
+    pub fn redriven_for(&self) -> Option<&[DeliveryName]> {
         self.message.open.as_deref().filter(|open| self.is_partial && !open.is_empty())
     }
 
@@ -181,10 +181,10 @@ impl Held {
         self.stage == Stage::Delivering && !self.lost && self.special().withdrawn.is_none()
     }
 
-    /// That delivery is accepted, or its dead letter written: a later copy does not lead to it again.
-    pub fn settled(&mut self, index: Option<u16>) {
+    /// The delivery for that account is accepted, or its dead letter written: a later copy does not lead to it again.
+    pub fn settled(&mut self, index: Option<u16>, account: &Account) {
         if let (Some(index), Some(several)) = (index, &mut self.several) {
-            several.settled.push(index);
+            several.settled.push(DeliveryName { index, account: Some(account.clone()) });
         }
     }
 
@@ -210,7 +210,7 @@ impl Held {
     /// What a copy that comes back must know, where some of it is settled and some is not.
     pub fn known(&self) -> Option<Settled> {
         let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
-        (self.open > 0).then(|| Settled::Some { indices: settled.into(), accepted: self.accepted > 0 })
+        (self.open > 0).then(|| Settled::Some { deliveries: settled.into(), accepted: self.accepted > 0 })
     }
 
     pub(super) fn is(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> bool {

@@ -59,9 +59,11 @@ impl Dispatcher {
     pub(in crate::dispatch) fn join(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: Item) {
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
         let takes = transfer.takes(self.now);
-        if self.ledger.find(transfer.rows, &item.message.id, item.index).is_some() {
+        let row = self.ledger.find(transfer.rows, &item.message.id, item.index).and_then(|row| self.ledger.get(row)?.spot);
+        let partner = |bucket| self.partners.bucket(bucket).map(|bucket| bucket.partner);
+        if row.is_some_and(|row| partner(row.bucket) == partner(bucket)) {
             // It is parked, and in memory: the message came back since its delete was not done.
-            return self.is_parked(index, ticket, &item);
+            return self.is_parked(index, ticket, bucket, &item);
         }
         let is_open = self.partners.bucket(bucket).and_then(|bucket| bucket.lot.as_deref()).is_some_and(|lot| lot.is_open());
         let leaver = Leaver { ticket, bucket, place: None, after: START, item };
@@ -161,9 +163,9 @@ impl Dispatcher {
                 Some(Parked::At(place)) => {
                     self.holds_row(leaver.bucket, place);
                     self.sum_up_parked(index, &leaver);
-                    self.is_parked(index, leaver.ticket, &leaver.item);
+                    self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item);
                 }
-                Some(Parked::Already) => self.is_parked(index, leaver.ticket, &leaver.item),
+                Some(Parked::Already) => self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item),
                 Some(Parked::Full) | None => without_room.push(leaver),
             }
         }
@@ -216,14 +218,15 @@ impl Dispatcher {
     }
 
     /// The delivery is on the disk: it needs its message no more.
-    fn is_parked(&mut self, index: QueueIndex, ticket: Ticket, item: &Item) {
+    fn is_parked(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: &Item) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.counts.parked += 1;
         }
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let partner = self.partners.bucket(bucket).and_then(|bucket| self.partners.partner(bucket.partner));
+        let (Some(held), Some(partner)) = (self.ledger.get_mut(ticket), partner) else { return };
         held.open = held.open.saturating_sub(1);
         held.accepted = held.accepted.saturating_add(1);
-        held.settled(item.index);
+        held.settled(item.index, &partner.account);
         held.bytes = held.bytes.saturating_sub(item.payload.len());
         self.room.drop_bytes(index, item.payload.len());
         self.settle(ticket);

@@ -95,7 +95,8 @@ fn what_was_settled_since_its_redrive_is_not_missed() {
         (30_001, "settled gone", ""),
         (30_002, "answered acme 503", ""),
         (60_000, "receive a!0+1#2", "handle a"),
-        (60_001, "handled a->acme", "flush acme a"),
+        // Under the id that the partner knows.
+        (60_001, "handled a->acme", "flush acme a-0"),
         (60_002, "accepted acme", "delete a'2"),
     ]);
 }
@@ -201,4 +202,42 @@ fn a_copy_of_which_nothing_is_open_any_more_is_deleted() {
     ]);
     let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.acked, counts.discarded), (1, 0));
+}
+
+#[test]
+fn a_copy_that_comes_back_to_another_handler_leads_to_the_accounts_that_are_open() {
+    for (now, flushes) in [
+        ("beta,acme", "flush beta a-0"),
+        ("beta", "flush beta a-0"),
+        ("acme,gamma,beta", "flush gamma a-1; flush beta a-2"),
+        ("gamma", "flush gamma a-0"),
+    ] {
+        let mut rig = Rig::new(rules());
+        rig.play(&[
+            (0, "receive a", "handle a"),
+            (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+            (2, "accepted acme", ""),
+            (30_000, "tick", "hide a=60s"),
+            (30_001, "settled gone", ""),
+            (30_002, "answered beta 503", ""),
+            (60_000, "receive a#2", "handle a"),
+        ]);
+        assert_eq!(rig.send(60_001, &format!("handled a->{now}")), flushes, "{now}");
+    }
+}
+
+#[test]
+fn a_redrive_is_for_the_account_of_its_letter_wherever_the_handler_puts_it() {
+    for (open, now, flushes) in [
+        ("1@beta", "beta,acme", "flush beta a-1"),
+        ("1@beta", "beta", "flush beta a-1"),
+        ("1@beta", "acme,beta", "flush beta a-1"),
+        ("1@beta", "acme,gamma", "letter a:rejected"),
+        ("0@acme+1@acme", "beta,acme,acme", "flush acme a-1 a-0"),
+        ("1", "beta,acme", "flush acme a-1"),
+    ] {
+        let mut rig = Rig::new(rules());
+        assert_eq!(rig.send(0, &format!("receive a!{open}")), "handle a");
+        assert_eq!(rig.send(1, &format!("handled a->{now}")), flushes, "{open} {now}");
+    }
 }

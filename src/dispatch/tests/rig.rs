@@ -40,7 +40,7 @@ use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts};
-use crate::message::{Answer, Delivery, Outcome, Receipt, Received};
+use crate::message::{Answer, Delivery, DeliveryName, Outcome, Receipt, Received};
 
 pub struct Rig {
     pub dispatcher: Dispatcher,
@@ -259,7 +259,7 @@ impl Rig {
                     '/' => message.group = Some(value.into()),
                     '#' => message.receives = value.parse().expect("a count"),
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
-                    _ => message.open = Some(value.split_terminator('+').map(|index| index.parse().expect("an index")).collect()),
+                    _ => message.open = Some(value.split_terminator('+').map(delivery_name).collect()),
                 }
                 marks = &marks[end..];
             }
@@ -487,4 +487,10 @@ fn text(duration: Duration) -> String {
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{millis}ms"),
     }
+}
+
+/// `1`, or `1@acme` where the letter notes the account.
+fn delivery_name(text: &str) -> DeliveryName {
+    let (index, account) = text.split_once('@').map_or((text, None), |(index, account)| (index, Some(account.into())));
+    DeliveryName { index: index.parse().expect("an index"), account }
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString as _};
 use hashbrown::HashMap;
 
+use crate::message::DeliveryName;
+use crate::message::settle::DeadDelivery;
 use crate::queue::{DeadFilter, DeadLetter, SetAside};
 
 /// Most bytes of bodies and payloads of letters.
@@ -16,7 +18,7 @@ const BYTES: usize = 256 * 1024 * 1024;
 pub(super) struct Dead {
     letters: BTreeMap<i64, Letter>,
     /// The same delivery set aside twice is one letter.
-    by_delivery: HashMap<(CompactString, Option<u16>), i64>,
+    by_delivery: HashMap<(CompactString, Option<DeliveryName>), i64>,
     /// The last id given; none is given twice.
     last: i64,
     bytes: usize,
@@ -25,7 +27,7 @@ pub(super) struct Dead {
 /// A letter, and what a redrive opens.
 pub(super) struct Letter {
     pub letter: DeadLetter,
-    pub open: Option<Arc<[u16]>>,
+    pub open: Option<Arc<[DeliveryName]>>,
 }
 
 impl Dead {
@@ -41,8 +43,8 @@ impl Dead {
     pub(super) fn write(&mut self, aside: &SetAside, redrives: u32, now: std::time::SystemTime) {
         let message = &aside.message;
         let delivery = aside.delivery.as_ref();
-        let index = delivery.and_then(|delivery| delivery.index);
-        let key = (message.id.clone(), index);
+        let name = delivery.and_then(name);
+        let key = (message.id.clone(), name.clone());
         let known = self.by_delivery.get(&key).copied();
         let id = known.unwrap_or(self.last + 1);
         self.remove(id);
@@ -53,7 +55,7 @@ impl Dead {
             kind: aside.reason.kind.to_owned(),
             reason: aside.reason.text.clone(),
             account: delivery.map(|delivery| delivery.account.clone()),
-            index,
+            index: name.as_ref().map(|name| name.index),
             payload: delivery.map(|delivery| delivery.payload.clone()),
             body: message.body.clone(),
             attributes: message.attributes.clone(),
@@ -62,8 +64,8 @@ impl Dead {
             sent_at: message.sent_at,
             dead_at: now,
         };
-        let open = match index {
-            Some(index) => Some([index].into()),
+        let open = match name {
+            Some(name) => Some([name].into()),
             None => message.open.clone(),
         };
         self.bytes += weight(&letter);
@@ -84,9 +86,14 @@ impl Dead {
     pub(super) fn remove(&mut self, id: i64) -> Option<Letter> {
         let removed = self.letters.remove(&id)?;
         self.bytes -= weight(&removed.letter);
-        self.by_delivery.remove(&(removed.letter.message_id.clone(), removed.letter.index));
+        let name = removed.letter.index.map(|index| DeliveryName { index, account: removed.letter.account.clone() });
+        self.by_delivery.remove(&(removed.letter.message_id.clone(), name));
         Some(removed)
     }
+}
+
+fn name(delivery: &DeadDelivery) -> Option<DeliveryName> {
+    Some(DeliveryName { index: delivery.index?, account: Some(delivery.account.clone()) })
 }
 
 fn weight(letter: &DeadLetter) -> usize {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::message::Attribute;
+use crate::message::{Attribute, DeliveryName};
 
 /// What moves while a message lives.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,6 @@ pub(super) struct Content {
     pub attributes: Vec<Attribute>,
     pub group: Option<CompactString>,
     pub sent_at: SystemTime,
-    pub open: Option<Arc<[u16]>>,
+    pub open: Option<Arc<[DeliveryName]>>,
     pub redrives: u32,
 }

@@ -25,7 +25,7 @@ const SPARE_PAGES: u64 = 8;
 /// What answers give at once at most, in bytes of payloads: what they need in memory.
 const TAKEN_BYTES: usize = 4 * 1024 * 1024;
 
-const KNOWN: &str = "SELECT 1 FROM parked WHERE queue = ?1 AND message_id = ?2 AND ifnull(idx, -1) = ifnull(?3, -1)";
+const KNOWN: &str = "SELECT account FROM parked WHERE queue = ?1 AND message_id = ?2 AND ifnull(idx, -1) = ifnull(?3, -1)";
 
 const LAST: &str = "SELECT place FROM parked WHERE queue = ?1 AND account = ?2 ORDER BY place DESC LIMIT 1";
 
@@ -88,10 +88,13 @@ pub(super) fn weight(parking: &ToPark) -> u64 {
 
 fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64, parking: &ToPark) -> Result<Parked, Fault> {
     let ToPark { account, item: Item { message, index, payload }, waited, .. } = parking;
-    let known: Option<i64> =
+    let known: Option<String> =
         transaction.prepare_cached(KNOWN)?.query_row(params![queue, message.id.as_str(), index], |row| row.get(0)).optional()?;
-    if known.is_some() {
-        return Ok(Parked::Already);
+    match known {
+        Some(known) if known == *account => return Ok(Parked::Already),
+        // Another handler made the message's deliveries in another order. Each is told by its index, and that one is still to be delivered.
+        Some(_) => return Ok(Parked::Full),
+        None => {}
     }
     let attributes = content::attributes_to_text(&message.attributes)
         .map_err(|error| Fault::refused(format!("message {}: its attributes cannot be written: {error}", message.id)))?;

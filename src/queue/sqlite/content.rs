@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Attribute, AttributeValue};
+use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -61,14 +61,28 @@ pub(in crate::queue) fn attributes_from_text(text: Option<&str>) -> Result<Vec<A
     stored.into_iter().map(back).collect()
 }
 
-pub(super) fn open_to_text(open: &[u16]) -> String {
-    open.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+/// `[[1,"acme"]]`; without the accounts, as earlier versions wrote it, `1,3`.
+pub(super) fn open_to_text(open: &[DeliveryName]) -> String {
+    if open.iter().all(|name| name.account.is_none()) {
+        return open.iter().map(|name| name.index.to_string()).collect::<Vec<_>>().join(",");
+    }
+    let open: Vec<_> = open.iter().map(|name| (name.index, name.account.as_deref())).collect();
+    // A list of numbers and texts has a form in JSON.
+    serde_json::to_string(&open).unwrap_or_default()
 }
 
-pub(super) fn open_from_text(text: Option<&str>) -> Result<Option<Arc<[u16]>>, String> {
+pub(super) fn open_from_text(text: Option<&str>) -> Result<Option<Arc<[DeliveryName]>>, String> {
     let Some(text) = text else { return Ok(None) };
-    let open: Result<Arc<[u16]>, _> = text.split(',').map(str::parse).collect();
-    open.map(Some).map_err(|error| format!("its open deliveries {text:?} are not readable: {error}"))
+    let unreadable = |error: String| format!("its open deliveries {text:?} are not readable: {error}");
+    if text.starts_with('[') {
+        let open: Vec<(u16, Option<String>)> = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+        return Ok(Some(
+            open.into_iter().map(|(index, account)| DeliveryName { index, account: account.map(Account::from) }).collect(),
+        ));
+    }
+    let index = |index: &str| Ok(DeliveryName { index: index.parse()?, account: None });
+    let open: Result<_, std::num::ParseIntError> = text.split(',').map(index).collect();
+    open.map(Some).map_err(|error| unreadable(error.to_string()))
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -110,8 +124,15 @@ mod tests {
 
     #[test]
     fn open_deliveries_come_back_as_they_were() {
-        for open in [&[3][..], &[0, 1, 999]] {
-            assert_eq!(open_from_text(Some(&open_to_text(open))).unwrap().as_deref(), Some(open));
+        let name = |index, account: Option<&str>| DeliveryName { index, account: account.map(Into::into) };
+        let with = [name(3, Some("a\",1")), name(999, None), name(0, Some(""))];
+        for (open, text) in [
+            (&with[..1], "[[3,\"a\\\",1\"]]"),
+            (&with, "[[3,\"a\\\",1\"],[999,null],[0,\"\"]]"),
+            (&[name(0, None), name(7, None)], "0,7"),
+        ] {
+            assert_eq!(open_to_text(open), text);
+            assert_eq!(open_from_text(Some(text)).unwrap().as_deref(), Some(open));
         }
         assert_eq!(open_from_text(None).unwrap(), None);
     }
@@ -121,6 +142,8 @@ mod tests {
         for text in ["{", r#"[{"name":"a","binary":"0"}]"#, r#"[{"name":"a","binary":"zz"}]"#, r#"[{"name":"a"}]"#] {
             assert!(attributes_from_text(Some(text)).unwrap_err().contains("its attribute"), "{text}");
         }
-        assert!(open_from_text(Some("1,x")).unwrap_err().contains("1,x"));
+        for text in ["1,x", "[[1]]", "[", ""] {
+            assert!(open_from_text(Some(text)).unwrap_err().contains(text), "{text}");
+        }
     }
 }

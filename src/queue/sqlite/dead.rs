@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::send::{self, Insert};
 use super::settle;
+use crate::message::DeliveryName;
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::embedded::{Grouping, redriven_id};
 use crate::queue::{DeadFilter, DeadLetter, EntryError, EntryResult, SetAside};
@@ -17,7 +18,7 @@ const WRITE: &str = "
     INSERT INTO dead (
         queue, message_id, idx, kind, reason, account, payload, body, attributes, open, receives, redrives, sent_at, dead_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-    ON CONFLICT (queue, message_id, ifnull(idx, -1)) DO UPDATE SET
+    ON CONFLICT (queue, message_id, ifnull(idx, -1), iif(idx IS NULL, '', ifnull(account, ''))) DO UPDATE SET
         kind = excluded.kind, reason = excluded.reason, account = excluded.account, payload = excluded.payload,
         open = excluded.open, receives = excluded.receives, dead_at = excluded.dead_at";
 
@@ -73,7 +74,10 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
     let index = delivery.and_then(|delivery| delivery.index);
     // A redrive opens this delivery alone; of a whole message all that was open.
     let open = match index {
-        Some(index) => Some(content::open_to_text(&[index])),
+        Some(index) => {
+            let account = delivery.map(|delivery| delivery.account.clone());
+            Some(content::open_to_text(&[DeliveryName { index, account }]))
+        }
         None => message.open.as_deref().map(content::open_to_text),
     };
     let attributes = content::attributes_to_text(&message.attributes)

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use crate::message::Attribute;
 use crate::queue::DeadLetter;
 use crate::queue::sqs::content::ALONE;
-use crate::queue::sqs::envelope::{LetterFacts, Redriven, Unpacked};
+use crate::queue::sqs::envelope::{LetterFacts, Open, Redriven, Unpacked};
 use crate::queue::sqs::receive::Record;
 use crate::queue::sqs::remote::Named;
 
@@ -36,7 +36,7 @@ impl Letter {
                     "nothing is known of it: it was put here by another program, or its body leaves no room".to_owned(),
                 ),
             };
-            let before = before.unwrap_or(Redriven { redrives: 0, open: None });
+            let before = before.unwrap_or(Redriven { redrives: 0, open: Open::default() });
             let letter = DeadLetter {
                 id: id.clone(),
                 message_id: id,
@@ -88,7 +88,7 @@ impl Letter {
         let body = self.letter.body.len();
         match self.redriven.clone().pack(&self.letter.attributes, most.saturating_sub(body)) {
             Some(attributes) => Ok(attributes),
-            None if self.redriven.open.is_none() => Ok(self.letter.attributes.clone()),
+            None if self.redriven.open.is_all() => Ok(self.letter.attributes.clone()),
             None => Err(format!(
                 "dead letter {}: its body of {body} bytes leaves no room to say which delivery is open, and the others must not be repeated; \
                  deliver it by hand and purge it",

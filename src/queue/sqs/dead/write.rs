@@ -7,10 +7,10 @@ use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
 use super::send_apart;
-use crate::message::Receipt;
+use crate::message::{Account, DeliveryName, Receipt};
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::check_text;
-use crate::queue::sqs::envelope::LetterFacts;
+use crate::queue::sqs::envelope::{LetterFacts, Open};
 use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::remote::Remote;
 use crate::queue::sqs::{SqsQueue, handle, no_result};
@@ -93,9 +93,10 @@ impl SqsQueue {
             return Err("its receipt is none of SQS".to_owned());
         }
         let index = delivery.as_ref().and_then(|delivery| delivery.index);
+        let account = delivery.as_ref().map(|delivery| &delivery.account);
         let open = match index {
-            Some(index) => Some(vec![index]),
-            None => message.open.as_deref().map(<[u16]>::to_vec),
+            Some(index) => Open::of(Some(&[DeliveryName { index, account: account.cloned() }])),
+            None => Open::of(message.open.as_deref()),
         };
         let sent_at = message.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let facts = LetterFacts {
@@ -103,7 +104,7 @@ impl SqsQueue {
             reason: reason.text.clone(),
             source: self.queue.name().to_owned(),
             id: message.id.to_string(),
-            account: delivery.as_ref().map(|delivery| delivery.account.to_string()),
+            account: account.map(ToString::to_string),
             index,
             group: message.group.as_ref().map(ToString::to_string),
             open,
@@ -112,7 +113,7 @@ impl SqsQueue {
             redrives: redrives(&message.id),
         };
         let payload = delivery.as_ref().map(|delivery| &delivery.payload);
-        let key = fifo.then(|| key(self.queue.name(), &message.id, index));
+        let key = fifo.then(|| key(self.queue.name(), &message.id, index, account));
         Ok(Entry {
             body: check_text(&message.body)?,
             attributes: facts.pack(&message.attributes, payload, room).into(),
@@ -140,8 +141,10 @@ fn redrives(id: &str) -> u32 {
 
 /// Names a letter, within what SQS takes for a group and a deduplication id.
 /// It is the same for the same delivery of the same message.
-fn key(source: &str, id: &str, index: Option<u16>) -> CompactString {
-    let hash = Sha256::digest(format!("{source}\n{id}\n{index:?}"));
+fn key(source: &str, id: &str, index: Option<u16>, account: Option<&Account>) -> CompactString {
+    // One that stands alone is its message's, whatever its account.
+    let account = account.filter(|_| index.is_some());
+    let hash = Sha256::digest(format!("{source}\n{id}\n{index:?}\n{account:?}"));
     let digits = hash.iter().map(|byte| format!("{byte:02x}"));
     std::iter::once("octoconf.dead.".to_owned()).chain(digits).collect()
 }
@@ -152,11 +155,15 @@ mod tests {
 
     #[test]
     fn a_letter_is_known_by_its_delivery() {
-        let first = key("stock", "1", Some(1));
-        assert_eq!(first, key("stock", "1", Some(1)));
+        let key = |source, id, index, account: &str| super::key(source, id, index, Some(&account.into()));
+        let first = key("stock", "1", Some(1), "acme");
+        assert_eq!(first, key("stock", "1", Some(1), "acme"));
         assert!(crate::queue::sqs::content::is_group(&first), "{first}");
-        for other in [key("stock", "1", None), key("stock", "1", Some(2)), key("stock", "2", Some(1)), key("other", "1", Some(1))]
+        let others = [("stock", "1", None, "acme"), ("stock", "1", Some(2), "acme"), ("stock", "2", Some(1), "acme")];
+        for (source, id, index, account) in
+            others.into_iter().chain([("other", "1", Some(1), "acme"), ("stock", "1", Some(1), "b")])
         {
+            let other = key(source, id, index, account);
             assert_ne!(first, other);
         }
     }

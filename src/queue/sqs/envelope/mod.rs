@@ -4,6 +4,8 @@
 //! attributes and a part of what its queue takes (1 MiB at most). Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
 //! and counted.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
-use crate::message::{Attribute, AttributeValue};
+use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
 const NAME: &str = "octoconf";
 /// The payload of a dead delivery, where there is room for it: a redrive makes it anew.
@@ -40,8 +42,8 @@ pub struct LetterFacts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The deliveries that a redrive opens; `None`: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Vec<u16>>,
+    #[serde(flatten)]
+    pub open: Open,
     /// Milliseconds since 1970.
     pub sent_at: u64,
     pub receives: u32,
@@ -53,8 +55,44 @@ pub struct LetterFacts {
 pub struct Redriven {
     /// How often; 1 or more.
     pub redrives: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Vec<u16>>,
+    #[serde(flatten)]
+    pub open: Open,
+}
+
+/// Which of a message's deliveries are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Their indices. `None`: all are open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open: Option<Vec<u16>>,
+    /// Their accounts, in the same order; fewer where there was no room, or where an earlier version wrote it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    open_accounts: Vec<Option<String>>,
+}
+
+impl Open {
+    /// `None`: all are open.
+    pub fn of(names: Option<&[DeliveryName]>) -> Self {
+        let accounts: Vec<_> = names.into_iter().flatten().map(|name| name.account.as_ref().map(ToString::to_string)).collect();
+        let open_accounts = if accounts.iter().all(Option::is_none) { Vec::new() } else { accounts };
+        Self { open: names.map(|names| names.iter().map(|name| name.index).collect()), open_accounts }
+    }
+
+    /// `None`: all are open.
+    pub fn names(self) -> Option<Arc<[DeliveryName]>> {
+        let accounts = self.open_accounts.into_iter().chain(std::iter::repeat(None));
+        let names = self
+            .open?
+            .into_iter()
+            .zip(accounts)
+            .map(|(index, account)| DeliveryName { index, account: account.map(Account::from) });
+        Some(names.collect())
+    }
+
+    /// Whether all are open.
+    pub fn is_all(&self) -> bool {
+        self.open.is_none()
+    }
 }
 
 /// A dead letter taken apart.
@@ -119,8 +157,11 @@ impl LetterFacts {
     /// facts.
     pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, room: usize) -> Vec<Attribute> {
         let most = MOST.min(room.saturating_sub(HEAD + COUNT));
-        // A long reason is cut before anything else is lost, and then the account.
+        // A long reason is cut before anything else is lost, then the accounts that are noted twice, and then the one for people.
         while json(&self).len() > most && shorten(&mut self.reason) {}
+        if json(&self).len() > most {
+            self.open.open_accounts.clear();
+        }
         while json(&self).len() > most && self.account.as_mut().is_some_and(shorten) {}
         let Some(mut packed) = pack(self, attributes, room) else {
             let all: usize = attributes.iter().map(attribute_bytes).sum();

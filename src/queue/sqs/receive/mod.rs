@@ -163,7 +163,7 @@ fn message(record: Record, fifo: bool) -> (Arc<Message>, Receipt) {
     let (attributes, redriven) = Redriven::unpack(attributes);
     let (id, open) = match redriven {
         // Like the ids of embedded queues: it shows how often the message was redriven.
-        Some(redriven) => (format_compact!("{id}-r{}", redriven.redrives), redriven.open.map(Into::into)),
+        Some(redriven) => (format_compact!("{id}-r{}", redriven.redrives), redriven.open.names()),
         None => (id, None),
     };
     let group = group.filter(|group| fifo && !group.starts_with(ALONE));

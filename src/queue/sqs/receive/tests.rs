@@ -3,6 +3,8 @@
 use ::md5::{Digest as _, Md5};
 
 use super::*;
+use crate::message::DeliveryName;
+use crate::queue::sqs::envelope::Open;
 use crate::queue::sqs::error::Fault;
 
 fn digest(text: &str) -> String {
@@ -129,14 +131,15 @@ fn an_empty_answer_is_no_messages() {
 
 #[test]
 fn a_redriven_message_shows_it_in_its_id_and_opens_what_was_open() {
-    let note = Redriven { redrives: 2, open: Some(vec![1, 3]) }.pack(&[], 1000).unwrap();
+    let open = [(1, None), (3, Some("acme".into()))].map(|(index, account)| DeliveryName { index, account });
+    let note = Redriven { redrives: 2, open: Open::of(Some(&open)) }.pack(&[], 1000).unwrap();
     let AttributeValue::String(json) = &note[0].value else { panic!("{note:?}") };
     let attribute = format!(
         "<MessageAttribute><Name>octoconf</Name><Value><StringValue>{}</StringValue><DataType>String</DataType></Value></MessageAttribute>",
         json.replace('"', "&quot;")
     );
     let message = one(&xml("1b-9d", "b", "b", &attribute), false);
-    assert_eq!((message.id.as_str(), message.open.as_deref()), ("1b-9d-r2", Some(&[1, 3][..])));
+    assert_eq!((message.id.as_str(), message.open.as_deref()), ("1b-9d-r2", Some(&open[..])));
     assert!(message.attributes.is_empty());
 }
 

@@ -1,0 +1,145 @@
+//! A message that comes back: which of the deliveries that its handler makes now are known from before.
+//!
+//! Some may be settled, by a partner or as a dead letter; a redrive may be for one of them alone. In the meantime a reload or a restart may
+//! have brought another handler, which makes other deliveries or the same ones in another order. So a delivery is found again by its
+//! account first, and by its place only among several for one account.
+
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::Ticket;
+use crate::dispatch::ledger::Held;
+use crate::message::settle::DeadReason;
+use crate::message::{Delivery, DeliveryName};
+
+/// What becomes of each delivery that the handler makes now, by place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It is settled, or the message was redriven for other deliveries.
+    Skip,
+    /// It is sent, under this index.
+    Send(u16),
+}
+
+impl Dispatcher {
+    /// What is known of the message's deliveries. `None`: nothing, all of them are sent.
+    pub(in crate::dispatch) fn known_of(&self, ticket: Ticket, deliveries: &[Delivery]) -> Option<Vec<Again>> {
+        let held = self.ledger.get(ticket)?;
+        let settled = settled(held);
+        let mut again: Vec<Again> = match held.redriven_for() {
+            Some(open) => {
+                let mut again = vec![Again::Skip; deliveries.len()];
+                for (name, place) in open.iter().zip(places(open, deliveries)) {
+                    if let Some(place) = place.and_then(|place| again.get_mut(place)) {
+                        // The index that the partner knows it by: it is a part of the delivery's id.
+                        *place = Again::Send(name.index);
+                    }
+                }
+                again
+            }
+            None if settled.is_empty() => return None,
+            None => (0..).zip(deliveries).map(|(index, _)| Again::Send(index)).collect(),
+        };
+        for place in places(settled, deliveries).into_iter().flatten() {
+            if let Some(place) = again.get_mut(place) {
+                *place = Again::Skip;
+            }
+        }
+        Some(again)
+    }
+
+    /// Sets the message aside if one of the deliveries that it was redriven for is none of those that its handler makes now: to settle the
+    /// message without that delivery would lose it. Nothing of the message is sent then, so that the letter holds all that is open. Returns
+    /// whether it was set aside.
+    pub(in crate::dispatch) fn lacks_what_is_open(&mut self, ticket: Ticket, deliveries: &[Delivery]) -> bool {
+        let Some(held) = self.ledger.get(ticket) else { return false };
+        let Some(open) = held.redriven_for() else { return false };
+        let is_open = |name: &&DeliveryName| !settled(held).iter().any(|settled| is_same(settled, name));
+        let open: Vec<DeliveryName> = open.iter().filter(is_open).cloned().collect();
+        let found = places(&open, deliveries);
+        let missing: Vec<_> = open.iter().zip(found).filter(|(_, place)| place.is_none()).map(|(name, _)| name.clone()).collect();
+        if missing.is_empty() {
+            return false;
+        }
+        let (open, missing, now) = (list(&open), list(&missing), deliveries.len());
+        let text = format!(
+            "redriven for its deliveries {open} (counted from 0), of which its handler does not make {missing} any more: it makes {now} \
+             now; nothing of it was sent; redrive it once the handler makes them again, or purge it and send it anew"
+        );
+        self.leave_as_dead(ticket, DeadReason { kind: "rejected", text });
+        true
+    }
+}
+
+/// The deliveries that earlier copies of the message settled.
+fn settled(held: &Held) -> &[DeliveryName] {
+    held.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default()
+}
+
+fn is_same(a: &DeliveryName, b: &DeliveryName) -> bool {
+    a.index == b.index && (a.account == b.account || a.account.is_none() || b.account.is_none())
+}
+
+/// Where each of the `known` deliveries is among those `now`: at its own place if that has its account, else at the first place with its
+/// account that no other has. `None`: nowhere.
+fn places(known: &[DeliveryName], now: &[Delivery]) -> Vec<Option<usize>> {
+    let mut taken = vec![false; now.len()];
+    let mut take = |place: usize| taken.get_mut(place).is_some_and(|taken| !std::mem::replace(taken, true));
+    let at_home = |name: &DeliveryName| {
+        let place = usize::from(name.index);
+        let delivery = now.get(place)?;
+        name.account.as_ref().is_none_or(|account| *account == delivery.account).then_some(place)
+    };
+    let mut places: Vec<Option<usize>> = known.iter().map(|name| at_home(name).filter(|place| take(*place))).collect();
+    for (name, found) in known.iter().zip(&mut places) {
+        if let (Some(account), None) = (&name.account, &found) {
+            let for_it = now.iter().enumerate().filter(|(_, delivery)| delivery.account == *account);
+            *found = for_it.map(|(place, _)| place).find(|place| take(*place));
+        }
+    }
+    places
+}
+
+fn list(names: &[DeliveryName]) -> String {
+    let text = |name: &DeliveryName| match &name.account {
+        Some(account) => format!("{} for {account:?}", name.index),
+        None => name.index.to_string(),
+    };
+    names.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(index: u16, account: &str) -> DeliveryName {
+        DeliveryName { index, account: (account != "?").then(|| account.into()) }
+    }
+
+    fn found(known: &[(u16, &str)], now: &str) -> Vec<Option<usize>> {
+        let known: Vec<_> = known.iter().map(|(index, account)| name(*index, account)).collect();
+        let now: Vec<_> =
+            now.split_whitespace().map(|account| Delivery { account: account.into(), payload: "1".into() }).collect();
+        places(&known, &now)
+    }
+
+    #[test]
+    fn a_delivery_is_where_it_was_or_where_its_account_is_now() {
+        assert_eq!(found(&[(0, "a"), (1, "b")], "a b c"), [Some(0), Some(1)]);
+        assert_eq!(found(&[(0, "a")], "b a"), [Some(1)]);
+        assert_eq!(found(&[(1, "b")], "b"), [Some(0)]);
+        assert_eq!(found(&[(0, "a")], "b"), [None]);
+        assert_eq!(found(&[(2, "c")], "a b"), [None]);
+    }
+
+    #[test]
+    fn of_several_for_one_account_each_is_found_once() {
+        assert_eq!(found(&[(0, "a"), (1, "a")], "a a"), [Some(0), Some(1)]);
+        assert_eq!(found(&[(1, "a")], "a a"), [Some(1)], "its own place comes first");
+        assert_eq!(found(&[(0, "a"), (1, "a")], "b a a"), [Some(2), Some(1)]);
+        assert_eq!(found(&[(0, "a"), (1, "a")], "a"), [Some(0), None]);
+    }
+
+    #[test]
+    fn without_an_account_the_place_has_to_do() {
+        assert_eq!(found(&[(1, "?"), (9, "?")], "a b"), [Some(1), None]);
+    }
+}
