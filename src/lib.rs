@@ -1,27 +1,31 @@
-//! Octoconf takes messages from many queues, runs each through a pipeline, sorts the results into one bucket per partner,
-//! and flushes every bucket as soon as its partner can take it.
+//! Octoconf takes messages from many queues, runs each through a pipeline, sorts the results into one bucket per
+//! partner, and flushes every bucket as soon as its partner can take it.
 //!
-//! # The way of a message
+//! # The path of a message
 //!
-//! 1. A poller ([`engine`]) receives it from its [`queue`], because the dispatcher gave it demand for one more: a
-//!    [`message::Received`], with the receipt by which it is settled.
-//! 2. The [`dispatch`]er enters it into its ledger, where it stays until the queue has confirmed how it ended. A second copy, or one
-//!    that was settled before, ends here.
-//! 3. A thread of the pool has its [`handler`] make deliveries of it: a [`message::Outcome`].
-//! 4. The dispatcher puts outcomes back into the order of receive, and each delivery into the bucket of its (queue, partner).
-//! 5. Once that partner may be asked (rate, back-off, `Retry-After`, breaker, what is on the wire) a [`message::Batch`] leaves for a
-//!    deliver thread and its [`sink`], which gives a [`message::Answer`]. A verdict says what that means for the delivery, the bucket and
-//!    the partner.
-//! 6. When all of a message's deliveries are accepted, parked or dead letters, an acker deletes it: [`message::settle`]. What cannot be
-//!    decided goes back to its queue.
+//! 1. A poller (see [`engine`]) receives the message from its [`queue`], once the dispatcher has given the
+//!    poller demand for it. The result is a [`message::Received`], which carries the receipt by which the
+//!    message is settled later.
+//! 2. The [`dispatch`]er enters the message into its ledger, where it stays until the queue has confirmed how it ended.
+//!    A second copy of a held message, or a copy of a message that was settled before, goes no further.
+//! 3. A thread of the pool runs the queue's [`handler`], which turns the message into deliveries: a
+//!    [`message::Outcome`].
+//! 4. The dispatcher puts the outcomes back into the order of receive, and each delivery into the bucket of
+//!    its queue and partner.
+//! 5. Once the partner may be sent something (rate, back-off, `Retry-After`, breaker, flushes on the wire), a
+//!    [`message::Batch`] goes to a delivery thread and its [`sink`], which returns a [`message::Answer`]. A verdict
+//!    says what the answer means for the delivery, the bucket and the partner.
+//! 6. When all deliveries of a message are accepted, parked or dead letters, an acker deletes the message
+//!    ([`message::settle`]). A message that cannot be settled this way is returned to its queue.
 //!
-//! The dispatcher is pure: time and [`dispatch::Event`]s in, [`dispatch::Command`]s out. It has no clock, thread, channel, queue or sink,
-//! so that its rules are tested in virtual time; the engine gives it all of these. [`config`] makes rules and sinks of what the operator
-//! wrote, [`admin`] and [`commands`] show what goes on.
+//! The dispatcher is pure: time and [`dispatch::Event`]s go in, [`dispatch::Command`]s come out. It has no clock,
+//! thread, channel, queue or sink, so its rules are tested in virtual time; the engine supplies all of these.
+//! [`config`] turns the operator's file into rules and sinks, and [`admin`] and [`commands`] show what is going on.
 //!
-//! # In a program of your own
+//! # In your own program
 //!
-//! Give [`handler::registry::Registry`] your handlers, and [`engine::Engine`] your settings and that: `tests/examples/` in the repository has whole ones.
+//! Register your handlers in a [`handler::registry::Registry`] and pass it to [`engine::Engine`] together with your
+//! settings. `tests/examples/` in the repository has complete programs.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
-//! A bounded table that forgets what was used least recently: open files, agents by authority, looked-up names.
+//! A bounded table that forgets the least recently used entry: open files, HTTP agents by authority, looked-up names.
 //!
-//! Not shared by itself: each owner keeps it under a lock of its own, held for one call at a time.
+//! The table does no locking. Each owner keeps it under a lock of its own, held for one call at a time.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 /// Values by key, in the order of their last use. Every call costs O(log n).
 pub struct Lru<K, V> {
     entries: HashMap<K, Entry<V>, foldhash::fast::RandomState>,
-    /// The tick of each entry's last use, which is unique, to its key.
+    /// Maps the tick of each entry's last use, which is unique, to the entry's key.
     by_use: BTreeMap<u64, K>,
     tick: u64,
 }
@@ -22,15 +22,17 @@ struct Entry<V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self { entries: HashMap::default(), by_use: BTreeMap::new(), tick: 0 }
     }
 
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The value of a key, which becomes the most recently used.
+    /// Returns the value of a key, which becomes the most recently used, or `None` if the key is unknown.
     pub fn get<Q>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -45,7 +47,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(&mut entry.value)
     }
 
-    /// Puts a value in as the most recently used; gives back the one that it replaces.
+    /// Inserts a value as the most recently used, and returns the value that it replaces, if any.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.tick += 1;
         self.by_use.insert(self.tick, key.clone());
@@ -54,6 +56,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(replaced.value)
     }
 
+    /// Removes a key and returns its value, if any.
     pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -64,7 +67,8 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Some(entry.value)
     }
 
-    /// Takes out the least recently used value that may go, looking at no more than `look_at` of them.
+    /// Removes and returns the least recently used entry for which `may_go` is true, or `None` if there is none among
+    /// the `look_at` least recently used.
     pub fn evict(&mut self, look_at: usize, may_go: impl Fn(&V) -> bool) -> Option<(K, V)> {
         let candidates = self.by_use.iter().take(look_at);
         let key =

@@ -8,7 +8,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Messages are made by one thread and dropped by another: here that costs half of what the system's allocator takes for it.
+/// Messages are allocated by one thread and freed by another. With this allocator that costs half as
+/// much as with the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -26,8 +27,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The allocator asks for pages of 2 MiB, and each of hundreds of threads gets its own: zeroing them costs more than what they are for, and
-/// a service with 40 threads holds five times the memory. A kernel that does not know this has none.
+/// Turns transparent huge pages off for this process.
+///
+/// The allocator asks for pages of 2 MiB, and each of hundreds of threads gets its own. Zeroing them costs more than
+/// they save, and a service with 40 threads holds five times the memory. A kernel that does not know this setting has
+/// no huge pages to turn off, so an error is ignored.
 fn refuse_huge_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
@@ -36,7 +40,7 @@ impl Failure {
     #[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
     fn report(self) -> ExitCode {
         match self {
-            // Whoever reads our output has seen enough: `octoconf dead list … | head` is no failure.
+            // The reader of our output has seen enough: `octoconf dead list … | head` is no failure.
             Self::Failed(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
                 eprint!("{}", last_words(&format!("octoconf: {}", in_full(&error))));

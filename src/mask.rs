@@ -2,11 +2,11 @@
 //!
 //! Pure.
 
-/// What stands in the place of a key.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// Takes secrets of four bytes and more out of a text, also where they are percent-encoded, once or twice: a canonical request quotes them
-/// so.
+/// Replaces the secrets in `text` with [`MASK`]. Secrets are also found if they are percent-encoded once or twice, as a
+/// canonical request quotes them. Secrets shorter than four bytes are left alone.
 pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, secret.as_bytes()))
 }
@@ -45,13 +45,14 @@ fn without(text: String, secret: &[u8]) -> String {
     if found { shown } else { text }
 }
 
-/// How many bytes at the beginning of the text spell the secret.
+/// Returns how many bytes at the beginning of `text` spell the secret, or `None` if `text` does not begin with it.
 fn spelt(text: &[u8], secret: &[u8]) -> Option<usize> {
     let rest = secret.iter().try_fold(text, |rest, byte| after(rest, *byte))?;
     Some(text.len() - rest.len())
 }
 
-/// What follows the byte with which the text begins, as it is or encoded.
+/// Returns what follows `byte` at the beginning of `text`, where the byte may be plain or percent-encoded, or `None` if
+/// `text` begins with anything else.
 fn after(text: &[u8], byte: u8) -> Option<&[u8]> {
     match text.split_first() {
         Some((first, rest)) if *first == byte => Some(rest),

@@ -1,12 +1,14 @@
-//! Other people's text on a terminal: accounts, reasons, payloads. None of it may move the cursor, turn the line around or hide.
+//! Makes foreign text (accounts, reasons, payloads) safe for a terminal: no character may move the cursor, change the
+//! direction of the line or hide other text.
 //!
 //! Pure.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Characters of Unicode's category Cf (and the two line separators) that show nothing themselves and change how others look: marks and
-/// overrides of direction, joiners, tags. Those that are drawn, such as the Arabic number signs, are left out.
+/// The characters of Unicode's category Cf, and the two line separators, that show nothing themselves but change
+/// how others are shown: direction marks and overrides, joiners, tags. Those that are drawn, such as the Arabic
+/// number signs, are not included.
 const FORMATS: [RangeInclusive<char>; 10] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
@@ -20,17 +22,17 @@ const FORMATS: [RangeInclusive<char>; 10] = [
     '\u{e0000}'..='\u{e007f}',
 ];
 
-/// Whether a terminal would do something else than show it.
+/// Whether a terminal would act on the character instead of showing it.
 fn is_obeyed(c: char) -> bool {
     c.is_control() || FORMATS.iter().any(|range| range.contains(&c))
 }
 
-/// The text on one line, with a space for each character that a terminal would obey.
+/// Returns the text on one line, with a space for each character on which a terminal would act.
 pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
 }
 
-/// The text with the escapes of Rust in place of such characters, so that nothing of it is lost.
+/// Displays the text with Rust's escapes for the characters on which a terminal would act, so that nothing is lost.
 pub struct Visible<'a>(pub &'a str);
 
 impl fmt::Display for Visible<'_> {

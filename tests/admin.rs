@@ -1,4 +1,4 @@
-//! The admin server and the commands that ask it, against the program as a user runs it.
+//! The admin server, and the commands that query it, against the program as a user runs it.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,10 +24,10 @@ use support::program::{Running, Workspace, invoice, until};
 
 const TOKEN: &str = "s3cret-t0ken";
 
-/// An account that tries what it can: markup, a path, a quote, letters of two bytes.
+/// An account with markup, a path, quotes and letters of two bytes, which tries to break out wherever it is shown.
 const HOSTILE: &str = "../<b>\"café\" & co/%2F";
 
-/// A partner that refuses `acme` for an hour, `mallory` for a while, and takes all others.
+/// A partner that refuses `acme` for an hour with a `Retry-After`, answers `mallory` with 503, and accepts all others.
 fn partner() -> Partner {
     Partner::start(|mut connection: Connection| {
         while let Some(request) = connection.request() {
@@ -74,7 +74,7 @@ fn workspace(partner: &Partner, address: SocketAddr, token: &str) -> Workspace {
     Workspace::new("octoconf.toml", &config).with_environment(&[("THE_TOKEN", TOKEN)])
 }
 
-/// An instance with five messages for each of these accounts, and one that is dead.
+/// An instance with five messages for each of these accounts, and one dead letter.
 fn instance(partner: &Partner, accounts: &[&str]) -> Instance {
     let address = free_port();
     let workspace = workspace(partner, address, "env:THE_TOKEN");
@@ -247,7 +247,7 @@ fn clients_that_are_slow_to_ask_cost_no_thread_and_nobody_waits_for_them() {
         stream.write_all(b"POST /api/partners/quick/flush HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").unwrap();
         stream
     };
-    // More than there are threads and places before them, and fewer than would make way for others.
+    // More clients than there are threads and waiting places, but fewer than would displace the oldest.
     let mut slow: Vec<TcpStream> = (0..30).map(says_nothing).chain((0..30).map(stops_midway)).collect();
     for _ in 0..3 {
         assert_eq!(instance.get("/healthz").status, 200);
@@ -271,7 +271,7 @@ fn of_too_many_clients_the_oldest_make_way() {
     assert_eq!(instance.get("/healthz").status, 200, "who asks is answered");
     let first = finish(crowd.remove(0)).unwrap();
     assert_eq!((first.status, first.header("retry-after")), (503, Some("1")));
-    // Those that came last are still awaited.
+    // The server still waits for the clients that came last.
     let mut last = crowd.pop().unwrap();
     last.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(finish(last).map(|reply| reply.status), Some(200));
@@ -302,7 +302,7 @@ fn actions_need_the_token() {
     assert_eq!(instance.post("/api/partners/quick/sell").status, 404);
     assert!(!instance.workspace.log().contains(TOKEN), "the log holds the token");
 
-    // Without a token nobody may.
+    // Without a configured token, no POST is allowed.
     let address = free_port();
     let other = workspace(&partner, address, "");
     let _running = other.start(&["run"]);

@@ -1,4 +1,4 @@
-//! The books of the chaos run: they find what they are there to find.
+//! Tests of the books of the chaos run: they must find losses, duplicates and disorder.
 
 #![allow(dead_code, reason = "the run uses the rest of the books")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
@@ -15,7 +15,7 @@ fn number(queue: usize, number: usize) -> Number {
     Number { queue, number }
 }
 
-/// Numbers 5 and 11 of each queue have no partner that takes them.
+/// Numbers 5 and 11 of each queue are never accepted: one is rejected and one refused.
 #[test]
 fn what_is_neither_accepted_nor_dead_is_missing() {
     let books = Books::new(&[false]);

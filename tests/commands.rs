@@ -1,4 +1,4 @@
-//! Commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
+//! The commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -242,7 +242,7 @@ fn output_that_finds_no_room_is_a_failure_and_no_panic() {
     }
 }
 
-/// What a command says on standard error that finds no room for its output, and fails with that.
+/// Runs a command whose standard output is full; returns what it reports on standard error when it fails.
 fn without_output(workspace: &Workspace, arguments: &[&str]) -> String {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
@@ -257,7 +257,7 @@ fn without_output(workspace: &Workspace, arguments: &[&str]) -> String {
 fn what_was_done_is_said_where_the_output_finds_no_room() {
     let workspace = workspace();
     workspace.write("in.jsonl", "1\n2\n");
-    // What is made for the queue is told once, and is not what this is about.
+    // This reports the newly created file once, so that later commands do not.
     workspace.octoconf(&["dead", "redrive", "invoice"]);
     let full = ", but standard output cannot be written: No space left on device (os error 28)\n";
     assert_eq!(without_output(&workspace, &["send", "invoice", "in.jsonl"]), format!("octoconf: 2 messages were sent{full}"));
@@ -270,7 +270,7 @@ fn what_was_done_is_said_where_the_output_finds_no_room() {
 #[test]
 fn an_error_says_its_cause_once() {
     let workspace = workspace();
-    // What is made for the queue is told once, and is not what this is about.
+    // This reports the newly created file once, so that later commands do not.
     workspace.octoconf(&["dead", "redrive", "invoice"]);
     let said = workspace.expect(1, &["send", "invoice", "."]);
     assert_eq!(said, "octoconf: line 1 cannot be read: Is a directory (os error 21); nothing was sent\n");
@@ -289,7 +289,8 @@ fn sending(workspace: &Workspace, file: &str) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Runs until so many messages have been delivered in all. A run that has found the queue empty returns what comes after that.
+/// Runs until `count` messages in total have been delivered. A run that has found the queue empty returns the messages
+/// that arrive afterwards, so several runs may be needed.
 fn settle(workspace: &Workspace, count: u64) {
     let mut acked = 0;
     until(
@@ -313,7 +314,7 @@ fn a_slow_input_is_sent_as_it_comes_and_a_signal_tells_how_far_it_came() {
     for signal in ["INT", "TERM"] {
         let workspace = workspace();
         let mut child = sending(&workspace, "-");
-        // Kept open: the end of the input is not what sends it.
+        // Kept open, so that it is not the end of the input that sends the lines.
         let mut input = child.stdin.take().unwrap();
         for (from, to) in [(0, 3), (3, 5)] {
             (from..to).for_each(|number| writeln!(input, "{}", invoice(Some("acme"), number)).unwrap());

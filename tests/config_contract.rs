@@ -1,8 +1,9 @@
-//! The keys that are promised: this file only grows. Renaming or dropping a key breaks the files that users have.
+//! The keys that are promised. This file only grows: renaming or dropping a key breaks the
+//! configuration files of users.
 
 use octoconf::config::{self, Context, Environment, Kind};
 
-/// Each key with its default, for each source and way of delivery that has it.
+/// Each key with its default, once for each source and way of delivery that has the key.
 const PROMISED: &str = r#"
 [engine]
 handler_threads = 0
@@ -84,7 +85,7 @@ allow_private_addresses = false
 rate = "5/s"
 "#;
 
-/// The same, saying only what has no default.
+/// The same configuration, without the keys that are set to their defaults.
 const SHORT: &str = r#"
 [queues.stock]
 handler = "product"

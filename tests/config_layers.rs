@@ -1,4 +1,4 @@
-//! Defaults, partner files, the configuration file and the environment: which wins, and what survives on the way.
+//! Defaults, partner files, the configuration file and the environment: which layer wins, and what survives the merge.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -161,7 +161,7 @@ fn sources_have_their_keys() {
 }
 
 proptest! {
-    /// As a producer may write them: dots, spaces, quotes, line breaks, NUL, any script.
+    /// Accounts as a producer may write them: with dots, spaces, quotes, line breaks, NUL, in any script.
     #[test]
     fn any_account_survives_toml_and_check(account in "\\PC{1,40}|[\\x00-\\x7f]{1,20}|[a-z.]{1,9}") {
         prop_assume!(account != "default");

@@ -1,4 +1,4 @@
-//! A folder of partner files: one or many partners each, in TOML or INI, each account in one place.
+//! The folder of partner files: one or more partners per file, in TOML or INI, each account in one place.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -24,7 +24,7 @@ fn parse(folder: &Path, below: &str, environment: &Environment) -> Result<Loaded
     config::parse(&text, Kind::Toml, "octoconf.toml", &context)
 }
 
-/// The problems, the folder's own path cut out.
+/// Returns the problems, without the folder's own path.
 fn problems(folder: &Path, below: &str) -> Vec<String> {
     let errors = parse(folder, below, &Environment::default()).unwrap_err();
     errors.problems.iter().map(|problem| problem.to_string().replace(&format!("{}/", folder.display()), "")).collect()
@@ -117,7 +117,7 @@ fn a_file_that_cannot_be_read_is_refused_and_a_folder_is_not() {
     assert!(warnings[0].ends_with("sub.toml is a folder, and what is in it is not read; move its files up"), "{warnings:?}");
 }
 
-/// Kubernetes mounts a volume as links through `..data`, which it puts in place at once.
+/// Kubernetes mounts a volume as links through `..data`, which it replaces atomically.
 #[test]
 fn a_mounted_volume_is_read() {
     let folder = folder(&[]);

@@ -1,4 +1,4 @@
-//! What is wrong is told in full: all problems at once, each by its key, with what to do.
+//! What is wrong with a configuration is reported in full: all problems at once, each with its key and what to do.
 
 #![allow(
     clippy::indexing_slicing,
@@ -20,7 +20,7 @@ fn problems_in(text: &str, kind: Kind, environment: &Environment) -> Vec<String>
     }
 }
 
-/// The problems of a good file with `text` below it.
+/// Returns the problems of a valid file with `text` appended.
 fn problems(text: &str) -> Vec<String> {
     problems_in(&format!("{GOOD}{text}"), Kind::Toml, &Environment::default())
 }
@@ -202,7 +202,7 @@ fn a_source_has_only_its_own_keys() {
             "queues.s.repeat: only memory queues have it, and this one is sqlite; leave it out or change source",
         ],
     );
-    // Empty is the same as left out.
+    // An empty value is the same as no value.
     expect("[queues.s]\nsource = 'sqlite'\nhandler = 'order'\nregion = ''\npreload = ''", &[]);
 }
 
@@ -383,7 +383,7 @@ fn a_section_that_the_environment_made_up_is_told_by_its_variable() {
     let missing = "queues.z.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]";
     let environment = Environment::from_iter([("OCTOCONF_QUEUES__Z__CONCURRENCY", "5")]);
     assert_eq!(problems_in(GOOD, Kind::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
-    // The file has it, and lacks the handler.
+    // The environment extends a section of the file, which lacks a handler.
     let text = format!("{GOOD}[queues.z]\nsource = 'memory'\n");
     assert_eq!(problems_in(&text, Kind::Toml, &environment), [missing]);
 }

@@ -1,4 +1,4 @@
-//! Every file in `conf/` loads, without a warning, and what the two formats say is the same.
+//! Every file in `conf/` loads without a warning, and the TOML and INI files hold the same configuration.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -13,7 +13,7 @@ fn conf(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
 }
 
-/// Made-up credentials in place of those that systemd gives.
+/// A folder of made-up credentials, in place of the one that systemd provides.
 fn credentials() -> TempDir {
     let credentials = tempfile::tempdir().unwrap();
     for (name, text) in

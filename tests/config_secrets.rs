@@ -1,4 +1,4 @@
-//! A secret is used and never shown: not in settings as they print, not in `check`, not in what is wrong.
+//! A secret is used but never shown: not in printed settings, not by `check`, and not in problems.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -6,7 +6,7 @@ use octoconf::commands::check;
 use octoconf::config::settings::Deliver;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Kind, Loaded};
 
-/// Stands in every place that may hold a secret.
+/// The text that stands in every place that may hold a secret.
 const SECRET: &str = "hush-hush";
 
 fn parse(text: &str, kind: Kind, environment: &Environment) -> Result<Loaded, ConfigErrors> {
@@ -14,7 +14,7 @@ fn parse(text: &str, kind: Kind, environment: &Environment) -> Result<Loaded, Co
     config::parse(text, kind, "octoconf", &context)
 }
 
-/// All that a person or a program may come to see.
+/// Returns everything that a person or a program could see.
 fn shown(outcome: &Result<Loaded, ConfigErrors>) -> String {
     let debug = match outcome {
         Ok(loaded) => format!("{loaded:?}{loaded:#?}"),

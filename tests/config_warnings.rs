@@ -1,4 +1,4 @@
-//! What works but will surprise is said, once, by its key.
+//! What works but will surprise is reported once, with its key.
 
 #![allow(clippy::panic, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -83,7 +83,7 @@ fn a_part_of_the_bytes_that_is_smaller_than_the_largest_message() {
 fn what_returning_costs_where_nothing_is_parked() {
     let queue = "[partners.default]\ndeliver = 'discard'\n[handlers.h]\njq = '.[]'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\nmax_receives = 3";
     expect(queue, &["queues.s.max_receives: 3 receives", "queues.s.parking: handler h may make several"]);
-    // One result is one delivery.
+    // A program with one result makes one delivery.
     expect(&queue.replace(".[]", ".item"), &["queues.s.max_receives: 3 receives"]);
     expect(&format!("{queue}\nparking = 'p.db'"), &[]);
     expect(&format!("{queue}\ngroup = '.g'"), &[]);

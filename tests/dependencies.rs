@@ -1,5 +1,5 @@
-//! What `.cargo/deny.toml` says is what comes in: cargo-deny, as `scripts/test` calls it, refuses crates, licences and sources that are not
-//! on its lists. Each case is a package of its own in an empty folder, with nothing to fetch.
+//! `.cargo/deny.toml` is enforced: cargo-deny, called as in `scripts/test`, refuses crates, licences and sources that
+//! are not on its lists. Each case is a package of its own in an empty folder, with nothing to fetch.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Checks a package that depends on this crate; gives whether it passed, and what was said.
+/// Checks a package that depends on this crate. Returns whether it passed, and the output.
 fn check(dependency: &str, at: &Path) -> (bool, String) {
     let workspace = tempfile::tempdir().unwrap();
     package(workspace.path(), "ours", "MIT", &format!("{dependency} = {{ version = \"1.0.0\", {} }}", source(at)));
@@ -22,7 +22,7 @@ fn check(dependency: &str, at: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap())
 }
 
-/// Where cargo finds a crate: in a repository, where there is one, else in the folder.
+/// Returns the source from which cargo takes a crate: its repository if the folder is one, otherwise the folder.
 fn source(at: &Path) -> String {
     if at.join(".git").exists() { format!("git = 'file://{}'", at.display()) } else { format!("path = '{}'", at.display()) }
 }

@@ -1,5 +1,5 @@
-//! What every handler must do, those in code and the pipelines alike: give an outcome that holds to the rules, the same one each time
-//! and on every thread, whatever the body is.
+//! What every handler must do, whether in code or a pipeline: return an outcome that keeps to the rules, and the same
+//! outcome each time and on every thread, whatever the body is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use octoconf::handler::guard::MAX_REASON;
 use octoconf::handler::{Handler, Registry, run_caught};
 use octoconf::message::{MAX_DELIVERIES, Message, Outcome};
 
-/// Every handler that comes with octoconf, pipelines of several shapes, and one in code that trusts its input.
+/// Every handler that comes with octoconf, pipelines of several shapes, and a handler in code that trusts its input.
 fn registry() -> Registry {
     let pipeline = |jq: &str, bucket: &str| HandlerSettings { jq: jq.into(), bucket: bucket.into() };
     let pipelines = BTreeMap::from([
@@ -49,7 +49,7 @@ fn bodies() -> Vec<Vec<u8>> {
         bodies.push((opener.repeat(100_000) + "1" + &closer.repeat(100_000)).into_bytes());
         bodies.push(opener.repeat(150_000).into_bytes());
     }
-    // The good one, cut off everywhere.
+    // The valid body, truncated at every length.
     bodies.extend((1..good.len()).filter_map(|end| good.get(..end)).map(<[u8]>::to_vec));
     bodies
 }

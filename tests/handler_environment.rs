@@ -1,11 +1,11 @@
-//! Scenario: secrets are in the environment of the service, and a pipeline tries to read them.
+//! Scenario: the service's environment contains secrets, and a pipeline tries to read them.
 
 use std::time::SystemTime;
 
 use octoconf::handler::{Handler, jq};
 use octoconf::message::{Message, Outcome};
 
-/// Set by cargo for every test, so that it is surely there.
+/// A variable that cargo sets for every test, and that is therefore always there.
 const VARIABLE: &str = "CARGO_MANIFEST_DIR";
 
 #[test]

@@ -1,7 +1,7 @@
-//! Scenario: the invoices of a real shop through `order`. 25,943 lines, of which 3,722 name no account.
+//! Scenario: the invoices of a real shop through `order`. They are 25,943 lines, of which 3,722 name no account.
 //!
-//! The file is not part of the project: `$OCTOCONF_INVOICES`, else `../shared/data/invoice.jsonl`. Where there is none, rows like its
-//! own are made, with the same counts.
+//! The file is not part of the project. It is named by `$OCTOCONF_INVOICES`, or is `../shared/data/invoice.jsonl`. If
+//! there is no file, similar rows are generated with the same counts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ const WITHOUT: usize = 3722;
 fn invoices() -> io::Result<Vec<String>> {
     let named = std::env::var_os("OCTOCONF_INVOICES").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/invoice.jsonl");
-    // A file that is named must be there.
+    // A file named by the variable must exist.
     if let Some(path) = named.or_else(|| beside.exists().then_some(beside)) {
         return Ok(std::fs::read_to_string(&path)?.lines().map(str::to_owned).collect());
     }

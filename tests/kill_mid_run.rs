@@ -1,4 +1,5 @@
-//! `kill -9`, eight times in the middle of a run over HTTP: nothing is lost, and what comes twice was in flight at a kill.
+//! `kill -9`, eight times in the middle of a run over HTTP: nothing is lost, and only what was in
+//! flight at a kill comes twice.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -15,7 +16,7 @@ use support::program::{Workspace, invoice};
 
 const MESSAGES: usize = 4_000;
 const KILLS: usize = 8;
-/// Held at once at most: so many may come twice for each kill.
+/// The maximum number of messages held at once, and so the maximum number of duplicates per kill.
 const IN_FLIGHT: usize = 200;
 
 #[test]

@@ -1,4 +1,5 @@
-//! The main job from outside: invoices through the embedded queue and the handler `order` to a file a partner, from TOML and from INI.
+//! The main job from outside: invoices through the embedded queue and the handler `order` into one file per
+//! partner, from TOML and from INI.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 

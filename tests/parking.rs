@@ -1,5 +1,5 @@
-//! A partner that is down for long, under traffic: its messages wait on the disk, the others feel nothing, and once it is back it gets all
-//! of them, once and in order.
+//! A partner is down for long, under traffic. Its deliveries wait on disk, the other partners are not affected, and
+//! once it is back it receives all of them, once and in order.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -19,7 +19,7 @@ use support::program::{Workspace, invoice, until};
 const MESSAGES: usize = 2_000;
 const IN_FLIGHT: usize = 100;
 
-/// Partners of which `down` answers 503 until it is up.
+/// A server for all partners, of which `down` answers 503 until the flag is set.
 fn partners() -> (Partner, Arc<AtomicBool>) {
     let is_up = Arc::new(AtomicBool::new(false));
     let up = Arc::clone(&is_up);
@@ -39,7 +39,7 @@ fn is_down(request: &Request) -> bool {
     request.head.starts_with("POST /down ")
 }
 
-/// Every other invoice is for the partner that is down.
+/// A workspace in which every other invoice is for the partner that is down.
 fn workspace(partner: &Partner) -> Workspace {
     let workspace = Workspace::new(
         "octoconf.toml",
@@ -83,7 +83,7 @@ fn wait_until_parked(workspace: &Workspace, deliveries: usize) {
     until(|| parked(workspace) >= deliveries as u64, || format!("{} parked\n{}", parked(workspace), workspace.log()));
 }
 
-/// The numbers of the invoices that it brought.
+/// Returns the numbers of the invoices in a request.
 fn numbers(request: &Request) -> Vec<usize> {
     let payloads: Vec<Value> = serde_json::from_str(&request.body).unwrap();
     payloads.iter().map(|payload| payload["invoice"].as_str().unwrap().parse().unwrap()).collect()
@@ -94,7 +94,7 @@ fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
     let (partner, is_up) = partners();
     let workspace = workspace(&partner);
     let running = workspace.start(&["run", "--until-empty", "--report", "report.json"]);
-    // All but what it is tried with: a share of ten, and what is on the wire beside it.
+    // Some deliveries stay in memory: those with which the partner is tried (a share of ten), and those on the wire.
     wait_until_parked(&workspace, MESSAGES / 2 - IN_FLIGHT / 2);
     let before: Vec<Request> = partner.requests.try_iter().collect();
     is_up.store(true, Ordering::SeqCst);
@@ -103,7 +103,7 @@ fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
     let after: Vec<Request> = partner.requests.try_iter().collect();
     let came: Vec<usize> = after.iter().filter(|request| is_down(request)).flat_map(numbers).collect();
     let expected: Vec<usize> = (0..MESSAGES).step_by(2).collect();
-    // The last refusal may have been on its way when the partner came up.
+    // The last refused request may have been under way when the partner came up, so it may come twice.
     let came = came.strip_prefix(&expected[..came.len().saturating_sub(expected.len())]).unwrap_or(&came);
     assert_eq!(came, expected);
     let others = before.iter().chain(&after).filter(|request| !is_down(request)).flat_map(numbers).count();
@@ -139,7 +139,7 @@ fn what_was_parked_at_a_kill_comes_first_after_it() {
     let after: Vec<Request> = partner.requests.try_iter().collect();
 
     let mut came: Vec<usize> = after.iter().filter(|request| is_down(request)).flat_map(numbers).collect();
-    // What was in memory at the kill came from the queue again, and is behind.
+    // Messages that were in memory at the kill were received again from the queue, and so come later.
     let mut late = 0;
     let mut last = 0;
     for number in &came {

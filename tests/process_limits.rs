@@ -1,4 +1,4 @@
-//! Limits that a process has: it says which one it ran into, and goes on where it can.
+//! Limits of the process: the program reports which limit it ran into, and goes on if it can.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -36,7 +36,7 @@ fn invoices() -> String {
     (0..MESSAGES).map(|n| invoice(Some("acme"), n) + "\n").collect()
 }
 
-/// A shell that sets limits first, and becomes the program.
+/// A shell that sets limits and then becomes the program.
 fn limited(workspace: &Workspace, limit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_octoconf")]);
@@ -48,7 +48,7 @@ fn limited(workspace: &Workspace, limit: &str, arguments: &[&str]) -> Command {
 fn send(workspace: &Workspace, limit: &str) -> Output {
     let mut command = limited(workspace, limit, &["send", "invoice", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // One that has ended already reads nothing.
+    // A process that has already ended does not read its input.
     let _ = child.stdin.take().unwrap().write_all(invoices().as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -61,7 +61,7 @@ fn told(output: &Output) -> String {
 fn a_log_that_may_not_become_larger_is_cut_back_and_all_goes_on() {
     let workspace = workspace();
     workspace.expect(0, &["send", "invoice", workspace.write("first.jsonl", &invoices()).to_str().unwrap()]);
-    // In blocks of 512 bytes: 1 MiB, where the log would have 16.
+    // In blocks of 512 bytes: 1 MiB, where the write-ahead log would otherwise have 16.
     let log = fs::File::create(workspace.path("log")).unwrap();
     let mut run = limited(&workspace, "-f 2048", &["run"]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
     let size = || fs::metadata(workspace.path("octoconf.db-wal")).map_or(0, |log| log.len());

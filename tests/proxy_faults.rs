@@ -1,4 +1,4 @@
-//! The tests' own proxy: each fault does what it is named for, to a server that is there.
+//! Tests of the tests' own proxy: each fault does what its name says, in front of a working server.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -23,14 +23,14 @@ fn server() -> Partner {
     Partner::start(|mut connection: Connection| while connection.request().is_some() && connection.send(ANSWER) {})
 }
 
-/// Asks through the proxy; all that came until the answer was whole or the connection ended.
+/// Sends a request through the proxy; returns what was received until the answer was complete or the connection ended.
 fn ask(proxy: &Proxy) -> Option<Wire> {
     let mut connection = TcpStream::connect(proxy.address).unwrap();
     write!(connection, "POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len()).unwrap();
     Wire::read(&mut BufReader::new(connection)).ok().flatten()
 }
 
-/// How one request fared: what the caller heard, and what the server did.
+/// Returns what the caller received for one request, and how often the server was asked.
 fn fare(fault: Fault, seed: u64) -> (Option<Wire>, usize) {
     let server = server();
     let proxy = Proxy::start(server.address, seed);

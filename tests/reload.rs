@@ -1,4 +1,5 @@
-//! Another configuration under load: queues, handlers, secrets and the token change while messages flow, and bad files change nothing.
+//! Reloads under load: queues, handlers, secrets and the token change while messages flow, and
+//! invalid files change nothing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -24,9 +25,9 @@ use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const ACCOUNTS: usize = 16;
 
-/// A service at work, and a partner that takes everything.
+/// A running service, and a partner that accepts everything.
 struct Scene {
-    /// It ends before its partner, who waits for that.
+    /// Must end before the partner, which waits for it.
     running: Option<Running>,
     partner: Partner,
     workspace: Workspace,
@@ -37,7 +38,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `queues`: the sections of the first configuration.
+    /// Starts the service; `queues` are the sections of the first configuration.
     fn start(queues: &str) -> Self {
         Self::start_in(&[], queues)
     }
@@ -82,14 +83,14 @@ impl Scene {
         until(|| self.workspace.log().matches("reloaded: config=").count() == reloads, || self.workspace.log());
     }
 
-    /// Tries to.
+    /// Tries to reload, and checks that this is refused with `why`.
     fn is_refused(&mut self, queues: &str, why: &str) {
         self.write(queues);
         self.running.as_ref().unwrap().signal("HUP");
         self.workspace.said(&["the reload was refused", why]);
     }
 
-    /// Sends so many invoices, of which each has a number of its own; one in a hundred has no account.
+    /// Sends `count` invoices, each with a number of its own. One in a hundred has no account.
     fn send(&mut self, queue: &str, count: usize) {
         let body = |number: usize| {
             let account = format!("a{}", number % ACCOUNTS);
@@ -106,7 +107,7 @@ impl Scene {
         self.requests.iter().map(|request| payloads(request).len()).sum()
     }
 
-    /// Waits until all that was sent so far is delivered, but those without an account.
+    /// Waits until every message sent so far is delivered, except those without an account.
     fn settle(&mut self) {
         let wanted = (0..self.sent).filter(|number| number % 100 != 99).count();
         let mut seen = self.take_requests();
@@ -126,17 +127,17 @@ impl Scene {
         get(self.admin, "/api/status").json()
     }
 
-    /// The row of a queue in the status.
+    /// Returns the row of a queue in the status.
     fn queue(&self, name: &str) -> Option<Value> {
         self.status()["queues"].as_array().unwrap().iter().find(|queue| queue["name"] == name).cloned()
     }
 
-    /// Waits until nothing is left of a queue that a reload took away.
+    /// Waits until a removed queue has disappeared from the status.
     fn is_gone(&self, name: &str) {
         until(|| self.queue(name).is_none(), || format!("{}\n{}", self.status(), self.workspace.log()));
     }
 
-    /// Ends it; gives the report.
+    /// Ends the service and returns its report.
     fn end(&mut self) -> Value {
         let running = self.running.take().unwrap();
         running.signal("TERM");
@@ -146,12 +147,12 @@ impl Scene {
     }
 }
 
-/// A signing secret.
+/// Returns a signing secret.
 fn key(word: &str) -> String {
     format!("whsec_{}", STANDARD.encode(format!("a key that is {word} enough")))
 }
 
-/// When the last reload was, since the start.
+/// Returns when the last reload was, in seconds since the start.
 fn reloaded_at(status: &Value) -> f64 {
     status["uptime_s"].as_f64().unwrap() - status["last_reload"]["seconds_ago"].as_f64().unwrap()
 }
@@ -192,12 +193,12 @@ fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated
     scene.settle();
     let first = scene.sent;
 
-    // Another program in the same place, and another file under the same name.
+    // A new jq program under the same handler name, and another file under the same queue name.
     scene.send("invoice", 2000);
     scene.reload(&(invoices("path = \"other.db\"") + &stock(2)));
     scene.send("stock", 2000);
     scene.send("invoice", 2000);
-    // What the queue that was replaced gave back comes once it is there again.
+    // Messages that the replaced queue returned are received once that queue is configured again.
     scene.reload(&(invoices("") + &stock(2)));
     scene.reload(&(invoices("path = \"other.db\"") + &stock(2)));
     scene.reload(
@@ -209,7 +210,7 @@ fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated
     let rotated = scene.requests.len();
     assert!(scene.requests.iter().all(|request| is_signed_with(request, "old")));
 
-    // Secrets, and a queue that goes while it has work.
+    // Secrets change, and a queue that has work is removed.
     scene.secrets("new");
     scene.send("stock", 3000);
     scene.reload(&invoices("path = \"other.db\""));
@@ -236,7 +237,7 @@ fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated
     assert_books(&report, sent);
 }
 
-/// 0 lost, 0 repeated. Gives what was delivered.
+/// Checks that no message is lost or repeated, and returns what was delivered.
 fn assert_all_once(scene: &Scene) -> Vec<Value> {
     let all: Vec<Value> = scene.requests.iter().flat_map(payloads).collect();
     let numbers: BTreeSet<usize> = all.iter().map(number).collect();
@@ -245,7 +246,7 @@ fn assert_all_once(scene: &Scene) -> Vec<Value> {
     all
 }
 
-/// The report tells of each message once, and of each copy received what became of it.
+/// Checks that the report counts each message once, and each received copy under one result.
 fn assert_books(report: &Value, sent: usize) {
     let sum = |key: &str| report["queues"].as_array().unwrap().iter().map(|queue| queue[key].as_u64().unwrap()).sum::<u64>();
     let (sent, dead) = (sent as u64, sent as u64 / 100);
@@ -269,21 +270,22 @@ fn queues_of_sqs_change_under_load_and_nothing_is_lost_or_repeated() {
         )
     };
     let mut scene = Scene::start_in(&aws_environment(), &section("invoice", &one, "concurrency = 2"));
-    // In its place: only its rules change.
+    // The queue stays in place: only its rules change.
     scene.send("invoice", 400);
     scene.reload(&section("invoice", &one, "concurrency = 12\nreceive_batch = 7\nvisibility_timeout = \"5m\""));
     scene.send("invoice", 400);
     scene.settle();
     assert_eq!(scene.queue("invoice").unwrap()["replaced"], 0);
 
-    // Another queue under its name, while the first has work: what that one gives back waits there until it is read again.
+    // Another queue takes over the name while the first one has work. What the first returns waits
+    // there until it is read again.
     scene.send("invoice", 600);
     scene.reload(&section("invoice", &other, ""));
     scene.send("invoice", 400);
     scene.reload(&(section("invoice", &other, "") + &section("earlier", &one, "")));
     scene.settle();
 
-    // One goes while it has work, and comes back.
+    // A queue is removed while it has work, and comes back.
     scene.send("earlier", 600);
     scene.reload(&section("invoice", &other, "concurrency = 3"));
     scene.send("invoice", 400);
@@ -320,12 +322,12 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     assert!(last["reason"].as_str().unwrap().contains("queues.invoice.path"), "{last}");
     assert!(scene.workspace.expect(0, &["status"]).contains("was refused, what was before is in force: these keys need"));
     assert_eq!(scene.status()["queues"].as_array().unwrap().len(), 3);
-    // For the command that sends.
+    // Restores the file for the command that sends.
     scene.write(&base);
     scene.send("invoice", 100);
     scene.settle();
 
-    // The log's filter is no reason for a restart.
+    // A changed log filter does not need a restart.
     scene.running.as_ref().unwrap().signal("HUP");
     until(|| scene.status()["last_reload"]["ok"] == true, || scene.workspace.log());
     assert!(scene.workspace.expect(0, &["status"]).contains("\nreloaded "));
@@ -336,7 +338,7 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     let said = scene.workspace.log().matches("reloaded: config=").count();
     scene.running.as_ref().unwrap().signal("HUP");
     until(|| reloaded_at(&scene.status()) > before + 0.01, || scene.workspace.log());
-    // Its parking was asked for nothing, which is no reason not to be ready.
+    // The parking was never used, which must not keep the service from being ready.
     until(|| get(scene.admin, "/readyz").status == 200, || get(scene.admin, "/readyz").body);
     let report = scene.end();
     assert_eq!(scene.workspace.log().matches("reloaded: config=").count(), said, "it is no error, and said to nobody");

@@ -1,4 +1,4 @@
-//! The report of `run`: its place is tried before anything is done, and it is written however the run ends.
+//! The report of `run`: its path is checked before anything else, and the report is written however the run ends.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -44,7 +44,7 @@ fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
 fn a_run_that_refuses_to_start_leaves_the_place_as_it_was() {
     let workspace = workspace();
     workspace.write("there.json", "of the last run");
-    // A folder where the file of the queue must be: a person has to act.
+    // A folder in the place of the queue's file, which only a person can correct.
     std::fs::create_dir(workspace.path("q.db")).unwrap();
     for place in ["there.json", "new.json"] {
         workspace.expect(1, &["run", "--until-empty", "--report", place]);

@@ -1,4 +1,4 @@
-//! The program under a service manager: what it tells of itself, and what it does when it is told something.
+//! The program under a service manager: what it reports, and how it reacts to signals.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -18,7 +18,7 @@ use support::program::{Workspace, invoice, lines, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One queue in a file, and partners as the text says.
+/// A configuration with one queue in a file, and the given partners.
 fn config(partners: &str) -> String {
     format!(
         "[admin]\nlisten = \"\"\n[queues.invoice]\nsource = \"sqlite\"\nhandler = \"order\"\n[partners.default]\n{partners}\n"
@@ -35,7 +35,7 @@ fn send(workspace: &Workspace, numbers: std::ops::Range<usize>) {
     workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
 }
 
-/// The invoices that a folder's file has, in order.
+/// Returns the numbers of the invoices in a folder's file, in order.
 fn delivered(workspace: &Workspace, folder: &str) -> Vec<usize> {
     let path = workspace.path(folder).join("acme.jsonl");
     if !path.exists() {
@@ -54,7 +54,8 @@ struct Manager {
 }
 
 impl Manager {
-    /// Waits for a message with a line of this beginning; what else comes must be what may come at any time.
+    /// Waits for a notification with a line that starts with `beginning`. Any notification before it must
+    /// start with one of `between`.
     fn hears(&self, beginning: &str, between: &[&str]) -> String {
         loop {
             let mut bytes = [0; 4096];
@@ -240,7 +241,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     command
         .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
         .current_dir(workspace.path(""));
-    // Kept open, not read, and full: the first line of the log finds no place.
+    // The pipe stays open, unread and full, so the first line of the log cannot be written.
     let (pipe, log) = full_pipe();
     command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log);
     let mut child = command.spawn().unwrap();
@@ -258,7 +259,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     assert!(std::io::read_to_string(pipe).unwrap().bytes().all(|byte| byte == b' '), "the pipe had workspace for a line");
 }
 
-/// A pipe that takes not one byte more; whoever writes to it waits.
+/// A pipe so full that the next write to it blocks.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&writer).unwrap();

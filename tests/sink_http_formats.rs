@@ -33,7 +33,7 @@ fn a_request_is_the_batch_and_its_headers_and_nothing_else() {
     assert_eq!(lines.remove(0), "POST /in/acme%2F1/stock?v=1 HTTP/1.1");
     lines.sort_unstable();
     let host = format!("host: {}", partner.address);
-    // Of the two deliveries m0 and m1: the same whenever it is computed.
+    // The id of a batch of the two deliveries m0 and m1, which is the same whenever it is computed.
     let id = "f1e97efb-96f8-583c-a7bc-dff7bf553436";
     let (idempotency_key, webhook_id) = (format!("idempotency-key: {id}"), format!("webhook-id: {id}"));
     let mut expected = vec![
@@ -93,6 +93,6 @@ fn with_a_secret_the_request_is_signed() {
     settings.format = Format::Single;
     settings.signing_secret = Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
     let request = received(&partner, settings, &[r#"{"test": 2432232314}"#]);
-    // Computed apart from this code, over `m0.1614265330.BODY`.
+    // Computed independently of this code, over `m0.1614265330.BODY`.
     assert_eq!(request.header("webhook-signature"), Some("v1,hSvMRbW3RB1je7g16nhJ0Ef96s6Yfnv4NmVfq7CRWFE="));
 }

@@ -1,4 +1,4 @@
-//! Connections are used again, and no more lie idle than may.
+//! Connections are reused, and no more stay idle than allowed.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn a_connection_that_the_partner_closes_is_not_used_again() {
     assert_eq!((partner.accepted(), partner.requests.len()), (3, 3));
 }
 
-/// The partner may have closed its end, and nobody would find out before the next request to that host.
+/// Otherwise an idle connection that the partner has closed would be noticed only at the next request to that host.
 #[test]
 fn a_connection_that_nobody_used_for_long_is_closed() {
     let (closed, on_close) = crossbeam_channel::unbounded();
@@ -83,7 +83,7 @@ fn a_connection_that_nobody_used_for_long_is_closed() {
 
 #[test]
 fn the_connections_used_least_recently_are_closed() {
-    // Ten hosts of loopback, on one port each.
+    // Ten loopback addresses, with one port each.
     let hosts: Vec<TcpListener> = (1..=10).map(|host| TcpListener::bind(format!("127.0.0.{host}:0")).unwrap()).collect();
     let (closed, on_close) = crossbeam_channel::unbounded();
     thread::scope(|scope| {
@@ -110,7 +110,7 @@ fn the_connections_used_least_recently_are_closed() {
             sinks.install(sinks.prepare(&everyone(Deliver::Http(http(url)))).unwrap());
             assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
         }
-        // All but the last three, whose number is the limit.
+        // All connections but the last three, which is the limit.
         let mut early: Vec<usize> = (0..7).map(|_| on_close.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
         early.sort_unstable();
         assert_eq!(early, [0, 1, 2, 3, 4, 5, 6]);

@@ -1,4 +1,4 @@
-//! Partners that give no answer: each reason names the phase and the host, and no secret.
+//! Partners that give no answer: each reason names the phase and the host, but no secret.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -17,7 +17,8 @@ fn reason(url: String) -> String {
     let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
     let began = clock.steady();
     let reason = unreachable(sinks.deliver(&batch));
-    // Far more than the time-out, since the machine may be busy; far less than any of these partners would go on.
+    // Much longer than the timeout, since the machine may be busy, but much shorter than any
+    // of these partners would take.
     assert!(clock.steady() - began < Duration::from_secs(10), "{reason}");
     reason
 }
@@ -44,7 +45,7 @@ fn a_partner_that_answers_byte_by_byte_is_left_when_the_time_is_up() {
 
 #[test]
 fn a_partner_that_takes_nothing_is_left_when_the_time_is_up() {
-    // It never accepts, so the kernel takes the connection and as much as its buffers hold.
+    // The listener never accepts, so the kernel takes the connection and as many bytes as its buffers hold.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let timeout = Duration::from_millis(200);
@@ -81,7 +82,7 @@ fn garbage_and_half_answers_are_said() {
 
 #[test]
 fn a_name_that_does_not_resolve_is_said() {
-    // RFC 6761 keeps this name from ever being one.
+    // RFC 6761 guarantees that this name never exists.
     let connect_timeout = Duration::from_secs(2);
     let sinks = http_sinks(HttpSettings { connect_timeout, ..http("http://no-such-partner.invalid/") });
     let reason = unreachable(sinks.deliver(&batch("acme", &["1"])));
@@ -92,7 +93,7 @@ fn a_name_that_does_not_resolve_is_said() {
 fn a_partner_whose_tls_never_comes_to_an_end_is_left_when_the_time_is_up() {
     let silent = Partner::start(|mut connection| connection.hang());
     let slow = Partner::start(|mut connection| {
-        // A record of the handshake as long as one may be, a byte at a time.
+        // A handshake record of the maximum length, one byte at a time.
         connection.send([22, 3, 3, 64, 0]);
         let never = crossbeam_channel::never::<()>();
         while connection.send([2]) {
@@ -130,9 +131,9 @@ fn an_account_that_names_a_private_host_is_refused_unless_that_is_meant() {
     let guarded = http_sinks(http(&url));
     let Answer::Refused { reason } = guarded.deliver(&batch("127.0.0.1", &["1"])) else { panic!("not refused") };
     assert!(reason.contains("allow_private_addresses"), "{reason}");
-    // A name that leads there may lead elsewhere tomorrow.
+    // Not refused for good, since a name may resolve to another address tomorrow.
     assert!(unreachable(guarded.deliver(&batch("localhost", &["1"]))).contains("allow_private_addresses"));
-    // Other ways to write an address: names to us, 127.0.0.1 to many a resolver.
+    // Other notations of an address: names to this program, but 127.0.0.1 to many resolvers.
     for account in ["2130706433", "127.1", "0x7f000001", "0177.0.0.1"] {
         unreachable(guarded.deliver(&batch(account, &["1"])));
     }

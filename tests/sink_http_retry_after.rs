@@ -1,4 +1,4 @@
-//! `Retry-After` comes through in both of its forms.
+//! `Retry-After` is understood in both of its forms.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ fn seconds_and_dates_are_told_and_nonsense_is_not() {
         ("120", Some(120)),
         ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
         ("86400", Some(86_400)),
-        // A year, in both forms: no partner is left alone for longer than a day.
+        // A year, in both forms: the wait is limited to a day.
         ("31536000", Some(86_400)),
         ("Mon, 06 Nov 1995 08:49:37 GMT", Some(86_400)),
         ("999999999", Some(86_400)),

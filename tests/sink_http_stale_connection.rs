@@ -1,4 +1,5 @@
-//! A partner may close an idle connection just as a request goes out: then the request is sent once more, on a new one.
+//! A partner may close an idle connection just when a request is sent. The request is then sent
+//! once more, on a new connection.
 
 use octoconf::message::Answer;
 use partner::{OK, Partner, batch, http, http_sinks, unreachable};
@@ -6,7 +7,7 @@ use partner::{OK, Partner, batch, http, http_sinks, unreachable};
 #[path = "support/partner.rs"]
 mod partner;
 
-/// Answers the first request of its first connection, then breaks that connection when it is used again.
+/// A partner that answers the first request of its first connection, and breaks that connection when it is used again.
 fn breaking(how: impl Fn(partner::Connection) + Send + Sync + 'static) -> Partner {
     Partner::start(move |mut connection| {
         if connection.number == 0 {

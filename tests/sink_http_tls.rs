@@ -1,4 +1,5 @@
-//! TLS towards partners: the system's roots decide whom to trust, the name and the dates count, and what breaks is no delivery.
+//! TLS towards partners: the system's roots decide which certificates are trusted, names and dates are checked, and
+//! a failure is not a delivery.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -29,11 +30,11 @@ use openssl::x509::{X509, X509Name, X509NameBuilder};
 use support::partner::{batch, http, http_sinks, unreachable};
 use support::program::Workspace;
 
-/// 2001-09-09 and 2033-05-18.
+/// 2001-09-09 and 2033-05-18, in seconds since the epoch.
 const LONG_AGO: i64 = 1_000_000_000;
 const FAR_AWAY: i64 = 2_000_000_000;
 
-/// An authority that no system knows.
+/// A certificate authority that no system trusts.
 struct Authority {
     certificate: X509,
     key: PKey<Private>,
@@ -46,7 +47,7 @@ impl Authority {
         Self { certificate, key }
     }
 
-    /// A server of its trust for that name or address, until then.
+    /// Starts a server with a certificate of this authority for the name or address, valid until the given time.
     fn server(&self, name: &str, until: i64, answer: Answer) -> Server {
         let key = key();
         let certificate = certificate(name, Some(name), until, &key, Some(self));
@@ -68,7 +69,7 @@ fn named(name: &str) -> X509Name {
     builder.build()
 }
 
-/// Signed by the issuer, or by itself as an authority.
+/// Creates a certificate, signed by the issuer, or self-signed as an authority.
 fn certificate(name: &str, host: Option<&str>, until: i64, key: &PKey<Private>, issuer: Option<&Authority>) -> X509 {
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
@@ -103,11 +104,11 @@ fn certificate(name: &str, host: Option<&str>, until: i64, key: &PKey<Private>, 
 #[derive(Clone, Copy)]
 enum Answer {
     Accepted,
-    /// Bytes that are no record of TLS.
+    /// Bytes that are not a TLS record.
     Garbage,
 }
 
-/// Listens until the test ends, and tells the first line of each request that came through TLS.
+/// A server that listens until the test ends, and passes on the first line of each request that came through TLS.
 struct Server {
     port: u16,
     requests: Receiver<String>,
@@ -119,13 +120,13 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = unbounded();
         let acceptor = Arc::new(acceptor);
-        // Nobody joins it: it ends with the process of the test.
+        // The thread is not joined: it ends with the test process.
         let serving = move || {
             for stream in listener.incoming() {
                 let Ok(stream) = acceptor.accept(stream.unwrap()) else { continue };
                 let mut stream = BufReader::new(stream);
                 let Some((line, length)) = head(&mut stream) else { continue };
-                // All of it: to close with something unread would be a reset.
+                // The whole body is read, since closing with unread data would reset the connection.
                 stream.read_exact(&mut vec![0; length]).unwrap();
                 let mut stream = stream.into_inner();
                 sender.send(line).unwrap();
@@ -140,7 +141,7 @@ impl Server {
     }
 }
 
-/// The first line of a request, and the length of its body.
+/// Reads the first line of a request and the length of its body.
 fn head(stream: &mut impl BufRead) -> Option<(String, usize)> {
     let (mut first, mut length) = (String::new(), 0);
     stream.read_line(&mut first).ok()?;
@@ -200,7 +201,7 @@ fn an_authority_among_the_systems_roots_is_trusted_for_the_right_name_in_its_tim
     let workspace = Workspace::new("octoconf.toml", &config);
     let roots = workspace.path("roots.pem");
     fs::write(&roots, authority.certificate.to_pem().unwrap()).unwrap();
-    // Where the platform's library looks for the system's roots.
+    // The place in which the platform's TLS library looks for the system's roots.
     let workspace = workspace.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())]);
     let file = workspace.write("messages.jsonl", &messages);
     workspace.expect(0, &["send", "q", file.to_str().unwrap()]);

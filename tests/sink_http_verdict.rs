@@ -1,4 +1,4 @@
-//! The status line is the verdict: what follows it changes nothing, and cannot hold the thread.
+//! The status line is the verdict: what follows it changes nothing, and cannot block the thread.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use partner::{Connection, Partner, batch, http, http_sinks};
 #[path = "support/partner.rs"]
 mod partner;
 
-/// What is made of the answer that a script gives to one request.
+/// Returns the sink's answer to one request that is answered by a script.
 fn verdict(script: impl Fn(Connection) + Send + Sync + 'static) -> Answer {
     let partner = Partner::start(move |mut connection| {
         connection.request();
@@ -22,12 +22,13 @@ fn verdict(script: impl Fn(Connection) + Send + Sync + 'static) -> Answer {
     let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
     let began = clock.steady();
     let answer = sinks.deliver(&batch);
-    // Far more than the time-out, since the machine may be busy; far less than any of these partners would go on.
+    // Much longer than the timeout, since the machine may be busy, but much shorter than any
+    // of these partners would take.
     assert!(clock.steady() - began < Duration::from_secs(10), "{answer:?}");
     answer
 }
 
-/// Sends a byte every few milliseconds for as long as the other side takes them.
+/// Sends a byte every few milliseconds for as long as the other side reads.
 fn drip(connection: &mut Connection) {
     let never = crossbeam_channel::never::<()>();
     while connection.send("x") {
@@ -134,7 +135,7 @@ fn a_redirect_is_not_followed() {
     assert_eq!(elsewhere.accepted(), 0);
 }
 
-/// Pages that tell of an error like to quote the request.
+/// Error pages often quote the request.
 #[test]
 fn what_the_partner_quotes_of_our_secrets_is_not_told() {
     let partner = Partner::start(|mut connection| {
@@ -147,7 +148,7 @@ fn what_the_partner_quotes_of_our_secrets_is_not_told() {
     let sinks = http_sinks(HttpSettings { headers: headers.into(), ..http(url) });
     let Answer::Status { code: 403, excerpt, .. } = sinks.deliver(&batch("acme", &["1"])) else { panic!("it refused") };
     assert!(excerpt.contains("/hook?key=***") && excerpt.contains("x-api-key: ***"), "{excerpt}");
-    // The user part of the URL goes out as basic authentication.
+    // The userinfo of the URL is sent as basic authentication.
     for secret in ["HEADER-SECRET", "TOKEN", "QUERY-SECRET", "USER-SECRET", "bWU6VVNFUi1TRUNSRVQ="] {
         assert!(!excerpt.contains(secret), "{secret} in {excerpt}");
     }

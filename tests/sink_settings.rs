@@ -1,4 +1,4 @@
-//! Which partner goes to which sink, and what is said of settings that lead nowhere.
+//! Which partner is delivered to by which sink, and how settings that lead nowhere are reported.
 
 use std::collections::BTreeMap;
 

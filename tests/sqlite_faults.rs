@@ -1,4 +1,5 @@
-//! A file that another process holds, or that is none of ours: the error says what to do, nothing is lost, work resumes.
+//! A file that another process holds, or that is not a queue: the error says what to do,
+//! nothing is lost, and work resumes.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Several processes on one file, some of them killed. The test binary is its own child: a role in the environment says what a child does.
+//! Several processes on one file, some of which are killed. The test binary starts itself as a child: a variable in the
+//! environment names the child's role.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +23,7 @@ use octoconf::queue::{Ask, NewMessage, Queue};
 
 const ROLE: &str = "OCTOCONF_TEST_ROLE";
 const FILE: &str = "OCTOCONF_TEST_FILE";
-/// Set for children that are to believe that the disk has so many bytes for their file and its log.
+/// Set for children that should believe that the disk has this many bytes for their file and its log.
 const DISK: &str = "OCTOCONF_TEST_DISK";
 
 fn main() {
@@ -47,7 +48,7 @@ const SCENARIOS: [(&str, fn()); 6] = [
     ("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order),
 ];
 
-/// Runs the scenarios, or those that the arguments name, or lists them: nextest runs what it is told of, each in a process of its own.
+/// Runs all scenarios, or those that the arguments name, or lists them: nextest runs each one in a process of its own.
 fn run_or_list() {
     let (options, filters): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     let has = |name: &str| options.iter().any(|option| option == name);
@@ -63,7 +64,7 @@ fn run_or_list() {
     }
 }
 
-// What children do.
+// The roles of the children.
 
 fn file() -> PathBuf {
     std::env::var_os(FILE).unwrap().into()
@@ -78,7 +79,7 @@ fn open(path: &Path) -> SqliteQueue {
     SqliteQueue::open(options).unwrap()
 }
 
-/// What a file and its log take of the disk.
+/// Returns the bytes that a file and its log take on the disk.
 fn used(file: &Path) -> u64 {
     let size = |end: &str| std::fs::metadata(format!("{}{end}", file.display())).map_or(0, |file| file.len());
     size("") + size("-wal")
@@ -90,7 +91,7 @@ fn tell(line: impl std::fmt::Display) {
     out.flush().unwrap();
 }
 
-/// Sends batches of ten, and tells each id once the batch is reported as sent.
+/// Sends batches of ten, and prints each id once its batch is reported as sent.
 fn send_and_tell(batches: usize) {
     let queue = open(&file());
     let message = NewMessage { body: vec![b'x'; 300].into(), ..NewMessage::default() };
@@ -106,7 +107,8 @@ fn send_and_tell(batches: usize) {
     }
 }
 
-/// Takes, deletes and tells until the parent, which holds the other end of the input, has no more to send and the queue is empty.
+/// Receives, deletes and prints until the parent, which holds the other end of the input, has no more to
+/// send and the queue is empty.
 fn consume_and_tell() {
     let queue = open(&file());
     std::thread::scope(|scope| {
@@ -129,7 +131,7 @@ fn consume_and_tell() {
     });
 }
 
-/// Takes what there is under a short lease, tells it, and holds it until killed.
+/// Receives what there is under a short lease, prints it, and holds it until killed.
 fn hold_and_tell() {
     let queue = open(&file());
     let ask = Ask { max: 100, wait: Duration::ZERO, lease: Duration::from_secs(1) };
@@ -143,7 +145,7 @@ fn parking(path: &Path) -> Parking {
     Parking::open(ParkingOptions::new(path, "stock", 1 << 30)).unwrap()
 }
 
-/// Parks ten at a time, and tells each once it is reported as parked.
+/// Parks ten deliveries at a time, and prints each once it is reported as parked.
 fn park_and_tell() {
     let parking = parking(&file());
     for call in 0.. {
@@ -169,7 +171,7 @@ fn delivery(number: usize) -> ToPark {
     ToPark { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false }
 }
 
-// What the parent does with them.
+// What the parent does with the children.
 
 fn child(role: &str, file: &Path) -> Child {
     command(role, file).spawn().unwrap()
@@ -181,20 +183,20 @@ fn command(role: &str, file: &Path) -> Command {
     command
 }
 
-/// All that a child tells until it ends, which it must do well.
+/// Returns every line that a child prints until it ends, which it must do successfully.
 fn told(child: Child) -> Vec<String> {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// What a child told in `lines` lines, and in those that it got out before the kill.
+/// Kills a child after it has printed `lines` lines. Returns these lines, and any more that it printed before.
 fn told_until_killed(mut child: Child, lines: usize) -> Vec<String> {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut told: Vec<String> = (&mut out).lines().take(lines).map(Result::unwrap).collect();
     assert_eq!(told.len(), lines);
     child.kill().unwrap();
-    // A line that the kill cut short was not told.
+    // A line that the kill truncated does not count as printed.
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
     told.extend(rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned));
@@ -217,7 +219,7 @@ fn many_consumers_and_senders_share_without_overlap() {
     let consumers: Vec<_> = (0..3).map(|_| child("consume", &file)).collect();
     let senders: Vec<_> = (0..2).map(|_| child("send", &file)).collect();
     let mut sent: Vec<_> = senders.into_iter().flat_map(told).collect();
-    // `wait_with_output` closes a consumer's input: what is on the queue is taken, and then it ends.
+    // `wait_with_output` closes a consumer's input: the consumer empties the queue and ends.
     let mut consumed: Vec<_> = consumers.into_iter().flat_map(told).collect();
     assert_eq!(sent.len(), 400);
     sent.sort();
@@ -230,7 +232,7 @@ fn many_share_a_disk_that_is_too_small_for_their_log() {
     const SIZE: u64 = 4 * 1024 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("queue.db");
-    // Whoever closes the file last takes the log away.
+    // The last process that closes the file removes the log.
     let queue = open(&file);
     let child = |role| command(role, &file).env(DISK, SIZE.to_string()).spawn().unwrap();
     let consumers: Vec<_> = (0..2).map(|_| child("consume")).collect();

@@ -1,4 +1,5 @@
-//! Files of other versions. Each released schema has a script here that makes a file as that version left it; the scripts never change.
+//! Files of other versions. For each released schema there is a script that creates a file as that version left
+//! it. The scripts never change.
 
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -42,7 +43,7 @@ fn a_file_of_version_1_is_used_as_it_is() {
     assert_eq!((letters[0].id.as_str(), letters[0].index, letters[0].redrives), ("7", Some(2), 1));
     assert_eq!(stock.redrive(&["7".into()]).unwrap(), 1);
 
-    // Group g is locked by its first message, group h is free.
+    // Group g is locked by its first message; group h is free.
     let group: Grouping = std::sync::Arc::new(|_| None);
     let invoice = open(&path, "invoice", Some(group)).unwrap();
     let taken = invoice.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();

@@ -1,5 +1,5 @@
-//! Servers that are no SQS, and an SQS that will not have us: the log names what is wrong and what to do, requests stay few, and the
-//! program goes on until it is told to stop.
+//! Servers that are not SQS, and an SQS that refuses the program: the log names what is wrong and what to do, requests
+//! stay few, and the program keeps running until it is told to stop.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -16,7 +16,8 @@ use support::partner::{Connection, Partner};
 use support::program::{Running, Workspace};
 use support::sqs_server::aws_environment;
 
-/// How long requests are counted once the fault is told, and how many there may be by then: a loop without a pause makes thousands.
+/// How long requests are counted once the fault is logged, and the maximum number by then. A loop without
+/// a pause would make thousands.
 const COUNTED: Duration = Duration::from_secs(3);
 const MOST: usize = 20;
 
@@ -32,7 +33,7 @@ fn refusal(code: &str) -> String {
     answer("403 Forbidden", &body)
 }
 
-/// The program, with the stub in the place of SQS.
+/// The program, with a stub in the place of SQS.
 struct Trial {
     stub: Partner,
     workspace: Workspace,
@@ -60,7 +61,7 @@ impl Trial {
         Self { stub, workspace, running }
     }
 
-    /// Ends the program, which must be at work still.
+    /// Ends the program, which must still be running.
     fn end(mut self, name: &str) {
         let log = self.workspace.log();
         assert_eq!(self.running.ended(), None, "{name}: {log}");
@@ -73,7 +74,7 @@ impl Trial {
     }
 }
 
-/// Starts all, waits until each has said what it must, and ends them.
+/// Starts all trials, waits until each has logged what it must, and ends them.
 fn try_all(cases: Vec<(&str, Trial, &[&str])>) {
     for (_, trial, says) in &cases {
         trial.workspace.said(&[&["the queue", "queue=stock"], *says].concat());
@@ -93,7 +94,7 @@ fn what_is_no_sqs_is_told_with_what_to_correct() {
         ("JSON", says(answer("200 OK", "{\"Messages\":[]}")), &["JSON", "correct endpoint"]),
         ("nothing", says(answer("200 OK", "")), &["nothing", "see endpoint"]),
         ("other XML", says(answer("200 OK", "<feed/>")), &["GetQueueAttributes"]),
-        // More than any answer to this has, and less than ten messages may have.
+        // More than any answer to this request has, and less than ten messages may have.
         ("an endless answer", says(answer("200 OK", &" ".repeat(10 << 20))), &["more than 1048576 bytes", "see endpoint"]),
         ("a gateway", says(answer("502 Bad Gateway", page)), &["502"]),
         ("no such page", says(answer("404 Not Found", page)), &["knows no SQS there", "correct endpoint"]),
@@ -109,7 +110,8 @@ fn what_is_no_sqs_is_told_with_what_to_correct() {
 fn the_wrong_one_of_tls_and_plain_is_told() {
     let tls_only = Partner::start(|mut connection: Connection| {
         connection.head();
-        // What a TLS server says to a request that is none of its own: a fatal alert, "unexpected message" (RFC 8446, section 6).
+        // How a TLS server answers a request that is not TLS: a fatal alert, "unexpected
+        // message" (RFC 8446, section 6).
         connection.send(b"\x15\x03\x03\x00\x02\x02\x0a");
     });
     let plain_only = Partner::start(|mut connection: Connection| {

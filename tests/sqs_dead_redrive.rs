@@ -1,4 +1,5 @@
-//! Dead letters of an SQS queue from the command line: SQS has no list, so that each look at them is a walk through the whole queue.
+//! Dead letters of an SQS queue from the command line. SQS has no listing, so each look at them is a
+//! walk through the whole queue.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -43,16 +44,17 @@ fn a_redrive_at_a_rate_walks_through_the_letters_once() {
 
     let receives = || proxy.counts().requests["ReceiveMessage"];
     let before = receives();
-    // Two at once, twenty times.
+    // Two letters at once, twenty times.
     let done = workspace.json(&["dead", "redrive", "invoice", "--rate", "20/s", "--json"]);
     assert_eq!((&done["chosen"], &done["redriven"]), (&LETTERS.into(), &LETTERS.into()));
     assert_eq!((dead.counts(), queue.counts()), ((0, 0, 0), (LETTERS as u64, 0, 0)));
-    // A walk to choose the letters and one to put them back: four pages and an empty one each.
+    // One walk to choose the letters and one to put them back, each with four pages and an empty one.
     let walks = receives() - before;
     assert!(walks <= 10, "{walks} receives");
 }
 
-/// Letters of one group on a FIFO dead letter queue, as SQS moves them there itself: it gives ten of them, until these are taken off.
+/// Letters of one group on a FIFO dead letter queue, as SQS itself puts them there. A receive returns ten of them, and
+/// no more until these are deleted.
 #[test]
 fn letters_of_one_group_are_seen_as_they_come_free() {
     let server = SqsServer::shared();

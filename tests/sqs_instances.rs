@@ -1,5 +1,5 @@
-//! A fleet on one FIFO queue whose groups are the accounts: each group is at one instance at a time, and is handed over when an instance
-//! stops or dies.
+//! A fleet on one FIFO queue whose groups are the accounts. Each group is held by one instance at a time, and is handed
+//! over when an instance stops or dies.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -19,24 +19,25 @@ use support::program::{Workspace, until};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
 const GROUPS: usize = 500;
-/// Messages of each group, and how many of each are sent together: the tests' server slows down with depth.
+/// The number of messages of each group, and the number of each that are sent together: the tests' server becomes
+/// slower with the depth of a queue.
 const EACH: usize = 6;
 const TOGETHER: usize = 2;
-/// More are sent once no more than this is left.
+/// More messages are sent once no more than this number is left.
 const LOW: u64 = 300;
 
-/// The instance that is killed in mid-run, and the one that is stopped.
+/// The instance that is killed in the middle of the run, and the one that is stopped.
 const KILLED: &str = "1";
 const STOPPED: &str = "2";
 
-/// What the partners took.
+/// What the partners accepted.
 #[derive(Default)]
 struct Books {
     /// The first deliveries of each group, in order.
     groups: BTreeMap<String, Vec<usize>>,
-    /// Who delivered first.
+    /// The instance that made each first delivery.
     first: BTreeMap<(String, usize), String>,
-    /// Came again.
+    /// Repeated deliveries.
     again: Vec<(String, usize)>,
 }
 
@@ -53,7 +54,7 @@ impl Books {
     }
 }
 
-/// Takes everything, and writes it down.
+/// A partner that accepts everything and records it.
 fn partner(books: &Arc<Mutex<Books>>) -> Partner {
     let books = books.clone();
     Partner::start(move |mut connection: Connection| {

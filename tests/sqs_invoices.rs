@@ -1,4 +1,4 @@
-//! The main job on SQS: the real invoices through a FIFO queue whose group is the account, to a file an account.
+//! The main job on SQS: the real invoices through a FIFO queue whose group is the account, into one file per account.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -16,11 +16,12 @@ use support::invoices::{expected, invoices};
 use support::program::{Workspace, lines};
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
-/// Sent at once. The tests' server looks through a queue from its beginning: it slows down with depth.
+/// The number of messages sent at once. The tests' server searches a queue from its beginning, so it becomes
+/// slower with the queue's depth.
 const SLICE: usize = 400;
-/// Another slice is sent once no more than this is left of the one before.
+/// The next slice is sent once no more than this number is left of the one before.
 const LOW: u64 = 150;
-/// Between two looks at how much is left.
+/// The interval between two looks at how much is left.
 const GLANCE: Duration = Duration::from_millis(100);
 
 #[test]
@@ -81,7 +82,7 @@ fn configuration(queue: &TestQueue<'_>, dead: &TestQueue<'_>) -> String {
     )
 }
 
-/// The account; an invoice without one is rejected by itself, and stands alone.
+/// Returns the account of an invoice. An invoice without an account is rejected, and stands alone.
 fn group(number: usize, line: &str) -> String {
     let invoice: Value = serde_json::from_str(line).unwrap();
     invoice["account"].as_str().map_or_else(|| format!("alone-{number}"), str::to_owned)

@@ -1,4 +1,4 @@
-//! The least policies that the README gives allow what the program asks of SQS, and nothing that it does not ask.
+//! The minimal policies of the README allow what the program asks of SQS, and nothing else.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -18,7 +18,7 @@ use support::program::{Workspace, invoice};
 use support::proxy::Proxy;
 use support::sqs_server::{SqsServer, TestQueue, aws_environment};
 
-/// The actions of each policy in the README, in the order in which they stand there: for a source, for a sink, for a person.
+/// Returns the actions of each policy in the README, in its order: for a source, for a sink, for a person.
 fn policies() -> [BTreeSet<String>; 3] {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let policies = readme.split("```json\n").skip(1).map(|rest| {
@@ -30,7 +30,8 @@ fn policies() -> [BTreeSet<String>; 3] {
     policies.collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// What was asked through the proxy. A batch needs the permission of the single action (AWS: SQS API permissions).
+/// Returns the actions that the proxy saw. A batch needs the permission of the single
+/// action (AWS: SQS API permissions).
 fn asked(proxy: &Proxy) -> BTreeSet<String> {
     proxy.counts().requests.keys().map(|action| format!("sqs:{}", action.trim_end_matches("Batch"))).collect()
 }
@@ -61,7 +62,7 @@ fn a_source_asks_for_what_its_policy_allows() {
     let (proxy, refusing) = (Proxy::start(server.address(), 1), Partner::start(refuse));
     let url = format!("deliver = \"http\"\nurl = \"http://{}/x\"\n[partners.quick]\ndeliver = \"discard\"", refusing.address);
     let workspace = workspace(&queue, &dead, &proxy.endpoint(), &url);
-    // One is delivered and deleted, one rejected and set aside, one returned at the end.
+    // One message is delivered and deleted, one is rejected and set aside, one is returned at the end.
     queue.send(&[invoice(Some("quick"), 1), invoice(None, 2), invoice(Some("slow"), 3)]);
     let running = workspace.start(&["run"]);
     refusing.requests.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -82,7 +83,7 @@ fn a_sink_asks_for_what_its_policy_allows() {
     let (queue, dead, target) = (server.queue("raw", &[]), server.queue("raw-dead", &[]), server.queue("by-account.fifo", &[]));
     let proxy = Proxy::start(server.address(), 1);
     let to = format!("deliver = \"sqs\"\nurl = \"{}\"", target.url);
-    // Only the sink has no endpoint of its own.
+    // Only the sink has no endpoint of its own, so only its requests go through the proxy.
     let endpoint = proxy.endpoint();
     let workspace = workspace(&queue, &dead, &server.endpoint(), &to).with_environment(&[("AWS_ENDPOINT_URL_SQS", &endpoint)]);
     queue.send(&[invoice(Some("acme"), 1)]);

@@ -1,4 +1,5 @@
-//! Queues that are not there: yet, any more, or as dead letter queue. And a queue that may not be used as it is configured.
+//! Queues that do not exist yet, no longer exist, or are missing as dead letter queue; and a queue that
+//! may not be used as configured.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -42,7 +43,7 @@ fn invoices(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| invoice(Some("acme"), n)).collect()
 }
 
-/// Waits until so many are delivered and deleted.
+/// Waits until `count` messages are delivered and deleted.
 fn delivered(workspace: &Workspace, queue: &TestQueue<'_>, count: usize) {
     let path = workspace.path("out/acme.jsonl");
     until(

@@ -1,4 +1,4 @@
-//! The tests' own SQS server: what the other tests take for granted of it.
+//! Tests of the tests' own SQS server: the properties on which other tests rely.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -57,7 +57,7 @@ fn it_goes_with_its_value_frozen_or_not() {
             server.freeze();
         }
         drop(server);
-        // The end of the connection, or its reset: either way nobody is there any more.
+        // The connection ends or is reset; either way the server is gone.
         assert!(matches!(connection.read(&mut [0; 1]), Ok(0) | Err(_)));
     }
 }

@@ -1,5 +1,5 @@
-//! The first tier that re-keys: one instance puts the messages of a standard queue on a FIFO queue with the account as group, another
-//! delivers them from there.
+//! The first tier that re-keys: one instance puts the messages of a standard queue on a FIFO queue with the account as
+//! group, and another instance delivers them from there.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -23,7 +23,7 @@ fn account(number: usize) -> String {
     format!("shop {}", number % ACCOUNTS)
 }
 
-/// Takes from `raw` and sends to `grouped`.
+/// Receives from `raw` and sends to `grouped`.
 fn first_tier(raw: &TestQueue<'_>, grouped: &TestQueue<'_>) -> Workspace {
     let endpoint = SqsServer::shared().endpoint();
     let text = format!(
@@ -50,7 +50,7 @@ fn first_tier(raw: &TestQueue<'_>, grouped: &TestQueue<'_>) -> Workspace {
     Workspace::new("octoconf.toml", &text).with_environment(&aws_environment())
 }
 
-/// Takes from `grouped` and delivers to files.
+/// Receives from `grouped` and delivers to files.
 fn second_tier(grouped: &TestQueue<'_>) -> Workspace {
     let endpoint = SqsServer::shared().endpoint();
     let text = format!(
@@ -83,13 +83,13 @@ fn each_account_is_delivered_in_order_by_the_second_tier() {
     let running = second.start(&["run"]);
     let report = first_tier(&raw, &grouped).run_until_empty();
     assert_eq!((&report["queues"][0]["acked"], &report["queues"][0]["delivered"]), (&json!(600), &json!(600)));
-    // Handed over from one instance to the next: the one stops wherever it is.
+    // Handed over from one instance to the next: the first stops wherever it is.
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", second.log());
     second.run_until_empty();
 
     for shop in 0..ACCOUNTS {
-        // A space is none that SQS takes in a group: the account travels in the body, the group is its digest.
+        // SQS allows no space in a group id, so the group is a digest of the account, which travels in the body.
         let path = second.path(&format!("out/shop%20{shop}.jsonl"));
         let delivered: Vec<usize> =
             lines(&path).iter().map(|payload| payload["invoice"].as_str().unwrap().parse().unwrap()).collect();
@@ -132,7 +132,7 @@ fn a_request_whose_answer_got_lost_puts_nothing_on_the_queue_twice() {
     let bodies: Vec<String> = (0..200).map(|n| json!({ "account": account(n), "n": n }).to_string()).collect();
     raw.send(&bodies);
 
-    // The source has an endpoint of its own: only what the sink asks goes through the proxy.
+    // The source has an endpoint of its own, so only the sink's requests go through the proxy.
     let proxy = Proxy::start(server.address(), 7);
     proxy.disturb_by(0.4, &[Fault::CutAfter, Fault::AnswerCut]);
     let endpoint = proxy.endpoint();
@@ -143,7 +143,7 @@ fn a_request_whose_answer_got_lost_puts_nothing_on_the_queue_twice() {
     assert!(counts.faults.values().sum::<u64>() > 5, "{counts:?}");
     assert_eq!(counts.requests.keys().collect::<Vec<_>>(), ["SendMessageBatch"]);
     let mut arrived: Vec<Value> = Vec::new();
-    // Of each group one receive gives what it may, and the next what comes behind.
+    // One receive returns what each group allows, and the next one what follows.
     loop {
         let some = grouped.drain();
         if some.is_empty() {

@@ -1,4 +1,5 @@
-//! How a run ends: by a signal, by a second one, by `--for`, in the middle of a reload. What is left is returned, and is there for the next run.
+//! How a run ends: by a signal, by a second one, by `--for`, or in the middle of a reload. What is left is returned to
+//! its queue, and is there for the next run.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -101,7 +102,7 @@ fn a_second_signal_leaves_what_is_on_the_wire() {
     running.signal("TERM");
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", workspace.log());
-    // One is on the wire; whether the other nine were received by then is up to the machine.
+    // One message is on the wire. Whether the other nine had been received by then depends on the machine.
     let queue = &workspace.report()["queues"][0];
     let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
     assert_eq!(received - returned, 1, "{queue}\n{}", workspace.log());
@@ -117,7 +118,7 @@ fn neither_signal_waits_for_a_reload() {
     let workspace = workspace(&partner, slow);
     let running = workspace.start(&["run", "--report", "report.json"]);
     partner.requests.recv_timeout(PATIENCE).unwrap();
-    // A secret that nobody writes: whoever reads it waits for as long as that is so.
+    // A named pipe that is not written to, so that reading the secret blocks.
     let secret = workspace.path("secret");
     assert!(std::process::Command::new("mkfifo").arg(&secret).status().unwrap().success());
     let text = std::fs::read_to_string(workspace.path("octoconf.toml")).unwrap();
@@ -128,7 +129,7 @@ fn neither_signal_waits_for_a_reload() {
     workspace.said(&["stopping: signal=SIGTERM"]);
     std::fs::write(&secret, "hush").unwrap();
     workspace.said(&["the reload was refused", "the service is stopping"]);
-    // The next one waits to the end.
+    // The next reload blocks until the end of the run.
     running.signal("HUP");
     until(|| workspace.log().matches("reloading: config=").count() == 2, || workspace.log());
     running.signal("TERM");
@@ -154,7 +155,7 @@ fn a_signal_before_anything_is_read_ends_the_run_in_order() {
     std::fs::remove_file(&config).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
     let running = workspace.start(&["run", "--report", "report.json"]);
-    // Opened once the program has opened it as well, and it waits there for what will be written.
+    // Opening returns once the program has opened the pipe too, and waits for its content.
     let mut pipe = std::fs::File::options().write(true).open(&config).unwrap();
     running.signal("TERM");
     pipe.write_all(b"[admin]\nlisten = \"\"\n[queues.q]\nsource = \"memory\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n")

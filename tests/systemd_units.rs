@@ -1,4 +1,5 @@
-//! The systemd units and the scripts that install them: what systemd thinks of them, and that twice is as good as once.
+//! The systemd units and the scripts that install them: systemd accepts the units, and
+//! installing twice is the same as once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -16,12 +17,12 @@ fn unit(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)).unwrap()
 }
 
-/// The values of a key, in order.
+/// Returns the values of a key, in order.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
-/// Runs `systemd-analyze`, which Debian's package systemd brings; gives what it said.
+/// Runs `systemd-analyze`, which Debian's package systemd contains; returns whether it succeeded, and its output.
 fn analyze(arguments: &[&str]) -> (bool, String) {
     let output = Command::new("systemd-analyze").args(arguments).output();
     let output = output.expect("systemd-analyze is missing: sudo apt-get install systemd");
@@ -33,7 +34,7 @@ fn analyze(arguments: &[&str]) -> (bool, String) {
 fn systemd_finds_nothing_wrong_and_the_sandbox_is_tight() {
     let folder = tempfile::tempdir().unwrap();
     for name in UNITS {
-        // verify wants the program to be there.
+        // `verify` requires that the program exists.
         let text = unit(name).replace("/usr/local/bin/octoconf", env!("CARGO_BIN_EXE_octoconf"));
         let instance = folder.path().join(name.replace('@', "@2"));
         fs::write(folder.path().join(name), &text).unwrap();
@@ -68,7 +69,7 @@ fn folder_of_credentials(unit: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for credential in values(unit, "LoadCredential") {
         let name = credential.split(':').next().unwrap();
-        // What a signing secret has to be, and every other may.
+        // The form that a signing secret must have, and every other secret may have.
         fs::write(folder.path().join(name), "Zm9yLXRoaXMtdGVzdA==").unwrap();
     }
     folder
@@ -93,7 +94,7 @@ fn each_instance_has_its_own_port_and_folder() {
     assert!(!seen.contains_key("127.0.0.1:9464"), "that is octoconf.service's");
 }
 
-/// All files below a folder, with their modes and contents.
+/// Returns all files below a folder, with their modes and contents.
 fn tree(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -116,7 +117,7 @@ fn script(name: &str, root: &Path, arguments: &[&str]) -> String {
     script_in(Path::new("/"), name, root, arguments)
 }
 
-/// Called in a folder from which relative paths count.
+/// Runs a script in a folder, from which relative paths count.
 fn script_in(folder: &Path, name: &str, root: &Path, arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
     let output = Command::new(script).args(arguments).env("DESTDIR", root).current_dir(folder).output().unwrap();
@@ -124,7 +125,7 @@ fn script_in(folder: &Path, name: &str, root: &Path, arguments: &[&str]) -> Stri
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A program that stands in for the real one: the copy of hundreds of megabytes proves nothing.
+/// A small program that stands in for the real one: copying hundreds of megabytes would prove nothing.
 fn stand_in(folder: &Path) -> PathBuf {
     let program = folder.join("program");
     fs::write(&program, "#!/bin/sh\necho octoconf 0.0.0\n").unwrap();
@@ -147,7 +148,7 @@ fn relative_paths_count_from_where_the_scripts_are_called() {
     assert!(tree(&folder.join(root)).is_empty());
 }
 
-/// A person with the installed file alone finds the meaning of a key.
+/// The installed configuration alone tells a person where the keys are documented.
 #[test]
 fn the_installed_configuration_names_where_every_key_is_explained() {
     let root = tempfile::tempdir().unwrap();

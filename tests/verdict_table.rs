@@ -1,5 +1,5 @@
-//! Every row of the verdict table, played by one partner each against the whole program: what was asked of it, in which order, what was
-//! delivered, what became a dead letter and with which reason.
+//! Every row of the verdict table, each played by one partner against the whole program: which requests it received, in
+//! which order, what was delivered, and what became a dead letter for which reason.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 use support::partner::{Connection, Partner};
 use support::program::{Running, Workspace, until};
 
-/// Deliveries that each account has in each of its queues: 0 to 7, one full batch.
+/// The numbers of the deliveries that each account has in each of its queues, together one full batch.
 const ALL: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
-/// Answers that say that the partner is unavailable.
+/// The answers that mean that the partner is unavailable.
 const UNAVAILABLE: [u16; 10] = [408, 409, 425, 429, 500, 501, 502, 503, 504, 599];
-/// Answers that say that the set-up is wrong, of the partner as a whole.
+/// The answers that mean that the set-up of the whole partner is wrong.
 const SET_UP: [u16; 14] = [301, 302, 303, 307, 308, 401, 402, 403, 405, 406, 407, 415, 421, 426];
-/// More than a dead letter keeps of it.
+/// Repeated, this is longer than what a dead letter keeps of an answer.
 const COMPLAINT: &str = "there is no such article. ";
 
-/// One request as the server saw it, and what it answered; no status: it did not.
+/// One request as the server saw it, and the status that it answered, or `None` if it did not answer.
 #[derive(Debug, Clone)]
 struct Seen {
     queue: String,
@@ -65,7 +65,7 @@ fn server(log: Log) -> Partner {
     })
 }
 
-/// What the account answers to these deliveries, so many requests of it having come before; and a header besides.
+/// Returns how the account answers these deliveries after `before` requests: the status, and an additional header.
 fn row(account: &str, queue: &str, numbers: &[u64], before: usize) -> (Option<u16>, String) {
     let (name, code) = account.split_once('-').map_or((account, 0), |(name, code)| (name, code.parse().unwrap()));
     let has = |number: u64| numbers.contains(&number);
@@ -96,7 +96,7 @@ fn row(account: &str, queue: &str, numbers: &[u64], before: usize) -> (Option<u1
     (status, asked)
 }
 
-/// The accounts, each with its settings.
+/// Returns the accounts, each with its settings.
 fn accounts(server: &Partner) -> Vec<(String, String)> {
     let mut accounts: Vec<(String, String)> = Vec::new();
     let mut add = |account: &str, settings: &str| accounts.push((account.to_owned(), settings.to_owned()));
@@ -130,7 +130,7 @@ fn accounts(server: &Partner) -> Vec<(String, String)> {
     accounts
 }
 
-/// Those that take nothing, however long the run.
+/// Whether the account accepts nothing, however long the run.
 fn is_shut(account: &str) -> bool {
     ["setup", "closed", "tls"].contains(&account.split('-').next().unwrap())
 }
@@ -142,7 +142,7 @@ struct Played {
     dead: Vec<Value>,
 }
 
-/// Lets the program run until every account has got what it takes and every culprit is dead.
+/// Runs the program until every account has received what it accepts and every culprit is a dead letter.
 fn play() -> Played {
     let log = Log::default();
     let server = server(Arc::clone(&log));
@@ -224,7 +224,7 @@ fn end(running: Running) {
     assert_eq!(running.end(), Some(0));
 }
 
-/// The deliveries that were accepted, in that order: of one queue, or of all.
+/// Returns the deliveries that were accepted, in order, of one queue or of all.
 fn accepted(seen: &[Seen], queue: Option<&str>) -> Vec<u64> {
     let of = seen.iter().filter(|seen| seen.status == Some(200) && queue.is_none_or(|queue| seen.queue == queue));
     of.flat_map(|seen| seen.numbers.clone()).collect()
@@ -235,7 +235,7 @@ impl Played {
         self.log.lock().get(account).cloned().unwrap_or_default()
     }
 
-    /// The requests of an account as `0123 422`, one after the other.
+    /// Returns the requests of an account as `0123 422`, one after the other.
     fn requests(&self, account: &str) -> String {
         let text = |seen: &Seen| {
             let numbers: String = seen.numbers.iter().map(u64::to_string).collect();
@@ -244,7 +244,7 @@ impl Played {
         self.seen(account).iter().map(text).collect::<Vec<_>>().join(", ")
     }
 
-    /// The dead letters of an account: number, kind, reason.
+    /// Returns the dead letters of an account: number, kind, reason.
     fn dead_of(&self, account: &str) -> Vec<(u64, String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let of = self.dead.iter().filter(|letter| letter["account"] == account);
@@ -283,7 +283,7 @@ fn what_a_partner_asks_for_holds_for_both_of_its_queues(played: &Played) {
         let seen = played.seen(account);
         assert_eq!(seen.len(), 3, "{account}: {seen:?}");
         let waited = seen[1].at - seen[0].at;
-        // A date has no fractions of a second.
+        // The date in the header has no fractions of a second.
         assert!(waited >= Duration::from_secs(2) && waited < Duration::from_secs(60), "{account}: {waited:?}");
         for queue in ["stock", "invoice"] {
             assert_eq!(accepted(&seen, Some(queue)), ALL, "{account} {queue}");
@@ -323,7 +323,7 @@ fn culprits_are_found_and_the_good_are_delivered_once_in_order(played: &Played) 
     assert_eq!(played.requests("conflict-409"), conflict);
     let refused = |account: &str| played.dead_of(account).into_iter().map(|(n, kind, _)| (n, kind)).collect::<Vec<_>>();
     assert_eq!(refused("conflict-409"), [(3, "refused".to_owned())]);
-    // One that refuses everything is at fault itself, from then on.
+    // From then on, a partner that refuses everything is itself at fault.
     assert_eq!(played.requests("refuses-400"), "0 400, 1 400, 2 400");
     assert_eq!(refused("refuses-400"), [0, 1].map(|n| (n, "refused".to_owned())));
 }

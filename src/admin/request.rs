@@ -1,4 +1,4 @@
-//! One connection, one request: it is read within bounds of size, answered, and the connection closed.
+//! One request per connection: it is parsed within bounds of size and answered, and the connection is closed.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,27 +6,32 @@ use std::time::{Duration, Instant};
 
 use super::response::Response;
 
-/// How long a client may take to send its request, and again to take the answer.
+/// How long a client may take to send its request, and again to receive the answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client that was refused may go on sending before the connection is closed: closed at once, it might not see why.
+/// How long a refused client may go on sending before the connection is closed. If it were closed at once, the client
+/// might not see the reason.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Bytes of a request line, and of a whole head.
+/// The largest number of bytes of a request line.
 const LONGEST_LINE: usize = 8 * 1024;
+/// The largest number of bytes of a whole head.
 const LONGEST_HEAD: usize = 16 * 1024;
+/// The largest number of headers.
 const MOST_HEADERS: usize = 64;
 
-/// Bytes of a body. No request needs one; what clients send nevertheless is passed over.
+/// The largest number of bytes of a body. No request needs a body; one that is sent is skipped.
 const LONGEST_BODY: u64 = 4 * 1024;
 
-/// What matters of a request.
+/// The parts of a request that matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// As it was sent, without its query.
+    /// The path as it was sent, without its query.
     pub path: String,
+    /// The query as it was sent, without its question mark.
     pub query: Option<String>,
+    /// The host for which the request was meant.
     pub host: Option<String>,
     pub authorization: Option<Vec<u8>>,
     pub accept: String,
@@ -35,16 +40,16 @@ pub struct Request {
 /// Why there is no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// The client has gone, or asked for nothing: it gets no answer.
+    /// The client has gone, or sent nothing. It gets no answer.
     Gone,
-    /// With the status and a sentence.
+    /// The request is faulty; with the status and a sentence for the answer.
     Bad(u16, &'static str),
 }
 
-/// Sends what `respond` makes of a request that [is whole](is_whole), or will never be. Blocks for at most [`PATIENCE`], and what `respond`
-/// takes.
+/// Sends the answer of `respond` to a request that [is complete](is_whole), or a refusal to one that will never be.
+/// Blocks for the time of `respond`, and for at most [`PATIENCE`] while sending.
 pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&Request) -> Response) {
-    // Errors of the socket are the client's loss alone: it has gone.
+    // Errors of the socket concern only a client that has gone.
     let _ = connection.set_nonblocking(false);
     let _ = connection.set_nodelay(true);
     let (response, with_body, is_whole) = match read(received) {
@@ -63,7 +68,7 @@ pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&
     }
 }
 
-/// Whether nothing more need be read: the request is there with its body, or refused as far as it is there.
+/// Returns whether nothing more has to be read: the request has come with its body, or what has come of it is refused.
 pub fn is_whole(received: &[u8]) -> bool {
     match parse(received) {
         Ok(None) => false,
@@ -72,7 +77,7 @@ pub fn is_whole(received: &[u8]) -> bool {
     }
 }
 
-/// What a client hears that was awaited for too long.
+/// Returns the answer to a client that took too long.
 pub fn too_slow() -> Response {
     Response::refusal(408, "the request did not come within 5 s")
 }
@@ -82,7 +87,7 @@ fn deadline(patience: Duration) -> Instant {
     Instant::now() + patience
 }
 
-/// The time left; an error once there is none.
+/// Returns the time left until the deadline, or an error once there is none.
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
@@ -97,14 +102,15 @@ fn read(received: &[u8]) -> Result<Request, Fault> {
     }
 }
 
-/// The request, the bytes of its head, and those of its body; `None` while its head is not whole.
+/// Returns the request, the number of bytes of its head, and the number of bytes of its body; `None` while
+/// the head is not complete.
 fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let length = match parsed.parse(head) {
         Ok(httparse::Status::Complete(length)) if length <= LONGEST_HEAD => length,
         Ok(httparse::Status::Partial) if head.len() < LONGEST_HEAD => {
-            // The rest of an endless line need not be awaited.
+            // A line that is too long already is refused without waiting for its end.
             let is_long = head.len() > LONGEST_LINE && !head.iter().take(LONGEST_LINE).any(|byte| *byte == b'\n');
             return if is_long { Err(Fault::Bad(414, "the address is longer than 8 KiB")) } else { Ok(None) };
         }
@@ -145,11 +151,11 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
             _ => {}
         }
     }
-    // RFC 9112, 3.2: one Host exactly, since HTTP/1.1.
+    // RFC 9112, 3.2: exactly one Host since HTTP/1.1.
     if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
         return Err(Fault::Bad(400, "a request names one Host"));
     }
-    // It counts, whatever the header says.
+    // The authority takes precedence over the Host header.
     if let Some(authority) = authority {
         request.host = Some(authority.to_owned());
     }
@@ -160,8 +166,8 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     Ok(Some((request, length, body)))
 }
 
-/// The authority and the rest of a target in the absolute form, which proxies are sent and everybody has to understand (RFC 9112, 3.2.2);
-/// of another form the target alone.
+/// Splits a target in absolute form into its authority and the rest. Proxies are sent this form, and every server has
+/// to understand it (RFC 9112, 3.2.2). A target in another form is returned whole, without an authority.
 fn split_absolute(target: &str) -> (Option<&str>, &str) {
     let Some(rest) = target.strip_prefix("http://") else { return (None, target) };
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -181,7 +187,7 @@ fn send(connection: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::
     Ok(())
 }
 
-/// Reads what still comes, so that the client sees the answer and not a reset.
+/// Reads and drops what still comes, so that the client sees the answer and not a reset.
 fn pass_over(connection: &mut TcpStream, deadline: Instant) {
     let mut chunk = [0; 4096];
     while let Ok(timeout) = left(deadline) {

@@ -1,4 +1,5 @@
-//! An answer as it goes out: every one says how long it is, that the connection ends with it, and what a browser may make of it.
+//! An answer as it is sent. Each states its length, that the connection ends with it, and what
+//! a browser may do with it.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -8,24 +9,28 @@ use serde_json::json;
 
 use super::page::CONTENT_SECURITY_POLICY;
 
+/// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
     content_type: &'static str,
     body: Cow<'static, [u8]>,
-    /// More header lines, each ended.
+    /// Further header lines, each with its line end.
     more: &'static str,
 }
 
 impl Response {
+    /// Creates an answer with this body.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { status, content_type, body: body.into(), more: "" }
     }
 
+    /// Creates an answer with one line of plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", (text.into() + "\n").into_bytes())
     }
 
+    /// Creates an answer with a value as JSON, or a refusal with status 500 if the value cannot be written.
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self::new(status, "application/json", body),
@@ -33,11 +38,12 @@ impl Response {
         }
     }
 
-    /// Why there is no other answer, in a sentence.
+    /// Creates an answer that says in a sentence why there is no other.
     pub fn refusal(status: u16, why: &str) -> Self {
         Self::json(status, &json!({ "error": why }))
     }
 
+    /// Returns the answer with more header lines, each of which ends with CRLF.
     pub fn with(self, more: &'static str) -> Self {
         Self { more, ..self }
     }
@@ -47,6 +53,7 @@ impl Response {
         self.status
     }
 
+    /// Returns the answer as the bytes to send, dated now. Without a body it still states the body's length.
     #[expect(clippy::disallowed_methods, reason = "a server that has a clock says what it shows (RFC 9110, 6.6.1)")]
     pub fn bytes(&self, with_body: bool) -> Vec<u8> {
         let Self { status, content_type, body, more } = self;

@@ -1,6 +1,9 @@
-//! Accepts connections, and shares those whose request has come out among a few threads. A client that is slow to ask costs none of these,
-//! one that is slow to take its answer costs one for a bounded time; who comes while all are taken waits in a short line, and who finds
-//! that full is sent away.
+//! Accepts connections, and distributes complete requests among a few threads. The thread `admin` never
+//! waits for a single client.
+//!
+//! A client that is slow to send its request occupies no thread; one that is slow to receive its answer
+//! occupies one for a bounded time. A request that comes while all threads are busy waits in a short line, and
+//! is refused if the line is full.
 
 use std::io;
 use std::net::TcpListener;
@@ -18,33 +21,36 @@ use super::request;
 use super::response::Response;
 use super::site::Site;
 
-/// Requests answered at once.
+/// The number of threads that answer, and so of requests answered at once.
 const THREADS: usize = 8;
 
-/// Requests that wait for a thread.
+/// The largest number of complete requests that wait for a thread.
 const LINE: usize = 32;
 
-/// How long nobody is accepted when the system gives no file for it.
+/// How long the server accepts no connection after the system refused a file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two lines that say that.
+/// The shortest interval between two log lines about that.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// How long the end of the server waits for its clients.
+/// How long the end of the server waits for requests that are being answered.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Bytes of a thread's stack.
 const STACK: usize = 512 * 1024;
 
+/// The threads of the server.
 pub struct Server {
-    /// Dropped, it ends the thread that accepts; with that all others.
+    /// Dropping this ends the thread that accepts, and thereby all others.
     wake: Option<UnixStream>,
-    /// Cloned into each thread: when the last is dropped, all have ended.
+    /// Cloned into each thread: once the last clone is dropped, all threads have ended.
     alive: Option<Sender<()>>,
     ended: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
+    /// Starts the threads. An error means that the system refuses one, or the socket cannot be set up.
     pub fn start(listener: TcpListener, site: Arc<Site>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (wake, woken) = UnixStream::pair()?;
@@ -75,7 +81,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Waits a moment for the requests that are being answered; threads that still wait for a client then are left behind.
+    /// Waits up to [`GRACE`] for requests that are being answered. Threads that still wait for a
+    /// client then are left behind.
     fn drop(&mut self) {
         drop(self.wake.take());
         drop(self.alive.take());
@@ -88,7 +95,7 @@ impl Drop for Server {
     }
 }
 
-/// Until the other end of `woken` is closed.
+/// Runs the thread `admin` until the other end of `woken` is closed. An error means that the server cannot go on.
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
     let mut arriving = Arriving::default();
@@ -112,7 +119,8 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
                 Ok(Some(makes_way)) => makes_way.send_away(&busy()),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // No file, no memory: others give theirs back, and whoever waits is still there then.
+                    // The system has no file descriptor or memory left. Others will be freed, and the waiting clients
+                    // will still be there then.
                     if complained.is_none_or(|at| at + AGAIN <= now) {
                         log::warn!("the admin server cannot accept a connection: {error}");
                         complained = Some(now);
@@ -124,14 +132,15 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
     }
 }
 
-/// Waits until something is to be done: whether it is the end, whether somebody wants to be accepted, and who of those that arrive has sent
-/// something. Nothing: somebody is awaited no longer, or a signal came.
+/// Blocks until there is something to do. Returns whether the server ends, whether a connection waits to be
+/// accepted, and for each arriving client whether it has sent something. All are false if the time of a
+/// client is up or a signal came.
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn ready(listener: &TcpListener, woken: &UnixStream, arriving: &Arriving) -> io::Result<Vec<bool>> {
     let mut sources = vec![PollFd::new(woken, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
     sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
     let left = arriving.until().map(|until| until.saturating_duration_since(Instant::now()));
-    // Never longer than the patience with a client.
+    // There is a timeout if there is a client, and it is at most [`request::PATIENCE`].
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut sources, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -140,7 +149,7 @@ fn ready(listener: &TcpListener, woken: &UnixStream, arriving: &Arriving) -> io:
     Ok(sources.iter().map(|source| !source.revents().is_empty()).collect())
 }
 
-/// Does not wait.
+/// Puts a complete request into the line, or refuses it if the line is full. Does not block.
 fn hand_over(client: Client, line: &Sender<Client>) -> io::Result<()> {
     match line.try_send(client) {
         Ok(()) => {}
@@ -150,21 +159,22 @@ fn hand_over(client: Client, line: &Sender<Client>) -> io::Result<()> {
     Ok(())
 }
 
-/// What a client hears that is sent away.
+/// Returns the answer to a client that is refused because of too many others.
 fn busy() -> Response {
     Response::refusal(503, "too many clients at once").with("retry-after: 1\r\n")
 }
 
-/// Whether the client has gone by the time that it is accepted, or there is nothing to accept after all.
+/// Returns whether the client has gone before it was accepted, or there is nothing to accept after all.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted | ConnectionReset)
 }
 
-/// The body of a thread that answers: until nobody accepts any more.
+/// Runs a thread that answers, until the thread `admin` has ended.
 fn serve(waiting: &Receiver<Client>, site: &Site) {
     for Client { connection, received, .. } in waiting {
-        // A panic is a bug in an answer: it costs this client its answer, and is said; the engine's work is not touched by it.
+        // A panic is a bug in an answer. It costs this client its answer and is logged; the
+        // engine's work is not affected.
         let answered = catch_unwind(AssertUnwindSafe(|| request::answer(connection, &received, |request| site.respond(request))));
         if answered.is_err() {
             log::error!("an answer of the admin server panicked; please report this");

@@ -1,4 +1,5 @@
-//! What is asked for, and what is answered. Blocks for the dispatcher's answer: seconds at most.
+//! Which request gets which answer. Runs on the threads `admin-N`, which block for the dispatcher's
+//! answer, a few seconds at most.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,14 +16,15 @@ use super::request::Request;
 use super::response::Response;
 use super::{metrics, page, why};
 
-/// An answer about all partners may be so old.
+/// The largest age of an answer about all partners.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Bytes of a search; no account that anybody types is longer.
+/// The largest number of bytes of a search. No account that a person types is longer.
 const LONGEST_SEARCH: usize = 256;
 
+/// The site: what the server has to show.
 pub struct Site {
-    /// Empty until the engine runs.
+    /// The engine to show; empty until it runs.
     engine: Arc<OnceLock<Remote>>,
     access: Arc<Access>,
 }
@@ -35,7 +37,7 @@ struct Explained {
     why: Vec<String>,
 }
 
-/// Dead letters since the start.
+/// The number of a queue's dead letters since the start, by reason.
 #[derive(Serialize)]
 struct DeadRow<'a> {
     queue: &'a str,
@@ -61,7 +63,7 @@ impl Site {
         Self { engine, access }
     }
 
-    /// The server cannot go on: that ends the engine.
+    /// Ends the engine with this reason, because the server cannot go on.
     pub fn failed(&self, why: &str) {
         match self.engine.get() {
             Some(engine) => engine.died(why.to_owned()),
@@ -69,6 +71,7 @@ impl Site {
         }
     }
 
+    /// Returns the answer to a request. Blocks for as long as the dispatcher takes, a few seconds at most.
     pub fn respond(&self, request: &Request) -> Response {
         match self.answer(request) {
             Ok(response) | Err(response) => response,
@@ -136,7 +139,7 @@ impl Site {
 
     fn search(&self, query: Option<&str>) -> Result<Response, Response> {
         let text = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("q="))).unwrap_or_default();
-        // As forms write it.
+        // Forms write a space as `+`.
         let text = decoded(&text.replace('+', " "))?;
         if text.len() > LONGEST_SEARCH {
             return Err(Response::refusal(414, "a search is at most 256 bytes long"));
@@ -174,15 +177,15 @@ fn silent(silent: Silent) -> Response {
     Response::refusal(503, &silent.to_string())
 }
 
-/// Why it takes no messages now, or cannot reach a queue; a line each.
+/// Returns why the service takes no messages now, or cannot reach a queue, in a line each.
 fn unready(snapshot: &Snapshot) -> Vec<String> {
     let mut faults = Vec::new();
     if snapshot.status.state != "running" {
         faults.push(format!("{}: nothing more is received", snapshot.status.state));
     }
-    // One that a reload took away only finishes.
+    // A queue that a reload removed only finishes what it holds.
     for queue in snapshot.status.queues.iter().filter(|queue| queue.state == "serving") {
-        // Reasons may quote answers of services; they belong into the log and to those who may see accounts.
+        // Reasons may quote answers of services. They belong in the log and to clients that may see accounts.
         faults.extend(queue.failing.iter().map(|failing| format!("queue {}: {} fails", queue.name, failing.doing)));
         if !queue.reached && queue.failing.is_empty() {
             faults.push(format!("queue {}: not reached yet", queue.name));
@@ -200,7 +203,7 @@ fn dead(snapshot: &Snapshot) -> Vec<DeadRow<'_>> {
 
 fn find(path: &str) -> Result<Place<'_>, Response> {
     let unknown = || Response::refusal(404, "there is nothing here; see / for the dashboard");
-    // Whoever sends these means files, and there are none.
+    // A client that sends such a path looks for files, and there are none.
     if path.split('/').any(|step| step == ".." || step == ".") {
         return Err(Response::refusal(400, "no path here has steps like . and .."));
     }

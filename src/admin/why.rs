@@ -1,11 +1,11 @@
-//! Why a partner waits, in a few plain sentences.
+//! Why a partner waits, in a few plain sentences. Pure.
 
 use std::time::Duration;
 
 use crate::dispatch::{PartnerReport, PartnerState};
 use crate::plain::one_line;
 
-/// What is worth a sentence, the most important first.
+/// Returns the sentences worth saying about a partner, the most important first.
 pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     let mut said = vec![waits(partner)];
     let is_here = partner.waiting > 0 || partner.held_back > 0 || partner.oldest_age_s.is_some();
@@ -119,7 +119,7 @@ fn several(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// Seconds with at most two units.
+/// Formats a number of seconds with at most two units.
 fn span(seconds: f64) -> String {
     if seconds < 10.0 {
         return format!("{seconds:.1} s");

@@ -1,4 +1,6 @@
-//! The arguments. Names and exit statuses are a contract.
+//! The command-line arguments. Their names and the exit statuses are a contract.
+//!
+//! The doc comments on arguments and commands are the texts of `--help`.
 
 use std::env;
 use std::path::PathBuf;
@@ -11,28 +13,28 @@ use octoconf::config::units::Rate;
 
 use super::logger::LogFormat;
 
-/// Takes messages from many queues and flushes them into one bucket per partner, so that no partner feels another.
+/// Takes messages from many queues and delivers them to partners through independent buckets, one per partner account
 #[derive(Debug, Parser)]
 #[command(name = "octoconf", version, propagate_version = true)]
 pub struct Arguments {
-    /// The configuration file, .toml or .ini
+    /// Configuration file, .toml or .ini
     #[arg(long, global = true, env = CONFIG, default_value = "/etc/octoconf/octoconf.toml", value_name = "FILE")]
     pub config: PathBuf,
-    /// How the log of `run` looks
+    /// Format of the log lines of `run`
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The configuration file where `--config` is not given.
+/// The variable that names the configuration file if `--config` is not given.
 const CONFIG: &str = "OCTOCONF_CONFIG";
 
 impl Arguments {
-    /// Those of this process. Ends it where they are wrong, or ask for help.
+    /// Parses the arguments of this process. Ends the process if they are wrong or ask for help.
     pub fn of_process() -> Self {
         let mut command = Self::command();
-        // What is set to nothing is not set: a wrapper may hand on what it does not have.
+        // An empty variable counts as not set, since a wrapper script may pass on a variable that it does not have.
         if env::var_os(CONFIG).is_some_and(|path| path.is_empty()) {
             command = command.mut_arg("config", |config| config.env(Resettable::Reset));
         }
@@ -44,88 +46,89 @@ impl Arguments {
 pub enum Command {
     /// Run the service
     Run(Run),
-    /// Validate the configuration and print the resolved settings, secrets masked
+    /// Validate the configuration and print the resolved settings, with secrets masked
     Check {
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
-    /// Run a queue's pipeline over JSONL bodies and print what it makes of them; nothing is sent
+    /// Run a queue's handler over JSONL bodies and print the outcomes; nothing is sent
     Try {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// A file of one JSON body a line; `-`: standard input
+        /// File with one JSON body per line, or `-` for standard input
         #[arg(default_value = "-")]
         file: PathBuf,
-        /// One JSON array instead of text
+        /// Print one JSON array instead of text
         #[arg(long)]
         json: bool,
     },
     /// Put JSONL bodies on a queue
     ///
-    /// INT or TERM ends it after what was read; it says how many are sent. The exit status is then 0 for standard input, and 1 for a file,
-    /// of which something is left.
+    /// On INT or TERM, the lines read so far are sent and the command ends with the number of messages sent. The exit
+    /// status is then 0 for standard input, and 1 for a file, of which lines are left.
     Send {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// A file of one JSON body a line; `-`: standard input
+        /// File with one JSON body per line, or `-` for standard input
         #[arg(default_value = "-")]
         file: PathBuf,
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
-    /// Show a running instance: its queues, and the partners that wait and why
+    /// Show a running instance: its queues, and the waiting partners with the reasons
     Status {
-        /// Refresh in place until interrupted
+        /// Refresh the output every second until interrupted
         #[arg(long)]
         watch: bool,
-        /// One JSON object instead of tables; with --watch one a line
+        /// Print one JSON object instead of tables; with --watch, one per line
         #[arg(long)]
         json: bool,
     },
-    /// Say why a partner of a running instance waits
+    /// Explain why a partner of a running instance is waiting
     Why {
-        /// Its account
+        /// Account of the partner
         #[arg(value_parser = account)]
         partner: String,
-        /// One JSON object instead of sentences
+        /// Print one JSON object instead of sentences
         #[arg(long)]
         json: bool,
     },
-    /// Set the delivery at the head of a waiting partner aside as a dead letter
+    /// Set the first delivery of a waiting partner aside as a dead letter
     Skip {
-        /// Its account
+        /// Account of the partner
         #[arg(value_parser = account)]
         partner: String,
-        /// One JSON object instead of sentences
+        /// Print one JSON object instead of sentences
         #[arg(long)]
         json: bool,
     },
-    /// Look at dead letters, put them back on their queue, or delete them
+    /// List, show, redrive or delete dead letters
     #[command(subcommand)]
     Dead(Dead),
-    /// Look at what is parked for partners that are away, or delete it
+    /// List or delete deliveries that are parked for unavailable partners
     #[command(subcommand)]
     Parked(Parked),
-    /// The main job on embedded queues, with generated traffic and simulated partners
+    /// Run a demonstration with embedded queues, generated traffic and simulated partners
     Demo(Demo),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions {
-        /// For which one
+        /// Shell for which the script is printed
         shell: clap_complete::Shell,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Stop when every queue is empty and every message settled
+    /// Stop once every queue is empty and every message is settled
     #[arg(long)]
     pub until_empty: bool,
-    /// Stop after this time, for example 90s; what is left is returned (with --until-empty: exit status 1 if something is)
+    /// Stop after this time, e.g. 90s, and return the held messages (with --until-empty: exit
+    /// status 1 if messages are left)
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub at_most: Option<Duration>,
-    /// Write a report (JSON) at the end; `-`: to standard output
+    /// Write a report in JSON to this file at the end, or to standard output if `-`
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }
@@ -134,57 +137,57 @@ pub struct Run {
 pub enum Dead {
     /// List dead letters, oldest first
     List {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
         #[command(flatten)]
         filter: Filter,
-        /// At most so many
+        /// Maximum number of dead letters
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
-        /// One JSON array instead of a table
+        /// Print one JSON array instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Show one dead letter whole
+    /// Show one dead letter in full
     Show {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// The id that `list` shows
+        /// Id of the dead letter, as `list` shows it
         id: String,
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
     /// Put dead letters back on their queue
     Redrive {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// Ids that `list` shows; none: all that pass the filter
+        /// Ids of dead letters, as `list` shows them; without ids, all that match the filter
         ids: Vec<CompactString>,
         #[command(flatten)]
         filter: Filter,
-        /// Only say how many there are
+        /// Only print how many dead letters would be redriven
         #[arg(long)]
         dry_run: bool,
-        /// At most so many a time, for example 50/s
+        /// Maximum rate, e.g. 50/s
         #[arg(long, value_name = "RATE", value_parser = rate)]
         rate: Option<Rate>,
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
-    /// Delete dead letters for good
+    /// Delete dead letters permanently
     Purge {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// Ids that `list` shows; none: all that pass the filter
+        /// Ids of dead letters, as `list` shows them; without ids, all that match the filter
         ids: Vec<CompactString>,
         #[command(flatten)]
         filter: Filter,
-        /// Only say how many there are
+        /// Only print how many dead letters would be deleted
         #[arg(long)]
         dry_run: bool,
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
@@ -192,34 +195,34 @@ pub enum Dead {
 
 #[derive(Debug, Subcommand)]
 pub enum Parked {
-    /// List what is parked, by partner account
+    /// List parked deliveries by partner account
     List {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// Only what is for this partner account
+        /// Only deliveries for this partner account
         #[arg(long, value_name = "ACCOUNT")]
         partner: Option<String>,
-        /// At most so many accounts
+        /// Maximum number of accounts
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
-        /// One JSON array instead of a table
+        /// Print one JSON array instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Delete parked deliveries for good, oldest first; their messages are acked already
+    /// Delete parked deliveries permanently, oldest first; their messages are already deleted from the queue
     Purge {
-        /// Its name in the configuration: [queues.NAME]
+        /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
-        /// Only what is for this partner account
+        /// Only deliveries for this partner account
         #[arg(long, value_name = "ACCOUNT")]
         partner: Option<String>,
-        /// At most so many deliveries
+        /// Maximum number of deliveries
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
-        /// Only say how many there are
+        /// Only print how many deliveries would be deleted
         #[arg(long)]
         dry_run: bool,
-        /// One JSON object instead of text
+        /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
     },
@@ -227,31 +230,31 @@ pub enum Parked {
 
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only those for this partner account
+    /// Only dead letters for this partner account
     #[arg(long, value_name = "ACCOUNT")]
     pub partner: Option<String>,
-    /// Only those of this kind (rejected, refused, …), or whose reason contains this text
+    /// Only dead letters of this kind (rejected, refused, …), or whose reason contains this text
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Messages to generate: 1 to 10000000
+    /// Number of messages to generate, 1 to 10000000
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub messages: u64,
-    /// Partner accounts to share them among: 10 to 100000
+    /// Number of partner accounts that receive them, 10 to 100000
     #[arg(long, default_value_t = 2_900, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub accounts: u32,
-    /// The same seed gives the same traffic and the same faults
+    /// Seed of the generated traffic; the same seed generates the same traffic and the same faults
     #[arg(long, default_value_t = 2018, value_name = "N")]
     pub seed: u64,
-    /// The reconciliation as one JSON object instead of text
+    /// Print the reconciliation as one JSON object instead of text
     #[arg(long)]
     pub json: bool,
 }
 
-/// No partner has an empty account.
+/// Parses an account, which is never empty.
 fn account(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("it is empty; give the account of a partner, as `octoconf status` shows it".to_owned());

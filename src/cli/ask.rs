@@ -1,4 +1,4 @@
-//! `status`, `why`, `skip`: what a person asks of a running instance.
+//! The commands `status`, `why` and `skip`, which query a running instance.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,9 +13,10 @@ use serde_json::Value;
 use super::client::Client;
 use super::failure::{Failure, in_full};
 
-/// Between two looks.
+/// The interval at which `status --watch` refreshes.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// Prints the status of the running instance, once or until interrupted.
 pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failure> {
     let client = Client::new(config)?;
     let first = client.status()?;
@@ -31,13 +32,13 @@ pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// Until the reader has gone, or a signal comes.
+/// Refreshes the status until the output's reader is gone or a signal ends the process.
 fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure> {
     let terminal = Term::stdout().is_term() && !json;
     let mut before: Option<Value> = None;
     let mut seen = Ok(first);
     if terminal {
-        // What stood there is kept, above: it scrolls out of the place that is written over from now on.
+        // Scrolls the previous content of the screen out of the lines that are overwritten from now on.
         let (lines, _) = Term::stdout().size();
         io::stdout().write_all("\n".repeat(lines.into()).as_bytes())?;
     }
@@ -45,7 +46,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
         let text = match &seen {
             Ok(status) if json => format!("{status}\n"),
             Ok(status) => render(status, before.as_ref(), size(true)),
-            // It may be restarted just now.
+            // The instance may be restarting.
             Err(Failure::Failed(error)) if terminal => in_full(error) + "\n",
             Err(_) => return seen.map(|_| ExitCode::SUCCESS),
         };
@@ -60,32 +61,36 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
 
 fn show(text: &str, terminal: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    // In one piece, so that no half of it is seen.
+    // Written in one piece, so that no partial screen is visible.
     out.write_all(if terminal { in_place(text) } else { text.to_owned() }.as_bytes())?;
     out.flush()
 }
 
-/// For a terminal, in the place of what was there, without a flicker: each line is written over and its rest cleared, then what is below.
-/// It asks nothing of the terminal that would have to be undone, so that a signal may end it at any moment.
+/// Returns the text with control sequences that draw it from the top of a terminal, without flicker: each line is
+/// overwritten and its rest cleared, then everything below is cleared. The sequences change no mode of the terminal, so
+/// a signal may end the process at any moment.
 fn in_place(text: &str) -> String {
     let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
     format!("\x1b[H{lines}\x1b[J")
 }
 
-/// What the output has room for; `whole`: no more lines than the terminal shows at once.
+/// Returns the size of the output, unbounded if it is not a terminal. With `whole`, the number of lines is limited to
+/// what the terminal shows at once.
 fn size(whole: bool) -> Size {
     let seen = Term::stdout().size_checked().filter(|_| Term::stdout().is_term());
     seen.map_or(Size::UNBOUNDED, |(lines, columns)| Size {
         columns: columns.into(),
-        // The cursor stands on the last one.
+        // The cursor occupies the last line.
         lines: if whole { usize::from(lines).saturating_sub(1) } else { usize::MAX },
     })
 }
 
+/// Prints why a partner waits.
 pub fn why(config: &Path, account: &str, json: bool) -> Result<ExitCode, Failure> {
     explain(&Client::new(config)?.partner(account)?, json)
 }
 
+/// Sets the first delivery of a waiting partner aside as a dead letter, then prints why the partner waits now.
 pub fn skip(config: &Path, account: &str, json: bool) -> Result<ExitCode, Failure> {
     let report = Client::new(config)?.act(account, "skip")?;
     if !json {
@@ -111,7 +116,7 @@ fn explain(report: &Value, json: bool) -> Result<ExitCode, Failure> {
 mod tests {
     use super::*;
 
-    /// A terminal that knows what [`in_place`] makes use of.
+    /// A terminal that understands the control sequences of [`in_place`].
     #[derive(Default)]
     struct Terminal {
         lines: Vec<String>,

@@ -1,4 +1,4 @@
-//! How commands talk to a running instance: over its admin server, with short timeouts.
+//! The client of the admin server, through which commands reach a running instance, with short timeouts.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,15 @@ use ureq::http::Request;
 
 use super::failure::Failure;
 
-/// The server is on this machine, or close: it answers at once or not at all.
+/// The timeouts for the connection and for the whole request. The server is on this machine or near it, so it
+/// answers quickly or not at all.
 const CONNECT: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(6);
 
-/// Bytes of an answer: far more than any has.
+/// The maximum size of an answer in bytes, far more than any answer has.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
+/// A client of one instance.
 pub struct Client {
     agent: Agent,
     address: SocketAddr,
@@ -29,7 +31,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads where the instance of this configuration listens. Of the configuration only that must be right.
+    /// Reads where the instance of this configuration listens. The rest of the configuration may be invalid.
     pub fn new(config: &Path) -> Result<Self, Failure> {
         let environment = Environment::of_process();
         let access = config::load_admin(config, &environment).map_err(|errors| Failure::Refused(errors.to_string()))?;
@@ -51,14 +53,17 @@ impl Client {
         Ok(Self { agent, address, config: config.to_owned(), access })
     }
 
+    /// Returns what `/api/status` answers. Blocks for at most [`ANSWER`].
     pub fn status(&self) -> Result<Value, Failure> {
         self.ask("GET", "/api/status")
     }
 
+    /// Returns what `/api/partners/{account}` answers.
     pub fn partner(&self, account: &str) -> Result<Value, Failure> {
         self.ask("GET", &partner(account))
     }
 
+    /// Performs an action on a partner and returns the partner's state afterwards.
     pub fn act(&self, account: &str, action: &str) -> Result<Value, Failure> {
         self.ask("POST", &format!("{}/{action}", partner(account)))
     }
@@ -69,7 +74,7 @@ impl Client {
         if let Ok(Some(token)) = &access.token {
             request = request.header("authorization", format!("Bearer {}", token.expose()));
         }
-        // No body, but the length of it.
+        // The empty body makes the request carry a `content-length`.
         let request = request.body("").context("cannot make the request")?;
         let from = config.display();
         let mut answer = self.agent.run(request).with_context(|| {

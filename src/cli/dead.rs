@@ -1,4 +1,4 @@
-//! `dead`: the dead letters of a queue.
+//! The command `dead`: lists, shows, redrives and purges the dead letters of a queue.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use super::records;
 use super::setup::Setup;
 use octoconf::commands::dead as view;
 
-/// Letters that one transaction puts back or deletes, where no rate is set.
+/// The maximum number of letters per transaction, if no rate is set.
 const PORTION: usize = 1000;
 
 const OF_MEMORY: &str = "its dead letters end with it: the log says what they are and why, `octoconf status` and the report of `run` how \
@@ -76,16 +76,16 @@ fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Letters that a command is about.
+/// The letters that a command acts on.
 struct Choice<'a> {
-    /// Of the queue.
+    /// The name of the queue.
     name: &'a str,
-    /// Empty: all that pass the filter.
+    /// The ids of the letters; if empty, all letters that match the filter.
     ids: &'a [CompactString],
     filter: DeadFilter,
 }
 
-/// The ids named, else those of all letters that pass the filter; and what could not be seen of these.
+/// Returns the ids as named, or those of all letters that match the filter, and what could not be seen of the latter.
 fn chosen(letters: &dyn DeadLetters, choice: &Choice<'_>) -> Result<(Vec<CompactString>, Unseen), Failure> {
     let Choice { name, ids, filter } = choice;
     if !ids.is_empty() {
@@ -106,7 +106,8 @@ fn all(letters: &dyn DeadLetters, filter: &DeadFilter) -> Result<(Vec<CompactStr
     Ok((all, unseen))
 }
 
-/// The ids, each once, if each is of a letter. Where one is not, nothing is changed: it may be a slip of the one that was meant.
+/// Returns the ids without repetitions, if each belongs to a letter. Otherwise nothing is changed, since the unknown id
+/// may be a typing error for another letter.
 fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> Result<Vec<CompactString>, Failure> {
     let mut seen = HashSet::new();
     let ids: Vec<CompactString> = ids.iter().filter(|id| seen.insert(*id)).cloned().collect();
@@ -116,7 +117,7 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
         return Ok(ids);
     }
     let mut missing: BTreeSet<&CompactString> = ids.iter().collect();
-    // One walk for all: SQS has no other way to find any of them.
+    // One listing serves all ids, since SQS offers no other way to find a letter.
     let unseen = letters.list(&DeadFilter::default(), &mut |letter| {
         missing.remove(&letter.id);
         !missing.is_empty()
@@ -129,8 +130,9 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
     Err(anyhow::anyhow!("queue {queue} has no dead letter {}; nothing was changed{hint}", names.join(", ")).into())
 }
 
-/// Changes the letters that are chosen. Where a walk could not see all, it walks again for as long as others come, but never for more than there
-/// were at first: what is put back may become a letter again.
+/// Changes the chosen letters. If a listing could not see all letters, the change lists and acts again for
+/// as long as that finds new ones, but on no more letters than were hidden at first: a redriven message
+/// may become a dead letter again.
 fn change(
     letters: &dyn DeadLetters,
     choice: Choice<'_>,
@@ -184,20 +186,20 @@ fn change(
     Err(anyhow::anyhow!(why.join("\n")).into())
 }
 
-/// Says on standard error what could not be seen.
+/// Reports on standard error what could not be seen.
 fn say_unseen(unseen: &Unseen) {
     if let Some(why) = &unseen.why {
-        // Beside the answer: whoever cannot see it has that.
+        // Only a remark beside the answer, so a failure to write it is ignored.
         let _ = writeln!(io::stderr(), "octoconf: {why}");
     }
 }
 
-/// The time that one letter takes at a rate.
+/// Returns the time per letter at a rate.
 fn each(rate: Rate) -> Duration {
     rate.per / rate.requests.max(1)
 }
 
-/// A tenth of a second's worth; never less than one.
+/// Returns the number of letters for a tenth of a second at a rate, at least one.
 fn at_once(rate: Rate) -> usize {
     let fitting = Duration::from_millis(100).as_nanos() / each(rate).as_nanos().max(1);
     usize::try_from(fitting).unwrap_or(PORTION).clamp(1, PORTION)

@@ -1,15 +1,16 @@
 //! The two ways in which a command fails.
 
-/// Decides the exit status.
+/// The failure of a command, which decides the exit status.
 #[derive(Debug)]
 pub enum Failure {
-    /// It went wrong while it ran: 1.
+    /// The command failed while it ran: exit status 1.
     Failed(anyhow::Error),
-    /// The usage or the configuration is wrong: 2. The text names every problem.
+    /// The usage or the configuration is wrong: exit status 2. The text names every problem.
     Refused(String),
 }
 
-/// An error and its causes, in a line. A cause that the text before it holds already is not said again: many errors tell theirs themselves.
+/// Returns an error and its causes on one line. A cause whose text is already contained is not repeated, since many
+/// errors include the texts of their causes.
 pub fn in_full(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

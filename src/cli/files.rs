@@ -1,4 +1,4 @@
-//! What commands read from and show.
+//! Input files of commands, and the styles of their progress bars.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use indicatif::ProgressStyle;
 
-/// A file to read lines from; `-` is standard input.
+/// Opens a file to read lines from; `-` is standard input.
 pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
@@ -16,12 +16,12 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(BufReader::with_capacity(256 * 1024, file)))
 }
 
-/// A bar for work of which the end is not known.
+/// The style of a bar for work without a known end.
 pub fn counting(what: &str) -> ProgressStyle {
     style(&format!("{{spinner}} {{human_pos}} {what} ({{per_sec}}, {{elapsed}}) {{msg}}"))
 }
 
-/// A bar for work of which the end is known.
+/// The style of a bar for work with a known end.
 pub fn towards(what: &str) -> ProgressStyle {
     style(&format!("{{bar:30}} {{human_pos}}/{{human_len}} {what} ({{per_sec}}, {{eta}} left) {{msg}}"))
 }

@@ -1,5 +1,7 @@
-//! The lines that `send` sends, as they come. A thread of its own reads them, so that the main thread hears a signal, and a moment without
-//! a line, while the input is silent.
+//! The input lines of `send`.
+//!
+//! A thread of its own reads them, so that while the input is silent the main thread can notice a signal,
+//! or send the lines that it has.
 
 use std::io::{self, BufRead};
 use std::thread::{self, JoinHandle};
@@ -9,30 +11,32 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded, select_biased};
 use octoconf::commands::lines::{Line, LineError, Lines};
 use octoconf::commands::send::Next;
 
-/// Lines that are read ahead, each of a mebibyte at most.
+/// The maximum number of lines read ahead, each of at most 1 MiB.
 const AHEAD: usize = 64;
 
-/// Without a line for so long, what was read is sent: `tail -f FILE | octoconf send QUEUE` is not to wait for a full batch.
+/// How long the input may be silent before the lines read so far are sent, so that `tail -f FILE | octoconf send QUEUE`
+/// does not wait for a full batch.
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// The lines of an input, read by another thread.
 pub struct Input {
     lines: Receiver<Result<Line, LineError>>,
     stop: Receiver<()>,
-    /// Once it was stopped: how many lines that are read already are still to be given.
+    /// The number of lines already read that are still to be returned, once the input was stopped.
     left: Option<usize>,
-    /// `None`: it has been joined.
+    /// The reading thread, or `None` once it has been joined.
     reader: Option<JoinHandle<()>>,
-    /// The number of the line given last.
+    /// The number of the line returned last.
     last: u64,
 }
 
 impl Input {
-    /// Starts the thread. It ends with the input, or with the process: it may be blocked in a read that nothing else ends.
+    /// Starts the thread. It ends with the input or with the process: a read may block it, and nothing else ends that.
     pub fn start(input: Box<dyn BufRead + Send>, stop: Receiver<()>) -> io::Result<Self> {
         let (ahead, lines) = bounded(AHEAD);
         let reader = thread::Builder::new().name("read".to_owned()).spawn(move || {
             for line in Lines::new(input) {
-                // Nobody takes it: a line was bad, or it was stopped.
+                // The receiver is gone: a line was bad, or the command was stopped.
                 if ahead.send(line).is_err() {
                     break;
                 }
@@ -41,7 +45,8 @@ impl Input {
         Ok(Self { lines, stop, left: None, reader: Some(reader), last: 0 })
     }
 
-    /// Blocks for a moment at most. After a stop, what was read is given, and the input is no longer asked.
+    /// Returns what comes next. Blocks for at most [`MOMENT`]. After a stop, only lines that
+    /// were already read are returned.
     pub fn next(&mut self) -> Next {
         if self.left.is_none() {
             select_biased! {
@@ -67,7 +72,7 @@ impl Input {
         Next::Line(line)
     }
 
-    /// No line comes any more: is that the end of the input, or of its reader?
+    /// Tells whether the lines ended with the input or because the reading thread panicked.
     fn end(&mut self) -> Next {
         match self.reader.take().map(JoinHandle::join) {
             Some(Err(_)) => Next::Line(Err(LineError::Read {
@@ -85,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// What it gives until its end, pauses left out.
+    /// Returns the numbers of the lines up to the end of the input, without pauses, and how it ended.
     fn all(input: &mut Input) -> (Vec<u64>, Next) {
         let mut numbers = Vec::new();
         loop {
@@ -119,7 +124,7 @@ mod tests {
         }
         tell.send(()).unwrap();
         assert!(matches!(all(&mut input), (numbers, Next::Stop) if numbers == [1, 2]));
-        // The input is open still, and its reader waits for more.
+        // The input is still open, and its reader waits for more.
         drop(writer);
     }
 

@@ -1,4 +1,7 @@
-//! The commands as a person calls them: each opens what it needs, shows how far it is, and says how it ended.
+//! The commands of the command line. Each opens what it needs, shows its progress, and reports how it ended.
+//!
+//! They run on the main thread. The work itself is in the library (`octoconf::commands`, `octoconf::engine`); this
+//! module adds arguments, terminals, signals and the log.
 
 pub mod args;
 mod ask;
@@ -33,6 +36,7 @@ use self::failure::Failure;
 use self::input::Input;
 use self::progress::Progress;
 
+/// Runs the command that the arguments name, and returns the exit status. Blocks until the command ends.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signals::outlive_file_limit().context("cannot take signals over")?;
     let config = &arguments.config;
@@ -51,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Parked(parked) => parked::run(config, parked),
         Command::Demo(demo) => demo::run(demo),
         Command::Completions { shell } => {
-            // Into memory first: it panics where it cannot write.
+            // Generated into memory first, since `generate` panics when it cannot write.
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut text);
             io::stdout().write_all(&text)?;
@@ -84,7 +88,7 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let of_memory = "set preload to a file of bodies, or source = \"sqlite\"";
     let setup = setup::Setup::new(config)?;
-    // First: a file that is not there is no reason to make one for the queue.
+    // Before the queue is opened: opening it may create its file, which a missing input file should not cause.
     let lines = files::open(file)?;
     let queue = setup.open(queue, of_memory)?;
     let stop = signals::stops().context("cannot take signals over")?;
@@ -95,7 +99,8 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let object = |sent: u64, interrupted: bool| serde_json::json!({ "sent": sent, "interrupted": interrupted }).to_string();
     let send::Done { sent, whole } = done.inspect_err(|error| {
         if json {
-            // Whoever reads it has one object however it ends; where it cannot be written, the error says the same.
+            // A program that reads the output gets one object however the command ends. If that cannot be written, the
+            // error printed afterwards contains the same count.
             let _ = writeln!(io::stdout(), "{}", object(error.sent(), false));
         }
     })?;
@@ -108,7 +113,8 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
         1 => "1 message was sent".to_owned(),
         sent => format!("{sent} messages were sent"),
     })?;
-    // A stream has no other end than a signal; of a file there are lines left, and whoever deletes it after a success would lose them.
+    // A stream ends only by a signal. A file that was interrupted still has unsent lines, and a script that deletes the
+    // file after a success would lose them.
     let has_end = file != Path::new("-");
     Ok(ExitCode::from(u8::from(!whole && has_end)))
 }

@@ -1,10 +1,11 @@
-//! What a command says on standard output once it is done.
+//! Prints the result of a command on standard output.
 
 use std::io::{self, Write};
 
 use anyhow::Context as _;
 
-/// Writes a text of whole lines. Where it cannot be written, the error says what was `done`: whoever reads no result might do it again.
+/// Writes a text of whole lines. If that fails, the error says what was `done`, since a caller that sees no result
+/// might run the command again.
 pub fn tell(text: &str, done: impl FnOnce() -> String) -> anyhow::Result<()> {
     tell_to(&mut io::stdout(), text, done)
 }

@@ -1,4 +1,4 @@
-//! `parked`: what waits on the disk for partners that are away. Beside a running service, too.
+//! The command `parked`: lists and purges the deliveries that are parked on disk. It may run beside the service.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::records;
 use super::setup::Setup;
 
-/// Deliveries that one transaction deletes.
+/// The maximum number of deliveries deleted per transaction.
 const PORTION: usize = 1000;
 
 pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
@@ -41,7 +41,7 @@ fn purge(
     let mut purged = 0;
     if !dry_run {
         let mut progress = Progress::towards(chosen, "purged");
-        // What is parked meanwhile stays.
+        // Deliveries that are parked while this runs are kept.
         while purged < chosen {
             let most = PORTION.min(usize::try_from(chosen - purged).unwrap_or(PORTION));
             let gone = parking.purge(partner, most)? as u64;

@@ -1,4 +1,5 @@
-//! How far long work is: a bar on a terminal, plain lines elsewhere. On standard error, so that output can be piped.
+//! The progress of long work: a bar on a terminal, plain lines elsewhere. It goes to standard error, so
+//! that the output can be piped.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -7,23 +8,24 @@ use indicatif::ProgressBar;
 
 use super::files;
 
-/// Between two lines. What is done sooner says nothing but its result.
+/// The interval between two lines. Work that takes less prints only its result.
 const EACH: Duration = Duration::from_secs(1);
 
+/// The progress of one piece of work.
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
-    /// When the next line is due; `None`: there is a bar.
+    /// When the next line is due, or `None` if there is a bar.
     line_at: Option<Instant>,
 }
 
 impl Progress {
-    /// Towards an end that is known. `what`: as in `7 of 12 redriven`.
+    /// Shows progress towards a known end; `what` follows the number, as in `7 of 12 redriven`.
     pub fn towards(end: u64, what: &'static str) -> Self {
         Self::new(ProgressBar::new(end).with_style(files::towards(what)), what)
     }
 
-    /// The end is not known.
+    /// Shows progress without a known end.
     pub fn counting(what: &'static str) -> Self {
         Self::new(ProgressBar::no_length().with_style(files::counting(what)), what)
     }
@@ -34,17 +36,17 @@ impl Progress {
         Self { bar, what, line_at }
     }
 
-    /// There are more than it seemed.
+    /// Moves the end, if there is more to do than expected.
     pub fn end_at(&mut self, end: u64) {
         self.bar.set_length(end);
     }
 
-    /// So many more are done.
+    /// Records that `count` more are done.
     pub fn add(&mut self, count: u64) {
         self.reached(self.bar.position() + count);
     }
 
-    /// So many are done.
+    /// Records that `position` are done in total.
     #[expect(clippy::disallowed_methods, reason = "how often somebody is told")]
     pub fn reached(&mut self, position: u64) {
         self.bar.set_position(position);
@@ -52,15 +54,17 @@ impl Progress {
         if self.line_at.is_some_and(|at| at <= now) {
             self.line_at = Some(now + EACH);
             let of = self.bar.length().map_or(String::new(), |length| format!(" of {length}"));
-            // For whoever watches: if nobody can see it, the work goes on.
+            // Progress is only shown, so a failure to write it does not stop the work.
             let _ = writeln!(io::stderr(), "octoconf: {position}{of} {}", self.what);
         }
     }
 
+    /// Returns how many are done.
     pub fn position(&self) -> u64 {
         self.bar.position()
     }
 
+    /// Removes the bar.
     pub fn end(self) {
         self.bar.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! What the commands about dead letters and about parked deliveries have in common.
+//! Parts that the commands `dead` and `parked` share.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -11,7 +11,8 @@ use serde_json::json;
 use super::failure::Failure;
 use super::output;
 
-/// Lists what `read` gives, at most `limit` of it: `read` ends once it is told so.
+/// Lists at most `limit` of the records that `read` passes to its callback; the callback
+/// returns `false` to end the reading.
 pub fn list<T: Entry>(
     limit: Option<usize>,
     json: bool,
@@ -36,7 +37,8 @@ pub fn list<T: Entry>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says of how many chosen records how many were changed, and in JSON with which it failed; `word`: as in `7 purged`.
+/// Prints how many of the chosen records were changed, and in JSON also those that failed; `word`
+/// is the verb, as in `7 purged`.
 pub fn say_changed(
     chosen: u64,
     changed: u64,

@@ -1,5 +1,7 @@
-//! The thread `reload`: reads the configuration again and puts it in force. It is one of its own, since that may take long (a file that
-//! another program keeps locked, a disk that does not answer) and must not keep anybody from stopping the service.
+//! The thread `reload`: reads the configuration again and puts it in force.
+//!
+//! It is a thread of its own, since a reload may take long (a file that another program keeps locked, a disk that does
+//! not answer) and must not delay a signal that stops the service.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use super::logger;
 use super::setup::Setup;
 use super::systemd::Notify;
 
-/// Reloads of a running service, one at a time.
+/// Reloads the configuration of a running service, one reload at a time.
 pub struct Reloads {
     asked: Sender<()>,
 }
@@ -25,7 +27,7 @@ impl Reloads {
     pub fn start(config: PathBuf, remote: Remote, admin: Option<Admin>, notify: Notify) -> io::Result<Self> {
         let (asked, asks) = bounded(1);
         thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            // Without this thread the service would take no other configuration, and say nothing of it.
+            // If this thread died, the service would silently accept no other configuration.
             let _guard = remote.guard("reload");
             for () in asks {
                 notify.reloading();
@@ -36,13 +38,14 @@ impl Reloads {
         Ok(Self { asked })
     }
 
-    /// Asks for one; does not wait. One that is asked for and has not begun reads the newest file: another would find nothing new.
+    /// Asks for a reload; does not wait for it. If one is already requested and has not started, that one will read the
+    /// newest file, so a second would find nothing new.
     pub fn ask(&self) {
         let _ = self.asked.try_send(());
     }
 }
 
-/// Reads the configuration again and puts it in force, if nothing is wrong with it.
+/// Reads the configuration again and puts it in force if it is valid; otherwise everything stays as it was.
 #[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
 fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
     log::info!("reloading: config={}", config.display());
@@ -55,7 +58,7 @@ fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
             log::warn!("configuration: {warning}");
         }
         remote.reload(&setup.settings, &setup.registry).map_err(|error| error.to_string())?;
-        // None of this fails: it comes after what may.
+        // These steps cannot fail, so they come after those that can.
         logger::change(&setup.settings.engine.log);
         if let Some(admin) = admin {
             admin.replace_token(setup.settings.admin.token);

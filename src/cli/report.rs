@@ -1,4 +1,5 @@
-//! Where `run --report` writes to: tried before anything else is done, so that hours of work do not end without their figures.
+//! The file of `run --report`. It is checked before the run starts, so that hours of work do
+//! not end without their figures.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -11,7 +12,8 @@ use rustix::fs::{Access, access};
 use super::failure::Failure;
 use super::output;
 
-/// Refuses a place that cannot be written. What is in it stays as it is; what was not there is not there afterwards.
+/// Refuses a path that cannot be written. An existing file keeps its content, and a missing one
+/// is still missing afterwards.
 pub fn check(path: &Path) -> Result<(), Failure> {
     try_out(path).map_err(|error| {
         Failure::Refused(format!(
@@ -27,11 +29,11 @@ fn try_out(path: &Path) -> io::Result<()> {
     }
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() || meta.is_dir() => File::options().write(true).open(path).map(drop),
-        // Whoever reads from a pipe would take the end of a trial for the end of the report.
+        // A pipe is not opened: its reader would take the close after the check for the end of the report.
         Ok(_) => Ok(access(path, Access::WRITE_OK)?),
         Err(error) if error.kind() == ErrorKind::NotFound => match File::create_new(path) {
             Ok(_) => fs::remove_file(path),
-            // A link to where nothing is yet.
+            // A link to a file that does not exist yet.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 File::create(path)?;
                 fs::remove_file(fs::canonicalize(path)?)
@@ -42,6 +44,7 @@ fn try_out(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes the report to the file, or to standard output if the path is `-`.
 pub fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     if is_standard_output(path) {

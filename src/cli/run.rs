@@ -1,4 +1,7 @@
-//! `run`: the service.
+//! The command `run`: the service, from the configuration to the exit status.
+//!
+//! It runs on the main thread, which starts the engine and its companions (the log, the admin server, the threads
+//! `signal`, `reload`, `systemd`, `timer` and `watch`) and then blocks until the engine has stopped.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -23,15 +26,16 @@ use super::signals::{self, Caught};
 use super::systemd::{self, Notify};
 use super::{files, logger, report};
 
-/// Between looks at a running engine, where a terminal shows them and where the log does.
+/// The interval at which a running engine is shown: on a terminal, and as lines in the log.
 const GLANCE: Duration = Duration::from_millis(200);
 const LINE: Duration = Duration::from_secs(10);
 
-/// Between tries to open a queue.
+/// The interval between attempts to open a queue.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Runs the service until a signal, `--until-empty` or `--for` stops it.
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
-    // First of all: from here on no signal ends the process, each is waited for until the engine can hear it.
+    // First of all: from here on no signal ends the process, and each is kept until the engine can receive it.
     let caught = signals::catch().context("cannot take signals over")?;
     let setup = Setup::new(config)?;
     if let Some(path) = &options.report {
@@ -40,7 +44,7 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     let _log = logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log")?;
     match serve(config, options, &setup, &bars, caught) {
-        // Said where everything else is: standard error itself may have nobody who reads it.
+        // Logged like everything else: standard error itself may have no reader.
         Err(Failure::Failed(error)) if log::log_enabled!(log::Level::Error) => {
             log::error!("failed: {}", in_full(&error));
             Ok(ExitCode::from(1))
@@ -54,7 +58,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
-    // Before anything is received: a port that is taken is a reason not to start.
+    // Before anything is received, because a port in use is a reason not to start.
     let admin = Admin::start(&setup.settings.admin)?;
     if let Some(admin) = &admin {
         log::info!("the admin server listens: address={}", admin.address());
@@ -83,7 +87,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     if let Some(admin) = &admin {
         admin.shows(running.remote());
     }
-    // Dropped at the end of the run: whoever waits on it ends too.
+    // Dropped at the end of the run, which ends the threads that wait on its other end.
     let (at_work, end) = bounded::<()>(0);
     let (remote, told) = (running.remote(), notify.clone());
     let reloads = Reloads::start(config.to_owned(), remote, admin, told).context("cannot start the thread reload")?;
@@ -99,12 +103,12 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     drop(at_work);
     let timed_out = timer.is_some_and(|timer| timer.join().unwrap_or(true));
     if let Some(watch) = watch {
-        // Had it panicked, the engine would have ended with that reason.
+        // If the thread had panicked, the engine would have ended with that as its reason.
         let _ = watch.join();
     }
     let report = report?;
     let [received, acked, dead, returned] = totals(&report.status);
-    // First: should the report not find its place, these figures are left.
+    // Logged before the report is written, so that the figures are not lost if writing fails.
     log::info!("stopped: elapsed_s={:.1} received={received} acked={acked} dead={dead} returned={returned}", report.elapsed_s);
     if let Some(path) = &options.report {
         report::write(path, &report)?;
@@ -116,17 +120,18 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What comes of opening the queues.
+/// The result of opening the queues.
 enum Opened {
     Engine(Box<Engine>),
-    /// It was to end before it had them all. `late`: why, where that was for the time that `--for` gave and not for a signal.
+    /// The run ended before all queues were open. `late` is the last error if the time of `--for` ran out, and `None`
+    /// if a signal stopped the run.
     Nothing {
         after: Duration,
         late: Option<QueueError>,
     },
 }
 
-/// Sets the engine up. A store that is locked or full is waited for, until a signal comes or the time is over.
+/// Creates the engine. While a store is locked or full this is tried again, until a signal arrives or the time is over.
 #[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
 fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>, notify: &Notify) -> Result<Opened, StartError> {
     let start = Instant::now();
@@ -138,7 +143,7 @@ fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>
                 if !std::mem::replace(&mut said, true) {
                     log::warn!("a queue cannot be opened yet, trying again: reason={:?}", error.to_string());
                 }
-                // However long that takes: a restart would not open it sooner.
+                // Allows as long as it takes: a restart by systemd would not open the queue any sooner.
                 notify.say(&["EXTEND_TIMEOUT_USEC=60000000", &format!("STATUS=waiting for a queue: {error}")]);
                 let is_late = too_late.recv_timeout(RETRY).is_ok();
                 let is_stopped = caught.stops();
@@ -160,7 +165,8 @@ fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Stops the engine after a time, unless it ends before. Gives whether it had to.
+/// Starts a thread that stops the engine after a time, unless the engine ends earlier. The thread returns
+/// whether it stopped the engine.
 fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::Result<thread::JoinHandle<bool>> {
     let timer = thread::Builder::new().name("timer".to_owned()).spawn(move || {
         let _guard = remote.guard("timer");
@@ -174,7 +180,8 @@ fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::R
     timer.context("cannot start the thread timer")
 }
 
-/// Shows a running engine: a bar on a terminal; elsewhere plain lines where the run has an end, nothing where it is a service.
+/// Starts a thread that shows the progress of a running engine: a bar on a terminal; elsewhere lines in the log if the
+/// run has an end, and nothing (`None`) if the run is a service.
 fn watch(
     remote: Remote,
     bars: &MultiProgress,

@@ -1,4 +1,4 @@
-//! From the configuration file to settings, handlers and queues.
+//! Turns a configuration file into settings, handlers and open queues, for the commands.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,17 @@ use octoconf::queue::parking::Parking;
 
 use super::failure::Failure;
 
-/// A configuration in which nothing is wrong, and the handlers that it names.
+/// A valid configuration, and the handlers that it names.
 pub struct Setup {
+    /// The resolved settings.
     pub settings: Settings,
+    /// What is valid but likely to surprise, each as `KEY: TEXT`.
     pub warnings: Vec<String>,
+    /// The handlers in code, and the jq pipelines of the configuration.
     pub registry: Registry,
 }
 
-/// Reads and validates the file.
+/// Reads and validates the file, with this process's environment.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let environment = Environment::of_process();
     let registry = Registry::new();
@@ -32,6 +35,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
 }
 
 impl Setup {
+    /// Reads and validates the file, and compiles its handlers.
     pub fn new(path: &Path) -> Result<Self, Failure> {
         let Loaded { settings, warnings } = load(path).map_err(|errors| Failure::Refused(errors.to_string()))?;
         let registry = Registry::new().with_pipelines(&settings.handlers).map_err(|errors| {
@@ -41,14 +45,14 @@ impl Setup {
         Ok(Self { settings, warnings, registry })
     }
 
-    /// The handler of a queue.
+    /// Returns the handler of a queue.
     pub fn handler(&self, queue: &str) -> Result<Arc<dyn Handler>, Failure> {
         let name = &self.queue(queue)?.handler;
         self.registry.get(name).ok_or_else(|| Failure::Refused(format!("queues.{queue}.handler: no handler is called {name}")))
     }
 
-    /// Opens a queue that outlives its process. `of_memory`: what is to be done about one that does not; what this process put there or
-    /// found there would be its own. A file that is made for it is told on standard error.
+    /// Opens a queue that outlives the process. A memory queue is refused, since this process would see only messages
+    /// of its own; `of_memory` says what to do instead. If opening creates a file, that is reported on standard error.
     pub fn open(&self, name: &str, of_memory: &str) -> Result<Arc<dyn Queue>, Failure> {
         let settings = self.queue(name)?;
         let made = match &settings.source {
@@ -67,8 +71,8 @@ impl Setup {
         Ok(queue)
     }
 
-    /// Whether the file of an embedded queue is not there, which is said on standard error: whoever looks into it may stand in another folder
-    /// than the service, and to open it would make it.
+    /// Returns whether the file of an embedded queue is missing, and reports that on standard error. Opening the queue
+    /// would create the file; it is missing, for example, if the command runs in another folder than the service.
     pub fn misses_store(&self, name: &str) -> Result<bool, Failure> {
         match &self.queue(name)?.source {
             Source::Sqlite { path, .. } => Ok(say_missing(&format!("queues.{name}.path"), path)),
@@ -76,13 +80,13 @@ impl Setup {
         }
     }
 
-    /// The same of the file of its parking.
+    /// Returns whether the file of the queue's parking is missing, and reports that on standard error.
     pub fn misses_parking(&self, name: &str) -> Result<bool, Failure> {
         let parking = self.queue(name)?.parking.as_ref();
         Ok(parking.is_some_and(|path| say_missing(&format!("queues.{name}.parking"), path)))
     }
 
-    /// Opens the parking of a queue. A file that is made for it is told on standard error.
+    /// Opens the parking of a queue. If that creates a file, it is reported on standard error.
     pub fn parking(&self, name: &str) -> Result<Parking, Failure> {
         let settings = self.queue(name)?;
         let made = settings.parking.as_deref().filter(|path| is_missing(path));
@@ -108,7 +112,7 @@ fn is_missing(path: &Path) -> bool {
 fn say_missing(key: &str, path: &Path) -> bool {
     let missing = is_missing(path);
     if missing {
-        // A hint beside the answer: whoever cannot see it has the answer.
+        // Only a hint beside the answer, so a failure to write it is ignored.
         let _ = writeln!(
             io::stderr(),
             "octoconf: {key}: there is no file {}: nothing was ever sent or run with it; a path that does not begin with / counts from the \
@@ -119,7 +123,8 @@ fn say_missing(key: &str, path: &Path) -> bool {
     missing
 }
 
-/// Whoever stands in another folder than the service works on another file than the service, and sees nothing of it but this.
+/// Reports a newly created file. If the command runs in another folder than the service, it works on another file than
+/// the service, and this hint is the only sign of that.
 fn say_made(key: &str, path: &Path) {
     let what_to_do = if path.is_absolute() {
         "if there was to be one, delete it and mend the path"
@@ -127,7 +132,7 @@ fn say_made(key: &str, path: &Path) {
         "a path that does not begin with / counts from the working directory: if a service was to find it, delete it and run this again in \
          the service's working directory, or set an absolute path"
     };
-    // A hint beside the work: it is done, whether anybody can see this or not.
+    // Only a hint beside the work, which is done whether the hint can be written or not.
     let _ = writeln!(io::stderr(), "octoconf: {key}: made a new file {}; {what_to_do}", whole(path).display());
 }
 

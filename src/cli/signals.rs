@@ -1,5 +1,8 @@
-//! The thread `signal`: TERM and INT stop the engine (or `send`), the second one harder; HUP asks for a reload, USR1 how it is. It never
-//! waits for what a signal leads to: the next one may be the one to stop.
+//! The thread `signal`: TERM and INT stop the engine (or `send`), and the second of them stops it at once; HUP asks for
+//! a reload; USR1 logs the state.
+//!
+//! The thread never waits for the work that a signal causes, because the next signal may be
+//! the one that stops the service.
 
 use std::io;
 use std::sync::Arc;
@@ -13,18 +16,21 @@ use signal_hook::iterator::Signals;
 use super::reload::Reloads;
 use super::systemd::Notify;
 
-/// Takes the signals over. To be called before the engine starts any thread, so that none is lost: until [`Caught::pass_to`] they wait.
+/// Takes over the signals. Must be called before the engine starts any thread, so that no signal is lost: signals are
+/// kept until [`Caught::pass_to`].
 pub fn catch() -> io::Result<Caught> {
     Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new() })
 }
 
-/// Has a write beyond the limit on files (`ulimit -f`) fail with a reason, instead of ending the process without a word. A handler that does
-/// nothing: programs that we start would inherit a signal that is ignored, not a handler.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with an error, instead of ending the process
+/// silently. The signal is handled by a handler that does nothing, and not ignored, because child processes inherit
+/// an ignored signal but not a handler.
 pub fn outlive_file_limit() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// TERM or INT as an item for whoever works without an engine. The second one ends the process at once, as if nobody had asked for them.
+/// Returns a channel that receives an item on the first TERM or INT, for commands without an engine. The second of
+/// these signals ends the process at once, as it would without this function.
 pub fn stops() -> io::Result<Receiver<()>> {
     let (tell, told) = bounded(1);
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -32,10 +38,10 @@ pub fn stops() -> io::Result<Receiver<()>> {
         let mut first = true;
         for signal in signals.forever() {
             if std::mem::replace(&mut first, false) {
-                // Nobody listens any more: it has come to its end, and is not to be cut short on its last step.
+                // The send fails if the command is already ending. It is then left to finish its last step.
                 let _ = tell.try_send(());
             } else {
-                // Fails for signals alone that it does not know.
+                // Fails only for signals that it does not know.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         }
@@ -43,37 +49,37 @@ pub fn stops() -> io::Result<Receiver<()>> {
     Ok(told)
 }
 
-/// Has TERM and INT end the process as if nobody had asked for them, once that is done.
+/// Runs `clean_up` on TERM or INT, and then lets the signal end the process as usual.
 pub fn on_stop(clean_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signal".to_owned()).spawn(move || {
         let stop = signals.forever().next();
         clean_up();
-        // Fails for signals alone that it does not know.
+        // Fails only for signals that it does not know.
         let _ = stop.map(signal_hook::low_level::emulate_default_handler);
     })?;
     Ok(())
 }
 
-/// Signals that wait for an engine.
+/// The signals taken over but not yet passed to an engine.
 pub struct Caught {
     signals: Signals,
-    /// Came before there was one, and mean nothing to it yet.
+    /// Signals other than those that stop, which arrived before there was an engine.
     early: Vec<i32>,
 }
 
 impl Caught {
-    /// Whether a signal to stop has come. It is taken; others are kept.
+    /// Returns whether a signal to stop has arrived. Such a signal is consumed; all others are kept.
     pub fn stops(&mut self) -> bool {
         let (stops, others): (Vec<i32>, Vec<i32>) = self.signals.pending().partition(|signal| [SIGTERM, SIGINT].contains(signal));
         self.early.extend(others);
         !stops.is_empty()
     }
 
-    /// Starts the thread. It ends with the process: it is blocked in a wait that nothing else ends.
+    /// Starts the thread. It ends only with the process, since it blocks in a wait that nothing else ends.
     pub fn pass_to(mut self, remote: Remote, notify: Notify, reloads: Reloads) -> io::Result<()> {
         thread::Builder::new().name("signal".to_owned()).spawn(move || {
-            // Without this thread nothing would stop the service in order.
+            // If this thread died, nothing could stop the service in an orderly way.
             let _guard = remote.guard("signal");
             let early = std::mem::take(&mut self.early);
             for signal in early.into_iter().chain(self.signals.forever()) {

@@ -1,13 +1,13 @@
-//! `check`: is the configuration fit to run with, and what does it come to?
+//! `check`: shows whether a configuration is valid, and what it resolves to.
 //!
-//! Gives text and JSON; `main` prints one of them and exits with 2 where the configuration is refused.
+//! The functions return text or JSON; the program prints one of them, and exits with 2 if the configuration is refused.
 
 use serde_json::{Value, json};
 
 use crate::config::{ConfigErrors, Loaded, Problem};
 
-/// For a person: the resolved settings that apply, with secrets masked and the warnings as comments above them (so that it can be saved as TOML),
-/// or every problem on a line of its own.
+/// Returns the result for a person: the resolved settings that apply, with secrets masked, below the warnings as
+/// comments (so that the text can be saved as TOML); or every problem on a line of its own.
 pub fn text(outcome: &Result<Loaded, ConfigErrors>) -> String {
     match outcome {
         Ok(loaded) => {
@@ -18,7 +18,8 @@ pub fn text(outcome: &Result<Loaded, ConfigErrors>) -> String {
     }
 }
 
-/// For a program: `{"ok", "problems": [{"key", "problem", "from"}], "warnings": […], "settings": {…} or null}`.
+/// Returns the result for a program:
+/// `{"ok", "problems": [{"key", "problem", "from"}], "warnings": […], "settings": {…} or null}`.
 pub fn json(outcome: &Result<Loaded, ConfigErrors>) -> Value {
     match outcome {
         Ok(loaded) => json!({

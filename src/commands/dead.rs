@@ -1,4 +1,4 @@
-//! `dead`: how dead letters look, as a listing and one by one.
+//! `dead`: shows dead letters, as a listing and one at a time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,15 +29,16 @@ impl Entry for DeadLetter {
     }
 }
 
-/// One letter as JSON. A body or payload that is JSON is shown as it was written, but for its line breaks; another as text in which what is
-/// not UTF-8 is replaced.
+/// Returns one dead letter as JSON. A body or payload that is JSON is included as written, except for its line breaks.
+/// Any other becomes a string, in which bytes that are not UTF-8 are replaced.
 pub fn object(letter: &DeadLetter) -> impl Serialize {
     Shown::of(letter, as_it_is)
 }
 
-/// One letter for a person, a line a field. Body and payload stand as they are: the reason may name a column of them.
+/// Returns one dead letter for a person, one field per line. Body and payload are shown unchanged, since the reason
+/// may refer to a column in them.
 pub fn text(letter: &DeadLetter) -> String {
-    // All of it is text and numbers: it cannot fail.
+    // All fields are text and numbers, so the conversion cannot fail.
     let Ok(Value::Object(fields)) = serde_json::to_value(Shown::of(letter, as_text)) else { return String::new() };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
@@ -45,7 +46,7 @@ pub fn text(letter: &DeadLetter) -> String {
         .collect()
 }
 
-/// The fields of a letter.
+/// The fields of a dead letter, in the order in which they are shown.
 #[derive(Serialize)]
 struct Shown<'a, T> {
     id: Id<'a>,
@@ -63,7 +64,7 @@ struct Shown<'a, T> {
     dead_at: String,
 }
 
-/// A number stays one in JSON, as ids of embedded queues are.
+/// The id of a dead letter. The ids of embedded queues are numbers, and stay numbers in JSON.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Id<'a> {
@@ -79,7 +80,7 @@ enum Content {
 }
 
 impl<'a, T> Shown<'a, T> {
-    /// `show`: how a body or payload is shown.
+    /// Collects the fields of a letter; `show` converts bodies and payloads.
     fn of(letter: &'a DeadLetter, show: impl Fn(&[u8]) -> T) -> Self {
         Self {
             id: letter.id.parse().map_or(Id::Text(&letter.id), Id::Number),
@@ -99,10 +100,11 @@ impl<'a, T> Shown<'a, T> {
     }
 }
 
-/// Parsed and written again, long numbers would be rounded, keys put in order, and of a key that is there twice one would go.
+/// Includes JSON as written. Parsing and writing it again would round long numbers, sort the keys
+/// and drop one of two equal keys.
 fn as_it_is(bytes: &[u8]) -> Content {
     let Ok(json) = serde_json::from_slice::<&RawValue>(bytes) else { return Content::Text(as_text(bytes)) };
-    // Strings have no line breaks of their own: these stand between the parts, and a listing has a line an entry.
+    // JSON strings contain no raw line breaks, so these stand between tokens. A listing has one line per entry.
     let on_one_line = json.get().replace(['\n', '\r'], " ");
     RawValue::from_string(on_one_line).map_or_else(|_| Content::Text(as_text(bytes)), Content::Json)
 }

@@ -1,4 +1,4 @@
-//! JSONL as `send` and `try` read it: one body a line, from a file or standard input.
+//! Reads JSONL for `send` and `try`: one body per line, from a file or standard input.
 
 use std::io::{self, BufRead, Read};
 
@@ -6,26 +6,36 @@ use bytes::Bytes;
 
 use crate::message::MAX_BODY;
 
-/// One body.
+/// One line of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// From 1; blank lines count.
+    /// The number of the line, counted from 1, blank lines included.
     pub number: u64,
+    /// The line without its end: the body of a message.
     pub body: Bytes,
 }
 
-/// Why the next line cannot be had. Nothing after it is read.
+/// Why the next line cannot be returned. Nothing after that line is read.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// No queue takes it. What is read of it is bounded.
+    /// The line is longer than any queue accepts. Only a bounded part of it was read.
     #[error("line {number} is longer than {MAX_BODY} bytes, the most that a message may have")]
-    TooLong { number: u64 },
+    TooLong {
+        /// The number of the line.
+        number: u64,
+    },
+    /// The input failed.
     #[error("line {number} cannot be read: {source}")]
-    Read { number: u64, source: io::Error },
+    Read {
+        /// The number of the line.
+        number: u64,
+        /// The error of the input.
+        source: io::Error,
+    },
 }
 
-/// The lines of an input. Ends may be `\n` or `\r\n`, the last may lack one; lines of white space alone are skipped, and so is a
-/// byte order mark at the very start, as Windows writes it.
+/// An iterator over the lines of an input. Lines may end in `\n` or `\r\n`, and the last one in neither. Lines of white
+/// space alone are skipped, and so is a byte order mark at the very start, as Windows writes it.
 pub struct Lines<R> {
     input: R,
     number: u64,
@@ -33,13 +43,14 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
+    /// Reads the lines of an input.
     pub fn new(input: R) -> Self {
         Self { input, number: 0, failed: false }
     }
 
-    /// The next line that is not blank. Blocks for as long as the input does.
+    /// Returns the next line that is not blank, or `None` at the end. Blocks for as long as the input does.
     fn read(&mut self) -> Result<Option<Line>, LineError> {
-        // The longest body, `\r\n`, and one byte more to tell that it is too long.
+        // The longest body, `\r\n`, and one more byte by which a body that is too long is recognised.
         const MOST: u64 = MAX_BODY as u64 + 3;
         loop {
             self.number += 1;

@@ -1,4 +1,4 @@
-//! A listing, written as its entries come: nothing is collected, so that one of millions costs no memory.
+//! Writes a listing entry by entry. Nothing is collected, so that a listing of millions of entries takes no memory.
 
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -6,22 +6,22 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// What one line shows.
+/// An entry of a listing: one line of a table, or one JSON object.
 pub trait Entry {
-    /// What is said where there is none.
+    /// The text shown if there are no entries.
     const NONE: &'static str;
 
-    /// The first line of the table.
+    /// Returns the header line of the table.
     fn head() -> String;
 
-    /// Its line of the table.
+    /// Returns the entry's line of the table.
     fn row(&self) -> String;
 
-    /// What it is in JSON: one object.
+    /// Returns the entry as a JSON object.
     fn object(&self) -> impl Serialize;
 }
 
-/// A table, or one JSON array.
+/// A listing in progress: a table, or one JSON array.
 pub struct Listing<'a, T> {
     out: &'a mut dyn Write,
     json: bool,
@@ -30,12 +30,13 @@ pub struct Listing<'a, T> {
 }
 
 impl<'a, T: Entry> Listing<'a, T> {
-    /// Nothing is written before the first entry or the end: a listing that fails at once leaves no half of an array.
+    /// Creates a listing. Nothing is written before the first entry or the end, so a listing that fails at
+    /// once leaves no unfinished array.
     pub fn new(out: &'a mut dyn Write, json: bool) -> Self {
         Self { out, json, any: false, of: PhantomData }
     }
 
-    /// Blocks for the output alone, as does the end.
+    /// Writes an entry. Blocks only to write, as does [`Listing::end`]. Errors are those of the output.
     pub fn entry(&mut self, entry: &T) -> io::Result<()> {
         let separator = if self.any { ",\n" } else { "[\n" };
         if self.json {
@@ -50,6 +51,7 @@ impl<'a, T: Entry> Listing<'a, T> {
         Ok(())
     }
 
+    /// Writes the end of the listing, or [`Entry::NONE`] if it is an empty table.
     pub fn end(self) -> io::Result<()> {
         match (self.json, self.any) {
             (true, true) => self.out.write_all(b"\n]\n"),

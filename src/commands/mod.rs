@@ -1,4 +1,6 @@
-//! What the commands do, apart from arguments and terminals: each takes its input and output from its caller.
+//! The work of the commands, apart from arguments and terminals. Each takes its input and output from its caller.
+//!
+//! The functions run on the caller's thread and block only for their input, their output and the queues.
 
 pub mod check;
 pub mod dead;

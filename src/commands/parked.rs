@@ -1,4 +1,4 @@
-//! `parked`: how what is parked looks, a line an account.
+//! `parked`: shows parked deliveries, one line per account.
 
 use serde::Serialize;
 use serde_json::json;

@@ -1,22 +1,25 @@
-//! `status`: a running instance as tables that fit a terminal.
+//! `status`: shows a running instance as tables that fit a terminal.
 
 use serde_json::Value;
 
 use super::table::{Column, Table, clip};
 
-/// What the output has room for.
+/// The space that the output has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
+    /// The width, in columns of a terminal.
     pub columns: usize,
+    /// The height, in lines.
     pub lines: usize,
 }
 
 impl Size {
-    /// No terminal: everything is shown.
+    /// The size of an output that is not a terminal: everything is shown.
     pub const UNBOUNDED: Self = Self { columns: usize::MAX, lines: usize::MAX };
 }
 
-/// The status of `/api/status`, in lines no wider than the size. With an earlier one, rates between the two are shown as well.
+/// Returns the status of `/api/status` as text that fits the size. With an earlier status, the rates
+/// between the two are shown as well.
 pub fn render(status: &Value, before: Option<&Value>, size: Size) -> String {
     let mut lines = vec![clip(&head(status), size.columns), clip(&partners(status), size.columns), String::new()];
     lines.extend(queues(status, before).lines(size.columns));
@@ -107,7 +110,7 @@ fn rate(queue: &Value, earlier: Option<&Value>, key: &str, seconds: f64) -> Stri
     }
 }
 
-/// How the last reload went, where there was one.
+/// Returns how the last reload went, or `None` if there was none.
 fn reload(status: &Value) -> Option<String> {
     let last = status.get("last_reload").filter(|last| last.is_object())?;
     let ago = span(last["seconds_ago"].as_f64());
@@ -117,7 +120,7 @@ fn reload(status: &Value) -> Option<String> {
     })
 }
 
-/// What goes wrong with the queues, a line each.
+/// Returns what fails with the queues, one line per failure.
 fn faults(status: &Value) -> Vec<String> {
     let faults = rows(status, "queues").flat_map(|queue| {
         let name = queue["name"].as_str().unwrap_or("?");
@@ -130,7 +133,7 @@ fn faults(status: &Value) -> Vec<String> {
     faults.collect()
 }
 
-/// What is on the disk, a line each.
+/// Returns how much is parked on disk, one line per queue.
 fn parked(status: &Value) -> impl Iterator<Item = String> {
     rows(status, "queues").filter(|queue| queue["parked_now"].as_u64() > Some(0)).map(|queue| {
         format!(
@@ -180,7 +183,7 @@ fn count(value: &Value) -> String {
     value.as_u64().map_or("-".to_owned(), grouped)
 }
 
-/// With a comma between thousands.
+/// Returns the number with a comma between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -193,7 +196,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Seconds in their largest unit.
+/// Returns a time in its largest unit, or `-` for `None`.
 fn span(seconds: Option<f64>) -> String {
     match seconds {
         None => "-".to_owned(),

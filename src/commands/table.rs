@@ -1,36 +1,39 @@
-//! Tables that fit a width: columns are cut, and the least important ones left out.
+//! Tables that fit a width: columns are cut, and the least important ones are left out.
 
 use console::{measure_text_width, truncate_str};
 
 use crate::plain::one_line;
 
-/// Between two columns.
+/// The number of spaces between two columns.
 const GAP: usize = 2;
 
-/// A cut column keeps that much.
+/// The minimum width to which a column is cut.
 const NARROWEST: usize = 8;
 
+/// A column of a table.
 #[derive(Debug, Clone)]
 pub struct Column {
     title: &'static str,
-    /// The lower, the sooner it is left out.
+    /// The importance: the column with the lowest weight is left out first.
     weight: u8,
-    /// Cells are cut to that width.
+    /// The maximum width, to which cells are cut.
     widest: usize,
     right: bool,
 }
 
 impl Column {
+    /// A column of text, aligned left.
     pub fn text(title: &'static str, weight: u8, widest: usize) -> Self {
         Self { title, weight, widest, right: false }
     }
 
-    /// Set to the right, and never cut: half a number is another one.
+    /// A column of numbers, aligned right. It is never cut, since half a number is a different number.
     pub fn number(title: &'static str, weight: u8) -> Self {
         Self { title, weight, widest: usize::MAX, right: true }
     }
 }
 
+/// A table of text cells.
 #[derive(Debug)]
 pub struct Table {
     columns: Vec<Column>,
@@ -42,7 +45,8 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
-    /// A cell for each column. Control and format characters become spaces: cells are other people's text, and a terminal obeys some of it.
+    /// Adds a row with one cell per column. Control and format characters become spaces, since cells hold foreign text
+    /// and a terminal would act on some of it.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
@@ -51,14 +55,14 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The titles and the rows, none wider than `width` columns of a terminal.
+    /// Returns the titles and the rows, none wider than `width` columns of a terminal.
     pub fn lines(&self, width: usize) -> Vec<String> {
         let shown = self.fit(width);
         let title = self.columns.iter().map(|column| column.title.to_owned()).collect();
         std::iter::once(&title).chain(&self.rows).map(|row| clip(&self.line(row, &shown), width)).collect()
     }
 
-    /// The columns that are shown, with their widths.
+    /// Returns the columns to show, as pairs of index and width.
     fn fit(&self, width: usize) -> Vec<(usize, usize)> {
         let mut shown: Vec<(usize, usize)> = self
             .columns
@@ -73,7 +77,7 @@ impl Table {
         loop {
             let sum: usize = shown.iter().map(|(_, width)| width + GAP).sum();
             let Some(excess) = sum.saturating_sub(GAP).checked_sub(width).filter(|excess| *excess > 0) else { return shown };
-            // What is cut least first: the widest text that can be.
+            // The widest text that can still be cut is cut first.
             let texts = shown.iter_mut().filter(|(place, width)| self.is_text(*place) && *width > NARROWEST);
             if let Some((_, widest)) = texts.max_by_key(|(_, width)| *width) {
                 *widest = widest.saturating_sub(excess).max(NARROWEST);
@@ -104,7 +108,7 @@ impl Table {
     }
 }
 
-/// The text, cut to the width with a mark.
+/// Returns the text, cut to the width with a `…` if it is longer.
 pub fn clip(text: &str, width: usize) -> String {
     truncate_str(&one_line(text), width, "…").into_owned()
 }

@@ -1,4 +1,5 @@
-//! The environment as the configuration sees it: a copy, taken once a load, so that a test or a library user may bring its own.
+//! The environment variables as the configuration sees them: a copy, taken once per load, so that a test or a user of
+//! the library can supply its own.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,18 +10,18 @@ use super::problem::Problems;
 use super::tree::insert_at;
 
 const PREFIX: &str = "OCTOCONF_";
-/// The parts of the longest key: `partners.ACCOUNT.headers.NAME`.
+/// The number of parts of the longest key, `partners.ACCOUNT.headers.NAME`.
 const DEEPEST: usize = 4;
 
-/// Variables by name.
+/// A set of environment variables by name.
 #[derive(Clone, Default)]
 pub struct Environment {
-    /// `None`: the value is not UTF-8.
+    /// The value of each variable, or `None` if it is not UTF-8.
     variables: BTreeMap<String, Option<String>>,
 }
 
 impl Environment {
-    /// The environment of this process, as it is now.
+    /// Returns a copy of this process's environment as it is now.
     pub fn of_process() -> Self {
         Self::from_os(std::env::vars_os())
     }
@@ -31,7 +32,7 @@ impl Environment {
         Self { variables }
     }
 
-    /// The value of a variable, where it is set and text.
+    /// Returns the value of a variable, or `None` if the variable is not set or its value is not UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.as_deref()
     }
@@ -40,9 +41,11 @@ impl Environment {
         self.variables.contains_key(name)
     }
 
-    /// The keys that variables override: `OCTOCONF_QUEUES__STOCK__CONCURRENCY=20` is `queues.stock.concurrency`.
+    /// Returns the keys that variables override: `OCTOCONF_QUEUES__STOCK__CONCURRENCY=20`
+    /// sets `queues.stock.concurrency`.
     ///
-    /// `config::Environment` would split at dots too, and lose which variable it was; an account may hold dots.
+    /// `config::Environment` is not used: it would also split at dots, which an account may hold, and it does not
+    /// keep the name of the variable.
     pub(super) fn overrides(&self, problems: &Problems) -> Map<String, Value> {
         let mut tree = Map::new();
         for (name, value) in &self.variables {
@@ -53,7 +56,7 @@ impl Environment {
                 continue;
             };
             if let Some(key) = path.get(..DEEPEST).filter(|key| key.len() < path.len()) {
-                // Only the beginning is told: a variable may be of any length.
+                // Only the start of the key is shown, since a variable's name may have any length.
                 problems.add(key.join("."), "a variable goes on below this key; no key has so many parts", None);
                 continue;
             }
@@ -77,7 +80,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 }
 
 impl std::fmt::Debug for Environment {
-    /// Names only: values are where secrets are.
+    /// Shows the names only, since the values may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.variables.keys()).finish()
     }

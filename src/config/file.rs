@@ -1,4 +1,4 @@
-//! The files that configuration is read from: text of a bounded size, and the folder of partners.
+//! Reads the files of a configuration: text files up to a maximum size, and the folder of partner files.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -13,10 +13,12 @@ use super::problem::{Problems, join};
 use super::tree::{Origin, Tree, table};
 use super::units::Size;
 
-/// A file of partners, or the file itself: room for a few hundred thousand of them.
+/// The maximum size of the configuration file and of each partner file, in bytes: room for a
+/// few hundred thousand partners.
 pub(super) const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// Reads a text file of at most `longest` bytes. The error says what is wrong and what to do, and quotes nothing of the file.
+/// Reads a text file of at most `longest` bytes. The error says what is wrong and what to do,
+/// and quotes nothing of the file.
 pub(super) fn read_text(path: &Path, longest: u64) -> Result<String, String> {
     let cannot =
         |error: std::io::Error| format!("{} cannot be read: {error}; check that it exists and may be read", path.display());
@@ -28,14 +30,15 @@ pub(super) fn read_text(path: &Path, longest: u64) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8; save it as UTF-8 text", path.display()))
 }
 
-/// Reads the partners of a folder's files, in the order of their names, into one tree.
+/// Reads the partners from the files of a folder, in the order of the file names, into one tree.
 ///
-/// A file holds `[partners.ACCOUNT]` sections as the configuration file does, one or many, and nothing else. Names that start with a dot are
-/// skipped (editors and mounted volumes leave those); of folders, and of other files that are neither TOML nor INI, a warning is given. A
-/// file that is either and cannot be read is a problem: its partners would have the default's rules.
+/// A file holds one or more `[partners.ACCOUNT]` sections, written as in the configuration file, and nothing else.
+/// Files whose names start with a dot are skipped, because editors and mounted volumes leave such files behind.
+/// Folders, and files that are neither TOML nor INI, cause a warning. A TOML or INI file that cannot be read is a
+/// problem, since its partners would silently get the default's settings.
 pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warnings: &mut Vec<String>) -> Tree {
     let mut partners = Tree::new();
-    // Where each account is defined; those of the main file count too.
+    // The file that defines each account. Accounts of the configuration file count too.
     let mut defined: BTreeMap<String, String> =
         partners_of(main).map(|(account, _)| (account.clone(), "the configuration file".to_owned())).collect();
     for path in partner_files(folder, problems, warnings) {
@@ -87,7 +90,7 @@ fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) 
     for entry in entries.into_iter().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')) {
         let path = entry.path();
         let shown = path.display();
-        // Of what a link leads to.
+        // The metadata of the file that a link points to, not of the link.
         let meta = path.metadata();
         if meta.as_ref().is_ok_and(Metadata::is_dir) {
             warnings.push(format!("partners_dir: {shown} is a folder, and what is in it is not read; move its files up"));

@@ -1,4 +1,4 @@
-//! A file's text, TOML or INI, into a raw tree.
+//! Parses the text of a TOML or INI file into a raw tree.
 
 use config::{Value, ValueKind};
 use toml::de::{DeTable, DeValue};
@@ -7,7 +7,7 @@ use super::problem::{Problems, join};
 use super::tree::{Origin, Tree};
 use super::{Kind, ini};
 
-/// Reads a file's text. A byte order mark is skipped.
+/// Parses the text of a file, without its byte order mark if it starts with one.
 pub(super) fn parse(text: &str, kind: Kind, origin: &Origin<'_>, problems: &Problems) -> Tree {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut tree = match kind {
@@ -22,7 +22,7 @@ fn parse_toml(text: &str, origin: &Origin<'_>, problems: &Problems) -> Tree {
     match DeTable::parse(text) {
         Ok(table) => from_toml(table.into_inner(), "", origin, problems),
         Err(error) => {
-            // Its own text would quote the line, which may hold a secret.
+            // The parser's own message would quote the line, which may hold a secret.
             let start = error.span().map_or(0, |span| span.start);
             let before = text.get(..start).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
@@ -45,7 +45,7 @@ fn from_toml(table: DeTable<'_>, path: &str, origin: &Origin<'_>, problems: &Pro
         .collect()
 }
 
-/// A number of any size, so that who reads it can say which are allowed.
+/// Returns a number of any size, so that the reader of the key can report the range that the key allows.
 fn whole_number(digits: &str, radix: u32) -> ValueKind {
     let wide = || i128::from_str_radix(digits, radix).map(ValueKind::I128);
     let number = i64::from_str_radix(digits, radix).map(ValueKind::I64).or_else(|_| wide());
@@ -67,7 +67,8 @@ fn from_toml_value(value: DeValue<'_>, path: &str, origin: &Origin<'_>, problems
     Value::new(origin.name().as_ref(), kind)
 }
 
-/// Names of headers are the same in any case (RFC 9110, 5.1): in lower case a layer overrides them whatever it writes.
+/// Converts the names of headers to lower case: header names are case-insensitive (RFC 9110, section 5.1), so a layer
+/// must override a header whatever case it uses.
 pub(super) fn lower_header_names(tree: &mut Tree, problems: &Problems) {
     let Some(ValueKind::Table(partners)) = tree.get_mut("partners").map(|value| &mut value.kind) else { return };
     for (account, partner) in partners {

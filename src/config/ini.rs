@@ -1,18 +1,19 @@
-//! INI into a raw tree: every value is text, sections are one name or two.
+//! Parses INI into a raw tree, in which every value is text and a section's name has one or two parts.
 //!
-//! Read here, line by line, and not by a crate: the known one joins lines that end in a backslash, takes a line without `=` into the
-//! next one's key and quotes what it stumbled over, all of which hurts where paths, jq programs and secrets are values.
+//! The text is read here, line by line, and not by the `rust-ini` crate, because that crate joins lines that end in a
+//! backslash, takes a line without `=` into the key of the next line, and quotes the offending text in its errors. All
+//! of that does harm when values are paths, jq programs and secrets.
 //!
 //! The format: `[SECTION]` or `[SECTION.NAME]`, split at the first dot only; `KEY = VALUE`; in a partner's section
-//! `headers.NAME = VALUE`; lines that start with `;` or `#` are comments. A value is taken as it stands, backslashes and all, but for
-//! one pair of quotes around it (for spaces at its ends). It cannot hold a line break.
+//! `headers.NAME = VALUE`; lines that start with `;` or `#` are comments. A value is taken literally, backslashes
+//! included, except that one pair of quotes around it (for spaces at its ends) is removed. It cannot hold a line break.
 
 use config::{Map, Value, ValueKind};
 
 use super::problem::Problems;
 use super::tree::{Origin, insert_at};
 
-/// Reads what it can and adds a problem for each line that it cannot read, never quoting a value.
+/// Parses the lines that are valid and adds a problem for each line that is not, without ever quoting a value.
 pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map<String, Value> {
     let mut reader = Reader { tree: Map::new(), section: Vec::new(), seen: Map::new(), origin, problems };
     for (index, line) in text.lines().enumerate() {
@@ -24,7 +25,7 @@ pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map
 struct Reader<'a> {
     tree: Map<String, Value>,
     section: Vec<String>,
-    /// The line in which each section or key stood first.
+    /// The number of the line in which each section or key first appeared.
     seen: Map<Vec<String>, usize>,
     origin: &'a Origin<'a>,
     problems: &'a Problems,
@@ -88,7 +89,8 @@ impl Reader<'_> {
     }
 }
 
-/// Takes one pair of quotes off, unless there are more of the kind inside (a jq program may start and end with a string).
+/// Removes one pair of quotes, unless there are more quotes of the same kind inside (a jq program may both
+/// start and end with a string).
 fn unquote(value: &str) -> &str {
     for quote in ['"', '\''] {
         let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
@@ -128,7 +130,7 @@ mod tests {
         assert_eq!(at(&tree, &["a", "hash"]), "a # b ; c");
     }
 
-    /// As conf/octoconf.ini and defaults.toml tell it.
+    /// The behaviour that conf/octoconf.ini and defaults.toml document.
     #[test]
     fn one_pair_of_quotes_is_taken_off() {
         let tree = read("a = \"text\"\nb = '\"text\"'\nc = \"\"text\"\"\nd = \"'text'\"\ne = \"it's\"\nf = \"\ng = ''\n");

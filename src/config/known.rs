@@ -1,13 +1,13 @@
-//! Walks the raw tree against the known keys, which are those of `defaults.toml`, before any value is read.
+//! Checks the raw tree against the known keys, which are those of `defaults.toml`, before any value is read.
 //!
-//! serde would stop at the first unknown key.
+//! This is a pass of its own because serde would stop at the first unknown key.
 
 use config::{Value, ValueKind};
 
 use super::problem::{Problems, join, nearest, suggest};
 use super::tree::{Tree, as_table, table};
 
-/// Reports every section and key that there is not, and every value where a section must be.
+/// Reports every unknown section and key, and every value that stands in the place of a section.
 pub(super) fn check(tree: &Tree, defaults: &Tree, problems: &Problems) {
     for (name, value) in tree {
         let Some(known) = defaults.get(name) else {
@@ -26,7 +26,7 @@ pub(super) fn check(tree: &Tree, defaults: &Tree, problems: &Problems) {
     }
 }
 
-/// A section of sections: each has a name of the user's.
+/// Checks a section of sections, whose names the user chooses.
 fn check_named(section: &str, value: &Value, defaults: &Tree, problems: &Problems) {
     let Some(entries) = expect_section(section, value, problems) else { return };
     let is_partners = section == "partners";
@@ -43,7 +43,8 @@ fn check_named(section: &str, value: &Value, defaults: &Tree, problems: &Problem
     }
 }
 
-/// What may stand in a path, a metric, a URL and the name of a queue at AWS (80 characters); never `.` or `..`.
+/// Whether a name may be used in a path, a metric, a URL and the name of a queue at AWS (which is why it has at most 80
+/// characters). The names `.` and `..` are excluded.
 fn is_name(name: &str) -> bool {
     name.len() <= 80
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -61,7 +62,7 @@ fn check_keys(path: &str, value: &Value, known: &Tree, problems: &Problems) {
             Some(_) => {}
             None => {
                 let known = known.keys().map(String::as_str);
-                // `[partners.acme.com]` is a table within a table.
+                // TOML reads `[partners.acme.com]` as a table within a table.
                 let text = match whole_name(path, key, value).filter(|_| nearest(key, known.clone()).is_none()) {
                     Some(whole) => format!("unknown section; a name with a dot is quoted: [{whole}]"),
                     None => format!("unknown key; {}", suggest(key, known)),
@@ -72,7 +73,7 @@ fn check_keys(path: &str, value: &Value, known: &Tree, problems: &Problems) {
     }
 }
 
-/// What `[section.NAME.KEY]` was to be if the name holds a dot.
+/// Returns the section name that `[section.NAME.KEY]` was probably meant to be, if the name contains a dot.
 fn whole_name(path: &str, key: &str, value: &Value) -> Option<String> {
     let (section, name) = path.split_once('.')?;
     matches!(value.kind, ValueKind::Table(_)).then(|| join(section, &format!("{}.{key}", name.trim_matches('"'))))
@@ -92,7 +93,8 @@ fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Opti
     table
 }
 
-/// Tables carry no origin of their own: that of any value in it tells.
+/// Returns where a value came from. A table carries no origin of its own, so for a table this is the first origin, in
+/// alphabetical order, of the values in it.
 fn first_origin(value: &Value) -> Option<&str> {
     match &value.kind {
         ValueKind::Table(table) => table.values().filter_map(first_origin).min(),

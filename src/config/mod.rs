@@ -1,8 +1,10 @@
-//! Settings from TOML or INI, with commented defaults compiled in and overrides from the environment.
+//! Reads the settings from a TOML or INI file, over the compiled-in defaults and under overrides from the environment.
 //!
-//! Layers, later ones win: `defaults.toml`, which explains every key; the files of `partners_dir`; the configuration file; the environment.
-//! [`load`] reads them, finds *all* that is wrong, and gives [`Settings`] only where nothing is. Called by commands at their start and by the
-//! signal thread for a reload; blocks for the files (and those of secrets) alone. It never logs: what is odd is in [`Loaded::warnings`].
+//! The layers, of which later ones win: `defaults.toml`, which documents every key; the files of `partners_dir`; the
+//! configuration file; the environment. [`load`] reads them all, collects *every* problem, and returns [`Settings`]
+//! only if there is none. Commands call it when they start, and the signal thread calls it for a reload. It blocks
+//! only to read the configuration's files and those of its secrets. It never logs: anything that works but will
+//! surprise is in [`Loaded::warnings`].
 
 use std::path::Path;
 
@@ -25,37 +27,41 @@ mod tree;
 pub mod units;
 pub mod url;
 
-/// The compiled-in layer, and the documentation of every key.
+/// The compiled-in layer, `defaults.toml`, which is also the documentation of every key.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
-/// What a configuration is read against.
+/// What a configuration is checked against, besides its own text.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Overrides and secrets.
+    /// The environment variables: overrides of keys, and secrets.
     pub environment: &'a Environment,
-    /// The names of the handlers in code: the built-in ones and those that a library user adds.
+    /// The names of the handlers in code: the built-in ones and those that a user of the library adds.
     pub handlers: &'a [&'a str],
-    /// Compiles a jq program; the error says what is wrong with it, on one line.
+    /// Compiles a jq program. The error describes what is wrong with the program, on one line.
     pub check_jq: &'a dyn Fn(&str) -> Result<(), String>,
 }
 
-/// A configuration in which nothing is wrong.
+/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Loaded {
+    /// The resolved settings.
     pub settings: Settings,
-    /// `KEY: what will surprise`, in the order of the keys.
+    /// What is valid but likely to surprise, each as `KEY: TEXT`, in the order of the keys.
     pub warnings: Vec<String>,
 }
 
-/// The two formats.
+/// The format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// TOML, in files that end in `.toml`.
     Toml,
+    /// INI, in files that end in `.ini`.
     Ini,
 }
 
 impl Kind {
-    /// By extension, in any case; `None`: neither.
+    /// Returns the format that the path's extension names, in upper or lower case, or `None` if
+    /// the extension names neither.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?;
         match extension.to_ascii_lowercase().as_str() {
@@ -66,17 +72,17 @@ impl Kind {
     }
 }
 
-/// Reads a configuration file. Blocks for its files.
+/// Reads and checks a configuration file. Blocks to read the file and the files that it names.
 ///
 /// # Errors
 ///
-/// Every problem that there is, each with its key.
+/// Every problem of the configuration, each with its key.
 pub fn load(path: &Path, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
     let (name, text, kind) = read(path)?;
     parse(&text, kind, &name, context)
 }
 
-/// The file's name, text and format.
+/// Reads the file and returns its name, its text and its format.
 fn read(path: &Path) -> Result<(String, String, Kind), ConfigErrors> {
     let name = path.display().to_string();
     let refuse = |text: String| ConfigErrors {
@@ -91,13 +97,15 @@ fn read(path: &Path) -> Result<(String, String, Kind), ConfigErrors> {
 /// What a command needs to reach a running instance.
 #[derive(Debug, Clone)]
 pub struct AdminAccess {
-    /// Empty: it does not listen.
+    /// The address and port on which the instance listens; empty if it does not listen.
     pub listen: String,
-    /// The error: why it cannot be read here. Systemd hands secrets to the service alone, and most questions need none.
+    /// The admin token, `None` if none is set. An error says why the token cannot be read here: systemd hands secrets
+    /// to the service alone, and most requests need none.
     pub token: Result<Option<secret::Secret>, String>,
 }
 
-/// Reads the section `admin` alone: whatever else is wrong, or secret, is no matter. Blocks for the file.
+/// Reads only the section `admin`, whatever is wrong in other sections and whichever secrets cannot be
+/// read. Blocks to read the file.
 ///
 /// # Errors
 ///
@@ -110,7 +118,7 @@ pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess,
     if !problems.is_empty() && main.is_empty() {
         return Err(problems.into_errors(&name));
     }
-    // Of what is read so far nothing else counts.
+    // Of the problems found so far, only a file that cannot be read at all matters here; the others are dropped.
     let problems = problem::Problems::default();
     let overrides = environment.overrides(&problem::Problems::default());
     let merged = tree::merge([main, overrides]).unwrap_or_default();
@@ -122,11 +130,12 @@ pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess,
     if errors.problems.is_empty() { Ok(AdminAccess { listen, token }) } else { Err(errors) }
 }
 
-/// Reads a configuration from text; `name` stands for it in messages. Blocks only where the text names files: secrets, `partners_dir`.
+/// Reads and checks a configuration given as text; `name` stands for the text in messages. Blocks only if the text
+/// names files (secrets, `partners_dir`).
 ///
 /// # Errors
 ///
-/// As of [`load`].
+/// As for [`load`].
 pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
     let problems = problem::Problems::default();
     let mut warnings = Vec::new();
@@ -149,7 +158,7 @@ pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Resul
     };
     known::check(&merged, &defaults, &problems);
     let settings = resolve::resolve(&merged, &defaults, context, &problems, &mut warnings);
-    // By key, as problems are: the trees are hash maps.
+    // Sorted by key, as the problems are, because the trees are hash maps.
     warnings.sort();
     if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(problems.into_errors(name)) }
 }

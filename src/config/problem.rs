@@ -1,19 +1,21 @@
-//! What is wrong with a configuration: every problem with its key, all at once.
+//! Collects what is wrong with a configuration: every problem, each with its key, reported all at once.
 //!
-//! A problem never holds a value that may be secret; whoever adds one sees to that (`section` masks by key).
+//! A problem must never hold a value that may be secret. The code that adds a problem is responsible for that
+//! (`section` masks values by key).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// One thing to mend.
+/// One thing to correct in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// As TOML writes it (`queues.stock.concurrency`, `partners."acme.com".rate`), or a place in a file (`octoconf.toml:12:5`).
+    /// The key as TOML writes it (`queues.stock.concurrency`, `partners."acme.com".rate`), or a position in a
+    /// file (`octoconf.toml:12:5`).
     pub key: String,
-    /// What is wrong; what to do.
+    /// What is wrong, and what to do about it.
     pub text: String,
-    /// The environment variable or the partner file that said so; `None`: the configuration file.
+    /// The environment variable or the partner file that holds the value, or `None` for the configuration file.
     pub origin: Option<String>,
 }
 
@@ -27,12 +29,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that is refused: at least one problem, in the order of the keys.
+/// The problems for which a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{source_name}: {} {}{}", problems.len(), if problems.len() == 1 { "problem" } else { "problems" }, lines(problems))]
 pub struct ConfigErrors {
-    /// The file, or what stands for it.
+    /// The name of the configuration file, or the name given in its place.
     pub source_name: String,
+    /// The problems, at least one, in the order of their keys.
     pub problems: Vec<Problem>,
 }
 
@@ -40,7 +43,8 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
-/// Collects problems while a configuration is read. Told twice is kept once: a bad default is met again by every partner.
+/// Collects problems while a configuration is read. A problem that is added twice is kept once, since every partner
+/// that inherits a bad default adds the same problem again.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<BTreeSet<Problem>>,
@@ -61,25 +65,25 @@ impl Problems {
     }
 }
 
-/// `parent.name`, the name quoted where TOML wants that.
+/// Returns `parent.name`, with the name quoted if TOML requires quotes.
 pub(super) fn join(parent: &str, name: &str) -> String {
     let name = toml_key(name);
     if parent.is_empty() { name } else { format!("{parent}.{name}") }
 }
 
-/// A name as a TOML key: bare where it may be, else quoted.
+/// Returns a name as a TOML key: bare if TOML allows that, quoted otherwise.
 pub(super) fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if bare { name.to_owned() } else { toml_string(name) }
 }
 
-/// Text as a TOML basic string, on one line.
+/// Returns text as a TOML basic string on one line.
 pub(super) fn toml_string(text: &str) -> String {
-    // JSON's escapes are TOML's, but for DEL, which only TOML forbids.
+    // The escapes of JSON are valid in TOML too. Only DEL differs: TOML alone forbids it unescaped.
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
 
-/// `did you mean X?`, or what there is to choose from where nothing is near.
+/// Returns `did you mean X?` if a known name is near, and otherwise a list of the known names.
 pub(super) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     if let Some(near) = nearest(name, known.clone()) {
         return format!("did you mean {near}?");
@@ -89,12 +93,12 @@ pub(super) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clo
     if known.is_empty() { "there is none to choose from".to_owned() } else { format!("known are {}", known.join(", ")) }
 }
 
-/// The known name that a mistyped one is for; `None` where none is near.
+/// Returns the known name that a mistyped name most likely stands for, or `None` if no known name is near.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let near = known
         .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
-        // A third of the letters wrong is a slip; more is another word.
+        // A third of the letters may be wrong in a typing error; a name that differs in more is another word.
         .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
         .min();
     near.map(|(_, candidate)| candidate)

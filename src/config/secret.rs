@@ -1,4 +1,5 @@
-//! A value that never reaches a log, an error, a page or a panic, and the places from which it is read.
+//! Secrets: values that never reach a log, an error, a page or a panic message, and the
+//! places from which they are read.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,16 +9,17 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use super::file::read_text;
 
-/// Text that prints as `***`, whatever formats it. [`Secret::expose`] is the only way to what it holds.
+/// Text that always prints as `***`. Only [`Secret::expose`] returns the text itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// Wraps a text as a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself: for a header, a signature or a comparison in constant time, never for output.
+    /// Returns the text itself, for a header, a signature or a comparison in constant time; never for output.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -35,10 +37,11 @@ impl fmt::Display for Secret {
     }
 }
 
-/// More than any key or token has; a wrong path may lead to a file of any size.
+/// The maximum size of a file with a secret, in bytes. No key or token is larger, but a wrong path
+/// may lead to a file of any size.
 const LONGEST: u64 = 64 * 1024;
 
-/// Where a secret is to be had.
+/// The place that holds a secret.
 enum Place<'a> {
     Variable(&'a str),
     File(&'a str),
@@ -49,10 +52,11 @@ fn place(text: &str) -> Option<Place<'_>> {
     variable.or_else(|| text.strip_prefix("file:").map(Place::File))
 }
 
-/// Reads secrets from where the configuration says they are, each place once a load, however many partners name it.
+/// Reads secrets from the places that the configuration names. Each place is read once per load,
+/// however many partners name it.
 pub(super) struct Secrets<'a> {
     environment: &'a Environment,
-    /// By what the configuration says, `file:` included.
+    /// The results so far, by the text of the configuration, including `env:` or `file:`.
     seen: RefCell<BTreeMap<String, Result<Secret, String>>>,
 }
 
@@ -61,14 +65,15 @@ impl<'a> Secrets<'a> {
         Self { environment, seen: RefCell::default() }
     }
 
-    /// Where variables are read.
+    /// Returns the environment from which variables are read.
     pub(super) fn environment(&self) -> &'a Environment {
         self.environment
     }
 
-    /// The secret at `env:NAME` or `file:PATH`; `""` is none. Plain text is refused without repeating it.
+    /// Reads the secret at `env:NAME` or `file:PATH`; returns `None` for `""`. Plain text is
+    /// refused, without quoting it.
     ///
-    /// Blocks for a file. The error names the place, never what was found there.
+    /// Blocks to read a file. The error names the place, never what was found there.
     pub(super) fn read(&self, text: &str) -> Result<Option<Secret>, String> {
         if text.is_empty() {
             return Ok(None);
@@ -80,7 +85,7 @@ impl<'a> Secrets<'a> {
         self.read_once(text, &place).map(Some)
     }
 
-    /// A value that may be plain, `env:NAME` or `file:PATH`; all the same it is treated as a secret.
+    /// Reads a value that may be plain, `env:NAME` or `file:PATH`. A plain value is treated as a secret too.
     pub(super) fn read_or_plain(&self, text: &str) -> Result<Secret, String> {
         match place(text) {
             Some(place) => self.read_once(text, &place),

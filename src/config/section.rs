@@ -1,7 +1,8 @@
-//! Reads the keys of one section leaf by leaf, so that every bad value is reported and not only the first.
+//! Reads the keys of one section value by value, so that every bad value is reported and not only the first.
 //!
-//! A section is a chain of tables: what is written for it, what it starts from, and at the end the compiled-in defaults. A bad
-//! value is reported and the next table answers in its place, so that the checks across keys still run.
+//! A section is a chain of tables: the section as written, the section that it inherits from, and the
+//! compiled-in defaults. A bad value is reported and the next table's value is used in its place, so that the
+//! checks across keys still run.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,15 +17,15 @@ use super::units::Rate;
 use super::units::{Maybe, Size, Span};
 use crate::mask::mask_url;
 
-/// A value that stands behind a key.
+/// A type that the value of a key can have.
 pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {
-    /// What to write, with an example.
+    /// What to write instead of a bad value, with an example.
     const EXPECTED: &'static str;
-    /// A whole number that cannot be read is out of range.
+    /// Whether the type is a number, so that a whole number that does not fit the type is reported as out of range.
     const IS_NUMBER: bool = false;
 
-    /// `config` is more lenient than is good: a number from `on` or `1.7`, text from a number. INI and the environment only have text, so
-    /// numbers and booleans are taken from text too.
+    /// Whether a value of this kind is accepted at all. `config` converts too much: `on` or `1.7` to a whole number, a
+    /// number to text. Text is accepted for numbers and booleans, because INI and the environment have nothing else.
     fn takes(kind: &ValueKind) -> bool {
         matches!(kind, ValueKind::String(_))
     }
@@ -92,7 +93,7 @@ impl Leaf for Maybe<Rate> {
     const EXPECTED: &'static str = "a rate such as \"50/s\", \"300/m\" or \"10/h\", or \"\" for none";
 }
 
-/// One table of a chain.
+/// One table of a chain, with its path for messages.
 #[derive(Clone, Copy)]
 pub(super) struct Level<'a> {
     pub(super) path: &'a str,
@@ -107,17 +108,17 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// `written` holds at least one level.
+    /// Creates a section from the tables as written, at least one, and the compiled-in defaults.
     pub(super) fn new(written: Vec<Level<'a>>, defaults: &'a Tree, problems: &'a Problems) -> Self {
         Self { written, defaults, problems }
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub(super) fn get<T: Leaf>(&self, key: &str) -> T {
         self.get_if(key, |_| Ok(()))
     }
 
-    /// The value of a key that must lie in a range.
+    /// Returns the value of a key that must lie within a range.
     pub(super) fn get_in<T: Leaf + PartialOrd + Display>(&self, key: &str, range: RangeInclusive<T>) -> T {
         let out_of_range =
             |found: &dyn Display| format!("{found} is out of range; set it to {} to {}", range.start(), range.end());
@@ -129,12 +130,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of a key that must pass a check; the check says what is wrong and what to do, and never repeats a secret.
+    /// Returns the value of a key that must pass a check. The check's error says what is wrong and what to
+    /// do, and never quotes a secret.
     pub(super) fn get_if<T: Leaf>(&self, key: &str, check: impl Fn(&T) -> Result<(), String>) -> T {
         self.find(key, |value| read::<T>(key, value).and_then(|read| check(&read).map(|()| read)))
     }
 
-    /// What `read_checked` makes of the nearest value that it does not refuse; the others are reported.
+    /// Returns what `read_checked` makes of the most specific value that it accepts, and
+    /// reports the values that it refuses.
     fn find<T: Leaf>(&self, key: &str, read_checked: impl Fn(&Value) -> Result<T, String>) -> T {
         for level in &self.written {
             let Some(value) = level.table.get(key) else { continue };
@@ -147,7 +150,8 @@ impl<'a> Section<'a> {
         self.defaults.get(key).and_then(|value| read(key, value).ok()).unwrap_or_default()
     }
 
-    /// The name-value pairs of a table within the section, the nearest level's value for each name, with the level's path.
+    /// Returns the names and values of a table within the section, each with its full key. For each name,
+    /// the most specific table wins.
     pub(super) fn entries(&self, key: &str) -> Vec<(&'a str, &'a Value, String)> {
         let mut entries: Vec<(&str, &Value, String)> = Vec::new();
         for level in &self.written {
@@ -162,28 +166,30 @@ impl<'a> Section<'a> {
         entries
     }
 
-    /// Whether the section's own table, the most specific, has a key.
+    /// Whether the most specific table has the key.
     pub(super) fn sets(&self, key: &str) -> bool {
         self.written.first().is_some_and(|level| level.table.contains_key(key))
     }
 
-    /// Whether a key is written, in any table but the compiled-in defaults, and not as `""`, which stands for leaving it out.
+    /// Whether a key is written in any table except the compiled-in defaults, and not as `""`, which means the
+    /// same as leaving the key out.
     pub(super) fn has_text(&self, key: &str) -> bool {
         self.written.iter().any(|level| level.table.contains_key(key)) && !self.is_empty_text(key)
     }
 
-    /// Whether a key is written as `""`, which stands for leaving it out.
+    /// Whether a key is written as `""`, which means the same as leaving the key out.
     pub(super) fn is_empty_text(&self, key: &str) -> bool {
         let value = self.written.iter().find_map(|level| level.table.get(key));
         value.is_some_and(|value| matches!(&value.kind, ValueKind::String(text) if text.is_empty()))
     }
 
-    /// A key of the section's own table, for a message.
+    /// Returns the full name of a key of the most specific table, for a message.
     pub(super) fn key(&self, key: &str) -> String {
         join(self.written.first().map_or("", |level| level.path), key)
     }
 
-    /// Reports what is wrong between keys, at the first of them and in the most specific table that sets any of them: that is the one to change.
+    /// Reports a conflict between keys, at the first of them, in the most specific table that sets any of them:
+    /// that table is the one to change.
     pub(super) fn report(&self, keys: &[&str], text: impl Into<String>) {
         let setting = self.written.iter().find(|level| keys.iter().any(|key| level.table.contains_key(*key)));
         let Some(level) = setting.or(self.written.last()) else { return };
@@ -198,7 +204,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What made a section that is not in the configuration file: a variable is easily mistyped. `None`: something of it is in the file.
+/// Returns the environment variable or partner file that created a section which the configuration file does not have
+/// (the name of a variable is easily mistyped), or `None` if part of the section is in the configuration file.
 fn origin_of(table: &Tree) -> Option<&str> {
     let origins: Option<Vec<&str>> = table
         .values()
@@ -215,7 +222,7 @@ fn read<T: Leaf>(key: &str, value: &Value) -> Result<T, String> {
     if T::takes(&value.kind) { T::deserialize(value.clone()).map_err(|_| refused()) } else { Err(refused()) }
 }
 
-/// A value for a message: short, and masked where the key may hold a secret.
+/// Returns a value in a short form for a message, masked if the key may hold a secret.
 pub(super) fn shown(key: &str, value: &Value) -> String {
     match &value.kind {
         ValueKind::Table(_) => "a section".to_owned(),
@@ -227,7 +234,7 @@ pub(super) fn shown(key: &str, value: &Value) -> String {
     }
 }
 
-/// Text for a message: short, and masked where it is a URL, under whatever key it was put.
+/// Returns text in a short form for a message, masked if it is a URL, whatever its key.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
     let text = if text.contains("://") { Cow::from(mask_url(text)) } else { Cow::from(text) };

@@ -1,4 +1,5 @@
-//! Settings as they came out, for `check`: every key that applies, secrets masked, in the forms in which they are written.
+//! Prints the resolved settings for `check`: every key that applies, in the form in which
+//! it is written, secrets masked.
 
 use std::fmt::Write;
 
@@ -9,11 +10,11 @@ use super::settings::{Deliver, Format, HttpSettings, PartnerSettings, QueueSetti
 use super::units::{Size, Span};
 use crate::mask::mask_url;
 
-/// Keys in the order of `defaults.toml`.
+/// Keys and their values, in the order of `defaults.toml`.
 type Keys = Vec<(&'static str, Value)>;
 
 impl Settings {
-    /// All settings by section, each partner with all its keys.
+    /// Returns all settings by section, each partner with all its keys.
     pub fn show(&self) -> Value {
         let mut partners: Map<String, Value> = self
             .partners
@@ -39,12 +40,13 @@ impl Settings {
         all
     }
 
-    /// The same as TOML, but that a partner shows only what differs from the default. Where nothing is masked, it reads back as the same
-    /// settings; so `partners_dir` is a comment, since its partners are among these.
+    /// Returns all settings as TOML, each partner with only the keys that differ from the default. If nothing
+    /// is masked, the text reads back as the same settings. `partners_dir` is therefore printed as a comment,
+    /// since its partners are listed.
     pub fn show_text(&self) -> String {
         let mut text = String::new();
         if !self.partners_dir.is_empty() {
-            // Writing to a String does not fail.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "# partners_dir = {}: its partners are among those below", toml_string(&self.partners_dir));
         }
         section(&mut text, "engine", &self.engine_keys());
@@ -179,7 +181,7 @@ fn text(value: impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-/// `""` for none, as it is written.
+/// Returns `""` for `None`, the way that the file writes it.
 fn maybe_text(value: Option<impl ToString>) -> Value {
     Value::String(value.map(|value| value.to_string()).unwrap_or_default())
 }
@@ -188,7 +190,8 @@ fn object(keys: Keys) -> Value {
     Value::Object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-/// The keys of a partner that say something else than the default's; a header that it has taken away is `""`.
+/// Returns the keys in which a partner differs from the default. A default header that the
+/// partner removes is shown as `""`.
 fn difference(partner: &PartnerSettings, default: &PartnerSettings) -> Keys {
     let shown = partner_keys(default);
     let of_default = |key: &str| shown.iter().find(|(other, _)| *other == key).map(|(_, value)| value);
@@ -205,7 +208,7 @@ fn difference(partner: &PartnerSettings, default: &PartnerSettings) -> Keys {
     keys
 }
 
-/// The keys that differ although they may look the same once masked.
+/// Returns the keys whose values differ, even if they look the same once masked.
 fn masked_difference(own: &Deliver, default: &Deliver) -> Vec<&'static str> {
     let (Deliver::Http(own), Deliver::Http(default)) = (own, default) else { return Vec::new() };
     let keys = [
@@ -220,7 +223,7 @@ fn section(out: &mut String, path: &str, keys: &Keys) {
     if !out.is_empty() {
         out.push('\n');
     }
-    // Writing to a String does not fail.
+    // Writing to a `String` cannot fail.
     let _ = writeln!(out, "[{path}]");
     for (key, value) in keys {
         let _ = writeln!(out, "{key} = {}", literal(value));

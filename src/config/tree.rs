@@ -1,4 +1,4 @@
-//! The raw tree of keys and values that a file or the environment gives, before anything is known of their meaning.
+//! The raw tree of keys and values that a file or the environment holds, before the keys' meaning is known.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -14,12 +14,12 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The configuration file: its values need no mention of it.
+    /// The configuration file. Problems do not name it as an origin.
     pub(super) fn main(file: &'a str) -> Self {
         Self { file: file.into(), main: true }
     }
 
-    /// A file beside it, which problems name.
+    /// Any other file. Problems name it as the origin of its values.
     pub(super) fn other(file: &'a str) -> Self {
         Self { file: file.into(), main: false }
     }
@@ -28,13 +28,14 @@ impl<'a> Origin<'a> {
         &self.file
     }
 
-    /// What its values carry.
+    /// Returns the origin that the tree's values carry.
     pub(super) fn name(&self) -> Option<String> {
         (!self.main).then(|| self.file.to_string())
     }
 }
 
-/// Puts a value at a path, making the tables above it. `false`: something else is there, or a value stands where a table must.
+/// Inserts a value at a path and creates the tables above it. Returns `false` if the place is taken, or if a value
+/// stands where the path needs a table.
 pub(super) fn insert_at(tree: &mut Tree, path: &[String], value: Value) -> bool {
     let Some((name, rest)) = path.split_first() else { return false };
     if rest.is_empty() {
@@ -43,7 +44,7 @@ pub(super) fn insert_at(tree: &mut Tree, path: &[String], value: Value) -> bool 
                 tree.insert(name.clone(), value);
                 true
             }
-            // A section that its sub-sections have made already.
+            // A section that its sub-sections have already created.
             Some(there) => is_table(there) && is_table(&value),
         };
     }
@@ -58,13 +59,13 @@ fn is_table(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Table(_))
 }
 
-/// The table at a path; an empty one where there is none.
+/// Returns the table at a path, or an empty one if there is none.
 pub(super) fn table<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
     static EMPTY: LazyLock<Tree> = LazyLock::new(Tree::new);
     path.iter().try_fold(tree, |tree, name| as_table(tree.get(*name)?)).unwrap_or(&EMPTY)
 }
 
-/// The table that a value is, if it is one.
+/// Returns the table that a value holds, or `None` if the value is not a table.
 pub(super) fn as_table(value: &Value) -> Option<&Tree> {
     match &value.kind {
         ValueKind::Table(table) => Some(table),
@@ -72,7 +73,7 @@ pub(super) fn as_table(value: &Value) -> Option<&Tree> {
     }
 }
 
-/// The layers as one tree: later ones win, key by key.
+/// Merges the layers into one tree. Later layers win, key by key.
 pub(super) fn merge(layers: impl IntoIterator<Item = Tree>) -> Result<Tree, ConfigError> {
     let builder = layers.into_iter().fold(config::Config::builder(), |builder, tree| builder.add_source(Layer(tree)));
     let mut merged = builder.build()?.collect()?;
@@ -82,8 +83,8 @@ pub(super) fn merge(layers: impl IntoIterator<Item = Tree>) -> Result<Tree, Conf
     }
 }
 
-/// `config` reads the keys of a source as path expressions, which splits them at dots, but only at the top; the tables below are merged by
-/// their plain keys. Everything hangs below one key for that reason.
+/// The one key below which every layer is hung. `config` parses the top-level keys of a source as path expressions and
+/// splits them at dots; the tables below are merged by their plain keys.
 const ROOT: &str = "root";
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as people write them: each prints back in the form in which it is read.
+//! Durations, sizes and rates as people write them. Each type prints in a form that it can read back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 
-/// `"250ms"`, `"30s"`, `"1h 30m"`.
+/// A duration, written `"250ms"`, `"30s"` or `"1h 30m"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -25,7 +25,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// `"256KiB"`, `"10GiB"`, `"1500B"`: bytes.
+/// A size in bytes, written `"256KiB"`, `"10GiB"` or `"1500B"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
@@ -39,7 +39,7 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // ByteSize itself prints one decimal, which does not read back as the same number.
+        // `ByteSize` itself prints one decimal, which does not read back as the same number.
         let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
@@ -48,10 +48,12 @@ impl fmt::Display for Size {
     }
 }
 
-/// Requests per unit of time.
+/// A maximum number of requests per unit of time, written `"50/s"`, `"300/m"` or `"10/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// The number of requests, at least 1 when read from text.
     pub requests: u32,
+    /// The unit of time: a second, a minute or an hour when read from text.
     pub per: Duration,
 }
 
@@ -80,13 +82,13 @@ impl fmt::Display for Rate {
             1 => write!(f, "{}/s", self.requests),
             60 => write!(f, "{}/m", self.requests),
             3600 => write!(f, "{}/h", self.requests),
-            // A library user may have built it by hand.
+            // A user of the library may construct a rate with another unit.
             _ => write!(f, "{} in {}", self.requests, Span(self.per)),
         }
     }
 }
 
-/// `T`, or nothing where the text is empty.
+/// A `T`, or `None` if the text is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Maybe<T>(pub Option<T>);
 
@@ -104,7 +106,7 @@ impl<T: FromStr> FromStr for Maybe<T> {
     }
 }
 
-/// Reads by `FromStr`. What the field said is not in the error: the reader adds it, masked where need be.
+/// Deserializes through `FromStr`. The error does not hold the text: the caller adds the text, masked if necessary.
 fn by_text<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| de::Error::custom("not in the form expected"))

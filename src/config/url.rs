@@ -1,11 +1,12 @@
 //! URLs and paths with placeholders: what is checked when a configuration is loaded.
 //!
-//! Checked here is what a person may have mistyped, with what was meant; what else cannot be used the sinks' own parsers tell.
+//! The checks here catch typing errors and say what was probably meant. Whatever else makes a URL unusable is reported
+//! by the parsers of the sinks.
 
 use super::problem::suggest;
 
 const PLACEHOLDERS: [&str; 2] = ["account", "queue"];
-/// Of a mistyped placeholder, twice the longest.
+/// The maximum length of a name that is taken for a mistyped placeholder: twice the longest placeholder.
 const LONGEST_NAME: usize = 14;
 
 /// Checks an http(s) URL, which may hold placeholders.
@@ -23,7 +24,7 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let (name, port) = match host.rsplit_once(':') {
-        // Not the colons within an IPv6 address.
+        // A colon within the brackets of an IPv6 address does not start a port.
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
@@ -36,7 +37,8 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a URL of a queue service: no placeholders, and no credentials (these come from the usual AWS places).
+/// Checks the URL of a queue service, which may hold neither placeholders nor credentials (credentials come from the
+/// usual AWS variables or profile).
 pub(super) fn check_service_url(url: &str) -> Result<(), String> {
     check_url(url)?;
     if url.contains(['@', '?', '#', '{']) {
@@ -47,7 +49,7 @@ pub(super) fn check_service_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that every `{…}` is a placeholder that there is.
+/// Checks that every `{…}` in the text is a known placeholder.
 pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -61,7 +63,7 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
         } else if name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') {
             return Err(format!("unknown placeholder {{{name}}}; {}", suggest(name, PLACEHOLDERS.into_iter())));
         } else {
-            // Not repeated: a query may hold JSON, and that a key.
+            // The text is not quoted: a query may hold JSON, and the JSON a key.
             return Err(
                 "braces around something else than {account} or {queue}; write %7B and %7D for braces that stay".to_owned()
             );

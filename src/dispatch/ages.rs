@@ -1,32 +1,37 @@
-//! When the held copies of one queue came: how old the oldest is can be told without looking at any.
+//! When the held copies of one queue arrived, so that the age of the oldest is known without looking at any
+//! copy. Owned by the ledger.
 //!
-//! Copies that came within a tenth of a second share a slot, so that a copy costs a count when it comes and one when it leaves.
+//! Copies that arrived within a tenth of a second share a slot: a copy costs one increment when it arrives and one
+//! decrement when it leaves.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What comes within that time of a slot's first is said to be as old as that.
+/// The width of a slot: a copy that arrives within this time of a slot's first copy counts as old as that one.
 const WIDTH: Duration = Duration::from_millis(100);
 
-/// Slots that are not worth a look for those of which all have left.
+/// Up to this many slots, the empty ones are not looked for.
 const FEW: usize = 1024;
 
+/// The arrival times of the held copies of one queue, in slots of [`WIDTH`].
 #[derive(Debug, Default)]
 pub struct Ages {
-    /// The oldest first. The first one holds something; between others all may have left.
+    /// The slots, oldest first. The first one is never empty; the others may be.
     slots: VecDeque<Slot>,
-    /// With so many slots the empty ones are dropped.
+    /// The number of slots at which the empty ones are dropped (but see [`FEW`]).
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
+    /// When the first copy of the slot arrived.
     since: Instant,
+    /// The number of copies of the slot that are still held.
     held: u32,
 }
 
 impl Ages {
-    /// A copy came; never before one that came earlier.
+    /// Counts a copy that arrives at `now`. Times must not go back from one call to the next.
     pub fn enter(&mut self, now: Instant) {
         if let Some(newest) = self.slots.back_mut().filter(|slot| now < slot.since + WIDTH) {
             newest.held += 1;
@@ -39,9 +44,9 @@ impl Ages {
         self.slots.push_back(Slot { since: now, held: 1 });
     }
 
-    /// A copy that came then has left.
+    /// Removes from the count a copy that arrived at `came`.
     pub fn leave(&mut self, came: Instant) {
-        // Its own slot is the last that is not younger: it holds the copy, so it is there.
+        // The copy's slot is the last one that began at `came` or earlier. It holds the copy, so it was not dropped.
         let place = match self.slots.back() {
             Some(newest) if newest.since <= came => self.slots.len(),
             _ => self.slots.partition_point(|slot| slot.since <= came),
@@ -54,7 +59,7 @@ impl Ages {
         }
     }
 
-    /// When the oldest came that is still held, at most [`WIDTH`] too early.
+    /// Returns when the oldest copy that is still held arrived, at most [`WIDTH`] too early. `None`: no copy is held.
     pub fn oldest(&self) -> Option<Instant> {
         self.slots.front().map(|slot| slot.since)
     }

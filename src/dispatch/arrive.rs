@@ -1,4 +1,5 @@
-//! From the queue to the bucket: a copy enters the ledger, its handler runs, its outcome waits for its turn.
+//! From the queue to the bucket: a copy enters the ledger, its handler runs, its outcome waits for its turn in the
+//! order of receive, and its deliveries enter their buckets. Part of the dispatcher's state machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,10 +21,11 @@ use super::pause::retry_delay;
 use super::views::tally::{CallResult, Operation};
 use super::waiting::Slip;
 
-/// Messages that are looked at, at once, before they are taken in.
+/// The number of messages that are hashed ahead before they are taken in.
 const AHEAD: usize = 32;
 
 impl Dispatcher {
+    /// Takes in received messages, or demand that a poller returns unused.
     pub(super) fn received(
         &mut self,
         index: QueueIndex,
@@ -33,7 +35,7 @@ impl Dispatcher {
         demand_used: usize,
     ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("messages of an unknown queue") };
-        // A poller that is stopped gives its demand back without a request.
+        // A stopped poller returns its demand without having made a request.
         if !(messages.is_empty() && (self.phase.is_stopping() || !queue.is_serving())) {
             queue.counts.requests += 1;
             queue.counts.received += messages.len() as u64;
@@ -52,7 +54,8 @@ impl Dispatcher {
         let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
         let mut messages = messages.into_iter();
         while !messages.as_slice().is_empty() {
-            // Many of them first: they were written by another core, and a loop that does nothing else waits for many of them at once.
+            // Hash many of them first: another core wrote these messages, and a loop that does nothing else overlaps
+            // the cache misses of many of them.
             let next = messages.as_slice().iter().take(AHEAD);
             let hashes: SmallVec<[u64; AHEAD]> =
                 next.map(|received| self.ledger.hash(index, &received.message.id, None)).collect();
@@ -60,7 +63,7 @@ impl Dispatcher {
                 unwanted.extend(self.take_in(index, received, hash, leased_until, wall));
             }
         }
-        // Last first, so that a FIFO group stays locked until the first of it is returned.
+        // Newest first, so that a FIFO group stays locked until its first message is returned.
         for ticket in unwanted.into_iter().rev() {
             self.leave_by_return(ticket, self.now);
         }
@@ -68,7 +71,8 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// Takes one copy in, and decides whether its handler has to see it. Gives it where it is to be returned.
+    /// Takes one copy in, and decides whether its handler has to see it. Returns its ticket if it is to be
+    /// returned to the queue at once.
     fn take_in(
         &mut self,
         index: QueueIndex,
@@ -81,7 +85,7 @@ impl Dispatcher {
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
-        // A queue's clock may be ahead of ours.
+        // The clock of the queue's service may be ahead of ours: then the age is 0.
         let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
         let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
         let arrival =
@@ -111,7 +115,8 @@ impl Dispatcher {
                         held.several = Some(Box::new(Several { spots: Vec::new(), settled: deliveries.into_vec() }));
                     }
                     if is_last_chance(message.receives, max_receives) && !queue.intake.rules.fifo {
-                        // It has its turn whenever that is: nobody waits for it.
+                        // A message on its last receive may take its turn at any time, so that no other one waits for
+                        // it.
                         queue.order.skip(sequence, &message, now, &mut self.released);
                     } else {
                         queue.order.expect(sequence, ticket, &message);
@@ -123,6 +128,7 @@ impl Dispatcher {
         None
     }
 
+    /// Takes in a failed receive: takes the poller's demand back, and begins a pause unless one is under way.
     pub(super) fn receive_failed(&mut self, index: QueueIndex, poller: usize, demand_used: usize, fault: Fault) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("a failed receive of an unknown queue") };
         queue.counts.requests += 1;
@@ -135,6 +141,8 @@ impl Dispatcher {
         }
     }
 
+    /// Takes in the end of a job: acts upon its outcomes, and puts the messages that it left undone first in line
+    /// again.
     pub(super) fn handled(
         &mut self,
         index: QueueIndex,
@@ -149,7 +157,7 @@ impl Dispatcher {
         self.start_again(index, undone);
     }
 
-    /// A job is at a message that takes long: others go on with what is left of it.
+    /// Takes in what was taken back of a job that a slow message blocks; other threads of the pool go on with the rest.
     pub(super) fn taken_back(&mut self, index: QueueIndex, job: Ticket, back: Option<TakenBack>) {
         let Some(TakenBack { done, undone }) = back else {
             let Some(queue) = self.queues.get_mut(index) else { return self.stray("a job of an unknown queue") };
@@ -159,6 +167,7 @@ impl Dispatcher {
         self.start_again(index, undone);
     }
 
+    /// Counts the outcomes, and releases those whose turn in the order of receive has come.
     fn take_outcomes(&mut self, index: QueueIndex, done: Vec<Handled>) {
         self.ledger.look_ahead(done.iter().map(|handled| handled.ticket));
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -185,7 +194,7 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// What a job gave back has its handler's next turn.
+    /// Has the handler's next job begin with the messages that a job left undone; while stopping, returns them instead.
     fn start_again(&mut self, index: QueueIndex, undone: Vec<ToHandle>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stopping = self.phase.is_stopping() || !queue.is_serving();
@@ -202,7 +211,7 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// A handler has run for longer than `order_wait`: those behind it pass.
+    /// Releases the outcomes that wait behind a message whose handler has run for longer than `order_wait`.
     pub(super) fn overtake(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.order_alarm.rang();
@@ -210,7 +219,7 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// Acts upon the outcomes whose turn has come, and on those that this brings up.
+    /// Acts upon the outcomes whose turn has come, and on those that are released by doing so.
     pub(super) fn let_go(&mut self) {
         while !self.released.is_empty() {
             let (mut released, mut ahead) = (std::mem::take(&mut self.released), std::mem::take(&mut self.ahead));
@@ -229,9 +238,10 @@ impl Dispatcher {
         }
     }
 
-    /// Finds the bucket of each outcome's first delivery, where there is one, and looks once at it; changes nothing. What is kept of partners
-    /// is larger than the processor's cache, and a loop that does nothing but look waits for many of them at once, where acting upon one
-    /// outcome after the other waits for each.
+    /// Finds the bucket of the first delivery of each outcome, if there is one, and reads it once; changes nothing.
+    ///
+    /// The state of all partners is larger than the processor's cache. A loop that only looks overlaps many cache
+    /// misses; acting upon one outcome after the other would wait for each.
     fn look_ahead(&self, released: &[Release], buckets: &mut Vec<Option<BucketKey>>) {
         let first = released.iter().map(|release| match release {
             Release::Outcome(Handled { ticket, outcome: Outcome::Deliver(deliveries), .. }) => {
@@ -242,7 +252,8 @@ impl Dispatcher {
         self.partners.look_ahead(first, buckets);
     }
 
-    /// `bucket`: that of the first delivery, as far as it was known a moment ago.
+    /// Acts upon one outcome. `bucket` is the bucket of its first delivery, as found by
+    /// [`Dispatcher::look_ahead`]; it may be gone by now.
     fn outcome(&mut self, handled: Handled, bucket: Option<BucketKey>) {
         let Handled { ticket, message, outcome } = handled;
         let Some(held) = self.ledger.get(ticket).filter(|held| held.stage() == Stage::Ordering) else { return };
@@ -265,24 +276,27 @@ impl Dispatcher {
         }
     }
 
-    /// Returns the message and, on a FIFO queue, what is held behind it in its group: last first, so that the group stays locked until
-    /// the first of it comes back.
+    /// Returns a message to its queue, hidden until `until`, and on a FIFO queue those held behind it in its group as
+    /// well: newest first, so that the group stays locked until its first message is returned.
     pub(super) fn give_back(&mut self, ticket: Ticket, until: Instant) {
         self.give_back_those_behind(ticket, until);
         self.leave_by_return(ticket, until);
     }
 
+    /// Returns the messages that are held behind this one in its FIFO group, newest first. On a
+    /// standard queue there are none.
     pub(super) fn give_back_those_behind(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
         for follower in queue.order.take_along(held.sequence, &held.message, until).into_iter().rev() {
-            // Those in a handler follow when it is done.
+            // A message that is in its handler follows when the handler ends.
             if self.ledger.get(follower).is_some_and(|held| held.stage() != Stage::Handling) {
                 self.leave_by_return(follower, until);
             }
         }
     }
 
+    /// Deletes a message that leads to no delivery.
     fn discard(&mut self, index: QueueIndex, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.counts.discarded += 1;
@@ -290,7 +304,8 @@ impl Dispatcher {
         self.leave_by_delete(ticket, Exit::Acked);
     }
 
-    /// Puts each delivery into the bucket of its account.
+    /// Puts each delivery into the bucket of its account, or into the parking if older ones of the bucket are there.
+    /// `first` is the bucket of the first delivery, if it is known.
     fn deliver(
         &mut self,
         index: QueueIndex,
@@ -314,7 +329,7 @@ impl Dispatcher {
             held.several.get_or_insert_default();
         }
         let (mut entered, mut for_one_below) = (0, false);
-        // For buckets that have, or had, something parked.
+        // The deliveries for buckets that have something parked, or had.
         let mut behind: SmallVec<[(BucketKey, Item); 1]> = SmallVec::new();
         for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
             let again = known.as_ref().and_then(|known| known.get(usize::from(place)).copied()).unwrap_or(Again::Send(place));
@@ -340,7 +355,7 @@ impl Dispatcher {
         self.partners.saw(for_one_below);
         self.ledger.advance(ticket, Stage::Delivering);
         if entered == 0 {
-            // All that its handler makes of it was settled before.
+            // All that the handler makes of this message was settled before.
             self.leave_by_delete(ticket, Exit::Acked);
         }
         for (key, item) in behind {
@@ -348,14 +363,14 @@ impl Dispatcher {
         }
     }
 
-    /// A copy that leaves before its turn must not be waited for.
+    /// Takes a copy that leaves before its turn out of the order, so that no other message waits for it.
     pub(super) fn forget_order(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
         queue.order.skip(held.sequence, &held.message, self.now, &mut self.released);
     }
 
-    /// Returns everything that no handler has seen.
+    /// Returns all messages of the queue that no handler has begun with.
     pub(super) fn return_pending(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         for job in queue.intake.drain().into_iter().rev() {

@@ -1,11 +1,13 @@
-//! Whose fault it is that a batch was refused, where the answer leaves that open: the partner's, or that of the delivery at its head.
+//! Who is at fault when a batch is refused and the answer alone does not tell: the partner, or the delivery at the head
+//! of the bucket. Part of the dispatcher's state machine.
 //!
-//! The rules are those of [`bucket::head`](super::bucket::head). They need an open breaker, so that nothing is in doubt because of a
-//! moment's trouble. On FIFO queues a batch is halved just the same, so that what is before the one at fault is delivered and `why` names
-//! that one; then it blocks, as order demands.
+//! The rules are those of [`bucket::head`](super::bucket::head). They apply only while the breaker is open, so that a
+//! brief disturbance puts no delivery in doubt. On a FIFO queue a batch is halved as well, so that the deliveries
+//! before the one at fault get through and `why` can name that one; then it blocks the bucket, as order demands.
 //!
-//! Only server errors are in doubt. The refusal of a single delivery after `breaker_failures` culprits in a row is the partner's fault:
-//! the delivery keeps its turn, so that all are in order once the partner is mended, and `why` names it, for `skip`.
+//! Only server errors leave a doubt. When a single delivery is refused after `breaker_failures` culprits in a row, the
+//! partner is at fault: the delivery keeps its place, so that order is kept once the partner is mended, and `why` names
+//! it, so that an operator can `skip` it.
 
 use super::Dispatcher;
 use super::bucket::Parcel;
@@ -13,7 +15,8 @@ use super::keys::BucketKey;
 use super::verdict::Blame;
 
 impl Dispatcher {
-    /// A batch was refused, and its partner or its bucket waits for it. It goes back to its place, perhaps in two halves.
+    /// Puts a refused batch back into its bucket, perhaps in two halves, while its partner or the bucket waits. Keeps
+    /// account of how often the batch has drawn such answers.
     pub(super) fn back_in_doubt(&mut self, key: BucketKey, mut parcel: Parcel, blame: Blame) {
         let Some(bucket) = self.partners.bucket(key) else { return };
         let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo);

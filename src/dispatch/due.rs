@@ -1,31 +1,32 @@
-//! What falls due when: moments in their order, so that serving them costs O(due), whatever the number of buckets.
+//! Timers in order of time, so that serving them costs O(timers due), whatever the number of buckets. Part of the
+//! dispatcher's state machine; reads no clock.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-/// Moments, each with what it is for.
+/// Moments, each with a key that says what falls due then.
 ///
-/// Most come in their order: a bucket that is new is looked at for idleness after all others are. Those stand in a line, where a million
-/// of them cost half the memory and a fifth of the time that they do in a tree.
+/// Most are added in order of time: a new bucket's idle check is due after those of all others. Those stand in a plain
+/// list, where a million of them cost half of the memory and a fifth of the time that they cost in a tree.
 #[derive(Debug)]
 pub struct Due<K: Ord + Copy> {
-    /// Each later than the one before, or equal and of a later key; the first and the last are not taken out.
+    /// The moments that were added in order: ascending by time, then by key. The first and the last entry are live.
     line: VecDeque<Entry<K>>,
-    /// How many of the line are taken out.
+    /// The number of entries of the line that were removed.
     gone: usize,
-    /// All others.
+    /// All other moments.
     between: BTreeSet<(Instant, K)>,
 }
 
 #[derive(Debug)]
 struct Entry<K> {
     at: Instant,
-    /// `None`: it was taken out.
+    /// `None`: this moment was removed.
     key: Option<K>,
 }
 
-/// Gone ones that are not worth a walk.
+/// Up to this many removed entries are not worth a pass over the line.
 const GONE: usize = 64;
 
 impl<K: Ord + Copy> Default for Due<K> {
@@ -35,7 +36,7 @@ impl<K: Ord + Copy> Default for Due<K> {
 }
 
 impl<K: Ord + Copy> Due<K> {
-    /// What is there already need not be added again.
+    /// Adds a moment. Adding one that is already there has no effect.
     pub fn add(&mut self, at: Instant, key: K) {
         match self.line.back().map(|last| (last.at, last.key).cmp(&(at, Some(key)))) {
             None | Some(Ordering::Less) => self.line.push_back(Entry { at, key: Some(key) }),
@@ -44,7 +45,7 @@ impl<K: Ord + Copy> Due<K> {
         }
     }
 
-    /// O(log n), and now and then a walk.
+    /// Removes a moment, if it is there. Costs O(log n), and an occasional pass over the line.
     pub fn remove(&mut self, at: Instant, key: K) {
         if self.between.remove(&(at, key)) {
             return;
@@ -61,7 +62,7 @@ impl<K: Ord + Copy> Due<K> {
         }
     }
 
-    /// Has the line begin and end with what is there.
+    /// Drops removed entries from both ends of the line.
     fn move_up(&mut self) {
         while self.line.pop_front_if(|entry| entry.key.is_none()).is_some()
             || self.line.pop_back_if(|entry| entry.key.is_none()).is_some()
@@ -70,19 +71,20 @@ impl<K: Ord + Copy> Due<K> {
         }
     }
 
-    /// The first of the line.
+    /// Returns the first moment of the line.
     fn first(&self) -> Option<(Instant, K)> {
         let first = self.line.front()?;
         Some((first.at, first.key?))
     }
 
-    /// The earliest moment.
+    /// Returns the earliest moment.
     pub fn next(&self) -> Option<Instant> {
         let between = self.between.first().map(|&(at, _)| at);
         self.first().map(|(at, _)| at).into_iter().chain(between).min()
     }
 
-    /// Takes the earliest of those that are due at `now`; equal moments in the order of their keys.
+    /// Takes out the earliest moment that is due at `now`, and returns its key; equal moments come in the order of
+    /// their keys. `None`: nothing is due.
     pub fn pop(&mut self, now: Instant) -> Option<K> {
         let (line, between) = (self.first(), self.between.first().copied());
         let (at, key) = line.into_iter().chain(between).min()?;
@@ -104,9 +106,11 @@ impl<K: Ord + Copy> Due<K> {
     }
 }
 
-/// A moment that is in [`Due`] at most once. Moving it later is free: it is looked at again when the earlier moment comes.
+/// A moment that is in [`Due`] at most once. Moving it later costs nothing: it comes up at the earlier moment, and
+/// its owner sets it again.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Alarm {
+    /// The moment at which the key comes up, if it is in [`Due`].
     set_for: Option<Instant>,
 }
 
@@ -127,12 +131,12 @@ impl Alarm {
         }
     }
 
-    /// To be called when the key came up.
+    /// Records that the key came up. To be called whenever it does.
     pub fn rang(&mut self) {
         self.set_for = None;
     }
 
-    /// Takes the moment out of `due`, for an owner that goes away.
+    /// Removes the moment from `due`, for an owner that goes away.
     pub fn cancel<K: Ord + Copy>(&mut self, due: &mut Due<K>, key: K) {
         if let Some(set) = self.set_for.take() {
             due.remove(set, key);
@@ -165,7 +169,7 @@ mod tests {
         for step in 0..50_000u32 {
             match random.u8(0..4) {
                 0 | 1 => {
-                    // Mostly in order, many at the same moment.
+                    // Mostly in order, and many at the same moment.
                     let at = now + Duration::from_millis(if random.u8(0..4) > 0 { 600 } else { random.u64(0..600) });
                     sorted.insert((at, step ^ 7));
                     due.add(at, step ^ 7);

@@ -1,4 +1,4 @@
-//! Leases of what is held are extended in time.
+//! Extends the leases of held copies before they end. Part of the dispatcher's state machine.
 
 use super::Dispatcher;
 use super::exits::settling::Hide;
@@ -6,7 +6,8 @@ use super::keys::QueueIndex;
 use super::timer::Timer;
 
 impl Dispatcher {
-    /// Has the leases extended of which no more than half is left; what was held for too long is returned.
+    /// Requests the extension of every lease of which no more than half is left. A copy that was held for too long is
+    /// returned or set aside instead.
     pub(super) fn extend_leases(&mut self, index: QueueIndex) {
         while let Some(tickets) = self.ledger.due_leases(index, self.now) {
             for ticket in tickets {

@@ -1,4 +1,5 @@
-//! What a queue's service does to messages by itself, and what follows: how long a message may be held, and whether it may be returned.
+//! The facts about a queue's service (see [`Facts`]) and what follows from them: for how long a message may be held,
+//! and whether it may be returned. Part of the dispatcher's state machine.
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use super::keys::{QueueIndex, Ticket};
 use super::ledger::Stage;
 use super::pause::retry_delay;
 
-/// How long a rejected message is hidden where dead letters go nowhere, doubled with each receive.
+/// How long a rejected message is hidden if its queue has no dead letters; doubled with each receive.
 const CIRCULATION: Duration = Duration::from_secs(30);
 
 impl Dispatcher {
+    /// Takes in the facts about the queue's service.
     pub(super) fn facts_received(&mut self, index: QueueIndex, facts: Facts) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("facts of an unknown queue") };
         queue.facts = facts;
@@ -21,20 +23,23 @@ impl Dispatcher {
         self.limit_room(index);
     }
 
-    /// After so many receives a message is a dead letter: ours to say why, or the service does it without a reason. `None`: never.
+    /// Returns the number of receives after which a message of the queue becomes a dead letter. It is the lower
+    /// of our `max_receives` and the service's own limit, at which the service would set the message aside
+    /// without a reason. `None`: never.
     pub(super) fn last_receive(&self, index: QueueIndex) -> Option<u32> {
         let queue = self.queues.get(index)?;
         let ours = Some(queue.intake.rules.max_receives).filter(|max| *max > 0);
         ours.into_iter().chain(queue.facts.redrive_after).min()
     }
 
-    /// Whether there are no dead letters of its queue.
+    /// Returns whether the queue of this copy has no dead letters (`dead_letter = "none"`), so that
+    /// rejected messages circulate.
     pub(super) fn circulates(&self, ticket: Ticket) -> bool {
         let queue = self.ledger.get(ticket).and_then(|held| self.queues.get(held.queue));
         queue.is_some_and(|queue| queue.facts.circulates)
     }
 
-    /// What would be a dead letter is returned: it comes back, later each time.
+    /// Returns to its queue a message that would be a dead letter if there were any; hidden for longer each time.
     pub(super) fn circulate(&mut self, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let (index, until) = (held.queue, self.now + retry_delay(CIRCULATION, held.receives));
@@ -44,8 +49,11 @@ impl Dispatcher {
         self.give_back(ticket, until);
     }
 
-    /// It was held for so long that its queue will show it soon, whatever we ask: it is returned in time, or becomes a dead letter where
-    /// another receive would bring it too near to being one without a reason.
+    /// Lets go of a message that was held for so long that its queue will soon show it again, whatever is requested.
+    ///
+    /// Parks its waiting deliveries if possible, and else returns it in time. If another receive would
+    /// bring it to [`Dispatcher::last_receive`], where the service may set it aside without a reason, it
+    /// becomes a dead letter instead.
     pub(super) fn held_too_long(&mut self, ticket: Ticket) {
         self.park_in_time(ticket);
         let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
@@ -61,7 +69,7 @@ impl Dispatcher {
         if delivering { self.open_dead(index, ticket, &reason) } else { self.leave_as_dead(ticket, reason) }
     }
 
-    /// What waits of the message becomes dead letters; what is on the wire is the last of it.
+    /// Turns the waiting deliveries of a message into dead letters. What is on the wire is the last of it that is sent.
     fn open_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.on_wire > 0 {

@@ -1,7 +1,7 @@
-//! Flushes on the wire, and the watch over those that stay there for long.
+//! Flights: flushes on the wire, and the watch over those that last long. Part of the dispatcher's state machine.
 //!
-//! A flush is watched for its first second by its place in a line of all of them: that costs no timer a flush, and the line rings about
-//! once a second however many there are.
+//! For its first second a flush is watched by its place in a list of all young flushes. That needs no timer for each
+//! flush: one alarm rings about once a second, however many there are.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -18,24 +18,32 @@ use super::timer::Timer;
 /// One flush on the wire.
 #[derive(Debug)]
 pub struct Flight {
+    /// The bucket that is flushed.
     pub bucket: BucketKey,
+    /// The partner of the bucket.
     pub partner: PartnerKey,
+    /// The batch on the wire, with its slips.
     pub parcel: Parcel,
+    /// Where the batch goes, and so which delivery threads it counts against.
     pub medium: Medium,
+    /// When the flush began.
     pub began: Instant,
 }
 
+/// All flights, by their ids.
 #[derive(Debug, Default)]
 pub struct Flights {
     flights: SlotMap<DefaultKey, Flight>,
-    /// Those that were not looked at yet, in the order in which they began; some have landed. What began within [`PATIENCE`] at most.
+    /// The flights that were not looked at yet, in the order in which they began; at most [`PATIENCE`] old. Some
+    /// of them may have landed.
     young: VecDeque<FlushId>,
     alarm: Alarm,
 }
 
 impl Flights {
+    /// Records a flush that begins, and returns its id.
     pub fn begin(&mut self, flight: Flight, due: &mut Due<Timer>) -> FlushId {
-        // What is done inline has landed before anybody could watch it.
+        // An inline flush lands before it could be watched.
         let (watched, began) = (flight.medium != Medium::Inline, flight.began);
         let flush = FlushId(self.flights.insert(flight));
         if watched {
@@ -45,33 +53,37 @@ impl Flights {
         flush
     }
 
+    /// Returns the flight, `None` if it has landed.
     pub fn get(&self, flush: FlushId) -> Option<&Flight> {
         self.flights.get(flush.0)
     }
 
-    /// Since when it is on the wire.
+    /// Returns when the flush began, `None` if it has landed.
     pub fn began(&self, flush: FlushId) -> Option<Instant> {
         Some(self.get(flush)?.began)
     }
 
+    /// Takes the flight out. `None`: the id names no flight, or it has landed before.
     pub fn land(&mut self, flush: FlushId) -> Option<Flight> {
         let flight = self.flights.remove(flush.0)?;
         self.drop_landed();
         Some(flight)
     }
 
+    /// Drops flights that have landed from the front of the young ones.
     fn drop_landed(&mut self) {
         while self.young.front().is_some_and(|first| !self.flights.contains_key(first.0)) {
             self.young.pop_front();
         }
     }
 
-    /// To be called when [`Timer::Flights`] came up, before [`Flights::next_old`].
+    /// Records that [`Timer::Flights`] came up; to be called before [`Flights::next_old`].
     pub fn alarm_rang(&mut self) {
         self.alarm.rang();
     }
 
-    /// The partner of the next flush that has been on the wire for [`PATIENCE`]; it comes up once. `None`: no more, for now.
+    /// Returns the partner of the next flight that has been on the wire for [`PATIENCE`]; each flight is returned once.
+    /// `None`: there is no other for now, and the alarm is set for the next one.
     pub fn next_old(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<PartnerKey> {
         self.drop_landed();
         let first = self.flights.get(self.young.front()?.0)?;

@@ -1,52 +1,59 @@
-//! Health: whether a partner may be trusted with delivery threads that others need too.
+//! The health of a partner: whether it may be trusted with delivery threads that other partners need too. Part of the
+//! dispatcher's state machine.
 
 use std::time::{Duration, Instant};
 
-/// A flush on the wire is not held against a partner before this age, however quick its others were.
+/// The age below which a flush on the wire is never slow, however quick the partner's other flushes were.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How much of the delivery threads a partner may have; the earlier in this order, the sooner.
+/// How much of the delivery threads a partner may have. An earlier class is served before a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Class {
-    /// Its last flush was accepted, and none is on the wire for suspiciously long: it may have any thread.
+    /// The last flush was accepted, and none on the wire is slow: the partner may have any thread.
     Well,
-    /// It never accepted anything yet: it shares the lesser half, and comes first there.
+    /// The partner has not accepted anything yet: it shares the smaller half of the threads, and is served first there.
     #[default]
     NotProven,
-    /// Slow or failing: it shares the lesser half with the others like it.
+    /// Slow or failing: the partner shares the smaller half of the threads with those like it.
     Suspect,
 }
 
+/// The health of one partner.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// The last flush failed.
+    /// Whether the last flush failed.
     failing: bool,
-    /// How long the last flush that was accepted took.
+    /// How long the last accepted flush took, if there was one.
     last_success: Option<Duration>,
+    /// The class as of the last [`Health::judge`].
     class: Class,
 }
 
 impl Health {
-    /// As it was when it was last [judged](Health::judge).
+    /// Returns the class as it was when the partner was last [judged](Health::judge).
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// A flush is slow from this age on: a second, or twice what the last accepted one took.
+    /// Returns the age from which on a flush is slow: a second, or twice what the last accepted one
+    /// took, if that is longer.
     pub fn patience(&self) -> Duration {
         self.last_success.map_or(PATIENCE, |took| (took * 2).max(PATIENCE))
     }
 
+    /// Records that a flush was accepted, which took this long.
     pub fn succeeded(&mut self, took: Duration) {
         self.failing = false;
         self.last_success = Some(took);
     }
 
+    /// Records that a flush failed.
     pub fn failed(&mut self) {
         self.failing = true;
     }
 
-    /// Judges it again, by the age of its oldest flush on the wire. Gives the class that it had, where it is another now.
+    /// Determines the class again, by the age of the oldest flush on the wire. Returns the previous
+    /// class if it has changed.
     pub fn judge(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Class> {
         let slow = oldest.is_some_and(|began| began + self.patience() <= now);
         let class = match (self.failing || slow, self.last_success) {

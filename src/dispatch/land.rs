@@ -1,4 +1,5 @@
-//! A flush is off the wire: the verdict, and what it means for the partner, the bucket and each message.
+//! A flush is off the wire: finds the verdict, and what follows from it for the partner, the bucket and each message.
+//! Part of the dispatcher's state machine.
 
 use std::time::Instant;
 
@@ -16,10 +17,11 @@ use super::partner::{Access, PartnerState};
 use super::verdict::{Gate, History, Verdict, blame, verdict};
 use super::views::why;
 
-/// The part of a partner's answer that a dead letter keeps (1 KiB).
+/// How much of a partner's answer is kept for logs and dead letters (1 KiB).
 const EXCERPT: usize = 1024;
 
 impl Dispatcher {
+    /// Takes in the answer to a flush.
     pub(super) fn answered(&mut self, flush: FlushId, answer: &Answer) {
         let Some(flight) = self.partners.landed(flush, self.now) else { return self.stray("the answer to an unknown flush") };
         let mut unwanted: Vec<Ticket> = Vec::new();
@@ -35,12 +37,13 @@ impl Dispatcher {
         self.times.delivery.observe(self.now.saturating_duration_since(flight.began));
         self.act_upon(flight, answer);
         self.partners.judge(partner, self.now, &mut self.due);
-        // What went back into the bucket of these is not sent again.
+        // Settle the messages that may not be sent any more: their deliveries may be back in the bucket.
         for ticket in unwanted {
             self.settle(ticket);
         }
     }
 
+    /// Acts upon the answer. If it accepts only a part of the batch, the verdict is about the rest.
     fn act_upon(&mut self, flight: Flight, answer: &Answer) {
         let Some(bucket) = self.partners.bucket(flight.bucket) else { return };
         let queue = bucket.queue;
@@ -52,7 +55,7 @@ impl Dispatcher {
                 self.well(key, began, accepted.slips.len());
                 self.delivered(queue, &accepted);
             }
-            // Nothing left: all were accepted after all, and none has to go back.
+            // Nothing is left: all deliveries were accepted after all.
             let Some(left) = left else { return };
             (parcel, answer) = (left, rest);
         }
@@ -109,7 +112,7 @@ impl Dispatcher {
         }
     }
 
-    /// The partner took so many deliveries out of this bucket.
+    /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a failure.
     fn well(&mut self, key: BucketKey, began: Instant, deliveries: usize) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
@@ -118,17 +121,19 @@ impl Dispatcher {
         let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();
-            // What is hidden for its sake waits for no next try.
+            // The messages that are hidden for this partner need not wait for its next attempt any more.
             partner.shows_at = None;
             self.partners.list_all_of(partner_key);
             self.note(Note::PartnerWell { account, after_failures: failures });
         }
     }
 
+    /// Counts the accepted deliveries off their messages, and settles the messages of which nothing is open any more.
     fn delivered(&mut self, queue: QueueIndex, parcel: &Parcel) {
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let held = self.ledger.get_mut(slip.ticket);
-            // Some of these may be rows of its parking; they take its places.
+            // The batch may hold rows of the queue's parking: they count as deliveries of the parking, but
+            // take the queue's places.
             if let Some(queue) = self.queues.get_mut(held.as_ref().map_or(queue, |held| held.queue)) {
                 queue.counts.delivered += 1;
             }
@@ -139,13 +144,14 @@ impl Dispatcher {
             held.bytes = held.bytes.saturating_sub(item.payload.len());
             self.room.drop_bytes(queue, item.payload.len());
         }
-        // Only now: a batch may hold several deliveries of one message, and all of them are accepted.
+        // Settle only now: several deliveries of the batch may belong to one message.
         for slip in &parcel.slips {
             self.settle(slip.ticket);
         }
     }
 
-    /// Once stopped by force, nothing goes back into a bucket: it is returned.
+    /// Puts a batch back into its bucket, or returns its messages to their queue once the dispatcher was stopped by
+    /// force.
     pub(super) fn back_into_bucket(&mut self, key: BucketKey, parcel: Parcel) {
         if self.phase.is_forced() {
             return self.return_parcel(&parcel);
@@ -157,6 +163,7 @@ impl Dispatcher {
         self.return_what_cannot_leave(key);
     }
 
+    /// Puts a batch back into its bucket in two halves, unless the dispatcher was stopped by force.
     pub(super) fn back_halved(&mut self, key: BucketKey, parcel: Parcel) {
         if self.phase.is_forced() {
             return self.return_parcel(&parcel);
@@ -173,6 +180,7 @@ impl Dispatcher {
         }
     }
 
+    /// Sets all deliveries of the batch aside as dead letters, with the answer as the reason.
     fn all_dead(&mut self, queue: QueueIndex, parcel: &Parcel, kind: &'static str, answer: &Answer) {
         let text = described(answer);
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
@@ -181,7 +189,8 @@ impl Dispatcher {
         }
     }
 
-    /// One delivery becomes a dead letter; with it the message, where it led to no other.
+    /// Sets one delivery aside as a dead letter, and with it its message if that led to no other one. On a queue
+    /// without dead letters, returns the message instead.
     pub(super) fn delivery_dead(
         &mut self,
         index: QueueIndex,
@@ -208,7 +217,7 @@ impl Dispatcher {
         queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
     }
 
-    /// Deliveries that are older than their partner's `give_up_after` become dead letters.
+    /// Sets aside, as dead letters, the bucket's deliveries that are older than the partner's `give_up_after`.
     pub(super) fn give_up(&mut self, key: BucketKey) {
         let Some(bucket) = self.partners.bucket(key) else { return };
         let (queue, partner_key) = (bucket.queue, bucket.partner);
@@ -220,7 +229,7 @@ impl Dispatcher {
         let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
         self.partners.touch(partner_key);
         for (ticket, item) in expired {
-            // Some of these are on their way back to their queue, or lost.
+            // Skip the deliveries of messages that are being returned, or whose lease is lost.
             if !self.ledger.get(ticket).is_some_and(Held::may_be_sent) {
                 continue;
             }
@@ -229,7 +238,8 @@ impl Dispatcher {
         }
     }
 
-    /// Says that the partner waits, where that is an edge: the first failure, the breaker's opening, the first refusal of a bucket.
+    /// Logs that the partner waits, if `edge` says that this is new: the first failure, the opening of the breaker, or
+    /// the first refusal of a bucket.
     fn say_wait(&mut self, key: BucketKey, edge: Option<PartnerState>) {
         let Some(state) = edge else { return };
         let Some(bucket) = self.partners.bucket(key) else { return };
@@ -245,7 +255,7 @@ impl Dispatcher {
         });
     }
 
-    /// While it drains, what its partner will not take before the end is returned at once.
+    /// During a drain, returns the messages of a bucket whose partner will take nothing more before the deadline.
     pub(super) fn return_what_cannot_leave(&mut self, key: BucketKey) {
         let Some(deadline) = self.phase.deadline() else { return };
         if self.next_attempt(key).is_none_or(|at| at < deadline) {
@@ -258,7 +268,8 @@ impl Dispatcher {
         self.let_go();
     }
 
-    /// When the bucket may flush next, where a wait is set. A pause has no end that is known: it counts as the longest back-off.
+    /// Returns when the bucket may flush next, `None` if it waits for nothing that has a time. A pause has no known
+    /// end, and counts as the longest back-off.
     pub(super) fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
         match self.partners.access(key, self.now)? {
             Access::Open | Access::Busy => None,
@@ -271,7 +282,7 @@ impl Dispatcher {
     }
 }
 
-/// An answer in words: for logs, status and dead letters.
+/// Describes an answer in words: for logs, status and dead letters.
 fn described(answer: &Answer) -> Box<str> {
     match answer {
         Answer::Accepted => "accepted".into(),

@@ -1,5 +1,7 @@
-//! When the leases of held copies have to be looked after. Copies whose leases end together, as those of one receive do, are in one
-//! group, so that keeping up with a million copies a second costs a look at a clock per group and a count per copy.
+//! When the leases of held copies have to be looked after. Owned by the ledger.
+//!
+//! Copies whose leases end together, as those of one receive do, share a group. So a million copies a second cost one
+//! look at the clock for each group, and one counter update for each copy.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -8,14 +10,15 @@ use slotmap::{SlotMap, new_key_type};
 
 use super::keys::{QueueIndex, Ticket};
 
-/// Copies of one group at most: one that stays alone keeps the list of those that left.
+/// The most copies of one group: as long as a single member stays, the group keeps the tickets of all that have left.
 const LARGEST: usize = 64;
 
 new_key_type! {
-    /// Names a group; stale once all of it have left.
+    /// The key of a group; stale once the group is empty or was taken out as due.
     pub struct GroupKey;
 }
 
+/// The leases of all queues.
 #[derive(Debug, Default)]
 pub struct Leases {
     groups: SlotMap<GroupKey, Group>,
@@ -25,32 +28,36 @@ pub struct Leases {
 #[derive(Debug)]
 struct Group {
     queue: QueueIndex,
+    /// When the leases of this group have to be looked after.
     at: Instant,
-    /// In the order of joining; who left is still listed.
+    /// All copies that ever joined, in order; those that have left are still listed.
     members: Vec<Ticket>,
-    /// Members that have not left.
+    /// The number of members that have not left.
     live: usize,
 }
 
 /// The groups of one queue.
 #[derive(Debug, Default, Clone)]
 struct Moments {
+    /// The groups by the moment at which they are due.
     in_order: BTreeSet<(Instant, GroupKey)>,
-    /// The group that was joined last.
+    /// The group that was joined last; its key may be stale.
     newest: Option<GroupKey>,
 }
 
 impl Leases {
+    /// Creates an empty set of leases for this many queues.
     pub fn new(queues: usize) -> Self {
         Self { groups: SlotMap::with_key(), queues: vec![Moments::default(); queues] }
     }
 
-    /// One more queue.
+    /// Adds a queue.
     pub fn add_queue(&mut self) {
         self.queues.push(Moments::default());
     }
 
-    /// The copy has to be looked after at that moment; gives the group that it is in until it leaves, or is taken out as due.
+    /// Schedules the copy's lease to be looked after at `at`. Returns its group, which it belongs to until it leaves or
+    /// the group is taken out as due. `None`: the queue is unknown.
     pub fn join(&mut self, queue: QueueIndex, at: Instant, ticket: Ticket) -> Option<GroupKey> {
         let moments = self.queues.get_mut(queue)?;
         if let Some(key) = moments.newest
@@ -68,7 +75,7 @@ impl Leases {
         Some(key)
     }
 
-    /// One copy of the group needs no look any more.
+    /// Takes one copy out of its group: its lease need not be looked after any more.
     pub fn leave(&mut self, key: GroupKey) {
         let Some(group) = self.groups.get_mut(key) else { return };
         group.live = group.live.saturating_sub(1);
@@ -82,12 +89,13 @@ impl Leases {
         }
     }
 
-    /// The earliest moment of the queue.
+    /// Returns the earliest moment at which leases of the queue have to be looked after.
     pub fn next(&self, queue: QueueIndex) -> Option<Instant> {
         Some(self.queues.get(queue)?.in_order.first()?.0)
     }
 
-    /// Takes the queue's earliest group out if it is due at `now`: its name, and all that ever joined it.
+    /// Takes out the queue's earliest group if it is due at `now`. Returns its key and all copies that ever joined it,
+    /// including those that have left.
     pub fn take_due(&mut self, queue: QueueIndex, now: Instant) -> Option<(GroupKey, Vec<Ticket>)> {
         let moments = self.queues.get_mut(queue)?;
         let &(at, key) = moments.in_order.first()?;

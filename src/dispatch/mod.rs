@@ -90,12 +90,13 @@ pub use self::views::survey::{FoundPartner, PartnerCounts, Search, Survey};
 pub use self::views::tally::{ByWord, Tally};
 pub use self::views::why::{BucketReport, PartnerReport, RateReport};
 
-/// See the [module's](self) text.
+/// The dispatcher's state machine; see the [module documentation](self).
 #[derive(Debug)]
 pub struct Dispatcher {
+    /// The latest time that the dispatcher was given; it never goes back.
     now: Instant,
     queues: Vec<QueueState>,
-    /// Those that are not gone.
+    /// The indices of the queues that are not gone.
     living: Vec<QueueIndex>,
     room: Room,
     ledger: Ledger,
@@ -105,13 +106,15 @@ pub struct Dispatcher {
     due: Due<Timer>,
     random: Rng,
     commands: VecDeque<Command>,
-    /// Events came since the last time that everything was looked at.
+    /// Whether there is anything left to do in this turn: an event came in, or a bucket was listed for a flush, since
+    /// the last one was closed.
     turn_open: bool,
     phase: Phase,
     times: Times,
-    /// A moment by both clocks. `None`: nobody told the wall clock, and messages have no age.
+    /// The same moment by both clocks, from which the age of messages is computed. `None`: the wall clock was never
+    /// set, and messages have no age.
     wall: Option<(Instant, SystemTime)>,
-    /// Kept for their memory.
+    /// Outcomes whose turn has come, to be acted upon. This list and `ahead` are kept for their allocations.
     released: Vec<Release>,
     ahead: Vec<Option<BucketKey>>,
 }
@@ -124,17 +127,18 @@ struct QueueState {
     intake: Intake,
     order: Order,
     settling: Settling,
-    /// The way to its parking, where it has one.
+    /// The transfer of deliveries to and from the queue's parking, if it has one.
     parking: Option<Box<Transfer>>,
-    /// It is the parking of that queue: what comes of it are rows.
+    /// If this is the parking of a queue, that queue. Every message of this one is a parked row then.
     parks_for: Option<QueueIndex>,
     facts: Facts,
-    /// What is settled of messages that may come back.
+    /// What is settled of messages that are no longer held but may come back.
     known: Known,
     counts: QueueCounts,
     tally: Tally,
-    /// Whether the service has answered anything yet.
+    /// Whether the queue's service has answered any request yet.
     reached: bool,
+    /// The kinds of calls that fail at present.
     failing: Vec<Failing>,
     dead_letters: Summary,
     leases_lost: Summary,
@@ -177,10 +181,11 @@ impl QueueState {
 }
 
 impl Dispatcher {
+    /// Creates a dispatcher with these rules, at the time `now`. The parkings become queues behind the configured ones.
     pub fn new(rules: Rules, now: Instant) -> Self {
         let max_in_flight = rules.max_in_flight;
         let mut queues: Vec<_> = rules.queues.into_iter().map(|rules| QueueState::new(rules, max_in_flight)).collect();
-        // Rows of a parking take the places of the queue whose deliveries they are.
+        // A parked row takes a place of the queue whose delivery it is, so that parkings have no part of the room.
         let room = Room::new(rules.max_in_flight, rules.max_in_flight_bytes, queues.len());
         let mut found = Vec::with_capacity(rules.parkings.len());
         for parking in rules.parkings {
@@ -216,9 +221,10 @@ impl Dispatcher {
         dispatcher
     }
 
-    /// Takes an event in. Whatever else is due at `now` is served first, so that a busy inbox cannot starve it.
+    /// Takes in an event that happened at `now`. First serves all other work that is due at `now`, so that a busy inbox
+    /// cannot starve the timers. The commands that follow are returned by [`Dispatcher::poll_command`].
     pub fn handle(&mut self, now: Instant, event: Event) {
-        // Threads read the clock on their own: a step back of a few microseconds is none.
+        // Threads read the clock on their own: a step back of a few microseconds is ignored.
         self.now = self.now.max(now);
         self.turn_open = true;
         self.serve_due();
@@ -244,12 +250,13 @@ impl Dispatcher {
         }
     }
 
-    /// Says what the wall clock shows at `now`: messages carry when they were sent by it. To be told now and then, since it is set.
+    /// Sets what the wall clock shows at `now`. Messages carry the wall-clock time at which they were sent. To be
+    /// called from time to time, since a wall clock may be adjusted.
     pub fn set_wall_clock(&mut self, now: Instant, wall: SystemTime) {
         self.wall = Some((now, wall));
     }
 
-    /// The next thing to do; `None` when there is nothing more until the next event or [`Dispatcher::next_deadline`].
+    /// Returns the next thing to do, `None` if there is nothing until the next event or [`Dispatcher::next_deadline`].
     pub fn poll_command(&mut self) -> Option<Command> {
         loop {
             if let Some(command) = self.commands.pop_front() {
@@ -260,18 +267,19 @@ impl Dispatcher {
             }
             if !self.flush_next() {
                 self.close_turn();
-                // What left memory may have been what another bucket has left its turn to.
+                // Closing the turn may have taken away the deliveries for which another bucket yielded its turn;
+                // that bucket is listed again.
                 self.turn_open = self.partners.lists_any();
             }
         }
     }
 
-    /// When something falls due: the shell makes a turn then, at the latest.
+    /// Returns when the next timer falls due, `None` if none is set. The shell makes a turn then, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.next()
     }
 
-    /// A kind of call fails, until it is [`Dispatcher::mended`].
+    /// Records and logs that calls of one kind (`doing`) to the queue fail, until [`Dispatcher::mended`] is called.
     fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
         self.mended(index, doing);
         if let Some(queue) = self.queues.get_mut(index) {
@@ -280,6 +288,7 @@ impl Dispatcher {
         self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
     }
 
+    /// Records that calls of this kind no longer fail; does not log anything.
     fn mended(&mut self, index: QueueIndex, doing: &'static str) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.failing.retain(|failing| failing.doing != doing);
@@ -290,6 +299,7 @@ impl Dispatcher {
         self.commands.push_back(Command::Note(note));
     }
 
+    /// Logs that an event named something that the dispatcher does not know.
     fn stray(&mut self, what: &'static str) {
         self.note(Note::Stray { what });
     }

@@ -1,4 +1,4 @@
-//! What an operator does to a partner: pause it, resume it, have it tried now, set aside what blocks it.
+//! The actions of an operator on a partner: pause it, resume it, flush it now, skip the delivery that blocks it.
 
 use crate::message::Account;
 use crate::message::settle::DeadReason;
@@ -20,7 +20,8 @@ impl Dispatcher {
         };
         let report = || self.partner(&account).map(Box::new).ok_or(Refusal::Unknown);
         let result = done.and_then(|()| report());
-        // Only now: a partner of whom nothing is left to remember would have nothing to report.
+        // The partner is forgotten only after its report: a partner of which nothing must be
+        // remembered would have nothing to report.
         if let Some(key) = self.partners.find(&account) {
             self.partners.forget_if_done(key, self.now, &mut self.due);
         }
@@ -33,7 +34,7 @@ impl Dispatcher {
             partner.pause(true);
         }
         self.partners.touch(key);
-        // While it drains, what waits is returned when it is looked at.
+        // During a drain, looking at the buckets returns their waiting deliveries.
         self.partners.list_all_of(key);
         Ok(())
     }

@@ -1,13 +1,14 @@
-//! Waits after failures: longer with each failure in a row, jittered, ended by a success.
+//! Waits after failures: they grow with each failure in a row, are jittered, and end with a success.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// What only a person can mend is waited for from the start as if it had failed so often before.
+/// The number of failures that are added to the count if only a person can mend the fault, so that
+/// the wait is long from the start.
 const HOPELESS: u32 = 5;
 
-/// The pause of one kind of call to a queue.
+/// The pause between calls of one kind to a queue.
 #[derive(Debug)]
 pub struct Pause {
     min: Duration,
@@ -25,18 +26,18 @@ impl Pause {
         self.until.is_none_or(|until| until <= now)
     }
 
-    /// Whether the last call failed.
+    /// Returns whether the last call failed.
     pub fn is_failing(&self) -> bool {
         self.failures > 0
     }
 
-    /// When the pause ends, or ended.
+    /// Returns when the pause ends, or ended.
     pub fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// A call failed. Gives the wait, and whether it is the first failure in a row. What fails during a pause was under way when it
-    /// began and is the same failure.
+    /// Records a failed call. Returns the wait, and whether this is the first failure in a row. A call that fails
+    /// during a pause was under way when the pause began, and counts as the same failure.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
         if let Some(until) = self.until.filter(|until| *until > now) {
             return (until - now, false);
@@ -48,31 +49,32 @@ impl Pause {
         (wait, self.failures == 1)
     }
 
-    /// A call went well. Gives whether that ends a failure.
+    /// Records a successful call. Returns whether this ends a series of failures.
     pub fn succeeded(&mut self) -> bool {
         self.until = None;
         std::mem::take(&mut self.failures) > 0
     }
 }
 
-/// `min` doubled with each failure after the first, at most `max`.
+/// Returns `min`, doubled with each failure after the first, at most `max`.
 pub fn backoff(min: Duration, max: Duration, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     min.saturating_mul(1 << doublings).min(max)
 }
 
-/// A message that its handler wants later is not doubled beyond this: receives after which it was given back for its partner's sake
-/// count too, and would hide it for hours.
+/// The longest delay that doubling reaches, for a message that its handler wants later. Receives after which the
+/// message was returned because of its partner count too, and would otherwise hide it for hours.
 const LATEST: Duration = Duration::from_secs(3600);
 
-/// How long a return hides a message that its handler wants later: what it asked for, at least a second, doubled with each receive to
-/// an hour at most. Where it asked for longer, that; 11 hours at most.
+/// Returns how long a message that its handler wants later stays hidden: the delay that the handler asked for, at least
+/// a second, doubled with each receive to at most an hour. A longer delay is not doubled; it is at most 11 hours.
 pub fn retry_delay(asked: Duration, receives: u32) -> Duration {
     let asked = asked.clamp(Duration::from_secs(1), LATEST * 11);
     backoff(asked, LATEST.max(asked), receives)
 }
 
-/// Full jitter: anything up to the wait, so that many who failed together do not come back together; never nothing at all.
+/// Returns the wait with full jitter: a random part of it, so that many callers that failed together do not come back
+/// together, but at least a twentieth.
 pub fn jittered(wait: Duration, random: &mut Rng) -> Duration {
     wait.mul_f64(random.f64()).max(wait / 20)
 }

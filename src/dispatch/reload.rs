@@ -1,8 +1,9 @@
-//! Another configuration for a dispatcher at work: partners get other rules; queues come, change and go.
+//! A new configuration for a running dispatcher: partners get new rules; queues are added, changed and retired.
 //!
-//! A queue's index is never given to another one, so that what comes late finds nobody else in its place. A queue that is taken away
-//! *retires*: it asks for nothing more, what its handler has not seen is returned, and the rest is held, delivered and settled as ever,
-//! what it has parked included. Once none of that is left it is gone; its counts stay with its name.
+//! A queue's index is never reused, so that a late result never reaches another queue. A queue that is taken away
+//! *retires*: it receives nothing more, messages that its handler has not seen are returned, and the others are held,
+//! delivered and settled as before, its parked deliveries included. Once nothing of these is left the queue is gone;
+//! its counts stay with its name.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +18,18 @@ use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRule
 use super::timer::Timer;
 use super::{Dispatcher, QueueState};
 
-/// Between two looks at the buckets of a queue that retires, for something parked.
+/// The time between two searches for parked deliveries of a retiring queue.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How far a queue is on its way.
+/// How far a queue is on its way from serving to gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
+    /// The queue is asked for messages.
     Serving,
-    /// It asks for nothing more, and is settled as ever. `look_at`: whether anything is left on its disk is asked then at the earliest.
-    Retiring {
-        look_at: Instant,
-    },
-    /// Nothing of it is left.
+    /// The queue is not asked for more messages, and its held messages are settled as before. `look_at` is the earliest
+    /// moment of the next search for parked deliveries.
+    Retiring { look_at: Instant },
+    /// Nothing of the queue is left.
     Gone,
 }
 
@@ -37,7 +38,7 @@ impl Life {
     pub const RETIRING: &'static str = "retiring";
     pub const GONE: &'static str = "gone";
 
-    /// For status and report.
+    /// Returns the state's name in status and report.
     pub fn word(self) -> &'static str {
         match self {
             Self::Serving => Self::SERVING,
@@ -48,12 +49,12 @@ impl Life {
 }
 
 impl QueueState {
-    /// Whether it is asked for messages.
+    /// Returns whether the queue is asked for messages.
     pub(super) fn is_serving(&self) -> bool {
         self.life == Life::Serving
     }
 
-    /// Whether it is taken away, and something of it may be left.
+    /// Returns whether the queue is taken away and may still have something left.
     fn is_retiring(&self) -> bool {
         matches!(self.life, Life::Retiring { .. })
     }
@@ -91,7 +92,7 @@ impl Dispatcher {
         let index = self.queues.len();
         self.phase.census_of(&rules);
         let mut queue = QueueState::new(rules, self.room.most());
-        // It may read the same queue.
+        // An earlier queue of the same name may have read the same messages.
         for before in self.queues.iter().filter(|before| before.name == queue.name) {
             queue.known.learn(&before.known);
         }
@@ -114,7 +115,7 @@ impl Dispatcher {
         self.queues.push(queue);
     }
 
-    /// The queue asks for nothing more from now on.
+    /// Stops asking the queue for messages.
     fn retire(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving() && queue.parks_for.is_none()) else {
             return;
@@ -122,7 +123,7 @@ impl Dispatcher {
         queue.life = Life::Retiring { look_at: self.now };
         self.commands.push_back(Command::Interrupt { queue: index });
         self.return_pending(index);
-        // Whoever reads that queue now finds them in their time.
+        // Whichever process reads that queue from now on finds its hidden messages once they show by themselves.
         while let Some(partner) = self.hidden.forget_one_of(index) {
             self.count_hidden(index, partner);
         }
@@ -137,7 +138,8 @@ impl Dispatcher {
         Some(self.queues.get(index)?.parking.as_deref()?.rows)
     }
 
-    /// What is settled of a message that may come back: to the queue that gave it, and to the one that has taken its place.
+    /// Remembers what is settled of a message that may come back: at the queue that it came from, and at the queue
+    /// that has taken that one's place.
     pub(super) fn remember(&mut self, index: QueueIndex, id: CompactString, settled: Settled) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         if !queue.is_serving() {
@@ -152,7 +154,7 @@ impl Dispatcher {
         }
     }
 
-    /// At the end of each turn: which of those that retire have nothing left?
+    /// Declares retiring queues gone if nothing of them is left. Called at the end of each turn.
     pub(super) fn look_for_gone(&mut self) {
         let retiring =
             |index: &QueueIndex| self.queues.get(*index).is_some_and(|queue| queue.parks_for.is_none() && queue.is_retiring());
@@ -175,7 +177,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing of the queue is held, and nothing is under way.
+    /// Returns whether nothing of the queue is held and no call or job of it is under way.
     fn is_settled(&self, index: QueueIndex) -> bool {
         self.queues.get(index).is_some_and(|queue| {
             let intake = &queue.intake;
@@ -185,7 +187,8 @@ impl Dispatcher {
         })
     }
 
-    /// Whether something of the queue is parked. Looks at all buckets, and so not at every turn: it says yes in between.
+    /// Returns whether something of the queue is parked. The search looks at all buckets, so that it runs at most once
+    /// per second; between two searches the answer is true.
     fn has_parked(&mut self, index: QueueIndex, rows: Option<QueueIndex>) -> bool {
         if rows.is_none() {
             return false;

@@ -1,43 +1,51 @@
-//! Room: how many messages and bytes may be held, and how many of these places a queue may ask for.
+//! The room: how many messages and bytes may be held, and how many of these places a queue may
+//! reserve for its next receives.
 //!
-//! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places and of the bytes belong
-//! to the queues in equal parts, so that one queue's slow handlers, large bodies or long polls cannot starve another; the other half goes to
-//! whoever asks first.
+//! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places and
+//! of the bytes is guaranteed to the queues in equal parts, so that one queue's slow handlers, large bodies or long
+//! polls cannot starve another. The other half is shared: a queue takes from it first come, first served.
 
 use super::keys::QueueIndex;
 use super::ledger::{Held, Leaving};
 use crate::message::MAX_BODY;
 
-/// What a message is taken to weigh before one was seen.
+/// The assumed size of a message, in bytes, before a queue has received any.
 const LARGEST_BODY: u64 = MAX_BODY as u64;
 
 /// The whole room, in the unit of [`Room::part`].
 pub const WHOLE: u64 = 1_000_000_000;
 
-/// The largest body is looked for among this many messages, twice over.
+/// The number of messages in one window of the search for the largest body; the search covers two windows.
 const WINDOW: u64 = 1000;
 
-/// After so many that were smaller, a body is not taken to be as large as SQS allows any more.
+/// The number of messages in the first window. After it the assumed size of a message is the largest body
+/// seen, no longer the limit of SQS.
 const FIRST_WINDOW: u64 = 100;
 
+/// The places and bytes for held messages, and what each queue takes of them.
 #[derive(Debug)]
 pub struct Room {
+    /// The number of messages that may be held.
     places: usize,
+    /// The number of bytes that may be held.
     byte_cap: u64,
-    /// Of each queue.
+    /// The number of places guaranteed to each queue.
     guaranteed: usize,
-    /// Queues that have one.
+    /// The number of queues that have a guarantee.
     sharers: usize,
+    /// The bytes held, of all queues.
     bytes: u64,
+    /// The messages held, of all queues.
     held: usize,
-    /// Held and reserved, of all queues.
+    /// The places held and reserved, of all queues.
     used: usize,
+    /// What each queue takes, by queue index.
     queues: Vec<Used>,
-    /// Places beyond the guarantees that are taken: Σ max(0, used − guaranteed).
+    /// The places taken beyond the guarantees: Σ max(0, used − guaranteed).
     shared_used: usize,
 }
 
-/// What a queue may take of what is left of the shared room.
+/// The part of the remaining shared room that a queue may take.
 #[derive(Debug, Clone, Copy)]
 enum Shared {
     Whole,
@@ -53,16 +61,18 @@ impl Shared {
     }
 }
 
+/// What one queue takes of the room.
 #[derive(Debug, Default, Clone)]
 struct Used {
-    /// It has none of the guarantees: it asks for nothing.
+    /// Whether the queue has no guarantee, because it asks for nothing.
     is_out: bool,
+    /// The number of messages held.
     held: usize,
-    /// Of what is held.
+    /// The bytes of the messages held.
     bytes: u64,
-    /// Asked for and not yet received.
+    /// The places reserved for messages that are asked for and not yet received.
     reserved: usize,
-    /// Places that its service allows.
+    /// The largest number of places that the queue's service allows.
     limit: Option<usize>,
     largest: Largest,
 }
@@ -72,17 +82,18 @@ impl Used {
         self.held + self.reserved
     }
 
-    /// Places taken of the shared room.
+    /// Returns the places taken of the shared room.
     fn beyond(&self, guaranteed: usize) -> usize {
         if self.is_out { self.places() } else { self.places().saturating_sub(guaranteed) }
     }
 
-    /// Bytes held, and those that may come: each message asked for may be as large as the largest seen lately.
+    /// Returns the bytes held and those that may come: each message asked for may be as
+    /// large as the largest seen lately.
     fn weight(&self) -> u64 {
         self.bytes + self.reserved as u64 * self.largest.get()
     }
 
-    /// Bytes taken of the shared room.
+    /// Returns the bytes taken of the shared room.
     fn bytes_beyond(&self, guaranteed: u64) -> u64 {
         if self.is_out { self.weight() } else { self.weight().saturating_sub(guaranteed) }
     }
@@ -96,7 +107,8 @@ impl Room {
         Self { places, byte_cap: bytes, guaranteed, sharers, bytes: 0, held: 0, used: 0, queues, shared_used: 0 }
     }
 
-    /// Other queues: for each that there ever was, whether it is sure of a part. What is taken beyond a smaller part is shared room.
+    /// Divides the guarantees anew after a reload. `sharers` tells for each queue that there ever was whether it has a
+    /// guarantee. Places that a queue takes beyond a smaller guarantee count as shared room.
     pub fn share_among(&mut self, sharers: impl Iterator<Item = bool>) {
         for (place, shares) in sharers.enumerate() {
             if place == self.queues.len() {
@@ -111,18 +123,20 @@ impl Room {
         self.shared_used = self.queues.iter().map(|used| used.beyond(self.guaranteed)).sum();
     }
 
-    /// Messages held at most.
+    /// Returns the largest number of messages held.
     pub fn most(&self) -> usize {
         self.places
     }
 
-    /// How many messages the queue may ask for now. With nothing held at all, one always may.
+    /// Returns how many messages the queue may ask for now. If nothing is held or reserved at
+    /// all, it may always ask for one.
     pub fn free(&self, queue: QueueIndex) -> usize {
         self.free_but(queue, Shared::Whole)
     }
 
-    /// The same of a queue that seems to have no more than was asked for last: its poll may last for long, and what is asked for is kept
-    /// from the other queues meanwhile, so half of what is left of the shared room stays theirs, except where that leaves it none at all.
+    /// Returns how many messages a queue may ask for if it seems to have no more than its last receive brought. Its
+    /// poll may last long, and the places asked for are closed to other queues meanwhile. Half of what is left of the
+    /// shared room is therefore kept for them, unless that would leave this queue with nothing.
     pub fn free_to_wait(&self, queue: QueueIndex) -> usize {
         let most = self.free(queue);
         if self.sharers > 1 { self.free_but(queue, Shared::Half).max(1).min(most) } else { most }
@@ -135,7 +149,7 @@ impl Room {
         if free == 0 && self.held == 0 && self.queues.iter().all(|queue| queue.reserved == 0) { 1 } else { free }
     }
 
-    /// Whether there is no place for one more message of the queue, whatever its service allows.
+    /// Returns whether there is no place for one more message of the queue, regardless of its service's limit.
     pub fn is_short_for(&self, queue: QueueIndex) -> bool {
         self.queues.get(queue).is_some_and(|used| self.free_places(used, Shared::Whole) == 0)
     }
@@ -143,7 +157,7 @@ impl Room {
     fn free_places(&self, used: &Used, part: Shared) -> usize {
         let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
         let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
-        // After a reload others may still hold more than is theirs now.
+        // After a reload other queues may hold more than their new guarantees.
         let places = (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.used));
         places.min(usize::try_from(self.free_bytes(used, part) / used.largest.get()).unwrap_or(usize::MAX))
     }
@@ -161,65 +175,71 @@ impl Room {
         (sure + part.of(shared)).min(self.byte_cap.saturating_sub(all))
     }
 
-    /// Whether the cap on bytes is reached: then no further handler starts, except where nothing else can make room.
+    /// Returns whether the cap on bytes is reached: no further handler then starts, except
+    /// if nothing else can make room.
     pub fn is_full_of_bytes(&self) -> bool {
         self.bytes >= self.byte_cap && self.held > 1
     }
 
-    /// The queue's service hides no more messages at once than that.
+    /// Sets how many messages the queue's service allows to be hidden at once.
     pub fn limit(&mut self, queue: QueueIndex, places: usize) {
         if let Some(used) = self.queues.get_mut(queue) {
             used.limit = Some(places);
         }
     }
 
-    /// Whether less than half of it is free, in places or in bytes; what is leaving takes none.
+    /// Returns whether less than half of the room is free, in places or in bytes. Messages
+    /// that are leaving do not count.
     pub fn is_tight(&self, leaving: Leaving) -> bool {
         let messages = self.held.saturating_sub(leaving.messages);
         let bytes = self.bytes.saturating_sub(leaving.bytes);
         messages * 2 > self.places || bytes > self.byte_cap / 2
     }
 
-    /// How many messages like those that are held have room.
+    /// Returns how many messages fit into the room if all are of the average size of those held.
     pub fn places(&self) -> usize {
         let average = (self.bytes / self.held.max(1) as u64).max(1);
         self.places.min(usize::try_from(self.byte_cap / average).unwrap_or(usize::MAX))
     }
 
-    /// What part of the room a message of so many bytes takes, in places or in bytes, whichever is more; in billionths.
+    /// Returns the part of the room that a message with this many bytes takes, in places or in bytes, the
+    /// larger of the two; in billionths.
     pub fn part(&self, bytes: usize) -> u64 {
         let place = WHOLE / self.places.max(1) as u64;
         let weight = u128::from(WHOLE) * bytes as u128 / u128::from(self.byte_cap.max(1));
         place.max(u64::try_from(weight).unwrap_or(WHOLE)).min(WHOLE)
     }
 
-    /// The same of one of the deliveries that are open of it.
+    /// Returns the part of the room, in billionths, that one open delivery of the held message takes.
     pub fn part_of_one(&self, held: &Held) -> u64 {
         self.part(held.bytes) / u64::from(held.open.max(1))
     }
 
-    /// What part of the room the queue may have at most: what is shared and its own, in billionths.
+    /// Returns the largest part of the room, in billionths, that the queue may take: the
+    /// shared half and its own guarantee.
     pub fn most_of(&self, queue: QueueIndex) -> u64 {
         let shares = self.queues.get(queue).is_some_and(|used| !used.is_out);
         WHOLE / 2 + if shares { WHOLE / (2 * self.sharers.max(1) as u64) } else { 0 }
     }
 
-    /// Half of the places that the queue may have at most.
+    /// Returns half of the largest number of places that the queue may take.
     pub fn half_of(&self, queue: QueueIndex) -> usize {
         let shared = self.places.saturating_sub(self.guaranteed * self.sharers);
         let sure = if self.queues.get(queue).is_some_and(|used| !used.is_out) { self.guaranteed } else { 0 };
         (shared + sure).div_ceil(2)
     }
 
+    /// Reserves places for messages or parked rows that are about to be asked for.
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
         self.change(queue, |used| used.reserved += messages);
     }
 
+    /// Releases reserved places, since their messages came or will not come.
     pub fn release(&mut self, queue: QueueIndex, messages: usize) {
         self.change(queue, |used| used.reserved = used.reserved.saturating_sub(messages));
     }
 
-    /// A message is held from now on; its body counts.
+    /// Counts a message with its body as held.
     pub fn hold(&mut self, queue: QueueIndex, body: usize) {
         self.held += 1;
         self.bytes += body as u64;
@@ -230,7 +250,7 @@ impl Room {
         });
     }
 
-    /// Payloads count from the moment in which their handler made them.
+    /// Counts the bytes of payloads, from the moment at which their handler made them.
     pub fn add_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes += bytes as u64;
         if let Some(used) = self.queues.get_mut(queue) {
@@ -238,7 +258,7 @@ impl Room {
         }
     }
 
-    /// These bytes are held no more, though their message is.
+    /// Stops counting bytes of a message that is still held.
     pub fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
         if let Some(used) = self.queues.get_mut(queue) {
@@ -246,7 +266,7 @@ impl Room {
         }
     }
 
-    /// A message is held no more.
+    /// Stops counting a message as held.
     pub fn leave(&mut self, queue: QueueIndex, bytes: usize) {
         self.held = self.held.saturating_sub(1);
         self.drop_bytes(queue, bytes);
@@ -270,12 +290,14 @@ impl Room {
     }
 }
 
-/// The largest of the last one to two thousand bodies.
+/// The size of the largest of the last 1,000 to 2,000 bodies.
 #[derive(Debug, Clone)]
 struct Largest {
+    /// The largest body of the window before.
     before: u64,
+    /// The largest body of the present window.
     now: u64,
-    /// Until the next window begins.
+    /// The number of bodies until the next window begins.
     left: u64,
 }
 

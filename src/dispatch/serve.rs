@@ -1,4 +1,4 @@
-//! What time brings: every alarm that is due, served before anything else of its turn.
+//! Everything that falls due by time: each alarm that is due is served before the event of its turn.
 
 use super::Dispatcher;
 use super::QueueState;
@@ -7,6 +7,7 @@ use super::keys::QueueIndex;
 use super::timer::Timer;
 
 impl Dispatcher {
+    /// Serves every timer that is due.
     pub(super) fn serve_due(&mut self) {
         while let Some(timer) = self.due.pop(self.now) {
             match timer {
@@ -49,7 +50,7 @@ impl Dispatcher {
                     }
                 }
                 Timer::Count => self.phase.count_again(),
-                // The turn looks at its end.
+                // The end of each turn looks for retiring queues that have nothing left.
                 Timer::Retiring => {}
                 Timer::Stop => self.stop_is_due(),
             }

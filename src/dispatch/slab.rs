@@ -1,15 +1,16 @@
-//! Places for partners and buckets, each with a name that goes stale when its owner leaves.
+//! Places for partners and buckets, each with a name that becomes stale when the value leaves.
 //!
-//! They lie in chunks that never move: a single piece of memory that doubles is copied with each doubling, and of a million partners that
-//! was a fifth of all that the first message of each cost, most of it for the kernel to find new pages.
+//! The places lie in chunks that never move. A single buffer is copied each time it doubles; with a million partners
+//! this took a fifth of the whole cost of each one's first message, most of it for new pages from the kernel.
 
 use std::num::NonZeroU32;
 
-/// The name of what lies in a [`Slab`]. In the order of the places.
+/// The name of a value in a [`Slab`]. Names are ordered by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     place: u32,
-    /// Which of those that were there. Never 0, so that an `Option<Name>` is as small as a `Name`.
+    /// The number of the value among those that were at the place. It is never 0, so that an
+    /// `Option<Name>` is as small as a `Name`.
     version: NonZeroU32,
 }
 
@@ -19,15 +20,17 @@ impl Name {
     }
 }
 
-/// Places of a chunk.
+/// The number of places in a chunk.
 const CHUNK: usize = 512;
 
+/// Values by name, in chunks of places.
 #[derive(Debug)]
 pub struct Slab<T> {
-    /// All but the last are full of places, of which some may be free.
+    /// All chunks but the last have their full number of places, some of which may be free.
     chunks: Vec<Vec<Slot<T>>>,
-    /// Apart: where the list runs through the places themselves, each that comes waits for the memory of a place only to learn where the
-    /// next one is. The one that was given up last is used first: it is the nearest.
+    /// The free places. The list is kept apart: if it ran through the places themselves, each insertion would wait for
+    /// a place's memory only to learn where the next free one is. The place freed last is used first, since it is the
+    /// most likely to be in the cache.
     free: Vec<u32>,
     len: usize,
 }
@@ -58,13 +61,15 @@ impl<T> Slab<T> {
         self.chunks.get_mut(place as usize / CHUNK)?.get_mut(place as usize % CHUNK)
     }
 
-    /// The name that the next one will have.
+    /// Returns the name that the next inserted value will have.
     pub fn next(&self) -> Name {
         let free = self.free.last().and_then(|&place| Some(Name { place, version: self.slot(place)?.version }));
-        // Nothing is free, so all places are taken. As many as 32 bits can count would take more memory than there is.
+        // No place is free, so that all are taken. A number of places beyond 32 bits would
+        // take more memory than there is.
         free.unwrap_or(Name { place: self.len as u32, version: NonZeroU32::MIN })
     }
 
+    /// Stores a value in the place freed last, or else in a new one. Returns its name.
     pub fn insert(&mut self, value: T) -> Name {
         let name = self.next();
         self.len += 1;
@@ -84,6 +89,7 @@ impl<T> Slab<T> {
         name
     }
 
+    /// Returns the value with this name; `None` if it has left.
     pub fn get(&self, name: Name) -> Option<&T> {
         self.slot(name.place).filter(|slot| slot.version == name.version)?.value.as_ref()
     }
@@ -92,7 +98,7 @@ impl<T> Slab<T> {
         self.slot_mut(name.place).filter(|slot| slot.version == name.version)?.value.as_mut()
     }
 
-    /// Who is at that place, if anybody is.
+    /// Returns the value at this place, if there is one, with its name.
     pub fn at(&self, place: u32) -> Option<(Name, &T)> {
         let slot = self.slot(place)?;
         Some((Name { place, version: slot.version }, slot.value.as_ref()?))
@@ -107,13 +113,13 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// All, in the order of their places.
+    /// Returns all values in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &T)> {
         let slots = (0..).zip(self.chunks.iter().flatten());
         slots.filter_map(|(place, slot)| Some((Name { place, version: slot.version }, slot.value.as_ref()?)))
     }
 
-    /// The same, to be changed.
+    /// Returns all values in the order of their places, mutably.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Name, &mut T)> {
         let slots = (0..).zip(self.chunks.iter_mut().flatten());
         slots.filter_map(|(place, slot)| Some((Name { place, version: slot.version }, slot.value.as_mut()?)))

@@ -1,36 +1,43 @@
-//! Where one partner stands among those that hold more than their share, and what of theirs may not leave. Kept with the partner; the order
-//! of all of them is [`partners::crowd`](super::partners)'s.
+//! The rank of one partner among the partners that hold more than their share, and the part of its deliveries that may
+//! not leave memory. It is kept with the partner; [`partners::crowd`](super::partners) keeps the order of all partners.
 
 use std::time::Instant;
 
 use super::keys::QueueIndex;
 
-/// Where one partner stands among those that hold more than their share.
+/// The rank of one partner among the partners that hold more than their share.
 #[derive(Debug, Default)]
 pub struct Standing {
+    /// The partner's entry in the order of the crowd; `None`: it has none.
     pub ranking: Option<Ranking>,
-    /// It is one of those that are away and hold something.
+    /// Whether the partner counts among those that are away and hold something.
     pub counts: bool,
-    /// It is not asked to give anything up until then.
+    /// Until when the partner is not asked to give anything up; `None`: it may be asked.
     pub passed_over: Option<Box<PassedOver>>,
 }
 
+/// A partner's entry in the order of the crowd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranking {
+    /// The partner is away and holds this many deliveries.
     Away(usize),
+    /// The partner takes, and holds this many deliveries beyond its share.
     Beyond(usize),
 }
 
+/// The time for which a partner is not asked to give anything up.
 #[derive(Debug)]
 pub struct PassedOver {
+    /// When that time ends.
     pub until: Instant,
-    /// It was away then.
+    /// Whether the partner was away when it was passed over.
     pub away: bool,
-    /// When its oldest delivery entered, and what part of the room is taken by what may not leave.
+    /// When its oldest delivery entered, and the part of the room taken by deliveries that may not leave.
     pub stuck: Option<(Instant, Stuck)>,
 }
 
-/// What should be given up and may not: how much of the room it takes, in billionths, by the queue that it came from.
+/// The deliveries that should be given up and may not: the part of the room that they take, in billionths, by
+/// the queue that they came from.
 #[derive(Debug, Default, Clone)]
 pub struct Stuck(Vec<(QueueIndex, u64)>);
 
@@ -42,7 +49,7 @@ impl Stuck {
         }
     }
 
-    /// Takes away as much as is there, that part at most, and gives it.
+    /// Takes away at most `part`, and returns how much was taken.
     pub fn take(&mut self, queue: QueueIndex, part: u64) -> u64 {
         let Some((_, parts)) = self.0.iter_mut().find(|(of, _)| *of == queue) else { return 0 };
         let taken = part.min(*parts);
@@ -58,7 +65,7 @@ impl Stuck {
         other.0.iter().for_each(|(queue, part)| _ = self.take(*queue, *part));
     }
 
-    /// Of that queue, or of all.
+    /// Returns the part of the room of one queue's deliveries, or of all.
     pub fn of(&self, queue: Option<QueueIndex>) -> u64 {
         self.0.iter().filter(|(of, _)| queue.is_none_or(|queue| queue == *of)).map(|(_, part)| part).sum()
     }

@@ -1,4 +1,5 @@
-//! The end: a drain that finishes what can be finished, a stop that returns the rest, and the search for "everything is empty".
+//! The end of the service: a drain that finishes what can be finished, a stop that returns the rest, and the census
+//! that finds out whether every queue is empty.
 
 use std::time::{Duration, Instant};
 
@@ -12,32 +13,40 @@ use super::rules::QueueRules;
 use super::timer::Timer;
 use super::{Dispatcher, QueueState};
 
-/// What is left for returning messages once everything is stopped; leases that could not be given back by then lapse.
+/// The time left for returning messages once everything is stopped. A lease that cannot be returned by then lapses.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How far the engine is on its way.
+/// How far the engine is on its way to its end.
 #[derive(Debug)]
 pub struct Phase {
+    /// Whether to finish once every queue is empty.
     until_empty: bool,
+    /// When the drain ends; `None` while the engine is running.
     deadline: Option<Instant>,
-    /// Stopped by force: what could not be returned by then is left to its lease.
+    /// When the engine finishes after a forced stop, at the latest. A message that is not
+    /// returned by then is left to its lease.
     ends_at: Option<Instant>,
+    /// Whether [`Command::Finish`] was issued.
     finished: bool,
     census: Census,
 }
 
-/// Whether all queues are empty, as far as it is known.
+/// The count of all queues, to find out whether they are empty.
 #[derive(Debug)]
 struct Census {
-    /// By queue: what was counted since the census began. `None`: not counted yet.
+    /// The counts since the census began, by queue index. `None`: not counted yet.
     counts: Vec<Option<Count>>,
+    /// Whether counts of this census are still to come.
     under_way: bool,
-    /// Censuses in a row that found nothing, of those that are needed.
+    /// The number of censuses in a row that found nothing.
     empty: u32,
+    /// The number of such censuses that are needed.
     needed: u32,
+    /// The time between two censuses.
     apart: Duration,
+    /// When the next census may begin; `None`: now.
     not_before: Option<Instant>,
-    /// A message came since the census began: what was counted means nothing.
+    /// Whether a message came since the census began, so that its counts mean nothing.
     disturbed: bool,
 }
 
@@ -60,13 +69,13 @@ impl Phase {
         Self { until_empty, deadline: None, ends_at: None, finished: false, census }
     }
 
-    /// One more queue. A census that is under way knows nothing of it.
+    /// Adds a queue. A census that is under way does not include it, and is void.
     pub(super) fn add_queue(&mut self) {
         self.census.disturbed = true;
         self.census.counts.push(Some(Count::default()));
     }
 
-    /// A census takes what the queue's rules ask for.
+    /// Adapts the census to the rules of a queue.
     pub(super) fn census_of(&mut self, rules: &QueueRules) {
         self.census.needed = self.census.needed.max(rules.zero_counts);
         self.census.apart = self.census.apart.max(rules.recount);
@@ -76,17 +85,17 @@ impl Phase {
         self.until_empty = true;
     }
 
-    /// No further message is received.
+    /// Returns whether no further message is received.
     pub fn is_stopping(&self) -> bool {
         self.deadline.is_some()
     }
 
-    /// No further flush starts.
+    /// Returns whether no further flush starts.
     pub fn is_forced(&self) -> bool {
         self.ends_at.is_some()
     }
 
-    /// When the drain ends, once there is one.
+    /// Returns when the drain ends; `None` if there is none.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -108,7 +117,8 @@ impl Phase {
 }
 
 impl Dispatcher {
-    /// Stops receiving. What waits may leave until the deadline; what its partner will not take by then is returned now.
+    /// Stops receiving. Waiting deliveries may leave until the deadline; those that their partner will not
+    /// take by then are returned now.
     pub(super) fn drain(&mut self, deadline: Instant) {
         if self.phase.is_stopping() {
             return;
@@ -119,7 +129,7 @@ impl Dispatcher {
             self.commands.push_back(Command::Interrupt { queue });
             self.return_pending(queue);
         }
-        // Nearly all of a million are bare, and those need no look.
+        // Nearly all of a million buckets hold nothing, and need no look.
         let buckets: Vec<_> = self.partners.buckets().filter(|(_, bucket)| !bucket.is_bare()).map(|(key, _)| key).collect();
         for key in buckets {
             self.return_what_cannot_leave(key);
@@ -127,7 +137,8 @@ impl Dispatcher {
         }
     }
 
-    /// The drain's deadline has come, or the end of what followed it. A moment that was set before the other came earlier is none.
+    /// Acts if the drain's deadline has passed, or the grace time after it. A timer that was set for a later moment
+    /// than the one that now applies is ignored.
     pub(super) fn stop_is_due(&mut self) {
         match (self.phase.ends_at, self.phase.deadline) {
             (Some(ends_at), _) if ends_at <= self.now => self.finish(),
@@ -136,7 +147,7 @@ impl Dispatcher {
         }
     }
 
-    /// Returns everything that is not on the wire. The second time: ends.
+    /// Returns everything that is not on the wire. A second call finishes at once.
     pub(super) fn stop(&mut self) {
         if self.phase.is_forced() {
             self.finish();
@@ -156,7 +167,7 @@ impl Dispatcher {
         }
         let held = self.ledger.iter().filter(|(_, held)| !held.is_leaving());
         let mut held: Vec<(u64, Ticket)> = held.map(|(ticket, held)| (held.sequence, ticket)).collect();
-        // Last first, so that a FIFO group stays locked until the first of it is returned.
+        // The last message goes first, so that a FIFO group stays locked until its first message is returned.
         held.sort_unstable();
         for (_, ticket) in held.into_iter().rev() {
             self.leave_by_return(ticket, self.now);
@@ -179,7 +190,7 @@ impl Dispatcher {
         }
     }
 
-    /// At the end of each turn: is there anything left to wait for?
+    /// Finishes if nothing is left to wait for. Called at the end of each turn.
     pub(super) fn look_for_the_end(&mut self) {
         if self.phase.finished {
             return;
@@ -207,7 +218,7 @@ impl Dispatcher {
         }
         census.under_way = true;
         census.disturbed = false;
-        // What is left on a queue that was taken away is nobody's here; what is parked of it is ours.
+        // Messages left on a queue that was taken away are no longer ours to count; its parked deliveries are.
         let counts = |queue: &QueueState| queue.is_serving() || (queue.parks_for.is_some() && !queue.is_gone());
         for (count, queue) in census.counts.iter_mut().zip(&mut self.queues) {
             *count = if counts(queue) { None } else { Some(Count::default()) };
@@ -220,12 +231,13 @@ impl Dispatcher {
         }
     }
 
+    /// Takes in the count of one queue. The last count of a census decides whether the end has come.
     pub(super) fn counted(&mut self, index: QueueIndex, acker: usize, count: Result<Count, Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("the count of an unknown queue") };
         if !queue.settling.counted(acker) {
             return self.stray("the count of an idle acker");
         }
-        // Not known is not empty.
+        // A count that failed is not a count of zero.
         let (count, fault) =
             count.map_or_else(|fault| (Count { visible: 1, ..Count::default() }, Some(fault)), |count| (count, None));
         self.call_ended(index, Kind::Count, fault);

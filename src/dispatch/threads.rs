@@ -1,12 +1,14 @@
-//! Delivery threads, shared out: the bulkhead between partners that take and partners that hang.
+//! How the delivery threads are shared: the bulkhead between partners that take and partners that hang.
 //!
-//! Partners that are not [`Class::Well`] occupy half of the threads at most, together, so that those that are well always find a free
-//! one. A partner that was well until now is found out by time, after [`PATIENCE`](super::health::PATIENCE) or twice its own last
-//! success: until then it may have any thread. So of `delivery_threads = N` the others have some left as long as no more than N / 2
-//! flushes of partners that were well begin to hang within that time. With a single thread there is no half to keep free.
+//! Partners that are not [`Class::Well`] together occupy at most half of the threads, so that healthy partners always
+//! find a free one. A healthy partner that begins to hang is found out only by time, after
+//! [`PATIENCE`](super::health::PATIENCE) or twice the duration of its last accepted flush; until then it may use any
+//! thread. With `delivery_threads = N` some threads therefore stay free as long as no more than N / 2 flushes of
+//! healthy partners begin to hang within that time. With a single thread there is no half to keep free.
 //!
-//! What goes to the local disk may have a part of the threads only, since files share one disk: more flushes at once make each smaller
-//! and none quicker, and a disk that hangs must not hold the threads of the others. Within that part the same half is kept.
+//! Flushes to the local disk may use only a part of the threads, since files share one disk: more flushes at once
+//! make each smaller and none faster, and a disk that hangs must not hold the threads of other partners. Within this
+//! part the same half is kept free.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,31 +17,34 @@ use super::health::Class;
 use super::keys::BucketKey;
 use super::rules::Medium;
 
-/// What a bucket waits for that lacks nothing but a thread, and since when.
+/// A bucket's position in the line for a delivery thread: it lacks nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadWait {
+    /// The medium whose threads the bucket needs.
     pub medium: Medium,
+    /// The class of the bucket's partner.
     pub class: Class,
-    /// The age that it stands by.
+    /// When the bucket's oldest delivery entered: the line is ordered by this.
     pub since: Instant,
 }
 
+/// The use of the delivery threads, and the buckets that wait for one.
 #[derive(Debug)]
 pub struct DeliveryThreads {
-    /// Flushes in flight at most, over both media.
+    /// The largest number of flushes in flight, over both media.
     at_most: usize,
     wire: Part,
     disk: Part,
 }
 
-/// One medium's part of them.
+/// The part of the threads for one medium.
 #[derive(Debug)]
 struct Part {
     at_most: usize,
     in_flight: usize,
-    /// Of these, those of partners that are not well.
+    /// The flushes in flight of partners that are not well.
     unwell: usize,
-    /// Since the start.
+    /// The number of flushes that have landed since the start.
     landed: u64,
     lists: WaitLists,
 }
@@ -65,7 +70,7 @@ impl WaitLists {
         self.well.is_empty() && self.not_proven.is_empty() && self.suspect.is_empty()
     }
 
-    /// The first of those that are not well, the not proven before the suspects.
+    /// Returns the first bucket of partners that are not well: the not proven come before the suspects.
     fn first_unwell(&self) -> Option<(Class, (Instant, BucketKey))> {
         let not_proven = self.not_proven.first().map(|first| (Class::NotProven, *first));
         not_proven.or_else(|| self.suspect.first().map(|first| (Class::Suspect, *first)))
@@ -81,7 +86,7 @@ impl Part {
         self.in_flight >= self.at_most
     }
 
-    /// Whether those that are not well have their half.
+    /// Returns whether the partners that are not well use up their half.
     fn is_full_of_unwell(&self) -> bool {
         self.unwell * 2 >= self.at_most
     }
@@ -108,7 +113,7 @@ impl DeliveryThreads {
         }
     }
 
-    /// Whether a flush of a partner of this class may start.
+    /// Returns whether a flush of a partner of this class may start.
     pub fn has_thread(&self, medium: Medium, class: Class) -> bool {
         let Some(part) = self.part(medium) else { return true };
         if part.is_full() || self.wire.in_flight + self.disk.in_flight >= self.at_most {
@@ -118,7 +123,7 @@ impl DeliveryThreads {
         class == Class::Well || !(part.is_full_of_unwell() || unwell * 2 >= self.at_most)
     }
 
-    /// A flush starts.
+    /// Counts a flush that starts.
     pub fn take(&mut self, medium: Medium, class: Class) {
         if let Some(part) = self.part_mut(medium) {
             part.in_flight += 1;
@@ -126,7 +131,7 @@ impl DeliveryThreads {
         }
     }
 
-    /// A flush has landed; the class is the one that its partner has until this is judged.
+    /// Counts a flush that has landed. `class` is the partner's class before the flush is judged.
     pub fn give_back(&mut self, medium: Medium, class: Class) {
         if let Some(part) = self.part_mut(medium) {
             part.in_flight = part.in_flight.saturating_sub(1);
@@ -135,8 +140,8 @@ impl DeliveryThreads {
         }
     }
 
-    /// A partner with so many flushes in flight is of another class now. Its buckets are moved with [`DeliveryThreads::leave`] and
-    /// [`DeliveryThreads::enlist`].
+    /// Moves this many flushes in flight of a partner to its new class. The caller moves the partner's buckets with
+    /// [`DeliveryThreads::leave`] and [`DeliveryThreads::enlist`].
     pub fn reclass(&mut self, medium: Medium, in_flight: usize, from: Class, to: Class) {
         if let Some(part) = self.part_mut(medium) {
             match (from == Class::Well, to == Class::Well) {
@@ -147,40 +152,41 @@ impl DeliveryThreads {
         }
     }
 
-    /// The bucket waits for a thread. What needs none cannot.
+    /// Puts the bucket into the line for a thread. A bucket that needs no thread is ignored.
     pub fn enlist(&mut self, bucket: BucketKey, wait: ThreadWait) {
         if let Some(part) = self.part_mut(wait.medium) {
             part.lists.of(wait.class).insert((wait.since, bucket));
         }
     }
 
-    /// The bucket does not wait there any more.
+    /// Takes the bucket out of the line.
     pub fn leave(&mut self, bucket: BucketKey, wait: ThreadWait) {
         if let Some(part) = self.part_mut(wait.medium) {
             part.lists.of(wait.class).remove(&(wait.since, bucket));
         }
     }
 
-    /// Buckets of partners that are well and wait for a thread, and the flushes that have landed so far.
+    /// Returns the number of healthy partners' buckets that wait for a thread, and the number of
+    /// flushes that have landed so far.
     pub fn progress(&self, medium: Medium) -> (usize, u64) {
         self.part(medium).map_or((0, 0), |part| (part.lists.well.len(), part.landed))
     }
 
-    /// Whether one that waits may start.
+    /// Returns whether a bucket in the line may start.
     pub fn can_serve(&self) -> bool {
-        // Asked for each flush, and mostly nobody waits.
+        // This is asked for each flush, and mostly no bucket waits.
         !(self.wire.lists.is_empty() && self.disk.lists.is_empty()) && self.first().is_some()
     }
 
-    /// Takes out the next that may start.
+    /// Takes the next bucket that may start out of the line.
     pub fn next(&mut self) -> Option<BucketKey> {
         let (medium, class, waiting) = self.first()?;
         self.part_mut(medium)?.lists.of(class).remove(&waiting);
         Some(waiting.1)
     }
 
-    /// Of those that may start the longest-waiting, equal ones in the order of their keys; a suspect only where none that is not proven
-    /// may.
+    /// Returns the longest-waiting bucket of those that may start, in the order of their keys if equal. A suspect comes
+    /// only if no partner that is not proven may start.
     fn first(&self) -> Option<(Medium, Class, (Instant, BucketKey))> {
         let parts = [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk)];
         let may_start = |medium, class| self.has_thread(medium, class);

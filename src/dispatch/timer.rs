@@ -1,33 +1,33 @@
-//! What the dispatcher has itself woken for.
+//! The reasons for which the dispatcher has itself woken.
 
 use super::keys::{BucketKey, PartnerKey, QueueIndex};
 
-/// What falls due.
+/// A reason to wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// A partner's wait ends, or its oldest flush is slow from now on.
+    /// A partner's wait ends, or its oldest flush becomes slow.
     Partner(PartnerKey),
-    /// A flush is on the wire for long.
+    /// A flush has been on the wire for long.
     Flights,
-    /// A bucket's linger, its own gate, its oldest delivery's patience or its idle time ends.
+    /// A bucket's linger, its own gate, the `give_up_after` of its oldest delivery or its idle time ends.
     Bucket(BucketKey),
-    /// A lease needs to be extended.
+    /// A lease must be extended.
     Lease(QueueIndex),
-    /// A slow handler is overtaken.
+    /// A message in a slow handler is overtaken.
     Order(QueueIndex),
-    /// A queue may be asked again.
+    /// A queue may be asked for messages again.
     Intake(QueueIndex),
-    /// A queue may be told again.
+    /// A queue may be called again to settle copies.
     Settling(QueueIndex),
-    /// What happened often is to be said.
+    /// Events that happened often are to be logged as a sum.
     Summary(QueueIndex),
-    /// What was given back shows by itself.
+    /// A message that was returned to its queue becomes visible by itself.
     Hidden,
-    /// A parking may be asked again.
+    /// A parking may be read again.
     Parking(QueueIndex),
     /// The queues may be counted again.
     Count,
-    /// One that retires may have nothing parked any more.
+    /// A retiring queue may have nothing parked any more.
     Retiring,
     /// The drain ends.
     Stop,

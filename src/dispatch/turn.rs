@@ -1,5 +1,5 @@
-//! The end of a turn: once all of its events are in, what can be is flushed, handlers and ackers get what there is for them, and the
-//! queues are asked for more.
+//! The end of a turn. Once all events of the turn are in, buckets are flushed, handlers and ackers get their work, and
+//! the queues are asked for more messages.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::ledger::{Held, Stage};
 use super::timer::Timer;
 
 impl Dispatcher {
-    /// Once all events of a turn are in and what can be is flushed: tells the queues, asks for more.
+    /// Closes the turn, after all of its events are in and all buckets that can be are flushed: makes room, starts
+    /// jobs, settles copies and asks for more messages.
     pub(super) fn close_turn(&mut self) {
         self.make_room();
         for place in 0..self.living.len() {
@@ -26,8 +27,9 @@ impl Dispatcher {
         self.look_for_the_end();
     }
 
-    /// Flushes the next bucket that can be. `false`: there is none. One at a time, so that an answer that is there at once is taken in
-    /// while all that it is about is still in the processor's cache.
+    /// Flushes the next bucket that can be flushed; returns false if there is none. Only one bucket is
+    /// flushed per call, so that an answer that is available at once is processed while everything about it
+    /// is still in the processor's cache.
     pub(super) fn flush_next(&mut self) -> bool {
         let hurry = self.phase.is_stopping();
         while let Some(key) = self.partners.next_listed() {
@@ -55,7 +57,8 @@ impl Dispatcher {
         false
     }
 
-    /// Takes from jobs whose message takes long what others can do meanwhile.
+    /// Takes messages back from jobs that are held up by a slow message, so that other
+    /// threads can handle them meanwhile.
     fn take_back(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         while let Some(job) = queue.intake.next_blocked(self.now) {
@@ -64,7 +67,7 @@ impl Dispatcher {
         }
     }
 
-    /// Gives the queue's handler what it has places for, and the bytes have room for.
+    /// Starts jobs of the queue's handler, as far as its concurrency and the room for bytes allow.
     fn start_jobs(&mut self, index: QueueIndex) {
         loop {
             let full = self.room.is_full_of_bytes();
@@ -74,7 +77,7 @@ impl Dispatcher {
             let Some(queue) = self.queues.get_mut(index) else { return };
             let Some(mut job) = queue.intake.next_job(self.now, full) else { break };
             job.retain(|one| {
-                // Some may have left while they waited: their lease was lost.
+                // A message may have left while it waited, because its lease was lost.
                 let Some(held) = self.ledger.get(one.ticket).filter(|held| held.stage() == Stage::Pending) else {
                     queue.intake.suspects.departed(one.ticket);
                     return false;
@@ -94,13 +97,13 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing that is held would ever make room unless a handler starts: all of it waits for one, or for the outcome of a
-    /// message that does.
+    /// Returns whether nothing that is held would make room unless a handler starts: all of it waits for a handler, or
+    /// for the outcome of a message that does.
     fn nothing_moves(&self) -> bool {
         !self.ledger.any_departs() && self.queues.iter().all(|queue| queue.intake.running() == 0)
     }
 
-    /// Gives free ackers what there is to tell the queue.
+    /// Hands calls that settle copies to the queue's free ackers.
     pub(super) fn tell(&mut self, index: QueueIndex) {
         let hurry = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -115,7 +118,7 @@ impl Dispatcher {
         }
     }
 
-    /// Gives pollers demand for what there is room for.
+    /// Grants demand to pollers, as far as there is room.
     fn ask(&mut self, index: QueueIndex) {
         if self.phase.is_stopping() {
             return;

@@ -4,91 +4,91 @@ use std::time::Duration;
 
 use crate::message::Answer;
 
-/// What the answer is judged against.
+/// The facts that an answer is judged against.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct History {
-    /// In the batch that drew the answer.
+    /// The number of deliveries in the batch that drew the answer.
     pub deliveries: usize,
-    /// Answers of 409 in a row that this batch, with nothing else in it, has drawn before.
+    /// The number of 409 answers in a row that this batch, holding a single delivery, has drawn before.
     pub conflicts: u32,
-    /// Culprits in a row, without a success between them.
+    /// The number of culprits in a row, without an accepted flush between them.
     pub culprits: u32,
-    /// The delivery drew answers before that may be its fault or the partner's, and since then the partner accepted one behind it.
+    /// Whether the delivery has drawn answers that may be its own fault or the partner's, and the partner has since
+    /// accepted a delivery behind it.
     pub on_trial: bool,
-    /// The partner's threshold.
+    /// The number of failures in a row after which the partner's breaker opens.
     pub breaker_failures: u32,
 }
 
-/// What is to be done.
+/// What the dispatcher does about an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
+    /// Every delivery of the batch is accepted.
     Delivered,
-    /// The whole partner waits: as long as it asks, else for the back-off.
-    Unavailable {
-        retry_after: Option<Duration>,
-    },
-    /// The batch is too large for the partner: halve it, and remember.
+    /// The whole partner waits: for as long as it asks, else for the back-off.
+    Unavailable { retry_after: Option<Duration> },
+    /// The batch is too large for the partner: it is halved, and the size is remembered.
     TooLarge,
-    /// A message in the batch is at fault: find it by halving.
+    /// A message in the batch is at fault: halving the batch finds it.
     Bisect,
-    /// This one delivery is at fault: a dead letter. Counts as a culprit.
-    Culprit {
-        kind: &'static str,
-    },
-    /// The sink can never take any of these.
+    /// This single delivery is at fault: it becomes a dead letter and counts as a culprit.
+    Culprit { kind: &'static str },
+    /// The sink can never take any of these deliveries.
     Impossible,
-    /// The set-up is wrong: nothing is lost, it is tried again at the longest back-off.
-    Misconfigured {
-        gate: Gate,
-    },
+    /// The set-up is wrong: nothing is lost, and the flush is tried again after the longest back-off.
+    Misconfigured { gate: Gate },
 }
 
-/// See [`blame`].
+/// The side that an answer blames, as determined by [`blame`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
+    /// The partner is at fault.
     Partner,
-    /// The delivery may be at fault, if the partner accepts others.
+    /// The delivery may be at fault, if the partner accepts other deliveries.
     InDoubt,
-    /// The partner, which refused this delivery after too many others.
+    /// The partner is at fault: it refused this delivery after too many others.
     Refuses,
 }
 
-/// Who waits.
+/// The gate that a wrong set-up shuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
+    /// The gate of the bucket alone.
     Bucket,
+    /// The gate of the whole partner.
     Partner,
 }
 
-/// The table of the contract's section on flow control, row by row.
+/// Returns the verdict on an answer, by the table in the contract's section on flow control, row by row.
 pub fn verdict(answer: &Answer, history: History) -> Verdict {
     let (code, retry_after) = match answer {
         Answer::Accepted => return Verdict::Delivered,
         Answer::Unreachable { .. } => return Verdict::Unavailable { retry_after: None },
         Answer::Refused { .. } => return Verdict::Impossible,
-        // Of what was not accepted: that is all that is left of the batch when it is judged.
+        // Only the deliveries that were not accepted are judged: the others have left the batch by then.
         Answer::Partly { rest, .. } => return verdict(rest, history),
         Answer::Status { code, retry_after, .. } => (*code, *retry_after),
     };
     match code {
         200..=299 => Verdict::Delivered,
-        // 409 at first means: still at work on it. Of several that draw it for long, only halving tells which one does.
+        // A first 409 means that the partner is still at work on the batch. If several deliveries draw it for long,
+        // only halving tells which one does.
         409 if history.conflicts + 1 >= history.breaker_failures => at_fault(history),
         408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after },
-        // The partner takes others and breaks at this one.
+        // The partner takes other deliveries and fails at this one.
         code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: "refused" },
         413 if history.deliveries > 1 => Verdict::TooLarge,
         413 => Verdict::Culprit { kind: "too_large" },
         404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket },
         code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner },
         400..=499 => at_fault(history),
-        // 5xx, and what no specification knows.
+        // 5xx, and codes that no specification defines.
         _ => Verdict::Unavailable { retry_after },
     }
 }
 
-/// Whose fault it is that somebody has to wait, as far as one answer can tell: the partner may be broken, or refuse everything; or it
-/// breaks at the one delivery that it was given. Then only another delivery can tell.
+/// Returns which side an answer blames, as far as one answer can tell. The partner may be broken or refuse everything,
+/// or it may fail only at the one delivery that it was given; in that case only another delivery can tell.
 pub fn blame(answer: &Answer, verdict: &Verdict) -> Blame {
     let code = match answer {
         Answer::Status { code, .. } => *code,
@@ -102,7 +102,8 @@ pub fn blame(answer: &Answer, verdict: &Verdict) -> Blame {
     }
 }
 
-/// A server error that one request may be the cause of; 502 to 504 come from something before the server, or from a server that is away.
+/// Returns whether the code is a server error that one request may have caused. 502 to 504 come from an intermediary,
+/// or from a server that is away.
 fn breaks_at_it(code: u16) -> bool {
     matches!(code, 500 | 501 | 505..=599)
 }
@@ -111,7 +112,7 @@ fn is_about_the_set_up(code: u16) -> bool {
     matches!(code, 300..=399 | 401 | 402 | 403 | 405 | 406 | 407 | 415 | 421 | 426 | 451)
 }
 
-/// A message is at fault; but a partner that refuses one after the other is at fault itself.
+/// Returns the verdict if a message is at fault. A partner that refuses one message after another is at fault itself.
 fn at_fault(history: History) -> Verdict {
     if history.deliveries > 1 {
         Verdict::Bisect

@@ -1,5 +1,5 @@
-//! The deliveries that wait in a bucket, in the order in which they came, each with its place: one may be taken out from the middle
-//! when its message leaves another way.
+//! The waiting deliveries of a bucket, in the order in which they came. Each has a place, so that one can be taken out
+//! from the middle when its message leaves another way.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,27 +11,33 @@ use super::keys::{BucketKey, Ticket};
 /// Where a delivery waits, or waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spot {
+    /// The bucket.
     pub bucket: BucketKey,
+    /// The delivery's place in the bucket: later deliveries have larger places.
     pub place: u64,
 }
 
-/// Whose delivery it is, and since when it waits in the bucket.
+/// A delivery's entry in a bucket: its message's ticket, and when it began to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Slip {
+    /// The ticket of the delivery's message.
     pub ticket: Ticket,
+    /// When the delivery began to wait for its partner.
     pub since: Instant,
 }
 
+/// The line of waiting deliveries.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// The oldest. In place, since most buckets of most turns have no other: a second piece of memory for each of a million buckets would
-    /// be as large as all else that is kept of it, and far away whenever it is needed.
+    /// The oldest delivery. It is stored inline, since most buckets hold no other at most times: a second
+    /// allocation for each of a million buckets would be as large as all their other memory, and out of
+    /// the cache whenever it is needed.
     first: Option<Entry>,
-    /// Those behind it, by place; some may be gone. Empty where there is no first one.
+    /// The deliveries behind the first, by place; some may have been taken out. Empty if there is no first one.
     rest: VecDeque<Entry>,
-    /// How many wait.
+    /// The number of deliveries that wait.
     live: usize,
-    /// The place of the next.
+    /// The place of the next delivery to enter.
     next: u64,
 }
 
@@ -39,15 +45,15 @@ pub struct Waiting {
 struct Entry {
     place: u64,
     slip: Slip,
-    /// `None`: it was taken out. The first one never was.
+    /// The delivery; `None` once it is taken out. The first entry always has one.
     item: Option<Item>,
 }
 
-/// Gone entries that are not worth a walk.
+/// The number of entries without a delivery that are not worth a walk to remove them.
 const GONE: usize = 16;
 
 impl Waiting {
-    /// Gives its place.
+    /// Adds a delivery at the end and returns its place.
     pub fn push_back(&mut self, slip: Slip, item: Item) -> u64 {
         let place = self.next;
         self.next += 1;
@@ -69,7 +75,7 @@ impl Waiting {
         self.live == 0
     }
 
-    /// The oldest.
+    /// Returns the oldest delivery.
     pub fn front(&self) -> Option<(&Slip, &Item)> {
         self.iter().next()
     }
@@ -81,17 +87,17 @@ impl Waiting {
         Some((first.slip, first.item?))
     }
 
-    /// All, the oldest first.
+    /// Returns all deliveries, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&Slip, &Item)> {
         self.first.iter().chain(&self.rest).filter_map(|entry| Some((&entry.slip, entry.item.as_ref()?)))
     }
 
-    /// All, the newest first.
+    /// Returns the slips of all deliveries, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Slip> {
         self.rest.iter().rev().chain(&self.first).filter(|entry| entry.item.is_some()).map(|entry| &entry.slip)
     }
 
-    /// Whether something waits at that place.
+    /// Returns whether a delivery waits at this place.
     pub fn has(&self, place: u64) -> bool {
         if self.first.as_ref().is_some_and(|first| first.place == place) {
             return true;
@@ -100,13 +106,14 @@ impl Waiting {
         at.is_ok_and(|at| self.rest.get(at).is_some_and(|entry| entry.item.is_some()))
     }
 
-    /// Takes all out, the oldest first.
+    /// Takes out all deliveries, the oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = (Slip, Item)> + '_ {
         self.live = 0;
         self.first.take().into_iter().chain(self.rest.drain(..)).filter_map(|entry| Some((entry.slip, entry.item?)))
     }
 
-    /// Takes out what waits at that place, if anything does. O(log n), and now and then a walk.
+    /// Takes out the delivery at this place, if there is one. O(log n); now and then O(n), to
+    /// remove entries without a delivery.
     pub fn remove(&mut self, place: u64) -> Option<Item> {
         if self.first.as_ref().is_some_and(|first| first.place == place) {
             return self.pop_front().map(|(_, item)| item);
@@ -120,7 +127,7 @@ impl Waiting {
         Some(item)
     }
 
-    /// Puts back what was taken out at that place. O(log n) and what is behind it.
+    /// Puts back a delivery that was taken out at this place. O(log n), plus the entries behind it if its own is gone.
     pub fn put_back(&mut self, place: u64, slip: Slip, item: Item) {
         self.live += 1;
         let entry = Entry { place, slip, item: Some(item) };
@@ -141,12 +148,12 @@ impl Waiting {
         }
     }
 
-    /// Where that place is among those behind the first, or would be.
+    /// Returns the index of this place among the entries behind the first; `Err`: where it would be inserted.
     fn find(&self, place: u64) -> Result<usize, usize> {
         self.rest.binary_search_by_key(&place, |entry| entry.place)
     }
 
-    /// The first has left: the next that waits is the first now.
+    /// Fills the first entry with the next delivery that waits.
     fn move_up(&mut self) {
         while self.first.is_none()
             && let Some(entry) = self.rest.pop_front()
@@ -154,7 +161,8 @@ impl Waiting {
             self.first = Some(entry).filter(|entry| entry.item.is_some());
         }
         if self.rest.is_empty() {
-            // Begins at the front of its memory again: of most buckets that is all that is ever used, and so it stays in the cache.
+            // Clearing makes the buffer start at its front again: most buckets then only ever use that
+            // part, which stays in the cache.
             self.rest.clear();
         }
     }

@@ -1,4 +1,5 @@
-//! An acker: tells one queue what became of its messages, one call at a time.
+//! An acker thread: carries out the dispatcher's calls to one queue (deletes, returns, extensions, dead letters,
+//! counts), one at a time, and reports each result. It decides nothing.
 
 use std::sync::Arc;
 
@@ -10,16 +11,18 @@ use crate::queue::Queue;
 use super::duty::Duty;
 use super::poller::fault;
 
+/// The state of one acker thread.
 pub struct Acker {
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
+    /// The acker's number among those of its queue.
     pub number: usize,
     pub calls: Receiver<QueueCall>,
     pub inbox: Sender<Event>,
 }
 
 impl Acker {
-    /// The thread's body: until the engine stops.
+    /// Runs the thread: carries out calls until the dispatcher drops its end of the channel.
     pub fn run(self, duty: &Duty) {
         for call in &self.calls {
             let what = match call {

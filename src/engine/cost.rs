@@ -1,21 +1,25 @@
-//! What a queue's requests cost: an estimate from what was asked since the start.
+//! What a queue's requests cost: an estimate from the requests made since the start.
 //!
-//! Prices are those of SQS beyond the free tier in most regions (aws.amazon.com/sqs/pricing): $0.40 per million requests to a standard
-//! queue, $0.50 to a FIFO queue. A payload above 64 KiB is billed as several requests, which is not seen here; nor are discounts.
+//! The prices are those of SQS beyond the free tier in most regions (aws.amazon.com/sqs/pricing): $0.40 per million
+//! requests to a standard queue, $0.50 to a FIFO queue. A payload above 64 KiB is billed as several requests, which
+//! this estimate does not see; nor does it see discounts.
 
 use std::time::Duration;
 
 use crate::dispatch::{Cost, QueueStatus};
 
+/// Dollars per request to a standard queue.
 const STANDARD: f64 = 0.40e-6;
+/// Dollars per request to a FIFO queue.
 const FIFO: f64 = 0.50e-6;
 
-/// What a day would cost is not told from less than this.
+/// The shortest uptime from which the cost of a day is estimated.
 const SHORTEST: Duration = Duration::from_secs(60);
 
 const DAY_S: f64 = 86_400.0;
 
-/// `priced`: each request has its price.
+/// Estimates the cost of a queue's requests. `priced` says whether the service charges for each request; otherwise
+/// there is no price per day.
 pub fn cost(queue: &QueueStatus, priced: bool, fifo: bool, uptime: Duration) -> Cost {
     let counts = &queue.counts;
     let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
@@ -56,7 +60,7 @@ mod tests {
 
     #[test]
     fn an_idle_queue_costs_its_long_polls() {
-        // One of 20 s after the other: 4,320 a day.
+        // One long poll of 20 s after the other makes 4,320 a day.
         let hour = Duration::from_secs(3600);
         let cost = cost(&queue(180, 0), true, false, hour);
         assert!((cost.dollars_a_day.unwrap() - 4320.0 * 0.40 / 1e6).abs() < 1e-12, "{cost:?}");

@@ -1,8 +1,8 @@
-//! The deliver threads: each hands one batch at a time to its partner and reports the answer; what waits for a sync of the disk is reported
-//! by the one that syncs for all. Started when needed, up to a limit.
+//! The delivery threads: each hands one batch at a time to its partner and reports the answer. A batch that waits for a
+//! disk sync is reported by the thread that syncs for all waiting batches. Threads start when needed, up to a limit.
 //!
-//! Starting a thread costs tens of microseconds, and a thousand may be needed at once: the thread `deliver-start` does it, so that
-//! `dispatch` does not.
+//! Starting a thread costs tens of microseconds, and a thousand may be needed at once. The thread `deliver-start` does
+//! it, so that `dispatch` does not have to.
 
 use std::io;
 use std::sync::Arc;
@@ -21,44 +21,51 @@ use super::duty::Duty;
 use super::pile::{Pile, Popped};
 use super::threads::Crew;
 
-/// Enough for a request with TLS; most of it is never touched.
+/// Bytes of a delivery thread's stack: enough for a request with TLS. Most of it is never touched.
 const STACK: usize = 256 * 1024;
 
-/// As many threads are started at once as there are cores, and get this time to take what waits before more are started: partners that
-/// answer quickly share a few dozen threads, and where a thousand hang at once there is a thread for each within 300 ms on two cores. A
-/// new thread and its connection take some 200 µs of a core: more at once would stand in line for the cores before the threads that serve
-/// those who answer, and come back together when their time is out.
+/// How long newly started threads get to take waiting flushes before more are started. As many threads are started at
+/// once as there are cores.
+///
+/// Partners that answer quickly thus share a few dozen threads, and if a thousand partners hang at once, there is a
+/// thread for each within 300 ms on two cores. A new thread and its connection take some 200 µs of a core. If more were
+/// started at once, they would queue for the cores ahead of the threads that serve the partners that answer, and would
+/// all run into their timeouts together.
 const SETTLE: Duration = Duration::from_micros(500);
 
-/// Between tries to start a thread where the system gives none.
+/// The pause before the next attempt when the system refuses a thread.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A thread that has had nothing to do for so long ends.
+/// How long a thread without work waits before it ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Between looks for connections that have been idle for long.
+/// The interval between two sweeps for connections that have been idle for long.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// A line that says the same as the last is written at most so often.
+/// The shortest interval between two log lines about the same trouble.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// A flush on its way to a thread.
+/// A flush on its way to a delivery thread.
 type Flush = (FlushId, Arc<Batch>);
 
-/// The dispatcher's end: it hands over and waits for nothing, not even for a thread to start. Dropped, it ends the threads.
+/// The dispatcher's end: it hands flushes over and waits for nothing, not even for a thread to start.
+/// Dropping it ends the threads.
 pub struct Deliverers {
     pile: Arc<Pile<Flush>>,
-    /// Asks for another thread; full: it was asked for already.
+    /// Asks for another thread. The channel is full if one was already asked for.
     wake: Sender<()>,
+    /// The number of flushes handed over and not yet answered.
     on_wire: AtomicUsize,
+    /// The number of flushes handed over since the start.
     handed: AtomicU64,
-    /// Threads that there are.
+    /// The number of delivery threads that exist.
     alive: Arc<AtomicUsize>,
+    /// The largest number of delivery threads.
     at_most: usize,
 }
 
 impl Deliverers {
-    /// Starts the thread that starts the others.
+    /// Starts the thread that starts the others. `at_most` is the largest number of delivery threads.
     pub fn new(sinks: Arc<Sinks>, at_most: usize, results: Sender<Event>, crew: &Crew) -> io::Result<Self> {
         let pile = Arc::new(Pile::new(at_most));
         let (wake, woken) = bounded(1);
@@ -76,7 +83,8 @@ impl Deliverers {
         Ok(Self { pile, wake, on_wire, handed, alive, at_most })
     }
 
-    /// Hands a flush over. An error: the dispatcher has more on the wire than there may be, which is a bug.
+    /// Hands a flush to the delivery threads without waiting. An error means that the dispatcher has more flushes on
+    /// the wire than there may be threads, which is a bug.
     pub fn hand_over(&self, now: Instant, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
@@ -84,19 +92,19 @@ impl Deliverers {
             return Err(format!("more flushes on the wire than delivery threads; {BUG}"));
         }
         if on_wire > self.alive.load(Ordering::Acquire) && on_wire <= self.at_most {
-            // Full: the starter will look again anyway.
+            // A full channel means that the starter will look again anyway.
             let _ = self.wake.try_send(());
         }
         Ok(())
     }
 
-    /// Flushes that no thread has taken yet, and how many were taken so far.
+    /// Returns how many flushes no thread has taken yet, and how many were taken since the start.
     pub fn progress(&self) -> (usize, u64) {
         let waiting = self.pile.len();
         (waiting, self.handed.load(Ordering::Relaxed).saturating_sub(waiting as u64))
     }
 
-    /// To be called for each answer.
+    /// Counts an answer. The caller must call this once for each answer that arrives.
     pub fn answered(&self) {
         self.on_wire.fetch_sub(1, Ordering::AcqRel);
     }
@@ -108,22 +116,22 @@ impl Drop for Deliverers {
     }
 }
 
-/// Starts threads while flushes wait for one, and closes connections that nobody uses.
+/// Starts threads while flushes wait for one, and closes connections that have been idle for long.
 struct Starter {
     deliverer: Deliverer,
     crew: Crew,
     at_most: usize,
     at_once: usize,
-    /// Threads that there are.
+    /// The number of delivery threads that exist.
     alive: Arc<AtomicUsize>,
-    /// Of the next thread: no two have one name.
+    /// The number of the next thread. Numbers are not reused, so that no two threads share a name.
     number: u64,
-    /// When it was last said that there can be no more.
+    /// When the last warning about a refused thread was logged.
     complained: Option<Instant>,
 }
 
 impl Starter {
-    /// The thread's body: until the engine stops.
+    /// Runs the thread until the engine stops.
     fn run(mut self, woken: &Receiver<()>) {
         let sweep = tick(SWEEP);
         loop {
@@ -144,7 +152,8 @@ impl Starter {
                 let pause = match self.start(waiting.min(room).min(self.at_once)) {
                     Ok(()) => SETTLE,
                     Err(error) => {
-                        // What waits has the threads that there are. There may be none, and no further flush to ask again.
+                        // The waiting flushes have only the threads that exist. There may be none, and no further flush
+                        // may come to wake this thread, so it tries again by itself.
                         self.complain(&error);
                         RETRY
                     }
@@ -171,7 +180,7 @@ impl Starter {
     fn start(&mut self, threads: usize) -> io::Result<()> {
         for _ in 0..threads {
             let deliverer = self.deliverer.clone();
-            // Names have 15 bytes at most.
+            // The kernel keeps at most 15 bytes of a thread's name.
             let name = format!("deliver-{}", self.number % 10_000_000);
             self.number += 1;
             self.crew.spawn(name, Some(STACK), move |duty| deliverer.run(duty))?;
@@ -181,20 +190,21 @@ impl Starter {
     }
 }
 
-/// What one deliver thread needs.
+/// What one delivery thread needs.
 #[derive(Clone)]
 struct Deliverer {
     pile: Arc<Pile<Flush>>,
     results: Sender<Event>,
     sinks: Arc<Sinks>,
-    /// The dispatcher is gone: what it handed over and nobody has begun stays undone.
+    /// Set once the dispatcher is gone: flushes that no thread has begun with stay undone.
     over: Arc<AtomicBool>,
-    /// Threads that there are.
+    /// The number of delivery threads that exist.
     alive: Arc<AtomicUsize>,
 }
 
 impl Deliverer {
-    /// The next flush. `None`: this thread is to end, the engine stops or there was none for long.
+    /// Waits for the next flush. `None` means that this thread has to end: the engine stops, or there
+    /// was no flush for [`IDLE`].
     #[expect(clippy::disallowed_methods, reason = "what has waited for long is known where it is taken")]
     fn next(&self) -> Option<Flush> {
         loop {
@@ -203,7 +213,7 @@ impl Deliverer {
                 Popped::Closed => return None,
                 Popped::Nothing => {
                     self.alive.fetch_sub(1, Ordering::AcqRel);
-                    // Whoever hands over now either sees one thread less, or is seen here.
+                    // A concurrent hand-over either sees one thread less, or its flush is seen here.
                     if self.pile.unserved() == 0 {
                         return None;
                     }
@@ -213,7 +223,7 @@ impl Deliverer {
         }
     }
 
-    /// The thread's body: until the engine stops.
+    /// Runs the thread until the engine stops or the thread has been idle for long.
     fn run(self, duty: &Duty) {
         while let Some((flush, batch)) = self.next() {
             duty.begin("delivers", &batch.account);

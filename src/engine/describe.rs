@@ -1,6 +1,6 @@
-//! The state of an engine as log lines: for USR1, and when it stalls.
+//! The state of an engine as log lines, written on SIGUSR1 and when the engine stalls.
 //!
-//! Somebody asked, or has to know: the lines pass whatever level `engine.log` lets through.
+//! A person asked for these lines or has to see them, so they are logged at a level that `engine.log` lets through.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -12,11 +12,12 @@ use crate::dispatch::Status;
 use super::Remote;
 use super::duty::ThreadReport;
 
-/// Waiting partners that are listed.
+/// The largest number of waiting partners that are listed.
 const WAITING: usize = 20;
 
 impl Remote {
-    /// Logs how the engine is and what each of its threads is doing. Waits for the dispatcher's next turn, at most 2 s.
+    /// Logs the state of the engine and what each of its threads is doing. Blocks for a few of the
+    /// dispatcher's turns, at most 4 s.
     #[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
     pub fn log_state(&self) {
         match self.status() {
@@ -30,7 +31,7 @@ impl Remote {
     }
 }
 
-/// The one at which the filter lets these lines through: `info`, else the least urgent that passes.
+/// Returns the level at which the filter lets these lines through: `info`, else the least severe that passes.
 fn level() -> Level {
     [Level::Info, Level::Warn].into_iter().find(|level| log::log_enabled!(*level)).unwrap_or(Level::Error)
 }
@@ -88,7 +89,7 @@ fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
 }
 
-/// A line for each thread that does something, and one for all that wait for work.
+/// Logs a line for each busy thread, and one line that sums up the idle ones.
 pub fn log_threads(threads: &[ThreadReport]) {
     for thread in threads {
         if let Some(doing) = thread.doing {
@@ -104,7 +105,7 @@ pub fn log_threads(threads: &[ThreadReport]) {
     log::log!(level(), "threads that wait for work: {}", idle(threads));
 }
 
-/// `ack-stock=1 deliver=31 handle=9`: how many of each kind.
+/// Counts idle threads by kind: `ack-stock=1 deliver=31 handle=9`.
 fn idle(threads: &[ThreadReport]) -> String {
     let mut kinds: Vec<(&str, usize)> = Vec::new();
     for thread in threads.iter().filter(|thread| thread.doing.is_none()) {

@@ -1,6 +1,7 @@
-//! What each thread is doing, and since when: for whoever asks why nothing moves.
+//! What each thread is doing, and since when, for an operator who asks why nothing moves.
 //!
-//! A thread writes into its own cell once a batch, never once a message, and nobody else locks it but a reader once in a while.
+//! A thread writes into its own cell once per batch, never once per message. The only other access to the cell
+//! is an occasional reader.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,31 +16,33 @@ pub struct Duty {
 }
 
 struct Doing {
-    /// `None`: it waits for work.
+    /// What the thread is doing; `None` while it waits for work.
     what: Option<&'static str>,
-    /// A queue or an account, where there is one.
+    /// The queue or account concerned; empty if there is none.
     about: CompactString,
+    /// When the thread began this.
     since: Instant,
 }
 
 impl Duty {
-    /// The thread begins something.
+    /// Records that the thread begins something.
     #[expect(clippy::disallowed_methods, reason = "a thread that works is an edge")]
     pub fn begin(&self, what: &'static str, about: &str) {
         self.begin_at(Instant::now(), what, about);
     }
 
-    /// The same, where the thread has just read the clock.
+    /// Like [`Duty::begin`], for a thread that has just read the clock.
     pub fn begin_at(&self, now: Instant, what: &'static str, about: &str) {
         *self.now.lock() = Doing { what: Some(what), about: about.into(), since: now };
     }
 
-    /// The thread waits for work.
+    /// Records that the thread waits for work.
     #[expect(clippy::disallowed_methods, reason = "a thread that works is an edge")]
     pub fn rest(&self) {
         self.rest_at(Instant::now());
     }
 
+    /// Like [`Duty::rest`], for a thread that has just read the clock.
     pub fn rest_at(&self, now: Instant) {
         let mut doing = self.now.lock();
         (doing.what, doing.since) = (None, now);
@@ -52,20 +55,21 @@ pub struct Roster {
     cells: Arc<Mutex<Vec<Weak<Duty>>>>,
 }
 
-/// One thread, as it was at a moment.
+/// What one thread was doing at some moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadReport {
+    /// The name of the thread.
     pub name: String,
-    /// `None`: it waits for work.
+    /// What the thread is doing; `None` while it waits for work.
     pub doing: Option<&'static str>,
-    /// The queue or account in question; may be empty.
+    /// The queue or account concerned; may be empty.
     pub about: CompactString,
-    /// For how long.
+    /// How long the thread has been doing this, or waiting for work.
     pub lasts: Duration,
 }
 
 impl Roster {
-    /// A cell for a thread that is about to start.
+    /// Adds a cell for a thread that is about to start, and returns it.
     #[expect(clippy::disallowed_methods, reason = "the start of a thread is an edge")]
     pub fn enlist(&self, name: &str) -> Arc<Duty> {
         let doing = Doing { what: None, about: CompactString::default(), since: Instant::now() };
@@ -76,7 +80,7 @@ impl Roster {
         duty
     }
 
-    /// All threads that run: those that do something first, of these the longest at it first.
+    /// Returns a report of all running threads: busy threads first, the longest busy of them first.
     pub fn report(&self, now: Instant) -> Vec<ThreadReport> {
         let cells: Vec<Arc<Duty>> = self.cells.lock().iter().filter_map(Weak::upgrade).collect();
         let report = |duty: &Arc<Duty>| {

@@ -1,6 +1,8 @@
-//! The threads around one queue: its pollers, its ackers and its parker, each started when it is first needed, and the channels to them.
+//! The threads around one queue (its pollers, ackers and parker) and the channels to them. Each thread is started
+//! when it is first needed.
 //!
-//! Owned by the thread `dispatch`: a hand-over is a `try_send` into a channel that has the room, since the dispatcher counts what is out.
+//! Owned by the thread `dispatch`, which must not wait: a hand-over is a `try_send` into a channel that has space,
+//! since the dispatcher counts what it has handed out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,24 +21,27 @@ use super::parker::{ERRANDS, Errand, Parker};
 use super::poller::Poller;
 use super::threads::{Crew, thread_name};
 
-/// Demand that a poller has not seen yet; each is for one message at least.
+/// The number of demands that a poller may not have seen yet. Each is for at least one message.
 const DEMANDS: usize = 2048;
 
-/// One call at a time: the dispatcher waits for its result before the next.
+/// The number of calls that an acker has at once: the dispatcher waits for the result of one before it sends the next.
 const CALLS: usize = 1;
 
-/// The threads of one queue that there are so far.
+/// The threads of one queue that were started so far.
 #[derive(Default)]
 pub struct Edge {
-    /// By number, as are the ackers.
+    /// The channels to the pollers, by number; `None` if the thread was never started. The ackers'
+    /// channels are kept alike.
     pollers: BTreeMap<usize, Option<Sender<Demand>>>,
     ackers: BTreeMap<usize, Option<Sender<QueueCall>>>,
     parker: Option<Sender<Errand>>,
+    /// Set once the pollers have to stop receiving.
     stop: Arc<AtomicBool>,
+    /// Set once the queue's facts were reported to the dispatcher.
     told: Arc<AtomicBool>,
 }
 
-/// What a thread of the queue is made with.
+/// What a thread of the queue is created with.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
     pub index: QueueIndex,
@@ -46,7 +51,12 @@ pub struct Around<'a> {
 }
 
 impl Edge {
-    /// Gives a poller demand. An error, here and below: something that the dispatcher relies on does not hold, or there is no thread.
+    /// Gives a poller demand, and starts the poller if it is not running.
+    ///
+    /// # Errors
+    ///
+    /// An error of this and of the following functions means that something the dispatcher relies on does not hold, or
+    /// that the system refuses a thread.
     pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<(), String> {
         let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
         let start = |demands| {
@@ -58,7 +68,7 @@ impl Edge {
         demands.try_send(demand).map_err(|_| around.bug("a poller has more demand than it was given"))
     }
 
-    /// Has an acker tell the queue something.
+    /// Hands a call to an acker, which is started if it is not running.
     pub fn settle(&mut self, around: Around<'_>, acker: usize, call: QueueCall) -> Result<(), String> {
         let start = |calls| {
             let body = Acker { queue: around.queue()?, index: around.index, number: acker, calls, inbox: around.inbox.clone() };
@@ -68,7 +78,7 @@ impl Edge {
         to_acker.try_send(call).map_err(|_| around.bug("an acker has a second call"))
     }
 
-    /// Has the parker go to the disk or back.
+    /// Hands an errand to the parker, which is started if it is not running.
     pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
         let start = |errands| {
             let parking = around.lane.parking.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
@@ -79,7 +89,7 @@ impl Edge {
         to_parker.try_send(errand).map_err(|_| around.bug("the parker has too many errands"))
     }
 
-    /// Has its pollers receive nothing more, and ends the waits that can be ended.
+    /// Makes the queue's pollers stop receiving, and ends those waits of theirs that can be ended.
     pub fn interrupt(&self, lane: &Lane) {
         self.stop.store(true, Ordering::Release);
         if let Some(queue) = &lane.queue {
@@ -99,13 +109,13 @@ impl Around<'_> {
         started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limits on tasks and on memory"))
     }
 
-    /// Something that the dispatcher relies on does not hold.
+    /// Returns the message for a broken invariant.
     fn bug(&self, what: &str) -> String {
         format!("queue {}: {what}; {BUG}", self.lane.name)
     }
 }
 
-/// The way to the thread of that place, which is started where there is none.
+/// Returns the channel to a thread, after starting the thread if there is none.
 fn started<T>(
     place: &mut Option<Sender<T>>,
     depth: usize,

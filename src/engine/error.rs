@@ -1,28 +1,39 @@
-//! Why an engine does not start, ends before its time, or goes on as it was.
+//! Why an engine does not start, why it ends early, and why a reload is refused.
 
 use crate::queue::QueueError;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A queue cannot be opened as it is set up. The service does not start: a person has to act.
+    /// A queue cannot be opened as it is configured. The service does not start: a person has to act.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// A queue names a handler that is neither in code nor in `[handlers]`.
     #[error("queues.{queue}.handler: no handler is called {handler}: register it, or add [handlers.{handler}]")]
-    Handler { queue: String, handler: String },
-    /// Partners whose sinks cannot be set up; all of them.
+    Handler {
+        /// The name of the queue.
+        queue: String,
+        /// The name of the unknown handler.
+        handler: String,
+    },
+    /// The sinks of some partners cannot be set up. The text names all of them.
     #[error("{0}")]
     Sinks(String),
-    /// The system gives no further thread.
+    /// The system refuses another thread.
     #[error("cannot start the thread {name}: {why}; raise the limits on tasks and on memory, or lower handler_threads")]
-    Thread { name: String, why: String },
+    Thread {
+        /// The name of the thread.
+        name: String,
+        /// The system's error.
+        why: String,
+    },
 }
 
-/// Why an engine ended before its time.
+/// Why an engine ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A thread panicked, or something the dispatcher relies on does not hold. What was held comes back when its leases lapse.
+    /// A thread panicked, or something that the dispatcher relies on does not hold. The messages held become visible
+    /// again when their leases lapse.
     #[error("the engine ended: {0}; what was held comes back when its leases lapse")]
     Died(String),
 }
@@ -30,30 +41,45 @@ pub enum RunError {
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// These keys differ from what is in force.
+    /// The keys that differ from the configuration in force and cannot change while the engine runs.
     #[error("these keys need a restart: {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
-    /// A queue that is new cannot be opened.
+    /// A new queue cannot be opened.
     #[error("queues.{queue}: {error}")]
-    Open { queue: String, error: StartError },
-    /// A queue that retires has deliveries in the file that the new one is to have.
+    Open {
+        /// The name of the queue.
+        queue: String,
+        /// Why the queue cannot be opened.
+        error: StartError,
+    },
+    /// A retiring queue still has deliveries in the parking file that the new queue is to use.
     #[error(
         "queues.{queue}.parking: {path} is still being emptied by the queue of that name that an earlier reload took away; name another \
          file, or reload again once that queue is gone from the status"
     )]
-    ParkingInUse { queue: String, path: String },
-    /// Too many reloads brought queues.
+    ParkingInUse {
+        /// The name of the queue.
+        queue: String,
+        /// The path of the parking file, as configured.
+        path: String,
+    },
+    /// Reloads have added too many queues over the life of the process.
     #[error(
         "queues: with these the process would have had {seen}, parkings included, and it takes {most} in its life; restart it"
     )]
-    TooMany { seen: usize, most: usize },
-    /// Partners whose sinks cannot be set up; all of them.
+    TooMany {
+        /// The number of queues that the process would have had, parkings included.
+        seen: usize,
+        /// The largest number that it may have.
+        most: usize,
+    },
+    /// The sinks of some partners cannot be set up. The text names all of them.
     #[error("{0}")]
     Sinks(String),
-    /// The dispatcher hangs.
+    /// The dispatcher does not answer in time. The reload may still come into force.
     #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
     NoAnswer,
-    /// The engine drains, or has ended.
+    /// The engine drains or has ended.
     #[error("the service is stopping: its next start reads the file")]
     Stopping,
 }

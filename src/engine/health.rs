@@ -1,7 +1,9 @@
-//! Whether the engine advances: the dispatcher's pulse, the watchdog's judgement of it, and what it says when nothing moves.
+//! Whether the engine makes progress: the dispatcher's pulse, the watchdog's judgement of it, and what is
+//! logged when nothing moves.
 //!
-//! The thread `watchdog` looks once a second. A stall turns [`Health`] red and is logged with what each thread is doing; it turns green
-//! again once things move. Ending the process is systemd's part: it is not fed any more.
+//! The thread `watchdog` looks once a second. A stall turns [`Health`] red and is logged with what each thread is
+//! doing; health turns green again once the work moves. The watchdog never ends the process. That is left to systemd,
+//! which gets no more watchdog notifications while health is red.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,19 +22,21 @@ use super::duty::Roster;
 use super::lane::Lane;
 use super::stall::{Gauge, Stall, Watch};
 
-/// Between two looks, and between two reports of the dispatcher.
+/// The interval between two looks of the watchdog, and between two progress reports of the dispatcher.
 pub const LOOK: Duration = Duration::from_secs(1);
 
-/// Shared by those who ask; the watchdog writes what stalls, the dispatcher which queue fails. Cheap to clone, never waits for anything.
+/// The health of an engine, shared by all who ask. The watchdog writes the stalls, the dispatcher the failing queues.
+/// Cheap to clone; locked only for moments.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     stalls: Arc<Mutex<Vec<Stall>>>,
-    /// By queue and kind of call: why it fails.
+    /// Why calls to a queue fail, by queue and kind of call.
     troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
+    /// How the last reload ended; `None` if there was none.
     last_reload: Arc<Mutex<Option<Ended>>>,
 }
 
-/// When a reload ended, and why it was refused, where it was.
+/// When a reload ended, and why it was refused, if it was.
 #[derive(Debug)]
 struct Ended {
     at: Instant,
@@ -42,37 +46,41 @@ struct Ended {
 /// How the last reload went. The keys are a contract.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LastReload {
-    /// Whether it is in force; else everything is as it was before.
+    /// Whether the reload is in force. If it is not, everything is as it was before.
     pub ok: bool,
+    /// How long ago the reload ended, in seconds.
     pub seconds_ago: f64,
-    /// Why it was refused.
+    /// Why the reload was refused; `None` if it is in force.
     pub reason: Option<String>,
 }
 
 impl Health {
-    /// Whether everything that is due is started within a minute.
+    /// Returns whether nothing has stalled: all due work was started within a minute, or the longer time
+    /// that its kind may take.
     pub fn is_well(&self) -> bool {
         self.stalls.lock().is_empty()
     }
 
-    /// What does not move, in words; nothing while all is well.
+    /// Returns what has stalled, in words; empty while all is well.
     pub fn stalls(&self) -> Vec<String> {
         let stalls = self.stalls.lock();
         stalls.iter().map(|stall| format!("{}: {} due, none for {} s", stall.what, stall.due, stall.lasts.as_secs())).collect()
     }
 
-    /// The queues that fail now, each with what fails and why, by name. A queue that fails is no stall: it is tried again.
+    /// Returns the queues that fail now, by name, each with the failing call and the reason. A failing queue is no
+    /// stall: its calls are tried again.
     pub fn troubles(&self) -> Vec<(String, String)> {
         let troubles = self.troubles.lock();
         troubles.iter().map(|((queue, doing), reason)| (queue.clone(), format!("{doing}: {reason}"))).collect()
     }
 
-    /// Why the last reload was refused, where it was: what is in force is older than the file.
+    /// Returns why the last reload was refused, or `None` if it was not. After a refusal, the configuration in force
+    /// is older than the file.
     pub fn refused_reload(&self) -> Option<String> {
         self.last_reload.lock().as_ref()?.refused.clone()
     }
 
-    /// How the last reload went; `None`: there was none.
+    /// Returns how the last reload went, or `None` if there was none.
     pub fn last_reload(&self, now: Instant) -> Option<LastReload> {
         let last = self.last_reload.lock();
         last.as_ref().map(|Ended { at, refused }| LastReload {
@@ -82,17 +90,17 @@ impl Health {
         })
     }
 
-    /// A reload has ended; with the reason, where it was refused.
+    /// Records the end of a reload, with the reason if it was refused.
     pub fn reloaded(&self, now: Instant, refused: Option<&str>) {
         *self.last_reload.lock() = Some(Ended { at: now, refused: refused.map(str::to_owned) });
     }
 
-    /// Nothing is known of the queue any more.
+    /// Forgets the failures of a queue.
     pub(super) fn forget(&self, queue: &str) {
         self.troubles.lock().retain(|(of, _), _| of != queue);
     }
 
-    /// A kind of call to the queue fails from now on; `None`: it goes well again.
+    /// Records that a kind of call to the queue fails, or with `None` that it works again.
     pub(super) fn trouble(&self, queue: &str, doing: &'static str, reason: Option<&str>) {
         let key = (queue.to_owned(), doing);
         let mut troubles = self.troubles.lock();
@@ -103,7 +111,7 @@ impl Health {
     }
 }
 
-/// What the dispatcher tells of itself.
+/// What the dispatcher reports about its own progress.
 #[derive(Default)]
 pub struct Pulse {
     turns: AtomicU64,
@@ -111,12 +119,12 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// A turn has ended.
+    /// Counts a turn that has ended.
     pub fn beat(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How far each kind of work is; to be told every [`LOOK`].
+    /// Publishes how far each kind of work is. The dispatcher calls this every [`LOOK`].
     pub fn tell(&self, progress: Vec<Progress>, lanes: &[Lane], deliverers: &Deliverers) {
         let mut gauges: Vec<Gauge> = progress
             .into_iter()
@@ -133,7 +141,8 @@ impl Pulse {
         *self.gauges.lock() = gauges;
     }
 
-    /// All kinds of work, the dispatcher's turns included: the ticker gives it one many times a second.
+    /// Returns all kinds of work, the dispatcher's turns included. A turn is always due, since the
+    /// ticker causes them steadily.
     fn gauges(&self) -> Vec<Gauge> {
         let mut gauges = self.gauges.lock().clone();
         let (what, done) = ("turns of the dispatcher".to_owned(), self.turns.load(Ordering::Relaxed));
@@ -153,7 +162,7 @@ fn name(progress: &Progress, lanes: &[Lane]) -> String {
     }
 }
 
-/// The thread `watchdog`.
+/// The state of the thread `watchdog`.
 pub struct Watchdog {
     pub pulse: Arc<Pulse>,
     pub health: Health,
@@ -161,7 +170,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// The thread's body: until the dispatcher has ended, whose end of the channel is dropped then.
+    /// Runs the thread until the dispatcher has ended, which drops the other end of the channel.
     #[expect(clippy::disallowed_methods, reason = "it watches the clock: once a second")]
     pub fn run(self, end: &Receiver<()>) {
         let mut watch = Watch::new(Instant::now());
@@ -171,7 +180,7 @@ impl Watchdog {
         }
     }
 
-    /// Publishes what was found; says each edge once.
+    /// Publishes the stalls found, and logs each beginning and end of a stall once.
     fn judge(&self, now: Instant, stalls: Vec<Stall>) {
         let before = std::mem::replace(&mut *self.health.stalls.lock(), stalls.clone());
         let in_both = |stall: &&Stall, others: &[Stall]| others.iter().any(|other| other.what == stall.what);

@@ -1,7 +1,9 @@
-//! What other threads ask the dispatcher: how it is, why a partner waits, to pause one. Owned by the thread `dispatch`.
+//! Requests from other threads to the dispatcher: its status, a search, why a partner waits, actions upon a partner.
+//! Owned by the thread `dispatch`, which must not wait for the requesters.
 //!
-//! What concerns one partner is answered at once. What has to look at all of them is answered a part a turn, so that a question about a
-//! hundred thousand partners makes no turn long; whoever asks the same meanwhile gets the same answer.
+//! A request about one partner is answered at once. A request that has to look at all partners is worked on in parts,
+//! one per turn, so that a question about a hundred thousand partners makes no turn long. Threads that ask for the
+//! status meanwhile get the same answer.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,40 +15,49 @@ use crate::dispatch::{
 };
 use crate::message::Account;
 
-/// How long a question to the dispatcher waits: a turn takes milliseconds.
+/// How long a request to the dispatcher may take. A turn takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Partners looked at in one turn: about a tenth of a millisecond.
+/// The number of partners looked at in one turn: about a tenth of a millisecond.
 const PART: usize = 256;
 
-/// Partners that a search gives.
+/// The largest number of partners that a search returns.
 const FOUND: usize = 50;
 
-/// What came of an action: the partner as it is after it, or why nothing was done.
+/// The result of an action: the partner as it is afterwards, or why nothing was done.
 pub type Operated = Result<Box<PartnerReport>, Refusal>;
 
-/// One question, with the way back. Whoever asked may have given up: then nobody takes the answer.
+/// One request, with the channel for its answer. The requester may have given up; the answer is then dropped.
 pub enum Inquiry {
+    /// The state of the engine.
     Status { reply: Sender<Answered> },
+    /// The partners whose account contains a text.
     Search { text: String, reply: Sender<Vec<FoundPartner>> },
+    /// What is known of one partner.
     Partner { account: Account, reply: Sender<Option<PartnerReport>> },
+    /// An operator's action upon a partner.
     Operate { account: Account, action: Action, reply: Sender<Operated> },
 }
 
-/// A moment of the engine.
+/// The state of the engine at one moment.
 #[derive(Debug, Clone)]
 pub struct Answered {
+    /// The dispatcher's state, completed with what only the engine knows.
     pub status: Status,
     /// How long the dispatcher's turns took.
     pub turns: Histogram,
-    /// How long the dispatcher was at this answer.
+    /// How much time the dispatcher spent on this answer.
     pub cost: Duration,
 }
 
+/// The requests that are not answered yet.
 pub struct Inquiries {
+    /// The survey in progress, which answers all waiting status requests; `None` if there are none.
     survey: Option<Survey>,
+    /// The time spent on the survey so far.
     cost: Duration,
-    /// These, like all that wait here, are as many as threads ask: each waits for its answer before it asks again.
+    /// The requesters of the status. As with all requests that wait here, there is at most one per asking thread, since
+    /// each thread waits for its answer before it asks again.
     who_want_status: Vec<Sender<Answered>>,
     searches: VecDeque<(Search, Sender<Vec<FoundPartner>>)>,
     actions: VecDeque<(RequestId, Sender<Operated>)>,
@@ -67,7 +78,7 @@ impl Inquiries {
         }
     }
 
-    /// Takes a question in. Gives what is to happen in this turn.
+    /// Takes a request in, and returns the event that the dispatcher handles in this turn.
     pub fn take(&mut self, inquiry: Inquiry, dispatcher: &Dispatcher) -> Event {
         match inquiry {
             Inquiry::Status { reply } => {
@@ -87,7 +98,7 @@ impl Inquiries {
         Event::Tick
     }
 
-    /// The answer to an [`Inquiry::Operate`].
+    /// Sends the answer to an [`Inquiry::Operate`].
     pub fn operated(&mut self, request: RequestId, result: Operated) {
         if let Some(place) = self.actions.iter().position(|(waiting, _)| *waiting == request)
             && let Some((_, reply)) = self.actions.remove(place)
@@ -96,12 +107,13 @@ impl Inquiries {
         }
     }
 
-    /// Whether something is left to be looked at.
+    /// Returns whether a survey or a search is unfinished.
     pub fn is_busy(&self) -> bool {
         self.survey.is_some() || !self.searches.is_empty()
     }
 
-    /// Looks at a part of what is to be looked at, and answers whom it can.
+    /// Works on the next part of the first search, or else of the survey, and answers the
+    /// requesters whose answer is ready.
     #[expect(clippy::disallowed_methods, reason = "what status costs is measured, so that it can be kept rare")]
     pub fn go_on(&mut self, dispatcher: &Dispatcher, complete: impl FnOnce(Status) -> Status) {
         let begin = Instant::now();
@@ -127,7 +139,7 @@ impl Inquiries {
         }
     }
 
-    /// A turn ended.
+    /// Counts a turn that took this long.
     pub fn turned(&mut self, took: Duration) {
         self.turns.observe(took);
     }

@@ -1,38 +1,43 @@
-//! One job: messages of one queue on their way through its handler, in order.
+//! One job: some messages of one queue on their way through its handler, in order.
 //!
-//! Shared by the thread of the pool that runs it and the dispatcher's, which takes back what is left of it where a message takes long. Each
-//! locks it for a moment, the first once a message.
+//! A job is shared by the pool thread that runs it and the dispatcher's thread, which takes back the rest of a job if
+//! one of its messages takes long. Each locks the job only for a moment; the pool thread does so once per message.
 
 use parking_lot::Mutex;
 
 use crate::dispatch::{Handled, TakenBack, Ticket, ToHandle};
 
-/// See the [module's](self) text.
+/// A job. See the [module documentation](self).
 pub struct Job {
-    /// Its first message.
+    /// The ticket of the job's first message.
     name: Ticket,
     state: Mutex<State>,
 }
 
 struct State {
+    /// Whether a thread has begun with the job.
     begun: bool,
+    /// The messages that were not begun.
     todo: std::vec::IntoIter<ToHandle>,
+    /// The messages that were handled and not taken back yet.
     done: Vec<Handled>,
 }
 
 impl Job {
-    /// `None`: there is nothing to do.
+    /// Creates a job, or returns `None` if there are no messages.
     pub fn new(jobs: Vec<ToHandle>) -> Option<Self> {
         let name = jobs.first()?.ticket;
         let done = Vec::with_capacity(jobs.len());
         Some(Self { name, state: Mutex::new(State { begun: false, todo: jobs.into_iter(), done }) })
     }
 
+    /// Returns the job's name: the ticket of its first message.
     pub fn name(&self) -> Ticket {
         self.name
     }
 
-    /// The next message, after what became of the one before it.
+    /// Records the outcome of the message before, if there was one, and returns the next message. `None` means
+    /// that no message is left.
     pub fn next(&self, handled: Option<Handled>) -> Option<ToHandle> {
         let mut state = self.state.lock();
         state.begun = true;
@@ -40,7 +45,7 @@ impl Job {
         state.todo.next()
     }
 
-    /// Everything but what is being done. `None`: nothing of it is begun.
+    /// Takes everything out but the message that is being handled. `None` means that no thread has begun with the job.
     pub fn take_back(&self) -> Option<TakenBack> {
         let mut state = self.state.lock();
         let State { begun, todo, done } = &mut *state;

@@ -1,4 +1,5 @@
-//! A lane: one queue with all that the threads around it need; opened at the start and at a reload, by the thread that asks for it.
+//! A lane: one queue with everything that the threads around it need. The thread that starts the engine or asks for a
+//! reload opens the lanes; `dispatch` owns them afterwards.
 
 use std::sync::Arc;
 use std::thread;
@@ -18,45 +19,47 @@ use crate::queue::{Limits, Queue, QueueError};
 use super::error::StartError;
 use super::open::{open_parking, open_queue};
 
-/// How long the services of all queues may take for what is asked before anything is received.
+/// How long the services of all queues may take to answer before anything is received.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Queues that are asked then; each has a thread meanwhile.
+/// The largest number of queues whose services are asked then. Each takes a thread for that time.
 const MOST_ASKED: usize = 256;
 
-/// One queue with all that the threads around it need.
+/// One queue with everything that the threads around it need.
 pub(crate) struct Lane {
     pub name: Arc<str>,
+    /// The kind of source, as the configuration spells it.
     pub source: &'static str,
     pub handler_name: String,
     pub limits: Limits,
-    /// `None`: a reload took it away, and nothing is left of it.
+    /// The queue; `None` once nothing is left of a queue that a reload removed.
     pub queue: Option<Arc<dyn Queue>>,
-    /// `None`: it is a parking, what comes of it has been handled.
+    /// The handler; `None` for a parking, whose deliveries were handled before they were parked.
     pub handler: Option<Arc<dyn Handler>>,
-    /// Messages in the handler at once.
+    /// The number of messages in the handler at once.
     pub concurrency: usize,
-    /// Where its deliveries wait for partners that are away.
+    /// The store in which the queue's deliveries wait for partners that are unavailable for long.
     pub parking: Option<Arc<Parking>>,
-    /// A reload took it away: another one may have its name.
+    /// Whether a reload removed this queue. Another queue may have the same name.
     pub retires: bool,
 }
 
 impl Lane {
-    /// Its name where no other may have the same.
+    /// Returns a name that no other queue has: a retiring queue is marked as such.
     pub fn label(&self) -> String {
         if self.retires { retiring(&self.name) } else { self.name.to_string() }
     }
 }
 
-/// What a queue that retires is called where no other may be called the same.
+/// Returns the unique name of a retiring queue.
 pub fn retiring(name: &str) -> String {
     format!("{name} (retiring)")
 }
 
-/// A lane that is ready, and that of its parking.
+/// A lane that is ready, and the lane of its parking.
 pub(crate) struct Opened {
     pub lane: Lane,
+    /// The lane of the queue's parking; `None` if the queue has none.
     pub rows: Option<Rows>,
 }
 
@@ -64,12 +67,13 @@ pub(crate) struct Opened {
 pub(crate) struct Rows {
     pub lane: Lane,
     entry_limit: usize,
-    /// Deliveries that it holds, by account.
+    /// The number of parked deliveries, by account.
     found: Vec<(Account, u64)>,
 }
 
 impl Rows {
-    /// What the dispatcher is told of it: `of` is the queue whose deliveries it holds. To be asked once.
+    /// Returns the dispatcher's rules for this parking; `of` is the queue whose deliveries it holds. To be called once,
+    /// since the counts of parked deliveries are moved out.
     pub fn rules(&mut self, of: QueueIndex) -> ParkingRules {
         ParkingRules {
             name: Arc::clone(&self.lane.name),
@@ -80,8 +84,8 @@ impl Rows {
     }
 }
 
-/// Opens the queue of a section, finds its handler, and what it parked before. Blocks for as long as a store takes; a service is not
-/// asked.
+/// Opens the queue of a section, looks up its handler, and counts what it parked earlier. Blocks for as long as opening
+/// a store takes; services are not asked.
 pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) -> Result<Opened, StartError> {
     let handler_name = settings.handler.clone();
     let handler = registry
@@ -104,11 +108,13 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
     Ok(Opened { lane, rows })
 }
 
-/// Asks the queues' services, all at once, whether these queues may be used as they are set up: the name of one that may not, and
-/// [`QueueError::Unusable`]. Blocks for [`PATIENCE`] at most: whoever has not answered by then, or cannot be reached, is asked again by the queue's
-/// pollers, before they receive.
+/// Asks the services of all queues at the same time whether the queues can be used as they are configured. Returns the
+/// name and [`QueueError::Unusable`] of one that cannot, or `None`.
+///
+/// Blocks for at most [`PATIENCE`]. A service that has not answered by then, or cannot be reached, is asked again by
+/// the queue's pollers before they receive.
 pub(crate) fn refused<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<(Arc<str>, QueueError)> {
-    // What a queue on the local disk or in memory does by itself is known.
+    // Only services have facts to ask for: a queue on disk or in memory is fully known.
     let services = lanes.filter(|lane| lane.limits.priced);
     let queues = services.filter_map(|lane| Some((Arc::clone(&lane.name), lane.queue.clone()?)));
     first_refusal(queues.map(|(name, queue)| (name, move || queue.facts())), PATIENCE)
@@ -121,7 +127,7 @@ where
     let (answers, answered) = bounded(MOST_ASKED);
     for (name, ask) in asks.take(MOST_ASKED) {
         let answers = answers.clone();
-        // Nobody hears what comes too late.
+        // An answer that comes too late is dropped.
         let ask = move || drop(answers.send((name, ask())));
         if let Err(error) = thread::Builder::new().name("facts".to_owned()).spawn(ask) {
             log::warn!("a queue is asked about itself later, there is no thread for it: {error}");
@@ -140,7 +146,7 @@ where
     }
 }
 
-/// Claims a parking and finds what is in it.
+/// Claims a parking and counts what is in it.
 fn rows(name: &str, parking: Parking, queue: &Arc<dyn Queue>) -> Result<(Arc<Parking>, Rows), QueueError> {
     let rows = ParkedQueue::new(parking, Arc::clone(queue))?;
     let parking = Arc::clone(&rows.parking);
@@ -164,6 +170,7 @@ fn rows(name: &str, parking: Parking, queue: &Arc<dyn Queue>) -> Result<(Arc<Par
     Ok((parking, Rows { lane, entry_limit, found }))
 }
 
+/// Returns the name of the source as the configuration spells it.
 pub fn source_name(source: &Source) -> &'static str {
     match source {
         Source::Sqs(_) => "sqs",

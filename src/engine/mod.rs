@@ -1,18 +1,22 @@
-//! The engine: channels, threads, and the order in which they stop. It joins the pure dispatcher to the edges.
+//! The engine: channels, threads, and the order in which they stop. It joins the pure dispatcher to the
+//! queues, handlers and sinks.
 //!
 //! | thread | does |
 //! |---|---|
-//! | `poll-QUEUE-N` | receives from one queue what it was given demand for ([`poller`]) |
+//! | `poll-QUEUE-N` | receives from one queue as many messages as it has demand for ([`poller`]) |
 //! | `handle-NN` | runs handlers, a fixed pool ([`pool`]) |
-//! | `dispatch` | owns the dispatcher, the main loop's `select!` ([`shell`]) |
+//! | `dispatch` | owns the dispatcher and runs the main loop's `select!` ([`shell`]) |
 //! | `deliver-N` | hands batches to partners ([`deliver`]) |
-//! | `ack-QUEUE-N` | deletes, returns, extends and sets aside ([`acker`]) |
-//! | `park-QUEUE-0` | takes deliveries to the queue's parking and back ([`parker`]) |
-//! | `close-QUEUE-0` | closes the files of a queue that a reload took away, and ends |
-//! | `watchdog` | looks whether all this moves ([`health`]) |
+//! | `deliver-start` | starts the delivery threads ([`deliver`]) |
+//! | `ack-QUEUE-N` | deletes, returns, extends and sets aside messages ([`acker`]) |
+//! | `park-QUEUE-0` | moves deliveries into the queue's parking and back ([`parker`]) |
+//! | `close-QUEUE-0` | closes the files of a queue that a reload removed, then ends |
+//! | `facts` | asks one queue's service about the queue when it is opened, then ends ([`lane`]) |
+//! | `watchdog` | checks that all of this makes progress ([`health`]) |
 //!
-//! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the channel in
-//! question, since the dispatcher counts what is out; a full one is a bug and ends the process.
+//! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over
+//! fits into the channel in question, since the dispatcher counts what it has handed out; a full channel is
+//! a bug and ends the process.
 
 mod acker;
 mod cost;
@@ -69,11 +73,11 @@ use self::shell::{Control, Shell, Watched};
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
 
-/// The end of what is said where something holds that cannot.
+/// The end of every message that reports a broken invariant.
 const BUG: &str = "this is a bug in octoconf, please report it";
 
-/// Once all is decided, threads that are blocked in a call are waited for this long: the others end within it, and the process is not to
-/// outlast its `shutdown_timeout` for them.
+/// How long the end of the engine waits for its threads once everything is settled. Threads that are not blocked in a
+/// call end within this time, and the process must not outlast its `shutdown_timeout` for the others.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 /// A service that is set up and not yet started.
@@ -90,15 +94,20 @@ pub struct Engine {
 /// How an engine is to run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
-    /// End once every queue is empty and everything is settled.
+    /// Whether the engine ends once every queue is empty and every message is settled.
     pub until_empty: bool,
-    /// For jitter; the same for the same run.
+    /// The seed for jitter. The same seed gives the same jitter.
     pub seed: u64,
 }
 
 impl Engine {
-    /// Opens the queues, finds the handlers and sets up the sinks. Blocks for as long as opening a store takes, and for 5 s at most for
-    /// services that are asked about their queues.
+    /// Opens the queues, looks up the handlers and sets up the sinks.
+    ///
+    /// Blocks for as long as opening the stores takes, plus at most 5 s for services that are asked about their queues.
+    ///
+    /// # Errors
+    ///
+    /// A queue, handler or sink that cannot be set up: see [`StartError`].
     pub fn new(settings: &Settings, registry: &Registry) -> Result<Self, StartError> {
         let mut opened =
             settings.queues.iter().map(|(name, queue)| lane::open(name, queue, registry)).collect::<Result<Vec<_>, _>>()?;
@@ -126,12 +135,17 @@ impl Engine {
         })
     }
 
-    /// A queue by its name, for example to send to one in memory.
+    /// Returns the queue of this name, or `None` if there is none. A caller can send to a queue in memory this way.
     pub fn queue(&self, name: &str) -> Option<Arc<dyn Queue>> {
         self.lanes.iter().find(|lane| &*lane.name == name).and_then(|lane| lane.queue.clone())
     }
 
-    /// Starts the threads. Those that pollers, deliveries and acks need come when they are needed.
+    /// Starts the engine's threads. Pollers, delivery threads, ackers and parkers start later,
+    /// when they are first needed.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] if the system refuses a thread.
     #[expect(clippy::disallowed_methods, reason = "the engine's start is an edge: from here on time is passed in")]
     pub fn start(mut self, options: RunOptions) -> Result<Running, StartError> {
         self.rules.until_empty = options.until_empty;
@@ -151,10 +165,10 @@ impl Engine {
         crew.spawn("watchdog".to_owned(), None, move |_| watchdog.run(&over))
             .map_err(|why| StartError::Thread { name: "watchdog".into(), why: why.to_string() })?;
         crew.spawn("dispatch".to_owned(), None, move |duty| {
-            // Dropped with the dispatcher: whoever watches it ends too.
+            // Dropped together with the dispatcher, which ends the watchdog too.
             let _at_work: Sender<()> = at_work;
             let result = shell.run(controls, interval, duty);
-            // The receiver may have gone: a caller that does not wait does not want to know.
+            // The receiver may be gone: a caller that does not wait does not need the result.
             let _ = ended.send(result);
         })
         .map_err(|why| StartError::Thread { name: "dispatch".into(), why: why.to_string() })?;
@@ -174,7 +188,7 @@ impl Engine {
     }
 }
 
-/// An engine at work.
+/// A running engine.
 pub struct Running {
     control: Sender<Control>,
     end: Receiver<Result<Status, String>>,
@@ -189,6 +203,7 @@ pub struct Running {
 }
 
 impl Running {
+    /// Returns a handle through which other threads control and query the engine.
     pub fn remote(&self) -> Remote {
         Remote {
             control: self.control.clone(),
@@ -204,9 +219,14 @@ impl Running {
         }
     }
 
-    /// Waits for the end: of `until_empty`, or after [`Remote::stop`]. Threads that are still blocked in a call are left behind.
+    /// Blocks until the engine ends, by `until_empty` or after [`Remote::stop`]. Threads that are still blocked in
+    /// a call are left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Died`] if a thread panicked or an invariant broke.
     pub fn wait(self) -> Result<Report, RunError> {
-        // Deaths are heard here too: a dispatcher that hangs hears of none.
+        // Deaths are received here too, because a dispatcher that hangs does not receive them.
         let end = select! {
             recv(self.end) -> end => end.map_err(|_| None),
             recv(self.crew.deaths()) -> death => Err(death.ok()),

@@ -1,5 +1,5 @@
-//! The dispatcher's notes as log lines, with fixed keys. A storm of partners is a sum: each edge of a partner has a line of its own until
-//! there are too many of them to read.
+//! The dispatcher's notes as log lines with fixed keys. Each change of a partner's state has a line of its own, until
+//! there are too many lines to read; a storm of them is then summed up in one line. Owned by the thread `dispatch`.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,20 @@ use crate::dispatch::{Note, QueueIndex};
 use super::health::Health;
 use super::lane::Lane;
 
-/// Lines about single partners in one interval; the others are in its sum.
+/// The largest number of lines about single partners in one interval. The other changes appear
+/// only in the interval's sum.
 const LINES: u64 = 100;
 
-/// Edges in one interval that need no sum: one sees them all at a glance.
+/// The number of changes in one interval up to which no sum is logged: a reader sees them all at a glance.
 const FEW: u64 = 10;
 
+/// The length of an interval.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What was said of partners lately.
+/// Counts the lines that were logged about partners lately.
 #[derive(Debug, Default)]
 pub struct NoteLog {
-    /// `None`: nothing happened for an interval.
+    /// The sum of the current interval; `None` if nothing has happened since the last interval ended.
     sum: Option<Sum>,
 }
 
@@ -27,12 +29,14 @@ pub struct NoteLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sum {
     ends_at: Instant,
+    /// The number of times that a partner began to wait.
     waits: u64,
+    /// The number of times that a partner took deliveries again.
     well: u64,
 }
 
 impl NoteLog {
-    /// Says a note; what it says of a queue's trouble is kept in `health`, too.
+    /// Logs a note. A queue's failure or recovery is recorded in `health`, too.
     pub fn say(&mut self, now: Instant, note: &Note, lanes: &[Lane], health: &Health) {
         let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
         let label = |queue: QueueIndex| lanes.get(queue).map_or_else(|| "?".to_owned(), Lane::label);
@@ -49,7 +53,7 @@ impl NoteLog {
         log_note(note, name);
     }
 
-    /// An edge of a partner. Gives whether it may have a line of its own.
+    /// Counts a change of a partner's state, and returns whether it may have a line of its own.
     fn partner(&mut self, now: Instant, well: bool) -> bool {
         let sum = self.sum.get_or_insert(Sum { ends_at: now + INTERVAL, waits: 0, well: 0 });
         if well {
@@ -60,7 +64,7 @@ impl NoteLog {
         sum.waits + sum.well <= LINES
     }
 
-    /// Says the sum of an interval that is over. To be called every second or so, with `last` at the end.
+    /// Logs the sum of an interval that is over. To be called about once a second, and with `last` at the end.
     pub fn say_sum(&mut self, now: Instant, last: bool) {
         if let Some(Sum { waits, well, .. }) = self.due(now, last) {
             let unsaid = (waits + well).saturating_sub(LINES);

@@ -1,4 +1,4 @@
-//! Opens a queue as its settings say.
+//! Opens a queue, and its parking, as its settings say.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -16,11 +16,13 @@ use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
 use crate::queue::sqs::{DeadLetterQueue, Hints, Named, Place, PlaceError, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
 
-/// Opens the queue of the section `queues.NAME`. Blocks for as long as its store takes; a queue of SQS is not asked yet.
+/// Opens the queue of the section `queues.NAME`. Blocks for as long as opening its store takes;
+/// SQS is not contacted yet.
 ///
 /// # Errors
 ///
-/// [`QueueError::Refused`] where a person has to act, [`QueueError::Unavailable`] where a store is locked or its disk full.
+/// [`QueueError::Refused`] if a person has to act, [`QueueError::Unavailable`] if a store is
+/// locked or its disk is full.
 pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueError> {
     let refused = |why: String| QueueError::Refused { queue: name.to_owned(), what: "open", why };
     match &settings.source {
@@ -38,17 +40,19 @@ pub fn open_queue(name: &str, settings: &QueueSettings) -> Result<Arc<dyn Queue>
     }
 }
 
-/// Opens the parking of the section `queues.NAME`, if it has one, without claiming it. Blocks for as long as its store takes.
+/// Opens the parking of the section `queues.NAME` without claiming it. Returns `None` if the section has no parking.
+/// Blocks for as long as opening its store takes.
 ///
 /// # Errors
 ///
-/// [`QueueError::Refused`] where a person has to act, [`QueueError::Unavailable`] where the file is locked or its disk full.
+/// [`QueueError::Refused`] if a person has to act, [`QueueError::Unavailable`] if the file is
+/// locked or its disk is full.
 pub fn open_parking(name: &str, settings: &QueueSettings) -> Result<Option<Parking>, QueueError> {
     let open = |path| Parking::open(ParkingOptions::new(path, name, settings.parking_max_bytes));
     settings.parking.as_ref().map(open).transpose()
 }
 
-/// Asks nobody.
+/// Returns the options of an SQS queue. Contacts no service.
 fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
     let SqsSettings { url, region, endpoint, .. } = settings;
     let hints = Hints { url: url.as_deref(), region: region.as_deref(), endpoint: endpoint.as_deref() };
@@ -75,7 +79,8 @@ fn grouping(group: Option<&str>) -> Result<Option<Grouping>, String> {
     Ok(path.map(|path| -> Grouping { path }))
 }
 
-/// The lines of a file, blank ones left out, as `send` reads them: a byte order mark at the very start is no part of the first.
+/// Reads the lines of a file as `send` does: blank lines are left out, and a byte order mark at the very start is
+/// not part of the first line.
 fn lines(path: &Path) -> Result<Vec<Bytes>, String> {
     let cannot = |error: std::io::Error| format!("preload: cannot read {}: {error}", path.display());
     let mut lines = Vec::new();

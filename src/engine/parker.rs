@@ -1,5 +1,5 @@
-//! A parker: takes one queue's deliveries to its parking and back, one call after the other, so that what it reads knows of all that it
-//! wrote before.
+//! A parker thread: moves one queue's deliveries into its parking and back, one call after the other, so that each read
+//! sees all earlier writes. It decides nothing.
 
 use std::sync::Arc;
 
@@ -12,25 +12,28 @@ use crate::queue::parking::Parking;
 use super::duty::Duty;
 use super::poller::fault;
 
-/// What a parker does.
+/// A call that a parker carries out.
 pub enum Errand {
+    /// Write deliveries into the parking.
     Park(Vec<ToPark>),
+    /// Read parked deliveries of some accounts.
     Unpark(Vec<Want>),
 }
 
-/// Calls that may be under way at once: one each way.
+/// The largest number of errands under way at once: one in each direction.
 pub const ERRANDS: usize = 2;
 
+/// The state of one parker thread.
 pub struct Parker {
     pub parking: Arc<Parking>,
-    /// The queue whose deliveries they are.
+    /// The queue whose deliveries are parked.
     pub queue: QueueIndex,
     pub errands: Receiver<Errand>,
     pub inbox: Sender<Event>,
 }
 
 impl Parker {
-    /// The thread's body: until the engine stops.
+    /// Runs the thread: carries out errands until the dispatcher drops its end of the channel.
     pub fn run(self, duty: &Duty) {
         for errand in &self.errands {
             let what = match errand {

@@ -1,14 +1,17 @@
-//! What no deliver thread has taken yet: the newest taken first, but for what has waited for long.
+//! The flushes that no delivery thread has taken yet. The newest is taken first, unless the oldest has waited for long.
+//! Shared by `dispatch`, which pushes and never waits, and the delivery threads, which pop.
 //!
-//! There are never more flushes than there may be threads, so all that one waits for here is that threads are started and wake up. Where
-//! hundreds of partners hang at once, a thread is started for each; those who answer pass by meanwhile, again and again with the same few
-//! threads. In the order of coming each of them would wait until the last of the hanging had its thread. Where all are quick and the
-//! threads are few for them, the oldest would wait for as long as that lasts, and its partner be taken for slow: so what has waited for
-//! [`PATIENCE`] goes first.
+//! There are never more flushes than there may be threads, so a flush waits here only for threads to start and wake up.
+//! When hundreds of partners hang at once, a thread is started for each of their flushes. Meanwhile, flushes of
+//! partners that answer pass by, again and again on the same few threads. In order of arrival, each of these would wait
+//! until the last of the hanging flushes had its thread. Newest first has the opposite weakness: while all partners are
+//! quick and threads are few, the oldest flush would wait for as long as that lasts, and its partner would be taken for
+//! slow. So a flush that has waited for [`PATIENCE`] goes first.
 //!
-//! One thread is woken at a time, and wakes the next if there is still something to take: to wake one for each flush of a turn brought
-//! dozens of threads to the cores of which two had found all there was. The lock is held for a push or a pop, as those inside of a channel
-//! are; a thread that finds nothing sleeps at once, where a channel's receiver offers its core to the others a few times first.
+//! One thread is woken at a time, and wakes the next one if something is left to take. Waking a thread for each flush
+//! of a turn brought dozens of threads to the cores, of which two had already taken everything. The lock is held for
+//! one push or pop, like the locks inside a channel. A thread that finds nothing sleeps at once, whereas a channel's
+//! receiver yields its core a few times first.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,44 +19,48 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// By then threads were started for hundreds that hang; a partner is taken for slow after five times that.
+/// How long the oldest flush waits at most while newer ones are taken. By then, threads were started even for hundreds
+/// of hanging partners. A partner counts as slow only after five times as long.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What a thread gets.
+/// The result of [`Pile::pop`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Popped<T> {
+    /// An item.
     One(T),
-    /// There was nothing for as long as it was willing to wait.
+    /// There was nothing for as long as the thread was willing to wait.
     Nothing,
-    /// There is nothing, and the pile is closed.
+    /// There is nothing left, and the pile is closed.
     Closed,
 }
 
-/// Between the dispatcher, which pushes and waits for nothing, and the threads that pop.
+/// The items between the dispatcher, which pushes and never waits, and the threads that pop.
 pub struct Pile<T> {
     state: Mutex<State<T>>,
     woken: Condvar,
 }
 
 struct State<T> {
-    /// The oldest first, each with when it came.
+    /// The items with their times of arrival, the oldest first.
     waiting: VecDeque<(Instant, T)>,
-    /// At most so many.
+    /// The largest number of items.
     room: usize,
-    /// Threads that sleep, those on their way up included.
+    /// The number of sleeping threads, including those that are waking up.
     asleep: usize,
-    /// One has been woken and is not up yet.
+    /// Whether a thread was woken and has not taken the lock yet.
     waking: bool,
+    /// Whether nothing will be pushed any more.
     closed: bool,
 }
 
 impl<T> Pile<T> {
+    /// Creates a pile for at most `room` items.
     pub fn new(room: usize) -> Self {
         let state = State { waiting: VecDeque::with_capacity(room), room, asleep: 0, waking: false, closed: false };
         Self { state: Mutex::new(state), woken: Condvar::new() }
     }
 
-    /// Puts one on top. `false`: there is no room, and it is dropped.
+    /// Adds an item. Returns `false` if there is no room; the item is then dropped.
     pub fn push(&self, now: Instant, one: T) -> bool {
         let mut state = self.state.lock();
         if state.waiting.len() >= state.room {
@@ -68,7 +75,8 @@ impl<T> Pile<T> {
         true
     }
 
-    /// Takes the newest, or the oldest where that has waited for [`PATIENCE`] by the clock. Blocks until there is one, or for so long.
+    /// Takes the newest item, or the oldest if that has waited for [`PATIENCE`] by `clock`. Blocks until there is an
+    /// item, for at most `willing`.
     pub fn pop(&self, clock: impl Fn() -> Instant, willing: Duration) -> Popped<T> {
         let mut state = self.state.lock();
         let mut is_willing = true;
@@ -94,17 +102,18 @@ impl<T> Pile<T> {
         }
     }
 
+    /// Returns the number of items.
     pub fn len(&self) -> usize {
         self.state.lock().waiting.len()
     }
 
-    /// How many wait for which no thread sleeps that could be woken.
+    /// Returns the number of items for which there is no sleeping thread to wake.
     pub fn unserved(&self) -> usize {
         let state = self.state.lock();
         state.waiting.len().saturating_sub(state.asleep)
     }
 
-    /// Nothing will be pushed any more: those who pop end once it is empty.
+    /// Closes the pile: nothing will be pushed any more, and threads that pop get [`Popped::Closed`] once it is empty.
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.woken.notify_all();
@@ -118,7 +127,7 @@ impl<T> State<T> {
         taken.map(|(_, one)| one)
     }
 
-    /// Whether another thread has to be woken; then it counts as being woken.
+    /// Returns whether another thread has to be woken; if so, it is recorded as waking.
     fn wakes_one(&mut self) -> bool {
         !self.waiting.is_empty() && self.asleep > 0 && !mem::replace(&mut self.waking, true)
     }
@@ -177,7 +186,7 @@ mod tests {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     while pile.pop(Instant::now, LONG) == Popped::One(()) {
-                        // Nobody goes on before each has taken one.
+                        // No thread goes on before each has taken one.
                         together.wait();
                     }
                 });
@@ -210,7 +219,7 @@ mod tests {
             let mut sum = 0;
             for one in 1..=ALL {
                 assert!(pile.push(Instant::now(), one));
-                // One after the other, then eight at a time.
+                // Eight at a time in the first half, one at a time in the second.
                 if one > ALL / 2 || one % 8 == 0 {
                     let several = if one > ALL / 2 { 1 } else { 8 };
                     sum += taken.iter().take(several).sum::<u64>();

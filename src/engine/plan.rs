@@ -1,7 +1,8 @@
-//! What a reload does to the queues: found out and prepared by the thread that asks for it, then taken in by `dispatch` in one turn.
+//! What a reload does to the queues. The thread that asks for the reload prepares the plan, which may block; `dispatch`
+//! then applies it in one turn.
 //!
-//! A queue whose rules differ keeps its place. One that would be another queue (another source, file, group, parking) retires, and the new
-//! one starts beside it at once.
+//! A queue whose rules alone differ keeps its place. A queue that becomes a different queue (another source, file,
+//! group or parking) retires, and the new one starts beside it at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,41 +19,47 @@ use super::error::ReloadError;
 use super::lane::{self, Lane, Opened};
 use super::rules::queue_rules;
 
-/// Queues that one process sees in its life at most, parkings included, where reloads bring some: of each that is gone a few kilobytes
-/// stay, with its counts.
+/// The largest number of queues, parkings included, that one process may see in its life if reloads add some. A few
+/// kilobytes stay in memory for each removed queue, among them its counts.
 const MOST_QUEUES: usize = 1000;
 
-/// The queues in force, as whoever prepares the next reload knows them.
+/// The queues in force, as the thread that prepares the next reload knows them.
 #[derive(Clone, Default)]
 pub struct Queues {
     places: BTreeMap<String, Place>,
-    /// Those that there ever were, parkings included: the next index.
+    /// The number of queues that there ever were, parkings included, which is the next free index.
     seen: usize,
-    /// Parkings that are open, those of queues that retire included.
+    /// The open parkings, including those of retiring queues.
     parkings: Vec<OpenParking>,
 }
 
 #[derive(Clone)]
 struct Place {
+    /// The queue's index in the dispatcher.
     index: QueueIndex,
     name: Arc<str>,
     queue: Arc<dyn Queue>,
+    /// The queue's parking as a queue of its own; `None` if it has no parking.
     rows: Option<Arc<dyn Queue>>,
 }
 
 #[derive(Clone)]
 struct OpenParking {
+    /// The name of the queue that the parking belongs to.
     of: String,
     path: PathBuf,
-    /// Gone once the queue that it is of is closed.
+    /// Expires once the queue of the parking is closed.
     parking: Weak<Parking>,
 }
 
-/// What `dispatch` does.
+/// What `dispatch` has to do for a reload.
 #[derive(Default)]
 pub(crate) struct Plan {
+    /// The queues that keep their place under other rules.
     pub changed: Vec<Changed>,
+    /// The queues that retire.
     pub retired: Vec<QueueIndex>,
+    /// The new queues, opened and ready.
     pub added: Vec<Opened>,
 }
 
@@ -61,13 +68,13 @@ pub(crate) struct Changed {
     pub index: QueueIndex,
     pub rules: QueueRules,
     pub handler_name: String,
-    /// The one that new jobs run; `None`: as before.
+    /// The handler that new jobs run; `None` if it stays the same.
     pub handler: Option<Arc<dyn Handler>>,
     pub parking_max_bytes: u64,
 }
 
 impl Plan {
-    /// The dispatcher's part of it.
+    /// Returns the dispatcher's part of the plan. `seen` is the next free index.
     pub fn changes(&mut self, settings: &Settings, seen: QueueIndex) -> QueueChanges {
         let changed = self.changed.iter().map(|changed| (changed.index, changed.rules.clone())).collect();
         let mut next = seen;
@@ -83,7 +90,7 @@ impl Plan {
 }
 
 impl Queues {
-    /// Those that an engine starts with, in their order: parkings come behind all queues.
+    /// Returns the queues that an engine starts with, in this order. All parkings come after all queues.
     pub fn at_start(lanes: &[Opened], settings: &Settings) -> Self {
         let mut queues = Self::default();
         let rows = lanes.iter().filter(|opened| opened.rows.is_some()).count();
@@ -94,12 +101,13 @@ impl Queues {
         queues
     }
 
-    /// All in force: the queues by name, and behind them their parkings.
+    /// Returns all queues in force: the queues by name, then their parkings.
     pub fn all(&self) -> Vec<Arc<dyn Queue>> {
         let queues = self.places.values().map(|place| Arc::clone(&place.queue));
         queues.chain(self.places.values().filter_map(|place| place.rows.clone())).collect()
     }
 
+    /// Returns the number of queues that there ever were, parkings included, which is the next free index.
     pub fn seen(&self) -> usize {
         self.seen
     }
@@ -115,12 +123,13 @@ impl Queues {
         }
     }
 
-    /// Finds out what has to happen and opens what is new. Gives the plan, and what is in force once it is done. Blocks as
-    /// [`lane::open`] does.
+    /// Compares the settings and opens the queues that are new. Returns the plan, and the queues in force once the plan
+    /// is carried out. Blocks as long as [`lane::open`] and [`lane::refused`] do.
     ///
     /// # Errors
     ///
-    /// Whatever cannot be opened, and a parking that a queue which retires still has open.
+    /// A queue that cannot be opened, a parking that a retiring queue still has open, or more queues
+    /// than a process may see.
     pub fn plan(&self, old: &Settings, new: &Settings, registry: &Registry) -> Result<(Plan, Self), ReloadError> {
         let (mut plan, mut after) = (Plan::default(), self.clone());
         after.parkings.retain(|open| open.parking.strong_count() > 0);
@@ -171,13 +180,14 @@ impl Queues {
     }
 }
 
-/// Whether only its rules differ. Whether order is kept belongs to the queue: what is under way would have to be put in order later.
+/// Returns whether the two are the same queue under different rules. Whether order is kept is a property of the queue:
+/// messages already under way cannot be put in order afterwards.
 pub fn is_same_queue(old: &QueueSettings, new: &QueueSettings) -> bool {
     old.source == new.source && old.parking == new.parking && keeps_order(old) == keeps_order(new)
 }
 
 fn keeps_order(settings: &QueueSettings) -> bool {
-    // FIFO queues wait for as long as it takes, whatever this says.
+    // A FIFO queue keeps its groups in order whatever `order_wait` says.
     let has_groups = match &settings.source {
         Source::Sqlite { group, .. } | Source::Memory { group, .. } => group.is_some(),
         Source::Sqs(_) => false,
@@ -244,7 +254,7 @@ mod tests {
         let again = after.plan(&without, &with, &Registry::new()).err().unwrap();
         assert!(matches!(again, ReloadError::ParkingInUse { .. }), "{again}");
         assert!(again.to_string().starts_with("queues.stock.parking: "), "{again}");
-        // The queue that retired is gone.
+        // The retired queue is gone.
         drop(opened);
         assert!(after.plan(&without, &with, &Registry::new()).is_ok());
     }

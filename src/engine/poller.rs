@@ -1,4 +1,5 @@
-//! A poller: receives from one queue what it was given demand for, and no more. It never decides; the dispatcher does.
+//! A poller thread: receives from one queue as many messages as it was given demand for, and no more. It decides
+//! nothing; the dispatcher does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,28 +14,30 @@ use crate::queue::{Ask, Facts, Queue, QueueError};
 
 use super::duty::Duty;
 
-/// Messages reported together at most.
+/// The largest number of messages that are reported together.
 const TOGETHER: usize = 256;
 
-/// A receive that took longer is reported by itself: what it brought must not wait.
+/// A receive that took longer than this is reported by itself, so that its messages do not wait.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
+/// The state of one poller thread.
 pub struct Poller {
     pub name: Arc<str>,
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
+    /// The poller's number among those of its queue.
     pub number: usize,
-    /// What it may receive; disconnected when the engine stops.
+    /// The demand from the dispatcher. The channel is disconnected when the engine stops.
     pub demands: Receiver<Demand>,
     pub inbox: Sender<Event>,
-    /// Set when the engine stops: what is left of the demand is given back.
+    /// Set when the poller has to stop receiving. It then gives the rest of its demand back.
     pub stop: Arc<AtomicBool>,
-    /// Set once the queue's facts are told: before that nothing is received.
+    /// Set once the queue's facts were reported. Nothing is received before.
     pub told: Arc<AtomicBool>,
 }
 
 impl Poller {
-    /// The thread's body: until the engine stops.
+    /// Runs the thread: serves demand until the dispatcher drops its end of the channel.
     pub fn run(self, duty: &Duty) {
         let mut found_none = true;
         while let Ok(demand) = self.demands.recv() {
@@ -46,15 +49,16 @@ impl Poller {
         }
     }
 
-    /// Receives until the demand is used up, or a receive finds nothing. `None`: nobody listens any more. `found_none`: the last receive
-    /// did.
+    /// Receives until the demand is used up or a receive finds nothing. Blocks for long polls. `found_none` says
+    /// whether the last receive found nothing. Returns `None` once the dispatcher is gone.
     ///
-    /// Where a request has its price, one that brings fewer than were asked for ends the demand as well: the rest would be reserved for as
-    /// long as messages come one by one.
+    /// If the service charges for requests, a receive that returns fewer messages than it asked for ends the demand as
+    /// well. The rest of the demand would otherwise stay reserved for as long as messages come one by one.
     ///
-    /// Where a request has no price, it waits for messages only with few places, and when it has just found nothing: as long as messages
-    /// come it is given ever more, and with a queue that runs empty the room of all would be reserved for the time of a long poll. So it
-    /// looks first, gives everything back, and is given few to wait with.
+    /// If requests are free, the poller waits for messages only with little demand ([`WAITS_WITH`]) and after a receive
+    /// that found nothing. A poller gets ever more demand while messages come, and when its queue then runs empty, the
+    /// room of all queues would stay reserved for the time of a long poll. So the poller first looks without waiting,
+    /// gives all its demand back, and is given a little to wait with.
     fn serve(&self, demand: Demand, found_none: &mut bool) -> Option<()> {
         let Demand { mut messages, ask } = demand;
         let priced = self.queue.limits().priced;
@@ -71,7 +75,8 @@ impl Poller {
                     let used = if is_short { messages } else { received.len().min(messages) };
                     messages -= used;
                     self.report(received, used, ask)?;
-                    // Where all cores are busy, those who work on what came go first, while it is in the cache.
+                    // If all cores are busy, the threads that work on these messages go first, while the
+                    // messages are in the cache.
                     thread::yield_now();
                 }
                 Err(error) => {
@@ -88,21 +93,21 @@ impl Poller {
         Some(())
     }
 
-    /// Tells what the queue's service does by itself, once, before the first receive.
+    /// Reports the facts of the queue's service to the dispatcher, once, before the first receive.
     fn facts(&self) -> Result<(), QueueError> {
         if !self.told.load(Ordering::Acquire) {
             let facts = self.queue.facts()?;
-            // Two pollers may both tell: the same.
+            // Two pollers may both report the facts, which are the same.
             if !self.told.swap(true, Ordering::AcqRel) {
                 self.warn_of_letters(&facts);
             }
-            // Nobody listens once the engine has ended, and then nothing is received either.
+            // The send fails only once the engine has ended, and then nothing is received either.
             let _ = self.inbox.send(Event::Facts { queue: self.index, facts });
         }
         Ok(())
     }
 
-    /// Says it where a message may be longer than a dead letter.
+    /// Logs a warning if a message may be longer than its dead letter may be.
     fn warn_of_letters(&self, facts: &Facts) {
         if let (Some(message), Some(letter)) = (facts.longest_message, facts.longest_letter)
             && letter < message
@@ -115,8 +120,8 @@ impl Poller {
         }
     }
 
-    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each. Not
-    /// where a request has its price: each is counted.
+    /// Receives once; if full receives return at once, several times, so that a queue in memory does not wake the
+    /// dispatcher for each. If the service charges for requests, it receives only once, since each request is counted.
     #[expect(clippy::disallowed_methods, reason = "how long a receive took tells whether another is worth waiting for")]
     fn receive(&self, at_most: usize, ask: Ask) -> Result<Vec<Received>, QueueError> {
         let start = Instant::now();
@@ -132,7 +137,7 @@ impl Poller {
             match self.queue.receive(&Ask { max, wait: Duration::ZERO, ..ask }) {
                 Ok(more) if more.is_empty() => break,
                 Ok(more) => received.extend(more),
-                // What came is to be reported first; the next receive will say what is wrong.
+                // The messages received so far are reported first. The next receive will report the error.
                 Err(_) => break,
             }
         }
@@ -149,7 +154,7 @@ impl Poller {
     }
 }
 
-/// A queue's error in the dispatcher's words.
+/// Returns the queue's error in the dispatcher's terms.
 pub fn fault(error: &QueueError) -> Fault {
     Fault { reason: error.to_string(), transient: error.is_transient() }
 }

@@ -1,9 +1,13 @@
 //! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
+//! `dispatch` owns the pool and never waits for it.
 //!
-//! Each queue has a line of jobs of its own, which the dispatcher bounds. What of a job is not begun, and what is done of it, can be taken
-//! back while a message of it takes long ([`Pool::take_back`]). A *runner* is what rayon runs: it takes jobs of one queue from
-//! its line until there have been none for long, so that a queue at work costs rayon nothing for a job, and one that blocks keeps to its
-//! own runners. A runner that waits takes no thread from another queue: the pool has one for each that any queue may have.
+//! Each queue has its own line of jobs, whose length the dispatcher bounds. If one message of a job takes long, the
+//! dispatcher can take back the messages that were not begun and the outcomes so far ([`Pool::take_back`]).
+//!
+//! A *runner* is a task on a rayon thread that takes jobs from the line of one queue until the line has been
+//! empty for long. A busy queue thus costs rayon nothing per job, and a queue whose handler blocks occupies only
+//! its own runners. A waiting runner takes no thread from another queue, since the pool has a thread for every
+//! runner that any queue may have.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,64 +27,69 @@ use super::job::Job;
 use super::lane::Lane;
 use super::threads::Crew;
 
-/// Messages of a quick handler between two looks at the clock: one look each is felt. A handler that begins to block is found out after so
-/// many at the latest.
+/// The number of messages of a quick handler between two readings of the clock. Reading it for each message would be
+/// noticeable. A handler that begins to block is noticed after this many messages at the latest.
 const STRIDE: u32 = 8;
 
-/// Bytes of a handler's stack: a program in jq takes more of it the deeper the values that it builds, and an overflow ends the process. What
-/// is not used is address space alone.
+/// Bytes of a handler thread's stack. A jq program needs more stack the deeper the values are that it builds, and an
+/// overflow ends the process. Unused stack costs only address space.
 const STACK: usize = 16 * 1024 * 1024;
 
-/// A runner waits so long for another job. A thread that goes back to rayon looks for work dozens of times before it sleeps, each time at
-/// every other thread, and has another wake up to do the same: with 20 queues and their 200 threads that was half of all CPU time.
+/// How long a runner waits for another job. A thread that goes back to rayon looks for work dozens of times before it
+/// sleeps, each time at every other thread, and wakes another thread that does the same. With 20 queues and their 200
+/// threads, that was half of all CPU time.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// The pool, owned by `dispatch`.
 pub struct Pool {
     threads: ThreadPool,
     duties: Arc<[Arc<Duty>]>,
-    /// By queue.
+    /// What the pool knows of each queue, by index.
     lanes: Vec<Given>,
     inbox: Sender<Event>,
 }
 
-/// What the pool has of one queue.
+/// What the pool knows of one queue.
 #[derive(Default)]
 struct Given {
-    /// None for a queue without a handler, or one that is closed.
+    /// The line for new jobs; `None` for a queue without a handler, and for a closed one.
     open: Option<Open>,
-    /// The jobs that were put in, by their names; some may have ended.
+    /// The jobs that were put in, by name. Some may have ended.
     jobs: Vec<(Ticket, Weak<Job>)>,
 }
 
-/// A line that jobs may be put in. Once this is dropped its runners end when there is nothing left in it.
+/// A line that accepts jobs. Once this is dropped, the line's runners end when no job is left.
 struct Open {
     jobs: Sender<Arc<Job>>,
     recalls: Sender<()>,
     line: Arc<Line>,
 }
 
-/// The jobs of one queue.
+/// The jobs of one queue and the runners that serve them.
 struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
     waiting: Receiver<Arc<Job>>,
-    /// Runners that were one too many, and wait to be needed again.
+    /// The number of runners beyond the limit, which rest until they are needed again.
     resting: AtomicUsize,
-    /// One for each that is needed.
+    /// One entry for each resting runner that is needed again.
     recalled: Receiver<()>,
+    /// The number of runners, without the resting ones.
     runners: AtomicUsize,
-    /// How many it may have, as the dispatcher said last.
+    /// The largest number of runners, as the dispatcher last set it.
     at_most: AtomicUsize,
     inbox: Sender<Event>,
 }
 
 impl Pool {
+    /// Starts the threads and opens a line for each lane with a handler. An error means that the
+    /// system refuses a thread.
     pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, String> {
         let (threads, name) = (threads.max(1), |index: usize| format!("handle-{index:02}"));
         let duties = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
-        // A handler's panic is caught where it is called: one that gets here is a bug of ours. Without this rayon would abort, with no
-        // reason said.
+        // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf.
+        // Without this, rayon would abort the process without a reason.
         let deaths = crew.death_line();
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
@@ -92,7 +101,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// From now on the queue's jobs have this line. What stands in an earlier one is run there, by the handler of then.
+    /// Opens a new line for the queue's jobs. Jobs in an earlier line are run there, by the handler of that line.
     pub(super) fn open(&mut self, queue: QueueIndex, lane: &Lane) {
         if self.lanes.len() <= queue {
             self.lanes.resize_with(queue + 1, Given::default);
@@ -117,15 +126,15 @@ impl Pool {
         });
     }
 
-    /// No job of the queue comes any more.
+    /// Closes the queue's line: no more jobs are accepted.
     pub(super) fn close(&mut self, queue: QueueIndex) {
         if let Some(given) = self.lanes.get_mut(queue) {
             given.open = None;
         }
     }
 
-    /// Puts a job in its queue's line, whose jobs have `at_most` threads together. Does not wait. An error: the dispatcher gave more
-    /// than there may be, which is a bug.
+    /// Puts a job into its queue's line, and sets the number of threads that the queue's jobs may have together. Does
+    /// not wait. An error means that the dispatcher started more jobs than there may be, which is a bug.
     pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), String> {
         let given = self.lanes.get_mut(queue).ok_or("a job of an unknown queue")?;
         let open = given.open.as_ref().ok_or("a job of a queue without a handler")?;
@@ -142,11 +151,12 @@ impl Pool {
         open.run(&self.threads, &self.duties)
     }
 
-    /// Takes back what a job has done and what it has not begun with, and lets the jobs that wait have so many threads. `None`: no thread
-    /// has begun with the job. Does not wait. An error is a bug.
+    /// Takes back from a job the outcomes so far and the messages that were not begun, and sets the number of
+    /// threads that the queue's jobs may have. Returns `None` if no thread has begun with the job. Does not
+    /// wait. An error means a bug.
     pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, String> {
         let Some(given) = self.lanes.get_mut(queue) else { return Ok(Some(TakenBack::default())) };
-        // What has ended tells so itself.
+        // A job that has ended reports itself.
         let job = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, job)| job.upgrade());
         let back = job.map_or_else(|| Some(TakenBack::default()), |job| job.take_back());
         if let Some(open) = &given.open {
@@ -160,7 +170,7 @@ impl Pool {
 }
 
 impl Open {
-    /// Has one more thread of the pool run the line's jobs, where they may have one more.
+    /// Adds a runner to the line, unless the line has as many as it may have.
     fn run(&self, threads: &ThreadPool, duties: &Arc<[Arc<Duty>]>) -> Result<(), String> {
         let Self { recalls, line, .. } = self;
         if !line.add_runner() {
@@ -182,56 +192,60 @@ impl Open {
 }
 
 impl Line {
+    /// Counts a new runner. Returns `false` if there are as many as there may be.
     fn add_runner(&self) -> bool {
         let at_most = self.at_most.load(Ordering::SeqCst);
         let add = |runners| (runners < at_most).then_some(runners + 1);
         self.runners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
     }
 
-    /// Whether a runner is one too many, and was taken off.
+    /// Returns whether there was a runner too many, which is then no longer counted.
     fn drop_runner(&self) -> bool {
         let at_most = self.at_most.load(Ordering::SeqCst);
         let drop = |runners| (runners > at_most).then(|| runners - 1);
         self.runners.fetch_update(Ordering::SeqCst, Ordering::SeqCst, drop).is_ok()
     }
 
-    /// Takes one that rests off their count; it is to be recalled, and counts as a runner.
+    /// Returns whether a runner rests; if so, one is no longer counted as resting. The caller must recall it, and it
+    /// counts as a runner already.
     fn take_resting(&self) -> bool {
         let take = |resting: usize| resting.checked_sub(1);
         self.resting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }
 
-    /// A runner that is one too many waits to be needed again: handlers whose time is about [`QUICK`] are given two threads for a moment, and
-    /// then ten. Gives false where it is not needed for long.
+    /// Waits until this runner, which is beyond the limit, is needed again. A handler that takes about [`QUICK`] is
+    /// given two threads at one moment and ten at the next. Returns `false` if the runner was not needed for
+    /// [`LINGER`], or the line is closed.
     fn rest(&self) -> bool {
         self.resting.fetch_add(1, Ordering::SeqCst);
         if self.recalled.recv_timeout(LINGER).is_ok() {
             return true;
         }
-        // Where it is not among those that rest any more, its recall is on its way, or the line is closed.
+        // If the count of resting runners no longer includes this one, its recall is on its way, or the line is closed.
         !self.take_resting() && self.recalled.recv().is_ok()
     }
 
-    /// A runner's body: until the line has been empty for a while.
+    /// Runs a runner: takes jobs until the line has been empty, or the runner not needed, for [`LINGER`].
     fn run(&self, duty: &Duty) {
         loop {
             while let Some(job) = self.next() {
                 let event = self.handle(&job, duty);
-                // Nobody listens once the engine has ended: the leases lapse.
+                // The send fails only once the engine has ended: the leases then lapse.
                 let _ = self.inbox.send(event);
                 if self.drop_runner() && !self.rest() {
                     return;
                 }
             }
             self.runners.fetch_sub(1, Ordering::SeqCst);
-            // Whoever put a job in before that counted on this runner.
+            // A job put in before the decrement relied on this runner.
             if self.waiting.is_empty() || !self.add_runner() {
                 return;
             }
         }
     }
 
-    /// The next job. Where none waits, whoever may be about to bring one gets the core first: that is cheaper than to be woken.
+    /// Waits for the next job. If none is there, a thread that is about to bring one gets the core first, which is
+    /// cheaper than being woken.
     fn next(&self) -> Option<Arc<Job>> {
         self.waiting.try_recv().ok().or_else(|| {
             thread::yield_now();
@@ -239,10 +253,11 @@ impl Line {
         })
     }
 
-    /// Runs the handler over the messages, in order, until one takes long.
+    /// Runs the handler over the job's messages, in order, until one takes long.
     ///
-    /// The clock is read after the first message, then ever more seldom, up to every [`STRIDE`]th: of those between, the mean counts as
-    /// the slowest, and where that is not quick, each is timed again.
+    /// The clock is read after the first message, then ever less often, down to once every [`STRIDE`] messages.
+    /// The mean of the messages between two readings counts as their slowest. If that mean is not quick, each
+    /// message is timed again.
     #[expect(clippy::disallowed_methods, reason = "how long a handler takes decides how its queue's messages are shared out")]
     fn handle(&self, job: &Job, duty: &Duty) -> Event {
         let mut slowest = Duration::ZERO;
@@ -261,7 +276,7 @@ impl Line {
             let took = (after - before) / untimed;
             stride = if took < QUICK { (stride * 2).min(STRIDE) } else { 1 };
             (slowest, before, untimed) = (slowest.max(took), after, 0);
-            // The rest goes back, to be shared among more threads.
+            // The rest goes back to the dispatcher, which shares it among more threads.
             if slowest > SLOW {
                 break;
             }
@@ -316,7 +331,7 @@ mod tests {
         let line = line(3).line;
         assert_eq!([(); 4].map(|()| line.add_runner()), [true, true, true, false]);
         assert!(!line.drop_runner());
-        // Its handler turned out to be quick.
+        // The line's handler turned out to be quick.
         line.at_most.store(1, Ordering::SeqCst);
         assert_eq!([(); 3].map(|()| line.drop_runner()), [true, true, false]);
     }

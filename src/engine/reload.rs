@@ -1,8 +1,8 @@
-//! Another configuration for an engine at work.
+//! Puts another configuration in force while the engine runs.
 //!
-//! A reload is all or nothing. Whatever can fail happens first, on the thread that asks: queues are opened, pipelines are compiled, sinks
-//! are set up. Then `dispatch` takes it in between two of its turns, so that what a partner needs (a thread, or none), where its deliveries
-//! go and which queues there are always fit together.
+//! A reload is all or nothing. Everything that can fail happens first, on the thread that asks for the reload: queues
+//! are opened, pipelines compiled, sinks set up. Then `dispatch` applies the result between two of its turns. What a
+//! partner needs (a thread or none), where its deliveries go and which queues exist thus always fit together.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvError, bounded};
 
@@ -16,15 +16,16 @@ use super::restart::need_restart;
 use super::shell::{Control, Reload};
 use super::{Remote, rules};
 
-/// What a reload starts from. Locked for moments; [`Remote::reload`] has another lock for as long as it takes.
+/// The configuration that a reload starts from. Locked only for moments; [`Remote::reload`] holds a separate lock
+/// for as long as it takes.
 pub struct InForce {
     pub settings: Settings,
     pub queues: Queues,
-    /// The dispatcher took too long for the last one.
+    /// A reload whose confirmation did not come in time; `None` if there is none.
     awaited: Option<Awaited>,
 }
 
-/// A reload that the dispatcher was given, and what is in force once it says so.
+/// A reload that was handed to the dispatcher, and the configuration in force once the dispatcher confirms it.
 struct Awaited {
     answer: Receiver<()>,
     settings: Settings,
@@ -36,7 +37,7 @@ impl InForce {
         Self { settings, queues, awaited: None }
     }
 
-    /// Finds out what became of a reload that was not waited for.
+    /// Determines what became of a reload whose confirmation did not come in time.
     fn catch_up(&mut self) -> Result<(), ReloadError> {
         let Some(awaited) = self.awaited.take() else { return Ok(()) };
         match awaited.answer.try_recv() {
@@ -52,15 +53,17 @@ impl InForce {
 }
 
 impl Remote {
-    /// Puts the settings in force, with the handlers of the registry, or none of them. What is on the wire lands as it was sent, jobs that
-    /// run end with the handler that they began with; what waits leaves by the new rules.
+    /// Puts the settings in force together with the handlers of the registry, or changes nothing. Flushes on the wire
+    /// keep the rules under which they left, and running jobs end with the handler that they began with. Waiting
+    /// deliveries leave by the new rules.
     ///
-    /// Blocks while queues are opened (seconds where a file is locked, or a disk does not answer), and for the dispatcher's next turn, at
-    /// most 2 s. Neither a stop nor a question to the engine waits for it.
+    /// Blocks while queues are opened (seconds if a file is locked or a disk does not answer), and for the
+    /// dispatcher: at most 2 s until it takes the reload and 2 s until it confirms it. Neither a stop nor a request
+    /// to the engine waits for a reload.
     ///
     /// # Errors
     ///
-    /// See [`ReloadError`]; with [`ReloadError::NoAnswer`] it may yet come into force.
+    /// See [`ReloadError`]. After [`ReloadError::NoAnswer`] the settings may still come into force.
     pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock();
         let (before, queues_before) = {
@@ -78,7 +81,7 @@ impl Remote {
         })?;
         let (mut plan, queues) = queues_before.plan(&before, settings, registry)?;
         let changes = plan.changes(settings, queues_before.seen());
-        // The pool stays as it is, whatever the file has for it now.
+        // The pool keeps its threads, whatever the file says now.
         let engine = EngineSettings { handler_threads: before.engine.handler_threads, ..settings.engine.clone() };
         let settings = Settings { engine, ..settings.clone() };
         let (done, answer) = bounded(1);

@@ -1,4 +1,5 @@
-//! The handle with which other threads ask an engine to stop, how it is, and what becomes of one partner. Cheap to clone.
+//! The handle through which other threads stop, query and act upon a running engine. Its calls wait for the dispatcher
+//! for bounded times only. Cheap to clone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,12 +20,14 @@ use super::reload::InForce;
 use super::shell::Control;
 use super::threads::{DeathGuard, DeathLine};
 
-/// A moment is good for so many times what it cost: asking takes the dispatcher 2% of its time at most, whatever the number of partners.
+/// How many times longer than its cost a snapshot stays valid. Snapshots thus take at most 2% of the dispatcher's time,
+/// whatever the number of partners.
 const WORTH: u32 = 50;
 
-/// Between two searches at most.
+/// The longest pause between two searches.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
+/// A handle to a running engine.
 #[derive(Clone)]
 pub struct Remote {
     pub(super) control: Sender<Control>,
@@ -40,8 +43,9 @@ pub struct Remote {
     pub(super) asked: Arc<Asked>,
 }
 
-/// What all remotes of an engine share, so that together they do not ask too much.
+/// What all remotes of an engine share, so that together they do not ask too much of the dispatcher.
 pub struct Asked {
+    /// The newest snapshot, if there was one.
     newest: Mutex<Option<Moment>>,
     /// When the next search may begin.
     next_search: Mutex<Instant>,
@@ -53,19 +57,23 @@ impl Asked {
     }
 }
 
-/// What was told last.
+/// A snapshot with its validity.
 struct Moment {
     at: Instant,
     good_for: Duration,
     snapshot: Arc<Snapshot>,
 }
 
-/// A moment of a running engine. The keys are a contract.
+/// The state of a running engine at one moment. The keys are a contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
+    /// The version of octoconf.
     pub version: &'static str,
+    /// The time since the engine's start, in seconds.
     pub uptime_s: f64,
+    /// How the last reload went; `None` if there was none.
     pub last_reload: Option<LastReload>,
+    /// The dispatcher's state: totals, queues and partners.
     #[serde(flatten)]
     pub status: Status,
     /// How long the dispatcher's turns took.
@@ -73,39 +81,45 @@ pub struct Snapshot {
     pub turns: Histogram,
 }
 
-/// The engine gives no answer: it has ended, or the dispatcher makes no turn.
+/// The engine did not answer: it has ended, or the dispatcher makes no turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the dispatcher gave no answer within {} s: it has ended or hangs; see the log", PATIENCE.as_secs())]
 pub struct Silent;
 
 impl Remote {
-    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, returns the rest. The second time: returns
-    /// everything that is not on the wire, now. Does not wait.
+    /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, and returns the rest. A second call
+    /// returns everything that is not on the wire at once. Does not wait for the end.
     pub fn stop(&self) {
-        // The engine has ended where nobody listens.
+        // An error means that the engine has ended already.
         let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
     }
 
-    /// Ends the engine once every queue is empty and everything is settled.
+    /// Makes the engine end once every queue is empty and every message is settled. Does not wait for the end.
     pub fn finish_when_empty(&self) {
         let _ = self.control.send(Control::FinishWhenEmpty);
     }
 
-    /// Ends the engine with this reason: a thread that belongs to it and is not its own has died.
+    /// Ends the engine with this reason. For threads that the process needs but the engine did not start.
     pub fn died(&self, why: String) {
         let _ = self.control.send(Control::Died(why));
     }
 
-    /// A moment of the engine; `None` once it has ended. Waits for a few of the dispatcher's turns, at most 2 s.
+    /// Returns the present state of the engine, or `None` once it has ended or does not answer. Blocks for a few of the
+    /// dispatcher's turns, at most 4 s in all.
     pub fn status(&self) -> Option<Status> {
         self.snapshot(Duration::ZERO).ok().map(|snapshot| snapshot.status.clone())
     }
 
-    /// A moment of the engine that is at most so old, or older where the last one was dear: whoever asks more often than that gets the
-    /// same again, and the dispatcher hears nothing of it. Waits for at most 2 s.
+    /// Returns a snapshot of the engine that is at most `at_most` old, or older if the last snapshot was costly. A
+    /// caller that asks more often gets the same snapshot again, without a request to the dispatcher. Blocks for at
+    /// most 4 s: 2 s for a snapshot that another thread is taking, and 2 s for the dispatcher.
+    ///
+    /// # Errors
+    ///
+    /// [`Silent`] if the dispatcher does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how old an answer is shows here alone")]
     pub fn snapshot(&self, at_most: Duration) -> Result<Arc<Snapshot>, Silent> {
-        // Who comes meanwhile waits here and finds a new one.
+        // Callers that come while a snapshot is being taken wait here and find the new one.
         let mut newest = self.asked.newest.try_lock_for(PATIENCE).ok_or(Silent)?;
         if let Some(moment) = &*newest
             && moment.at.elapsed() < moment.good_for.max(at_most)
@@ -120,34 +134,45 @@ impl Remote {
         Ok(snapshot)
     }
 
-    /// The queues in force, and behind them their parkings; also after the end. Never waits.
+    /// Returns the queues in force, then their parkings, also after the engine has ended. Does not
+    /// wait for the dispatcher.
     pub fn queues(&self) -> Vec<Arc<dyn Queue>> {
         self.in_force.lock().queues.all()
     }
 
-    /// Whether the engine advances. Never waits.
+    /// Returns the health of the engine. Never waits.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// What each thread is doing: those that do something first, the longest at it first. Never waits.
+    /// Returns what each thread is doing: busy threads first, the longest busy of them first. Does not
+    /// wait for the dispatcher.
     pub fn threads(&self, now: Instant) -> Vec<ThreadReport> {
         self.roster.report(now)
     }
 
-    /// For a thread beside the engine that the process cannot do without: the engine ends with a reason when the thread that holds this
-    /// panics.
+    /// Returns a guard for a thread that the process needs but the engine did not start: if the thread that holds the
+    /// guard panics, the engine ends with a reason.
     pub fn guard(&self, name: &str) -> DeathGuard {
         self.deaths.guard(name)
     }
 
-    /// What is known of a partner; `None`: nothing. Waits for a turn, at most 2 s.
+    /// Returns what is known of a partner, or `None` if nothing is. Blocks for a turn, at most 2 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Silent`] if the dispatcher does not answer in time.
     pub fn partner(&self, account: Account) -> Result<Option<PartnerReport>, Silent> {
         self.ask(|reply| Inquiry::Partner { account, reply })
     }
 
-    /// Partners whose account holds this text, whatever its case; 50 at most. Waits for a few turns, and for nine times what the last
-    /// search took, so that searches take the dispatcher a tenth of its time at most; 5 s in all.
+    /// Returns at most 50 partners whose account contains this text, ignoring case. Blocks for at most 5 s: for a few
+    /// turns, and before that for nine times as long as the last search took (1 s at most), so that short searches take
+    /// at most a tenth of the dispatcher's time.
+    ///
+    /// # Errors
+    ///
+    /// [`Silent`] if the dispatcher does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
         let mut next = self.asked.next_search.try_lock_for(PATIENCE).ok_or(Silent)?;
@@ -158,17 +183,23 @@ impl Remote {
         found
     }
 
-    /// Acts upon a partner; gives it as it is after that. Waits for a turn, at most 2 s.
+    /// Acts upon a partner. Returns the partner as it is afterwards, or why nothing was done. Blocks
+    /// for a turn, at most 2 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Silent`] if the dispatcher does not answer in time.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
         self.ask(|reply| Inquiry::Operate { account, action, reply })
     }
 
+    /// Sends a request to the dispatcher and waits for its answer, at most [`PATIENCE`] in all.
     #[expect(clippy::disallowed_methods, reason = "whoever asks waits for so long in all")]
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry) -> Result<T, Silent> {
         let (reply, answer) = bounded(1);
         let too_late = Instant::now() + PATIENCE;
         self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|_| Silent)?;
-        // A question that comes while the engine ends stays in its channel, unanswered.
+        // A request that arrives while the engine ends stays in its channel, unanswered.
         answer.recv_deadline(too_late).map_err(|_| Silent)
     }
 }

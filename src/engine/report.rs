@@ -1,4 +1,4 @@
-//! The report that `run` writes at its end. Its keys are a contract.
+//! The report that `run` writes when it ends. Its keys are a contract.
 
 use std::time::Duration;
 
@@ -10,19 +10,26 @@ use crate::dispatch::{Cost, PartnerCounts, QueueCounts, QueueStatus, Status, Tal
 use super::health::LastReload;
 use super::lane::source_name;
 
+/// The final state of a run, as written by `run --report`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// The version of octoconf.
     pub version: &'static str,
+    /// The time from the start of the engine to its end, in seconds; the same as `elapsed_s`.
     pub uptime_s: f64,
+    /// The time from the start of the engine to its end, in seconds.
     pub elapsed_s: f64,
-    /// Messages that left, by whatever way, per second.
+    /// The number of messages per second that left the engine as acked, dead or returned.
     pub messages_per_s: f64,
+    /// How the last reload went; `None` if there was none.
     pub last_reload: Option<LastReload>,
+    /// The final state: totals, queues and partners.
     #[serde(flatten)]
     pub status: Status,
 }
 
 impl Report {
+    /// Creates the report of a run that took `elapsed` and ended in this state.
     pub fn new(status: Status, last_reload: Option<LastReload>, elapsed: Duration) -> Self {
         let settled: u64 = status.queues.iter().map(|queue| queue.counts.acked + queue.counts.dead + queue.counts.returned).sum();
         let seconds = elapsed.as_secs_f64();
@@ -30,7 +37,7 @@ impl Report {
         Self { version: env!("CARGO_PKG_VERSION"), uptime_s: seconds, elapsed_s: seconds, messages_per_s, last_reload, status }
     }
 
-    /// Of a run that ended before its queues could be opened: the same keys, and nothing done.
+    /// Returns the report of a run that ended before its queues could be opened: the same keys, with nothing done.
     pub fn of_nothing(settings: &Settings, elapsed: Duration) -> Self {
         let named = settings.queues.iter().map(|(name, queue)| (name.clone(), source_name(&queue.source), queue.handler.clone()));
         let parked = settings.queues.iter().filter(|(_, queue)| queue.parking.is_some());

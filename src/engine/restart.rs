@@ -1,4 +1,4 @@
-//! Which keys cannot change while an engine works, and why.
+//! Which settings cannot change while an engine runs, and why. Pure.
 
 use serde_json::Value;
 
@@ -6,9 +6,9 @@ use crate::config::settings::{QueueSettings, Settings, Source};
 
 use super::plan::is_same_queue;
 
-/// The keys that differ and need a restart, each with the reason where it is not plain.
+/// Returns the keys that differ and need a restart, each with the reason unless that is obvious.
 ///
-/// `old` is in force: its `handler_threads` are those that run.
+/// `old` are the settings in force: their `handler_threads` is the number of threads that run.
 pub fn need_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = Vec::new();
     let (before, after) = (old.show(), new.show());
@@ -39,7 +39,8 @@ pub fn need_restart(old: &Settings, new: &Settings) -> Vec<String> {
     keys
 }
 
-/// The pool is fixed. A number that is the sum of the queues' concurrency may come of a 0, and asks for nothing more.
+/// The pool has a fixed number of threads. A configured number that equals the sum of the queues' concurrency may stem
+/// from a 0, and then asks for no change.
 fn handler_threads(old: &Settings, new: &Settings) -> Option<String> {
     let needed: usize = new.queues.values().map(|queue| queue.concurrency).sum();
     let (running, wanted) = (old.engine.handler_threads, new.engine.handler_threads);
@@ -59,7 +60,7 @@ fn keeps_file(old: &QueueSettings, new: &QueueSettings) -> bool {
     old.parking.is_some() && old.parking == new.parking
 }
 
-/// Whether another value makes another queue of it.
+/// Returns whether another value of this key makes another queue.
 fn names_a_queue(key: &str) -> bool {
     const RULES: [&str; 8] = [
         "handler",

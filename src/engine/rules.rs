@@ -1,4 +1,4 @@
-//! From settings to the dispatcher's rules.
+//! Turns settings into the dispatcher's rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,28 @@ use crate::queue::Limits;
 
 use super::lane::Lane;
 
-/// Two pollers take turns at an embedded queue: one receives while the other hands over.
+/// The number of pollers of an embedded queue. The two take turns: one receives while the other hands over.
 const EMBEDDED_POLLERS: usize = 2;
 
-/// Where each request is a round trip: at ten messages and some 10 ms each, 10,000 messages a second.
+/// The number of pollers of a queue whose requests are round trips: at ten messages and some 10 ms per request, they
+/// receive 10,000 messages a second.
 const REMOTE_POLLERS: usize = 16;
+/// The number of ackers of a queue whose requests are round trips.
 const REMOTE_ACKERS: usize = 8;
 
-/// SQS's counts are approximate and lag behind: so many counts of none, so far apart, before a queue is taken to be empty.
+/// The number of counts of zero, [`REMOTE_RECOUNT`] apart, after which an SQS queue is taken to be empty. The counts of
+/// SQS are approximate and lag behind.
 const REMOTE_ZEROS: u32 = 3;
+/// The time between two counts of an SQS queue.
 const REMOTE_RECOUNT: Duration = Duration::from_secs(2);
+/// The time between two counts of an embedded queue.
 const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
 
-/// Flushes to files at once: they share the syncs, and what waits meanwhile makes their batches fuller. Measured with thousands of
-/// files: 64 to 128 give the most messages a second.
+/// The number of flushes to files at once. They share disk syncs, and deliveries that wait meanwhile make fuller
+/// batches. Measured with thousands of files: 64 to 128 give the most messages a second.
 const DISK_THREADS: usize = 96;
 
-/// The rules for these queues, without their parkings.
+/// Returns the rules for these queues, without their parkings.
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
     let queues = settings.queues.values().zip(lanes).map(|(queue, lane)| queue_rules(queue, &lane.name, lane.limits));
     Rules {
@@ -41,12 +46,13 @@ pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
     }
 }
 
+/// Returns the rules of all partners.
 pub fn partner_table(settings: &PartnersSettings) -> PartnerTable {
     let by_account = settings.by_account.iter().map(|(account, partner)| (account.clone(), Arc::new(partner_rules(partner))));
     PartnerTable { default: Arc::new(partner_rules(&settings.default)), by_account: by_account.collect() }
 }
 
-/// Of one queue.
+/// Returns the rules of one queue.
 pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) -> QueueRules {
     let receive_limit = if settings.receive_batch == 0 { limits.receive } else { settings.receive_batch.min(limits.receive) };
     QueueRules {
@@ -66,7 +72,7 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         ackers: if limits.priced { REMOTE_ACKERS } else { 1 },
         receive_limit,
         ask_at_least: if limits.priced { receive_limit } else { 1 },
-        // SQS: they are sent to the dead letter queue, then deleted.
+        // SQS needs two requests: one sends the letters to the dead-letter queue, the other deletes the messages.
         letter_requests: if limits.priced { 2 } else { 1 },
         entry_limit: limits.entries,
         settle_linger: limits.linger,
@@ -97,7 +103,7 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
 fn medium(deliver: &Deliver) -> Medium {
     match deliver {
         Deliver::File { .. } => Medium::Disk,
-        // Standard output may be a pipe whose reader has stopped.
+        // Standard output may be a pipe whose reader has stopped reading, so writing to it may block.
         Deliver::Http(_) | Deliver::Sqs { .. } | Deliver::Stdout => Medium::Wire,
         Deliver::Discard => Medium::Inline,
     }

@@ -1,33 +1,36 @@
-//! The rule by which an engine has stalled: work that is due and not started, of which nothing moves for a minute. Pure: whoever looks
-//! says what time it is.
+//! The rule by which an engine has stalled: some kind of work is due but not begun, and none of it moves for a minute.
+//! Pure: the caller passes the time in.
 
 use std::time::{Duration, Instant};
 
-/// For so long nothing may move.
+/// How long work that is due may not move before it counts as stalled.
 pub const STALL: Duration = Duration::from_secs(60);
 
-/// What one look adds at most. A process that was held up as a whole (a debugger, a machine that was asleep) has not stalled.
+/// The longest time that one look adds. A process that was held up as a whole (by a debugger, or on a machine that was
+/// asleep) has not stalled.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// One kind of work with its name.
+/// The progress of one kind of work.
 #[derive(Debug, Clone)]
 pub struct Gauge {
-    /// For people: `handlers of queue stock`.
+    /// The name of the work, for people: `handlers of queue stock`.
     pub what: String,
-    /// Pieces of it that could be done now and are not begun.
+    /// The number of pieces of work that could be done now and are not begun.
     pub due: usize,
-    /// Changes whenever some of it is done.
+    /// A number that changes whenever some of the work is done.
     pub done: u64,
-    /// For so long more it may rightly not move.
+    /// How much longer than [`STALL`] the work may rightly not move.
     pub patience: Duration,
 }
 
 /// Work that does not move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stall {
+    /// The name of the work, as in [`Gauge`].
     pub what: String,
-    /// Pieces of work that wait.
+    /// The number of pieces of work that are due.
     pub due: usize,
+    /// How long the work has not moved.
     pub lasts: Duration,
 }
 
@@ -42,15 +45,17 @@ pub struct Watch {
 struct Seen {
     what: String,
     done: u64,
+    /// How long the work has been due without moving.
     quiet: Duration,
 }
 
 impl Watch {
+    /// Starts watching.
     pub fn new(now: Instant) -> Self {
         Self { looked_at: now, seen: Vec::new() }
     }
 
-    /// Looks at all kinds of work there are; gives those that have stalled. To be called every second or so.
+    /// Looks at all kinds of work, and returns those that have stalled. To be called about once a second.
     pub fn look(&mut self, now: Instant, gauges: &[Gauge]) -> Vec<Stall> {
         let passed = now.saturating_duration_since(self.looked_at).min(LOOK);
         self.looked_at = now;
@@ -100,7 +105,7 @@ mod tests {
             self.gauges[at].done += 1;
         }
 
-        /// Looks every second for so long; gives what has stalled at the end.
+        /// Looks once a second for this long, and returns what has stalled at the end.
         fn after(&mut self, seconds: u32) -> Vec<String> {
             let mut stalls = Vec::new();
             for _ in 0..seconds {

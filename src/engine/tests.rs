@@ -1,4 +1,4 @@
-//! A thread that dies ends the engine with a reason, whichever it is; and nobody who asks it something waits for a reload.
+//! A panic of any thread ends the engine with a reason, and callers that query the engine do not wait for a reload.
 
 use super::*;
 use crate::config::{self, Context, Environment, Kind, Loaded};
@@ -16,7 +16,7 @@ struct Broken {
 impl Broken {
     fn queue(&self, call: &str) -> &dyn Queue {
         if call == self.call {
-            // Without the hook, whose text would be in the test's output.
+            // Without the panic hook, whose text would appear in the test's output.
             std::panic::resume_unwind(Box::new(()));
         }
         self.queue.as_ref()
@@ -65,7 +65,7 @@ impl Queue for Broken {
     }
 }
 
-/// One queue in memory, and what comes behind it in the file.
+/// The settings of one queue in memory, followed by `more` lines of the file.
 fn settings(more: &str) -> (Settings, Registry) {
     let text = format!(
         "[engine]\nhandler_threads = 20\n[queues.invoice]\nsource = 'memory'\nhandler = 'nothing'\n[partners.default]\ndeliver = 'discard'\n{more}"
@@ -79,7 +79,7 @@ fn settings(more: &str) -> (Settings, Registry) {
     (settings, registry)
 }
 
-/// An engine over that queue, with one message on it.
+/// An engine over that queue, with one message in it.
 fn engine(broken: &'static str) -> Engine {
     let (settings, registry) = settings("");
     let mut engine = Engine::new(&settings, &registry).unwrap();
@@ -143,7 +143,7 @@ fn what_is_asked_while_a_reload_opens_a_store_is_answered() {
     while remote.reloading.try_lock().is_some() {
         std::thread::yield_now();
     }
-    // Had either waited for the reload, that would have given up by then.
+    // If either had waited for the reload, it would have timed out by now.
     assert_eq!((remote.queues().len(), remote.status().unwrap().queues.len()), (1, 1));
     drop(other);
     reload.join().unwrap().unwrap();
@@ -159,7 +159,7 @@ fn a_queue_that_has_become_empty_does_not_keep_the_room_for_the_time_of_a_long_p
     let names = ["one", "two", "three"];
     let sections = names.map(queue).concat();
     let (mut settings, registry) = settings(&sections);
-    // Bodies are taken to have 1 MiB until some were seen: each of the queues could fill the room with what it asks for.
+    // Bodies are assumed to have 1 MiB until some were seen, so each of the queues could fill the room with its demand.
     settings.engine.max_in_flight_bytes = 64 * 1024 * 1024;
     let engine = Engine::new(&settings, &registry).unwrap();
     for name in names {
@@ -200,7 +200,8 @@ fn messages_whose_handler_blocks_hold_up_no_others_of_a_queue_that_is_quick_othe
         }
         mixed()
     };
-    // The engine learns that the handler is quick, and then gives it many messages a job, to as many threads as there are cores.
+    // The engine learns that the handler is quick, and then puts many messages into one job, for as many
+    // threads as there are cores.
     send(&["quick"; 300]);
     until_acked(300);
     let mut bodies = ["quick"; 300];

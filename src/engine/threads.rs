@@ -1,4 +1,4 @@
-//! The crew: named threads that cannot die unnoticed and are all waited for.
+//! The crew: named threads whose panics end the engine and which are all waited for.
 
 use std::io;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use parking_lot::Mutex;
 
 use super::duty::{Duty, Roster};
 
-/// Bytes of a thread's name that the kernel keeps (TASK_COMM_LEN less the final zero).
+/// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const NAME: usize = 15;
 
-/// Starts threads, hears of their deaths, waits for their ends. Cheap to clone.
+/// Starts threads, reports their panics, and waits for their ends. Cheap to clone.
 #[derive(Clone)]
 pub struct Crew {
     shared: Arc<Shared>,
-    /// Cloned into each thread: when the last is dropped, all have ended.
+    /// Cloned into each thread: once the last clone is dropped, all threads have ended.
     alive: Sender<()>,
 }
 
@@ -39,7 +39,8 @@ impl Crew {
         }
     }
 
-    /// Starts a thread, whose body is given the cell in which to say what it does. `stack` in bytes; `None`: as the system gives.
+    /// Starts a thread, whose body gets the cell in which it records what it is doing. `stack` is in bytes; `None`
+    /// means the system's default.
     pub fn spawn(&self, name: String, stack: Option<usize>, body: impl FnOnce(&Duty) + Send + 'static) -> io::Result<()> {
         let mut builder = thread::Builder::new().name(name.clone());
         if let Some(stack) = stack {
@@ -56,35 +57,38 @@ impl Crew {
         Ok(())
     }
 
-    /// Forgets the threads that have ended: where queues come and go, there would be ever more of them.
+    /// Forgets the threads that have ended. Their handles would pile up while queues come and go.
     pub fn forget_ended(&self) {
         self.shared.handles.lock().retain(|handle| !handle.is_finished());
     }
 
-    /// Where the deaths of threads are told.
+    /// Returns the line on which panics of threads are reported.
     pub fn death_line(&self) -> DeathLine {
         DeathLine(self.shared.death.clone())
     }
 
-    /// What each thread is doing.
+    /// Returns the roster, which knows what each thread is doing.
     pub fn roster(&self) -> &Roster {
         &self.shared.roster
     }
 
-    /// Hears the name of the first thread that panicked.
+    /// Returns the channel that receives the reason when the first thread panics.
     pub fn deaths(&self) -> &Receiver<String> {
         &self.shared.deaths
     }
 
+    /// Returns the reason if a thread has panicked and the reason was not received yet.
     pub fn first_death(&self) -> Option<String> {
         self.shared.deaths.try_recv().ok()
     }
 
-    /// Waits for all threads to end, at most for `patience`. Those that are blocked in a call by then are left behind.
+    /// Blocks until all threads have ended, for at most `patience`. Threads that are still blocked in a
+    /// call then are left behind.
     pub fn join(self, patience: Duration) {
         let Self { shared, alive } = self;
         drop(alive);
-        // Nothing is ever sent: this ends when the last thread has dropped its end, or in time.
+        // Nothing is ever sent on this channel: the call ends when the last thread has dropped its
+        // clone, or after `patience`.
         let _ = shared.ended.recv_timeout(patience);
         for handle in std::mem::take(&mut *shared.handles.lock()) {
             if handle.is_finished() && handle.join().is_err() {
@@ -94,24 +98,24 @@ impl Crew {
     }
 }
 
-/// Tells of deaths. Whoever hears of one ends the engine with that reason.
+/// Reports panics of threads. The receiver of a report ends the engine with that reason.
 #[derive(Clone)]
 pub struct DeathLine(Sender<String>);
 
 impl DeathLine {
-    /// For the thread of that name to hold.
+    /// Returns a guard for the thread of this name to hold.
     pub fn guard(&self, name: impl Into<String>) -> DeathGuard {
         DeathGuard { name: name.into(), line: self.clone() }
     }
 
-    /// The thread of that name has panicked.
+    /// Reports that the thread of this name has panicked.
     pub fn tell(&self, name: &str) {
-        // One death is enough to end the process: a second one finds the place taken.
+        // One report is enough to end the process. A second one finds the channel full and is dropped.
         let _ = self.0.try_send(format!("the thread {name} panicked"));
     }
 }
 
-/// Speaks up when the thread that holds it panics, so that none dies silently.
+/// Reports a panic of the thread that holds this guard, so that no thread dies silently.
 pub struct DeathGuard {
     name: String,
     line: DeathLine,
@@ -125,7 +129,7 @@ impl Drop for DeathGuard {
     }
 }
 
-/// `KIND-QUEUE-INDEX` in at most 15 bytes: the queue's name is cut.
+/// Returns `KIND-QUEUE-INDEX`, with the queue's name cut so that the whole has at most 15 bytes.
 pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
     let index = index.to_string();
     let room = NAME.saturating_sub(kind.len() + index.len() + 2);

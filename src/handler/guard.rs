@@ -1,4 +1,5 @@
-//! What stands between a handler and the engine: a panic, or an outcome that breaks a rule, becomes one that the engine can act on.
+//! The guard between a handler and the engine: a panic, or an outcome that breaks a rule, becomes an
+//! outcome that the engine can act on.
 //!
 //! Called by the pool's threads, for every message.
 
@@ -9,18 +10,19 @@ use std::time::Duration;
 use super::Handler;
 use crate::message::{MAX_DELIVERIES, Message, Outcome};
 
-/// Longest reason that is kept: with a message's other facts it must fit into one SQS attribute of 2 KiB.
+/// The largest size of a reason in bytes: together with a message's other facts it must fit
+/// into one SQS attribute of 2 KiB.
 pub const MAX_REASON: usize = 1024;
 
-/// Shortest time after which a message is tried again; less is a hot loop through the queue service.
+/// The shortest time after which a message is tried again; a shorter one would be a hot loop through the queue service.
 pub const MIN_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs a handler on a message. Blocks for as long as the handler does, never panics, and what it gives holds to the rules:
+/// Runs a handler on a message. Blocks for as long as the handler does and never panics. The outcome keeps these rules:
 ///
-/// * a panic is a reject with the panic's text (the handler is not replaced, it must keep its own state whole);
-/// * no deliveries is a discard, more than [`MAX_DELIVERIES`] a reject, one without an account a reject that names it;
-/// * a retry waits [`MIN_RETRY`] at least;
-/// * a reason is [`MAX_REASON`] bytes at most.
+/// * a panic is a reject with the panic's text (the handler is not replaced, so it must keep its own state intact);
+/// * no deliveries are a discard, more than [`MAX_DELIVERIES`] a reject, one without an account a reject that names it;
+/// * a retry waits for at least [`MIN_RETRY`];
+/// * a reason has at most [`MAX_REASON`] bytes.
 pub fn run_caught(handler: &dyn Handler, message: &Message) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| handler.handle(message))) {
         Ok(outcome) => hold_to_rules(outcome),
@@ -48,7 +50,7 @@ fn reject(reason: &str) -> Outcome {
     Outcome::Reject { reason: shorten(reason.to_owned()) }
 }
 
-/// Cuts at a character, and shows that it did.
+/// Cuts a long reason at a character boundary, and marks the cut.
 fn shorten(mut reason: String) -> String {
     const MARK: &str = "…";
     if reason.len() > MAX_REASON {
@@ -58,7 +60,7 @@ fn shorten(mut reason: String) -> String {
     reason
 }
 
-/// The text that `panic!` was given; other payloads have none.
+/// Returns the text of a panic; a payload other than text has none.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

@@ -1,4 +1,4 @@
-//! The pipeline of a queue: message in, outcome out. Runs on the pool's threads, many at once.
+//! The pipeline of a queue: message in, outcome out. Handlers run on the pool's threads, many at once.
 
 use crate::json::{Problem, SyntaxError};
 use crate::message::{Message, Outcome};
@@ -11,9 +11,10 @@ pub mod registry;
 pub use guard::run_caught;
 pub use registry::Registry;
 
-/// Turns a message into an [`Outcome`]. May block: its queue's `concurrency` says how many run at once. A panic is caught and rejects
-/// the message with the panic's text.
+/// A queue's handler: turns a message into an [`Outcome`]. It may block; the queue's `concurrency` limits how many
+/// messages are in it at once. A panic is caught and rejects the message with the panic's text.
 pub trait Handler: Send + Sync {
+    /// Returns what is to become of the message.
     fn handle(&self, message: &Message) -> Outcome;
 }
 
@@ -26,7 +27,7 @@ where
     }
 }
 
-/// The reason to reject a body that cannot be read.
+/// Returns the reason to reject a body that cannot be read.
 fn unreadable(error: &SyntaxError) -> String {
     match error.problem {
         Problem::TooDeep => format!("the body nests too deep: {error}"),

@@ -1,6 +1,6 @@
-//! Handlers by name: those in code and those of `[handlers.NAME]`.
+//! Handlers by name: those written in code and those of `[handlers.NAME]`.
 //!
-//! Filled at start and at a reload, by the thread that starts the engine; then only read.
+//! A registry is filled at start and at a reload, by the thread that starts the engine; after that it is only read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,30 +10,31 @@ use super::builtin::{Order, Product};
 use super::jq::{self, JqError};
 use crate::config::settings::HandlerSettings;
 
-/// What a queue's `handler` key can name. A clone shares the handlers.
+/// The handlers that a queue's `handler` key can name. A clone shares the handlers.
 #[derive(Clone)]
 pub struct Registry {
     handlers: BTreeMap<String, Arc<dyn Handler>>,
 }
 
 impl Registry {
-    /// The handlers that are built in: `order` and `product`.
+    /// Returns a registry with the built-in handlers `order` and `product`.
     pub fn new() -> Self {
         let mut registry = Self { handlers: BTreeMap::new() };
         registry.register("order", Order).register("product", Product);
         registry
     }
 
-    /// Adds a handler in code: a type of its own, or any `Fn(&Message) -> Outcome`. A name that is taken is taken over, so that a
-    /// program may bring an `order` of its own.
+    /// Adds a handler written in code: a type of its own, or any `Fn(&Message) -> Outcome`. It replaces a handler of
+    /// the same name, so that a program may bring its own `order`.
     pub fn register(&mut self, name: impl Into<String>, handler: impl Handler + 'static) -> &mut Self {
         self.handlers.insert(name.into(), Arc::new(handler));
         self
     }
 
-    /// A registry with the configured pipelines beside what is in this one, which stays as it is for the next reload.
+    /// Returns a registry with the configured pipelines added to the handlers of this one, which
+    /// stays as it is for the next reload.
     ///
-    /// Compiles each, which takes milliseconds. The errors are all that there are, in the order of the names.
+    /// Compiles each pipeline, which takes milliseconds. `Err` holds all errors, in the order of the names.
     pub fn with_pipelines(&self, pipelines: &BTreeMap<String, HandlerSettings>) -> Result<Self, Vec<PipelineError>> {
         let mut all = self.clone();
         let mut errors = Vec::new();
@@ -50,12 +51,12 @@ impl Registry {
         if errors.is_empty() { Ok(all) } else { Err(errors) }
     }
 
-    /// The handler of that name.
+    /// Returns the handler of this name.
     pub fn get(&self, name: &str) -> Option<Arc<dyn Handler>> {
         self.handlers.get(name).cloned()
     }
 
-    /// All names, sorted.
+    /// Returns all names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.handlers.keys().map(String::as_str)
     }
@@ -67,15 +68,23 @@ impl Default for Registry {
     }
 }
 
-/// Why a configured pipeline cannot be used. Refused at start and at a reload.
+/// Why a configured pipeline cannot be used. The configuration is then refused, at start and at a reload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PipelineError {
     /// A program does not compile.
     #[error("handlers.{name}: {error}")]
-    Program { name: String, error: JqError },
-    /// Two handlers of one name: which of them a queue means would be a guess.
+    Program {
+        /// The name of the pipeline.
+        name: String,
+        /// Every problem of its programs.
+        error: JqError,
+    },
+    /// A handler in code has the pipeline's name: it would be a guess which of the two a queue means.
     #[error("handlers.{name}: there is a handler in code of that name, call the pipeline something else")]
-    Taken { name: String },
+    Taken {
+        /// The name of the pipeline.
+        name: String,
+    },
 }
 
 #[cfg(test)]

@@ -1,43 +1,44 @@
 //! Whether bytes are JSON (RFC 8259), at any depth.
 //!
-//! One pass without recursion and without building values, so that a line nested 100,000 deep costs memory, never the stack. Pure:
-//! called by handlers on the pool's threads and by commands.
+//! One pass, without recursion and without building values, so that a line nested 100,000 levels deep costs memory but
+//! never overflows the stack. Pure: called by handlers on the pool's threads and by commands.
 
 use std::fmt;
 use std::ops::Range;
 
-/// How deep a body may nest where it is turned into values, which takes stack for each level. `serde_json` draws the same line.
+/// The deepest nesting of a body that is turned into values, which takes stack for each level.
+/// `serde_json` has the same limit.
 pub const MAX_DEPTH: usize = 128;
 
-/// How long a number may be where it is turned into a value of any size: that takes the square of its length, seconds
-/// at 1 MiB.
+/// The longest number, in characters, that is turned into a value of arbitrary size. The conversion takes time by the
+/// square of the length: seconds at 1 MiB.
 pub const MAX_NUMBER: usize = 1000;
 
-/// What a text may be besides JSON.
+/// The limits that a text must keep besides the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Levels of arrays and objects. Each costs a byte of memory while it is open, and no stack.
+    /// The largest number of nested arrays and objects. Each takes a byte of memory while it is open, and no stack.
     pub depth: usize,
-    /// Bytes of a number.
+    /// The largest number of bytes in a number.
     pub number: usize,
 }
 
 impl Bounds {
-    /// Any JSON.
+    /// No limits: any JSON.
     pub const NONE: Self = Self { depth: usize::MAX, number: usize::MAX };
-    /// JSON that can be read into fields.
+    /// The limits of JSON that is read into fields.
     pub const DEPTH: Self = Self { depth: MAX_DEPTH, number: usize::MAX };
-    /// JSON that can be read into values of any kind.
+    /// The limits of JSON that is read into values of any kind.
     pub const VALUE: Self = Self { depth: MAX_DEPTH, number: MAX_NUMBER };
 }
 
-/// So much of a field's name is told, in characters: a name may be as long as a body.
+/// The number of characters of a field's name that an error shows: a name may be as long as a body.
 const MAX_NAME: usize = 64;
 
-/// Checks that `bytes` are exactly one JSON value in UTF-8, with white space around it at most, within `bounds`.
+/// Checks that `bytes` are exactly one JSON value in UTF-8, within `bounds`, with nothing but white space around it.
 ///
-/// Otherwise only the grammar counts: numbers may be larger than any type holds, names may repeat, and `\u` escapes may be lone
-/// surrogates.
+/// Only the grammar counts otherwise: numbers may be larger than any type holds, names may repeat, and `\u`
+/// escapes may be lone surrogates.
 pub fn check(bytes: &[u8], bounds: Bounds) -> Result<(), SyntaxError> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -51,14 +52,16 @@ pub fn check(bytes: &[u8], bounds: Bounds) -> Result<(), SyntaxError> {
     })
 }
 
-/// Whether a text that is known to be JSON nests deeper than [`MAX_DEPTH`]. Next to free for texts that are short or shallow.
+/// Returns whether a text that is known to be JSON nests deeper than [`MAX_DEPTH`]. It costs next to nothing for
+/// texts that are short or shallow.
 pub fn is_too_deep(json: &str) -> bool {
     let openers = || json.bytes().filter(|&byte| byte == b'[' || byte == b'{').count();
-    // A level takes two bytes. Brackets within strings count as well: only a hint that the exact look is needed.
+    // A level takes two bytes. Brackets within strings count as well, since this is only a hint
+    // that the exact check is needed.
     json.len() > 2 * MAX_DEPTH && openers() > MAX_DEPTH && check(json.as_bytes(), Bounds::DEPTH).is_err()
 }
 
-/// Whether a text is one JSON number and nothing else.
+/// Returns whether a text is one JSON number and nothing else.
 pub fn is_number(text: &str) -> bool {
     let mut scanner = Scanner::new(text, Bounds::NONE);
     scanner.number().is_ok() && scanner.peek().is_none()
@@ -67,12 +70,14 @@ pub fn is_number(text: &str) -> bool {
 /// Where bytes stop being JSON, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// From 1.
+    /// The line, counted from 1.
     pub line: u64,
-    /// From 1, in bytes.
+    /// The column in bytes, counted from 1.
     pub column: usize,
-    /// The field of the outermost object in which, or right after which, it is; as written.
+    /// The name, as written, of the outermost object's field in which or right after which the
+    /// error is; `None`: there is none.
     pub field: Option<String>,
+    /// What is wrong.
     pub problem: Problem,
 }
 
@@ -97,37 +102,52 @@ impl fmt::Display for SyntaxError {
 
 impl std::error::Error for SyntaxError {}
 
-/// What is wrong at a place.
+/// What is wrong at a place in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// The bytes are not UTF-8.
     #[error("invalid UTF-8")]
     NotUtf8,
+    /// The text ends where more is expected.
     #[error("the text ends too early")]
     Ends,
+    /// Something other than a value stands where one must begin.
     #[error("a value was expected")]
     Value,
+    /// A word begins with `t`, `f` or `n` and is none of `true`, `false` and `null`.
     #[error("`true`, `false` or `null` was expected")]
     Word,
+    /// A digit is missing in a number.
     #[error("a digit was expected")]
     Digit,
+    /// A number begins with a zero followed by a digit.
     #[error("a leading zero")]
     LeadingZero,
+    /// An object's field does not begin with a name in quotes.
     #[error("a name in quotes was expected")]
     Name,
+    /// A name is not followed by a colon.
     #[error("`:` was expected")]
     Colon,
+    /// An array's item is followed by neither a comma nor the closing bracket.
     #[error("`,` or `]` was expected")]
     CommaOrBracket,
+    /// An object's field is followed by neither a comma nor the closing brace.
     #[error("`,` or `}}` was expected")]
     CommaOrBrace,
+    /// A string holds a control character that is not escaped.
     #[error("a control character in a string, which must be escaped")]
     Control,
+    /// A backslash in a string does not begin an escape that JSON knows.
     #[error("an unknown escape")]
     Escape,
+    /// The value is followed by something other than white space.
     #[error("something follows the value")]
     Trailing,
+    /// The text nests deeper than [`Bounds::depth`].
     #[error("more than {MAX_DEPTH} levels of arrays and objects")]
     TooDeep,
+    /// A number is longer than [`Bounds::number`].
     #[error("a number of more than {MAX_NUMBER} characters")]
     LongNumber,
 }
@@ -144,7 +164,7 @@ struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     bounds: Bounds,
-    /// The name of the outermost object's field that was seen last, without its quotes.
+    /// The name of the outermost object's latest field, without its quotes, as a range of `bytes`.
     field: Range<usize>,
 }
 
@@ -180,7 +200,7 @@ impl<'a> Scanner<'a> {
                 Some(b'n') => self.word(b"null")?,
                 _ => return self.fail(Problem::Value),
             }
-            // A value has ended: close what ends with it, then go on to the next one.
+            // A value has ended: close the arrays and objects that end with it, then go on to the next value.
             loop {
                 self.space();
                 match open.last() {
@@ -211,7 +231,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A name and its colon.
+    /// Scans a field's name and its colon.
     fn name(&mut self, open: &[Open]) -> Scan {
         if self.peek() != Some(b'"') {
             return self.fail(Problem::Name);
@@ -282,7 +302,7 @@ impl<'a> Scanner<'a> {
         if self.at - start > self.bounds.number { Err((start, Problem::LongNumber)) } else { Ok(()) }
     }
 
-    /// One digit or more.
+    /// Scans one digit or more.
     fn digits(&mut self) -> Scan {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -319,7 +339,7 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Fails here: at the end of the text for that reason, whatever was expected.
+    /// Fails at the present position: with [`Problem::Ends`] at the end of the text, else with `problem`.
     fn fail(&self, problem: Problem) -> Scan {
         Err((self.at, if self.peek().is_none() { Problem::Ends } else { problem }))
     }

@@ -123,7 +123,7 @@ fn a_number_is_a_number_and_nothing_else() {
     }
 }
 
-/// Texts that are often JSON and often just not: pieces of the grammar, joined at random.
+/// Texts that are often JSON and often nearly JSON: pieces of the grammar, joined at random.
 fn nearly_json() -> impl Strategy<Value = String> {
     const PIECES: [&str; 24] = [
         "{",

@@ -1,6 +1,8 @@
-//! The words that every part shares: a message, what a handler makes of it, what is sent to a partner, what came back.
+//! The shared vocabulary of all modules: a message, the outcome of its handler, the batch that is sent to a
+//! partner, and the partner's answer.
 //!
-//! Plain data: no thread, channel, clock, log or I/O in here. Everything above may depend on this module, it depends on nothing.
+//! Plain data: no threads, channels, clocks, logging or I/O here. Every other module may depend on this
+//! one; it depends on none of them.
 
 pub mod park;
 pub mod settle;
@@ -16,20 +18,22 @@ use uuid::Uuid;
 /// The partner account that a delivery is for: any non-empty text, as the producer wrote it.
 pub type Account = CompactString;
 
-/// A message as its queue gave it. Shared by the thread that handles it, the ledger and the deliveries that it led to.
+/// A message as received from its queue. It is shared by the thread that handles it, the ledger and
+/// the deliveries that it leads to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Unique within its queue, without dots (a dot separates the parts of what a webhook signature covers).
+    /// The id, unique within the message's queue. It holds no dots, since a dot separates the parts
+    /// that a webhook signature covers.
     pub id: CompactString,
-    /// The bytes as they were sent, up to 1 MiB (the limit of SQS).
+    /// The body's bytes as they were sent, at most 1 MiB (the limit of SQS).
     pub body: Bytes,
-    /// What the producer attached, in the queue's order; at most 10 (the limit of SQS).
+    /// The attributes that the producer attached, in the queue's order; at most 10 (the limit of SQS).
     pub attributes: Vec<Attribute>,
     /// The FIFO group; `None` on a standard queue and for a message that stands alone.
     pub group: Option<CompactString>,
-    /// When the queue took it, by the queue's clock.
+    /// When the queue accepted the message, by the queue's clock.
     pub sent_at: SystemTime,
-    /// How often it has been received, this time included: 1 or more.
+    /// The number of times the message has been received, this time included: 1 or more.
     pub receives: u32,
     /// The deliveries for which the message was redriven. `None`: all of them.
     pub open: Option<Arc<[DeliveryName]>>,
@@ -49,73 +53,94 @@ pub struct DeliveryName {
 /// One attribute of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
+    /// The attribute's name.
     pub name: CompactString,
+    /// The attribute's value with its type.
     pub value: AttributeValue,
 }
 
-/// The three types of a value that SQS knows.
+/// The value of an attribute, of one of the three types that SQS knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttributeValue {
+    /// Text.
     String(String),
-    /// A number in text, since SQS keeps up to 38 digits of it.
+    /// A number as text, since SQS keeps up to 38 digits of it.
     Number(String),
+    /// Bytes.
     Binary(Bytes),
 }
 
-/// What a queue needs to delete, hide or extend one received copy. A later receive of the same message gives a newer one.
+/// What a queue needs to delete, hide or extend one received copy. A later receive of the same
+/// message yields a newer receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Receipt {
-    /// Embedded queues: the row, and which receive of it this was.
-    Row { row: i64, receive: i64 },
-    /// SQS: its receipt handle.
+    /// The receipt of an embedded queue: the row, and the number of its receive.
+    Row {
+        /// The id of the message's row.
+        row: i64,
+        /// Which receive of the row this was.
+        receive: i64,
+    },
+    /// The receipt handle of SQS.
     Handle(Box<str>),
-    /// The message is on its queue no more, since its deliveries were parked: a letter about it is written, and nothing is taken off.
+    /// No receipt: the message has left its queue because its deliveries were parked. A dead letter about it is written
+    /// without deleting anything from the queue.
     Parked,
 }
 
 /// One received copy of a message.
 #[derive(Debug, Clone)]
 pub struct Received {
+    /// The message that was received.
     pub message: Arc<Message>,
+    /// The receipt of this copy.
     pub receipt: Receipt,
-    /// Its place in the order of receive: gapless per queue and process, from 0.
+    /// The copy's number in the order of receive: without gaps per queue and process, from 0.
     pub sequence: u64,
 }
 
-/// What a handler makes of one message.
+/// A handler's decision about one message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// One payload or more, each to the bucket of its account; at most [`MAX_DELIVERIES`].
+    /// Deliver one payload or more, each to the bucket of its account; at most [`MAX_DELIVERIES`].
     Deliver(SmallVec<[Delivery; 1]>),
-    /// Nothing to deliver: the message is acked.
+    /// Deliver nothing: the message is acked.
     Discard,
-    /// Not now: the message is returned to its queue, hidden for `after` (1 s to 11 h; below an hour doubled with each receive, up to an
-    /// hour).
-    Retry { after: Duration, reason: String },
-    /// Never: the message becomes a dead letter. The reason says which field, and what was found there.
-    Reject { reason: String },
+    /// Try again later: the message is returned to its queue and hidden for `after` (1 s to 11 h). A delay below an
+    /// hour doubles with each receive, up to an hour.
+    Retry {
+        /// How long the message stays hidden.
+        after: Duration,
+        /// Why the handler wants the message later.
+        reason: String,
+    },
+    /// Never deliver: the message becomes a dead letter.
+    Reject {
+        /// The cause: which field is at fault, and what was found in it.
+        reason: String,
+    },
 }
 
-/// The largest body in bytes, on every queue: that of SQS.
+/// The largest message body in bytes, on every queue: the limit of SQS.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// More deliveries than this from one message reject it.
+/// The largest number of deliveries of one message: a message that leads to more is rejected.
 pub const MAX_DELIVERIES: usize = 1000;
 
 impl Outcome {
-    /// One payload to one bucket.
+    /// Returns the outcome that delivers one payload to one bucket.
     pub fn deliver(account: impl Into<Account>, payload: impl Into<Bytes>) -> Self {
         let mut deliveries = SmallVec::new();
         deliveries.push(Delivery { account: account.into(), payload: payload.into() });
         Self::Deliver(deliveries)
     }
 
-    /// A dead letter, with the reason that a person will read.
+    /// Returns the outcome that makes the message a dead letter, with a reason for people to read.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::Reject { reason: reason.into() }
     }
 
-    /// The word that logs, metrics and `try` use for it.
+    /// Returns the outcome's name in logs, in metrics and in the output of `try`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Deliver(_) => "deliver",
@@ -126,24 +151,28 @@ impl Outcome {
     }
 }
 
-/// One payload for one partner.
+/// One payload for one partner account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
+    /// The account whose bucket the payload enters.
     pub account: Account,
+    /// The bytes for the partner.
     pub payload: Bytes,
 }
 
-/// One delivery as it waits in a bucket and travels to the partner.
+/// A delivery as it waits in a bucket and travels to the partner.
 #[derive(Debug, Clone)]
 pub struct Item {
+    /// The message that led to this delivery.
     pub message: Arc<Message>,
-    /// Its place among the deliveries of its message; `None` when it is the only one.
+    /// The delivery's index among the deliveries of its message; `None` if it is the only one.
     pub index: Option<u16>,
+    /// The bytes for the partner.
     pub payload: Bytes,
 }
 
 impl Item {
-    /// The delivery's own id: the message's, or `ID-INDEX` when the message led to several.
+    /// Returns the delivery's own id: the message's id, or `ID-INDEX` if the message led to several deliveries.
     pub fn id(&self) -> CompactString {
         match self.index {
             None => self.message.id.clone(),
@@ -152,21 +181,24 @@ impl Item {
     }
 }
 
-/// What one flush hands to a partner. Its composition and id stay the same over retries; only a split makes new ones.
+/// The deliveries that one flush sends to a partner. A batch keeps its composition and its id over retries;
+/// only a split makes new batches.
 #[derive(Debug)]
 pub struct Batch {
+    /// The account that all items are for.
     pub account: Account,
     /// The name of the queue that the bucket belongs to.
     pub queue: Arc<str>,
-    /// In order, at least one, at most `max_batch`.
+    /// The deliveries in order: at least one, at most `max_batch`.
     pub items: SmallVec<[Item; 1]>,
-    /// The payloads' bytes together.
+    /// The sum of the payloads' sizes in bytes.
     pub bytes: usize,
 }
 
 impl Batch {
-    /// `webhook-id` and `idempotency-key`: the delivery's id where there is one, else derived from all of them, so that the same
-    /// composition has the same id after a restart too, and another one never has.
+    /// Returns the value of `webhook-id` and `idempotency-key`: the delivery's id if there is only one, else an id
+    /// derived from the ids of all deliveries. The same composition has the same id even after a restart, and a
+    /// different composition has a different one.
     pub fn id(&self) -> CompactString {
         match self.items.as_slice() {
             [item] => item.id(),
@@ -178,21 +210,39 @@ impl Batch {
     }
 }
 
-/// The name space of batch ids (RFC 9562, version 5); ids of messages hold no dots, so that joining them is unambiguous.
+/// The name space of batch ids (RFC 9562, version 5). Message ids hold no dots, so that ids
+/// joined by dots are unambiguous.
 const BATCHES: Uuid = uuid::uuid!("6f63746f-636f-5e66-8000-626174636865");
 
-/// What came back from a partner for one batch. [`crate::dispatch`] makes a verdict of it.
+/// A partner's answer to one batch. [`crate::dispatch`] turns it into a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Every delivery of the batch is accepted, or durably written.
     Accepted,
-    /// A status line other than 2xx. The excerpt is at most 1 KiB of the body, as text.
-    Status { code: u16, retry_after: Option<Duration>, excerpt: Box<str> },
-    /// No answer: no connection, TLS failure, timeout, a full disk, a panic in the sink.
-    Unreachable { reason: Box<str> },
-    /// The sink itself cannot ever take these deliveries, for example an account that no file name can hold.
-    Refused { reason: Box<str> },
-    /// A service that answers for each delivery accepted some, so that these are done. `rest` is the answer for the others, which are at
-    /// the places `open` of the batch: ascending, at least one.
-    Partly { open: Box<[usize]>, rest: Box<Answer> },
+    /// A status line other than 2xx.
+    Status {
+        /// The HTTP status code.
+        code: u16,
+        /// The wait that the partner asked for in `Retry-After`.
+        retry_after: Option<Duration>,
+        /// At most 1 KiB of the answer's body, as text.
+        excerpt: Box<str>,
+    },
+    /// There was no answer: no connection, a TLS failure, a timeout, a full disk, a panic in the sink.
+    Unreachable {
+        /// What happened, in words.
+        reason: Box<str>,
+    },
+    /// The sink can never deliver this batch, for example because no file name can hold the account.
+    Refused {
+        /// Why the sink refuses it, in words.
+        reason: Box<str>,
+    },
+    /// A service that answers for each delivery separately accepted some of them.
+    Partly {
+        /// The places in the batch of the deliveries that were not accepted: ascending, at least one.
+        open: Box<[usize]>,
+        /// The answer for those deliveries.
+        rest: Box<Answer>,
+    },
 }

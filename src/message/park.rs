@@ -1,4 +1,4 @@
-//! A delivery that waits on the disk: what the dispatcher and a queue's parking say to each other about it.
+//! A delivery that waits on the disk: the data that the dispatcher and a queue's parking exchange about it.
 
 use std::time::Duration;
 
@@ -7,57 +7,65 @@ use super::{Account, Item, Receipt};
 /// A delivery on its way into the parking.
 #[derive(Debug, Clone)]
 pub struct ToPark {
+    /// The account that the delivery is for.
     pub account: Account,
+    /// The delivery itself.
     pub item: Item,
-    /// How long it has waited for its partner.
+    /// How long the delivery has waited for its partner.
     pub waited: Duration,
-    /// It goes behind this place of its account's line: what was parked up to there is, or was, in memory.
+    /// The place in the account's line behind which the delivery goes. Every row up to this place is in memory, or was.
     pub after: i64,
-    /// It was in memory, and so is older than all that is parked behind that place: it goes before that. Else behind it.
+    /// Whether the delivery was in memory and is therefore older than every row behind `after`: it then goes
+    /// before those rows, else behind them.
     pub older: bool,
 }
 
 /// The place in front of all others.
 pub const START: i64 = i64::MIN;
 
-/// How it ended for one delivery.
+/// The result of parking one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
-    /// It is on the disk, at that place of its account's line.
+    /// The delivery is on the disk, at this place of its account's line.
     At(i64),
-    /// It was parked before, and stays where it is: parking twice is one row.
+    /// The delivery was parked before and stays where it is: parking it twice makes one row.
     Already,
-    /// There is no room for it, or there was none for one before it: what is newer must not stay in memory while it is parked.
+    /// There is no room for the delivery, or there was none for one before it in the call: no delivery may be on the
+    /// disk while a newer one stays in memory.
     Full,
 }
 
-/// What of one account is to come back.
+/// A request for the parked rows of one account.
 #[derive(Debug, Clone)]
 pub struct Want {
+    /// The account whose rows are wanted.
     pub account: Account,
-    /// Behind this place.
+    /// The place behind which the wanted rows are.
     pub after: i64,
-    /// At most so many.
+    /// The largest number of rows to return.
     pub rows: usize,
 }
 
-/// What came back for one [`Want`], oldest first. It stays parked until it is deleted.
+/// The rows read for one [`Want`], oldest first. They stay parked until they are deleted.
 #[derive(Debug)]
 pub struct Unparked {
+    /// The account whose rows these are.
     pub account: Account,
+    /// The rows, oldest first.
     pub rows: Vec<Row>,
-    /// Whether anything is parked behind these.
+    /// Whether more rows of the account are parked behind these.
     pub more: bool,
 }
 
 /// One parked delivery.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// With which it is deleted.
+    /// The receipt with which the row is deleted.
     pub receipt: Receipt,
+    /// The row's place in its account's line.
     pub place: i64,
-    /// The message's body stays on the disk: no partner needs it.
+    /// The delivery. Its message has an empty body, since no partner needs the body: it stays on the disk.
     pub item: Item,
-    /// How long it has waited for its partner, before it was parked and since.
+    /// How long the delivery has waited for its partner, before it was parked and since.
     pub waited: Duration,
 }

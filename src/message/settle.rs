@@ -1,6 +1,6 @@
-//! What is asked of a queue for the copies that it gave, and how each entry of it ended.
+//! Requests to a queue about the copies received from it, and the result of each entry.
 //!
-//! Shared by the dispatcher, which decides, and the queues, which do it.
+//! Shared by the dispatcher, which decides what becomes of a copy, and the queues, which carry it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,96 +9,105 @@ use bytes::Bytes;
 
 use super::{Account, Message, Receipt};
 
-/// What a poller asks for.
+/// The parameters of one receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// 1 or more; an implementation may give fewer.
+    /// The largest number of messages to receive, 1 or more; an implementation may return fewer.
     pub max: usize,
-    /// The long poll.
+    /// How long the call waits for a first message (the long poll).
     pub wait: Duration,
-    /// How long a taken message stays hidden.
+    /// How long a received message stays hidden from other receivers.
     pub lease: Duration,
 }
 
-/// What a service does to messages by itself. `None`: it never does.
+/// What a queue service does to messages by itself. `None` in a field: the service never does it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `maxReceiveCount` of the redrive policy: a message that comes back after so many receives is moved to the dead letter queue by the
-    /// service itself, without our reason (AWS: 1 to 1,000).
+    /// The `maxReceiveCount` of the redrive policy: after this number of receives the service itself moves a message
+    /// that comes back to the dead letter queue, without our reason (AWS: 1 to 1,000).
     pub redrive_after: Option<u32>,
-    /// How long a message is kept, from when it was sent (AWS: 1 minute to 14 days, 4 days by default). Then it is gone.
+    /// How long the service keeps a message, from when it was sent; then it is gone (AWS: 1 minute
+    /// to 14 days, 4 days by default).
     pub retention: Option<Duration>,
-    /// Most messages that may be hidden at once (AWS: 120,000 in flight a queue, over all consumers). At it, a receive gives nothing
-    /// (FIFO) or fails (standard: `OverLimit`).
+    /// The largest number of messages that may be hidden at once (AWS: 120,000 in flight per queue, over all
+    /// consumers). At this limit a receive returns nothing (FIFO) or fails (standard: `OverLimit`).
     pub hidden_limit: Option<u64>,
-    /// The longest that a message stays hidden, extensions included, from its receive (AWS: 12 hours).
+    /// The longest time that a message stays hidden, counted from its receive, extensions included (AWS: 12 hours).
     pub longest_lease: Option<Duration>,
-    /// Most bytes of a message, attributes included (AWS: `MaximumMessageSize`, 1 KiB to 1 MiB, set by queue).
+    /// The largest size of a message in bytes, attributes included (AWS: `MaximumMessageSize`,
+    /// 1 KiB to 1 MiB, set per queue).
     pub longest_message: Option<usize>,
-    /// The same of a dead letter, where these are on another queue: of a message that is nearly as long, letter, reason and payload have no
-    /// room, and one that is longer cannot be set aside at all.
+    /// The same limit for a dead letter, if dead letters are on another queue. A message close to this size leaves no
+    /// room for the reason and the payload in its letter; a longer one cannot be set aside at all.
     pub longest_letter: Option<usize>,
-    /// Dead letters go nowhere: what is rejected comes back, for as long as it is kept.
+    /// Whether there is no place for dead letters: a rejected message then comes back for
+    /// as long as the queue keeps it.
     pub circulates: bool,
 }
 
-/// How an entry of a batch call ended.
+/// The result of one entry of a batch call.
 pub type EntryResult = Result<(), EntryError>;
 
 /// Why one entry of a batch call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// The receipt is not the newest any more: the lease was lost, or the message is deleted. The copy is dropped.
+    /// The receipt is no longer the newest: the lease was lost, or the message is deleted. The copy is dropped.
     #[error("the lease is lost: the message was received again or deleted")]
     Gone,
-    /// It may work when tried again; the service retries until the lease ends.
+    /// The entry failed, but may succeed when tried again; the service retries until the lease ends.
     #[error("{0}")]
     Failed(String),
 }
 
-/// How many messages a queue holds.
+/// The number of messages in a queue, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Ready to be received, or waiting only for their FIFO group.
+    /// Messages that can be received, or that wait only for their FIFO group.
     pub visible: u64,
-    /// Leased by someone, or returned with a delay.
+    /// Messages leased by a receiver, or returned with a delay.
     pub hidden: u64,
-    /// Sent with a delay and not yet visible.
+    /// Messages sent with a delay and not yet visible.
     pub delayed: u64,
 }
 
 impl Count {
+    /// Returns whether the queue holds no message in any state.
     pub fn is_empty(&self) -> bool {
         self.visible == 0 && self.hidden == 0 && self.delayed == 0
     }
 }
 
-/// One dead letter to write: a whole message, or one delivery of it.
+/// One dead letter to write: about a whole message, or about one delivery of it.
 #[derive(Debug, Clone)]
 pub struct SetAside {
+    /// The message that the letter is about.
     pub message: Arc<Message>,
+    /// The receipt of the held copy.
     pub receipt: Receipt,
-    /// `None`: the whole message.
+    /// The delivery that the letter is about; `None`: the whole message.
     pub delivery: Option<DeadDelivery>,
+    /// Why the message or the delivery is dead.
     pub reason: DeadReason,
-    /// Whether this settles the message, so that its copy leaves the queue with this letter.
+    /// Whether this letter settles the message, so that its copy leaves the queue when the letter is written.
     pub last: bool,
 }
 
 /// The delivery that a dead letter is about.
 #[derive(Debug, Clone)]
 pub struct DeadDelivery {
+    /// The account that the delivery was for.
     pub account: Account,
-    /// As in [`crate::message::Item::index`].
+    /// The delivery's index, as in [`crate::message::Item::index`].
     pub index: Option<u16>,
+    /// The bytes for the partner.
     pub payload: Bytes,
 }
 
-/// Why something is a dead letter: a word to filter by, and a sentence for a person.
+/// Why something is a dead letter: a word to filter by, and a sentence for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadReason {
-    /// `rejected`, `max_receives`, `refused`, `expired`, …
+    /// The word: `rejected`, `max_receives`, `refused`, `expired`, …
     pub kind: &'static str,
-    /// Names the field, the status, the first KiB of the partner's answer.
+    /// The sentence: it names the field, the status, or the first KiB of the partner's answer.
     pub text: String,
 }

@@ -1,10 +1,10 @@
-//! The time of those who wait for others over the network, given from outside so that tests can set it.
+//! The clocks of code that waits for servers. They are passed in from outside, so that tests can set the time.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// Both clocks: one for time-outs and the age of looked-up names, one for timestamps and dates.
+/// Two clocks: a steady one for timeouts and the age of looked-up names, and a wall clock for timestamps and dates.
 #[derive(Clone)]
 pub struct Clock {
     steady: Arc<dyn Fn() -> Instant + Send + Sync>,
@@ -12,26 +12,28 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clocks of this machine.
+    /// Returns the clocks of this machine.
     #[expect(clippy::disallowed_methods, reason = "the edge where the time of a request comes from")]
     pub fn system() -> Self {
         Self { steady: Arc::new(Instant::now), wall: Arc::new(SystemTime::now) }
     }
 
-    /// Any wall clock beside the steady clock of this machine.
+    /// Returns the given wall clock beside the steady clock of this machine.
     pub fn with_wall(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self { wall: Arc::new(wall), ..Self::system() }
     }
 
-    /// Any steady clock beside the wall clock of this machine.
+    /// Returns the given steady clock beside the wall clock of this machine.
     pub fn with_steady(steady: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self { steady: Arc::new(steady), ..Self::system() }
     }
 
+    /// Returns the steady clock's time.
     pub fn steady(&self) -> Instant {
         (self.steady)()
     }
 
+    /// Returns the wall clock's time.
     pub fn wall(&self) -> SystemTime {
         (self.wall)()
     }

@@ -1,4 +1,4 @@
-//! What both queues and sinks need in order to reach others over the network.
+//! What both queues and sinks need in order to reach servers over the network.
 
 pub mod clock;
 pub mod names;

@@ -1,12 +1,13 @@
-//! Host names to addresses, by the system's resolver, on a few threads of our own.
+//! Resolves host names to addresses with the system's resolver, on a few threads of its own.
 //!
-//! `ureq` asks before every request, also one that will reuse a connection, so the answers are kept; and the system's resolver cannot be
-//! told to stop, so it never runs on a thread that has a request to make. Requests for one name at once share a look-up.
+//! `ureq` asks for addresses before every request, even one that will reuse a connection, so answers are cached. A call
+//! of the system's resolver cannot be cancelled, so it never runs on a thread that has a request to make. Simultaneous
+//! requests for one name share a lookup.
 //!
-//! Independence: a name whose last look-up failed or was slow may occupy only half of the threads, so that partners whose name servers
-//! are dead do not hold up the others. And an answer that has been good is served while it is looked up anew.
+//! Independence: names whose last lookup failed or was slow may occupy only half of the threads, so that partners with
+//! dead name servers do not hold up the others. An answer that was good is served while the name is looked up anew.
 //!
-//! Called by deliver threads, pollers and ackers.
+//! Called by delivery threads, pollers and ackers.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -23,25 +24,25 @@ use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 use super::clock::Clock;
 use crate::lru::Lru;
 
-/// Names that wait for a thread, of each of the two kinds.
+/// The largest number of names that wait for a thread, for each of the two kinds of names.
 const WAITING: usize = 1024;
-/// Names that are remembered.
+/// The largest number of names that are remembered.
 const NAMES: usize = 10_000;
-/// How long an answer is taken as it is. The system's resolver does not tell the time to live of the record.
+/// How long an answer is used as it is. The system's resolver does not report the record's time to live.
 const FRESH: Duration = Duration::from_secs(30);
 /// How long an answer is served while a new one is on its way.
 const STALE: Duration = Duration::from_secs(600);
-/// How long an answer stands in for look-ups that fail (RFC 8767 suggests one to three days).
+/// How long an answer stands in while lookups fail (RFC 8767 suggests one to three days).
 const LAST_RESORT: Duration = Duration::from_secs(86_400);
-/// How long a failure is an answer, so that a busy bucket does not ask with every flush.
+/// How long a failure counts as an answer, so that a busy bucket does not cause a lookup with every flush.
 const FAILED: Duration = Duration::from_secs(5);
-/// A look-up that took longer puts its name under suspicion.
+/// The duration from which a lookup makes its name suspect.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How names are looked up: the system's resolver, or what stands in for it.
+/// A function that looks a name up: the system's resolver, or a replacement.
 pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
-/// The names known so far, and the threads behind them.
+/// The names known so far, and the threads that look them up.
 pub struct Names {
     shared: Arc<Shared>,
     clock: Clock,
@@ -51,16 +52,17 @@ pub struct Names {
 
 /// Where a URL leads.
 pub struct Place {
-    /// In the order of preference; at least one.
+    /// The addresses in the order of preference, at least one.
     pub addresses: Arc<[IpAddr]>,
+    /// The port of the URL, or the default of its scheme.
     pub port: u16,
-    /// The URL has the address itself instead of a name.
+    /// Whether the URL contains the address itself instead of a name.
     pub literal: bool,
 }
 
 struct Shared {
     names: Mutex<Lru<Box<str>, Name>>,
-    /// A look-up has ended.
+    /// Signalled when a lookup has ended.
     ended: Condvar,
     look_up: LookUp,
     clock: Clock,
@@ -68,39 +70,45 @@ struct Shared {
 
 #[derive(Default)]
 struct Name {
+    /// The addresses that the last successful lookup found, and when.
     found: Option<(Arc<[IpAddr]>, Instant)>,
-    /// Why the last look-up failed, and when; `None` once one succeeds.
+    /// Why the last lookup failed, and when; `None` after a success.
     failed: Option<(Arc<str>, Instant)>,
-    /// Whether a thread has it, or will.
+    /// Whether the name waits for a thread or is being looked up.
     pending: bool,
+    /// Whether the last lookup failed or was slow.
     suspect: bool,
 }
 
-/// Where names go that are to be looked up.
+/// The channels for names that are to be looked up.
 struct Requests {
     good: Sender<Box<str>>,
     suspect: Sender<Box<str>>,
 }
 
-/// Why there is no address.
+/// Why no address was found.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LookUpError {
+    /// The lookup did not end before the deadline.
     #[error("the look-up did not end in time")]
     Timeout,
+    /// The lookup failed for this reason.
     #[error("{0}")]
     Failed(Arc<str>),
+    /// Too many other names wait for a lookup.
     #[error("{WAITING} other look-ups are waiting: is the name server down?")]
     Busy,
 }
 
 impl Names {
-    /// `threads` look names up at once, two or more; half of them also take names under suspicion. They are started with the first name.
+    /// Creates a table without names. `threads` is the number of names looked up at once, two or more; half of the
+    /// threads also look up suspect names. They are started with the first lookup.
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
         let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
         Self { shared: Arc::new(shared), clock, threads, requests: OnceLock::new() }
     }
 
-    /// The system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
+    /// Returns the system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
     pub fn system() -> LookUp {
         Arc::new(|host| {
             let mut addresses: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
@@ -109,7 +117,7 @@ impl Names {
         })
     }
 
-    /// Where a URL leads. Blocks until `deadline` at most, and only when nothing usable is known of its host.
+    /// Returns where a URL leads. Blocks until `deadline` at most, and only if no usable address of the host is known.
     pub fn place(&self, url: &Uri, deadline: Instant) -> Result<Place, LookUpError> {
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
@@ -121,8 +129,8 @@ impl Names {
         Ok(Place { addresses, port, literal: literal.is_some() })
     }
 
-    /// The addresses of a host, in the order of preference; at least one. Blocks until `deadline` at most, and only when nothing usable
-    /// is known.
+    /// Returns the addresses of a host in the order of preference, at least one. Blocks until `deadline` at most, and
+    /// only if no usable address is known.
     fn find(&self, host: &str, deadline: Instant) -> Result<Arc<[IpAddr]>, LookUpError> {
         let mut names = self.shared.names.lock();
         if names.get(host).is_none() {
@@ -169,8 +177,8 @@ impl Names {
     }
 }
 
-/// Starts the threads. They end with the [`Names`]; none is joined, since one may be inside of the system's resolver for longer than
-/// anyone wants to wait, and it holds nothing.
+/// Starts the threads. They end once the [`Names`] are dropped. None is joined, since a thread may be inside the
+/// system's resolver for very long, and it holds nothing.
 fn start(shared: &Arc<Shared>, threads: usize) -> Requests {
     let (good, from_good) = bounded(WAITING);
     let (suspect, from_suspect) = bounded(WAITING);
@@ -197,7 +205,8 @@ impl Shared {
             };
             let Ok(host) = job else { return };
             let started = self.clock.steady();
-            // A few of these threads serve all: none may end, and no name may wait for an answer that never comes.
+            // A few of these threads serve all names, so none may end, and no name may wait for an
+            // answer that never comes.
             let answer = catch_unwind(AssertUnwindSafe(|| (self.look_up)(&host)))
                 .unwrap_or_else(|_| Err(io::Error::other("the look-up panicked")));
             self.record(&host, started, answer);
@@ -225,7 +234,7 @@ impl Shared {
     }
 }
 
-/// As many of them as `ureq` takes for one host.
+/// Returns the wanted addresses of a place, as many of them as `ureq` accepts for one host.
 pub fn addresses(place: &Place, wanted: impl Fn(IpAddr) -> bool) -> ResolvedSocketAddrs {
     let mut taken = ArrayVec::from_fn(|_| ([0, 0, 0, 0], 0).into());
     let wanted = place.addresses.iter().filter(|address| wanted(**address));
@@ -247,10 +256,10 @@ mod tests {
 
     const THREADS: usize = 8;
 
-    /// A name server that answers when it is told to, and a clock that stands still in between.
+    /// A name server that answers when a test wants, and a clock that stands still in between.
     struct Stage {
         names: Names,
-        /// Who is being looked up, and the way to answer.
+        /// The names being looked up, each with the channel for its answer.
         asked: Receiver<(String, Sender<io::Result<Vec<IpAddr>>>)>,
         seconds: Arc<AtomicU64>,
         start: Instant,
@@ -275,17 +284,17 @@ mod tests {
             self.seconds.fetch_add(seconds, Ordering::SeqCst);
         }
 
-        /// Waits for as long as it takes.
+        /// Blocks for as long as the lookup takes.
         fn find(&self, host: &str) -> Result<Arc<[IpAddr]>, LookUpError> {
             self.names.find(host, self.start + Duration::from_secs(3600))
         }
 
-        /// Does not wait.
+        /// Does not block.
         fn peek(&self, host: &str) -> Result<Arc<[IpAddr]>, LookUpError> {
             self.names.find(host, self.start)
         }
 
-        /// Answers the next question and waits until that is known.
+        /// Answers the next lookup and waits until the answer is recorded.
         fn answer(&self, host: &str, answer: io::Result<Vec<IpAddr>>) {
             let (asked, reply) = self.asked.recv().unwrap();
             assert_eq!(asked, host);

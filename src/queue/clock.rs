@@ -1,12 +1,15 @@
-//! The wall clock of the embedded queues, handed in so that a test lets leases lapse without waiting for them.
+//! The wall clock of the embedded queues, passed in so that tests can let leases lapse
+//! without waiting for them. Queues read it while they hold their lock, so it must not block.
 //!
-//! Leases are wall-clock times because several processes compare them in one file. A clock set forward ends leases early, which
-//! costs duplicates; one set back keeps messages hidden for that much longer. Neither loses a message.
+//! Leases end at wall-clock times because several processes compare them in one file.
+//! A clock that is set forward ends leases early, which costs duplicates; a clock that
+//! is set back keeps messages hidden for that much longer. Neither loses a message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Says what time it is. Called under the queue's lock: it must not block.
+/// A source of the current wall-clock time. It is called under the queue's lock and must not block.
 pub trait Clock: Send + Sync {
+    /// Returns the current time.
     fn now(&self) -> SystemTime;
 }
 
@@ -30,18 +33,18 @@ impl Clock for WallClock {
     }
 }
 
-/// Milliseconds since 1970, the unit in which embedded queues keep times; 0 for anything earlier.
+/// Converts a time to milliseconds since 1970, the unit in which embedded queues store times; 0 for any earlier time.
 pub(super) fn to_millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, whole_millis)
 }
 
-/// The time of so many milliseconds since 1970.
+/// Converts milliseconds since 1970 to a time; a negative number counts as 0.
 pub(super) fn from_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-/// When something that starts now and takes this long is over. A part of a millisecond counts as a whole one, so that a short lease is
-/// never none.
+/// Returns when something that starts at `now` and lasts for `duration` is over, in milliseconds since
+/// 1970. A fraction of a millisecond is rounded up, so that even the shortest lease lasts for some time.
 pub(super) fn later(now: i64, duration: Duration) -> i64 {
     let whole = whole_millis(duration);
     let part = i64::from(!duration.subsec_nanos().is_multiple_of(1_000_000));

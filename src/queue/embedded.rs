@@ -1,5 +1,5 @@
-//! What the embedded queues, [`super::sqlite`] and [`super::memory`], have in common: how messages get their group, the bounds of a
-//! call, and the names of redriven messages.
+//! What the embedded queues, [`super::sqlite`] and [`super::memory`], have in common: how messages get their group, the
+//! bounds of a call, and the ids of redriven messages. Everything here is computed from its arguments; nothing blocks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use compact_str::{CompactString, format_compact};
 use super::{Limits, NewMessage, QueueError};
 use crate::message::MAX_BODY;
 
-/// Gives the FIFO group of a body when it is sent or redriven; `None`: the message stands alone. It sees the body only, must not use the
-/// queue, and its time is the sender's.
+/// A function that returns the FIFO group of a body when it is sent or redriven; `None` if the message
+/// stands alone. It sees only the body, must not call the queue, and runs on the thread of the sender.
 pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
-/// Most messages of one receive: beyond some hundred, a transaction costs nothing worth saving, and a poller's messages come late.
+/// The largest number of messages in one receive. Beyond some hundreds, a larger
+/// transaction saves nothing worth having, and the poller's messages arrive late.
 pub const RECEIVE: usize = 500;
-/// Most entries of one delete, change of visibility, set-aside or send.
+/// The largest number of entries of one delete, change of visibility, set-aside or send.
 const ENTRIES: usize = 1000;
-/// Most attributes of a message, those of SQS.
+/// The largest number of attributes of a message, as on SQS.
 const ATTRIBUTES: usize = 10;
-/// The longest delay of a message, that of SQS.
+/// The longest delay of a message, as on SQS.
 const DELAY: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
     Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some(), priced: false, linger: Duration::ZERO }
 }
 
-/// The number of a dead letter, by which an embedded queue knows it; `None` for what is no id of one.
+/// Returns the number by which an embedded queue knows a dead letter; `None` if the text is not the id of one.
 pub(super) fn letter_number(id: &str) -> Option<i64> {
     id.parse().ok()
 }
@@ -39,8 +40,8 @@ pub(super) fn check_entries(queue: &str, what: &'static str, entries: usize) -> 
     Err(QueueError::Refused { queue: queue.into(), what, why: format!("{entries} entries in one call; give at most {ENTRIES}") })
 }
 
-/// Refuses what SQS would refuse as well, so that a pipeline tried on an embedded queue does not fail on its first day on SQS. Only an
-/// empty body is allowed here and not there.
+/// Refuses what SQS would refuse too, so that a pipeline tried on an embedded queue does not fail on
+/// its first day on SQS. The one exception is an empty body, which is allowed here and not on SQS.
 pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(), QueueError> {
     check_entries(queue, "send", messages.len())?;
     for (at, message) in messages.iter().enumerate() {
@@ -59,10 +60,12 @@ pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(),
     Ok(())
 }
 
-/// The id of a message redriven from a dead letter: the id that it first had, and the letter's number.
+/// Returns the id of a message redriven from a dead letter: the
+/// first id of the message, followed by the letter's number.
 ///
-/// It differs from the first id, because the service knows messages by their id: a copy that shares it with a message held, or with one
-/// remembered as delivered, would be dropped as a duplicate. No letter's number is used twice, so neither is an id.
+/// It differs from the first id because the engine knows messages by their id: a copy with
+/// the id of a message that is held, or that is remembered as delivered, would be dropped
+/// as a duplicate. A letter's number is never used twice, so neither is such an id.
 pub(super) fn redriven_id(id: &str, letter: i64) -> CompactString {
     let first = match id.rsplit_once("-r") {
         Some((first, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => first,

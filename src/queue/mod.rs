@@ -1,7 +1,8 @@
-//! Where messages come from: one trait, one conformance suite (`tests/queue_conformance/`) that every implementation passes.
+//! The edge to the queue services: one trait, [`Queue`], and one conformance
+//! suite (`tests/queue_conformance/`) that every implementation passes.
 //!
-//! Called by poller and acker threads, several at once; every call may block for as long as its doc says. An implementation keeps no
-//! thread of its own and never logs: what goes wrong is in the error.
+//! Poller and acker threads call a queue, several of them at once; a call may block for as long as its documentation
+//! says. An implementation keeps no thread of its own and never logs: every failure is in the error that it returns.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,90 +21,132 @@ pub mod sqlite;
 pub mod sqs;
 mod waiting;
 
-/// A queue in the sense of SQS: at least once, leases, receive counts, FIFO groups, dead letters.
+/// A queue in the sense of SQS: at-least-once delivery, leases, receive counts, FIFO groups and dead letters.
 ///
-/// All calls but [`Queue::limits`] and [`Queue::interrupt`] block: on SQS for a request (10 s at most, a send 30 s), on an embedded queue for
-/// as long as its store is locked and its disk takes, a few seconds at most. They fail with a [`QueueError`]; then no entry is known to be
-/// done. Those that take entries take [`Limits::entries`] of them at most, and refuse more.
+/// All calls except [`Queue::limits`] and [`Queue::interrupt`] block. On SQS each request takes at most
+/// 10 s, a send 30 s, and a receive its long poll and 10 s; an embedded queue blocks for as long as its
+/// store is locked and its disk takes, a few seconds at most. The calls fail with a [`QueueError`]; the
+/// caller must then assume that no entry is done. Callers pass at most [`Limits::entries`] entries to
+/// one call: embedded queues refuse more, and on SQS more entries take several requests.
 pub trait Queue: Send + Sync {
-    /// Takes up to `ask.max` messages, oldest first, and hides each for `ask.lease`.
+    /// Receives up to `ask.max` messages, oldest first, and hides each for `ask.lease`.
     ///
-    /// Blocks for up to `ask.wait` while there is nothing to take. Sequence numbers are gapless in the order in which
-    /// the messages were taken. In a FIFO group nothing is given while an earlier message of it is leased or hidden.
+    /// Blocks for up to `ask.wait` while no message can be received. Sequence numbers are
+    /// gapless, in the order in which the messages were received. No message of a FIFO
+    /// group is returned while an earlier message of that group is leased or hidden.
     fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError>;
 
-    /// Deletes received copies for good. One result per entry, in the order given.
+    /// Deletes received copies for good. Returns one result per entry, in the order of `receipts`.
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError>;
 
-    /// Sets how long each copy stays hidden from now on: longer to extend a lease, shorter to return it; zero makes it visible at once.
+    /// Sets how long each copy stays hidden from now on: a longer time extends its lease, a shorter one returns it
+    /// to the queue, and zero makes it visible at once. Returns one result per entry, in the order of `changes`.
     fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError>;
 
-    /// Writes dead letters; those with `last` also take their message off the queue, in the same transaction where the service has any.
+    /// Writes dead letters. A letter with `last` also takes its message off the queue, in the same
+    /// transaction if the service has transactions. Returns one result per entry, in the order of `letters`.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError>;
 
-    /// Puts messages on the queue, in order, and gives their ids. What a durable queue reports as sent survives a power loss.
+    /// Puts messages on the queue, in order, and returns their ids. On a
+    /// durable queue, messages that are reported as sent survive a power loss.
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError>;
 
-    /// How many messages there are, without taking any; on SQS an estimate.
+    /// Returns how many messages the queue holds, without receiving any; on SQS the numbers are estimates.
     fn count(&self) -> Result<Count, QueueError>;
 
-    /// What this queue can do at once. Never blocks and never changes.
+    /// Returns the bounds of one call on this queue. Never blocks, and always returns the same value.
     fn limits(&self) -> Limits;
 
-    /// What the service says of the queue: the bounds by which it would lose, hide or set aside messages by itself.
+    /// Returns what the service itself does to messages of this queue:
+    /// the bounds at which it loses, hides or sets aside messages.
     ///
-    /// Blocks for as long as a request takes; called once, before the first receive. Embedded queues, which do none of
-    /// that, give `Facts::default()`.
+    /// Blocks for as long as a request takes. It is called before the first receive, possibly by
+    /// several threads. Embedded queues do nothing of the kind and return `Facts::default()`.
     ///
     /// # Errors
     ///
-    /// Those of every call, and [`QueueError::Unusable`] where the service must not start on this queue.
+    /// The errors of every call, and [`QueueError::Unusable`] if the service must not start on this queue.
     fn facts(&self) -> Result<Facts, QueueError>;
 
-    /// Ends the waits of [`Queue::receive`] that are under way, now and for good, where the service allows that. Long polls on SQS
-    /// cannot be ended: they must be awaited, or what they bring is lost until the lease lapses.
+    /// Ends the waits of all [`Queue::receive`] calls, those under way and later
+    /// ones, if the service allows it. A long poll on SQS cannot be ended: it must be
+    /// awaited, or the messages that it brings stay hidden until their leases lapse.
     fn interrupt(&self) {}
 
-    /// Its dead letters, for the `dead` commands; `None` where rejected messages circulate.
+    /// Returns the queue's dead letters, for the `dead` commands; `None` if rejected messages circulate instead.
     fn dead_letters(&self) -> Option<&dyn DeadLetters>;
 }
 
-/// Bounds of one call, and whether order is by group.
+/// The bounds of one call, and whether messages are ordered by group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most messages that one receive gives.
+    /// The largest number of messages that one receive returns.
     pub receive: usize,
-    /// Most entries that one delete, change of visibility, set-aside or send takes.
+    /// The largest number of entries of one delete, change of visibility, set-aside or send.
     pub entries: usize,
     /// Whether messages carry FIFO groups.
     pub fifo: bool,
-    /// Whether each request has its price (SQS), so that asking for few messages at once is dearer than waiting for room for many.
+    /// Whether each request has a price (SQS), so that asking often for a
+    /// few messages costs more than waiting until there is room for many.
     pub priced: bool,
-    /// How long deletes wait for others, where many in one call cost less than one by one.
+    /// How long a delete waits for others to share its call, on queues
+    /// where many deletes in one call cost less than single ones.
     pub linger: Duration,
 }
 
-/// Why a whole call failed.
+/// The reason why a whole call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
-    /// The service cannot be reached, throttles, is locked or full. Retried with back-off; the messages stay where they are.
+    /// The service cannot be reached, throttles, is locked or is full. The call is retried with back-off; the messages
+    /// stay where they are.
     #[error("queue {queue}: {what}: {why}")]
-    Unavailable { queue: String, what: &'static str, why: String },
-    /// The queue does not exist (any more). Retried, readiness is red.
+    Unavailable {
+        /// The name of the queue.
+        queue: String,
+        /// The operation that failed, in a word or two.
+        what: &'static str,
+        /// The cause, as a sentence for the operator.
+        why: String,
+    },
+    /// The queue does not exist, or no longer exists. The call is retried, and readiness is red.
     #[error("queue {queue} does not exist: {why}")]
-    Missing { queue: String, why: String },
-    /// The service will not do this as we are set up: a wrong path, wrong keys, a denied action, a store of a newer version.
-    /// Retried slowly, since a person has to act.
+    Missing {
+        /// The name of the queue.
+        queue: String,
+        /// The answer of the service.
+        why: String,
+    },
+    /// The service refuses the call as octoconf is set up: a wrong path, wrong keys, a denied action, or a store of a
+    /// newer version. The call is retried slowly, since a person has to act.
     #[error("queue {queue}: {what} was refused: {why}")]
-    Refused { queue: String, what: &'static str, why: String },
-    /// Of messages that were to be sent the service refused these for good, by their places from 0, each with why; the others are sent. A
-    /// person has to mend them.
+    Refused {
+        /// The name of the queue.
+        queue: String,
+        /// The operation that was refused, in a word or two.
+        what: &'static str,
+        /// The cause, as a sentence for the operator.
+        why: String,
+    },
+    /// The service refused some of the messages to be sent for good; the others are sent. A person has to correct the
+    /// refused ones.
     #[error("queue {queue}: send: {} of {of} messages were sent; refused: {}", of - failed.len(), by_place(.failed))]
-    PartlySent { queue: String, of: usize, failed: Vec<(usize, String)> },
-    /// As it is configured, the service must not start on this queue: messages would be lost or circulate for ever. It can be reached,
-    /// and waiting mends nothing.
+    PartlySent {
+        /// The name of the queue.
+        queue: String,
+        /// The number of messages in the call.
+        of: usize,
+        /// The index in the call (from 0) of each refused message, and why it was refused.
+        failed: Vec<(usize, String)>,
+    },
+    /// The service must not start on this queue as it is configured: messages would be lost or circulate for ever. The
+    /// queue can be reached, so waiting does not help.
     #[error("queue {queue} cannot be used as it is configured: {why}")]
-    Unusable { queue: String, why: String },
+    Unusable {
+        /// The name of the queue.
+        queue: String,
+        /// The cause, as a sentence for the operator.
+        why: String,
+    },
 }
 
 fn by_place(failed: &[(usize, String)]) -> String {
@@ -112,7 +155,7 @@ fn by_place(failed: &[(usize, String)]) -> String {
 }
 
 impl QueueError {
-    /// Whether waiting alone may mend it.
+    /// Returns whether the failure may pass without anyone acting.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
@@ -121,60 +164,67 @@ impl QueueError {
 /// A message to put on a queue.
 #[derive(Debug, Clone, Default)]
 pub struct NewMessage {
+    /// The body, as a handler sees it.
     pub body: Bytes,
+    /// The attributes of the message; at most 10 (the limit of SQS).
     pub attributes: Vec<Attribute>,
-    /// Hidden for this long first; at most 15 minutes (the limit of SQS).
+    /// How long the message is hidden after it is sent; at most 15 minutes (the limit of SQS).
     pub delay: Duration,
 }
 
-/// What the `dead` commands do; called by one command at a time, never by the engine.
+/// The operations behind the `dead` commands. One command calls them at a time; the engine never does.
 pub trait DeadLetters {
-    /// Calls `each` with the letters that pass the filter, oldest first, until it returns `false`. Gives what it could not see, where it came to
-    /// the end.
+    /// Calls `each` with every dead letter that passes `filter`, oldest first, until it returns `false`.
+    /// Returns how many letters it could not see, which is known only if the walk came to its end.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError>;
 
-    /// The letter of that id; `None`: there is none (any more), or it is no id of this queue.
+    /// Returns the dead letter with this id; `None` if there is no
+    /// such letter (any more), or if the id is not one of this queue.
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
 
-    /// Puts the named letters back on the queue, as sent now, in one transaction each; gives how many there still were.
+    /// Puts the named letters back on the queue as newly sent messages. Returns how many of
+    /// them still existed. An embedded queue does so in one transaction; on SQS a letter is
+    /// sent before it is deleted, so if the process dies in between it is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 
-    /// Deletes the named letters for good; gives how many there still were.
+    /// Deletes the named letters for good. Returns how many of them still existed.
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError>;
 
-    /// The same as [`DeadLetters::redrive`] for any number of letters, portion by portion. One that fails holds up no other.
+    /// Does the same as [`DeadLetters::redrive`] for any number of letters,
+    /// portion by portion. A letter that fails does not hold up the others.
     fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.redrive(portion))
     }
 
-    /// The same as [`DeadLetters::purge`] for any number of letters, portion by portion. One that fails holds up no other.
+    /// Does the same as [`DeadLetters::purge`] for any number of letters,
+    /// portion by portion. A letter that fails does not hold up the others.
     fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
         portions.of(ids, |portion| self.purge(portion))
     }
 }
 
-/// Letters that are there and that a walk through a queue could not see, whether they pass its filter or not.
+/// The dead letters that exist but that a walk through the queue could not see, whether they pass its filter or not.
 #[derive(Debug, Clone, Default)]
 pub struct Unseen {
-    /// How many, as far as the service knows.
+    /// The number of unseen letters, as far as the service knows.
     pub letters: u64,
-    /// A sentence for a person; `None`: it saw all.
+    /// The reason, as a sentence for a person; `None` if the walk saw all letters.
     pub why: Option<String>,
 }
 
-/// How far it came with letters that were to be put back or deleted.
+/// The result of putting back or deleting a list of dead letters.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// With how many it was done.
+    /// The number of letters that were put back or deleted.
     pub done: usize,
-    /// With which it failed, and why.
+    /// The id of each letter that failed, and why.
     pub failed: Vec<(CompactString, String)>,
-    /// Why it ended before it came to the others.
+    /// The error that ended the operation before it came to the remaining letters.
     pub ended: Option<QueueError>,
 }
 
 impl Changed {
-    /// How many there were, where all went well; else the first that did not.
+    /// Returns the number of letters done if all went well, else the first failure.
     pub fn all(self, queue: &str, what: &'static str) -> Result<usize, QueueError> {
         let failed = self.failed.into_iter().next().map(|(id, why)| QueueError::Unavailable {
             queue: queue.to_owned(),
@@ -185,16 +235,17 @@ impl Changed {
     }
 }
 
-/// How much work is done in parts.
+/// How a long list of dead letters is processed in portions.
 pub struct Portions<'a> {
-    /// Most letters at once, at least one.
+    /// The largest number of letters in one portion; 0 counts as 1.
     pub most: usize,
-    /// Called after each portion with the number of letters in it; may wait, and so sets the pace.
+    /// A callback that runs after each portion with the number of letters in it. It may block, and so sets the pace.
     pub after: &'a mut dyn FnMut(usize),
 }
 
 impl Portions<'_> {
-    /// Does something with each portion of these, up to the first that fails; gives the sum.
+    /// Calls `act` with each portion of `all`, up to the first
+    /// call that fails, and sums up the numbers that it returns.
     pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
         let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
@@ -211,16 +262,17 @@ impl Portions<'_> {
     }
 }
 
-/// Which dead letters are meant. Empty: all.
+/// A filter for dead letters. With no field set, every letter passes.
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
+    /// The account that the letter must be for.
     pub partner: Option<Account>,
-    /// Matches the kind exactly, or is contained in the text.
+    /// A text that equals the letter's kind or is contained in its reason.
     pub reason: Option<String>,
 }
 
 impl DeadFilter {
-    /// Whether a letter is meant.
+    /// Returns whether the letter passes the filter.
     pub fn passes(&self, letter: &DeadLetter) -> bool {
         let reason = |reason: &String| letter.kind == *reason || letter.reason.contains(reason.as_str());
         self.partner.as_ref().is_none_or(|partner| letter.account.as_ref() == Some(partner))
@@ -231,19 +283,31 @@ impl DeadFilter {
 /// One dead letter as it is stored.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Names it in `show`, `redrive` and `purge`: a number on embedded queues, the id of the message on the dead letter queue on SQS.
+    /// The id that `show`, `redrive` and `purge` take: a number on embedded
+    /// queues, the id of the message on the dead letter queue on SQS.
     pub id: CompactString,
+    /// The id of the message that was set aside.
     pub message_id: CompactString,
+    /// The kind of the reason, a word to filter by, such as `rejected` or `max_receives`.
     pub kind: String,
+    /// The reason, as a sentence for a person.
     pub reason: String,
+    /// The account whose delivery this is; `None` for a whole message.
     pub account: Option<Account>,
+    /// The index of the delivery in its message; `None` for a whole message, or for its only delivery.
     pub index: Option<u16>,
+    /// The payload of the delivery; `None` for a whole message.
     pub payload: Option<Bytes>,
+    /// The body of the message.
     pub body: Bytes,
+    /// The attributes of the message.
     pub attributes: Vec<Attribute>,
+    /// How often the message had been received when it was set aside.
     pub receives: u32,
-    /// How often what became this letter had been redriven before.
+    /// How often the message, or the one that it came from, had been redriven before.
     pub redrives: u32,
+    /// When the message was sent.
     pub sent_at: SystemTime,
+    /// When the letter was written.
     pub dead_at: SystemTime,
 }

@@ -1,10 +1,12 @@
-//! How much a file system has left, handed in like the clock so that a test need not fill a disk.
+//! The free space of a file system, passed in like the clock so that a test need not fill a disk.
+//! The embedded queues ask for it under their lock, so an implementation must not take long.
 
 use std::path::Path;
 
-/// Says how many bytes the file system that holds the file has left for this process; `None`: it does not say. Called under the queue's
-/// lock, once a write: it must not take long.
+/// A source of the free space of a file system. It is called under
+/// the queue's lock, on every write, and must not take long.
 pub trait Space: Send + Sync {
+    /// Returns how many bytes the file system of `file` has left for this process; `None` if that is not known.
     fn left(&self, file: &Path) -> Option<u64>;
 }
 
@@ -17,14 +19,14 @@ where
     }
 }
 
-/// What the kernel says: a look of a microsecond or two on a local disk.
+/// The free space that the kernel reports; a look takes a microsecond or two on a local disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileSystem;
 
 impl Space for FileSystem {
     fn left(&self, file: &Path) -> Option<u64> {
         let told = rustix::fs::statvfs(file).ok()?;
-        // One without bounds, in memory or behind a program, has no blocks at all.
+        // A file system without bounds, in memory or behind a program, reports no blocks at all.
         (told.f_blocks > 0).then(|| told.f_bavail.saturating_mul(told.f_frsize))
     }
 }

@@ -1,7 +1,8 @@
-//! The long poll of the embedded queues: how a receive that finds nothing waits for something to take.
+//! The long poll of the embedded queues: how a receive that finds no message waits for one.
 //!
-//! A change made through the same queue object wakes it at once. What nobody announces, a lease that lapses or another process that
-//! sends, is looked for every [`LOOK`]. Nothing here holds a queue's lock while it waits.
+//! It runs on the thread that calls the receive, and never holds a queue's lock while it waits.
+//! A change made through the same queue object wakes it at once. Events that nothing announces
+//! (a lease that lapses, a send by another process) are found by a look every [`LOOK`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,13 +12,13 @@ use parking_lot::{Condvar, Mutex};
 use super::QueueError;
 use crate::message::Received;
 
-/// How often a waiting receive looks for what no one announces: 20 cheap reads a second for an idle queue.
+/// The interval between two looks for events that nothing announces: 20 cheap reads a second for an idle queue.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Wakes the receives that wait on one queue object.
+/// The waiting receives of one queue object, and the means to wake them.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// Counts announcements, so that one made between a vain attempt and the wait is not missed.
+    /// The number of announcements so far, so that one made between a failed attempt and the wait is not missed.
     announced: AtomicU64,
     waiters: AtomicUsize,
     ended: AtomicBool,
@@ -26,10 +27,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Something may have become available. Costs two atomic operations while nobody waits.
+    /// Announces that a message may have become available. Costs two atomic operations while no receive waits.
     pub(super) fn announce(&self) {
-        // In this order, and both sequentially consistent: a waiter counts itself before it compares the announcements, so either it
-        // is seen here or it sees this announcement.
+        // The order of these two matters, and both must be sequentially consistent: a waiter counts itself
+        // before it compares the announcements, so either it is counted here or it sees this announcement.
         self.announced.fetch_add(1, Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) > 0 {
             drop(self.lock.lock());
@@ -37,14 +38,14 @@ impl Waiting {
         }
     }
 
-    /// Ends all waits, now and for good.
+    /// Ends all waits, those under way and later ones.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         self.announce();
     }
 
-    /// Calls `take` until it brings something, for up to `wait` after the first vain attempt. Between attempts, `any` is asked whether
-    /// another one is worth it: an attempt may cost a lock that others need.
+    /// Calls `take` until it returns a message or `wait` has passed since the first call. Before each further call it
+    /// asks `any` whether another attempt is worth it, because an attempt may cost a lock that other threads need.
     pub(super) fn receive(
         &self,
         wait: Duration,
@@ -73,7 +74,7 @@ impl Waiting {
         }
     }
 
-    /// Blocks until something is announced that the caller has not seen, or `limit` is over.
+    /// Blocks until there is an announcement that the caller has not seen, or until `limit` has passed.
     fn pause(&self, seen: u64, limit: Duration) {
         let mut guard = self.lock.lock();
         self.waiters.fetch_add(1, Ordering::SeqCst);
@@ -127,7 +128,7 @@ mod tests {
         let waiting = Waiting::default();
         let seen = waiting.announced.load(Ordering::SeqCst);
         waiting.announce();
-        // Missed, it would pause for an hour.
+        // If the announcement were missed, this would block for an hour.
         waiting.pause(seen, LONG);
     }
 

@@ -1,28 +1,30 @@
-//! What the process's limit of open files leaves for partners. Nothing of ours may reach that limit: with no file left the embedded queues
-//! cannot be written and the admin server cannot accept, whoever has the files.
+//! How the process's limit of open files is divided up for partners. The sinks must not exhaust that limit: with no
+//! file descriptor left, the embedded queues cannot write and the admin server cannot accept connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files for everything else: those of queues and parkings, the admin server's connections, the log. Of a low limit half.
+/// The number of files reserved for everything else: queues and parkings, the admin server's connections, the log. At
+/// most half of a low limit is reserved.
 const OTHERS: usize = 256;
 
-/// Partner files that are worth keeping open.
+/// The largest number of partner files worth keeping open.
 const MOST_FILES: usize = 8192;
 
-/// What the sinks may hold open.
+/// How much the sinks may hold open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many threads may deliver at once.
+    /// The number of threads that may deliver at once.
     pub delivery_threads: usize,
-    /// Connections that lie idle at most.
+    /// The largest number of idle connections.
     pub idle_connections: usize,
-    /// Partner files that stay open between flushes. Those being written come on top, one a delivery thread.
+    /// The largest number of partner files that stay open between flushes. Files being written come on top,
+    /// one per delivery thread.
     pub open_files: usize,
 }
 
 impl Limits {
-    /// For so many threads, or as many as the process's limit of open files (`LimitNOFILE`, 65,536 in the systemd unit) has files for. That
-    /// there are fewer is said in the log.
+    /// Returns the limits for `delivery_threads` threads, or for as many as the process's limit of open files allows
+    /// (`LimitNOFILE`, 65,536 in the systemd unit). A smaller number is logged.
     pub fn of(delivery_threads: usize) -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -37,8 +39,8 @@ impl Limits {
         limits
     }
 
-    /// A thread has at most a connection in use, or a file with its folder; half of the rest is for connections that lie idle, half for
-    /// files that stay open: opening one again for a flush costs about as much as the flush.
+    /// Divides up `limit`. A thread has open at most one connection, or one file and its folder. Half of the rest is
+    /// for idle connections, half for files that stay open, since opening a file again costs about as much as a flush.
     fn within(limit: usize, delivery_threads: usize) -> Self {
         let left = limit - OTHERS.min(limit / 2);
         let delivery_threads = delivery_threads.min(left / 4).max(1);
@@ -48,12 +50,12 @@ impl Limits {
     }
 }
 
-/// Lets the process have as many open files as it may give itself: the limit that is in force is often that of programs which could not
-/// count beyond 1,024. For the program; whoever embeds the engine decides for itself.
+/// Raises the process's limit of open files as far as the process may. The usual limit is often that of programs that
+/// could not count beyond 1,024. Only the program calls this; an application that embeds the engine decides for itself.
 pub fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Where that is refused, what there is has to do.
+        // If the system refuses, the present limit has to suffice.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }

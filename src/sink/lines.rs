@@ -1,4 +1,4 @@
-//! Payloads as lines: what a file, standard output and the `ndjson` format are made of.
+//! Payloads as lines, as a file, standard output and the `ndjson` format contain them.
 //!
 //! Pure: bytes in, bytes out.
 
@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::message::Item;
 
-/// One payload a line, in order, each line ended by a line feed.
+/// Returns the payloads in order, each on one line that ends with a line feed.
 pub fn of(items: &[Item]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(items.iter().map(|item| item.payload.len() + 1).sum());
     for item in items {
@@ -18,11 +18,11 @@ pub fn of(items: &[Item]) -> Vec<u8> {
     lines
 }
 
-/// A payload without a line break in it, so that a reader who splits at line feeds gets back what was sent.
+/// Returns a payload without line breaks, so that a reader who splits at line feeds gets back what was sent.
 ///
-/// Handlers give JSON in one line, which passes through untouched. In JSON that was written over several lines a break can only be space
-/// between two tokens, so it becomes a space. A library user's handler may give text that is not JSON: it becomes a JSON string when
-/// it holds a break, rather than two lines that say something else.
+/// Handlers return JSON on one line, which is passed through untouched. A line break in JSON written over several lines
+/// can only be white space between tokens, so it becomes a space. The handler of a library user may return text that is
+/// not JSON: if such text holds a line break, it becomes a JSON string instead of two lines that mean something else.
 fn one_line(payload: &[u8]) -> Cow<'_, [u8]> {
     if !payload.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Cow::Borrowed(payload);
@@ -33,11 +33,12 @@ fn one_line(payload: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(as_json_string(payload))
 }
 
+/// Returns whether a payload is JSON.
 pub fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }
 
-/// Any bytes as a JSON string; what is not UTF-8 in them is replaced by U+FFFD.
+/// Returns the bytes as a JSON string, with U+FFFD in place of bytes that are not UTF-8.
 pub fn as_json_string(payload: &[u8]) -> Vec<u8> {
     serde_json::Value::from(String::from_utf8_lossy(payload)).to_string().into_bytes()
 }

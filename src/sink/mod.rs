@@ -1,6 +1,7 @@
-//! Where batches go: [`Sinks`] is the one way out, over a sink for each kind of `deliver`.
+//! The way out for batches: [`Sinks`] hands each batch to the sink for the `deliver` setting of its partner.
 //!
-//! Called by deliver threads, many at once, at most `parallel` for one partner.
+//! Called by delivery threads, many at once, but at most `parallel` of them for one partner. A sink decides nothing:
+//! the dispatcher's verdict says what an answer means.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

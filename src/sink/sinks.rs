@@ -1,7 +1,8 @@
-//! Every partner's way out: the settings of its account, and the one sink of their kind.
+//! The sinks of all partners: the settings of each account, and one sink of each kind.
 //!
-//! Called by deliver threads, many at once, and by the dispatcher for what does not block. Only [`Sinks::install`] changes anything; it is
-//! called at a reload. What is in flight then ends under the settings that it began with.
+//! Called by delivery threads, many at once, and by the dispatcher's thread for sinks that do not block.
+//! Only [`Sinks::install`] changes anything, at a reload. Flushes on the wire then end under the
+//! settings with which they began.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,17 +28,17 @@ pub struct Sinks {
     kinds: Kinds,
 }
 
-/// Why a partner's settings cannot be used. Holds no secret.
+/// Why a partner's settings cannot be used. The texts contain no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("partners.{partner}: {problem}")]
 pub struct SetupError {
-    /// The section: an account, or `default`.
+    /// The section of the settings: an account, or `default`.
     pub partner: String,
     /// What is wrong, with the key.
     pub problem: String,
 }
 
-/// Other settings, ready to be put in place.
+/// Checked settings, ready to be installed.
 pub struct Prepared(Partners);
 
 /// The sink of each section of the configuration.
@@ -58,12 +59,13 @@ struct Kinds {
 struct Discard;
 
 impl Sinks {
-    /// Takes every partner's settings apart. `version` goes into the user agent. The error lists all that is wrong.
+    /// Checks and parses every partner's settings. `version` becomes part of the user agent. The error lists
+    /// everything that is wrong.
     pub fn new(settings: &PartnersSettings, limits: Limits, version: &str) -> Result<Self, Vec<SetupError>> {
         Self::with_clock(settings, limits, version, Clock::system())
     }
 
-    /// The same with clocks of the caller's choice.
+    /// Like [`Sinks::new`], with the given clocks.
     pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
         let http = HttpSink::new(version, limits.idle_connections, Names::system(), clock);
         let http =
@@ -73,24 +75,24 @@ impl Sinks {
         Ok(Self { partners: RwLock::new(kinds.partners(settings)?), kinds })
     }
 
-    /// Takes other settings apart, for [`Sinks::install`]. The error lists all that is wrong.
+    /// Checks and parses other settings for [`Sinks::install`]. The error lists everything that is wrong.
     pub fn prepare(&self, settings: &PartnersSettings) -> Result<Prepared, Vec<SetupError>> {
         self.kinds.partners(settings).map(Prepared)
     }
 
-    /// Puts other settings in place of the present ones. Takes no time.
+    /// Replaces the present settings. Does not block.
     pub fn install(&self, Prepared(partners): Prepared) {
-        // What was there is dropped after the lock is given back.
+        // The previous settings are dropped after the lock is released.
         let _before = std::mem::replace(&mut *self.partners.write(), partners);
     }
 
-    /// Closes connections that have been idle for long. To be called now and then.
+    /// Closes connections that have been idle for long. To be called regularly.
     pub fn sweep(&self) {
         self.kinds.http.sweep();
     }
 
-    /// Hands a batch to its partner and waits for the answer. Never panics: a panic inside is the answer, since one partner's trouble
-    /// must not end the thread that serves the others.
+    /// Hands a batch to its partner and blocks until the partner has answered. Never panics: a panic inside becomes an
+    /// answer, since one partner's trouble must not end a thread that serves the others.
     pub fn deliver(&self, batch: &Batch) -> Answer {
         let sink = self.of(&batch.account);
         caught(|| sink.deliver(batch))

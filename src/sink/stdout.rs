@@ -1,7 +1,7 @@
-//! `deliver = "stdout"`: one payload a line, for a look at what comes out and for pipes.
+//! `deliver = "stdout"`: one payload per line, to look at or for pipes.
 //!
-//! Called by deliver threads, many at once; one lock keeps the lines whole. Blocks for as long as the reader of the pipe does, which then
-//! holds up every partner that delivers here: they share one pipe.
+//! Called by delivery threads, many at once; a lock keeps the lines whole. Blocks for as long as the reader of the pipe
+//! does not read, which holds up every partner that delivers here, since they share one pipe.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Sink, lines};
 use crate::message::{Answer, Batch};
 
-/// Standard output, or what stands in for it.
+/// Standard output, or a replacement for it.
 pub struct StdoutSink {
     out: Mutex<Box<dyn Write + Send>>,
 }
@@ -22,15 +22,15 @@ impl Default for StdoutSink {
 }
 
 impl StdoutSink {
-    /// Writes to `out` instead of standard output.
+    /// Creates a sink that writes to `out` instead of standard output.
     pub fn to(out: impl Write + Send + 'static) -> Self {
         Self { out: Mutex::new(Box::new(out)) }
     }
 }
 
 impl Sink for StdoutSink {
-    /// Writes the whole batch and flushes it. A batch that fails half-way is written again in full by its retry: nothing can be taken
-    /// back from a pipe.
+    /// Writes the whole batch and flushes it. A batch that fails half-way is written again in full by its retry, since
+    /// nothing can be taken back from a pipe.
     fn deliver(&self, batch: &Batch) -> Answer {
         let lines = lines::of(&batch.items);
         let mut out = self.out.lock();

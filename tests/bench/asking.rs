@@ -1,5 +1,4 @@
-//! What it costs to be asked: a survey of all partners in parts, as the engine takes it for `/api/status`, and how much slower a run is
-//! with somebody who asks all the time.
+//! What queries cost: a survey of all partners in parts, as the engine makes it for `/api/status`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use octoconf::message::{Message, Outcome, Receipt, Received};
 
 use crate::extent::{count, runs};
 
-/// As in `engine/inquiries.rs`.
+/// The number of partners per part, as in `engine/inquiries.rs`.
 const PART: usize = 256;
 
 const RUNS: usize = 20;
@@ -28,7 +27,7 @@ pub fn print() {
     }
 }
 
-/// The whole, and the longest of its parts.
+/// Returns the duration of a whole survey, and that of its longest part.
 fn survey(dispatcher: &Dispatcher) -> (Duration, Duration) {
     let (begin, mut longest) = (Instant::now(), Duration::ZERO);
     let mut survey = Survey::default();
@@ -47,7 +46,7 @@ fn survey(dispatcher: &Dispatcher) -> (Duration, Duration) {
     (begin.elapsed(), longest)
 }
 
-/// One delivery waits for each of so many partners, but for the one on the wire.
+/// A dispatcher in which one delivery waits for each partner, except for those on the wire.
 fn with_waiting(partners: usize) -> Dispatcher {
     let now = Instant::now();
     let mut dispatcher = Dispatcher::new(rules(partners), now);

@@ -4,16 +4,16 @@ use bytes::Bytes;
 
 use crate::extent::count;
 
-/// Accounts, as many as the talk had buckets.
+/// The number of accounts: as many as the talk had buckets.
 pub const ACCOUNTS: u64 = 2_900;
 
-/// Invoices for 2,900 accounts in a fixed, mixed order; about 130 bytes each, as the real ones have.
+/// Returns invoices for 2,900 accounts in a fixed, mixed order, of about 130 bytes each like the real ones.
 pub fn bodies() -> Vec<Bytes> {
     let mut random = fastrand::Rng::with_seed(17);
     (0..count(100_000)).map(|number| invoice(&(12_000 + random.u64(..ACCOUNTS)).to_string(), number, "", &mut random)).collect()
 }
 
-/// As many invoices, the accounts taking turns in a mixed order: each has one before any has a second.
+/// Returns invoices whose accounts take turns in a mixed order: each account has one before any has a second.
 pub fn taking_turns(count: u64, accounts: &[String]) -> Vec<Bytes> {
     let mut random = fastrand::Rng::with_seed(18);
     let mut order: Vec<&String> = accounts.iter().collect();
@@ -22,7 +22,7 @@ pub fn taking_turns(count: u64, accounts: &[String]) -> Vec<Bytes> {
     turns.map(|(account, number)| invoice(account, number, "", &mut random)).collect()
 }
 
-/// Invoices of a given size and more, with a field that no handler knows.
+/// Returns invoices of at least a given size, filled up by a field that no handler knows.
 pub fn padded(count: u64, accounts: &[String], bytes: usize) -> Vec<Bytes> {
     let mut random = fastrand::Rng::with_seed(19);
     let padding = "x".repeat(bytes.saturating_sub(150));
@@ -30,7 +30,7 @@ pub fn padded(count: u64, accounts: &[String], bytes: usize) -> Vec<Bytes> {
     turns.map(|(account, number)| invoice(account, number, &padding, &mut random)).collect()
 }
 
-/// `PREFIX0`, `PREFIX1`, …
+/// Returns `PREFIX0`, `PREFIX1`, …
 pub fn accounts(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|account| format!("{prefix}{account}")).collect()
 }

@@ -1,7 +1,8 @@
-//! The benchmarks: each row beside its limit, measured in the same run, medians over repeated runs. Called by `scripts/bench`.
+//! The benchmarks. Each row stands beside its limit, measured in the same run, as a median over repeated
+//! runs. Called by `scripts/bench`.
 //!
-//! Prints a table and writes `target/bench.json`. Nothing here asserts on time: machines differ by a factor of two from hour to hour, so
-//! a figure counts as a ratio to its limit. That every message is delivered is asserted.
+//! Prints a table and writes `target/bench.json`. No time is asserted: machines differ by a factor of two from hour to
+//! hour, so a figure is judged by its ratio to its limit. It is asserted that every message is delivered.
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,15 +35,15 @@ use std::process::ExitCode;
 use cases::Case;
 use table::Table;
 
-/// As in the binary.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Counted runs of a row that takes seconds.
+/// The number of counted runs of a row that takes seconds.
 const RUNS: usize = 5;
 
 fn main() -> ExitCode {
-    // As in the binary.
+    // As in the program.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     octoconf::sink::raise_open_files();
     if let Some(part) = process::part() {

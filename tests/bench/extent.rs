@@ -1,12 +1,12 @@
-//! How much is measured. `cargo bench` measures all of it; run as a test (`cargo test --bench engine`) each row runs once, with so little
-//! that it shows nothing but that it works.
+//! How much is measured. `cargo bench` measures everything. Run as a test (`cargo test --bench engine`), each row runs
+//! once, with so little work that it only shows that the row works.
 
 use std::time::Duration;
 
-/// Cargo gives it to a benchmark that is to measure.
+/// The argument that cargo passes to a benchmark that should measure.
 pub const MEASURE: &str = "--bench";
 
-/// Whether this is a test. Processes that measure a part are told with [`MEASURE`] too.
+/// Whether this run is a test. Child processes that measure are also started with [`MEASURE`].
 pub fn rehearses() -> bool {
     !std::env::args().any(|argument| argument == MEASURE)
 }
@@ -15,7 +15,7 @@ pub fn runs(all: usize) -> usize {
     if rehearses() { 1 } else { all }
 }
 
-/// Messages, accounts or partners.
+/// Reduces a number of messages, accounts or partners if this run is a test.
 pub fn count(all: u64) -> u64 {
     if rehearses() { all / 100 } else { all }
 }

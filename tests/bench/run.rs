@@ -1,4 +1,4 @@
-//! The engine as `run` has it: set up from a configuration, run until its queues are empty.
+//! Runs the engine as `run` does: created from a configuration, and run until its queues are empty.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use octoconf::handler::jq;
 use octoconf::handler::registry::Registry;
 use octoconf::queue::NewMessage;
 
-/// What a run came to.
+/// The result of a run.
 pub struct Done {
     pub messages: u64,
     pub took: Duration,
@@ -22,7 +22,7 @@ impl Done {
     }
 }
 
-/// Sets an engine up with the built-in handlers.
+/// Creates an engine with the built-in handlers.
 pub fn engine(text: &str) -> Engine {
     engine_with(&Registry::new(), text)
 }
@@ -39,7 +39,7 @@ pub fn engine_with(registry: &Registry, text: &str) -> Engine {
     Engine::new(&settings, &registry).expect("the engine can be set up")
 }
 
-/// Runs until every queue is empty; every message must have been delivered, once as far as the engine knows.
+/// Runs until every queue is empty. Asserts that every message was delivered, once as far as the engine knows.
 pub fn until_empty(engine: Engine) -> Done {
     let start = Instant::now();
     let running = engine.start(RunOptions { until_empty: true, seed: 1 }).expect("threads");

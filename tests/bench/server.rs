@@ -1,7 +1,7 @@
-//! The partners' side: an HTTP server on loopback that costs as little as it can, on one thread with `epoll`.
+//! The partners' side: an HTTP server on loopback that costs as little as possible, on one thread with `epoll`.
 //!
-//! The first letter of a request's path says how it is answered: `h…` never, `b…` with 503, anything else with 200, after a delay if one is
-//! set. It keeps the times of stamped deliveries ([`crate::stamp`]).
+//! The first letter of a request's path decides the answer: `h…` gets none, `b…` gets a 503, and anything else gets a
+//! 200, after a delay if one is set. The server keeps the times of stamped deliveries ([`crate::stamp`]).
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -21,13 +21,13 @@ use crate::stamp::{self, Arrival};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
 
-/// Read at once, into one buffer for all connections: with one each, hundreds that connect at once would cost this thread, and with it
-/// everybody's stamps, the time to make them.
+/// The number of bytes read at once, into one buffer for all connections. With a buffer each, hundreds of connections
+/// at once would cost this thread the time to allocate them, and would delay every stamp.
 const CHUNK: usize = 64 * 1024;
 
 pub struct Server {
     pub port: u16,
-    /// When deliveries with a stamp came, in the order of arrival.
+    /// The stamped deliveries, in the order of arrival.
     pub arrivals: Receiver<Arrival>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -36,24 +36,25 @@ pub struct Server {
 #[derive(Default)]
 struct Shared {
     requests: AtomicU64,
-    /// Its thread's folder under `/proc`, which says what it costs.
+    /// The folder of the server's thread under `/proc`, with the thread's costs.
     facts: OnceLock<PathBuf>,
     stopping: AtomicBool,
 }
 
 impl Server {
-    /// Answers at once, at 127.0.0.1.
+    /// Starts a server that answers at once, at 127.0.0.1.
     pub fn start() -> Self {
         Self::with(&[Ipv4Addr::LOCALHOST], Duration::ZERO, false)
     }
 
-    /// Listens on one port of each of these addresses, answers after `delay`, and keeps stamps where somebody reads them.
+    /// Listens on the same port of each of these addresses, answers after `delay`, and keeps stamps if `stamped`.
     pub fn with(hosts: &[Ipv4Addr], delay: Duration, stamped: bool) -> Self {
         let mut listeners = Vec::new();
         let mut port = 0;
         for host in hosts {
             let listener = TcpListener::bind((*host, port)).expect("a port on loopback");
-            // Hundreds connect at once: what does not fit the line of those that wait would be dropped, and tried again a second later.
+            // Hundreds connect at once. A connection that does not fit the backlog would be dropped
+            // and tried again a second later.
             rustix::net::listen(&listener, 4096).expect("a longer line");
             listener.set_nonblocking(true).expect("a listener that does not block");
             port = listener.local_addr().expect("an address").port();
@@ -68,12 +69,12 @@ impl Server {
         Self { port, arrivals, shared, thread: Some(thread) }
     }
 
-    /// How many requests have been read.
+    /// Returns the number of requests read so far.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// The time that its thread has had a core.
+    /// Returns the time for which the server's thread has had a core.
     pub fn cpu(&self) -> Duration {
         let file = self.shared.facts.wait().join("schedstat");
         let text = std::fs::read_to_string(file).expect("the kernel counts");
@@ -90,7 +91,7 @@ impl Drop for Server {
     }
 }
 
-/// The server's thread.
+/// The state of the server's thread.
 struct Loop {
     epoll: rustix::fd::OwnedFd,
     listeners: Vec<TcpListener>,
@@ -100,19 +101,19 @@ struct Loop {
     connections: Vec<Option<Connection>>,
     chunk: Vec<u8>,
     free: Vec<usize>,
-    /// Answers that wait: all for the same time, so the first is due first.
+    /// Delayed answers, all with the same delay, so that the first is due first.
     delayed: VecDeque<(Instant, usize, u64)>,
     opened: u64,
 }
 
 struct Connection {
     stream: TcpStream,
-    /// Tells it from an earlier one in its place.
+    /// Distinguishes the connection from an earlier one in the same place.
     number: u64,
     input: Vec<u8>,
 }
 
-/// What was found at the start of the input.
+/// What is at the start of the input.
 enum Found {
     Partly,
     Request { length: usize, kind: u8 },
@@ -154,7 +155,7 @@ impl Loop {
         }
     }
 
-    /// Until the next answer is due, or until it looks whether it is to stop.
+    /// Returns the time until the next answer is due, or until the thread checks whether to stop.
     fn patience(&self) -> Duration {
         let due = self.delayed.front().map(|(due, ..)| due.saturating_duration_since(Instant::now()));
         due.unwrap_or(Duration::from_millis(50)).min(Duration::from_millis(50))
@@ -211,14 +212,14 @@ impl Loop {
 
     fn answer(&mut self, place: usize, answer: &[u8]) {
         let Some(connection) = &mut self.connections[place] else { return };
-        // A few bytes into an empty buffer: it fits, or the other side has gone.
+        // A few bytes into an empty buffer fit, unless the other side is gone.
         if connection.stream.write_all(answer).is_err() {
             self.close(place);
         }
     }
 }
 
-/// A whole request at the start of the input: its length, and the first letter of its path.
+/// Finds a whole request at the start of the input: its length, and the first letter of its path.
 fn find(input: &[u8]) -> Found {
     let Some(head) = memchr::memmem::find(input, b"\r\n\r\n") else { return Found::Partly };
     let name = b"content-length: ";
@@ -227,7 +228,7 @@ fn find(input: &[u8]) -> Found {
         digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
     });
     let length = head + 4 + body;
-    // "POST /x"
+    // The letter after "POST /".
     let kind = input.get(6).copied().unwrap_or_default();
     if input.len() < length { Found::Partly } else { Found::Request { length, kind } }
 }

@@ -1,28 +1,28 @@
-//! The table: medians over runs, each beside what it is measured against in the same run, and `target/bench.json`.
+//! The table: medians over runs, each beside the limit measured in the same run, and `target/bench.json`.
 
 use std::{fs, io};
 
 use serde_json::{Value, json};
 
-/// One row.
+/// One row of the table.
 pub struct Figure {
     row: String,
     unit: &'static str,
-    /// One a run.
+    /// One value per run.
     values: Vec<f64>,
     against: Option<Against>,
     aim: Option<Aim>,
-    /// Whether the aim is one for the value, in spite of what it is measured against.
+    /// Whether the aim applies to the value, although there is something to compare it with.
     aims_at_value: bool,
 }
 
-/// What a row is measured against: a limit that no engine could pass, or the same work under easier circumstances.
+/// What a row is compared with: a limit that no engine could pass, or the same work under easier conditions.
 struct Against {
     what: &'static str,
     values: Vec<f64>,
 }
 
-/// Where the ratio to what it is measured against should be; of a row that stands alone, the value.
+/// The aim for the ratio to what a row is compared with, or for the value of a row that stands alone.
 #[derive(Clone, Copy)]
 pub enum Aim {
     AtLeast(f64),
@@ -34,7 +34,7 @@ impl Figure {
         Self { row: row.into(), unit, values, against: None, aim: None, aims_at_value: false }
     }
 
-    /// From pairs of a run's value and what it is measured against.
+    /// Creates a row from pairs: the value of a run, and the value that it is compared with.
     pub fn pairs(row: impl Into<String>, unit: &'static str, pairs: &[(f64, f64)], what: &'static str) -> Self {
         let against = Against { what, values: pairs.iter().map(|(_, other)| *other).collect() };
         let values = pairs.iter().map(|(value, _)| *value).collect();
@@ -54,7 +54,7 @@ impl Figure {
         median(self.values.iter().copied())
     }
 
-    /// The median of the runs' ratios: each run's limit was measured beside it.
+    /// Returns the median of the runs' ratios. Each run has a limit of its own, measured beside it.
     fn ratio(&self) -> Option<f64> {
         let against = self.against.as_ref()?;
         Some(median(self.values.iter().zip(&against.values).map(|(value, other)| value / other)))
@@ -107,7 +107,7 @@ impl Figure {
     }
 }
 
-/// As many digits as say something.
+/// Formats a value with as many digits as are meaningful.
 fn plain(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -123,12 +123,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// What other tables say, for the file.
+    /// Adds the figures of another table to the file.
     pub fn add_section(&mut self, name: &'static str, section: Value) {
         self.sections.push((name, section));
     }
 
-    /// Adds a row and prints it: the next one may take a while.
+    /// Adds a row and prints it at once, since the next one may take some time.
     pub fn add(&mut self, figure: Figure) {
         if self.figures.is_empty() {
             println!("{:58} {:>11} {:12} {:>7} {:>8} {:6} {:>4}  against", "row", "median", "unit", "ratio", "aim", "", "runs");
@@ -148,7 +148,7 @@ impl Table {
     }
 }
 
-/// The middle one; there is at least one.
+/// Returns the middle value of at least one.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -169,7 +169,7 @@ fn machine() -> Value {
     })
 }
 
-/// The machine in a line.
+/// Describes the machine in one line.
 pub fn machine_line() -> String {
     let machine = machine();
     let field = |name: &str| machine[name].as_str().unwrap_or("unknown").to_owned();

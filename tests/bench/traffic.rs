@@ -1,4 +1,5 @@
-//! Stamped messages at a steady pace through a running engine, and how long they took to reach their partners.
+//! Sends stamped messages at a steady pace through a running engine, and measures how long they
+//! take to reach their partners.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,37 +12,37 @@ use crate::run;
 use crate::server::Server;
 use crate::stamp::{self, Arrival};
 
-/// Messages are sent in groups, so often.
+/// The interval at which groups of messages are sent.
 const BEAT: Duration = Duration::from_millis(1);
 
-/// How long is waited for the last ones.
+/// How long the run waits for the last messages.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who gets what, and how fast.
+/// The accounts that receive messages, and the pace.
 pub struct Traffic<'a> {
     pub accounts: &'a [String],
-    /// Messages a second, the accounts taking turns.
+    /// The number of messages per second; the accounts take turns.
     pub rate: u64,
     pub time: Duration,
-    /// Sent before, all at once: these many for each of these accounts.
+    /// Messages sent at once before the others: the accounts, and the number for each.
     pub burst: (&'a [String], u64),
-    /// More keys of `[engine]` and of `[partners.default]`.
+    /// Additional keys of `[engine]` and of `[partners.default]`.
     pub engine: &'static str,
     pub partner: &'static str,
 }
 
-/// What of the messages to partners that answer (`ok-…`) came.
+/// The arrivals at partners that answer (`ok-…`).
 pub struct Came {
-    /// As many as were sent.
+    /// The number of messages sent to these partners.
     pub sent: usize,
-    /// In the order of arrival, copies included.
+    /// The arrivals in order, repetitions included.
     pub arrivals: Vec<Arrival>,
-    /// From the first that was sent to the last that came.
+    /// The time from the first message sent to the last arrival.
     pub took: Duration,
 }
 
 impl Traffic<'_> {
-    /// Runs an engine and sends; ends it once every message to a partner that answers has come, or 20 s later.
+    /// Runs an engine and sends. Ends once every message to a partner that answers has arrived, or 20 s later.
     pub fn run(&self, server: &Server) -> Came {
         let engine = self.engine_at(server);
         let queue = engine.queue("invoice").expect("it is configured");
@@ -56,7 +57,8 @@ impl Traffic<'_> {
         let took = start.elapsed();
         running.remote().stop();
         running.wait().expect("the run ends well");
-        // A copy that comes in place of another is seen as such; one that comes after all were there is found here.
+        // Repetitions that arrive after all messages are collected here. One that arrives earlier, in place of another
+        // message, is already among the arrivals.
         arrivals.extend(server.arrivals.try_iter());
         Came { sent, arrivals, took }
     }
@@ -74,7 +76,7 @@ impl Traffic<'_> {
         )
     }
 
-    /// Gives how many messages went to partners that answer.
+    /// Sends the messages, and returns how many went to partners that answer.
     fn send(&self, queue: &dyn Queue) -> usize {
         let mut number = 0;
         let mut to_answering = 0;
@@ -99,7 +101,7 @@ impl Traffic<'_> {
         let start = Instant::now();
         let mut done = 0;
         while start.elapsed() < self.time {
-            // By the clock, so that a late beat is made up for.
+            // Computed from the clock, so that a late beat is made up for.
             let due = (start.elapsed().as_secs_f64() * self.rate as f64) as u64;
             send(&mut turns.by_ref().take((due - done) as usize));
             done = due;
@@ -110,7 +112,8 @@ impl Traffic<'_> {
 }
 
 impl Came {
-    /// Milliseconds that a part of the messages took at most: 0.5 the median, 0.99 all but one in a hundred.
+    /// Returns the latency, in milliseconds, that the given part of the messages did not exceed: 0.5 for the median,
+    /// 0.99 for all but one in a hundred.
     pub fn quantile(&self, part: f64, since: fn(&Arrival) -> Duration) -> f64 {
         let mut times: Vec<Duration> = self.arrivals.iter().map(since).collect();
         times.sort_unstable();
@@ -122,7 +125,7 @@ impl Came {
         self.arrivals.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// Messages that never came, and copies of those that did.
+    /// Returns the number of messages that did not arrive, and the number of repeated arrivals.
     pub fn missing_and_repeated(&self) -> (usize, usize) {
         let mut numbers: Vec<u64> = self.arrivals.iter().map(|arrival| arrival.number).collect();
         numbers.sort_unstable();

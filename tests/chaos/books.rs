@@ -1,4 +1,4 @@
-//! What was sent and what became of it, as the partners and the dead letter queues saw it.
+//! What was sent and what became of it, as seen by the partners and the dead letter queues.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,20 +6,20 @@ use parking_lot::Mutex;
 
 use crate::traffic::{Fate, Number};
 
-/// Written by the sender and by the partners' threads.
+/// The books, written by the sender and by the partners' threads.
 pub struct Books {
     /// Whether each queue keeps the order of its groups.
     fifo: Vec<bool>,
-    /// Sent of each queue: its numbers are 0 to this.
+    /// The number of messages sent to each queue. Their numbers are below it.
     sent: Mutex<Vec<usize>>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// How often each was accepted.
+    /// How often each message was accepted.
     accepted: HashMap<Number, usize>,
-    /// The last number that was accepted for the first time, by queue and account.
+    /// The last number accepted for the first time, by queue and account.
     last: HashMap<(usize, String), usize>,
     disorder: Vec<String>,
 }
@@ -29,7 +29,7 @@ impl Books {
         Self { fifo: fifo.to_vec(), sent: Mutex::new(vec![0; fifo.len()]), inner: Mutex::default() }
     }
 
-    /// Has the next numbers of a queue sent.
+    /// Calls `send` with the next numbers of a queue.
     pub fn send(&self, queue: usize, count: usize, send: impl FnOnce(&[Number])) {
         let mut sent = self.sent.lock();
         let sent = sent.get_mut(queue).expect("a queue of ours");
@@ -38,12 +38,12 @@ impl Books {
         *sent += count;
     }
 
-    /// Looks at the number of messages sent, while none is being sent.
+    /// Calls `look` with the number of messages sent, while none is being sent.
     pub fn between_sends<T>(&self, look: impl FnOnce(usize) -> T) -> T {
         look(self.sent.lock().iter().sum())
     }
 
-    /// A partner takes these, in this order.
+    /// Records that a partner accepts these messages, in this order.
     pub fn accept(&self, batch: &[Number]) {
         let mut inner = self.inner.lock();
         for number in batch {
@@ -59,12 +59,12 @@ impl Books {
         }
     }
 
-    /// Accepted messages, each once.
+    /// Returns the number of messages accepted at least once.
     pub fn delivered(&self) -> usize {
         self.inner.lock().accepted.len()
     }
 
-    /// Closes the books over the dead letters.
+    /// Closes the books with the dead letters.
     pub fn close(&self, letters: &[Number]) -> Closing {
         let (counts, inner) = (self.sent.lock(), self.inner.lock());
         let mut dead: BTreeMap<Number, usize> = BTreeMap::new();
@@ -94,20 +94,21 @@ impl Books {
     }
 }
 
-/// How the books close.
+/// The result of closing the books.
 #[derive(Debug, Default)]
 pub struct Closing {
     pub sent: usize,
-    /// Messages that a partner accepted, and how often more than once.
+    /// Messages that a partner accepted, and the number of repeated acceptances.
     pub delivered: usize,
     pub delivered_again: usize,
     pub dead: usize,
     pub dead_again: usize,
-    /// Sent, and neither accepted nor dead: lost.
+    /// Messages that were sent, and are neither accepted nor dead: lost.
     pub missing: Vec<Number>,
-    /// Nothing was wrong with them: the service gave them up because of their partner. No loss, but worth a look.
+    /// Dead letters with nothing wrong: the service gave them up because of their partner. They
+    /// are not lost, but worth a look.
     pub dead_without_fault: Vec<Number>,
-    /// The partners refuse these: the run itself is wrong.
+    /// Messages that the partners should have refused: the run itself is wrong.
     pub accepted_by_mistake: Vec<Number>,
     /// First deliveries of a FIFO group that overtook another.
     pub disorder: Vec<String>,

@@ -1,10 +1,11 @@
-//! Chaos: the program against a real queue service while everything around it fails, and the program itself is killed. Called by
-//! `scripts/chaos`.
+//! Chaos: the program against a real queue service while everything around it fails and the program itself is
+//! killed. Called by `scripts/chaos`.
 //!
-//! Numbered messages go to standard and FIFO queues; partners on loopback refuse, hang and cut; a proxy does the same to the requests
-//! to SQS; the program is killed, stopped and started, the server stopped in its tracks. At the end all faults stop, `run --until-empty`
-//! has to finish, and the books have to balance: every message sent was delivered or is in dead letters, in order within its group, and
-//! what came twice was in flight when the program ended. A seed draws the same fates again, as far as the threads come in the same order.
+//! Numbered messages go to standard and FIFO queues. Partners on loopback refuse, hang and cut connections; a proxy
+//! does the same to the requests to SQS; the program is killed, stopped and started; the server is frozen. In the end
+//! all faults stop, `run --until-empty` must finish, and the books must balance: every message was delivered or is a
+//! dead letter, in order within its group, and whatever was delivered twice was in flight when the program ended. The
+//! same seed draws the same faults again, as far as the threads run in the same order.
 
 #![expect(
     clippy::expect_used,
@@ -45,23 +46,25 @@ use support::sqs_server::{SqsServer, aws_environment};
 /// Two standard queues and two with groups.
 const FIFO: [bool; 4] = [false, true, false, true];
 
-/// Messages on a queue at most: real SQS does not mind, the tests' server slows down with depth.
+/// The maximum number of messages on a queue. Real SQS does not need such a limit, but the tests'
+/// server becomes slower with depth.
 const DEEPEST: u64 = 150;
-/// More than twice what all queues hold: where the room is short, messages go back hidden for longer each time, and a program that is
-/// killed knows no more which to show again. That would outlast the last run; the simulation has it instead.
+/// More than twice what all queues hold. If the room were short, messages would be returned, hidden for longer each
+/// time, and a program that was killed no longer knows which of them to make visible again. That would take longer than
+/// the last run; the simulation covers it instead.
 const ROOM: u64 = 4 * FIFO.len() as u64 * DEEPEST;
-/// Between two batches of messages.
+/// The pause between two batches of messages.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What the last run, without faults, may take.
+/// The maximum duration of the last run, which has no faults.
 const LAST_RUN: &str = "3m";
 
-/// Runs the program while everything around it fails; exit status 1 if a message is lost
+/// Run the program while everything around it fails; exit status 1 if a message is lost
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How long the faults go on
+    /// Seconds for which the faults go on
     #[arg(long, default_value_t = 120)]
     seconds: u64,
-    /// Draws the same fates again; by default one that no run had before
+    /// Seed of the faults; the same seed draws the same faults again (default: a new one)
     #[arg(long)]
     seed: Option<u64>,
     #[arg(long, value_enum, default_value_t = Kind::Sqs)]
@@ -70,7 +73,7 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// A real server that speaks SQS, behind a proxy that disturbs it
+    /// A real server that speaks SQS, behind a proxy that causes faults
     Sqs,
     /// The embedded queue: only the partners fail, and the program is killed
     Sqlite,
@@ -154,7 +157,7 @@ fn rage(scene: Scene<'_>, mut random: fastrand::Rng, time: Duration) -> Result<S
     outcome
 }
 
-/// Without faults, the program has to empty the queues.
+/// Checks that without faults the program empties the queues.
 fn finish(workspace: &Workspace) -> Result<(), String> {
     let last = workspace.start(&["run", "--until-empty", "--for", LAST_RUN, "--report", "report.json"]);
     match last.end() {
@@ -163,12 +166,13 @@ fn finish(workspace: &Workspace) -> Result<(), String> {
     }
 }
 
-/// Leases that the program says it lost: each is a copy that another took while this one may have been on the wire.
+/// Returns the number of leases that the log reports as lost. Each is a copy that another process received while this
+/// one may have had it on the wire.
 fn leases_lost(workspace: &Workspace) -> usize {
     workspace.log().lines().filter(|line| line.contains("a lease was lost")).count()
 }
 
-/// Prints the figures; gives what is wrong with them.
+/// Prints the figures, and returns what is wrong with them.
 fn judge(closing: &Closing, strokes: &Strokes, leases_lost: usize) -> Vec<String> {
     let may_repeat = strokes.unsettled + leases_lost;
     println!("program     {} kills, {} stops; queue service frozen {} times", strokes.kills, strokes.stops, strokes.freezes);

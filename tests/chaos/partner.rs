@@ -1,4 +1,4 @@
-//! The partners: one HTTP server on loopback that plays them all and fails at random.
+//! The partners: one HTTP server on loopback that plays all of them and fails at random.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,10 +14,11 @@ use crate::books::Books;
 use crate::support::partner::{Connection, Partner, Request};
 use crate::traffic::{Fate, Number};
 
-/// The longest that a slow answer takes: well below the timeout, since a partner that accepts after it has delivered twice.
+/// The maximum delay of a slow answer. It is well below the timeout, since a partner that accepts
+/// later receives a second delivery.
 const SLOWEST: Duration = Duration::from_millis(300);
 
-/// What [`Partners::settle`] asks.
+/// The request that [`Partners::settle`] makes.
 const PROBE: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
 pub struct Partners {
@@ -28,25 +29,25 @@ pub struct Partners {
 struct Shared {
     books: Arc<Books>,
     random: Mutex<fastrand::Rng>,
-    /// Of 1,000 requests, so many fail.
+    /// The number of requests in 1,000 that fail.
     per_mille: AtomicU64,
-    /// By account: how many requests more are refused with 503.
+    /// The number of further requests that are refused with 503, by account.
     away: Mutex<BTreeMap<String, u8>>,
-    /// Requests by how they fared.
+    /// The number of requests by their result.
     fared: Mutex<BTreeMap<&'static str, u64>>,
     ended: Mutex<usize>,
     changed: Condvar,
 }
 
-/// How one request fares.
+/// How one request is treated.
 #[derive(Debug, Clone, Copy)]
 enum Temper {
     Takes,
     Slow(Duration),
-    /// Takes it, and the answer's body breaks off: the status line is the verdict.
+    /// The request is accepted, and the answer's body breaks off: the status line is the verdict.
     TakesAndBreaks,
     Says(&'static str),
-    /// This and the account's next requests get a 503.
+    /// This request and the account's next requests get a 503.
     Away(u8),
     Hangs,
     Cuts,
@@ -76,7 +77,7 @@ impl Partners {
         format!("http://{}/{{account}}", self.server.address)
     }
 
-    /// From now on this share of the requests, 0 to 1, fares badly.
+    /// Makes this share of the requests, 0 to 1, fail from now on.
     pub fn disturb(&self, share: f64) {
         self.shared.per_mille.store((share * 1000.0) as u64, Ordering::Relaxed);
         if share == 0.0 {
@@ -84,9 +85,9 @@ impl Partners {
         }
     }
 
-    /// Once nobody calls any more: waits until all that was asked is answered.
+    /// Waits until every request is answered. To be called when no requests are made any more.
     pub fn settle(&self) {
-        // Connections are taken in turn: once this one is answered, by its end, those before it are counted.
+        // Connections are served in turn, so once this one is answered (by its end), all earlier ones are counted.
         let mut probe = TcpStream::connect(self.server.address).expect("the partners listen");
         probe.write_all(PROBE).and_then(|()| probe.read_to_end(&mut Vec::new())).expect("the partners answer");
         let mut ended = self.shared.ended.lock();
@@ -95,7 +96,7 @@ impl Partners {
         }
     }
 
-    /// Requests by how they fared.
+    /// Returns the number of requests by their result.
     pub fn fared(&self) -> BTreeMap<&'static str, u64> {
         self.shared.fared.lock().clone()
     }
@@ -140,7 +141,7 @@ impl Shared {
         }
     }
 
-    /// Answers; gives how the request fared, and whether the connection goes on.
+    /// Answers a request; returns its result, and whether the connection continues.
     fn act(&self, temper: Temper, request: &Request, connection: &mut Connection) -> (&'static str, bool) {
         let say = |connection: &mut Connection, status: &str| {
             connection.send(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
@@ -161,7 +162,7 @@ impl Shared {
                 if batch.iter().any(|number| number.fate() == Fate::Refused) {
                     return ("422", say(connection, "422 Unprocessable Content"));
                 }
-                // Before the answer: who has it may send the next at once.
+                // Recorded before the answer, since the program may send its next request as soon as it has the answer.
                 self.books.accept(&batch);
                 if let Temper::TakesAndBreaks = temper {
                     connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbroken");
@@ -173,7 +174,7 @@ impl Shared {
     }
 }
 
-/// The first segment of the path.
+/// Returns the first segment of the path.
 fn account(request: &Request) -> &str {
     request.head.split(['/', ' ']).nth(2).unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! The program under fire: killed, stopped, started again, its queue service and its partners failing, until time is over.
+//! The program under fire: it is killed, stopped and started, and its queue service and partners
+//! fail, until the time is over.
 
 use std::time::Duration;
 
@@ -9,15 +10,15 @@ use crate::partner::Partners;
 use crate::source::Source;
 use crate::support::program::{Running, Workspace};
 
-/// Between two strokes of fate, at least and at most: some kills hit a program that has just started.
+/// The minimum and maximum time between two strokes. Some kills hit a program that has just started.
 const CALM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
-/// The longest stop of the queue service; below the lease by far, and above the time that a request takes.
+/// The longest freeze of the queue service: far below the lease, and longer than a request takes.
 const LONGEST_FREEZE: Duration = Duration::from_millis(2500);
-/// The largest share of requests that fare badly.
+/// The largest shares of requests that fail, at the queue service and at the partners.
 const WORST_QUEUE: f64 = 0.3;
 const WORST_PARTNER: f64 = 0.6;
 
-/// All that a storm needs to know of the run.
+/// What a storm needs to know of the run.
 #[derive(Clone, Copy)]
 pub struct Scene<'run> {
     pub workspace: &'run Workspace,
@@ -30,7 +31,7 @@ pub struct Scene<'run> {
 pub struct Storm<'run> {
     scene: Scene<'run>,
     random: fastrand::Rng,
-    /// How much of the log is of runs before the present one.
+    /// The length of the log before the present run.
     log_before: usize,
 }
 
@@ -40,7 +41,8 @@ pub struct Strokes {
     pub kills: usize,
     pub stops: usize,
     pub freezes: usize,
-    /// Deliveries that were accepted and not yet deleted when the program ended: so many may come again.
+    /// The number of deliveries that were accepted and whose messages were not yet deleted when the program ended: at
+    /// most this many may be repeated.
     pub unsettled: usize,
 }
 
@@ -49,7 +51,7 @@ impl<'run> Storm<'run> {
         Self { scene, random, log_before: 0 }
     }
 
-    /// Rages until `over` says something. What is wrong with the program itself is the error.
+    /// Rages until `over` receives something. The error is what is wrong with the program itself.
     pub fn rage(&mut self, over: &Receiver<impl Sized>) -> Result<Strokes, String> {
         let mut strokes = Strokes::default();
         self.turn_the_weather();
@@ -79,7 +81,7 @@ impl<'run> Storm<'run> {
                     self.scene.source.freeze();
                     let is_over = over.recv_timeout(LONGEST_FREEZE.mul_f64(self.random.f64())).is_ok();
                     self.scene.source.thaw();
-                    // It is told once.
+                    // The end is signalled only once.
                     if is_over {
                         break;
                     }
@@ -105,7 +107,8 @@ impl<'run> Storm<'run> {
         program.signal("TERM");
         match program.end() {
             Some(0) => strokes.stops += 1,
-            // By the signal itself: it came before the program had taken signals over, which it says when it is done.
+            // The signal itself ended the program, because it came before the program had taken over its signals. The
+            // log shows when that is done.
             None if !self.scene.workspace.log()[self.log_before..].contains("starting: ") => strokes.kills += 1,
             status => return Err(format!("after SIGTERM the program ended with {status:?}")),
         }
@@ -113,8 +116,8 @@ impl<'run> Storm<'run> {
         Ok(())
     }
 
-    /// Deliveries accepted whose message is still on its queue, once nobody is at work. A letter that is in the dead letter queue twice
-    /// makes it larger than it is.
+    /// Returns the number of accepted deliveries whose message is still on its queue, once nothing runs. A letter that
+    /// is twice in the dead letter queue makes the result too large.
     fn unsettled(&self) -> usize {
         self.scene.partners.settle();
         self.scene.books.between_sends(|sent| {

@@ -1,8 +1,9 @@
-//! The messages: each has a number, and by it an account and a fate, so that nothing needs to be remembered about it.
+//! The messages. Each has a number, and the number determines its account and its fate, so that
+//! nothing else must be remembered.
 
 use serde_json::{Value, json};
 
-/// Accounts of a queue, each with its own bucket and, on FIFO queues, its own group.
+/// The number of accounts of a queue, each with its own bucket and, on FIFO queues, its own group.
 const ACCOUNTS: usize = 12;
 
 /// One message of one queue.
@@ -12,14 +13,14 @@ pub struct Number {
     pub number: usize,
 }
 
-/// What has to become of a message.
+/// What must become of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Its partner takes it.
+    /// The partner accepts it.
     Delivered,
     /// The handler rejects it, since its account is missing.
     Rejected,
-    /// Its partner refuses it, and only it, for good.
+    /// The partner refuses it for good, and only it.
     Refused,
 }
 
@@ -36,7 +37,8 @@ impl Number {
         }
     }
 
-    /// As the handler `order` reads it; `invoice` carries the number through to the partner and into dead letters.
+    /// Returns the body as the handler `order` reads it; `invoice` carries the number to the
+    /// partner and into dead letters.
     pub fn body(self) -> String {
         let account = (self.fate() != Fate::Rejected).then(|| self.account());
         json!({ "account": account, "invoice": self.to_string(), "issued_at": "12/1/2010 8:26", "country": "United Kingdom",
@@ -44,7 +46,7 @@ impl Number {
         .to_string()
     }
 
-    /// Of a payload or a body.
+    /// Reads the number from a payload or a body.
     pub fn of(value: &Value) -> Option<Self> {
         let (queue, number) = value.get("invoice")?.as_str()?.split_once('-')?;
         Some(Self { queue: queue.parse().ok()?, number: number.parse().ok()? })

@@ -1,4 +1,4 @@
-//! Pause, resume, flush and skip: with the token, and with an answer for whoever pressed.
+//! Pause, resume, flush and skip: each needs the token, and each shows an answer to the person who pressed the button.
 
 use serde_json::json;
 
@@ -56,7 +56,7 @@ fn each_action_is_sent_with_the_token_which_is_asked_for_once() {
         }
         browser.shows("partner-result", done);
     }
-    // Skip asks first, and "no" is where the focus is.
+    // Skip asks for confirmation first, and the focus is on "no".
     browser.click("[data-action=skip]");
     browser.shows("partner-confirm", "set aside as a dead letter");
     assert_eq!(browser.value("document.activeElement.id"), "confirm-no");
@@ -77,7 +77,7 @@ fn each_action_is_sent_with_the_token_which_is_asked_for_once() {
     );
     assert_eq!(browser.value("document.documentElement.outerHTML.includes('let-me-in')"), false);
     assert_quiet(&browser);
-    // For as long as the tab is open.
+    // The token is kept for as long as the tab is open.
     browser.reload();
     browser.until("document.getElementById('token').innerText === 'Token: set'");
 }

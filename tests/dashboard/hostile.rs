@@ -1,4 +1,4 @@
-//! Accounts, queues, reasons and errors are other people's text: it stays text, wherever it is shown.
+//! Accounts, queues, reasons and errors are foreign text, and stay text wherever they are shown.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::assert_quiet;
 use crate::browser;
 use crate::panel::{Panel, queue, report, row, status};
 
-/// Each would set `window.hit`, would it be taken for markup or script.
+/// Each account would set `window.hit` if it were taken for markup or script.
 const ACCOUNTS: [&str; 9] = [
     "<img src=x onerror=\"window.hit=1\">",
     "\"><script>window.hit=2</script>",
@@ -42,7 +42,7 @@ fn accounts_that_try_to_inject_markup_stay_text() {
     browser.shows("reload-reason", "queues.<img src=x onerror=window.hit=8>: unknown key");
     let shown = browser.value("[...document.querySelectorAll('#waiting-rows .link')].map((e) => e.textContent)");
     assert_eq!(shown, json!(ACCOUNTS));
-    // The seven that have waited longest have an arm each.
+    // Each of the seven partners that have waited longest has an arm.
     let arms = browser.value("[...document.querySelectorAll('#octopus-partners b')].map((e) => e.textContent)");
     assert_eq!(arms, json!(ACCOUNTS[..7]));
     browser.click("#search-text");
@@ -52,7 +52,7 @@ fn accounts_that_try_to_inject_markup_stay_text() {
         let address = format!("location.hash = '#partner=' + encodeURIComponent({})", json!(account));
         browser.value(&address);
         browser.until(&format!("document.getElementById('partner-name').textContent === {}", json!(account)));
-        // The server was asked for this very account, whatever stands in it: else it would know nothing of it.
+        // The server was asked for exactly this account; otherwise it would know nothing of it.
         browser.shows("partner-why", "The last error: <b>503</b>.");
         browser.press("Escape");
         browser.until("!document.getElementById('partner').open");

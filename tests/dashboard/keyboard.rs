@@ -1,4 +1,4 @@
-//! All of it without a mouse.
+//! The whole dashboard without a mouse.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ fn focused(browser: &Browser) -> String {
     browser.value("document.activeElement.id || document.activeElement.innerText").as_str().unwrap().to_owned()
 }
 
-/// Presses Tab until the focus is where the expression says; so it can be reached.
+/// Presses Tab until the expression is true of the focused element, which shows that it can be reached.
 fn tab_to(browser: &Browser, expression: &str) {
     let mut passed = Vec::new();
     while browser.value(expression) != true {
@@ -35,7 +35,7 @@ fn tab_to(browser: &Browser, expression: &str) {
 fn a_slash_goes_to_the_search_and_arrows_choose_what_was_found() {
     let panel = panel();
     let browser = browser(&panel.url());
-    // Without a search on the server, among those that wait.
+    // Without a search on the server, the page searches among the waiting partners.
     browser.press("/");
     assert_eq!(focused(&browser), "search-text");
     browser.write("E");
@@ -47,7 +47,7 @@ fn a_slash_goes_to_the_search_and_arrows_choose_what_was_found() {
     browser.shows("partner-name", "globex");
     browser.press("Escape");
     browser.until("!document.getElementById('partner').open && location.hash === ''");
-    // One that does not wait is asked for as it was typed; and where the server can search, it does.
+    // A partner that does not wait is asked for as typed. If the server can search, it does.
     panel.answers.lock().found = Some(json!([{ "account": "umbrella", "state": "healthy" }]));
     browser.value("document.activeElement.blur()");
     browser.press("/");
@@ -66,7 +66,7 @@ fn an_arm_is_reached_by_tab_opened_by_enter_and_keeps_the_focus_while_figures_ch
     browser.press("Tab");
     assert_eq!(focused(&browser), "To the content");
     tab_to(&browser, "document.activeElement.matches('.partner') && document.activeElement.account === 'globex'");
-    // Another order and other figures: the element moves, and the focus with it.
+    // The order and the figures change: the element moves, and the focus moves with it.
     let rows = vec![row("initech", "paused", 1700.0), row("globex", "limited", 1600.0)];
     panel.answers.lock().status["waiting"] = json!(rows);
     browser.until("document.querySelectorAll('#octopus-partners button').length === 2");

@@ -1,4 +1,5 @@
-//! How it looks: 3,000 partners with faults, light and dark, on a desk and on a phone. Pictures are left in cargo's folder for tests.
+//! How the dashboard looks: 3,000 partners with faults, light and dark, on a desktop and on a phone. Pictures are left
+//! in cargo's folder for tests.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::support::browser::Browser;
 
 const STATES: [&str; 5] = ["open", "backing_off", "limited", "paused", "healthy"];
 
-/// 3,000 partners; the fifty that have waited longest are listed, as the server does it.
+/// An instance with 3,000 partners. As from the real server, only the fifty that have waited longest are listed.
 fn panel() -> Panel {
     let mut rows: Vec<Value> =
         (0..50_u32).map(|n| row(&format!("partner-{n}"), STATES[n as usize % 5], f64::from(9000 - 100 * n))).collect();
@@ -36,7 +37,8 @@ pub fn picture(browser: &Browser, name: &str) {
     browser.picture(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dashboard-{name}.png")));
 }
 
-/// Of each text that is seen, the ratio of its colour to what is behind it (WCAG 2.2); the texts that are too faint to be read.
+/// Returns the texts that are too faint to read: for each visible text, the contrast ratio of its colour to its
+/// background is computed (WCAG 2.2).
 const FAINT: &str = r"(() => {
   const brush = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
   const paint = (colours) => {
@@ -71,7 +73,7 @@ fn assert_readable(browser: &Browser) {
     let small = "[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && e.childNodes.length && parseFloat(getComputedStyle(e).fontSize) < 11.5).map((e) => e.outerHTML.slice(0, 80))";
     assert_eq!(browser.value(small), json!([]));
     assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth"), true, "the page is wider than its window");
-    // Nothing of a table lies over something else of it, and no text of others makes a row as high as ten.
+    // No part of a table overlaps another, and no foreign text makes a row as high as ten rows.
     let overlaps = "[...document.querySelectorAll('tbody tr')].filter((e) => e.checkVisibility()).flatMap((row) => {
         const cells = [...row.children].filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect());
         const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right && a.top + 1 < b.bottom && b.top + 1 < a.bottom;
@@ -95,7 +97,8 @@ fn three_thousand_partners_are_readable_in_light_and_dark() {
         picture(&browser, scheme);
     }
     assert_ne!(backgrounds[0], backgrounds[1]);
-    // A dot for each partner, an arm for seven and one for all, a table of a dozen rows of which more can be had.
+    // There is a dot for each partner, an arm for each of seven and one for all others, and a table of a
+    // dozen rows that can be extended.
     assert_eq!(
         browser.value(
             "[...document.querySelectorAll('.dot')].reduce((all, e) => all + (e.getAttribute('d').match(/h0/g) ?? []).length, 0)"
@@ -109,7 +112,7 @@ fn three_thousand_partners_are_readable_in_light_and_dark() {
     browser.until("document.querySelectorAll('#waiting-rows tr').length === 50");
     browser.click(".state.limited");
     browser.until("document.querySelectorAll('#waiting-rows tr').length === 10");
-    // Few elements, however many partners: the page stays quick.
+    // There are few elements, however many partners there are, so the page stays fast.
     let elements = browser.value("document.querySelectorAll('*').length").as_u64().unwrap();
     assert!(elements < 1500, "{elements} elements");
     assert_quiet(&browser);
@@ -121,7 +124,7 @@ fn arms_reach_from_the_head_to_their_partners() {
     let browser = browser(&panel.url());
     for (width, height) in [(1440, 900), (1000, 800), (390, 844)] {
         browser.size(width, height);
-        // The way of each arm's suckers begins in the head and ends at its partner's left edge.
+        // The path of each arm's suckers starts in the head and ends at its partner's left edge.
         browser.until(
             "(() => { const box = document.getElementById('octopus').getBoundingClientRect(), head = document.getElementById('octopus-head').getBoundingClientRect();
                const ways = [...document.querySelectorAll('.suckers:not(.none)')];
@@ -161,7 +164,7 @@ fn a_phone_shows_all_of_it_without_scrolling_sideways() {
     browser.until("document.getElementById('octopus-head').getBoundingClientRect().bottom <= document.getElementById('octopus-partners').getBoundingClientRect().top");
     browser.until("document.querySelectorAll('#waiting-rows tr').length === 12");
     assert_readable(&browser);
-    // Nothing is cut off at the side, nor has to be scrolled for; and what is pressed is large enough for a finger.
+    // Nothing is cut off at the side or needs scrolling there, and every button is large enough for a finger.
     assert_eq!(
         browser.value("[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth + 1).length"),
         0

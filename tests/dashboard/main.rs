@@ -1,5 +1,6 @@
-//! The dashboard in a real browser: what it shows, how it looks, and what becomes of hostile text. The files of the page are the ones that
-//! are built into the program; [`panel`] answers in place of the admin server, so that each state can be brought about at will.
+//! The dashboard in a real browser: what it shows, how it looks, and how it treats hostile text. The page's files
+//! are those that are compiled into the program; [`panel`] answers in place of the admin server, so that each state
+//! can be brought about at will.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test fails by panicking, as the test does")]
 
@@ -24,10 +25,10 @@ mod support {
 use serde_json::Value;
 use support::browser::Browser;
 
-/// Counts what the page's policy stopped, from the first script on.
+/// Counts what the page's content security policy has blocked, from the first script on.
 const WATCH: &str = "window.stopped = []; document.addEventListener('securitypolicyviolation', (e) => window.stopped.push(e.violatedDirective + ' ' + e.blockedURI));";
 
-/// The page, with the first answer shown.
+/// Opens the page and waits until it shows the first answer.
 fn browser(url: &str) -> Browser {
     let browser = Browser::start();
     browser.before(WATCH);
@@ -36,7 +37,7 @@ fn browser(url: &str) -> Browser {
     browser
 }
 
-/// The page ran without an error, and its policy had nothing to stop.
+/// Checks that the page ran without errors, and that its policy had nothing to block.
 fn assert_quiet(browser: &Browser) {
     assert_eq!(browser.value("window.stopped"), Value::Array(Vec::new()));
     assert_eq!(browser.events("Runtime.exceptionThrown"), Vec::<Value>::new());

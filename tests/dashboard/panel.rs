@@ -1,5 +1,5 @@
-//! Plays the admin server: the files of the page as they are served, and answers that a test sets. Time is the number of answers: each
-//! `/api/status` is one second after the one before, so that rates are exact.
+//! Plays the admin server: it serves the page's real files, and answers that a test sets. Time is the number of
+//! answers: each `/api/status` is one second after the one before, so that rates are exact.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use serde_json::{Value, json};
 use crate::page;
 use crate::support::partner::{Connection, Partner, Request};
 
-/// What it answers; tests change it while the page looks on.
+/// The answers, which tests change while the page is open.
 pub struct Answers {
     pub status: Value,
-    /// Added to each counter of each queue, from one status to the next.
+    /// The number added to each counter of each queue, from one status to the next.
     pub growth: u64,
     pub partners: BTreeMap<String, Value>,
-    /// `/api/dead` and `/api/partners?q=`; `None`: not there.
+    /// The answers to `/api/dead` and `/api/partners?q=`, or `None` if there is no such path.
     pub dead: Option<Value>,
     pub found: Option<Value>,
-    /// `None`: no token is configured.
+    /// The token, or `None` if none is configured.
     pub token: Option<&'static str>,
     /// Whether reading needs the token too.
     pub closed: bool,
-    /// Instead of doing what a POST wants.
+    /// The answer to a POST, instead of the action.
     pub refusal: Option<(u16, &'static str)>,
-    /// Connections are closed without an answer.
+    /// Whether connections are closed without an answer.
     pub down: bool,
-    /// Instead of JSON.
+    /// The answer instead of JSON.
     pub nonsense: Option<&'static str>,
     /// `(account, action, authorization)` of each POST.
     pub actions: Vec<(String, String, Option<String>)>,
@@ -65,7 +65,7 @@ impl Panel {
     }
 }
 
-/// One request a connection: so a test can take the server away between two.
+/// Serves one request per connection, so that a test can take the server away between two requests.
 fn serve(connection: &mut Connection, answers: &Mutex<Answers>) {
     let Some(request) = connection.request() else { return };
     let mut answers = answers.lock();
@@ -164,7 +164,7 @@ pub fn report(account: &str, state: &str) -> Value {
                          "next_attempt_in_s": 75.0, "oldest_age_s": 3700.0, "failures": 7 }] })
 }
 
-/// A running instance of which these partners wait.
+/// The status of a running instance with these waiting partners.
 pub fn status(queues: Vec<Value>, total: usize, waiting: Vec<Value>) -> Value {
     let of = |state: &str| waiting.iter().filter(|row| row["state"] == state).count();
     let troubled: usize = ["open", "backing_off", "limited", "paused"].into_iter().map(of).sum();

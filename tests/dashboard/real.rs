@@ -12,7 +12,7 @@ use crate::support::program::{Running, Workspace, invoice};
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOSTILE: &str = "<img src=x onerror=window.hit=1>0";
 
-/// Refuses every account that ends with a nought, with a body that tries what it can.
+/// A partner that refuses every account that ends in 0, with a hostile body.
 fn partner() -> Partner {
     Partner::start(|mut connection: Connection| {
         while let Some(request) = connection.request() {
@@ -26,7 +26,7 @@ fn partner() -> Partner {
     })
 }
 
-/// An instance at work, and where its page is.
+/// Starts an instance, and returns it with the address of its page.
 fn start(partner: &Partner) -> (Workspace, Running, String) {
     let config = format!(
         r#"
@@ -66,7 +66,7 @@ fn the_program_serves_the_page_and_does_what_is_pressed() {
     let (workspace, running, url) = start(&partner);
     let browser = browser(&url);
     browser.shows("everyone-total", "3,000 partners");
-    // 10 to 2990, and the hostile one.
+    // The accounts 10 to 2990, and the hostile one.
     browser.shows("states", "300 backing off");
     browser.shows("health", "healthy");
     browser.shows("ready", "ready");
@@ -93,7 +93,7 @@ fn the_program_serves_the_page_and_does_what_is_pressed() {
     while partner.requests.try_recv().is_ok() {}
     browser.click("[data-action=flush]");
     browser.shows("partner-result", "What waits is sent now.");
-    // Others may try by themselves meanwhile.
+    // Other partners may be tried by the program in the meantime.
     let tried = |request: &str| request.starts_with("POST /%3Cimg");
     while !tried(&partner.requests.recv_timeout(PATIENCE).unwrap().head) {}
     assert_eq!(browser.value("window.hit === undefined"), true);

@@ -1,4 +1,4 @@
-//! What is wrong is said, and what is shown is never taken for fresh when it is old.
+//! Problems are shown, and old figures are never presented as fresh.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn a_lost_connection_is_shown_until_it_is_back() {
     panel.answers.lock().down = true;
     browser.shows("banner", "No connection to Octoconf. The last answer came");
     browser.shows("state", "no connection");
-    // The last figures stay, greyed.
+    // The last figures stay visible, greyed out.
     assert_eq!(browser.value("document.body.classList.contains('stale') && document.getElementById('held').innerText"), "14,230");
     panel.answers.lock().down = false;
     browser.shows("state", "running");
@@ -125,7 +125,7 @@ fn what_is_parked_is_told_where_it_came_from() {
     browser.shows("octopus-queues", "/s in, 1,234 parked");
     browser.shows("waiting-rows", "+1 on the wire, +1,200 parked");
     browser.shows("held-note", "; 1,234 more parked on the disk");
-    // It is no queue that anything is received from, and has no handler.
+    // The parking is not a queue from which messages are received, and it has no handler.
     for side in ["octopus-queues", "octopus-handlers"] {
         assert_eq!(browser.value(&format!("document.getElementById('{side}').children.length")), 2);
     }
@@ -147,12 +147,12 @@ fn what_a_queue_costs_is_told_as_an_estimate() {
 fn rates_are_differences_and_start_anew_with_a_new_process() {
     let panel = panel();
     let browser = browser(&panel.url());
-    // Two queues, each a hundred more from second to second.
+    // Two queues, each with a hundred more per second.
     browser.until("document.getElementById('delivered').innerText === '200'");
     let rates =
         browser.value("[...document.querySelectorAll('#queue-rows tr:first-child td')].slice(0, 3).map((e) => e.innerText)");
     assert_eq!(rates, json!(["100", "100", "100"]));
-    // A restart: counters and uptime are small again, and no rate is below zero.
+    // A restart: counters and uptime are small again, and no rate may be negative.
     {
         let mut answers = panel.answers.lock();
         let fresh = status(vec![queue("stock", "sqs"), queue("order", "sqlite")], 3000, Vec::new());

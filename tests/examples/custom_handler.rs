@@ -1,6 +1,7 @@
-//! A handler of one's own, in a few lines: `cargo run --example custom_handler`.
+//! A custom handler in a few lines: `cargo run --example custom_handler`.
 //!
-//! Big orders go to the partner and to the auditors, small ones to the partner alone, those of a closed shop are tried again later.
+//! Large orders go to the partner and to the auditors, small ones only to the partner. Those of a
+//! closed shop are tried again later.
 
 use std::time::{Duration, SystemTime};
 

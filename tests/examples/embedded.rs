@@ -1,6 +1,7 @@
-//! The whole service inside a program of one's own, with a handler in code: `cargo run --example embedded`.
+//! The whole service inside another program, with a handler in code: `cargo run --example embedded`.
 //!
-//! Three readings of two meters are on a queue in memory; each meter's go to its bucket, in order, and from there to standard output.
+//! Three readings of two meters are on a queue in memory. The readings of each meter go to its bucket, in order, and
+//! from there to standard output.
 
 use bytes::Bytes;
 use octoconf::config::{self, Context, Environment, Kind};
@@ -18,7 +19,7 @@ handler = "by_meter"
 deliver = "stdout"
 "#;
 
-/// `METER VALUE`, for the partner of that meter.
+/// Delivers a body of the form `METER VALUE` to that meter's bucket.
 fn by_meter(message: &Message) -> Outcome {
     match message.body.iter().position(|byte| *byte == b' ') {
         Some(end) => {

@@ -1,4 +1,4 @@
-//! Whatever is done to them, the queue in memory and the one in a file answer alike: each is the other's model.
+//! The queue in memory and the queue in a file answer alike, whatever is done to them: each is the other's model.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::tools::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Groups by number; 0 stands alone. The second is the delay in seconds.
+    /// Sends messages: the group of each, by number (0 is none), and its delay in seconds.
     Send(Vec<(u8, u64)>),
     Take(usize),
-    /// Copies held, by their place among all that were ever received: the older, the more likely gone.
+    /// Deletes copies, given by their place among all that were ever received. The older a
+    /// copy, the more likely it is gone.
     Delete(Vec<prop::sample::Index>),
     Hide(Vec<(prop::sample::Index, u64)>),
     SetAside(Vec<(prop::sample::Index, Option<u16>, bool)>),
@@ -38,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One queue, and every copy that it ever gave.
+/// One queue, and every copy that was ever received from it.
 struct Side<D> {
     driver: D,
     queue: Box<dyn Queue>,
@@ -53,7 +54,7 @@ impl<D: Driver + Default> Side<D> {
         Self { driver, queue, copies: Vec::new(), sent: 0 }
     }
 
-    /// Does a step and tells all that can be seen of it, but for ids, which differ.
+    /// Performs a step, and describes everything observable except ids, which differ.
     fn take_step(&mut self, step: &Step) -> String {
         let seen = self.act(step);
         let letters: Vec<_> = letters(&*self.queue).into_iter().map(|letter| tell_letter(&letter)).collect();

@@ -1,4 +1,4 @@
-//! What is sent comes back to the byte.
+//! What is sent is received unchanged, to the byte.
 
 use bytes::Bytes;
 use octoconf::message::{Attribute, AttributeValue};
@@ -7,7 +7,7 @@ use octoconf::queue::NewMessage;
 use crate::driver::Driver;
 use crate::tools::*;
 
-/// One of each type, in an order that no sorting gives.
+/// Returns an attribute of each type, in an order that no sorting produces.
 pub fn attributes() -> Vec<Attribute> {
     vec![
         Attribute { name: "traceparent".into(), value: AttributeValue::String("00-4bf9-00f0-01 \"ä\" \u{1F419}".into()) },

@@ -1,4 +1,4 @@
-//! Dead letters: whole messages and single deliveries, listed, redriven, purged.
+//! Dead letters: whole messages and single deliveries, listed, redriven and purged.
 
 use octoconf::message::DeliveryName;
 use octoconf::queue::{Count, DeadFilter, DeadLetter, EntryError, NewMessage, SetAside};
@@ -55,7 +55,7 @@ pub fn the_same_delivery_twice_is_one_letter(driver: &dyn Driver) {
     let first = take(&*queue, 2);
     set_aside(&*queue, &[partial(&first[0], 1, false), partial(&first[1], 1, false)]);
     driver.pass(LEASE);
-    // The message comes back, since not all of it was settled, and the delivery dies again.
+    // The message is received again, since not all of it was settled, and the delivery becomes a dead letter again.
     let second = take(&*queue, 2);
     let again = SetAside { reason: reason("expired", "older than 3 days"), ..partial(&second[0], 1, false) };
     set_aside(&*queue, &[again, partial(&second[0], 2, false)]);
@@ -136,7 +136,7 @@ pub fn what_was_open_survives_any_number_of_redrives(driver: &dyn Driver) {
     let queue = driver.queue(false);
     send(&*queue, &["a"]);
     set_aside(&*queue, &[partial(&take_one(&*queue), 3, true)]);
-    // Rejected as a whole this time, and then the delivery again: all that is open is still delivery 3.
+    // First the message is rejected as a whole, then the delivery again: only delivery 3 is open all along.
     for _ in 0..2 {
         redrive_all(&*queue);
         set_aside(&*queue, &[whole(&take_one(&*queue))]);
@@ -195,7 +195,7 @@ pub fn a_listing_ends_when_told(driver: &dyn Driver) {
     let mut seen = Vec::new();
     let dead = queue.dead_letters().unwrap();
     let each = &mut |letter: DeadLetter| {
-        // The queue can be used from within.
+        // The queue can be used within the callback.
         assert_eq!(queue.count().unwrap(), Count::default());
         seen.push(letter.body);
         seen.len() < 2

@@ -9,17 +9,17 @@ use octoconf::queue::embedded::Grouping;
 use octoconf::queue::memory::{MemoryOptions, MemoryQueue};
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
 
-/// Makes queues, and lets time go by for them.
+/// Creates queues, and moves their clock.
 pub trait Driver {
-    /// A new, empty queue with dead letters. With `fifo`, the group of a body is what stands before its first colon; a body without
-    /// one stands alone.
+    /// Creates a new, empty queue with dead letters. With `fifo`, the group of a body is the text before its first
+    /// colon; a body without a colon stands alone.
     fn queue(&self, fifo: bool) -> Box<dyn Queue>;
 
-    /// Lets so much time go by, in whole seconds.
+    /// Moves the clock by a number of whole seconds.
     fn pass(&self, time: Duration);
 }
 
-/// A wall clock that moves when told.
+/// A wall clock that the test moves.
 #[derive(Clone)]
 pub struct ManualClock(Arc<AtomicU64>);
 
@@ -66,7 +66,7 @@ impl Driver for Memory {
     }
 }
 
-/// All queues of a driver are in one file: what one does must not be felt by another.
+/// All queues of this driver are in one file: what happens on one must not affect another.
 pub struct Sqlite {
     clock: ManualClock,
     folder: tempfile::TempDir,

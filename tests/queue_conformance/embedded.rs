@@ -1,4 +1,4 @@
-//! What only the embedded queues promise, and what SQS does otherwise.
+//! What only the embedded queues promise, and where SQS differs.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use octoconf::queue::{Ask, EntryError, NewMessage, QueueError};
 use crate::driver::Driver;
 use crate::tools::*;
 
-/// SQS still deletes by the receipt of a lapsed lease. Here a lease that is over is over.
+/// SQS still deletes with the receipt of an expired lease. On an embedded queue, an expired lease is over.
 pub fn a_receipt_ends_with_its_lease(driver: &dyn Driver) {
     for fifo in [false, true] {
         let queue = driver.queue(fifo);
@@ -93,12 +93,13 @@ pub fn an_interrupt_ends_waits_for_good(driver: &dyn Driver) {
         }
     });
     assert!(queue.receive(&long).unwrap().is_empty());
-    // What is there is still given.
+    // Messages that are there are still returned.
     send(&*queue, &["a"]);
     assert_eq!(queue.receive(&long).unwrap().len(), 1);
 }
 
-/// The service knows messages by their id: one that it already holds or remembers would be dropped as a duplicate.
+/// The service recognises messages by their id: one with an id that it holds or remembers
+/// would be dropped as a duplicate.
 pub fn a_redriven_message_has_an_id_of_its_own(driver: &dyn Driver) {
     let queue = driver.queue(false);
     send(&*queue, &["a"]);

@@ -1,4 +1,4 @@
-//! FIFO groups: the group of a body is what stands before its colon.
+//! FIFO groups: the group of a body is the text before its colon.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub fn the_oldest_come_first_over_all_groups(driver: &dyn Driver) {
     let queue = driver.queue(true);
     send(&*queue, &["g:1", "h:1", "1", "g:2", "i:1", "h:2", "2", "g:3"]);
     assert_eq!(take_bodies(&*queue, 6), ["g:1", "h:1", "1", "g:2", "i:1", "h:2"]);
-    // What is left of groups g and h waits for them.
+    // The rest of groups g and h waits for the messages taken.
     assert_eq!(take_bodies(&*queue, 10), ["2"]);
 }
 

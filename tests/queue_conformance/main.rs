@@ -1,7 +1,7 @@
 //! What every queue must do, run against every implementation.
 //!
-//! A case is a function that takes a [`driver::Driver`]. A new implementation is one more driver and one more line below. Cases use whole
-//! seconds and at most ten messages a receive, which every queue service can keep.
+//! A case is a function that takes a [`driver::Driver`]. A new implementation needs one more driver and one more line
+//! below. Cases use whole seconds and at most ten messages per receive, which every queue service supports.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ mod waiting;
 use driver::{Memory, Sqlite};
 use on_sqs::Sqs;
 
-/// One test for each case and driver, so that a failure names both.
+/// Defines one test per case and driver, so that a failure names both.
 macro_rules! run {
     ($driver:ident as $name:ident: $($module:ident { $($case:ident)+ })+) => {
         mod $name {
@@ -40,7 +40,7 @@ macro_rules! run {
     };
 }
 
-/// What every queue does.
+/// The cases that hold for every queue.
 macro_rules! conformance {
     ($driver:ident as $name:ident) => {
         run! { $driver as $name:
@@ -110,7 +110,7 @@ conformance!(Memory as memory);
 conformance!(Sqlite as sqlite);
 conformance!(Sqs as sqs);
 
-/// What the embedded queues do beyond that, and SQS cannot, or not as surely.
+/// The cases that hold for embedded queues only, because SQS does not support them, or not as reliably.
 macro_rules! embedded {
     ($driver:ident as $name:ident) => {
         run! { $driver as $name:

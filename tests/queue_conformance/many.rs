@@ -11,7 +11,7 @@ use crate::tools::*;
 
 const MESSAGES: usize = 2000;
 
-/// Takes and deletes until nothing is left.
+/// Receives and deletes until nothing is left.
 fn consume<'scope>(scope: &'scope Scope<'scope, '_>, queue: &'scope dyn Queue) -> ScopedJoinHandle<'scope, Vec<Received>> {
     scope.spawn(|| {
         let mut all = Vec::new();
@@ -45,7 +45,7 @@ pub fn two_consumers_share_without_overlap(driver: &dyn Driver) {
     assert!(queue.count().unwrap().is_empty());
 }
 
-/// In the order of their sequence numbers.
+/// Returns what four consumers received, in the order of the sequence numbers.
 fn taken_by_four(queue: &dyn Queue) -> Vec<Received> {
     let mut taken = std::thread::scope(|scope| {
         let consumers = [(); 4].map(|()| consume(scope, queue));
@@ -61,7 +61,7 @@ pub fn sequences_are_gapless_over_threads(driver: &dyn Driver) {
     assert_eq!(sequences, (0..MESSAGES).collect::<Vec<_>>());
 }
 
-/// Which is that in which they were sent.
+/// The order of the sequence numbers is the order in which the messages were sent.
 pub fn sequences_follow_the_order_of_taking_over_threads(driver: &dyn Driver) {
     assert_eq!(bodies(&taken_by_four(&*filled(driver))), (0..MESSAGES).map(|n| n.to_string()).collect::<Vec<_>>());
 }

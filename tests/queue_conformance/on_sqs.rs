@@ -1,7 +1,7 @@
 //! SQS, played by a real server with a clock that the test moves.
 //!
-//! The server differs from AWS where it matters here: it is strict about order and about old receipts, which AWS need not be; and it refuses
-//! to delete twice with one receipt.
+//! The server differs from AWS where it matters here: it is strict about order and about old receipts, which AWS need
+//! not be, and it refuses to delete twice with one receipt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Driver for Sqs {
     }
 }
 
-/// All characters that SQS takes, at any size that it takes.
+/// All characters that SQS accepts, at every size that it accepts.
 pub fn text_comes_back_to_the_byte(driver: &Sqs) {
     for fifo in [false, true] {
         let queue = driver.queue(fifo);
@@ -88,7 +88,7 @@ pub fn what_sqs_would_refuse_is_refused_whole(driver: &Sqs) {
     }
 }
 
-/// A listing receives each letter, and must not keep it.
+/// A listing receives each dead letter, and must not keep it hidden.
 pub fn letters_stay_where_they_are_however_often_they_are_looked_at(driver: &Sqs) {
     for fifo in [false, true] {
         let queue = driver.queue(fifo);
@@ -129,7 +129,8 @@ pub fn a_queue_that_does_not_exist_is_missing_until_it_does(driver: &Sqs) {
     assert_eq!(take_bodies(&queue, 1), ["a"]);
 }
 
-/// Without `dead_letter`, the redrive policy says where letters go, and when SQS would move a message there by itself.
+/// Without `dead_letter`, the redrive policy names the queue for dead letters, and the number of receives after which
+/// SQS itself would move a message there.
 pub fn the_redrive_policy_is_read_and_its_target_used(driver: &Sqs) {
     let dead = driver.server.queue("target", &[]);
     let policy = serde_json::json!({ "deadLetterTargetArn": dead.arn(), "maxReceiveCount": 2 }).to_string();

@@ -1,4 +1,4 @@
-//! Taking messages: order, leases, counts.
+//! Receiving messages: order, leases, counts.
 
 use std::time::Duration;
 
@@ -114,12 +114,12 @@ fn count_states(driver: &dyn Driver, fifo: bool) {
     send_delayed(&*queue, "g:e", seconds(60));
     send_delayed(&*queue, "f", seconds(600));
     counted(4, 0, 2);
-    // The rest of a locked group waits for it, and is visible all the same.
+    // The rest of a locked group waits for the message taken, but is visible all the same.
     let taken = take(&*queue, 1);
     counted(3, 1, 2);
     hide(&*queue, &taken, seconds(90));
     counted(3, 1, 2);
-    // A time that is over counts as over, whether anyone has received since or not.
+    // A time that has passed counts as passed, even if nothing was received since.
     driver.pass(seconds(60));
     counted(4, 1, 1);
     driver.pass(seconds(30));

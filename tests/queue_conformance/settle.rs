@@ -1,4 +1,4 @@
-//! What a holder does with its lease, and what it can no longer do once the lease is another's.
+//! What the holder of a copy can do under its lease, and can no longer do once the message was received again.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub fn an_extended_lease_ends_later(driver: &dyn Driver) {
     hide(&*queue, &taken, seconds(30));
     driver.pass(seconds(29));
     assert!(take(&*queue, 1).is_empty());
-    // It can be extended for as long as it lasts, and the copy still be deleted.
+    // The lease can be extended for as long as it lasts, and then the copy can still be deleted.
     hide(&*queue, &taken, seconds(30));
     driver.pass(seconds(29));
     delete(&*queue, &taken);
@@ -84,7 +84,7 @@ pub fn an_old_receipt_is_gone_and_touches_nothing(driver: &dyn Driver) {
         for hidden in [Duration::ZERO, seconds(600)] {
             assert_eq!(queue.change_visibility(&[(old.receipt.clone(), hidden)]).unwrap(), [Err(EntryError::Gone)]);
         }
-        // Neither shown, nor hidden for longer, nor deleted.
+        // The message is neither made visible, nor hidden for longer, nor deleted.
         assert!(take(&*queue, 1).is_empty());
         driver.pass(LEASE - seconds(1));
         hide(&*queue, std::slice::from_ref(&new), LEASE);

@@ -1,4 +1,4 @@
-//! Short words for what the cases do again and again.
+//! Helpers for what the cases do repeatedly.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use compact_str::CompactString;
 use octoconf::message::{Attribute, Receipt, Received};
 use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
 
-/// The lease of everything that [`take`] takes.
+/// The lease of everything that [`take`] receives.
 pub const LEASE: Duration = Duration::from_secs(30);
-/// Longer than any test runs: a wait that ends was ended.
+/// Longer than any test runs: a wait that ends was interrupted.
 pub const LONG: Duration = Duration::from_secs(3600);
 
 pub fn seconds(n: u64) -> Duration {
@@ -33,17 +33,17 @@ pub fn ask(max: usize) -> Ask {
     Ask { max, wait: Duration::ZERO, lease: LEASE }
 }
 
-/// One receive without a wait.
+/// Makes one receive without waiting.
 pub fn take(queue: &dyn Queue, max: usize) -> Vec<Received> {
     queue.receive(&ask(max)).unwrap()
 }
 
-/// One receive, for a service that may look away for a moment.
+/// Makes one receive from a service that may miss messages for a moment.
 pub fn take_some(queue: &dyn Queue, max: usize) -> Vec<Received> {
     queue.receive(&Ask { wait: Duration::from_secs(20), ..ask(max) }).unwrap()
 }
 
-/// Attributes by name: not every service keeps their order.
+/// Returns attributes sorted by name, since not every service keeps their order.
 pub fn by_name(attributes: &[Attribute]) -> Vec<Attribute> {
     let mut sorted = attributes.to_vec();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -60,7 +60,7 @@ pub fn bodies(taken: &[Received]) -> Vec<String> {
     taken.iter().map(|received| String::from_utf8(received.message.body.to_vec()).unwrap()).collect()
 }
 
-/// The bodies of one receive.
+/// Returns the bodies of one receive.
 pub fn take_bodies(queue: &dyn Queue, max: usize) -> Vec<String> {
     bodies(&take(queue, max))
 }
@@ -69,14 +69,14 @@ pub fn receipts(taken: &[Received]) -> Vec<Receipt> {
     taken.iter().map(|received| received.receipt.clone()).collect()
 }
 
-/// Deletes all of them, which must succeed.
+/// Deletes all of the copies, which must succeed.
 pub fn delete(queue: &dyn Queue, taken: &[Received]) {
     for result in queue.delete(&receipts(taken)).unwrap() {
         assert_eq!(result, Ok(()));
     }
 }
 
-/// Hides all of them for so long, which must succeed.
+/// Hides all of the copies for a time, which must succeed.
 pub fn hide(queue: &dyn Queue, taken: &[Received], hidden: Duration) {
     let changes: Vec<_> = receipts(taken).into_iter().map(|receipt| (receipt, hidden)).collect();
     for result in queue.change_visibility(&changes).unwrap() {
@@ -88,7 +88,7 @@ pub fn reason(kind: &'static str, text: &str) -> DeadReason {
     DeadReason { kind, text: text.into() }
 }
 
-/// A letter for a whole message.
+/// A dead letter for a whole message.
 pub fn whole(received: &Received) -> SetAside {
     SetAside {
         message: received.message.clone(),
@@ -99,13 +99,13 @@ pub fn whole(received: &Received) -> SetAside {
     }
 }
 
-/// A letter for one delivery of several.
+/// A dead letter for one delivery of several.
 pub fn partial(received: &Received, index: u16, last: bool) -> SetAside {
     let delivery = DeadDelivery { account: "acme".into(), index: Some(index), payload: format!("payload {index}").into() };
     SetAside { delivery: Some(delivery), reason: reason("refused", "status 422: unknown sku"), last, ..whole(received) }
 }
 
-/// Sets aside all of them, which must succeed.
+/// Sets all of the letters aside, which must succeed.
 pub fn set_aside(queue: &dyn Queue, letters: &[SetAside]) {
     for result in queue.set_aside(letters).unwrap() {
         assert_eq!(result, Ok(()));
@@ -130,7 +130,7 @@ pub fn ids(letters: &[DeadLetter]) -> Vec<CompactString> {
     letters.iter().map(|letter| letter.id.clone()).collect()
 }
 
-/// Puts all dead letters back.
+/// Redrives all dead letters.
 pub fn redrive_all(queue: &dyn Queue) -> usize {
     queue.dead_letters().unwrap().redrive(&ids(&letters(queue))).unwrap()
 }

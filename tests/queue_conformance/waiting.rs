@@ -1,4 +1,4 @@
-//! Long polls. Each waits for an hour, so that a test that passes was not saved by the end of its wait.
+//! Long polls. Each waits for an hour, so that a test cannot pass because a wait has ended by itself.
 
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn long() -> Ask {
     Ask { wait: LONG, ..ask(10) }
 }
 
-/// Starts a long poll on a thread of its own, does `wake`, and gives the bodies that the poll brought.
+/// Starts a long poll on a thread of its own, calls `wake`, and returns the bodies that the poll received.
 fn woken(queue: &dyn Queue, wake: impl FnOnce()) -> Vec<String> {
     std::thread::scope(|scope| {
         let (starts, started) = sync_channel(1);

@@ -8,7 +8,7 @@ use octoconf::message::Answer;
 use crate::driver::Driver;
 use crate::partner::batch_of;
 
-/// Accounts that a file name, a URL or a group id cannot hold as they are, each one close to another.
+/// Accounts that a file name, a URL or a group id cannot hold unchanged, each similar to another one.
 const ODD: [&str; 12] =
     ["acme", "Acme", "acme ", "ac/me", "ac%2Fme", "..", ".", "ac\u{e4}me", "aca\u{308}me", "acme\n", "sha256-acme", "acme.jsonl"];
 
@@ -16,7 +16,7 @@ fn payload(account: &str, number: usize) -> String {
     serde_json::json!({ "for": account, "n": number }).to_string()
 }
 
-/// The numbers in each place for that account, in order of arrival; places that hold none of it left out.
+/// Returns the numbers for that account in each place, in order of arrival, without the places that hold none.
 fn numbers(places: &[Vec<String>], account: &str) -> Vec<Vec<u64>> {
     let read = |line: &String| -> Option<u64> {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -30,7 +30,7 @@ fn deliver(driver: &dyn Driver, account: &str, numbers: impl Iterator<Item = usi
     driver.sink().deliver(&batch_of(account, &payloads))
 }
 
-/// More than one request of SQS takes.
+/// The batches are larger than one request of SQS.
 pub fn what_is_accepted_has_arrived_whole_and_in_order(driver: &impl Driver) {
     for account in ["acme", "other"] {
         assert_eq!(deliver(driver, account, 0..25), Answer::Accepted);
@@ -52,7 +52,8 @@ pub fn payloads_arrive_to_the_byte(driver: &impl Driver) {
     }
 }
 
-/// Each account's flushes come one after the other, as they do with `parallel = 1`; those of different accounts side by side.
+/// The flushes of each account follow one another, as they do with `parallel = 1`; those of
+/// different accounts run in parallel.
 pub fn many_threads_deliver_at_once(driver: &impl Driver) {
     let accounts: Vec<String> = (0..8).map(|number| format!("shop-{number}")).collect();
     thread::scope(|scope| {
@@ -70,7 +71,7 @@ pub fn many_threads_deliver_at_once(driver: &impl Driver) {
     }
 }
 
-/// Nor is anything lost, or out of order: the same batch goes out again, and what it holds arrives.
+/// Nothing is lost or out of order either: the same batch is sent again, and arrives.
 pub fn nothing_is_accepted_by_who_is_away(driver: &impl Driver) {
     assert_eq!(deliver(driver, "acme", 0..3), Answer::Accepted);
     driver.go_away();
@@ -84,7 +85,7 @@ pub fn nothing_is_accepted_by_who_is_away(driver: &impl Driver) {
     assert_eq!(numbers(&driver.arrived().unwrap(), "acme"), [[0, 1, 2, 3, 4, 5]]);
 }
 
-/// An account that no place can be named by is refused for good, and says so.
+/// An account for which there can be no place is refused for good, with a reason.
 pub fn no_two_accounts_share_a_place(driver: &impl Driver) {
     let mut accepted = BTreeSet::new();
     for account in ODD {

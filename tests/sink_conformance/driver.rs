@@ -18,29 +18,30 @@ use crate::proxy::Proxy;
 use crate::proxy::fault::Fault;
 use crate::sqs_server::SqsServer;
 
-/// A sink, and the other side of it.
+/// A sink, and its other side.
 pub trait Driver: Sync {
-    /// The way out of every account.
+    /// Returns the sink under test, to which every account leads.
     fn sink(&self) -> &dyn Sink;
 
-    /// What has arrived, a list for each place that keeps an order of its own, in that order; `None`: nothing is kept.
+    /// Returns what has arrived: a list for each place that keeps an order of its own, in that
+    /// order. `None` if nothing is kept.
     fn arrived(&self) -> Option<Vec<Vec<String>>>;
 
-    /// From now on nothing is taken, until [`Driver::come_back`].
+    /// Makes the other side accept nothing, until [`Driver::come_back`].
     fn go_away(&self) {}
 
     fn come_back(&self) {}
 }
 
-/// By place, in the order of arrival.
+/// What arrived, by place, in the order of arrival.
 type Places = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
 
-/// The place is the URL, which holds the account.
+/// HTTP: the place is the URL, which contains the account.
 pub struct Http {
     sinks: Sinks,
     places: Places,
     away: Arc<AtomicBool>,
-    /// Dropped last: it waits for the other side to close.
+    /// Dropped last, since it waits for the other side to close.
     _partner: Partner,
 }
 
@@ -82,7 +83,7 @@ impl Driver for Http {
     }
 }
 
-/// The place is a file; its folder goes away, and something else has its name meanwhile.
+/// A file per place. While the other side is away, the folder is gone and something else has its name.
 pub struct File {
     sinks: Sinks,
     top: tempfile::TempDir,
@@ -132,14 +133,15 @@ impl Driver for File {
     }
 }
 
-/// A queue of a real server, behind a proxy that cuts all connections while it is away. The place is the message group.
+/// A queue of a real server, behind a proxy that cuts all connections while the queue is away.
+/// The place is the message group.
 struct Sqs {
     sink: SqsSink,
     name: String,
     url: String,
     proxy: Proxy,
     server: SqsServer,
-    /// What was taken off the queue.
+    /// What was received from the queue.
     seen: Places,
 }
 
@@ -165,7 +167,7 @@ impl Sqs {
     }
 }
 
-/// Two sinks that differ by what their queue is called.
+/// Defines two sinks that differ in the names of their queues.
 macro_rules! sqs {
     ($kind:ident: $name:literal) => {
         pub struct $kind(Sqs);
@@ -199,7 +201,7 @@ macro_rules! sqs {
 sqs!(SqsStandard: "out");
 sqs!(SqsFifo: "out.fifo");
 
-/// Standard output, played by a pipe whose reader can go. One place for all.
+/// Standard output, played by a pipe whose reader can go away. There is one place for all accounts.
 pub struct Output {
     sink: StdoutSink,
     pipe: Pipe,
@@ -251,7 +253,7 @@ impl Driver for Output {
     }
 }
 
-/// Takes everything and keeps nothing.
+/// Accepts everything and keeps nothing.
 pub struct Discard(Sinks);
 
 impl Default for Discard {

@@ -1,6 +1,7 @@
 //! What every sink must do, run against every implementation.
 //!
-//! A case is a function that takes a [`driver::Driver`]. A new implementation is one more driver and one more line below.
+//! A case is a function that takes a [`driver::Driver`]. A new implementation needs one more
+//! driver and one more line below.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +21,7 @@ mod sqs_server;
 
 use driver::{Discard, File, Http, Output, SqsFifo, SqsStandard};
 
-/// One test for each case and driver, so that a failure names both.
+/// Defines one test per case and driver, so that a failure names both.
 macro_rules! run {
     ($driver:ident as $name:ident: $($case:ident)+) => {
         mod $name {
@@ -31,7 +32,7 @@ macro_rules! run {
     };
 }
 
-/// What every sink does.
+/// The cases that hold for every sink.
 macro_rules! conformance {
     ($driver:ident as $name:ident) => {
         run! { $driver as $name:
@@ -49,7 +50,7 @@ conformance!(SqsFifo as sqs_fifo);
 conformance!(Output as stdout);
 conformance!(Discard as discard);
 
-/// What may be away, as all may but the one that keeps nothing.
+/// Sinks whose other side may be away: all except the one that keeps nothing.
 mod away {
     run! { Http as http: nothing_is_accepted_by_who_is_away }
     run! { File as file: nothing_is_accepted_by_who_is_away }
@@ -58,7 +59,7 @@ mod away {
     run! { Output as stdout: nothing_is_accepted_by_who_is_away }
 }
 
-/// Where each account has a place of its own.
+/// Sinks with a place of its own for each account.
 mod apart {
     run! { Http as http: no_two_accounts_share_a_place }
     run! { File as file: no_two_accounts_share_a_place }

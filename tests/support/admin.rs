@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer as it came.
+/// An answer, unchanged.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -30,21 +30,21 @@ impl Reply {
     }
 }
 
-/// A port of loopback that was free a moment ago.
+/// Returns a loopback port that was free a moment ago.
 pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Sends these bytes and reads to the end; `None`: nobody listens, or no answer came.
+/// Sends these bytes and reads to the end. Returns `None` if nothing listens or no answer comes.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Reply> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Whoever refuses a large request may not read it to its end.
+    // A server that refuses a large request may not read it to its end.
     let _ = stream.write_all(bytes);
     finish(stream)
 }
 
-/// What still comes from a connection.
+/// Reads the rest of a connection.
 pub fn finish(mut stream: TcpStream) -> Option<Reply> {
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
@@ -54,7 +54,7 @@ pub fn finish(mut stream: TcpStream) -> Option<Reply> {
     Some(Reply { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// An ordinary request with these header lines, each ended.
+/// Makes an ordinary request with these header lines, each with its line end.
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Option<Reply> {
     exchange(address, format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").as_bytes())
 }

@@ -1,4 +1,5 @@
-//! A real Chromium without a window, spoken to in its own protocol (CDP) over a pipe: no port, no other program, and it ends with its pipe.
+//! A real headless Chromium, controlled by its own protocol (CDP) over a pipe. There is no port and no other program,
+//! and the browser ends with its pipe.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "this is a part of tests")]
@@ -19,9 +20,9 @@ use tempfile::TempDir;
 
 use super::program::until;
 
-/// A loaded machine starts a browser slowly.
+/// A machine under load starts a browser slowly.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Chromium's own pipes are 3 and 4. A standard library cannot hand those on, a shell can.
+/// Chromium's own pipes have the numbers 3 and 4. The standard library cannot pass these on, but a shell can.
 const ON_PIPES: &str = r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#;
 const FLAGS: [&str; 14] = [
     "--headless",
@@ -51,7 +52,7 @@ fn program() -> &'static str {
         .unwrap_or_else(|| panic!("no Chromium here: install it with `sudo apt-get install -y chromium`, or run scripts/test"))
 }
 
-/// Clicks that may land beside what they are for.
+/// The maximum number of attempts for a click that may miss its element.
 const CLICKS: usize = 20;
 
 /// One browser with one page.
@@ -61,14 +62,14 @@ pub struct Browser {
     from: Receiver<Value>,
     session: String,
     asked: Cell<u64>,
-    /// What the page did, in its order.
+    /// The events of the page, in order.
     events: RefCell<Vec<Value>>,
-    /// Its profile, new and empty, goes with it.
+    /// The profile, which is new and empty, and is deleted with this value.
     home: TempDir,
 }
 
 impl Browser {
-    /// Starts it with an empty page of 1440 × 900.
+    /// Starts a browser with an empty page of 1440 × 900.
     pub fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let log = fs::File::create(home.path().join("log")).unwrap();
@@ -79,7 +80,7 @@ impl Browser {
         let to = RefCell::new(child.stdin.take());
         let (sender, from) = unbounded();
         let mut answers = BufReader::new(child.stdout.take().unwrap());
-        // Ends with the browser.
+        // The thread ends with the browser.
         let listen = move || {
             let mut text = Vec::new();
             while answers.read_until(0, &mut text).is_ok_and(|length| length > 0) {
@@ -102,12 +103,12 @@ impl Browser {
         browser
     }
 
-    /// Asks the browser for something and waits for the answer.
+    /// Calls a method of the browser and waits for the answer.
     pub fn call(&self, method: &str, parameters: Value) -> Value {
         self.ask(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// As [`Browser::call`]; where the browser refuses, with its reason.
+    /// Like [`Browser::call`], but returns the reason if the browser refuses.
     fn ask(&self, method: &str, parameters: Value) -> Result<Value, Value> {
         let id = self.asked.get() + 1;
         self.asked.set(id);
@@ -137,14 +138,14 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", screen);
     }
 
-    /// What the user's system prefers, as `prefers-color-scheme` and `prefers-reduced-motion` tell a page.
+    /// Sets the user's preferences, as `prefers-color-scheme` and `prefers-reduced-motion` report them to a page.
     pub fn prefers(&self, scheme: &str, motion: &str) {
         let features =
             json!([{ "name": "prefers-color-scheme", "value": scheme }, { "name": "prefers-reduced-motion", "value": motion }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 
-    /// Runs before each page's own scripts.
+    /// Runs a script before each page's own scripts.
     pub fn before(&self, script: &str) {
         self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
     }
@@ -154,7 +155,7 @@ impl Browser {
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
     }
 
-    /// The value of an expression in the page.
+    /// Returns the value of an expression in the page.
     pub fn value(&self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.call("Runtime.evaluate", parameters);
@@ -162,12 +163,12 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// What a person sees of the element with this id.
+    /// Returns the visible text of the element with this id.
     pub fn text(&self, id: &str) -> String {
         self.value(&format!("document.getElementById({id:?})?.innerText ?? ''")).as_str().unwrap().to_owned()
     }
 
-    /// Waits until the expression is true in the page. While a page goes and the next one comes there is none to ask.
+    /// Waits until the expression is true in the page. Between one page and the next there is no page to ask.
     pub fn until(&self, expression: &str) {
         let parameters = json!({ "expression": expression, "returnByValue": true });
         let is_so = || self.ask("Runtime.evaluate", parameters.clone()).is_ok_and(|answer| answer["result"]["value"] == true);
@@ -200,7 +201,7 @@ impl Browser {
         }
     }
 
-    /// Loads the page anew; what the old one shows is not taken for the new one's.
+    /// Reloads the page. What the old page shows is not taken for the new one's.
     pub fn reload(&self) {
         self.value("window.old = true");
         self.call("Page.reload", json!({}));
@@ -211,8 +212,8 @@ impl Browser {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Clicks in the middle of the first element that a selector finds, where a person would. What is shown may move just then: a click
-    /// that lands beside the element does nothing, and is made again.
+    /// Clicks in the middle of the first element that a selector finds, as a person would. If the element moves just
+    /// then, the click misses it and has no effect, and is repeated.
     pub fn click(&self, selector: &str) {
         let place = format!(
             "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'center' }});
@@ -236,12 +237,12 @@ impl Browser {
         panic!("no click lands on {selector}: something covers it, or it never stands still");
     }
 
-    /// The parameters of all events of this name so far.
+    /// Returns the parameters of all events of this name so far.
     pub fn events(&self, method: &str) -> Vec<Value> {
         self.events.borrow().iter().filter(|event| event["method"] == method).map(|event| event["params"].clone()).collect()
     }
 
-    /// The whole page as a picture.
+    /// Saves the whole page as a picture.
     pub fn picture(&self, file: &Path) {
         let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
         let whole = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
@@ -252,7 +253,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The end of its pipe is the end of the browser, with all its processes.
+        // Closing its pipe ends the browser with all its processes.
         drop(self.to.borrow_mut().take());
         while self.from.recv_timeout(PATIENCE).is_ok() {}
         let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! The invoices of the main job, and what has to become of them.
+//! The invoices of the main job, and what must become of them.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "this is a part of tests")]
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::program::invoice;
 
-/// The real invoices where they are at hand, else as many made-up ones as show the same.
+/// Returns the real invoices if they are available, and otherwise enough generated ones to show the same.
 pub fn invoices() -> Vec<String> {
     let real = std::env::var_os("OCTOCONF_INVOICES").map(PathBuf::from);
     let real = real.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/invoice.jsonl"));
@@ -23,7 +23,7 @@ pub fn invoices() -> Vec<String> {
     }
 }
 
-/// By account, in the order of the queue; and how many have none.
+/// Returns the expected payloads by account, in the order of the queue, and the number of invoices without an account.
 pub fn expected(invoices: &[String]) -> (BTreeMap<String, Vec<Value>>, usize) {
     let (mut by_account, mut without): (BTreeMap<_, Vec<_>>, _) = (BTreeMap::new(), 0);
     for line in invoices {

@@ -1,4 +1,4 @@
-//! A partner on loopback that says exactly what its script says, and the settings and batches to reach it with.
+//! A partner on loopback that answers exactly as its script says, and the settings and batches to reach it with.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
@@ -17,18 +17,18 @@ use octoconf::config::settings::{Deliver, Format, HttpSettings, PartnerSettings,
 use octoconf::message::{Answer, Batch, Item, Message};
 use octoconf::sink::{Limits, Sinks};
 
-/// Listens on a port of its own; every connection runs the script on a thread of its own. Declare it before the sinks that reach it: it
-/// waits until its scripts have ended, and they end when the other side closes.
+/// Listens on a port of its own; every connection runs the script on a thread of its own. Declare it before the sinks
+/// that reach it: its drop waits until its scripts have ended, and they end when the other side closes.
 pub struct Partner {
     pub address: SocketAddr,
-    /// What has been asked, in the order of arrival.
+    /// The requests, in the order of arrival.
     pub requests: Receiver<Request>,
     accepted: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
     listening: Option<JoinHandle<()>>,
 }
 
-/// One request as it came in.
+/// One request as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The request line and the headers, without the empty line.
@@ -46,14 +46,14 @@ impl Request {
 
 /// One connection, as its script sees it.
 pub struct Connection {
-    /// How many connections came before.
+    /// The number of earlier connections.
     pub number: usize,
     stream: BufReader<TcpStream>,
     requests: Sender<Request>,
 }
 
 impl Connection {
-    /// Reads one request to its end; `None` once the other side has closed.
+    /// Reads one request to its end, or returns `None` once the other side has closed.
     pub fn request(&mut self) -> Option<Request> {
         let head = self.head()?;
         let mut request = Request { head, body: String::new() };
@@ -79,12 +79,12 @@ impl Connection {
         }
     }
 
-    /// Sends these bytes; whether the other side still takes any.
+    /// Sends these bytes, and returns whether the other side still accepts any.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Says nothing until the other side closes.
+    /// Sends nothing until the other side closes.
     pub fn hang(&mut self) {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
@@ -123,7 +123,7 @@ impl Partner {
         Self { address, requests, accepted, stopping, listening: Some(listening.unwrap()) }
     }
 
-    /// Sends `answer` to every request on every connection.
+    /// Starts a partner that sends `answer` to every request on every connection.
     pub fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::start(move |mut connection| while connection.request().is_some() && connection.send(&answer) {})
@@ -133,7 +133,7 @@ impl Partner {
         format!("http://{}/hook", self.address)
     }
 
-    /// How many connections have been made.
+    /// Returns how many connections have been made.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
@@ -186,7 +186,7 @@ pub fn everyone(deliver: Deliver) -> PartnersSettings {
     PartnersSettings { default: partner(deliver), by_account: BTreeMap::new() }
 }
 
-/// Sinks of which every account goes the same way.
+/// Sinks of which every account is delivered in the same way.
 pub fn sinks(deliver: Deliver) -> Sinks {
     Sinks::new(&everyone(deliver), Limits::of(16), "1.2.3").unwrap()
 }
@@ -220,7 +220,7 @@ pub fn batch_of(account: &str, payloads: &[(String, String)]) -> Batch {
     Batch { account: account.into(), queue: "stock".into(), items, bytes }
 }
 
-/// The reason of an answer that is none.
+/// Returns the reason of an answer that must be `Unreachable`.
 pub fn unreachable(answer: Answer) -> String {
     match answer {
         Answer::Unreachable { reason } => reason.into(),

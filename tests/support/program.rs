@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Above all that a run may take by its own options.
+/// Longer than any run may take by its own options.
 const LONGEST_RUN: Duration = Duration::from_secs(400);
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// A working directory with a configuration; it goes with its value.
+/// A working directory with a configuration. It is deleted with this value.
 pub struct Workspace {
     folder: TempDir,
     config: &'static str,
@@ -25,20 +25,20 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// `config` names the file, and by its extension the format.
+    /// Creates a workspace; `config` names the configuration file, and its extension the format.
     pub fn new(config: &'static str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(config), text).unwrap();
         Self { folder, config, environment: Vec::new() }
     }
 
-    /// What its commands find in their environment besides.
+    /// Adds variables to the environment of the workspace's commands.
     pub fn with_environment(mut self, variables: &[(&str, &str)]) -> Self {
         self.environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self
     }
 
-    /// Leaves the folder behind, for a person to look into.
+    /// Keeps the folder, so that a person can look into it.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }
@@ -65,7 +65,7 @@ impl Workspace {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command that has to end with this status; gives what it printed.
+    /// Runs a command that must end with this status, and returns its output.
     pub fn expect(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.octoconf(arguments);
         let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
@@ -77,13 +77,13 @@ impl Workspace {
         serde_json::from_str(&self.expect(0, arguments)).unwrap()
     }
 
-    /// Starts a command; what it logs goes to the file `log`.
+    /// Starts a command, whose log goes to the file `log`.
     pub fn start(&self, arguments: &[&str]) -> Running {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         Running(self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
-    /// Runs until everything is settled; gives the report.
+    /// Runs until everything is settled, and returns the report.
     pub fn run_until_empty(&self) -> Value {
         self.expect(0, &["run", "--until-empty", "--report", "report.json"]);
         self.report()
@@ -97,7 +97,7 @@ impl Workspace {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Waits until the log of [`Workspace::start`] holds all of this text within one line.
+    /// Waits until the log of [`Workspace::start`] has a line that contains all of these texts.
     pub fn said(&self, text: &[&str]) {
         until(
             || self.log().lines().any(|line| text.iter().all(|part| line.contains(part))),
@@ -106,11 +106,11 @@ impl Workspace {
     }
 }
 
-/// A command at work; killed where the test ends before it does.
+/// A running command, which is killed if the test ends first.
 pub struct Running(Child);
 
 impl Running {
-    /// `kill -9`: no chance to put anything in order.
+    /// Kills the program (`kill -9`), so that it cannot clean up.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -120,12 +120,13 @@ impl Running {
         send_signal(self.0.id(), name);
     }
 
-    /// Its exit status, where it has ended.
+    /// Returns the exit status if the command has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().unwrap()
     }
 
-    /// Waits for its end; gives the exit status. One that does not end is asked what its threads do (USR1), and is killed.
+    /// Waits for the end of the command and returns its exit status. If it does not end, it is asked to log what its
+    /// threads do (USR1), and is killed.
     pub fn end(mut self) -> Option<i32> {
         let (id, mut status) = (self.0.id(), None);
         let has_ended = || {
@@ -155,7 +156,7 @@ pub fn send_signal(process: u32, name: &str) {
     assert!(status.success());
 }
 
-/// Waits for something that no channel tells: looks again and again, for as long as a machine under load may need.
+/// Polls a condition that no channel signals, for as long as a machine under load may need.
 pub fn until(is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
     until_within(PATIENCE, is_so, complaint);
 }
@@ -163,7 +164,7 @@ pub fn until(is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
 fn until_within(patience: Duration, mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
     let too_late = after(patience);
     while !is_so() {
-        // The moment is told once: whoever hears of it acts upon it.
+        // The timeout is received only once, so whoever receives it must act on it.
         if too_late.recv_timeout(GLANCE).is_ok() {
             if is_so() {
                 return;
@@ -173,14 +174,14 @@ fn until_within(patience: Duration, mut is_so: impl FnMut() -> bool, complaint: 
     }
 }
 
-/// An invoice as the built-in handler `order` reads it.
+/// Returns an invoice as the built-in handler `order` reads it.
 pub fn invoice(account: Option<&str>, number: usize) -> String {
     json!({ "account": account, "invoice": number.to_string(), "issued_at": "12/1/2010 8:26", "country": "United Kingdom",
             "quantity": number % 7 + 1, "unit_price": 2.55 })
     .to_string()
 }
 
-/// The payloads that a file holds, in order.
+/// Returns the payloads in a file, in order.
 pub fn lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -1,10 +1,12 @@
 """Serves SQS on a free port of the loopback interface until standard input closes.
 
-The test that starts it holds the other end of that pipe, so that it ends with the test, however that ends: a panic and `kill -9`
-included. The port is bound before it is printed, hence nobody can take it, and a request sent at once waits until it is served.
+The test that starts this server holds the other end of that pipe, so the server ends with the test, even after a panic
+or `kill -9`. The port is bound before it is printed, so that no other process can take it; a request sent at once waits
+until it is served.
 
-With `--manual-clock`, leases, delays and times of sending follow a clock that stands still. It moves by each number of seconds that comes
-in a line through the pipe; "passed" on standard output says that it did. So a test lets leases lapse without waiting for them.
+With `--manual-clock`, leases, delays and times of sending follow a clock that stands still. Each line on standard input
+moves the clock by a number of seconds, and "passed" on standard output confirms that. A test can thus let leases expire
+without waiting for them.
 """
 
 import asyncio
@@ -19,7 +21,8 @@ from xml.sax.saxutils import escape
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 port = listener.getsockname()[1]
-# Read when the package is imported. Without MINISTACK_HOST the queue URLs name the host that the request asked: a proxy stays in between.
+# The package reads these variables when it is imported. Without MINISTACK_HOST, the URLs of queues contain the host to
+# which the request was made, so that a proxy stays in between.
 os.environ.update(GATEWAY_PORT=str(port), LOG_LEVEL="WARNING", MINISTACK_REGION="eu-west-1")
 os.environ.pop("MINISTACK_HOST", None)
 
@@ -28,7 +31,8 @@ from hypercorn.config import Config
 from ministack.app import app
 from ministack.services import sqs
 
-# As AWS writes it: in its XML a quote is an entity as well, and a carriage return, which a reader of XML would lose. A JSON body is mostly quotes.
+# AWS's XML also has entities for quotes, of which a JSON body is full, and for carriage returns, which an XML parser
+# would lose.
 sqs._esc = lambda text: escape(text, {'"': "&quot;", "\r": "&#xD;"})
 
 
@@ -37,7 +41,7 @@ class ManualClock:
 
     def __init__(self):
         self.now = time.time()
-        # A long poll sees the time go by for which it waits itself, and it alone.
+        # Only a long poll sees time pass, and only the time for which it waits itself.
         self.waited = contextvars.ContextVar("waited", default=0.0)
         self.time = types.SimpleNamespace(**(vars(time) | {"time": lambda: self.now + self.waited.get()}))
         self.asyncio = types.SimpleNamespace(**(vars(asyncio) | {"sleep": self.sleep}))
@@ -54,7 +58,7 @@ if "--manual-clock" in sys.argv:
 
 
 def end_with_the_test():
-    # Not sys.stdin: its lock would be in the way of the interpreter's own exit.
+    # Not sys.stdin, whose lock would block the interpreter's exit.
     unread = b""
     while received := os.read(0, 4096):
         *lines, unread = (unread + received).split(b"\n")
@@ -66,7 +70,7 @@ def end_with_the_test():
 
 threading.Thread(target=end_with_the_test, daemon=True).start()
 print(port, flush=True)
-# What the server prints of itself is log, and nobody reads standard output any more.
+# From here on the server only prints log lines, and standard output has no reader any more.
 sys.stdout = sys.stderr
 
 config = Config()

@@ -1,7 +1,9 @@
-//! A real server that speaks SQS, of this test process: started on a free loopback port, gone with the process.
+//! A real server that speaks SQS, for this test process: it is started on a free loopback
+//! port, and ends with the process.
 //!
-//! `scripts/test` installs it into `target/sqs-server`. A test that needs it fails without it, it is never skipped. What it does
-//! otherwise than AWS: deleting twice with one receipt fails, and a long poll whose caller went away still takes the next message.
+//! `scripts/test` installs it into `target/sqs-server`. A test that needs it fails without it, and is never skipped.
+//! It differs from AWS in two ways: deleting twice with one receipt fails, and a long poll whose caller has gone
+//! still takes the next message.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "this is a part of tests")]
@@ -17,7 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 
-/// The server; it ends with its value, and where that is never dropped (a static, a panic, `kill -9`) with the process: it watches a pipe.
+/// The server. It ends when this value is dropped. If that never happens (a static, a panic, `kill -9`), it ends with
+/// the process, since it watches a pipe.
 pub struct SqsServer {
     process: Child,
     output: Mutex<BufReader<ChildStdout>>,
@@ -25,7 +28,7 @@ pub struct SqsServer {
     agent: Agent,
 }
 
-/// What the service answers to a call that it refuses.
+/// The service's answer to a call that it refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub status: u16,
@@ -33,18 +36,19 @@ pub struct Refusal {
 }
 
 impl SqsServer {
-    /// The server that the tests of this process share: nothing but the names of their queues keeps them apart.
+    /// Returns the server that the tests of this process share. Only the names of their queues keep the tests apart.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<SqsServer> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// A server of one's own, to stop and to slow down.
+    /// Starts a server for one test, which may freeze it.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// One whose clock stands still until [`SqsServer::pass`] moves it; only a long poll sees its own wait go by.
+    /// Starts a server whose clock stands still until [`SqsServer::pass`] moves it. Only a long
+    /// poll sees its own wait pass.
     pub fn start_with_manual_clock() -> Self {
         Self::start_with(&["--manual-clock"])
     }
@@ -72,8 +76,8 @@ impl SqsServer {
         Self { process, output: Mutex::new(output), port, agent: Agent::new_with_config(config.build()) }
     }
 
-    /// What goes into the configuration as `endpoint`. The server puts the host that it was asked at into the URLs of queues, so that
-    /// whoever comes through a proxy stays there.
+    /// Returns the `endpoint` for the configuration. The URLs of queues contain the host through which the server was
+    /// asked, so that a client that comes through a proxy keeps using it.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -82,7 +86,7 @@ impl SqsServer {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// A new queue, whose name starts with this one; `.fifo` at its end makes it a FIFO queue.
+    /// Creates a queue whose name starts with `name`. If `name` ends in `.fifo`, it is a FIFO queue.
     pub fn queue(&self, name: &str, attributes: &[(&str, &str)]) -> TestQueue<'_> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -97,12 +101,13 @@ impl SqsServer {
         TestQueue { server: self, url: made["QueueUrl"].as_str().unwrap().to_owned(), name }
     }
 
-    /// A queue of it that was made before.
+    /// Returns a queue that exists already.
     pub fn existing(&self, name: &str, url: &str) -> TestQueue<'_> {
         TestQueue { server: self, url: url.to_owned(), name: name.to_owned() }
     }
 
-    /// A call that has to succeed; the JSON protocol, unsigned. Not through the code under test: it checks what that one did.
+    /// Makes a call that must succeed, in the JSON protocol and unsigned. It does not use the code under
+    /// test, which it is there to check.
     pub fn call(&self, action: &str, arguments: &Value) -> Value {
         self.try_call(action, arguments).unwrap_or_else(|refusal| panic!("{action} {arguments}: {refusal:?}"))
     }
@@ -122,7 +127,7 @@ impl SqsServer {
         }
     }
 
-    /// Lets so much time go by for a server with a manual clock, and does not wait for it.
+    /// Moves the clock of a server with a manual clock, without waiting.
     pub fn pass(&self, time: Duration) {
         let mut output = self.output.lock().unwrap();
         writeln!(self.process.stdin.as_ref().unwrap(), "{}", time.as_secs_f64()).unwrap();
@@ -131,12 +136,12 @@ impl SqsServer {
         assert_eq!(line, "passed\n");
     }
 
-    /// Stops it in its tracks: connections stay open and are taken, nothing is answered.
+    /// Freezes the server: connections stay open and are accepted, but nothing is answered.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Goes on after [`SqsServer::freeze`].
+    /// Resumes after [`SqsServer::freeze`].
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -148,13 +153,13 @@ impl SqsServer {
 
 impl Drop for SqsServer {
     fn drop(&mut self) {
-        // SIGKILL, which a frozen one takes too; all that it holds is in memory.
+        // SIGKILL, which ends a frozen server too. The server keeps everything in memory.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The environment in which the program finds keys and a region for the server, and nothing else.
+/// Returns the environment in which the program finds keys and a region for the server, and nothing else.
 pub fn aws_environment() -> [(&'static str, &'static str); 6] {
     [
         ("AWS_ACCESS_KEY_ID", "test"),
@@ -166,7 +171,7 @@ pub fn aws_environment() -> [(&'static str, &'static str); 6] {
     ]
 }
 
-/// A queue as its producers and its checks see it.
+/// A queue as its producers and the test's checks see it.
 pub struct TestQueue<'server> {
     server: &'server SqsServer,
     pub name: String,
@@ -182,12 +187,13 @@ impl TestQueue<'_> {
         self.attribute("QueueArn").as_str().unwrap().to_owned()
     }
 
-    /// Sends bodies, in order, in tens; gives the ids of the messages.
+    /// Sends bodies, in order, in tens; returns the ids of the messages.
     pub fn send(&self, bodies: &[impl AsRef<str>]) -> Vec<String> {
         self.send_entries(bodies.iter().map(|body| json!({ "MessageBody": body.as_ref() })).collect())
     }
 
-    /// Sends (group, body), in order, in tens, each as its own whatever it holds; gives the ids of the messages.
+    /// Sends pairs of group and body, in order, in tens, each as a message of its own whatever it contains;
+    /// returns the ids of the messages.
     pub fn send_to_groups(&self, messages: &[(impl AsRef<str>, impl AsRef<str>)]) -> Vec<String> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let entries = messages.iter().map(|(group, body)| {
@@ -197,7 +203,7 @@ impl TestQueue<'_> {
         self.send_entries(entries.collect())
     }
 
-    /// Sends entries of SendMessageBatch as they are but for their `Id`, in tens; gives the ids of the messages.
+    /// Sends entries of SendMessageBatch, in tens, unchanged except for their `Id`; returns the ids of the messages.
     pub fn send_entries(&self, mut entries: Vec<Value>) -> Vec<String> {
         let mut ids = Vec::with_capacity(entries.len());
         for batch in entries.chunks_mut(10) {
@@ -213,14 +219,14 @@ impl TestQueue<'_> {
         ids
     }
 
-    /// Takes up to ten messages with all their attributes, as the service's JSON shows them.
+    /// Receives up to ten messages with all their attributes, as the service's JSON shows them.
     pub fn receive(&self, arguments: Value) -> Vec<Value> {
         let mut asked = json!({ "MaxNumberOfMessages": 10, "AttributeNames": ["All"], "MessageAttributeNames": ["All"] });
         asked.as_object_mut().unwrap().extend(arguments.as_object().unwrap().clone());
         self.call("ReceiveMessage", asked)["Messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Takes and deletes all that is visible.
+    /// Receives and deletes everything visible.
     pub fn drain(&self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -235,7 +241,7 @@ impl TestQueue<'_> {
         }
     }
 
-    /// (visible, hidden, delayed)
+    /// Returns the numbers of visible, hidden and delayed messages.
     pub fn counts(&self) -> (u64, u64, u64) {
         let of = |name: &str| self.attribute(name).as_str().unwrap().parse().unwrap();
         (of("ApproximateNumberOfMessages"), of("ApproximateNumberOfMessagesNotVisible"), of("ApproximateNumberOfMessagesDelayed"))
@@ -249,7 +255,7 @@ impl TestQueue<'_> {
         self.call("DeleteQueue", json!({}));
     }
 
-    /// A call about this queue that has to succeed.
+    /// Makes a call about this queue that must succeed.
     pub fn call(&self, action: &str, mut arguments: Value) -> Value {
         arguments["QueueUrl"] = json!(self.url);
         self.server.call(action, &arguments)

@@ -1,9 +1,9 @@
-// The only place that talks to the server, and the only one that knows the token.
+// Talks to the server. No other script does, and no other script knows the token.
 
 const KEPT = "octoconf-token";
 const PATIENCE_MS = 8000;
 
-/** An answer that is none, as a sentence. `status` is 0 where no answer came. */
+/** The error for a request without a usable answer; the message is a sentence. `status` is 0 if no answer came. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -13,7 +13,7 @@ export class Refused extends Error {
 
 let token = stored();
 
-/** A browser that forbids storage keeps the token for as long as the page is open. */
+/** Returns the stored token. If the browser forbids storage, the token lasts only as long as the page is open. */
 function stored() {
   try {
     return sessionStorage.getItem(KEPT) ?? "";
@@ -30,7 +30,7 @@ export function useToken(text) {
     if (text) sessionStorage.setItem(KEPT, text);
     else sessionStorage.removeItem(KEPT);
   } catch {
-    // Kept in memory only.
+    // The browser forbids storage, so the token is kept in memory only.
   }
 }
 
@@ -40,7 +40,7 @@ export const partner = (account) => ask("GET", partnerPath(account));
 export const act = (account, action) => ask("POST", `${partnerPath(account)}/${action}`);
 export const find = (text) => ask("GET", `/api/partners?q=${encodeURIComponent(text)}`);
 
-/** Whether a probe (`/healthz`, `/readyz`) is content, and what it says; `null` where the server has no such probe. */
+/** Returns whether a probe (`/healthz`, `/readyz`) passes, and its text, or `null` if the server has no such probe. */
 export async function probe(path) {
   const answer = await send("GET", path);
   if (answer.status === 404) return null;
@@ -48,7 +48,7 @@ export async function probe(path) {
 }
 
 function partnerPath(account) {
-  // Browsers take these for steps in a path, written in whatever way.
+  // Browsers resolve these as steps in a path, however they are encoded.
   if (account === "." || account === "..") {
     throw new Refused(0, `A browser cannot ask for an account of this name. On a terminal: octoconf why "${account}"`);
   }
@@ -65,7 +65,7 @@ async function send(method, path) {
     return await fetch(path, { method, headers, cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(PATIENCE_MS) });
   } catch (error) {
     if (error.name === "TimeoutError") throw new Refused(0, `No answer within ${PATIENCE_MS / 1000} s.`);
-    // A token with a character that no header may hold is refused before anything is sent.
+    // The browser refuses a token with a character that no header may hold, before anything is sent.
     if (token && /[^\x20-\x7e]/.test(token)) throw new Refused(401, "The token holds a character that cannot be sent. Enter it again.");
     throw new Refused(0, "No connection to Octoconf.");
   }
@@ -84,13 +84,13 @@ async function ask(method, path) {
   }
 }
 
-/** What the server says of its refusal: an object with `error`, or plain text. */
+/** Returns the reason for the server's refusal: the answer is an object with `error`, or plain text. */
 function refusal(status, text) {
   try {
     const said = JSON.parse(text);
     if (typeof said.error === "string") return said.error;
   } catch {
-    // Plain text.
+    // The answer is plain text.
   }
   return text.trim() || `Octoconf answered ${status}.`;
 }

@@ -1,4 +1,4 @@
-// The page: asks for the status every second, shows it, and says so where no answer comes.
+// The page: asks for the status every second, shows it, and reports when no answer comes.
 
 import { dead as askDead, hasToken, probe, status as askStatus } from "/api.js";
 import { at, draw, reconcile, say, set, show } from "/dom.js";
@@ -11,9 +11,9 @@ import { dead, queues, waiting, watchMore } from "/tables.js";
 import { bytes, count, dollars, duration, rate, several, share, short, stateName } from "/words.js";
 
 const EVERY_MS = 1000;
-/** Without an answer the page asks ever more rarely, up to this. */
+/** The longest interval between two requests. While no answer comes, the page asks ever less often. */
 const RARELY_MS = 8000;
-/** Dead letters and probes change rarely, and cost more. */
+/** The number of turns from one request for dead letters and probes to the next: they change rarely and cost more. */
 const SELDOM = 5;
 const TREND_S = 180;
 
@@ -44,7 +44,7 @@ function redraw() {
   reload(last.last_reload);
 }
 
-/** A reload that was refused stays in sight until one is taken: what is in force is older than the file. */
+/** A refused reload stays visible until one succeeds, since the configuration in force is older than the file. */
 function reload(ended) {
   const refused = ended?.ok === false;
   show(at("reload"), refused);
@@ -98,7 +98,10 @@ function header(status) {
   document.title = `${status.state === "running" ? "" : `${status.state}: `}${open > 0 ? `(${count(open)}) ` : ""}Octoconf`;
 }
 
-/** One thing at a time: what hides the rest comes first. The age stands apart: who listens is not told it every second. */
+/**
+ * Shows one problem at a time, the one that hides the rest first. The age has an element of its own, so that screen
+ * readers do not announce it every second.
+ */
 function banner(problem) {
   const old = problem && lastAt !== null;
   const text = problem ? sentence(problem)
@@ -117,7 +120,7 @@ function banner(problem) {
   }
 }
 
-/** Health and readiness; hidden where this instance has no such probe. */
+/** Shows health and readiness. Each is hidden if this instance has no such probe. */
 async function probes() {
   for (const [id, path, well] of [["health", "/healthz", "healthy"], ["ready", "/readyz", "ready"]]) {
     const answer = await probe(path).catch(() => null);
@@ -140,7 +143,7 @@ async function letters() {
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Resolves at once while the page is seen, else when it is seen again. */
+/** Resolves at once while the page is visible, else when it becomes visible again. */
 const seen = () => new Promise((resolve) => {
   if (!document.hidden) return resolve();
   return document.addEventListener("visibilitychange", () => resolve(), { once: true });
@@ -161,7 +164,7 @@ async function watch() {
       await partner.refresh();
     } catch (error) {
       failures += 1;
-      // Once: who cancels is not asked again every second.
+      // Only once: a user who cancels is not asked again every second.
       if (error.status === 401 && !hasToken() && !asked) {
         asked = true;
         askForToken();
@@ -185,7 +188,7 @@ function watchTheme() {
   try {
     name = THEMES.includes(kept.get()) ? kept.get() : "auto";
   } catch {
-    // A browser that forbids storage: the choice lasts as long as the page.
+    // The browser forbids storage, so the choice lasts only as long as the page.
   }
   theme(name);
   at("theme").addEventListener("click", () => {
@@ -194,7 +197,7 @@ function watchTheme() {
     try {
       kept.set(name);
     } catch {
-      // As above.
+      // The browser forbids storage, as above.
     }
   });
 }

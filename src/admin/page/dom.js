@@ -1,10 +1,10 @@
-// Elements without markup: every text that comes from outside is set as text.
+// Creates elements without markup: every text from outside is set as text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export const at = (id) => document.getElementById(id);
 
-/** An element; `children` are elements or texts. Properties are set as properties, so no text becomes markup. */
+/** Creates an element; `children` are elements or texts. Properties are set as such, so no text becomes markup. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   Object.assign(element, properties);
@@ -12,7 +12,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** An element of a picture. */
+/** Creates an SVG element. */
 export function draw(tag, attributes = {}) {
   const element = document.createElementNS(SVG, tag);
   set(element, attributes);
@@ -25,7 +25,7 @@ export function set(element, attributes) {
   }
 }
 
-/** Sets a text only where it changed: screen readers and selections are left alone. */
+/** Sets a text only if it has changed, so that screen readers and selections are not disturbed. */
 export function say(element, text) {
   const wanted = String(text);
   if (element.textContent !== wanted) element.textContent = wanted;
@@ -35,7 +35,10 @@ export function show(element, visible) {
   element.hidden = !visible;
 }
 
-/** A row of a table: a head with two texts, then a cell for each `[label, class]`. The label is shown where the row becomes a card. */
+/**
+ * Creates a row of a table: a head with two texts, then a cell for each `[label, class]`. The label is shown when the
+ * row becomes a card.
+ */
 export function row(head, cells) {
   const made = cells.map(([label, className]) => {
     const cell = make("td", { className });
@@ -48,15 +51,16 @@ export function row(head, cells) {
 const children = new WeakMap();
 
 /**
- * Makes the children of `parent` those of `items`, in their order. A child stays the same element for as long as its key is there, so that
- * focus, selection and animation survive an update. `create(item)` makes an element, `update(element, item)` fills it.
+ * Makes the children of `parent` match `items`, in their order. A child stays the same element for as long as its key
+ * is there, so that focus, selection and animation survive an update. `create(item)` creates an element,
+ * `update(element, item)` fills it.
  */
 export function reconcile(parent, items, key, create, update) {
   const known = children.get(parent) ?? new Map();
   const wanted = new Map();
   for (const item of items) {
     const name = key(item);
-    // A key that comes twice would be one element in two places.
+    // A key that occurs twice would need one element in two places.
     if (!wanted.has(name)) wanted.set(name, { item, element: known.get(name) ?? create(item) });
   }
   for (const [name, element] of known) if (!wanted.has(name)) element.remove();

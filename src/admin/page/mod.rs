@@ -1,18 +1,22 @@
-//! The dashboard: one page, whose files are built into the program and served as they are.
+//! The dashboard: one page, whose files are built into the program and served unchanged.
 //!
-//! It asks `/api/*` for all that it shows, and computes rates from the differences. Accounts, reasons and errors are other people's text:
-//! the scripts set text and never markup, and the policy below would stop what came through.
+//! The page gets all its data from `/api/*` and computes rates from differences. Accounts, reasons and errors
+//! are text from outside: the scripts set them as text, never as markup, and the policy below stops any
+//! markup that gets through.
 
-/// To be sent with each file. No inline script and no `style` attribute in markup: scripts set styles through the object model.
+/// The policy sent with each file. It allows no inline script and no `style` attribute in markup; scripts set styles
+/// through the object model.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// One file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
-    /// Absolute, as it is asked for.
+    /// The absolute path under which the file is requested.
     pub path: &'static str,
+    /// The value of the `content-type` header.
     pub content_type: &'static str,
+    /// The content of the file.
     pub body: &'static str,
 }
 
@@ -35,7 +39,7 @@ pub const FILES: [File; 13] = [
     File { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
 ];
 
-/// The file at this path of a URL; a query is not part of it.
+/// Returns the file at this URL path, given without a query, or `None` if there is none.
 pub fn file(path: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.path == path)
 }

@@ -1,5 +1,5 @@
-// Draws the octopus: queues, the head with its handlers, and eight arms. What is read or pressed is HTML; the picture lies behind it and
-// joins the places where the browser put it, so that it fits every width.
+// Draws the octopus: queues, the head with its handlers, and eight arms. Everything to read or press is HTML. The
+// picture lies behind it and joins the places where the browser put the elements, so it fits every width.
 
 import { at, draw, make, reconcile, say, set, show } from "/dom.js";
 import { held } from "/rates.js";
@@ -9,7 +9,7 @@ import { STATES, change, count, duration, isParking, rate, several, short, state
 /** An octopus has eight arms: one reaches for all partners, the others for those that have waited longest. */
 const NAMED = 7;
 const QUEUES = 8;
-/** Who is well and has waited less than this does not wait in any way that matters to a person. */
+/** The shortest wait, in seconds, of a healthy partner that is shown as waiting. */
 export const NOTICED_S = 1;
 
 export class Octopus {
@@ -25,7 +25,7 @@ export class Octopus {
   }
 
   update(status, rates, chosen) {
-    // What is parked comes from no queue on the left: it went through the head already.
+    // A parking is no queue on the left: its deliveries went through the head before they were parked.
     const queues = busiest((status.queues ?? []).filter((queue) => !isParking(queue)), rates);
     reconcile(at("octopus-queues"), queues, (q) => q.name, () => node("queue"), (element, q) => this.#queue(element, q, rates));
     reconcile(at("octopus-handlers"), queues, (q) => q.name, () => node("handler"), (element, q) => this.#handler(element, q, rates));
@@ -96,7 +96,7 @@ export class Octopus {
     });
   }
 
-  /** Joins what is there; cheap enough for each answer and each change of size. */
+  /** Draws the picture to fit the elements. Cheap enough for each answer and each change of size. */
   draw() {
     const box = at("octopus").getBoundingClientRect();
     if (!box.width || !this.queues) return;
@@ -118,7 +118,7 @@ export class Octopus {
   }
 }
 
-/** The picture itself: its elements are made once and only change their shape. */
+/** The picture itself. Its elements are created once and only change their shape. */
 class Arms {
   constructor(svg) {
     this.svg = svg;
@@ -151,7 +151,7 @@ class Arms {
       const to = reaching[i];
       if (!to) return this.#rest(limb, head, i, upright);
       if (!upright) return this.#reach(limb, across([head.x + head.w - 26, head.y + head.h * (0.42 + (0.5 * i) / 8)], [to.x + 2, to.y + to.h / 2], 0.45), to);
-      // Who is nearest has the innermost gutter, so that no arm crosses another.
+      // The nearest partner has the innermost gutter, so that no arm crosses another.
       const place = (reaching.length - 1 - i) / NAMED;
       const root = [head.x + head.w * (0.1 + 0.62 * place), head.y + head.h - 14];
       return this.#reach(limb, down(root, to.x - 38 + 28 * place, reaching[0].y - 8, [to.x + 2, to.y + Math.min(20, to.h / 2)]), { ...to, thick: to.thick * 0.55 });
@@ -168,7 +168,7 @@ class Arms {
   #rest({ fade, limb, suckers }, head, i, upright) {
     const side = i < 4 ? -1 : 1;
     const root = [head.x + head.w * (0.1 + (0.8 * i) / 7), head.y + head.h - 14];
-    // The outer ones reach further out.
+    // The outer arms reach further out.
     const curve = curl(root, upright ? 24 : 46, side * (0.35 + Math.abs(i - 3.5) / 5));
     set(fade, { x1: root[0], y1: root[1], x2: root[0], y2: root[1] + 60 });
     set(fade.lastElementChild, { class: "stop body" });
@@ -201,7 +201,7 @@ export function chipOf(chip, state) {
   chip.className = `chip ${stateClass(state)}`;
 }
 
-/** As many queues as there is room for; where there are more, the busiest, in the order in which they are configured. */
+/** Returns the queues that fit; if there are too many, the busiest, in the order in which they are configured. */
 function busiest(queues, rates) {
   if (queues.length <= QUEUES) return queues;
   const ranked = [...queues].sort((a, b) => (rates.queue(b.name, "received") ?? 0) - (rates.queue(a.name, "received") ?? 0));
@@ -209,7 +209,10 @@ function busiest(queues, rates) {
   return [...queues.filter((queue) => chosen.has(queue)), { name: "", more: queues.length - chosen.size }];
 }
 
-/** The accounts that have waited longest, over their queues. Who was shown keeps the place, so that arms do not cross all the time. */
+/**
+ * Returns the accounts that have waited longest, each summed over its queues. An account that was shown keeps its
+ * place, so that arms do not cross all the time.
+ */
 function longest(rows, before) {
   const accounts = new Map();
   for (const row of rows) {

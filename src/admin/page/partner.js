@@ -1,4 +1,4 @@
-// One partner in full: why it waits, and what an operator may do about it. Also asks for the token.
+// Shows one partner in full: why it waits, and what an operator may do about it. Also asks for the token.
 
 import { Refused, act, hasToken, partner as ask, useToken } from "/api.js";
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
@@ -9,14 +9,14 @@ const DONE = { pause: "Paused.", resume: "Resumed.", flush: "What waits is sent 
 
 export class Partner {
   #account = null;
-  /** Answers may overtake each other: only that to the latest question counts. */
+  /** The number of the latest request. Answers may overtake each other, and only the answer to the latest counts. */
   #asked = 0;
 
   constructor() {
     const dialog = at("partner");
     at("partner-close").addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => this.#closed());
-    // The dialog covers itself; what is outside of its box is the backdrop.
+    // The dialog's own content fills its box, so a click outside of the box is on the backdrop.
     dialog.addEventListener("click", (event) => event.target === dialog && outside(dialog, event) && dialog.close());
     for (const button of at("partner-actions").children) button.addEventListener("click", () => this.#press(button.dataset.action));
     at("confirm-yes").addEventListener("click", () => this.#confirmed(true));
@@ -25,14 +25,14 @@ export class Partner {
     window.addEventListener("hashchange", () => this.follow());
   }
 
-  /** Shows the partner; its address can be kept and sent. */
+  /** Shows the partner. The page's address then names it, and can be kept and sent. */
   open(account) {
     const hash = `#partner=${encodeURIComponent(account)}`;
     if (location.hash === hash) this.follow();
     else location.hash = hash;
   }
 
-  /** Shows what the address says. */
+  /** Shows the partner that the page's address names. */
   follow() {
     const wanted = named();
     if (wanted === null) return at("partner").open ? at("partner").close() : undefined;
@@ -47,7 +47,7 @@ export class Partner {
     return this.refresh();
   }
 
-  /** Asks again; does nothing while no partner is shown. */
+  /** Requests the partner again. Does nothing while no partner is shown. */
   async refresh() {
     if (this.#account === null) return;
     this.#asked += 1;
@@ -63,7 +63,7 @@ export class Partner {
   #fill(partner) {
     chipOf(at("partner-state"), partner.state);
     show(at("partner-state"), true);
-    // The server tells it in sentences, the same as `octoconf why` prints.
+    // The server explains it in sentences, the same that `octoconf why` prints.
     paragraphs((partner.why ?? [partner.reason]).map((text) => ({ text: short(text, 2000), error: text.startsWith("The last error:") })));
     const rows = partner.queues ?? [];
     show(at("partner-queues"), rows.length > 0);
@@ -117,7 +117,7 @@ export class Partner {
   }
 
   #busy(busy) {
-    // Not `disabled`: that would take the focus away.
+    // The property `disabled` would take the focus away.
     for (const button of at("partner-actions").children) button.setAttribute("aria-disabled", String(busy));
   }
 
@@ -127,7 +127,7 @@ export class Partner {
   }
 
   #closed() {
-    // Told late: another partner may be shown by now, or be named by the address and shown next.
+    // This event comes late: another partner may be open by now, or be named by the address and shown next.
     if (at("partner").open) return;
     const closed = this.#account;
     this.#account = null;
@@ -136,7 +136,7 @@ export class Partner {
   }
 }
 
-/** The account that the address names, or null. */
+/** Returns the account that the page's address names, or null. */
 function named() {
   const wanted = location.hash.match(/^#partner=(.*)$/s);
   if (!wanted) return null;
@@ -147,7 +147,7 @@ function named() {
   }
 }
 
-/** What the server said, or what a status means where it said little. */
+/** Returns the server's message, with a hint if the status has one. */
 export function sentence(error) {
   if (!(error instanceof Refused)) return String(error);
   const hints = { 401: "the token is missing or wrong; press the button again to enter it.", 403: "this instance has no [admin] token, so it takes no actions." };
@@ -168,7 +168,7 @@ function outside(dialog, event) {
 
 let answered = null;
 
-/** Asks for the token; whether there is one then. */
+/** Asks for the token. Resolves to whether there is a token afterwards. */
 export function askForToken() {
   at("token-text").value = "";
   show(at("token-forget"), hasToken());

@@ -1,15 +1,19 @@
-// How fast counters grow: differences between answers of `/api/status`. No element, no clock: the server's own uptime is the time.
+// Computes how fast counters grow, from the differences between answers of `/api/status`. Uses no element and no clock:
+// the server's own uptime is the time.
 
-/** Seconds over which a rate is taken: long enough to be calm, short enough to be live. */
+/** The seconds over which a rate is taken: long enough to be steady, short enough to be live. */
 const SPAN = 5;
-/** Seconds of the trend, and answers kept for it at most. */
+/** The seconds of the trend, and the largest number of answers kept for it. */
 const TREND = 180;
 const KEPT = 400;
 
 export class Rates {
   #taken = [];
 
-  /** An answer of `/api/status`. One whose time went back comes from a new process: what was before says nothing about it. */
+  /**
+   * Adds an answer of `/api/status`. If its uptime is less than that of the one before, it comes from a new process,
+   * and the earlier answers say nothing about that.
+   */
   add(status) {
     const last = this.#taken.at(-1);
     if (last && status.uptime_s === last.time) return;
@@ -17,28 +21,28 @@ export class Rates {
     const queues = new Map((status.queues ?? []).map((queue) => [queue.name, queue]));
     const waits = new Map((status.waiting ?? []).map((row) => [waitKey(row), row.waiting]));
     this.#taken.push({ time: status.uptime_s, queues, waits });
-    // What waits is only asked for the span; without this, 50 names would be kept for each second of the trend.
+    // Waiting rows are needed only for the span of a rate, and would keep 50 names for each second of the trend.
     const older = this.#taken.at(-12);
     if (older) older.waits = new Map();
     while (this.#taken.length > KEPT || this.#taken[0].time < status.uptime_s - TREND - SPAN) this.#taken.shift();
   }
 
-  /** Per second, of one queue; `null` while there is nothing to compare with. */
+  /** Returns the rate per second of one queue, or `null` while there is nothing to compare with. */
   queue(name, key) {
     return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => taken.queues.get(name)?.[key]);
   }
 
-  /** Per second, over all queues. */
+  /** Returns the rate per second over all queues. */
   total(key) {
     return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => sum(taken, key));
   }
 
-  /** How fast what waits for one partner grows (or, below zero, shrinks). */
+  /** Returns how fast the deliveries that wait for one partner grow, per second; below zero they shrink. */
   growth(row) {
     return this.#between(this.#earlier(), this.#taken.at(-1), (taken) => taken.waits.get(waitKey(row)), true);
   }
 
-  /** `[seconds ago, per second]` over the last minutes, oldest first. */
+  /** Returns `[seconds ago, per second]` over the last minutes, oldest first. */
   trend(key) {
     const points = [];
     const last = this.#taken.at(-1);
@@ -57,7 +61,7 @@ export class Rates {
   #between(from, to, value, mayShrink = false) {
     if (!from || !to || to.time <= from.time) return null;
     const [before, after] = [value(from), value(to)];
-    // A queue that came by a reload, or one that went and came anew.
+    // There is no rate for a queue that a reload added or replaced meanwhile.
     if (!Number.isFinite(before) || !Number.isFinite(after) || (after < before && !mayShrink)) return null;
     return (after - before) / (to.time - from.time);
   }
@@ -71,7 +75,7 @@ function sum(taken, key) {
   return all;
 }
 
-/** Copies of a queue that are held: received and not yet gone by one of the ways that a copy goes. */
+/** Returns the number of a queue's copies that are held: received and not yet counted as ended. */
 export function held(queue) {
   const gone = ["acked", "dead", "returned", "duplicates_dropped", "leases_lost"].reduce((all, key) => all + (queue[key] ?? 0), 0);
   return Math.max(0, (queue.received ?? 0) - gone);

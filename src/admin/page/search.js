@@ -1,4 +1,5 @@
-// Finds a partner by a part of its account. Where the server has no search, among those that wait; Enter asks for exactly what is typed.
+// Finds a partner by a part of its account; if the server has no search, among the waiting partners. Enter asks for
+// exactly the typed account.
 
 import { find } from "/api.js";
 import { at, make, reconcile, say, show } from "/dom.js";
@@ -14,7 +15,7 @@ export class Search {
   #asked = 0;
   #timer = 0;
 
-  /** `open(account)` shows a partner, `waiting()` gives the rows of those that wait. */
+  /** `open(account)` shows a partner, `waiting()` returns the rows of the waiting partners. */
   constructor(open, waiting) {
     this.open = open;
     this.waiting = waiting;
@@ -81,7 +82,7 @@ export class Search {
   #option() {
     const option = make("li", {}, make("span"), make("span", { className: "chip" }));
     option.setAttribute("role", "option");
-    // Before the input loses the focus, or the list would be gone at the click.
+    // Otherwise the input would lose the focus at `mousedown`, and the list would be gone before the click.
     option.addEventListener("mousedown", (event) => event.preventDefault());
     option.addEventListener("click", () => this.#found[option.number] && this.#go(this.#found[option.number].account));
     return option;

@@ -1,8 +1,8 @@
-// Geometry of the drawing: points in, path texts out. No element.
+// The geometry of the drawing: points in, path texts out. Uses no element.
 
 const round = (number) => Math.round(number * 10) / 10;
 
-/** A point of a chain of cubic curves (4 points, and 3 for each further one) and the direction there. */
+/** Returns a point of a chain of cubic curves (4 points, and 3 for each further curve), and the direction there. */
 function along(chain, part) {
   const pieces = (chain.length - 1) / 3;
   const piece = Math.min(Math.floor(part * pieces), pieces - 1);
@@ -15,7 +15,7 @@ function along(chain, part) {
   return { x: mix(0), y: mix(1), dx: slope(0) / length, dy: slope(1) / length };
 }
 
-/** An arm along such a chain: `thick` wide at its root, `thin` at its tip. */
+/** Returns the outline of an arm along such a chain, `thick` wide at its root and `thin` at its tip. */
 export function arm(chain, thick, thin) {
   const steps = 10 * (chain.length - 1);
   const [left, right] = [[], []];
@@ -30,30 +30,30 @@ export function arm(chain, thick, thin) {
   return `M${left.join("L")}A${tip} ${tip} 0 0 0 ${right.join("L")}Z`;
 }
 
-/** The middle of the same arm, from root to tip, for what moves along it. */
+/** Returns the middle line of the same arm, from root to tip, for what moves along it. */
 export function line([root, ...rest]) {
   return `M${root.map(round)}C${rest.map((point) => point.map(round)).join(" ")}`;
 }
 
-/** An S from left to right. */
+/** Returns an S-shaped curve from left to right. */
 export function across(from, to, bend = 0.5) {
   const reach = (to[0] - from[0]) * bend;
   return [from, [from[0] + reach, from[1]], [to[0] - reach, to[1]], to];
 }
 
-/** Down from the head into a gutter before `top` begins, down the gutter, and into a row from its left. */
+/** Returns a curve down from the head into a gutter above `top`, down the gutter, and into a row from its left. */
 export function down(from, gutter, top, to) {
   const turn = Math.max(top, to[1] - 26);
   return [from, [from[0], top - 8], [gutter, from[1] + 14], [gutter, top], [gutter, top + 4], [gutter, turn - 4], [gutter, turn], [gutter, to[1] - 6], [gutter + 6, to[1]], to];
 }
 
-/** An arm with nothing to do hangs down and curls its tip outwards; `side` is how far, and to which side. */
+/** Returns the curve of an idle arm, which hangs down and curls its tip by `side`, to the left if negative. */
 export function curl([x, y], length, side) {
   const out = length * side;
   return [[x, y], [x + out * 0.1, y + length * 0.8], [x + out * 0.9, y + length * 1.25], [x + out * 1.5, y + length * 0.75]];
 }
 
-/** The head: a dome over the room that the handlers take. */
+/** Returns the outline of the head: a dome over the room that the handlers take. */
 export function mantle({ x, y, w, h }) {
   const dome = Math.min(h * 0.6, w * 0.62);
   const foot = Math.min(34, h * 0.2);
@@ -67,8 +67,8 @@ export function mantle({ x, y, w, h }) {
 }
 
 /**
- * A dot for each partner, state after state, in rows: `{ paths: [path per group], height, each, pitch }`. With more partners than dots fit,
- * a dot stands for `each` of them; a state that has any always has one.
+ * Returns a dot for each partner, state after state, in rows: `{ paths: [path per group], height, each, pitch }`. If
+ * there are more partners than dots, a dot stands for `each` of them. A state with any partner has at least one dot.
  */
 export function dots(groups, width, most = 4000) {
   const all = groups.reduce((total, number) => total + number, 0);
@@ -87,7 +87,7 @@ export function dots(groups, width, most = 4000) {
   return { paths, height: Math.ceil(position / row) * pitch, each, pitch };
 }
 
-/** A line and the area under it, in a box, from `[seconds ago, value]`. */
+/** Returns a line and the area under it, in a box, for points `[seconds ago, value]`. */
 export function trend(points, width, height, span) {
   const top = Math.max(1e-9, ...points.map(([, value]) => value));
   const place = points.map(([ago, value]) => `${round(width * (1 - ago / span))} ${round(height - 2 - (height - 6) * (value / top))}`);

@@ -5,7 +5,7 @@ import { NOTICED_S, chipOf } from "/octopus.js";
 import { held } from "/rates.js";
 import { because, change, count, dollars, duration, isParking, rate, several, share, short, stateName, troubles } from "/words.js";
 
-/** Rows before "show all". */
+/** The number of rows shown before "show all" is pressed. */
 const FEW = 12;
 
 const QUEUE_CELLS = ["In /s", "Handled /s", "Delivered /s", "Held", "Oldest", "Returned", "Dead", "Leases lost", "Requests a message", "Empty receives", "$ a day"];
@@ -28,7 +28,7 @@ export function waiting(status, chosen, open) {
   more.setAttribute("aria-expanded", String(all));
 }
 
-/** `redraw()` is called when the reader wants more or fewer rows. */
+/** Calls `redraw()` when the reader wants more or fewer rows. */
 export function watchMore(redraw) {
   at("waiting-more").addEventListener("click", () => {
     all = !all;
@@ -75,7 +75,7 @@ function fillWaiting(element, row) {
   error.title = row.last_error ? short(row.last_error, 1000) : "";
 }
 
-/** A figure of the server's; where it gives none, what its counters say. */
+/** Each returns the server's figure, or computes it from the counters if the server sends none. */
 const requestsEach = (queue) => queue.requests_per_message ?? (queue.received > 0 ? queue.requests / queue.received : NaN);
 const emptyShare = (queue) => (Number.isFinite(queue.empty_receive_share) ? share(queue.empty_receive_share, 1) : share(queue.empty_receives, queue.requests));
 
@@ -107,7 +107,7 @@ export function queues(status, rates) {
   say(at("price-note"), "$ a day: an estimate from the requests since the start, at AWS's list price.");
 }
 
-/** `listed` is the answer of `/api/dead`; `null` where the server has none. */
+/** `listed` is the answer of `/api/dead`, or `null` if the server has none. */
 export function dead(listed, status, problem) {
   const rows = listed ?? [];
   const total = (status.queues ?? []).reduce((sum, queue) => sum + (queue.dead ?? 0), 0);

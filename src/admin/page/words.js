@@ -1,14 +1,14 @@
-// Figures and states as people read them. No element, no clock: text in, text out.
+// Figures and states as people read them. Uses no element and no clock: values in, text out.
 
-/** Worst first: the order in which they are drawn. */
+/** The states in the order in which they are drawn, the worst first. */
 export const STATES = ["open", "backing_off", "limited", "paused", "healthy"];
 
 const NAMES = { open: "breaker open", backing_off: "backing off", limited: "rate limited", paused: "paused", healthy: "healthy" };
 
-/** A state that this page does not know is shown as it came. */
+/** Returns the name of a state. A state that this page does not know is shown as it came. */
 export const stateName = (state) => NAMES[state] ?? String(state ?? "unknown").replaceAll("_", " ");
 
-/** For class names: never text from outside. */
+/** Returns a class name for a state, which is never text from outside. */
 export const stateClass = (state) => (STATES.includes(state) ? state : "unknown");
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -16,14 +16,14 @@ const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 export const count = (number) => (Number.isFinite(number) ? whole.format(number) : "–");
 
-/** Per second; small rates keep a digit, since 0.4 a second is not none. */
+/** Formats a rate per second. A small rate keeps a digit, since 0.4 a second is not zero. */
 export function rate(number) {
   if (!Number.isFinite(number)) return "–";
   if (number > 0 && number < 0.1) return "<0.1";
   return number < 100 ? tenths.format(number) : whole.format(number);
 }
 
-/** Seconds, with at most two units. */
+/** Formats seconds with at most two units. */
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "–";
   if (seconds < 10) return `${tenths.format(seconds)} s`;
@@ -53,25 +53,25 @@ export const share = (part, all) => (all > 0 ? `${tenths.format((100 * part) / a
 
 export const several = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** The reason, and how often in a row that was so; a first time needs no words. */
+/** Returns the reason, and after more than one failure in a row how many there were. */
 export const because = (row) => (row.failures > 1 ? `${row.reason} (${count(row.failures)} failures in a row)` : row.reason ?? "");
 
-/** Text that may be long, for a cell; the whole is shown with the partner. */
+/** Shortens a text that may be too long for a cell. The whole text is shown with the partner. */
 export function short(text, length = 160) {
   const letters = Array.from(String(text));
   return letters.length > length ? `${letters.slice(0, length - 1).join("")}…` : letters.join("");
 }
 
-/** The row of what a queue has parked: it has no handler, since a handler has seen all of it. */
+/** Returns whether the row is a queue's parking, which has no handler, since its deliveries were handled before. */
 export const isParking = (queue) => queue.handler === "" && String(queue.name).endsWith(".parking");
 
-/** What a reload has begun with this queue; empty where it serves as ever. */
+/** Returns what a reload is doing with this queue, or an empty text if it serves as usual. */
 export function change(queue) {
   if (queue.state === "retiring") return "retiring: nothing more is received, what it holds is delivered";
   return queue.replaced > 0 ? "replaced: the one before still delivers what it holds" : "";
 }
 
-/** What does not work between this queue and us; empty where all does. */
+/** Returns which calls to this queue fail, or an empty text if all work. */
 export function troubles(queue) {
   const failing = (queue.failing ?? []).map(({ doing, reason }) => `${doing} fails: ${reason}`);
   return failing.join("; ") || (queue.reached === false ? "has not answered yet" : "");

@@ -1,5 +1,5 @@
-//! The books of the demo: what was sent, what partners accepted, what is dead. They are kept apart from the engine, so that what it
-//! says of itself can be checked against them.
+//! The books of the demo: which messages were sent, which the partners accepted, which are dead. They are kept apart
+//! from the engine, so that the engine's own figures can be checked against them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use super::traffic::Kind;
 
+/// The books of both queues.
 #[derive(Default)]
 pub struct Books {
     pages: [Mutex<Page>; 2],
 }
 
-/// One queue's.
+/// The books of one queue.
 #[derive(Default)]
 struct Page {
     sent: HashMap<String, Instant>,
@@ -28,15 +29,20 @@ struct Accepted {
     healthy: bool,
 }
 
-/// How one queue's messages ended.
+/// How the messages of one queue ended.
 #[derive(Debug, PartialEq)]
 pub struct Reconciliation {
+    /// The queue, or `all` for the sum.
     pub queue: &'static str,
+    /// Messages put on the queue.
     pub sent: u64,
+    /// Messages that a partner accepted at least once.
     pub delivered: u64,
+    /// Messages that ended as dead letters and were never accepted.
     pub dead: u64,
+    /// Messages that are neither delivered nor dead.
     pub lost: u64,
-    /// Deliveries that were accepted once more.
+    /// Repeated deliveries: how many times partners accepted a message that they had already accepted.
     pub duplicated: u64,
 }
 
@@ -49,12 +55,12 @@ impl Books {
         }
     }
 
-    /// Messages were put on their queue; `at` is the moment before.
+    /// Records that messages were put on their queue; `at` is the moment before the call.
     pub fn sent<'a>(&self, kind: Kind, ids: impl Iterator<Item = &'a str>, at: Instant) {
         self.page(kind).lock().sent.extend(ids.map(|id| (id.to_owned(), at)));
     }
 
-    /// A partner accepted a batch; `healthy`: one whose wait counts.
+    /// Records that a partner accepted a batch; `healthy` marks a partner whose latencies count.
     pub fn accepted(&self, queue: &str, healthy: bool, ids: &[String], at: Instant) {
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.queue() == queue) else { return };
         let mut page = self.page(kind).lock();
@@ -63,13 +69,13 @@ impl Books {
         }
     }
 
-    /// The queue's dead letters were counted.
+    /// Counts those of the queue's dead letters whose messages were never accepted.
     pub fn dead(&self, kind: Kind, ids: impl Iterator<Item = String>) {
         let mut page = self.page(kind).lock();
         page.dead = ids.filter(|id| page.sent.contains_key(id) && !page.accepted.contains_key(id)).count() as u64;
     }
 
-    /// Sent and accepted so far.
+    /// Returns the number of messages sent so far, and accepted so far.
     pub fn so_far(&self) -> (u64, u64) {
         Kind::ALL
             .iter()
@@ -77,6 +83,7 @@ impl Books {
             .fold((0, 0), |(sent, accepted), page| (sent + page.sent.len() as u64, accepted + page.accepted.len() as u64))
     }
 
+    /// Compares what was sent with how it ended.
     pub fn reconcile(&self, kind: Kind) -> Reconciliation {
         let page = self.page(kind).lock();
         let (sent, delivered) =
@@ -91,7 +98,7 @@ impl Books {
         }
     }
 
-    /// From sent to accepted, of partners that are quick: the median and the 99th percentile.
+    /// Returns the median and the 99th percentile of the time from sent to accepted, of the quick partners.
     pub fn latency(&self) -> Option<(Duration, Duration)> {
         let mut latencies = Vec::new();
         for kind in Kind::ALL {
@@ -107,7 +114,7 @@ impl Books {
 }
 
 impl Reconciliation {
-    /// The sum of all queues.
+    /// Returns the sum over all queues.
     pub fn total(all: &[Self]) -> Self {
         let sum = |of: fn(&Self) -> u64| all.iter().map(of).sum();
         Self {

@@ -1,5 +1,5 @@
-//! `demo`: the main job with everything real but the customers. Two embedded queues, the real engine, real HTTP to simulated partners,
-//! and at the end books that must balance.
+//! The command `demo`: the main job with everything real except the customers. It runs two embedded queues, the real
+//! engine and real HTTP to simulated partners, and ends with books that must balance.
 
 mod books;
 mod partners;
@@ -31,18 +31,20 @@ use super::args::Demo;
 use super::failure::Failure;
 use super::{files, logger, signals};
 
-/// Messages of one call to a queue, and the time in which both queues' producers make one call each: about 6,000 messages a second.
+/// The number of messages per call to a queue, and the interval at which each of the two producers makes a call: about
+/// 6,000 messages a second together.
 const CALL: usize = 100;
 const EACH: Duration = Duration::from_millis(33);
 
-/// A demo that is not done by then has failed.
+/// The time after which an unfinished demo is stopped and fails.
 const AT_MOST: Duration = Duration::from_secs(300);
 
+/// Runs the demo. Fails if messages are lost or the time is over.
 pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     let _log = logger::start("error", &bars).context("cannot start the thread log")?;
     let folder = tempfile::Builder::new().prefix("octoconf-demo-").tempdir().context("cannot make a folder for the queues")?;
-    // A stop ends it as it would end any program, only that the folder goes first.
+    // A signal ends the demo as it would any program, but the folder is removed first.
     let path = folder.path().to_owned();
     signals::on_stop(move || _ = fs::remove_dir_all(path)).context("cannot take signals")?;
     let books = Arc::new(Books::default());
@@ -56,7 +58,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let remote = running.remote();
     let admin = dashboard(&remote)?;
     if !options.json {
-        // For whoever watches: if nobody can see it, the demo goes on.
+        // A failure to write this does not stop the demo.
         let _ = writeln!(io::stderr(), "dashboard: http://{}/", admin.address());
     }
 
@@ -88,7 +90,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     conclude(&books, &report, in_time, options.json)
 }
 
-/// The dashboard where an instance usually has it, else where there is room.
+/// Starts the dashboard on the port that an instance usually has, or on any free port.
 fn dashboard(remote: &Remote) -> anyhow::Result<Admin> {
     let at = |listen: &str| Admin::start(&AdminSettings { listen: listen.to_owned(), token: None });
     let admin = at("127.0.0.1:9464").or_else(|_| at("127.0.0.1:0"))?.context("the dashboard is turned off")?;
@@ -96,7 +98,7 @@ fn dashboard(remote: &Remote) -> anyhow::Result<Admin> {
     Ok(admin)
 }
 
-/// The engine as a user would configure it.
+/// Creates the engine from a configuration, as a user would.
 fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
     let text = format!(
         r#"
@@ -128,7 +130,7 @@ fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
     Ok(Engine::new(&settings, &registry)?)
 }
 
-/// Sends at a steady pace, as shops do.
+/// Sends messages at a steady pace, as shops do.
 #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a message was sent")]
 fn produce(queue: &dyn Queue, kind: Kind, mut traffic: Traffic, messages: u64, books: &Books) {
     let pace = crossbeam_channel::tick(EACH);
@@ -145,12 +147,12 @@ fn produce(queue: &dyn Queue, kind: Kind, mut traffic: Traffic, messages: u64, b
             }
             Err(error) => log::error!("cannot send, trying again: {error}"),
         }
-        // The pace is kept by a ticker of this thread: it cannot be gone.
+        // The ticker belongs to this thread, so it cannot be disconnected.
         let _ = pace.recv();
     }
 }
 
-/// Shows how far it is until the end; a demo that takes too long is stopped. Gives whether it came to its end in time.
+/// Shows the progress until the end, and stops a demo that takes too long. Returns whether it ended in time.
 fn watch(remote: &Remote, books: &Books, bar: &ProgressBar, end: &crossbeam_channel::Receiver<()>, at_most: Duration) -> bool {
     let terminal = io::stderr().is_terminal();
     let glance = if terminal { Duration::from_millis(100) } else { Duration::from_secs(2) };
@@ -175,7 +177,7 @@ fn show(status: &Status, (sent, accepted): (u64, u64), bar: &ProgressBar, termin
         bar.set_message(format!("{sent} sent, {} held, {troubled} partners in trouble", status.in_flight));
     } else {
         let line = format!("sent {sent}, delivered {accepted}, held {}, partners in trouble {troubled}\n", status.in_flight);
-        // Progress is for whoever watches: if nobody can see it, the demo goes on.
+        // Progress is only shown, so a failure to write it does not stop the demo.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }
@@ -190,7 +192,7 @@ fn dead(queue: &dyn Queue) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Says how the books ended. Anything lost is a failure.
+/// Prints how the books ended. Lost messages are a failure.
 fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Result<ExitCode, Failure> {
     let found: Vec<Reconciliation> = Kind::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
     let (median, p99) = books.latency().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The partners of the demo: one small HTTP server on loopback that plays them all, each with a temper of its own.
+//! The partners of the demo: one small HTTP server on loopback that plays all of them, each with its own behaviour.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,28 +11,28 @@ use anyhow::Context as _;
 
 use super::books::Books;
 
-/// Threads for connections; a small stack is plenty for a server that copies no body.
+/// The stack size of a connection's thread in bytes; a small one is enough, since the server copies no body.
 const STACK: usize = 128 * 1024;
 
-/// A request's head is never longer here; our own client sends it.
+/// The maximum size of a request's head in bytes. Only our own client sends requests here, and its heads are smaller.
 const LONGEST_HEAD: u64 = 64 * 1024;
 
 /// How a partner behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
-    /// Takes what it gets, at once.
+    /// Accepts every request at once.
     Quick,
-    /// Takes its time.
+    /// Accepts every request after this time.
     Slow(Duration),
-    /// Refuses two requests in three: 429 with Retry-After, or 503.
+    /// Refuses two of three requests, with 429 and Retry-After or with 503.
     Limiting,
-    /// Not there until that much of the demo is over.
+    /// Closes every connection until this time after the start.
     Down(Duration),
 }
 
 impl Temper {
-    /// By the account's rank: most are quick, one in twenty-five is slow, one in fifty limits, and five of the busy ones are down for
-    /// a while.
+    /// Returns the behaviour for an account, by its rank: most are quick, one in 25 is slow, one in 50 limits, and five
+    /// of the busy ones are down for the first seconds.
     pub fn of(account: &str) -> Self {
         let rank: u32 = account.rsplit('-').next().and_then(|rank| rank.parse().ok()).unwrap_or(0);
         match rank {
@@ -44,19 +44,21 @@ impl Temper {
     }
 }
 
-/// The server; it ends with the process.
+/// The server, which ends with the process.
 pub struct Partners {
+    /// The server's address on loopback.
     pub address: SocketAddr,
 }
 
 struct Shared {
     books: Arc<Books>,
     start: Instant,
-    /// Requests to limiting partners, of which one in three is taken.
+    /// The number of requests to limiting partners, of which every third is accepted.
     to_limiting: AtomicU64,
 }
 
 impl Partners {
+    /// Starts the server.
     #[expect(clippy::disallowed_methods, reason = "outages are counted from the server's start")]
     pub fn start(books: Arc<Books>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on loopback for the simulated partners")?;
@@ -65,7 +67,7 @@ impl Partners {
         let accept = move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
-                // A connection without a thread is closed: the engine sees a partner that is not there.
+                // If no thread can be started, the connection is closed, and the engine sees an unavailable partner.
                 let _ = thread::Builder::new().name("partner".into()).stack_size(STACK).spawn(move || shared.serve(stream));
             }
         };
@@ -75,7 +77,7 @@ impl Partners {
 }
 
 impl Shared {
-    /// One connection, request after request.
+    /// Serves one connection, request after request.
     fn serve(&self, stream: TcpStream) {
         let Ok(mut writer) = stream.try_clone() else { return };
         let mut reader = BufReader::new(stream);
@@ -87,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// `None`: the connection is closed without a word.
+    /// Returns the answer to a request, or `None` if the connection is to be closed without one.
     #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a delivery was accepted")]
     fn answer(&self, request: &Request) -> Option<&'static str> {
         let temper = Temper::of(&request.account);
@@ -109,7 +111,7 @@ impl Shared {
     }
 }
 
-/// What the books need of a request.
+/// The parts of a request that the books need.
 struct Request {
     account: String,
     queue: String,
@@ -117,7 +119,7 @@ struct Request {
 }
 
 impl Request {
-    /// `None`: the other side has closed.
+    /// Reads one request, or returns `None` if the client has closed the connection.
     fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
         let mut head = reader.by_ref().take(LONGEST_HEAD);
         let mut line = String::new();

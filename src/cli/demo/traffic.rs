@@ -1,25 +1,30 @@
-//! Traffic as real customers make it: few with much, many with little; now and then a message that no handler can take.
+//! Generates traffic shaped like that of real customers: few with many messages, many with few, and some messages
+//! that no handler can process.
 
 use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::json;
 
-/// How uneven the shares are: the busiest of 2,900 accounts gets about one message in a hundred, as in a real shop's year.
+/// The exponent that skews the shares: the busiest of 2,900 accounts gets about one message in sixty.
 const SKEW: f64 = 0.6;
 
-/// One message in so many has no account: it must end as a dead letter.
+/// One in this many messages has no account, and must end as a dead letter.
 const WITHOUT_ACCOUNT: u32 = 100;
 
 /// The two queues of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Stock updates, for the handler `product`.
     Stock,
+    /// Invoices, for the handler `order`.
     Invoice,
 }
 
 impl Kind {
+    /// Both queues.
     pub const ALL: [Self; 2] = [Self::Stock, Self::Invoice];
 
+    /// Returns the name of the queue.
     pub fn queue(self) -> &'static str {
         match self {
             Self::Stock => "stock",
@@ -28,16 +33,17 @@ impl Kind {
     }
 }
 
-/// Makes messages; the same seed makes the same.
+/// Generates the bodies of one queue's messages. The same seed generates the same bodies.
 pub struct Traffic {
     kind: Kind,
     random: Rng,
-    /// The shares of the accounts, added up.
+    /// The cumulative shares of the accounts, by rank.
     shares: Vec<f64>,
     made: u64,
 }
 
 impl Traffic {
+    /// Starts the traffic of one queue.
     pub fn new(kind: Kind, accounts: u32, seed: u64) -> Self {
         let mut total = 0.0;
         let shares = (1..=accounts).map(|rank| {
@@ -55,6 +61,7 @@ impl Traffic {
         Some(name(self.shares.partition_point(|share| *share < point) as u32))
     }
 
+    /// Returns the body of the next message.
     pub fn next_body(&mut self) -> Bytes {
         self.made += 1;
         let account = self.account();
@@ -76,7 +83,7 @@ impl Traffic {
     }
 }
 
-/// The account of that rank.
+/// Returns the account of the given rank, counted from 0.
 pub fn name(rank: u32) -> String {
     format!("shop-{rank:05}")
 }

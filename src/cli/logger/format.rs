@@ -1,4 +1,4 @@
-//! How a line looks to a program: as JSON, or with the priority that the journal understands.
+//! Formats log lines: as text, as JSON, or with the priority that the journal understands.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use log::Level;
 use serde_json::{Map, Value, json};
 
-/// What was chosen, with `auto` resolved.
+/// The chosen format, with `auto` resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     Text,
@@ -15,7 +15,7 @@ pub enum Look {
 }
 
 impl Look {
-    /// One record with its line break; `since` the Unix epoch.
+    /// Returns one record as a line with its line break; `since` is the time since the Unix epoch.
     pub fn line(self, level: Level, target: &str, message: &str, since: Duration) -> String {
         match self {
             Self::Text => format!("[{} {level:5} {target}] {message}\n", time(since)),
@@ -29,7 +29,7 @@ impl Look {
                 format!("{line}\n")
             }
             Self::Journald => {
-                // Each line is an entry of its own there, and without a priority it would be one of no importance.
+                // The journal makes an entry of each line, and a line without a priority would get the default one.
                 let priority = priority(level);
                 message.trim_end().lines().map(|line| format!("<{priority}>{line}\n")).collect()
             }
@@ -37,7 +37,7 @@ impl Look {
     }
 }
 
-/// As `sd-daemon(3)` has them.
+/// Returns the priority as `sd-daemon(3)` numbers it.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -47,12 +47,13 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC.
+/// Returns the time in RFC 3339 with milliseconds, in UTC.
 fn time(since: Duration) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
-/// The pairs `key=value` of a message, as our own lines have them; a value is a word, or quoted as `{:?}` does it.
+/// Returns the `key=value` pairs of a message, as our own lines write them. A value is a word, or
+/// quoted in the form of `{:?}`.
 fn fields(message: &str) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut rest = message;
@@ -72,7 +73,8 @@ fn fields(message: &str) -> Map<String, Value> {
     fields
 }
 
-/// The value at the start of the text, and what follows it. What is quoted is a text, also where it looks like a number: an account may.
+/// Returns the value at the start of the text, and the rest of the text. A quoted value is always text, even if it
+/// looks like a number, since an account may look like one.
 fn value(text: &str) -> (Value, &str) {
     if let Some(quoted) = text.strip_prefix('"') {
         let (value, rest) = unquoted(quoted);
@@ -81,12 +83,12 @@ fn value(text: &str) -> (Value, &str) {
     let end = text.find([' ', ';']).unwrap_or(text.len());
     let word = text.get(..end).unwrap_or_default();
     let number = word.parse::<u64>().map(Value::from).or_else(|_| word.parse::<f64>().map(Value::from));
-    // What is no finite number has no form in JSON.
+    // JSON has no form for numbers that are not finite.
     let value = number.ok().filter(|number| !number.is_null()).unwrap_or_else(|| word.into());
     (value, text.get(end..).unwrap_or_default())
 }
 
-/// The text up to the closing quote, and what follows it.
+/// Returns the text up to the closing quote, unescaped, and the rest.
 fn unquoted(quoted: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = quoted.char_indices();
@@ -98,7 +100,7 @@ fn unquoted(quoted: &str) -> (String, &str) {
                 Some((_, 't')) => value.push('\t'),
                 Some((_, 'r')) => value.push('\r'),
                 Some((_, plain @ ('"' | '\\' | '\''))) => value.push(plain),
-                // `\u{7f}` stays as it is written.
+                // Escapes such as `\u{7f}` are kept as written.
                 Some((_, other)) => value.extend(['\\', other]),
                 None => {}
             },

@@ -1,10 +1,11 @@
-//! The log on standard error, above the progress bar where there is one.
+//! The log on standard error, above the progress bar if there is one.
 //!
-//! Lines are written by a thread of their own: whoever reads standard error may be slow or may have stopped, and no thread of the engine
-//! waits for that. What finds no place is counted and said.
+//! A thread of its own writes the lines: the reader of standard error may be slow or may have stopped, and no thread of
+//! the engine may wait for that. Lines that find no place in the channel are counted, and their number is logged.
 //!
-//! Whatever the filter says, other crates are not heard below `info`: the HTTP client writes whole request heads there, with queries,
-//! headers and keys, and a secret is never logged. Our own lines hold none at any level.
+//! Whatever the filter says, lines of other crates below `info` are held back: the HTTP client writes whole
+//! request heads at those levels, with queries, headers and keys, and a secret is never logged. Our own lines
+//! hold no secrets at any level.
 
 mod format;
 mod writer;
@@ -23,28 +24,28 @@ use parking_lot::RwLock;
 use self::format::Look;
 pub use self::writer::Writer;
 
-/// How a line looks.
+/// The format of log lines, as chosen on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// `journald` where standard error goes to the journal, else `text`
+    /// `journald` if standard error goes to the journal, else `text`
     Auto,
-    /// For people
+    /// Lines for people
     Text,
-    /// An object a line: time, level, target, message, and the fields that the message holds
+    /// One JSON object per line: time, level, target, message, and the fields in the message
     Json,
-    /// For systemd: the priority in front, no time (the journal has it)
+    /// Lines for systemd: the priority first, no time (the journal records it)
     Journald,
 }
 
 static LOOK: OnceLock<Look> = OnceLock::new();
 static LOG: OnceLock<Switch> = OnceLock::new();
 
-/// The logger, of which a reload makes another one.
+/// The logger, which a reload replaces.
 struct Switch {
     logger: RwLock<Logger>,
-    /// From a filter.
+    /// Builds a logger from a filter.
     build: Box<dyn Fn(&str) -> Logger + Send + Sync>,
-    /// Whether it has been said that lines are held back which this filter asks for.
+    /// Whether it has been logged that lines which this filter asks for are held back.
     said: AtomicBool,
 }
 
@@ -53,7 +54,7 @@ impl Switch {
         Self { logger: RwLock::new(build(filter)), build: Box::new(build), said: AtomicBool::new(false) }
     }
 
-    /// Puts another filter in force; gives the level below which nothing passes.
+    /// Puts another filter in force, and returns the most verbose level that it lets through.
     fn change(&self, filter: &str) -> log::LevelFilter {
         let logger = (self.build)(filter);
         let most = logger.filter();
@@ -62,7 +63,7 @@ impl Switch {
         most
     }
 
-    /// Once for each filter, when the first such line comes.
+    /// Logs, once per filter, that lines are held back.
     fn say_held_back(&self, target: &str) {
         if !self.said.swap(true, Ordering::Relaxed) {
             self.logger.read().log(
@@ -79,7 +80,7 @@ impl Switch {
     }
 }
 
-/// Whether a line holds no secret, going by who writes it.
+/// Whether a line holds no secret, judged by its level and the crate that writes it.
 fn is_clean(metadata: &Metadata<'_>) -> bool {
     let crate_name = metadata.target().split("::").next();
     metadata.level() <= Level::Info || crate_name == Some("octoconf")
@@ -103,14 +104,14 @@ impl Log for Switch {
     }
 }
 
-/// From now on this is the filter; `RUST_LOG` overrides it still.
+/// Replaces the filter. `RUST_LOG` still overrides it.
 pub fn change(filter: &str) {
     if let Some(log) = LOG.get() {
         log::set_max_level(log.change(filter));
     }
 }
 
-/// Decides how lines look from here on, also the last words of a command that fails.
+/// Chooses the format of lines from here on, including the last words of a command that fails.
 pub fn choose(format: LogFormat) {
     let look = match format {
         LogFormat::Text => Look::Text,
@@ -119,7 +120,7 @@ pub fn choose(format: LogFormat) {
         LogFormat::Auto if format::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) => Look::Journald,
         LogFormat::Auto => Look::Text,
     };
-    // A second choice finds the first one in place.
+    // A second choice has no effect.
     let _ = LOOK.set(look);
 }
 
@@ -127,7 +128,7 @@ fn look() -> Look {
     LOOK.get().copied().unwrap_or(Look::Text)
 }
 
-/// The last words of a command that failed, as lines for standard error.
+/// Returns the last words of a command that failed, as lines for standard error.
 pub fn last_words(text: &str) -> String {
     match look() {
         Look::Text => format!("{text}\n"),
@@ -140,12 +141,12 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Starts the log. `filter` is `engine.log`; `RUST_LOG` overrides it. What is logged until the [`Writer`] is dropped is written, unless
-/// nobody reads it for a second then.
+/// Starts the log. `filter` is `engine.log`; `RUST_LOG` overrides it. Everything logged until the [`Writer`] is dropped
+/// is written, unless the reader of standard error does not read for a second.
 pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
     let bars = bars.clone();
     let look = look();
-    // Where there is no terminal there are no bars, and nobody may wait for one that waits for a reader.
+    // Without a terminal there are no bars, and no thread may wait for a bar that waits for a reader.
     let has_bars = std::io::stderr().is_terminal();
     let write = move |bytes: &[u8]| {
         let write = || std::io::stderr().write_all(bytes);
@@ -163,7 +164,7 @@ pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
         });
         builder.target(env_logger::Target::Pipe(Box::new(lines.clone()))).build()
     };
-    // A second start finds the first one's log in place, which is as good.
+    // A second start keeps the log of the first, which works the same.
     let log = LOG.get_or_init(|| Switch::new(filter, build));
     if log::set_logger(log).is_ok() {
         log::set_max_level(log.logger.read().filter());
@@ -185,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what is written.
+    /// A target that keeps what is written.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -201,7 +202,7 @@ mod tests {
     }
 
     impl Kept {
-        /// A log that writes here.
+        /// Returns a log that writes to this target.
         fn log(&self, filter: &str) -> Switch {
             let kept = self.clone();
             Switch::new(filter, move |filter| {
@@ -224,7 +225,7 @@ mod tests {
     fn what_other_crates_say_below_info_is_held_back_under_every_filter_and_said_once() {
         let kept = Kept::default();
         let switch = kept.log("trace");
-        // Where the filter is for others alone, we have no word in it either.
+        // If the filter asks only for other crates by name, our own remark is filtered out too.
         for (filter, is_said) in [
             ("trace", true),
             ("debug", true),

@@ -1,4 +1,4 @@
-//! The thread `log`: writes lines that others hand over without waiting.
+//! The thread `log`, which writes the lines that other threads hand over without waiting.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Lines that may wait to be written: a report on a thousand threads and on what happens meanwhile.
+/// The maximum number of lines waiting to be written: enough for a report on a thousand threads and the
+/// lines logged in the meantime.
 const WAITING: usize = 4096;
 
-/// How long the end waits for whoever reads.
+/// How long the end of the log waits for the reader of standard error.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 enum Item {
     Line(Vec<u8>),
-    /// Everything before it is written once this end is dropped.
+    /// A marker: once this sender is dropped, every line before it has been written.
     End(Sender<()>),
 }
 
-/// Where lines are handed over; each call of `write` is one of them.
+/// The writing end of the log. Each call of `write` hands over one line and never blocks; if the channel is full,
+/// the line is lost and counted.
 #[derive(Clone)]
 pub struct LogLines {
     items: Sender<Item>,
@@ -40,7 +42,8 @@ impl Write for LogLines {
     }
 }
 
-/// Kept until the end: its drop waits for what was handed over to be written, for a second at most.
+/// Keeps the log open. Dropping it waits until the lines handed over are written, for a second,
+/// or two if the channel is full.
 pub struct Writer {
     items: Sender<Item>,
 }
@@ -49,14 +52,15 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let (done, all_written) = bounded(0);
         if self.items.send_timeout(Item::End(done), PATIENCE).is_ok() {
-            // Nothing is ever sent: this ends when the thread drops its end, or when nobody reads.
+            // Nothing is ever sent here: the wait ends when the thread drops its sender, or after [`PATIENCE`] if the
+            // output's reader has stopped.
             let _ = all_written.recv_timeout(PATIENCE);
         }
     }
 }
 
-/// Starts the thread. `write` takes whole lines and may block; `complaint` gives the line that says how many were lost. The thread ends
-/// with the process: it may be blocked in a write that nothing else ends.
+/// Starts the thread. `write` takes whole lines and may block; `complaint` returns the line that reports how many were
+/// lost. The thread ends with the process: a write may block it, and nothing else ends that.
 pub fn start(
     write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     complaint: impl Fn(u64) -> String + Send + 'static,
@@ -71,13 +75,14 @@ pub fn start(
     Ok((lines, Writer { items }))
 }
 
-/// Without this thread nobody would hear of anything any more: its panic ends the process, and that is said by itself.
+/// Ends the process if the thread panics, since without it nothing more could be logged. The panic itself cannot be
+/// logged either, so it is written directly.
 struct Death;
 
 impl Drop for Death {
     fn drop(&mut self) {
         if thread::panicking() {
-            // Nobody may be there to read it.
+            // Standard error may have no reader.
             let _ = io::stderr().write_all(b"octoconf: the thread log panicked\n");
             std::process::exit(1);
         }
@@ -90,7 +95,7 @@ fn run(
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
     complaint: impl Fn(u64) -> String,
 ) {
-    // A line that cannot be written is lost; there is no other place to say so, and the next one may do better.
+    // A line that cannot be written is lost. There is no other place to report that, and the next write may succeed.
     let mut write = |line: &[u8]| write(line).is_err().then(|| lost.fetch_add(1, Ordering::Relaxed));
     for item in to_write {
         let unsaid = lost.swap(0, Ordering::Relaxed);
@@ -110,7 +115,7 @@ fn run(
 mod tests {
     use super::*;
 
-    /// Waits for a machine under load.
+    /// A timeout long enough for a machine under load.
     const LONG: Duration = Duration::from_secs(60);
 
     impl LogLines {
@@ -135,7 +140,7 @@ mod tests {
         let (read_on, may_write) = bounded::<()>(0);
         let (to_test, written) = bounded(2 * WAITING);
         let write = move |line: &[u8]| {
-            // Waits until the test reads on; an end that is dropped lets everything through.
+            // Waits until the test reads on. After the sender is dropped, every write passes.
             let _ = may_write.recv();
             to_test.send(String::from_utf8_lossy(line).into_owned()).map_err(io::Error::other)
         };
@@ -143,7 +148,7 @@ mod tests {
         for _ in 0..WAITING + 100 {
             lines.say("x");
         }
-        // The thread may hold one of them already.
+        // The thread may already have taken one of the lines.
         let held = lines.items.len();
         drop(read_on);
         let all: Vec<String> = std::iter::from_fn(|| written.recv_timeout(LONG).ok()).take(held + 1).collect();

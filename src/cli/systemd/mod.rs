@@ -1,5 +1,5 @@
-//! What systemd is told: that the service is ready, reloads, stops, how it is, and, as long as work advances, that it lives
-//! (`sd_notify(3)`, `Type=notify`).
+//! Notifications to systemd (`sd_notify(3)`, `Type=notify`): the service is ready, reloads or stops, its status, and,
+//! as long as work advances, that it is alive.
 
 mod socket;
 
@@ -12,17 +12,18 @@ use octoconf::engine::{Health, Remote};
 
 pub use self::socket::Notify;
 
-/// Between two looks at how it is.
+/// The interval between two looks at the engine.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Starts the thread `systemd`, where there is anybody to tell: it feeds the watchdog while the engine advances, and keeps the line that
-/// `systemctl status` shows up to date. It ends when `end` is disconnected.
+/// Starts the thread `systemd`, if there is a socket to notify. The thread feeds the watchdog while the engine
+/// advances, and keeps the line that `systemctl status` shows up to date. It ends when `end` is disconnected.
 pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Result<()> {
     if !notify.is_heard() {
         return Ok(());
     }
     let notify = notify.clone();
-    // Twice as often as it must be, as sd_watchdog_enabled(3) wants it, and once more for a thread that comes late.
+    // At least twice as often as required, as sd_watchdog_enabled(3) recommends, and once
+    // more in case the thread is late.
     let every = notify.watchdog().map_or(LOOK, |watchdog| (watchdog / 3).min(LOOK));
     let guard = remote.guard("systemd");
     let body = move || {
@@ -33,7 +34,7 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
                 notify.say(&["WATCHDOG=1"]);
             }
             let status = remote.status();
-            // The dispatcher ends before the process: its silence may be that.
+            // The dispatcher ends before the process, so a missing status may just mean that the run is over.
             if status.is_none() && end.try_recv() == Err(TryRecvError::Disconnected) {
                 return;
             }
@@ -52,7 +53,8 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
     Ok(())
 }
 
-/// How it is, in a line: trouble first. `stops`: it was told to, or was stopping when it was heard last; its dispatcher may have ended then.
+/// Returns the status as one line, trouble first. `stops`: whether the service was told to stop, or was stopping when
+/// it last reported; a missing status is then normal.
 fn line(status: Option<&Status>, stops: bool, health: &Health) -> String {
     let mut parts: Vec<String> = health.stalls().into_iter().map(|stall| format!("STALLED {stall}")).collect();
     parts.extend(health.troubles().into_iter().map(|(queue, why)| format!("queue {queue} fails to {why}")));
@@ -69,7 +71,7 @@ fn line(status: Option<&Status>, stops: bool, health: &Health) -> String {
             ));
         }
     }
-    // One line, whatever a service answered.
+    // Always one line, whatever text a service answered with.
     parts.join("; ").replace(|c: char| c.is_control(), " ")
 }
 

@@ -1,4 +1,4 @@
-//! The socket of `$NOTIFY_SOCKET`: one datagram a message, no answer.
+//! The socket of `$NOTIFY_SOCKET`: one datagram per notification, without an answer.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// systemd reads at once; where it does not, nothing here waits for longer.
+/// The maximum time that a notification waits for systemd, which usually reads at once.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A way to tell systemd something, or nobody. Cheap to clone.
+/// The way to notify systemd. Without a socket, nothing is sent. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Notify {
     socket: Option<Arc<UnixDatagram>>,
     watchdog: Option<Duration>,
-    /// It was told that the service stops.
+    /// Whether systemd was notified that the service stops.
     stops: Arc<AtomicBool>,
 }
 
 impl Notify {
-    /// As systemd set it up. A socket that cannot be used is said in the log, and then nobody is told.
+    /// Connects to the socket that the environment names. A socket that cannot be used is
+    /// logged, and then nothing is sent.
     pub fn of_environment() -> Self {
         let variable = |name| std::env::var(name).ok();
         let Some(path) = variable("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Self::default() };
@@ -36,21 +37,22 @@ impl Notify {
         }
     }
 
+    /// Whether there is a socket to notify.
     pub fn is_heard(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Within which time it wants a sign of life; `None`: it does not.
+    /// Returns the time within which systemd expects a sign of life, or `None` if there is no watchdog.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Whether it was told that the service stops.
+    /// Whether [`Notify::stopping`] was called.
     pub fn stops(&self) -> bool {
         self.stops.load(Ordering::Acquire)
     }
 
-    /// Says several things at once: `READY=1`, `STATUS=…`. Waits a second at most.
+    /// Sends several assignments in one datagram, such as `READY=1` and `STATUS=…`. Waits for at most one second.
     pub fn say(&self, lines: &[&str]) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(lines.join("\n").as_bytes())
@@ -59,20 +61,20 @@ impl Notify {
         }
     }
 
-    /// The service is up, or a reload has ended. Said of none that stops.
+    /// Notifies that the service is up, or that a reload has ended. Does nothing once the service stops.
     pub fn ready(&self) {
         if !self.stops() {
             self.say(&["READY=1"]);
         }
     }
 
-    /// The service stops.
+    /// Notifies that the service stops.
     pub fn stopping(&self) {
         self.stops.store(true, Ordering::Release);
         self.say(&["STOPPING=1"]);
     }
 
-    /// A reload begins; it has ended with [`Notify::ready`].
+    /// Notifies that a reload begins. [`Notify::ready`] ends it.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
@@ -80,7 +82,7 @@ impl Notify {
     }
 }
 
-/// A name that begins with `@` is in Linux' abstract namespace.
+/// Connects to the socket. A name that starts with `@` is in Linux's abstract namespace.
 fn connect(path: &str) -> io::Result<UnixDatagram> {
     let address = match path.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -92,7 +94,8 @@ fn connect(path: &str) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// `process`: the one that is meant, where it is said; a parent's watchdog is none of ours.
+/// Returns the watchdog's timeout, if it is meant for this process. `process` is the id that the variable names, if
+/// any: a parent's watchdog does not concern this process.
 fn watchdog(micros: Option<&str>, process: Option<&str>, own: u32) -> Option<Duration> {
     let is_meant = process.is_none_or(|process| process.parse() == Ok(own));
     let micros = micros?.parse().ok().filter(|micros| *micros > 0)?;
@@ -127,7 +130,7 @@ mod tests {
             assert!(micros.parse::<u64>().unwrap() > 0);
             notify.ready();
             notify.stopping();
-            // A reload that ends now makes nothing ready.
+            // A reload that ends now must not notify READY.
             notify.ready();
             notify.say(&["STATUS=done"]);
             assert_eq!([heard(&socket), heard(&socket), heard(&socket)], ["READY=1", "STOPPING=1", "STATUS=done"]);

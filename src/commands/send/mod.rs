@@ -1,30 +1,59 @@
-//! `octoconf send`: JSONL bodies onto a queue.
+//! `octoconf send`: puts JSONL bodies on a queue.
 //!
-//! Runs on the main thread, one batch after the other. A bad line stops it; everything before that line is on the queue, nothing after
-//! it is, and the error says how many that are.
+//! It runs on the main thread, one batch after the other. A bad line stops it: every line before that line is on the
+//! queue, no line after it is, and the error says how many were sent.
 
 use super::lines::{Line, LineError};
 use crate::json::{self, SyntaxError};
 use crate::queue::{NewMessage, Queue, QueueError};
 
-/// Most bytes of bodies in one batch: the limit of SQS for one request.
+/// The maximum number of body bytes in one batch: the limit of SQS for one request.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// Why `send` stopped.
+/// Why `send` stopped. In each variant, `sent` is the number of messages that the queue has confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// A line that is too long or cannot be read.
+    /// A line is too long or cannot be read.
     #[error("{source}; {}", Sent(*.sent))]
-    Line { sent: u64, source: LineError },
-    /// A line that is not JSON. `why` counts lines in the input, columns in the line.
+    Line {
+        /// The number of messages sent before the line.
+        sent: u64,
+        /// What is wrong with the line.
+        source: LineError,
+    },
+    /// A line is not JSON. `why` counts lines in the input and columns in the line.
     #[error("not JSON: {why}; {}", Sent(*.sent))]
-    Syntax { sent: u64, why: SyntaxError },
-    /// The queue did not take a batch. An embedded queue has none of it then; SQS may have some.
+    Syntax {
+        /// The number of messages sent before the line.
+        sent: u64,
+        /// What is wrong, and where.
+        why: SyntaxError,
+    },
+    /// The queue failed to take a batch, the lines `first` to `last`. An embedded queue then has
+    /// none of them; SQS may have some.
     #[error("{source}; {}; lines {first} to {last} were not confirmed", Sent(*.sent))]
-    Queue { sent: u64, first: u64, last: u64, source: QueueError },
-    /// The queue refused lines, each with why, and took all others up to the last of their batch.
+    Queue {
+        /// The number of messages sent before the batch.
+        sent: u64,
+        /// The number of the first line of the batch.
+        first: u64,
+        /// The number of the last line of the batch.
+        last: u64,
+        /// The error of the queue.
+        source: QueueError,
+    },
+    /// The queue refused some lines, each with a reason, and took all others up to the last line of their batch.
     #[error("queue {queue}: {}; all other lines up to {last} were sent, {sent} messages", by_line(.refused))]
-    Refused { sent: u64, queue: String, refused: Vec<(u64, String)>, last: u64 },
+    Refused {
+        /// The number of messages sent, in this batch and before.
+        sent: u64,
+        /// The name of the queue.
+        queue: String,
+        /// The refused lines: number and reason of each.
+        refused: Vec<(u64, String)>,
+        /// The number of the last line of the batch.
+        last: u64,
+    },
 }
 
 fn by_line(refused: &[(u64, String)]) -> String {
@@ -33,14 +62,16 @@ fn by_line(refused: &[(u64, String)]) -> String {
 }
 
 impl SendError {
-    /// How many messages the queue has confirmed: those of the first lines, but for those that were refused.
+    /// Returns the number of messages that the queue has confirmed: those of the first lines,
+    /// except for the refused ones.
     pub fn sent(&self) -> u64 {
         match self {
             Self::Line { sent, .. } | Self::Syntax { sent, .. } | Self::Queue { sent, .. } | Self::Refused { sent, .. } => *sent,
         }
     }
 
-    /// `before`: messages sent before this batch, which is of these lines.
+    /// Converts an error of the queue; `before` is the number of messages sent before this batch, and `lines`
+    /// are the batch's line numbers.
     fn of(source: QueueError, before: u64, lines: &[u64]) -> Self {
         let (first, last) = (lines.first().copied().unwrap_or_default(), lines.last().copied().unwrap_or_default());
         match source {
@@ -55,21 +86,23 @@ impl SendError {
     }
 }
 
-/// What comes next of an input that may be slow.
+/// What comes next from an input that may be slow.
 #[derive(Debug)]
 pub enum Next {
+    /// A line, or the reason why there is none.
     Line(Result<Line, LineError>),
-    /// Nothing for a moment.
+    /// There is no line at the moment.
     Pause,
+    /// The input has ended.
     End,
-    /// Somebody stops it before its end.
+    /// The command is stopped before the end of the input.
     Stop,
 }
 
-/// How far it came.
+/// How far `send` came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
-    /// Messages that the queue has confirmed: those of the first lines.
+    /// The number of messages that the queue has confirmed: those of the first lines.
     pub sent: u64,
     /// Whether the input was sent to its end.
     pub whole: bool,
@@ -87,10 +120,12 @@ impl std::fmt::Display for Sent {
     }
 }
 
-/// Sends every line that `next` gives, in order, in batches as large as the queue takes. Each must be JSON, of any depth, of at most
-/// [`MAX_BODY`](crate::message::MAX_BODY) bytes. `progress` hears how many have been sent, after each batch.
+/// Sends every line that `next` returns, in order, in batches as large as the queue takes. Each line must be JSON,
+/// of any depth, of at most [`MAX_BODY`](crate::message::MAX_BODY) bytes. `progress` is called after each batch with
+/// the number of messages sent.
 ///
-/// Blocks for as long as `next` and the queue do. A batch goes out once it is full, or the input pauses, stops or ends.
+/// Blocks for as long as `next` and the queue do. A batch is sent once it is full, or when the
+/// input pauses, stops or ends.
 pub fn send(queue: &dyn Queue, next: &mut dyn FnMut() -> Next, progress: &mut dyn FnMut(u64)) -> Result<Done, SendError> {
     let mut batch = Batch { queue, progress, messages: Vec::new(), lines: Vec::new(), bytes: 0, sent: 0 };
     loop {
@@ -117,9 +152,9 @@ struct Batch<'a> {
     progress: &'a mut dyn FnMut(u64),
     messages: Vec<NewMessage>,
     bytes: usize,
-    /// Their numbers in the input.
+    /// The numbers of the lines in the input.
     lines: Vec<u64>,
-    /// Confirmed, in all batches before.
+    /// The number of messages confirmed in all earlier batches.
     sent: u64,
 }
 
@@ -137,7 +172,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Sends what waits, if anything does; gives how many are sent now.
+    /// Sends the waiting lines, if there are any, and returns the number of messages sent so far.
     fn flush(&mut self) -> Result<u64, SendError> {
         if !self.messages.is_empty() {
             self.queue.send(&self.messages).map_err(|source| SendError::of(source, self.sent, &self.lines))?;

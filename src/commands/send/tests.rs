@@ -1,4 +1,4 @@
-//! What arrives on the queue, in which batches, and what is said when it does not.
+//! Tests of `send`: what arrives on the queue, in which batches, and what is reported on failure.
 
 use std::io::{BufRead, Write as _};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::message::MAX_BODY;
 use crate::message::{Receipt, Received};
 use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 
-/// What it does not take.
+/// The body that the queue refuses.
 const REFUSED: &[u8] = b"\"refused\"";
 
-/// Takes what is sent, in the batches in which it came, until it is full.
+/// A queue that records the batches sent, until it is full.
 struct Recorder {
     entries: usize,
-    /// How many messages it takes before it refuses a batch whole.
+    /// The number of messages that the queue takes before it refuses whole batches.
     room: usize,
     batches: Mutex<Vec<Vec<String>>>,
 }
@@ -83,7 +83,7 @@ impl Queue for Recorder {
     }
 }
 
-/// An input that never pauses, to its end.
+/// Sends an input that never pauses, to its end.
 fn send(queue: &Recorder, input: impl BufRead, progress: &mut dyn FnMut(u64)) -> Result<u64, SendError> {
     let mut lines = Lines::new(input);
     let done = super::send(queue, &mut || lines.next().map_or(Next::End, Next::Line), progress)?;

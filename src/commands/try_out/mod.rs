@@ -1,6 +1,6 @@
-//! `octoconf try`: what a queue's handler makes of bodies, without a queue or a partner.
+//! `octoconf try`: shows what a queue's handler makes of bodies, without a queue or a partner.
 //!
-//! Runs on the main thread. Nothing is sent and nothing is taken from a queue.
+//! It runs on the main thread. Nothing is sent, and nothing is taken from a queue.
 
 use std::io::{self, BufRead, Write};
 use std::time::SystemTime;
@@ -13,35 +13,44 @@ use crate::json;
 use crate::message::{Message, Outcome};
 use crate::plain::Visible;
 
-/// How many lines had which outcome.
+/// The number of lines per outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// All lines, whatever their outcome.
     pub lines: u64,
-    /// Lines that lead to deliveries, and how many these are.
+    /// Lines that lead to deliveries.
     pub delivered: u64,
+    /// The deliveries of those lines.
     pub deliveries: u64,
+    /// Lines that the handler discards.
     pub discarded: u64,
+    /// Lines that the handler wants to retry later.
     pub retried: u64,
+    /// Lines that the handler rejects.
     pub rejected: u64,
 }
 
 /// Why `try` stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TryError {
+    /// A line is too long or cannot be read.
     #[error(transparent)]
     Line(#[from] LineError),
+    /// The output failed.
     #[error("the results cannot be written: {0}")]
     Write(#[from] io::Error),
 }
 
-/// Runs a handler over each line and writes what comes of it.
+/// Runs a handler over each line and writes the outcomes to `out`.
 ///
-/// For people, a line each: the input's line number, the outcome, then bucket and payload of a delivery, or the reason. What a terminal
-/// would not show as it is, is escaped. With `json`, an array of `{line, outcome, bucket, reason, payload}`, one object a
-/// delivery or other outcome, whole even when the input fails midway; `payload` is a JSON value where it is JSON, else a string; what
-/// does not apply is null, and a retry has `after_s` besides.
+/// For people, there is one line per result: the line number in the input, the outcome, then the bucket and the payload
+/// of a delivery, or the reason. Characters that a terminal would not show unchanged are escaped. With `json`, there is
+/// one array of objects `{line, outcome, bucket, reason, payload}`, one object per delivery or other outcome. The array
+/// is complete even if the input fails midway. `payload` is a JSON value if it is JSON, and a string otherwise; fields
+/// that do not apply are null, and a retry also has `after_s`.
 ///
-/// Each body is a message of its own with the id `line-N`, sent now and received once. Blocks for as long as input, handler and output do.
+/// Each body is a message of its own with the id `line-N`, sent now and received once. Blocks for as long as the input,
+/// the handler and the output do.
 pub fn try_out(handler: &dyn Handler, lines: impl BufRead, out: &mut dyn Write, json: bool) -> Result<Tally, TryError> {
     let mut report = Report { out, json, rows: 0 };
     report.open()?;
@@ -91,7 +100,7 @@ impl Tally {
     }
 }
 
-/// One result as `--json` shows it, but for the payload, which goes into it as it is.
+/// One result as `--json` shows it, without the payload, which is inserted unchanged.
 #[derive(Serialize)]
 struct Row<'a> {
     line: u64,
@@ -141,7 +150,7 @@ impl Report<'_> {
 
     fn json_row(&mut self, row: &Row<'_>, payload: Option<&[u8]>) -> io::Result<()> {
         self.out.write_all(if self.rows == 1 { b"\n" } else { b",\n" })?;
-        // The payload goes in as it would be sent, to the last digit.
+        // The payload is inserted as it would be sent, to the last digit.
         let mut object = serde_json::to_vec(row)?;
         object.pop();
         object.extend_from_slice(b",\"payload\":");
@@ -160,7 +169,7 @@ impl Report<'_> {
             write!(self.out, " after {after} s")?;
         }
         if let Some(bucket) = row.bucket {
-            // In quotes where its end could not be told otherwise.
+            // Quoted if the end of the name would not be clear otherwise.
             if bucket.contains(|c: char| c.is_whitespace() || c == '"') {
                 write!(self.out, " {bucket:?}")?;
             } else {

@@ -1,4 +1,4 @@
-//! What people and programs see of each outcome.
+//! Tests of `try`: what people and programs see of each outcome.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::handler::jq;
 use crate::message::Delivery;
 
-/// Does what the body says.
+/// A handler that does what the body says.
 fn obedient(message: &Message) -> Outcome {
     let delivery = |account: &str, payload: &'static [u8]| Delivery { account: account.into(), payload: payload.into() };
     match &message.body[..] {

@@ -1,4 +1,4 @@
-//! What must fit between sections, and what works but will surprise.
+//! Checks what must be consistent between sections, and warns of what works but will surprise.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,9 +13,10 @@ use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings,
 use crate::config::units::{Size, Span};
 use crate::sink::FileTemplate;
 
-/// Reports what does not fit, and resolves `handler_threads = 0`.
+/// Reports conflicts between sections, and resolves `handler_threads = 0`.
 ///
-/// `queues_named`: whether the file names queues at all; where they cannot be read as such that is reported already.
+/// `queues_named` is false if the file names no queue. If the key `queues` is not a table, that has been reported
+/// already and `queues_named` is true.
 pub(super) fn check(settings: &mut Settings, queues_named: bool, context: &Context<'_>, problems: &Problems) {
     if !queues_named {
         problems.add("queues", "there is none; add a [queues.NAME] with its source and handler", None);
@@ -53,7 +54,7 @@ fn check_threads(settings: &mut Settings, problems: &Problems) {
     }
 }
 
-/// Two queues of ours that read one and the same queue would each take what the other's handler is for.
+/// Reports two sections that read the same queue: each would receive messages that are meant for the other's handler.
 fn check_same_source(settings: &Settings, problems: &Problems) {
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, queue) in &settings.queues {
@@ -81,7 +82,7 @@ fn check_same_source(settings: &Settings, problems: &Problems) {
     }
 }
 
-/// What is parked shows as a queue of its own, `QUEUE.parking`.
+/// Reports a queue named `QUEUE.parking`, under which the parked deliveries of `QUEUE` are listed.
 fn check_parking_names(settings: &Settings, problems: &Problems) {
     for (name, _) in settings.queues.iter().filter(|(_, queue)| queue.parking.is_some()) {
         let row = format!("{name}.parking");
@@ -92,7 +93,8 @@ fn check_parking_names(settings: &Settings, problems: &Problems) {
     }
 }
 
-/// A file of parked deliveries holds nothing else, and what is refused after it was parked has no queue any more to circulate in.
+/// Reports a parking file that is also a queue's file, and a queue with parking but without a place for dead letters: a
+/// delivery that is refused after it was parked has no queue left in which its message could circulate.
 fn check_parking_files(settings: &Settings, problems: &Problems) {
     for (name, queue) in &settings.queues {
         let Some(parking) = &queue.parking else { continue };
@@ -109,7 +111,7 @@ fn check_parking_files(settings: &Settings, problems: &Problems) {
     }
 }
 
-/// A file that a partner's deliveries are written to is nothing else: lines in a database would destroy it.
+/// Reports a partner's file that is also a database of ours: appended lines would destroy the database.
 fn check_partner_files(settings: &Settings, problems: &Problems) {
     let mut ours: BTreeMap<PathBuf, String> = BTreeMap::new();
     for (name, queue) in &settings.queues {
@@ -127,7 +129,8 @@ fn check_partner_files(settings: &Settings, problems: &Problems) {
     let of_default = path_of(&settings.partners.default);
     let default = of_default.map(|path| ("default", path, "default"));
     let by_account = settings.partners.by_account.iter().filter_map(|(account, partner)| {
-        // What a partner has from the default is told once, there; but its account may be what leads to such a file.
+        // A path inherited from the default is reported once, at the default; but a path with `{account}` may lead to a
+        // database for one account only.
         let path = path_of(partner).filter(|path| of_default != Some(*path) || path.contains("{account}"))?;
         Some((account.as_str(), path, account.as_str()))
     });
@@ -141,19 +144,19 @@ fn check_partner_files(settings: &Settings, problems: &Problems) {
     }
 }
 
-/// What SQLite and we put beside a database, and the database.
+/// The suffixes of a database file, and of the files that SQLite and this program put beside it.
 const BESIDE: [&str; 5] = ["", "-wal", "-shm", "-journal", "-lock"];
 
 fn path_of(partner: &PartnerSettings) -> Option<&str> {
     if let Deliver::File { path } = &partner.deliver { Some(path) } else { None }
 }
 
-/// A path without `.`, so that `./a.db` and `a.db` are one.
+/// Removes each `.` from a path, so that `./a.db` and `a.db` compare equal.
 fn plain(path: &Path) -> PathBuf {
     path.components().filter(|component| *component != Component::CurDir).collect()
 }
 
-/// Warns of what works but loses time, order or messages in ways that the file does not show.
+/// Adds warnings about settings that work but cost time, order or messages in ways that the file does not show.
 pub(super) fn warn(settings: &Settings, warnings: &mut Vec<String>) {
     warn_of_leases(settings, warnings);
     warn_of_shutdown(settings, warnings);
@@ -168,7 +171,7 @@ fn partners(settings: &Settings) -> impl Iterator<Item = (String, &PartnerSettin
     std::iter::once(("partners.default".to_owned(), &settings.partners.default)).chain(by_account)
 }
 
-/// How long one delivery may take.
+/// Returns how long one delivery to the partner may take.
 fn longest_delivery(partner: &PartnerSettings) -> Duration {
     match &partner.deliver {
         Deliver::Http(http) => http.timeout.saturating_add(http.connect_timeout),
@@ -191,7 +194,7 @@ fn warn_of_leases(settings: &Settings, warnings: &mut Vec<String>) {
 
 fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
     let limit = settings.engine.shutdown_timeout;
-    // `sum`: of what the wait is the sum, where the key alone does not say it.
+    // `sum` explains what the wait is the sum of, if the key alone does not.
     let mut warn = |key: String, wait: Duration, sum: &str, what: &str| {
         if wait > limit {
             let (wait, limit) = (Span(wait), Span(limit));
@@ -199,7 +202,7 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
         }
     };
     for (name, queue) in &settings.queues {
-        // Embedded queues can be interrupted.
+        // Receives of embedded queues can be interrupted.
         if matches!(queue.source, Source::Sqs(_)) {
             let key = join(&join("queues", name), "wait_time");
             warn(key, queue.wait_time, "", "a stop leaves the long poll behind, and what it brings waits for its lease to end");
@@ -207,7 +210,7 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
     }
     let default = &settings.partners.default;
     for (path, partner) in partners(settings) {
-        // What a partner has from the default is told once, there.
+        // A value inherited from the default is reported once, at the default.
         let own = path == "partners.default";
         if own || partner.linger != default.linger {
             warn(join(&path, "linger"), partner.linger, "", "a stop flushes what still waits for a fuller batch");
@@ -220,10 +223,10 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
 }
 
 fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
-    /// A receive of SQS gives up to ten messages of up to 1 MiB.
+    /// The maximum number of messages in one receive of SQS (10), and the maximum size of one message (1 MiB).
     const RECEIVE: (usize, u64) = (10, 1 << 20);
     let engine = &settings.engine;
-    // Half is shared, of the other half each queue has its part.
+    // Half of the room is shared by all queues. Each queue has an equal part of the other half.
     let parts = 2 * settings.queues.len().max(1);
     let (share, byte_share) = (engine.max_in_flight / parts, engine.max_in_flight_bytes / parts as u64);
     if share < RECEIVE.0 {
@@ -250,7 +253,8 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
     }
 }
 
-/// Where nothing is parked, what waits for an absent partner is returned, and each return costs a receive.
+/// Warns about queues without parking: deliveries of an absent partner are returned to the queue, and
+/// each return costs a receive.
 fn warn_of_returns(name: &str, queue: &QueueSettings, settings: &Settings, warnings: &mut Vec<String>) {
     const FEW_RECEIVES: u32 = 10;
     if queue.parking.is_some() || is_fifo(&queue.source) {

@@ -1,4 +1,5 @@
-//! From the raw tree to [`Settings`]: each section's values with their ranges, then what must fit between them.
+//! Turns the raw tree into [`Settings`]: first each section's values and their ranges, then
+//! the checks between sections.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ mod partner;
 mod queue;
 mod single;
 
-/// What is resolved from, and where problems go.
+/// The input of a resolution, and the place for its problems.
 struct Resolver<'a> {
     tree: &'a Tree,
     defaults: &'a Tree,
@@ -28,7 +29,8 @@ struct Resolver<'a> {
     problems: &'a Problems,
 }
 
-/// Resolves every section. Where there are problems the settings hold defaults in place of what is wrong, and are of no use.
+/// Resolves every section. If there are problems, the settings hold defaults in place of bad
+/// values and must not be used.
 pub(super) fn resolve(
     tree: &Tree,
     defaults: &Tree,
@@ -54,14 +56,14 @@ pub(super) fn resolve(
     settings
 }
 
-/// Resolves the section `admin` alone.
+/// Resolves only the section `admin`.
 pub(super) fn resolve_admin(tree: &Tree, defaults: &Tree, environment: &Environment, problems: &Problems) -> AdminSettings {
     let context = Context { environment, handlers: &[], check_jq: &|_| Ok(()) };
     Resolver { tree, defaults, context: &context, secrets: Secrets::new(environment), problems }.admin()
 }
 
 impl<'a> Resolver<'a> {
-    /// The sections of `[section.NAME]`, each above what `defaults.toml` says of `*`.
+    /// Resolves every `[section.NAME]`, each over the values that `defaults.toml` has for `*`.
     fn named<T>(&self, section: &str, read: impl Fn(&str, &Section<'_>) -> T) -> BTreeMap<String, T> {
         let defaults = table(self.defaults, &[section, "*"]);
         let tables = table(self.tree, &[section]).iter().filter_map(|(name, value)| Some((name, as_table(value)?)));
@@ -150,7 +152,7 @@ fn size(section: &Section<'_>, key: &str, least: u64, most: u64) -> u64 {
     section.get_in(key, Size(least)..=Size(most)).0
 }
 
-/// One of several words.
+/// Reads a key whose value is one of several words. Returns `None` if the value is none of them, which is reported.
 fn word<T: Copy>(section: &Section<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
     let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
@@ -165,13 +167,13 @@ fn word<T: Copy>(section: &Section<'_>, key: &str, words: &[(&str, T)]) -> Optio
     if refused.get() { None } else { find(&text) }
 }
 
-/// Text that may be empty for none.
+/// Reads a text that may be empty, and returns `None` if it is.
 fn optional(section: &Section<'_>, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
     let text: String = section.get_if(key, |text: &String| if text.is_empty() { Ok(()) } else { check(text) });
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// A secret that must stand elsewhere, read now.
+/// Reads a secret from the place that the key names.
 fn secret_of(
     section: &Section<'_>,
     key: &str,
@@ -211,7 +213,7 @@ fn is_loopback(listen: &str) -> bool {
     listen.starts_with("localhost:") || listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
-/// SQS takes its times in whole seconds.
+/// Checks that a time is in whole seconds, as SQS requires.
 fn whole_seconds(span: Span) -> Result<(), String> {
     if span.0.subsec_nanos() == 0 { Ok(()) } else { Err(format!("{span} is not in whole seconds, as SQS wants them; round it")) }
 }
@@ -234,7 +236,8 @@ mod tests {
         }
     }
 
-    /// Read as if a user had written them, so that a default that cannot be read is a problem and does not fall to zero in silence.
+    /// The defaults are read as if a user had written them, so that an unreadable default is a problem and
+    /// does not silently become zero.
     #[test]
     fn every_default_can_be_read() {
         let keys = problem_keys(&DEFAULTS.replace("\"*\"", "x"));
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(keys, expected);
     }
 
-    /// A key that is documented and never read would be accepted and do nothing.
+    /// A key that is documented but never read would be accepted and have no effect.
     #[test]
     fn every_key_of_the_defaults_is_read() {
         let defaults = defaults();

@@ -1,4 +1,4 @@
-//! One partner, or what all partners start from.
+//! Resolves the settings of one partner, or of the default that all partners inherit from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::config::url::{check_placeholders, check_service_url, check_url};
 use crate::queue::sqs::Place;
 use crate::sink::{FileTemplate, target};
 
-/// Most entries and bytes of one request to SQS.
+/// The maximum number of entries, and of bytes, in one request to SQS.
 const SQS_BATCH: usize = 10;
 const SQS_BATCH_BYTES: u64 = 1 << 20;
 
@@ -34,9 +34,10 @@ enum Kind {
 const KINDS: [(&str, Kind); 5] =
     [("http", Kind::Http), ("file", Kind::File), ("sqs", Kind::Sqs), ("stdout", Kind::Stdout), ("discard", Kind::Discard)];
 
-/// Every key is read whatever the way of delivery, so that a bad value is told even where it is not used.
+/// Reads the keys of a partner. Every key is read, whatever the way of delivery, so that a bad value is
+/// reported even if it is not used.
 ///
-/// What a sink would refuse later is refused here by the sink's own rules, so that `check`, `run` and a reload tell the same.
+/// The sinks' own rules are applied here, so that `check`, `run` and a reload all report what a sink would refuse.
 pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &mut Vec<String>) -> PartnerSettings {
     let kind = word(section, "deliver", &KINDS);
     let format = word(section, "format", &FORMATS).unwrap_or(Format::Json);
@@ -76,7 +77,7 @@ fn give_up_after(section: &Section<'_>) -> Option<Duration> {
 
 fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
     let url = optional(section, "url", |url| {
-        // First what a person may have mistyped, which is told with what was meant.
+        // Typing errors first, since their message suggests what was meant.
         check_url(url)?;
         target::check_url(url).map_err(|error| error.to_string())
     });
@@ -110,11 +111,12 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
                 "deliver is file and there is no path; set path = \"out/{queue}/{account}.jsonl\" or the like",
             );
         }
-        // May come from a default that is meant for http: who says sqs has to say where to.
+        // The URL may be inherited from a default that is meant for http, so a partner with
+        // `sqs` must have a usable URL.
         Some(Kind::Sqs) => {
             let url = url.as_deref().unwrap_or_default();
             if url.is_empty() {
-                // It was refused above.
+                // The URL was refused, and reported, above.
             } else if let Err(text) = check_service_url(url) {
                 section.report(&["url", "deliver"], format!("deliver is sqs and the url {text}"));
             } else if let Err(text) = Place::check(secrets.environment(), url) {
@@ -132,7 +134,7 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
     }
 }
 
-/// The batch limits as the way of delivery allows them.
+/// Returns the batch limits, reduced to what the way of delivery allows.
 fn batch(section: &Section<'_>, deliver: &Deliver, warnings: &mut Vec<String>) -> (usize, u64) {
     let count: usize = section.get_in("max_batch", 1..=100);
     let bytes = size(section, "max_batch_bytes", 1, 1 << 30);
@@ -141,7 +143,8 @@ fn batch(section: &Section<'_>, deliver: &Deliver, warnings: &mut Vec<String>) -
         Deliver::Sqs { .. } => (SQS_BATCH, SQS_BATCH_BYTES, "deliver = \"sqs\""),
         _ => (usize::MAX, u64::MAX, ""),
     };
-    // Inherited numbers are cut without a word: only who wrote them here may have meant them.
+    // An inherited number is reduced without a warning: only a number written in this section may have been
+    // meant for this way of delivery.
     if section.sets("max_batch") && count > most {
         warnings.push(format!("{}: {why} means at most {most}", section.key("max_batch")));
     }
@@ -163,7 +166,7 @@ fn headers(section: &Section<'_>, secrets: &Secrets<'_>) -> BTreeMap<String, Sec
             Err(text) => report(text),
             Ok(value) => match target::check_header(name, value.expose()) {
                 Err(error) => report(error.to_string()),
-                // As good as left out; the name is still looked at.
+                // An empty value is the same as no header. The name is checked all the same.
                 Ok(()) if text.is_empty() => {}
                 Ok(()) => {
                     headers.insert(name.to_owned(), value);
@@ -174,7 +177,7 @@ fn headers(section: &Section<'_>, secrets: &Secrets<'_>) -> BTreeMap<String, Sec
     headers
 }
 
-/// Any value of a header may be a key.
+/// Returns a header's value for a message. It is always masked, since any header may hold a key.
 fn masked(value: &config::Value) -> String {
     match &value.kind {
         ValueKind::Table(_) | ValueKind::Array(_) => shown("headers", value),

@@ -1,4 +1,4 @@
-//! One queue: its source, and the keys that only one kind of source has.
+//! Resolves the settings of one queue: its source, and the keys that only some kinds of source have.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::config::units::Span;
 use crate::config::url::check_service_url;
 use crate::queue::embedded::RECEIVE;
 
-/// The longest lease and wait: the limit of SQS on visibility timeouts.
+/// The longest lease and the longest `order_wait`: the SQS limit on visibility timeouts.
 const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
-/// The limit of SQS on long polls.
+/// The longest wait of a receive: the SQS limit on long polls.
 const LONGEST_POLL: Duration = Duration::from_secs(20);
-/// Most messages of one receive: the limit of SQS, and that of an embedded queue.
+/// The maximum number of messages per receive: that of SQS, and that of an embedded queue.
 const MOST_RECEIVED: (usize, usize) = (10, RECEIVE);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Kind {
 
 const KINDS: [(&str, Kind); 3] = [("sqs", Kind::Sqs), ("sqlite", Kind::Sqlite), ("memory", Kind::Memory)];
 
-/// The keys that not every source has.
+/// The keys that only some kinds of source have.
 const KEYS_OF: [(&str, &[Kind]); 9] = [
     ("name", &[Kind::Sqs, Kind::Sqlite]),
     ("url", &[Kind::Sqs]),
@@ -61,7 +61,7 @@ pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) 
     QueueSettings {
         source,
         handler: handler(section),
-        // Each may become a thread.
+        // Each place in the handler may become a thread.
         concurrency: section.get_in("concurrency", 1..=10_000),
         order_wait: span(section, "order_wait", Duration::ZERO, LONGEST_LEASE),
         pollers: section.get_in("pollers", 0..=256),
@@ -90,14 +90,14 @@ fn in_range(span: &Span, least: Duration, most: Duration) -> Result<(), String> 
 
 fn handler(section: &Section<'_>) -> String {
     let handler: String = section.get("handler");
-    // One that is written and cannot be read is reported already.
+    // A handler that is written but cannot be read has been reported already.
     if handler.is_empty() && !section.has_text("handler") {
         section.report(&["handler"], "there is none; name a handler in code (order, product) or a [handlers.NAME]");
     }
     handler
 }
 
-/// A key of another kind of source is a misunderstanding, unless it is empty.
+/// Reports keys that belong to another kind of source, unless they are empty.
 fn check_keys_of(section: &Section<'_>, kind: Kind) {
     for (key, kinds) in KEYS_OF {
         if section.sets(key) && !section.is_empty_text(key) && !kinds.contains(&kind) {
@@ -150,7 +150,8 @@ fn sqs(section_name: &str, section: &Section<'_>) -> SqsSettings {
     }
 }
 
-/// Names at SQS: up to 80 letters, digits, hyphens and underscores; FIFO queues end in `.fifo`.
+/// Checks a queue name by the rules of SQS: at most 80 letters, digits, hyphens and underscores; the name of
+/// a FIFO queue ends in `.fifo`.
 fn check_sqs_name(name: &str) -> Result<(), String> {
     let stem = name.strip_suffix(".fifo").unwrap_or(name);
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -164,7 +165,7 @@ fn check_dead_letter(text: &str) -> Result<(), String> {
     if text.contains("://") { check_service_url(text) } else { check_sqs_name(text) }
 }
 
-/// Whether messages of the source carry groups.
+/// Whether the messages of the source carry groups.
 pub(super) fn is_fifo(source: &Source) -> bool {
     match source {
         Source::Sqs(sqs) => sqs.url.as_deref().unwrap_or(&sqs.name).ends_with(".fifo"),

@@ -1,16 +1,19 @@
-//! Whether a jq program evidently gives one result, whatever it is given: an error, which rejects the message, left aside.
+//! Decides whether a jq program evidently returns exactly one result for any input (or an
+//! error, which rejects the message).
 //!
-//! Only the plainest forms are known: `.`, a path of names, an object of such values. Of any other program nothing is said.
+//! Only the plainest forms are recognised: `.`, a path of names, and an object of such values. Every other program may
+//! return any number of results, as far as this module knows.
 
-/// Objects within objects.
+/// The maximum depth of objects within objects.
 const DEEPEST: usize = 16;
 
-/// Whether the program is one of the plain forms.
+/// Whether the program is of one of the plain forms, and so returns one result.
 pub(super) fn gives_one(program: &str) -> bool {
     value(program, 0).is_some_and(|rest| rest.trim_start().is_empty())
 }
 
-/// What follows a plain value, here and below; `None`: it is none.
+/// Skips a plain value and returns the text that follows, or `None` if the text does not start with a plain value. The
+/// same holds for the functions below.
 fn value(text: &str, depth: usize) -> Option<&str> {
     let text = text.trim_start();
     if let Some(rest) = text.strip_prefix('{') {
@@ -26,12 +29,12 @@ fn value(text: &str, depth: usize) -> Option<&str> {
         return Some(names(name(rest).unwrap_or(rest)));
     }
     let rest = name(text)?;
-    // Any other word is a function, which may give nothing, or much.
+    // Any other word is a function, which may return no result or several.
     let word = text.strip_suffix(rest)?;
     matches!(word, "null" | "true" | "false").then_some(rest)
 }
 
-/// From behind the brace to behind the one that closes it.
+/// Skips the rest of an object, from behind its opening brace to behind its closing one.
 fn object(text: &str, depth: usize) -> Option<&str> {
     if depth > DEEPEST {
         return None;
@@ -52,13 +55,14 @@ fn object(text: &str, depth: usize) -> Option<&str> {
     }
 }
 
-/// From behind the quote to behind the one that closes it. A backslash may begin a program within.
+/// Skips the rest of a string, from behind its opening quote to behind its closing one. Strings with a backslash are
+/// refused, since a backslash may start an embedded program.
 fn literal(text: &str) -> Option<&str> {
     let (inner, rest) = text.split_once('"')?;
     (!inner.contains('\\')).then_some(rest)
 }
 
-/// Past any number of `.name`.
+/// Skips any number of `.name`.
 fn names(mut text: &str) -> &str {
     while let Some(rest) = text.strip_prefix('.').and_then(name) {
         text = rest;

@@ -1,7 +1,8 @@
-//! The gate of a bucket: what stops it alone, although its partner takes.
+//! The gate of a bucket: what stops the bucket alone, although its partner accepts flushes. Part of the
+//! dispatcher's state machine.
 //!
-//! It knows that the endpoint for its queue is set up wrongly, which says nothing about the partner's other buckets. After its wait it
-//! stays ajar, for one probe at a time, until something is accepted.
+//! The gate shuts when the endpoint for the bucket's queue is set up wrongly, which says nothing about the partner's
+//! other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
 
 use std::time::{Duration, Instant};
 
@@ -9,33 +10,38 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct BucketGate(Option<Box<Refused>>);
 
-/// Such answers, in a row.
+/// The refusals in a row, and the wait after the last one.
 #[derive(Debug, Default)]
 struct Refused {
+    /// The number of refusals.
     refusals: u32,
+    /// When the wait ends or ended.
     until: Option<Instant>,
 }
 
 impl BucketGate {
-    /// Whether the last answer was such a refusal.
+    /// Returns whether the last answer was such a refusal.
     pub fn is_shut(&self) -> bool {
         self.0.is_some()
     }
 
+    /// Returns the number of such refusals in a row.
     pub fn refusals(&self) -> u32 {
         self.0.as_ref().map_or(0, |refused| refused.refusals)
     }
 
+    /// Returns when the wait ends, `None` if there is none or it is over.
     pub fn wait(&self, now: Instant) -> Option<Instant> {
         self.remembered_until().filter(|until| *until > now)
     }
 
-    /// It outlives the bucket's idle time: a new bucket would know nothing of it.
+    /// Returns when the last wait ends or ended. The bucket is kept until then although it is idle, since a new one
+    /// would know nothing of the gate.
     pub fn remembered_until(&self) -> Option<Instant> {
         self.0.as_ref()?.until
     }
 
-    /// Gives whether that is the first in a row.
+    /// Records a refusal and waits for `max_backoff`. Returns whether this is the first refusal in a row.
     pub fn refused(&mut self, now: Instant, max_backoff: Duration) -> bool {
         let refused = self.0.get_or_insert_default();
         refused.refusals = refused.refusals.saturating_add(1);
@@ -43,11 +49,12 @@ impl BucketGate {
         refused.refusals == 1
     }
 
-    /// Something was accepted. Gives the refusals that this ended.
+    /// Records that something was accepted. Returns the number of refusals that this ends.
     pub fn succeeded(&mut self) -> u32 {
         self.0.take().map_or(0, |refused| refused.refusals)
     }
 
+    /// Ends the wait, on behalf of an operator; the next flush is still a probe.
     pub fn skip_wait(&mut self, now: Instant) {
         if let Some(refused) = &mut self.0 {
             refused.until = refused.until.map(|until| until.min(now));

@@ -1,13 +1,16 @@
-//! A head that blocks: what a bucket does about a batch at its front that draws server errors although the partner may be well.
+//! A head that blocks: what a bucket does about a batch at its front that draws server errors, although
+//! the partner may be well.
 //!
-//! Some partners answer 500 to one message and 200 to all others. Once the breaker is open and the front has drawn `breaker_failures` such
-//! answers, the front steps aside for one probe, the delivery behind it. Accepted, the front is on trial: one more attempt, and refused
-//! again it is a culprit. Refused, it is the partner, and the front has its turn again, until it has drawn as many answers once more: each
-//! such probe would overtake the front if the partner had just come back. Every further one takes a delivery one place further back, up to
-//! `breaker_failures` places, since several at fault often come in a row.
+//! Some partners answer 500 to one message and 200 to all others. Once the breaker is open and the front has drawn
+//! `breaker_failures` such answers, the front steps aside for one probe: the delivery behind it.
 //!
-//! A front of several is halved instead until it is one: nothing can be said of a delivery that was never alone. On FIFO queues that is all:
-//! the front blocks, see [`Doubt::draws`] for what an operator is told of it.
+//! * If the probe is accepted, the front is on trial. It gets one more attempt, and refused again it is a culprit.
+//! * If the probe is refused, the partner is at fault. The front has its turn again, until it has drawn as many answers
+//!   once more: any such probe would overtake the front if the partner had just come back. Each further probe is taken
+//!   from one place further back, up to `breaker_failures` places, since several culprits often come in a row.
+//!
+//! A front of several deliveries is halved first, until it is a single one: a delivery that was never alone cannot be
+//! judged. On FIFO queues that is all: the front blocks, and [`Doubt::draws`] lets `why` report that to an operator.
 
 use std::sync::Arc;
 
@@ -17,48 +20,50 @@ use crate::dispatch::keys::Ticket;
 
 use super::{Bounds, Bucket, Parcel};
 
-/// What is known of a batch that was refused, without its being clear whose fault that was.
+/// What is known of a batch that was refused, as long as it is not clear who is at fault.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// Answers that may be its own fault as well as the partner's, since it last stepped aside in vain.
+    /// The number of answers that may be the fault of the batch or of the partner, since the batch
+    /// last stepped aside in vain.
     pub draws: u32,
-    /// It has drawn so many of them that the next probe is a delivery behind it.
+    /// Whether the batch has drawn so many of them that the next probe is a delivery behind it.
     pub steps_aside: bool,
-    /// How many places behind the next one that probe is: those before it were refused.
+    /// How many places behind the next delivery that probe is: the deliveries before it were refused.
     pub passed: u32,
-    /// Since it stepped aside, the partner accepted one behind it.
+    /// Whether the partner has accepted a delivery behind the batch since it stepped aside.
     pub on_trial: bool,
-    /// It goes out in place of one that stepped aside.
+    /// Whether this batch is the probe that goes out in place of one that stepped aside.
     pub probes: bool,
-    /// Its last answer refused it, after so many others that this is the partner's fault.
+    /// Whether the last answer refused the batch after so many others that the partner is at fault.
     pub refused: bool,
 }
 
 impl Doubt {
-    /// What of this is true for a batch that is a part of the doubtful one: a delivery that was not alone is not in doubt itself.
+    /// Returns what of this holds for a part of the batch: a delivery that was not alone is not in doubt itself.
     pub(super) fn of_a_part(self, deliveries: usize) -> Self {
         if deliveries > 1 { Self { draws: self.draws, ..Self::default() } } else { Self::default() }
     }
 }
 
 impl Bucket {
-    /// What is known of its front, where that is a batch to be sent again.
+    /// Returns what is known of the front, if it is a composed batch that is to be sent again.
     pub fn doubt(&self) -> Option<Doubt> {
         self.parcels.front().map(|parcel| parcel.doubt)
     }
 
-    /// The id of what is at its front: of the delivery, or of the first one.
+    /// Returns the id of the first delivery at the front.
     pub fn front_id(&self) -> Option<String> {
         let composed = self.parcels.front().and_then(|parcel| parcel.batch.items.first());
         composed.or_else(|| self.waiting.front().map(|(_, item)| item)).map(|item| item.id().to_string())
     }
 
-    /// Whether its front would step aside, but there is nothing behind it.
+    /// Returns whether the front would step aside, but nothing is behind it.
     pub fn is_only_a_doubtful_front(&self) -> bool {
         self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.parcels.len() == 1 && self.waiting.is_empty()
     }
 
-    /// The delivery that goes out in place of a front that steps aside; nothing where the front does not, or has nothing behind it.
+    /// Composes the probe that goes out in place of the front. `None`: the front does not step aside,
+    /// or nothing is behind it.
     pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
         let doubt = self.doubt().filter(|doubt| doubt.steps_aside)?;
         let probe = self
@@ -68,7 +73,7 @@ impl Bucket {
         probe.map(|parcel| Parcel { doubt: Doubt { probes: true, ..parcel.doubt }, ..parcel })
     }
 
-    /// Takes one delivery out of the batches behind the front, so many places further back than the first of them.
+    /// Takes one delivery out of the batches behind the front, `places` further back than the first one there.
     fn take_behind(&mut self, mut places: usize, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
         let mut at = 1;
         while let Some(parcel) = self.parcels.remove(at) {
@@ -93,15 +98,15 @@ impl Bucket {
         None
     }
 
-    /// The delivery in place of its front was accepted: the front has one more attempt.
+    /// Records that the probe was accepted: the front has one more attempt.
     pub fn probe_accepted(&mut self) {
         if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
             front.doubt = Doubt { draws: front.doubt.draws, on_trial: true, ..Doubt::default() };
         }
     }
 
-    /// The delivery in place of its front was refused as well: the front has its turn again, for as many answers, and the next probe comes
-    /// from further back, among so many.
+    /// Records that the probe was refused as well: the front has its turn again, for as many answers as before. The
+    /// next probe comes from one place further back, and from the first place again after `among` probes.
     pub fn probe_refused(&mut self, among: u32) {
         if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
             (front.doubt.steps_aside, front.doubt.draws) = (false, 0);
@@ -109,7 +114,7 @@ impl Bucket {
         }
     }
 
-    /// Takes out the delivery that is first in order and still held.
+    /// Takes out the first delivery that is still held.
     pub fn take_front(&mut self, held: impl Fn(Ticket) -> bool) -> Option<(Ticket, Item)> {
         while let Some(parcel) = self.parcels.pop_front() {
             let Some(parcel) = parcel.retain(&held) else { continue };

@@ -1,4 +1,5 @@
-//! A bucket: the waiting deliveries of one queue for one partner. They leave in the order in which they came.
+//! A bucket: the waiting deliveries of one queue for one partner, which leave in the order in which they entered. Part
+//! of the dispatcher's state machine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,48 +22,62 @@ pub use self::gate::BucketGate;
 mod gate;
 pub mod head;
 
+/// The waiting deliveries of one queue for one partner.
 #[derive(Debug)]
 pub struct Bucket {
+    /// The partner that the deliveries are for.
     pub partner: PartnerKey,
+    /// The queue that the deliveries come from.
     pub queue: QueueIndex,
-    /// Composed and to be sent again, before anything that waits; the oldest first.
+    /// The composed batches that are to be sent again, oldest first. They go before `waiting`.
     pub parcels: VecDeque<Parcel>,
+    /// The deliveries that were never composed.
     pub waiting: Waiting,
+    /// The number of flushes of this bucket on the wire.
     pub in_flight: usize,
+    /// What stops this bucket alone.
     pub gate: BucketGate,
-    /// What of it is parked; `None`: nothing ever was.
+    /// What the bucket has in the parking. `None`: nothing was ever parked.
     pub lot: Option<Box<Lot>>,
-    /// The last moment in which something entered or left.
+    /// When something last entered or left.
     pub active_at: Instant,
+    /// The timer of the bucket's linger, gate, `give_up_after` and idle time.
     pub alarm: Alarm,
-    /// It is in the list of buckets to look at before the turn ends.
+    /// Whether the bucket is in the list of those to look at before the turn ends.
     pub listed: bool,
-    /// It could flush, but no delivery thread was free.
+    /// Set while the bucket could flush, but no delivery thread is free.
     pub thread_wait: Option<ThreadWait>,
-    /// Deliveries that ever left [`Bucket::waiting`] for a batch.
+    /// The number of deliveries that ever left [`Bucket::waiting`] for a batch.
     composed: u64,
 }
 
 /// A batch with the slips of its deliveries, in the same order; never empty.
 #[derive(Debug)]
 pub struct Parcel {
+    /// The batch, as its partner receives it.
     pub batch: Arc<Batch>,
+    /// The slip of each delivery.
     pub slips: SmallVec<[Slip; 2]>,
-    /// How many deliveries of its bucket were composed before its first: its place in the order.
+    /// The number of deliveries of the bucket that were composed before the first one here: the
+    /// parcel's place in the order.
     place: u64,
-    /// Answers of 409 in a row that it has drawn.
+    /// The number of answers of 409 that the batch has drawn in a row.
     pub conflicts: u32,
+    /// What is known of the batch after refusals.
     pub doubt: Doubt,
 }
 
-/// What bounds a batch.
+/// The bounds of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// The most deliveries.
     pub count: usize,
+    /// The most bytes of payload; a single larger delivery goes alone.
     pub bytes: usize,
 }
 
 impl Bucket {
+    /// Creates an empty bucket.
     pub fn new(partner: PartnerKey, queue: QueueIndex, now: Instant) -> Self {
         Self {
             partner,
@@ -80,12 +95,13 @@ impl Bucket {
         }
     }
 
-    /// Puts a delivery at the end. Gives its place.
+    /// Adds a delivery at the end, and returns its place.
     pub fn enter(&mut self, slip: Slip, item: Item) -> u64 {
         self.waiting.push_back(slip, item)
     }
 
-    /// Takes out what waits there of the message, also from a composed batch, which is another one then.
+    /// Takes out the delivery of this message that waits at `place`. A composed batch that it is taken out of becomes a
+    /// new batch. `None`: the delivery has left already.
     pub fn take(&mut self, place: u64, ticket: Ticket) -> Option<Item> {
         if let Some(item) = self.waiting.remove(place) {
             return Some(item);
@@ -103,59 +119,60 @@ impl Bucket {
         None
     }
 
-    /// Deliveries on the disk that are not in memory, and those on their way there.
+    /// Returns the number of deliveries that are on the disk but not in memory, or on their way to the disk.
     pub fn parked(&self) -> u64 {
         self.lot.as_deref().map_or(0, Lot::deliveries)
     }
 
+    /// Returns whether no delivery waits in memory. Flushes on the wire do not count.
     pub fn is_empty(&self) -> bool {
         self.parcels.is_empty() && self.waiting.is_empty()
     }
 
-    /// All that is not on the wire, what came last first.
+    /// Returns the slips of all deliveries that are not on the wire, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Slip> {
         let composed = self.parcels.iter().rev().flat_map(|parcel| parcel.slips.iter().rev());
         self.waiting.newest_first().chain(composed)
     }
 
-    /// The same, in order.
+    /// Returns the slips of all deliveries that are not on the wire, oldest first.
     pub fn oldest_first(&self) -> impl Iterator<Item = &Slip> {
         let composed = self.parcels.iter().flat_map(|parcel| &parcel.slips);
         composed.chain(self.waiting.iter().map(|(slip, _)| slip))
     }
 
-    /// Whether nothing waits for its partner, neither here nor on the disk.
+    /// Returns whether no delivery waits, neither in memory nor in the parking.
     pub fn is_bare(&self) -> bool {
         self.is_empty() && self.lot.is_none()
     }
 
-    /// Whether something of the message still waits there.
+    /// Returns whether the delivery of this message still waits.
     pub fn has(&self, place: u64, ticket: Ticket) -> bool {
         let composed = || self.parcels.iter().any(|parcel| parcel.slips.iter().any(|slip| slip.ticket == ticket));
         self.waiting.has(place) || composed()
     }
 
-    /// The delivery that waits for the longest.
+    /// Returns the slip of the delivery that has waited for the longest time.
     pub fn first(&self) -> Option<&Slip> {
         self.oldest_first().next()
     }
 
-    /// When its newest waiting delivery entered.
+    /// Returns when the newest waiting delivery entered.
     pub fn newest(&self) -> Option<Instant> {
         self.newest_first().next().map(|slip| slip.since)
     }
 
-    /// When its oldest waiting delivery entered.
+    /// Returns when the oldest waiting delivery entered.
     pub fn oldest(&self) -> Option<Instant> {
         self.first().map(|slip| slip.since)
     }
 
-    /// Deliveries that are not on the wire.
+    /// Returns the number of deliveries that are not on the wire.
     pub fn waits(&self) -> usize {
         self.waiting.len() + self.parcels.iter().map(|parcel| parcel.slips.len()).sum::<usize>()
     }
 
-    /// Whether what waits fills a batch.
+    /// Returns whether the waiting deliveries fill a batch.
     pub fn fills(&self, bounds: Bounds) -> bool {
         if !self.parcels.is_empty() || self.waiting.len() >= bounds.count {
             return true;
@@ -167,8 +184,9 @@ impl Bucket {
         })
     }
 
-    /// Takes the next batch: one that is to be sent again as it was, else the oldest that fit. Those of which `held` knows nothing any
-    /// more are left out, and a composed batch that loses some is another batch from then on.
+    /// Takes out the next batch: a composed one that is to be sent again, else the oldest deliveries that fit.
+    /// Deliveries of messages that are not `held` any more are dropped; a composed batch that loses some becomes a new
+    /// one. `None`: nothing waits.
     pub fn compose(
         &mut self,
         bounds: Bounds,
@@ -179,7 +197,7 @@ impl Bucket {
         while let Some(parcel) = self.parcels.pop_front() {
             match parcel.retain(&held) {
                 Some(parcel) if parcel.slips.len() > bounds.count => {
-                    // The partner was found to take fewer since then.
+                    // The partner was found to take fewer at once since this batch was composed.
                     let (front, back) = parcel.split_at(bounds.count);
                     self.parcels.push_front(back);
                     return Some(front);
@@ -191,7 +209,7 @@ impl Bucket {
         self.compose_waiting(bounds, account, queue, held)
     }
 
-    /// Takes the oldest that fit of what was never composed.
+    /// Composes a batch of the oldest deliveries that were never composed.
     fn compose_waiting(
         &mut self,
         bounds: Bounds,
@@ -222,13 +240,14 @@ impl Bucket {
         Some(Parcel { batch: Arc::new(batch), slips, place, conflicts: 0, doubt: Doubt::default() })
     }
 
-    /// Puts a batch that was not accepted back, before everything that came later: of several on the wire any may land first.
+    /// Puts back a batch that was not accepted, before everything that came later. Of several batches on the
+    /// wire, any may land first.
     pub fn put_back(&mut self, parcel: Parcel) {
         let before = self.parcels.partition_point(|other| other.place < parcel.place);
         self.parcels.insert(before, parcel);
     }
 
-    /// Puts a batch back as two halves.
+    /// Puts a batch back as two halves, which are new batches.
     pub fn put_back_halved(&mut self, parcel: Parcel) {
         let middle = parcel.slips.len().div_ceil(2);
         let (front, back) = parcel.split_at(middle);
@@ -236,13 +255,13 @@ impl Bucket {
         self.put_back(front);
     }
 
-    /// Takes out everything that waits, in order.
+    /// Takes out all waiting deliveries, in order.
     pub fn drain(&mut self) -> Vec<Ticket> {
         let parcels = self.parcels.drain(..).flat_map(|parcel| parcel.slips);
         parcels.chain(self.waiting.drain().map(|(slip, _)| slip)).map(|slip| slip.ticket).collect()
     }
 
-    /// Takes out, in order, what entered at `before` or earlier.
+    /// Takes out, in order, the deliveries that entered at `before` or earlier.
     pub fn expire(&mut self, before: Instant) -> Vec<(Ticket, Item)> {
         let mut expired = Vec::new();
         while let Some(parcel) = self.parcels.pop_front() {
@@ -265,7 +284,7 @@ impl Bucket {
 }
 
 impl Parcel {
-    /// The parts before and from `middle`; both are new batches.
+    /// Splits the deliveries before `middle` from those behind; both parts are new batches.
     fn split_at(self, middle: usize) -> (Self, Self) {
         let part = |items: &[Item], slips: &[Slip], before: usize| Self {
             place: self.place + before as u64,
@@ -276,7 +295,8 @@ impl Parcel {
         (part(front, front_slips, 0), part(back, back_slips, middle))
     }
 
-    /// The deliveries that are not at these places, and those that are: two new batches, or none where there is nothing in one.
+    /// Splits the deliveries whose places are not in `open` from those whose places are. Both are new batches; `None`:
+    /// that one would be empty.
     pub fn split_by(&self, open: &[usize]) -> (Option<Self>, Option<Self>) {
         let side = |wanted: bool| {
             let chosen = self.slips.iter().zip(&self.batch.items).enumerate().filter(|(at, _)| open.contains(at) == wanted);
@@ -287,7 +307,7 @@ impl Parcel {
         (side(false), side(true))
     }
 
-    /// Itself where all are still held; a new batch of those that are; nothing where none is.
+    /// Returns itself if all messages are still held, else a new batch of those that are. `None`: none is.
     fn retain(self, held: impl Fn(Ticket) -> bool) -> Option<Self> {
         if self.slips.iter().all(|slip| held(slip.ticket)) {
             return Some(self);
@@ -297,7 +317,7 @@ impl Parcel {
         (!slips.is_empty()).then(|| self.part(items, slips))
     }
 
-    /// A new batch of all but one; nothing where that is all.
+    /// Returns a new batch without the delivery at this place. `None`: there was no other.
     fn without(&self, at: usize) -> Option<Self> {
         let (mut items, mut slips) = (self.batch.items.clone(), self.slips.clone());
         items.remove(at);
@@ -305,6 +325,7 @@ impl Parcel {
         (!slips.is_empty()).then(|| self.part(items, slips))
     }
 
+    /// Creates a new batch of some of the deliveries, with the same place in the order.
     fn part(&self, items: SmallVec<[Item; 1]>, slips: SmallVec<[Slip; 2]>) -> Self {
         let bytes = items.iter().map(|item| item.payload.len()).sum();
         let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };

@@ -1,5 +1,5 @@
-//! What is known of messages that are not held any more but may come back: which of their deliveries are settled. A copy that comes
-//! back leads only to the rest.
+//! What is known of messages that are no longer held but may come back: which of their deliveries are settled. A copy
+//! that comes back leads only to the others. The dispatcher keeps one [`Known`] for each queue.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,27 +11,30 @@ use crate::message::DeliveryName;
 /// What of a message is settled: accepted by its partner, or in a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// All of it: only its delete is missing.
+    /// All of them: only the delete of the message is missing.
     All,
     /// These deliveries; `accepted`: a partner took one of them.
     Some { deliveries: Box<[DeliveryName]>, accepted: bool },
 }
 
-/// Of one queue. Bounded: the oldest is forgotten first, and a copy of it delivered again.
+/// What is known of one queue's messages. Bounded: the oldest is forgotten first, and a copy of it is delivered again.
 #[derive(Debug)]
 pub struct Known {
+    /// The most messages that are remembered, at least 1.
     limit: usize,
     by_id: HashMap<CompactString, Settled, RandomState>,
-    /// In the order in which they became known.
+    /// The ids, in the order in which they became known.
     order: VecDeque<CompactString>,
 }
 
 impl Known {
+    /// Creates an empty memory of at most `limit` messages.
     pub fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), by_id: HashMap::default(), order: VecDeque::new() }
     }
 
-    /// Replaces what was known: whoever held the message last knew that too.
+    /// Remembers what is settled of a message, in place of what was known: the last holder of the message knew that
+    /// too.
     pub fn remember(&mut self, id: CompactString, settled: Settled) {
         if self.by_id.insert(id.clone(), settled).is_some() {
             return;
@@ -44,7 +47,7 @@ impl Known {
         }
     }
 
-    /// Learns all that the other knows.
+    /// Remembers everything that `other` knows.
     pub fn learn(&mut self, other: &Self) {
         for id in &other.order {
             if let Some(settled) = other.by_id.get(id) {
@@ -53,12 +56,14 @@ impl Known {
         }
     }
 
+    /// Forgets everything, and frees the memory.
     pub fn forget_all(&mut self) {
         (self.by_id, self.order) = (HashMap::default(), VecDeque::new());
     }
 
+    /// Returns what is settled of a message. `None`: nothing is known.
     pub fn recall(&self, id: &str) -> Option<&Settled> {
-        // Nearly always nothing is known of anything, and then the id need not be looked at.
+        // Nearly always nothing is known of any message, and then the id need not be read.
         if self.by_id.is_empty() { None } else { self.by_id.get(id) }
     }
 }

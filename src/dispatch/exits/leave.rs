@@ -1,4 +1,5 @@
-//! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed it.
+//! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed
+//! that. Part of the dispatcher's state machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,13 @@ use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
 use crate::dispatch::views::tally::CallResult;
 
-/// Copies that are looked ahead at, at once.
+/// The number of copies that are read ahead before the results about them are acted upon.
 const AT_ONCE: usize = 32;
 
 impl Dispatcher {
-    /// Something of the message landed, or a letter about it was written: acts upon it when nothing is open any more, or when nothing
-    /// more of it is to be sent.
+    /// Lets a message go if nothing of it is open any more, or if nothing more of it is to be sent. To be called
+    /// after a delivery of it has landed or was parked, or a dead letter about it was written. Does nothing while
+    /// more of that is under way.
     pub(in crate::dispatch) fn settle(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.is_under_way() || held.is_leaving() {
@@ -33,7 +35,7 @@ impl Dispatcher {
         }
     }
 
-    /// The copy is to be deleted.
+    /// Requests the delete of the copy, which leaves by `exit` once its queue has confirmed that.
     pub(in crate::dispatch) fn leave_by_delete(&mut self, ticket: Ticket, exit: Exit) {
         let Some(queue) = self.leaving(ticket, exit) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
@@ -41,8 +43,9 @@ impl Dispatcher {
         }
     }
 
-    /// The copy is given back, hidden until then; now, or once what is on the wire has landed and its letters are written, since
-    /// those may settle it.
+    /// Returns the copy to its queue, hidden until `until`. If deliveries of it are on the wire or on
+    /// their way to the disk, or dead letters are being written, the copy is returned once that is done,
+    /// since it may settle the message.
     pub(in crate::dispatch) fn leave_by_return(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.is_leaving() {
@@ -61,11 +64,13 @@ impl Dispatcher {
         }
     }
 
-    /// The whole message is to be set aside.
+    /// Sets the whole message aside.
     pub(in crate::dispatch) fn leave_as_dead(&mut self, ticket: Ticket, reason: DeadReason) {
         self.leave_with_letter(ticket, None, reason);
     }
 
+    /// Sets a message aside: with `delivery`, its last letter is about that delivery, else about the whole message. On
+    /// a queue without dead letters, returns the message instead.
     pub(in crate::dispatch) fn leave_with_letter(&mut self, ticket: Ticket, delivery: Option<DeadDelivery>, reason: DeadReason) {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
@@ -77,16 +82,18 @@ impl Dispatcher {
         }
     }
 
-    /// Says in a word why the copy is returned or dead, for metrics.
+    /// Sets why the copy is returned or dead, a word for metrics.
     pub(in crate::dispatch) fn set_exit_reason(&mut self, ticket: Ticket, why: &'static str) {
         if let Some(held) = self.ledger.get_mut(ticket) {
             held.special_mut().why = Some(why);
         }
     }
 
+    /// Moves the copy to the stage [`Stage::Leaving`], and returns its queue. No other message waits for its turn any
+    /// more.
     fn leaving(&mut self, ticket: Ticket, exit: Exit) -> Option<QueueIndex> {
         if exit == Exit::Returned {
-            // Whatever the queue answers, it hides the message no longer than is wanted.
+            // The copy is hidden for as long as the return asks, so its lease must not be extended meanwhile.
             self.ledger.let_lapse(ticket);
         }
         let held = self.ledger.get(ticket)?;
@@ -98,7 +105,7 @@ impl Dispatcher {
         Some(queue)
     }
 
-    /// What an acker did, entry by entry.
+    /// Takes in what a queue did with the entries of an acker's call, in the order of the call.
     pub(in crate::dispatch) fn settled(&mut self, index: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("results of an unknown queue") };
         let Some(sent) = queue.settling.done(acker) else { return self.stray("results of an idle acker") };
@@ -119,7 +126,7 @@ impl Dispatcher {
         let kind = sent.kind();
         match sent {
             Sent::Deletes(entries) => {
-                // Not more at once than stay near until it is their turn.
+                // No more at once than stay in the cache until they are acted upon.
                 for entries in entries.chunks(AT_ONCE) {
                     self.ledger.look_ahead(entries.iter().map(|entry| entry.ticket));
                     entries.iter().for_each(|entry| self.delete_ended(index, entry, &result()));
@@ -135,7 +142,7 @@ impl Dispatcher {
         self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
     }
 
-    /// A call to the queue went well or not: the first failure and its end are said.
+    /// Records how a call to the queue went. Logs the first failure in a row, and its end.
     pub(in crate::dispatch) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let doing = kind.word();
@@ -156,16 +163,17 @@ impl Dispatcher {
         }
     }
 
+    /// Takes in the result of one entry of a delete.
     fn delete_ended(&mut self, index: QueueIndex, entry: &Entry<()>, result: &EntryResult) {
         let ticket = entry.ticket;
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let Stage::Leaving(exit) = held.stage() else { return };
         let (renewed, expired) = (held.renewals != entry.renewals, held.leased_until <= self.now);
         match result {
-            // A newer copy came meanwhile: it is the one to delete.
+            // A newer copy came meanwhile, which is now the one to delete.
             Ok(()) | Err(EntryError::Gone) if renewed => self.delete_again(index, ticket),
             Ok(()) => self.leave(ticket, exit),
-            // As long as the lease lasts nobody else can have it.
+            // While the lease lasts, no other consumer can have the message.
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {
                 let id = held.message.id.clone();
@@ -175,25 +183,27 @@ impl Dispatcher {
         }
     }
 
+    /// Requests the delete of a leaving copy once more, with its newest receipt.
     pub(in crate::dispatch) fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.delete(ticket, self.now);
         }
     }
 
+    /// Takes in the result of one entry of a call that changes visibility.
     fn hide_ended(&mut self, index: QueueIndex, entry: &Entry<(Hide, Instant)>, result: &EntryResult) {
         let (ticket, (hide, until)) = (entry.ticket, entry.what);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.hiding = false;
         let renewed = held.renewals != entry.renewals;
         match (hide, result) {
-            // The newer receipt has its own lease, which is looked after.
+            // The newer receipt has a lease of its own, which is looked after.
             (Hide::Extend, _) if renewed => {}
             (Hide::Extend, Ok(())) => {
                 self.ledger.extended(ticket, until);
                 self.watch_leases(index);
             }
-            // Its delete or its letter will hear the same.
+            // The copy's delete or dead letter will find out the same.
             (Hide::Extend, Err(EntryError::Gone)) if held.is_leaving() => {}
             (Hide::Extend, Err(EntryError::Gone)) => self.lease_lost(index, ticket),
             (Hide::Return(_), Ok(())) if !renewed => {
@@ -209,7 +219,8 @@ impl Dispatcher {
         }
     }
 
-    /// A message that was given back shows again now, or is somebody's already; where its queue could not, it is asked once more.
+    /// Takes in that a hidden message shows again, or is with another consumer. If the queue failed to show it, asks
+    /// again.
     fn show_ended(&mut self, index: QueueIndex, show: Show, result: &EntryResult) {
         if let Err(EntryError::Failed(_)) = result
             && let Some(queue) = self.queues.get_mut(index)
@@ -218,7 +229,8 @@ impl Dispatcher {
         }
     }
 
-    /// The queue gave the message to someone else: what of it still waits here must not be sent.
+    /// Records that the queue may have given the message to another consumer: what still waits of it here must not be
+    /// sent.
     pub(in crate::dispatch) fn lease_lost(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.lost = true;
@@ -234,25 +246,27 @@ impl Dispatcher {
         }
     }
 
+    /// Drops a copy whose lease is lost.
     fn drop_lost(&mut self, ticket: Ticket) {
-        // Whoever has the message now must be first with it.
+        // The message's new holder must be the first to handle the group, so what is held behind it is returned.
         self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
         self.leave(ticket, Exit::LeaseLost);
         self.let_go();
     }
 
-    /// The queue whose places what is held of that one takes: rows take those of the queue whose deliveries they are.
+    /// Returns the queue whose places are taken by messages of this one: a parking takes those of
+    /// the queue that it is for.
     pub(in crate::dispatch) fn takes_places_of(&self, index: QueueIndex) -> QueueIndex {
         self.queues.get(index).and_then(|queue| queue.parks_for).unwrap_or(index)
     }
 
-    /// The copy is held no more.
+    /// Takes the copy out of the ledger and out of everything else that knows it, and counts its exit.
     pub(in crate::dispatch) fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
         self.room.leave(self.takes_places_of(held.queue), held.bytes);
         if held.open > held.on_wire {
-            // What still waits of it has its payload in memory, and would be counted as waiting.
+            // Waiting deliveries of the copy keep their payloads in memory, and would be counted as waiting.
             for spot in held.spots() {
                 self.partners.take(spot, ticket);
             }
@@ -276,7 +290,8 @@ impl Dispatcher {
                     self.times.age.observe(before + self.now.saturating_duration_since(held.received_at));
                 }
                 Exit::Dead => queue.tally.dead.add(held.special().why.unwrap_or("other")),
-                // What nobody gave a reason for follows one of its group, or makes way for whoever comes next.
+                // Without a reason of its own, a return is due to the stop, to the queue's retirement, or to
+                // another message of the group.
                 Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.special().why.unwrap_or("stopping")),
                 Exit::Returned if !queue.is_serving() => queue.tally.returned.add(held.special().why.unwrap_or("retiring")),
                 Exit::Returned => queue.tally.returned.add(held.special().why.unwrap_or("group")),

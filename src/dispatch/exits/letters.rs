@@ -1,4 +1,5 @@
-//! Dead letters that are written, or are not: what that means for their message.
+//! Dead letters: what follows for a message once a letter about it is written, or cannot be written. Part of the
+//! dispatcher's state machine.
 
 use crate::message::settle::{EntryError, EntryResult};
 
@@ -8,6 +9,7 @@ use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
 
 impl Dispatcher {
+    /// Takes in the result of one dead letter.
     pub(in crate::dispatch) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;
         let room = self.takes_places_of(index);
@@ -17,7 +19,7 @@ impl Dispatcher {
             Ok(()) if letter.last => {
                 self.sum_up_dead(index, ticket, &letter.reason);
                 if renewed {
-                    // The letter took an older copy off the queue: this one is to follow.
+                    // The letter took an older copy off the queue; the newer one has to be deleted too.
                     self.delete_again(index, ticket);
                 } else {
                     self.leave(ticket, Exit::Dead);
@@ -49,7 +51,8 @@ impl Dispatcher {
         }
     }
 
-    /// The letter of one delivery is not written: it is open again, and the message must come back for it.
+    /// Reopens the delivery that a letter was about, since the letter is not written. The message must come back for
+    /// it.
     fn reopen(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let special = held.special_mut();
@@ -62,7 +65,7 @@ impl Dispatcher {
         }
     }
 
-    /// A letter that cannot be written before the end: its message goes back to its queue.
+    /// Gives up a letter that cannot be written before the process ends, and returns its message to the queue.
     pub(in crate::dispatch) fn give_up_letter(&mut self, index: QueueIndex, letter: &Letter) {
         let ticket = letter.ticket;
         if !letter.last {

@@ -1,4 +1,5 @@
-//! The ways out of the ledger: a held copy is deleted, returned to its queue, or becomes a dead letter, and what its queue says to that.
+//! The ways out of the ledger: a held copy is deleted, returned to its queue or set aside as a dead letter, and leaves
+//! once its queue has confirmed that.
 //!
 //! `leave` decides, `settling` makes the calls, one at a time for each acker, `letters` follows a dead letter until it is written. `known`
 //! remembers what of a message is settled after its copy has left, and `again` finds that among the deliveries of a copy that comes back.

@@ -1,6 +1,9 @@
-//! What goes back to one queue: deletes, returned and extended leases, dead letters. Each acker has one call at a time, so that what
-//! comes up meanwhile is collected, and a queue that throttles slows its own messages only. Each kind of call has its own pause after
-//! failures: a dead-letter queue that is away holds up no delete.
+//! The calls that settle messages at one queue: deletes, returns, extensions of leases and dead letters. The dispatcher
+//! keeps one [`Settling`] for each queue.
+//!
+//! Each acker has one call under way at a time. Requests that come up meanwhile are collected, so a queue that
+//! throttles slows down its own messages only. Each kind of call has its own pause after failures: a dead-letter queue
+//! that is away holds up no delete.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,66 +21,80 @@ use crate::dispatch::pause::Pause;
 use crate::dispatch::rules::QueueRules;
 use crate::dispatch::views::tally::Operation;
 
+/// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Whose visibility is to be changed.
+/// A message whose visibility is to be changed.
 #[derive(Debug)]
 enum Wanted {
+    /// A held copy.
     Held(Ticket, Hide),
+    /// A message that was returned.
     Show(Show),
 }
 
-/// A message that was given back is to be shown again: nothing of it is held but its receipt.
+/// A returned message that is to be shown again before its time. Nothing of it is held but its receipt.
 #[derive(Debug)]
 pub struct Show {
+    /// The receipt that the message was returned with.
     pub receipt: Receipt,
-    /// It shows by itself then.
+    /// When the message shows by itself.
     pub until: Instant,
 }
 
-/// Why a copy is hidden for longer.
+/// Why a copy is to be hidden for longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hide {
-    /// It is held: for another lease.
+    /// To extend the lease, since the copy is held.
     Extend,
-    /// It is given back, hidden until then.
+    /// To return the copy, hidden until then.
     Return(Instant),
 }
 
 /// A dead letter on its way.
 #[derive(Debug, Clone)]
 pub struct Letter {
+    /// The copy that the letter is about.
     pub ticket: Ticket,
+    /// The delivery that the letter is about. `None`: the whole message.
     pub delivery: Option<DeadDelivery>,
+    /// Why it is a dead letter.
     pub reason: DeadReason,
+    /// Whether the letter settles the message, so that its copy leaves the queue with it.
     pub last: bool,
 }
 
-/// A call that is under way, with what it is about in the order of its entries.
+/// A call that is under way: what its entries are about, in their order.
 #[derive(Debug)]
 pub enum Sent {
+    /// Deletes of held copies.
     Deletes(Vec<Entry<()>>),
+    /// Changes of visibility.
     Hides(Vec<Subject>),
+    /// Dead letters.
     Letters(Vec<Entry<Letter>>),
+    /// A count of the queue's messages, which has no entries.
     Count,
 }
 
-/// What one entry of a call that changes visibility is about.
+/// What one entry of a change of visibility is about.
 #[derive(Debug)]
 pub enum Subject {
-    /// With the end of the lease if the call does it.
+    /// A held copy, with the end of its lease if the call succeeds.
     Held(Entry<(Hide, Instant)>),
-    /// Not in the ledger any more.
+    /// A returned message, which is not in the ledger any more.
     Show(Show),
 }
 
-/// One entry of a call about a held copy.
+/// One entry of a call, about a held copy.
 #[derive(Debug)]
 pub struct Entry<T> {
+    /// The held copy.
     pub ticket: Ticket,
-    /// Of the receipt that the call was made with: [`Held::renewals`] then.
+    /// [`Held::renewals`] at the time of the call: tells whether a newer receipt came since.
     pub renewals: u32,
+    /// What the entry asks for.
     pub what: T,
 }
 
@@ -87,17 +104,21 @@ impl<T> Entry<T> {
     }
 }
 
-/// The kinds of calls.
+/// The kinds of calls to a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Changes of visibility.
     Hide,
+    /// Dead letters.
     SetAside,
+    /// Deletes.
     Delete,
+    /// Counts of the queue's messages.
     Count,
 }
 
 impl Kind {
-    /// What log lines call it.
+    /// Returns the name of the kind in log lines.
     pub fn word(self) -> &'static str {
         match self {
             Self::Hide => "change visibility",
@@ -109,7 +130,7 @@ impl Kind {
 }
 
 impl Kind {
-    /// What metrics call it.
+    /// Returns the name of the kind in metrics.
     pub fn operation(self) -> Operation {
         match self {
             Self::Hide => Operation::ChangeVisibility,
@@ -121,6 +142,7 @@ impl Kind {
 }
 
 impl Sent {
+    /// Returns the kind of the call.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Deletes(_) => Kind::Delete,
@@ -131,10 +153,12 @@ impl Sent {
     }
 }
 
-/// What is wanted of one kind.
+/// The requests of one kind that no acker has begun with, and the pause after failures.
 #[derive(Debug)]
 struct Calls<T> {
+    /// The requests, in order.
     wanted: VecDeque<T>,
+    /// The pause after a failed call of this kind.
     pause: Pause,
 }
 
@@ -143,36 +167,43 @@ impl<T> Calls<T> {
         Self { wanted: VecDeque::new(), pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF) }
     }
 
+    /// Returns whether there are requests and no pause keeps them back.
     fn is_ready(&self, now: Instant) -> bool {
         !self.wanted.is_empty() && self.pause.is_over(now)
     }
 
-    /// When the pause ends, where something waits for that.
+    /// Returns when the pause ends, if requests wait for that.
     fn next_look(&self) -> Option<Instant> {
         self.pause.until().filter(|_| !self.wanted.is_empty())
     }
 }
 
+/// The calls that settle the messages of one queue.
 #[derive(Debug)]
 pub struct Settling {
+    /// The most entries of one call, at least 1.
     entry_limit: usize,
+    /// For how long deletes wait to be joined by others.
     linger: Duration,
+    /// For how long a lease is extended.
     lease: Duration,
     deletes: Calls<Ticket>,
-    /// When the oldest of the deletes came up.
+    /// When the oldest of the waiting deletes was requested.
     deletes_since: Option<Instant>,
     hides: Calls<Wanted>,
     letters: Calls<Letter>,
     counts: Calls<()>,
-    /// By acker: what it is doing.
+    /// What each acker has under way, if anything.
     ackers: Vec<Option<Sent>>,
-    /// Calls that have ended.
+    /// The number of calls that have ended.
     ended: u64,
-    /// Whose turn it is first: none of the kinds starves the others.
+    /// The kind that was tried last. The search for the next call begins with the one after it, so that none of
+    /// them starves the others.
     turn: Kind,
 }
 
 impl Settling {
+    /// Creates the state for a queue with these rules.
     pub fn new(rules: &QueueRules) -> Self {
         Self {
             entry_limit: rules.entry_limit.max(1),
@@ -189,62 +220,67 @@ impl Settling {
         }
     }
 
-    /// Other rules from now on; the ackers stay as many.
+    /// Takes other rules; the number of ackers stays the same.
     pub fn set_rules(&mut self, rules: &QueueRules) {
         self.entry_limit = rules.entry_limit.max(1);
         self.linger = rules.settle_linger;
         self.lease = rules.visibility_timeout;
     }
 
+    /// Requests that the copy be deleted.
     pub fn delete(&mut self, ticket: Ticket, now: Instant) {
         self.deletes.wanted.push_back(ticket);
         self.deletes_since.get_or_insert(now);
     }
 
+    /// Requests that the copy's visibility be changed.
     pub fn hide(&mut self, ticket: Ticket, hide: Hide) {
         self.hides.wanted.push_back(Wanted::Held(ticket, hide));
     }
 
+    /// Requests that a returned message be shown again.
     pub fn show(&mut self, show: Show) {
         self.hides.wanted.push_back(Wanted::Show(show));
     }
 
-    /// Whether leases and returns that are wanted fill more than the next call.
+    /// Returns whether the requested changes of visibility fill more than one call.
     pub fn is_behind(&self) -> bool {
         self.hides.wanted.len() > self.entry_limit
     }
 
+    /// Requests that a dead letter be written.
     pub fn set_aside(&mut self, letter: Letter) {
         self.letters.wanted.push_back(letter);
     }
 
-    /// Takes out the letters that wait for another try, where the last one failed.
+    /// Takes out all waiting letters if the last attempt to write some has failed.
     pub fn failing_letters(&mut self) -> VecDeque<Letter> {
         if self.letters.pause.until().is_some() { std::mem::take(&mut self.letters.wanted) } else { VecDeque::new() }
     }
 
+    /// Requests a count of the queue's messages.
     pub fn count(&mut self) {
         self.counts.wanted.push_back(());
     }
 
-    /// Whether deletes failed and are to be tried again.
+    /// Returns whether deletes have failed, and some are waiting or being tried again.
     pub fn cannot_delete(&self) -> bool {
         let is_out = || self.ackers.iter().flatten().any(|sent| sent.kind() == Kind::Delete);
         self.deletes.pause.is_failing() && (!self.deletes.wanted.is_empty() || is_out())
     }
 
-    /// Whether nothing is wanted of the queue and nothing is under way.
+    /// Returns whether nothing is requested of the queue, counts aside, and no call is under way.
     pub fn is_idle(&self) -> bool {
         let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();
         nothing_wanted && self.ackers.iter().all(Option::is_none)
     }
 
-    /// Whether a count is wanted that no acker has begun.
+    /// Returns whether a count is requested that no acker has begun with.
     pub fn is_counting(&self) -> bool {
         !self.counts.wanted.is_empty()
     }
 
-    /// How much waits for an acker, where all of them have a call under way.
+    /// Returns the number of requests that wait for an acker, 0 if any acker is free.
     pub fn overdue(&self) -> usize {
         if self.ackers.iter().any(Option::is_none) {
             return 0;
@@ -252,14 +288,15 @@ impl Settling {
         self.deletes.wanted.len() + self.hides.wanted.len() + self.letters.wanted.len() + self.counts.wanted.len()
     }
 
-    /// Calls that have ended so far.
+    /// Returns the number of calls that have ended so far.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// The next call and who makes it, where an acker is free and something is wanted.
+    /// Returns the next call and the number of the acker that makes it. `None`: all ackers are busy, or nothing is due.
     ///
-    /// `keep_returns`: a poller is still out, and would receive again what is returned.
+    /// `hurry`: deletes do not wait to be joined by others. `keep_returns`: returns are kept back, since a poller still
+    /// has demand and would receive the returned messages again.
     pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, QueueCall)> {
         let acker = self.ackers.iter().position(Option::is_none)?;
         for _ in 0..3 {
@@ -282,6 +319,7 @@ impl Settling {
         None
     }
 
+    /// Composes a change of visibility.
     fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, QueueCall)> {
         if !self.hides.is_ready(now) {
             return None;
@@ -292,7 +330,7 @@ impl Settling {
             let (ticket, hide) = match self.hides.wanted.pop_front() {
                 None => break,
                 Some(Wanted::Held(ticket, hide)) => (ticket, hide),
-                // While it stops, whoever comes next finds it in its time.
+                // While the process stops, the message shows by itself when its time comes.
                 Some(Wanted::Show(show)) if show.until <= now || keep_returns => continue,
                 Some(Wanted::Show(show)) => {
                     entries.push((show.receipt.clone(), Duration::ZERO));
@@ -322,6 +360,7 @@ impl Settling {
         (!entries.is_empty()).then_some((Sent::Hides(sent), QueueCall::ChangeVisibility(entries)))
     }
 
+    /// Composes a call that writes dead letters.
     fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
         if !self.letters.is_ready(now) {
             return None;
@@ -342,6 +381,7 @@ impl Settling {
         (!entries.is_empty()).then_some((Sent::Letters(sent), QueueCall::SetAside(entries)))
     }
 
+    /// Composes a delete, if enough requests are there or the oldest has lingered.
     fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
         let since = self.deletes_since?;
         let full = self.deletes.wanted.len() >= self.entry_limit;
@@ -360,33 +400,33 @@ impl Settling {
         (!entries.is_empty()).then_some((Sent::Deletes(sent), QueueCall::Delete(entries)))
     }
 
-    /// The next moment at which something may be wanted that is not now, for reasons of time.
+    /// Returns the next moment after `now` at which time alone may make a call due.
     pub fn next_look(&self, now: Instant) -> Option<Instant> {
         let deletes = self.deletes_since.map(|since| since + self.linger).max(self.deletes.next_look());
         let looks = [deletes, self.hides.next_look(), self.letters.next_look(), self.counts.next_look()];
         looks.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// An acker is done with its call.
+    /// Records that an acker's call has ended. Returns that call, `None` if the acker had none under way.
     pub fn done(&mut self, acker: usize) -> Option<Sent> {
         self.ended += 1;
         self.ackers.get_mut(acker)?.take()
     }
 
-    /// An acker is done with a count; `false`: it had another call, or none.
+    /// Records that an acker's count has ended. Returns false if the acker had another call under way, or none.
     pub fn counted(&mut self, acker: usize) -> bool {
         self.ended += 1;
         let call = self.ackers.get_mut(acker);
         call.is_some_and(|call| call.take_if(|sent| matches!(sent, Sent::Count)).is_some())
     }
 
-    /// A call went well. Gives whether that ends a failure.
+    /// Records that a call succeeded. Returns whether that ends a failure.
     pub fn recovered(&mut self, kind: Kind) -> bool {
         self.pause(kind).succeeded()
     }
 
-    /// A call, or an entry of it, failed: no further call of its kind is made for a while. Gives the wait, and whether it is the first
-    /// in a row.
+    /// Records that a call, or an entry of one, failed: calls of this kind pause. Returns how long the pause lasts, and
+    /// whether this is the first failure in a row.
     pub fn failed(&mut self, kind: Kind, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
         self.pause(kind).failed(now, transient, random)
     }

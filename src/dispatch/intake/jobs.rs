@@ -1,32 +1,37 @@
-//! The jobs of one queue that are with its handler, and which of them it blocks.
+//! The jobs of one queue that are with its handler, and which of them are blocked by a slow message.
 //!
-//! A message that takes longer than [`SLOW`] blocks its job's thread, for how long nobody knows. What stands behind it in the same job is
-//! taken back for others, and the job counts as blocked: it takes a place of the queue's concurrency, and none of the few that quick jobs
-//! share.
+//! A message that takes longer than [`SLOW`] blocks the thread of its job, and there is no telling for how long. The
+//! messages behind it in the same job are taken back for other threads, and the job counts as blocked. A blocked job
+//! takes up one of the queue's threads, as given by its `concurrency`, but none of the few that quick jobs share.
 
 use std::time::{Duration, Instant};
 
 use crate::dispatch::keys::Ticket;
 
-/// A handler whose slowest message took less is quick: as many threads as there are cores keep up, and its jobs may wait to become full.
+/// A handler is quick if the slowest message of its last job took less than this. Then as many threads as there are
+/// cores keep up, and jobs may wait until they are full.
 pub const QUICK: Duration = Duration::from_micros(200);
 
-/// A handler that took longer for its last job's slowest message gets one message a job; a message that takes longer blocks its job.
+/// If the slowest message of a handler's last job took longer than this, the handler gets one message a job. A message
+/// that takes longer blocks its job.
 pub const SLOW: Duration = Duration::from_millis(10);
 
+/// The jobs of one queue that are with its handler.
 #[derive(Debug, Default)]
 pub struct Jobs {
-    /// In the order in which they were given away.
+    /// The jobs, in the order in which they were handed over.
     running: Vec<Running>,
+    /// The number of running jobs that a slow message blocks.
     blocked: usize,
 }
 
 #[derive(Debug)]
 struct Running {
-    /// Its first message, which names it.
+    /// The first message of the job, which names it.
     job: Ticket,
     messages: u32,
-    /// It takes long from then on, even where every message but one takes as long as is quick.
+    /// When the job counts as slow: [`SLOW`] after it was handed over, and [`QUICK`] later for each of its messages, so
+    /// that many quick messages are not mistaken for a slow one.
     late_at: Instant,
     blocked: bool,
 }
@@ -40,17 +45,18 @@ impl Jobs {
         self.running.is_empty()
     }
 
-    /// Jobs whose message takes long.
+    /// Returns the number of jobs that a slow message blocks.
     pub fn blocked(&self) -> usize {
         self.blocked
     }
 
-    /// A job of so many messages is given away.
+    /// Records that a job of this many messages was handed over.
     pub fn started(&mut self, job: Ticket, messages: usize, now: Instant) {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
         self.running.push(Running { job, messages, late_at: now + Running::patience(messages), blocked: false });
     }
 
+    /// Records that the job ended.
     pub fn ended(&mut self, job: Ticket) {
         if let Some(at) = self.running.iter().position(|running| running.job == job) {
             let ended = self.running.remove(at);
@@ -58,7 +64,8 @@ impl Jobs {
         }
     }
 
-    /// The next job that takes long, which counts as blocked from now on; `alone`: also one of a single message.
+    /// Returns the next job that has become slow; it counts as blocked from now on. `alone`: jobs of a single
+    /// message are looked at too.
     pub fn next_blocked(&mut self, now: Instant, alone: bool) -> Option<Ticket> {
         let takes_long = |running: &&mut Running| running.may_block(alone) && running.late_at <= now;
         let running = self.running.iter_mut().find(takes_long)?;
@@ -67,7 +74,7 @@ impl Jobs {
         Some(running.job)
     }
 
-    /// No thread has begun with the job yet: it blocks none.
+    /// Records that no thread has begun with the job yet, so that it blocks none.
     pub fn not_begun(&mut self, job: Ticket, now: Instant) {
         if let Some(running) = self.running.iter_mut().find(|running| running.job == job && running.blocked) {
             (running.blocked, running.late_at) = (false, now + Running::patience(running.messages));
@@ -75,13 +82,14 @@ impl Jobs {
         }
     }
 
-    /// When the next one takes long.
+    /// Returns when the next job becomes slow.
     pub fn next_look(&self, alone: bool) -> Option<Instant> {
         self.running.iter().filter(|running| running.may_block(alone)).map(|running| running.late_at).min()
     }
 }
 
 impl Running {
+    /// Returns after what time a job of this many messages counts as slow.
     fn patience(messages: u32) -> Duration {
         SLOW + QUICK * messages
     }

@@ -1,7 +1,8 @@
-//! What comes in from one queue: the demand given to its pollers, and the jobs for its handler.
+//! What comes in from one queue: the demand given to its pollers, and the jobs for its handler. Part of the
+//! dispatcher's state machine.
 //!
-//! Demand flows against the messages: a poller receives only what it was given places for, and a place is given only where the room
-//! and the handler's backlog have one.
+//! Demand flows against the messages: a poller receives only what it has demand for, and demand is given only for
+//! places that the room and the handler's backlog have.
 
 pub(super) mod jobs;
 pub(super) mod suspects;
@@ -21,61 +22,72 @@ use crate::dispatch::pause::Pause;
 use crate::dispatch::room::Room;
 use crate::dispatch::rules::QueueRules;
 
-/// Messages of one job, where the handler is quick: enough that handing it over costs little for each, few enough that the pool's
-/// threads share a receive.
+/// The messages of one job for a quick handler: enough that the cost of handing it over is small for each, few enough
+/// that the threads of the pool share a receive.
 pub const JOB: usize = 64;
 
-/// Jobs that a quick handler is given ahead, for each of its threads: one that is done finds the next without waiting for the dispatcher.
+/// The jobs that a quick handler is given ahead, for each of its threads: a thread that is done finds its next job
+/// without waiting for the dispatcher.
 const AHEAD: usize = 1;
 
-/// Demand of one poller at most, where a receive takes no more; what it holds is reserved for it. Enough to keep pollers, handlers and
-/// the dispatcher busy at once, and little enough that what is on its way stays in the processor's cache: 1,024 cost up to 8% more CPU.
+/// The most demand of one poller, unless a single receive takes more; the places are reserved for that poller. Enough
+/// to keep pollers, handlers and the dispatcher busy at once, and few enough that the messages on their way stay in the
+/// processor's cache: with 1,024, the CPU time went up by as much as 8%.
 const WIDEST: usize = 256;
 
-/// Demand of a poller that waits for what may come: what one receive of SQS gives. It is kept from all others meanwhile.
+/// The most demand of a poller that waits in a long poll: as much as one receive of SQS brings. The places are kept
+/// from all other queues meanwhile.
 pub const WAITS_WITH: usize = 10;
 
-/// Fewer places than a request is worth are asked for after all when they have been free for so long.
+/// How long places have to be free before they are asked for, if they are too few to be worth a request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Between tries of a queue that fails. The longest is short: one request in it costs nothing, and nothing flows before the next one finds
-/// that an outage has ended.
+/// The bounds of the pause after a failed receive. The longest is short: one request in ten seconds costs nothing, and
+/// after an outage nothing flows until the next request finds that it has ended.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Jobs of a queue that may be with its handler, or wait for it, where that handles so many messages at once.
+/// Returns how many jobs of a queue may be with its handler or wait for it, if the handler takes
+/// `concurrency` messages at once.
 pub fn jobs_ahead(concurrency: usize) -> usize {
     2 * concurrency + 10
 }
 
+/// What comes in from one queue.
 #[derive(Debug)]
 pub struct Intake {
+    /// The queue's rules.
     pub rules: QueueRules,
-    /// Outstanding demand of each poller.
+    /// The outstanding demand of each poller, in messages.
     asked: Vec<usize>,
-    /// Times that a poller told how a receive went.
+    /// The number of reports by pollers of how a receive went.
     reports: u64,
-    /// Pollers that may have demand now.
+    /// The number of pollers that may have demand now.
     active: usize,
-    /// Demand that one poller gets now.
+    /// The most demand that one poller gets now, in messages.
     window: usize,
-    /// Some places are free, but too few for a request, since then.
+    /// Since when some places are free, but too few to be worth a request.
     few_since: Option<Instant>,
+    /// The pause after a failed receive.
     pause: Pause,
-    /// Received, and waiting for a place in the handler.
+    /// The messages that were received and wait for a place in the handler, without the suspects.
     pending: VecDeque<ToHandle>,
-    /// Of these, those that came so often that they wait apart.
+    /// The messages that were received so often that they wait apart.
     pub suspects: Suspects,
+    /// The jobs that are with the handler.
     jobs: Jobs,
+    /// Whether the slowest message of the last job took longer than [`SLOW`].
     slow: bool,
+    /// Whether the slowest message of the last job took less than [`QUICK`].
     quick: bool,
-    /// The last receive found nothing.
+    /// Whether the last receive found nothing.
     found_none: bool,
-    /// It brought half of what was asked for, or more: there may be others.
+    /// Whether the last receive brought half of what was asked for, or more: there may be others.
     found_much: bool,
 }
 
 impl Intake {
+    /// Creates the intake of a queue with these rules.
     pub fn new(rules: QueueRules) -> Self {
         let asked = vec![0; rules.pollers.max(1)];
         let window = rules.receive_limit.min(WAITS_WITH);
@@ -90,7 +102,7 @@ impl Intake {
             pending: VecDeque::new(),
             suspects: Suspects::default(),
             jobs: Jobs::default(),
-            // Until the first job says otherwise, a handler is taken to block.
+            // Until the first job has ended, a handler is taken to be slow.
             slow: true,
             quick: false,
             found_none: false,
@@ -98,10 +110,10 @@ impl Intake {
         }
     }
 
-    /// Other rules from now on.
+    /// Takes other rules.
     pub fn set_rules(&mut self, rules: QueueRules) {
         let pollers = rules.pollers.max(1);
-        // No place goes: whoever has demand still tells what came of it.
+        // The list never shrinks: a poller that has demand will still report what came of it.
         self.asked.resize(self.asked.len().max(pollers), 0);
         self.active = self.active.min(pollers);
         self.window = rules.receive_limit.min(WAITS_WITH);
@@ -109,7 +121,8 @@ impl Intake {
         self.rules = rules;
     }
 
-    /// A poller used up some of its demand, or gave it back. Gives how many places that frees, those of the messages that came included.
+    /// Records what came of some demand of a poller: `used` of it is gone, and brought `received` messages. Returns how
+    /// many reserved places that frees, those of the received messages included.
     pub fn reported(&mut self, poller: usize, received: usize, used: usize) -> usize {
         self.reports += 1;
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
@@ -124,7 +137,8 @@ impl Intake {
             self.window = self.rules.receive_limit.min(WAITS_WITH);
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
-            // Where a request has its price, more pollers come instead of wider demand: a long poll reserves what it may bring.
+            // Where requests have a price, more pollers are used instead of larger demand: a long poll reserves a place
+            // for each message that it may bring.
             if self.rules.ask_at_least <= 1 {
                 self.window = (self.window * 2).min(widest);
             }
@@ -132,37 +146,39 @@ impl Intake {
         freed
     }
 
-    /// A receive went well. Gives whether that ends a failure.
+    /// Records that a receive succeeded. Returns whether that ends a failure.
     pub fn recovered(&mut self) -> bool {
         self.pause.succeeded()
     }
 
-    /// A receive failed. Gives the wait, and whether it is the first failure in a row.
+    /// Records that a receive failed. Returns how long the pause lasts, and whether this is the first failure in a row.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
         (self.found_none, self.found_much) = (false, false);
         self.pause.failed(now, transient, random)
     }
 
+    /// Returns whether the last receive found nothing.
     pub fn found_none(&self) -> bool {
         self.found_none
     }
 
-    /// Whether any poller still has demand: it may yet report messages.
+    /// Returns whether any poller still has demand, so that it may report messages.
     pub fn is_asking(&self) -> bool {
         self.asked.iter().any(|asked| *asked > 0)
     }
 
-    /// Whether nothing of the queue is on its way, nor waits for the handler.
+    /// Returns whether no message of the queue is on its way, or waits for the handler.
     pub fn is_idle(&self) -> bool {
         self.waiting() == 0 && !self.is_asking()
     }
 
-    /// Outstanding demand.
+    /// Returns the outstanding demand of all pollers, in messages.
     pub fn asked_for(&self) -> usize {
         self.asked.iter().sum()
     }
 
-    /// Gives a poller demand, where there is room and reason. `None`: nothing now; [`Intake::next_look`] says when to look again.
+    /// Returns demand for a poller, with the poller's number, and reserves room for it. `None`: there is no room or no
+    /// reason for any now; [`Intake::next_look`] tells when to look again.
     pub fn demand(&mut self, queue: QueueIndex, now: Instant, room: &mut Room) -> Option<(usize, Demand)> {
         if !self.pause.is_over(now) {
             return None;
@@ -170,12 +186,12 @@ impl Intake {
         let depth = jobs_ahead(self.rules.concurrency);
         let backlog = if self.slow { depth } else { depth * JOB };
         if !self.found_much && self.is_asking() {
-            // One poller is enough to wait with.
+            // One poller is enough to wait for messages.
             return None;
         }
         let free = if self.found_much { room.free(queue) } else { room.free_to_wait(queue) };
         let free = free.min(backlog.saturating_sub(self.waiting() + self.asked_for()));
-        // Where a request has its price, demand is not topped up: what is left of it is asked for first.
+        // Where requests have a price, a poller uses up its demand before it gets more.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
         let asked = self.asked.get(poller).copied().unwrap_or(0);
@@ -200,12 +216,14 @@ impl Intake {
         Some((poller, Demand { messages, ask }))
     }
 
-    /// When demand may be possible that is not now, for reasons of time; a moment that is over means nothing.
+    /// Returns when demand or a job may become possible by the passing of time alone. A moment that is over means
+    /// nothing.
     pub fn next_look(&self) -> Option<Instant> {
         let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
         asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).min()
     }
 
+    /// Takes in a message for the handler.
     pub fn push(&mut self, one: ToHandle) {
         if self.is_suspect(&one) { self.suspects.push(one) } else { self.pending.push_back(one) }
     }
@@ -214,14 +232,15 @@ impl Intake {
         is_suspect(one.message.receives, self.rules.max_receives)
     }
 
-    /// What a job left undone comes first again.
+    /// Puts the messages that a job left undone first in line again.
     pub fn put_back(&mut self, undone: Vec<ToHandle>) {
         for one in undone.into_iter().rev() {
             if self.is_suspect(&one) { self.suspects.put_back(one) } else { self.pending.push_front(one) }
         }
     }
 
-    /// The next job, where the handler has a place; `single`: of one message, however quick the handler is.
+    /// Returns the messages of the next job, if the handler has a place for one. `single`: of one message,
+    /// however quick the handler is.
     pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<ToHandle>> {
         let (threads, blocked) = (self.threads(), self.jobs.blocked());
         let free = threads.saturating_sub(blocked);
@@ -236,7 +255,8 @@ impl Intake {
         if self.pending.is_empty() {
             return None;
         }
-        // One that waits in the line before the handler may as well wait here, and grow.
+        // All threads have a job. Another one would only wait before the handler, so it may as well
+        // wait here until it is full.
         if self.jobs.len() >= threads && self.pending.len() < JOB {
             return None;
         }
@@ -245,30 +265,30 @@ impl Intake {
         Some(self.pending.drain(..size).collect())
     }
 
-    /// Threads of the pool that the queue's jobs may have at once: where the handler is quick, as many as there are cores beside those
-    /// that it blocks.
+    /// Returns the number of the pool's threads that the queue's jobs may have at once. For a quick handler that is the
+    /// number of cores, and one more for each blocked job.
     pub fn threads(&self) -> usize {
         let wanted = if self.quick { self.rules.cores + self.jobs.blocked() } else { self.rules.concurrency };
         wanted.min(self.rules.concurrency).max(1)
     }
 
-    /// The next job that a message of it blocks, from now on: what is left of it is to be taken back. Where every job is of one message
-    /// and has a thread of its own, none is looked for.
+    /// Returns the next job that a slow message blocks; what is left of it is to be taken back. If the handler is not
+    /// quick, jobs of a single message are not looked for, since each has a thread of its own.
     pub fn next_blocked(&mut self, now: Instant) -> Option<Ticket> {
         self.jobs.next_blocked(now, self.quick)
     }
 
-    /// A job that was taken for blocked waits for a thread.
+    /// Records that a job that was taken to be blocked still waits for a thread.
     pub fn not_begun(&mut self, job: Ticket, now: Instant) {
         self.jobs.not_begun(job, now);
     }
 
-    /// A job of so many messages is given to the handler.
+    /// Records that a job of this many messages was given to the handler.
     pub fn job_started(&mut self, job: Ticket, messages: usize, now: Instant) {
         self.jobs.started(job, messages, now);
     }
 
-    /// A job ended; `slowest` is `None` where it did nothing.
+    /// Records that a job ended. `slowest` is what its slowest message took, `None` if the job did nothing.
     pub fn job_ended(&mut self, job: Ticket, slowest: Option<Duration>) {
         self.jobs.ended(job);
         if let Some(slowest) = slowest {
@@ -277,22 +297,22 @@ impl Intake {
         }
     }
 
-    /// How often a poller has told how a receive went.
+    /// Returns the number of reports by pollers of how a receive went.
     pub fn reports(&self) -> u64 {
         self.reports
     }
 
-    /// Messages that no handler has begun with.
+    /// Returns the number of messages that no handler has begun with.
     pub fn waiting(&self) -> usize {
         self.pending.len() + self.suspects.len()
     }
 
-    /// Jobs that are with the handler.
+    /// Returns the number of jobs that are with the handler.
     pub fn running(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Takes out everything that no handler has seen yet.
+    /// Takes out all messages that no handler has begun with.
     pub fn drain(&mut self) -> Vec<ToHandle> {
         self.pending.drain(..).chain(self.suspects.drain()).collect()
     }

@@ -1,7 +1,9 @@
-//! Messages that came so often that one of them may be what ends the process: its handler never came to an end, and everything that was
-//! held with it was received once more. They go to the handler one at a time and after all others, each once the one before it has left or
-//! has had [`PATIENCE`], so that a further death of the process costs that one alone. What is received for the last time goes out of its order,
-//! the last first: whatever stood behind the culprit all the time gets its turn before it.
+//! Suspects: messages that were received so often that one of them may be what ends the process. The handler of such a
+//! message never ended, and everything that was held with it was received once more.
+//!
+//! Suspects go to the handler one at a time and after all other messages, each once the one before it has left or has
+//! had [`PATIENCE`]. So one more death of the process costs a receive of that suspect alone. Suspects on their last
+//! receive go out of order, the last first: those that stood behind the culprit all the time get their turn before it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,52 +11,59 @@ use std::time::{Duration, Instant};
 use crate::dispatch::event::ToHandle;
 use crate::dispatch::keys::Ticket;
 
-/// Time enough to leave, from the end of its handler on, unless its partner is slow or away.
+/// How long after the end of its handler a suspect is waited for: enough to leave, unless its partner is slow or away.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Jobs of others between two of them, at most: a queue that is never empty holds them up for no longer.
+/// The most jobs of other messages between two suspects, so that a queue that is never empty holds suspects up no
+/// longer.
 const OTHERS: u32 = 64;
 
+/// The suspects of one queue.
 #[derive(Debug, Default)]
 pub struct Suspects {
+    /// The suspects that no handler has begun with, in the order of receive.
     waiting: VecDeque<ToHandle>,
-    /// The one at work, and until when the next waits for it; `None`: its handler is not done.
+    /// The suspect at work, and until when the next one waits for it. `None` inside: its handler has not ended.
     at_work: Option<(Ticket, Option<Instant>)>,
-    /// Jobs of others since the last of them.
+    /// The number of jobs of other messages since the last suspect.
     others: u32,
 }
 
-/// Whether a message that was received so often is one of them: more than half as often as it may be.
+/// Returns whether a message that was received this often is a suspect: more than once, and more than
+/// half as often as it may be.
 pub fn is_suspect(receives: u32, max_receives: u32) -> bool {
     max_receives > 0 && receives > 1 && receives > max_receives / 2
 }
 
-/// Whether one more receive makes it a dead letter.
+/// Returns whether one more receive would make the message a dead letter.
 pub fn is_last_chance(receives: u32, max_receives: u32) -> bool {
     is_suspect(receives, max_receives) && receives >= max_receives
 }
 
 impl Suspects {
+    /// Returns the number of suspects that no handler has begun with.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
+    /// Takes in a suspect.
     pub fn push(&mut self, one: ToHandle) {
         self.waiting.push_back(one);
     }
 
-    /// What a job left undone has its turn again.
+    /// Puts back a suspect that its job left undone, so that it is the next one.
     pub fn put_back(&mut self, one: ToHandle) {
         self.at_work = None;
         self.waiting.push_front(one);
     }
 
-    /// A job of others starts.
+    /// Records that a job of other messages starts.
     pub fn other_started(&mut self) {
         self.others = self.others.saturating_add(1);
     }
 
-    /// The next, where none is at work and nothing else waits, or enough else has had its turn.
+    /// Returns the next suspect, if none is at work, and no other messages wait (`others_wait`) or enough of
+    /// those have had their turn.
     pub fn next(&mut self, now: Instant, max_receives: u32, others_wait: bool) -> Option<ToHandle> {
         let waits = self.at_work.is_some_and(|(_, until)| until.is_none_or(|until| until > now));
         if waits || self.waiting.is_empty() || (others_wait && self.others < OTHERS) {
@@ -66,24 +75,24 @@ impl Suspects {
         Some(job)
     }
 
-    /// Its handler is done.
+    /// Records that the handler is done with a message; ignored unless that is the suspect at work.
     pub fn handled(&mut self, ticket: Ticket, now: Instant) {
         if let Some((_, until)) = self.at_work.as_mut().filter(|(at_work, _)| *at_work == ticket) {
             *until = Some(now + PATIENCE);
         }
     }
 
-    /// The copy is held no more.
+    /// Records that a copy is no longer held; ignored unless that is the suspect at work.
     pub fn departed(&mut self, ticket: Ticket) {
         self.at_work = self.at_work.filter(|(at_work, _)| *at_work != ticket);
     }
 
-    /// When the next of those that wait is due, where that is known.
+    /// Returns when the next waiting suspect is due, if that is known.
     pub fn next_look(&self) -> Option<Instant> {
         self.at_work.and_then(|(_, until)| until).filter(|_| !self.waiting.is_empty())
     }
 
-    /// Takes out everything that waits.
+    /// Takes out all waiting suspects.
     pub fn drain(&mut self) -> impl Iterator<Item = ToHandle> + '_ {
         self.waiting.drain(..)
     }

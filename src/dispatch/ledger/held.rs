@@ -1,7 +1,7 @@
-//! One held copy: where it is, and what has become of its deliveries so far.
+//! One held copy: its stage, and what has become of its deliveries so far. Owned by the [`Ledger`](super::Ledger).
 //!
-//! Every copy is looked at a dozen times on its way, among thousands of others, so what all of them need lies together and is small; what
-//! is true of few stands apart, in [`Special`].
+//! Each copy is looked at a dozen times on its way, among thousands of others. So what all copies need is small and
+//! lies together; what only few need is kept apart, in [`Special`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,115 +15,138 @@ use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::leases::GroupKey;
 use crate::dispatch::waiting::Spot;
 
-/// How a copy left.
+/// How a copy left the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// Deleted from its queue, since everything that the message led to is settled.
     Acked,
+    /// Set aside as a dead letter, and none of its deliveries was accepted.
     Dead,
+    /// Returned to its queue. For a row of a parking: dropped from memory, while the row stays on the disk.
     Returned,
+    /// Dropped as a duplicate: another copy of the message is held, or all of the message was settled before.
     Duplicate,
+    /// Lost: the queue may have given the message to another consumer.
     LeaseLost,
 }
 
-/// Where a held copy is.
+/// The stage of a held copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Waits for a place in its queue's handler.
+    /// The copy waits for a place in its queue's handler.
     Pending,
-    /// In its handler.
+    /// The copy is with its handler.
     Handling,
-    /// Its outcome waits for those before it.
+    /// The copy's outcome waits for those before it.
     Ordering,
-    /// Its deliveries are in buckets or on the wire.
+    /// The copy's deliveries are in buckets, on the wire or on their way to the disk.
     Delivering,
-    /// Its queue was told how it ends; the answer decides.
+    /// The queue is asked to let the copy go by this exit; its answer decides.
     Leaving(Exit),
 }
 
-/// A copy that comes.
+/// A copy that arrives.
 #[derive(Debug)]
 pub struct Arrival<'a> {
+    /// The queue that the copy was received from.
     pub queue: QueueIndex,
+    /// The message.
     pub message: &'a Arc<Message>,
-    /// Of a row of a parking: that of its delivery.
+    /// For a row of a parking, the index of its delivery.
     pub index: Option<u16>,
+    /// The receipt, which names this copy to its queue.
     pub receipt: Receipt,
+    /// The copy's number in the order of receive of its queue.
     pub sequence: u64,
-    /// By [`Ledger::hash`](super::Ledger::hash).
+    /// The hash that the copy is found by, see [`Ledger::hash`](super::Ledger::hash).
     pub hash: u64,
-    /// How old it is, since it was sent; in milliseconds.
+    /// How long before its receive the message was sent, in milliseconds.
     pub sent_before_ms: u32,
+    /// When the copy's lease ends.
     pub leased_until: Instant,
 }
 
 /// One held copy.
 #[derive(Debug)]
 pub struct Held {
+    /// The queue that the copy was received from.
     pub queue: QueueIndex,
+    /// The message.
     pub message: Arc<Message>,
-    /// The newest: a copy that arrives while this one is held brings another.
+    /// The newest receipt: each copy that arrives while this one is held brings another.
     pub receipt: Receipt,
+    /// The copy's number in the order of receive of its queue.
     pub sequence: u64,
+    /// When the copy was received.
     pub received_at: Instant,
+    /// When the copy's lease ends.
     pub leased_until: Instant,
-    /// Where its delivery waits, or waited, if it has only one.
+    /// Where the only delivery of the message waits or waited; unused if there are several.
     pub spot: Option<Spot>,
-    /// Bytes that count against the room: the body, and the open payloads.
+    /// The bytes that count against the room: those of the body, and of the payloads that are open.
     pub bytes: usize,
-    /// With whom its lease has to be looked after, if it has to be.
+    /// The group with which the lease is looked after, if it is to be.
     pub(super) lease: Option<GroupKey>,
-    /// Of queue and id: those were written by another thread, and are far away by the time that it leaves.
+    /// The hash of queue, message id and delivery index. Kept here since another thread wrote the id, which is no
+    /// longer in the cache when the copy leaves.
     pub(super) hash: u64,
-    /// How often it was received; a copy that arrives while this one is held says more than its message does.
+    /// How often the message was received. A copy that arrives while this one is held may count more than the message
+    /// does.
     pub receives: u32,
-    /// How old it was when it came, since it was sent, by the two clocks; in milliseconds. Told here since the message is far away when it
-    /// leaves.
+    /// How long before its receive the message was sent, in milliseconds, by the clocks of both sides. Kept here since
+    /// the message is no longer in the cache when the copy leaves.
     pub sent_before_ms: u32,
-    /// Newer receipts that came: what a call did with an older one must be done again.
+    /// The number of newer receipts that came. What a call did with an older receipt has to be done again.
     pub renewals: u32,
-    /// Deliveries that are neither accepted nor dead.
+    /// The number of deliveries that are neither accepted nor dead.
     pub open: u16,
+    /// The number of deliveries that were accepted or parked; those of earlier copies count as one.
     pub accepted: u16,
+    /// The number of deliveries that became dead letters, written or about to be.
     pub dead: u16,
-    /// Of the open deliveries, those that are on the wire.
+    /// The number of open deliveries that are on the wire.
     pub on_wire: u16,
+    /// See [`Stage`]; changed by [`Ledger::advance`](super::Ledger::advance).
     pub(super) stage: Stage,
-    /// Only some of its deliveries are open: [`Message::open`] says which, or [`Held::settled`] which are not. Told here, since the
-    /// message itself is far away by the time that it counts.
+    /// Whether only some of the deliveries are open: [`Message::open`] lists those, or [`Several::settled`] the others.
+    /// Kept here since the message is no longer in the cache when this is needed.
     pub is_partial: bool,
-    /// The queue said that the lease is gone while a delivery was on the wire.
+    /// Whether the queue reported that the lease is gone, while a delivery was on the wire.
     pub lost: bool,
-    /// A call that changes how long it stays hidden is under way: a second one could end before the first.
+    /// Whether a call that changes the copy's visibility is under way. There is one at a time, since a
+    /// second one could end first.
     pub hiding: bool,
-    /// What is needed beyond that where it leads to several.
+    /// What is kept of the deliveries if there are several.
     pub several: Option<Box<Several>>,
+    /// What is kept of few copies, see [`Held::special`].
     pub(super) special: Option<Box<Special>>,
 }
 
-/// What is true of few copies.
+/// What is kept of few copies.
 #[derive(Debug, Clone)]
 pub struct Special {
-    /// Of a row of a parking: that of its delivery.
+    /// For a row of a parking, the index of its delivery.
     pub index: Option<u16>,
-    /// When the newest receipt came, where that is not the one with which it was received.
+    /// When the newest receipt came, if it is not the first one.
     pub renewed_at: Option<Instant>,
-    /// It is to be returned until then, once what is on the wire has landed: nothing more of it is sent.
+    /// The copy is to be returned, hidden until then, once what is on the wire has landed. Nothing more of it is sent.
     pub withdrawn: Option<Instant>,
-    /// Dead letters of single deliveries that are not confirmed yet: the message may not be deleted before they are.
+    /// The number of dead letters of single deliveries that are not confirmed yet. The message may not be
+    /// deleted before they are.
     pub letters: u16,
-    /// Deliveries on their way to the disk: neither may the message be deleted before they are there.
+    /// The number of deliveries on their way to the disk. The message may not be deleted before they are there.
     pub parking: u16,
-    /// All of it that is open went there.
+    /// Whether all open deliveries are on their way to the disk.
     pub(super) leaves_for_disk: bool,
-    /// It is a row of a parking, from that place of its account's line; its queue has no copy of it any more.
+    /// For a row of a parking, its place in the line of its account. Its queue no longer has a copy of it.
     pub row: Option<i64>,
-    /// It goes back to its queue because this partner holds more than its share.
+    /// The partner that holds more than its share, for which the copy is returned.
     pub given_up_by: Option<PartnerKey>,
-    /// Why it is returned, or became a dead letter, in a word for metrics.
+    /// Why the copy is returned, or became a dead letter: a word for metrics.
     pub why: Option<&'static str>,
 }
 
-/// Nothing of it is true.
+/// What holds for a copy that has nothing special.
 static NOTHING_SPECIAL: Special = Special {
     index: None,
     renewed_at: None,
@@ -136,17 +159,17 @@ static NOTHING_SPECIAL: Special = Special {
     why: None,
 };
 
-/// Of a message that leads to several deliveries.
+/// What is kept of a message that leads to several deliveries.
 #[derive(Debug, Default)]
 pub struct Several {
-    /// Where they wait, or waited.
+    /// Where the deliveries wait or waited.
     pub spots: Vec<Spot>,
     /// The deliveries that are accepted or in a written dead letter, those of earlier copies included.
     pub settled: Vec<DeliveryName>,
 }
 
 impl Special {
-    /// It is a row of a parking, of the delivery with that index.
+    /// Creates what is kept of a row of a parking, for the delivery with this index.
     pub(super) fn of_row(index: u16) -> Box<Self> {
         Box::new(Self { index: Some(index), ..NOTHING_SPECIAL.clone() })
     }
@@ -162,21 +185,22 @@ impl Held {
         self.message.open.as_deref().filter(|open| self.is_partial && !open.is_empty())
     }
 
-    /// What is true of few copies, and of this one perhaps.
+    /// Returns what is kept of few copies; nothing of it is set for most.
     pub fn special(&self) -> &Special {
         self.special.as_deref().unwrap_or(&NOTHING_SPECIAL)
     }
 
+    /// Returns the same for a change, and allocates it if there is none.
     pub fn special_mut(&mut self) -> &mut Special {
         self.special.get_or_insert_with(|| Box::new(NOTHING_SPECIAL.clone()))
     }
 
-    /// When the newest receipt came.
+    /// Returns when the newest receipt came.
     pub fn renewed_at(&self) -> Instant {
         self.special().renewed_at.unwrap_or(self.received_at)
     }
 
-    /// Whether what waits of it in buckets may be sent.
+    /// Returns whether the copy's deliveries in buckets may be sent.
     pub fn may_be_sent(&self) -> bool {
         self.stage == Stage::Delivering && !self.lost && self.special().withdrawn.is_none()
     }
@@ -188,7 +212,7 @@ impl Held {
         }
     }
 
-    /// One more of its deliveries waits there.
+    /// Records where one more delivery waits.
     pub fn waits_at(&mut self, spot: Spot) {
         match &mut self.several {
             Some(several) => several.spots.push(spot),
@@ -196,23 +220,25 @@ impl Held {
         }
     }
 
-    /// Whether something is under way that may settle some of it.
+    /// Returns whether something is under way that may settle a part of the message.
     pub fn is_under_way(&self) -> bool {
         self.on_wire > 0 || self.special.as_deref().is_some_and(|special| special.letters > 0 || special.parking > 0)
     }
 
-    /// Where its deliveries wait, or waited.
+    /// Returns where the deliveries wait or waited.
     pub fn spots(&self) -> SmallVec<[Spot; 1]> {
         let several = self.several.iter().flat_map(|several| several.spots.iter().copied());
         self.spot.into_iter().chain(several).collect()
     }
 
-    /// What a copy that comes back must know, where some of it is settled and some is not.
+    /// Returns what has to be remembered for the next copy of the message, if some of the deliveries are
+    /// settled and some are not.
     pub fn known(&self) -> Option<Settled> {
         let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
         (self.open > 0).then(|| Settled::Some { deliveries: settled.into(), accepted: self.accepted > 0 })
     }
 
+    /// Returns whether this is the copy of that message, or the row of that delivery.
     pub(super) fn is(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> bool {
         self.queue == queue && self.message.id == id && self.special().index == index
     }
@@ -223,7 +249,7 @@ impl Held {
 }
 
 impl Stage {
-    /// Whether what is held on this stage makes room without any handler's help.
+    /// Returns whether a copy on this stage makes room without the help of a handler.
     pub(super) fn departs(self) -> bool {
         matches!(self, Self::Delivering | Self::Leaving(_))
     }

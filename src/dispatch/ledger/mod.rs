@@ -1,5 +1,6 @@
-//! The ledger: every copy of a message that is held, from its receive until its queue confirmed that it is deleted, returned or set
-//! aside. Whatever else forgets a message, the ledger does not.
+//! The ledger: every copy of a message that is held, from its receive until its queue has confirmed that the copy
+//! is deleted, returned or set aside. Part of the dispatcher's state machine: whatever other part forgets a
+//! message, the ledger does not.
 //!
 //! Each copy ends in exactly one [`Exit`], decided when it leaves.
 
@@ -26,69 +27,78 @@ use self::slots::Slots;
 
 pub use self::held::{Arrival, Exit, Held, Several, Stage};
 
-/// Where a service hides a message for a longest time (12 hours on SQS), it is not asked for the last of it: calls take their time.
+/// How much less than the service's longest time (12 hours on SQS) a message is hidden for at most, since calls take
+/// time.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// So long before that a message is returned, while its visibility timeout may still be changed: 11.5 hours after its receive on SQS.
+/// How long before that longest time a message is returned, while its visibility timeout may still be changed: 11.5
+/// hours after its receive on SQS.
 const BEFORE: Duration = Duration::from_secs(1800);
 
-/// How long a queue hides a message.
+/// For how long a queue hides a message.
 #[derive(Debug, Clone, Copy)]
 struct Terms {
-    /// From a receive or an extension on.
+    /// The lease: how long, from a receive or an extension on.
     lease: Duration,
-    /// From the receive on, in all. `None`: for as long as it is extended.
+    /// The longest time in all, from the receive on, extensions included. `None`: there is no limit.
     longest: Option<Duration>,
 }
 
 impl Terms {
-    /// When the service would not hide it any longer, whatever it is asked.
+    /// Returns the moment up to which the service may be asked to hide the message. `None`: there is no limit.
     fn end(&self, renewed_at: Instant) -> Option<Instant> {
         Some(renewed_at + self.longest?.saturating_sub(MARGIN))
     }
 
-    /// When it is to be returned.
+    /// Returns when a message that is still held is to be returned. `None`: never.
     fn return_at(&self, renewed_at: Instant) -> Option<Instant> {
         Some(renewed_at + self.longest?.saturating_sub(BEFORE))
     }
 
-    /// When a lease that ends then has to be looked after.
+    /// Returns when a lease that ends at `leased_until` has to be looked after.
     fn look_at(&self, leased_until: Instant, renewed_at: Instant) -> Instant {
         let half = leased_until.checked_sub(self.lease / 2).unwrap_or(leased_until);
         match (self.end(renewed_at), self.return_at(renewed_at)) {
-            // It may not be extended any further.
+            // The lease cannot be extended any further.
             (Some(end), Some(return_at)) if leased_until >= end => return_at,
             (_, return_at) => return_at.map_or(half, |at| half.min(at)),
         }
     }
 }
 
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub struct Ledger {
+    /// The held copies.
     held: Slots<Held>,
+    /// The tickets of the held copies, by queue, message id and delivery index.
     by_id: HashTable<Ticket>,
     hasher: RandomState,
+    /// When the leases have to be looked after.
     leases: Leases,
-    /// Of each queue.
+    /// For how long each queue hides a message.
     terms: Vec<Terms>,
-    /// Of each queue.
+    /// When the held copies of each queue arrived.
     ages: Vec<Ages>,
-    /// Copies whose deliveries are in buckets, and those that are leaving.
+    /// The number of copies on a stage that [departs](Stage::departs): with deliveries in buckets, or leaving.
     departing: usize,
+    /// The copies on the stage [`Stage::Leaving`].
     leaving: Leaving,
-    /// Deliveries on their way to the disk, and copies of which all that is open is.
+    /// The deliveries on their way to the disk, and the copies of which all open deliveries are.
     parking: Leaving,
 }
 
-/// Places and bytes of the room that are as good as free: what they are taken by is on its way out.
+/// Places and bytes of the room that are taken by what is on its way out, so that they are as good as free.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Leaving {
+    /// The number of messages.
     pub messages: usize,
+    /// The number of bytes.
     pub bytes: u64,
 }
 
 impl Ledger {
-    /// `leases`: of each queue, how long it hides a message that was received or extended.
+    /// Creates an empty ledger. `leases` yields, for each queue, how long a received or extended message is hidden.
     pub fn new(leases: impl Iterator<Item = Duration>) -> Self {
         let terms: Vec<_> = leases.map(|lease| Terms { lease, longest: None }).collect();
         Self {
@@ -104,38 +114,39 @@ impl Ledger {
         }
     }
 
-    /// One more queue.
+    /// Adds a queue that hides a received or extended message for `lease`.
     pub fn add_queue(&mut self, lease: Duration) {
         self.terms.push(Terms { lease, longest: None });
         self.ages.push(Ages::default());
         self.leases.add_queue();
     }
 
-    /// The queue hides a message that is received or extended for so long from now on.
+    /// Sets for how long the queue hides messages that are received or extended from now on.
     pub fn set_lease(&mut self, queue: QueueIndex, lease: Duration) {
         if let Some(terms) = self.terms.get_mut(queue) {
             terms.lease = lease;
         }
     }
 
+    /// Returns the number of held copies.
     pub fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// The queue's service hides a message for so long from its receive on, extensions included.
+    /// Sets for how long the queue's service hides a message at most, extensions included. `None`: there is no limit.
     pub fn set_longest_lease(&mut self, queue: QueueIndex, longest: Option<Duration>) {
         if let Some(terms) = self.terms.get_mut(queue) {
             terms.longest = longest;
         }
     }
 
-    /// How much longer the queue may be asked to hide it, at most `wanted`.
+    /// Returns for how much longer the queue may be asked to hide the copy, at most `wanted`.
     pub fn hiding(&self, held: &Held, wanted: Duration, now: Instant) -> Duration {
         let end = self.terms.get(held.queue).and_then(|terms| terms.end(held.renewed_at()));
         end.map_or(wanted, |end| wanted.min(end.saturating_duration_since(now)))
     }
 
-    /// Whether it was held for so long that it should be returned while its queue still allows that.
+    /// Returns whether the copy was held for so long that it should be returned while its queue still allows that.
     pub fn is_held_too_long(&self, held: &Held, now: Instant) -> bool {
         self.terms.get(held.queue).and_then(|terms| terms.return_at(held.renewed_at())).is_some_and(|at| at <= now)
     }
@@ -152,9 +163,9 @@ impl Ledger {
         self.held.get_mut(ticket)
     }
 
-    /// Looks once at these copies and their messages, so that they are near when they are needed.
+    /// Reads these copies and their messages once, so that they are in the processor's cache when they are needed.
     pub fn look_ahead(&self, tickets: impl Iterator<Item = Ticket>) {
-        // Of each some fields that are far from each other.
+        // Of each copy, some fields that are far from each other.
         let mut seen = 0;
         let messages: SmallVec<[&Message; 64]> = tickets
             .filter_map(|ticket| {
@@ -166,12 +177,12 @@ impl Ledger {
         std::hint::black_box(seen + messages.iter().map(|message| message.body.len()).sum::<usize>());
     }
 
-    /// Whether anything held makes room without any handler's help.
+    /// Returns whether any held copy will make room without the help of a handler.
     pub fn any_departs(&self) -> bool {
         self.departing > 0
     }
 
-    /// The copy goes on to that stage.
+    /// Moves the copy on to a stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
         let Some(held) = self.held.get_mut(ticket) else { return };
         let was_leaving = held.is_leaving();
@@ -183,13 +194,15 @@ impl Ledger {
         }
     }
 
-    /// What its queue was told to take back or delete, and has not confirmed yet, and what is on its way to the disk.
+    /// Returns what is on its way out: the copies on the stage [`Stage::Leaving`], and the deliveries
+    /// on their way to the disk.
     pub fn leaving(&self) -> Leaving {
         let (told, parking) = (self.leaving, self.parking);
         Leaving { messages: told.messages + parking.messages, bytes: told.bytes + parking.bytes }
     }
 
-    /// A delivery of the copy, of so many bytes, is on its way to the disk. `false`: the copy is not held.
+    /// Records that a delivery of the copy, of this many bytes, is on its way to the disk. Returns false
+    /// if the copy is not held.
     pub fn goes_to_disk(&mut self, ticket: Ticket, bytes: usize) -> bool {
         let Some(held) = self.held.get_mut(ticket) else { return false };
         let open = held.open;
@@ -202,7 +215,7 @@ impl Ledger {
         true
     }
 
-    /// It is there, or will not be.
+    /// Records that such a delivery has reached the disk, or will not.
     pub fn went_to_disk(&mut self, ticket: Ticket, bytes: usize) {
         self.parking.bytes = self.parking.bytes.saturating_sub(bytes as u64);
         let Some(held) = self.get_mut(ticket) else { return };
@@ -213,28 +226,31 @@ impl Ledger {
         }
     }
 
+    /// Returns all held copies, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Held)> {
         self.held.iter()
     }
 
-    /// When the oldest held copy of the queue was received, to a tenth of a second.
+    /// Returns when the oldest held copy of the queue was received, up to a tenth of a second too
+    /// early. `None`: none is held.
     pub fn oldest(&self, queue: QueueIndex) -> Option<Instant> {
         self.ages.get(queue)?.oldest()
     }
 
-    /// The held copy of that message, or the held row of that delivery.
+    /// Returns the held copy of a message, or with `index` the held row of a parked delivery.
     pub fn find(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> Option<Ticket> {
         let hash = self.hash(queue, id, index);
         let same = |key: &Ticket| self.get(*key).is_some_and(|held| held.is(queue, id, index));
         self.by_id.find(hash, same).copied()
     }
 
-    /// What a copy is found by.
+    /// Returns the hash that a copy is found by.
     pub fn hash(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> u64 {
         self.hasher.hash_one((queue, id, index))
     }
 
-    /// Takes a copy in, or says which held copy is the same message, and gives the receipt back.
+    /// Takes a copy in and returns its ticket. If a copy of the same message is held, returns that one's ticket and the
+    /// receipt of the new copy instead.
     pub fn insert(&mut self, arrival: Arrival<'_>, now: Instant) -> Result<Ticket, (Ticket, Receipt)> {
         let Arrival { queue, message, index, receipt, sequence, hash, sent_before_ms, leased_until } = arrival;
         let held = &self.held;
@@ -277,7 +293,7 @@ impl Ledger {
         Ok(ticket)
     }
 
-    /// A copy of a held message arrived: its receipt and lease replace the held ones.
+    /// Replaces receipt and lease of a held copy by those of a newer copy of the same message.
     pub fn renew(&mut self, ticket: Ticket, receipt: Receipt, receives: u32, now: Instant, leased_until: Instant) {
         if let Some(held) = self.get_mut(ticket) {
             held.receipt = receipt;
@@ -289,7 +305,7 @@ impl Ledger {
         self.extended(ticket, leased_until);
     }
 
-    /// The copy is held no more.
+    /// Takes out a copy that is no longer held. `None`: it has left before.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Held> {
         let held = self.held.remove(ticket)?;
         if let Some(group) = held.lease {
@@ -309,16 +325,16 @@ impl Ledger {
         Some(held)
     }
 
-    /// When a lease of the queue has to be looked after next.
+    /// Returns when a lease of the queue has to be looked after next.
     pub fn next_lease(&self, queue: QueueIndex) -> Option<Instant> {
         self.leases.next(queue)
     }
 
-    /// Some of the copies whose leases have to be looked after now, the earliest first; none of them is looked after again until it is
-    /// [`Ledger::extended`]. `None`: no more.
+    /// Returns some of the copies whose leases have to be looked after now, the earliest first. They are not returned
+    /// again until they are [`Ledger::extended`]. `None`: there are no more.
     pub fn due_leases(&mut self, queue: QueueIndex, now: Instant) -> Option<Vec<Ticket>> {
         let (group, mut tickets) = self.leases.take_due(queue, now)?;
-        // Some have left, or went on to another group.
+        // Some of the group have left, or moved on to another group.
         tickets.retain(|ticket| {
             let held = self.held.get_mut(*ticket).filter(|held| held.lease == Some(group));
             held.map(|held| held.lease = None).is_some()
@@ -326,7 +342,7 @@ impl Ledger {
         Some(tickets)
     }
 
-    /// The lease ends at that moment now.
+    /// Records that the lease ends at `until` now, and has it looked after in time.
     pub fn extended(&mut self, ticket: Ticket, until: Instant) {
         self.let_lapse(ticket);
         if let Some(held) = self.get_mut(ticket) {
@@ -335,13 +351,14 @@ impl Ledger {
         self.watch(ticket);
     }
 
-    /// The lease is not looked after until it is [`Ledger::extended`].
+    /// Stops looking after the lease, until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
         if let Some(group) = self.get_mut(ticket).and_then(|held| held.lease.take()) {
             self.leases.leave(group);
         }
     }
 
+    /// Schedules the next look at the copy's lease.
     fn watch(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(ticket) else { return };
         let Some(terms) = self.terms.get(held.queue) else { return };

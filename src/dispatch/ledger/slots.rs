@@ -1,23 +1,25 @@
-//! Places for held copies, each with a name that goes stale when its copy leaves.
+//! Slots for the held copies, each with a key that goes stale when its copy leaves.
 //!
-//! In one piece, unlike those of a [`Slab`](crate::dispatch::slab): there are `max_in_flight` of them at most, and each is looked up a dozen
-//! times on its copy's way. The step from chunk to place cost 4 to 5% of the engine's speed in each of three pairs of calls.
+//! The slots are one piece of memory, unlike those of a [`Slab`](crate::dispatch::slab): there are at most
+//! `max_in_flight` of them, and each is looked up a dozen times on its copy's way. The step from a chunk to a place in
+//! it cost 4 to 5% of the engine's speed, in each of three pairs of runs.
 //!
-//! The free places are listed apart: where the list runs through the places themselves, each copy that comes waits for the memory of a
-//! place only to learn where the next one is.
+//! The free slots are listed apart. If the list ran through the slots themselves, each copy that comes would wait for
+//! the memory of a slot only to learn where the next free one is.
 
 use crate::dispatch::keys::Ticket;
 
+/// Values in numbered slots, each found by its [`Ticket`].
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     slots: Vec<Slot<T>>,
-    /// The one that was given up last is used first: it is the nearest.
+    /// The free slots. The one that was freed last is used first: it is the most likely to be in the cache.
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// How many have left it.
+    /// How many values have left this slot.
     version: u32,
     value: Option<T>,
 }
@@ -31,10 +33,10 @@ impl<T> Slots<T> {
         self.slots.len() - self.free.len()
     }
 
-    /// The name that the next one will have.
+    /// Returns the ticket that the next value will have.
     pub fn next(&self) -> Ticket {
         let free = self.free.last().and_then(|place| Some((*place, self.slots.get(*place as usize)?.version)));
-        // As many as 32 bits can count would take more memory than there is.
+        // More slots than 32 bits can count would need more memory than there is.
         let (place, version) = free.unwrap_or((self.slots.len() as u32, 0));
         Ticket { place, version }
     }

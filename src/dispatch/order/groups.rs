@@ -1,4 +1,4 @@
-//! A line per message group: an outcome waits for those before it in its group, for as long as it takes.
+//! The order within message groups: an outcome waits for those before it in its group, for as long as it takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::message::{Message, Outcome};
 
 use super::Release;
 
-/// A line per message group, of all that is held of it. A message without a group stands alone.
+/// The held messages of each group, in line. A message without a group has no line and waits for none.
 #[derive(Debug, Default)]
 pub struct Groups {
     lines: HashMap<CompactString, Group, RandomState>,
@@ -20,9 +20,9 @@ pub struct Groups {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// By sequence.
+    /// The held messages, ascending by sequence.
     members: VecDeque<Member>,
-    /// So many at the front have had their turn.
+    /// How many members at the front have had their turn.
     over: usize,
 }
 
@@ -31,16 +31,17 @@ struct Member {
     sequence: u64,
     ticket: Ticket,
     turn: Turn,
-    /// Whatever its handler says, it is returned until then.
+    /// The message is to be returned, hidden until then, whatever its handler makes of it.
     follow: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Turn {
-    /// Its handler is not done.
+    /// The handler is not done with the message.
     Waits,
+    /// The outcome waits for its turn.
     Done(Handled),
-    /// Its turn is over; it is held still.
+    /// The turn is over; the message is still held.
     Over,
 }
 
@@ -50,7 +51,7 @@ impl Groups {
         self.lines.is_empty()
     }
 
-    /// Outcomes that wait for their turn, in no order.
+    /// Returns the outcomes that wait for their turn, in no order.
     pub fn held_back(&self) -> impl Iterator<Item = &Handled> {
         let members = self.lines.values().flat_map(|group| &group.members);
         members.filter_map(|member| match &member.turn {
@@ -59,7 +60,7 @@ impl Groups {
         })
     }
 
-    /// Those behind the message in its group, in order.
+    /// Returns the messages behind this one in its group, in order.
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
         let group = message.group.as_ref().and_then(|name| self.lines.get(name));
         let behind = group.map(|group| {
@@ -69,6 +70,7 @@ impl Groups {
         behind.into_iter().flatten()
     }
 
+    /// Puts a received message into the line of its group.
     pub fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
         if let Some(name) = &message.group {
             let group = self.lines.entry(name.clone()).or_default();
@@ -82,6 +84,7 @@ impl Groups {
         self.lines.get_mut(message.group.as_ref()?)
     }
 
+    /// Records that the message has had its turn without an outcome, and releases what waited for it.
     pub fn skip(&mut self, sequence: u64, message: &Message, out: &mut Vec<Release>) {
         let Some(group) = self.group(message) else { return };
         if let Some(member) = group.member(sequence) {
@@ -90,6 +93,7 @@ impl Groups {
         }
     }
 
+    /// Records the outcome of a message, and releases what may pass. A message without a group passes at once.
     pub fn complete(&mut self, sequence: u64, handled: Handled, out: &mut Vec<Release>) {
         if let Some(group) = self.group(&handled.message)
             && let Some(member) = group.member(sequence)
@@ -101,6 +105,7 @@ impl Groups {
         }
     }
 
+    /// Marks all messages behind this one in its group as having to follow it, and returns them in order.
     pub fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
         let Some(group) = self.group(message) else { return Vec::new() };
         let behind = group.members.partition_point(|member| member.sequence <= sequence);
@@ -111,6 +116,7 @@ impl Groups {
         follow.collect()
     }
 
+    /// Takes a message that is no longer held out of the line. A line that is empty then goes away.
     pub fn departed(&mut self, sequence: u64, message: &Message) {
         let Some(group) = self.group(message) else { return };
         if let Ok(place) = group.members.binary_search_by_key(&sequence, |member| member.sequence) {
@@ -131,6 +137,7 @@ impl Group {
         self.members.get_mut(place)
     }
 
+    /// Releases members from the first that has not had its turn, up to one whose handler is not done.
     fn release(&mut self, out: &mut Vec<Release>) {
         while let Some(member) = self.members.get_mut(self.over) {
             let handled = match std::mem::replace(&mut member.turn, Turn::Over) {
@@ -149,7 +156,8 @@ impl Group {
                     let wants_later = matches!(handled.outcome, Outcome::Retry { .. });
                     out.push(Release::Outcome(handled));
                     if wants_later {
-                        // Whoever takes this decides whether the rest has to follow; either way it leaves, and then they go on.
+                        // The dispatcher decides whether the rest of the group has to follow. Either way this message
+                        // leaves, and `skip` then releases the rest.
                         return;
                     }
                 }

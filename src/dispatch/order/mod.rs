@@ -1,7 +1,8 @@
-//! Outcomes back into the order of receive, although handlers run side by side.
+//! Puts outcomes back into the order of receive, although handlers run in parallel. Part of the dispatcher's state
+//! machine, which has one [`Order`] for each queue.
 //!
-//! A standard queue is one line: an outcome waits for those before it, but not for a handler that has run for `order_wait`.
-//! On a FIFO queue each message group is a line of its own, which waits for as long as it takes.
+//! On a standard queue all messages form one line: an outcome waits for those before it, but not for a handler that has
+//! run for `order_wait`. On a FIFO queue each message group is a line of its own, which waits for as long as it takes.
 
 use std::time::{Duration, Instant};
 
@@ -16,27 +17,28 @@ mod resequencer;
 use self::groups::Groups;
 use self::resequencer::Resequencer;
 
-/// What an [`Order`] lets go.
+/// What an [`Order`] releases.
 #[derive(Debug, PartialEq)]
 pub enum Release {
-    /// Its turn has come.
+    /// An outcome whose turn has come.
     Outcome(Handled),
-    /// A message before it in its group was returned until then, and it has to follow.
+    /// A message that has to follow one before it in its group: it is to be returned too, hidden until this moment.
     Follow(Ticket, Instant),
 }
 
 /// The order of one queue.
 #[derive(Debug)]
 pub enum Order {
-    /// None is kept: outcomes pass at once.
+    /// No order is kept: outcomes pass at once.
     Free,
-    /// Over the whole queue.
+    /// The order of the whole queue.
     Whole(Resequencer),
-    /// Within each message group.
+    /// The order within each message group.
     Groups(Groups),
 }
 
 impl Order {
+    /// Creates the order of a queue. `order_wait` counts on standard queues only; zero means that no order is kept.
     pub fn new(fifo: bool, order_wait: Duration) -> Self {
         match (fifo, order_wait.is_zero()) {
             (true, _) => Self::Groups(Groups::default()),
@@ -45,14 +47,15 @@ impl Order {
         }
     }
 
-    /// A line waits for so long from now on, also for handlers that run; where none is kept, that stays so.
+    /// Changes `order_wait`, also for handlers that are running. Has no effect where no order is kept,
+    /// or where it is by group.
     pub fn set_wait(&mut self, wait: Duration) {
         if let Self::Whole(resequencer) = self {
             resequencer.set_wait(wait);
         }
     }
 
-    /// A message was received and goes to its handler.
+    /// Records that a message was received and will go to its handler.
     pub fn expect(&mut self, sequence: u64, ticket: Ticket, message: &Message) {
         match self {
             Self::Free => {}
@@ -61,7 +64,8 @@ impl Order {
         }
     }
 
-    /// The number was given to a copy that goes to no handler, or whose outcome does not matter any more: nobody waits for it.
+    /// Records that no message waits for this number: its copy goes to no handler, or leaves before its turn. Pushes to
+    /// `out` what that releases.
     pub fn skip(&mut self, sequence: u64, message: &Message, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => {}
@@ -70,28 +74,29 @@ impl Order {
         }
     }
 
-    /// The copy is held no more.
+    /// Records that the copy is no longer held.
     pub fn departed(&mut self, sequence: u64, message: &Message) {
         if let Self::Groups(groups) = self {
             groups.departed(sequence, message);
         }
     }
 
-    /// Its handler starts.
+    /// Records that the handler starts with the message.
     pub fn started(&mut self, sequence: u64, now: Instant) {
         if let Self::Whole(resequencer) = self {
             resequencer.started(sequence, now);
         }
     }
 
-    /// Its job ended before its handler came to it.
+    /// Records that the job of the message ended before the handler came to it.
     pub fn waits_again(&mut self, sequence: u64) {
         if let Self::Whole(resequencer) = self {
             resequencer.expect(sequence);
         }
     }
 
-    /// Its handler ended. Lets it go where its turn has come, and then what waited for it.
+    /// Records that the handler is done with the message. Pushes to `out` its outcome if its turn has come, and all
+    /// outcomes that waited for it.
     pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match self {
             Self::Free => out.push(Release::Outcome(handled)),
@@ -100,19 +105,21 @@ impl Order {
         }
     }
 
-    /// Whether what becomes of one message may decide what becomes of those behind it, so that each is to be acted upon before the next.
+    /// Returns whether the fate of one message may decide that of the messages behind it, so that each outcome must be
+    /// acted upon before the next one is completed.
     pub fn is_by_group(&self) -> bool {
         matches!(self, Self::Groups(_))
     }
 
-    /// Lets go what is due to overtake.
+    /// Pushes to `out` the outcomes that may overtake the message at the head by now.
     pub fn release(&mut self, now: Instant, out: &mut Vec<Release>) {
         if let Self::Whole(resequencer) = self {
             resequencer.release(now, out);
         }
     }
 
-    /// When the message at the head is overtaken, where outcomes wait behind it.
+    /// Returns when the message at the head will be overtaken. `None`: its handler does not run, or nothing is behind
+    /// it.
     pub fn next_overtaking(&self) -> Option<Instant> {
         match self {
             Self::Whole(resequencer) => resequencer.next_overtaking(),
@@ -120,7 +127,7 @@ impl Order {
         }
     }
 
-    /// Outcomes that wait for their turn, in no order. Walks over all that is held of the queue.
+    /// Returns the outcomes that wait for their turn, in no order. Costs O(messages held of the queue).
     pub fn held_back(&self) -> Box<dyn Iterator<Item = &Handled> + '_> {
         match self {
             Self::Free => Box::new(std::iter::empty()),
@@ -129,7 +136,7 @@ impl Order {
         }
     }
 
-    /// Those that would have to follow if the message were returned.
+    /// Returns the messages that would have to follow if this one were returned, in order.
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
         let behind = match self {
             Self::Groups(groups) => Some(groups.behind(sequence, message)),
@@ -138,8 +145,9 @@ impl Order {
         behind.into_iter().flatten()
     }
 
-    /// The message is returned until then, and those behind it in its group have to follow. Gives these, in order; those whose handler
-    /// is still at work are let go as [`Release::Follow`] once it ends.
+    /// Records that the message is returned, hidden until `until`, and that those behind it in its group have to
+    /// follow. Returns all of these, in order. Those whose handler still runs are released as
+    /// [`Release::Follow`] once it ends.
     pub fn take_along(&mut self, sequence: u64, message: &Message, until: Instant) -> Vec<Ticket> {
         match self {
             Self::Groups(groups) => groups.take_along(sequence, message, until),
@@ -177,7 +185,7 @@ mod tests {
     #[test]
     fn a_line_lets_go_in_the_order_of_receive() {
         let (mut order, start, t) = (Order::new(false, Duration::from_secs(5)), start(), tickets(3));
-        // The second receive reports first: number 0 is not known yet.
+        // The second receive is reported first: number 0 is not known yet.
         order.expect(1, t[1], &message("b", None));
         order.expect(2, t[2], &message("c", None));
         order.started(1, start);

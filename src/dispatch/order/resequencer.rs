@@ -1,4 +1,4 @@
-//! One line over all messages of a queue: an outcome waits for those before it, but not for a handler that has run for too long.
+//! The order of a whole queue: an outcome waits for those before it, but not for a handler that has run for too long.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -8,23 +8,29 @@ use crate::dispatch::event::Handled;
 
 use super::Release;
 
-/// One line over all messages of a queue, by their gapless numbers.
+/// The messages of a queue in one line, by their gapless numbers.
 #[derive(Debug)]
 pub struct Resequencer {
+    /// For how long a running handler is waited for: `order_wait`.
     wait: Duration,
-    /// The number of the first slot. What has a lower number passes at once: it was overtaken.
+    /// The number of the first slot. Messages with lower numbers were overtaken: they pass at once.
     base: u64,
+    /// The messages from `base` on, by number.
     slots: VecDeque<Slot>,
 }
 
 #[derive(Debug)]
 enum Slot {
-    /// Its receive is not reported yet: two pollers may report in either order.
+    /// The receive of this number is not reported yet: two pollers may report in either order.
     Absent,
+    /// The handler has not begun with the message.
     Pending,
+    /// The handler has run since then.
     Running(Instant),
-    /// Apart, since few have to wait: a line of small slots stays in the processor's cache.
+    /// The outcome waits for its turn. Boxed since few have to wait: a line of small slots stays in the processor's
+    /// cache.
     Done(Box<Handled>),
+    /// No message waits for this number.
     Gone,
 }
 
@@ -37,22 +43,23 @@ impl Resequencer {
         self.wait = wait;
     }
 
-    /// Its handler is still to see it.
+    /// Records that the handler will see the message.
     pub fn expect(&mut self, sequence: u64) {
         self.put(sequence, Slot::Pending);
     }
 
+    /// Records that the handler starts with the message.
     pub fn started(&mut self, sequence: u64, now: Instant) {
         self.put(sequence, Slot::Running(now));
     }
 
-    /// Nobody waits for it.
+    /// Records that no message waits for this number, and releases what that lets pass.
     pub fn skip(&mut self, sequence: u64, now: Instant, out: &mut Vec<Release>) {
         self.put(sequence, Slot::Gone);
         self.release(now, out);
     }
 
-    /// Outcomes that wait for their turn.
+    /// Returns the outcomes that wait for their turn.
     pub fn held_back(&self) -> impl Iterator<Item = &Handled> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Done(handled) => Some(&**handled),
@@ -60,6 +67,7 @@ impl Resequencer {
         })
     }
 
+    /// Sets the slot of this number, unless the number was passed already.
     fn put(&mut self, sequence: u64, slot: Slot) {
         let Some(place) = sequence.checked_sub(self.base).and_then(|place| usize::try_from(place).ok()) else { return };
         while self.slots.len() <= place {
@@ -70,9 +78,10 @@ impl Resequencer {
         }
     }
 
+    /// Records the outcome of a message, and releases what that lets pass.
     pub fn complete(&mut self, sequence: u64, handled: Handled, now: Instant, out: &mut Vec<Release>) {
         match sequence.cmp(&self.base) {
-            // It was overtaken: nothing to wait for.
+            // The message was overtaken: its outcome passes at once.
             Ordering::Less => out.push(Release::Outcome(handled)),
             Ordering::Equal => {
                 self.slots.pop_front();
@@ -84,6 +93,7 @@ impl Resequencer {
         }
     }
 
+    /// Releases outcomes from the head of the line, up to the first message that has to be waited for.
     pub fn release(&mut self, now: Instant, out: &mut Vec<Release>) {
         loop {
             match self.slots.front() {
@@ -98,6 +108,8 @@ impl Resequencer {
         }
     }
 
+    /// Returns when the message at the head will be overtaken. `None`: its handler does not run, or nothing is behind
+    /// it.
     pub fn next_overtaking(&self) -> Option<Instant> {
         match self.slots.front() {
             Some(Slot::Running(since)) if self.slots.len() > 1 => Some(*since + self.wait),

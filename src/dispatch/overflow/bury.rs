@@ -1,6 +1,6 @@
-//! What can neither stay nor go: where what should be given up and may not be returned fills half of the room, or of one queue so much
-//! that it would stand still, the oldest of it become dead letters, from which they are redriven once their partner takes. Else the
-//! unavailable would stop everybody.
+//! Deliveries that can neither stay in memory nor be returned. If they fill half of the room, or so much of one queue's
+//! part that it would stand still, the oldest of them become dead letters; they are redriven once their partner takes
+//! again. Otherwise the unavailable partners would stop all others.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use crate::dispatch::partner::Partner;
 use crate::dispatch::partners::PART_OF_AWAY;
 use crate::dispatch::room::WHOLE;
 
-/// A partner that takes is too slow where it would be busy for longer with what it holds and has hidden.
+/// A partner that takes is too slow if it would need longer than this for all that it holds and has hidden.
 const TOO_SLOW: Duration = Duration::from_secs(3600);
 
-/// Partners looked at for one of whom something may be buried.
+/// The number of partners that are looked at for one whose deliveries may be buried.
 const LOOKS: usize = 100;
 
-/// Deliveries of one partner that become dead letters at once.
+/// The largest number of deliveries of one partner that become dead letters at once.
 const AT_ONCE: usize = 100;
 
-/// What a queue keeps, of the room that it may have at most, for partners that take: else it would stand still.
+/// The part of the room that a queue always keeps for partners that take, so that it does not stand still.
 const KEPT: u64 = WHOLE / 8;
 
-/// More is stuck than may be.
+/// The excess of stuck deliveries.
 struct TooMuch {
-    /// Of one queue, or of all.
+    /// The queue that has too many; `None`: all queues together.
     queue: Option<QueueIndex>,
-    /// By that part of the room.
+    /// The part of the room by which they exceed their limit, in billionths.
     by: u64,
 }
 
 impl Dispatcher {
-    /// Has the oldest of what is stuck become dead letters, as long as too much is.
+    /// Makes dead letters of the oldest stuck deliveries, as long as there are too many.
     pub(in crate::dispatch) fn bury(&mut self) {
         while let Some(TooMuch { queue, by }) = self.stuck_too_much() {
             let may = |key: &PartnerKey| self.partners.partner(*key).is_some_and(|partner| self.may_be_buried(partner));
             let Some(key) = self.partners.stuck(queue).take(LOOKS).find(may) else { break };
             let tickets = self.oldest_stuck(key, queue, by);
             if tickets.is_empty() {
-                // Some landed or left, or may leave by now: it is found out anew what does not.
+                // Some have landed or left, or may leave by now: what is stuck is determined anew.
                 self.partners.pass_over(key, self.now, None, &mut self.due);
                 continue;
             }
@@ -57,7 +57,8 @@ impl Dispatcher {
             return None;
         }
         let beyond = |queue, most| self.partners.stuck_parts(queue).checked_sub(most).map(|by| TooMuch { queue, by });
-        // One of several queues never gets the whole room, and the shares of those that are away may all be its own.
+        // One of several queues never gets the whole room, and the shares of the partners that are
+        // away may all lie within its part.
         let of_one = |index| beyond(Some(index), self.room.most_of(index).saturating_sub(WHOLE / PART_OF_AWAY as u64 + KEPT));
         beyond(None, WHOLE / 2).filter(|_| self.is_tight()).or_else(|| (0..self.queues.len()).find_map(of_one))
     }
@@ -66,7 +67,8 @@ impl Dispatcher {
         partner.is_away() || self.ahead(partner) > TOO_SLOW
     }
 
-    /// The oldest messages, of that queue or of any, that wait for the partner and may not leave, and are worth so much of the room.
+    /// Returns the oldest messages, of one queue or of any, that wait for the partner and may not
+    /// leave, worth this part of the room.
     fn oldest_stuck(&self, key: PartnerKey, queue: Option<QueueIndex>, parts: u64) -> Vec<Ticket> {
         let Some(partner) = self.partners.partner(key) else { return Vec::new() };
         let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
@@ -86,7 +88,7 @@ impl Dispatcher {
         tickets
     }
 
-    /// What waits of the message for that partner becomes dead letters.
+    /// Makes dead letters of the message's deliveries that wait for this partner.
     fn bury_of(&mut self, key: PartnerKey, ticket: Ticket) {
         let Some(partner) = self.partners.partner(key) else { return };
         let reason = self.why_buried(partner, ticket);

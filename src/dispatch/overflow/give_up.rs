@@ -1,6 +1,6 @@
-//! Where goes what leaves memory: to the disk where its queue has a parking, else back to its queue, hidden for a while. Returning is
-//! no store: hidden messages count against the queue's limit, and each receive brings a message nearer to the redrive policy's count.
-//! What may not be returned stays held.
+//! Where deliveries go that leave memory: to the disk if their queue has a parking, else back to their queue, hidden
+//! for some time. Returning is no store: hidden messages count against the queue's limit, and each receive brings a
+//! message nearer to the redrive policy's count. A message that may not be returned stays held.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,20 +11,23 @@ use crate::dispatch::ledger::{Held, Stage};
 use crate::dispatch::partner::Partner;
 use crate::dispatch::pause::backoff;
 
-/// What is returned for its partner's sake is hidden for so long at least.
+/// The shortest time for which a message that is returned because of its partner is hidden.
 const SHORTEST: Duration = Duration::from_secs(30);
 
-/// From its receive on, however often its time was changed: the limit of SQS, kept on every queue.
+/// The longest time for which a message is hidden, counted from its receive, however often its visibility was changed:
+/// the limit of SQS, kept on every queue.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
-/// Up to so much longer, so that what left together does not come back together.
+/// The largest part by which the hiding time is lengthened at random, so that messages that left
+/// together do not come back together.
 const JITTER: f64 = 0.5;
 
-/// Messages of one queue that are hidden for their partners' sake, where its service has no limit of its own.
+/// The largest number of hidden messages of one queue that were returned because of their partners, if its service
+/// has no lower limit of its own.
 const HIDDEN: usize = 90_000;
 
 impl Dispatcher {
-    /// Whether something of the message may leave memory for the sake of that partner.
+    /// Returns whether the message's deliveries for this partner may leave memory.
     pub(in crate::dispatch) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         if held.special().row.is_some() {
@@ -36,8 +39,8 @@ impl Dispatcher {
         }
     }
 
-    /// What waits of the message for that partner leaves memory: to the disk, where it may be already, else with all of the message to
-    /// its queue.
+    /// Makes the message's deliveries for this partner leave memory: to the disk, if they are rows of it or their queue
+    /// has an open parking, else with the whole message back to its queue.
     pub(in crate::dispatch) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.special().row.is_some() {
@@ -49,8 +52,9 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the message may be returned for the sake of that partner: nothing of it is on the wire or waits for another partner that takes,
-    /// it may be received once more, and not too many are hidden. On a FIFO queue that is asked of all that would follow it, too.
+    /// Returns whether the message may be returned because of this partner: nothing of it is on the wire or waits for
+    /// another partner that takes, it may be received once more, and not too many messages of its queue are hidden. On
+    /// a FIFO queue the first two conditions must also hold for every message that would follow it.
     pub(in crate::dispatch) fn may_be_returned(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         let Some(queue) = self.queues.get(held.queue) else { return false };
@@ -75,19 +79,19 @@ impl Dispatcher {
             })
     }
 
-    /// Whether one more receive would bring it to the count at which it is set aside.
+    /// Returns whether one more receive would bring the message to the count at which it is set aside.
     pub(in crate::dispatch) fn is_near_its_end(&self, held: &Held) -> bool {
         self.last_receive(held.queue).is_some_and(|last| held.receives.saturating_add(1) >= last)
     }
 
-    /// Messages of the queue that may be hidden for their partners' sake.
+    /// Returns how many messages of the queue may be hidden because of their partners.
     pub(in crate::dispatch) fn hidden_limit(&self, queue: QueueIndex) -> usize {
         let limit = self.queues.get(queue).and_then(|queue| queue.facts.hidden_limit);
         limit.map_or(HIDDEN, |limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)).min(HIDDEN)
     }
 
-    /// The message is returned for the sake of that partner; on a FIFO queue those behind it in its group do as well, last first and
-    /// until the same time.
+    /// Returns the message to its queue because of this partner. On a FIFO queue the messages behind it in its group
+    /// are returned as well, the last first and until the same time.
     pub(in crate::dispatch) fn return_for(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
@@ -111,14 +115,15 @@ impl Dispatcher {
         for spot in held.spots() {
             self.partners.take(spot, ticket);
         }
-        // One in a handler follows when it is done.
+        // A message that is in its handler follows when the handler is done.
         if !handling {
             self.leave_by_return(ticket, until);
         }
     }
 
-    /// When a message that leaves for the sake of that partner shows again: the longest of half a minute, the time to the partner's next
-    /// attempt and what is ahead of it at the rate at which the partner takes, doubled with each receive.
+    /// Returns when a message that leaves because of this partner shows again: after the longest of half a minute, the
+    /// time to the partner's next attempt, and the time that the partner needs at its present rate for what is ahead;
+    /// with jitter, and doubled with each receive.
     fn back_at(&mut self, giver: PartnerKey, ticket: Ticket) -> Option<Instant> {
         let partner = self.partners.partner(giver)?;
         let held = self.ledger.get(ticket)?;
@@ -129,20 +134,22 @@ impl Dispatcher {
         Some(self.now + backoff(wait, left, held.receives))
     }
 
-    /// How long the partner takes for what it holds and has hidden, at its present rate; nothing where it has none.
+    /// Returns how long the partner needs for what it holds and has hidden, at its present
+    /// rate; zero if it takes nothing now.
     pub(in crate::dispatch) fn ahead(&self, partner: &Partner) -> Duration {
         let ahead = (self.partners.holds(partner) + partner.hidden) as f32;
         let rate = partner.drain.per_second().filter(|_| !partner.is_away());
         rate.map_or(Duration::ZERO, |rate| Duration::try_from_secs_f32(ahead / rate).unwrap_or(LONGEST))
     }
 
-    /// The queue has hidden it: for how long, and how it can be shown before.
+    /// Remembers that the queue has hidden the message until this moment, and the receipt with
+    /// which it can be shown earlier.
     pub(in crate::dispatch) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(giver) = held.special().given_up_by else { return };
         let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
         if self.queues.get(index).is_none_or(|queue| !queue.is_serving()) {
-            // It is not ours to show again.
+            // The message is not ours to show again.
             return;
         }
         self.hidden.remember(index, giver, receipt, sent_at, until);

@@ -1,5 +1,5 @@
-//! Messages that were given back because the partner that they are for takes nothing, or too little: how many of each queue are hidden,
-//! and with which receipts they can be shown again before their time.
+//! Messages that were returned because their partner takes nothing or too little: how many of each queue are hidden,
+//! and the receipts with which they can be shown before their time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,22 +12,26 @@ use crate::message::Receipt;
 use crate::dispatch::exits::settling::Show;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 
-/// Receipts remembered at most, over all queues: 90,000 of SQS are some 40 MB. What is hidden beyond that shows by itself.
+/// The largest number of receipts remembered, over all queues: 90,000 receipts of SQS take some 40 MB. Messages beyond
+/// that number show by themselves.
 const RECEIPTS: usize = 90_000;
 
-/// What shows by itself within so many seconds needs no request, and its receipt may be an old one by the time that it arrives.
+/// A message that shows by itself within this time needs no request; its receipt may be outdated by the
+/// time that the request arrives.
 const SOON: Duration = Duration::from_secs(5);
 
 new_key_type! {
     struct HiddenKey;
 }
 
+/// The hidden messages of all queues.
 #[derive(Debug)]
 pub struct Hidden {
     slots: SlotMap<HiddenKey, Slot>,
-    /// Those of each partner that can be shown again, the first sent first.
+    /// The messages of each partner that can be shown again, the first sent first.
     by_partner: HashMap<PartnerKey, BTreeSet<(SystemTime, HiddenKey)>, RandomState>,
     queues: Vec<OfQueue>,
+    /// The number of receipts remembered.
     receipts: usize,
 }
 
@@ -36,15 +40,16 @@ struct Slot {
     queue: QueueIndex,
     partner: PartnerKey,
     sent_at: SystemTime,
-    /// Until when it is hidden.
+    /// Until when the message is hidden.
     until: Instant,
+    /// The receipt with which the message can be shown; `None`: it shows only by itself.
     receipt: Option<Receipt>,
 }
 
 #[derive(Debug, Default)]
 struct OfQueue {
     by_end: BTreeSet<(Instant, HiddenKey)>,
-    /// On their way: their queue has not confirmed yet that they are hidden.
+    /// The number of messages on their way: their queue has not confirmed yet that they are hidden.
     leaving: usize,
 }
 
@@ -54,42 +59,42 @@ impl Hidden {
         Self { slots: SlotMap::with_key(), by_partner: HashMap::default(), queues, receipts: 0 }
     }
 
-    /// One more queue.
+    /// Adds a queue.
     pub fn add_queue(&mut self) {
         self.queues.push(OfQueue::default());
     }
 
-    /// Forgets one of that queue: for whose sake it was hidden. `None`: none is left.
+    /// Forgets one message of the queue and returns the partner because of which it was hidden; `None` if none is left.
     pub fn forget_one_of(&mut self, queue: QueueIndex) -> Option<PartnerKey> {
         let &(_, key) = self.queues.get(queue)?.by_end.first()?;
         self.forget(key).map(|slot| slot.partner)
     }
 
-    /// Of that queue, those on their way included.
+    /// Returns the number of the queue's hidden messages, those on their way included.
     pub fn count(&self, queue: QueueIndex) -> usize {
         self.queues.get(queue).map_or(0, |queue| queue.by_end.len() + queue.leaving)
     }
 
-    /// One is on its way.
+    /// Counts a message that is on its way.
     pub fn leaves(&mut self, queue: QueueIndex) {
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.leaving += 1;
         }
     }
 
-    /// One that was on its way is hidden, or is not coming.
+    /// Ends the way of a message: it is hidden, or will not be.
     pub fn arrived(&mut self, queue: QueueIndex) {
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.leaving = queue.leaving.saturating_sub(1);
         }
     }
 
-    /// Those that are hidden for the sake of that partner and can be shown before their time.
+    /// Returns how many messages hidden because of this partner can be shown before their time.
     pub fn of(&self, partner: PartnerKey) -> usize {
         self.by_partner.get(&partner).map_or(0, BTreeSet::len)
     }
 
-    /// It is hidden until then, for the sake of that partner.
+    /// Remembers a message that is hidden until this moment because of this partner.
     pub fn remember(&mut self, queue: QueueIndex, partner: PartnerKey, receipt: Receipt, sent_at: SystemTime, until: Instant) {
         let Some(of_queue) = self.queues.get_mut(queue) else { return };
         let receipt = Some(receipt).filter(|_| self.receipts < RECEIPTS);
@@ -102,20 +107,21 @@ impl Hidden {
         }
     }
 
-    /// When the next of them shows by itself.
+    /// Returns when the next hidden message shows by itself.
     pub fn next_end(&self) -> Option<Instant> {
         self.queues.iter().filter_map(|queue| Some(queue.by_end.first()?.0)).min()
     }
 
-    /// Forgets the next of those that show by themselves by now: of which queue, and for whose sake it was hidden.
+    /// Forgets the next message that shows by itself by now. Returns its queue, and the partner
+    /// because of which it was hidden.
     pub fn next_over(&mut self, now: Instant) -> Option<(QueueIndex, PartnerKey)> {
         let over = |queue: &OfQueue| queue.by_end.first().copied().filter(|(until, _)| *until <= now);
         let (_, key) = self.queues.iter().find_map(over)?;
         self.forget(key).map(|slot| (slot.queue, slot.partner))
     }
 
-    /// The first sent of those that are hidden for the sake of that partner and can be shown: of which queue, and how. `None` where none
-    /// is, or the first shows soon enough by itself.
+    /// Takes out the first sent of the messages that are hidden because of this partner and can be shown. Returns its
+    /// queue and how to show it; `None` if there is none, or all of them show by themselves soon enough.
     pub fn oldest(&mut self, partner: PartnerKey, now: Instant) -> Option<(QueueIndex, Show)> {
         loop {
             let &(_, key) = self.by_partner.get(&partner)?.first()?;

@@ -1,6 +1,7 @@
-//! What leaves memory: while less than half of the room is free, or a queue gets none of it, the partners that hold most beyond their
-//! share give up what came last for them. The unavailable never crowd out the available; a backlog of partners that take is given up only
-//! for others that need its room. Where it goes is decided in `part`.
+//! What leaves memory unsent. While less than half of the room is free, or a queue gets none of it, the
+//! partners that hold most beyond their share give up their newest deliveries. The unavailable never crowd out
+//! the available; a backlog of partners that take is given up only for others that need its room. `give_up`
+//! decides where the deliveries go.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,23 +11,23 @@ use crate::dispatch::partners::Overfull;
 use crate::dispatch::standing::Stuck;
 use crate::dispatch::{Dispatcher, QueueState};
 
-/// One that holds what may not leave is asked again after so long.
+/// The time after which a partner that holds deliveries that may not leave is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Deliveries given up at once, at least: a call to the queue has ten entries.
+/// The smallest number of deliveries that a partner gives up at once: a call to the queue has ten entries.
 const AT_ONCE: usize = 10;
 
-/// What a partner was found to have for giving up.
+/// The result of a search for deliveries that a partner can give up.
 #[derive(Debug, Default)]
 struct Found {
-    /// Messages that may leave, the newest first.
+    /// The messages that may leave, the newest first.
     leave: Vec<Ticket>,
-    /// What part of the room is taken by those that may not.
+    /// The part of the room taken by deliveries that may not leave.
     stuck: Stuck,
 }
 
 impl Dispatcher {
-    /// Finds out who holds more than its share, and has as much given up as there has to be.
+    /// Determines which partners hold more than their share, and has as much given up as necessary.
     pub(in crate::dispatch) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
         while let Some(key) = self.partners.next_touched() {
@@ -43,30 +44,32 @@ impl Dispatcher {
         self.bury();
     }
 
+    /// Returns whether less than half of the room is free, in places or in bytes.
     pub(in crate::dispatch) fn is_tight(&self) -> bool {
         self.room.is_tight(self.ledger.leaving())
     }
 
-    /// Whether what is held for partners that are away is in the way of others: less than half of the room is free, or a queue has no
-    /// place to ask for, since the rest is reserved for what others may receive.
+    /// Returns whether deliveries of partners that are away are in the way of others: less than half of the room is
+    /// free, or a queue has no place to ask for, since the rest is reserved for what other queues may receive.
     pub(in crate::dispatch) fn lacks_room(&self) -> bool {
         self.is_tight() || (self.partners.is_anyone_away() && (0..self.queues.len()).any(|index| self.is_short(index)))
     }
 
-    /// The queue would ask for messages and has no place for one.
+    /// Returns whether the queue would ask for messages and has no place for one.
     fn is_short(&self, index: QueueIndex) -> bool {
         let asks = |queue: &QueueState| queue.is_serving() && queue.parks_for.is_none() && queue.intake.is_idle();
         self.queues.get(index).is_some_and(asks) && self.room.is_short_for(index)
     }
 
-    /// Has the most overfull partner give up its newest, until it is not that any more, nor the room short.
+    /// Makes the most overfull partner give up its newest deliveries, until it is no longer the most
+    /// overfull or the room no longer short.
     fn give_up_most(&mut self, overfull: Overfull) {
         let Overfull { partner: key, beyond, more_than_next } = overfull;
-        // At least a quarter: what may not leave is walked over again each time.
+        // At least a quarter, since each call walks again over the deliveries that may not leave.
         let wanted = more_than_next.max(beyond / 4).max(AT_ONCE).min(beyond);
         let found = self.look_for(key, wanted, beyond);
         if found.leave.len() < wanted {
-            // It would be found again and again.
+            // Without a pause the partner would be found again and again.
             let oldest = self.partners.partner(key).and_then(|partner| self.partners.oldest(partner));
             let stuck = oldest.filter(|_| found.stuck.of(None) > 0).map(|oldest| (oldest, found.stuck));
             self.partners.pass_over(key, self.now + PATIENCE, stuck, &mut self.due);
@@ -81,7 +84,8 @@ impl Dispatcher {
         self.partners.weigh(key, self.now);
     }
 
-    /// Of several of one FIFO group the first only: the others go along with it, all of them until the same time.
+    /// Keeps only the first message of each FIFO group: the others of the group go along
+    /// with it, all until the same time.
     fn first_of_groups(&self, newest_first: Vec<Ticket>) -> Vec<Ticket> {
         let mut groups = HashSet::new();
         let is_first = |ticket: &Ticket| {
@@ -95,19 +99,19 @@ impl Dispatcher {
         first
     }
 
-    /// Looks at the partner's newest deliveries, so many at most, for some that may leave.
+    /// Searches the partner's newest deliveries, at most `most` of them, for some that may leave.
     fn look_for(&self, key: PartnerKey, wanted: usize, most: usize) -> Found {
         let mut found = Found::default();
         let Some(partner) = self.partners.partner(key) else { return found };
         let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
-        // First what its endpoint refuses, then what came last.
+        // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
         for slip in buckets.into_iter().flat_map(|bucket| bucket.newest_first()).take(most) {
             if found.leave.len() >= wanted {
                 break;
             }
             if self.may_leave(key, slip.ticket) {
-                // Of several deliveries to one partner each leads to the same message.
+                // Several deliveries of one message to the partner share its ticket.
                 if found.leave.last() != Some(&slip.ticket) {
                     found.leave.push(slip.ticket);
                 }

@@ -1,7 +1,8 @@
-//! When the room is short: which partner holds more than its share, and what becomes of what it holds.
+//! What happens when the room is short: which partner holds more than its share, and where its deliveries go.
 //!
-//! `make_room` decides whose deliveries leave memory unsent, `give_up` where they go: to the parking, or back to their queue. `hidden` counts
-//! what went back, `show_again` asks for it once the partner takes, and `bury` makes dead letters of what can neither stay nor go.
+//! `make_room` decides whose deliveries leave memory unsent, `give_up` where they go: to the parking, or back to their
+//! queue. `hidden` counts the messages that went back, `show_again` asks for them once the partner takes, and `bury`
+//! makes dead letters of deliveries that can neither stay nor go.
 
 pub(super) mod bury;
 pub(super) mod give_up;

@@ -1,5 +1,5 @@
-//! What was given back for a partner's sake is shown again once the partner takes: the first sent first, no faster than the partner
-//! takes, and only while it has little else to do. Without that an outage's backlog would stay hidden for hours after it.
+//! Shows returned messages again once their partner takes: the first sent first, no faster than the partner takes, and
+//! only while it holds little else. Otherwise an outage's backlog would stay hidden for hours after it.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::partner::Access;
 use crate::dispatch::timer::Timer;
 
-/// Where it may not be done now, it is looked at again after so long.
+/// The time after which a partner is looked at again if nothing may be shown now.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Messages shown at once, where there is no reason for fewer: the entries of one call.
+/// The number of messages shown at once if there is no reason for fewer: the entries of one call.
 const AT_ONCE: usize = 10;
 
-/// Deliveries a second of a partner that has taken nothing yet.
+/// The assumed rate, in deliveries per second, of a partner that has accepted nothing yet.
 const UNKNOWN: f32 = 1.0;
 
 impl Dispatcher {
-    /// Shows some of what is hidden for that partner's sake, if it is time.
+    /// Shows some of the messages that are hidden because of this partner, if it is time.
     pub(in crate::dispatch) fn show_again(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key).filter(|partner| partner.hidden > 0) else { return };
         if self.phase.is_stopping() {
@@ -49,13 +49,14 @@ impl Dispatcher {
         }
     }
 
-    /// A partner that is away and of whom nothing is held has nothing to be tried with: one is shown once its wait is over.
+    /// Shows one message, once the partner's wait is over, to try a partner that is away and holds
+    /// nothing else to be tried with.
     fn show_for_a_try(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key).filter(|partner| self.partners.holds(partner) == 0) else { return };
         let wait_is_over = match partner.access(None, self.now) {
             Access::At(at, _) => at,
             Access::Open => self.now,
-            // What lands, or an operator, brings it up again.
+            // A landing flush, or an operator, leads here again.
             Access::Busy | Access::Paused => return,
         };
         let again = partner.rules.max_backoff.max(LATER);
@@ -83,7 +84,7 @@ impl Dispatcher {
         is_shown
     }
 
-    /// Forgets what shows by itself by now.
+    /// Forgets the messages that show by themselves by now.
     pub(in crate::dispatch) fn forget_shown(&mut self) {
         while let Some((index, key)) = self.hidden.next_over(self.now) {
             self.count_hidden(index, key);
@@ -93,7 +94,8 @@ impl Dispatcher {
         }
     }
 
-    /// How many are hidden of that queue, and for that partner's sake, is another number now: fewer or more may be held instead.
+    /// Updates the number of messages hidden of this queue and because of this partner:
+    /// fewer or more may be held instead.
     pub(in crate::dispatch) fn count_hidden(&mut self, index: QueueIndex, key: PartnerKey) {
         if let Some(partner) = self.partners.partner_mut(key) {
             partner.hidden = self.hidden.of(key);
@@ -105,13 +107,15 @@ impl Dispatcher {
         self.limit_room(index);
     }
 
-    /// What is hidden counts against the limit of the queue's service as what is held does.
+    /// Limits the queue's part of the room, since hidden messages count against the limit
+    /// of its service as held ones do.
     pub(in crate::dispatch) fn limit_room(&mut self, index: QueueIndex) {
         let Some(limit) = self.queues.get(index).and_then(|queue| queue.facts.hidden_limit) else {
             return self.room.limit(index, usize::MAX);
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // At the limit a receive fails or gives nothing, to whoever asks: a quarter is left to others, or a sixteenth where much is hidden.
+        // At the limit a receive fails or returns nothing, for every consumer. A quarter of the limit is therefore left
+        // to other consumers, or a sixteenth if much is hidden.
         let beside = (limit / 16 * 15).saturating_sub(self.hidden.count(index));
         self.room.limit(index, (limit / 4 * 3).min(beside));
     }

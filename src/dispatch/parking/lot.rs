@@ -1,24 +1,25 @@
-//! What of one bucket is parked, as far as it is known here: the disk has the last word.
+//! What a bucket has in the parking, as far as the dispatcher knows: the disk has the last word.
 
 use crate::message::park::START;
 
+/// The parked deliveries of one bucket.
 #[derive(Debug)]
 pub struct Lot {
-    /// What is parked behind this place is not in memory.
+    /// The place behind which no row is in memory.
     after: i64,
-    /// So many rows are.
+    /// The number of rows on the disk behind that place.
     stored: u64,
-    /// On their way to the disk.
+    /// The number of deliveries on their way to the disk.
     entering: usize,
-    /// Of these, those that are older than what is parked.
+    /// The number of these that are older than the parked rows.
     older: usize,
-    /// Some are asked for.
+    /// Whether rows are being read.
     asking: bool,
-    /// Since then a row left memory that comes before those.
+    /// Whether, since that read began, a row has left memory that belongs in front of its result.
     rewound: bool,
-    /// Rows of it in memory.
+    /// The number of rows in memory.
     in_memory: u64,
-    /// It stands in the line of those that want some.
+    /// Whether the bucket is in the line of buckets that want rows.
     stands: bool,
 }
 
@@ -29,82 +30,84 @@ impl Default for Lot {
 }
 
 impl Lot {
-    /// With so many rows on the disk from before the start.
+    /// Returns the lot of a bucket with this many rows on the disk from before the start.
     pub fn found(rows: u64) -> Self {
         Self { stored: rows, ..Self::default() }
     }
 
-    /// Whether anything is parked that is not in memory: then what is new goes behind it.
+    /// Returns whether anything is parked that is not in memory: new deliveries then go behind it.
     pub fn is_open(&self) -> bool {
         self.stored > 0 || self.entering > 0 || self.asking
     }
 
-    /// Whether it has to be known although the bucket is empty.
+    /// Returns whether the lot must be known although the bucket is empty.
     pub fn is_kept(&self) -> bool {
         self.is_open() || self.in_memory > 0
     }
 
-    /// A row is in memory.
+    /// Counts a row that is now in memory.
     pub fn remembers(&mut self) {
         self.in_memory += 1;
     }
 
-    /// A row that was in memory is not there any more.
+    /// Counts a row that is no longer in memory.
     pub fn forgets(&mut self) {
         self.in_memory = self.in_memory.saturating_sub(1);
     }
 
-    /// Deliveries on the disk that are not in memory, and those on their way.
+    /// Returns the number of deliveries on the disk that are not in memory, and those on their way there.
     pub fn deliveries(&self) -> u64 {
         self.stored + self.entering as u64
     }
 
-    /// The place behind which nothing is in memory.
+    /// Returns the place behind which no row is in memory.
     pub fn after(&self) -> i64 {
         self.after
     }
 
-    /// Whether older deliveries may be sent to the disk: while rows are on their way back, those would come before them.
+    /// Returns whether older deliveries may be sent to the disk. Not while rows are being read: these would be in
+    /// memory before the older deliveries.
     pub fn takes_older(&self) -> bool {
         !self.asking
     }
 
-    /// Whether rows may be asked for.
+    /// Returns whether rows may be read.
     pub fn may_ask(&self) -> bool {
         self.stored > 0 && !self.asking && self.older == 0
     }
 
-    /// A delivery is on its way to the disk.
+    /// Counts a delivery that is on its way to the disk.
     pub fn enters(&mut self, older: bool) {
         self.entering += 1;
         self.older += usize::from(older);
     }
 
-    /// It has arrived, or will not.
+    /// Ends the way of a delivery to the disk: it has arrived, or will not.
     pub fn entered(&mut self, older: bool) {
         self.entering = self.entering.saturating_sub(1);
         self.older = self.older.saturating_sub(usize::from(older));
     }
 
-    /// A row is on the disk, at that place, and not in memory.
+    /// Counts a row that is on the disk at this place and not in memory.
     pub fn holds(&mut self, place: i64) {
         self.stored += 1;
         self.rewound |= self.asking && place <= self.after;
         self.after = self.after.min(place.saturating_sub(1));
     }
 
+    /// Begins a read of rows.
     pub fn asks(&mut self) {
         self.asking = true;
         self.rewound = false;
     }
 
-    /// Nothing came: it could not be read.
+    /// Ends a read that failed.
     pub fn heard_nothing(&mut self) {
         self.asking = false;
     }
 
-    /// So many rows came back, the last at that place; `more`: there are others behind it. Gives whether they are to be taken in: not
-    /// where older ones have left memory meanwhile.
+    /// Ends a read that returned this many rows, the last of them at `last`; `more`: there are others behind it.
+    /// Returns whether the rows are to be taken in: not if older ones have left memory meanwhile.
     pub fn heard(&mut self, rows: usize, last: Option<i64>, more: bool) -> bool {
         self.asking = false;
         if self.rewound {
@@ -115,11 +118,12 @@ impl Lot {
         true
     }
 
-    /// Puts it into the line of those that want rows; `false`: it stands there.
+    /// Marks the bucket as standing in the line for rows. Returns false if it stood there already.
     pub fn stand(&mut self) -> bool {
         !std::mem::replace(&mut self.stands, true)
     }
 
+    /// Marks the bucket as no longer standing in the line for rows.
     pub fn stands_no_more(&mut self) {
         self.stands = false;
     }

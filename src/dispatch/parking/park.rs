@@ -1,4 +1,4 @@
-//! Into the parking.
+//! The way into the parking.
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
@@ -11,17 +11,18 @@ use crate::message::park::{Parked, START, ToPark};
 
 use super::transfer::{Leaver, Transfer};
 
-/// Deliveries of one call at most, and their bytes: a transaction that takes some ten milliseconds on a common disk.
+/// The largest number of deliveries in one call; together with their bytes this makes a transaction that takes some ten
+/// milliseconds on a common disk.
 const AT_ONCE: usize = 500;
 const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 
 impl Dispatcher {
-    /// The parking of the queue, if it has one that takes something now.
+    /// Returns the parking of the queue, if it has one that accepts deliveries now.
     pub(in crate::dispatch) fn open_parking(&self, index: QueueIndex) -> Option<&Transfer> {
         self.queues.get(index)?.parking.as_deref().filter(|transfer| transfer.takes(self.now))
     }
 
-    /// Whether what waits of the message for that partner can be parked.
+    /// Returns whether a delivery of the message that waits for this partner can be parked.
     pub(in crate::dispatch) fn may_be_parked(&self, giver: PartnerKey, ticket: Ticket, held: &Held) -> bool {
         self.open_parking(held.queue).is_some()
             && held.spots().iter().any(|spot| {
@@ -31,11 +32,11 @@ impl Dispatcher {
             })
     }
 
-    /// Parks what waits of the message for that partner, or for anybody.
+    /// Parks the message's waiting deliveries for this partner, or for all partners if none is given.
     pub(in crate::dispatch) fn park(&mut self, giver: Option<PartnerKey>, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let index = held.queue;
-        // The newest first: each goes before the one that went before it.
+        // The newest goes first: each delivery is placed in front of the one sent before it.
         for spot in held.spots().into_iter().rev() {
             let Some(bucket) = self.partners.bucket(spot.bucket) else { continue };
             if giver.is_some_and(|giver| bucket.partner != giver) || !lot_takes_older(&bucket) {
@@ -47,7 +48,8 @@ impl Dispatcher {
         }
     }
 
-    /// The queue will show the message soon, whatever we ask: what waits of it goes to the disk, unless something of it is on the wire.
+    /// Parks the message's waiting deliveries because the queue will soon show it again, whatever we ask. Does nothing
+    /// if something of it is on the wire.
     pub(in crate::dispatch) fn park_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent() && !held.is_under_way()) else { return };
         if self.open_parking(held.queue).is_some() {
@@ -55,7 +57,8 @@ impl Dispatcher {
         }
     }
 
-    /// A new delivery for a bucket that has, or had, something parked: behind that, or into the bucket.
+    /// Adds a new delivery to a bucket that has, or had, parked deliveries: behind them on the
+    /// disk, or else into the bucket.
     pub(in crate::dispatch) fn join(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: Item) {
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
         let takes = transfer.takes(self.now);
@@ -88,7 +91,7 @@ impl Dispatcher {
         }
     }
 
-    /// Has the next of those in line written, where no call is under way.
+    /// Writes the next deliveries of the line to the disk, if no call is under way.
     pub(in crate::dispatch) fn write_parked(&mut self, index: QueueIndex) {
         let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
         if !transfer.called.is_empty() {
@@ -124,7 +127,7 @@ impl Dispatcher {
         }
     }
 
-    /// What the disk did, delivery by delivery.
+    /// Processes the result of a write, delivery by delivery.
     pub(in crate::dispatch) fn parked(&mut self, index: QueueIndex, results: Result<Vec<Parked>, Fault>) {
         let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else {
             return self.stray("parked deliveries of a queue without parking");
@@ -155,7 +158,8 @@ impl Dispatcher {
         }
         let mut results = results.into_iter();
         let mut without_room = Vec::new();
-        // Those that stand behind them go with them: none may be on the disk while a newer one is in memory.
+        // The deliveries behind a failed one are taken back with it: none may be on the disk
+        // while a newer one is in memory.
         let behind = if failed { self.transfer_mut(index).map(|transfer| std::mem::take(&mut transfer.waiting)) } else { None };
         for leaver in called.into_iter().chain(behind.into_iter().flatten()) {
             self.arrived(&leaver);
@@ -169,14 +173,14 @@ impl Dispatcher {
                 Some(Parked::Full) | None => without_room.push(leaver),
             }
         }
-        // What was in memory went newest first, and goes back in order.
+        // The deliveries that were in memory stood in the line newest first; each goes back to its own place.
         for leaver in without_room {
             self.has_no_room(leaver);
         }
         self.let_go();
     }
 
-    /// The first delivery that goes to the disk is said, then sums.
+    /// Logs the first delivery that goes to the disk, then sums.
     fn sum_up_parked(&mut self, index: QueueIndex, leaver: &Leaver) {
         let partner = self.partners.bucket(leaver.bucket).and_then(|bucket| self.partners.partner(bucket.partner));
         let (Some(partner), Some(queue)) = (partner, self.queues.get_mut(index)) else { return };
@@ -187,14 +191,14 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// A row is on the disk, and not in memory.
+    /// Records a row that is on the disk and not in memory.
     pub(in crate::dispatch) fn holds_row(&mut self, key: BucketKey, place: i64) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
         bucket.lot.get_or_insert_default().holds(place);
         self.wants_rows(key);
     }
 
-    /// A row that was in memory is deleted, or stays on the disk alone.
+    /// Records that a row has left memory: it is deleted, or stays only on the disk.
     pub(in crate::dispatch) fn row_left(&mut self, rows: QueueIndex, spot: Option<Spot>, place: i64, exit: Exit) {
         let index = self.takes_places_of(rows);
         if let Some(transfer) = self.transfer_mut(index) {
@@ -209,7 +213,7 @@ impl Dispatcher {
         }
     }
 
-    /// It is off its way, wherever it got.
+    /// Ends the way of a delivery to the disk, whether it arrived there or not.
     fn arrived(&mut self, leaver: &Leaver) {
         self.ledger.went_to_disk(leaver.ticket, leaver.item.payload.len());
         if let Some(lot) = self.partners.bucket_mut(leaver.bucket).and_then(|bucket| bucket.lot.as_deref_mut()) {
@@ -232,7 +236,7 @@ impl Dispatcher {
         self.settle(ticket);
     }
 
-    /// What the disk does not take is returned instead; what may not be returned stays in memory.
+    /// Returns a message that the disk has no room for; if it may not be returned, its delivery stays in memory.
     fn has_no_room(&mut self, leaver: Leaver) {
         let Some(held) = self.ledger.get(leaver.ticket) else { return };
         if !held.may_be_sent() {
@@ -255,11 +259,11 @@ impl Dispatcher {
             }
             return;
         };
-        // There it knows it.
+        // The message still knows this spot.
         self.partners.put_back(Spot { bucket: key, place }, slip, item);
     }
 
-    /// A row leaves memory and stays on the disk.
+    /// Takes a row out of memory; it stays on the disk.
     pub(in crate::dispatch) fn forget_row(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         for spot in held.spots() {

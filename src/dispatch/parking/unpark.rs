@@ -1,4 +1,4 @@
-//! Back from the parking: as much as a partner takes, oldest first.
+//! The way back from the parking: as many rows as a partner takes, oldest first.
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
@@ -11,25 +11,25 @@ use crate::message::park::{Row, Unparked, Want};
 
 use super::Lot;
 
-/// Accounts of one call at most, and rows of each.
+/// The largest number of accounts in one call, and of rows of each account.
 const ACCOUNTS: usize = 64;
 const ROWS: usize = 500;
 
-/// How long a row is held before it is asked whether it still is. Nobody else takes it, so that it does not matter.
+/// The lease of a row in memory. Its length does not matter, since no other process takes rows.
 const LEASE: std::time::Duration = std::time::Duration::from_secs(12 * 3600);
 
 /// Whether a bucket gets rows.
 enum Turn {
-    /// So many.
+    /// The bucket gets this many rows now.
     Now(usize),
-    /// When something happens to it.
+    /// The bucket gets rows when something happens to it.
     NotNow,
-    /// When there is room.
+    /// The bucket gets rows when there is room.
     WithRoom,
 }
 
 impl Dispatcher {
-    /// What was parked when the service started.
+    /// Takes in the number of rows that were parked when the service started, by account.
     pub(in crate::dispatch) fn found_parked(&mut self, index: QueueIndex, found: Vec<(Account, u64)>) {
         for (account, rows) in found.into_iter().filter(|(_, rows)| *rows > 0) {
             let Some(key) = self.partners.bucket_for(index, account, self.now, &mut self.due) else { continue };
@@ -40,7 +40,7 @@ impl Dispatcher {
         }
     }
 
-    /// Has the bucket looked at for rows before the turn ends, where it has any on the disk.
+    /// Puts the bucket into the line for rows, if it has any on the disk.
     pub(in crate::dispatch) fn wants_rows(&mut self, key: BucketKey) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
         let index = bucket.queue;
@@ -53,7 +53,7 @@ impl Dispatcher {
         }
     }
 
-    /// Asks for rows of those that want some, where no call is under way.
+    /// Reads rows for the buckets in the line, if no call is under way.
     pub(in crate::dispatch) fn read_parked(&mut self, index: QueueIndex) {
         if self.phase.is_stopping() {
             return;
@@ -63,7 +63,7 @@ impl Dispatcher {
             transfer.alarm.by(&mut self.due, at, Timer::Parking(index));
         }
         let (rows, gives) = (transfer.rows, transfer.gives(self.now));
-        // Rows whose deletes fail stay in memory: what comes besides would take the places of everybody else.
+        // Rows whose deletes fail stay in memory: further rows would take the places of all others.
         let stays = self.queues.get(rows).is_some_and(|rows| rows.settling.cannot_delete());
         if !gives || stays {
             return;
@@ -84,7 +84,7 @@ impl Dispatcher {
                     }
                 }
                 Turn::WithRoom => {
-                    // The others of the line would find none either.
+                    // The other buckets in the line would find no room either.
                     if let Some(transfer) = self.transfer_mut(index) {
                         transfer.wanting.push_back(key);
                     }
@@ -103,15 +103,16 @@ impl Dispatcher {
         self.commands.push_back(Command::Unpark { queue: index, wants });
     }
 
-    /// A partner gets rows when it holds less than half of its share; while it takes nothing, only where half of the room is free. All
-    /// rows together, those asked for included, have half of their queue's places at most: the rest is for what is new.
+    /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share;
+    /// while it takes nothing, only if half of the room is free. All rows together, those being read included, may take
+    /// at most half of their queue's places: the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
         if !bucket.lot.as_deref().is_some_and(Lot::may_ask) {
             return Turn::NotNow;
         }
-        // Something to try it with it always gets.
+        // A partner without anything held always gets a row to be tried with.
         let (holds, share) = (self.partners.holds(partner), self.partners.share(partner).max(1));
         if holds * 2 >= share {
             return Turn::NotNow;
@@ -132,7 +133,7 @@ impl Dispatcher {
         Some(Want { account: self.partners.partner(partner)?.account.clone(), after, rows })
     }
 
-    /// Rows came back, account by account, or none could be read.
+    /// Processes the result of a read: rows by account, or a failure.
     pub(in crate::dispatch) fn unparked(&mut self, index: QueueIndex, answers: Result<Vec<Unparked>, Fault>) {
         let Some(transfer) = self.transfer_mut(index) else { return self.stray("rows of a queue without parking") };
         let (rows, asked) = (transfer.rows, std::mem::take(&mut transfer.asked));
@@ -179,7 +180,7 @@ impl Dispatcher {
         }
     }
 
-    /// One row enters the ledger and its bucket; while it stops, it stays where it is.
+    /// Enters one row into the ledger and its bucket. During a stop the row goes back at once and stays on the disk.
     fn take_row_in(&mut self, index: QueueIndex, rows: QueueIndex, key: BucketKey, row: Row) {
         let Row { receipt, place, item, waited } = row;
         let (now, message) = (self.now, &item.message);
@@ -198,7 +199,7 @@ impl Dispatcher {
             leased_until: now + LEASE,
         };
         let Ok(ticket) = self.ledger.insert(arrival, now) else {
-            // It has been in memory since before something older was parked.
+            // The row has been in memory since before an older one was parked.
             if let Some(queue) = self.queues.get_mut(rows) {
                 queue.counts.exit(Exit::Duplicate);
             }
@@ -209,7 +210,7 @@ impl Dispatcher {
         }
         self.room.hold(index, item.payload.len());
         self.ledger.advance(ticket, Stage::Delivering);
-        // Before the clock began is long ago.
+        // A row that has waited for longer than the clock can express starts its age anew.
         let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.bytes = item.payload.len();

@@ -1,8 +1,9 @@
-//! The gate of a partner: what stops it although there is something to send and a thread to send it. What stops one of its buckets alone
-//! is that bucket's own gate.
+//! The gate of a partner: decides whether a flush may start although there is something to send and a thread to send
+//! it. What stops only one bucket of the partner is that bucket's own gate.
 //!
-//! It knows the wait that the partner asked for, the wait after failures (back-off, then the breaker with its one probe) and the
-//! operator's pause. After a wait it stays ajar, for one probe at a time, until something is accepted.
+//! The gate holds the wait that the partner asked for, the wait after failures (back-off, then the
+//! breaker) and the operator's pause. After a wait that followed a failure it lets one probe at a time
+//! through, until a flush is accepted.
 
 use std::time::{Duration, Instant};
 
@@ -16,22 +17,24 @@ use super::Wait;
 /// The longest wait that a partner's `Retry-After` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Of a partner that is well nothing is kept: most are, and there may be a million of them.
+/// The gate of one partner. Nothing is allocated for a healthy partner: most partners are healthy, and
+/// there may be a million of them.
 #[derive(Debug, Default)]
 pub struct PartnerGate(Option<Box<Shut>>);
 
-/// A gate that is, or was, not open.
+/// The state of a gate that is not open, or was not open.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shut {
-    /// In a row. Flushes that failed side by side are one failure.
+    /// The number of failures in a row. Flushes that were on the wire together and failed count as one failure.
     failures: u32,
-    /// One of them said that the set-up is wrong: the breaker is open, however few they are.
+    /// Whether one of these failures showed that the set-up is wrong: the breaker is then open, whatever their number.
     set_up_wrong: bool,
-    /// When the last of those landed: what was on the wire by then and fails as well is the same failure.
+    /// When the last counted failure landed. A flush that began before this moment and also
+    /// fails is part of the same failure.
     failed_at: Option<Instant>,
-    /// Back-off, or the breaker's.
+    /// When the wait of the back-off or of the breaker ends.
     until: Option<Instant>,
-    /// The partner asked for it: neither a success side by side nor an operator ends that.
+    /// When the wait that the partner asked for ends. Neither an accepted flush nor an operator ends this wait early.
     asked_until: Option<Instant>,
     paused: bool,
 }
@@ -41,12 +44,13 @@ impl Shut {
         self.failures > 0 && self.severity(rules) >= rules.breaker_failures
     }
 
-    /// Failures in a row, or as many as open the breaker where one of them did that.
+    /// Returns the failures in a row, or at least the number that opens the breaker if one
+    /// of them showed a wrong set-up.
     fn severity(&self, rules: &PartnerRules) -> u32 {
         if self.set_up_wrong { self.failures.max(rules.breaker_failures) } else { self.failures }
     }
 
-    /// Counts a failure, unless it is the last one again. Gives whether it counted.
+    /// Counts a failure unless it is part of the last one. Returns whether it counted.
     fn count(&mut self, now: Instant, began: Instant) -> bool {
         let is_news = self.failed_at.is_none_or(|failed_at| began >= failed_at);
         if is_news {
@@ -66,7 +70,7 @@ impl PartnerGate {
         self.0.get_or_insert_default()
     }
 
-    /// Failures in a row.
+    /// Returns the number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.0.as_ref().map_or(0, |shut| shut.failures)
     }
@@ -75,12 +79,12 @@ impl PartnerGate {
         self.0.as_ref().is_some_and(|shut| shut.paused)
     }
 
-    /// Whether the breaker is open, or ajar for its probe.
+    /// Returns whether the breaker is open, the phase of its single probe included.
     pub fn is_open(&self, rules: &PartnerRules) -> bool {
         self.0.as_ref().is_some_and(|shut| shut.is_open(rules))
     }
 
-    /// The later of the two waits, where one is not over.
+    /// Returns the end and the kind of the wait that ends last; `None` if no wait is left.
     pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<(Instant, Wait)> {
         let shut = self.0.as_ref().filter(|shut| shut.until.max(shut.asked_until).is_some_and(|at| at > now))?;
         let own = if shut.is_open(rules) { Wait::Breaker } else { Wait::Backoff };
@@ -88,24 +92,26 @@ impl PartnerGate {
         waits.into_iter().flatten().max_by_key(|(at, _)| *at)
     }
 
-    /// When the wait that the partner asked for ends, if it is not over.
+    /// Returns when the wait that the partner asked for ends; `None` if there is none left.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.0.as_ref()?.asked_until.filter(|at| *at > now)
     }
 
-    /// Flushes that may be on the wire at once: while it fails one probe, until the first success opens the gate for all.
+    /// Returns how many flushes may be on the wire at once: a single probe while the partner fails, until an
+    /// accepted flush opens the gate.
     pub fn at_once(&self, rules: &PartnerRules) -> usize {
         if self.failures() > 0 { 1 } else { rules.parallel }
     }
 
-    /// Until when it has to be remembered without any bucket: while it waits, and an idle time more where that was a failure.
+    /// Returns until when the gate must be remembered although the partner has no bucket: until its waits end, and for
+    /// one `idle_timeout` more after a failure.
     pub fn remembered_until(&self, rules: &PartnerRules) -> Option<Instant> {
         let shut = self.0.as_ref()?;
         let longer = if shut.failures > 0 { rules.idle_timeout } else { Duration::ZERO };
         shut.until.max(shut.asked_until).map(|until| until + longer)
     }
 
-    /// Something was accepted. Gives the failures that this ended.
+    /// Ends the failures and their wait, since a flush was accepted. Returns the number of failures that this ended.
     pub fn succeeded(&mut self) -> u32 {
         let Some(shut) = &mut self.0 else { return 0 };
         let Shut { failures, asked_until, paused, .. } = **shut;
@@ -117,8 +123,8 @@ impl PartnerGate {
         failures
     }
 
-    /// A flush that began at `began` found the partner unavailable: it waits for as long as it asked, else for the back-off with full
-    /// jitter.
+    /// Shuts the gate after a flush that began at `began` found the partner unavailable: for as long as the partner
+    /// asked, else for the back-off with full jitter.
     pub fn failed(
         &mut self,
         now: Instant,
@@ -139,12 +145,12 @@ impl PartnerGate {
         }
     }
 
-    /// The partner wants no request for so long.
+    /// Records that the partner wants no request for this long.
     pub fn asks(&mut self, now: Instant, wait: Duration) {
         self.shut().asks(now, wait);
     }
 
-    /// The partner's set-up is wrong: the breaker opens at once, for the longest back-off.
+    /// Records that the partner's set-up is wrong: the breaker opens at once, for the longest back-off.
     pub fn misconfigured(&mut self, now: Instant, began: Instant, rules: &PartnerRules) {
         let shut = self.shut();
         shut.count(now, began);
@@ -152,12 +158,13 @@ impl PartnerGate {
         shut.until = shut.until.max(Some(now + rules.max_backoff));
     }
 
-    /// The operator's pause, or its end. Gives whether that changed anything.
+    /// Starts or ends the operator's pause. Returns whether this changed anything.
     pub fn pause(&mut self, paused: bool) -> bool {
         self.is_paused() != paused && std::mem::replace(&mut self.shut().paused, paused) != paused
     }
 
-    /// An operator wants the next attempt now: back-off and breaker wait no longer. It remains a probe.
+    /// Ends the wait of back-off and breaker because an operator wants the next attempt now.
+    /// The next flush remains a probe.
     pub fn skip_backoff(&mut self, now: Instant) {
         if let Some(shut) = &mut self.0 {
             shut.until = shut.until.map(|until| until.min(now));

@@ -1,8 +1,8 @@
-//! A partner: what it takes, over all its buckets.
+//! A partner: how much it takes, summed over all its buckets.
 //!
-//! [`gate`](PartnerGate) says when it may be tried, [`pace`](Pace) how often, [`health`](super::health) how much of the delivery threads it may
-//! have, [`share`](Drain) how much of the room. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and
-//! why: flushing, the drain, status and `why` all ask it.
+//! [`gate`](PartnerGate) decides when a partner may be tried, [`pace`](Pace) how often, [`health`](super::health) how
+//! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`Partner::access`] is the one
+//! answer to whether a flush may start, and if not, when and why: flushing, the drain, the status and `why` all ask it.
 
 mod gate;
 mod pace;
@@ -30,34 +30,44 @@ use self::pace::Pace;
 
 pub use self::share::{Drain, LEAST};
 
+/// The state of one partner. It outlives the partner's buckets for as long as it must be remembered.
 #[derive(Debug)]
 pub struct Partner {
+    /// The partner's account.
     pub account: Account,
+    /// The partner's settings. A reload replaces them.
     pub rules: Arc<PartnerRules>,
+    /// The partner's buckets, one for each queue that has deliveries for it.
     pub buckets: SmallVec<[BucketKey; 1]>,
-    /// On the wire, the oldest first.
+    /// The flushes on the wire, the oldest first.
     pub flights: SmallVec<[FlushId; 1]>,
-    /// Deliveries on the wire.
+    /// The number of deliveries on the wire.
     pub on_wire: usize,
+    /// Whether the partner may use delivery threads freely.
     pub health: Health,
+    /// The rate at which the partner takes deliveries.
     pub drain: Drain,
-    /// Where it stands among those that hold more than their share.
+    /// The partner's rank among the partners that hold more than their share.
     pub standing: Standing,
-    /// Its standing is to be found out before the turn ends.
+    /// Whether the standing must be determined again before the turn ends.
     pub touched: bool,
-    /// Messages that were given back for its sake, are hidden, and could be shown again.
+    /// The number of messages returned to the queue because of this partner that are still
+    /// hidden and could be shown again.
     pub hidden: usize,
-    /// None of them is shown before.
+    /// When the next of the hidden messages may be shown, at the earliest.
     pub shows_at: Option<Instant>,
-    /// Culprits in a row, without a success between them.
+    /// The number of culprits (deliveries at fault) in a row, without an accepted flush between them.
     pub culprits: u32,
-    /// Deliveries of one flush that the partner was found to take.
+    /// The largest number of deliveries in one flush that the partner was found to take; `None`:
+    /// not known, `max_batch` applies.
     pub learned_batch: Option<usize>,
+    /// The partner's last error, for `status` and `why`; `None` once a flush is accepted.
     pub last_error: Option<Box<str>>,
-    /// An operator wanted what waited at that moment to leave without lingering.
+    /// When an operator last asked for a flush: deliveries that waited at that moment leave without lingering.
     pub hurried_at: Option<Instant>,
+    /// The timer that looks at the partner again.
     pub alarm: Alarm,
-    /// Its number among all partners.
+    /// The partner's index in the list of all partners.
     pub place: usize,
     gate: PartnerGate,
     pace: Pace,
@@ -66,42 +76,48 @@ pub struct Partner {
 /// Whether a flush may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// A flush may start now.
     Open,
-    /// When a flush on the wire has landed.
+    /// Not before a flush on the wire has landed.
     Busy,
-    /// When an operator resumes it.
+    /// Not before an operator resumes the partner.
     Paused,
-    /// Not before then, for this reason.
+    /// Not before this moment, for this reason.
     At(Instant, Wait),
 }
 
-/// What a partner waits for.
+/// The reason for a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// The partner asked for it (`Retry-After`).
+    /// The partner asked for the wait (`Retry-After`).
     Asked,
-    /// It failed.
+    /// The partner failed.
     Backoff,
-    /// It failed too often in a row, or its set-up is wrong.
+    /// The partner failed too often in a row, or its set-up is wrong.
     Breaker,
-    /// The endpoint for this queue is set up wrongly.
+    /// The partner's endpoint for this queue is set up wrongly.
     Endpoint,
+    /// The partner's rate limit is reached.
     Rate,
 }
 
-/// The state of a partner in a word; the words are a contract.
+/// The state of a partner in one word. The words are part of the contract with users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartnerState {
+    /// The partner has no failures in a row and waits for nothing: it may be tried.
     Healthy,
+    /// The partner waits after failures, or because it asked for a wait.
     BackingOff,
-    /// Its breaker is, or that of one of its buckets.
+    /// The partner's breaker is open, or the gate of one of its buckets is shut.
     Open,
-    /// It waits for nothing but its rate.
+    /// The partner waits for nothing but its rate limit.
     Limited,
+    /// An operator has paused the partner.
     Paused,
 }
 
 impl PartnerState {
+    /// Returns the state's name in metrics, JSON and logs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -150,7 +166,7 @@ impl Partner {
         }
     }
 
-    /// Whether a flush may start: of this bucket, or of any where none is named.
+    /// Returns whether a flush of this bucket may start; without a bucket, whether a flush of any bucket may.
     pub fn access(&self, bucket: Option<&Bucket>, now: Instant) -> Access {
         if self.gate.is_paused() {
             return Access::Paused;
@@ -167,7 +183,7 @@ impl Partner {
         self.pace.wait(now, &self.rules).map_or(Access::Open, |at| Access::At(at, Wait::Rate))
     }
 
-    /// Its state as far as this bucket is concerned, or without regard to any.
+    /// Returns the partner's state as far as this bucket is concerned; without a bucket, its state regardless of any.
     pub fn state(&self, bucket: Option<&Bucket>, now: Instant) -> PartnerState {
         let is_shut = bucket.is_some_and(|bucket| bucket.gate.is_shut());
         match (self.access(bucket, now), self.trouble()) {
@@ -176,13 +192,13 @@ impl Partner {
             _ if is_shut => PartnerState::Open,
             (_, Some(trouble)) => trouble,
             (Access::At(_, Wait::Rate), None) => PartnerState::Limited,
-            // The wait that it asked for outlasts the success of an older flush.
+            // The wait that the partner asked for outlasts the success of an older flush.
             (Access::At(..), None) => PartnerState::BackingOff,
             (Access::Open | Access::Busy, None) => PartnerState::Healthy,
         }
     }
 
-    /// Where failures brought it.
+    /// Returns the state that failures have led to; `None` without failures.
     fn trouble(&self) -> Option<PartnerState> {
         match self.gate.failures() {
             0 => None,
@@ -191,12 +207,12 @@ impl Partner {
         }
     }
 
-    /// Failures in a row.
+    /// Returns the number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.gate.failures()
     }
 
-    /// Whether its breaker is open, or ajar for its probe.
+    /// Returns whether the breaker is open, the phase of its single probe included.
     pub fn is_open(&self) -> bool {
         self.gate.is_open(&self.rules)
     }
@@ -205,48 +221,51 @@ impl Partner {
         self.gate.is_paused()
     }
 
-    /// It takes nothing now: it is slow or failing, or an operator paused it.
+    /// Returns whether the partner takes nothing now: it is slow or failing, or an operator paused it.
     pub fn is_away(&self) -> bool {
         self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
-    /// Why what waits for it has to leave memory, in a word for metrics and dead letters.
+    /// Returns the reason, in a word for metrics and dead letters, for which deliveries of
+    /// this partner have to leave memory.
     pub fn why_given_up(&self) -> &'static str {
         if self.is_away() { "partner_unavailable" } else { "partner_too_slow" }
     }
 
-    /// When the wait that the partner asked for ends, if it is not over.
+    /// Returns when the wait that the partner asked for ends; `None` if there is none left.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.gate.asked_until(now)
     }
 
-    /// Until when it must be remembered although it has no bucket. A pause is remembered until it ends: see [`Partner::is_paused`].
+    /// Returns until when the partner must be remembered although it has no bucket. A pause is remembered until it
+    /// ends: see [`Partner::is_paused`].
     pub fn remembered_until(&self) -> Option<Instant> {
         self.gate.remembered_until(&self.rules).max(self.pace.remembered_until())
     }
 
-    /// Deliveries that one flush may hold.
+    /// Returns the largest number of deliveries in one flush.
     pub fn batch_limit(&self) -> usize {
         self.learned_batch.map_or(self.rules.max_batch, |learned| learned.min(self.rules.max_batch))
     }
 
-    /// A larger batch was too large. What was learned is never unlearned by an older batch that lands late.
+    /// Lowers the batch limit, since a larger batch was too large. An older batch that
+    /// lands late never raises it again.
     pub fn takes_at_most(&mut self, deliveries: usize) {
         self.learned_batch = Some(deliveries.clamp(1, self.batch_limit().max(1)));
     }
 
-    /// A flush goes out.
+    /// Records that a flush starts.
     pub fn flushes(&mut self, flush: FlushId, now: Instant) {
         self.flights.push(flush);
         self.pace.spend(now, &self.rules);
     }
 
-    /// A flush is off the wire.
+    /// Records that a flush is off the wire.
     pub fn lands(&mut self, flush: FlushId) {
         self.flights.retain(|other| *other != flush);
     }
 
-    /// A flush was accepted after so long. Gives the failures that this ended.
+    /// Records that a flush was accepted after `took`. Returns the number of failures in a row that this ended.
     pub fn succeeded(&mut self, took: Duration) -> u32 {
         self.culprits = 0;
         self.last_error = None;
@@ -254,7 +273,8 @@ impl Partner {
         self.gate.succeeded()
     }
 
-    /// A flush that began at `began` found the partner unavailable. Gives the state, where that brought it there.
+    /// Records that a flush that began at `began` found the partner unavailable. Returns
+    /// the new state if this changed it.
     pub fn failed(
         &mut self,
         now: Instant,
@@ -266,7 +286,8 @@ impl Partner {
         self.refused(error, |gate, rules| gate.failed(now, began, retry_after, rules, random))
     }
 
-    /// It refused one delivery, which is at fault. What it asked for stands nevertheless, and a server error is no sign of health.
+    /// Records that the partner refused one delivery, which is at fault. A wait that the partner asked for is obeyed
+    /// nevertheless, and a server error still counts against its health.
     pub fn refused_one(&mut self, now: Instant, code: u16, retry_after: Option<Duration>) {
         self.culprits = self.culprits.saturating_add(1);
         if code >= 500 {
@@ -277,7 +298,7 @@ impl Partner {
         }
     }
 
-    /// The set-up is wrong. Gives the state, where that brought it there.
+    /// Records that the partner's set-up is wrong. Returns the new state if this changed it.
     pub fn misconfigured(&mut self, now: Instant, began: Instant, error: Box<str>) -> Option<PartnerState> {
         self.refused(error, |gate, rules| gate.misconfigured(now, began, rules))
     }
@@ -290,18 +311,20 @@ impl Partner {
         self.trouble().filter(|after| Some(*after) != before)
     }
 
-    /// One of its buckets was refused for good: that bucket's gate is shut, not this partner's.
+    /// Records that the endpoint of one bucket refused a flush for good: this shuts that
+    /// bucket's gate, not the partner's.
     pub fn endpoint_refused(&mut self, error: Box<str>) {
         self.health.failed();
         self.last_error = Some(error);
     }
 
-    /// The operator's pause, or its end. Gives whether that changed anything.
+    /// Starts or ends the operator's pause. Returns whether this changed anything.
     pub fn pause(&mut self, paused: bool) -> bool {
         self.gate.pause(paused)
     }
 
-    /// An operator wants an attempt now: what waits is not to linger, and back-off and breaker wait no longer.
+    /// Prepares for an attempt that an operator wants now: waiting deliveries do not linger, and the
+    /// waits of back-off and breaker end.
     pub fn hurry(&mut self, now: Instant) {
         self.gate.skip_backoff(now);
         self.hurried_at = Some(now);

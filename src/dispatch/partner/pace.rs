@@ -1,32 +1,33 @@
-//! Pace: a partner's `rate` and `burst`, over all its buckets (the generic cell rate algorithm, ITU-T I.371).
+//! A partner's `rate` and `burst`, over all its buckets (the generic cell rate algorithm, ITU-T I.371).
 
 use std::time::{Duration, Instant};
 
 use crate::dispatch::rules::PartnerRules;
 
+/// The use that a partner has made of its rate so far.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// The moment at which the next request would be exactly on the rate.
+    /// When the next request would be exactly on the rate.
     on_rate: Option<Instant>,
 }
 
 impl Pace {
-    /// When the next request may go, where that is not now.
+    /// Returns when the next request may start; `None` if it may start now.
     pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<Instant> {
         let ahead = interval(rules)?.saturating_mul(rules.burst.saturating_sub(1));
         let on_rate = self.on_rate?;
-        // Before the clock began is long ago.
+        // A moment before the start of the clock has passed long ago.
         on_rate.checked_sub(ahead).filter(|at| *at > now)
     }
 
-    /// A request goes.
+    /// Counts a request that starts now.
     pub fn spend(&mut self, now: Instant, rules: &PartnerRules) {
         if let Some(interval) = interval(rules) {
             self.on_rate = Some(self.on_rate.map_or(now, |at| at.max(now)) + interval);
         }
     }
 
-    /// Until when it has to be remembered: from then on it is as if nothing had ever gone.
+    /// Returns until when the pace must be remembered: from then on it equals that of a partner without any requests.
     pub fn remembered_until(&self) -> Option<Instant> {
         self.on_rate
     }
@@ -34,7 +35,7 @@ impl Pace {
 
 fn interval(rules: &PartnerRules) -> Option<Duration> {
     let (requests, per) = rules.rate?;
-    // Rounded up: not even by a nanosecond is the rate exceeded.
+    // Rounded up, so that the rate is not exceeded even by a nanosecond.
     let nanos = per.as_nanos().div_ceil(u128::from(requests.max(1)));
     Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
 }

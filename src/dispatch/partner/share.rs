@@ -1,32 +1,35 @@
-//! A partner's share of the room: what it takes in `hold_for` at its present rate. What it holds beyond that would wait for longer in
-//! memory than it has to.
+//! A partner's share of the room: the deliveries that it takes in `hold_for` at its present rate. Deliveries beyond the
+//! share would wait in memory for longer than they have to.
 
 use std::time::{Duration, Instant};
 
 use crate::dispatch::rules::PartnerRules;
 
-/// Deliveries of a share at least, so that a slow partner's batches are worth a request, and one that is away has something to be tried
-/// with.
+/// The smallest share, in deliveries: a slow partner's batches are then still worth a request, and a partner that is
+/// away has something to be tried with.
 pub const LEAST: usize = 10;
 
-/// What is left of the weight of earlier flushes with each further one: the last five are two thirds of the rate.
+/// The factor by which the weight of earlier flushes fades with each further one: the last
+/// five make two thirds of the rate.
 const FADING: f32 = 0.8;
 
-/// No flush took less, whatever a clock says.
+/// The shortest duration of a flush, whatever the clock says.
 const SHORTEST: Duration = Duration::from_micros(1);
 
-/// What a partner takes in a second, by its latest successful flushes.
+/// The number of deliveries that a partner takes per second, measured over its latest accepted flushes.
 #[derive(Debug, Default)]
 pub struct Drain {
-    /// Sums over these flushes, the earlier ones weighing less.
+    /// The deliveries of these flushes; earlier flushes weigh less.
     deliveries: f32,
+    /// The time that these flushes took, in seconds; earlier flushes weigh less.
     seconds: f32,
-    /// When the last of them landed, where something was held for it ever since: then the time between two is what one takes.
+    /// When the last of these flushes landed, if the partner has held something ever since: the time between two
+    /// landings is then what one flush takes.
     busy_since: Option<Instant>,
 }
 
 impl Drain {
-    /// A flush that began at `began` was accepted now.
+    /// Records that a flush that began at `began` is accepted now.
     pub fn accepted(&mut self, deliveries: usize, began: Instant, now: Instant) {
         let took = now.saturating_duration_since(self.busy_since.unwrap_or(began)).max(SHORTEST);
         self.deliveries = self.deliveries * FADING + deliveries as f32;
@@ -34,20 +37,21 @@ impl Drain {
         self.busy_since = Some(now);
     }
 
-    /// Nothing is held for it, or it fails: the time until its next success says nothing about what it takes.
+    /// Records that nothing is held for the partner, or that it fails: the time until its next accepted flush
+    /// then says nothing about its rate.
     pub fn rests(&mut self) {
         self.busy_since = None;
     }
 
-    /// Deliveries a second; `None` before the first was accepted.
+    /// Returns the rate in deliveries per second; `None` before the first flush is accepted.
     pub fn per_second(&self) -> Option<f32> {
         (self.deliveries > 0.0).then(|| self.deliveries / self.seconds)
     }
 
-    /// The share of a partner that takes: deliveries.
+    /// Returns the share, in deliveries, of a partner that takes its deliveries.
     pub fn share(&self, rules: &PartnerRules) -> usize {
         let most = rules.max_waiting;
-        // A float beyond the largest integer becomes that integer.
+        // The cast saturates: a float beyond the largest integer becomes that integer.
         self.per_second().map_or(most, |rate| ((rate * rules.hold_for.as_secs_f32()) as usize).max(LEAST).min(most))
     }
 }
@@ -80,7 +84,7 @@ mod tests {
             drain.accepted(10, start, start + SECOND);
         }
         idle.rests();
-        // Its rate limit makes it wait for nine seconds between flushes of one.
+        // The rate limit makes the partner wait for nine seconds between flushes of one second.
         for drain in [&mut busy, &mut idle] {
             drain.accepted(10, start + SECOND * 10, start + SECOND * 11);
         }

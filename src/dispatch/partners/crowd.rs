@@ -1,5 +1,5 @@
-//! Who holds how much: the partners that hold more than their share, by how much, so that the most overfull is found without a look at
-//! all others. A partner that is well and within its share costs nothing here.
+//! The partners that hold more than their share, ordered by how much more, so that the most overfull one is found
+//! without looking at all partners. A partner that is healthy and within its share costs nothing here.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,26 +14,31 @@ use crate::dispatch::timer::Timer;
 use super::Partners;
 use super::lately::Lately;
 
-/// Nobody is overfull whose oldest delivery has waited for less: a burst is no backlog.
+/// The age of the oldest delivery below which a partner is not overfull: a burst is no backlog.
 const YOUNG: Duration = Duration::from_millis(250);
 
-/// Those that are away and hold something have no more than this part of the room in their shares, together.
+/// The partners that are away and hold something may together have at most this part of the
+/// room (one in 4) as their shares.
 pub const PART_OF_AWAY: usize = 4;
 
+/// The order of all partners by what they hold beyond their share, and what cannot leave memory.
 #[derive(Debug)]
 pub struct Crowd {
-    /// Partners that take nothing, by what they hold. Their share is the same, so this is the order of being overfull too.
+    /// Partners that are away, by what they hold. They all have the same share, so that this is
+    /// also the order of their excess.
     away: BTreeSet<(usize, PartnerKey)>,
     /// Partners that take, by what they hold beyond their share.
     beyond: BTreeSet<(usize, PartnerKey)>,
-    /// How many are away and hold something, those passed over included.
+    /// The number of partners that are away and hold something, those passed over included.
     away_holding: usize,
-    /// Deliveries that each of them may hold.
+    /// The share of each partner that is away, in deliveries.
     away_share: usize,
-    /// Partners that hold what may not leave, by the age of their oldest delivery when that was found.
+    /// Partners with deliveries that may not leave memory, by the moment at which their oldest delivery entered, as
+    /// of when they were passed over.
     stuck: BTreeSet<(Instant, PartnerKey)>,
-    /// What that takes of the room.
+    /// The part of the room that the deliveries that may not leave take.
     stuck_parts: Stuck,
+    /// Whether the latest messages were for partners below their share.
     lately: Lately,
 }
 
@@ -51,13 +56,14 @@ impl Default for Crowd {
     }
 }
 
-/// Who is to give up what.
+/// The partner that gives up deliveries next, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overfull {
+    /// The partner to ask.
     pub partner: PartnerKey,
-    /// Deliveries beyond its share.
+    /// The number of deliveries that it holds beyond its share.
     pub beyond: usize,
-    /// Of these, those that it holds beyond its share more than the next partner does beyond its own.
+    /// How many deliveries more the partner holds beyond its share than the next partner does beyond its own.
     pub more_than_next: usize,
 }
 
@@ -84,7 +90,7 @@ impl Crowd {
         standing.counts = counts;
     }
 
-    /// Ends its being passed over.
+    /// Ends the time for which the partner is passed over.
     fn join(&mut self, key: PartnerKey, standing: &mut Standing) {
         if let Some((oldest, parts)) = standing.passed_over.take().and_then(|passed| passed.stuck) {
             self.stuck.remove(&(oldest, key));
@@ -92,7 +98,7 @@ impl Crowd {
         }
     }
 
-    /// The partner is forgotten.
+    /// Removes a partner that is forgotten.
     pub fn leave(&mut self, key: PartnerKey, standing: &mut Standing) {
         self.join(key, standing);
         self.count(standing, false);
@@ -101,7 +107,8 @@ impl Crowd {
 }
 
 impl Partners {
-    /// What the partner holds is another now, or whether it takes: its standing is found out before the turn ends.
+    /// Notes that the partner now holds more or less, or that it starts or stops taking: its standing is
+    /// determined again before the turn ends.
     pub fn touch(&mut self, key: PartnerKey) {
         if let Some(partner) = self.partners.get_mut(key.0)
             && !std::mem::replace(&mut partner.touched, true)
@@ -110,7 +117,7 @@ impl Partners {
         }
     }
 
-    /// The next of those whose standing is to be found out.
+    /// Returns the next partner whose standing must be determined; `None` if there is none left in this turn.
     pub fn next_touched(&mut self) -> Option<PartnerKey> {
         let key = self.touched.pop()?;
         if let Some(partner) = self.partners.get_mut(key.0) {
@@ -119,41 +126,42 @@ impl Partners {
         Some(key)
     }
 
-    /// Deliveries that wait for the partner or are on the wire.
+    /// Returns the number of deliveries that wait for the partner or are on the wire.
     pub fn holds(&self, partner: &Partner) -> usize {
         let waits = self.buckets_of(partner).map(Bucket::waits);
         partner.on_wire + waits.sum::<usize>()
     }
 
-    /// Deliveries that it may hold before it is overfull.
+    /// Returns the number of deliveries that the partner may hold before it is overfull.
     pub fn share(&self, partner: &Partner) -> usize {
         if partner.is_away() { self.crowd.away_share.min(partner.rules.max_waiting) } else { partner.drain.share(&partner.rules) }
     }
 
-    /// Whether it holds less than its share.
+    /// Returns whether the partner holds less than its share.
     pub fn is_below_share(&self, partner: &Partner) -> bool {
         let holds = self.holds(partner);
-        // Asked for each delivery, and of a partner that takes no share is smaller: most need no division.
+        // This is asked for each delivery. No partner that takes has a share below `LEAST` or its own `max_waiting`, so
+        // that most calls need no division.
         let takes = || !partner.is_away() && holds < LEAST.min(partner.rules.max_waiting);
         takes() || holds < self.share(partner)
     }
 
-    /// When the longest-waiting of its deliveries entered.
+    /// Returns when the longest-waiting of the partner's deliveries entered.
     pub fn oldest(&self, partner: &Partner) -> Option<Instant> {
         self.buckets_of(partner).filter_map(Bucket::oldest).min()
     }
 
-    /// A message was received; whether it was for a partner that held less than its share.
+    /// Records that a message was received, and whether it was for a partner that held less than its share.
     pub fn saw(&mut self, below: bool) {
         self.crowd.lately.saw(below);
     }
 
-    /// The room has so many places now: what those that are away may hold of it.
+    /// Sets the share of partners that are away, from the present number of places of the room.
     pub fn divide(&mut self, places: usize) {
         self.crowd.away_share = (places / PART_OF_AWAY / self.crowd.away_holding.max(1)).min(LEAST);
     }
 
-    /// Finds out where the partner stands.
+    /// Determines where the partner stands.
     pub fn weigh(&mut self, key: PartnerKey, now: Instant) {
         let Some(partner) = self.partner(key) else { return };
         let (holds, is_away) = (self.holds(partner), partner.is_away());
@@ -177,12 +185,13 @@ impl Partners {
         self.crowd.rank(key, standing, ranking);
     }
 
-    /// Whether a partner that takes nothing holds something that it could be asked to give up.
+    /// Returns whether a partner that takes nothing holds deliveries that it could be asked to give up.
     pub fn is_anyone_away(&self) -> bool {
         !self.crowd.away.is_empty()
     }
 
-    /// Who is to give something up next, if anybody is; of those that take, only while others need the room.
+    /// Returns the partner that gives up deliveries next, if there is one. A partner that takes its deliveries gives up
+    /// some only while other partners need the room.
     pub fn most_overfull(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<Overfull> {
         loop {
             let overfull = self.first_overfull()?;
@@ -193,7 +202,7 @@ impl Partners {
             if partner.standing.ranking != before {
                 continue;
             }
-            // Where nothing waits, all of it is on the wire: what comes of that is known in a while.
+            // If nothing waits, all of it is on the wire and lands soon.
             let at = self.oldest(partner).unwrap_or(now) + YOUNG;
             if at <= now {
                 return Some(overfull);
@@ -214,8 +223,8 @@ impl Partners {
         Some(Overfull { partner, beyond, more_than_next: beyond - next })
     }
 
-    /// The partner is not asked until then; `stuck`: when its oldest delivery entered, and what part of the room is taken by what it should
-    /// give up and may not.
+    /// Passes over the partner until the given moment. `stuck` holds the moment at which its oldest delivery entered,
+    /// and the part of the room taken by deliveries that it should give up and may not.
     pub fn pass_over(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         self.crowd.join(key, &mut partner.standing);
@@ -228,12 +237,14 @@ impl Partners {
         partner.alarm.by(due, until, Timer::Partner(key));
     }
 
-    /// What part of the room is taken by what should be given up and may not: in billionths, of that queue or of all.
+    /// Returns the part of the room, in billionths, that is taken by deliveries that should be given up and may not:
+    /// those of one queue, or of all.
     pub fn stuck_parts(&self, queue: Option<QueueIndex>) -> u64 {
         self.crowd.stuck_parts.of(queue)
     }
 
-    /// Those that hold what may not leave, of that queue or of any, the one with the oldest delivery first.
+    /// Returns the partners with deliveries that may not leave memory, of one queue or of any, the one
+    /// with the oldest delivery first.
     pub fn stuck(&self, queue: Option<QueueIndex>) -> impl Iterator<Item = PartnerKey> + '_ {
         let holds = move |key: &PartnerKey| {
             let passed = self.partner(*key).and_then(|partner| partner.standing.passed_over.as_ref());
@@ -242,7 +253,7 @@ impl Partners {
         self.crowd.stuck.iter().map(|&(_, key)| key).filter(holds)
     }
 
-    /// So much of what was stuck has left after all.
+    /// Records that this part of what was stuck has left memory after all.
     pub fn unstick(&mut self, key: PartnerKey, queue: QueueIndex, part: u64) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         let Some((_, stuck)) = partner.standing.passed_over.as_mut().and_then(|passed| passed.stuck.as_mut()) else { return };

@@ -1,13 +1,15 @@
 //! Partners by account.
 //!
-//! Beside the place of each lies a part of the hash of its account, not the account: a million of these are nearly as small as the
-//! processor's cache, few look-ups go on to a partner who is another one, and a table that grows asks no partner for its account.
+//! Each entry keeps the partner's place and a part of the hash of its account, not the account itself. A million
+//! entries nearly fit into the processor's cache, few look-ups reach a partner other than the one looked for, and a
+//! table that grows needs no partner's account to hash again.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+/// The table of all partners by account.
 #[derive(Debug, Default)]
 pub struct Directory {
     hasher: RandomState,
@@ -20,33 +22,37 @@ struct Entry {
     place: u32,
 }
 
-/// What an account is found by. Seeded, so that nobody can choose accounts that share one.
+/// The part of an account's hash by which the account is found. The hash is seeded, so that no producer can
+/// choose accounts that share a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(u32);
 
 impl Tag {
-    /// As many bits as a table wants, the highest and the lowest of them mixed (Fibonacci hashing: 2^64 over the golden ratio).
+    /// Returns the 64 bits that the table wants, with the highest and the lowest of the tag's bits mixed (Fibonacci
+    /// hashing: 2^64 over the golden ratio).
     fn spread(self) -> u64 {
         u64::from(self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
 
 impl Directory {
+    /// Returns the tag of an account.
     pub fn tag(&self, account: &str) -> Tag {
         Tag((self.hasher.hash_one(account) >> 32) as u32)
     }
 
-    /// A place where the account may be; whoever is there may be another one, and then it may be elsewhere.
+    /// Returns a place where the account may be. The place may belong to another account with the same tag; the
+    /// wanted one may then be elsewhere.
     pub fn guess(&self, tag: Tag) -> Option<u32> {
         self.find(tag, |_| true)
     }
 
-    /// The place with that tag for which `is` says yes.
+    /// Returns the place with this tag for which `is` returns true.
     pub fn find(&self, tag: Tag, is: impl Fn(u32) -> bool) -> Option<u32> {
         self.entries.find(tag.spread(), |entry| entry.tag == tag && is(entry.place)).map(|entry| entry.place)
     }
 
-    /// The account is at that place from now on; it was nowhere before.
+    /// Adds an account at this place. The account must not be in the table yet.
     pub fn insert(&mut self, tag: Tag, place: u32) {
         self.entries.insert_unique(tag.spread(), Entry { tag, place }, |entry| entry.tag.spread());
     }

@@ -1,4 +1,4 @@
-//! Who may flush, in which order, and on which thread.
+//! Which bucket flushes next, and which delivery thread it may use.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +16,8 @@ use crate::dispatch::timer::Timer;
 use super::Partners;
 
 impl Partners {
-    /// Whether another bucket of the same partner is to be looked at in this turn, and waits for longer: it is first where the partner
-    /// takes only one of them.
+    /// Returns whether another bucket of the same partner is also listed in this turn and has an older delivery: that
+    /// bucket comes first, in case the partner takes only one of them.
     fn is_preceded(&self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get(key.0) else { return false };
         let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.len() > 1) else { return false };
@@ -28,8 +28,9 @@ impl Partners {
         })
     }
 
-    /// The next bucket to look at before the turn ends. Where some wait for a delivery thread and may have one, all who need one stand
-    /// in line; else they come in the order in which something happened to them.
+    /// Returns the next bucket to look at before the turn ends. If a bucket that waits for a delivery thread may
+    /// have one, all listed buckets that need a thread join the line first; else the buckets come in the order in
+    /// which something happened to them.
     pub fn next_listed(&mut self) -> Option<BucketKey> {
         let serves = self.threads.can_serve();
         while let Some(key) = self.listed.pop_front() {
@@ -48,7 +49,8 @@ impl Partners {
         Some(key)
     }
 
-    /// Has the bucket wait for a delivery thread, by the age of what waits in it. Gives false for one that needs no thread.
+    /// Makes the bucket wait for a delivery thread, in the order of its oldest delivery. Returns false for
+    /// a bucket that needs no thread.
     fn wait_for_thread(&mut self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get_mut(key.0) else { return true };
         let Some(partner) = self.partners.get(bucket.partner.0) else { return true };
@@ -65,8 +67,9 @@ impl Partners {
         true
     }
 
-    /// Until when the bucket leaves the turn to another of its partner: all that it has is a front that may be at fault, and each of its
-    /// attempts makes all of them wait. It has one each `max_backoff` nevertheless, however much the others have.
+    /// Returns until when the bucket leaves its turn to another bucket of its partner. It does so while all that it has
+    /// is a front that may be at fault, since each failed attempt makes all buckets of the partner wait. It has one
+    /// attempt per `max_backoff` nevertheless, however much the others hold.
     pub fn yields_until(&self, key: BucketKey, now: Instant) -> Option<Instant> {
         let bucket = self.buckets.get(key.0).filter(|bucket| bucket.is_only_a_doubtful_front())?;
         let partner = self.partners.get(bucket.partner.0)?;
@@ -77,7 +80,8 @@ impl Partners {
         (others_first && now < until).then_some(until)
     }
 
-    /// Flushes the bucket if it can be now; else makes sure that it is looked at when it may be.
+    /// Flushes the bucket if a flush may start now; else makes sure that the bucket is looked at once it may.
+    /// Returns the flush that started.
     pub fn try_flush(
         &mut self,
         key: BucketKey,
@@ -87,7 +91,7 @@ impl Partners {
         due: &mut Due<Timer>,
         held: impl Fn(Ticket) -> bool,
     ) -> Option<FlushId> {
-        // What is composed may turn out not to be held any more.
+        // Deliveries that are no longer held are dropped while the batch is composed.
         self.touch(self.bucket(key)?.partner);
         let yields_until = self.yields_until(key, now);
         let bucket = self.buckets.get_mut(key.0)?;
@@ -140,7 +144,7 @@ impl Partners {
             if has_more {
                 self.list(key);
             } else {
-                // One of the others may have left its turn to this one.
+                // Another bucket of the partner may have left its turn to this one.
                 self.list_all_of(partner_key);
             }
         }
@@ -151,8 +155,9 @@ impl Partners {
         self.flights.get(flush)
     }
 
-    /// The flush is off the wire; its bucket, and the others of its partner, are looked at before the turn ends. What its answer means
-    /// for the partner is told next, then [`Partners::judge`] is called.
+    /// Takes a flush off the wire. Its bucket and the other buckets of its partner are looked at before
+    /// the turn ends. The caller then applies the answer to the partner and calls [`Partners::judge`].
+    /// Returns `None` for an unknown flush.
     pub fn landed(&mut self, flush: FlushId, now: Instant) -> Option<Flight> {
         let flight = self.flights.land(flush)?;
         if let Some(bucket) = self.buckets.get_mut(flight.bucket.0) {
@@ -169,7 +174,7 @@ impl Partners {
         Some(flight)
     }
 
-    /// Flushes have been on the wire for long: their partners may be slow.
+    /// Judges the partners whose flushes have been on the wire for long: they may be slow.
     pub fn watch(&mut self, now: Instant, due: &mut Due<Timer>) {
         self.flights.alarm_rang();
         while let Some(partner) = self.flights.next_old(now, due) {
@@ -177,13 +182,13 @@ impl Partners {
         }
     }
 
-    /// Finds out whether the partner is of another class now: a flush has landed, or is on the wire for long. Those on the wire and the
-    /// buckets that wait for a thread change with it.
+    /// Determines the partner's class after a flush has landed or has been on the wire for long. If the class changes,
+    /// so does that of its flushes on the wire and of its buckets that wait for a thread.
     pub fn judge(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         let oldest = partner.flights.first().and_then(|flush| self.flights.get(*flush)).map(|flight| flight.began);
         if let Some(began) = oldest {
-            // Younger ones are watched without a timer of their partner's.
+            // A younger flush is watched without a timer of its partner.
             let slow_at = began + partner.health.patience();
             if began + PATIENCE <= now && slow_at > now {
                 partner.alarm.by(due, slow_at, Timer::Partner(key));
@@ -193,7 +198,7 @@ impl Partners {
         self.touch(key);
         let Some(partner) = self.partners.get(key.0) else { return };
         let class = partner.health.class();
-        // Each in its own medium: the partner may have been given another one since it began.
+        // Each flush counts in its own medium: the partner may have been given another one since the flush began.
         for flight in partner.flights.iter().filter_map(|flush| self.flights.get(*flush)) {
             self.threads.reclass(flight.medium, 1, before, class);
         }

@@ -1,23 +1,25 @@
-//! Whether others need the room: for whom the latest messages were.
+//! Whether other partners need the room: which partners the latest messages were for.
 
-/// Of so many messages.
+/// The number of latest messages that are looked at.
 const WINDOW: usize = 1000;
 
-/// One in so many must have been for a partner that holds less than its share.
+/// One in this number of messages must have been for a partner that holds less than its share.
 const ONE_IN: usize = 50;
 
 const WORDS: usize = WINDOW.div_ceil(64);
 
-/// Of the latest messages, those that were for a partner below its share.
+/// The latest messages, and which of them were for a partner below its share.
 #[derive(Debug, Default)]
 pub struct Lately {
     bits: [u64; WORDS],
-    /// Where the next is noted.
+    /// The index at which the next message is recorded.
     next: usize,
+    /// The number of messages in the window that were for a partner below its share.
     below: usize,
 }
 
 impl Lately {
+    /// Records whether the latest message was for a partner below its share.
     pub fn saw(&mut self, below: bool) {
         let (place, bit) = (self.next / 64, 1 << (self.next % 64));
         let Some(word) = self.bits.get_mut(place) else { return };
@@ -26,7 +28,8 @@ impl Lately {
         self.next = if self.next + 1 < WINDOW { self.next + 1 } else { 0 };
     }
 
-    /// Whether enough of them were that what waits for a partner that takes may be given up for them.
+    /// Returns whether enough of the messages were for partners below their share, so that deliveries of partners that
+    /// take may be given up for them.
     pub fn others_need_room(&self) -> bool {
         self.below * ONE_IN >= WINDOW
     }

@@ -1,4 +1,4 @@
-//! What has waited for the longest, as people are told.
+//! The delivery that has waited for the longest, as shown to operators.
 
 use std::time::Instant;
 
@@ -9,8 +9,9 @@ use crate::dispatch::waiting::Slip;
 use super::Partners;
 
 impl Partners {
-    /// The delivery of the bucket that has waited for the longest. One on the wire waits where its partner is away: it is there for the
-    /// time of a timeout, again and again, and where it is the only one nothing else would tell of it.
+    /// Returns the delivery of the bucket that has waited for the longest. A delivery on the wire counts
+    /// as waiting if its partner is away: it spends timeout after timeout there, and if it is the only
+    /// one nothing else would show it.
     pub fn longest(&self, key: BucketKey) -> Option<&Slip> {
         let bucket = self.bucket(key)?;
         let partner = self.partner(bucket.partner)?;
@@ -20,7 +21,7 @@ impl Partners {
         bucket.first().into_iter().chain(on_wire).min_by_key(|slip| slip.since)
     }
 
-    /// Since when the longest-waiting delivery of the partner waits.
+    /// Returns when the longest-waiting delivery of the partner began to wait.
     pub fn waits_since(&self, partner: &Partner) -> Option<Instant> {
         partner.buckets.iter().filter_map(|key| self.longest(*key)).map(|slip| slip.since).min()
     }

@@ -1,5 +1,5 @@
-//! All partners and their buckets: what enters, what is to be looked at, what is forgotten. Who flushes is decided in [`flushing`], who
-//! holds too much in [`crowd`].
+//! All partners and their buckets: what enters a bucket, which buckets are looked at, and when a bucket or partner is
+//! forgotten. [`flushing`] decides which bucket flushes, [`crowd`] which partner holds too much.
 
 mod crowd;
 mod directory;
@@ -31,25 +31,26 @@ use self::directory::{Directory, Tag};
 
 pub use self::crowd::{Overfull, PART_OF_AWAY};
 
-/// A bucket in use is not looked at for idleness more often.
+/// The shortest time after which a bucket in use is looked at again for idleness.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
-/// Whose bucket of which queue is looked for, and the place where that partner may be.
+/// The bucket that is looked for, by queue and account, and the place at which its partner may be.
 type Guess<'a> = (QueueIndex, &'a Account, u32);
 
+/// All partners and buckets, with the flushes on the wire and the delivery threads.
 #[derive(Debug)]
 pub struct Partners {
     table: PartnerTable,
     directory: Directory,
     partners: Slab<Partner>,
-    /// All of them, each at [`Partner::place`]: for walks that stop and go on.
+    /// All partners, each at [`Partner::place`], for walks that stop and go on.
     roll: Vec<PartnerKey>,
     buckets: Slab<Bucket>,
     flights: Flights,
     threads: DeliveryThreads,
     /// Buckets to look at before the turn ends, in the order in which something happened to them.
     listed: VecDeque<BucketKey>,
-    /// Partners of which something entered or left in this turn.
+    /// Partners whose standing must be determined before the turn ends.
     touched: Vec<PartnerKey>,
     crowd: Crowd,
 }
@@ -70,8 +71,9 @@ impl Partners {
         }
     }
 
-    /// Has every partner keep to other rules. Those that wait are looked at anew: a shorter wait, another medium or a wider batch counts
-    /// at once. What is known of a partner (its back-off, its breaker, what batch it takes) stays.
+    /// Replaces the rules of every partner. All buckets with waiting deliveries are looked at again: a shorter wait,
+    /// another medium or a larger batch counts at once. What is known about a partner (its back-off, its breaker, the
+    /// batch size that it takes) stays.
     pub fn set_rules(&mut self, table: PartnerTable, now: Instant, due: &mut Due<Timer>) {
         self.table = table;
         for (_, partner) in self.partners.iter_mut() {
@@ -93,7 +95,7 @@ impl Partners {
         }
     }
 
-    /// The bucket of that queue for that account, which is made where there is none.
+    /// Returns the bucket of this queue for this account, and creates it if there is none.
     pub fn bucket_for(&mut self, queue: QueueIndex, account: Account, now: Instant, due: &mut Due<Timer>) -> Option<BucketKey> {
         let partner = self.find_or_add(account);
         let found = self.partners.get_mut(partner.0)?;
@@ -113,8 +115,8 @@ impl Partners {
         }
     }
 
-    /// Finds the buckets of these queues for these accounts, where there are any, and looks at them and their partners, so that they are
-    /// near when they are needed.
+    /// Finds the existing buckets of these queues for these accounts, and reads them and their partners, so that they
+    /// are in the processor's cache when they are needed.
     pub fn look_ahead<'a>(
         &self,
         wanted: impl Iterator<Item = Option<(QueueIndex, &'a Account)>>,
@@ -124,7 +126,7 @@ impl Partners {
             Some((queue, account, self.directory.guess(self.directory.tag(account))?))
         };
         let partners: SmallVec<[Option<Guess>; 64]> = wanted.map(|wanted| wanted.and_then(guess)).collect();
-        // Of each some fields that are far from each other.
+        // Reads some fields of each that are far apart in memory.
         let mut seen = 0;
         found.extend(partners.iter().map(|wanted| {
             let (queue, account, place) = (*wanted)?;
@@ -147,12 +149,13 @@ impl Partners {
         std::hint::black_box(seen);
     }
 
-    /// Whether anything of the bucket is parked, or was.
+    /// Returns whether anything of the bucket is parked, or was.
     pub fn has_lot(&self, key: BucketKey) -> bool {
         self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
     }
 
-    /// Puts a delivery at the end of the bucket. Gives where it waits, and whether its partner held less than its share.
+    /// Puts a delivery at the end of the bucket. Returns where it waits, and whether its partner
+    /// held less than its share before.
     pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
@@ -166,7 +169,7 @@ impl Partners {
         Some((Spot { bucket: key, place: bucket.enter(slip, item) }, below))
     }
 
-    /// Puts back what was taken out there.
+    /// Puts a delivery back at the spot where it was taken out.
     pub fn put_back(&mut self, spot: Spot, slip: Slip, item: Item) {
         let Some(bucket) = self.buckets.get_mut(spot.bucket.0) else { return };
         bucket.waiting.put_back(spot.place, slip, item);
@@ -175,19 +178,20 @@ impl Partners {
         self.list(spot.bucket);
     }
 
-    /// Takes out what waits there of the message, with its account. Nothing where it has left already.
+    /// Takes the message's delivery out of this spot, and returns it with its account. Returns `None` if
+    /// the delivery has left already.
     pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
         let (partner, item) = (bucket.partner, bucket.take(spot.place, ticket)?);
         self.touch(partner);
         if self.partner(partner)?.buckets.len() > 1 {
-            // Another bucket may have left its turn to this one, for what was taken.
+            // Another bucket of the partner may have left its turn to this one because of the delivery that was taken.
             self.list_all_of(partner);
         }
         Some((self.partner(partner)?.account.clone(), item))
     }
 
-    /// The partner of that account, which need not have been heard of before.
+    /// Returns the partner of this account, and adds it if it is not known yet.
     pub fn find_or_add(&mut self, account: Account) -> PartnerKey {
         let tag = self.directory.tag(&account);
         if let Some(partner) = self.find_by(tag, &account) {
@@ -212,23 +216,23 @@ impl Partners {
         Some(PartnerKey(self.partners.at(place)?.0))
     }
 
-    /// A partner of whom nothing is known yet, as it would begin.
+    /// Returns a new partner for an account of which nothing is known. The partner is not added.
     pub fn stranger(&self, account: &str) -> Partner {
         Partner::new(account.into(), self.table.of(account))
     }
 
-    /// Since when its oldest flush is on the wire.
+    /// Returns when the partner's oldest flush on the wire began.
     pub fn flushes_since(&self, partner: &Partner) -> Option<Instant> {
         partner.flights.iter().filter_map(|flush| self.flights.began(*flush)).min()
     }
 
-    /// Whether a flush of the bucket may start, and if not, when and why.
+    /// Returns whether a flush of the bucket may start, and if not, when and why.
     pub fn access(&self, key: BucketKey, now: Instant) -> Option<Access> {
         let bucket = self.bucket(key)?;
         Some(self.partner(bucket.partner)?.access(Some(bucket), now))
     }
 
-    /// The partner's state: the worst that one of its buckets sees.
+    /// Returns the partner's state: the worst over all its buckets.
     pub fn state(&self, partner: &Partner, now: Instant) -> PartnerState {
         let shut = self.buckets_of(partner).find(|bucket| bucket.gate.is_shut());
         partner.state(shut, now)
@@ -250,7 +254,7 @@ impl Partners {
         self.partners.get_mut(key.0)
     }
 
-    /// Those of one partner, of each queue that has sent it something.
+    /// Returns the partner's buckets, one for each queue that has sent it something.
     pub fn buckets_of(&self, partner: &Partner) -> impl Iterator<Item = &Bucket> {
         partner.buckets.iter().filter_map(|key| self.bucket(*key))
     }
@@ -259,17 +263,19 @@ impl Partners {
         self.buckets.iter().map(|(key, bucket)| (BucketKey(key), bucket))
     }
 
-    /// One of all partners by its number, from 0. When one is forgotten, the last gets its number.
+    /// Returns the partner with this number, counted from 0. When a partner is forgotten,
+    /// the last one takes its number.
     pub fn nth(&self, number: usize) -> Option<&Partner> {
         self.partner(*self.roll.get(number)?)
     }
 
-    /// Buckets that wait for nothing but a thread, those of partners that are not well left out, and the flushes that have landed.
+    /// Returns the number of buckets of healthy partners that wait for nothing but a thread of this medium, and the
+    /// number of flushes that have landed so far.
     pub fn threads_progress(&self, medium: Medium) -> (usize, u64) {
         self.threads.progress(medium)
     }
 
-    /// Has the bucket looked at before the turn ends.
+    /// Lists the bucket to be looked at before the turn ends.
     pub fn list(&mut self, key: BucketKey) {
         if let Some(bucket) = self.buckets.get_mut(key.0)
             && !bucket.listed
@@ -279,12 +285,12 @@ impl Partners {
         }
     }
 
-    /// Whether a bucket is to be looked at before the turn ends.
+    /// Returns whether a bucket is still to be looked at before the turn ends.
     pub fn lists_any(&self) -> bool {
         !self.listed.is_empty()
     }
 
-    /// Has all buckets of the partner in which something waits looked at.
+    /// Lists all buckets of the partner that have something in memory or parked.
     pub fn list_all_of(&mut self, partner: PartnerKey) {
         let Some(partner) = self.partners.get(partner.0) else { return };
         for key in &partner.buckets {
@@ -298,7 +304,7 @@ impl Partners {
         }
     }
 
-    /// The bucket goes away if it was idle for long enough; else it is looked at again then.
+    /// Removes the bucket if it has been idle for long enough; else sets its alarm to look again.
     pub fn reclaim(&mut self, key: BucketKey, now: Instant, due: &mut Due<Timer>) {
         let Some(bucket) = self.buckets.get_mut(key.0) else { return };
         let partner_key = bucket.partner;
@@ -322,13 +328,14 @@ impl Partners {
         self.forget_if_done(partner_key, now, due);
     }
 
-    /// A partner without buckets goes away once nothing of it needs to be remembered.
+    /// Removes a partner without buckets once nothing of it needs to be remembered.
     pub fn forget_if_done(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         if !partner.buckets.is_empty() || !partner.flights.is_empty() || partner.is_paused() {
             return;
         }
-        // What was given back for its sake comes again, and must find it as it is.
+        // The messages that were returned to the queue because of this partner come back,
+        // and must find its state as it is.
         let until = if partner.hidden > 0 {
             Some(now + partner.rules.idle_timeout.max(SHORTEST_IDLE))
         } else {

@@ -1,10 +1,11 @@
-//! The bulkhead: partners that are slow, failing or not proven share less than half of the delivery threads; the others find a free one.
+//! The bulkhead: partners that are slow, failing or not proven share half of the delivery threads; healthy
+//! partners always find a free one.
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
 use crate::dispatch::{Medium, PartnerRules};
 
-/// With so many delivery threads, and these partners proven.
+/// Returns a rig with this many delivery threads, in which these partners are proven.
 fn rig(threads: usize, proven: &[&str], change: impl FnOnce(&mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
     change(&mut partner);
@@ -22,7 +23,8 @@ fn partners_of_whom_nothing_is_known_share_half_of_the_threads() {
         (0, "receive a b c d e", "handle a|b|c|d|e"),
         (1, "handled a->n1 b->n2 c->n3", "flush n1 a; flush n2 b"),
         (2, "handled d->old", "flush old d"),
-        // Proven by its first success: its thread goes to the next like it, and it has the other half from now on.
+        // n1 is proven by its first success: its thread goes to the next unproven partner, and n1 may
+        // use the other half from now on.
         (3, "handled e->n1", ""),
         (4, "accepted n1", "flush n3 c; flush n1 e; delete a"),
     ]);
@@ -48,12 +50,13 @@ fn a_partner_is_slow_after_a_second_by_time_alone() {
     rig.play(&[
         (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
         (1, "handled a->s1 b->s2 c->s3", "flush s1 a; flush s2 b; flush s3 c"),
-        // Three of four threads, but nobody knows yet that they hang: a new one finds no room in the lesser half.
+        // The flushes on three of four threads hang, which is not known yet: `new` gets the
+        // fourth thread, and w has to wait.
         (1000, "handled d->new", "flush new d"),
         (1001, "handled e->w", ""),
         (1002, "accepted new", "flush w e; delete d"),
         (1003, "accepted w", ""),
-        // Now the three are slow and occupy more than half: the unproven have to wait, the well do not.
+        // Now the three are slow and occupy more than half: unproven partners have to wait, healthy ones do not.
         (1004, "handled f->newer", ""),
     ]);
     rig.play(&[(1005, "receive g", "handle g"), (1006, "handled g->w", "flush w g")]);
@@ -75,7 +78,7 @@ fn a_partner_that_is_always_slow_has_twice_its_own_time() {
         (3001, "accepted s", "delete a"),
         (3002, "settled", ""),
         (4000, "handled b->s", "flush s b"),
-        // Three seconds are usual: it is well for six.
+        // s usually takes three seconds, so it is well for six.
         (9998, "handled c->n1", "flush n1 c"),
         (9999, "accepted n1", "delete c"),
         (10_000, "handled d->n2", ""),
@@ -91,7 +94,7 @@ fn a_failure_makes_a_suspect_and_a_success_ends_it() {
         (1, "handled a->x b->y", "flush x a; flush y b"),
         (2, "answered x 429 1s", ""),
         (3, "answered y 429 1s", ""),
-        // Both are due, and only one has a thread.
+        // Both flushes are due, and there is a thread for only one.
         (1004, "tick", "flush x a"),
         (1005, "accepted x", "flush y b; delete a"),
         (1006, "handled c->x", "flush x c"),
@@ -108,7 +111,7 @@ fn the_not_proven_come_before_the_failing() {
         (3, "handled b->n1", "flush n1 b"),
         (900, "handled c->n2", ""),
         (1004, "tick", ""),
-        // n2 waits for a shorter time than f.
+        // n2 has waited for a shorter time than f, but the unproven come before the failing.
         (1004, "accepted n1", "flush n2 c; delete b"),
         (1005, "accepted n2", "flush f a"),
     ]);
@@ -122,7 +125,8 @@ fn what_waits_for_a_thread_moves_when_its_partner_changes() {
         (0, "q1: receive e", "q1: handle e"),
         (1, "handled a->x b->h1 c->h2 d->h3", "flush x a; flush h1 b; flush h2 c; flush h3 d"),
         (2, "q1: handled e->x", ""),
-        // All four are slow, and x with what waits for it: a free thread is none for the lesser half, of which three are too many.
+        // All four partners are slow, x with a waiting delivery. The thread that h1 frees does not help:
+        // three are still more than half.
         (1001, "tick", ""),
         (1002, "accepted h1", "delete b"),
         // Two are still too many, but x takes again.
@@ -139,10 +143,10 @@ fn flushes_in_flight_count_with_their_partner() {
     rig.play(&[
         (0, "receive a b c d e", "handle a|b|c|d|e"),
         (1, "handled a->x b->x c->x", "flush x a; flush x b; flush x c"),
-        // x fails, and with it the two flushes that are still out: half is occupied.
+        // x fails, so that its two flushes that are still on the wire count as well: half is occupied.
         (2, "answered x 503", ""),
         (3, "handled d->n1", ""),
-        // The success of one of them ends that: x is well, and the one that is still out does not count any more.
+        // The success of one of them ends that: x is well, and its other flush no longer counts.
         (4, "accepted x", "flush x a; flush n1 d; delete b"),
         (5, "handled e->n2", "flush n2 e"),
     ]);

@@ -1,4 +1,4 @@
-//! Until all is empty: the queues are counted once nothing is held, and again until all counts say so.
+//! The end by emptiness: the queues are counted once nothing is held, and again until all counts are zero.
 
 use super::rig::Rig;
 use super::{queue_rules, rules};

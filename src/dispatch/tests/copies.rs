@@ -89,7 +89,7 @@ fn a_call_that_knew_the_newest_receipt_is_believed() {
         (30_000, "tick", "hide a=60s"),
         (30_001, "receive a#2", ""),
         (30_002, "answered acme 400", "letter a'2-0:refused+open"),
-        // The extension was for the older receipt: that it is gone says nothing about the newer.
+        // The extension was for the older receipt: its failure says nothing about the newer one.
         (30_003, "settled gone", ""),
         (30_004, "settled", ""),
         (30_005, "answered beta 503", ""),
@@ -106,11 +106,11 @@ fn what_was_redriven_is_delivered_although_its_message_once_was() {
         (3, "accepted acme", ""),
         (4, "settled", "delete a"),
         (5, "settled gone", ""),
-        // A person redrives the dead delivery, under an id of its own; the other one stays settled.
+        // An operator redrives the dead delivery under an id of its own; the other delivery stays settled.
         (60_000, "receive a-r1!1", "handle a-r1"),
         (60_001, "handled a-r1->acme,beta", "flush beta a-r1-1"),
         (60_002, "accepted beta", "delete a-r1"),
-        // What comes back of that is deleted too.
+        // A copy of the redriven message that comes back is deleted too.
         (60_003, "settled gone", ""),
         (60_004, "receive a-r1!1#2", "delete a-r1'2"),
     ]);

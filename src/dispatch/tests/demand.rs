@@ -1,10 +1,10 @@
-//! Demand: never more than there is room for, and asked again when there is.
+//! Demand: a queue is never asked for more than there is room for, and is asked again when there is room.
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::Rules;
 
-/// A queue whose requests have their price.
+/// Returns a rig with a queue whose requests cost money.
 fn priced(change: impl FnOnce(&mut Rules)) -> Rig {
     let mut rules = rules();
     rules.queues[0].ask_at_least = 10;
@@ -12,7 +12,7 @@ fn priced(change: impl FnOnce(&mut Rules)) -> Rig {
     rig(rules)
 }
 
-/// A dispatcher that asked for what it may; nothing came yet.
+/// Returns a rig that has asked for as much as it may and has received nothing yet.
 fn rig(rules: Rules) -> Rig {
     let mut rig = Rig::new(rules);
     rig.asks = true;
@@ -40,7 +40,7 @@ fn no_more_is_asked_for_than_there_is_room_for() {
         (5, "handled a->acme", "flush acme a"),
         (6, "handled b=discard", "delete b"),
         (7, "accepted acme", ""),
-        // Two places are free only once the queue has confirmed it.
+        // Each of the two places is free only once the queue has confirmed the delete of its message.
         (8, "settled", "delete a; ask 1"),
         (9, "settled", "ask 1"),
     ]);
@@ -73,7 +73,7 @@ fn places_that_come_and_go_start_the_second_anew() {
         (1000, "tick", "ask 1"),
         (1001, "receive k", "handle k"),
         (9000, "handled a=discard", "delete a"),
-        // Full for eight seconds: the place that is free now is a new one.
+        // The room was full for eight seconds: the place that is free now starts a new second of waiting.
         (9001, "settled", ""),
         (10_000, "tick", ""),
         (10_001, "tick", "ask 1"),
@@ -97,7 +97,8 @@ fn each_queue_is_sure_of_its_part() {
     two.max_in_flight = 8;
     two.queues = vec![queue_rules("q0"), queue_rules("q1")];
     let mut rig = rig(two);
-    // Each has two places of its own and waits with half of what is left of the four that are shared: the first with two, the second with one.
+    // Each queue has two places of its own. Its poll also takes half of what is left of the four shared ones: the first
+    // queue two of them, the second one.
     rig.play(&[
         (0, "receive a b c d", "handle a|b|c|d; ask 1"),
         (1, "receive e", "handle e"),
@@ -114,7 +115,7 @@ fn a_queue_of_which_little_comes_waits_with_one_poller() {
     let mut rig = rig(rules);
     rig.play(&[
         (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 20; ask 10"),
-        // The first has found nothing; the second still waits.
+        // The first poller has found nothing; the second is still waiting.
         (5, "receive", ""),
     ]);
 }
@@ -134,7 +135,7 @@ fn a_queue_that_fails_is_asked_again_after_a_back_off_that_grows() {
     }
     assert!(waits.iter().zip(0..).all(|(wait, failures)| *wait <= 500 << failures), "{waits:?}");
     assert_eq!(rig.notes.len(), 1, "said once: {:?}", rig.notes);
-    // An answer ends it, and it is said.
+    // An answer ends the failure, which is logged.
     rig.send(at, "receive a");
     assert_eq!(rig.notes.len(), 2, "{:?}", rig.notes);
 }
@@ -161,7 +162,7 @@ fn what_a_failure_delayed_is_asked_for_after_it() {
 fn a_queue_that_only_a_person_can_mend_is_asked_rarely() {
     let mut rig = rig(rules());
     rig.send(0, "receive refused");
-    // Full jitter of half a second doubled five times: a twentieth of it at least.
+    // The wait is half a second doubled five times, with full jitter: at least a twentieth of it.
     assert!(rig.next_deadline().expect("a wait") >= 16_000 / 20);
 }
 
@@ -176,7 +177,7 @@ fn a_message_that_others_wait_for_is_handled_even_when_the_bytes_are_full() {
         (0, "receive a b c*10", "handle a|b"),
         (1, "handled a=discard took:1ms", "handle c; delete a"),
         (2, "settled", ""),
-        // c fills the bytes but its turn comes after b's, which its job left undone.
+        // c fills the bytes, but its turn comes after that of b, which b's job left undone.
         (3, "handled left:b took:20ms", "handle b"),
         (4, "handled c->acme*5000", ""),
         (5, "handled left:b", "handle b"),
@@ -194,7 +195,7 @@ fn a_handler_that_makes_much_of_little_starts_no_more_once_the_bytes_are_full() 
     rig.play(&[
         (0, "receive a*10 b*10 c*10", "handle a"),
         (1, "handled a->acme*5000", "flush acme a"),
-        // b waits: a is on its way out, and what it takes with it makes room.
+        // b waits, since a is on its way out and will make room.
         (2, "tick", ""),
         (3, "accepted acme", "handle b; delete a"),
         (4, "handled b->acme*5000", "flush acme b"),
@@ -226,7 +227,7 @@ fn bytes_bound_demand_as_well() {
     let mut heavy = rules();
     heavy.max_in_flight_bytes = 3 * 1024 * 1024;
     let mut rig = rig(heavy);
-    // Three were asked for at the start, each taken for 1 MiB.
+    // Three messages were asked for at the start, each assumed to have 1 MiB.
     rig.play(&[
         (0, "receive a*1048576 b*1048576 c*1048576", "handle a"),
         (1, "handled a=discard", "delete a"),

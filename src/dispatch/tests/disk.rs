@@ -1,18 +1,18 @@
-//! A parking on a bench: what the store in `queue::parking` does, as far as a dispatcher can tell.
+//! A parking for tests: does what the store in `queue::parking` does, as far as a dispatcher can tell.
 
 use std::time::Instant;
 
 use crate::message::park::{Parked, Row, START, ToPark, Unparked, Want};
 use crate::message::{Account, Item, Receipt};
 
-/// Between the places of two that came one after the other.
+/// The distance between the places of two rows parked one after the other.
 const GAP: i64 = 1 << 20;
 
 #[derive(Default)]
 pub struct Disk {
     rows: Vec<Stored>,
     last: i64,
-    /// Rows that it holds at most.
+    /// The largest number of rows that it holds.
     pub most: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ impl Disk {
         let second = places().filter(|place| place > after).min().filter(|_| *older);
         let place = match (second, places().max().unwrap_or(START).max(*after)) {
             (Some(second), _) if second - 1 > *after && places().all(|place| place != second - 1) => second - 1,
-            // Those behind move on: none of them is in memory.
+            // The rows behind it move on: none of them is in memory.
             (Some(second), _) => {
                 let behind = self.rows.iter_mut().filter(|row| row.account == *account && row.place >= second);
                 behind.for_each(|row| row.place += GAP);
@@ -79,7 +79,7 @@ impl Disk {
         Unparked { account: want.account.clone(), rows: rows.collect(), more }
     }
 
-    /// Gives the delivery that was in that row.
+    /// Deletes a row and returns the id of its delivery.
     pub fn delete(&mut self, receipt: &Receipt) -> Option<String> {
         let Receipt::Row { row, .. } = receipt else { panic!("not a receipt of a parking") };
         let at = self.rows.iter().position(|stored| stored.seq == *row)?;
@@ -94,7 +94,7 @@ impl Disk {
         self.rows.is_empty()
     }
 
-    /// As after a restart: rows by account.
+    /// Returns the number of rows by account, as found after a restart.
     pub fn found(&self) -> Vec<(Account, u64)> {
         let mut accounts: Vec<_> = self.rows.iter().map(|row| row.account.clone()).collect();
         accounts.sort();
@@ -103,7 +103,7 @@ impl Disk {
         accounts.into_iter().map(|account| (account.clone(), count(&account))).collect()
     }
 
-    /// The delivery in that row.
+    /// Returns the id of the delivery in this row.
     pub fn name(&self, receipt: &Receipt) -> String {
         let Receipt::Row { row, .. } = receipt else { panic!("not a receipt of a parking") };
         let stored = self.rows.iter().find(|stored| stored.seq == *row);

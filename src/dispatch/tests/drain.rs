@@ -1,4 +1,5 @@
-//! The end: a drain finishes what can be finished and returns the rest; a stop by force returns all that is not on the wire.
+//! The end of the service: a drain finishes what can be finished and returns the rest; a forced stop returns
+//! everything that is not on the wire.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ fn delivers_what_it_can_and_returns_what_no_handler_saw() {
         (0, "receive a b c d e", "handle a|b|c"),
         (1, "handled a->x", "flush x a; handle d"),
         (2, "drain 30s", "interrupt"),
-        // While a poller is out it would receive again what is returned.
+        // A poller that is still out would receive a returned message again.
         (3, "receive f", ""),
         (4, "receive", "hide e=0 f=0"),
         (5, "settled", ""),
@@ -61,7 +62,7 @@ fn what_its_partner_will_not_take_in_time_is_returned_now() {
         (3, "drain 30s", "interrupt"),
         (4, "receive", "hide a=0"),
         (5, "settled", ""),
-        // So is what comes for it later.
+        // A message that comes for x later is returned as well.
         (6, "handled b->x", "hide b=0"),
         (7, "settled", ""),
         (8, "handled c=discard", "delete c"),
@@ -124,7 +125,7 @@ fn a_stop_does_not_wait_for_the_wire_but_hears_what_lands() {
         (0, "receive a b", "handle a|b"),
         (1, "handled a->x", "flush x a"),
         (2, "stop", "interrupt; hide b=0"),
-        // What lands while the returns are under way counts.
+        // An answer that lands while the returns are under way counts.
         (3, "accepted x", ""),
         (4, "settled", "delete a"),
         (5, "settled", "finish"),
@@ -187,7 +188,7 @@ fn a_message_of_which_part_is_on_the_wire_is_returned_once_that_landed() {
         (6, "drain 30s", "interrupt"),
         (7, "receive", "hide a=0"),
         (8, "settled", ""),
-        // What x will not take keeps b from being finished: nothing to wait for.
+        // x takes nothing, so that b cannot be finished: there is no reason to wait.
         (9, "answered y 503", "hide b=0"),
         (10, "settled", "finish"),
     ]);
@@ -220,7 +221,7 @@ fn a_letter_that_cannot_be_written_is_given_up_for_its_message() {
         (1006, "tick", "hide b=0 a=0"),
         (1007, "settled", "finish"),
     ]);
-    // What fails while it ends is given up as well.
+    // A letter that fails during the stop is given up as well.
     rig(|_| {}).play(&[
         (0, "receive a", "handle a"),
         (1, "handled a=reject", "letter a:rejected"),

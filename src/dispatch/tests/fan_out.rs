@@ -75,7 +75,7 @@ fn of_what_is_open_and_given_in_part_nothing_is_sent() {
         (0, "receive a!0+1+2", "handle a"),
         (1, "handled a->acme,beta", "letter a:rejected"),
         (2, "settled", ""),
-        // A letter that is not written is no reason to forget it.
+        // A message whose letter could not be written stays held, and the letter is tried again.
         (3, "receive b!0+1", "handle b"),
         (4, "handled b->acme", "letter b:rejected"),
         (5, "settled failed", ""),
@@ -134,7 +134,7 @@ fn a_letter_that_cannot_be_written_any_more_leaves_the_message_where_it_is() {
         (0, "receive a", "handle a"),
         (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
         (2, "answered acme 400", "letter a-0:refused+open"),
-        // The lease is lost: the letter is not written, so that the message must come back for it.
+        // The lease is lost and the letter is not written: the message must come back for it.
         (3, "settled gone", ""),
         (4, "accepted beta", ""),
     ]);
@@ -153,7 +153,7 @@ fn a_letter_that_was_not_written_is_owed_even_if_a_new_copy_comes() {
         (4, "receive a#2", ""),
         (5, "accepted beta", "hide a'2=0"),
         (6, "settled", ""),
-        // What is settled of it stays settled.
+        // Deliveries that are settled stay settled.
         (7, "receive a#3", "handle a"),
         (8, "handled a->acme,beta", "flush acme a-0"),
         (9, "answered acme 400", "letter a'3-0:refused+open"),
@@ -195,7 +195,7 @@ fn a_copy_of_which_nothing_is_open_any_more_is_deleted() {
         (30_000, "tick", "hide a=60s"),
         (30_001, "settled gone", ""),
         (30_002, "answered beta 503", ""),
-        // Its handler makes only one of it now, and that one is settled.
+        // The handler now makes only one delivery of the message, and that one is settled.
         (60_000, "receive a#2", "handle a"),
         (60_001, "handled a->acme", "delete a'2"),
         (60_002, "settled", ""),

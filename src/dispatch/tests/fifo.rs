@@ -80,7 +80,7 @@ fn a_bucket_given_back_by_a_drain_takes_the_rest_of_the_group_along() {
         (4, "drain 30s", "interrupt"),
         (5, "receive", "hide a=0"),
         (6, "settled", ""),
-        // c is of the group of a, which is back on its queue.
+        // c is in the group of a, which is back on its queue.
         (7, "handled c->y", "hide c=0"),
         (8, "accepted y", ""),
         (9, "settled", "delete b"),
@@ -102,7 +102,7 @@ fn a_group_that_waits_for_a_handler_is_returned_whole_by_a_drain() {
         (5, "handled c->x d->x", "flush x d"),
         (6, "drain 30s", "interrupt"),
         (7, "receive", ""),
-        // b was left by its job and is returned unseen: c, which is done, may not go before it.
+        // b was left by its job and is returned unhandled. c is handled, but may not go before it.
         (8, "handled a->y left:b", "flush y a; hide c=0 b=0"),
         (9, "accepted x", ""),
         (10, "settled", "delete d"),
@@ -121,7 +121,8 @@ fn a_lost_message_takes_the_unsent_rest_of_its_group_with_it() {
         (3, "handled b->y", "flush y b"),
         (4, "handled c->x e->x", ""),
         (30_000, "tick", "hide a=60s b=60s c=60s d=60s e=60s f=60s"),
-        // Whoever has a now must be first with it: c goes back, and d and f do once their handlers are done. b is on the wire.
+        // The next receiver of a must get it before the rest of its group: c goes back at once, d and f once their
+        // handlers are done. b is on the wire.
         (30_001, "settled gone ok ok ok ok ok", "hide c=0"),
         (30_002, "handled d->x", ""),
         (30_003, "settled", "hide d=0"),

@@ -1,4 +1,4 @@
-//! Batches: flushed in the turn in which they can be, when full, after a linger, in order, one at a time.
+//! Batches: flushed in the turn in which they may be, when full, after a linger, in order, and one at a time.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
     change(&mut partner);
     rules.partners.default = partner.into();
-    // Nothing but what the table is about falls due.
+    // Only what the table is about falls due.
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
     Rig::new(rules)
 }
 
-/// Has these messages handled in one job, each for the partner `x`.
+/// Handles these messages in one job, each for the partner `x`.
 fn all_to_x(rig: &mut Rig, at: u64, ids: &[&str]) -> String {
     rig.send(at, &format!("receive {}", ids.join(" ")));
     let done: Vec<_> = ids.iter().map(|id| format!("{id}->x")).collect();
@@ -68,7 +68,7 @@ fn a_batch_that_is_full_by_bytes_does_not_linger() {
         (2, "handled b->x*50", "flush x a"),
         (3, "handled c->x*500", ""),
         (4, "accepted x", "flush x b; delete a"),
-        // Larger than a batch may be: alone.
+        // A payload larger than a batch may be goes alone.
         (5, "accepted x", "flush x c"),
     ]);
 }
@@ -179,7 +179,7 @@ fn the_buckets_of_one_partner_take_turns_the_longest_waiting_first() {
         (1, "handled a->x", "flush x a"),
         (2, "q1: handled e->x", ""),
         (3, "handled b->x", ""),
-        // Both wait; the first queue's bucket was there before, but the second's delivery was.
+        // Both buckets wait. The first queue's bucket is older, but the second queue's delivery has waited for longer.
         (4, "accepted x", "q1: flush x e; delete a"),
         (5, "handled c->x", ""),
         (6, "q1: accepted x", "flush x b c; q1: delete e"),
@@ -196,7 +196,7 @@ fn a_larger_batch_that_was_refused_late_does_not_widen_what_is_remembered() {
     assert_eq!(first, "flush x a b c d; flush x e f g h");
     rig.play(&[
         (1, "answered x 413", "flush x a b"),
-        // One at a time, then. That e f g h is refused as well is older news.
+        // From now on one delivery at a time; that e f g h is refused as well changes nothing.
         (2, "answered x+1 413", "flush x a"),
         (3, "answered x 413", "flush x b"),
     ]);
@@ -224,7 +224,7 @@ fn of_a_batch_that_is_accepted_in_part_only_the_rest_is_sent_again() {
     rig.play(&[
         (0, "receive a b c d", "handle a|b|c|d"),
         (1, "handled a->x b->x c->x d->x", "flush x a b c d"),
-        // One of two is at fault: the two are halved, and nothing of what was accepted goes out again.
+        // One of two deliveries is at fault: they are halved, and accepted deliveries are not sent again.
         (2, "partly x 1,3 400", "flush x b; delete a c"),
         (3, "settled", ""),
         (4, "answered x 400", "flush x d; letter b:refused"),

@@ -1,4 +1,4 @@
-//! Gates: rate, back-off, Retry-After, breaker; whom they stop and for how long.
+//! Gates: rate, back-off, Retry-After and breaker; which flushes they stop, and for how long.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::dispatch::{Note, PartnerRules};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two queues with a bucket each for the same partner.
+/// Returns a rig with two queues that each have a bucket for the same partner.
 fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
     change(&mut partner);
     rules.partners.default = partner.into();
-    // Nothing but what the table is about falls due.
+    // Only what the table is about falls due.
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
     rules.queues.push(queue_rules("q1"));
     Rig::new(rules)
@@ -29,7 +29,7 @@ fn retry_after_stops_all_buckets_of_the_partner_and_no_other_partner() {
         (3, "q1: handled c->x", ""),
         (4, "handled b->y", "flush y b"),
         (10_001, "tick", ""),
-        // The longest-waiting first; one probe at a time.
+        // The longest-waiting bucket comes first, and one probe at a time.
         (10_002, "tick", "flush x a"),
         (10_003, "accepted x", "q1: flush x c; delete a"),
     ]);

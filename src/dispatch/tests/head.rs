@@ -1,4 +1,5 @@
-//! A head that blocks: one delivery at which the partner breaks does not stop the others, and a partner that is broken costs none.
+//! A head that blocks: one delivery at which a partner fails does not stop the others, and a partner
+//! that is down costs no delivery.
 
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use crate::dispatch::{PartnerRules, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two queues; the breaker opens after two failures, a batch is of one.
+/// Returns a rig with two queues; the breaker opens after two failures, and a batch holds one delivery.
 fn rig(change: impl FnOnce(&mut Rules, &mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
     rules.queues.push(queue_rules("q1"));
-    // Nothing but what the table is about falls due.
+    // Only what the table is about falls due.
     rules.queues.iter_mut().for_each(|queue| queue.visibility_timeout = Duration::from_secs(7200));
     partner.max_batch = 1;
     partner.breaker_failures = 2;
@@ -22,14 +23,15 @@ fn rig(change: impl FnOnce(&mut Rules, &mut PartnerRules)) -> Rig {
     Rig::new(rules)
 }
 
-/// Has these messages handled in one job, each for the partner `x`.
+/// Handles these messages in one job, each for the partner `x`.
 fn all_to_x(rig: &mut Rig, ids: &[&str]) -> String {
     rig.send(0, &format!("receive {}", ids.join(" ")));
     let done: Vec<_> = ids.iter().map(|id| format!("{}->x", &id[..1])).collect();
     rig.send(0, &format!("handled {}", done.join(" ")))
 }
 
-/// What goes out after each of these answers of `x`, each of which leads to a wait; and when the last of that goes out.
+/// Answers flushes of `x` in this way, each answer followed by a wait. Returns what was flushed after each,
+/// and when the last flush began.
 fn after_each(rig: &mut Rig, mut at: u64, answers: &[&str]) -> (u64, Vec<String>) {
     let mut sent = Vec::new();
     for answer in answers {
@@ -71,7 +73,8 @@ fn a_partner_that_is_broken_costs_nothing_and_the_head_keeps_its_turn() {
     let mut rig = rig(|_, _| {});
     all_to_x(&mut rig, &["a", "b", "c", "d"]);
     let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 9]);
-    // Every third probe comes from behind it: out of two places in turn, as many as the breaker's failures.
+    // Every third probe is a delivery behind the head: in turn from as many places as the breaker
+    // allows failures, which is two.
     let expected = ["a", "b", "a", "a", "c", "a", "a", "b", "a"].map(|id| format!("flush x {id}"));
     assert_eq!(sent, expected);
     rig.play(&[
@@ -95,7 +98,7 @@ fn several_in_a_row_at_which_it_breaks_are_all_found() {
         (now, "answered x 500", "flush x b; letter a:refused"),
         (now, "settled", ""),
     ]);
-    // Nothing is behind it: it has all attempts until something is.
+    // Nothing is behind b: it gets all attempts until something is.
     let (now, sent) = after_each(&mut rig, now, &["answered x 500"; 3]);
     assert_eq!(sent, ["flush x b"; 3]);
     rig.play(&[(now, "receive d", "handle d"), (now, "handled d->x", "")]);
@@ -141,7 +144,8 @@ fn an_open_breaker_is_needed_for_doubt() {
     all_to_x(&mut rig, &["a", "b"]);
     let (now, sent) = after_each(&mut rig, 1, &["answered x 500", "answered x 500"]);
     assert_eq!(sent, ["flush x a", "flush x a"]);
-    // Two answers of the server and one that it is away: the breaker is open, but a has drawn only two.
+    // Two answers of the server and one that it is away: the breaker is open, but a has drawn
+    // only two that may be its fault.
     let (_, sent) = after_each(&mut rig, now, &["answered x 503", "answered x 500"]);
     assert_eq!(sent, ["flush x a", "flush x b"]);
 }
@@ -277,7 +281,7 @@ fn a_head_with_nothing_behind_it_leaves_the_turn_to_the_partners_other_queues() 
     rig.play(&[(now, "q1: receive e f", "q1: handle e|f"), (now, "q1: handled e->x", ""), (now, "answered x 500", "")]);
     let (now, sent) = rig.skip_to_commands();
     assert_eq!(sent, "q1: flush x e");
-    // What one queue's endpoint accepts proves nothing against the other's.
+    // A delivery accepted by one queue's endpoint proves nothing about the other queue's.
     rig.play(&[
         (now, "q1: accepted x", "flush x a; q1: delete e"),
         (now, "q1: settled", ""),

@@ -1,8 +1,8 @@
-//! The brain is pure: it sees no channel, clock, log, file, socket or thread, and none of the parts around it.
+//! The dispatcher is pure: it uses no channel, clock, log, file, socket or thread, and none of the modules around it.
 
 use std::path::Path;
 
-/// What no file of the folder may name; `tests/` is exempt.
+/// The names that no file of the folder may use; `tests/` is exempt.
 const FOREIGN: [&str; 20] = [
     "crossbeam_channel",
     "Instant::now",

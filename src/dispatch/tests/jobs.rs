@@ -1,4 +1,4 @@
-//! Jobs and outcomes: what goes to the handler, and what becomes of what it says.
+//! Jobs and outcomes: what goes to the handler, and what becomes of the handler's outcomes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +150,7 @@ fn a_message_that_its_job_left_is_not_running() {
         (2, "receive b c d", "handle b c d"),
         (3, "receive e", "handle e"),
         (900, "handled b=discard left:c left:d took:20ms", "handle c"),
-        // d was in a job since 2 ms, but no handler has seen it: it is not overtaken.
+        // d has been in a job since 2 ms, but no handler has seen it: it is not overtaken.
         (1500, "handled c=discard", "handle d"),
         (1600, "handled e->acme", ""),
         (2499, "tick", ""),
@@ -164,7 +164,7 @@ fn what_stands_behind_a_message_that_takes_long_is_taken_back_and_handled_by_oth
         (0, "receive a", "handle a"),
         (1, "handled a=discard took:0s", "delete a"),
         (2, "receive b c d e", "handle b c d e"),
-        // 10 ms for one, and 0.2 for each.
+        // The job may take 10 ms, and 0.2 ms for each of its messages.
         (12, "tick", ""),
         (13, "tick", "take back b c d e threads:2"),
         (13, "back b->acme left:d left:e", "flush acme b; handle d e"),

@@ -1,4 +1,5 @@
-//! Leases: extended for as long as a message is held; one that is lost takes with it what waits, not what is on the wire.
+//! Leases: extended for as long as a message is held. A lost lease drops the message's waiting
+//! deliveries, not those on the wire.
 
 use super::rig::Rig;
 use super::rules;
@@ -63,7 +64,7 @@ fn a_lost_lease_takes_what_waits_with_it() {
     let waiting: usize = rig.dispatcher.status().waiting.iter().map(|row| row.waiting).sum();
     assert_eq!(waiting, 0, "it does not stay in its bucket until that is flushed");
     rig.play(&[
-        // b is somebody else's: it is not sent.
+        // Another consumer has b: it is not sent.
         (30_002, "accepted acme", "delete a"),
         (30_003, "settled", ""),
     ]);
@@ -78,7 +79,7 @@ fn a_lost_lease_waits_for_what_is_on_the_wire() {
         (1, "handled a->acme", "flush acme a"),
         (30_000, "tick", "hide a=60s"),
         (30_001, "settled gone", ""),
-        // Delivered after all: the delete is tried, and a copy that comes back would be deleted.
+        // a is delivered after all: its delete is tried, and a copy that comes back is deleted.
         (30_002, "accepted acme", "delete a"),
         (30_003, "settled gone", ""),
         (30_004, "receive a#2", "delete a'2"),
@@ -151,7 +152,7 @@ fn after_eleven_and_a_half_hours_a_message_is_returned() {
         // No visibility timeout may end later than 12 hours after the receive (SQS): there is nothing to extend.
         (6 * HOUR, "tick", ""),
         (11 * HOUR + HOUR / 2 - 1, "tick", ""),
-        // b is in its handler still; a is on the wire.
+        // b is still in its handler; a is on the wire.
         (11 * HOUR + HOUR / 2, "tick", "hide b=0"),
         (11 * HOUR + HOUR / 2 + 1, "settled", ""),
         (11 * HOUR + HOUR / 2 + 2, "answered acme 503", "hide a=0"),
@@ -196,7 +197,7 @@ fn what_may_not_be_received_again_is_a_dead_letter_instead() {
     let mut rig = Rig::new(rules);
     rig.play(&[
         (0, "facts 3 43200s", ""),
-        // One more receive of b would be its third of three.
+        // One more receive of b would be its third, which is the limit.
         (0, "receive a b#2 c#2 d#2", "handle a|b|c|d"),
         (1, "handled a->acme", "flush acme a"),
         (2, "answered acme 429 86400s", ""),
@@ -204,7 +205,7 @@ fn what_may_not_be_received_again_is_a_dead_letter_instead() {
         (4, "handled c->beta,acme,beta", "flush beta c-0 c-2"),
         (11 * HOUR + HOUR / 2, "tick", "letter b:partner_unavailable c-1:partner_unavailable+open d:partner_unavailable"),
         (11 * HOUR + HOUR / 2 + 1, "settled", "hide a=0"),
-        // What is on the wire is the last of it.
+        // All open deliveries of c are on the wire.
         (11 * HOUR + HOUR / 2 + 2, "accepted beta", ""),
         (11 * HOUR + HOUR / 2 + 3, "settled", "delete c"),
         (11 * HOUR + HOUR / 2 + 4, "settled", ""),
@@ -248,7 +249,7 @@ fn of_two_calls_about_one_lease_the_second_waits_for_the_first() {
     Rig::new(two).play(&[
         (0, "receive a", "handle a"),
         (30_000, "tick", "hide a=60s"),
-        // Were the return to overtake the extension, the message would stay hidden for a minute.
+        // If the return overtook the extension, the message would stay hidden for a minute.
         (30_001, "handled a=retry:1s", ""),
         (30_002, "settled", "hide a=999ms"),
     ]);

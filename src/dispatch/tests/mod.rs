@@ -1,6 +1,7 @@
-//! What the tests of this folder share, and the tests that look at the whole dispatcher.
+//! Shared parts of the tests of this folder, and the tests of the whole dispatcher.
 //!
-//! Tables of `(milliseconds, event, commands)` in the small language of [`rig`], one theme a file; [`simulation`] plays random faults.
+//! Tests are tables of `(milliseconds, event, commands)` in the small language of [`rig`], one theme per file;
+//! [`simulation`] plays random faults.
 
 mod disk;
 mod rig;
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Medium, PartnerRules, PartnerTable, QueueRules, Rules, Ticket};
 use crate::message::Message;
 
-/// Some moment; the tests only add to it.
+/// Returns a start for the clock of a test, which only adds to it.
 #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing")]
 pub fn start() -> Instant {
     Instant::now() + Duration::from_secs(1_000_000)
@@ -100,7 +101,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
     }
 }
 
-/// One queue, and partners that all keep to [`partner_rules`].
+/// Returns the rules of one queue, with partners that all follow [`partner_rules`].
 pub fn rules() -> Rules {
     Rules {
         queues: vec![queue_rules("q0")],

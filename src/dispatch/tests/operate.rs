@@ -1,4 +1,4 @@
-//! What an operator does: pause, resume, flush, skip; and what `why` says about it.
+//! The actions of an operator: pause, resume, flush, skip; and what `why` reports about them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
     let (mut rules, mut partner) = (rules(), partner_rules());
     change(&mut partner);
     rules.partners.default = partner.into();
-    // Nothing but what the table is about falls due.
+    // Only what the table is about falls due.
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
     rules.queues.push(queue_rules("q1"));
     Rig::new(rules)
@@ -25,7 +25,7 @@ fn a_paused_partner_gets_nothing_until_it_is_resumed() {
         (0, "receive a b c", "handle a|b|c"),
         (1, "handled a->x", "flush x a"),
         (2, "pause x", "reply paused"),
-        // What is on the wire lands.
+        // The flush on the wire lands.
         (3, "accepted x", "delete a"),
         (4, "settled", ""),
         (5, "handled b->x", ""),
@@ -33,7 +33,7 @@ fn a_paused_partner_gets_nothing_until_it_is_resumed() {
         (1_000_000, "tick", ""),
     ]);
     let status = rig.dispatcher.status();
-    // That of y has been on the wire for a thousand seconds.
+    // The delivery to y has been on the wire for a thousand seconds.
     assert_eq!((status.partners.paused, status.partners.healthy, status.partners.waiting), (1, 1, 2));
     assert_eq!((status.waiting[0].state.word(), &*status.waiting[0].reason), ("paused", "an operator paused it"));
     assert_eq!((&*status.waiting[1].account, &*status.waiting[1].reason), ("y", "a flush is on the wire"));
@@ -113,7 +113,7 @@ fn the_answer_to_a_flush_says_what_becomes_of_it() {
     let report = answer(&mut rig, 2);
     assert_eq!((report.reason, report.next_attempt_in_s), (goes, None));
     rig.play(&[(3, "accepted x", "delete a"), (4, "settled", "")]);
-    // With another queue's behind it.
+    // Now another queue's delivery waits behind it.
     rig.play(&[
         (5, "receive b", "handle b"),
         (5, "handled b->x", ""),
@@ -126,7 +126,7 @@ fn the_answer_to_a_flush_says_what_becomes_of_it() {
     assert_eq!(reasons, [("q0", goes), ("q1", "another of its queues goes first")]);
 }
 
-/// What a flush of the partner x is answered.
+/// Sends an operator's flush of the partner x and returns the reply.
 fn answer(rig: &mut Rig, at: u64) -> PartnerReport {
     rig.handle(at, Event::Operate { request: 1, account: "x".into(), action: Action::Flush });
     rig.replies.pop().unwrap().unwrap()
@@ -196,7 +196,7 @@ fn a_skip_sets_aside_what_is_first_in_order_and_changes_nothing_else() {
         (1, "handled a->x b->x", "flush x a b"),
         (2, "answered x 429 60s", ""),
         (3, "handled c->x", ""),
-        // Of a batch that is to be sent again the first; the rest of it is another batch.
+        // Of a batch that is to be sent again, skip takes the first delivery; the rest is another batch.
         (4, "skip x", "reply backing_off; letter a:skipped"),
         (5, "settled", ""),
         (60_001, "tick", ""),
@@ -240,7 +240,7 @@ fn a_skip_is_refused_where_it_would_set_aside_what_blocks_nothing() {
         (4, "settled", ""),
         (5, "handled b->x", ""),
         (6, "skip x", "reply NotBlocked"),
-        // Whoever wants it all the same pauses it first.
+        // An operator who wants to set it aside all the same pauses the partner first.
         (7, "pause x", "reply paused"),
         (8, "skip x", "reply paused; letter b:skipped"),
         (9, "settled", ""),

@@ -1,4 +1,4 @@
-//! `parallel`: several flushes of one partner on the wire, and what side by side means for failures and for order.
+//! `parallel`: several flushes of one partner on the wire, and what that means for failures and for order.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn rig(change: impl FnOnce(&mut PartnerRules)) -> Rig {
     partner.max_batch = 1;
     change(&mut partner);
     rules.partners.default = partner.into();
-    // Nothing but what the table is about falls due.
+    // Only what the table is about falls due.
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
     Rig::new(rules)
 }

@@ -1,4 +1,4 @@
-//! Parking: what leaves memory goes to the disk, in order, and comes back as the partner takes it.
+//! Parking: deliveries that leave memory go to the disk, in order, and come back as the partner takes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,16 @@ use crate::dispatch::{Note, ParkingRules, Rules};
 use crate::message::Item;
 use crate::message::park::{START, ToPark};
 
-/// Twelve places: six may be taken before the room is short, and a partner that is away may hold three.
+/// Returns the rules of a room with twelve places: six may be taken before the room is short, and a
+/// partner that is away may hold three.
 fn parking_rules(found: &[(&str, u64)]) -> Rules {
     let found = found.iter().map(|(account, rows)| ((*account).into(), *rows)).collect();
     let parking = ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: 10, found };
     Rules { max_in_flight: 12, parkings: vec![parking], ..rules() }
 }
 
-/// Partner x fails with `a`, and holds b to f and the given beside it; what it gives up is on its way. The room has three places more
-/// before it is short again.
+/// Returns a rig in which partner x fails with `a`, and holds b to f and the given deliveries besides; those that it
+/// gives up are on their way to the disk. The room has three more places before it is short again.
 fn crowded_with(last: &str) -> Rig {
     let mut rig = Rig::new(parking_rules(&[]));
     rig.play(&[
@@ -56,7 +57,7 @@ fn a_parking_that_was_asked_for_nothing_is_no_reason_not_to_be_ready() {
 fn everything_new_goes_behind_it() {
     let mut rig = crowded();
     rig.play(&[
-        // Not on the disk yet, and before it already.
+        // d, e and f are not on the disk yet, but g already goes behind them.
         (305, "receive g", "handle g"),
         (306, "handled g->x", ""),
         (310, "parked", "park x:g; delete f e d"),
@@ -85,7 +86,7 @@ fn it_comes_back_in_order_as_the_partner_takes_and_is_deleted_once_that_is_done(
         (10_350, "settled", ""),
         (10_360, "unparked", "unpark x 2"),
         (10_370, "unparked", ""),
-        // All of it is in memory: what is new goes into the bucket behind it.
+        // All parked deliveries are in memory: a new one goes into the bucket behind them.
         (10_380, "receive h", "handle h"),
         (10_390, "handled h->x", ""),
         (10_400, "accepted x", "flush x e f g h; q1: delete d"),
@@ -100,7 +101,7 @@ fn it_comes_back_in_order_as_the_partner_takes_and_is_deleted_once_that_is_done(
     assert_eq!(rig.dispatcher.held(), 0);
 }
 
-/// Another process on the same disk, on which d, e and f are.
+/// Returns a rig that has restarted with the same disk, on which d, e and f are.
 fn restarted() -> Rig {
     let mut earlier = crowded();
     earlier.send(310, "parked");
@@ -118,14 +119,14 @@ fn a_message_that_comes_back_while_it_is_parked_is_deleted() {
         (330, "receive d#2", "delete d'2"),
         (340, "settled", ""),
     ]);
-    // After a restart nothing is known of it but that something of its account is parked.
+    // After a restart nothing is known of a message but that its account has parked deliveries.
     restarted().play(&[
         (0, "receive f#2", "handle f"),
         (10, "handled f->x", "park x:f"),
         (20, "unparked", "flush x d e f"),
         (30, "parked", "delete f"),
         (40, "settled", ""),
-        // And while its row is in memory.
+        // The same holds while its row is in memory.
         (50, "receive e#2", "handle e"),
         (60, "handled e->x", "delete e"),
         (70, "settled", ""),
@@ -155,7 +156,8 @@ fn a_row_that_has_to_leave_again_stays_on_the_disk() {
         (600, "receive g h i j k", "handle g|h|i|j|k"),
         (610, "handled g->y", "flush y g"),
         (620, "answered y 503 60s", ""),
-        // The room is short, and two are away: one place each. Of what x gives up, the disk has all but the newest.
+        // The room is short, and two partners are away, with one place each. Of what x gives up,
+        // the disk has all but the newest.
         (630, "handled h->x", "park x:<h"),
     ]);
     let status = rig.dispatcher.status();
@@ -209,7 +211,8 @@ fn a_stop_waits_for_what_is_on_its_way_and_leaves_rows_where_they_are() {
     let commands = rig.send(310, "stop");
     assert!(commands.contains("hide") && !commands.contains("finish"), "{commands}");
     rig.send(320, "settled");
-    // Nothing of these is to be sent any more, so that they are not acked but returned: they come back and are parked already.
+    // All open deliveries of d, e and f are on the disk now, so that their messages are acked;
+    // the stop waits for these deletes.
     let commands = rig.send(330, "parked");
     assert!(commands.contains("delete") && !commands.contains("finish"), "{commands}");
     let mut rig = restarted();
@@ -219,7 +222,7 @@ fn a_stop_waits_for_what_is_on_its_way_and_leaves_rows_where_they_are() {
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
 }
 
-/// Twelve deliveries of x are on the disk.
+/// Returns a rig with twelve deliveries of x on the disk.
 fn much_parked() -> Rig {
     let mut rig = Rig::new(parking_rules(&[("x", 12)]));
     let delivery = |n: usize| ToPark {
@@ -259,7 +262,7 @@ fn rows_whose_deletes_fail_are_not_joined_by_others() {
         (23, "accepted y", "delete l m"),
     ]);
     let (at, commands) = rig.skip_to_commands();
-    // The disk of a test had done it.
+    // The parking of the tests has deleted the row already.
     assert_eq!(commands, "q1: delete gone");
     assert_eq!(rig.send(at + 10, "settled"), "", "a call that is out is no success yet");
     let commands = rig.send(at + 20, "q1: settled");

@@ -1,10 +1,10 @@
-//! What counts as due and not started, and what is a stated wait.
+//! Progress: what counts as due and not started, and what is a stated wait.
 
 use super::super::{Kind, Medium};
 use super::rig::Rig;
 use super::rules;
 
-/// How much of this kind is due, and how much was done so far.
+/// Returns how much of this kind of work is due, and how much was done so far.
 fn progress(rig: &Rig, kind: Kind) -> (usize, u64) {
     let all = rig.dispatcher.progress();
     all.iter().find(|progress| progress.kind == kind).map(|progress| (progress.due, progress.done)).expect("it is reported")

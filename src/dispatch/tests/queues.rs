@@ -1,4 +1,4 @@
-//! Queues that come, change and go while messages are held.
+//! Queues that are added, changed and retired while messages are held.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn parking(of: usize, found: Vec<(crate::message::Account, u64)>) -> ParkingRule
     ParkingRules { name: format!("q{of}.parking").into(), of, entry_limit: 10, found }
 }
 
-/// Name and state of each.
+/// Returns the name and state of each queue.
 fn queues(status: &Status) -> Vec<(&str, &str)> {
     status.queues.iter().map(|queue| (queue.name.as_str(), queue.state)).collect()
 }
@@ -55,7 +55,7 @@ fn a_queue_that_goes_returns_what_no_handler_saw_and_delivers_the_rest() {
     rig.play(&[
         (0, "receive a b c", "handle a"),
         (1, "handled a->x", "flush x a; handle b"),
-        // The long poll is out: what is returned now it would receive again.
+        // The long poll is still out, and would receive a returned message again.
         (2, "tick", ""),
     ]);
     assert_eq!(rig.reload(3, retired(0)), "interrupt");
@@ -67,7 +67,7 @@ fn a_queue_that_goes_returns_what_no_handler_saw_and_delivers_the_rest() {
         (7, "settled", ""),
         (8, "answered x 503", ""),
     ]);
-    // However long the partner takes, its lease is extended as ever.
+    // However long the partner takes, the lease is extended as before.
     let (at, commands) = rig.skip_to_commands();
     assert!(at < 1_100 && commands == "flush x a", "{at}: {commands}");
     rig.play(&[
@@ -214,7 +214,7 @@ fn a_run_until_empty_counts_the_queues_that_came_and_not_those_that_went() {
     rules.until_empty = true;
     let mut rig = Rig::new(rules);
     assert_eq!(rig.reload(1, QueueChanges { retired: vec![0], ..added("q1") }), "interrupt");
-    // It was being counted when it went.
+    // The queue was being counted when it was retired.
     rig.play(&[(2, "receive", ""), (3, "counted 5 0 0", "close")]);
     assert_eq!(rig.skip_to_commands().1, "q1: count");
     rig.play(&[(200, "q1: receive", ""), (201, "q1: counted 0 0 0", "q1: interrupt"), (202, "q1: receive", "finish")]);

@@ -15,7 +15,7 @@ fn rig(threads: usize, change: impl FnOnce(&mut PartnerRules)) -> Rig {
     Rig::new(rules)
 }
 
-/// One account has rules of its own from now on, the others are as in [`partner_rules`].
+/// Returns a reload that gives one account rules of its own; the others stay as in [`partner_rules`].
 fn now(account: &str, change: impl FnOnce(&mut PartnerRules)) -> Event {
     let mut partner = partner_rules();
     change(&mut partner);
@@ -49,13 +49,14 @@ fn a_thread_is_given_back_where_it_was_taken() {
     let mut rig = rig(2, |_| {});
     rig.prove(&["x"]);
     rig.play(&[(0, "receive a b c", "handle a|b|c"), (1, "handled a->x", "flush x a")]);
-    // The flight is on the wire, and slow while its partner's rules say that it needs a disk.
+    // The flush is on the wire and becomes slow while its partner's rules name the disk.
     assert_eq!(rig.handle(2, now("x", |partner| partner.medium = Medium::Disk)), "");
     rig.play(&[
         (5_000, "tick", ""),
         (5_001, "handled b->new", ""),
         (5_002, "accepted x", "flush new b; delete a"),
-        // Of two threads the unproven have one: were anything still counted for the slow flush, or anything missing, it would show.
+        // Unproven partners may use one of two threads. A thread that is still counted for the slow
+        // flush, or missing, would show here.
         (5_003, "handled c->newer", ""),
         (5_004, "accepted new", "flush newer c"),
     ]);

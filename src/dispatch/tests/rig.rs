@@ -1,29 +1,35 @@
-//! A dispatcher on a bench: events go in as short lines, commands come out as short lines, time is what the table says.
+//! A test bench for the dispatcher: events go in as short lines, commands come out as short
+//! lines, and the table sets the time.
 //!
-//! Events, the queue in front where it is not the first (`q1: receive a`):
+//! Events name their queue in front if it is not the first (`q1: receive a`):
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `receive a b/g c#3 d*500 e!1` | messages: of group g, in their third receive, of 500 bytes, redriven for delivery 1 (`!1+2`: for both, `!`: for an empty list) |
-//! | `receive` | a receive found none |
-//! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for 12 hours at most |
+//! | `receive a b/g c#3 d*500` | messages: plain, of group g, in their third receive, with a body of 500 bytes |
+//! | `receive e!1 f!1+2 g!` | messages redriven for delivery 1, for 1 and 2, with an empty list |
+//! | `receive` | a receive found no message |
+//! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for at most 12 hours |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
-//! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
-//! | `back a->x left:e`, `back a`, `back a waits` | the answer to `take back`: what is done and left of the job; nothing; no thread has begun with it |
-//! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
-//! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
-//! | `settled`, `settled ok gone failed`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
+//! | `handled a->x,y b=discard c=reject d=retry:3s` | a job ended; `a->x*500`: with a payload of 500 bytes |
+//! | `handled a->x left:e took:20ms` | a job ended, left `e` undone, and took 20 ms for its slowest message |
+//! | `back a->x left:e` | the answer to `take back`: what the job has done, and what it left |
+//! | `back a`, `back a waits` | the answer to `take back`: nothing to take back; no thread has begun with the job |
+//! | `partly x 1,3 503` | the oldest flush to x landed: places 1 and 3 drew this answer, the others are accepted |
+//! | `accepted x`, `answered x 503`, `answered x 429 60s` | the oldest flush to x landed; `x+1`: the next one |
+//! | `unreachable x`, `cannot x` | the oldest flush to x landed without an answer, or its sink refused it |
+//! | `settled`, `settled ok gone failed`, `settled fault` | the queue's oldest call ended: well, by entry, as a whole |
 //! | `parked`, `parked full`, `parked fault` | the deliveries on their way to q0's parking are on its disk, or not |
-//! | `unparked`, `unparked fault` | what was wanted of the parking came |
+//! | `unparked`, `unparked fault` | the rows wanted of the parking came, or could not be read |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
-//! | `pause x`, `resume x`, `flush x`, `skip x` | an operator does it |
-//! | `tick`, `drain 30s`, `stop` | |
+//! | `pause x`, `resume x`, `flush x`, `skip x` | an operator's action on x |
+//! | `tick`, `drain 30s`, `stop` | time went by; the engine drains; it stops by force |
 //!
-//! Commands, joined by `; `: `ask 10` (left out unless [`Rig::asks`] is set), `handle a b|c` (two jobs), `take back a b threads:3`, `flush x a b-1`, `delete a`,
-//! `reply paused` (the state, or why not: `reply Paused`), `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (it does not
-//! settle the message), `count`, `interrupt`, `close`, `finish`.
-//! `park x:a x:<b` (the second is older than what is parked), `unpark x 10`. The parking's own queue is the one after the others.
-//! `a'2` is the receipt of the second receive.
+//! Commands are joined by `; `: `ask 10` (shown only if [`Rig::asks`] is set), `handle a b|c` (two jobs),
+//! `take back a b threads:3`, `flush x a b-1`, `delete a`, `reply paused` (the state, or why not: `reply Paused`),
+//! `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (the letter does not settle the message), `count`,
+//! `interrupt`, `close`, `finish`, `park x:a x:<b` (b is older than the parked deliveries), `unpark x 10`.
+//!
+//! The parking's own queue is the one after all others. `a'2` is the receipt of the second receive of a.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -48,17 +54,17 @@ pub struct Rig {
     /// Whether commands to pollers are shown.
     pub asks: bool,
     pub notes: Vec<Note>,
-    /// What operators were answered.
+    /// The answers to operators.
     pub replies: Vec<Result<PartnerReport, Refusal>>,
     queues: Vec<FakeQueue>,
     tickets: HashMap<CompactString, ToHandle>,
-    /// The job that each message was in last.
+    /// The job that each message was last in.
     jobs: HashMap<CompactString, Ticket>,
     flushes: HashMap<(QueueIndex, CompactString), VecDeque<FlushId>>,
     now: Instant,
     /// The parking of the first queue.
     pub disk: Disk,
-    /// The queue as which its rows come.
+    /// The queue as which rows of the parking come back.
     rows: Option<QueueIndex>,
     parking: VecDeque<Vec<ToPark>>,
     unparking: VecDeque<Vec<Want>>,
@@ -101,7 +107,7 @@ impl Rig {
         rig
     }
 
-    /// Plays the table and compares, line by line.
+    /// Plays a table of (milliseconds, event, commands) and compares the commands, line by line.
     pub fn play(&mut self, table: &[(u64, &str, &str)]) {
         for (line, (at, event, expected)) in table.iter().enumerate() {
             let commands = self.send(*at, event);
@@ -109,14 +115,15 @@ impl Rig {
         }
     }
 
-    /// One event, and the commands that it led to.
+    /// Sends one event and returns the commands that it led to.
     pub fn send(&mut self, at: u64, text: &str) -> String {
         self.now = self.start + Duration::from_millis(at);
         let event = self.event(text);
         self.handle(at, event)
     }
 
-    /// Has each of these partners accept something, so that they may have any delivery thread. The times of a test start later.
+    /// Lets each of these partners accept one flush, so that they may use any delivery thread. The
+    /// clock of a test starts after this.
     pub fn prove(&mut self, accounts: &[&str]) {
         for account in accounts {
             let id = format!("proof-{account}");
@@ -129,14 +136,14 @@ impl Rig {
         }
     }
 
-    /// The same for an event that the language has no line for.
+    /// Sends an event that the language has no line for and returns the commands that it led to.
     pub fn handle(&mut self, at: u64, event: Event) -> String {
         self.now = self.start + Duration::from_millis(at);
         self.dispatcher.handle(self.now, event);
         self.drain_commands()
     }
 
-    /// A reload that leaves the partners as they are in [`rules`](super::rules).
+    /// Reloads the queues; the partners stay as they are in [`rules`](super::rules).
     pub fn reload(&mut self, at: u64, queues: QueueChanges) -> String {
         for NewQueue { rules, parking } in &queues.added {
             self.queues.push(FakeQueue { lease: rules.visibility_timeout, ..FakeQueue::default() });
@@ -148,7 +155,7 @@ impl Rig {
         self.handle(at, Event::Reloaded { partners: super::rules().partners, queues })
     }
 
-    /// Goes from one moment at which something is due to the next, until that leads to commands: when, and which.
+    /// Goes from one deadline to the next until commands come. Returns when they came, and the commands.
     pub fn skip_to_commands(&mut self) -> (u64, String) {
         for _ in 0..100 {
             let at = self.next_deadline().expect("something is due");
@@ -160,7 +167,7 @@ impl Rig {
         panic!("what is due leads to nothing");
     }
 
-    /// Milliseconds since the start, rounded up: something is due then.
+    /// Returns the next deadline in milliseconds since the start, rounded up.
     pub fn next_deadline(&self) -> Option<u64> {
         let micros = self.dispatcher.next_deadline()?.saturating_duration_since(self.start).as_micros();
         Some(u64::try_from(micros.div_ceil(1000)).expect("within the test"))
@@ -282,7 +289,7 @@ impl Rig {
         Event::ReceiveFailed { queue, poller: 0, demand_used: usize::MAX, fault: fault(transient) }
     }
 
-    /// The job, what was done and left of it, and what its slowest message took.
+    /// Returns the job's name, what it has done and left, and the time of its slowest message.
     fn handled(&self, results: &[&str]) -> (Ticket, TakenBack, Duration) {
         let (mut done, mut undone, mut slowest) = (Vec::new(), Vec::new(), Duration::from_millis(20));
         for result in results {
@@ -425,7 +432,7 @@ impl Rig {
         Some(if queue == 0 { line } else { format!("q{queue}: {line}") })
     }
 
-    /// The verb and then the entries of a call.
+    /// Returns the call's verb, then its entries.
     fn entries(&self, queue: QueueIndex, call: &QueueCall) -> Vec<String> {
         let is_parking = self.rows == Some(queue);
         let name = |receipt: &Receipt| if is_parking { self.disk.name(receipt) } else { self.queues[queue].name(receipt) };

@@ -1,4 +1,5 @@
-//! What goes back to the queue: one call at a time per acker, in batches, tried again after faults, no kind starving the others.
+//! Calls that settle copies: one at a time per acker, in batches, tried again after faults,
+//! and no kind starves the others.
 
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ fn company_is_waited_for_after_a_fault_as_well() {
         at = rig.next_deadline().expect("a retry");
     }
     rig.send(at, "settled gone gone");
-    // The fault is long over: it must not hide that a delete wants to go.
+    // The fault is long over: it must not delay the delete.
     assert_eq!(rig.send(at + 1, "handled d=discard"), "");
     assert_eq!(rig.next_deadline(), Some(at + 501));
     assert_eq!(rig.send(at + 501, "tick"), "delete d");
@@ -154,7 +155,7 @@ fn one_kind_that_fails_does_not_hold_up_the_others() {
     rig.play(&[
         (0, "receive a b c", "handle a|b|c"),
         (1, "handled a=reject", "letter a:rejected"),
-        // The dead-letter queue is away.
+        // The dead-letter queue cannot be reached.
         (2, "settled failed", ""),
         (3, "handled b=discard", "delete b"),
         (4, "settled", ""),

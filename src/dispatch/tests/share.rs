@@ -1,15 +1,16 @@
-//! Shares of the room: what leaves memory for the sake of a partner that is away, what may not, and how it comes back.
+//! Shares of the room: what leaves memory because its partner is away, what may not, and how it comes back.
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
 use crate::dispatch::{PartnerRules, PartnerTable, Rules};
 
-/// Twelve places: six may be taken before the room is short, and a partner that is away may hold three.
+/// Returns the rules of a room with twelve places: six may be taken before the room is short, and a
+/// partner that is away may hold three.
 fn narrow() -> Rules {
     Rules { max_in_flight: 12, ..rules() }
 }
 
-/// Partner x gets `a` to `f`, its first flush with `a` is on the wire, and y has three more.
+/// Returns a rig in which partner x has `a` to `f`, its first flush with `a` on the wire, and y has three more.
 fn crowded(receive: &str) -> Rig {
     let mut rig = Rig::new(narrow());
     rig.play(&[
@@ -21,7 +22,7 @@ fn crowded(receive: &str) -> Rig {
     rig
 }
 
-/// What a line of commands hides, and for how many milliseconds.
+/// Returns the messages that the commands hide, and for how many milliseconds.
 fn hidden(commands: &str) -> Vec<(String, u64)> {
     let call = commands.split("; ").find_map(|call| call.strip_prefix("hide ")).unwrap_or_default();
     let entries = call.split_whitespace().map(|entry| {
@@ -127,7 +128,7 @@ fn once_the_partner_takes_the_first_sent_shows_first() {
     let mut rig = crowded("receive l m n a b c d e f");
     rig.send(300, "answered x 503 10s");
     rig.play(&[(310, "settled", ""), (320, "accepted y", "delete l m n"), (330, "settled", ""), (10_300, "tick", "flush x a")]);
-    // It holds two more; so half of its share is free.
+    // x holds two more, so that half of its share is free.
     let shown = hidden(&rig.send(10_310, "accepted x"));
     assert_eq!(shown.first().map(|(id, millis)| (id.as_str(), *millis)), Some(("d", 0)), "{shown:?}");
     assert!(shown.len() <= 3);
@@ -162,7 +163,7 @@ fn what_can_neither_stay_nor_go_is_dead_the_oldest_first() {
         (1, "handled l->y", "flush y l; handle j"),
         (2, "handled a->x", "flush x a"),
         (3, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x", ""),
-        // Seven of twelve are beyond its share of three and may not be returned; six are not too many.
+        // Seven of twelve are beyond the share of three and may not be returned; six would not be too many.
         (300, "answered x 503 10s", "letter a:partner_unavailable"),
         (310, "settled", ""),
         (10_300, "tick", "flush x b c d e f g h i j"),
@@ -171,7 +172,6 @@ fn what_can_neither_stay_nor_go_is_dead_the_oldest_first() {
     assert_eq!((counts.dead, counts.returned), (1, 0));
 }
 
-/// Before a body was seen each may have 1 MiB: one queue's long poll reserves all that is shared of eight.
 #[test]
 fn of_one_among_several_queues_less_may_be_stuck_before_it_stands_still() {
     let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], max_in_flight: 16, ..rules() });
@@ -180,11 +180,13 @@ fn of_one_among_several_queues_less_may_be_stuck_before_it_stands_still() {
         (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j"),
         (1, "handled a->x", "flush x a"),
         (2, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x", ""),
-        // Six are beyond its share of four. That is not half of all sixteen; but q0 has twelve at most, and two are for others.
+        // Six are beyond the share of four. That is less than half of all sixteen places; but q0 has at most
+        // twelve, and two are kept for others.
         (300, "answered x 503 10s", "letter a:partner_unavailable"),
     ]);
 }
 
+/// Each message is assumed to have 1 MiB at first, so that q0's long poll reserves all that is shared of the eight.
 #[test]
 fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
     let small_steps = PartnerRules { min_backoff: std::time::Duration::from_secs(10), ..partner_rules() };
@@ -196,7 +198,7 @@ fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
         ..rules()
     });
     rig.play(&[
-        // Much comes to q0, so it asks for all that there is: five times the largest body.
+        // q0 gets many messages, so that it asks for all that is free: five times the largest body.
         (0, "receive s*40", "handle s"),
         (0, "q1: receive a*1048576 b*1048576 c*1048576", "q1: handle a|b|c"),
         (1, "q1: handled a->x", "q1: flush x a"),

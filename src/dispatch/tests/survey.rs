@@ -1,4 +1,4 @@
-//! What is counted over all partners: in parts as at once, and told truly.
+//! The survey of all partners: counted in parts or at once, the result is the same and true.
 
 use super::super::{Search, Survey};
 use super::rig::Rig;
@@ -6,7 +6,8 @@ use super::{partner_rules, rules};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Ten partners: one on the wire, one backing off, one paused, one limited, one open, five that wait for a thread.
+/// Returns a rig with ten partners: one on the wire, one backing off, one paused, one limited, one
+/// open, five that wait for a thread.
 fn rig() -> Rig {
     let mut rules = rules();
     rules.delivery_threads = 1;
@@ -70,7 +71,7 @@ fn the_longest_waiting_come_first_and_only_so_many() {
     assert_eq!(accounts, expected, "a0 is on the wire");
 }
 
-/// All that there is for it is on the wire, for the time of a timeout, again and again.
+/// The partner's only delivery is on the wire, for one timeout after another.
 #[test]
 fn what_is_on_the_wire_waits_where_its_partner_is_away() {
     let mut rig = Rig::new(rules());

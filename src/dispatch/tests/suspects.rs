@@ -1,4 +1,4 @@
-//! Messages that came so often that one of them may be what ends the process.
+//! Messages that were received so often that one of them may be what ends the process.
 
 use super::rig::Rig;
 use super::rules;
@@ -17,9 +17,9 @@ fn they_are_handled_after_all_others_and_one_at_a_time() {
         (1, "handled d->x", "handle a"),
         (2, "handled a->y", "flush y a"),
         (3, "accepted y", "delete a"),
-        // Off its queue: whatever the next one does, this one does not come again.
+        // a is off its queue: whatever the next message does to the process, a does not come again.
         (4, "settled", "handle b"),
-        // They have kept their place in the order.
+        // The suspects have kept their place in the order.
         (5, "handled b->x", "flush x b c d"),
     ]);
 }

@@ -1,4 +1,5 @@
-//! Delivery threads are few: who waited longest gets the next, whatever its queue. The disk has a part of them only.
+//! Delivery threads are few: the longest-waiting bucket gets the next one, whatever its queue.
+//! The disk has only a part of them.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
 use crate::dispatch::{Medium, Rules};
 
-/// With these partners proven: none of them is held back for being new.
+/// Returns a rig in which these partners are proven, so that none is held back for being new.
 fn rig(rules: Rules, accounts: &[&str]) -> Rig {
     let mut rig = Rig::new(rules);
     rig.prove(accounts);
@@ -57,7 +58,7 @@ fn one_that_cannot_flush_any_more_gives_its_turn_away() {
         (1, "handled a->x", "flush x a"),
         (2, "q1: handled d->x", ""),
         (3, "handled b->y", ""),
-        // x wants a pause: its other bucket waits with it, not for a thread.
+        // x wants a pause: its other bucket waits for that, not for a thread.
         (4, "answered x 429 9s", "flush y b"),
     ]);
 }
@@ -85,7 +86,7 @@ fn what_is_done_inline_needs_no_thread() {
         (0, "receive a b c d", "handle a|b|c|d"),
         (1, "handled a->web", "flush web a"),
         (2, "handled b->void", "flush void b"),
-        // The thread is free for x, and nil is served in the same turn.
+        // Flushes of void and nil take no thread: x gets the only one once the flush of web has landed.
         (3, "handled c->x", ""),
         (4, "handled d->nil", "flush nil d"),
         (5, "accepted web", "flush x c; delete a"),

@@ -1,37 +1,44 @@
-//! What happened so far, per queue. Each copy received ends in exactly one of `acked`, `dead`, `returned`, `duplicates_dropped` and
-//! `leases_lost`, so that `received` is their sum and what is held.
+//! The counts of one queue since the start. Each copy received ends in exactly one of `acked`, `dead`, `returned`,
+//! `duplicates_dropped` and `leases_lost`, so that `received` is the sum of these plus the copies held.
 
 use serde::Serialize;
 
 use crate::dispatch::ledger::Exit;
 
+/// The counts of one queue since the start. The names are keys of status and report.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct QueueCounts {
-    /// Copies received.
+    /// The number of copies received.
     pub received: u64,
-    /// Handler runs that ended.
+    /// The number of handler runs that ended.
     pub handled: u64,
-    /// Deliveries accepted.
+    /// The number of deliveries accepted.
     pub delivered: u64,
-    /// Deliveries that became dead letters, those of otherwise accepted messages included.
+    /// The number of deliveries that became dead letters, those of otherwise accepted messages included.
     #[serde(skip)]
     pub deliveries_dead: u64,
+    /// The number of copies deleted because their message is settled.
     pub acked: u64,
+    /// The number of copies returned to the queue.
     pub returned: u64,
-    /// Messages set aside, no delivery of them accepted.
+    /// The number of messages set aside of which no delivery was accepted.
     pub dead: u64,
-    /// Deliveries parked; a message of which nothing else is open is part of `acked`.
+    /// The number of deliveries parked. A message of which nothing else is open is part of `acked`.
     pub parked: u64,
-    /// Messages that their handler discarded; part of `acked`.
+    /// The number of messages that their handler discarded; part of `acked`.
     pub discarded: u64,
+    /// The number of copies dropped because their message was held already, or delivered before.
     pub duplicates_dropped: u64,
+    /// The number of copies whose lease was lost.
     pub leases_lost: u64,
-    /// Calls to the queue service.
+    /// The number of calls to the queue service.
     pub requests: u64,
+    /// The number of receives that found no message.
     pub empty_receives: u64,
 }
 
 impl QueueCounts {
+    /// Counts a copy that left the ledger in this way.
     pub fn exit(&mut self, exit: Exit) {
         *match exit {
             Exit::Acked => &mut self.acked,
@@ -42,7 +49,7 @@ impl QueueCounts {
         } += 1;
     }
 
-    /// Those of another queue are counted with it.
+    /// Adds the counts of another queue.
     pub fn add(&mut self, other: &Self) {
         let Self {
             received,
@@ -74,7 +81,7 @@ impl QueueCounts {
         self.empty_receives += empty_receives;
     }
 
-    /// Copies received that are not held any more.
+    /// Returns the number of copies received that are no longer held.
     pub fn exits(&self) -> u64 {
         self.acked + self.dead + self.returned + self.duplicates_dropped + self.leases_lost
     }

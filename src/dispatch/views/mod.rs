@@ -1,5 +1,5 @@
-//! What is told of the dispatcher, and what is counted for that: the status, a partner and why it waits, a survey of all partners, metrics,
-//! and log lines that stand for many events.
+//! What the dispatcher reports, and what it counts for that: the status, the report on one partner and why it waits,
+//! the survey of all partners, metrics, and log lines that stand for many events.
 
 pub(super) mod counts;
 pub(super) mod histogram;

@@ -1,5 +1,5 @@
-//! What is due and not started, for whoever watches that the engine advances. A stated wait is not due: what waits for a partner that is
-//! away, for a rate, for a queue that fails, or for room.
+//! Work that is due and not started, for the watchdog that checks whether the engine advances. A stated wait is not
+//! due: work that waits for a partner that is away, for a rate, for a queue that fails, or for room.
 
 use std::time::Duration;
 
@@ -7,35 +7,36 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::QueueIndex;
 use crate::dispatch::rules::Medium;
 
-/// The kinds of work that other threads do for the dispatcher.
+/// A kind of work that other threads do for the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Demand that a poller has not used up.
+    /// Receiving: demand that a poller has not used up.
     Receive,
-    /// Messages that no handler has begun with.
+    /// Handling: messages that no handler has begun with.
     Handle,
-    /// What waits for an acker, all of which are busy.
+    /// Settling: calls that wait for an acker while all ackers are busy.
     Settle,
-    /// Buckets of partners that take, which wait for nothing but a thread.
+    /// Delivering: buckets of partners that take, which wait for nothing but a thread of this medium.
     Deliver(Medium),
 }
 
-/// How far one kind of work is.
+/// How far one kind of work has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// The kind of work.
     pub kind: Kind,
-    /// `None`: it concerns all queues.
+    /// The queue that the work belongs to; `None`: all queues.
     pub queue: Option<QueueIndex>,
-    /// Pieces of it that could be done now and are not begun.
+    /// The number of pieces of work that could be done now and are not begun.
     pub due: usize,
-    /// Changes whenever some of it is done.
+    /// A number that changes whenever some of the work is done.
     pub done: u64,
-    /// For so long it may rightly not move.
+    /// How long the work may rightly make no progress.
     pub patience: Duration,
 }
 
 impl Dispatcher {
-    /// How far each kind of work is. O(queues).
+    /// Returns how far each kind of work has come. O(queues).
     pub fn progress(&self) -> Vec<Progress> {
         let full = self.room.is_full_of_bytes();
         let mut all = Vec::with_capacity(3 * self.queues.len() + 2);
@@ -44,7 +45,7 @@ impl Dispatcher {
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
             let receives = usize::from(intake.is_asking());
             add(Kind::Receive, receives, intake.reports(), intake.rules.wait_time);
-            // Where no handler runs for want of room, it is partners that are waited for.
+            // If no handler runs for want of room, the wait is for partners, not for handlers.
             let waiting = if full && intake.running() == 0 { 0 } else { intake.waiting() };
             add(Kind::Handle, waiting, counts.handled, Duration::ZERO);
             add(Kind::Settle, queue.settling.overdue(), queue.settling.ended(), Duration::ZERO);

@@ -14,81 +14,98 @@ use crate::dispatch::views::tally::Tally;
 use crate::dispatch::views::why::BucketReport;
 use crate::dispatch::{Dispatcher, QueueCounts};
 
-/// A moment of the dispatcher. The keys are a contract.
+/// The state of the dispatcher at one moment. The keys are part of the contract with users.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
+    /// `running`, `draining` or `stopped`.
     pub state: &'static str,
+    /// The number of messages held, places reserved not included.
     pub in_flight: usize,
+    /// The bytes of the bodies and payloads held.
     pub in_flight_bytes: u64,
+    /// The queues, one entry per name.
     pub queues: Vec<QueueStatus>,
+    /// The number of partners by state.
     pub partners: PartnerCounts,
-    /// The longest-waiting, longest first.
+    /// The longest-waiting partners, the longest first.
     pub waiting: Vec<WaitingPartner>,
+    /// The number of buckets.
     pub buckets: usize,
     #[serde(skip)]
+    /// The distributions of how long things took, for metrics.
     pub times: Times,
 }
 
-/// All queues of one name, of which one serves at most: those that it replaced are counted with it.
+/// All queues of one name, of which at most one serves. The counts of the queues that it replaced are included.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueStatus {
-    /// The newest of the name.
+    /// The index of the newest queue of this name.
     #[serde(skip)]
     pub index: QueueIndex,
+    /// The queue's name.
     pub name: String,
-    /// `serving`; `retiring`: nothing more is received, what is held is delivered; in a report also `gone`: a reload took it away.
+    /// `serving`; `retiring`: no more messages are received, those held are delivered; in a report also
+    /// `gone`: a reload took the queue away.
     pub state: &'static str,
-    /// Those of the name that were replaced, and still deliver what they hold.
+    /// The number of replaced queues of this name that still deliver what they hold.
     pub replaced: usize,
+    /// The kind of the source: `sqs`, `sqlite` or `memory`. The dispatcher leaves it empty for the caller.
     pub source: &'static str,
-    /// Its name.
+    /// The handler's name. The dispatcher leaves it empty for the caller.
     pub handler: String,
     #[serde(flatten)]
+    /// The counts since the start.
     pub counts: QueueCounts,
-    /// Of messages held: since their receive, to a tenth of a second.
+    /// The age of the oldest message held, in seconds since its receive, to a tenth of a
+    /// second; `None`: nothing is held.
     pub oldest_age_s: Option<f64>,
-    /// Of deliveries that wait: in buckets, and on the wire to partners that are away.
+    /// How long the oldest delivery has waited, in seconds, in a bucket or on the wire to a partner
+    /// that is away; `None`: none waits.
     pub oldest_waiting_s: Option<f64>,
-    /// Deliveries that are on the disk now.
+    /// The number of deliveries that are on the disk now.
     pub parked_now: u64,
-    /// Messages held that no handler has seen yet.
+    /// The number of messages held that no handler has seen yet.
     pub handler_pending: usize,
-    /// Jobs that the handler is at.
+    /// The number of jobs that the handler is at.
     pub handler_running: usize,
-    /// Whether the service has answered anything yet.
+    /// Whether the queue's service has answered any call yet.
     pub reached: bool,
-    /// Calls that fail now, with the reason.
+    /// The kinds of calls that fail now, with the reason.
     pub failing: Vec<Failing>,
     #[serde(flatten)]
+    /// The queue's requests in relation to its messages. The dispatcher leaves it empty for the caller.
     pub cost: Cost,
     #[serde(skip)]
+    /// The counts for metrics.
     pub tally: Tally,
 }
 
 /// A kind of call to a queue that failed when it was last made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
+    /// The kind of call, such as `receive` or `delete`.
     pub doing: &'static str,
+    /// The reason of the failure, in words.
     pub reason: String,
 }
 
-/// What a queue's requests come to since the start.
+/// The cost of a queue's requests since the start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cost {
-    /// `None`: no message came yet.
+    /// The number of requests per message; `None`: no message came yet.
     pub requests_per_message: Option<f64>,
-    /// The part of the receives that found nothing.
+    /// The share of the receives that found nothing, from 0 to 1; `None`: not known yet.
     pub empty_receive_share: Option<f64>,
-    /// An estimate; `None`: requests have no price, or there were too few to tell.
+    /// An estimate of the cost per day in dollars; `None`: requests have no price, or there were too few to tell.
     pub dollars_a_day: Option<f64>,
 }
 
-/// How long things took.
+/// The distributions of how long things took.
 #[derive(Debug, Clone)]
 pub struct Times {
-    /// Flushes, from the hand-over to the answer.
+    /// The duration of flushes, from the hand-over to the answer.
     pub delivery: Histogram,
-    /// Messages, from when they were sent until their delete was confirmed.
+    /// The age of messages, from when they were sent until their delete was confirmed.
     pub age: Histogram,
 }
 
@@ -98,26 +115,37 @@ impl Default for Times {
     }
 }
 
+/// A partner with waiting deliveries, as far as one queue is concerned.
 #[derive(Debug, Clone, Serialize)]
 pub struct WaitingPartner {
+    /// The partner's account.
     pub account: String,
+    /// The name of the queue that the deliveries came from.
     pub queue: String,
-    /// Deliveries that are not on the wire.
+    /// The number of deliveries in memory that are not on the wire.
     pub waiting: usize,
-    /// Deliveries on the disk.
+    /// The number of deliveries on the disk.
     pub parked: u64,
+    /// The number of flushes on the wire.
     pub in_flight: usize,
+    /// The partner's state as far as this queue is concerned.
     pub state: PartnerState,
+    /// Why the deliveries wait, in words.
     pub reason: String,
+    /// The time to the next attempt, in seconds; `None`: it depends on an event.
     pub next_attempt_in_s: Option<f64>,
+    /// How long the oldest delivery has waited, in seconds.
     pub oldest_age_s: f64,
+    /// The number of failures in a row.
     pub failures: u32,
+    /// The partner's last error; `None` once a flush is accepted.
     pub last_error: Option<String>,
 }
 
 impl QueueStatus {
-    /// A newer queue of the same name goes on with the counts of this one. Of two moments it has the older. What fails is its own: what
-    /// fails of one that retires is no reason to say that it is not reached.
+    /// Adds this queue's figures to those of a newer queue of the same name, and takes the newer queue's place. The
+    /// ages are the larger of both. Failing calls remain those of the newer queue: what fails for a retiring queue does
+    /// not show that the newer one is not reached.
     fn is_replaced_by(&mut self, newer: Self) {
         let older = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         let before = std::mem::replace(self, newer);
@@ -138,8 +166,9 @@ impl QueueStatus {
 }
 
 impl Dispatcher {
-    /// A moment in figures, all at once, queues that are gone included: O(partners). A running engine takes a [`Dispatcher::survey`] in
-    /// parts instead. What the dispatcher does not know of a queue is left for the caller: `source`, `handler`, `cost`.
+    /// Returns the state in figures at once, queues that are gone included. O(partners): a running engine takes
+    /// a [`Dispatcher::survey`] in parts instead. The caller fills in what the dispatcher does not know of a
+    /// queue: `source`, `handler`, `cost`.
     pub fn status(&self) -> Status {
         let mut survey = Survey::default();
         self.survey(&mut survey, usize::MAX);
@@ -147,7 +176,7 @@ impl Dispatcher {
         Status { queues, ..self.surveyed(survey) }
     }
 
-    /// What the survey saw, and what is known without one.
+    /// Returns the state from the results of a survey and the figures that need none.
     pub fn surveyed(&self, survey: Survey) -> Status {
         Status {
             state: match (self.phase.is_finished(), self.phase.is_stopping()) {
@@ -165,7 +194,7 @@ impl Dispatcher {
         }
     }
 
-    /// `all`: also those of which nothing is left.
+    /// Returns one entry per queue name; with `all` also the queues of which nothing is left.
     fn queue_statuses(&self, survey: &Survey, all: bool) -> Vec<QueueStatus> {
         let age_s = |at: Instant| self.now.saturating_duration_since(at).as_secs_f64();
         let mut statuses: Vec<QueueStatus> = Vec::with_capacity(self.queues.len());
@@ -183,7 +212,7 @@ impl Dispatcher {
             parked_now: survey.parked.get(index).copied().unwrap_or(0),
             handler_pending: queue.intake.waiting(),
             handler_running: queue.intake.running(),
-            // The file of a parking is open since the start, and asked for nothing before something is parked.
+            // The file of a parking has been open since the start, and is asked for nothing until something is parked.
             reached: queue.reached || queue.parks_for.is_some(),
             failing: queue.failing.clone(),
             cost: Cost::default(),
@@ -203,7 +232,7 @@ impl Dispatcher {
     }
 
     fn waiting(&self, survey: Survey) -> Vec<WaitingPartner> {
-        // Some may have left since they were seen.
+        // Some buckets may have gone since the survey saw them.
         let waiting = survey.longest().into_iter().filter_map(|key| {
             let bucket = self.partners.bucket(key)?;
             Some((self.partners.longest(key)?.since, key, bucket))
@@ -231,7 +260,7 @@ impl Dispatcher {
         described.collect()
     }
 
-    /// Messages held.
+    /// Returns the number of messages held.
     pub fn held(&self) -> usize {
         self.ledger.len()
     }

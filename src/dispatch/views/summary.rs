@@ -1,51 +1,55 @@
-//! What may happen by the thousand is said once, and then in sums: a storm is a line every ten seconds.
+//! Sums of events that may happen by the thousand: the first is logged, then a sum every ten seconds, so that a
+//! storm is one line per interval.
 
 use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
-/// Between two lines about the same thing.
+/// The time between two log lines about the same kind of event.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// One kind of event of one queue.
+/// The events of one kind of one queue.
 #[derive(Debug, Default)]
 pub struct Summary {
+    /// When the last line was logged.
     said_at: Option<Instant>,
-    /// Since then.
+    /// The sum of the events that are not logged yet.
     unsaid: Option<Sum>,
 }
 
-/// What one line says.
+/// The content of one log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sum {
+    /// The number of events.
     pub count: u64,
-    /// The id of the latest message that it happened to.
+    /// The id of the latest message that the event happened to.
     pub example: CompactString,
-    /// Of the latest, where there is more to say.
+    /// The reason of the latest event, if there is more to say.
     pub reason: String,
 }
 
 impl Summary {
-    /// It happened once more. Gives what is to be said now: the first after a while; else it is said by [`Summary::say_by`].
+    /// Counts one event. Returns the sum to log now, if this is the first event after a quiet interval; else it is
+    /// logged by [`Summary::say_by`].
     pub fn add(&mut self, now: Instant, example: CompactString, reason: impl FnOnce() -> String) -> Option<Sum> {
         let count = self.unsaid.as_ref().map_or(0, |sum| sum.count) + 1;
         self.unsaid = Some(Sum { count, example, reason: reason() });
         self.due(now)
     }
 
-    /// What is to be said by now, if anything is.
+    /// Returns the sum that is to be logged by now, if there is one.
     pub fn due(&mut self, now: Instant) -> Option<Sum> {
         if self.said_at.is_some_and(|at| now < at + INTERVAL) { None } else { self.last(now) }
     }
 
-    /// Whatever is unsaid.
+    /// Returns the sum of all events that are not logged yet, if there are any.
     pub fn last(&mut self, now: Instant) -> Option<Sum> {
         let sum = self.unsaid.take()?;
         self.said_at = Some(now);
         Some(sum)
     }
 
-    /// When something has to be said, if it has.
+    /// Returns when the next sum must be logged, if there is one.
     pub fn say_by(&self) -> Option<Instant> {
         self.unsaid.as_ref().and(self.said_at).map(|at| at + INTERVAL)
     }

@@ -1,4 +1,4 @@
-//! What happens often is said once, and then in sums.
+//! Log lines for frequent events: the first event is logged, then sums.
 
 use crate::dispatch::event::Note;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
@@ -8,7 +8,7 @@ use crate::dispatch::{Dispatcher, QueueState};
 use crate::message::settle::DeadReason;
 
 impl Dispatcher {
-    /// The first dead letter is said, then sums.
+    /// Counts a dead letter; the first is logged, then sums.
     pub(in crate::dispatch) fn sum_up_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
         let Some(queue) = self.queues.get_mut(index) else { return };
@@ -21,7 +21,7 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// The first message that is given back for a partner's sake is said, then sums.
+    /// Counts a message that is returned because of its partner; the first is logged, then sums.
     pub(in crate::dispatch) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
         let Some(partner) = self.partners.partner(giver) else { return };
         let (account, away) = (&partner.account, partner.is_away());
@@ -36,7 +36,7 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// Says what is due of the sums, or whatever is unsaid.
+    /// Logs the sums that are due, or with `all` everything that is not logged yet.
     pub(in crate::dispatch) fn say_sums(&mut self, index: QueueIndex, all: bool) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let now = self.now;
@@ -60,7 +60,7 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// Makes sure that what is unsaid is said.
+    /// Sets the alarm by which the remaining sums are logged.
     pub(in crate::dispatch) fn watch_sums(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         let rare = [queue.dead_letters.say_by(), queue.leases_lost.say_by()];

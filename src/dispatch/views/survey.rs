@@ -1,5 +1,6 @@
-//! Walks over all partners, a part a turn: the states of a hundred thousand are counted, and one is found among them by a part of its
-//! name, while each turn stays short. What comes or goes meanwhile may be missed; nothing is counted twice.
+//! Walks over all partners, some of them per turn: a hundred thousand partners are counted by state, or
+//! searched for a part of their name, while each turn stays short. Partners that come or go meanwhile may be
+//! missed; none is counted twice.
 
 use std::collections::BinaryHeap;
 use std::time::Instant;
@@ -11,26 +12,26 @@ use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::BucketKey;
 use crate::dispatch::partner::PartnerState;
 
-/// Partners listed as waiting at most.
+/// The largest number of partners listed as waiting.
 pub const WAITING: usize = 50;
 
-/// What is seen on the way.
+/// The results of a walk so far.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Partners looked at so far.
+    /// The number of partners looked at so far.
     position: usize,
     pub(in crate::dispatch) counts: PartnerCounts,
     pub(in crate::dispatch) buckets: usize,
     /// The longest-waiting buckets, the youngest of them on top.
     longest: BinaryHeap<(Instant, BucketKey)>,
-    /// By queue: since when its longest-waiting delivery waits.
+    /// When the longest-waiting delivery of each queue began to wait, by queue index.
     pub(in crate::dispatch) oldest: Vec<Option<Instant>>,
-    /// By queue: deliveries that are parked.
+    /// The number of parked deliveries, by queue index.
     pub(in crate::dispatch) parked: Vec<u64>,
 }
 
 impl Survey {
-    /// The longest-waiting buckets.
+    /// Returns the longest-waiting buckets, the longest first.
     pub(in crate::dispatch) fn longest(self) -> Vec<BucketKey> {
         self.longest.into_sorted_vec().into_iter().map(|(_, key)| key).collect()
     }
@@ -46,43 +47,57 @@ impl Survey {
     }
 }
 
-/// Partners by state.
+/// The number of partners by state.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PartnerCounts {
+    /// All partners that are known.
     pub total: usize,
+    /// Partners that may be tried.
     pub healthy: usize,
+    /// Partners for which deliveries wait, in any state.
     pub waiting: usize,
+    /// Partners that wait after failures, or because they asked for a wait.
     pub backing_off: usize,
+    /// Partners whose breaker is open, or the gate of one of whose buckets is shut.
     pub open: usize,
+    /// Partners that wait for nothing but their rate limit.
     pub limited: usize,
+    /// Partners that an operator has paused.
     pub paused: usize,
 }
 
-/// Partners whose account holds a text, in no order.
+/// A search for the partners whose account contains a text.
 #[derive(Debug)]
 pub struct Search {
-    /// In lower case.
+    /// The text in lower case.
     text: String,
+    /// The largest number of partners to find.
     at_most: usize,
+    /// The number of partners looked at so far.
     position: usize,
     found: Vec<FoundPartner>,
 }
 
+/// A partner found by a search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FoundPartner {
+    /// The partner's account.
     pub account: String,
+    /// The partner's state.
     pub state: PartnerState,
-    /// Deliveries that are not on the wire.
+    /// The number of deliveries that are not on the wire.
     pub waiting: usize,
+    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
     pub oldest_age_s: Option<f64>,
 }
 
 impl Search {
+    /// Returns a search for at most `at_most` partners whose account contains `text`, regardless of case.
     pub fn new(text: &str, at_most: usize) -> Self {
         Self { text: text.to_lowercase(), at_most, position: 0, found: Vec::new() }
     }
 
-    /// Those found, by account.
+    /// Returns the partners found, sorted by account.
     pub fn found(mut self) -> Vec<FoundPartner> {
         self.found.sort_unstable_by(|a, b| a.account.cmp(&b.account));
         self.found
@@ -90,7 +105,7 @@ impl Search {
 
     fn matches(&self, account: &str) -> bool {
         if account.is_ascii() && self.text.is_ascii() {
-            // Without an allocation for each.
+            // This comparison allocates nothing.
             let (account, text) = (account.as_bytes(), self.text.as_bytes());
             return text.is_empty() || account.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
         }
@@ -99,7 +114,7 @@ impl Search {
 }
 
 impl Dispatcher {
-    /// Looks at so many partners more. Gives whether all were seen.
+    /// Looks at up to this many more partners. Returns whether all have been seen.
     pub fn survey(&self, survey: &mut Survey, partners: usize) -> bool {
         survey.oldest.resize(self.queues.len(), None);
         survey.parked.resize(self.queues.len(), 0);
@@ -134,7 +149,7 @@ impl Dispatcher {
         false
     }
 
-    /// Looks at so many partners more. Gives whether all were seen, or enough were found.
+    /// Looks at up to this many more partners. Returns whether all have been seen or enough were found.
     pub fn search(&self, search: &mut Search, partners: usize) -> bool {
         for _ in 0..partners {
             if search.found.len() >= search.at_most {

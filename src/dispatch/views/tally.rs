@@ -1,12 +1,13 @@
-//! Counts for metrics that status does not show: what became of what, in words. All of them only grow.
+//! Counts for metrics that the status does not show: results by word. All of them only grow.
 
 use crate::message::Outcome;
 
-/// How often each word was said. The words are written in the code, so there are few.
+/// A count per word. The words are literals in the code, so that there are only a few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ByWord(Vec<(&'static str, u64)>);
 
 impl ByWord {
+    /// Counts one more event with this word.
     pub fn add(&mut self, word: &'static str) {
         match self.0.iter_mut().find(|(known, _)| *known == word) {
             Some((_, count)) => *count += 1,
@@ -14,6 +15,7 @@ impl ByWord {
         }
     }
 
+    /// Returns the words with their counts, in the order in which they first occurred.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.0.iter().copied()
     }
@@ -28,7 +30,7 @@ impl ByWord {
     }
 }
 
-/// A call to a queue service.
+/// A kind of call to a queue service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Receive,
@@ -41,6 +43,7 @@ pub enum Operation {
 impl Operation {
     pub const ALL: [Self; 5] = [Self::Receive, Self::Delete, Self::ChangeVisibility, Self::SetAside, Self::Count];
 
+    /// Returns the operation's name in metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Receive => "receive",
@@ -52,19 +55,21 @@ impl Operation {
     }
 }
 
-/// How a call ended.
+/// The result of a call to a queue service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
+    /// The call succeeded.
     Ok,
-    /// A receive that found nothing.
+    /// The call is a receive that found nothing.
     Empty,
-    /// As a whole, or one of its entries.
+    /// The call failed as a whole, or one of its entries did.
     Failed,
 }
 
 impl CallResult {
     pub const ALL: [Self; 3] = [Self::Ok, Self::Empty, Self::Failed];
 
+    /// Returns the result's name in metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -74,26 +79,26 @@ impl CallResult {
     }
 }
 
-/// Of one queue.
+/// The counts of one queue for metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Handler runs by [`OUTCOMES`].
+    /// Handler runs, in the order of [`OUTCOMES`].
     outcomes: [u64; 4],
-    /// Calls by [`Operation`] and [`CallResult`].
+    /// Calls, by [`Operation`] and [`CallResult`].
     calls: [[u64; 3]; 5],
-    /// Messages returned, by why.
+    /// Messages returned, by reason.
     pub returned: ByWord,
-    /// Messages set aside of which nothing was accepted, by why.
+    /// Messages set aside of which no delivery was accepted, by reason.
     pub dead: ByWord,
-    /// Dead letters written, those of single deliveries included, by why.
+    /// Dead letters written, those of single deliveries included, by reason.
     pub letters: ByWord,
 }
 
-/// The words of outcomes.
+/// The names of outcomes in metrics.
 const OUTCOMES: [&str; 4] = ["deliver", "discard", "retry", "reject"];
 
 impl Tally {
-    /// What was counted of another queue is counted with it.
+    /// Adds the counts of another queue.
     pub fn add(&mut self, other: &Self) {
         let Self { outcomes, calls, returned, dead, letters } = other;
         for (count, more) in self.outcomes.iter_mut().zip(outcomes) {
@@ -107,7 +112,7 @@ impl Tally {
         self.letters.add_all(letters);
     }
 
-    /// A handler run ended.
+    /// Counts a handler run that ended.
     pub fn handled(&mut self, outcome: &Outcome) {
         let [deliver, discard, retry, reject] = &mut self.outcomes;
         *match outcome {
@@ -119,18 +124,19 @@ impl Tally {
         } += 1;
     }
 
-    /// A call ended.
+    /// Counts a call that ended.
     pub fn called(&mut self, operation: Operation, result: CallResult) {
         if let Some(count) = self.calls.get_mut(operation as usize).and_then(|results| results.get_mut(result as usize)) {
             *count += 1;
         }
     }
 
+    /// Returns the number of handler runs by outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         OUTCOMES.into_iter().zip(self.outcomes)
     }
 
-    /// Those that happened.
+    /// Returns the number of calls by operation and result, without those that never happened.
     pub fn calls(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
         let rows = Operation::ALL.into_iter().zip(&self.calls);
         let cells = rows.flat_map(|(operation, results)| {
@@ -139,7 +145,7 @@ impl Tally {
         cells.filter(|(.., count)| *count > 0)
     }
 
-    /// Receives that came back, found what they may.
+    /// Returns the number of receives that ended, whatever they found.
     pub fn receives(&self) -> u64 {
         self.calls.first().map_or(0, |results| results.iter().sum())
     }

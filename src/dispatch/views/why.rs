@@ -1,4 +1,4 @@
-//! Why a partner waits: what an operator is told about one of them.
+//! Why a partner waits: the report on one partner for operators.
 
 use std::time::Instant;
 
@@ -14,68 +14,91 @@ use crate::dispatch::keys::BucketKey;
 use crate::dispatch::partner::{Access, Partner, PartnerState, Wait};
 use crate::dispatch::waiting::Slip;
 
-/// One partner, over all queues.
+/// The report on one partner, over all queues. The keys are part of the contract with users.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartnerReport {
+    /// The partner's account.
     pub account: String,
+    /// The partner's state: the worst over all its buckets.
     pub state: PartnerState,
-    /// Of its longest-waiting bucket, where something waits.
+    /// Why the longest-waiting bucket waits, in words.
     pub reason: &'static str,
+    /// The time to the next attempt for that bucket, in seconds; `None`: it depends on an event.
     pub next_attempt_in_s: Option<f64>,
-    /// Deliveries that are not on the wire.
+    /// The number of deliveries in memory that are not on the wire.
     pub waiting: usize,
-    /// Deliveries on the disk that are not in memory, and those on their way there.
+    /// The number of deliveries on the disk that are not in memory, and those on their way there.
     pub parked: u64,
-    /// Flushes on the wire.
+    /// The number of flushes on the wire.
     pub in_flight: usize,
-    /// For how long the oldest of them has been there.
+    /// How long the oldest of these flushes has been on the wire, in seconds.
     pub on_wire_s: Option<f64>,
-    /// Deliveries that have left their handler and wait for their turn: a message received before them is still with its handler.
+    /// The number of deliveries that have left their handler and wait for their turn: a message received before
+    /// them is still with its handler.
     pub held_back: usize,
-    /// Messages that were given back to their queue for its sake, and are shown again once it takes what it is sent.
+    /// The number of messages that were returned to their queue because of this partner, and are shown
+    /// again once it takes its deliveries.
     pub hidden: usize,
+    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
     pub oldest_age_s: Option<f64>,
-    /// In a row.
+    /// The number of failures in a row.
     pub failures: u32,
+    /// The partner's last error; `None` once a flush is accepted.
     pub last_error: Option<String>,
-    /// The delivery at the head of that bucket, or the first of a batch, where it may be at fault for all that wait.
+    /// The id of the delivery at the head of the longest-waiting bucket (of a batch: the first), if it may be at
+    /// fault for the wait of all others.
     pub blocked_by: Option<String>,
-    /// Deliveries that one flush may hold, where the partner was found to take fewer than `max_batch`.
+    /// The largest number of deliveries in one flush, if the partner was found to take fewer than `max_batch`.
     pub learned_batch: Option<usize>,
+    /// The partner's rate limit; `None`: it has none.
     pub rate: Option<RateReport>,
-    /// Failures in a row after which its breaker opens.
+    /// The number of failures in a row after which the partner's breaker opens.
     pub breaker_failures: u32,
-    /// Until when the message of its longest-waiting delivery is hidden from other consumers; extended in time while it is held.
+    /// The time, in seconds, until the message of the longest-waiting delivery shows for other consumers; its lease is
+    /// extended in time while it is held.
     pub lease_ends_in_s: Option<f64>,
+    /// The partner's buckets, one per queue.
     pub queues: Vec<BucketReport>,
 }
 
-/// The rate that it is held to.
+/// The rate limit of a partner.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RateReport {
+    /// The number of requests that the limit allows per `per_s`.
     pub requests: u32,
+    /// The time that the number refers to, in seconds.
     pub per_s: f64,
+    /// The number of requests that may go at once after a time without any.
     pub burst: u32,
 }
 
-/// What one queue has for it.
+/// The report on one bucket: the partner's deliveries from one queue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BucketReport {
+    /// The name of the queue.
     pub queue: String,
+    /// The number of deliveries in memory that are not on the wire.
     pub waiting: usize,
+    /// The number of deliveries on the disk that are not in memory, and those on their way there.
     pub parked: u64,
+    /// The number of flushes on the wire.
     pub in_flight: usize,
+    /// The partner's state as far as this bucket is concerned.
     pub state: PartnerState,
+    /// Why the bucket waits, in words.
     pub reason: &'static str,
+    /// The time to the next attempt, in seconds; `None`: it depends on an event.
     pub next_attempt_in_s: Option<f64>,
+    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
     pub oldest_age_s: Option<f64>,
-    /// In a row: of the partner, or of the endpoint for this queue.
+    /// The number of failures in a row, of the partner or of its endpoint for this queue, the larger of the two.
     pub failures: u32,
 }
 
 impl Dispatcher {
-    /// What is known of the partner; `None`: nothing waits for it, nothing is on the wire, and nothing needs to be remembered. O(messages
-    /// held): it looks for what is out of its handler and not in turn yet.
+    /// Returns the report on a partner; `None` if nothing waits for it, nothing is on the wire and nothing
+    /// needs to be remembered. O(messages held), since it searches the deliveries that have left their
+    /// handler and wait for their turn.
     pub fn partner(&self, account: &str) -> Option<PartnerReport> {
         let held_back = self.held_back(account);
         let known = self.partners.find(account).and_then(|key| self.partners.partner(key));
@@ -131,7 +154,7 @@ impl Dispatcher {
         }
     }
 
-    /// Deliveries for that account whose message waits for its turn.
+    /// Returns the number of deliveries for this account whose message waits for its turn.
     fn held_back(&self, account: &str) -> usize {
         let outcomes = self.queues.iter().flat_map(|queue| queue.order.held_back()).map(|handled| &handled.outcome);
         let of_account = |outcome: &Outcome| match outcome {
@@ -163,7 +186,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing has waited for the partner for longer than what is in this bucket.
+    /// Returns whether no bucket of the partner has waited for longer than this one.
     fn is_first(&self, partner: &Partner, bucket: &Bucket) -> bool {
         let others = self.partners.buckets_of(partner).filter(|other| !other.is_empty());
         others.map(|other| other.oldest()).min() == Some(bucket.oldest())
@@ -174,18 +197,20 @@ impl Dispatcher {
     }
 }
 
-/// In a row, as this bucket sees them.
+/// Returns the number of failures in a row, as this bucket sees them.
 pub fn failures(partner: &Partner, bucket: &Bucket) -> u32 {
     partner.failures().max(bucket.gate.refusals())
 }
 
-/// Whether what is at its head has drawn enough answers that may be its own fault, or is refused after too many others.
+/// Returns whether the delivery at the bucket's head has drawn enough answers that may be its own fault, or is
+/// refused after too many others.
 fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
     let Some(Doubt { draws, refused, .. }) = bucket.doubt() else { return false };
     partner.is_open() && (refused || (draws > 0 && draws >= partner.rules.breaker_failures))
 }
 
-/// `next`: it is the one of the partner's that is looked at next, before the turn ends.
+/// Returns why the partner waits, in words. `next`: the bucket is the next one of the partner to be
+/// looked at before the turn ends.
 fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool) -> &'static str {
     match access {
         Access::Paused => "an operator paused it",
@@ -208,12 +233,12 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool
     }
 }
 
-/// Until when it waits for more to come, where it does that.
+/// Returns until when the bucket lingers for more deliveries; `None` if it does not.
 fn lingers_until(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> Option<Instant> {
     let bucket =
         bucket.filter(|bucket| access == Access::Open && bucket.thread_wait.is_none() && !partner.rules.linger.is_zero())?;
     let oldest = bucket.oldest()?;
-    // An operator's flush ends the lingering of what was there.
+    // An operator's flush ends the lingering of the deliveries that waited at that moment.
     let hurried = partner.hurried_at.is_some_and(|at| oldest <= at);
     (!hurried).then_some(oldest + partner.rules.linger)
 }

@@ -1,4 +1,5 @@
-//! What others ask of a running engine, and how the main loop takes it in.
+//! What other threads ask of a running engine, and how the main loop takes it in. Runs on the thread
+//! `dispatch`, which must not wait.
 
 use std::time::{Duration, Instant};
 
@@ -11,47 +12,58 @@ use super::Shell;
 use crate::engine::inquiries::Inquiry;
 use crate::engine::plan::Plan;
 
-/// What others ask of a running engine.
+/// A request from another thread to the engine.
 pub enum Control {
+    /// Stop receiving, deliver what can be delivered, and return the rest. A second stop returns everything that is
+    /// not on the wire at once.
     Stop {
+        /// How long waiting deliveries may still be delivered.
         drain: Duration,
     },
+    /// Finish once every queue is empty and every message is settled.
     FinishWhenEmpty,
+    /// Answer a question, or act upon a partner.
     Ask(Inquiry),
-    /// A thread around the engine died: it ends with this reason.
+    /// A thread that the engine did not start has died: the engine ends with this reason.
     Died(String),
+    /// Put another configuration in force.
     Reload(Box<Reload>),
 }
 
-/// Another configuration, ready to be taken in.
+/// Another configuration, ready to be applied.
 pub struct Reload {
     /// Where deliveries go.
     pub sinks: Prepared,
+    /// The rules of all partners.
     pub partners: PartnerTable,
+    /// The changes to the threads around the queues.
     pub(in crate::engine) plan: Plan,
-    /// The plan in the dispatcher's words.
+    /// The same changes for the dispatcher.
     pub changes: QueueChanges,
+    /// Confirms that the configuration is in force. Dropped without confirmation if the engine is stopping.
     pub done: Sender<()>,
 }
 
 impl Shell {
-    /// The event that follows from it. `None`: whoever could control the engine is gone. An error ends the process with that reason.
+    /// Returns the event that follows from a request; `None` stands for the end of all handles that could control the
+    /// engine. An error ends the process with that reason.
     pub(super) fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
         Ok(match control {
             Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),
-            // What has begun to end takes nothing new: whoever asked hears it by the end of its channel.
+            // An engine that is stopping takes no new configuration. The requester is notified by
+            // the end of its channel.
             Some(Control::Reload(_)) if self.stopping => Event::Tick,
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
                 self.sinks.install(sinks);
                 self.take_in(plan);
-                // Whoever asked may have given up.
+                // The requester may have given up waiting.
                 let _ = done.try_send(());
                 Event::Reloaded { partners, queues: changes }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
-            // Whoever could control it is gone: so is the reason to run.
+            // No handle is left that could control the engine, so there is no reason to go on.
             Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
             Some(Control::Stop { drain }) => {
                 self.stopping = true;

@@ -1,4 +1,5 @@
-//! Queues that change, come and go while the engine runs: the threads around them follow.
+//! How the threads around the queues follow when queues change, come and go while the engine runs. Runs on the thread
+//! `dispatch`, which must not wait.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::engine::plan::{Changed, Plan};
 use crate::engine::threads::thread_name;
 
 impl Shell {
-    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn.
+    /// Applies a reload to the threads around the queues. The dispatcher is notified in the same turn.
     pub(super) fn take_in(&mut self, plan: Plan) {
         let Plan { changed, retired, added } = plan;
         for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {
@@ -34,7 +35,7 @@ impl Shell {
             let rows = format!("{name}.parking");
             let is_of_it = |lane: &&mut Lane| *lane.name == *name || (*lane.name == *rows && lane.handler.is_none());
             for lane in self.lanes.iter_mut().filter(is_of_it) {
-                // What fails of it from now on is not what fails of the next one of its name.
+                // Failures of the retiring queue from now on must not appear as failures of the next queue of its name.
                 self.health.forget(&lane.name);
                 lane.retires = true;
             }
@@ -49,14 +50,14 @@ impl Shell {
         }
     }
 
-    /// Nothing is left of a queue: its threads end, and its files are closed.
+    /// Ends the threads of a queue that has nothing left, and closes its files.
     pub(super) fn close(&mut self, queue: QueueIndex) {
         let (Some(lane), Some(edge)) = (self.lanes.get_mut(queue), self.edges.get_mut(queue)) else { return };
         self.health.forget(&lane.label());
         self.pool.close(queue);
         log::info!("the queue is gone: queue={}", lane.name);
         let last = (lane.queue.take(), lane.parking.take(), lane.handler.take(), std::mem::take(edge));
-        // To close a file may take a sync, and there may be no other thread to do it.
+        // Closing a file may take a sync, which must not hold up `dispatch`.
         let name = thread_name("close", &lane.name, 0);
         if let Err(error) = self.crew.spawn(name, None, move |_| drop(last)) {
             log::warn!("the files of a queue that is gone are closed by the dispatcher, there is no thread for it: {error}");

@@ -1,7 +1,8 @@
-//! The thread `dispatch`: selects, reads the clock once, feeds the dispatcher, carries its commands out. This is the main loop.
+//! The thread `dispatch`: it selects, reads the clock once, feeds the dispatcher, and carries its commands
+//! out. This is the main loop.
 //!
-//! It decides nothing and waits for nothing but its inbox: every hand-over is a `try_send` into a channel that has the room, or the
-//! engine ends with a reason.
+//! The thread decides nothing and waits for nothing but its inbox. Every hand-over is a `try_send` into a channel that
+//! has space; a full channel ends the engine with a reason.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,32 +32,38 @@ mod lanes;
 
 pub use self::control::{Control, Reload};
 
-/// Answers of partners that one turn takes in at most: under load batches form, and no turn becomes long.
+/// The largest number of partners' answers that one turn takes in. Batches thus form under load,
+/// and no turn becomes long.
 const ANSWERS_A_TURN: usize = 256;
 
-/// With so many messages in what came from pollers, handlers and ackers a turn has enough: more than the largest batch. What they brought
-/// is then still in the processor's cache when it is flushed, and the handlers have their next jobs before they run out of work.
+/// The number of messages from pollers, handlers and ackers with which a turn has enough; more than the largest batch.
+/// The messages are then still in the processor's cache when they are flushed, and the handlers get their next jobs
+/// before they run out of work.
 const MESSAGES_A_TURN: usize = 128;
 
-/// A longer turn is said: partners wait for it.
+/// The length from which a turn is logged as long, since partners wait for it.
 const LONG_TURN: Duration = Duration::from_millis(100);
 
-/// Between two looks at the wall clock, which may have been set.
+/// The interval between two readings of the wall clock, which may have been set.
 const RESET: Duration = Duration::from_secs(60);
 
-/// What the watchdog and others see of it.
+/// What the watchdog and other observers see of the dispatcher.
 pub struct Watched {
     pub pulse: Arc<Pulse>,
     pub health: Health,
+    /// When the engine started.
     pub since: Instant,
 }
 
-/// How many threads there may be.
+/// The numbers of threads.
 pub struct Threads {
+    /// The size of the handler pool.
     pub handlers: usize,
+    /// The largest number of delivery threads.
     pub deliverers: usize,
 }
 
+/// The state of the thread `dispatch`.
 pub struct Shell {
     dispatcher: Dispatcher,
     lanes: Vec<Lane>,
@@ -64,22 +71,29 @@ pub struct Shell {
     crew: Crew,
     pool: Pool,
     deliverers: Deliverers,
+    /// The threads around each queue, by index, as are `lanes`.
     edges: Vec<Edge>,
+    /// The events of pollers, handlers, ackers and parkers.
     inbox: Receiver<Event>,
     to_inbox: Sender<Event>,
+    /// The answers of partners.
     results: Receiver<Event>,
     inquiries: Inquiries,
     started: Instant,
+    /// Whether a stop was asked for.
     stopping: bool,
+    /// Whether the dispatcher has finished.
     finished: bool,
     notes: NoteLog,
     health: Health,
     pulse: Arc<Pulse>,
-    /// When the pulse is told again how far all work is.
+    /// When the pulse is next told how far all work is.
     tell_at: Instant,
 }
 
 impl Shell {
+    /// Starts the handler pool and the thread that starts delivery threads. An error means that the
+    /// system refuses a thread.
     pub(super) fn new(
         dispatcher: Dispatcher,
         lanes: Vec<Lane>,
@@ -119,7 +133,8 @@ impl Shell {
         })
     }
 
-    /// The main loop: until the dispatcher has nothing left to wait for. An error ends the process with that reason.
+    /// Runs the main loop until the dispatcher has nothing left to wait for. An error ends the
+    /// process with that reason.
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
     pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, String> {
         let ticker = tick(interval);
@@ -133,7 +148,7 @@ impl Shell {
                 recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
                 recv(controls) -> control => {
                     if control.is_err() {
-                        // Always ready from here on: it would starve the arms behind it.
+                        // A disconnected channel is always ready, which would starve the arms behind it.
                         controls = never();
                     }
                     self.controlled(control.ok())?
@@ -170,7 +185,7 @@ impl Shell {
         now
     }
 
-    /// One turn: takes in what has come, then carries out what follows from it.
+    /// Makes one turn: takes in the events that have come, then carries out the commands that follow.
     #[expect(clippy::disallowed_methods, reason = "the clock again, where the turn's beginning would be too early")]
     fn turn(&mut self, began: Instant, first: Event) -> Result<(), String> {
         let mut now = began;
@@ -178,7 +193,7 @@ impl Shell {
         self.hear(now, first);
         for _ in 0..ANSWERS_A_TURN {
             let Ok(event) = self.results.try_recv() else { break };
-            // It came after the turn began, and what it has its partner wait for is waited for in full.
+            // The answer came after the turn began, and a pause that it asks for is counted in full from now.
             if matches!(&event, Event::Answered { answer, .. } if *answer != Answer::Accepted) {
                 now = Instant::now();
             }
@@ -195,7 +210,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Goes on with what others asked, if anything is left of it.
+    /// Works on the next part of unanswered requests, if there are any.
     fn inquire(&mut self) {
         if self.inquiries.is_busy() {
             let (lanes, uptime) = (&self.lanes, self.started.elapsed());
@@ -203,7 +218,7 @@ impl Shell {
         }
     }
 
-    /// Shows the watchdog that a turn has ended, and once in a while what waits.
+    /// Shows the watchdog that a turn has ended, and once per [`health::LOOK`] what is waiting.
     fn show_progress(&mut self, now: Instant) {
         self.pulse.beat();
         if now >= self.tell_at {
@@ -217,7 +232,7 @@ impl Shell {
         completed(status, &self.lanes, self.started.elapsed())
     }
 
-    /// An event from another thread.
+    /// Passes an event from another thread to the dispatcher.
     fn hear(&mut self, now: Instant, event: Event) {
         if matches!(event, Event::Answered { .. }) {
             self.deliverers.answered();
@@ -282,7 +297,7 @@ impl Shell {
         }
     }
 
-    /// The queue's threads, and what a further one is made with.
+    /// Returns the queue's threads, and what a new one is created with.
     fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), String> {
         let (edge, lane) = self
             .edges
@@ -293,7 +308,8 @@ impl Shell {
     }
 }
 
-/// What the dispatcher knows, and what it does not: what kind of source each queue is, who handles it, and what its requests cost.
+/// Adds to the dispatcher's status what only the engine knows: the kind of source of each queue, its handler, and
+/// the cost of its requests.
 fn completed(mut status: Status, lanes: &[Lane], uptime: Duration) -> Status {
     for queue in &mut status.queues {
         let Some(lane) = lanes.get(queue.index) else { continue };

@@ -1,11 +1,11 @@
 //! The two handlers in code, `order` and `product`, and how both read a body.
 //!
-//! This is the hot path: texts are borrowed from the body, nothing but the payload is allocated. What is wrong with a body is worked
-//! out only once it has failed.
+//! This is the hot path: texts are borrowed from the body, and only the payload is allocated. What is wrong with a body
+//! is determined only once reading it has failed.
 //!
-//! The rules are those of a strict reader, since a dead letter is better than a payload made of a guess: a body is one JSON object in
-//! UTF-8; a field that is read may stand in it once only; a number is no text and a text no number. Fields that are not read are
-//! ignored, whatever they hold, but nothing may nest deeper than [`json::MAX_DEPTH`].
+//! Bodies are read strictly, since a dead letter is better than a payload made by guessing: a body is one JSON object
+//! in UTF-8; a field that is read may occur only once; a number is no text and a text no number. Fields that are not
+//! read are ignored, whatever they hold, but nothing may nest deeper than [`json::MAX_DEPTH`].
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -24,11 +24,11 @@ mod product;
 pub use order::Order;
 pub use product::Product;
 
-/// Reads a body as `T`, a struct of the fields that a handler uses. The error is the reason to reject it with.
+/// Reads a body as `T`, a struct of the fields that a handler uses. The error is the reason to reject the message.
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
-    // Checked as a whole: cheaper than each text in it alone.
+    // Checking the body as a whole is cheaper than checking each text in it.
     let text = std::str::from_utf8(body).map_err(|_| explain(body, String::new()))?;
-    // serde would take an array for the struct, field by field.
+    // serde would also accept an array for the struct, field by field.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(explain(body, "the body is not a JSON object".to_owned()));
     }
@@ -39,7 +39,8 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     Ok(value)
 }
 
-/// Why a body failed: its syntax or depth where that is at fault, else `content`, what serde said about a field.
+/// Returns why a body failed: its syntax or depth if one of these is at fault, else `content`,
+/// serde's message about a field.
 #[cold]
 fn explain(body: &[u8], content: String) -> String {
     json::check(body, Bounds::DEPTH).map_or_else(|error| unreadable(&error), |()| content)
@@ -47,10 +48,12 @@ fn explain(body: &[u8], content: String) -> String {
 
 /// Makes a payload of what `fill` writes.
 ///
-/// Written piece by piece and not as a struct: measured, that saves a fifth of a whole run of the handler.
+/// The payload is written piece by piece and not as a struct: measured, this saves a fifth
+/// of a whole run of the handler.
 fn payload(fill: impl FnOnce(&mut Pieces<'_>) -> serde_json::Result<()>) -> Result<Bytes, String> {
     thread_local! {
-        // Grows to the largest payload of the thread; the payload that waits in a bucket then takes its own size and no more.
+        // The buffer grows to the largest payload of the thread. A payload that waits in a bucket is
+        // a copy of exactly its own size.
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     SCRATCH.with_borrow_mut(|scratch| {
@@ -62,16 +65,16 @@ fn payload(fill: impl FnOnce(&mut Pieces<'_>) -> serde_json::Result<()>) -> Resu
     })
 }
 
-/// A payload in the making.
+/// A payload while it is written.
 struct Pieces<'a>(&'a mut Vec<u8>);
 
 impl Pieces<'_> {
-    /// JSON as it stands.
+    /// Appends JSON as it is.
     fn json(&mut self, text: &'static str) {
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    /// JSON as it stands, up to and with the colon of a field, then that field's value.
+    /// Appends `before`, JSON up to and including the colon of a field, then that field's value.
     fn field(&mut self, before: &'static str, value: &(impl Serialize + ?Sized)) -> serde_json::Result<()> {
         self.json(before);
         serde_json::to_writer(&mut *self.0, value)
@@ -105,7 +108,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// For `deserialize_with`, one function a field, since serde's messages do not say in which field a wrong type stood.
+/// Functions for `deserialize_with`, one for each field, since serde's messages do not name
+/// the field that has a wrong type.
 mod field {
     use super::{Deserialize, Deserializer, Error};
 

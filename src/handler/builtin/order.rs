@@ -1,4 +1,5 @@
-//! `order`: an invoice line becomes "issued" or "cancelled" with its total, for the account that it names.
+//! The handler `order`: turns an invoice line into an "issued" or "cancelled" event with its total, for
+//! the account that the line names.
 
 use serde::Deserialize;
 
@@ -6,9 +7,9 @@ use super::{Text, field, payload, read};
 use crate::handler::Handler;
 use crate::message::{Message, Outcome};
 
-/// Reads `{"account","invoice","issued_at","country","quantity","unit_price"}`, delivers
-/// `{"type","invoice","issued_at","country","quantity","total"}` to the bucket of the account. `quantity` is an integer (64 bits,
-/// negative in cancellations), `unit_price` any number, the rest are strings.
+/// Reads `{"account","invoice","issued_at","country","quantity","unit_price"}` and delivers
+/// `{"type","invoice","issued_at","country","quantity","total"}` to the bucket of the account. `quantity` is an integer
+/// (64 bits, negative in cancellations), `unit_price` any number; the other fields are strings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Order;
 

@@ -1,4 +1,4 @@
-//! `product`: a stock level becomes "updated", for the account that it names.
+//! The handler `product`: turns a stock level into an "updated" event, for the account that it names.
 
 use serde::Deserialize;
 use serde_json::Number;
@@ -7,9 +7,9 @@ use super::{Text, field, payload, read};
 use crate::handler::Handler;
 use crate::message::{Message, Outcome};
 
-/// Reads `{"account","sku","name","quantity","unit_price"}`, delivers `{"type","sku","name","quantity","unit_price"}` to the bucket of
-/// the account. `quantity` is an integer (64 bits, may be negative), `unit_price` any number (an integer stays
-/// one), the rest are strings.
+/// Reads `{"account","sku","name","quantity","unit_price"}` and delivers
+/// `{"type","sku","name","quantity","unit_price"}` to the bucket of the account. `quantity` is an integer (64 bits, may
+/// be negative), `unit_price` any number (an integer stays an integer); the other fields are strings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Product;
 

@@ -1,4 +1,4 @@
-//! Golden payloads, every way to be rejected, and the fast path against a slow and plain one.
+//! Golden payloads, every way to be rejected, and a comparison of the fast path with a slow and simple one.
 
 use std::time::SystemTime;
 
@@ -169,7 +169,7 @@ fn a_body_that_nests_too_deep_is_rejected_wherever_it_does() {
     assert_eq!(handle(&Order, ORDER.replacen('{', &format!("{{\"note\":{shallow},"), 1)), handle(&Order, ORDER));
 }
 
-/// What `order` must make of a body, written for the reader and not for speed.
+/// Returns what `order` must make of a body; written for clarity and not for speed.
 fn plain_order(body: &Value) -> Option<Outcome> {
     let text = |name: &str| body[name].as_str();
     let (account, invoice, issued_at, country) = (text("account")?, text("invoice")?, text("issued_at")?, text("country")?);
@@ -186,7 +186,7 @@ fn plain_order(body: &Value) -> Option<Outcome> {
     (!account.is_empty() && total.is_finite()).then(|| Outcome::deliver(account, payload))
 }
 
-/// Values of every type, mostly such that an order may have.
+/// Values of every type, mostly of those that an order may have.
 fn field_value() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => any::<String>().prop_map(Value::from),
@@ -201,7 +201,8 @@ fn field_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Bodies with all fields, most of them of the right type, or one field left out, and with one field that is not read.
+/// Bodies with all fields, most of them of the right type, or with one field left out, and
+/// with one field that is not read.
 fn body() -> impl Strategy<Value = Value> {
     let text = || prop_oneof![20 => any::<String>().prop_map(Value::from), 1 => field_value()];
     let quantity = prop_oneof![20 => any::<i64>().prop_map(Value::from), 1 => field_value()];

@@ -1,25 +1,31 @@
-//! Pipelines without code: `[handlers.NAME]` with a jq program for the payloads and one for the bucket, run by the jaq crates.
+//! Pipelines without code: `[handlers.NAME]` with a jq program for the payloads and one for the
+//! bucket, run by the jaq crates.
 //!
-//! Compiled once, at start; run by the pool's threads, many at once (a compiled program is plain data, each run has its own values).
+//! The programs are compiled at start and at a reload, and run by the pool's threads, many at once (a compiled program
+//! is plain data, and each run has its own values).
 //!
-//! * **`jq`** sees the body and gives the payloads: no result discards the message, each result is one payload, written as compact
-//!   JSON; an error, `error("…")` among them, rejects the message with its text, whatever was given before it.
-//! * **`bucket`** sees the body too, not the results: what is sent to a partner seldom repeats the partner's account. One result is the
-//!   account of all payloads; as many results as there are payloads are the accounts of each, so that one message can go to several
-//!   partners: `jq = '.lines[]'`, `bucket = '.lines[].account'`. A string or an integer names an account; null, a missing field, an
-//!   empty string and anything else rejects. It is not asked when there is no payload.
-//! * **`$message`** is what else is known: `{id, sent_at, receives, group, attributes}`, with `sent_at` in seconds since 1970
-//!   (`$message.sent_at | todate`), `group` null on standard queues, and attributes by name: strings as strings, numbers as
-//!   numbers, binary ones as byte strings (`@base64` makes text of them).
+//! * **`jq`** sees the body and returns the payloads: no result discards the message, each result is one
+//!   payload, written as compact JSON. An error, `error("…")` included, rejects the message with its text,
+//!   even if results came before it.
+//! * **`bucket`** also sees the body, not the results: a payload for a partner seldom repeats the partner's account.
+//!   One result is the account of all payloads; as many results as there are payloads are the accounts of each, so
+//!   that one message can go to several partners: `jq = '.lines[]'`, `bucket = '.lines[].account'`. A string or an
+//!   integer names an account; null, a missing field, an empty string and anything else rejects the message. The
+//!   program is not run if there is no payload.
+//! * **`$message`** holds what else is known: `{id, sent_at, receives, group, attributes}`, with `sent_at` in seconds
+//!   since 1970 (`$message.sent_at | todate`), `group` null on standard queues, and attributes by name: strings as
+//!   strings, numbers as numbers, binary ones as byte strings (`@base64` makes text of them).
 //!
-//! A pipeline computes and nothing else: what reads input, the environment or files, writes to the log or ends the process is left out
-//! (see [`program`]). Numbers that are only passed on keep every digit; of two fields of one name the last counts.
+//! A pipeline only computes: filters that read input, the environment or files, write to the log or end the
+//! process are left out (see [`program`]). Numbers that are only passed on keep every digit; of two fields
+//! with one name the last counts.
 //!
-//! **Limits.** A body nests [`json::MAX_DEPTH`] deep at most, and so does a result; its numbers have [`json::MAX_NUMBER`] characters at
-//! most. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so `repeat(.)` is rejected, not endless. What a program does
-//! before it gives a result cannot be bounded, since jaq cannot be interrupted: one that loops without a result holds its thread for
-//! ever; one that builds a huge value takes the memory for it; one that recurses without end, or builds a value thousands of levels
-//! deep and then prints or compares it, overflows the stack, which ends the process. So a program must not let a body decide how far
+//! **Limits.** A body nests at most [`json::MAX_DEPTH`] deep, and so does a result; its numbers have at most
+//! [`json::MAX_NUMBER`] characters. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so that `repeat(.)`
+//! is rejected instead of running for ever. What a program does before it returns a result cannot be bounded, since jaq
+//! cannot be interrupted: a program that loops without a result holds its thread for ever; one that builds a huge value
+//! takes the memory for it; one that recurses without end, or builds a value thousands of levels deep and then prints
+//! or compares it, overflows the stack, which ends the process. A program must therefore not let a body decide how far
 //! it goes: no `range(.n)` within an array, no `"x" * .n`, no depth by count.
 
 use std::sync::Arc;
@@ -39,13 +45,13 @@ mod write;
 
 pub use program::{JqError, Program};
 
-/// Most bytes that the payloads of one message may have together.
+/// The largest size in bytes of all payloads of one message together.
 pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 
 /// A function from a body to its FIFO group; `None`: the message stands alone.
 pub type GroupPath = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
-/// Compiles a pipeline. The error names every problem of both programs, each with the key that it is under.
+/// Compiles a pipeline. The error names every problem of both programs, each with the key that the program is under.
 pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
     let jq = Program::compile(jq).map_err(|error| error.under("jq"));
     let bucket = Program::compile(bucket).map_err(|error| error.under("bucket"));
@@ -56,13 +62,14 @@ pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
     }
 }
 
-/// Whether a program compiles.
+/// Checks that a program compiles.
 pub fn check(program: &str) -> Result<(), JqError> {
     Program::compile(program).map(drop)
 }
 
-/// Compiles the path of the FIFO group of an embedded queue. It sees the body as `bucket` does, without `$message`; null, a missing
-/// field, an error, a body that is not JSON, and anything but a string or an integer mean no group. Its first result counts.
+/// Compiles the path of the FIFO group of an embedded queue. Its program sees the body as `bucket` does, without
+/// `$message`, and its first result counts. Null, a missing field, an error, a body that is not JSON, and anything but
+/// a string or an integer mean no group.
 pub fn group_path(program: &str) -> Result<GroupPath, JqError> {
     let program = Program::compile(program)?;
     Ok(Arc::new(move |body| {
@@ -71,7 +78,7 @@ pub fn group_path(program: &str) -> Result<GroupPath, JqError> {
     }))
 }
 
-/// A pipeline of two jq programs; see the module.
+/// A pipeline of two jq programs; see the [module](self).
 #[derive(Debug)]
 pub struct JqHandler {
     jq: Program,
@@ -91,7 +98,7 @@ impl Handler for JqHandler {
 impl JqHandler {
     fn deliveries(&self, message: &Message) -> Result<SmallVec<[Delivery; 1]>, String> {
         let body = parse(&message.body)?;
-        // Most programs never ask for it.
+        // Most programs never use `$message`.
         let about = if self.jq.asks_for_message() || self.bucket.asks_for_message() { describe(message) } else { Val::Null };
 
         let payloads = self.payloads(body.clone(), about.clone())?;
@@ -128,7 +135,7 @@ impl JqHandler {
         Ok(payloads)
     }
 
-    /// At least one account, at most [`MAX_DELIVERIES`].
+    /// Returns at least one account and at most [`MAX_DELIVERIES`].
     fn accounts(&self, body: Val, about: Val) -> Result<SmallVec<[Account; 1]>, String> {
         let path = self.bucket.text();
         let mut accounts = SmallVec::new();
@@ -145,14 +152,15 @@ impl JqHandler {
     }
 }
 
-/// Strictly JSON: jaq's own reader would also take comments, `NaN` and more, and recurse as deep as the body goes.
+/// Parses a body as strict JSON: jaq's own reader would also accept comments, `NaN` and more, and
+/// recurse as deep as the body goes.
 fn parse(body: &[u8]) -> Result<Val, String> {
     json::check(body, json::Bounds::VALUE).map_err(|error| unreadable(&error))?;
     jaq_json::read::parse_single(body).map_err(|error| format!("the body is not JSON: {error}"))
 }
 
-/// The text that names an account or a group: that of a non-empty string, or an integer in decimal. Other numbers name nothing, since
-/// 1, 1.0 and 1e0 would be three partners.
+/// Returns the text that names an account or a group: a non-empty string, or an integer in decimal. Other numbers name
+/// nothing, since 1, 1.0 and 1e0 would be three partners.
 fn name_of(value: &Val) -> Option<CompactString> {
     match value {
         Val::TStr(text) if !text.is_empty() => CompactString::from_utf8(text.as_ref()).ok(),
@@ -161,14 +169,14 @@ fn name_of(value: &Val) -> Option<CompactString> {
     }
 }
 
-/// The value of `$message`.
+/// Returns the value of `$message`.
 fn describe(message: &Message) -> Val {
     let text = |text: &str| Val::utf8_str(text.to_owned());
     let attribute = |Attribute { name, value }: &Attribute| {
         let value = match value {
             AttributeValue::String(value) => text(value),
             AttributeValue::Number(number) if number.len() <= json::MAX_NUMBER && json::is_number(number) => {
-                // All digits stay.
+                // This keeps all digits.
                 Val::Num(Num::from_str_radix(number, 10).unwrap_or_else(|| Num::Dec(number.clone().into())))
             }
             AttributeValue::Number(other) => text(other),

@@ -1,10 +1,10 @@
-//! One jq program: compiled with what a pipeline may use, and where it does not compile, why and where.
+//! One jq program: compiled with the filters that a pipeline may use; or if it does not compile, why and where.
 //!
-//! Left out of jq, since a pipeline computes and nothing else: `env`, `$ENV` (secrets), `input`, `inputs`, `debug`, `stderr` (I/O),
-//! `halt`, `halt_error` (they end the process), `import` and `include` (files). `fromjson`, and with it `tonumber` and `toboolean`,
-//! reads strict JSON of a bounded depth: jaq's own would let a text in a body overflow the stack. `sub`, and with it `gsub`, is ours too: it
-//! takes memory by the length of the text, jaq's own by the square of it. The clock stays (`now`), and so does the
-//! local time zone.
+//! A pipeline only computes, so that these are left out of jq: `env`, `$ENV` (secrets), `input`, `inputs`, `debug`,
+//! `stderr` (I/O), `halt`, `halt_error` (they end the process), `import` and `include` (files). `fromjson`, and with it
+//! `tonumber` and `toboolean`, reads strict JSON of a bounded depth: with jaq's own, a text in a body could overflow
+//! the stack. `sub`, and with it `gsub`, is replaced too: it takes memory in proportion to the length of the text,
+//! jaq's own to the square of it. The clock (`now`) and the local time zone stay.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,11 +20,12 @@ use crate::json;
 
 type Data = JustLut<Val>;
 
-/// Filters of the standard library that reach beyond the computation, by the names that users write and those beneath.
+/// The filters of the standard library that reach beyond the computation: those that users write and
+/// those that they are defined by.
 const LEFT_OUT: [&str; 9] = ["env", "input", "inputs", "debug", "stderr", "halt", "halt_error", "debug_empty", "stderr_empty"];
 
-/// In place of jaq's own, which keeps every text that it makes on its way: 280 MiB for 20,000 matches, and the square of that for more. Where
-/// each replacement has one result, as nearly always, nothing has to be kept.
+/// The definition of `sub` in place of jaq's own, which keeps every text that it makes on its way: 280 MiB for 20,000
+/// matches, growing with the square. If each replacement has one result, as nearly always, this one keeps none of them.
 const SUB: &str = r#"
 def sub(re; f; flags):
   [split_matches(re; flags)[] | [if isarray then capture_of_match | f end]]
@@ -32,17 +33,17 @@ def sub(re; f; flags):
     else map(.[0]) | reduce .[] as $result (""; . + $result) end;
 "#;
 
-/// The one global variable.
+/// The name of the only global variable.
 const MESSAGE: &str = "$message";
 
-/// A compiled program. Immutable, so that any number of threads may run it at once.
+/// A compiled program. It is immutable, so that any number of threads may run it at once.
 pub struct Program {
     text: String,
     filter: Filter<Data>,
 }
 
 impl Program {
-    /// Compiles a program; takes milliseconds, since the standard library is compiled with it.
+    /// Compiles a program. This takes milliseconds, since the standard library is compiled with it.
     pub fn compile(text: &str) -> Result<Self, JqError> {
         let arena = Arena::default();
         let modules = Loader::new(definitions())
@@ -57,17 +58,18 @@ impl Program {
         Ok(Self { text: text.to_owned(), filter })
     }
 
-    /// The program as written.
+    /// Returns the program as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it may use `$message`; may err on the side of yes.
+    /// Returns whether the program may use `$message`. The answer may be true for a program that does not use it.
     pub(super) fn asks_for_message(&self) -> bool {
         self.text.contains(MESSAGE)
     }
 
-    /// Runs it lazily: each step computes one more result. An error is given as its text, and ends what comes after it.
+    /// Runs the program lazily: each step computes one more result. An error is returned as
+    /// its text and ends the results.
     pub(super) fn run(&self, input: Val, message: Val) -> impl Iterator<Item = Result<Val, String>> + '_ {
         let context = Ctx::<Data>::new(&self.filter.lut, Vars::new([message]));
         self.filter.id.run((context, input)).map(|result| result.map_err(error_text))
@@ -83,7 +85,7 @@ impl fmt::Debug for Program {
 fn definitions() -> impl Iterator<Item = parse::Def<&'static str>> {
     let mut ours = load::parse(SUB, |parser| parser.defs()).unwrap_or_default();
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    // In its place: what follows, `gsub` among it, refers to what stands before.
+    // The definition is replaced in its place: the later definitions, `gsub` among them, refer to the earlier ones.
     let all = all.map(move |definition| match (definition.name, definition.args.len()) {
         ("sub", 3) => ours.pop().unwrap_or(definition),
         _ => definition,
@@ -99,7 +101,7 @@ fn functions() -> impl Iterator<Item = Fun<Data>> {
         .chain([run::<Data>(("fromjson", v(0), |(_, input)| bome(from_json(&input))))])
 }
 
-/// `fromjson`: exactly one JSON value.
+/// Runs the filter `fromjson`, which accepts exactly one JSON value.
 fn from_json(input: &Val) -> jaq_json::ValR {
     let text = input.try_as_utf8_bytes()?;
     let failed = |error: &dyn fmt::Display| jaq_json::Error::str(format_args!("fromjson: {error}"));
@@ -107,7 +109,7 @@ fn from_json(input: &Val) -> jaq_json::ValR {
     jaq_json::read::parse_single(text).map_err(|error| failed(&error))
 }
 
-/// What `error(…)` was given: a text as it is, anything else as JSON.
+/// Returns the argument of `error(…)`: a text as it is, anything else as JSON.
 fn error_text(exception: Exn<'_, Val>) -> String {
     match exception.get_err().map(jaq_core::Error::into_val) {
         Ok(Val::TStr(text)) => String::from_utf8_lossy(&text).into_owned(),
@@ -128,20 +130,20 @@ pub struct JqError {
 /// One problem of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// `jq` or `bucket`, where a pipeline was compiled; else empty.
+    /// The key of the program, `jq` or `bucket`, if a pipeline was compiled; else empty.
     pub key: &'static str,
-    /// From 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// The column in characters, counted from 1.
     pub column: usize,
-    /// What was expected or is unknown there.
+    /// What was expected, or is unknown, at this place.
     pub what: String,
-    /// Why that is so, where it needs to be said; else empty.
+    /// The reason, if it is not obvious; else empty.
     pub why: &'static str,
 }
 
 impl JqError {
-    /// At least one.
+    /// Returns the problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -156,7 +158,7 @@ impl JqError {
         self
     }
 
-    /// There is one file, the program: the standard library compiles.
+    /// Collects the problems of all files; there is only one, the program, since the standard library compiles.
     fn collect<E>(errors: load::Errors<&str, (), E>, problems: impl Fn(E) -> Vec<Problem>) -> Self {
         Self { problems: errors.into_iter().flat_map(|(_file, error)| problems(error)).collect() }
     }
@@ -167,7 +169,7 @@ impl fmt::Display for JqError {
         let mut told = BTreeSet::new();
         for (index, problem) in self.problems.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { "; " })?;
-            // What holds for several is said once.
+            // A reason that several problems share is written once.
             problem.tell(f, told.insert(problem.why))?;
         }
         Ok(())
@@ -233,7 +235,7 @@ fn undefined(text: &str, (name, kind): (&str, Undefined)) -> Problem {
     Problem { why, ..problem(text, name, what) }
 }
 
-/// Places a problem at `part`, a slice of `text`; jaq names places so.
+/// Places a problem at `part`, a slice of `text`: jaq names places this way.
 fn problem(text: &str, part: &str, what: String) -> Problem {
     let offset = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     let before = text.get(..offset).unwrap_or(text);
@@ -251,7 +253,7 @@ fn problem(text: &str, part: &str, what: String) -> Problem {
 mod tests {
     use super::*;
 
-    /// Were it not, everything would be the same but for the memory that it takes.
+    /// If jaq's own `sub` were used, nothing would differ but the memory that it takes.
     #[test]
     fn our_own_sub_is_the_one_that_is_used() {
         let ours = load::parse(SUB, |parser| parser.defs()).unwrap();

@@ -1,4 +1,4 @@
-//! What pipelines give, what they refuse, and what they must not be able to do.
+//! The results of pipelines, what they refuse, and what they must not be able to do.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ fn run(jq: &str, bucket: &str, body: impl Into<Bytes>) -> Outcome {
     compile(jq, bucket).unwrap().handle(&message(body))
 }
 
-/// The payloads of a program, all of them for account `a`.
+/// Returns the payloads of a program, all of them for account `a`.
 fn payloads(jq: &str, body: impl Into<Bytes>) -> Vec<String> {
     match run(jq, "\"a\"", body) {
         Outcome::Deliver(deliveries) => {

@@ -1,14 +1,14 @@
-//! jq values to JSON that any partner can read.
+//! Writes jq values as JSON that any partner can read.
 //!
-//! jaq's own writer gives a superset of JSON (`NaN`, byte strings, names that are no strings, invalid UTF-8) and recurses as deep as the
-//! value goes. Here each of these is an error, and the bytes are bounded.
+//! jaq's own writer produces a superset of JSON (`NaN`, byte strings, names that are no strings, invalid UTF-8) and
+//! recurses as deep as the value goes. Here each of these is an error, and the size is bounded.
 
 use bytes::Bytes;
 use jaq_json::{Num, Rc, Val};
 
 use crate::json;
 
-/// Enough to show the value of an error; what reasons are cut to comes later.
+/// The largest size in bytes of an error's value. Reasons are cut to their own limit later.
 pub(super) const MAX_ERROR: usize = 64 * 1024;
 
 /// Why a value cannot be a payload.
@@ -30,7 +30,7 @@ pub(super) enum Unwritable {
     Name,
 }
 
-/// Writes a value compactly, in at most `room` bytes.
+/// Writes a value as compact JSON of at most `room` bytes.
 pub(super) fn to_json(value: Val, room: usize) -> Result<Bytes, Unwritable> {
     let mut writer = Writer { out: Vec::with_capacity(128), room };
     let written = writer.value(&value, 0);
@@ -83,14 +83,15 @@ impl Writer {
             Num::Float(float) => self.encode(float),
             Num::Int(integer) => self.encode(integer),
             Num::BigInt(integer) => self.push(integer.to_string().as_bytes()),
-            // As written in the body or the program; jq programs may write leading zeros.
+            // A decimal literal keeps the form that it has in the body or the program; jq
+            // programs may write leading zeros.
             Num::Dec(literal) if json::is_number(literal) => self.push(literal.as_bytes()),
             Num::Dec(_) => Err(Unwritable::Literal),
         }
     }
 
     fn text(&mut self, text: &[u8]) -> Result<(), Unwritable> {
-        // Before it is written, so that a giant text takes no second giant.
+        // Checked before the text is written, so that a giant text is not copied first.
         if text.len() > self.room {
             return Err(Unwritable::TooLarge);
         }
@@ -98,7 +99,7 @@ impl Writer {
     }
 
     fn encode(&mut self, value: &(impl serde::Serialize + ?Sized)) -> Result<(), Unwritable> {
-        // Numbers and texts cannot fail, and neither can writing to memory.
+        // Serializing numbers and texts cannot fail, and neither can writing to memory.
         serde_json::to_writer(&mut self.out, value).map_err(|_| Unwritable::Literal)?;
         self.within_room()
     }
@@ -117,7 +118,8 @@ impl Writer {
     }
 }
 
-/// Frees a value level by level. Dropped as a whole, one that a program nested deep enough would overflow the stack and end the process.
+/// Frees a value level by level. Dropping a value that a program nested deep enough would overflow
+/// the stack and end the process.
 fn dismantle(value: Val) {
     let mut rest = vec![value];
     while let Some(value) = rest.pop() {

@@ -1,4 +1,4 @@
-//! The dead letters of a queue in memory: bounded, since nothing takes them to a disk.
+//! The dead letters of a queue in memory, used under its lock: bounded, since they are never written to a disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::message::DeliveryName;
 use crate::message::settle::DeadDelivery;
 use crate::queue::{DeadFilter, DeadLetter, SetAside};
 
-/// Most bytes of bodies and payloads of letters.
+/// The largest total size of the letters' bodies and payloads.
 const BYTES: usize = 256 * 1024 * 1024;
 
 #[derive(Default)]
@@ -24,14 +24,15 @@ pub(super) struct Dead {
     bytes: usize,
 }
 
-/// A letter, and what a redrive opens.
+/// A dead letter, and the deliveries that a redrive opens.
 pub(super) struct Letter {
     pub letter: DeadLetter,
     pub open: Option<Arc<[DeliveryName]>>,
 }
 
 impl Dead {
-    /// Whether all of these have room beside what is there, of at most `max` letters.
+    /// Returns whether `letters` fit beside the letters that are
+    /// there, with at most `max` letters and [`BYTES`] in all.
     pub(super) fn has_room(&self, letters: &[SetAside], max: usize) -> bool {
         let bytes: usize = letters
             .iter()
@@ -73,7 +74,7 @@ impl Dead {
         self.letters.insert(id, Letter { letter, open });
     }
 
-    /// The first letter after the one with the number `after` that passes the filter, with its number.
+    /// Returns the first letter that passes the filter and whose number is above `after`, with its number.
     pub(super) fn next(&self, filter: &DeadFilter, after: i64) -> Option<(i64, &DeadLetter)> {
         let mut later = self.letters.range(after.saturating_add(1)..).map(|(number, letter)| (*number, &letter.letter));
         later.find(|(_, letter)| filter.passes(letter))

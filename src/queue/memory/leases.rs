@@ -1,8 +1,10 @@
-//! Rows that are hidden until a stated time, found by row or by time in constant time each.
+//! The hidden rows of the queue in memory. Rows are found by number, or by the time at
+//! which they become visible, in constant time each. All calls run under the queue's lock.
 //!
-//! At millions of messages a second an ordered set of times, or a hash of each row, would cost more than all else together. Rows are in
-//! [`Pages`]. Those hidden in one call share their time, so the ordered map is by time, with all rows of that time under it; a row that
-//! leaves early stays in that list as a stale entry until its time comes, or until most of them are stale.
+//! At millions of messages a second, an ordered set of times or a hash of each row would cost more
+//! than everything else together. So the rows are in [`Pages`]. Rows hidden in one call share their
+//! time, so the ordered map is by time, with a list of all rows of that time. A row that leaves
+//! early stays in that list as a stale entry until its time comes, or until most entries are stale.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +14,24 @@ use super::row::Row;
 /// A hidden row.
 pub(super) struct Lease {
     pub row: Row,
-    /// ms since 1970.
+    /// When the row becomes visible, in ms since 1970.
     pub until: i64,
-    /// Hidden since it was sent, not by a receive.
+    /// Whether the row is hidden since it was sent, not by a receive.
     pub delayed: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Leases {
     rows: Pages<Lease>,
-    /// The rows of each time, in the order of hiding; some are stale.
+    /// The rows of each time, in the order of hiding; some entries are stale.
     by_time: BTreeMap<i64, Vec<u64>>,
-    /// How many are in these lists.
+    /// The number of entries in the lists of `by_time`.
     listed: u64,
     delayed: u64,
 }
 
-/// Fewer stale entries than this are not worth a walk, nor are less than three of four.
+/// The number of stale entries below which a walk through the lists is not
+/// worth it. Nor is it worth it before three of four entries are stale.
 const STALE: u64 = 64;
 
 impl Leases {
@@ -43,7 +46,7 @@ impl Leases {
         self.rows.get(number)
     }
 
-    /// Takes the row out if it is hidden, and as `wanted` says.
+    /// Takes the row out if it is hidden and `wanted` returns `true` for it.
     pub(super) fn remove_if(&mut self, number: u64, wanted: impl FnOnce(&Lease) -> bool) -> Option<Lease> {
         let lease = self.rows.remove_if(number, wanted)?;
         self.delayed -= u64::from(lease.delayed);
@@ -53,7 +56,7 @@ impl Leases {
         Some(lease)
     }
 
-    /// Takes out the rows whose time is at or before `now`.
+    /// Takes out all rows whose time is at or before `now`.
     pub(super) fn lapsed(&mut self, now: i64) -> Vec<(u64, Lease)> {
         let mut lapsed = Vec::new();
         while let Some(due) = self.by_time.first_entry()
@@ -70,7 +73,8 @@ impl Leases {
         lapsed
     }
 
-    /// A row may be back under the same time, and then it is listed twice: harmless, the second is stale once it is taken.
+    /// Removes the stale entries. A row that is hidden again until the same time may be listed
+    /// twice; this is harmless, because the second entry is stale once the first is taken.
     fn strike_stale(&mut self) {
         let rows = &mut self.rows;
         self.by_time.retain(|until, numbers| {
@@ -80,12 +84,12 @@ impl Leases {
         self.listed = self.by_time.values().map(|numbers| numbers.len() as u64).sum();
     }
 
-    /// How many rows are hidden, those with a delay included.
+    /// Returns how many rows are hidden, including those sent with a delay.
     pub(super) fn len(&self) -> u64 {
         self.rows.len()
     }
 
-    /// How many are hidden since they were sent.
+    /// Returns how many rows are hidden since they were sent.
     pub(super) fn delayed(&self) -> u64 {
         self.delayed
     }

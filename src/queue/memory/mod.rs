@@ -1,7 +1,7 @@
 //! The queue in memory: the semantics of the embedded queue without its durability, for benchmarks and dry runs.
 //!
-//! Called by poller and acker threads, several at once. Its one lock is held for bookkeeping only, never while a message is built or a
-//! caller waits. What is on it is lost with the process, dead letters too.
+//! Poller and acker threads call it, several at once. Its single lock is held for bookkeeping only, never
+//! while a message is built or a caller waits. Its messages and dead letters are lost when the process ends.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,28 +32,31 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-/// Most dead letters, by default: some 100 MB at a kilobyte each.
+/// The default bound on the number of dead letters: about 100 MB at a kilobyte each.
 const DEAD_LETTERS: usize = 100_000;
 
-/// What is on the queue from the start, and how it is used.
+/// The settings of a queue in memory.
 #[derive(Clone)]
 pub struct MemoryOptions {
-    /// For errors.
+    /// The name of the queue, for errors.
     pub name: String,
-    /// Bodies that are on the queue from the start.
+    /// The bodies that are on the queue from the start.
     pub preload: Vec<Bytes>,
-    /// How often they are on it, one repetition after the other, each message with an id of its own. Costs no memory.
+    /// The number of times that the preload is on the queue, one repetition after
+    /// the other, each message with an id of its own. Repetitions cost no memory.
     pub repeat: u64,
-    /// Gives messages their group; `None`: a standard queue.
+    /// The function that returns a message's group; `None` for a standard queue.
     pub grouping: Option<Grouping>,
+    /// The clock by which leases and delays end.
     pub clock: Arc<dyn Clock>,
-    /// Most dead letters, 100,000 by default, and 256 MiB of them whatever this says. When they are full, a call that sets more aside is
-    /// [`QueueError::Unavailable`] and its messages stay on the queue.
+    /// The largest number of dead letters, 100,000 by default; they hold at most 256
+    /// MiB in any case. When either bound is reached, a call that sets more aside
+    /// fails with [`QueueError::Unavailable`] and its messages stay on the queue.
     pub max_dead_letters: usize,
 }
 
 impl MemoryOptions {
-    /// An empty standard queue by the wall clock.
+    /// Returns the settings of an empty standard queue that uses the wall clock.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -66,13 +69,14 @@ impl MemoryOptions {
     }
 }
 
-/// A queue that lives as long as this object.
+/// A queue whose messages live as long as this object.
 pub struct MemoryQueue {
     name: String,
-    /// Begins every id, so that ids of two runs differ. With the row's number they fit the 24 bytes that need no allocation.
+    /// The start of every id, random so that the ids of two runs differ. Prefix
+    /// and row number together fit the 24 bytes that need no allocation.
     prefix: CompactString,
     preload: Arc<Preload>,
-    /// When the preload was sent.
+    /// When the preload counts as sent.
     since: SystemTime,
     grouping: Option<Grouping>,
     clock: Arc<dyn Clock>,
@@ -85,13 +89,14 @@ struct State {
     rows: Rows,
     /// The next sequence number.
     sequence: u64,
-    /// How many ids of sent messages were given; they count on from the preload's.
+    /// The number of ids given to sent messages; their numbers follow those of the preload.
     sent: u64,
     dead: Dead,
 }
 
 impl MemoryQueue {
-    /// Calls the grouping once for each body of the preload; otherwise cheap, however large `repeat` is.
+    /// Creates the queue. Calls the grouping once for each body of
+    /// the preload; otherwise cheap, however large `repeat` is.
     pub fn new(options: MemoryOptions) -> Self {
         let MemoryOptions { name, preload, repeat, grouping, clock, max_dead_letters } = options;
         let preload = Arc::new(Preload::new(preload, repeat, grouping.as_ref()));
@@ -159,7 +164,7 @@ impl MemoryQueue {
         self.grouping.as_ref().and_then(|group| group(body))
     }
 
-    /// Runs `settle` on each receipt that may be one of ours; one result each, in order.
+    /// Calls `settle` for each receipt that may belong to this queue. Returns one result per receipt, in order.
     fn settle<'a>(
         &self,
         receipts: impl Iterator<Item = &'a Receipt>,
@@ -176,7 +181,7 @@ impl MemoryQueue {
     }
 }
 
-/// The row and the receive of a receipt of an embedded queue.
+/// Returns the row and the receive count in a receipt of an embedded queue; `None` for any other receipt.
 fn parts(receipt: &Receipt) -> Option<(u64, i64)> {
     match receipt {
         Receipt::Row { row, receive } => Some((u64::try_from(*row).ok()?, *receive)),
@@ -300,7 +305,7 @@ impl DeadLetters for MemoryQueue {
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         let mut after = 0;
         loop {
-            // A letter at a time, so that `each` may take its time, or use the queue.
+            // One letter per lock, so that `each` may take its time or call the queue.
             let next = self.state.lock().dead.next(filter, after).map(|(number, letter)| (number, letter.clone()));
             let Some((number, letter)) = next else { return Ok(Unseen::default()) };
             after = number;

@@ -1,24 +1,26 @@
-//! A table by row number in which neighbours lie side by side.
+//! A table by row number that keeps neighbouring rows side by side in memory. It is used under the queue's lock.
 //!
-//! Rows are taken in runs and leave in much the same order, so nearly every look-up is on the page of the one before it and costs neither
-//! a hash nor a line of memory of its own. A row that stays alone keeps its page: [`ROWS`] places, no more.
+//! Rows are taken in runs and leave in much the same order, so nearly every look-up is
+//! on the same page as the one before, and costs neither a hash nor a cache line of its
+//! own. A single row that stays keeps its whole page, of no more than [`ROWS`] places.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-/// Rows of a page.
+/// The number of rows in a page.
 const ROWS: u64 = 16;
 
-/// No page has that number: rows travel as `i64` in receipts.
+/// The number that an empty page bears. No other page has it, since rows travel as `i64` in receipts.
 const NONE: u64 = u64::MAX;
 
 pub(super) struct Pages<T> {
-    /// Where each page is.
+    /// The index in `pages` of each page, by its number.
     places: HashMap<u64, usize, RandomState>,
     pages: Vec<Page<T>>,
-    /// Pages that hold nothing.
+    /// The indices of the pages that hold no row.
     free: Vec<usize>,
-    /// Where the last row was put, and where the last one was found: whoever takes rows and whoever deletes them take turns.
+    /// The page of the last insert; `found` is that of the last look-up. They are
+    /// apart because a thread that takes rows and one that deletes them alternate.
     put: usize,
     found: usize,
     len: u64,
@@ -26,7 +28,7 @@ pub(super) struct Pages<T> {
 
 struct Page<T> {
     number: u64,
-    /// How many places are taken.
+    /// The number of places that hold a row.
     live: u64,
     rows: [Option<T>; ROWS as usize],
 }
@@ -37,18 +39,18 @@ impl<T> Default for Pages<T> {
     }
 }
 
-/// Its page, and its place there.
+/// Returns the page number of a row, and its place on that page.
 fn parts(row: u64) -> (u64, usize) {
     (row / ROWS, (row % ROWS) as usize)
 }
 
 impl<T> Pages<T> {
-    /// How many rows it holds.
+    /// Returns the number of rows in the table.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Puts something at a row; gives what was there.
+    /// Puts a value at a row and returns the value that was there.
     pub(super) fn insert(&mut self, row: u64, value: T) -> Option<T> {
         let (number, place) = parts(row);
         if self.pages.get(self.put).is_none_or(|page| page.number != number) {
@@ -66,7 +68,7 @@ impl<T> Pages<T> {
         page.rows.get(place)?.as_ref()
     }
 
-    /// Takes out what is at the row, if it is as wanted.
+    /// Takes the value at the row out if `wanted` returns `true` for it.
     pub(super) fn remove_if(&mut self, row: u64, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let (page, place) = self.find(row)?;
         let value = page.rows.get_mut(place)?.take_if(|value| wanted(value))?;
@@ -80,7 +82,7 @@ impl<T> Pages<T> {
         Some(value)
     }
 
-    /// The page of a row, and its place there.
+    /// Returns the page of a row, and the row's place on it; `None` if no such page exists.
     fn find(&mut self, row: u64) -> Option<(&mut Page<T>, usize)> {
         let (number, place) = parts(row);
         if self.pages.get(self.found).is_none_or(|page| page.number != number) {
@@ -89,7 +91,7 @@ impl<T> Pages<T> {
         Some((self.pages.get_mut(self.found)?, place))
     }
 
-    /// Where that page is; made where it is not.
+    /// Returns the index in `pages` of the page with this number, and creates the page if it is missing.
     fn page_for(&mut self, number: u64) -> usize {
         if let Some(place) = self.places.get(&number) {
             return *place;

@@ -1,7 +1,9 @@
-//! The messages that are on the queue from the start: so many bodies, so many times over, none of them made before it is taken.
+//! The messages that are on the queue from the start: a list of bodies,
+//! repeated a number of times. No row is built before it is taken.
 //!
-//! Row `n` is body `n % bodies`, and rows number from 0, so a repetition is older than the next. A [`Stream`] says which rows of it are
-//! still to come; each group has its own, since a locked group must not stop the others.
+//! Row `n` has body `n % bodies`. Rows are numbered from 0, so each repetition is older than
+//! the next. A [`Stream`] knows which of its rows are still to come; each group has its own,
+//! since a locked group must not stop the others. All of it is used under the queue's lock.
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::queue::embedded::Grouping;
 
 pub(super) struct Preload {
     bodies: Vec<Bytes>,
-    /// Of each body; empty on a standard queue.
+    /// The group of each body; empty on a standard queue.
     groups: Vec<Option<CompactString>>,
     rows: u64,
 }
@@ -21,12 +23,12 @@ pub(super) struct Preload {
 impl Preload {
     pub(super) fn new(bodies: Vec<Bytes>, repeat: u64, grouping: Option<&Grouping>) -> Self {
         let groups = grouping.map(|group| bodies.iter().map(|body| group(body)).collect()).unwrap_or_default();
-        // Rows travel as i64 in receipts, and those of sent messages come after these.
+        // Rows travel as `i64` in receipts, and the rows of sent messages come after these.
         let rows = (bodies.len() as u64).saturating_mul(repeat).min(u64::MAX / 4);
         Self { bodies, groups, rows }
     }
 
-    /// How many rows there are in all; sent messages number from here on.
+    /// Returns the number of all rows; the rows of sent messages are numbered from here on.
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
@@ -43,7 +45,7 @@ impl Preload {
         usize::try_from(row.checked_rem(self.bodies.len() as u64)?).ok()
     }
 
-    /// The rows of each group, and of all messages that stand alone.
+    /// Returns the rows of all messages that stand alone, and the rows of each group.
     pub(super) fn streams(&self) -> (Stream, HashMap<CompactString, Stream>) {
         let period = self.bodies.len() as u64;
         if self.groups.is_empty() {
@@ -65,20 +67,20 @@ impl Preload {
     }
 }
 
-/// Rows of the preload still to come, oldest first.
+/// The rows of the preload that are still to come, oldest first.
 #[derive(Default)]
 pub(super) struct Stream {
-    /// The places among the bodies that belong to it, ascending; `None`: all.
+    /// The places of the stream's bodies in the list of bodies, ascending; `None` if the stream has all of them.
     places: Option<Arc<[u64]>>,
-    /// How many bodies there are.
+    /// The number of bodies in the preload.
     period: u64,
-    /// How many of its rows have been taken, and how many it has.
+    /// The number of rows taken so far; `end` is the number of all rows of the stream.
     next: u64,
     end: u64,
 }
 
 impl Stream {
-    /// The row that comes next.
+    /// Returns the next row; `None` if all are taken.
     pub(super) fn peek(&self) -> Option<u64> {
         if self.next == self.end {
             return None;
@@ -89,7 +91,7 @@ impl Stream {
         Some(self.next.checked_div(own)? * self.period + place)
     }
 
-    /// Leaves out the row that comes next.
+    /// Moves on to the row after the next.
     pub(super) fn advance(&mut self) {
         self.next = (self.next + 1).min(self.end);
     }

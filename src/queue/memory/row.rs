@@ -1,4 +1,4 @@
-//! One message on the queue.
+//! One message of the queue in memory.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,15 +8,16 @@ use compact_str::CompactString;
 
 use crate::message::{Attribute, DeliveryName};
 
-/// What moves while a message lives.
+/// The part of a message that changes during its life.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Row {
+    /// How often the message was received.
     pub receives: u32,
-    /// `None`: the preload has it.
+    /// The content of a sent message; `None` for a row of the preload.
     pub content: Option<Arc<Content>>,
 }
 
-/// What is fixed in a message that was sent.
+/// The part of a sent message that never changes.
 #[derive(Debug)]
 pub(super) struct Content {
     pub id: CompactString,

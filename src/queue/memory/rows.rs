@@ -1,7 +1,9 @@
-//! What is on the queue: visible rows by age and group, hidden rows in [`Leases`], and which groups are free.
+//! The messages of the queue in memory: visible rows by age and
+//! group, hidden rows in [`Leases`], and the groups that are free.
 //!
-//! Pure bookkeeping under the queue's lock: no clock, no waiting, and no message is built here, so that the lock is held for as short as
-//! can be. A row of the preload is a number until it is received for the first time, and stays without content after that.
+//! This is pure bookkeeping under the queue's lock: it reads no clock, never waits and
+//! builds no message, so that the lock is held only briefly. A row of the preload is
+//! only a number until its first receive, and has no content of its own after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,27 +27,28 @@ pub(super) struct Rows {
     preload: Arc<Preload>,
     alone: Partition,
     groups: HashMap<CompactString, Partition, RandomState>,
-    /// The groups from which something can be taken, by the row at their head.
+    /// The groups from which a row can be taken, by the row at their head.
     free: BTreeMap<u64, CompactString>,
     leases: Leases,
-    /// Messages that are visible, those still to come included.
+    /// The number of visible messages, including the rows of the preload that have not been taken yet.
     visible: u64,
     /// The number of the next row sent.
     next: u64,
 }
 
-/// The messages of one group, or of all that stand alone.
+/// The messages of one group, or all messages that stand alone.
 #[derive(Default)]
 struct Partition {
-    /// Those of the preload that have never been taken: older than any that were sent, younger than any that came back.
+    /// The rows of the preload that have never been taken: older than
+    /// all rows that were sent, younger than all that came back.
     fresh: Stream,
     /// Visible rows that were sent or came back.
     rows: BTreeMap<u64, Row>,
-    /// Of a group: rows hidden since they were sent, which hold back those behind them.
+    /// For a group: the rows hidden since they were sent, which hold back the rows behind them.
     delayed: BTreeSet<u64>,
-    /// Of a group: how many are leased; more than none locks it.
+    /// For a group: the number of its leased rows. While it is not 0, the group is locked.
     leased: u64,
-    /// Of a group: under which head it stands among the free.
+    /// For a group: the head under which it is entered in `free`, if it is there.
     head: Option<u64>,
 }
 
@@ -57,7 +60,8 @@ impl Partition {
         }
     }
 
-    // Returned through memory, a row is read before it is wholly written, and waits for that: a sixth of all that a poller did.
+    // Inlined: a row returned through memory is read before it is wholly written,
+    // and the read waits for the write, which took a sixth of a poller's time.
     #[inline(always)]
     fn pop(&mut self) -> Option<Taken> {
         let number = self.first()?;
@@ -70,7 +74,7 @@ impl Partition {
         Some(Taken { number, row })
     }
 
-    /// The row that a group gives next, unless an older one is delayed.
+    /// Returns the row of the group that can be taken next; `None` if an older row is delayed.
     fn head_of_group(&self) -> Option<u64> {
         let first = self.first()?;
         self.delayed.first().is_none_or(|delayed| first < *delayed).then_some(first)
@@ -119,7 +123,8 @@ impl Rows {
         taken
     }
 
-    /// The oldest row that may be taken. A group stays free for the rest of the same receive, so that it can give several in order.
+    /// Takes the oldest row that may be taken. A group stays free for the rest
+    /// of the same receive, so that it can contribute several rows in order.
     fn pop(&mut self, touched: &mut BTreeSet<CompactString>) -> Option<Taken> {
         let head = self.free.first_key_value().map(|(head, _)| *head);
         if let Some(head) = head
@@ -139,32 +144,33 @@ impl Rows {
         self.alone.pop()
     }
 
-    /// Makes visible what has lapsed, at its old place in age.
+    /// Makes rows visible whose lease or delay has lapsed, at their old place in age.
     fn promote(&mut self, now: i64) {
         for (number, lease) in self.leases.lapsed(now) {
             self.show(number, lease);
         }
     }
 
-    /// Whether a receipt is good: the row is leased, and was received no more often.
+    /// Returns whether a receipt is good: its row is leased, and has not been received again since.
     fn is_good(lease: &Lease, receive: i64, now: i64) -> bool {
         i64::from(lease.row.receives) == receive && !lease.delayed && lease.until > now
     }
 
-    /// How often the message of a good receipt has been redriven.
+    /// Returns how often the message of a good receipt has been redriven; `None` if the receipt is not good.
     pub(super) fn redrives_if_held(&mut self, number: u64, receive: i64, now: i64) -> Option<u32> {
         let lease = self.leases.get(number).filter(|lease| Self::is_good(lease, receive, now));
         lease.map(|lease| lease.row.content.as_ref().map_or(0, |content| content.redrives))
     }
 
-    /// Deletes a row for good; `false`: the receipt is not good.
+    /// Deletes a row for good. Returns `false` if the receipt is not good.
     pub(super) fn delete(&mut self, number: u64, receive: i64, now: i64) -> bool {
         let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receive, now)) else { return false };
         self.leave(number, self.group_of(number, &lease.row), lease.delayed);
         true
     }
 
-    /// Hides a leased row until `until`, or shows it; `false`: the receipt is not good.
+    /// Hides a leased row until `until`, or makes it visible if
+    /// that is `None`. Returns `false` if the receipt is not good.
     pub(super) fn hide(&mut self, number: u64, receive: i64, now: i64, until: Option<i64>) -> bool {
         let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receive, now)) else { return false };
         match until {
@@ -174,7 +180,7 @@ impl Rows {
         true
     }
 
-    /// Puts a message behind all others, hidden until `hidden_until` where that is given.
+    /// Puts a message behind all others, hidden until `hidden_until` if that is given.
     pub(super) fn send(&mut self, content: Content, hidden_until: Option<i64>) {
         let number = self.next;
         self.next += 1;
@@ -203,7 +209,7 @@ impl Rows {
         Count { visible: self.visible, hidden: self.leases.len() - delayed, delayed }
     }
 
-    /// A row that is no longer hidden.
+    /// Makes a row visible that is no longer hidden.
     fn show(&mut self, number: u64, lease: Lease) {
         self.visible += 1;
         let group = self.group_of(number, &lease.row);
@@ -217,7 +223,7 @@ impl Rows {
         self.leave(number, group, lease.delayed);
     }
 
-    /// Takes back what hiding a row did to its group.
+    /// Undoes what hiding a row did to its group.
     fn leave(&mut self, number: u64, group: Option<CompactString>, delayed: bool) {
         let Some(group) = group else { return };
         let Some(partition) = self.groups.get_mut(&group) else { return };
@@ -236,7 +242,7 @@ impl Rows {
         }
     }
 
-    /// Finds out anew whether a group is free, and under which head; forgets it when nothing is left of it.
+    /// Computes anew whether a group is free, and under which head. Removes the group when it has no rows left.
     fn refresh(&mut self, group: &CompactString) {
         let Some(partition) = self.groups.get_mut(group) else { return };
         if let Some(head) = partition.head.take() {

@@ -1,4 +1,5 @@
-//! What only the queue in memory has: a preload that is not there until it is taken, and a bound on dead letters.
+//! The features of the queue in memory alone: a preload whose rows do not exist until they are taken, and a bound on
+//! dead letters.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,9 @@
-//! One file, one instance: two that deliver from the same file would each deliver all of it.
+//! The claim of one instance on a parking file: two instances
+//! that deliver from the same file would each deliver all of it.
 //!
-//! The claim is a lock on a file beside it, which the kernel gives up when the process dies. Not on the file itself: closing it would
-//! end SQLite's own locks.
+//! The claim is a lock on a file beside the parking file, which the kernel releases
+//! when the process dies. It is not a lock on the file itself, since closing that
+//! would release SQLite's own locks. Called when a parking is opened; never blocks.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -12,13 +14,13 @@ use parking_lot::Mutex;
 
 use crate::queue::sqlite::fault::Fault;
 
-/// The claims of this process by path: several queues may share a file.
+/// The claims of this process by path, since several queues may share a file.
 static CLAIMED: Mutex<BTreeMap<PathBuf, Weak<File>>> = Mutex::new(BTreeMap::new());
 
-/// Held for as long as rows of the file are delivered.
+/// The lock, held for as long as deliveries of the file are sent.
 pub(super) type Claim = Arc<File>;
 
-/// Claims the file for this process; it must exist. Does not wait.
+/// Claims the file, which must exist, for this process. Does not wait for another process that has claimed it.
 pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
     let mut claimed = CLAIMED.lock();
     claimed.retain(|_, claim| claim.strong_count() > 0);
@@ -33,7 +35,7 @@ pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
     let file = File::options().create(true).append(true).open(&beside).map_err(|error| cannot(&beside, error))?;
     match file.try_lock() {
         Ok(()) => {}
-        // The other one may be about to end.
+        // Not a refusal, since the other instance may be about to end.
         Err(TryLockError::WouldBlock) => {
             return Err(Fault::unavailable("another instance delivers from this file; give each instance one of its own"));
         }

@@ -1,5 +1,6 @@
-//! A parking as a queue among others: settled by the same ackers, counted with the others, its dead letters among those of the queue
-//! whose deliveries it holds.
+//! A parking as a queue beside the others: the same ackers settle its deliveries, it is
+//! counted with the other queues, and its dead letters are among those of the queue whose
+//! deliveries it holds. Nothing is received from it or sent to it through this trait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +15,20 @@ use crate::queue::{
     Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, embedded,
 };
 
-/// A parking that one process delivers from.
+/// A parking from which this process delivers.
 pub struct ParkedQueue {
+    /// The parking itself, for parking and unparking.
     pub parking: Arc<Parking>,
     origin: Arc<dyn Queue>,
     _claim: Claim,
 }
 
 impl ParkedQueue {
-    /// Claims the parking's file for this process. `origin`: whose deliveries they are. Does not wait.
+    /// Claims the parking's file for this process. `origin` is the queue whose deliveries are parked. Does not block.
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unavailable`] where another instance has claimed it.
+    /// [`QueueError::Unavailable`] if another instance has claimed the file.
     pub fn new(parking: Parking, origin: Arc<dyn Queue>) -> Result<Self, QueueError> {
         let claim = claim(&parking.path).map_err(|fault| fault.of(&parking.name, "open"))?;
         Ok(Self { parking: Arc::new(parking), origin, _claim: claim })
@@ -42,8 +44,8 @@ impl ParkedQueue {
         parking.write(Promise::Crash, "delete", |transaction| rows::delete(transaction, parking.queue, numbers.clone()))
     }
 
-    /// The letter as the queue is given it: with the message's body, and about a message that is not there any more. `None`: someone has
-    /// purged the delivery.
+    /// Returns the letter as the origin queue takes it: with the message's body, and marked as
+    /// about a message that is no longer on that queue. `None` if the delivery has been purged.
     fn letter(&self, letter: &SetAside) -> Result<Option<SetAside>, QueueError> {
         let parking = &self.parking;
         let Some(row) = number(&letter.receipt) else { return Ok(None) };
@@ -69,20 +71,20 @@ impl Queue for ParkedQueue {
         Err(self.refused("receive", "what is parked comes back account by account"))
     }
 
-    /// What is gone was purged, and is done with as well.
+    /// A row that is already gone was purged; it counts as deleted.
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.parking.name, "delete", receipts.len())?;
         self.delete_rows(&receipts.iter().collect::<Vec<_>>())?;
         Ok(vec![Ok(()); receipts.len()])
     }
 
-    /// There is no lease: nobody else takes from the file.
+    /// Does nothing, since there are no leases: no other process takes from the file.
     fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         Ok(vec![Ok(()); changes.len()])
     }
 
-    /// Writes the letters among those of the queue first, then deletes the rows: a death between the two leaves a row that is tried
-    /// again, and a letter that is the same one then.
+    /// Writes the letters to the origin queue first, then deletes the rows. If the process dies
+    /// between the two, the delivery is attempted again; set aside once more, it is the same letter.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         let found = letters.iter().map(|letter| self.letter(letter)).collect::<Result<Vec<_>, _>>()?;
         let written: Vec<SetAside> = found.iter().flatten().cloned().collect();
@@ -107,7 +109,7 @@ impl Queue for ParkedQueue {
         Err(self.refused("send", "only the service parks deliveries; send to the queue itself"))
     }
 
-    /// Whether there is anything, and no more: the rows of months need not be counted for that.
+    /// Returns whether anything is parked, as 0 or 1: counting the rows of months is not needed to know that.
     fn count(&self) -> Result<Count, QueueError> {
         let parking = &self.parking;
         let any = parking.read("count", |transaction| list::any(transaction, parking.queue))?;
@@ -122,7 +124,7 @@ impl Queue for ParkedQueue {
         Ok(Facts::default())
     }
 
-    /// They are among those of the queue itself.
+    /// Returns `None`, since the letters are among those of the origin queue.
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         None
     }

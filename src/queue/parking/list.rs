@@ -1,4 +1,4 @@
-//! What is parked, by account: for the commands, and for a start.
+//! Parked deliveries by account, read for the commands and when the service starts.
 
 use compact_str::CompactString;
 use rusqlite::{Transaction, params};
@@ -8,7 +8,8 @@ use crate::message::Account;
 use crate::queue::clock::from_millis;
 use crate::queue::sqlite::fault::Fault;
 
-/// Accounts of one page: what listing needs in memory, and for how long it holds its view of the file.
+/// The largest number of accounts on a page. It bounds the memory
+/// that a listing needs, and how long it keeps its view of the file.
 const PAGE: i64 = 1000;
 
 const LINES: &str = "
@@ -16,7 +17,7 @@ const LINES: &str = "
     WHERE queue = ?1 AND account > ?2
     GROUP BY account ORDER BY account LIMIT ?3";
 
-/// Of the first of a line.
+/// Reads the first delivery of an account's line.
 const FIRST: &str = "SELECT message_id, waits_since FROM parked WHERE queue = ?1 AND account = ?2 AND place = ?3";
 
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM parked WHERE queue = ?1)";
@@ -27,7 +28,7 @@ const PURGE: &str = "
     DELETE FROM parked WHERE seq IN (
         SELECT seq FROM parked WHERE queue = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY account, place LIMIT ?3)";
 
-/// The lines of the accounts behind `after`, by account; none: there are no more.
+/// Returns the lines of the accounts that follow `after`, by account. An empty page means that there are no more.
 pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Result<Vec<ParkedAccount>, Fault> {
     let mut lines = transaction.prepare_cached(LINES)?;
     let mut first = transaction.prepare_cached(FIRST)?;
@@ -52,13 +53,13 @@ pub(super) fn any(transaction: &Transaction<'_>, queue: i64) -> Result<bool, Fau
     Ok(transaction.prepare_cached(ANY)?.query_row([queue], |row| row.get(0))?)
 }
 
-/// Of one account, or of all.
+/// Returns the number of parked deliveries of one account, or of all if `account` is `None`.
 pub(super) fn count(transaction: &Transaction<'_>, queue: i64, account: Option<&str>) -> Result<u64, Fault> {
     let count: i64 = transaction.prepare_cached(COUNT)?.query_row(params![queue, account], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
-/// Deletes at most `most` of one account, or of all; gives how many.
+/// Deletes at most `most` deliveries of one account, or of all. Returns how many it deleted.
 pub(super) fn purge(transaction: &Transaction<'_>, queue: i64, account: Option<&str>, most: usize) -> Result<usize, Fault> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     Ok(transaction.prepare_cached(PURGE)?.execute(params![queue, account, most])?)

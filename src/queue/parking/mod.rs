@@ -1,8 +1,10 @@
-//! The parking of a queue: deliveries whose partner is away for long, on the local disk, in a line for each account.
+//! The parking of a queue: deliveries whose partner is unavailable
+//! for long, kept on the local disk in one line per account.
 //!
-//! An embedded queue without leases: one process delivers from a file, and what it has in memory stays parked until it is settled, so
-//! that a process may die at any moment. A row holds one delivery with its payload, ready to be sent; no handler sees it again.
-//! Called by the threads `park-QUEUE-0` and `ack-QUEUE-N`, and by the `parked` command beside a running service. It keeps no thread.
+//! It is an embedded queue without leases: one process delivers from a file, and a delivery that is in
+//! memory stays parked until it is settled, so that the process may die at any moment. A row holds one
+//! delivery with its payload, ready to be sent; no handler sees it again. The threads `park-QUEUE-0` and
+//! `ack-QUEUE-N` call it, and the `parked` command does beside a running service. It keeps no thread.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,27 +33,31 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-/// "OctP" in ASCII.
+/// The schema of parking files; its `application` is "OctP" in ASCII.
 static PARKING: Schema = Schema { what: "parking", application: 0x4f63_7450, steps: &[include_str!("v1.sql")], sweep: None };
 
-/// Which queue's deliveries, in which file.
+/// The settings of a parking: its file, and the queue whose deliveries it holds.
 #[derive(Clone)]
 pub struct ParkingOptions {
-    /// Made if it is missing; its folder is not. Several queues of one instance may share it.
+    /// The path of the file. A missing file is created; its folder
+    /// must exist. Several queues of one instance may share it.
     pub path: PathBuf,
-    /// The queue whose deliveries are parked, by its section's name.
+    /// The queue whose deliveries are parked, by the name of its section.
     pub queue: String,
-    /// The file is not made larger than that. Its write-ahead log comes on top, about 64 MiB.
+    /// The size, in bytes, beyond which the file is not made larger. Its write-ahead log comes on top, about 64 MiB.
     pub max_bytes: u64,
+    /// The clock by which the waiting time of parked deliveries is measured.
     pub clock: Arc<dyn Clock>,
-    /// What the disk has left. The queues of one file share what the first of them was opened with.
+    /// The source of the disk's free space. The queues of one file
+    /// share the one with which the first of them was opened.
     pub space: Arc<dyn Space>,
-    /// How long a call waits for other threads, and as long again for other processes, before it is [`QueueError::Unavailable`].
+    /// How long a call waits for other threads, and as long again for
+    /// other processes, before it fails with [`QueueError::Unavailable`].
     pub patience: Duration,
 }
 
 impl ParkingOptions {
-    /// By the wall clock, with a patience of 5 s.
+    /// Returns settings that use the wall clock and wait for 5 s.
     pub fn new(path: impl Into<PathBuf>, queue: impl Into<String>, max_bytes: u64) -> Self {
         Self {
             path: path.into(),
@@ -64,9 +70,9 @@ impl ParkingOptions {
     }
 }
 
-/// Cheap to share, safe to use from many threads.
+/// The parking of one queue. It is cheap to share and safe to use from many threads.
 pub struct Parking {
-    /// For errors.
+    /// The name of the parking, for errors.
     name: String,
     queue: i64,
     path: PathBuf,
@@ -76,24 +82,28 @@ pub struct Parking {
     patience: Duration,
 }
 
-/// What is parked of one account.
+/// The parked deliveries of one account, as a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedAccount {
+    /// The account.
     pub account: Account,
+    /// The number of parked deliveries, at least one.
     pub deliveries: u64,
-    /// Of payloads and bodies.
+    /// The bytes of their payloads and bodies.
     pub bytes: u64,
-    /// The id of the message whose delivery is first.
+    /// The id of the message whose delivery is first in line.
     pub oldest: CompactString,
-    /// Since when that has waited for the partner.
+    /// Since when the first delivery has waited for the partner.
     pub waits_since: SystemTime,
 }
 
 impl Parking {
-    /// Opens the file, makes it or migrates it where needed.
+    /// Opens the file, and creates or migrates it if needed. Blocks for at most about `patience`.
     ///
-    /// Blocks for up to about the patience. [`QueueError::Refused`] where the path is wrong, or the file is of a newer octoconf, another
-    /// program's or one of queues; [`QueueError::Unavailable`] where the file is locked or its disk full.
+    /// # Errors
+    ///
+    /// [`QueueError::Refused`] if the path is wrong, or the file was written by a newer octoconf or by another
+    /// program, or holds queues; [`QueueError::Unavailable`] if the file is locked or its disk is full.
     pub fn open(options: ParkingOptions) -> Result<Self, QueueError> {
         let ParkingOptions { path, queue: of, max_bytes, clock, space, patience } = options;
         let name = format!("{of}.parking");
@@ -107,13 +117,13 @@ impl Parking {
         }
     }
 
-    /// From now on the file is not made larger than that; one that is stays as it is.
+    /// Sets the size, in bytes, beyond which the file is not made larger. A file that is larger already stays as it is.
     pub fn set_max_bytes(&self, max_bytes: u64) {
         self.max_bytes.store(max_bytes, Ordering::Relaxed);
     }
 
-    /// Parks deliveries, in order, in one transaction: one result each. What is reported as parked survives a power loss. Blocks for a
-    /// sync, and for up to the patience while others write.
+    /// Parks deliveries, in order, in one transaction. Returns one result per delivery; those reported
+    /// as parked survive a power loss. Blocks for a sync, and for up to the patience while others write.
     pub fn park(&self, deliveries: &[ToPark]) -> Result<Vec<Parked>, QueueError> {
         let bytes = deliveries.iter().map(rows::weight).sum();
         let park = |transaction: &Transaction<'_>| {
@@ -122,14 +132,15 @@ impl Parking {
         self.store.grow(bytes, self.patience, park).map_err(|fault| fault.of(&self.name, "park"))
     }
 
-    /// Reads what is wanted of each account, oldest first, one answer each, some 4 MiB of payloads in all. All of it stays parked.
+    /// Reads the wanted deliveries of each account, oldest first, about 4 MiB of payloads
+    /// in all. Returns one answer per entry of `wants`. All of the deliveries stay parked.
     pub fn unpark(&self, wants: &[Want]) -> Result<Vec<Unparked>, QueueError> {
         self.read("unpark", |transaction| rows::take(transaction, self.queue, self.now(), wants))
     }
 
-    /// What is parked, by account. Calls `each` until it returns `false`.
+    /// Calls `each` with a summary of every account that has parked deliveries, by account, until it returns `false`.
     pub fn list(&self, each: &mut dyn FnMut(ParkedAccount) -> bool) -> Result<(), QueueError> {
-        // No account is empty.
+        // The empty text sorts before all accounts, since no account is empty.
         let mut after = Account::default();
         loop {
             let page = self.read("list", |transaction| list::page(transaction, self.queue, &after))?;
@@ -143,12 +154,13 @@ impl Parking {
         }
     }
 
-    /// Deliveries of one account, or of all.
+    /// Returns the number of parked deliveries of one account, or of all accounts if `account` is `None`.
     pub fn count_of(&self, account: Option<&str>) -> Result<u64, QueueError> {
         self.read("count", |transaction| list::count(transaction, self.queue, account))
     }
 
-    /// Deletes at most `most` deliveries of one account, or of all, for good, in one transaction; gives how many.
+    /// Deletes at most `most` deliveries for good, of one account
+    /// or of all, in one transaction. Returns how many it deleted.
     pub fn purge(&self, account: Option<&str>, most: usize) -> Result<usize, QueueError> {
         self.write(Promise::PowerLoss, "purge", |transaction| list::purge(transaction, self.queue, account, most))
     }

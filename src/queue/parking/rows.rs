@@ -1,4 +1,5 @@
-//! The statements: into an account's line, out of it, away.
+//! The statements on parked rows: putting a delivery into its account's line,
+//! reading it, deleting it. All functions run in a transaction of the caller.
 
 use std::sync::Arc;
 
@@ -11,18 +12,19 @@ use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::sqlite::content;
 use crate::queue::sqlite::fault::Fault;
 
-/// Between the places of two that came one after the other: what is older than the second goes between. An account's line has room for
-/// two thousand million rows.
+/// The distance between the places of two deliveries that arrived one after the other, so that deliveries
+/// older than the second fit between them. An account's line has room for two thousand million rows.
 const GAP: i64 = 1 << 32;
 
-/// What goes between two leaves so much less room before it, so that thousands go there one before the other, and between two of these
-/// there is room again.
+/// The divisor by which a row that goes between two others picks its place: it leaves this fraction of the
+/// room between itself and the second, and nearly all of the room before itself, where still older rows
+/// go. So thousands of rows fit in one before the other, and there is still room between any two of them.
 const NEARLY_ALL: i64 = 1 << 10;
 
-/// Pages that a row may need beside its bytes: each of the three trees may split, twice over.
+/// The pages that a row may need beside its bytes: each of the three trees may split, twice over.
 const SPARE_PAGES: u64 = 8;
 
-/// What answers give at once at most, in bytes of payloads: what they need in memory.
+/// The largest size of the payloads in one answer, in bytes, which bounds the memory that it needs.
 const TAKEN_BYTES: usize = 4 * 1024 * 1024;
 
 const KNOWN: &str = "SELECT account FROM parked WHERE queue = ?1 AND message_id = ?2 AND ifnull(idx, -1) = ifnull(?3, -1)";
@@ -54,7 +56,8 @@ const BODY: &str = "SELECT body FROM parked WHERE seq = ?1 AND queue = ?2";
 
 const DELETE: &str = "DELETE FROM parked WHERE seq = ?1 AND queue = ?2";
 
-/// Puts deliveries into their lines, one result each, while the file stays below `max_bytes`.
+/// Puts deliveries into their lines while the file stays below `max_bytes`.
+/// Returns one result per delivery; once one does not fit, nor do those after it.
 pub(super) fn park(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -73,16 +76,16 @@ pub(super) fn park(
     Ok(results)
 }
 
-/// About how many bytes it makes the file larger.
+/// Returns by about how many bytes a delivery makes the file larger.
 pub(super) fn weight(parking: &ToPark) -> u64 {
     let Item { message, payload, .. } = &parking.item;
     let attributes = message.attributes.iter().map(|attribute| match &attribute.value {
         AttributeValue::String(text) | AttributeValue::Number(text) => attribute.name.len() + text.len(),
-        // As text.
+        // Stored as hexadecimal text.
         AttributeValue::Binary(bytes) => attribute.name.len() + 2 * bytes.len(),
     });
     let contents = payload.len() + message.body.len() + attributes.sum::<usize>();
-    // Beside its row it stands in two indexes.
+    // Beside its row, the delivery is in two indices.
     (contents + 2 * (message.id.len() + parking.account.len()) + 200) as u64
 }
 
@@ -124,7 +127,7 @@ fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64,
     Ok(Parked::At(place))
 }
 
-/// A place that nobody has.
+/// Returns a place in the line that no other row has, in the file or in memory.
 fn place(transaction: &Transaction<'_>, queue: i64, parking: &ToPark) -> Result<i64, Fault> {
     let (account, after) = (parking.account.as_str(), parking.after);
     let look = |statement: &str, from: i64| -> Result<Option<i64>, Fault> {
@@ -133,7 +136,8 @@ fn place(transaction: &Transaction<'_>, queue: i64, parking: &ToPark) -> Result<
     if parking.older
         && let Some(mut second) = look(NEXT, after)?
     {
-        // Rows up to `after` are in memory, and still here, or were: what is older than the second is newer than these.
+        // Rows up to `after` are in memory, and are or were in the file. A
+        // delivery that is older than the second row is still newer than these.
         let first = look(BEFORE, second)?.unwrap_or(START).max(after);
         if first == second - 1 {
             second = move_on(transaction, queue, account, second)?;
@@ -142,15 +146,15 @@ fn place(transaction: &Transaction<'_>, queue: i64, parking: &ToPark) -> Result<
         return Ok(second - (room / NEARLY_ALL).clamp(1, GAP));
     }
     let last: Option<i64> = transaction.prepare_cached(LAST)?.query_row(params![queue, account], |row| row.get(0)).optional()?;
-    // The last that was in memory may be gone from the disk, and its place must not be used again.
+    // The last row that was in memory may no longer be in the file, and its place must not be used again.
     Ok(match last.unwrap_or(START).max(after) {
         START => 0,
         last => last.saturating_add(GAP),
     })
 }
 
-/// Moves that row, and those that stand right behind it, into half of the gap that follows them; gives its new place. None of them is in
-/// memory under its old one.
+/// Moves the row at `first`, and the rows directly behind it, by half of the gap that follows
+/// them. Returns the new place of the first. None of these rows is in memory under its old place.
 fn move_on(transaction: &Transaction<'_>, queue: i64, account: &str, first: i64) -> Result<i64, Fault> {
     let mut next = transaction.prepare_cached(NEXT)?;
     let mut last = first;
@@ -169,13 +173,13 @@ fn move_on(transaction: &Transaction<'_>, queue: i64, account: &str, first: i64)
     Ok(first + by)
 }
 
-/// Reads what is wanted; nothing is taken away by that.
+/// Reads the wanted rows of each account; they stay in the file.
 pub(super) fn take(transaction: &Transaction<'_>, queue: i64, now: i64, wants: &[Want]) -> Result<Vec<Unparked>, Fault> {
     let mut take = transaction.prepare_cached(TAKE)?;
     let mut left = TAKEN_BYTES;
     let mut all = Vec::with_capacity(wants.len());
     for Want { account, after, rows: most } in wants {
-        // One more than is wanted tells whether there is more.
+        // One row more than wanted shows whether there are more.
         let limit = i64::try_from(*most).unwrap_or(i64::MAX).saturating_add(1);
         let mut found = take.query(params![queue, account.as_str(), after, limit])?;
         let (mut rows, mut more) = (Vec::new(), false);
@@ -216,13 +220,13 @@ fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, Fault> {
     })
 }
 
-/// The body of the message whose delivery is in that row; `None`: the row is gone.
+/// Returns the body of the message whose delivery is in the row; `None` if the row is gone.
 pub(super) fn body(transaction: &Transaction<'_>, queue: i64, row: i64) -> Result<Option<Bytes>, Fault> {
     let body: Option<Vec<u8>> = transaction.prepare_cached(BODY)?.query_row([row, queue], |row| row.get(0)).optional()?;
     Ok(body.map(Bytes::from))
 }
 
-/// Deletes rows for good; what is gone already is fine.
+/// Deletes rows for good; rows that are already gone are skipped.
 pub(super) fn delete(transaction: &Transaction<'_>, queue: i64, rows: impl Iterator<Item = i64>) -> Result<(), Fault> {
     let mut delete = transaction.prepare_cached(DELETE)?;
     for row in rows {

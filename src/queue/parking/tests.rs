@@ -1,4 +1,4 @@
-//! The store beside its dispatcher: order, bounds, age, versions, claims.
+//! The store without its dispatcher: order, bounds, age, versions, claims.
 
 use std::time::UNIX_EPOCH;
 
@@ -111,7 +111,7 @@ fn what_is_older_goes_before_what_is_parked_and_behind_what_is_in_memory() {
     let parking = scene.parking();
     let places = parking.park(&behind("x", &["a", "b"])).unwrap();
     let after = place(&places[0]);
-    // Given up newest first: each goes before the one given up before it.
+    // They are given up newest first, so each goes before the one given up earlier.
     parking.park(&[older("x", "m2", after), older("x", "m1", after)]).unwrap();
     assert_eq!(ids(&take(&parking, "x", after, 9)), ["m1", "m2", "b"]);
     assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "m1", "m2", "b"]);
@@ -125,7 +125,7 @@ fn what_is_older_than_a_row_that_left_memory_goes_right_before_it() {
     let scene = Scene::new();
     let parking = scene.parking();
     let places = parking.park(&behind("x", &["a", "b"])).unwrap();
-    // Both came back, and b left memory again: what is behind the place before its own is not in memory.
+    // Both were unparked, and b left memory again: no row behind the place before b's own is in memory.
     let after = place(&places[1]) - 1;
     parking.park(&[older("x", "m", after)]).unwrap();
     assert_eq!(ids(&take(&parking, "x", START, 9)), ["a", "m", "b"]);
@@ -150,7 +150,7 @@ fn thousands_go_one_before_the_other_and_others_between_any_two_of_them() {
     let newest_first: Vec<_> = names.iter().rev().map(|name| older("x", name, after)).collect();
     let places = parking.park(&newest_first).unwrap();
     assert!(places.is_sorted_by_key(|parked| -place(parked)));
-    // m1000 came back, and what is older than m1001 leaves memory.
+    // m1000 was unparked, and deliveries older than m1001 leave memory.
     let back = place(&places[1999]);
     parking.park(&[older("x", "n2", back), older("x", "n1", back)]).unwrap();
     assert_eq!(ids(&take(&parking, "x", back, 3)), ["n1", "n2", "m1001"]);
@@ -200,7 +200,7 @@ fn the_file_is_never_larger_than_it_may_be_and_room_comes_back() {
     let small = parking.park(&behind("y", &["small"])).unwrap();
     assert!(matches!(small[..], [Parked::At(_)]), "what fits is parked: {small:?}");
     drop(parking);
-    // Moved from the log into the file once the last connection is closed.
+    // The rows are moved from the log into the file when the last connection is closed.
     assert!(std::fs::metadata(scene.path()).unwrap().len() <= 2 * MIB);
 
     let parking = scene.open("stock", 1000, 2 * MIB).unwrap();
@@ -280,7 +280,7 @@ fn one_process_claims_a_file_for_all_of_its_queues_and_another_one_waits() {
     let first = ParkedQueue::new(scene.parking(), memory()).unwrap();
     let second = ParkedQueue::new(scene.open("invoice", 0, MIB).unwrap(), memory()).unwrap();
     drop(first);
-    // Another process has its own descriptor.
+    // A descriptor of its own, as another process would have.
     let lock = || std::fs::File::open(scene.folder.path().join("parking.db-lock")).unwrap().try_lock();
     assert!(lock().is_err(), "the second still delivers from it");
     drop(second);

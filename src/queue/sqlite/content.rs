@@ -1,5 +1,5 @@
-//! How what is fixed in a message stands in its row: attributes as JSON and open deliveries as a list, so that a person with the
-//! `sqlite3` shell can read them.
+//! How the fixed parts of a message are stored in its row: attributes as JSON and open
+//! deliveries as a list, so that a person with the `sqlite3` shell can read them.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ struct Stored {
 enum StoredValue {
     String(String),
     Number(String),
-    /// In hexadecimal, as the `sqlite3` shell shows bytes.
+    /// The bytes in hexadecimal, as the `sqlite3` shell shows them.
     Binary(String),
 }
 
-/// `None` where there are none.
+/// Returns attributes as JSON; `None` if there are none.
 pub(in crate::queue) fn attributes_to_text(attributes: &[Attribute]) -> Result<Option<String>, serde_json::Error> {
     if attributes.is_empty() {
         return Ok(None);
@@ -43,7 +43,7 @@ pub(in crate::queue) fn attributes_to_text(attributes: &[Attribute]) -> Result<O
     serde_json::to_string(&stored).map(Some)
 }
 
-/// The reverse; the error says what is wrong with the text.
+/// Reads what [`attributes_to_text`] wrote; the error names what is wrong with the text.
 pub(in crate::queue) fn attributes_from_text(text: Option<&str>) -> Result<Vec<Attribute>, String> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let stored: Vec<Stored> = serde_json::from_str(text).map_err(|error| format!("its attributes are not readable: {error}"))?;

@@ -1,4 +1,4 @@
-//! Counting without taking: each state has an index that holds only its messages.
+//! Counting messages without receiving them: each state has an index that holds only its messages.
 
 use rusqlite::{Row, Transaction};
 
@@ -7,10 +7,10 @@ use crate::queue::Count;
 
 const ALONE: &str = "SELECT count(*) FROM messages WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL";
 
-/// `grp > ''` would miss the empty group; any text is `>= ''`.
+/// `grp > ''` would miss the group with the empty name; any text is `>= ''`.
 const GROUPED: &str = "SELECT count(*) FROM messages WHERE queue = ?1 AND grp >= ''";
 
-/// Hidden ones, those whose time is over included: in a group or not, delayed or not, over or not.
+/// Counts hidden messages, including those whose time is over, by whether they are delayed, over, and in a group.
 const HIDDEN: &str = "
     SELECT delayed, hidden_until <= ?2, grp IS NOT NULL, count(*) FROM messages
     WHERE queue = ?1 AND hidden_until IS NOT NULL
@@ -36,7 +36,7 @@ pub(super) fn count(transaction: &Transaction<'_>, queue: i64, now: i64) -> Resu
     Ok(count)
 }
 
-/// SQLite's integers have a sign, a count has none.
+/// SQLite's integers are signed; a count is not.
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
 }

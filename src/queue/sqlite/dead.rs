@@ -1,4 +1,5 @@
-//! Dead letters: written in the transaction that takes their message off the queue, listed a page at a time, put back or deleted by id.
+//! Dead letters: written in the transaction that takes their message
+//! off the queue, listed a page at a time, redriven or deleted by id.
 
 use compact_str::ToCompactString;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -13,7 +14,7 @@ use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::embedded::{Grouping, redriven_id};
 use crate::queue::{DeadFilter, DeadLetter, EntryError, EntryResult, SetAside};
 
-/// The same delivery set aside again is the same letter with the newest facts.
+/// Setting the same delivery aside again updates its letter with the newest facts.
 const WRITE: &str = "
     INSERT INTO dead (
         queue, message_id, idx, kind, reason, account, payload, body, attributes, open, receives, redrives, sent_at, dead_at)
@@ -39,11 +40,13 @@ const TAKE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING mess
 
 const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
 
-/// A page ends at so many letters, or so many bytes of bodies and payloads: what listing needs in memory.
+/// The largest number of letters on a page; `PAGE_BYTES` bounds the bytes of
+/// their bodies and payloads. They bound the memory that a listing needs.
 const PAGE_LETTERS: i64 = 256;
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Writes each letter whose receipt is still good; of another one nothing is written, since the message is someone else's now.
+/// Writes each letter whose receipt is still good. For any other receipt
+/// nothing is written, since the message now belongs to another consumer.
 pub(super) fn set_aside(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -72,7 +75,7 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
     let message = &letter.message;
     let delivery = letter.delivery.as_ref();
     let index = delivery.and_then(|delivery| delivery.index);
-    // A redrive opens this delivery alone; of a whole message all that was open.
+    // A redrive of one delivery opens only that one; a redrive of a whole message opens all that were open.
     let open = match index {
         Some(index) => {
             let account = delivery.map(|delivery| delivery.account.clone());
@@ -101,7 +104,8 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
     Ok(())
 }
 
-/// The next letters after the one with the number `after` that pass the filter, each with its number; none: there are no more.
+/// Returns the next letters that pass the filter and whose number is above
+/// `after`, each with its number. An empty page means that there are no more.
 pub(super) fn page(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -123,7 +127,7 @@ pub(super) fn page(
     Ok(letters)
 }
 
-/// One letter, by its number.
+/// Returns the letter with this number, if it exists.
 pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
     let mut find = transaction.prepare_cached(FIND)?;
     let mut rows = find.query([number, queue])?;
@@ -153,7 +157,7 @@ fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
     Ok((number, letter))
 }
 
-/// Puts letters back on the queue; gives how many of the ids there still were.
+/// Puts letters back on the queue. Returns how many of the ids still existed.
 pub(super) fn redrive(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -184,7 +188,7 @@ pub(super) fn redrive(
     Ok(redriven)
 }
 
-/// What a redrive needs of a letter.
+/// The parts of a letter that a redrive needs.
 struct Letter {
     message_id: String,
     body: Vec<u8>,
@@ -199,7 +203,7 @@ impl Letter {
     }
 }
 
-/// Deletes letters for good; gives how many of the ids there still were.
+/// Deletes letters for good. Returns how many of the ids still existed.
 pub(super) fn purge(transaction: &Transaction<'_>, queue: i64, ids: &[i64]) -> Result<usize, Fault> {
     let mut purge = transaction.prepare_cached(PURGE)?;
     let mut purged = 0;

@@ -1,15 +1,15 @@
-//! What SQLite's errors mean to an operator: whether waiting mends it, and what to do.
+//! The meaning of SQLite's errors for an operator: whether waiting helps, and what to do.
 
 use rusqlite::{Error, ErrorCode, ffi};
 
 use super::limits;
 use crate::queue::QueueError;
 
-/// Why an operation on the file failed, before it is known for which queue.
+/// Why an operation on the file failed, before it is assigned to a queue.
 #[derive(Debug)]
 pub(in crate::queue) enum Fault {
     Sqlite(Error),
-    /// Our own reasons, in words for the operator.
+    /// A reason of our own, in words for the operator; becomes [`QueueError::Refused`].
     Refused(String),
     Unavailable(String),
 }
@@ -27,14 +27,15 @@ impl Fault {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
     }
 
-    /// A write failed for lack of room: the disk is full, or the kernel refused it for a limit on files or a quota. Not a sync that failed: what
-    /// was to be synced must not be taken for written afterwards.
+    /// Returns whether a write failed for lack of room: the disk is full, or a file
+    /// limit or a quota made the kernel refuse it. A failed sync is not included,
+    /// because data whose sync failed must not be taken for written afterwards.
     pub(super) fn lacks_room(&self) -> bool {
         let codes = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
         matches!(self, Self::Sqlite(Error::SqliteFailure(error, _)) if codes.contains(&error.extended_code))
     }
 
-    /// The error that the queue's caller sees.
+    /// Converts the fault to the error that the queue's caller sees.
     pub(in crate::queue) fn of(self, queue: &str, what: &'static str) -> QueueError {
         let queue = queue.to_owned();
         let error = match self {
@@ -51,7 +52,7 @@ impl Fault {
     }
 }
 
-/// Whether waiting may mend it, and what a person can do.
+/// Returns whether waiting may help, and what a person can do.
 fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {

@@ -1,8 +1,9 @@
-//! Which FIFO groups are free: the one place that writes `free_groups`.
+//! Which FIFO groups are free. This is the only module that writes `free_groups`, in transactions of its callers.
 //!
-//! As on SQS, a group is locked while any message of it is leased, or returned with a delay. A message that was sent with a delay holds
-//! back only those behind it. A receive calls [`lock`]; whoever else changes messages of a group calls [`free`]. Nothing but a receive
-//! ends a group's freedom or changes its head: what is sent comes behind the head, and what lapses or is settled was locked before.
+//! As on SQS, a group is locked while any message of it is leased, or returned with a delay. A message that was sent
+//! with a delay holds back only the messages behind it. A receive calls [`lock`]; every other change to messages of
+//! a group calls [`free`]. Only a receive locks a group or changes the head of a free one: a sent message comes
+//! behind the head, and a message that lapses or is settled belongs to a group that was locked before.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ use super::fault::Fault;
 
 const LOCK: &str = "DELETE FROM free_groups WHERE queue = ?1 AND grp = ?2";
 
-/// Two look-ups at the ends of indices, however many messages the group has. The second index is named: to SQLite, the one of all that is
-/// hidden, which may be thousands of other groups', looks as good.
+/// Two look-ups at the ends of indices, however many messages the group has. The second index is named because
+/// to SQLite the index of all hidden messages, which may be thousands from other groups, looks as good.
 const FREE: &str = "
     INSERT OR IGNORE INTO free_groups (queue, head, grp)
     SELECT queue, seq, grp FROM messages
@@ -23,10 +24,10 @@ const FREE: &str = "
           SELECT 1 FROM messages INDEXED BY locked
           WHERE queue = ?1 AND grp = ?2 AND grp IS NOT NULL AND hidden_until IS NOT NULL AND delayed = 0)";
 
-/// Groups touched by a transaction.
+/// The groups that a transaction has touched.
 pub(super) type Touched = BTreeSet<String>;
 
-/// Locks groups of which messages were just leased.
+/// Locks the groups of messages that were just leased.
 pub(super) fn lock(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
     let mut lock = transaction.prepare_cached(LOCK)?;
     for group in touched {
@@ -35,7 +36,7 @@ pub(super) fn lock(transaction: &Transaction<'_>, queue: i64, touched: &Touched)
     Ok(())
 }
 
-/// Finds out whether groups are free now, and which message is the head of each.
+/// Determines anew which of the groups are free, and which message is the head of each.
 pub(super) fn free(transaction: &Transaction<'_>, queue: i64, touched: &Touched) -> Result<(), Fault> {
     let mut free = transaction.prepare_cached(FREE)?;
     for group in touched {

@@ -1,47 +1,50 @@
-//! What deleted messages leave behind in `contents`, removed many at a time.
+//! The contents that deleted messages leave behind in `contents`,
+//! removed many at a time in the transaction of a delete.
 //!
-//! Deletes come in no order of rows: one partner is quicker than the next. To take each message's contents out with it would write the
-//! pages that it shares with its neighbours to the log once for nearly each of them: 93,000 to 119,000 writes for 100,000 messages of 130
-//! bytes, where it is 43,000 to 51,000 this way. A delete only notes the row here, where hundreds share a page, and once there are many the
-//! oldest of them go together, whose pages are empty then and are written no more.
+//! Deletes come in no order of rows, since some partners are quicker than others. Removing each message's
+//! contents with it would write the pages that it shares with its neighbours to the log nearly once per
+//! message: 93,000 to 119,000 page writes for 100,000 messages of 130 bytes, where this way takes 43,000 to
+//! 51,000. So a delete only notes the row in `leftovers`, where hundreds of rows share a page. Once there are
+//! many, the contents of the oldest are removed together; their pages are then empty and are not written again.
 
 use rusqlite::Transaction;
 
 use super::fault::Fault;
 use super::rows::Rows;
 
-/// Bytes of body and attributes from which on a message's contents go with it: they share their page with nobody much.
+/// The size of body and attributes, in bytes, above which a message's contents
+/// are removed with it: such contents share their page with few others.
 const BULKY: usize = 1024;
 
-/// Rows that may be left at most. With [`BULKY`], these are 16 MiB and what surrounds them.
+/// The largest number of leftover rows. With [`BULKY`], their contents are 16 MiB and the pages around them.
 const MOST: i64 = 16 * 1024;
 
-/// As many as go together. The newest stay: their neighbours are still being worked on.
+/// The number of leftovers that are removed together. The newest stay, because their neighbours are still in use.
 const SWEPT: i64 = MOST / 2;
 
 const NOTE: &str = "INSERT INTO leftovers SELECT value FROM rarray(?1)";
 
-/// SQLite counts the rows of whole pages, without looking at them.
+/// SQLite counts the rows page by page, without reading each.
 const COUNT: &str = "SELECT count(*) FROM leftovers";
 
-/// The row after those that go.
+/// The first row that stays.
 const END: &str = "SELECT seq FROM leftovers ORDER BY seq LIMIT 1 OFFSET ?1";
 
 const SWEEP_CONTENTS: &str = "DELETE FROM contents WHERE seq IN (SELECT seq FROM leftovers WHERE seq < ?1)";
 
 const SWEEP: &str = "DELETE FROM leftovers WHERE seq < ?1";
 
-/// The same for the oldest of however many there are, where the disk is short of room.
+/// Removes the oldest leftovers, however many there are; for a disk that is short of room.
 pub(super) const SWEEP_OLDEST: &str = "
     DELETE FROM contents WHERE seq IN (SELECT seq FROM leftovers ORDER BY seq LIMIT 8192);
     DELETE FROM leftovers WHERE seq IN (SELECT seq FROM leftovers ORDER BY seq LIMIT 8192);";
 
-/// Whether the contents of a message are to go with it.
+/// Returns whether the contents of a message are to be removed with it.
 pub(super) fn is_bulky(body: &[u8], attributes: Option<&str>) -> bool {
     body.len() + attributes.map_or(0, str::len) > BULKY
 }
 
-/// Notes messages that are gone; removes what the oldest left behind, where there are many.
+/// Notes messages that were deleted, and removes the contents of the oldest if there are many.
 pub(super) fn note(transaction: &Transaction<'_>, gone: &Rows) -> Result<(), Fault> {
     transaction.prepare_cached(NOTE)?.execute([gone])?;
     let left: i64 = transaction.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;

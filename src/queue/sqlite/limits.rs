@@ -1,4 +1,4 @@
-//! Limits of this process that SQLite runs into and says nothing of.
+//! Limits of this process that make SQLite fail without saying so. Called on the error path only.
 
 use std::fs::File;
 
@@ -7,10 +7,12 @@ use rusqlite::{Error, ErrorCode, ffi};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Three connections, each with the file, its log and what is shared of that; and one for a folder that is synced.
+/// The number of file descriptors that opening a file needs: three connections, each with
+/// the file, its log and the log's shared memory, and one for a folder that is synced.
 const DESCRIPTORS: usize = 10;
 
-/// What to do, where one of them may be why it failed. It is tried again: what reaches a limit of many files may be over soon.
+/// Returns what the operator can do if one of these limits may be the cause of `error`, else `None`.
+/// Such a failure counts as transient, since a shortage of descriptors may soon be over.
 pub(super) fn advice(error: &Error) -> Option<String> {
     let failure = error.sqlite_error()?;
     if failure.code == ErrorCode::CannotOpen && has_too_few_descriptors() {
@@ -30,7 +32,8 @@ pub(super) fn advice(error: &Error) -> Option<String> {
     None
 }
 
-/// SQLite keeps the reason to itself, and has given back those that it got: whether there are as many as it needs.
+/// Returns whether fewer descriptors are free than SQLite needs. SQLite does not report that
+/// reason, and has closed the descriptors that it did get, so this opens as many files to find out.
 fn has_too_few_descriptors() -> bool {
     let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     let opened: Result<Vec<File>, _> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();

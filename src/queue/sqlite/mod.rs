@@ -1,8 +1,9 @@
 //! The embedded queue: one SQLite file that holds any number of queues by name, used by several processes at once.
 //!
-//! Called by poller and acker threads, by `send` and by the `dead` commands. Each call that changes something is one `BEGIN IMMEDIATE`
-//! transaction: all of it happened, or nothing. It keeps no thread, and no state in memory but the next sequence number, so that a
-//! process may die at any moment. The file must be on a local disk: its write-ahead log needs memory that the processes share.
+//! Poller and acker threads, `send` and the `dead` commands call it. Each call that changes something
+//! is one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. The module keeps no thread,
+//! and no state in memory except the next sequence number, so the process may die at any moment. The
+//! file must be on a local disk, because its write-ahead log needs memory that the processes share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,31 +46,36 @@ pub(super) mod store;
 #[cfg(test)]
 mod tests;
 
-/// How long a call waits for the file while others write, by default. A transaction takes milliseconds.
+/// The default time that a call waits for the file while others write. A transaction takes milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long deletes wait for others. They come in no order of rows, so that a hundred of them touch a hundred pages of each table and
+/// How long a delete waits for others to share its transaction. Deletes come in no
+/// order of rows, so that a hundred of them touch a hundred pages of each table and
 /// index, and a thousand not many more; each of these pages is written to the log.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Which queue of which file, and how it is used.
+/// The settings of a queue: its file, its name and how it is used.
 #[derive(Clone)]
 pub struct SqliteOptions {
-    /// Made if it is missing; its folder is not.
+    /// The path of the file. A missing file is created; its folder must exist.
     pub path: PathBuf,
-    /// The queue's name within the file; made if it is missing.
+    /// The queue's name within the file. A missing queue is created.
     pub name: String,
-    /// Gives messages their group as they are sent; `None`: a standard queue. Messages keep the group with which they were sent.
+    /// The function that returns a message's group when it is sent; `None` for
+    /// a standard queue. A message keeps the group with which it was sent.
     pub grouping: Option<Grouping>,
+    /// The clock by which leases and delays end.
     pub clock: Arc<dyn Clock>,
-    /// What the disk has left. The queues of one file share what the first of them was opened with.
+    /// The source of the disk's free space. The queues of one file
+    /// share the one with which the first of them was opened.
     pub space: Arc<dyn Space>,
-    /// How long a call waits for other threads, and as long again for other processes, before it is [`QueueError::Unavailable`].
+    /// How long a call waits for other threads, and as long again for
+    /// other processes, before it fails with [`QueueError::Unavailable`].
     pub patience: Duration,
 }
 
 impl SqliteOptions {
-    /// A standard queue by the wall clock, with a patience of 5 s.
+    /// Returns the settings of a standard queue that uses the wall clock and waits for 5 s.
     pub fn new(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -82,25 +88,29 @@ impl SqliteOptions {
     }
 }
 
-/// One queue of a file. Cheap to share, safe to use from many threads.
+/// One queue of a file. It is cheap to share and safe to use from many threads.
 pub struct SqliteQueue {
     name: String,
-    /// Its number in the file.
+    /// The number of the queue in the file.
     queue: i64,
     store: Arc<Store>,
     grouping: Option<Grouping>,
     clock: Arc<dyn Clock>,
     patience: Duration,
     waiting: Waiting,
-    /// The next sequence number. Locked for as long as a receive is under way, so that numbers follow the order of the transactions.
+    /// The next sequence number. It stays locked while a receive is
+    /// under way, so that numbers follow the order of the transactions.
     sequence: Mutex<u64>,
 }
 
 impl SqliteQueue {
-    /// Opens the file, makes it or migrates it where needed, and makes the queue in it if it is missing.
+    /// Opens the file, creates or migrates it if needed, and creates the
+    /// queue in it if it is missing. Blocks for at most about `patience`.
     ///
-    /// Blocks for up to about the patience. [`QueueError::Refused`] where the path is wrong, or the file is of a newer octoconf or another program's;
-    /// [`QueueError::Unavailable`] where the file is locked or its disk full.
+    /// # Errors
+    ///
+    /// [`QueueError::Refused`] if the path is wrong, or the file was written by a newer octoconf or
+    /// by another program; [`QueueError::Unavailable`] if the file is locked or its disk is full.
     pub fn open(options: SqliteOptions) -> Result<Self, QueueError> {
         let SqliteOptions { path, name, grouping, clock, space, patience } = options;
         let opened = Store::open(&path, &schema::QUEUES, space, patience).and_then(|store| {
@@ -136,11 +146,11 @@ impl SqliteQueue {
         let mut sequence = self.sequence.lock();
         let first = *sequence;
         let taken = self.write(Promise::Crash, "receive", |transaction| {
-            // Read once it is our turn: a lease must not have run while we waited for it.
+            // Read inside the transaction: a lease must not run while the call waits for its turn.
             let now = self.now();
             receive::take(transaction, self.queue, max, now, later(now, lease), first)
         })?;
-        // Only now: a transaction that failed gave no number away.
+        // Only after the commit: a transaction that failed has used no number.
         *sequence += taken.len() as u64;
         Ok(taken)
     }
@@ -189,7 +199,7 @@ impl Queue for SqliteQueue {
         let mut prepared = Vec::with_capacity(messages.len());
         let mut bytes = 0;
         for message in messages {
-            // Outside the transaction: a jq path takes its time.
+            // Outside the transaction, since a jq path may take time.
             let group = self.grouping.as_ref().and_then(|group| group(&message.body));
             let attributes = content::attributes_to_text(&message.attributes).map_err(|error| {
                 Fault::refused(format!("attributes cannot be written: {error}; nothing was sent")).of(&self.name, "send")
@@ -226,7 +236,7 @@ impl Queue for SqliteQueue {
 
     fn limits(&self) -> Limits {
         let limits = embedded::limits(self.grouping.as_ref());
-        // A delete frees its group, which must not wait.
+        // On a FIFO queue a delete frees its group, so it must not wait.
         Limits { linger: if limits.fifo { Duration::ZERO } else { LINGER }, ..limits }
     }
 
@@ -244,7 +254,8 @@ impl Queue for SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// A message that leaves a group may have freed it. Standard queues have none; waking their pollers for each delete would cost a look.
+    /// Wakes waiting receives after a message has left the queue, which may have freed its group.
+    /// Standard queues have no groups; waking their pollers for each delete would cost them a look.
     fn announce_groups(&self) {
         if self.grouping.is_some() {
             self.waiting.announce();
@@ -253,7 +264,8 @@ impl SqliteQueue {
 }
 
 impl DeadLetters for SqliteQueue {
-    /// Reads a page at a time and calls `each` between the reads, so that neither a slow reader nor a long list holds up the queue.
+    /// Reads a page at a time and calls `each` between the reads, so
+    /// that neither a slow reader nor a long list holds up the queue.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         let mut after = 0;
         loop {
@@ -288,12 +300,12 @@ impl DeadLetters for SqliteQueue {
     }
 }
 
-/// The numbers of letters; what is no number is no letter of ours.
+/// Returns the numbers of dead letters; an id that is not a number belongs to no letter of this queue.
 fn numbers(ids: &[CompactString]) -> Vec<i64> {
     ids.iter().filter_map(|id| embedded::letter_number(id)).collect()
 }
 
-/// The number of a queue in its file, which is given when the queue is first opened.
+/// Returns the number of a queue in its file, and creates the queue if it is missing.
 pub(super) fn number_of(transaction: &Transaction<'_>, name: &str) -> Result<i64, Fault> {
     transaction.execute("INSERT INTO queues (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
     Ok(transaction.query_row("SELECT id FROM queues WHERE name = ?1", [name], |row| row.get(0))?)

@@ -1,5 +1,5 @@
-//! Taking messages: promote what has lapsed, choose the oldest that may be taken, lease them. One transaction, whose cost grows with what
-//! is taken and what has lapsed, not with what is on the queue.
+//! Receiving messages, in one transaction of the caller: make lapsed messages visible, choose the oldest that may be
+//! taken, lease them. The cost grows with the number of messages taken and lapsed, not with the length of the queue.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,7 +14,7 @@ use super::rows::rows;
 use crate::message::{Message, Receipt, Received};
 use crate::queue::clock::from_millis;
 
-/// A lapsed lease or delay makes its message visible at its old place in age.
+/// A message whose lease or delay has lapsed becomes visible at its old place in age.
 const PROMOTE: &str = "
     UPDATE messages SET hidden_until = NULL, delayed = 0
     WHERE queue = ?1 AND hidden_until <= ?2
@@ -32,10 +32,11 @@ const NEXT_OF_GROUP: &str = "
     WHERE queue = ?1 AND grp = ?2 AND seq > ?3
     ORDER BY seq LIMIT 1";
 
-/// The new number of receives is read rather than returned: SQLite keeps what `RETURNING` gives in a table of its own.
+/// The new number of receives is read afterwards rather than returned:
+/// SQLite keeps the rows of `RETURNING` in a table of its own.
 const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
 
-/// After the lease.
+/// Runs after [`LEASE`], so it reads the new number of receives.
 const CONTENT: &str = "
     SELECT id, sent_at, body, attributes, open, receives, grp, seq
     FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
@@ -45,7 +46,8 @@ const ANY: &str = "
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until <= ?2)
         OR EXISTS (SELECT 1 FROM free_groups WHERE queue = ?1)";
 
-/// Takes up to `max` messages and leases them until `until`; numbers them from `sequence` on. Times in ms since 1970.
+/// Takes up to `max` messages, leases them until `until`, and
+/// numbers them from `sequence` on. Times are in ms since 1970.
 pub(super) fn take(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -74,7 +76,8 @@ pub(super) fn take(
     if taken.len() < count {
         return Err(Fault::refused("messages have no content: the file is damaged; mend it with the sqlite3 program"));
     }
-    // The order of age, which SQLite keeps without being asked: a list in a statement is looked up in order.
+    // Sorts by age. SQLite happens to return this order, since it looks
+    // up the list of a statement in order, but does not promise it.
     taken.sort_unstable_by_key(|(seq, _)| *seq);
     groups::lock(transaction, queue, &touched)?;
     let received = taken.into_iter().zip(sequence..).map(|((row, message), sequence)| {
@@ -84,7 +87,7 @@ pub(super) fn take(
     Ok(received.collect())
 }
 
-/// Whether a [`take`] would bring something. Only reads.
+/// Returns whether a [`take`] would find a message. Only reads.
 pub(super) fn any(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<bool, Fault> {
     Ok(transaction.prepare_cached(ANY)?.query_row([queue, now], |row| row.get(0))?)
 }
@@ -98,7 +101,7 @@ fn promote(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<(), Fa
     groups::free(transaction, queue, &touched)
 }
 
-/// The oldest messages that may be taken, in order of age over all groups and those that stand alone.
+/// Returns the oldest messages that may be taken, in order of age, over all groups and all messages that stand alone.
 fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i64>, Fault> {
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let mut oldest = transaction.prepare_cached(OLDEST)?;
@@ -109,7 +112,8 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i
     if heads.is_empty() {
         return Ok(alone);
     }
-    // Any of the `max` oldest belongs to one of the `max` groups with the oldest heads: the rest need not be looked at.
+    // Each of the `max` oldest messages belongs to one of the `max`
+    // groups with the oldest heads, so no other group matters.
     let mut next_of_group = transaction.prepare_cached(NEXT_OF_GROUP)?;
     let mut candidates: BinaryHeap<_> = heads.iter().map(|(head, group)| Reverse((*head, Some(group.as_str())))).collect();
     candidates.extend(alone.into_iter().map(|seq| Reverse((seq, None))));

@@ -1,8 +1,10 @@
-//! Room on the disk, so that a file whose disk is nearly full can still be emptied.
+//! Room on the disk, kept so that a file whose disk is nearly full can
+//! still be emptied. Called under the store's lock, before a write.
 //!
-//! Receives, deletes, leases and dead letters need room in the write-ahead log, however little they leave in the file. So what makes the
-//! file larger has to leave a reserve; and where the disk is short, the log is moved into the file and cut back early, while there is
-//! still room for the pages that the file gets by that. On a disk with plenty of room all that costs one look at the file system a write.
+//! Receives, deletes, leases and dead letters need room in the write-ahead log, however little they
+//! leave in the file. So a write that makes the file larger must leave a reserve. If the disk is short,
+//! the log is moved into the file and cut back early, while there is still room for the pages that this
+//! adds to the file. On a disk with plenty of room all this costs one look at the file system per write.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,33 +17,35 @@ use super::fault::Fault;
 use super::schema::Schema;
 use crate::queue::space::Space;
 
-/// So much is plenty, whatever the file and its log are like: the largest reserve, and a log that is cut back to 64 MiB.
+/// The free space, in bytes, that is plenty whatever the sizes of the file and
+/// its log: enough for the largest reserve and a log that is cut back to 64 MiB.
 const PLENTY: u64 = 256 * MIB;
-/// The reserve of an empty file.
+/// The reserve of an empty file, in bytes.
 const LEAST: u64 = MIB;
-/// A transaction writes each page of the file once at most, and a thousand deletes touch some three thousand pages of a large one.
+/// The largest addition to the reserve, in bytes. A transaction writes each page of the file
+/// at most once, and a thousand deletes touch about three thousand pages of a large file.
 const MOST: u64 = 16 * MIB;
-/// A log of that size is worth two syncs where the disk is short.
+/// The size of the log, in bytes, from which cutting it back is worth two syncs when the disk is short.
 const WORTH_IT: u64 = MIB;
-/// What a write that makes the file larger needs beside its bytes: pages that split, and those of the indexes.
+/// The bytes that a growing write needs beside its content, for pages that split and for the indices.
 const SPLITS: u64 = 64 * 1024;
-/// How long readers of the log may hold up its end.
+/// How long cutting the log back waits for readers of the log.
 const BRIEFLY: Duration = Duration::from_millis(100);
 
 const MIB: u64 = 1024 * 1024;
 
-/// The disk of one file.
+/// The disk that holds one file.
 pub(super) struct Room {
     space: Arc<dyn Space>,
     file: PathBuf,
     log: PathBuf,
 }
 
-/// What there was at a look.
+/// The result of one look, in bytes.
 struct Look {
     left: u64,
     file: u64,
-    /// The size of the log. The file gets no more pages by it than that.
+    /// The size of the log. Moving it adds at most as many pages to the file.
     log: u64,
 }
 
@@ -50,7 +54,7 @@ impl Look {
         LEAST + (self.file + self.log).min(MOST)
     }
 
-    /// Whether there is room for the reserve, for what the file gets by the log, and for this beside it.
+    /// Returns whether the disk has room for the reserve, for what the log adds to the file, and for `bytes` more.
     fn takes(&self, bytes: u64) -> bool {
         self.left >= self.reserve().saturating_add(self.log).saturating_add(bytes)
     }
@@ -63,19 +67,19 @@ impl Room {
         Self { space, file: file.to_owned(), log: log.into() }
     }
 
-    /// `None`: there is plenty of room, or nobody can tell.
+    /// Looks at the disk. Returns `None` if there is plenty of room, or if the free space is not known.
     fn look(&self) -> Option<Look> {
         let left = self.space.left(&self.file).filter(|left| *left < PLENTY)?;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         Some(Look { left, file: size(&self.file), log: size(&self.log) })
     }
 
-    /// To be called before a write that makes the file larger by so many bytes of content, or by 0. Where the disk is short, it cuts the
-    /// log back. Blocks for that as long as for a write that moves the log, and for [`BRIEFLY`].
+    /// Makes room for a write that adds about `bytes` of content to the file, or 0 if it adds none. If the disk
+    /// is short, it cuts the log back, which blocks for as long as moving the log takes, and for [`BRIEFLY`].
     ///
     /// # Errors
     ///
-    /// What makes the file larger is refused where it would leave less than the reserve.
+    /// A write with `bytes` above 0 is refused if it would leave less than the reserve.
     pub fn make(&self, connection: &mut Connection, schema: &Schema, bytes: u64) -> Result<(), Fault> {
         let Some(look) = self.look() else { return Ok(()) };
         let grows = if bytes > 0 { bytes.saturating_add(bytes / 4).saturating_add(SPLITS) } else { 0 };
@@ -99,8 +103,8 @@ impl Room {
     }
 }
 
-/// Moves the log into the file and cuts it to nothing, synced as ever; what it holds stays where it is if that fails, or if someone reads
-/// from it for longer than [`BRIEFLY`]. Gives whether it is empty now.
+/// Moves the log into the file, synced as always, and cuts it to nothing. If that fails, or a reader uses
+/// the log for longer than [`BRIEFLY`], its content stays where it is. Returns whether the log is empty now.
 pub(super) fn cut_back(connection: &Connection) -> bool {
     if connection.busy_timeout(BRIEFLY).is_err() {
         return false;
@@ -109,11 +113,12 @@ pub(super) fn cut_back(connection: &Connection) -> bool {
     held_up.is_ok_and(|held_up| held_up == 0)
 }
 
-/// Whether the file has room for so many bytes among its own pages, what is left over of deleted messages included.
+/// Returns whether the file has room for `bytes` among its own free
+/// pages, after removing leftovers of deleted messages if need be.
 fn has_free_pages(connection: &mut Connection, schema: &Schema, bytes: u64) -> Result<bool, Fault> {
     let mut has = free_bytes(connection)? >= bytes;
     if !has && let Some(sweep) = schema.sweep {
-        // There may be no room for that either.
+        // The sweep may fail, since there may be no room for it either.
         has = run(connection, sweep).is_ok() && free_bytes(connection)? >= bytes;
     }
     Ok(has)

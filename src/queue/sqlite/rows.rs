@@ -1,5 +1,5 @@
-//! Many rows named in one statement, by the table-valued function `rarray`. One statement for a thousand rows costs half of a thousand
-//! statements for one each.
+//! Many rows named in one statement, by the table-valued function `rarray`. One statement
+//! for a thousand rows costs half as much as a thousand statements for one row each.
 
 use std::rc::Rc;
 
@@ -7,10 +7,10 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use rusqlite::vtab::array;
 
-/// Row ids as a parameter: `seq IN rarray(?1)`.
+/// Row ids as a parameter of a statement: `seq IN rarray(?1)`.
 pub(super) type Rows = Rc<Vec<Value>>;
 
-/// To be called once for each connection.
+/// Makes `rarray` available. Must be called once for each connection.
 pub(super) fn enable(connection: &Connection) -> rusqlite::Result<()> {
     array::load_module(connection)
 }

@@ -1,6 +1,8 @@
-//! The schema of the file: made when the file is new, migrated when it is older, refused when it is newer or someone else's.
+//! The schema of the file: created when the file is new, migrated when
+//! it is older, refused when it is newer or belongs to another program.
 //!
-//! `PRAGMA user_version` is the number of steps applied; `PRAGMA application_id` tells our files from those of other programs.
+//! `PRAGMA user_version` holds the number of steps applied; `PRAGMA application_id` tells
+//! our files from those of other programs. Runs once for each connection that is opened.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -10,17 +12,18 @@ use super::leftovers;
 /// One kind of file.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::queue) struct Schema {
-    /// What the file is for, in words.
+    /// A name for the content of the file, for errors.
     pub what: &'static str,
-    /// Tells the files of this kind from all others.
+    /// The `application_id` of files of this kind.
     pub application: i64,
-    /// One script for each version, applied in order. Released steps are never edited.
+    /// The migration scripts, one for each version, applied in order. Released scripts are never edited.
     pub steps: &'static [&'static str],
-    /// Takes out a portion of what is kept only because taking it out at once is dear; `None`: nothing is.
+    /// A script that removes some of the rows that are kept only because
+    /// removing them at once is expensive; `None` if there are no such rows.
     pub sweep: Option<&'static str>,
 }
 
-/// The file of embedded queues; "Octo" in ASCII.
+/// The schema of files that hold queues; its `application` is "Octo" in ASCII.
 pub(super) static QUEUES: Schema = Schema {
     what: "queues",
     application: 0x4f63_746f,
@@ -29,7 +32,8 @@ pub(super) static QUEUES: Schema = Schema {
 };
 
 impl Schema {
-    /// Brings the file to the newest version in one transaction. Safe when several processes open a new file at once.
+    /// Brings the file to the newest version in one transaction.
+    /// This is safe when several processes open a new file at once.
     pub fn prepare(&self, connection: &mut Connection) -> Result<(), Fault> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let known = self.steps.len();
@@ -45,13 +49,14 @@ impl Schema {
         Ok(())
     }
 
-    /// Refuses a file that is not for us, without changing anything in it.
+    /// Refuses a file that is not for this schema, without changing it.
     pub fn check(&self, connection: &mut Connection) -> Result<(), Fault> {
-        // One view of the file: between two, another process may make the schema, and its tables without its mark look like a stranger's.
+        // All in one transaction: between two, another process could create the schema,
+        // and its tables without its mark would look like those of another program.
         self.applied(&connection.transaction()?).map(drop)
     }
 
-    /// How many of the steps the file has.
+    /// Returns how many of the steps have been applied to the file.
     fn applied(&self, connection: &Transaction<'_>) -> Result<usize, Fault> {
         let version: i64 = pragma(connection, "user_version")?;
         let application: i64 = pragma(connection, "application_id")?;

@@ -1,4 +1,5 @@
-//! Putting messages on the queue, from a producer or from a dead letter.
+//! Putting messages on the queue, from a producer or from a dead
+//! letter. All functions run in a transaction of the caller.
 
 use compact_str::CompactString;
 use rusqlite::{Transaction, params};
@@ -18,22 +19,24 @@ pub(super) struct Insert<'a> {
     pub id: &'a str,
     pub group: Option<CompactString>,
     pub body: &'a [u8],
-    /// As [`super::content`] writes them.
+    /// The attributes as [`super::content`] writes them; `None` if there are none.
     pub attributes: Option<&'a str>,
+    /// The indices of the deliveries that are open, as a list; `None` for all.
     pub open: Option<&'a str>,
+    /// How often the message was redriven.
     pub redrives: u32,
-    /// ms since 1970.
+    /// When the message was sent, in ms since 1970.
     pub sent_at: i64,
-    /// ms since 1970; `None`: visible at once.
+    /// When the message becomes visible, in ms since 1970; `None` if at once.
     pub hidden_until: Option<i64>,
 }
 
-/// About how many bytes a message makes the file larger: its contents, and its row in up to two indexes.
+/// Returns by about how many bytes a message makes the file larger: its contents, and its row in up to two indices.
 pub(super) fn weight(body: &[u8], attributes: Option<&str>) -> u64 {
     (body.len() + attributes.map_or(0, str::len) + 200) as u64
 }
 
-/// Puts one message behind all others; the caller frees the groups that this touches.
+/// Puts one message behind all others. The caller must free the groups in `touched` afterwards.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     queue: i64,

@@ -1,7 +1,8 @@
-//! What a holder does with its lease: delete the message, or move the end of the lease.
+//! Settling messages under their lease: delete a message, or move the
+//! end of its lease. All functions run in a transaction of the caller.
 //!
-//! A receipt is good while its row was received no more often and is still leased. [`GOOD`] asks that first, so that an old receipt cannot
-//! touch someone else's copy.
+//! A receipt is good while its row is leased and has not been received again. [`GOOD`] checks
+//! that first, so that an old receipt cannot affect a copy that another consumer holds.
 
 use std::time::Duration;
 
@@ -16,14 +17,14 @@ use crate::message::Receipt;
 use crate::queue::clock::later;
 use crate::queue::{EntryError, EntryResult};
 
-/// Asked before the row is changed, in the same transaction. With `RETURNING` the change would tell it too, but SQLite makes and drops a table
-/// for that with each call, which takes longer than the change.
+/// Runs before the row is changed, in the same transaction. With `RETURNING` the change itself could report
+/// this, but SQLite creates and drops a table for that in each call, which takes longer than the change.
 const GOOD: &str = "
     SELECT grp FROM messages
     WHERE seq = ?1 AND queue = ?2 AND receives = ?3 AND delayed = 0 AND hidden_until > ?4";
 
-/// The same for many rows: the receipts are compared with what it gives. By the rows: the index of what is hidden would lead past all
-/// that is leased.
+/// Does the same for many rows, whose receipts are compared with the result. `NOT INDEXED` makes
+/// SQLite look up the rows by number: the index of hidden rows would lead through all leased ones.
 const LEASED: &str = "
     SELECT seq, receives, grp, bulky FROM messages NOT INDEXED
     WHERE seq IN rarray(?1) AND queue = ?2 AND delayed = 0 AND hidden_until > ?3";
@@ -42,7 +43,7 @@ const HELD: &str = "
     SELECT redrives FROM messages JOIN contents USING (seq)
     WHERE messages.seq = ?1 AND queue = ?2 AND receives = ?3 AND delayed = 0 AND hidden_until > ?4";
 
-/// One result for each receipt, in order.
+/// Deletes the messages of good receipts. Returns one result per receipt, in order.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -54,7 +55,7 @@ pub(super) fn delete(
     let (mut gone, mut bulky) = (Vec::with_capacity(held.len()), Vec::new());
     let mut results = Vec::with_capacity(receipts.len());
     for receipt in receipts {
-        // Taken out: a receipt that is there twice is good once.
+        // Removed from the map, so that a receipt that occurs twice is good once.
         let good = match receipt {
             Receipt::Row { row, receive } => held.remove(&(*row, *receive)).map(|held| (*row, held)),
             Receipt::Handle(_) | Receipt::Parked => None,
@@ -86,11 +87,11 @@ pub(super) fn delete(
 /// A leased row.
 struct Held {
     group: Option<String>,
-    /// Its contents go with it.
+    /// Whether the contents are deleted together with the message, see [`leftovers`].
     bulky: bool,
 }
 
-/// Those of the receipts' rows that are leased, with the number of receives that is good for each.
+/// Returns the leased rows among those of the receipts, by row and by the number of receives that a good receipt has.
 fn held(transaction: &Transaction<'_>, queue: i64, now: i64, receipts: &[Receipt]) -> Result<HashMap<(i64, i64), Held>, Fault> {
     let of_row = |receipt: &Receipt| if let Receipt::Row { row, .. } = receipt { Some(*row) } else { None };
     let mut leased = transaction.prepare_cached(LEASED)?;
@@ -100,7 +101,7 @@ fn held(transaction: &Transaction<'_>, queue: i64, now: i64, receipts: &[Receipt
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// Deletes one message; the caller frees the groups that this touches.
+/// Deletes one message. The caller must free the groups in `touched` afterwards.
 pub(super) fn delete_one(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -115,13 +116,13 @@ pub(super) fn delete_one(
     Ok(Ok(()))
 }
 
-/// The row of a good receipt, and its group.
+/// The row of a good receipt, and the group of its message.
 struct Good {
     row: i64,
     group: Option<String>,
 }
 
-/// `None`: the receipt is no longer good.
+/// Returns the row of a receipt; `None` if the receipt is no longer good.
 fn good(transaction: &Transaction<'_>, queue: i64, now: i64, receipt: &Receipt) -> Result<Option<Good>, Fault> {
     let Receipt::Row { row, receive } = receipt else { return Ok(None) };
     let mut good = transaction.prepare_cached(GOOD)?;
@@ -129,7 +130,7 @@ fn good(transaction: &Transaction<'_>, queue: i64, now: i64, receipt: &Receipt) 
     Ok(group.map(|group| Good { row: *row, group }))
 }
 
-/// One result for each change, in order.
+/// Sets how long the message of each good receipt stays hidden. Returns one result per change, in order.
 pub(super) fn change_visibility(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -153,8 +154,8 @@ pub(super) fn change_visibility(
     Ok(results)
 }
 
-/// How often the message of a good receipt has been redriven; `None`: the receipt is no longer good. Of a parked one nothing is here any
-/// more.
+/// Returns how often the message of a good receipt has been redriven; `None` if the receipt is
+/// no longer good. Returns 0 for a parked delivery, whose message is no longer in the file.
 pub(super) fn redrives_if_held(
     transaction: &Transaction<'_>,
     queue: i64,

@@ -1,7 +1,9 @@
-//! One file, its connections, and whose turn it is to write.
+//! One file, its connections, and the turns of the threads that
+//! write to it. Calls run and block on the caller's thread.
 //!
-//! SQLite lets one connection of all processes write at a time, and those that wait for it poll. So all queues of one file in a process
-//! share one [`Store`], whose lock hands the turn from thread to thread; the polling is left to what other processes do.
+//! SQLite lets one connection of all processes write at a time, and connections that wait
+//! for it poll. So all queues of one file in a process share one [`Store`], whose lock hands
+//! the turn from thread to thread; only waiting for other processes is left to polling.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -18,50 +20,54 @@ use super::rows;
 use super::schema::Schema;
 use crate::queue::space::Space;
 
-/// Pages in the write-ahead log before a commit moves them to the file: 16 MiB of them, so that moving, which syncs twice, is rare.
+/// The number of pages in the write-ahead log at which a commit moves them to
+/// the file: 16 MiB of pages, so that the move, which syncs twice, is rare.
 const CHECKPOINT_PAGES: i64 = 4096;
-/// The log is cut back to this size when it has been moved.
+/// The size, in bytes, to which the log is cut back after it has been moved.
 const LOG_BYTES: i64 = 64 * 1024 * 1024;
-/// KiB of pages that a connection remembers.
+/// The size of a connection's page cache, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
-/// How often a process gives way to others that open the same new file at the same moment.
+/// How many times a process yields to others that open the same new file at the same moment.
 const LOG_ATTEMPTS: usize = 100;
-/// All statements of a queue stay prepared.
+/// The number of statements that a connection keeps prepared: all statements of a queue fit.
 const STATEMENTS: usize = 64;
 
-/// The open stores of this process by canonical path.
+/// The open stores of this process, by canonical path.
 static OPEN: Mutex<BTreeMap<PathBuf, Weak<Store>>> = Mutex::new(BTreeMap::new());
 
 pub(in crate::queue) struct Store {
     schema: &'static Schema,
     path: PathBuf,
-    /// Device and inode of the file that is open.
+    /// The device and inode of the open file.
     file: Option<(u64, u64)>,
     room: Room,
     writers: Mutex<Writers>,
-    /// For what must neither wait for a sync nor hold up a writer. In WAL mode readers and writers do not meet.
+    /// The connection for reads, which must neither wait for a sync nor hold
+    /// up a writer. In WAL mode readers and writers do not block each other.
     reader: Mutex<Connection>,
 }
 
 pub(super) struct Writers {
-    /// `synchronous = FULL`: a commit is on the disk when it returns.
+    /// The connection with `synchronous = FULL`: a commit is on the disk when it returns.
     durable: Connection,
-    /// `synchronous = NORMAL`: a commit survives the death of the process; a power loss may take back the last ones.
+    /// The connection with `synchronous = NORMAL`: a commit survives the
+    /// death of the process, but a power loss may undo the last ones.
     quick: Connection,
 }
 
-/// What a transaction must survive once it is reported as done.
+/// The fault that a transaction must survive once it is reported as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::queue) enum Promise {
-    /// A power loss: sends, dead letters, redrives, purges.
+    /// A power loss: for sends, dead letters, redrives, purges and parking.
     PowerLoss,
-    /// The death of the process: receives, leases, deletes. What a power loss takes back of them costs a duplicate, never a message.
+    /// The death of the process: for receives, leases and deletes. If a power
+    /// loss undoes one of these, the cost is a duplicate, never a message.
     Crash,
 }
 
 impl Store {
-    /// The store of a file, opened if no other queue of this process has it open; a missing file is made, its folder is not.
-    /// Blocks for at most about twice `patience` while other processes hold the file.
+    /// Returns the store of a file, and opens it if no other queue of this process has. A missing file is created;
+    /// its folder must exist. Blocks for at most about twice `patience` while other processes hold the file.
     pub(in crate::queue) fn open(
         path: &Path,
         schema: &'static Schema,
@@ -71,7 +77,7 @@ impl Store {
         // Held throughout, so that two threads never open one file twice.
         let mut open = OPEN.lock();
         open.retain(|_, store| store.strong_count() > 0);
-        // An absolute path also keeps SQLite from reading anything special into names such as ":memory:".
+        // An absolute path also keeps SQLite from interpreting special names such as ":memory:".
         let path = std::path::absolute(path).map_err(|error| Fault::refused(format!("{}: {error}", path.display())))?;
         if let Some(store) = path.canonicalize().ok().and_then(|path| open.get(&path)?.upgrade()) {
             if store.schema == schema {
@@ -79,7 +85,7 @@ impl Store {
             }
             return Err(Fault::refused(format!("the file is for {}; use another one for {}", store.schema.what, schema.what)));
         }
-        // SQLite puts the log beside the file that a link leads to.
+        // If the path is a link, SQLite puts the log beside the file that the link leads to.
         let room = Room::new(space, &path.canonicalize().unwrap_or_else(|_| path.clone()));
         let connect = |synchronous| connect(&path, schema, &room, patience, synchronous);
         let (durable, quick, reader) = (connect("FULL")?, connect("NORMAL")?, connect("NORMAL")?);
@@ -90,8 +96,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the file is still where it was opened. One that was deleted or replaced works on as if nothing had happened, and is gone
-    /// with the process.
+    /// Fails if the file is no longer where it was opened. SQLite would go on working with a deleted
+    /// or replaced file as if nothing had happened, and all of it would be gone with the process.
     fn stands(&self) -> Result<(), Fault> {
         if file_at(&self.path) == self.file {
             return Ok(());
@@ -100,10 +106,11 @@ impl Store {
         Err(Fault::unavailable(format!("{path} was moved, deleted or replaced while it is open; put it back, or restart")))
     }
 
-    /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Waits for its turn for up to `patience` within
-    /// this process, and as long again for other processes. What must survive a power loss is refused where the file is gone.
+    /// Runs `work` in one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. Blocks for up
+    /// to `patience` until other threads of this process have had their turn, and as long again for
+    /// other processes. A transaction that must survive a power loss is refused if the file is gone.
     ///
-    /// Where it fails for lack of room on the disk, the log is cut back and it is done once more.
+    /// If the transaction fails for lack of room on the disk, the log is cut back and `work` runs once more.
     pub(in crate::queue) fn write<T>(
         &self,
         promise: Promise,
@@ -113,8 +120,8 @@ impl Store {
         self.change(promise, 0, patience, work)
     }
 
-    /// The same for what makes the file larger, by about so many bytes, and survives a power loss. Refused where the disk is full but for what
-    /// is needed to take out again what is in the file.
+    /// Does the same for a transaction that makes the file larger, by about `bytes`, and must survive a power loss.
+    /// Refused if the disk is full except for the reserve, which is kept so that the file can still be emptied.
     pub(in crate::queue) fn grow<T>(
         &self,
         bytes: u64,
@@ -150,7 +157,8 @@ impl Store {
         }
     }
 
-    /// Runs `work` on a consistent view of the file. Keep it short: the log cannot be cut back behind a reader.
+    /// Runs `work` on a consistent view of the file. It should be short, because the
+    /// log cannot be cut back while a reader uses it. Fails if the file is gone.
     pub(in crate::queue) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.stands()?;
         let mut reader = self.reader.lock();
@@ -195,15 +203,16 @@ fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchr
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // Before anything needs room: a process that died may have left a log that fills the disk.
+    // This comes before anything that needs room, because a process that died may have left a log that fills the disk.
     room.make(&mut connection, schema, 0)?;
     connection.busy_timeout(patience)?;
     schema.prepare(&mut connection)?;
     Ok(connection)
 }
 
-/// Turns the write-ahead log on. Two processes that do so at once on a new file would each hold what the other needs; SQLite then
-/// refuses one at once instead of letting it wait, so that one waits for the other by asking for the turn to write.
+/// Turns the write-ahead log on. If two processes do so at once on a new file, each
+/// holds what the other needs, and SQLite refuses one of them immediately instead of
+/// letting it wait. That process then waits for the other by taking a turn to write.
 fn use_log(connection: &mut Connection) -> Result<(), Fault> {
     for _ in 0..LOG_ATTEMPTS {
         let tried = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));

@@ -1,4 +1,5 @@
-//! Reads the short answers: a URL, attributes of a queue, and how each entry of a batch ended. Messages are read by [`super::receive`].
+//! Reads the short answers: a URL, attributes of a queue, and the result of each
+//! entry of a batch. Messages are read by [`super::receive`]. Pure functions.
 
 use std::collections::HashMap;
 
@@ -7,13 +8,13 @@ use super::error::{EntryFault, Fault};
 use super::xml::{Element, Elements, Malformed};
 
 impl From<Malformed> for Fault {
-    /// A break in the connection, or something in between: the next answer may be whole.
+    /// The connection broke, or something in between interfered: the next answer may be whole.
     fn from(malformed: Malformed) -> Self {
         Self::Transient(format!("the answer cannot be read: {malformed}"))
     }
 }
 
-/// What is in `<ACTIONResponse><ACTIONResult>`.
+/// Returns the elements in `<ACTIONResponse><ACTIONResult>`.
 pub fn result<'a>(document: &'a [u8], action: &str) -> Result<Elements<'a>, Fault> {
     let strange = || Fault::Transient(format!("the answer is none to {action}; if it goes on, see endpoint and proxies"));
     let response = Elements::of(document).next().ok_or_else(strange)??;
@@ -23,20 +24,20 @@ pub fn result<'a>(document: &'a [u8], action: &str) -> Result<Elements<'a>, Faul
     match response.children().next() {
         Some(Ok(element)) if element.name.strip_suffix(b"Result") == Some(action.as_bytes()) => Ok(element.children()),
         Some(Err(malformed)) => Err(malformed.into()),
-        // An empty result is left out by some.
+        // Some servers leave out an empty result.
         Some(Ok(_)) => Ok(Elements::of(b"")),
         None => Err(strange()),
     }
 }
 
-/// The answer to GetQueueUrl.
+/// Reads the answer to GetQueueUrl.
 pub fn url(document: &[u8]) -> Result<String, Fault> {
     let url =
         result(document, "GetQueueUrl")?.find("QueueUrl").ok_or_else(|| Fault::Transient("the answer has no URL".to_owned()))?;
     Ok(url.text()?.into_owned())
 }
 
-/// The answer to GetQueueAttributes.
+/// Reads the answer to GetQueueAttributes.
 pub fn attributes(document: &[u8]) -> Result<HashMap<String, String>, Fault> {
     let mut attributes = HashMap::new();
     for element in result(document, "GetQueueAttributes")? {
@@ -48,17 +49,18 @@ pub fn attributes(document: &[u8]) -> Result<HashMap<String, String>, Fault> {
     Ok(attributes)
 }
 
-/// `<Name>` and `<Value>` of an attribute, in this order, as SQS writes them.
+/// Returns `<Name>` and `<Value>` of an attribute, which SQS writes in this order.
 fn pair(element: Element<'_>) -> Option<(Result<Element<'_>, Malformed>, Result<Element<'_>, Malformed>)> {
     let mut children = element.children();
     let name = children.next()?;
     Some((name, children.next().unwrap_or(Ok(Element { name: b"Value", inner: b"" }))))
 }
 
-/// The answer to a batch of `entries` whose ids are their places: for each what `read` makes of it, or how it failed.
+/// Reads the answer to a batch of `entries` entries whose ids are their indices. Returns for each
+/// entry what `read` makes of it, or how it failed. `keys` are those that the request was signed with.
 ///
-/// An entry of which the answer says nothing is one that failed: it may have been done, which costs a duplicate and never a message.
-/// `keys`: what the request was signed with.
+/// An entry that the answer does not mention counts as failed. It
+/// may have been done, which costs a duplicate and never a message.
 pub fn batch<T>(
     document: &[u8],
     action: &str,

@@ -1,4 +1,4 @@
-//! What is asked of SQS, in our own words. Plain data.
+//! The requests to SQS, in terms of our own. Plain data, which [`super::codec`] turns into HTTP requests.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,17 +11,18 @@ use crate::message::Attribute;
 pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// The longest that a message stays hidden, from its receive (AWS: `VisibilityTimeout`).
 pub const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
-/// Most entries of one request, and most messages of one receive.
+/// The largest number of entries of one request, and of messages of one receive.
 pub const TOGETHER: usize = 10;
-/// Most bytes of a message, and of all messages of one request: bodies, names, types and values of attributes.
+/// The largest number of bytes of one message, and of all messages of
+/// one request: bodies, and the names, types and values of attributes.
 pub const BYTES: usize = 1024 * 1024;
-/// Most attributes of a message.
+/// The largest number of attributes of a message.
 pub const ATTRIBUTES: usize = 10;
 
 /// One request.
 #[derive(Debug, Clone, Copy)]
 pub enum Call<'a> {
-    /// The URL of a queue, by its name; `owner`: the AWS account, where it is not ours.
+    /// Asks for the URL of a queue by its name; `owner` is the AWS account that owns it, if that is not ours.
     Url {
         name: &'a str,
         owner: Option<&'a str>,
@@ -30,19 +31,19 @@ pub enum Call<'a> {
         url: &'a str,
         names: &'a [&'a str],
     },
-    /// `wait` and `lease` in seconds.
+    /// Receives up to `max` messages; `wait` and `lease` are in seconds.
     Receive {
         url: &'a str,
         max: usize,
         wait: u64,
         lease: u64,
     },
-    /// By receipt handle.
+    /// Deletes the messages of these receipt handles.
     Delete {
         url: &'a str,
         handles: &'a [&'a str],
     },
-    /// Each stays hidden for so many seconds from now on.
+    /// Hides the message of each receipt handle for this many seconds from now on.
     Hide {
         url: &'a str,
         changes: &'a [(&'a str, u64)],
@@ -56,19 +57,22 @@ pub enum Call<'a> {
 /// One message to send.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// [Only characters that SQS takes](super::content::check). Empty only where nothing else is lost if it is refused.
+    /// The body, with [only characters that SQS accepts](super::content::check). It
+    /// may be empty only if no other entry is lost when SQS refuses the request.
     pub body: &'a str,
+    /// The attributes of the message.
     pub attributes: Cow<'a, [Attribute]>,
-    /// In seconds; 0 on a FIFO queue, which delays all messages or none.
+    /// The delay in seconds; 0 on a FIFO queue, which delays all messages or none.
     pub delay: u64,
-    /// For a FIFO queue.
+    /// The message group, on a FIFO queue.
     pub group: Option<CompactString>,
-    /// For a FIFO queue: SQS takes no second message with it for five minutes.
+    /// The deduplication id, on a FIFO queue: for five minutes SQS accepts no second message with the same one.
     pub deduplication: Option<CompactString>,
 }
 
 impl Call<'_> {
-    /// How long the whole request may take. A long poll answers when its wait is over, and a megabyte takes its time on a slow line.
+    /// Returns how long the whole request may take. A long poll answers
+    /// when its wait is over, and a megabyte takes time on a slow line.
     pub fn patience(&self) -> Duration {
         match self {
             Self::Receive { wait, .. } => Duration::from_secs(wait + 10),
@@ -77,12 +81,13 @@ impl Call<'_> {
         }
     }
 
-    /// Whether it may wait at the service for messages to come.
+    /// Returns whether the request may wait at the service until messages come.
     pub fn is_long(&self) -> bool {
         matches!(self, Self::Receive { wait: 1.., .. })
     }
 
-    /// Most bytes of an answer. A message of 1 MiB that is all quotes is six times as long in XML; anything but messages is short.
+    /// Returns the largest size of an answer in bytes. A message of 1 MiB that
+    /// consists of quotes is six times as long in XML; all other answers are short.
     pub fn longest_answer(&self) -> u64 {
         match self {
             Self::Receive { .. } => 64 * 1024 * 1024,
@@ -91,7 +96,7 @@ impl Call<'_> {
     }
 }
 
-/// Whole seconds, a part of one counted as one: a short lease is never none.
+/// Returns `time` in whole seconds, rounded up so that a short lease never becomes none, and at most `most`.
 pub fn whole_seconds(time: Duration, most: Duration) -> u64 {
     let time = time.min(most);
     time.as_secs() + u64::from(time.subsec_nanos() > 0)

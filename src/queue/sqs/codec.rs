@@ -1,8 +1,9 @@
-//! Requests of SQS's query protocol, built and signed by rusoto.
+//! Requests of SQS's query protocol, built and signed by rusoto on the calling thread. Sends and parses nothing.
 //!
-//! The only file that knows rusoto. It is no longer maintained (RUSTSEC-2022-0071), so it does nothing but write parameters and sign them
-//! (SigV4): no connection, no runtime, no parsing. Its futures are ready at their first poll, because the dispatcher that it is given only
-//! keeps the request; the empty answer that it gets stands for an empty result.
+//! This is the only file that knows rusoto. It is no longer maintained (RUSTSEC-2022-0071),
+//! so it only writes parameters and signs them (SigV4): no connection, no runtime, no
+//! parsing. Its futures are ready at their first poll, because the dispatcher that it is
+//! given only keeps the request, and returns an empty answer that stands for an empty result.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -34,23 +35,24 @@ pub struct Codec {
     region: Region,
 }
 
-/// A request that is ready to be sent. Holds a signature and perhaps a session token: it is never shown.
+/// A request that is ready to be sent. It holds a signature and perhaps a session token, so it must never be shown.
 pub struct Signed {
     pub url: String,
-    /// Lower-case names; `host` among them, since it is signed.
+    /// The headers, with names in lower case; `host` is among them, since it is signed.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Bytes,
 }
 
 impl Codec {
-    /// `endpoint`: scheme and host, with a port where it is not the scheme's own.
+    /// Creates a codec. `endpoint` is scheme and host, with a port if it is not the scheme's own.
     pub fn new(region: &str, endpoint: &str) -> Self {
-        // Always custom: rusoto's list of regions ends in 2021.
+        // Always a custom region: rusoto's list of regions ends in 2021.
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         Self { region: Region::Custom { name: region.to_owned(), endpoint } }
     }
 
-    /// Signed by the machine's clock. `None` only if rusoto makes no request of a call, which none of its code does.
+    /// Builds a request and signs it with the time of the machine's clock. `None`
+    /// only if rusoto makes no request of a call, which its code never does.
     pub fn sign(&self, call: &Call<'_>, keys: &Keys) -> Option<Signed> {
         let caught = Catch::default();
         let keys =
@@ -109,7 +111,7 @@ fn to_send(at: usize, entry: &Entry<'_>) -> SendMessageBatchRequestEntry {
     let attributes: HashMap<_, _> = entry.attributes.iter().map(attribute).collect();
     SendMessageBatchRequestEntry {
         delay_seconds: i64::try_from(entry.delay).ok().filter(|delay| *delay > 0),
-        // By position: two copies of one message in a batch never collide.
+        // Ids are positions, so two copies of one message in a batch never collide.
         id: at.to_string(),
         message_attributes: (!attributes.is_empty()).then_some(attributes),
         message_body: entry.body.to_owned(),
@@ -123,7 +125,7 @@ fn attribute(attribute: &Attribute) -> (String, MessageAttributeValue) {
     let (data_type, string_value, binary_value) = match &attribute.value {
         AttributeValue::String(text) => ("String", Some(text.clone()), None),
         AttributeValue::Number(text) => ("Number", Some(text.clone()), None),
-        // The protocol wants base64. rusoto writes the bytes as they are, and panics where they are not UTF-8.
+        // The protocol requires base64. rusoto writes the bytes as they are, and panics if they are not UTF-8.
         AttributeValue::Binary(bytes) => ("Binary", None, Some(STANDARD.encode(bytes).into())),
     };
     let value =
@@ -131,7 +133,8 @@ fn attribute(attribute: &Attribute) -> (String, MessageAttributeValue) {
     (attribute.name.to_string(), value)
 }
 
-/// Polls once: the request is made on the way to the dispatcher. What comes of the empty answer does not matter.
+/// Polls the future once, which makes the request and hands it to
+/// the dispatcher. The result for the empty answer does not matter.
 fn drive<F: Future>(future: F) {
     let _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -139,7 +142,7 @@ fn drive<F: Future>(future: F) {
 fn signed(request: SignedRequest) -> Signed {
     let url = format!("{}://{}{}", request.scheme(), request.hostname(), request.canonical_path());
     let headers = request.headers.into_iter().filter_map(|(name, mut values)| Some((name.to_ascii_lowercase(), values.pop()?)));
-    // Our client counts the bytes itself.
+    // The HTTP client counts the bytes itself.
     let headers = headers.filter(|(name, _)| name != "content-length").collect();
     let body = match request.payload {
         Some(SignedRequestPayload::Buffer(body)) => body,
@@ -148,7 +151,7 @@ fn signed(request: SignedRequest) -> Signed {
     Signed { url, headers, body }
 }
 
-/// Keeps the request in place of sending it.
+/// A dispatcher that keeps the request instead of sending it.
 #[derive(Clone, Default)]
 struct Catch(Arc<Mutex<Option<SignedRequest>>>);
 

@@ -1,12 +1,12 @@
-//! What a message may hold: SQS's limits on bytes, characters and attributes, kept before anything is sent.
+//! The limits of SQS on a message's bytes, characters and attributes, checked before anything is sent. Pure functions.
 
 use super::call::{ATTRIBUTES, BYTES, Entry};
 use crate::message::{Attribute, AttributeValue};
 
-/// Begins the group of a message that stands alone on a FIFO queue, where SQS has every message in some group.
+/// The start of the group of a message that stands alone on a FIFO queue, where SQS requires a group for every message.
 pub const ALONE: &str = "octoconf.alone.";
 
-/// The bytes of an attribute as SQS counts them: name, type and value.
+/// Returns the size of an attribute as SQS counts it: the bytes of name, type and value.
 pub fn attribute_bytes(attribute: &Attribute) -> usize {
     let (data_type, value) = match &attribute.value {
         AttributeValue::String(text) => ("String", text.len()),
@@ -16,12 +16,12 @@ pub fn attribute_bytes(attribute: &Attribute) -> usize {
     attribute.name.len() + data_type.len() + value
 }
 
-/// The bytes of a message as SQS counts them.
+/// Returns the size of a message in bytes as SQS counts it.
 pub fn entry_bytes(entry: &Entry<'_>) -> usize {
     entry.body.len() + entry.attributes.iter().map(attribute_bytes).sum::<usize>()
 }
 
-/// The text of a body or value, where SQS takes it: UTF-8 of the characters that XML 1.0 has.
+/// Returns a body or value as text if SQS accepts it (UTF-8 of the characters that XML 1.0 has), else why not.
 pub fn check_text(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("it is no UTF-8 from byte {} on", error.valid_up_to()))?;
     match text.chars().find(|c| !is_allowed(*c)) {
@@ -30,17 +30,18 @@ pub fn check_text(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// AWS: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.
+/// Returns whether SQS accepts the character. AWS: #x9 | #xA |
+/// #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.
 pub fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
-/// Whether SQS takes it for the group of a message (AWS: 1 to 128 alphanumeric characters and punctuation).
+/// Returns whether SQS accepts the text as a message's group (AWS: 1 to 128 alphanumeric characters and punctuation).
 pub fn is_group(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The body of a message that SQS would take, else why it would not.
+/// Returns the body of a message as text if SQS would accept the message, else why it would not.
 pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, String> {
     if body.is_empty() {
         return Err("its body is empty, which SQS does not take".to_owned());

@@ -1,8 +1,9 @@
-//! What an error of SQS means for us: wait, look the queue up again, or call a person.
+//! The meaning of SQS's errors for the engine: wait, look the queue up again, or report to a person.
 //!
-//! The code is read from the answer itself, since it is in no one place: rusoto knows a third of the codes, the query protocol spells some of
-//! them in two ways, and what stands between us and SQS answers in HTML. No text in here quotes more of an answer than a line, because
-//! a refused signature comes back with all that was signed, tokens included.
+//! The code is read from the answer itself, since no other place has all of them: rusoto knows a
+//! third of the codes, the query protocol spells some of them in two ways, and proxies between
+//! us and SQS answer in HTML. No text in this module quotes more than a line of an answer,
+//! because SQS answers to a refused signature with all that was signed, tokens included.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,20 +18,20 @@ use crate::queue::{EntryError, QueueError};
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Waiting may mend it.
+    /// Waiting may help.
     Transient(String),
-    /// There is no such queue (any more).
+    /// The queue does not exist, or no longer exists.
     Missing(String),
-    /// The request holds more than the service takes at once.
+    /// The request holds more than the service accepts at once.
     TooLarge(String),
-    /// What is to be sent is none that the service takes.
+    /// The service does not accept the content of the message.
     Content(String),
     /// A person has to act.
     Refused(String),
 }
 
 impl Fault {
-    /// In the words of all queues.
+    /// Converts the fault to the error type of all queues.
     pub fn of(self, queue: &str, what: &'static str) -> QueueError {
         let queue = queue.to_owned();
         match self {
@@ -40,13 +41,14 @@ impl Fault {
         }
     }
 
+    /// Returns the reason, as a sentence for the operator.
     pub fn why(&self) -> &str {
         match self {
             Self::Transient(why) | Self::Missing(why) | Self::TooLarge(why) | Self::Content(why) | Self::Refused(why) => why,
         }
     }
 
-    /// The same with its text changed.
+    /// Returns the same fault with its text changed.
     pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
             Self::Transient(why) => Self::Transient(change(why)),
@@ -58,14 +60,16 @@ impl Fault {
     }
 }
 
-/// SQS refuses a signature that is older or newer than this (AWS: 15 minutes); half of it is worth a word when a signature fails.
+/// The difference between our clock and the server's that is reported when a signature
+/// fails: half of what SQS allows a signature (AWS: 15 minutes, older or newer).
 const CLOCK_OFF: Duration = Duration::from_secs(7 * 60 + 30);
-/// Most of a message of the server that is quoted.
+/// The largest number of characters of a server's message that are quoted.
 const QUOTED: usize = 300;
-/// Most of a code.
+/// The largest number of characters of a code that are quoted.
 const QUOTED_CODE: usize = 100;
 
-/// The document of an answer that is one of SQS's, else what the answer means. `keys`: what the request was signed with.
+/// Returns the document of an answer if it is one of SQS's, else what the answer means.
+/// `keys` are those that the request was signed with; they are masked in the text.
 pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
     let status = answer.status;
     if let Some(said) = Said::read(&answer.body) {
@@ -84,7 +88,7 @@ pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
     }
 }
 
-/// Why the body of a success is none of SQS's; `None`: it may be.
+/// Returns why the body of a successful answer cannot come from SQS; `None` if it may.
 fn nature(answer: &Answer) -> Option<Fault> {
     let body = answer.body.trim_ascii_start();
     let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
@@ -101,7 +105,7 @@ fn nature(answer: &Answer) -> Option<Fault> {
     }
 }
 
-/// An error document.
+/// An error document of SQS.
 struct Said {
     code: String,
     message: String,
@@ -110,7 +114,7 @@ struct Said {
 impl Said {
     fn read(body: &[u8]) -> Option<Self> {
         let root = Elements::of(body).find("ErrorResponse").or_else(|| {
-            // As services in front of SQS write it.
+            // The form that services in front of SQS write.
             Elements::of(body).find("Response")?.children().find("Errors")
         })?;
         let error = root.children().find("Error")?;
@@ -130,7 +134,7 @@ impl Said {
                 None => format!("{said}; see the secret access key, and whether the region is the queue's"),
             }),
             Kind::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
-            // A code of tomorrow: by its status.
+            // A code that this version does not know is judged by its status.
             Kind::Unknown if answer.status >= 500 => Fault::Transient(said),
             Kind::Unknown => Fault::Refused(said),
         }
@@ -143,12 +147,12 @@ enum Kind {
     TooLarge,
     Content,
     Signature,
-    /// With what to do about it.
+    /// A refusal, with advice on what to do about it.
     Refused(&'static str),
     Unknown,
 }
 
-/// The code without the name spaces that some protocols put before it.
+/// Returns the code without the name spaces that some protocols put before it.
 fn bare(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or_default();
     code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code)
@@ -201,16 +205,17 @@ fn kind(code: &str) -> Kind {
 /// Why one entry of a batch failed, while others may have gone well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryFault {
-    /// The receipt is over, or the message is.
+    /// The receipt is no longer valid, or the message is gone.
     Gone,
-    /// It may do when tried again.
+    /// The entry may succeed when it is tried again.
     Transient(String),
-    /// SQS will not ever take it as it is.
+    /// SQS will never accept the entry as it is.
     Refused(String),
 }
 
 impl EntryFault {
-    /// `sender`: whether SQS says that the fault is ours. `keys`: what the request was signed with.
+    /// Classifies the failure of an entry. `sender` is whether SQS says that
+    /// the fault is ours; `keys` are those that the request was signed with.
     pub fn of(code: &str, message: &str, sender: bool, keys: &Keys) -> Self {
         let handle = message.contains("ReceiptHandle") || message.to_ascii_lowercase().contains("receipt handle");
         match bare(code) {
@@ -224,7 +229,7 @@ impl EntryFault {
 }
 
 impl From<Fault> for EntryFault {
-    /// Of a request with no other entry.
+    /// Converts the failure of a request that had only this entry.
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Transient(why) | Fault::Missing(why) => Self::Transient(why),
@@ -237,13 +242,13 @@ impl From<EntryFault> for EntryError {
     fn from(fault: EntryFault) -> Self {
         match fault {
             EntryFault::Gone => Self::Gone,
-            // Tried again until the lease ends, which costs little: what SQS refuses today may be allowed by then.
+            // Tried again until the lease ends, which costs little, since SQS may allow by then what it refuses now.
             EntryFault::Transient(why) | EntryFault::Refused(why) => Self::Failed(why),
         }
     }
 }
 
-/// How far our clock is from the server's, if that is far enough to fail a signature.
+/// Returns how far our clock is from the server's if that is far enough to make a signature fail.
 fn clock(answer: &Answer) -> Option<String> {
     let theirs = answer.date?;
     let (off, word) = match answer.received.duration_since(theirs) {
@@ -258,11 +263,11 @@ fn clock(answer: &Answer) -> Option<String> {
     })
 }
 
-/// A code and the first line of a message, without keys and short enough for a log.
+/// Returns a code and the first line of a message, without keys and short enough for a log.
 fn quote(code: &str, message: &str, keys: &Keys) -> String {
     let short = |text: &str, most| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        // Hidden before it is cut: of a key that the cut goes through, the beginning would stay.
+        // Keys are hidden before the text is cut, or the start of a key at the cut would remain.
         hide(text, keys.secrets()).chars().take(most).collect::<String>()
     };
     let line = short(message.lines().next().unwrap_or_default().trim(), QUOTED);

@@ -1,4 +1,5 @@
-//! What SQS says of a queue, and whether the service may start on it.
+//! The facts that SQS reports about a queue, and whether the service may start
+//! on it. Called before the first receive; each function makes requests.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::error::Fault;
 use super::remote::{MOST, Named, Remote};
 use super::{Count, Facts, QueueError, SqsQueue};
 
-/// Most messages in flight, on standard and FIFO queues (AWS).
+/// The largest number of messages in flight, on standard and FIFO queues (AWS).
 const IN_FLIGHT: u64 = 120_000;
 
 const COUNTS: [&str; 3] =
@@ -20,12 +21,14 @@ const COUNTS: [&str; 3] =
 /// The redrive policy of a queue: JSON in one of its attributes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RedrivePolicy {
+    /// The queue to which SQS moves messages.
     pub target: Option<Named>,
+    /// The number of receives after which SQS moves a message there (`maxReceiveCount`).
     pub after: Option<u32>,
 }
 
 impl RedrivePolicy {
-    /// `None`: the queue has none.
+    /// Reads the policy of a queue; `None` if the queue has none.
     pub fn of(queue: &Remote) -> Result<Option<Self>, Fault> {
         Ok(Self::read(&queue.attributes(&["RedrivePolicy"])?))
     }
@@ -38,7 +41,7 @@ impl RedrivePolicy {
             max_receive_count: Option<Value>,
         }
         let policy: Policy = serde_json::from_str(attributes.get("RedrivePolicy")?).ok()?;
-        // A number, or the same in quotes: AWS takes and gives both.
+        // AWS accepts and returns both a number and the same number in quotes.
         let after = policy.max_receive_count.and_then(|count| match count {
             Value::String(text) => text.parse().ok(),
             count => count.as_u64().and_then(|count| count.try_into().ok()),
@@ -47,7 +50,7 @@ impl RedrivePolicy {
     }
 }
 
-/// How many messages there are, as far as SQS knows.
+/// Returns how many messages the queue holds, as far as SQS knows.
 pub fn count(queue: &Remote) -> Result<Count, Fault> {
     let attributes = queue.attributes(&COUNTS)?;
     let [visible, hidden, delayed] = COUNTS.map(|name| {

@@ -1,26 +1,28 @@
-//! MD5 (RFC 1321) of several texts side by side: SQS sends the digest of each body, and ten bodies at once.
+//! MD5 (RFC 1321) of several texts side by side, since SQS sends the
+//! digest of each body, and up to ten bodies at once. Pure functions.
 //!
-//! Each step of MD5 waits for the one before, so that one text leaves most of a processor idle; a body of 20 kB costs more here than in all
-//! that is done to it besides. Texts of about the same length go through it in lanes, which the compiler turns into vector instructions.
-//! What is beyond the shortest of them follows by itself. Against faults of transport, not against anybody: that is what SQS has it for.
+//! Each step of MD5 waits for the one before, so a single text leaves most of a processor idle, and the digest of a
+//! 20 kB body would cost more than everything else that is done to it. Texts of about the same length are processed
+//! in lanes, which the compiler turns into vector instructions; what exceeds the shortest of them is processed
+//! alone. The digests guard against faults of transport, not against attackers, which is what SQS has them for.
 
-/// A digest.
+/// An MD5 digest.
 pub type Digest = [u8; 16];
 
-/// Texts side by side.
+/// The number of texts processed side by side.
 const LANES: usize = 4;
 const BLOCK: usize = 64;
 
 /// One word of each text's state.
 type Words<const N: usize> = [u32; N];
-/// The four words of the state.
+/// The four words of the state, for all texts.
 type State<const N: usize> = [Words<N>; 4];
 
 const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// The digests of these texts, in their order.
+/// Returns the digests of the texts, in their order.
 pub fn digests(texts: &[&[u8]]) -> Vec<Digest> {
-    // Neighbours in length end close to each other.
+    // Texts of similar length end close to each other.
     let mut by_length: Vec<(usize, &[u8])> = texts.iter().copied().enumerate().collect();
     by_length.sort_unstable_by_key(|(_, text)| text.len());
     let mut digests = vec![Digest::default(); texts.len()];
@@ -45,7 +47,7 @@ pub fn digests(texts: &[&[u8]]) -> Vec<Digest> {
     digests
 }
 
-/// A digest as SQS writes it, in hexadecimal digits; `None`: it is none.
+/// Reads a digest in hexadecimal digits, as SQS writes it; `None` if the text is not a digest.
 pub fn read(digits: &str) -> Option<Digest> {
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
     let mut digest = Digest::default();
@@ -83,7 +85,7 @@ fn together<const N: usize>(texts: &[&[u8]; N]) -> [Digest; N] {
     })
 }
 
-/// What is left of one text of that many bytes, and its end: a one, zeros, and its length in bits.
+/// Processes the rest of one text of `bytes` bytes in all, and its padding: a one bit, zeros, and its length in bits.
 fn finish(state: [u32; 4], rest: &[u8], bytes: usize) -> Digest {
     let mut state: State<1> = state.map(|word| [word]);
     let mut take = |block: &[u8; BLOCK]| {
@@ -128,7 +130,7 @@ fn step<const N: usize>(
     }
 }
 
-/// Four steps: which words of the message, and their constants.
+/// Four steps: the words of the message that they use, and their constants.
 macro_rules! steps {
     ($state:ident, $message:ident, $f:expr, $by:expr, $([$($word:literal $constant:literal)*])*) => {
         let [a, b, c, d] = &mut $state;
@@ -143,7 +145,7 @@ macro_rules! steps {
     };
 }
 
-/// One block of each text.
+/// Processes one block of each text.
 #[inline(always)]
 fn compress<const N: usize>(state: &mut State<N>, message: &[Words<N>; 16]) {
     let mut now = *state;

@@ -1,12 +1,14 @@
 //! Queues of AWS SQS, standard and FIFO, and of servers that speak its query protocol.
 //!
-//! Called by poller and acker threads, by `send` and by the `dead` commands. No call is kept anywhere but on the stack of its thread: there
-//! is no thread, no runtime and no cache here but the URL of the queue, so that a process may die at any moment. A call blocks for as long
-//! as its requests take (20 s of long poll and 10 s at most, or 10 s; 30 s for a send). From the top: [`SqsQueue`] is the queue, `remote` the
-//! requests about one, `service` signs, sends and reads, `codec` is the only file that knows rusoto.
+//! Poller and acker threads, `send` and the `dead` commands call it. It has no thread and no runtime of its own:
+//! each call lives on the stack of its thread, and the only state is a cache of URLs, limits and keys, so the
+//! process may die at any moment. A call blocks for as long as its requests take: a receive its long poll of up to
+//! 20 s and 10 s at most, a send 30 s, any other 10 s. From the top: [`SqsQueue`] is the queue, `remote` makes the
+//! requests about one queue, `service` signs, sends and reads, and `codec` is the only file that knows rusoto.
 //!
-//! What differs from embedded queues: a batch is no transaction; order on standard queues is what SQS makes of it; a receipt whose lease
-//! lapsed may still do; empty bodies and characters that XML lacks are refused; a FIFO queue delays no single message.
+//! In contrast to embedded queues, a batch is no transaction; the order on standard queues is
+//! whatever SQS makes of it; a receipt whose lease has lapsed may still work; empty bodies
+//! and characters that XML lacks are refused; a FIFO queue cannot delay a single message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,46 +55,52 @@ mod xml;
 
 /// The longest delay of a message (AWS: `DelaySeconds`).
 const DELAY: Duration = Duration::from_secs(15 * 60);
-/// Each request has its price: deletes wait so long for nine others. At 50 messages a second and more, a request is full.
+/// How long deletes wait to fill a request of ten, since each request
+/// has a price. From 50 messages a second on, requests are full.
 const LINGER: Duration = Duration::from_millis(200);
-/// How often an entry is sent that failed by itself: most such failures are of the moment.
+/// How many times an entry that fails by itself is sent in all: most such failures are short-lived.
 const ATTEMPTS: usize = 3;
 
-/// Which queue, and how it is used.
+/// The settings of a queue: where it is and how it is used.
 #[derive(Clone)]
 pub struct SqsOptions {
-    /// For errors.
+    /// The name of the queue in octoconf, for errors.
     pub name: String,
+    /// The service that the queue is at.
     pub service: Arc<Service>,
+    /// The queue's name or URL at the service.
     pub queue: Named,
+    /// The destination of dead letters.
     pub dead_letter: DeadLetterQueue,
-    /// Gives messages their group as they are sent to a FIFO queue; `None`: each stands alone. Not used on a standard queue.
+    /// The function that returns a message's group when it is sent to a FIFO
+    /// queue; `None` if each message stands alone. Not used on a standard queue.
     pub grouping: Option<Grouping>,
 }
 
-/// Where dead letters go.
+/// The destination of a queue's dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadLetterQueue {
-    /// To the target of the queue's redrive policy.
+    /// The target of the queue's redrive policy.
     OfPolicy,
+    /// This queue.
     To(Named),
-    /// Nowhere: rejected messages come back when their lease ends, for as long as the queue keeps them.
+    /// No queue: rejected messages come back when their lease ends, for as long as the queue keeps them.
     Nowhere,
 }
 
-/// One queue. Cheap to share, safe to use from many threads.
+/// One queue of SQS. It is cheap to share and safe to use from many threads.
 pub struct SqsQueue {
     name: String,
     queue: Remote,
     dead: Target,
     grouping: Option<Grouping>,
     sequence: AtomicU64,
-    /// What was wrong with copies that a receive left out while it gave others: the next receive says it.
+    /// The fault of copies that a receive left out while it returned others. The next receive fails with it.
     left_out: Mutex<Option<String>>,
 }
 
 impl SqsQueue {
-    /// Asks nobody: the queue is looked up by the first call that needs it.
+    /// Creates the queue without a request: its URL is looked up by the first call that needs it.
     pub fn new(options: SqsOptions) -> Self {
         let SqsOptions { name, service, queue, dead_letter, grouping } = options;
         Self {
@@ -117,7 +125,7 @@ impl SqsQueue {
         QueueError::Refused { queue: self.name.clone(), what, why }
     }
 
-    /// The text of a message's body, where SQS would take the message.
+    /// Returns the body of a message as text if SQS would accept the message, else why it would not.
     fn check<'a>(&self, message: &'a NewMessage, group: Option<&str>) -> Result<&'a str, String> {
         if message.delay > DELAY {
             return Err(format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), DELAY.as_secs()));
@@ -133,7 +141,8 @@ impl SqsQueue {
         content::check(&message.body, &message.attributes)
     }
 
-    /// Sends entries, those that fail by themselves again; the id of each that arrived.
+    /// Sends entries, and sends again those that fail by themselves.
+    /// Returns for each the id of its message, or why it failed.
     fn send_entries(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         let mut results = self.queue.send(entries)?;
         for _ in 1..ATTEMPTS {
@@ -147,7 +156,7 @@ impl SqsQueue {
                 break;
             }
             let again: Vec<_> = failed.iter().filter_map(|at| entries.get(*at).cloned()).collect();
-            // What arrived is to be told, whatever becomes of this.
+            // If this request fails as a whole, the entries sent before it must still be reported.
             let Ok(sent) = self.queue.send(&again) else { break };
             for (at, sent) in failed.into_iter().zip(sent) {
                 if let Some(result) = results.get_mut(at) {
@@ -158,7 +167,8 @@ impl SqsQueue {
         Ok(results)
     }
 
-    /// The result of a batch by receipt handle; a receipt of another kind of queue is gone before anything is asked.
+    /// Runs a batch call for the receipt handles among `entries`. A receipt
+    /// of another kind of queue is [`EntryError::Gone`] without a request.
     fn by_handle<T>(
         entries: &[T],
         receipt: impl Fn(&T) -> &Receipt,
@@ -174,7 +184,7 @@ impl SqsQueue {
     }
 }
 
-/// What a batch call that gives too few results would leave its last entries with: none does.
+/// The result of an entry for which a batch call returned none; in practice there is always one.
 fn no_result<T>() -> Result<T, EntryFault> {
     Err(EntryFault::Transient("it has no result".to_owned()))
 }
@@ -187,8 +197,9 @@ fn handle(receipt: &Receipt) -> Option<&str> {
 }
 
 impl Queue for SqsQueue {
-    /// A copy that cannot be read, or whose body does not match its MD5, is left out and comes back when its lease ends. The error that
-    /// names it comes at once where the receive brought nothing else, otherwise from the next receive.
+    /// Leaves out a copy that cannot be read or whose body does not match its MD5; it
+    /// comes back when its lease ends. The error that names such a copy is returned
+    /// at once if the receive brought no other copy, else by the next receive.
     fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
         if ask.max == 0 {
             return Ok(Vec::new());
@@ -205,13 +216,13 @@ impl Queue for SqsQueue {
             }
             *self.left_out.lock() = Some(why);
         }
-        // Drawn now that the answer is here: of two answers, the one that came first has the lower numbers.
+        // Drawn when the answer is here: of two answers, the one that came first gets the lower numbers.
         let first = self.sequence.fetch_add(copies.good.len() as u64, Ordering::Relaxed);
         let numbered = copies.good.into_iter().zip(first..);
         Ok(numbered.map(|((message, receipt), sequence)| Received { message, receipt, sequence }).collect())
     }
 
-    /// More than ten are several requests.
+    /// Makes several requests if there are more than ten receipts.
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         Self::by_handle(
             receipts,
@@ -223,7 +234,8 @@ impl Queue for SqsQueue {
         )
     }
 
-    /// More than ten are several requests. Times are whole seconds at SQS, rounded up here, and at most 12 h.
+    /// Makes several requests if there are more than ten changes. SQS knows
+    /// only whole seconds, so times are rounded up; they are capped at 12 h.
     fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         Self::by_handle(
             changes,
@@ -235,13 +247,14 @@ impl Queue for SqsQueue {
         )
     }
 
-    /// Writes the letters, then deletes. A letter whose message turns out to be gone is written all the same: SQS tells us too late. Where
-    /// letters go nowhere, every copy is [`EntryError::Gone`]: it is dropped here, and comes back.
+    /// Writes the letters, then deletes the messages. The letter of a message that turns out to be
+    /// gone is written all the same, since SQS reports that too late. If there is no destination
+    /// for dead letters, every copy is [`EntryError::Gone`]: it is dropped here and comes back.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         self.write_letters(letters)
     }
 
-    /// On failure the error says how many were sent.
+    /// Sends messages. If only some were sent, the error says how many.
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
         let fifo = self.queue.is_fifo();
         let mut entries = Vec::with_capacity(messages.len());
@@ -269,7 +282,7 @@ impl Queue for SqsQueue {
                 _ => None,
             })
             .collect();
-        // Where others failed too, nobody knows what became of those.
+        // If other entries failed too, it is not known what became of those, and the error is a general one.
         if !refused.is_empty() && sent + refused.len() == messages.len() {
             return Err(QueueError::PartlySent { queue: self.name.clone(), of: messages.len(), failed: refused });
         }
@@ -283,7 +296,7 @@ impl Queue for SqsQueue {
         })
     }
 
-    /// What SQS says is approximate: it may lag by a minute.
+    /// Returns approximate numbers, which may lag by a minute.
     fn count(&self) -> Result<Count, QueueError> {
         facts::count(&self.queue).map_err(self.failed("count"))
     }

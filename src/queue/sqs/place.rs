@@ -1,6 +1,7 @@
-//! Where a queue is: what its settings leave open, its URL, the usual variables and the profile say.
+//! The place of a queue: its region and endpoint, found in its
+//! settings, its URL, the usual AWS variables and the profile.
 //!
-//! Called when queues are opened and sinks are set up. It reads files, and asks nobody.
+//! Called when queues are opened and sinks are set up. It reads files, and makes no request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,28 +11,32 @@ use super::Service;
 use super::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
 use crate::config::Environment;
 
-/// What is said of a queue's place.
+/// The settings of a queue that bear on its place.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints<'a> {
+    /// The URL of the queue.
     pub url: Option<&'a str>,
+    /// The region, as the settings name it.
     pub region: Option<&'a str>,
+    /// The endpoint, as the settings name it.
     pub endpoint: Option<&'a str>,
 }
 
-/// A region and the server that serves it.
+/// A region and the URL of the server for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     region: String,
     endpoint: String,
 }
 
-/// Why nobody knows where a queue is. The service does not start: a person has to act.
+/// Why the place of a queue cannot be found. The service does not start, since a person has to act.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// Nothing names a region.
     #[error("its region is not known: {0}set AWS_REGION, or name a profile that has one in AWS_PROFILE")]
     NoRegion(&'static str),
-    /// A variable or the profile names another server by a URL that holds more than a place. It is not repeated: a password may be in it.
+    /// A variable or the profile names another server by a URL that holds more than a
+    /// scheme and a host. The error does not repeat it, since a password may be in it.
     #[error(
         "the endpoint that AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL or endpoint_url of the profile names holds userinfo, a query or a \
          fragment; write the plain URL, and give credentials by the usual AWS variables or profile"
@@ -43,12 +48,13 @@ pub enum PlaceError {
 }
 
 impl Place {
-    /// Looks around in the process.
+    /// Finds the place of a queue, with the variables and profiles of the process.
     pub fn find(hints: &Hints<'_>) -> Result<Self, PlaceError> {
         Self::find_in(&Surroundings::of_process(), hints)
     }
 
-    /// What [`Place::find`] says of a URL by itself, with variables of the caller's choice. The error is one line.
+    /// Checks whether [`Place::find`] would find a place for this URL
+    /// alone, with variables of the caller's choice. The error is one line.
     pub fn check(environment: &Environment, url: &str) -> Result<(), String> {
         let found = Self::find_in(&Surroundings::new(environment.clone()), &Hints { url: Some(url), ..Hints::default() });
         found.map(drop).map_err(|error| error.to_string())
@@ -73,25 +79,27 @@ impl Place {
         Ok(Self { region, endpoint })
     }
 
-    /// The service there, with the keys of this process and connections of its own.
+    /// Returns the service at this place, with the keys of the process and connections of its own.
     pub fn service(&self) -> Service {
         Service::new(&self.region, &self.endpoint, keys())
     }
 }
 
-/// What variables or the profile name as the server. What is asked there is told with its URL, so nothing secret may be in that.
+/// Returns the server that variables or the profile name. Errors of
+/// requests to it show its URL, so nothing secret may be in that.
 fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, PlaceError> {
     let endpoint = credentials::endpoint(surroundings, "sqs")?;
     if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(PlaceError::Endpoint) } else { Ok(endpoint) }
 }
 
-/// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
+/// Returns the keys of the process. All of its queues share them, so
+/// that a hundred queues ask an instance or a role for them only once.
 fn keys() -> Arc<dyn Credentials> {
     static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
     Arc::clone(KEYS.get_or_init(|| Arc::new(Cached::chain(Surroundings::of_process())))) as Arc<dyn Credentials>
 }
 
-/// The region in the name of one of AWS's hosts: `sqs.REGION.amazonaws.com`.
+/// Returns the region in the name of a host of AWS, `sqs.REGION.amazonaws.com`; `None` for any other host.
 fn region_of(host: &str) -> Option<String> {
     let (region, suffix) = host.strip_prefix("sqs.")?.split_once('.')?;
     (suffix == credentials::dns_suffix(region)).then(|| region.to_owned())
@@ -138,7 +146,7 @@ mod tests {
                 let why = find(&[(name, url)], queue).unwrap_err();
                 assert!(why.contains(name) && why.contains("userinfo") && !why.contains("hush"), "{why}");
             }
-            // What the queue says itself is checked with its settings.
+            // The URL in the queue's own settings is checked with those settings.
             assert!(find(&[("AWS_ENDPOINT_URL", url)], Hints { endpoint: Some("http://h"), ..queue }).is_ok());
         }
         let folder = tempfile::tempdir().unwrap();

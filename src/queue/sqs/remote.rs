@@ -1,4 +1,5 @@
-//! One queue at a service: its URL, found when it is first needed, and the requests about it, in tens.
+//! One queue at a service: its URL, looked up when it is first needed, and the requests
+//! about the queue, ten entries at a time. Every request blocks the calling thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,24 +18,27 @@ use super::md5;
 use super::service::Service;
 use crate::queue::Ask;
 
-/// How a queue is called.
+/// How a queue is named in settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
-    /// By its name; with the AWS account that owns it, where it may not be ours.
+    /// A queue by its name.
     Name {
+        /// The name of the queue.
         name: String,
+        /// The AWS account that owns the queue, if it may not be ours.
         owner: Option<String>,
     },
+    /// A queue by its URL.
     Url(String),
 }
 
 impl Named {
-    /// A name, or a URL.
+    /// Reads a name or a URL: a text with `://` is a URL.
     pub fn of(text: &str) -> Self {
         if text.contains("://") { Self::Url(text.to_owned()) } else { Self::Name { name: text.to_owned(), owner: None } }
     }
 
-    /// The queue that an ARN names: `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+    /// Returns the queue that an ARN names, `arn:aws:sqs:REGION:ACCOUNT:NAME`; `None` if it is not the ARN of a queue.
     pub fn of_arn(arn: &str) -> Option<Self> {
         let mut parts = arn.splitn(6, ':');
         let (Some("arn"), Some(_), Some("sqs"), Some(_), Some(owner), Some(name)) =
@@ -45,7 +49,7 @@ impl Named {
         (!name.is_empty()).then(|| Self::Name { name: name.to_owned(), owner: Some(owner.to_owned()) })
     }
 
-    /// The name: the last part of a URL.
+    /// Returns the name of the queue; for a URL, its last part.
     pub fn name(&self) -> &str {
         match self {
             Self::Name { name, .. } => name,
@@ -53,27 +57,27 @@ impl Named {
         }
     }
 
-    /// The names of FIFO queues end so, and no others (AWS).
+    /// Returns whether the queue is a FIFO queue: the names of all FIFO queues, and of no others, end in `.fifo` (AWS).
     pub fn is_fifo(&self) -> bool {
         self.name().ends_with(".fifo")
     }
 }
 
-/// A queue at a service. Safe to use from many threads.
+/// A queue at a service. It is safe to use from many threads.
 pub struct Remote {
     service: Arc<Service>,
     named: Named,
-    /// Kept once it is found; forgotten when the queue is.
+    /// The URL once it is known; dropped when the queue is missing.
     url: Mutex<Option<Arc<str>>>,
-    /// Most bytes of a message there; 0: nobody has asked yet.
+    /// The largest size of a message in bytes; 0 until it has been read.
     most: AtomicUsize,
 }
 
-/// The attribute with the most bytes of a message (AWS: 1 KiB to 1 MiB).
+/// The attribute with the largest size of a message in bytes (AWS: 1 KiB to 1 MiB).
 pub const MOST: &str = "MaximumMessageSize";
 
 impl Remote {
-    /// Asks nobody.
+    /// Creates the queue without a request.
     pub fn new(service: Arc<Service>, named: Named) -> Self {
         let url = match &named {
             Named::Url(url) => Some(url.as_str().into()),
@@ -82,21 +86,24 @@ impl Remote {
         Self { service, named, url: Mutex::new(url), most: AtomicUsize::new(0) }
     }
 
+    /// Returns the queue's name at the service.
     pub fn name(&self) -> &str {
         self.named.name()
     }
 
+    /// Returns whether the queue is a FIFO queue.
     pub fn is_fifo(&self) -> bool {
         self.named.is_fifo()
     }
 
-    /// At most ten messages, in XML; waits for up to 20 s.
+    /// Receives at most ten messages and returns the answer's XML; waits for up to 20 s.
     pub fn receive(&self, ask: &Ask) -> Result<Bytes, Fault> {
         let (max, wait) = (ask.max.clamp(1, TOGETHER), whole_seconds(ask.wait, LONGEST_WAIT));
         let lease = whole_seconds(ask.lease, LONGEST_LEASE);
         self.with_url(|service, url| service.call(&Call::Receive { url, max, wait, lease }))
     }
 
+    /// Deletes the messages of these receipt handles. Returns one result per handle, in order.
     pub fn delete(&self, handles: &[&str]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
         self.in_tens(
             handles,
@@ -107,6 +114,8 @@ impl Remote {
         )
     }
 
+    /// Hides the message of each receipt handle for the given
+    /// time from now on. Returns one result per change, in order.
     pub fn hide(&self, changes: &[(&str, Duration)]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
         let changes: Vec<_> = changes.iter().map(|(handle, hidden)| (*handle, whole_seconds(*hidden, LONGEST_LEASE))).collect();
         self.in_tens(
@@ -118,7 +127,8 @@ impl Remote {
         )
     }
 
-    /// Sends messages that [`super::content::check`] has passed; gives their ids, each by itself.
+    /// Sends messages that [`super::content::check`] has passed.
+    /// Returns for each the id of the message, or why it failed.
     pub fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         self.in_tens(entries, entry_bytes, |service, url, entries| {
             let sent = service.batch(&Call::Send { url, entries }, "SendMessageBatch", entries.len(), |element| {
@@ -137,30 +147,31 @@ impl Remote {
         })
     }
 
-    /// Attributes of the queue, by name; those that it does not have are left out.
+    /// Returns attributes of the queue by name; attributes that it does not have are left out.
     pub fn attributes(&self, names: &[&str]) -> Result<HashMap<String, String>, Fault> {
         let attributes = self.with_url(|service, url| answer::attributes(&service.call(&Call::Attributes { url, names })?))?;
         if names.contains(&MOST) {
-            // What says nothing of it, or allows for more, is taken for AWS.
+            // A server that reports no limit, or a higher one, is treated like AWS.
             let said = attributes.get(MOST).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
             self.most.store(said.unwrap_or(BYTES).min(BYTES), Ordering::Relaxed);
         }
         Ok(attributes)
     }
 
-    /// Most bytes of a message there, attributes included. Blocks for a request where that is not known; where it cannot be asked, it is what
-    /// AWS takes at most, and the queue itself will say what is wrong.
+    /// Returns the largest size of a message in bytes, attributes included. Blocks for a request if it is not known
+    /// yet; if that request fails, returns the most that AWS accepts, and the queue itself will report what is wrong.
     pub fn most(&self) -> usize {
         let known = || Some(self.most.load(Ordering::Relaxed)).filter(|most| *most > 0);
         known().or_else(|| self.attributes(&[MOST]).ok().and_then(|_| known())).unwrap_or(BYTES)
     }
 
-    /// After this it is asked anew: somebody may have changed it.
+    /// Forgets the largest size of a message, so that it is read anew: the operator may have changed it.
     pub fn forget_most(&self) {
         self.most.store(0, Ordering::Relaxed);
     }
 
-    /// Calls `work` with the URL, which is looked up where it is not known. No lock is held meanwhile: two threads may look it up both.
+    /// Calls `work` with the URL, which is looked up if it is not known.
+    /// No lock is held meanwhile, so two threads may both look it up.
     fn with_url<T>(&self, work: impl FnOnce(&Service, &str) -> Result<T, Fault>) -> Result<T, Fault> {
         let known = self.url.lock().clone();
         let url = match (known, &self.named) {
@@ -174,7 +185,7 @@ impl Remote {
         };
         let done = work(&self.service, &url);
         if matches!(done, Err(Fault::Missing(_))) {
-            // Made anew, it may have another URL.
+            // A queue that is created again may have another URL.
             *self.url.lock() = None;
             self.forget_most();
         }
@@ -186,8 +197,9 @@ impl Remote {
         answered.map_err(|fault| fault.map(|why| format!("looking up {name}: {why}")))
     }
 
-    /// Does a batch call for each ten entries, or fewer that have 1 MiB together. A call that fails whole is the error if it is the first;
-    /// after that, it fails its entries and those behind them, since what was done must be told.
+    /// Makes one batch call for every ten entries, or for fewer that together have 1 MiB.
+    /// If the first call fails as a whole, its error is returned. If a later one does, its
+    /// entries and those behind them fail, since what was done before must be reported.
     fn in_tens<T, R>(
         &self,
         entries: &[T],
@@ -212,12 +224,12 @@ impl Remote {
     }
 }
 
-/// How many of these, from the first on, one request takes; at least one where there is one.
+/// Returns how many of the entries, from the first on, one request can hold; at least one if there is any.
 pub fn fitting(entries: &[Entry<'_>]) -> usize {
     together(entries, entry_bytes)
 }
 
-/// The same of entries of any kind.
+/// Does the same for entries of any kind.
 fn together<T>(entries: &[T], bytes: impl Fn(&T) -> usize) -> usize {
     let mut sum = 0;
     let fitting = entries.iter().take(TOGETHER).take_while(|entry| {
@@ -250,7 +262,7 @@ mod tests {
         assert_eq!(together(&[1; 3], |bytes| *bytes), 3);
         assert_eq!(together(&[BYTES / 2, BYTES / 2, 1], |bytes| *bytes), 2);
         assert_eq!(together(&[BYTES, 1], |bytes| *bytes), 1);
-        // It is refused by the service, by itself.
+        // An entry that is too large goes alone, and the service refuses only that one.
         assert_eq!(together(&[BYTES + 1, 1], |bytes| *bytes), 1);
         assert_eq!(together(&[0; 0], |bytes| *bytes), 0);
     }

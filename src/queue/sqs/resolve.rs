@@ -1,4 +1,4 @@
-//! Names as requests to SQS see them: looked up within the time that a request has to connect.
+//! Host names for requests to SQS, looked up within the time that a request has to connect.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use ureq::{Error, Timeout};
 use crate::net::clock::Clock;
 use crate::net::names::{LookUpError, Names, addresses};
 
-/// Threads that look up: one server has one name, or two with a proxy.
+/// The number of threads that look up names: one server has one name, or two with a proxy.
 const THREADS: usize = 2;
 
-/// The names of one server's agents.
+/// The resolver of one server's agents. It blocks the thread that makes the request.
 #[derive(Clone)]
 pub struct Lookups {
     names: Arc<Names>,
@@ -30,10 +30,10 @@ impl Lookups {
 }
 
 impl Resolver for Lookups {
-    /// Blocks for as long as `timeout` says at most.
+    /// Blocks for at most `timeout`.
     fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let now = self.clock.steady();
-        // Without an end there would be no agent: its time to look up is set.
+        // The timeout always has an end, since every agent sets one for its look-ups.
         let deadline = now.checked_add(*timeout.after).unwrap_or(now);
         let place = self.names.place(uri, deadline).map_err(|error| match error {
             LookUpError::Timeout => Error::Timeout(Timeout::Resolve),

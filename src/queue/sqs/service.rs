@@ -1,4 +1,5 @@
-//! One SQS: a server, a region, keys, connections. What every queue there is asked through.
+//! One SQS service: a server, a region, keys and connections. Poller
+//! and acker threads make the requests of all its queues through it.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::transport::{Terms, Transport};
 use super::xml::Element;
 use crate::mask::hide;
 
-/// Shared by the queues of one endpoint and region. Making one costs nothing and connects to nothing.
+/// Shared by the queues of one endpoint and region. Creating one is cheap and connects to nothing.
 pub struct Service {
     codec: Codec,
     credentials: Arc<dyn Credentials>,
@@ -21,17 +22,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// `endpoint`: the URL of the server, scheme and host.
+    /// Creates a service; `endpoint` is the URL of the server, scheme and host.
     pub fn new(region: &str, endpoint: &str, credentials: Arc<dyn Credentials>) -> Self {
         Self { codec: Codec::new(region, endpoint), credentials, transport: Transport::new() }
     }
 
-    /// Does one request. Blocks for its patience at most, and before that for as long as the keys take. Gives the XML of a success.
+    /// Makes one request and returns the XML of a successful answer. Blocks for at most
+    /// the call's patience, and before that for as long as getting the keys takes.
     pub fn call(&self, call: &Call<'_>) -> Result<Bytes, Fault> {
         self.ask(call, &self.keys()?)
     }
 
-    /// The same with a call about `entries` of a batch, whose answer says of each how it ended, or what `read` is to make of it.
+    /// Does the same with a call about `entries` entries of a batch. Returns
+    /// for each entry how it failed, or what `read` makes of its answer.
     pub fn batch<T>(
         &self,
         call: &Call<'_>,

@@ -1,4 +1,4 @@
-//! What the tests of this module share: keys, and a server that says what it is told to.
+//! Shared by the tests of this module: keys, and a server that answers by script.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,13 +18,13 @@ pub fn keys() -> Keys {
     }
 }
 
-/// What happens to one request.
+/// The server's reaction to one request.
 pub enum Reply {
-    /// A status with a body, on a connection that stays open.
+    /// Answers with a status and a body, and keeps the connection open.
     Say(u16, String),
-    /// The same, with header lines.
+    /// Does the same, with additional header lines.
     With(u16, &'static str, String),
-    /// These bytes, and the end of the connection.
+    /// Sends these bytes and closes the connection.
     Cut(Vec<u8>),
 }
 
@@ -37,7 +37,7 @@ pub fn refusal(status: u16, code: &str) -> Reply {
     Reply::Say(status, body)
 }
 
-/// Answers requests in the order of the script, over any number of connections one after another.
+/// A server that answers requests in the order of its script, over any number of connections, one after another.
 pub struct Stub {
     pub url: String,
     requests: Receiver<String>,
@@ -69,7 +69,7 @@ impl Stub {
         Arc::new(Service::new("eu-west-1", &self.url, Arc::new(Fixed(keys()))))
     }
 
-    /// A queue of that URL, with one for its dead letters.
+    /// A queue at this URL, with another for its dead letters.
     pub fn queue(&self, name: &str) -> SqsQueue {
         self.queue_to(
             Named::Url(format!("{}/1/{name}", self.url)),
@@ -81,7 +81,7 @@ impl Stub {
         SqsQueue::new(SqsOptions { name: "stock".into(), service: self.service(), queue, dead_letter, grouping: None })
     }
 
-    /// The parameters of the next request that came.
+    /// Returns the parameters of the next request that was received.
     pub fn request(&self) -> String {
         let decoded = self.requests.recv().unwrap().replace('+', " ");
         percent_encoding::percent_decode_str(&decoded).decode_utf8().unwrap().into_owned()
@@ -93,7 +93,7 @@ impl Stub {
     }
 }
 
-/// The body of a request; `None`: the connection is over.
+/// Reads the body of a request; `None` if the connection is closed.
 fn read(reader: &mut BufReader<TcpStream>) -> Option<String> {
     let mut length = 0;
     loop {
@@ -114,7 +114,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<String> {
     String::from_utf8(body).ok()
 }
 
-/// Whether the connection goes on.
+/// Returns whether the connection stays open.
 fn answer(stream: &mut TcpStream, reply: Reply) -> bool {
     let (status, headers, body) = match reply {
         Reply::Say(status, body) => (status, "", body),

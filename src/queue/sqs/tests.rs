@@ -1,4 +1,5 @@
-//! What no emulator does: throttling, half answers, garbage, a clock that is off, a queue that goes away. Against a scripted server.
+//! Faults that no emulator produces: throttling, incomplete answers, garbage,
+//! a clock that is off, a queue that disappears. Against a scripted server.
 
 use bytes::Bytes;
 
@@ -113,7 +114,7 @@ fn sequence_numbers_have_no_gap_where_a_copy_is_left_out() {
     ]);
     let queue = stub.queue("stock");
     let mut received = queue.receive(&ASK).unwrap();
-    // What was left out is said, and asks for nothing.
+    // The copy that was left out is reported, without a request.
     let error = queue.receive(&ASK).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("message bad: it has no ReceiptHandle"), "{error}");
     received.extend(queue.receive(&ASK).unwrap());
@@ -216,7 +217,7 @@ fn letter_of(handle: &str, body: String) -> SetAside {
 fn letters_are_as_long_as_their_queue_takes() {
     let stub = Stub::new(vec![
         most(2000),
-        // It may have been made larger since.
+        // The limit may have been raised since.
         most(2000),
         ok("SendMessageBatch", &sent(&[0, 1])),
         done("DeleteMessageBatch", 0..2),
@@ -235,7 +236,7 @@ fn letters_are_as_long_as_their_queue_takes() {
         assert!(why.contains(part), "{why}");
     }
     let (_most, _again, both) = (stub.request(), stub.request(), stub.request());
-    // The reason went along, the payload had no room, and beside the last body there was none at all.
+    // The reason fits, the payload has no room, and beside the last body there is no room for either.
     assert!(both.contains("account is null") && !both.contains("octoconf-payload"), "{both}");
     assert!(!both.contains("SendMessageBatchRequestEntry.2.MessageAttribute"), "{both}");
     assert_eq!(queue.set_aside(&letters[..1]).unwrap(), [Ok(())]);
@@ -278,11 +279,12 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
         matches!(&results[..], [Ok(()), Err(EntryError::Failed(why)), Ok(())] if why.contains("MissingParameter")),
         "{results:?}"
     );
-    // Too much at once, for a service that takes less than AWS.
+    // A request that is too large for a service that accepts less than AWS.
     assert_eq!(queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap(), [Ok(()), Ok(())]);
 }
 
-/// The answer that ends its connection: long polls have one of their own, and the stub serves one after the other.
+/// An answer that ends its connection: long polls have connections
+/// of their own, and the stub serves one connection after another.
 fn last(reply: Reply) -> Reply {
     let Reply::Say(status, body) = reply else { return reply };
     let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -318,7 +320,7 @@ fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
     let requests: Vec<_> = (0..5).map(|_| stub.request()).collect();
     let back = &requests[4];
     assert!(back.contains("ReceiptHandle=handle-b") && !back.contains("ReceiptHandle=handle-a"), "{back}");
-    // What no letter is to blame for ends it, with what was done until then.
+    // A failure for which no single letter is to blame ends the call, which reports what was done until then.
     let mut after = |_| ();
     let changed = queue.dead_letters().unwrap().purge_in(Portions { most: 1000, after: &mut after }, &ids);
     assert!(changed.failed.is_empty() && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
@@ -361,7 +363,7 @@ fn a_connection_that_the_server_closed_meanwhile_costs_nothing() {
     let stub = Stub::new(vec![ok("ReceiveMessage", ""), Reply::Cut(Vec::new()), ok("ReceiveMessage", "")]);
     let queue = stub.queue("stock");
     queue.receive(&ASK).unwrap();
-    // The second request dies on the connection of the first, and is sent again on its own.
+    // The second request fails on the first one's connection and is sent again on a new one.
     queue.receive(&ASK).unwrap();
     stub.end();
 }
@@ -393,7 +395,7 @@ fn plain_text_where_tls_was_meant_is_said() {
         let (mut stream, _) = listener.accept().unwrap();
         stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
-        // Until the other side has read it and gone.
+        // Waits until the client has read the answer and closed the connection.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let service = Arc::new(Service::new("eu-west-1", &endpoint, Arc::new(credentials::Fixed(super::testing::keys()))));

@@ -1,7 +1,8 @@
 //! Sends signed requests over blocking HTTP.
 //!
-//! Called by pollers and ackers, several at once; blocks for at most the call's patience. Long polls have connections of their own, so that
-//! they never keep a delete waiting. It understands nothing of SQS: whatever the server says is an answer.
+//! Pollers and ackers call it, several at once; a call blocks for at most its
+//! patience. Long polls have connections of their own, so that they never keep a
+//! delete waiting. It knows nothing of SQS: whatever the server sends is an answer.
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,49 +22,55 @@ use super::codec::Signed;
 use super::resolve::Lookups;
 use crate::mask::mask_url;
 
-/// For looking up, connecting and TLS together.
+/// The time for look-up, connection and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a connection may lie idle and still be used: below the 60 s after which load balancers commonly close theirs.
+/// How long a connection may be idle and still be used: less than
+/// the 60 s after which load balancers commonly close theirs.
 const IDLE: Duration = Duration::from_secs(55);
-/// Most idle connections of each of the two agents: more threads than this never talk to one queue at once.
+/// The largest number of idle connections of each of the two
+/// agents: no more threads than this ever use one queue at once.
 const IDLE_CONNECTIONS: usize = 64;
 
-/// What the server said.
+/// The server's answer to one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    /// What its clock showed (RFC 9110, section 6.6.1).
+    /// The time on the server's clock (RFC 9110, section 6.6.1), if the answer has it.
     pub date: Option<SystemTime>,
-    /// What ours showed when the answer came.
+    /// The time on our clock when the answer came.
     pub received: SystemTime,
     pub body: Bytes,
 }
 
-/// How a request may go about it.
+/// The bounds of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Whether it goes out beside the others, as one that waits at the server.
+    /// Whether the request waits at the server, so that it needs a connection apart from the others.
     pub long: bool,
+    /// The time for the whole request, answer included.
     pub patience: Duration,
+    /// The largest size of an answer's body in bytes.
     pub longest_answer: u64,
 }
 
-/// Connections to one server. Opened when needed, kept for the next request.
+/// The connections to one server, opened when needed and kept for the next request.
 pub struct Transport {
     polls: Agent,
     calls: Agent,
 }
 
 impl Transport {
-    /// Goes through the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …). Does not connect yet.
+    /// Creates the connections' agents, without connecting. Requests go through
+    /// the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
     pub fn new() -> Self {
         let names = Lookups::system();
         Self { polls: agent(names.clone()), calls: agent(names) }
     }
 
-    /// The answer, whatever its status; an error says what kept us from one.
+    /// Sends a request and returns the answer, whatever its status. The error says why there was none.
     ///
-    /// A request that dies on a connection used before, without a byte of an answer, is sent once more: the server had closed it.
+    /// A request that dies on a reused connection before the first byte of an
+    /// answer is sent once more, since the server had closed that connection.
     pub fn send(&self, request: &Signed, terms: Terms) -> Result<Answer, String> {
         let agent = if terms.long { &self.polls } else { &self.calls };
         for last in [false, true] {
@@ -106,7 +113,7 @@ fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Erro
     let received = now();
     let (parts, body) = response.into_parts();
     let date = parts.headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    // One allocation where the length is told, and no more than an answer may have.
+    // A single allocation if the length is known, and never more than an answer may have.
     let length = body.content_length().unwrap_or_default().min(terms.longest_answer);
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     body.into_with_config().limit(terms.longest_answer).reader().read_to_end(&mut bytes)?;
@@ -119,11 +126,12 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// What went wrong and what to look at. The URL is shown without what may be secret in it; the request itself is all in its body.
+/// Returns what went wrong and what to look at. The URL is shown
+/// without its secret parts; the request itself is all in its body.
 fn explain(error: &Error, request: &Signed, terms: Terms) -> String {
     let url = mask_url(&request.url);
     match error {
-        // Its text is the URL.
+        // The text of this error is the URL itself.
         Error::BadUri(_) => format!("{url} is no URL that can be asked; see endpoint and url"),
         Error::Timeout(phase) => format!("{url} did not answer within {:?} ({phase})", terms.patience),
         Error::HostNotFound => format!("the name in {url} cannot be looked up; see region and endpoint"),
@@ -144,19 +152,20 @@ fn now() -> SystemTime {
 }
 
 thread_local! {
-    /// Of the request of this thread: `ureq` connects, writes and reads on the thread that runs it.
+    /// The progress of the request on this thread: `ureq` connects,
+    /// writes and reads on the thread that runs the request.
     static PROGRESS: Cell<Progress> = const { Cell::new(Progress { connected: false, answered: false }) };
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Progress {
-    /// A connection was made for it.
+    /// Whether a connection was made for the request.
     connected: bool,
-    /// A byte of an answer came.
+    /// Whether a byte of an answer came.
     answered: bool,
 }
 
-/// Notes when a connection is made, and when bytes come.
+/// Records when a connection is made and when bytes arrive.
 #[derive(Debug)]
 struct Watching(DefaultConnector);
 

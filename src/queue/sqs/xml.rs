@@ -1,8 +1,9 @@
-//! The elements of an answer.
+//! The elements of an answer's XML, borrowed from it. Pure functions.
 //!
-//! SQS writes plain records: elements in elements, text at the leaves, no attribute that matters, and never an element within one of its
-//! own name. So the end of an element is the next end tag of its name, which is found at the speed of `memchr`. A parser of all of XML
-//! (`quick-xml`) stops at each entity, and a JSON body has one for each quote: its events alone cost more than all that is done here.
+//! SQS writes plain records: elements in elements, text at the leaves, no attribute that matters, and
+//! never an element within another of the same name. So the end of an element is the next end tag of its
+//! name, which is found at the speed of `memchr`. A full XML parser (`quick-xml`) stops at each entity,
+//! and a JSON body has one for each quote: its events alone cost more than everything that is done here.
 
 use std::borrow::Cow;
 
@@ -14,14 +15,14 @@ pub struct Elements<'a> {
     rest: &'a [u8],
 }
 
-/// One element: its name, and what is between its tags.
+/// One element: its name, and the bytes between its tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
     pub name: &'a [u8],
     pub inner: &'a [u8],
 }
 
-/// Why something is no record of SQS.
+/// Why a text is not a record of SQS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("the element {0} has no end")]
@@ -39,12 +40,12 @@ impl<'a> Elements<'a> {
         Self { rest: text }
     }
 
-    /// The first child of that name. What cannot be read ends the search.
+    /// Returns the first child of that name. An unreadable child ends the search.
     pub fn find(self, name: &str) -> Option<Element<'a>> {
         self.map_while(Result::ok).find(|element| element.name == name.as_bytes())
     }
 
-    /// Goes past what is no element. `None`: there is none left.
+    /// Skips what is not an element, and returns the text from the next tag's name on; `None` if no tag is left.
     fn tag(&mut self) -> Option<Result<&'a [u8], Malformed>> {
         loop {
             let open = memchr(b'<', self.rest)?;
@@ -52,7 +53,7 @@ impl<'a> Elements<'a> {
             let end: &[u8] = match tag.first() {
                 Some(b'?') => b"?>",
                 Some(b'!') if tag.starts_with(b"!--") => b"-->",
-                // A document type could define entities; SQS has none.
+                // A document type could define entities; SQS sends none.
                 Some(b'!' | b'/') | None => return Some(Err(Malformed::Tag)),
                 Some(_) => return Some(Ok(tag)),
             };
@@ -86,7 +87,7 @@ impl<'a> Elements<'a> {
 impl<'a> Iterator for Elements<'a> {
     type Item = Result<Element<'a>, Malformed>;
 
-    /// After an error there is nothing more: where the next element starts cannot be known.
+    /// Ends after an error, since the start of the next element cannot be known then.
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.tag()?.and_then(|tag| self.element(tag));
         if found.is_err() {
@@ -101,7 +102,7 @@ impl<'a> Element<'a> {
         Elements::of(self.inner)
     }
 
-    /// Its text, to the character: white space stays, and so do line ends.
+    /// Returns the text exactly, with its white space and line ends.
     pub fn text(self) -> Result<Cow<'a, str>, Malformed> {
         if let Some(plain) = self.inner.strip_prefix(b"<![CDATA[").and_then(|raw| raw.strip_suffix(b"]]>")) {
             return std::str::from_utf8(plain).map(Cow::Borrowed).map_err(|_| Malformed::Utf8);
@@ -119,15 +120,15 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Bytes that are looked through and copied at once.
+/// The number of bytes that are searched and copied at once.
 const STEP: usize = 8;
 
-/// The text for its entities; `None`: one is none of XML's five and no number of a character.
+/// Replaces the entities of a text. `None` if one is neither one of XML's five nor the number of a character.
 ///
-/// In JSON an entity stands every eight bytes or so: a search for the next one and a copy of what is before it cost more to start than they
-/// do. So each step is copied whole, and taken back from the entity on.
+/// In JSON there is an entity every eight bytes or so, where starting a search for the next one and a copy of the text
+/// before it costs more than the work itself. So each step is copied whole, and cut off again from the entity on.
 fn unescape(raw: &[u8]) -> Option<Vec<u8>> {
-    // No entity is shorter than what it stands for, so that this never grows.
+    // No entity is shorter than its character, so the buffer never grows.
     let mut text = Vec::with_capacity(raw.len() + STEP);
     let mut rest = raw;
     while let Some((step, behind)) = rest.split_first_chunk::<STEP>() {
@@ -151,17 +152,17 @@ fn unescape(raw: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// How many bytes come before the first ampersand.
+/// Returns how many bytes precede the first ampersand.
 fn plain(step: [u8; STEP]) -> usize {
     const ONES: u64 = u64::from_le_bytes([0x01; STEP]);
     const HIGH: u64 = u64::from_le_bytes([0x80; STEP]);
-    // A byte of it is zero where an ampersand is; the lowest high bit left by this is that of the first zero byte.
+    // `other` has a zero byte for each ampersand; the lowest high bit that remains belongs to the first zero byte.
     let other = u64::from_le_bytes(step) ^ (ONES * b'&' as u64);
     let found = other.wrapping_sub(ONES) & !other & HIGH;
     (found.trailing_zeros() / 8) as usize
 }
 
-/// Writes what the entity stands for that `raw` begins with; gives what is behind it.
+/// Appends the character of the entity that `raw` begins with, and returns the rest.
 fn entity<'a>(raw: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
     const NAMED: [(&[u8], u8); 5] = [(b"&quot;", b'"'), (b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&apos;", b'\'')];
     for (name, byte) in NAMED {

@@ -1,4 +1,4 @@
-//! The two calls of the kernel on which durability rests, behind a seam: tests count them and make them fail.
+//! The kernel calls on which durability rests, behind a trait, so that tests can count them and make them fail.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ pub trait Disk: Send + Sync {
     fn sync_all(&self, any: &File) -> io::Result<()>;
 }
 
-/// The kernel itself.
+/// The real kernel calls.
 pub struct Kernel;
 
 impl Disk for Kernel {

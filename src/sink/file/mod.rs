@@ -1,14 +1,15 @@
-//! `deliver = "file"`: one payload a line, appended to a file per partner, durable before it counts as accepted.
+//! `deliver = "file"`: one payload per line, appended to a file per partner, and durable before it counts as accepted.
 //!
-//! Called by deliver threads, many at once. Each file has its own lock, so a slow disk under one partner's file holds up no other; the
-//! lock around the table of open files is never held during a call of the kernel. What is waited for in common is the disk
-//! ([`rounds`]).
+//! Called by delivery threads, many at once. Each file has its own lock, so a slow disk under one partner's file holds
+//! up no other. The lock around the table of open files is never held during a kernel call. Threads share only the
+//! waits for the disk ([`rounds`]).
 //!
-//! A last line that was never finished is ended before the next one is appended: cut off where it is the beginning of JSON, else kept and
-//! given its line feed ([`open`]). Nothing but the beginning of one line is ever deleted.
+//! An unfinished last line is ended before the next line is appended: it is cut off if it is the beginning of a JSON
+//! value, else it is kept and gets a line feed ([`open`]). Nothing but the beginning of a single line is ever deleted.
 //!
-//! One process a file: it is held by an advisory lock while it is open. Rotating by `mv` or deleting is noticed at the next flush. The
-//! path's own folders may be anything; nothing that an account or a queue is named leads out of them ([`template`], [`open`]).
+//! Only one process may write a file, which is held under an advisory lock while it is open. A file that is renamed or
+//! deleted, for example to rotate it, is noticed at the next flush. The folders in the configured path may be anything;
+//! no name of an account or a queue leads out of them ([`template`], [`open`]).
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -38,37 +39,41 @@ pub mod open;
 pub mod rounds;
 pub mod template;
 
-/// Up to this many files and folders a round syncs one by one; more are one sync of the whole file system. On ext4 each sync of a file
-/// commits the journal once: 64 threads over 4,000 files did 1,600 flushes a second one by one and 15,000 together. A few stay one by one,
-/// since syncing all waits for whatever else the machine has written.
+/// The largest number of files and folders that a round syncs one by one. If there are more, the whole file system is
+/// synced once. On ext4 each sync of a file commits the journal once: with 64 threads over 4,000 files, that made 1,600
+/// flushes a second one by one and 15,000 together. A few are still synced one by one, since syncing the file system
+/// waits for everything else that the machine has written.
 const ONE_BY_ONE: usize = 4;
 
-/// How long a round waits for others after one that was a crowd: some thousands of flushes a second make a crowd in that time.
+/// How long a round waits for more members after a round that was a crowd. Some thousands of flushes a second
+/// make a crowd in that time.
 const GATHERING: Duration = Duration::from_millis(2);
 
-/// How many of the least recently used files are looked at for one that nobody is writing.
+/// The number of least recently used files that are searched for one that no thread is writing.
 const EVICTION_LOOKS: usize = 64;
 
-/// Every partner's files.
+/// The files of all partners.
 pub struct FileSink {
     disk: Arc<dyn Disk>,
-    /// Most files kept open while nothing is written to them.
+    /// The largest number of files kept open while nothing is written to them.
     open_files: usize,
     slots: Mutex<Slots>,
-    /// Signalled when files that were evicted are closed.
+    /// Signalled when evicted files have been closed.
     closed: Condvar,
-    /// By device number; as many as there are file systems under the configured paths.
+    /// The file systems by device number; as many as there are under the configured paths.
     volumes: Mutex<HashMap<u64, Arc<Volume>>>,
 }
 
 /// The open files.
 struct Slots {
+    /// The slots by the path of their file.
     by_path: Lru<PathBuf, Arc<Slot>>,
-    /// Evicted, and being closed outside the lock: until that is done their own locks would be in the way of opening them again.
+    /// The paths of evicted files, which are being closed outside the lock. Until they are closed, their advisory locks
+    /// would prevent opening them again.
     closing: HashSet<PathBuf>,
 }
 
-/// One path, and the file there once it is open. A slot outlives its file when that is moved away.
+/// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
 #[derive(Default)]
 struct Slot {
     current: Mutex<Option<Arc<OpenFile>>>,
@@ -77,7 +82,8 @@ struct Slot {
 /// One file system, whose files are synced together.
 struct Volume {
     rounds: Rounds<Pending>,
-    /// Any folder on it, open for as long as the process runs, so that the kernel reports its write errors to us.
+    /// Any folder on the file system, open for as long as the process runs, so that the kernel reports write
+    /// errors to this process.
     any: File,
 }
 
@@ -85,16 +91,17 @@ struct Volume {
 struct Pending {
     path: PathBuf,
     file: Arc<OpenFile>,
-    /// Where the file ended after them.
+    /// The length of the file after these lines.
     end: u64,
-    /// [`open::Progress::cuts`] when they were written.
+    /// The value of [`open::Progress::cuts`] when the lines were written.
     cuts: u64,
-    /// Keeps the file from being evicted. Dropped after the file, so that whoever evicts it finds it closed.
+    /// Keeps the file from being evicted. Dropped after `file`, so that a thread that evicts the
+    /// slot finds the file closed.
     _slot: Arc<Slot>,
     reply: Reply,
 }
 
-/// What was written, and where.
+/// The result of a write.
 struct Written {
     volume: Arc<Volume>,
     file: Arc<OpenFile>,
@@ -160,7 +167,7 @@ impl FileSink {
     /// taking it back fails too: then the retry repeats lines.
     pub fn deliver(self: &Arc<Self>, template: &Template, batch: &Batch) -> Answer {
         let (told, answer) = bounded(1);
-        // Nobody hears a second answer, since there is none.
+        // There is only one answer, so a full channel cannot occur.
         let reply = Reply::new(move |answer| drop(told.send(answer)));
         if let Some(sync) = self.begin(template, batch, reply) {
             sync.run();
@@ -191,7 +198,8 @@ impl FileSink {
             None => None,
         };
         if written.is_none() {
-            // Closed first: a file that is only broken is the one that is opened again, and our own lock would be in the way.
+            // The old file is closed first. A file that is merely broken is opened again here, and its own advisory
+            // lock would prevent that.
             *current = None;
             let file = current.insert(Arc::new(OpenFile::open(place)?));
             written = file.append(place, lines, &*self.disk)?;
@@ -219,7 +227,8 @@ impl FileSink {
         slots.by_path.insert(path.to_owned(), Arc::clone(&slot));
         let mut evicted = Vec::new();
         while slots.by_path.len() > self.open_files.max(1) {
-            // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
+            // A slot in use is held by its thread as well as by the table, and a new holder can get it
+            // only through the table.
             let Some(idle) = slots.by_path.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
             slots.closing.insert(idle.0.clone());
             evicted.push(idle);
@@ -231,9 +240,9 @@ impl FileSink {
         slot
     }
 
-    /// Closing a file is a call of the kernel: not under the lock.
+    /// Closes evicted files. This is a kernel call, so it happens outside the lock.
     fn close(&self, evicted: Vec<(PathBuf, Arc<Slot>)>) {
-        // The slots, and with them the files, go here.
+        // The slots are dropped here, and their files with them.
         let paths: Vec<PathBuf> = evicted.into_iter().map(|(path, _slot)| path).collect();
         let mut slots = self.slots.lock();
         for path in &paths {
@@ -252,9 +261,10 @@ impl FileSink {
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
-    /// One round: tells every member whether its lines are durable, and takes back those of a round that failed.
+    /// Runs one round: answers every member, and takes back the lines of a round that failed.
     fn sync(&self, volume: &Volume, members: Vec<Pending>) {
-        // An earlier round failed and cut these lines off after they were written. Only rounds cut, one at a time.
+        // An earlier round failed and cut these lines off after they were written. Only rounds cut,
+        // and one runs at a time.
         let (live, lost): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.file.progress.lock().cuts == member.cuts);
         for member in lost {
@@ -295,7 +305,7 @@ impl FileSink {
 }
 
 impl Pending {
-    /// After a sync that did: the lines count, unless the file has no name any more.
+    /// Confirms the lines after a successful sync, unless the file has been deleted meanwhile.
     fn confirm(&self) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
@@ -328,17 +338,17 @@ impl Syncing {
     }
 }
 
-/// What an error of the kernel means for the partner.
+/// Returns what an error of the kernel means for the partner.
 fn answer_of(path: &Path, error: &io::Error) -> Answer {
     let reason = format!("file {}: {}", path.display(), advice(error)).into();
     match error.kind() {
-        // No wait makes this name possible here: not for this file system.
+        // No waiting makes this name possible on this file system.
         ErrorKind::InvalidFilename => Answer::Refused { reason },
         _ => Answer::Unreachable { reason },
     }
 }
 
-/// The kernel's words, and what to do where that is known.
+/// Returns the kernel's message, with what to do about it if that is known.
 fn advice(error: &io::Error) -> String {
     let what_to_do = match error.kind() {
         ErrorKind::StorageFull => "free space on the disk, or move the path to another",

@@ -1,6 +1,7 @@
-//! One open file of a partner: found or made without leaving its folder, held against other processes, its torn last line repaired.
+//! One open file of a partner: found or created without leaving its folder, locked against other processes, its
+//! torn last line repaired.
 //!
-//! Called by deliver threads, under the lock of the file's slot.
+//! Called by delivery threads, under the lock of the file's slot.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -15,13 +16,14 @@ use super::disk::Disk;
 use super::template::Place;
 use crate::json;
 
-/// How much of a torn line is looked at in one read.
+/// The number of bytes of a torn line that are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Most bytes of a last line that is taken for one of ours: what a handler in jq may give, and 16 times the longest body.
+/// The largest number of bytes of a last line that can be one of ours: the most that a jq handler may return, and
+/// 16 times the longest body.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// A file open for appending.
+/// A file that is open for appending.
 pub struct OpenFile {
     pub file: File,
     pub device: u64,
@@ -31,14 +33,14 @@ pub struct OpenFile {
 
 /// How far a file has got. Changed by the thread that appends, and by the leader of a sync round.
 pub struct Progress {
-    /// Everything before this offset has survived a sync, or was there when the file was opened.
+    /// The length up to which the file has survived a sync, or was there when it was opened.
     pub durable: u64,
-    /// How often the file was cut back because a sync failed: what was appended before such a cut is gone.
+    /// How often the file was cut back because a sync failed. Lines appended before such a cut are gone.
     pub cuts: u64,
-    /// Cutting back failed: the file must be opened again, which repairs what can be.
+    /// Whether cutting back failed. The file must then be opened again, which repairs what it can.
     pub broken: bool,
-    /// The folders that lead to the file, until they have been synced. Also when the file was there before: the process that made it
-    /// may have died before its entry was on disk.
+    /// The folders that lead to the file, until they have been synced. They are listed even if the file existed before,
+    /// since the process that created it may have died before its entry was on disk.
     pub folders: Vec<Arc<Folder>>,
 }
 
@@ -49,7 +51,7 @@ pub struct Folder {
 }
 
 impl OpenFile {
-    /// Opens the file, and makes it and its folders where they are missing.
+    /// Opens the file, and creates it and its folders if they are missing. Blocks for as long as the disk does.
     pub fn open(place: &Place) -> io::Result<Self> {
         make_root(&place.root)?;
         let mut folder = Arc::new(Folder::of(File::open(&place.root)?)?);
@@ -71,7 +73,7 @@ impl OpenFile {
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::new(ErrorKind::WouldBlock, "another process writes it: give each its own path"));
             }
-            // A file system without locks: the administrator's word that there is one process has to do.
+            // The file system has no locks, so the administrator has to make sure that there is only one process.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -80,13 +82,16 @@ impl OpenFile {
         Ok(Self { file, device: meta.dev(), inode: meta.ino(), progress: Mutex::new(progress) })
     }
 
-    /// Appends whole lines and says how far the file goes now and which cut it has seen. A failure leaves none of them behind. `None`:
-    /// nothing was written, since the path leads here no more: someone has moved the file away or deleted it, or it is broken.
+    /// Appends whole lines. Returns the new length of the file and the number of cuts it has seen, or `None` if nothing
+    /// was written because the path no longer leads to this file (it was moved away or deleted) or the file is broken.
+    ///
+    /// After an error the lines are removed again; if that fails too, the file is marked as broken.
     pub fn append(&self, place: &Place, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
         let mut progress = self.progress.lock();
-        // One call tells which file is there and how long it is.
+        // This call tells both which file is there and how long it is.
         let Some(before) = self.length_at(place)?.filter(|_| !progress.broken) else { return Ok(None) };
-        // Someone emptied the file from under us (`copytruncate`): what was durable in it is theirs now.
+        // If another program emptied the file (`copytruncate`), the lines that were durable in it are
+        // no longer our concern.
         progress.durable = progress.durable.min(before);
         if let Err(error) = disk.append(&self.file, lines) {
             progress.broken |= self.file.set_len(before).is_err();
@@ -95,7 +100,7 @@ impl OpenFile {
         Ok(Some((before + lines.len() as u64, progress.cuts)))
     }
 
-    /// Bytes of this file, if the path leads to it.
+    /// Returns the length of this file, or `None` if the path does not lead to it.
     fn length_at(&self, place: &Place) -> io::Result<Option<u64>> {
         let meta = if place.follow { fs::metadata(&place.path) } else { fs::symlink_metadata(&place.path) };
         match meta {
@@ -106,7 +111,7 @@ impl OpenFile {
         }
     }
 
-    /// Takes back everything that no sync has confirmed.
+    /// Removes everything that no sync has confirmed.
     pub fn cut_back(&self) {
         let mut progress = self.progress.lock();
         progress.cuts += 1;
@@ -123,7 +128,8 @@ impl Folder {
     }
 }
 
-/// Makes the missing part of the root, each level durable before the next: below it the entries are synced with the files.
+/// Creates the missing part of the root, each level durable before the next. Folders below the root are synced
+/// together with the files.
 fn make_root(root: &Path) -> io::Result<()> {
     if root.is_dir() {
         return Ok(());
@@ -137,7 +143,7 @@ fn make_root(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a folder by its name in another, and makes it where it is missing. A symbolic link in its place is an error.
+/// Opens a folder by its name in another, and creates it if it is missing. A symbolic link in its place is an error.
 fn open_folder(parent: &File, name: &str) -> io::Result<File> {
     let open = || {
         rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
@@ -152,7 +158,7 @@ fn open_folder(parent: &File, name: &str) -> io::Result<File> {
     Ok(fd.into())
 }
 
-/// Opens the file itself. Not blocking: a named pipe in its place must not hold the thread.
+/// Opens the file itself, without blocking: a named pipe in its place must not hold up the thread.
 fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
     let mut flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if !follow {
@@ -161,12 +167,14 @@ fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
     Ok(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o640))?.into())
 }
 
-/// Ends the last line, where it lacks its line feed, so that the next one does not become a part of it. Returns the length that is left.
+/// Ends the last line if it lacks its line feed, so that the next line does not become part of it. Returns
+/// the length that is left.
 ///
-/// Ours is a line whose writer died, or lost the power, before it could report it as delivered: it comes again. What it left is the
-/// beginning of a JSON value, and that alone is cut off, since nobody could read it: one line, of [`LONGEST`] bytes at most. A whole value
-/// lacks nothing but its line feed, and gets it. So does everything else (text that a handler of one's own gave, or that a person or
-/// another program wrote): not ours to delete. A longer last line is an error: this is hardly a file of lines.
+/// A line of ours lacks its end if its writer died, or lost power, before it could report the line as delivered. Such a
+/// line is delivered again. What is left of it is the beginning of a JSON value, which no reader could use. It alone is
+/// cut off: one line, of at most [`LONGEST`] bytes. A complete value lacks only its line feed, and gets it. So does
+/// everything else (text from a library user's handler, or written by a person or another program), since it is not
+/// ours to delete. A longer last line is an error, since this is hardly a file of lines.
 fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
     let Some(start) = last_line(file, length)? else {
         return Err(io::Error::new(
@@ -195,10 +203,11 @@ fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
     Ok(length + 1)
 }
 
-/// Where the last line begins; `length`, where it has its end. `None`: it is longer than one of ours.
+/// Returns the offset at which the last line begins, which is `length` if that line is ended, or `None` if the line is
+/// longer than one of ours.
 fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
     let mut end = length;
-    // The first look is at one byte, since nearly every file ends well.
+    // The first read is of one byte, since nearly every file ends well.
     let mut chunk = vec![0; 1];
     while end > 0 && length - end <= LONGEST {
         let size = chunk.len().min(usize::try_from(end).unwrap_or(usize::MAX));
@@ -215,11 +224,11 @@ fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
     Ok(Some(end).filter(|end| length - end <= LONGEST))
 }
 
-/// Whether a text is JSON that ends too early: the beginning of a value, and not the whole of one. Of a number nobody can tell, so it counts
-/// as a beginning.
+/// Returns whether a text is JSON that ends too early: the beginning of a value, but not a complete one. A number may
+/// always go on, so it counts as a beginning.
 fn is_beginning(line: &[u8]) -> bool {
     let text = match std::str::from_utf8(line) {
-        // Torn within a character.
+        // The line is torn within a character.
         Err(error) if error.error_len().is_none() => line.get(..error.valid_up_to()).unwrap_or_default(),
         _ => line,
     };

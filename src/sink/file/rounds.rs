@@ -1,14 +1,16 @@
-//! Many wait for the disk, few ask it: the syncs of all that wrote at about the same time are one round.
+//! Shares disk syncs among flushes: all flushes that were written at about the same time are synced in one round.
 //!
-//! A disk that syncs in 2 ms does 500 syncs a second however small they are, and there are thousands of small flushes. So a deliver
-//! thread that has written joins the round that is gathering, and goes on to the next flush. One round runs at a time; those that come
-//! meanwhile are the next one. The first to find none running leads, until nobody is left.
+//! A disk that syncs in 2 ms does 500 syncs a second however small they are, and there are thousands of small flushes.
+//! So a delivery thread that has written joins the round that is gathering, and goes on to its next flush. One round
+//! runs at a time; members that join meanwhile make up the next one. The first thread to find no round running leads
+//! the rounds until no member is left.
 //!
-//! Only after a crowd a round waits a little for the next crowd. Each sync costs the kernel the same some 300 µs of a core, however many it
-//! is for: on two cores that were busy, rounds of a dozen left a third of them to it. Where few write nothing waits for a round to fill.
+//! A round waits for more members only after a round that was a crowd, and only for a short time. Each sync costs the
+//! kernel some 300 µs of a core, however many flushes it is for: on two busy cores, rounds of a dozen took a third of
+//! the cores. With little to write, no round waits to fill up.
 //!
-//! Nobody waits here: to put a thread to sleep for each flush and to wake it after the sync took longer than the flush itself. Called by
-//! deliver threads. The lock is never held during a sync.
+//! Called by delivery threads. No thread but the leader waits here, since putting a thread to sleep for each flush and
+//! waking it after the sync took longer than the flush itself. The lock is never held during a sync.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,47 +18,49 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// So many members of a round are a crowd.
+/// The number of members from which a round counts as a crowd.
 const CROWD: usize = 8;
 
-/// So many need not wait for more: by then a member's part of the sync is small.
+/// The number of members with which a round no longer waits for more: a member's part of the sync is small by then.
 const FULL: usize = 256;
 
-/// Gathers members into rounds. A member that is dropped without having been led must tell whoever waits for it.
+/// Gathers members into rounds. A member that is dropped before its round must itself notify the
+/// flush that waits for it.
 pub struct Rounds<T> {
     shared: Arc<Shared<T>>,
 }
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Tells the leader that as many gather as need to.
+    /// Signals the leader that the gathering round is full.
     full: Condvar,
-    /// How long the leader waits for them at most.
+    /// How long the leader waits for a full round at most.
     patience: Duration,
 }
 
 struct State<T> {
+    /// The members of the next round.
     gathering: Vec<T>,
-    /// Somebody leads, or is about to.
+    /// Whether a thread leads, or is about to.
     running: bool,
 }
 
-/// The duty to lead. Dropped without [`Lead::run`], or by a panic, it drops who gathers.
+/// The duty to lead the rounds. If it is dropped without [`Lead::run`], or by a panic, it drops the gathering members.
 #[must_use = "nobody else leads"]
 pub struct Lead<T> {
     shared: Arc<Shared<T>>,
-    /// Another may lead already.
+    /// Whether this lead has ended, so that another thread may lead already.
     ended: bool,
 }
 
 impl<T> Rounds<T> {
-    /// `patience`: how long a round waits for others after one that was a crowd.
+    /// Creates rounds that wait up to `patience` for more members after a round that was a crowd.
     pub fn new(patience: Duration) -> Self {
         let state = Mutex::new(State { gathering: Vec::new(), running: false });
         Self { shared: Arc::new(Shared { state, full: Condvar::new(), patience }) }
     }
 
-    /// Adds a member to the round that begins next. `Some`: nobody leads, so the caller must.
+    /// Adds a member to the next round. If the result is `Some`, no thread leads the rounds, so the caller must.
     pub fn join(&self, member: T) -> Option<Lead<T>> {
         let mut state = self.shared.state.lock();
         state.gathering.push(member);
@@ -69,7 +73,7 @@ impl<T> Rounds<T> {
         leads.then(|| Lead { shared: Arc::clone(&self.shared), ended: false })
     }
 
-    /// How many wait for a round that has not begun.
+    /// Returns the number of members that wait for the next round.
     #[cfg(test)]
     pub fn gathering(&self) -> usize {
         self.shared.state.lock().gathering.len()
@@ -77,8 +81,8 @@ impl<T> Rounds<T> {
 }
 
 impl<T> Lead<T> {
-    /// Runs `round` over those who gather, and again over those who come meanwhile, until nobody does. `round` tells each member how it
-    /// ended.
+    /// Calls `round` with the gathered members, and again with those that have joined meanwhile, until there are none.
+    /// `round` must notify each member of the outcome.
     pub fn run(mut self, mut round: impl FnMut(Vec<T>)) {
         let mut crowd = false;
         loop {
@@ -86,7 +90,7 @@ impl<T> Lead<T> {
                 let Shared { state, full, patience } = &*self.shared;
                 let mut state = state.lock();
                 if crowd {
-                    // Whether they came or the time is over: those who are there go.
+                    // Whether the round is full or the time is up, the members that are there go.
                     let _ = full.wait_while_for(&mut state, |state| state.gathering.len() < FULL, *patience);
                 }
                 if state.gathering.is_empty() {
@@ -112,7 +116,7 @@ impl<T> Drop for Lead<T> {
             state.running = false;
             mem::take(&mut state.gathering)
         };
-        // Not under the lock: each tells somebody.
+        // Dropped outside the lock, since each member reports that it was dropped.
         drop(left);
     }
 }
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn after_a_crowd_a_round_waits_for_a_full_one_and_after_a_few_for_nobody() {
-        // Longer than any test runs: whoever waits does so until the round is full.
+        // Longer than any test runs: a round that waits does so until it is full.
         let rounds = Rounds::new(Duration::from_secs(3600));
         let join = |count| (0..count).for_each(|one| assert!(rounds.join(one).is_none(), "one leads already"));
         let lead = rounds.join(0).unwrap();

@@ -1,5 +1,5 @@
-//! Where a partner's file is: the path of the configuration, with `{queue}` and `{account}` filled in so that nothing they hold can lead
-//! out of the folder or to another account's file.
+//! The path of a partner's file: the configured path, with `{queue}` and `{account}` filled in so that no value can
+//! lead out of the folder or to another account's file.
 //!
 //! Pure: no file is touched here.
 
@@ -7,20 +7,21 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// The longest name of a file or folder on the file systems of Linux, in bytes.
+/// The largest number of bytes of a file or folder name on the file systems of Linux.
 const NAME_MAX: usize = 255;
-/// What a shortened value ends with: a tilde, which no encoded value holds, and half of a SHA-256 in hexadecimal.
+/// The number of bytes with which a shortened value ends: a tilde, which no encoded value contains, and half of a
+/// SHA-256 digest in hexadecimal.
 const DIGEST: usize = 1 + 32;
 
-/// A path with placeholders, taken apart once at start.
+/// A path with placeholders, parsed once at the start.
 #[derive(Debug)]
 pub struct Template {
-    /// The folder above the first placeholder, or above the file where there is none: the administrator's own, so symbolic links in it
-    /// are followed.
+    /// The folder above the first placeholder, or above the file if there is none. The administrator chose this folder,
+    /// so symbolic links in it are followed.
     root: PathBuf,
-    /// The names below it, at least one; the last is the file.
+    /// The names below the root, at least one. The last is the file.
     names: Vec<Name>,
-    /// Whether any of the names holds a placeholder.
+    /// Whether any of the names contains a placeholder.
     placeholders: bool,
 }
 
@@ -28,7 +29,7 @@ pub struct Template {
 #[derive(Debug)]
 struct Name {
     parts: Vec<Part>,
-    /// Most bytes that each placeholder's value may take.
+    /// The largest number of bytes that each placeholder's value may take.
     room: usize,
 }
 
@@ -44,36 +45,39 @@ enum Part {
 pub struct Place {
     /// The folder to start from.
     pub root: PathBuf,
-    /// The folders below it, from the outermost: no symbolic link may stand in for one.
+    /// The folders below the root, from the outermost. None of them may be a symbolic link.
     pub folders: Vec<String>,
+    /// The name of the file.
     pub file: String,
-    /// Whether the file itself may be a symbolic link: only where no placeholder chose its name.
+    /// Whether the file itself may be a symbolic link: only if no placeholder chose any part of the path.
     pub follow: bool,
-    /// All of it together: the key of the open file, and what errors name.
+    /// The whole path: the key of the open file, and its name in errors.
     pub path: PathBuf,
 }
 
-/// Why a path of the configuration cannot be used.
+/// Why a configured path cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// The path is empty or ends in a slash, so that there is no file to write.
+    /// The path is empty or ends in a slash, so there is no file to write.
     #[error("path {0:?} names no file: end it with a file name such as {{account}}.jsonl")]
     NoFile(String),
-    /// Only the two placeholders are known, so a mistyped one does not send all partners to one file.
+    /// The path contains an unknown placeholder. If a misspelt one were accepted, all partners would write to one file.
     #[error("path {path:?} holds {found:?}: the placeholders are {{queue}} and {{account}}")]
     Unknown { path: String, found: String },
-    /// A literal name that no file system takes. Only its beginning is told.
+    /// A name is too long for any file system. The error shows only its beginning.
     #[error("the name {name:?}… has, with its placeholders, more than the {NAME_MAX} bytes of a file name: shorten it")]
     TooLong { name: String },
-    /// `..` below a placeholder would lead out of that partner's folder, and neither is the name of a file.
+    /// The path contains `.` or `..` where it must not: below a placeholder, `..` would lead out of the partner's
+    /// folder, and neither is the name of a file.
     #[error("path {0:?} has \".\" or \"..\" below a placeholder or in place of the file: write the folder or file that is meant")]
     Dots(String),
-    /// The kernel takes a path to end there.
+    /// The path contains a NUL, where it would end for the kernel.
     #[error("path {0:?} holds a NUL, which no name of a file can: leave it out")]
     Nul(String),
 }
 
 impl Template {
+    /// Parses a configured path.
     pub fn parse(path: &str) -> Result<Self, TemplateError> {
         if path.contains('\0') {
             return Err(TemplateError::Nul(path.to_owned()));
@@ -97,7 +101,8 @@ impl Template {
         Ok(Self { root, names, placeholders: path.contains('{') })
     }
 
-    /// The file of one bucket. Different accounts get different files where the path holds `{account}`, and so with queues.
+    /// Returns the place of one bucket's file. Different accounts get different files if the path contains `{account}`,
+    /// and different queues if it contains `{queue}`.
     pub fn place(&self, queue: &str, account: &str) -> Place {
         let mut folders: Vec<String> = self.names.iter().map(|name| name.fill(queue, account)).collect();
         let file = folders.pop().unwrap_or_default();
@@ -159,12 +164,13 @@ impl Name {
     }
 }
 
-/// Appends a value so that it is one piece of a name: letters and digits of any script, `-`, `_`, `@`, `+`, `=`, `,` and a dot that is
-/// not in front stand for themselves, every other byte is `%` and two hexadecimal digits. Different values stay different, since `%`
-/// itself is encoded. What is longer than `room` bytes is cut and ends with its digest.
+/// Appends a value in a form that can only be part of one name. Letters and digits of any script, `-`, `_`, `@`,
+/// `+`, `=`, `,` and a dot that does not come first stand for themselves; every other byte becomes `%` and two
+/// hexadecimal digits. Different values stay different, since `%` itself is encoded. A value longer than `room`
+/// bytes is cut and ends with its digest.
 fn push_encoded(name: &mut String, value: &str, room: usize) {
     let start = name.len();
-    // Where to cut should the value be too long: never within an encoded character.
+    // The place to cut if the value turns out too long: never within an encoded character.
     let mut cut = start;
     for (at, character) in value.char_indices() {
         let plain =
@@ -234,7 +240,7 @@ mod tests {
         assert!(place.file.len() <= NAME_MAX && place.file.len() > NAME_MAX - 4, "{}", place.file.len());
         assert!(place.file.starts_with("éééé") && place.file.ends_with(".jsonl"));
         assert_ne!(file_of(&long), file_of(&(long.clone() + "x")));
-        // 249 bytes are what `.jsonl` leaves of 255: they fit, one more does not.
+        // Of 255 bytes, `.jsonl` leaves 249: those fit, one more does not.
         assert!(!file_of(&"a".repeat(249)).contains('~'));
         assert!(file_of(&"a".repeat(250)).contains('~'));
     }

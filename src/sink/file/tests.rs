@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::sink::testing::batch;
 
-/// A disk that counts, fails as told, and can hold a sync until it is let go.
+/// A disk that counts syncs, fails as scripted, and can hold a sync until it is released.
 #[derive(Default)]
 struct Scripted {
     files: AtomicUsize,
@@ -42,7 +42,7 @@ impl Scripted {
         (self.files.swap(0, Ordering::Relaxed), self.all.swap(0, Ordering::Relaxed))
     }
 
-    /// Lets the next sync wait; gives the ends that say it has begun and let it go on.
+    /// Makes the next sync wait. Returns a receiver that reports the start of the sync and a sender that releases it.
     fn hold_next_sync(&self) -> (Receiver<()>, Sender<()>) {
         let (entered, on_entered) = bounded(0);
         let (go, leave) = bounded(0);
@@ -106,7 +106,7 @@ impl Stage {
         fs::read_to_string(self.path(account)).unwrap()
     }
 
-    /// Another process's view of the same files.
+    /// Opens the files anew, as another process would.
     fn restarted(&mut self) {
         self.sink = FileSink::on(self.disk.clone(), 16);
     }
@@ -219,7 +219,7 @@ fn lines_behind_those_of_a_failed_sync_are_not_accepted() {
     assert_eq!(read(), "1\n");
 }
 
-/// Delivers `new` to a file that holds `before`; gives what it holds then.
+/// Delivers `new` to a file that contains `before`, and returns the file's content afterwards.
 fn appended_to(before: &[u8]) -> Vec<u8> {
     let stage = Stage::new();
     fs::create_dir_all(stage.path("acme").parent().unwrap()).unwrap();
@@ -246,12 +246,12 @@ fn a_torn_last_line_is_cut_off_before_appending() {
         ("1\n-", "1\n"),
         ("1\n\"tex", "1\n"),
         ("1\nnul", "1\n"),
-        // The beginning of 123, perhaps.
+        // This may be the beginning of 123.
         ("1\n12", "1\n"),
     ] {
         assert_eq!(String::from_utf8(appended_to(before.as_bytes())).unwrap(), format!("{after}new\n"), "{before:?}");
     }
-    // Torn within a character.
+    // The line is torn within a character.
     assert_eq!(appended_to(b"1\n{\"name\":\"Kr\xc3"), b"1\nnew\n");
     let long = format!("1\n{{\"a\":\"{}", "x".repeat(300_000));
     assert_eq!(appended_to(long.as_bytes()), b"1\nnew\n", "longer than one read");

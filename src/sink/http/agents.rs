@@ -1,7 +1,8 @@
-//! One `ureq` agent an authority, since an agent that serves many searches its idle connections host by host under one lock: with 1,000
-//! hosts that costs 10 ms a request (measured with 3.5).
+//! One `ureq` agent per authority. An agent that serves many hosts searches its idle connections host by host under one
+//! lock, which costs 10 ms a request with 1,000 hosts (measured with 3.5).
 //!
-//! Called by deliver threads. The lock is held for a look into the table, never during a request or while connections are closed.
+//! Called by delivery threads. The lock is held only for a look into the table, never during a request or
+//! while connections are closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,40 +20,44 @@ use super::wire::Dialer;
 use crate::lru::Lru;
 use crate::net::names::Names;
 
-/// The buffers of a connection, one for each direction.
+/// The number of bytes of each of a connection's two buffers, one per direction.
 const BUFFER: usize = 16 * 1024;
-/// How long a connection may lie idle and still be used: below the 60 s after which load balancers commonly close theirs.
+/// How long a connection may be idle and still be used: less than the 60 s after which load
+/// balancers commonly close theirs.
 const IDLE: Duration = Duration::from_secs(55);
 
-/// The agents, and the bound on what they hold open.
+/// The agents, and the bound on the connections that they hold open.
 pub struct Agents {
     dialer: Dialer,
     names: Arc<Names>,
-    /// Most idle connections of all together, and most agents.
+    /// The largest number of idle connections of all agents together, and the largest number of agents.
     limit: usize,
+    /// The number of agents in use.
     busy: AtomicUsize,
     table: Mutex<Lru<CompactString, Known>>,
 }
 
-/// An agent, and when it was taken last.
+/// An agent, and when it was last taken.
 struct Known {
     agent: Agent,
     used: Instant,
 }
 
-/// An agent in use. Its connection counts as busy until this is dropped.
+/// An agent in use. Its connection counts as busy until this value is dropped.
 pub struct InUse<'a> {
     agents: &'a Agents,
     agent: Agent,
 }
 
 impl Agents {
+    /// Creates an empty table. `limit` is the largest number of idle connections.
     pub fn new(dialer: Dialer, names: Arc<Names>, limit: usize) -> Self {
         Self { dialer, names, limit: limit.max(1), busy: AtomicUsize::new(0), table: Mutex::new(Lru::new()) }
     }
 
-    /// The agent for a URL's scheme, host and port. Those that only public addresses will do for have agents of their own: a connection
-    /// must not pass from a partner that may be anywhere to one that may not.
+    /// Returns the agent for the scheme, host and port of a URL. Guarded requests, which may only go to public
+    /// addresses, have agents of their own: a connection must not pass from a partner that may be at any
+    /// address to one that may not.
     pub fn take(&self, url: &Uri, guarded: bool, now: Instant) -> InUse<'_> {
         let authority = url.authority().map_or("", |authority| authority.as_str());
         let key = format_compact!("{}{authority}{}", url.scheme_str().unwrap_or_default(), if guarded { "!" } else { "" });
@@ -72,18 +77,18 @@ impl Agents {
         InUse { agents: self, agent }
     }
 
-    /// Closes the connections of agents that nobody has taken for long: a host that closed its end has no more use of ours, and nobody
-    /// else would find out.
+    /// Closes the connections of agents that were not taken for long. Otherwise, a connection that its host has already
+    /// closed would stay open on this side.
     pub fn sweep(&self, now: Instant) {
         self.close(|known| known.used + IDLE <= now);
     }
 
-    /// Closes all connections that lie idle, but those of agents in use.
+    /// Closes all idle connections, except those of agents in use.
     pub fn close_idle(&self) {
         self.close(|_| true);
     }
 
-    /// Closes those of the agents taken least recently, as long as they may be.
+    /// Closes agents, from the least recently taken on, up to the first for which `may_be` is false.
     fn close(&self, may_be: impl Fn(&Known) -> bool) {
         loop {
             let evicted = self.table.lock().evict(1, &may_be);
@@ -103,7 +108,8 @@ impl Agents {
             .max_redirects_will_error(false)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            // What does not fit the buffer is said to be too large, rather than taken for the end of the connection.
+            // A header that does not fit into the buffer is thus reported as too large. It would otherwise be taken for
+            // the end of the connection.
             .max_response_header_size(BUFFER - 1)
             .max_idle_connections(self.limit)
             .max_idle_connections_per_host(self.limit)
@@ -115,7 +121,8 @@ impl Agents {
         Agent::with_parts(config, self.dialer.clone(), Lookups { names: Arc::clone(&self.names), guarded })
     }
 
-    /// Closes the connections of the agents used least recently until no more lie idle than may.
+    /// Closes the connections of the least recently used agents until no more connections are
+    /// idle than the limit allows.
     fn trim(&self) {
         let mut closed = Vec::new();
         loop {

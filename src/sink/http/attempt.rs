@@ -1,8 +1,8 @@
-//! What happens to the request of this thread: how long it may still take, and how far it has got.
+//! The state of the request that this thread runs: how long the request may still take, and how far it has got.
 //!
-//! `ureq` calls its resolver, its connector and its transport on the thread that runs the request, and hands nothing of ours to them. So
-//! what they have to know and what they have to tell lies with the thread. With that every time-out is ours and strict: the phases of
-//! `ureq` start anew with each, and its writes with each part that goes out.
+//! `ureq` calls its resolver, connector and transport on the thread that runs the request, but passes them none of our
+//! data. So the data that these need, and the data that they report, lie in a thread-local variable. All timeouts are
+//! thereby ours and strict: those of `ureq` start anew with each phase, and for writes with each part sent.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,65 +13,75 @@ thread_local! {
     static CURRENT: Cell<Option<Attempt>> = const { Cell::new(None) };
 }
 
-/// One request under way.
+/// One attempt to send a request and receive its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
+    /// The phase in which the attempt is.
     pub phase: Phase,
-    /// When the phase has to be over.
+    /// When the present phase has to be over.
     pub deadline: Instant,
-    /// For sending and the whole answer.
+    /// How long sending and receiving the whole answer may take.
     timeout: Duration,
-    /// When all has to be over, a second try included.
+    /// When everything has to be over, a second attempt included.
     end: Instant,
     /// Whether the connection was made for this request.
     pub fresh: bool,
-    /// Whether a byte of an answer has come.
+    /// Whether a byte of an answer has arrived.
     pub answered: bool,
-    /// The code of the status line, once that is whole.
+    /// The status code, once the status line is complete.
     pub status: Option<u16>,
 }
 
+/// What an attempt is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Looking up the host's name, or not yet begun.
     LookUp,
+    /// Connecting, including the TLS handshake.
     Connect,
+    /// Sending the request.
     Send,
+    /// Waiting for the answer, or receiving it.
     Wait,
 }
 
-/// The time-outs of one delivery, from which its attempts count.
+/// The timeouts of one delivery, from which the deadlines of its attempts follow.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// How long the lookup, the connection and the TLS handshake may take together.
     pub connect_timeout: Duration,
+    /// How long sending and receiving the whole answer may take.
     pub timeout: Duration,
     /// When the delivery has to be over.
     pub end: Instant,
 }
 
 impl Limits {
+    /// Returns the limits of a delivery that starts now.
     pub fn starting(now: Instant, connect_timeout: Duration, timeout: Duration) -> Self {
         Self { connect_timeout, timeout, end: now + connect_timeout + timeout }
     }
 }
 
-/// Starts an attempt on this thread: looking up, connecting and TLS together have the connect time-out.
+/// Starts an attempt on this thread. The lookup, the connection and the TLS handshake together
+/// have the connect timeout.
 pub fn begin(now: Instant, limits: Limits) {
     let deadline = (now + limits.connect_timeout).min(limits.end);
     let Limits { timeout, end, .. } = limits;
     CURRENT.set(Some(Attempt { phase: Phase::LookUp, deadline, timeout, end, fresh: false, answered: false, status: None }));
 }
 
-/// The attempt of this thread. `None` only outside of a delivery.
+/// Returns the attempt of this thread, or `None` outside of a delivery.
 pub fn current() -> Option<Attempt> {
     CURRENT.get()
 }
 
-/// Takes the attempt off this thread and gives its last state.
+/// Removes the attempt from this thread and returns its last state.
 pub fn finish() -> Option<Attempt> {
     CURRENT.take()
 }
 
-/// A connection is being made for this attempt.
+/// Records that a connection is being made for this attempt.
 pub fn connecting() {
     change(|attempt| {
         attempt.phase = Phase::Connect;
@@ -79,7 +89,7 @@ pub fn connecting() {
     });
 }
 
-/// Bytes of the request are about to go out: from the first on the time-out runs.
+/// Records that bytes of the request are about to be sent. The timeout starts with the first of them.
 pub fn sending(clock: &Clock) {
     change(|attempt| {
         if matches!(attempt.phase, Phase::LookUp | Phase::Connect) {
@@ -89,12 +99,12 @@ pub fn sending(clock: &Clock) {
     });
 }
 
-/// An answer is waited for.
+/// Records that the thread waits for an answer.
 pub fn waiting() {
     change(|attempt| attempt.phase = Phase::Wait);
 }
 
-/// Bytes of an answer are there; `input` are all that nobody has taken yet.
+/// Records that bytes of an answer have arrived. `input` holds all bytes that were not consumed yet.
 pub fn received(input: &[u8]) {
     change(|attempt| {
         attempt.answered = true;
@@ -111,7 +121,8 @@ fn change(with: impl FnOnce(&mut Attempt)) {
     }
 }
 
-/// The code of a whole status line of HTTP/1 (RFC 9112, section 4) that ends an exchange: not that of an interim answer.
+/// Returns the code of a complete HTTP/1 status line (RFC 9112, section 4) that ends an exchange, so not the
+/// code of an interim answer.
 fn status_of(input: &[u8]) -> Option<u16> {
     let end = input.iter().position(|byte| *byte == b'\n')?;
     let line = std::str::from_utf8(input.get(..end)?).ok()?.trim_end_matches('\r');

@@ -1,12 +1,12 @@
-//! Which addresses a partner may be at when its account, which a producer chose, is part of the host name.
+//! Decides which addresses a partner may have if its account, which a producer chose, is part of the host name.
 //!
-//! Pure. Without this, an account such as `169.254.169.254` would have octoconf send messages to, and show answers of, services that
-//! only this machine can reach (server-side request forgery).
+//! Pure. Without this check, an account such as `169.254.169.254` would make octoconf send messages to services that
+//! only this machine can reach, and show their answers (server-side request forgery).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is one of the public Internet, by the special-purpose registries of IANA (RFC 6890 and its updates). An IPv6
-/// address that carries an IPv4 one is judged by that.
+/// Returns whether an address belongs to the public Internet, by the special-purpose registries of IANA (RFC 6890 and
+/// its updates). An IPv6 address that embeds an IPv4 address is judged by the latter.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -37,7 +37,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
-    // Of all that is assigned, 2000::/3 is the public part; in it a few are special.
+    // Of all assigned addresses, 2000::/3 is the public part; a few ranges in it are special.
     let global_unicast = first & 0xe000 == 0x2000;
     let special = match (first, second) {
         (0x2001, 0x0000..=0x01ff) => true, // protocol assignments: Teredo, ORCHID, benchmarks
@@ -48,7 +48,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     global_unicast && !special
 }
 
-/// The IPv4 address that a translator would make of an IPv6 one: mapped, compatible, NAT64 (RFC 6052) and 6to4 (RFC 3056).
+/// Returns the IPv4 address into which a translator would turn an IPv6 address: mapped, compatible, NAT64 (RFC
+/// 6052) and 6to4 (RFC 3056).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {

@@ -1,4 +1,5 @@
-//! Names as one agent sees them: looked up within the delivery that asks, and private addresses left out where an account chose the host.
+//! The resolver of one agent: names are looked up within the deadline of the delivery, and private addresses are left
+//! out if the account chose the host.
 
 use std::fmt;
 use std::io;
@@ -14,21 +15,23 @@ use ureq::{Error, Timeout};
 use super::{attempt, guard};
 use crate::net::names::{LookUpError, Names, addresses};
 
-/// See the [module's](self) text.
+/// A resolver for `ureq`. See the [module documentation](self).
 pub struct Lookups {
+    /// The names, shared by all agents.
     pub names: Arc<Names>,
-    /// Whether only addresses of the public Internet may come out.
+    /// Whether only addresses of the public Internet may be returned.
     pub guarded: bool,
 }
 
-/// The host is, or leads to, an address that only this machine or its network can reach.
+/// The error for a host that is, or leads to, an address that only this machine or its network can reach.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "{address} is not an address of the public Internet, and the account chose the host; set allow_private_addresses if that is meant"
 )]
 pub struct PrivateAddress {
+    /// The address that was rejected.
     pub address: IpAddr,
-    /// The account itself is the address.
+    /// Whether the host in the URL is itself the address, rather than a name.
     pub literal: bool,
 }
 

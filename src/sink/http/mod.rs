@@ -1,7 +1,8 @@
-//! `deliver = "http"`: a batch is one `POST`, and the status line of what comes back is the partner's word on it.
+//! `deliver = "http"`: a batch is one `POST`, and the status line of the response is the partner's answer.
 //!
-//! Called by deliver threads, many at once; blocks for the partner's connect time-out and time-out together at most, whatever the
-//! partner does. It follows no redirect, uses no proxy, and never decides what an answer means: that is the dispatcher's.
+//! Called by delivery threads, many at once. A call blocks for at most the partner's connect timeout and timeout
+//! together, whatever the partner does. The sink follows no redirect, uses no proxy, and does not decide what an answer
+//! means, which is the dispatcher's part.
 
 use std::io;
 use std::sync::Arc;
@@ -35,10 +36,10 @@ pub mod target;
 mod tests;
 mod wire;
 
-/// Names that are looked up at once.
+/// The number of names that are looked up at once.
 const LOOK_UPS: usize = 8;
 
-/// Every partner that is reached by HTTP.
+/// The way to all partners that are reached by HTTP.
 pub struct HttpSink {
     agents: Agents,
     clock: Clock,
@@ -68,19 +69,20 @@ impl Sink for HttpPartner {
 }
 
 impl HttpSink {
-    /// `version`: what the user agent ends with. `idle`: most connections that lie idle.
+    /// Creates the sink. `version` becomes part of the user agent, and `idle` is the largest number of idle
+    /// connections. An error means that `version` cannot stand in a header.
     pub fn new(version: &str, idle: usize, look_up: LookUp, clock: Clock) -> Result<Self, InvalidHeaderValue> {
         let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
         let agents = Agents::new(Dialer::new(clock.clone()), names, idle);
         Ok(Self { agents, user_agent: HeaderValue::from_str(&format!("octoconf/{version}"))?, clock })
     }
 
-    /// Closes connections to hosts that nothing was sent to for long.
+    /// Closes connections to hosts that were sent nothing for long.
     pub fn sweep(&self) {
         self.agents.sweep(self.clock.steady());
     }
 
-    /// Sends a batch and waits for the answer.
+    /// Sends a batch and blocks until the partner has answered, or the time is up.
     pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
         let url = match target.url(&batch.queue, &batch.account) {
             Ok(url) => url,
@@ -94,13 +96,14 @@ impl HttpSink {
 
         let (result, attempt) = self.attempt(&agent, make(), limits, target);
         if is_out_of_files(&result) {
-            // Those of connections that lie idle are worth less than this request.
+            // An idle connection is worth less than this request.
             self.agents.close_idle();
         } else if !was_stale(&result, attempt) {
             return self.answer(&url, result, attempt);
         }
-        // The partner closed an idle connection just as the request went out: no failure of its own, and nothing of this request was
-        // answered. All that lie idle are suspect now: an age of zero makes the agent drop them and connect anew.
+        // The partner closed an idle connection just as the request went out. That is no failure of the partner, and
+        // nothing of this request was answered. All idle connections are suspect now: an age of zero makes the agent
+        // drop them and connect anew.
         let again = agent.configure_request(make()).max_idle_age(std::time::Duration::ZERO).build();
         let (result, attempt) = self.attempt(&agent, again, limits, target);
         self.answer(&url, result, attempt)
@@ -122,19 +125,19 @@ impl HttpSink {
     fn answer(&self, url: &Uri, result: Result<Answer, Error>, attempt: Option<Attempt>) -> Answer {
         match (result, attempt.and_then(|attempt| attempt.status)) {
             (Ok(answer), _) => answer,
-            // The headers broke off, were garbage or too large: the status line before them stands.
+            // The headers broke off, were invalid or too large: the status line before them counts.
             (Err(_), Some(code)) => reply::of_status(code),
             (Err(error), None) => failure(url, &error, attempt.map_or(Phase::LookUp, |attempt| attempt.phase)),
         }
     }
 }
 
-/// Whether a request failed for no other reason than that its connection had been idle for too long.
+/// Returns whether a request failed only because its connection had been idle for too long.
 fn was_stale(result: &Result<Answer, Error>, attempt: Option<Attempt>) -> bool {
     matches!(result, Err(Error::Io(_))) && attempt.is_some_and(|attempt| !attempt.fresh && !attempt.answered)
 }
 
-/// Whether this process has no file left for a connection.
+/// Returns whether this process has no file descriptor left for a connection.
 fn is_out_of_files(result: &Result<Answer, Error>) -> bool {
     matches!(result, Err(Error::Io(error)) if lacks_files(error))
 }
@@ -143,7 +146,8 @@ fn lacks_files(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// A failure in words: the phase, the host and port, and what is known; nothing of the URL's path and query.
+/// Describes a failure: the phase, the host and port, and what is known about the cause. The URL's
+/// path and query are left out.
 fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let doing = match phase {
@@ -164,13 +168,13 @@ fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
         Error::Protocol(_) => "what came back is not HTTP/1.1".to_owned(),
         Error::LargeResponseHeader(..) => "the headers of the answer are larger than 16 KiB".to_owned(),
         Error::Other(other) => match other.downcast_ref::<PrivateAddress>() {
-            // The account itself is the address: no wait makes it another one.
+            // The account itself is the address, so waiting does not help.
             Some(error @ PrivateAddress { literal: true, .. }) => {
                 return Answer::Refused { reason: format!("{authority}: {error}").into() };
             }
             _ => other.to_string(),
         },
-        // None of the others holds more than its name says; a URL that some hold is left out.
+        // The other errors tell no more than their names, except for some that contain a URL, which must not be shown.
         Error::BadUri(_) => "the URL is not valid".to_owned(),
         _ => "the request failed in a way that has no name".to_owned(),
     };

@@ -1,6 +1,7 @@
-//! What a partner's answer says: accepted, or a status with the time to wait and a piece of its text.
+//! Turns a partner's HTTP response into an answer: accepted, or a status with the time to wait
+//! and an excerpt of the body.
 //!
-//! Reading the rest of a body is for the sake of the next request on the connection; it never changes the verdict.
+//! The rest of a body is read only so that the connection can serve the next request; it never changes the answer.
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -12,16 +13,18 @@ use ureq::http::header::RETRY_AFTER;
 use super::secrets::Secrets;
 use crate::message::Answer;
 
-/// Most of a body that is read: beyond it a new connection costs less than the rest of the old one.
+/// The largest number of bytes of a body that are read. Beyond that, a new connection costs less
+/// than the rest of this one.
 const MAX_BODY: usize = 64 * 1024;
-/// Most of a body that is kept: secrets are taken out before it is cut, so that none is cut in two.
+/// The largest number of bytes of a body that are kept. Secrets are masked before the excerpt is cut, so
+/// that none is cut in two.
 const MAX_KEPT: usize = 8 * 1024;
-/// The longest excerpt.
+/// The largest number of bytes of an excerpt.
 const MAX_EXCERPT: usize = 1024;
 /// The longest wait that a partner may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// The answer for a status line that is all there is.
+/// Returns the answer for a status line without anything else.
 pub fn of_status(code: u16) -> Answer {
     if (200..300).contains(&code) {
         Answer::Accepted
@@ -30,7 +33,8 @@ pub fn of_status(code: u16) -> Answer {
     }
 }
 
-/// Reads an answer to its end, or to what is read of one at most. Blocks until the deadline of the attempt at most.
+/// Reads a response to its end, up to [`MAX_BODY`], and returns the answer. Blocks until the
+/// deadline of the attempt at most.
 pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets) -> Answer {
     let (parts, mut body) = response.into_parts();
     let start = read(&mut body);
@@ -47,14 +51,15 @@ pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets)
     }
 }
 
-/// The start of a body, at most as much as is kept; the rest is read and dropped, up to the limit.
+/// Returns up to [`MAX_KEPT`] bytes from the start of a body. The rest is read and dropped, up to [`MAX_BODY`].
 fn read(body: &mut Body) -> Vec<u8> {
     let mut start = Vec::new();
     let mut chunk = [0; 4096];
     let mut total = 0;
     let mut reader = body.as_reader();
     while total < MAX_BODY {
-        // A body that breaks off, is not what its headers say, or takes too long: the status line has said it all.
+        // A body may break off, contradict its headers or take too long. The status line already says
+        // everything that counts.
         let Ok(read) = reader.read(&mut chunk) else { break };
         let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         total += read;
@@ -63,8 +68,8 @@ fn read(body: &mut Body) -> Vec<u8> {
     start
 }
 
-/// A piece of a body as one line of text: what is not UTF-8 replaced, control characters escaped, and secrets that the partner quotes
-/// hidden.
+/// Returns the start of a body as one line of text: bytes that are not UTF-8 replaced, control characters escaped, and
+/// secrets that the partner quotes masked.
 fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
     let mut text = String::with_capacity(start.len().min(MAX_EXCERPT));
     for character in secrets.hide(String::from_utf8_lossy(start).into_owned()).trim().chars() {
@@ -82,12 +87,12 @@ fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
     text.into()
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date from which now is taken off. `None` for nonsense and for a time that has
-/// come already: then there is nothing to obey, and back-off decides.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, of which the time from now is returned. `None`
+/// for an invalid value and for a time that has passed: there is nothing to obey then, and the back-off applies.
 fn retry_after_of(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a very long time.
+        // A number that does not fit stands for a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         httpdate::parse_http_date(value).ok()?.duration_since(now).ok()?

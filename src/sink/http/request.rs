@@ -1,6 +1,6 @@
-//! The request for a batch: body in the partner's format, and the headers that say what it is.
+//! The request for a batch: the body in the partner's format, and the headers that describe it.
 //!
-//! Pure. Nothing that comes from data can end a header or begin another.
+//! Pure. No value that comes from data can end a header or begin another.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,23 +15,25 @@ use crate::config::settings::Format;
 use crate::message::{AttributeValue, Batch, Item};
 use crate::sink::lines;
 
-/// What a value from data must not hold in a header: it is percent-encoded, and so is the percent sign. Characters beyond ASCII are
-/// encoded anyhow.
+/// The characters that are percent-encoded in a header value that comes from data. The percent sign is one of them.
+/// Characters beyond ASCII are always encoded.
 const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
-/// The same of an id: a dot in it would let a signed text be taken apart in two ways.
+/// The characters that are percent-encoded in an id. A dot in an id would let a signed text be taken apart in two ways.
 const IN_ID: &AsciiSet = &IN_HEADER.add(b'.');
 
-/// Most bytes of ids in `octoconf-messages`: web servers take 8 KiB a header line. A hundred ids as queues give them are half of that.
+/// The largest number of bytes of ids in `octoconf-messages`. Web servers accept header lines of 8 KiB; a hundred ids,
+/// as queues assign them, take half of that.
 const MAX_IDS: usize = 6 * 1024;
 
-/// The longest `traceparent` that is passed on; version 00 of W3C Trace Context has 55 characters, later ones may have more.
+/// The largest number of bytes of a `traceparent` that is passed on. Version 00 of W3C Trace Context has 55 characters;
+/// later versions may have more.
 const MAX_TRACEPARENT: usize = 128;
 
-/// The body of a batch. It stays the same over retries.
+/// Returns the body of a batch, which stays the same over retries.
 pub fn body(format: Format, batch: &Batch) -> Cow<'_, [u8]> {
     match (format, batch.items.as_slice()) {
-        // `single` is made with `max_batch = 1`; of more it would take the first as if it were all.
+        // `single` comes with `max_batch = 1`. A receiver would take the first of several payloads for the whole batch.
         (Format::Single, [item]) => Cow::Borrowed(&item.payload),
         (Format::Ndjson, items) => Cow::Owned(lines::of(items)),
         (Format::Json | Format::Single, items) => {
@@ -44,7 +46,7 @@ pub fn body(format: Format, batch: &Batch) -> Cow<'_, [u8]> {
     }
 }
 
-/// The whole request of one attempt at `now`.
+/// Returns the whole request of an attempt at `now`.
 pub fn request<'a>(
     target: &Target,
     url: Uri,
@@ -72,7 +74,7 @@ pub fn request<'a>(
     {
         put(&mut headers, "traceparent", trace);
     }
-    // Last, so that what a person configured wins over the content type and the user agent.
+    // The configured headers come last, so that they replace the content type and the user agent.
     headers.extend(target.headers.clone());
 
     let mut request = Request::new(body);
@@ -91,7 +93,7 @@ fn content_type(format: Format) -> &'static str {
 }
 
 fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    // Every value here has been through `header_text` or is made of such characters.
+    // Every value here is percent-encoded or made of such characters, so this cannot fail.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);
     }
@@ -105,7 +107,7 @@ fn id_text(id: &str) -> Cow<'_, str> {
     utf8_percent_encode(id, IN_ID).into()
 }
 
-/// The deliveries' ids with commas between, in the order of the payloads; as many as there is room for.
+/// Returns the deliveries' ids separated by commas, in the order of the payloads, as many as [`MAX_IDS`] allows.
 fn ids(items: &[Item]) -> String {
     let mut ids = String::new();
     for item in items {
@@ -122,7 +124,7 @@ fn ids(items: &[Item]) -> String {
     ids
 }
 
-/// The trace that a message came with, if it can stand in a header as it is.
+/// Returns the trace context that a message came with, if it can stand in a header unchanged.
 fn traceparent(item: &Item) -> Option<&str> {
     let attribute = item.message.attributes.iter().find(|attribute| attribute.name == "traceparent")?;
     let AttributeValue::String(value) = &attribute.value else { return None };
@@ -140,7 +142,8 @@ fn array(items: &[Item], bytes: usize, push: impl Fn(&mut Vec<u8>, &Item)) -> Ve
     body
 }
 
-/// One event in the JSON format of CloudEvents 1.0.2. Source and id together are unique, as it demands: the id is that of the delivery.
+/// Appends one event in the JSON format of CloudEvents 1.0.2. Source and id together must be unique, so the id
+/// is that of the delivery.
 fn push_event(body: &mut Vec<u8>, item: &Item, queue: &str) {
     #[derive(Deserialize)]
     struct Typed<'a> {

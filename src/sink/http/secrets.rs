@@ -1,4 +1,4 @@
-//! What a partner is sent that must not be read in a log: pages that tell of an error like to quote the request.
+//! The secrets in what a partner is sent, which must not appear in a log: error pages often quote the request.
 //!
 //! Pure.
 
@@ -9,15 +9,16 @@ use percent_encoding::percent_decode_str;
 use crate::config::settings::HttpSettings;
 use crate::mask;
 
-/// The secrets of one partner: header values, the user part and the query of its URL, its signing secret.
+/// The secrets of one partner: header values, the user part and the query of its URL, and its signing secret.
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
+    /// Collects the secrets of a partner's settings.
     pub fn of(settings: &HttpSettings) -> Self {
         let mut secrets = Vec::new();
         for value in settings.headers.values() {
             let value = value.expose();
-            // After the scheme (RFC 9110, section 11.4) comes what is worth hiding alone.
+            // After the scheme (RFC 9110, section 11.4) come the credentials, which are a secret by themselves.
             secrets.extend(value.split_once(' ').map(|(_, credentials)| credentials.trim().to_owned()));
             secrets.push(value.to_owned());
         }
@@ -32,16 +33,16 @@ impl Secrets {
         }
         for pair in query.split('&') {
             let value = pair.split_once('=').map_or(pair, |(_, value)| value);
-            // An account is none, and what the error is about.
+            // An account is no secret, and often what an error is about.
             secrets.extend(value.split(['{', '}']).filter(|part| !matches!(*part, "account" | "queue")).map(decoded));
         }
         secrets.retain(|secret| !secret.is_empty());
-        // One may be a part of another.
+        // One secret may be part of another, so the longest are masked first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
     }
 
-    /// The text without them.
+    /// Returns the text with the secrets masked.
     pub fn hide(&self, text: String) -> String {
         mask::hide(text, self.0.iter().map(String::as_str))
     }

@@ -1,6 +1,6 @@
-//! `webhook-signature` as Standard Webhooks 1.0 has it: HMAC-SHA256 over `ID.TIMESTAMP.BODY`.
+//! `webhook-signature` as Standard Webhooks 1.0 defines it: HMAC-SHA256 over `ID.TIMESTAMP.BODY`.
 //!
-//! Pure. Ids hold no dots, so what is signed can be taken apart in one way only.
+//! Pure. Ids contain no dots, so the signed text can be taken apart in one way only.
 
 use base64::Engine;
 use base64::alphabet;
@@ -11,24 +11,24 @@ use sha2::Sha256;
 
 use crate::config::secret::Secret;
 
-/// Secrets come with their padding or without, as the reference libraries take them.
+/// Decodes secrets with or without padding, as the reference libraries do.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A partner's key, ready for use. Neither printed nor compared.
+/// A partner's key, ready for use. Cannot be printed or compared.
 pub struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    /// `None` when the secret, less its `whsec_`, is not base64 of at least one byte.
+    /// Returns `None` if the secret, without its `whsec_`, is not base64 of at least one byte.
     pub fn new(secret: &Secret) -> Option<Self> {
         let text = secret.expose().trim();
         let key = LENIENT.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok().filter(|key| !key.is_empty())?;
         Hmac::new_from_slice(&key).ok().map(Self)
     }
 
-    /// The value of the header. `timestamp`: that of the attempt, in seconds since 1970.
+    /// Returns the value of the header. `timestamp` is the time of the attempt, in seconds since 1970.
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut mac = self.0.clone();
         mac.update(id.as_bytes());
@@ -42,13 +42,14 @@ impl Signer {
 mod tests {
     use super::*;
 
-    /// What the specification signs as an example.
+    /// The body that the specification signs as an example.
     const CONTACT: &str = r#"{"type":"contact.created","timestamp":"2022-11-03T20:26:10.344522Z","data":{"id":"1f81eb52-5198-4599-803e-771906343485"}}"#;
 
     #[test]
     fn it_is_the_signature_of_the_reference_library() {
-        // The first is the test vector of all libraries of standard-webhooks; the specification has none with a secret, so that its example
-        // is signed with theirs. All were made with `pip install standardwebhooks==1.1.0` and
+        // The first case is the test vector of all standard-webhooks libraries. The specification has no vector with a
+        // secret, so its example is signed with theirs. All signatures were made with
+        // `pip install standardwebhooks==1.1.0` and
         // `Webhook(secret).sign(id, datetime.fromtimestamp(timestamp, timezone.utc), body)`.
         let libraries = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let own = "whsec_b2N0b2NvbmYgdGVzdHMgaXRzIHNpZ25hdHVyZXM=";
@@ -73,7 +74,7 @@ mod tests {
             (own, of_a_part, 1_700_000_000, batch, "jSYEQ31AFbLN93WsDnIlyABek05xSsuQHsmorN1N5mM="),
             (own, "m0", 0, "", "MsG3vR/SivHuV+Ud7ssZDIIcNflNU76m3i52AE3gv94="),
         ] {
-            // With the prefix and without, with the padding and without: the same key.
+            // With or without the prefix, with or without the padding, the key is the same.
             for secret in [secret, secret.trim_start_matches("whsec_"), secret.trim_end_matches('=')] {
                 let signer = Signer::new(&Secret::new(secret)).unwrap();
                 assert_eq!(signer.sign(id, timestamp, body.as_bytes()), format!("v1,{signature}"), "{id} {secret}");

@@ -1,6 +1,8 @@
-//! Where a partner's requests go: its settings, checked and taken apart once, and the URL with `{account}` and `{queue}` filled in.
+//! The target of a partner's requests: its settings, checked and parsed once, and the URL with `{account}`
+//! and `{queue}` filled in.
 //!
-//! Pure. No error of this file holds a value of a header, a secret, or the user part or query of a URL: keys hide there.
+//! Pure. No error of this file contains a header's value, a secret, or the user part or query of a URL,
+//! since keys are found there.
 
 use std::time::Duration;
 
@@ -15,10 +17,10 @@ use super::signature::Signer;
 use crate::config::secret::Secret;
 use crate::config::settings::{Format, HttpSettings};
 
-/// All but the unreserved characters of RFC 3986 (section 2.3).
+/// All characters but the unreserved ones of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Headers that each request has from us, or that say where a message ends.
+/// The headers that octoconf sets in each request, or that determine where a message ends.
 const OURS: [&str; 13] = [
     "connection",
     "content-length",
@@ -35,28 +37,32 @@ const OURS: [&str; 13] = [
     "webhook-timestamp",
 ];
 
-/// One partner, as requests to it are made.
+/// One partner's settings in the form in which requests need them.
 pub struct Target {
     url: UrlTemplate,
+    /// The format of the body.
     pub format: Format,
+    /// How long sending and receiving the whole answer may take.
     pub timeout: Duration,
+    /// How long the lookup, the connection and the TLS handshake may take together.
     pub connect_timeout: Duration,
+    /// Signs requests; `None` if the partner has no signing secret.
     pub signer: Option<Signer>,
-    /// Configured headers, and the user part of the URL as `authorization`. All are marked as secrets.
+    /// The configured headers, and the user part of the URL as `authorization`. All are marked as sensitive.
     pub headers: HeaderMap,
-    /// What of all that is not to be read in an excerpt of an answer.
+    /// The secrets that must not appear in an excerpt of an answer.
     pub secrets: Secrets,
-    /// Whether the account chooses the host, so that only public addresses will do.
+    /// Whether the account chooses the host, so that only public addresses are allowed.
     pub guarded: bool,
 }
 
-/// A URL whose placeholders may stand in the host, the path and the query.
+/// A URL with placeholders in the host, the path or the query.
 struct UrlTemplate {
     scheme: &'static str,
     host: Vec<Piece>,
-    /// From the first slash or question mark on.
+    /// Everything from the first slash or question mark on.
     rest: Vec<Piece>,
-    /// The whole where there is no placeholder.
+    /// The whole URL, if it has no placeholder.
     fixed: Option<Uri>,
 }
 
@@ -66,29 +72,38 @@ enum Piece {
     Account,
 }
 
-/// Why a partner's HTTP settings cannot be used: what is wrong with the value under [`TargetError::key`], and what to do. The service does
-/// not start, and a reload is refused.
+/// Why a partner's HTTP settings cannot be used. The text says what is wrong with the value under [`TargetError::key`]
+/// and what to do. The service does not start, or a reload is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
+    /// The URL does not start with a known scheme.
     #[error("no URL; start it with https:// or http://")]
     Scheme,
+    /// The URL has no valid host, contains invalid characters, or is too long.
     #[error(
         "names no valid host, holds characters that a URL cannot hold, or is longer than 64 KiB; encode such characters as %XX, \
          and write a host in other letters in its xn-- form"
     )]
     Invalid,
+    /// The path of the URL contains `.` or `..`.
     #[error("has \".\" or \"..\" in its path, which every server reads otherwise; write the path that is meant")]
     Dots,
+    /// The URL contains this unknown placeholder.
     #[error("holds {0:?}; the placeholders are {{queue}} and {{account}}")]
     Placeholder(String),
+    /// The user part of the URL contains a placeholder.
     #[error("has a placeholder before the @; name the user in a header instead")]
     UserPlaceholder,
+    /// This name of a header is not a token.
     #[error("no name of a header; use letters, digits and \"-\"")]
     HeaderName(String),
+    /// This header is set by octoconf.
     #[error("set by octoconf in each request; leave it out")]
     HeaderReserved(String),
+    /// The value of this header contains control characters.
     #[error("holds a line break or another control character; write it on one line")]
     HeaderValue(String),
+    /// The signing secret is not base64.
     #[error(
         "not base64 of a key, with or without whsec_ before it, as Standard Webhooks has it; write the secret that the partner gave out"
     )]
@@ -96,7 +111,7 @@ pub enum TargetError {
 }
 
 impl TargetError {
-    /// The key within the partner's section.
+    /// Returns the key within the partner's section.
     pub fn key(&self) -> String {
         match self {
             Self::Scheme | Self::Invalid | Self::Dots | Self::Placeholder(_) | Self::UserPlaceholder => "url".to_owned(),
@@ -106,17 +121,17 @@ impl TargetError {
     }
 }
 
-/// What [`Target::new`] says of a URL by itself; for the configuration, which tells all problems at once, each by its key.
+/// Checks a URL as [`Target::new`] does. The configuration uses this to report all problems at once, each with its key.
 pub fn check_url(url: &str) -> Result<(), TargetError> {
     UrlTemplate::parse(url).map(drop)
 }
 
-/// The same of a header.
+/// Checks a header as [`Target::new`] does.
 pub fn check_header(name: &str, value: &str) -> Result<(), TargetError> {
     header(name, value).map(drop)
 }
 
-/// The same of a signing secret.
+/// Checks a signing secret as [`Target::new`] does.
 pub fn check_secret(secret: &Secret) -> Result<(), TargetError> {
     signer(secret).map(drop)
 }
@@ -125,8 +140,8 @@ fn signer(secret: &Secret) -> Result<Signer, TargetError> {
     Signer::new(secret).ok_or(TargetError::Secret)
 }
 
-/// A name is a token in the sense of RFC 9110, 5.6.2; a value is text in that of 5.5, since a line break would end the header and start
-/// another.
+/// Parses a header. The name must be a token (RFC 9110, 5.6.2). The value must be text (5.5), since a line break would
+/// end the header and start another.
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetError> {
     let parsed: HeaderName = name.parse().map_err(|_| TargetError::HeaderName(name.to_owned()))?;
     if OURS.contains(&parsed.as_str()) {
@@ -138,6 +153,7 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetEr
 }
 
 impl Target {
+    /// Checks and parses a partner's settings.
     pub fn new(settings: &HttpSettings) -> Result<Self, TargetError> {
         let (url, authorization) = UrlTemplate::parse(&settings.url)?;
         let mut headers = HeaderMap::new();
@@ -153,7 +169,7 @@ impl Target {
         Ok(Self { url, format, timeout, connect_timeout, signer, headers, secrets, guarded })
     }
 
-    /// The URL for one bucket, without a user part. The error says why there can be none for this account.
+    /// Returns the URL for one bucket, without a user part. The error says why there can be none for this account.
     pub fn url(&self, queue: &str, account: &str) -> Result<Uri, String> {
         match &self.url.fixed {
             Some(uri) => Ok(uri.clone()),
@@ -169,7 +185,7 @@ impl UrlTemplate {
             (_, Some(rest)) => ("http", rest),
             _ => return Err(TargetError::Scheme),
         };
-        // What follows a # stays with the client.
+        // The fragment after a # is not sent.
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
@@ -181,7 +197,7 @@ impl UrlTemplate {
             return Err(TargetError::Dots);
         }
         let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
-        // With or without placeholders, a URL that is wrong is wrong for all.
+        // A URL that is wrong with sample values is wrong for all accounts.
         let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
         if !template.host.iter().chain(&template.rest).any(|piece| !matches!(piece, Piece::Text(_))) {
             template.fixed = Some(sample);
@@ -207,7 +223,7 @@ impl UrlTemplate {
             }
         }
         if has_dots(url.get(host_ends..).unwrap_or_default()) {
-            // No encoding helps: servers take %2E%2E for two dots too (RFC 3986, section 6.2.2.2).
+            // Encoding does not help: servers also take %2E%2E for two dots (RFC 3986, section 6.2.2.2).
             return Err("an account of one or two dots cannot be a part of a URL's path".to_owned());
         }
         let uri: Uri =
@@ -216,7 +232,7 @@ impl UrlTemplate {
     }
 }
 
-/// Whether a segment of the path is one or two dots. `rest`: a URL from the end of its host on.
+/// Returns whether a segment of the path is one or two dots. `rest` is a URL from the end of its host on.
 fn has_dots(rest: &str) -> bool {
     let path = rest.split('?').next().unwrap_or_default();
     path.split('/').any(|segment| matches!(segment, "." | ".."))
@@ -226,7 +242,7 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and_then(|_| url.get(scheme.len()..))
 }
 
-/// Text as it was written between placeholders.
+/// Splits a text into literal pieces and placeholders.
 fn pieces(text: &str) -> Result<Vec<Piece>, TargetError> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -248,13 +264,13 @@ fn pieces(text: &str) -> Result<Vec<Piece>, TargetError> {
     Ok(pieces)
 }
 
-/// A value as a part of a host name: only what can change nothing but the name.
+/// Returns a value that may be part of a host name: it can change nothing but the name.
 fn host_part<'a>(value: &'a str, what: &str) -> Result<&'a str, String> {
     let fits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     if fits { Ok(value) } else { Err(format!("the {what} cannot be a part of a host name: letters, digits, - and . can")) }
 }
 
-/// The user part of a URL as basic authentication (RFC 7617).
+/// Returns the user part of a URL as basic authentication (RFC 7617).
 fn basic(user: &str) -> Option<HeaderValue> {
     let decoded: Vec<u8> = percent_decode_str(user).collect();
     let decoded = if decoded.contains(&b':') { decoded } else { [decoded.as_slice(), b":"].concat() };

@@ -1,4 +1,5 @@
-//! Where a delivery may go, with name servers that say what a test wants: the address that is judged is the one that is connected to.
+//! Where a delivery may go, with name servers that answer as a test wants: the address that is checked is the
+//! one that is connected to.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -16,7 +17,7 @@ use super::*;
 use crate::sink::http::lookup::Lookups;
 use crate::sink::testing::{batch, http_settings};
 
-/// Answers every request on every connection, until one connection is closed without any; tells how many came.
+/// Answers every request on every connection, until a connection is closed without a request; returns how many came.
 struct Loopback {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -61,7 +62,7 @@ impl Drop for Loopback {
     }
 }
 
-/// Reads one request, which may come in any number of pieces; `false`: the connection was closed instead.
+/// Reads one request, which may arrive in any number of pieces. Returns `false` if the connection was closed instead.
 fn has_request(stream: &mut TcpStream) -> bool {
     let (mut request, mut byte) = (Vec::new(), [0]);
     while !request.ends_with(b"\r\n\r\n") {
@@ -75,7 +76,7 @@ fn has_request(stream: &mut TcpStream) -> bool {
     stream.read_exact(&mut vec![0; length.trim().parse().unwrap()]).is_ok()
 }
 
-/// Name servers that give these addresses for every name, and that can change their mind.
+/// Returns name servers that report these addresses for every name, and a handle to change them.
 fn names(addresses: &[&str]) -> (LookUp, Arc<Mutex<Vec<IpAddr>>>) {
     let found = Arc::new(Mutex::new(parsed(addresses)));
     let kept = Arc::clone(&found);
@@ -124,7 +125,7 @@ fn a_connection_of_a_partner_that_may_be_anywhere_is_no_way_around() {
     let fixed = target(&format!("http://acme.example:{}/", loopback.port));
     let guarded = target(&format!("http://{{account}}.example:{}/", loopback.port));
     assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
-    // The same authority, and a connection to it lies idle.
+    // The authority is the same, and there is an idle connection to it.
     assert!(reason(sink.deliver(&guarded, &batch("acme", &["1"]))).contains("allow_private_addresses"));
     assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
     assert_eq!(loopback.connections(), 1);
@@ -148,7 +149,7 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
         guarded.resolve(&uri, &config, timeout).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     assert_eq!(resolve().unwrap(), ["1.1.1.1:443", "[2606:4700::1111]:443"]);
-    // The name is moved, and what was known of it is too old to be served.
+    // The name is moved, and the known answer is too old to be served.
     *found.lock() = parsed(&["169.254.169.254"]);
     seconds.store(700, Ordering::SeqCst);
     let error = resolve().unwrap_err().to_string();

@@ -1,7 +1,8 @@
-//! Connections: TCP with strict deadlines, TLS above it by the platform's library, and an eye on the plain text above that.
+//! Connections: TCP with strict deadlines, TLS by the platform's library on top, and above both a transport
+//! that watches the plain text.
 //!
-//! Runs on deliver threads, inside of `ureq`. What it must not do: outlast the deadline of the thread's attempt, whatever the partner
-//! sends or does not take.
+//! Runs on delivery threads, inside `ureq`. It must not outlast the deadline of the thread's attempt, whatever the
+//! partner sends or does not accept.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +20,7 @@ use ureq::{Error, Timeout};
 use super::attempt;
 use crate::net::clock::Clock;
 
-/// Makes connections for all agents, so that there is one TLS connector with its roots, and one count.
+/// Makes connections for all agents, so that they share one TLS connector with its roots, and one count.
 #[derive(Clone)]
 pub struct Dialer(Arc<Inner>);
 
@@ -30,16 +31,17 @@ struct Inner {
 }
 
 impl Dialer {
+    /// Creates a dialer without connections.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner { clock, tls: NativeTlsConnector::default(), open: Arc::default() }))
     }
 
-    /// How many connections there are, in use or idle.
+    /// Returns the number of connections, in use or idle.
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Tries the addresses in turn; each but the last may take half of the time that is left.
+    /// Tries the addresses in turn. Each but the last may take half of the time that is left.
     fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
         let mut last = Error::Io(io::Error::new(ErrorKind::AddrNotAvailable, "there is no address to connect to"));
         for (at, address) in addresses.iter().enumerate() {
@@ -75,7 +77,7 @@ impl Connector<()> for Dialer {
     }
 }
 
-/// One connection in the count of all.
+/// Counts one connection for as long as it exists.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -91,7 +93,7 @@ impl Drop for Counted {
     }
 }
 
-/// The bytes on the socket: plain, or those of TLS.
+/// The bytes on the socket, plain or encrypted.
 pub struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
@@ -107,7 +109,8 @@ impl Transport for Tcp {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let mut rest = self.buffers.output().get(..amount).unwrap_or_default();
         while !rest.is_empty() {
-            // Again before each write: a partner that takes a few bytes at a time must not start the clock anew.
+            // The timeout is set before each write: a partner that accepts a few bytes at a time must
+            // not restart the clock.
             self.stream.set_write_timeout(Some(time_left(&self.clock)?))?;
             match (&self.stream).write(rest) {
                 Ok(0) => return Err(Error::Io(ErrorKind::WriteZero.into())),
@@ -135,7 +138,7 @@ impl Transport for Tcp {
         }
     }
 
-    /// Open and silent: what an idle connection has to be for the next request.
+    /// Returns whether the connection is open and silent, as an idle connection must be for the next request.
     fn is_open(&mut self) -> bool {
         let looked = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         looked.is_err_and(|errno| errno == rustix::io::Errno::AGAIN)
@@ -148,7 +151,7 @@ impl fmt::Debug for Tcp {
     }
 }
 
-/// The plain text of a connection, watched for when a request begins to go out and for the status line that comes back.
+/// The plain text of a connection, watched for the beginning of a request and for the status line of the answer.
 #[derive(Debug)]
 pub struct Watched {
     inner: Box<dyn Transport>,
@@ -164,7 +167,8 @@ impl Transport for Watched {
         attempt::sending(&self.clock);
         let sent = self.inner.transmit_output(amount, timeout);
         if matches!(sent, Err(Error::Io(_))) {
-            // A partner may answer before it has read all, say 413, and close. The answer is still in the socket, and it is the verdict.
+            // A partner may answer before it has read everything, with 413 for example, and close the connection. The
+            // answer is then still in the socket, and counts.
             while attempt::current().is_some_and(|attempt| attempt.status.is_none())
                 && matches!(self.await_input(timeout), Ok(true))
             {}
@@ -190,7 +194,7 @@ impl Transport for Watched {
     }
 }
 
-/// What is left of the phase of this thread's attempt, never zero, which sockets take for no limit.
+/// Returns the time left in the phase of this thread's attempt. It is never zero, which sockets take for no limit.
 fn time_left(clock: &Clock) -> Result<Duration, Error> {
     let attempt = attempt::current().ok_or_else(|| Error::Io(io::Error::other("a connection was used outside of a delivery")))?;
     let left = attempt.deadline.saturating_duration_since(clock.steady());

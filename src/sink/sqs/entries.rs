@@ -1,6 +1,7 @@
-//! A delivery as SQS takes it: body, attributes, and on a FIFO queue the account as group and an id by which SQS knows it again.
+//! A delivery in the form that SQS accepts: body, attributes, and for a FIFO queue the account as group and an id by
+//! which SQS recognises a repeated send.
 //!
-//! Pure. What SQS would refuse is found here, since one such entry can make it refuse the whole request.
+//! Pure. Content that SQS would refuse is found here, since one such entry can make SQS refuse the whole request.
 
 use std::borrow::Cow;
 
@@ -12,17 +13,19 @@ use crate::message::{Attribute, AttributeValue, Batch, Item};
 use crate::queue::sqs::Entry;
 use crate::queue::sqs::content::{self, is_allowed};
 
-/// What a group id that is a digest begins with. An account that begins so is hashed too: no two accounts share a group.
+/// The prefix of a group id that is a digest. An account with this prefix is hashed too, so that no
+/// two accounts share a group.
 const HASHED: &str = "sha256-";
 
-/// The entry for one delivery; the error says why SQS can never take it.
+/// Returns the entry for one delivery. The error says why SQS can never accept the delivery.
 ///
-/// On a FIFO queue its deduplication id is the same for each try of one delivery, and another after a redrive, since that gives the message
-/// another id. SQS takes a delivery once within five minutes, so that a retry after an answer that got lost makes no second copy.
+/// For a FIFO queue, the deduplication id is the same for each attempt of one delivery, and differs after a redrive,
+/// which gives the message another id. SQS accepts a delivery once within five minutes, so a retry after a lost
+/// answer makes no second copy.
 pub fn entry<'a>(batch: &Batch, item: &'a Item, fifo: bool) -> Result<Entry<'a>, String> {
     let id = item.id();
     let mut attributes = vec![text("octoconf-message", &id), text("octoconf-queue", &batch.queue)];
-    // SQS takes no empty attribute.
+    // SQS refuses empty attributes.
     attributes.retain(|attribute| !matches!(&attribute.value, AttributeValue::String(value) if value.is_empty()));
     attributes.extend(traceparent(item).cloned());
     let body = content::check(&item.payload, &attributes)?;
@@ -35,7 +38,7 @@ pub fn entry<'a>(batch: &Batch, item: &'a Item, fifo: bool) -> Result<Entry<'a>,
     })
 }
 
-/// The account, where SQS takes it for a group id. Else its digest.
+/// Returns the account if SQS accepts it as a group id, else its digest.
 fn group(account: &str) -> CompactString {
     if content::is_group(account) && !account.starts_with(HASHED) {
         account.to_compact_string()
@@ -44,12 +47,14 @@ fn group(account: &str) -> CompactString {
     }
 }
 
-/// The delivery's id holds message id, index and number of the redrive; ids are unique within their queue.
+/// Returns the deduplication id of a delivery. `id` contains the message id, the index and the number of the redrive,
+/// and is unique within its queue.
 fn deduplication(queue: &str, id: &str) -> CompactString {
     digest(&[queue, id]).into()
 }
 
-/// SHA-256 in hexadecimal. Each part goes in with its length, so that no two lists give the same bytes.
+/// Returns a SHA-256 digest in hexadecimal. Each part is hashed with its length, so that no two
+/// lists hash the same bytes.
 fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -59,13 +64,13 @@ fn digest(parts: &[&str]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A name or id as an attribute: of it, what SQS would refuse is percent-encoded.
+/// Returns a name or id as an attribute, in which characters that SQS would refuse are percent-encoded.
 fn text(name: &str, value: &str) -> Attribute {
     let value = if value.chars().all(is_allowed) { Cow::Borrowed(value) } else { utf8_percent_encode(value, CONTROLS).into() };
     Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
 }
 
-/// The trace that the message came with.
+/// Returns the trace context that the message came with, if SQS accepts it.
 fn traceparent(item: &Item) -> Option<&Attribute> {
     let fits = |value: &AttributeValue| matches!(value, AttributeValue::String(trace) if !trace.is_empty() && trace.chars().all(is_allowed));
     item.message.attributes.iter().find(|attribute| attribute.name == "traceparent").filter(|trace| fits(&trace.value))

@@ -1,8 +1,9 @@
-//! `deliver = "sqs"`: a batch becomes messages of another queue, with the account as FIFO group: the first tier that re-keys.
+//! `deliver = "sqs"`: a batch becomes messages of another queue, with the account as FIFO group. This is the first
+//! tier that re-keys messages.
 //!
-//! Called by deliver threads, many at once. Requests of up to ten entries and 1 MiB go out one after the other; the rest of a batch stays
-//! here once something of it was not accepted. To a FIFO queue each entry goes alone: all of a batch are of one group, and of several in
-//! one request SQS may refuse the first and take those behind it.
+//! Called by delivery threads, many at once. Requests of up to ten entries and 1 MiB are sent one after the other; once
+//! an entry was not accepted, the rest of the batch is not sent. To a FIFO queue each entry is sent alone: all entries
+//! of a batch belong to one group, and of several in one request SQS may refuse the first and accept those behind it.
 
 use std::sync::Arc;
 
@@ -16,16 +17,17 @@ mod queues;
 
 pub use self::queues::Queues;
 
-/// A queue that takes entries.
+/// A queue that accepts entries.
 pub trait Outlet: Send + Sync {
-    /// AWS has the names of FIFO queues, and of no others, end in `.fifo`.
+    /// Returns whether the queue is a FIFO queue. On AWS these are the queues whose names end in `.fifo`.
     fn is_fifo(&self) -> bool;
 
-    /// Sends what fits one request, and gives one result an entry, in their order. Blocks for as long as a request takes.
+    /// Sends entries that fit into one request, and returns one result per entry, in their order. Blocks for as
+    /// long as the request takes.
     ///
     /// # Errors
     ///
-    /// Why none of them was sent, or it is not known whether.
+    /// Why no entry was sent, or why it is not known whether any was.
     fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<(), EntryFault>>, Fault>;
 }
 
@@ -47,13 +49,14 @@ pub struct SqsSink {
 }
 
 impl SqsSink {
+    /// Creates a sink that sends to this queue.
     pub fn new(outlet: Arc<dyn Outlet>) -> Self {
         Self { outlet }
     }
 }
 
 impl Sink for SqsSink {
-    /// Sends a batch and waits for what SQS says of each delivery.
+    /// Sends a batch and blocks until SQS has answered for each delivery.
     fn deliver(&self, batch: &Batch) -> Answer {
         let mut open = Vec::new();
         let mut entries = Vec::new();
@@ -93,9 +96,11 @@ impl Sink for SqsSink {
     }
 }
 
-/// The answer for a batch of which these are open, each with an answer of its own.
+/// Returns the answer for a batch of `all` deliveries, of which `open` are not accepted, each
+/// with an answer of its own.
 fn answer_for(mut open: Vec<(usize, Answer)>, all: usize) -> Answer {
-    // One answer for all that are open: that which condemns the least, since the others get one of their own at the next attempt.
+    // All open deliveries get the same answer, the one that condemns the least: the others get an answer of their
+    // own at the next attempt.
     let Some((_, rest)) = open.iter().min_by_key(|(_, answer)| severity(answer)) else { return Answer::Accepted };
     let rest = rest.clone();
     if open.len() == all {
@@ -105,7 +110,8 @@ fn answer_for(mut open: Vec<(usize, Answer)>, all: usize) -> Answer {
     Answer::Partly { open: open.into_iter().map(|(place, _)| place).collect(), rest: Box::new(rest) }
 }
 
-/// What the dispatcher's table makes of it: to wait for the partner, for the bucket, a smaller batch, a culprit, the end.
+/// Ranks answers by what the dispatcher's verdict does, from the mildest: the partner waits, the bucket waits, a
+/// smaller batch, a search for a culprit, a dead letter.
 fn severity(answer: &Answer) -> u8 {
     match answer {
         Answer::Status { code: 403, .. } => 1,
@@ -117,14 +123,15 @@ fn severity(answer: &Answer) -> u8 {
     }
 }
 
-/// In the terms of HTTP, which the dispatcher's verdicts are in: SQS itself answers 400 to nearly everything.
+/// Translates a fault of a request into an HTTP status, since the dispatcher's verdicts are defined by those: SQS
+/// itself answers 400 to nearly everything.
 fn answer_to_call(fault: Fault) -> Answer {
     match fault {
         Fault::Transient(why) => unreachable(why),
         Fault::Missing(why) => status(404, why),
         Fault::TooLarge(why) => status(413, why),
         Fault::Content(why) => status(400, why),
-        // Wrong keys, a denied action: nothing is wrong with the messages.
+        // The cause is wrong keys or a denied action: nothing is wrong with the messages.
         Fault::Refused(why) => status(403, why),
     }
 }
@@ -157,7 +164,7 @@ mod tests {
 
     type Results = Result<Vec<Result<(), EntryFault>>, Fault>;
 
-    /// Answers each request as scripted, then accepts all; keeps what was sent.
+    /// Answers each request as scripted, then accepts all. Records what was sent.
     #[derive(Default)]
     struct Scripted {
         fifo: bool,

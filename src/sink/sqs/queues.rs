@@ -8,15 +8,16 @@ use parking_lot::Mutex;
 use super::SqsSink;
 use crate::queue::sqs::{Hints, Named, Place, Remote, Service};
 
-/// Opens queues by their URLs. Those of one region and server share their connections, over reloads too: thousands of partners may have
-/// queues there.
+/// Opens queues by their URLs. Queues of one region and server share their connections, over reloads too, since
+/// thousands of partners may have queues there.
 #[derive(Default)]
 pub struct Queues {
     services: Mutex<HashMap<Place, Arc<Service>>>,
 }
 
 impl Queues {
-    /// The queue as a partner. Reads the files of profiles, and asks nobody. The error says why nobody knows where it is.
+    /// Returns the queue as a partner. Reads the files of AWS profiles, but contacts no service. The error says why the
+    /// queue's place cannot be determined.
     pub fn open(&self, url: &str) -> Result<SqsSink, String> {
         let place = Place::find(&Hints { url: Some(url), ..Hints::default() }).map_err(|error| format!("url: {error}"))?;
         let mut services = self.services.lock();

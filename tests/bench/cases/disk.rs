@@ -1,4 +1,4 @@
-//! From the embedded queue to a file a partner, all of it synced.
+//! From the embedded queue to one file per partner, with everything synced.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ pub fn sqlite_to_file(table: &mut Table) {
     table.add(Figure::pairs(row, "messages/s", &pairs, "one thread that receives and deletes").value_aim(Aim::AtLeast(60_000.0)));
 }
 
-/// Partners' files are there from the first run on, as they are on any day but the first: deleting thousands of files between runs would
-/// measure how the file system finds numbers for new ones.
+/// The partners' files exist from the first run on, as they do in production on every day but the first. Deleting
+/// thousands of files between runs would measure how the file system finds inode numbers for new ones.
 fn settings(folder: &TempDir) -> String {
     static OUT: OnceLock<TempDir> = OnceLock::new();
     let out = OUT.get_or_init(|| tempfile::tempdir_in("target").expect("a folder for the partners' files"));

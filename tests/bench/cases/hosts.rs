@@ -1,4 +1,5 @@
-//! Five hundred hosts against one, the same requests. There are as many delivery threads as by default, and so may connections lie idle.
+//! Five hundred hosts against one, with the same requests. The number of delivery threads is the default, and so is the
+//! number of connections that may be idle.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ const RUNS: usize = 5;
 pub fn many(table: &mut Table) {
     let hosts: Vec<Ipv4Addr> = (0..HOSTS).map(|host| Ipv4Addr::new(127, 1, (host / 250) as u8, (host % 250) as u8 + 1)).collect();
     let server = Server::with(&hosts, Duration::ZERO, false);
-    // An account is its host.
+    // Each account is a host.
     let accounts: Vec<String> = hosts.iter().map(Ipv4Addr::to_string).collect();
     let preload = Preload::new(&data::taking_turns(count(MESSAGES), &accounts));
     let time = |host: &str| {

@@ -1,4 +1,4 @@
-//! HTTP delivery, against a plain loop of the same client on as many threads at the same server.
+//! HTTP delivery, against a plain loop of the same client on as many threads with the same server.
 
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::table::{Aim, Figure, Table};
 use crate::{data, run};
 
-/// Delivery threads, and threads of the plain loop.
+/// The number of delivery threads, and of the plain loop's threads.
 const THREADS: usize = 32;
 
 const RUNS: usize = 5;
@@ -30,7 +30,8 @@ pub fn single(table: &mut Table) {
 }
 
 pub fn batches(table: &mut Table) {
-    // As many as full batches of 100 fit among the 20,000 messages that the engine holds, with some to spare.
+    // As many accounts as there are full batches of 100 among the 20,000 messages that the
+    // engine holds, with some to spare.
     let accounts = data::accounts("ok-", 64);
     let way = Way { accounts: &accounts, messages: count(640_000), batch: 100, partner: "max_batch = 100\nlinger = \"100ms\"" };
     measure(table, "http, 100 messages a request, 64 partners", &way);
@@ -43,12 +44,12 @@ struct Way<'a> {
     partner: &'static str,
 }
 
-/// What requests cost.
+/// The cost of requests.
 #[derive(Clone, Copy)]
 struct Cost {
-    /// Requests a second.
+    /// The number of requests per second.
     per_second: f64,
-    /// Our own CPU time for one, in microseconds: without the server's.
+    /// This process's CPU time per request in microseconds, without that of the server's thread.
     cpu_us: f64,
     requests: f64,
 }
@@ -62,7 +63,7 @@ fn measure(table: &mut Table, row: &str, way: &Way<'_>) {
     if way.batch > 1 {
         let sizes = pairs.iter().map(|(ours, _)| way.messages as f64 / ours.requests);
         table.add(Figure::new(format!("{row}: batch"), "messages", sizes.collect()));
-        // A hundred messages cost more than the request that takes them.
+        // A hundred messages cost more than the request that carries them.
         let bodies = data::taking_turns(way.batch, way.accounts);
         let made: Vec<_> =
             pairs.iter().map(|(ours, _)| (ours.per_second, plain_loop(&server, way, &bodies).per_second)).collect();
@@ -70,7 +71,7 @@ fn measure(table: &mut Table, row: &str, way: &Way<'_>) {
     }
 }
 
-/// Requests and their cost while `work` runs.
+/// Returns the number of requests and their cost while `work` runs.
 fn observe(server: &Server, work: impl FnOnce()) -> Cost {
     let (requests, ours, theirs, start) = (server.requests(), cpu(), server.cpu(), Instant::now());
     work();
@@ -94,8 +95,8 @@ fn engine(server: &Server, way: &Way<'_>) -> Cost {
     })
 }
 
-/// Each thread with an agent of its own sends the same bytes, made before, one request after the other; with `made`, what `order` makes of
-/// these, once more for each request.
+/// Each thread, with an agent of its own, sends the same prepared bytes in one request after the other. If `made` is
+/// not empty, each request instead carries what `order` makes of these bodies, computed anew.
 fn plain_loop(server: &Server, way: &Way<'_>, made: &[Bytes]) -> Cost {
     let payload = r#"{"type":"invoice.issued","invoice":"536365","issued_at":"12/1/2010 8:26","country":"United Kingdom","quantity":250,"total":2512.5}"#;
     let payloads = vec![payload; way.batch as usize].join(",");
@@ -107,7 +108,7 @@ fn plain_loop(server: &Server, way: &Way<'_>, made: &[Bytes]) -> Cost {
             for thread in 0..THREADS {
                 let (ready, order) = (&ready, &order);
                 scope.spawn(move || {
-                    // Without time-outs: with one, ureq's own resolver starts a thread for each request.
+                    // Without timeouts: with a timeout, ureq's own resolver starts a thread per request.
                     let agent = Agent::new_with_defaults();
                     let url = format!("http://127.0.0.1:{}/ok-{thread}", server.port);
                     for _ in 0..each {
@@ -122,7 +123,7 @@ fn plain_loop(server: &Server, way: &Way<'_>, made: &[Bytes]) -> Cost {
     })
 }
 
-/// What the handler makes of messages, as an array.
+/// Returns what the handler makes of messages, as a JSON array.
 fn payloads_of(handler: &dyn Handler, bodies: &[Bytes]) -> Vec<u8> {
     let mut array = b"[".to_vec();
     for body in bodies {

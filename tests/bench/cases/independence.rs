@@ -1,5 +1,5 @@
-//! What the partners that are well feel of those that are not: 2,900 partners with steady traffic, all well, and with every tenth hanging
-//! and every twentieth answering 503.
+//! How healthy partners are affected by the others: 2,900 partners with steady traffic, first all healthy, then with
+//! every tenth hanging and every twentieth answering 503.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,17 +11,18 @@ use crate::stamp::Arrival;
 use crate::table::{Aim, Figure, Table};
 use crate::traffic::{Came, Traffic};
 
-/// A p99 is what one message in a hundred does, and on a shared machine the pauses of others decide about as many: of three pairs the median
-/// still moved by a third from call to call.
+/// The number of pairs of runs. A p99 depends on one message in a hundred, and on a shared machine the pauses of other
+/// processes affect about as many: the median of three pairs still varied by a third from call to call.
 const RUNS: usize = 7;
 
 const RATE: u64 = 2_000;
 const TIME: Duration = Duration::from_secs(15);
 
-/// Waiting for those that hang when the engine starts, so that they hold most of what is held, and all hang at once.
+/// The number of deliveries that wait for each hanging partner when the engine starts, so that these partners fill most
+/// of the room and all hang at once.
 const BURST: u64 = 30;
 
-/// Long enough for several time-outs within a run.
+/// Several timeouts fit into a run.
 const PARTNER: &str = "timeout = \"4s\"";
 
 const ALL_WELL: &str = "all partners well";

@@ -1,4 +1,4 @@
-//! How long a message takes from its handler to its partner's side: at the talk's pace, and at half of what is possible.
+//! How long a message takes from its handler to its partner's side: at the talk's pace, and at half of the maximum.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{data, run};
 
 const RUNS: usize = 3;
 
-/// Of the talk: 17 million a day.
+/// The pace of the talk in messages per second: 17 million a day.
 const PACE: u64 = 200;
 
 pub fn measure(table: &mut Table) {
@@ -41,7 +41,7 @@ fn at(table: &mut Table, pace: &str, rate: u64, accounts: &[String], aim: Option
     });
 }
 
-/// Messages a second where all are there from the start.
+/// Returns the number of messages per second if all are there from the start.
 fn most(accounts: &[String]) -> u64 {
     let server = Server::start();
     let messages = count(60_000);

@@ -18,7 +18,7 @@ use crate::extent::{count, runs};
 use crate::table::{Aim, Figure, Table};
 use crate::{RUNS, data, run};
 
-/// Messages of one run: enough for a second or so.
+/// The number of messages per run, enough for a second or so.
 const MESSAGES: u64 = 2_000_000;
 
 const PROGRAM: &str = "{invoice, total: (.quantity * .unit_price)}";
@@ -55,7 +55,7 @@ pub fn jq(table: &mut Table) {
     );
 }
 
-/// The same traffic on one queue, and on twenty.
+/// Compares the same traffic on one queue and on twenty.
 pub fn queues(table: &mut Table) {
     let bodies = data::bodies();
     let with = |among: u64| {
@@ -75,7 +75,7 @@ fn engine(bodies: &[Bytes], handler: &str, more: &str, messages: u64) -> f64 {
     run::until_empty(run::engine(&format!("{}{DISCARD}{more}", preload.queue("invoice", messages, handler)))).per_second()
 }
 
-/// A file of bodies to begin with.
+/// A file of bodies with which a queue starts.
 pub struct Preload {
     folder: tempfile::TempDir,
     bodies: u64,
@@ -88,7 +88,8 @@ impl Preload {
         Self { folder, bodies: bodies.len() as u64 }
     }
 
-    /// The section of a queue with that many messages, received in tens as SQS gives them. `more`: further keys.
+    /// Returns the section of a queue with that many messages, received in tens as SQS returns
+    /// them. `more` are further keys.
     pub fn queue(&self, name: &str, messages: u64, more: &str) -> String {
         let repeat = (messages / self.bodies).max(1);
         let file = self.folder.path().join("preload.jsonl");
@@ -96,7 +97,7 @@ impl Preload {
     }
 }
 
-/// Runs `work(n)` on every core, and gives how many a second.
+/// Runs `work` on every core, and returns the number of messages per second.
 fn on_all_cores(messages: u64, work: impl Fn(u64) + Sync) -> f64 {
     let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
     let start = Instant::now();
@@ -108,7 +109,8 @@ fn on_all_cores(messages: u64, work: impl Fn(u64) + Sync) -> f64 {
     messages as f64 / start.elapsed().as_secs_f64()
 }
 
-/// What can be reached at all: every core parses, totals, serialises and groups by account. No queue, no ack, no bucket.
+/// The upper limit: every core parses, computes totals, serialises and groups by account. There is no
+/// queue, no deletion and no bucket.
 fn plain_loop(bodies: &[Bytes]) -> f64 {
     let order = Registry::new().get("order").expect("it is built in");
     on_all_cores(count(MESSAGES), |messages| group(order.as_ref(), bodies, messages))
@@ -138,7 +140,7 @@ fn group(handler: &dyn Handler, bodies: &[Bytes], messages: u64) {
     }
 }
 
-/// What jaq's own crates take for the same two programs, with its own reader and writer; every core for itself.
+/// What jaq's own crates need for the same two programs, with their own reader and writer, independently on every core.
 fn jaq_loop(bodies: &[Bytes], messages: u64) -> f64 {
     on_all_cores(messages, |count| {
         let (program, bucket) = (compile(PROGRAM), compile(BUCKET));

@@ -1,4 +1,4 @@
-//! What is measured, a file a family; each on the real `run` path, and each row beside its limit.
+//! The measurements, one file per family. Each uses the real `run` path, and each row stands beside its limit.
 
 mod disk;
 mod hosts;
@@ -14,7 +14,7 @@ mod threads;
 
 use crate::table::Table;
 
-/// A family of rows under the name by which it is chosen.
+/// A family of rows, under the name by which it is chosen.
 pub struct Case {
     pub name: &'static str,
     pub measure: fn(&mut Table),

@@ -1,4 +1,5 @@
-//! Memory with as many messages held as may be: 20,000 of 300 bytes, from the embedded queue, for 2,900 partners that take one a second.
+//! Memory with as many messages held as allowed: 20,000 of 300 bytes, from the embedded queue, for 2,900
+//! partners that take one per second.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ pub fn measure(table: &mut Table) {
     let run = || {
         let folder = tempfile::tempdir_in("target").expect("a folder to work in");
         let file = folder.path().join("queue.db").display().to_string();
-        // Filled by this process, as another program would: what that takes is not counted.
+        // Filled by this process, as another program would do it, so that the memory needed for that is not counted.
         let accounts = data::accounts("1", data::ACCOUNTS as usize);
         run::fill(&run::engine(&settings(&file)), &data::padded(MESSAGES, &accounts, BYTES));
         process::ask(&format!("resident {file}"))
@@ -38,7 +39,7 @@ fn settings(file: &str) -> String {
     )
 }
 
-/// In the process of its own, on a queue that has messages.
+/// Runs in a process of its own, on a queue that has messages.
 pub fn part(file: &str) -> Value {
     let engine = run::engine(&settings(file));
     let running = engine.start(RunOptions { until_empty: false, seed: 1 }).expect("threads");
@@ -46,7 +47,7 @@ pub fn part(file: &str) -> Value {
     let (mut held, mut bytes) = (0, 0.0_f64);
     let mut full_since = None;
     let start = Instant::now();
-    // Two seconds with the engine full, in which what it holds passes on and comes anew.
+    // Two seconds with the engine full, in which held messages are settled and new ones received.
     while full_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(2)) {
         assert!(start.elapsed() < Duration::from_secs(60), "the engine never held what it may: {held}");
         thread::sleep(Duration::from_millis(50));

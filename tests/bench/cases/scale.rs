@@ -13,13 +13,13 @@ use crate::{data, process, run};
 
 const RUNS: usize = 3;
 
-/// As many as the largest number of buckets; each comes twice, first to a new bucket, then to one that is there.
+/// The largest number of buckets. Each body comes twice: first for a new bucket, then for an existing one.
 const BODIES: u64 = 1_000_000;
 
 const SIZES: [u64; 3] = [data::ACCOUNTS, 100_000, 1_000_000];
 
 pub fn measure(table: &mut Table) {
-    // Made by this process, so that the memory which that took is not used again there.
+    // Created by this process, so that the memory needed for that is not reused by the measured one.
     let preloads = SIZES.map(|size| Preload::new(&data::taking_turns(count(BODIES), &data::accounts("1", count(size) as usize))));
     let run = |preload: &Preload| {
         let queue = preload.queue("invoice", 2 * count(BODIES), r#"handler = "order""#);
@@ -46,7 +46,7 @@ pub fn measure(table: &mut Table) {
 struct Cost {
     cpu_us: f64,
     seconds: f64,
-    /// The most memory of the run beyond what was there before it.
+    /// The maximum memory of the run, in bytes, beyond what was used before it.
     bytes: f64,
 }
 
@@ -57,7 +57,7 @@ impl Cost {
     }
 }
 
-/// In the process of its own: the run with these settings.
+/// Runs with these settings, in a process of its own.
 pub fn part(settings: &str) -> Value {
     let engine = run::engine(settings);
     let (before, cpu) = (process::memory("VmRSS"), process::cpu());

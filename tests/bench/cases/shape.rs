@@ -1,5 +1,6 @@
-//! The limit of the shape: the same threads, channels and batches as the engine's, and the least that can be between them. The queue's own
-//! receive and delete, the handler on every core, one thread that groups by account. No ledger, no order, no lease, no gate, no room.
+//! The limit of the architecture: the same threads, channels and batches as in the engine, with the minimum between
+//! them: the queue's own receive and delete, the handler on every core, and one thread that groups by account. There is
+//! no ledger, no order, no lease, no gate and no room.
 
 use std::collections::HashMap;
 use std::thread;
@@ -14,14 +15,14 @@ use octoconf::queue::Queue;
 
 use crate::run;
 
-/// Messages of one receive.
+/// The number of messages per receive.
 const TENS: usize = 10;
 
-/// Messages that a poller tells of at once, and those of one job: the most that the engine has.
+/// The number of messages that a poller reports at once, and the number in one job: the maxima of the engine.
 const TOLD: usize = 256;
 const JOB: usize = 64;
 
-/// Messages that are under way: as many as keep every thread busy, and few enough to stay in the processor's cache.
+/// The number of messages under way: enough to keep every thread busy, but few enough to stay in the processor's cache.
 const UNDER_WAY: usize = 2_048;
 
 enum Event {
@@ -30,12 +31,12 @@ enum Event {
     Deleted(usize),
 }
 
-/// Messages a second until the queue is empty. `settings`: of a queue in memory.
+/// Returns the number of messages per second until the queue is empty. `settings` configure a queue in memory.
 pub fn per_second(settings: &str, messages: u64) -> f64 {
     let queue = run::engine(settings).queue("invoice").expect("it is configured");
     let order = Registry::new().get("order").expect("it is built in");
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    // Each is as wide as what may be under way: nothing waits for a place.
+    // Each channel is as wide as the number of messages under way, so no send waits.
     let (to_inbox, inbox) = bounded(UNDER_WAY);
     let (to_poller, demand) = bounded(UNDER_WAY);
     let (to_handlers, jobs) = bounded(UNDER_WAY);
@@ -82,7 +83,7 @@ fn delete(queue: &dyn Queue, deletes: &Receiver<Vec<Receipt>>, inbox: &Sender<Ev
     }
 }
 
-/// The one thread that has the buckets. The other threads end with its senders.
+/// The one thread that owns the buckets. The other threads end when its senders are dropped.
 fn dispatch(
     messages: usize,
     inbox: &Receiver<Event>,
@@ -112,7 +113,7 @@ fn dispatch(
                     for delivery in deliveries {
                         let waiting = buckets.entry(delivery.account).or_default();
                         waiting.push(delivery.payload);
-                        // The partner takes it at once.
+                        // The partner accepts at once.
                         waiting.clear();
                     }
                     settled.push(receipt);

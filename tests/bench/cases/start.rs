@@ -1,4 +1,4 @@
-//! From the start of the program to its first delivery.
+//! The time from the start of the program to its first delivery.
 
 use std::process::{Command, Stdio};
 use std::thread;

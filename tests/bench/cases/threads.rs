@@ -1,5 +1,5 @@
-//! More delivery threads: partners that take 200 ms to answer, so that threads are what counts, up to as many as there
-//! are by default.
+//! More delivery threads: partners take 200 ms to answer, so the number of threads is what
+//! matters, up to the default number.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,12 +13,13 @@ use crate::{data, run};
 const ANSWER: Duration = Duration::from_millis(200);
 const RUNS: usize = 3;
 
-/// At best.
+/// The duration of a run at best.
 const LONG: Duration = Duration::from_secs(3);
 
 pub fn more(table: &mut Table) {
     for threads in [64, 256, 1024] {
-        // Partners that never answered yet have half of the threads, so that is how each begins; most requests are to those that did.
+        // Every partner starts among those that have never answered, which may use half of the threads; most requests
+        // are for partners that have answered.
         let accounts = data::accounts("ok-", 2 * threads);
         let server = Server::with(&[Ipv4Addr::LOCALHOST], ANSWER, false);
         let possible = threads as f64 / ANSWER.as_secs_f64();

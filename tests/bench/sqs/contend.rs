@@ -1,4 +1,4 @@
-//! A contender: this program as a child that empties a queue and prints what it took.
+//! A contender: this program as a child that empties a queue and prints its costs.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::run::engine;
 /// The first argument of a child.
 pub const WORD: &str = "contend";
 
-/// Between two looks at how far the engine is: each walks through all buckets. What it does after the last message is next to nothing.
+/// The interval between two looks at the engine's progress. Each look walks through all buckets. What the engine does
+/// after the last message is negligible.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// `None`: this process is no contender.
+/// Runs a contender if the arguments say so; returns `None` if they do not.
 pub fn contend(arguments: &[String]) -> Option<ExitCode> {
     let [word, arguments @ ..] = arguments else { return None };
     if word != WORD {
@@ -38,7 +39,7 @@ pub fn contend(arguments: &[String]) -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-/// The engine as `run` has it, until so many messages are deleted.
+/// Runs the engine as `run` does, until `messages` messages are deleted.
 fn empty(endpoint: &str, queue: &str, messages: u64) -> Value {
     let engine = engine(&settings(endpoint, &[queue], "1s"));
     let running = engine.start(RunOptions { until_empty: false, seed: 1 }).expect("threads");
@@ -58,7 +59,7 @@ fn empty(endpoint: &str, queue: &str, messages: u64) -> Value {
     json!({ "cpu_us": end - start, "counted": messages - warm.acked, "requests": counts.requests, "empty_polls": counts.empty_receives as f64 / polls as f64 })
 }
 
-/// Our queue alone, on one thread: receives and deletes, as the other loops do.
+/// Our queue alone, on one thread: it receives and deletes, as the other loops do.
 fn empty_alone(endpoint: &str, queue: &str, messages: u64) -> Value {
     let queue = engine(&settings(endpoint, &[queue], "1s")).queue(queue).expect("it is configured");
     let ask = Ask { max: 10, wait: Duration::from_secs(1), lease: Duration::from_secs(60) };
@@ -77,12 +78,13 @@ fn empty_alone(endpoint: &str, queue: &str, messages: u64) -> Value {
     watch.end(deleted)
 }
 
-/// How many messages come before any are counted: connections and threads are made once in the life of a service.
+/// Returns the number of messages before the counting starts: a service makes its connections
+/// and threads once in its life.
 fn warm_up(messages: u64) -> u64 {
     messages / 3
 }
 
-/// Counts CPU time from the end of the warm-up on.
+/// Counts CPU time from the end of the warm-up.
 pub struct Watch {
     warm_up: u64,
     start: Option<(u64, u64)>,
@@ -93,27 +95,27 @@ impl Watch {
         Self { warm_up: warm_up(messages), start: None }
     }
 
-    /// So many messages are deleted.
+    /// Records that `deleted` messages are deleted.
     pub fn at(&mut self, deleted: u64) {
         if self.start.is_none() && deleted >= self.warm_up {
             self.start = Some((deleted, cpu_us()));
         }
     }
 
-    /// What a contender says at its end.
+    /// Returns what a contender prints at its end.
     pub fn end(self, deleted: u64) -> Value {
         let (before, start) = self.start.expect("more messages than the warm-up has");
         json!({ "cpu_us": cpu_us() - start, "counted": deleted - before })
     }
 }
 
-/// What became of the messages of each queue.
+/// Returns the counts of each queue.
 pub fn counts(running: &Running) -> Vec<QueueCounts> {
     let status = running.remote().status().expect("the engine is at work");
     status.queues.into_iter().map(|queue| queue.counts).collect()
 }
 
-/// Queues of the server, each to the handler `order` and on to nowhere.
+/// Returns settings with queues of the server, each with the handler `order` and delivered to nowhere.
 pub fn settings(endpoint: &str, queues: &[&str], wait: &str) -> String {
     let queue = |name: &&str| {
         format!(
@@ -124,7 +126,7 @@ pub fn settings(endpoint: &str, queues: &[&str], wait: &str) -> String {
     format!("{queues}[partners.default]\ndeliver = \"discard\"\n")
 }
 
-/// CPU time of this process so far, all threads, in microseconds.
+/// Returns the CPU time of this process so far, of all threads, in microseconds.
 fn cpu_us() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000

@@ -1,8 +1,8 @@
-//! The table of the busy rows.
+//! The table of the rows that move messages.
 
 use serde_json::{Value, json};
 
-/// The contenders, in their order.
+/// The contenders, in the order of their figures.
 const NAMES: [&str; 4] = [
     "sqs -> order -> discard -> delete",
     "our queue, receive and delete",
@@ -10,19 +10,19 @@ const NAMES: [&str; 4] = [
     "limit: aws-sdk-sqs on tokio",
 ];
 
-/// What the engine may take beyond the limit, and the requests of a message.
+/// The maximum number of requests per message.
 const AIM_REQUESTS: f64 = 0.21;
 
-/// Medians of one size of message.
+/// The medians for one size of message.
 pub struct Figures {
     pub size: String,
     pub runs: usize,
-    /// Of each contender, for a message.
+    /// The CPU time of each contender per message, in microseconds.
     pub cpu_us: [f64; 4],
-    /// All but the limit, as multiples of the limit.
+    /// The CPU times of all contenders but the limit, as multiples of the limit's.
     pub of_limit: [f64; 3],
     pub requests_a_message: f64,
-    /// The share of receives that brought nothing.
+    /// The share of receives that returned no message.
     pub empty_polls: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What empty queues cost: each long poll is billed, also the one that brings nothing.
+//! What empty queues cost: each long poll is billed, even if it returns no message.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use crate::run::engine;
 use crate::support::sqs_server::SqsServer;
 
 const QUEUES: usize = 5;
-/// Empty polls of each queue that are counted, after a first one.
+/// The number of counted empty polls per queue, after a first one.
 const POLLS: u64 = 2;
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// 4,400 a day.
+/// 4,400 requests a day.
 const AIM_AN_HOUR: f64 = 4_400.0 / 24.0;
 
 pub struct Idle {
-    /// Of one queue.
+    /// The number of requests for one queue.
     requests_an_hour: f64,
     empty_polls: f64,
 }
@@ -46,7 +46,8 @@ pub fn measure(server: &SqsServer) -> Idle {
     Idle { requests_an_hour: of("requests_an_hour"), empty_polls: of("empty_polls") }
 }
 
-/// The engine on empty queues with the defaults: from the moment in which each has had a poll, until each has had so many more.
+/// Runs the engine on empty queues, and counts from the moment when each queue has had a poll until
+/// each has had [`POLLS`] more.
 pub fn watch(endpoint: &str, queues: &[&str]) -> Value {
     let wait = if rehearses() { "1s" } else { "20s" };
     let running = engine(&settings(endpoint, queues, wait)).start(RunOptions::default()).expect("threads");
@@ -65,7 +66,7 @@ pub fn watch(endpoint: &str, queues: &[&str]) -> Value {
     let [(start, requests_before, empty_before), (end, requests, empty)] = marks[..] else { panic!("two marks") };
     let hours = (end - start).as_secs_f64() / 3600.0;
     running.remote().stop();
-    // What is still out would be awaited for up to 20 s: the process ends instead, nothing is held.
+    // Polls that are still out would be awaited for up to 20 s. The process ends instead, since nothing is held.
     json!({
         "requests_an_hour": (requests - requests_before) / hours / queues.len() as f64,
         "empty_polls": (empty - empty_before) / (requests - requests_before),

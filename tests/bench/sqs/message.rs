@@ -1,8 +1,9 @@
-//! The messages of these rows: invoices that the handler `order` takes, of any size.
+//! The messages of these rows: invoices for the handler `order`, of any size.
 
 use std::fmt::Write as _;
 
-/// Unlike each other from run to run, of about so many bytes; what makes them large is JSON as it is, with a quote every eight bytes.
+/// Returns bodies of about `bytes` bytes that differ from run to run. A large one is filled with ordinary JSON objects,
+/// which have a quote about every eight bytes.
 pub fn bodies(bytes: usize, count: usize, seed: u64) -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..count).map(|number| body(bytes, number, &mut random)).collect()

@@ -1,8 +1,9 @@
-//! The path from SQS, measured in CPU time: the server is another process, and how long it takes is not ours.
+//! The path from SQS, measured in CPU time: the server is another process, and its time must not count.
 //!
-//! Each contender is a process of its own that empties a queue of the tests' SQS server and prints what that took it: the engine; our
-//! queue alone; the bare calls of rusoto over the same HTTP client; AWS's own client on tokio, which is the limit of the row. All but the
-//! engine only receive and delete. They take turns, so that a machine that becomes slower becomes so for all.
+//! Each contender is a process of its own that empties a queue of the tests' SQS server and prints its costs: the
+//! engine; our queue alone; the bare calls of rusoto over the same HTTP client; AWS's own client on tokio, which is the
+//! limit of the row. All but the engine only receive and delete. The contenders take turns, so that a machine that
+//! becomes slower becomes slower for all of them.
 
 mod contend;
 mod figures;
@@ -23,16 +24,16 @@ use crate::table::median;
 
 pub use self::contend::contend;
 
-/// Messages of one run: the tests' server slows down with depth.
+/// The number of messages per run: the tests' server becomes slower with the depth of a queue.
 const MESSAGES: usize = 1_500;
 
-/// Sizes of bodies in bytes, and what their rows are called.
+/// The sizes of bodies in bytes, and the names of their rows.
 const SIZES: [(usize, &str); 2] = [(300, "300 B"), (20_000, "20 kB")];
 
-/// What the rows are called, for choosing.
+/// The names of the rows, by which they are chosen.
 pub const ROWS: [&str; 3] = ["sqs 300 B", "sqs 20 kB", "sqs idle"];
 
-/// Measures the rows that are wanted, and prints them; what they say in JSON.
+/// Measures and prints the rows that are wanted, and returns their figures as JSON.
 pub fn measure(wanted: impl Fn(&str) -> bool) -> Option<Value> {
     let sizes = SIZES.iter().filter(|(_, name)| wanted(&format!("sqs {name}")));
     let mut figures = Vec::new();
@@ -55,14 +56,14 @@ fn messages() -> usize {
     if rehearses() { MESSAGES / 10 } else { MESSAGES }
 }
 
-/// All contenders with messages of one size.
+/// Measures all contenders with messages of one size.
 fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
     let runs: Vec<[Value; 4]> = (0..runs(RUNS))
         .map(|run| {
             let engine = emptied(server, bytes, run, |queue| this_program(&["engine", &server.endpoint(), &queue.name]));
             let queue = emptied(server, bytes, run, |queue| this_program(&["queue", &server.endpoint(), &queue.name]));
             let rusoto = emptied(server, bytes, run, |queue| this_program(&["rusoto", &server.endpoint(), &queue.url]));
-            // It takes minutes to build: a rehearsal has somebody else stand in for it.
+            // AWS's client takes minutes to build, so in a test run our queue's figures stand in for it.
             let aws_sdk = if rehearses() {
                 queue.clone()
             } else {
@@ -84,7 +85,7 @@ fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
     }
 }
 
-/// What a contender says of a queue that it has emptied.
+/// Returns what a contender prints about a queue that it has emptied.
 fn emptied(server: &SqsServer, bytes: usize, run: usize, contender: impl Fn(&TestQueue<'_>) -> Command) -> Value {
     let queue = server.queue("bench", &[]);
     queue.send(&message::bodies(bytes, messages(), run as u64));
@@ -94,7 +95,7 @@ fn emptied(server: &SqsServer, bytes: usize, run: usize, contender: impl Fn(&Tes
     said
 }
 
-/// This program as one of the contenders.
+/// Returns the command that runs this program as one of the contenders.
 fn this_program(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program has a name"));
     command.arg(contend::WORD).args(arguments);

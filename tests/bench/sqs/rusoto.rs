@@ -1,4 +1,4 @@
-//! The bare calls of rusoto in a loop, its own parser included, over the HTTP client that the service uses.
+//! The bare calls of rusoto in a loop, including its own parser, over the HTTP client of the service.
 
 use std::future::ready;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use ureq::Agent;
 
 use super::contend::Watch;
 
-/// Receives and deletes until so many messages are gone.
+/// Receives and deletes until the given number of messages is deleted.
 pub fn empty(endpoint: &str, url: &str, messages: u64) -> Value {
     let keys = StaticProvider::new_minimal("test".to_owned(), "test".to_owned());
     let region = Region::Custom { name: "eu-west-1".to_owned(), endpoint: endpoint.to_owned() };
@@ -49,7 +49,7 @@ pub fn empty(endpoint: &str, url: &str, messages: u64) -> Value {
     watch.end(deleted)
 }
 
-/// A future that is ready at its first poll, as all are here.
+/// Polls a future that is ready at its first poll, as all of them are here.
 fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

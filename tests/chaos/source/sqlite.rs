@@ -1,4 +1,4 @@
-//! The embedded queue: no network to disturb, only the program to kill.
+//! The embedded queue: there is no network to disturb, so only the program is killed.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::traffic::Number;
 const GROUP: &str = ".account";
 
 pub struct Sqlite {
-    /// With whether it has groups.
+    /// The queues, and whether each has groups.
     queues: Vec<(SqliteQueue, bool)>,
 }
 
 impl Sqlite {
-    /// Queues in the file of this folder that a configuration without `path` names.
+    /// Opens queues in the file of this folder that a configuration without `path` names.
     pub fn open(folder: &Path, fifo: &[bool]) -> Self {
         let open = |(at, fifo): (usize, &bool)| {
             let grouping = fifo.then(|| jq::group_path(GROUP).expect("a good path"));

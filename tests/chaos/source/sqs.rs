@@ -6,10 +6,10 @@ use crate::support::sqs_server::{SqsServer, TestQueue};
 use crate::traffic::Number;
 
 pub struct Sqs<'server> {
-    // Before the server in the order of dropping: its connections go first.
+    // Dropped before the server, so that its connections end first.
     proxy: Proxy,
     server: &'server SqsServer,
-    /// With their dead letter queues.
+    /// The queues, each with its dead letter queue.
     queues: Vec<[TestQueue<'server>; 2]>,
 }
 

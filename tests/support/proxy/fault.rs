@@ -1,31 +1,33 @@
-//! What can go wrong with one request, and how it is made to.
+//! The faults of single requests, and how they are caused.
 
 use std::time::Duration;
 
-/// One way in which a request fares badly.
+/// One way in which a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It reaches the server late.
+    /// The request reaches the server late.
     RequestDelayed,
-    /// Its answer comes late.
+    /// The answer comes late.
     AnswerDelayed,
-    /// The connection goes before anything of it is passed on.
+    /// The connection is cut before any of the request is passed on.
     CutBefore,
-    /// The server sees a half of it, then the end; so does the caller.
+    /// The server sees a part of the request and then the end; so does the caller.
     CutWithin,
-    /// The server has done it, the caller never hears.
+    /// The server has handled the request, but the caller receives nothing.
     CutAfter,
-    /// The server has done it, the caller hears a half.
+    /// The server has handled the request, and the caller receives a part of the answer.
     AnswerCut,
-    /// The server is asked twice, one after the other; one of the answers is passed on.
+    /// The server is asked twice, one request after the other, and one of the answers is passed on.
     Duplicated,
-    /// Its first line is broken. Not its body: a signature covers that, and the tests' server does not check it.
+    /// The first line of the request is garbled. The body is not, since a signature covers it, which the
+    /// tests' server does not check.
     RequestGarbled,
-    /// Marks of the answer's XML are other characters. Not the text between: nothing in the protocol could find that out but for bodies.
+    /// Some of the answer's markup is garbled. The text between is not, since the protocol can
+    /// detect that only for bodies.
     AnswerGarbled,
-    /// A gateway answers in the server's place, with a page or with nothing; 200 among its status codes.
+    /// A gateway answers in the server's place, with a page or with nothing; 200 is among its status codes.
     Foreign,
-    /// The service answers that it will not just now. The tests' server itself never throttles.
+    /// The service answers that it is throttling. The tests' server itself never does.
     Throttled,
 }
 
@@ -43,14 +45,14 @@ pub const ALL: [Fault; 11] = [
     Fault::Throttled,
 ];
 
-/// The longest delay: well below any timeout, so that a delay is not a cut.
+/// The longest delay. It is well below any timeout, so that a delay does not become a cut.
 const LONGEST_DELAY: Duration = Duration::from_millis(800);
 
-/// A fault with all that chance has to say about it.
+/// A fault with its random details.
 #[derive(Debug, Clone)]
 pub struct Drawn {
     pub fault: Fault,
-    /// Of the delays.
+    /// The duration, if the fault is a delay.
     pub delay: Duration,
     /// Whether a cut is a reset rather than an end.
     pub reset: bool,
@@ -60,23 +62,23 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// The same fault fares the same from the same generator.
+    /// Draws the details. The same state of the generator draws the same details.
     pub fn new(fault: Fault, random: &mut fastrand::Rng) -> Self {
         let delay = LONGEST_DELAY.mul_f64(random.f64());
         Self { fault, delay, reset: random.bool(), second: random.bool(), random: random.fork() }
     }
 
-    /// A part of the bytes, possibly nothing, never all.
+    /// Returns the start of the bytes: possibly nothing, never all.
     pub fn part<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(..self.random.usize(..bytes.len().max(1))).unwrap_or_default()
     }
 
-    /// Overwrites the method, so that no server takes it for a request.
+    /// Overwrites the method, so that no server accepts the request.
     pub fn garble_request(&mut self, bytes: &mut [u8]) {
         bytes.iter_mut().take(4).for_each(|byte| *byte = self.random.u8(..b' '));
     }
 
-    /// Overwrites one to three of the marks, if there are any; the length stays.
+    /// Overwrites one to three of the markup characters, if there are any; the length stays the same.
     pub fn garble_answer(&mut self, body: &mut [u8]) {
         let marks: Vec<usize> =
             body.iter().enumerate().filter(|(_, byte)| matches!(byte, b'<' | b'>')).map(|(at, _)| at).collect();
@@ -87,7 +89,7 @@ impl Drawn {
         }
     }
 
-    /// What a gateway says in the server's place.
+    /// Returns what a gateway answers in the server's place.
     pub fn page(&mut self) -> Vec<u8> {
         match self.random.u8(..3) {
             0 => answer("200 OK", "text/xml", ""),
@@ -96,7 +98,7 @@ impl Drawn {
         }
     }
 
-    /// An error of the service that time alone mends.
+    /// Returns an error of the service that passes by itself.
     pub fn refusal(&mut self) -> Vec<u8> {
         let (status, code) = match self.random.u8(..4) {
             0 => ("403 Forbidden", "RequestThrottled"),

@@ -1,18 +1,18 @@
-//! One HTTP/1.1 request or answer as its bytes: enough of the framing (RFC 9112, section 6) to know where it ends.
+//! One HTTP/1.1 request or answer as bytes: enough of the framing (RFC 9112, section 6) to find its end.
 
 use std::io::{self, BufRead, Read};
 
-/// A message as it came over the wire.
+/// A message as transmitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wire {
-    /// Up to and with the empty line.
+    /// The bytes up to and including the empty line.
     pub head: Vec<u8>,
-    /// With the frames of chunks, where it is chunked.
+    /// The body, including the chunk framing if it is chunked.
     pub body: Vec<u8>,
 }
 
 impl Wire {
-    /// Reads one to its end; `None` where the other side has closed before it began.
+    /// Reads one message to its end, or returns `None` if the other side closes before it starts.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         loop {
@@ -34,7 +34,7 @@ impl Wire {
         Ok(Some(wire))
     }
 
-    /// The value of a header, by its name in any case.
+    /// Returns the value of a header, whose name may be in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
         let mut headers = lines.filter_map(|line| line.split_once(':'));
@@ -56,7 +56,7 @@ impl Wire {
             from.read_until(b'\n', &mut self.body)?;
             let size = self.body.get(start..).and_then(|line| str::from_utf8(line).ok()).map(str::trim);
             let size = size.and_then(|line| u64::from_str_radix(line, 16).ok()).ok_or(io::ErrorKind::InvalidData)?;
-            // Each chunk ends with a line end; after the last one, which is empty, no trailers follow here.
+            // Each chunk ends with a line end. No trailers follow the last chunk, which is empty.
             self.read_exactly(from, size + 2)?;
             if size == 0 {
                 return Ok(());

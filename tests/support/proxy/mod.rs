@@ -1,7 +1,7 @@
-//! Stands between the program and the SQS server, and does to requests and answers what networks and gateways do.
+//! A proxy between the program and the SQS server, which does to requests and answers what networks and gateways do.
 //!
-//! Which request fares how is drawn from a seed, in the order in which requests come: a run is told again as far as its threads come in
-//! the same order. Each connection has a thread of its own.
+//! The fault of each request is drawn from a seed, in the order of the requests: a run can be repeated as far as its
+//! threads run in the same order. Each connection has a thread of its own.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a part of tests")]
@@ -22,11 +22,11 @@ use fault::{Drawn, Fault};
 use http::Wire;
 use parking_lot::Mutex;
 
-/// A proxy on a free loopback port; its connections go with it.
+/// A proxy on a free loopback port. Dropping it closes its connections.
 pub struct Proxy {
     pub address: SocketAddr,
     inner: Arc<Inner>,
-    /// Dropped first: delays end with it.
+    /// Dropped first, which ends all delays.
     at_work: Option<Sender<()>>,
     listening: Option<JoinHandle<()>>,
 }
@@ -37,13 +37,13 @@ struct Inner {
     counts: Mutex<Counts>,
     stopping: AtomicBool,
     end: Receiver<()>,
-    /// The open ones: closed when the proxy goes.
+    /// The open connections, which are closed when the proxy is dropped.
     connections: Mutex<Vec<Weak<TcpStream>>>,
 }
 
 struct Chance {
     random: fastrand::Rng,
-    /// The share of requests that fare badly.
+    /// The share of requests that fail.
     share: f64,
     faults: Vec<Fault>,
 }
@@ -51,13 +51,13 @@ struct Chance {
 /// What the proxy has seen and done.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
-    /// Requests by their action, those included that fared badly.
+    /// The number of requests by action, including those that failed.
     pub requests: BTreeMap<String, u64>,
     pub faults: BTreeMap<Fault, u64>,
 }
 
 impl Proxy {
-    /// Passes everything on as it is, until [`Proxy::disturb`].
+    /// Starts a proxy that passes everything on unchanged, until [`Proxy::disturb`].
     pub fn start(server: SocketAddr, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -79,18 +79,18 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// From now on this share of the requests, 0 to 1, fares badly, in all the ways there are.
+    /// Makes this share of the requests, 0 to 1, fail from now on, in all ways.
     pub fn disturb(&self, share: f64) {
         self.disturb_by(share, &fault::ALL);
     }
 
-    /// As [`Proxy::disturb`], in these ways only.
+    /// Like [`Proxy::disturb`], in these ways only.
     pub fn disturb_by(&self, share: f64, faults: &[Fault]) {
         let mut chance = self.inner.chance.lock();
         (chance.share, chance.faults) = (share, faults.to_vec());
     }
 
-    /// From now on everything is passed on as it is.
+    /// Passes everything on unchanged from now on.
     pub fn calm(&self) {
         self.inner.chance.lock().share = 0.0;
     }
@@ -116,9 +116,9 @@ impl Drop for Proxy {
 
 /// What becomes of a request.
 enum Fate {
-    /// The caller gets these bytes.
+    /// The caller receives these bytes.
     Answered(Vec<u8>),
-    /// The caller gets these bytes, and then the end of the connection.
+    /// The caller receives these bytes, and then the end of the connection.
     Cut { sent: Vec<u8>, reset: bool },
 }
 
@@ -130,13 +130,13 @@ impl Inner {
                     break;
                 }
                 let Ok(caller) = caller.and_then(|caller| self.open(caller)) else { continue };
-                // How a connection ends is the matter of the two that it connects.
+                // How a connection ends only matters to its two ends.
                 thread::Builder::new().name("proxied".into()).spawn_scoped(scope, || drop(self.serve(caller))).unwrap();
             }
         });
     }
 
-    /// Enters a connection among the open ones. It is closed when its last owner goes.
+    /// Adds a connection to the open ones. It is closed when its last owner drops it.
     fn open(&self, connection: TcpStream) -> io::Result<Arc<TcpStream>> {
         connection.set_nodelay(true)?;
         let connection = Arc::new(connection);
@@ -144,11 +144,11 @@ impl Inner {
         open.retain(|connection| connection.strong_count() > 0);
         open.push(Arc::downgrade(&connection));
         drop(open);
-        // It may have been accepted when the others were closed.
+        // It may have been accepted while the others were being closed.
         if self.stopping.load(Ordering::SeqCst) { Err(io::ErrorKind::NotConnected.into()) } else { Ok(connection) }
     }
 
-    /// One connection of a caller, request after request.
+    /// Serves one connection of a caller, request after request.
     fn serve(&self, caller: Arc<TcpStream>) -> io::Result<()> {
         let mut requests = BufReader::new(&*caller);
         let mut server = Server { proxy: self, connection: None };
@@ -205,7 +205,7 @@ impl Inner {
                 server.ask(&bytes)?;
                 cut(&[], drawn.reset)
             }
-            // Not as a reset: that may overtake the bytes before it, and nothing would have been cut within.
+            // Not a reset: a reset may overtake the bytes before it, and the answer would not be cut but lost.
             Fault::AnswerCut => cut(drawn.part(&server.ask(&bytes)?.bytes()), false),
             Fault::Duplicated => {
                 let answers = [server.ask(&bytes)?, server.ask(&bytes)?];
@@ -227,13 +227,13 @@ impl Inner {
         }
     }
 
-    /// Waits for so long, or until the proxy goes.
+    /// Waits for this time, or until the proxy is dropped.
     fn wait(&self, delay: Duration) {
         let _ = self.end.recv_timeout(delay);
     }
 }
 
-/// The server's side of one connection, made when it is first needed.
+/// The server's side of one connection, opened when it is first needed.
 struct Server<'proxy> {
     proxy: &'proxy Inner,
     connection: Option<Arc<TcpStream>>,
@@ -251,7 +251,7 @@ impl Server<'_> {
 
     fn ask(&mut self, bytes: &[u8]) -> io::Result<Wire> {
         let connection = self.tell(bytes)?;
-        // One request, one answer: nothing is read ahead, so that a reader of its own loses nothing.
+        // One request, one answer: nothing is read ahead, so that a new reader loses nothing.
         let answer = Wire::read(&mut BufReader::new(&*connection))?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
             self.connection = None;
@@ -260,7 +260,7 @@ impl Server<'_> {
     }
 }
 
-/// The action that a request asks for, in either protocol of SQS.
+/// Returns the action that a request asks for, in either protocol of SQS.
 fn action(request: &Wire) -> String {
     let in_head = request.header("x-amz-target").and_then(|target| target.strip_prefix("AmazonSQS."));
     let body = str::from_utf8(&request.body).unwrap_or_default();

@@ -1,10 +1,13 @@
-//! A seeded simulation around the dispatcher: queues with leases, handlers, partners with faults, all in virtual time.
+//! A seeded simulation around the dispatcher: queues with leases, handlers, and partners
+//! with faults, all in virtual time.
 //!
-//! At every step: no more flushes of a partner than its `parallel`, none before a `Retry-After` is over or while it is paused, its rate is
-//! kept; partners that are slow, failing or not proven share half of the delivery threads, and no other waits while one is free; no more
-//! is held than there may be. At the end: every message is accepted or dead, in the order of receive, and the counters add up.
-//! [`outage`] is about partners that are away for hours, under traffic: what leaves memory then, and how it comes back.
-//! `scripts/simulate --seeds N` runs as many seeds as asked, `scripts/simulate --seed S` replays one.
+//! Checked at every step: a partner never has more flushes than its `parallel`, none starts before a `Retry-After` is
+//! over or while the partner is paused, and its rate is kept; partners that are slow, failing or not proven share half
+//! of the delivery threads, and no other partner waits while a thread is free; no more is held than allowed. Checked at
+//! the end: every message is accepted or dead, in the order of receive, and the counters add up.
+//!
+//! [`outage`] simulates partners that are away for hours, under traffic: what leaves memory then, and how it comes
+//! back. `scripts/simulate --seeds N` runs N seeds, `scripts/simulate --seed S` replays one.
 
 mod outage;
 mod pool;

@@ -1,4 +1,4 @@
-//! The jobs that are with a world's handlers.
+//! The jobs that the handlers of a simulated world work on.
 
 use std::collections::HashMap;
 
@@ -13,19 +13,20 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Gives the job's name.
+    /// Adds a job and returns its name.
     pub fn start(&mut self, queue: usize, messages: Vec<ToHandle>) -> Ticket {
         let name = messages[0].ticket;
         self.jobs.insert((queue, name), messages);
         name
     }
 
-    /// What is undone of the job, which ends.
+    /// Ends a job and returns its undone messages.
     pub fn end(&mut self, queue: usize, job: Ticket) -> Vec<ToHandle> {
         self.jobs.remove(&(queue, job)).expect("it was given away")
     }
 
-    /// What is to be handled now, and what is not: all but the message that the job is at. Sometimes no thread has come to it yet.
+    /// Splits a job's messages around the one being handled: those to be handled now, and those left undone. Returns
+    /// `None` if no thread has begun with the job, which is sometimes the case.
     pub fn take_back(&mut self, queue: usize, job: Ticket, random: &mut Rng) -> Option<(Vec<ToHandle>, Vec<ToHandle>)> {
         let messages = self.jobs.get_mut(&(queue, job)).filter(|_| random.u8(..4) > 0)?;
         let at = random.usize(..messages.len());

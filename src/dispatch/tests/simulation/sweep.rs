@@ -1,4 +1,4 @@
-//! Many seeds on all cores, with progress where somebody asked for them, and the failing ones by name.
+//! Runs many seeds on all cores, with progress if it was asked for, and names those that fail.
 
 use std::any::Any;
 use std::fmt;
@@ -11,15 +11,15 @@ use std::thread;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-/// So many failing seeds are enough to work on.
+/// The number of failing seeds after which a sweep stops.
 const ENOUGH: usize = 10;
 
-/// Lines of progress where there is no terminal.
+/// The number of progress lines if there is no terminal.
 const LINES: u64 = 20;
 
 pub struct Sweep {
     pub seeds: Range<u64>,
-    /// Whether somebody watches.
+    /// Whether progress is shown.
     pub shown: bool,
 }
 
@@ -37,7 +37,8 @@ impl fmt::Display for Failed {
 }
 
 impl Sweep {
-    /// As `scripts/simulate` asks for it; without it, so many seeds as a normal test run has, in silence.
+    /// Returns the sweep that `scripts/simulate` asks for; without it, the usual number of seeds
+    /// of a test run, without progress.
     pub fn from_environment(usual: u64) -> Self {
         let number = |name: &str| {
             let text = std::env::var(name).ok()?;
@@ -48,7 +49,8 @@ impl Sweep {
         Self { seeds: from..from + seeds.unwrap_or(usual), shown: seeds.is_some() }
     }
 
-    /// Runs each seed, as many at once as there are cores, until all are done or enough have failed; these are given in order.
+    /// Runs each seed, as many at once as there are cores, until all are done or enough have failed.
+    /// Returns the failed seeds in order.
     pub fn run(self, simulate: impl Fn(u64) + Sync + std::panic::RefUnwindSafe) -> Vec<Failed> {
         let next = AtomicU64::new(self.seeds.start);
         let failed = Mutex::new(Vec::new());
@@ -79,7 +81,7 @@ impl Sweep {
     }
 }
 
-/// A bar on a terminal, a line now and then elsewhere.
+/// The progress display: a bar on a terminal, else a line now and then.
 struct Progress {
     bar: ProgressBar,
     total: u64,

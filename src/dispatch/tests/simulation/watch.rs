@@ -1,4 +1,4 @@
-//! An observer of the wire: he knows nothing of the dispatcher but what it sends, and checks the rules that hold for that.
+//! An observer of the wire, which knows only what the dispatcher sends, and checks the rules that hold for that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,38 +14,40 @@ pub struct Watch {
     seen: BTreeMap<String, Seen>,
 }
 
-/// What he saw of one partner.
+/// What the observer saw of one partner.
 struct Seen {
     rules: Arc<PartnerRules>,
     on_wire: Vec<(FlushId, Instant)>,
-    /// All flushes.
+    /// When each flush so far began.
     began: Vec<Instant>,
-    /// Until when it asked for silence.
+    /// Until when the partner asked for silence.
     silence: Option<Instant>,
     paused: bool,
-    /// Its last flush failed.
+    /// Whether the last flush failed.
     failing: bool,
-    /// Answers since its last success that were about messages: after `breaker_failures` culprits in a row it is the partner's fault.
+    /// The number of answers about messages since the last success: after `breaker_failures` culprits in a
+    /// row the fault is the partner's.
     refused: u32,
     last_success: Option<Duration>,
-    /// When its last flush landed.
+    /// When the last flush landed.
     landed: Option<Instant>,
 }
 
 impl Seen {
-    /// Neither slow nor failing nor not proven.
+    /// Returns whether the partner is neither slow, failing nor unproven.
     fn is_well(&self, now: Instant) -> bool {
         let Some(usual) = self.last_success else { return false };
         let patience = (usual * 2).max(Duration::from_secs(1));
         !self.failing && self.on_wire.iter().all(|(_, began)| now < *began + patience)
     }
 
-    /// Nothing was on the wire for so long that the dispatcher may have forgotten it, and with it how well it was.
+    /// Returns whether nothing has been on the wire for so long that the dispatcher may have forgotten the partner,
+    /// and with it the partner's health.
     fn may_be_forgotten(&self, now: Instant) -> bool {
         self.on_wire.is_empty() && self.landed.is_none_or(|landed| landed + self.rules.idle_timeout <= now)
     }
 
-    /// How long the wait is between the first and the last of so many flushes, at least.
+    /// Returns the shortest time that the rate allows between the first and the last of this many flushes.
     fn shortest_span(&self, flushes: usize) -> Duration {
         let Some((requests, per)) = self.rules.rate else { return Duration::ZERO };
         let beyond_burst = flushes.saturating_sub(self.rules.burst as usize);
@@ -72,7 +74,8 @@ impl Watch {
         Self { threads, disk_threads, seen: seen.collect() }
     }
 
-    /// Flushes on delivery threads, all or those to the disk, of all partners or of those that are not well.
+    /// Returns the number of flushes on delivery threads: all or only those to the disk, of all partners or
+    /// only of those that are not well.
     fn occupied(&self, now: Instant, on_disk: bool, unwell: bool) -> usize {
         let counts = |seen: &&Seen| {
             let is_there = match seen.rules.medium {
@@ -85,7 +88,7 @@ impl Watch {
         self.seen.values().filter(counts).map(|seen| seen.on_wire.len()).sum()
     }
 
-    /// A flush begins.
+    /// Checks a flush that begins.
     pub fn begins(&mut self, now: Instant, account: &str, flush: FlushId) {
         let seen = &self.seen[account];
         assert!(seen.silence.is_none_or(|until| now >= until), "{account} asked for silence");
@@ -109,7 +112,7 @@ impl Watch {
         assert!(self.occupied(now, true, false) <= self.disk_threads, "more flushes to files than threads for them");
     }
 
-    /// A flush has landed with that answer.
+    /// Records that a flush has landed with this answer.
     pub fn lands(&mut self, now: Instant, account: &str, flush: FlushId, answer: &Answer) {
         let seen = self.seen.get_mut(account).expect("one of the accounts");
         let place = seen.on_wire.iter().position(|(other, _)| *other == flush).expect("a flush on the wire");
@@ -117,7 +120,7 @@ impl Watch {
         seen.landed = Some(now);
         match answer {
             Answer::Accepted => (seen.failing, seen.refused, seen.last_success) = (false, 0, Some(now - began)),
-            // These are about messages, not about the partner, as long as they are few.
+            // As long as they are few, these answers are about messages, not about the partner.
             Answer::Status { code: 413 | 422, .. } => seen.refused += 1,
             Answer::Status { retry_after, .. } => {
                 seen.failing = true;
@@ -131,8 +134,8 @@ impl Watch {
         self.seen.get_mut(account).expect("one of the accounts").paused = paused;
     }
 
-    /// Something that could leave waits for this partner at the end of a turn: only for a thread, if it is well, and then only where all
-    /// that it may have are taken.
+    /// Checks that a partner may have a delivery waiting at the end of a turn although it could leave: a partner that
+    /// is well may wait only for a thread, and only while all threads that it may use are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
         let may_be_at_fault = seen.refused >= seen.rules.breaker_failures;

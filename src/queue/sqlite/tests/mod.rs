@@ -1,4 +1,5 @@
-//! A disk that is full, a file that cannot be written: what only a test that reaches the connections can bring about.
+//! A full disk and a file that cannot be written: faults that
+//! only a test with access to the connections can bring about.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ impl Scene {
     }
 }
 
-/// Some pragmas answer with their value, others with nothing.
+/// Accepts that a pragma returns no value, as some do.
 fn none_given(error: rusqlite::Error) -> rusqlite::Result<()> {
     if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }
@@ -136,7 +137,7 @@ fn a_thread_that_holds_the_file_for_too_long_is_said() {
         });
         held.recv().unwrap();
         says(scene.send(b"first"), "other threads");
-        // Reading waits for no writer.
+        // A read waits for no writer.
         assert!(scene.queue.count().unwrap().is_empty());
         ends.send(()).unwrap();
     });

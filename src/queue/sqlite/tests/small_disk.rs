@@ -1,4 +1,4 @@
-//! A disk of a few MiB, played by counting what the file and its log take of it.
+//! A disk of a few MiB, simulated by counting the bytes that the file and its log take up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::message::Received;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The file system of one file, so large.
+/// A file system that holds one file, by its size in bytes.
 struct Disk(AtomicU64);
 
 impl Disk {
@@ -33,7 +33,7 @@ impl Scene {
         Self { queue: open(folder.path(), &disk).unwrap(), disk, folder }
     }
 
-    /// It never takes more than the disk has.
+    /// Checks that the file and its log never take more than the disk has.
     fn check(&self) {
         let used = Disk::used(&self.folder.path().join("queue.db"));
         let size = self.disk.0.load(Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl Scene {
         taken
     }
 
-    /// In an order that touches as many pages at once as one can.
+    /// Drains the queue in an order that touches as many pages at once as possible.
     fn drain(&self) -> usize {
         let mut receipts: Vec<_> =
             std::iter::repeat_with(|| self.receive()).take_while(|taken| !taken.is_empty()).flatten().collect();
@@ -90,7 +90,7 @@ fn a_disk_full_of_backlog_can_be_drained_and_filled_again() {
         let (first, error) = scene.fill(count, bytes);
         assert!(error.is_transient() && error.to_string().contains("free space on its disk"), "{error}");
         assert_eq!(scene.drain(), first, "{size} MiB");
-        // What was drained leaves its pages in the file.
+        // The drained messages leave their pages in the file as free pages.
         let (second, _) = scene.fill(count, bytes);
         assert!(second * 10 >= first * 8, "{second} after {first} of {bytes} bytes on {size} MiB");
         assert_eq!(scene.drain(), second);

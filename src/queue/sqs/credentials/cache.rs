@@ -1,4 +1,5 @@
-//! Keys that are kept and renewed before they end, by one thread at a time, while all others go on with those that there are.
+//! Keys that are kept, and renewed before they end: one calling thread at
+//! a time renews them, while all others continue with the present keys.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,40 +9,40 @@ use parking_lot::{Condvar, Mutex};
 use super::{Chain, Credentials, CredentialsError, Keys, Surroundings};
 use crate::queue::clock::Clock;
 
-/// Keys are renewed this long before they end, or when half of their time is over, whichever is later. Instances and containers give new
-/// ones at least this long before the end of the old.
+/// How long before their end keys are renewed, though never before half of their life is over.
+/// Instances and containers offer new keys at least this long before the old ones end.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
-/// Keys without an end are looked at again this often: programs and people put others in their place.
+/// How often keys without an end are fetched again, since programs and people replace them.
 const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
-/// A source is asked at most once in this time.
+/// The shortest time between two requests to a source.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A source with a memory. Share it: what it is for is that many threads use the same keys.
+/// A source of keys with a memory. It is meant to be shared, so that many threads use the same keys.
 pub struct Cached<S> {
     source: S,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Whoever was asking the source is done.
+    /// Notified when the thread that was asking the source is done.
     done: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     kept: Option<Kept>,
-    /// Whether a thread is at the source.
+    /// Whether a thread is asking the source.
     asking: bool,
-    /// The last failure, with its time, until a success.
+    /// The last failure and its time; cleared by the next success.
     failed: Option<(SystemTime, CredentialsError)>,
 }
 
-/// Keys, and when they came.
+/// Keys, and when they were fetched.
 struct Kept {
     keys: Keys,
     at: SystemTime,
 }
 
 impl Cached<Chain> {
-    /// What a service uses: the sources of the AWS SDKs, remembered.
+    /// Returns what a service uses: the sources of the AWS SDKs, with a memory.
     pub fn chain(surroundings: Surroundings) -> Self {
         let clock = Arc::clone(&surroundings.clock);
         Self::new(Chain::new(surroundings), clock)
@@ -49,13 +50,15 @@ impl Cached<Chain> {
 }
 
 impl<S: Credentials> Cached<S> {
+    /// Creates an empty memory for `source`; the first [`Credentials::get`] asks it.
     pub fn new(source: S, clock: Arc<dyn Clock>) -> Self {
         Self { source, clock, state: Mutex::default(), done: Condvar::new() }
     }
 
-    /// Asks the source on behalf of all, and tells all. `good`: keys that will still do.
+    /// Asks the source on behalf of all threads, and wakes those that
+    /// wait. `good` are keys that may still be used if that fails.
     fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
-        // However this ends, by a panic of the source too, the others do not wait for it any longer.
+        // However this ends, even by a panic of the source, the other threads stop waiting.
         let _done = Done(self);
         let answer = self.source.get();
         let now = self.clock.now();
@@ -76,11 +79,13 @@ impl<S: Credentials> Cached<S> {
 }
 
 impl<S: Credentials> Credentials for Cached<S> {
-    /// Blocks only where there are no keys that are still good, or for the one thread that renews them; as long as the source takes.
+    /// Blocks for as long as the source takes, and only if there are no
+    /// valid keys, or if the calling thread is the one that renews them.
     ///
     /// # Errors
     ///
-    /// Those of the source, where there are no keys that are still good. For a second after a failure it is not asked again.
+    /// The errors of the source, if there are no valid keys. For
+    /// a second after a failure the source is not asked again.
     fn get(&self) -> Result<Keys, CredentialsError> {
         let mut state = self.state.lock();
         let good = loop {
@@ -106,7 +111,7 @@ impl<S: Credentials> Credentials for Cached<S> {
 }
 
 impl State {
-    /// The failure of less than a moment ago.
+    /// Returns the last failure if it is less than [`PAUSE`] old.
     fn just_failed(&self, now: SystemTime) -> Option<CredentialsError> {
         let (at, error) = self.failed.as_ref()?;
         now.duration_since(*at).is_ok_and(|since| since < PAUSE).then(|| error.clone())
@@ -115,7 +120,7 @@ impl State {
 
 impl Kept {
     fn is_due(&self, now: SystemTime) -> bool {
-        // A clock that was set back has lost the age of the keys.
+        // If the clock was set back, the age of the keys is not known.
         let Ok(age) = now.duration_since(self.at) else { return true };
         let life = self.keys.expires_at.map(|end| end.duration_since(self.at).unwrap_or_default());
         let renew_after = life.map_or(LOOK_AGAIN, |life| life.saturating_sub(AHEAD).max(life / 2));
@@ -145,7 +150,7 @@ mod tests {
 
     type Answer = Result<Keys, CredentialsError>;
 
-    /// A source that tells when it is asked, and answers what the test sends.
+    /// A source that reports when it is asked, and answers what the test sends.
     struct Scripted {
         asked: Sender<()>,
         answers: Receiver<Answer>,
@@ -183,7 +188,7 @@ mod tests {
             self.cached.get()
         }
 
-        /// How often the source was asked since the last look.
+        /// Returns how often the source was asked since the last call.
         fn asked(&self) -> usize {
             self.asked.try_iter().count()
         }
@@ -216,7 +221,7 @@ mod tests {
             assert_eq!(rig.at(at).unwrap().access_key_id, "one");
         }
         rig.answers.send(Ok(keys("two", Some(31)))).unwrap();
-        // Half a second is too often.
+        // Renewing twice within a second is too often.
         for at in [30, 30] {
             assert_eq!(rig.at(at).unwrap().access_key_id, "two");
         }
@@ -242,7 +247,7 @@ mod tests {
         rig.seconds.store(HOUR - 10, Ordering::SeqCst);
         thread::scope(|scope| {
             let renewing = scope.spawn(|| rig.cached.get().unwrap().access_key_id);
-            // Twice: at the start, and now.
+            // The first request was made at the start, the second is made now.
             for _ in 0..2 {
                 rig.asked.recv().unwrap();
             }

@@ -1,5 +1,5 @@
-//! The sources in their order; the first that is set up is the one, and if it fails, no other takes its place: keys of another account
-//! would be worse than none.
+//! The sources of keys in their order. The first that is set up is used; if it fails, no other takes its
+//! place, because keys of another account would be worse than none. Runs on the thread that fetches the keys.
 
 use super::plan::{Base, Plan, Role};
 use super::region::Place;
@@ -7,24 +7,24 @@ use super::sts::Sts;
 use super::web::Web;
 use super::{Credentials, CredentialsError, Keys, Surroundings, container, instance, process};
 
-/// Fetches keys anew each time that it is asked: [`super::Cached`] is for asking often.
+/// Fetches keys anew at each call; [`super::Cached`] is there for frequent use.
 pub struct Chain {
     surroundings: Surroundings,
     web: Web,
 }
 
-/// What a source has.
+/// The result of looking at one source.
 enum Found {
     Keys(Keys),
-    /// It is not set up; what was looked at, in words.
+    /// The source is not set up; the text names what was looked at.
     Nothing(String),
-    /// The same of one that may be there all the same, but does not answer.
+    /// The source did not answer, and may exist all the same; the text names what was looked at.
     Silence(String),
 }
 
 type Source = fn(&Chain) -> Result<Found, CredentialsError>;
 
-/// The order of the AWS SDKs.
+/// The sources, in the order of the AWS SDKs.
 const SOURCES: [(&str, Source); 5] = [
     ("environment", Chain::environment),
     ("web identity", Chain::web_identity),
@@ -34,7 +34,8 @@ const SOURCES: [(&str, Source); 5] = [
 ];
 
 impl Credentials for Chain {
-    /// Blocks for one source: for files, a command, or a few requests, each as long as [`super::Patience`] says.
+    /// Blocks for one source: for files, a command, or a few
+    /// requests, each for at most the time in [`super::Patience`].
     fn get(&self) -> Result<Keys, CredentialsError> {
         let (mut looked, mut unanswered) = (Vec::new(), false);
         for (name, source) in SOURCES {
@@ -52,6 +53,7 @@ impl Credentials for Chain {
 }
 
 impl Chain {
+    /// Creates the chain without looking at any source.
     pub fn new(surroundings: Surroundings) -> Self {
         Self { surroundings, web: Web::new() }
     }
@@ -96,7 +98,8 @@ impl Chain {
         plan.roles.iter().try_fold(first, |keys, role| sts.assume(role, &keys)).map(Found::Keys)
     }
 
-    /// A profile chosen by name has to be there; that `default` is not is nothing unusual.
+    /// Returns what it means that the profile has no keys. A profile that was
+    /// chosen by name must exist; a missing `default` is nothing unusual.
     fn without_profile(&self, is_there: bool) -> Result<Found, CredentialsError> {
         let world = &self.surroundings;
         let name = world.profile_name();
@@ -140,7 +143,8 @@ impl Chain {
         container::keys(&self.surroundings, &self.web).map(Found::Keys)
     }
 
-    /// Nothing says whether this is an instance but the service itself: that it does not answer is no failure of it.
+    /// Asks the metadata service. Only the service itself can show whether
+    /// this is an instance, so it is no failure if it does not answer.
     fn instance(&self) -> Result<Found, CredentialsError> {
         if instance::is_disabled(&self.surroundings) {
             return Ok(Found::Nothing("instance metadata (turned off by AWS_EC2_METADATA_DISABLED)".to_owned()));
@@ -153,7 +157,7 @@ impl Chain {
     }
 }
 
-/// The keys that variables hold.
+/// Returns the keys in the environment variables, if they are set.
 fn environment(surroundings: &Surroundings) -> Result<Option<Keys>, CredentialsError> {
     const ID: &str = "AWS_ACCESS_KEY_ID";
     const SECRET: &str = "AWS_SECRET_ACCESS_KEY";

@@ -1,6 +1,7 @@
-//! Keys of a task or pod: from the agent of ECS, or of EKS Pod Identity.
+//! Keys of a task or pod: from the agent of ECS, or of EKS Pod Identity. One request on the calling thread.
 //!
-//! The request carries a token, so only an agent may be asked: over plain HTTP the addresses that AWS names, and loopback.
+//! The request carries a token, so it may only go to an agent: over
+//! plain HTTP to the addresses that AWS names and to loopback.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,12 +18,12 @@ const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
-/// Whether this is a container that has a role.
+/// Returns whether this is a container that has a role.
 pub fn is_set_up(surroundings: &Surroundings) -> bool {
     surroundings.variable(RELATIVE).is_some() || surroundings.variable(FULL).is_some()
 }
 
-/// Asks the agent. Blocks for it.
+/// Asks the agent for keys. Blocks for one request.
 pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsError> {
     let url = url(surroundings)?;
     let headers = token(surroundings)?.map(|token| ("authorization", token)).into_iter().collect();
@@ -42,7 +43,7 @@ pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsE
 
 fn url(surroundings: &Surroundings) -> Result<String, CredentialsError> {
     if let Some(path) = surroundings.variable(RELATIVE) {
-        // Anything else would name another host once it stands behind this one.
+        // Any other text would change the host when it is appended to it.
         if !path.starts_with('/') {
             return Err(CredentialsError::misconfigured(FROM, format!("{RELATIVE} must begin with a slash")));
         }
@@ -68,7 +69,7 @@ fn may_be_asked(uri: &Uri) -> bool {
     let Some(host) = uri.host() else { return false };
     match uri.scheme_str() {
         Some("https") => true,
-        // A name that no look-up may take elsewhere (RFC 6761, section 6.3).
+        // No look-up may resolve this name to another machine (RFC 6761, section 6.3).
         Some("http") if host.eq_ignore_ascii_case("localhost") => true,
         Some("http") => host.trim_matches(['[', ']']).parse().is_ok_and(is_agent),
         _ => false,
@@ -82,7 +83,8 @@ fn is_agent(address: IpAddr) -> bool {
     address.is_loopback() || [IpAddr::V4(ECS), IpAddr::V4(EKS), IpAddr::V6(EKS_V6)].contains(&address)
 }
 
-/// The file is replaced every few hours: it is read each time, and counts more than a fixed token.
+/// Returns the token to send, if one is set up. The token file is replaced every
+/// few hours, so it is read each time; it takes precedence over a fixed token.
 fn token(surroundings: &Surroundings) -> Result<Option<String>, CredentialsError> {
     match surroundings.variable(TOKEN_FILE) {
         Some(path) => {

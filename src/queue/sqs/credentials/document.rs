@@ -1,6 +1,6 @@
-//! The JSON in which containers, instances and processes give keys: the same fields with two names for the token.
+//! The JSON in which containers, instances and processes return keys: the same fields, with two names for the token.
 //!
-//! Pure. No error quotes the document: any part of it may be a key.
+//! Pure functions. No error quotes the document, since any part of it may be a key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use super::{CredentialsError, Keys};
 
-/// The fields that matter, all optional so that a missing one can be named.
+/// The fields that matter, all optional so that an error can name a missing one.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Document {
-    /// `credential_process`: 1.
+    /// The version; 1 in the output of a `credential_process`.
     pub version: Option<u64>,
-    /// Instances: `Success`, or what went wrong.
+    /// The status from an instance: `Success`, or what went wrong.
     pub code: Option<String>,
     access_key_id: Option<String>,
     secret_access_key: Option<String>,
@@ -24,7 +24,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// `from`: who gave it, for errors.
+    /// Parses the JSON; `from` names its source, for errors.
     pub fn parse(from: &str, text: &str) -> Result<Self, CredentialsError> {
         serde_json::from_str(text).map_err(|error| {
             let place = format!("line {} column {}", error.line(), error.column());
@@ -57,7 +57,7 @@ impl Document {
     }
 }
 
-/// A time of RFC 3339, with `Z` or an offset (Python writes `+00:00`).
+/// Parses a time of RFC 3339, with `Z` or an offset (Python writes `+00:00`).
 pub fn time(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Some(time);

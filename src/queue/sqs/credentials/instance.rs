@@ -1,6 +1,7 @@
-//! Keys of an EC2 instance, from its metadata service, version 2: first a session token by PUT, then the role, then its keys.
+//! Keys of an EC2 instance, from version 2 of its metadata service: first a session
+//! token by PUT, then the role, then its keys. All requests run on the calling thread.
 //!
-//! Version 1, which asks without a token, is left out: it is what a forged request to this address would use.
+//! Version 1, which needs no token, is not supported, because a forged request to this address would use it.
 
 use ureq::http::Method;
 
@@ -12,18 +13,19 @@ use crate::mask::mask_url;
 const FROM: &str = "instance metadata";
 const ADDRESS: &str = "http://169.254.169.254";
 const ADDRESS_V6: &str = "http://[fd00:ec2::254]";
-/// Lost answers of a service this near are rare: one more try tells them from a service that is not there.
+/// The number of attempts for the token. Lost answers of a service this near
+/// are rare; a second attempt tells them from a service that does not exist.
 const TRIES: usize = 2;
-/// How long the session token is good: for the two requests that follow.
+/// How long the session token is valid, in seconds: it serves the two requests that follow.
 const TOKEN_SECS: &str = "60";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
-/// Whether `AWS_EC2_METADATA_DISABLED` says so.
+/// Returns whether `AWS_EC2_METADATA_DISABLED` turns this source off.
 pub fn is_disabled(surroundings: &Surroundings) -> bool {
     surroundings.is_true("AWS_EC2_METADATA_DISABLED")
 }
 
-/// Asks the service. Blocks for four short time-outs at most; where there is no such service, for two.
+/// Asks the service for keys. Blocks for at most four short timeouts; if there is no such service, for two.
 pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsError> {
     if is_disabled(surroundings) {
         return Err(CredentialsError::misconfigured(FROM, "AWS_EC2_METADATA_DISABLED turns it off; unset it"));
@@ -31,7 +33,7 @@ pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsE
     let service = Service { endpoint: endpoint(surroundings), surroundings, web };
     let token = service.token()?;
     let role = service.get(ROLES, &token, "the instance has no role; attach an instance profile")?;
-    // One role a line; there has never been more than one.
+    // The answer has one role per line; there has never been more than one.
     let role = role.lines().next().unwrap_or_default().trim();
     let named = !role.is_empty() && role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte));
     if !named {

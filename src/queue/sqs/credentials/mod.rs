@@ -1,11 +1,13 @@
-//! AWS keys without an async runtime: from the environment, files, roles, containers and instances, as the AWS SDKs find them.
+//! AWS keys without an async runtime: from the environment, files,
+//! roles, containers and instances, as the AWS SDKs find them.
 //!
-//! Called by the threads that talk to SQS, many at once. [`Cached`] over [`Chain`] is what a service uses: it blocks only while there are
-//! no keys that can be used, and then for as long as one source takes. Nothing here logs, keeps a thread, or shows a key: neither `Debug`
-//! nor an error holds one.
+//! The threads that talk to SQS call it, many at once. A service uses [`Cached`] over [`Chain`]: it
+//! blocks only a caller that finds no usable keys and the one that renews them, for as long as one source
+//! takes. Nothing here logs, keeps a thread or shows a key: neither `Debug` nor an error holds one.
 //!
-//! No crate does this for blocking code: `aws-config` and `aws-sigv4` bring tokio, `aws-creds` a second HTTP client and no role profiles,
-//! `reqsign` neither role profiles nor the check of which hosts a container's token may go to.
+//! No crate does this for blocking code: `aws-config` and `aws-sigv4` bring tokio,
+//! `aws-creds` brings a second HTTP client and lacks role profiles, and `reqsign` lacks
+//! role profiles and the check of which hosts a container's token may be sent to.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -33,25 +35,27 @@ mod surroundings;
 mod testing;
 mod web;
 
-/// Where keys come from.
+/// A source of keys.
 pub trait Credentials: Send + Sync {
-    /// Keys to sign with now. May block while they are fetched; how long is up to the implementation.
+    /// Returns keys to sign with now. May block while they are fetched; for how long depends on the implementation.
     fn get(&self) -> Result<Keys, CredentialsError>;
 }
 
-/// What a request is signed with.
+/// The keys that a request is signed with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
+    /// The id of the access key.
     pub access_key_id: String,
+    /// The secret that signs.
     pub secret_access_key: String,
-    /// Of temporary keys: AWS refuses these without it.
+    /// The token of temporary keys, which AWS refuses without it.
     pub session_token: Option<String>,
-    /// `None`: they are good until someone revokes them.
+    /// When the keys end; `None` if they are valid until they are revoked.
     pub expires_at: Option<SystemTime>,
 }
 
 impl Keys {
-    /// What a text for people must not quote, the key's id included.
+    /// Returns the texts that a message for people must not quote; the key's id is among them.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         [Some(&self.secret_access_key), self.session_token.as_ref(), Some(&self.access_key_id)]
             .into_iter()
@@ -59,12 +63,12 @@ impl Keys {
             .map(String::as_str)
     }
 
-    /// Whether they are still good at `now`, as far as can be known here.
+    /// Returns whether the keys are still valid at `now`, as far as their end tells.
     pub fn are_valid_at(&self, now: SystemTime) -> bool {
         self.expires_at.is_none_or(|end| end > now)
     }
 
-    /// Themselves, unless they are over. `from`: who gave them.
+    /// Returns the keys, or [`CredentialsError::Expired`] if they have ended. `from` names their source.
     fn checked(self, from: &str, now: SystemTime) -> Result<Self, CredentialsError> {
         match self.expires_at.filter(|end| *end <= now) {
             Some(at) => Err(CredentialsError::Expired { from: from.to_owned(), at }),
@@ -74,14 +78,14 @@ impl Keys {
 }
 
 impl fmt::Debug for Keys {
-    /// The end only.
+    /// Shows only the end of the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.expires_at.map(|end| humantime::format_rfc3339_seconds(end).to_string());
         f.debug_struct("Keys").field("expires_at", &end).finish_non_exhaustive()
     }
 }
 
-/// The same keys for ever: those of a test, or of a server that checks none.
+/// Always the same keys: those of a test, or of a server that checks none.
 #[derive(Debug, Clone)]
 pub struct Fixed(pub Keys);
 

@@ -1,26 +1,29 @@
-//! From a profile to what has to be done for its keys: where the first keys come from, and the roles to assume with them, one by one.
+//! From a profile to the steps that fetch its keys: the source of the
+//! first keys, and the roles to assume with them, one after the other.
 //!
-//! Pure. Profiles name each other; a circle, or a chain that is longer than anyone means, is an error that shows the way.
+//! Pure functions. Profiles name each other; a circle, or a chain
+//! longer than anyone intends, is an error that shows the path.
 
 use super::profiles::{Profiles, Section};
 use super::{CredentialsError, Keys};
 
-/// Most roles of one chain: each is a request to STS, whenever keys are fetched.
+/// The largest number of roles in one chain: each is a request to STS whenever keys are fetched.
 const MOST_ROLES: usize = 8;
 
-/// How a profile's keys are to be had.
+/// The steps to a profile's keys.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// The source of the first keys.
     pub base: Base,
-    /// In the order in which they are assumed, each with the keys of the one before.
+    /// The roles in the order in which they are assumed, each with the keys of the one before.
     pub roles: Vec<Role>,
 }
 
-/// Where the first keys come from.
+/// The source of the first keys.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Base {
     Keys(Keys),
-    /// The command of a `credential_process`.
+    /// The output of the command in `credential_process`.
     Process {
         profile: String,
         command: String,
@@ -37,18 +40,18 @@ pub enum Base {
 /// A role to assume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
-    /// Whose setting it is, for errors.
+    /// The profile that names the role, for errors.
     pub profile: String,
     pub arn: String,
-    /// `None`: one of ours.
+    /// The session name; `None` for a name of ours.
     pub session_name: Option<String>,
     pub external_id: Option<String>,
-    /// In seconds, as it is written; STS judges it.
+    /// The duration of the session in seconds, as written; STS validates it.
     pub duration: Option<String>,
 }
 
 impl Plan {
-    /// The plan for a profile; `None` where there is no such profile, or one without any keys.
+    /// Returns the plan for a profile; `None` if the profile does not exist or has no keys.
     pub fn of(profiles: &Profiles, profile: &str) -> Result<Option<Self>, CredentialsError> {
         let mut way: Vec<&str> = Vec::new();
         let mut roles = Vec::new();
@@ -60,7 +63,8 @@ impl Plan {
                     Some(from) => Err(wrong(from, format!("its source_profile {name:?} is in neither file"))),
                 };
             };
-            // A profile that is named as a source is used for its keys, if it has any; one that may also name itself then.
+            // A profile that is named as a source is used for its own keys if it has
+            // any, even beside a role. So a profile with keys may also name itself.
             let by_keys = if way.is_empty() { None } else { keys(section, name)? };
             if let Some(keys) = by_keys {
                 return Ok(Some(Self::new(Base::Keys(keys), roles)));
@@ -100,20 +104,20 @@ impl Plan {
         }
     }
 
-    /// `roles`: the first is the one asked for, and so the last to be assumed.
+    /// Creates a plan. The first of `roles` is the one asked for, and so the last to be assumed.
     fn new(base: Base, mut roles: Vec<Role>) -> Self {
         roles.reverse();
         Self { base, roles }
     }
 }
 
-/// What one profile of a chain says.
+/// The step that one profile of a chain contributes.
 enum Step<'a> {
-    /// A role, to be assumed with the keys of another profile.
+    /// A role that is assumed with the keys of another profile.
     Role { role: Role, source: &'a str },
-    /// A role, to be assumed with keys that are not a profile's.
+    /// A role that is assumed with keys from outside the profiles.
     RoleOn { role: Role, base: Base },
-    /// No role, and maybe keys.
+    /// No role, and possibly keys.
     Base(Option<Base>),
 }
 
@@ -161,7 +165,7 @@ fn source_of(section: &Section, role: Role) -> Result<Step<'_>, CredentialsError
     }
 }
 
-/// The keys of a profile without a role.
+/// Returns the source of keys of a profile without a role; `None` if it has none.
 fn base(section: &Section, profile: &str) -> Result<Option<Base>, CredentialsError> {
     if let Some(keys) = keys(section, profile)? {
         return Ok(Some(Base::Keys(keys)));

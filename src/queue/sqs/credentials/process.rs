@@ -1,7 +1,8 @@
-//! `credential_process`: a command of the administrator's own that prints keys as JSON.
+//! `credential_process`: a command of the administrator that prints keys as JSON.
 //!
-//! It runs in a shell, as with the AWS SDKs, in a process group of its own, so that at the end of its time all that it started ends too.
-//! What it writes to its standard error is dropped: such programs have been seen to print keys there.
+//! The command runs in a shell, as with the AWS SDKs, while the calling thread waits. It has a
+//! process group of its own, so that at the end of its time everything that it started ends too.
+//! Its standard error is discarded, because such programs have been seen to print keys there.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -17,10 +18,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::document::Document;
 use super::{CredentialsError, Keys};
 
-/// Far above what keys take.
+/// The largest output in bytes, far above what keys need.
 const LONGEST_OUTPUT: usize = 64 * 1024;
 
-/// Runs the command. Blocks for `patience` at most.
+/// Runs the command and reads its keys. Blocks for at most `patience`.
 pub fn keys(profile: &str, command: &str, patience: Duration) -> Result<Keys, CredentialsError> {
     let from = format!("credential_process of profile {profile:?}");
     let output = run(command, patience).map_err(|failure| failure.told(&from, patience))?;
@@ -70,14 +71,14 @@ fn run(command: &str, patience: Duration) -> Result<String, Failure> {
     String::from_utf8(output).map_err(|_| Failure::NotText)
 }
 
-/// A command that runs; dropping it ends it and all that it started.
+/// A running command. Dropping it ends the command and everything that it started.
 struct Running {
     child: Child,
     group: Pid,
-    /// Readable once the command has ended.
+    /// A process descriptor that is readable once the command has ended.
     ended: OwnedFd,
     stdout: File,
-    /// Its status was taken, and with it the last claim to its number.
+    /// Whether the command's status has been taken, after which its process number may be used again.
     reaped: bool,
 }
 
@@ -90,7 +91,7 @@ impl Running {
         match made {
             Ok((group, ended, stdout)) => Ok(Self { child, group, ended, stdout, reaped: false }),
             Err(error) => {
-                // Neither may fail in a way that more can be done about.
+                // If one of these fails, nothing more can be done about it.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
@@ -98,17 +99,19 @@ impl Running {
         }
     }
 
-    /// Ends what still runs of it, and gives its status. While that is not taken, no other process can have its number.
+    /// Ends what still runs of the command, and returns its status.
+    /// Until the status is taken, no other process can have its number.
     fn end(&mut self) -> std::io::Result<ExitStatus> {
         if !self.reaped {
-            // Of an ended command there may be nobody left to end.
+            // If the command has ended already, the group may be empty.
             let _ = kill_process_group(self.group, Signal::KILL);
             self.reaped = true;
         }
         self.child.wait()
     }
 
-    /// All output, once the command has ended. Something that it left running may hold its output open: that is not waited for.
+    /// Returns all output once the command has ended. Does not wait for processes
+    /// that the command left running and that may hold its output open.
     fn read_to_end(&mut self, deadline: Deadline) -> Result<Vec<u8>, Failure> {
         let mut output = Vec::new();
         let mut open = true;
@@ -128,7 +131,8 @@ impl Running {
         }
     }
 
-    /// Waits until there is output (where that is still open) or the command has ended; which of both it is.
+    /// Waits until there is output, if that is still open, or until the command
+    /// has ended. Returns whether there is output, and whether it has ended.
     fn wait(&self, open: bool, deadline: &Deadline) -> Result<(bool, bool), Failure> {
         loop {
             let left = deadline.left().ok_or(Failure::TooLong)?;
@@ -137,7 +141,7 @@ impl Running {
             let ended = PollFd::from_borrowed_fd(self.ended.as_fd(), PollFlags::IN);
             let stdout = PollFd::from_borrowed_fd(self.stdout.as_fd(), wanted);
             let mut fds = [ended, stdout];
-            // A closed pipe reports that it hung up, whatever was asked: it is left out then.
+            // A closed pipe always reports a hang-up, so it is left out then.
             let asked = if open { &mut fds[..] } else { &mut fds[..1] };
             match poll(asked, timeout.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}
@@ -153,12 +157,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // No more can be done about it.
+        // If this fails, nothing more can be done about it.
         let _ = self.end();
     }
 }
 
-/// The end of the command's time. Only the system's own clock will do: a process is outside of any test's.
+/// The end of the command's time. It uses the system's own clock, because a process does not follow a test's.
 struct Deadline {
     since: Instant,
     patience: Duration,

@@ -1,41 +1,41 @@
-//! The shared config and credentials files, as the AWS SDKs and tools reference guide describes them.
+//! The shared config and credentials files, as the AWS SDKs and Tools Reference Guide describes them.
 //!
-//! Pure. Errors name the file and the line and quote nothing: the files hold keys.
+//! Pure functions. Errors name the file and the line and quote nothing, because the files hold keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// All profiles of both files, by name, and what else `[services]` sections say.
+/// All profiles of both files, by name, and the settings of the `[services]` sections.
 #[derive(Debug, Default)]
 pub struct Profiles {
     profiles: BTreeMap<String, Section>,
     services: BTreeMap<String, Section>,
 }
 
-/// The settings of one section. A setting nested below another is `OUTER.INNER`.
+/// The settings of one section. A setting nested below another is named `OUTER.INNER`.
 #[derive(Default)]
 pub struct Section(BTreeMap<String, String>);
 
 impl Section {
-    /// The value of a setting; an empty one counts as none.
+    /// Returns the value of a setting; an empty one counts as not set.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The first setting whose name begins so.
+    /// Returns the name of the first setting that begins with `prefix`.
     pub fn starting_with(&self, prefix: &str) -> Option<&str> {
         self.0.keys().map(String::as_str).find(|name| name.starts_with(prefix))
     }
 }
 
 impl fmt::Debug for Section {
-    /// Names of settings, never their values.
+    /// Shows the names of settings, never their values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// Which of the two files: they name profiles differently.
+/// Which of the two files it is; they name profiles differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Config,
@@ -43,7 +43,8 @@ enum Kind {
 }
 
 impl Profiles {
-    /// Each file is its path, for errors, and its text. Where both set the same, the credentials file wins.
+    /// Parses both files; each is given as its path, for errors, and its
+    /// text. If both have the same setting, the credentials file wins.
     pub fn parse(config: (&str, &str), credentials: (&str, &str)) -> Result<Self, String> {
         let mut all = Self::default();
         all.add(Kind::Config, config)?;
@@ -55,13 +56,13 @@ impl Profiles {
         self.profiles.get(profile)
     }
 
-    /// The section `[services NAME]`.
+    /// Returns the section `[services NAME]`.
     pub fn services(&self, name: &str) -> Option<&Section> {
         self.services.get(name)
     }
 
     fn add(&mut self, kind: Kind, (path, text): (&str, &str)) -> Result<(), String> {
-        // `[profile default]` of the config file hides `[default]`, whichever comes first.
+        // In the config file `[profile default]` hides `[default]`, whichever comes first.
         let hides_default = kind == Kind::Config && text.lines().any(|line| header(line) == Some(Ok("profile default".into())));
         let mut scan = Scan::default();
         for (at, line) in text.lines().enumerate() {
@@ -82,7 +83,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// Makes the section of a header; `None` for one that holds nothing of ours.
+    /// Creates the section of a header; `None` if it is of a kind that is not used here.
     fn section(&mut self, kind: Kind, header: &str, hides_default: bool) -> Option<Place> {
         let (word, rest) = header.split_once([' ', '\t']).map_or((header, None), |(word, rest)| (word, Some(rest)));
         let name = rest.map(|rest| rest.trim().trim_matches(['"', '\'']));
@@ -114,23 +115,23 @@ enum Place {
     Services(String),
 }
 
-/// Where in a section the reader is.
+/// The reader's position within a section.
 #[derive(Default)]
 struct Scan {
-    /// `None`: a section that holds nothing of ours, whose settings are skipped.
+    /// The section; `None` for one of a kind that is not used here, whose settings are skipped.
     section: Option<Place>,
     /// The last setting that was not indented below another, and its indentation.
     outer: Option<(String, usize)>,
 }
 
 impl Scan {
-    /// Takes one line that is neither blank nor a comment nor a header.
+    /// Reads one line that is neither blank nor a comment nor a header.
     fn setting(&mut self, section: Option<&mut Section>, indent: usize, content: &str) -> Result<(), &'static str> {
         let Some(section) = section else { return Ok(()) };
         if let Some((outer, at)) = &self.outer
             && indent > *at
         {
-            // Deeper than the setting before it: nested below an empty one, else the rest of its value.
+            // Indented deeper than the setting before it: nested below it if that is empty, else the rest of its value.
             let value = section.0.entry(outer.clone()).or_default();
             if !value.is_empty() {
                 value.push('\n');
@@ -147,14 +148,14 @@ impl Scan {
     }
 }
 
-/// The inside of a section's header, where the line is one.
+/// Returns the text in a section's header; `None` if the line is not a header.
 fn header(line: &str) -> Option<Result<String, &'static str>> {
     let inside = line.trim_start().strip_prefix('[')?;
     let name = inside.split_once(']').map(|(name, _)| name.trim().to_owned());
     Some(name.filter(|name| !name.is_empty()).ok_or("a section's name is missing or lacks its ]; write [profile NAME]"))
 }
 
-/// Name, in lower case, and value. A comment may follow a value after white space.
+/// Returns a name, in lower case, and its value. A comment may follow the value after white space.
 fn pair(content: &str) -> Option<(String, String)> {
     let (name, value) = content.split_once('=')?;
     let name = name.trim().to_ascii_lowercase();

@@ -1,10 +1,10 @@
-//! Which region, and which server: what variables and the profile say, as the AWS SDKs read them.
+//! The region and the server to use, from variables and the profile, as the AWS SDKs read them.
 
 use super::profiles::{Profiles, Section};
 use super::{CredentialsError, Surroundings};
 
-/// The region of `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order; `None`: none of them says. Blocks for the files of
-/// profiles, where it comes to them.
+/// Returns the region in `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, in this order;
+/// `None` if none of them names one. Blocks for the files of profiles, if it has to read them.
 pub fn region(surroundings: &Surroundings) -> Result<Option<String>, CredentialsError> {
     if let Some(region) = variable(surroundings) {
         return Ok(Some(region.to_owned()));
@@ -13,14 +13,15 @@ pub fn region(surroundings: &Surroundings) -> Result<Option<String>, Credentials
     Ok(Place::new(surroundings, &profiles).region().map(str::to_owned))
 }
 
-/// The URL of another server for a service (`sqs`, `sts`), from `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL`, the `[services]` section of the
-/// profile or the profile, in this order; `None`: the service of AWS. Blocks for the files of profiles.
+/// Returns the URL of another server for a service (`sqs`, `sts`), from `AWS_ENDPOINT_URL_SQS`,
+/// `AWS_ENDPOINT_URL`, the `[services]` section of the profile or the profile itself, in this
+/// order; `None` if the service of AWS is to be used. Blocks for the files of profiles.
 pub fn endpoint(surroundings: &Surroundings, service: &str) -> Result<Option<String>, CredentialsError> {
     let profiles = surroundings.profiles()?;
     Ok(Place::new(surroundings, &profiles).endpoint(service).map(str::to_owned))
 }
 
-/// The domain under which AWS has the services of a region: `sqs.REGION.SUFFIX`.
+/// Returns the domain under which AWS has the services of a region: `sqs.REGION.SUFFIX`.
 pub fn dns_suffix(region: &str) -> &'static str {
     const PARTITIONS: [(&str, &str); 6] = [
         ("cn-", "amazonaws.com.cn"),
@@ -33,7 +34,7 @@ pub fn dns_suffix(region: &str) -> &'static str {
     PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("amazonaws.com", |(_, suffix)| suffix)
 }
 
-/// Variables and the profile in use, together.
+/// The variables and the profile in use, together.
 pub struct Place<'a> {
     surroundings: &'a Surroundings,
     profiles: &'a Profiles,
@@ -45,10 +46,12 @@ impl<'a> Place<'a> {
         Self { surroundings, profiles, profile: profiles.get(surroundings.profile_name()) }
     }
 
+    /// Returns the region of a variable or of the profile.
     pub fn region(&self) -> Option<&'a str> {
         variable(self.surroundings).or_else(|| self.profile?.get("region"))
     }
 
+    /// Returns the URL of another server for a service, as the module's [`endpoint`] does.
     pub fn endpoint(&self, service: &str) -> Option<&'a str> {
         let of_profile = |name: &str| self.profile.and_then(|profile| profile.get(name));
         if self.surroundings.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")

@@ -1,6 +1,6 @@
 //! AWS Signature Version 4, as far as STS needs it: a POST to `/` without a query.
 //!
-//! Pure; the time is an input. For requests to SQS the signer of the SQS codec is used.
+//! Pure functions; the time is an input. Requests to SQS are signed by the SQS codec instead.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -10,22 +10,23 @@ use sha2::{Digest, Sha256};
 
 use super::Keys;
 
-/// What is signed for.
+/// The region, service and time that a signature is for.
 pub struct Scope<'a> {
     pub region: &'a str,
     pub service: &'a str,
     pub at: SystemTime,
 }
 
-/// The headers that make the request a signed one: `x-amz-date`, `authorization`, and the token of temporary keys.
+/// Returns the headers that make the request a signed one:
+/// `x-amz-date`, `authorization`, and the token of temporary keys.
 ///
-/// `headers`: those to sign, `host` among them, names in lower case and sorted, values trimmed.
+/// `headers` are those to sign. `host` must be among them; names must be in lower case and sorted, values trimmed.
 pub fn sign_post(keys: &Keys, scope: &Scope<'_>, headers: &[(&str, &str)], body: &[u8]) -> Vec<(&'static str, String)> {
-    // 20150830T123600Z
+    // The format is 20150830T123600Z.
     let time = humantime::format_rfc3339_seconds(scope.at).to_string().replace(['-', ':'], "");
     let day = time.get(..8).unwrap_or_default();
     let token = keys.session_token.as_deref();
-    // Sorted still: none of the names that STS is sent comes after these.
+    // The names are still sorted: no name that is sent to STS comes after these.
     let signed: Vec<(&str, &str)> = headers
         .iter()
         .copied()
@@ -52,7 +53,7 @@ fn signing_key(secret: &str, day: &str, scope: &Scope<'_>) -> Vec<u8> {
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of any length (RFC 2104): the error never happens.
+    // HMAC accepts keys of any length (RFC 2104), so the error never happens.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
@@ -70,7 +71,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The keys, time and scope of AWS's published test suite for Signature Version 4.
+    /// Signs with the keys, time and scope of AWS's published test suite for Signature Version 4.
     fn signature(token: Option<&str>, headers: &[(&str, &str)], body: &str) -> Vec<(&'static str, String)> {
         let keys = Keys {
             access_key_id: "AKIDEXAMPLE".into(),

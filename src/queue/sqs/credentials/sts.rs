@@ -1,5 +1,5 @@
-//! Roles, assumed at AWS's Security Token Service: with keys (`AssumeRole`, signed) or with a token of an identity provider
-//! (`AssumeRoleWithWebIdentity`, unsigned).
+//! Roles, assumed at AWS's Security Token Service: with keys (`AssumeRole`, signed) or with a token of an
+//! identity provider (`AssumeRoleWithWebIdentity`, unsigned). Each is one request on the calling thread.
 
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
@@ -19,13 +19,13 @@ use super::{CredentialsError, Keys, Surroundings, document};
 use crate::mask::hide;
 use crate::mask::mask_url;
 
-/// All but the unreserved characters of RFC 3986 (section 2.3).
+/// All characters except the unreserved ones of RFC 3986 (section 2.3).
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const FORM: &str = "application/x-www-form-urlencoded";
-/// More of STS's own words than this helps nobody.
+/// The largest number of bytes of STS's own message that are quoted.
 const LONGEST_MESSAGE: usize = 300;
 
-/// The service, where this process is to use it.
+/// STS at the place where this process is to use it.
 pub struct Sts<'a> {
     surroundings: &'a Surroundings,
     web: &'a Web,
@@ -34,7 +34,8 @@ pub struct Sts<'a> {
 }
 
 impl<'a> Sts<'a> {
-    /// The service of the region in use; without one, the service for all regions, which is signed for as `us-east-1`.
+    /// Chooses the service of the region in use. Without a region, it is the
+    /// service for all regions, whose requests are signed for `us-east-1`.
     pub fn new(surroundings: &'a Surroundings, web: &'a Web, place: &Place<'_>) -> Self {
         let (host, region) = match place.region() {
             Some(region) => (format!("sts.{region}.{}", dns_suffix(region)), region),
@@ -45,7 +46,7 @@ impl<'a> Sts<'a> {
         Self { surroundings, web, url, region: region.to_owned() }
     }
 
-    /// Assumes a role with these keys.
+    /// Assumes a role with these keys. Blocks for one request.
     pub fn assume(&self, role: &Role, keys: &Keys) -> Result<Keys, CredentialsError> {
         let from = format!("role {}", role.arn);
         let mut form = self.form("AssumeRole", role);
@@ -53,7 +54,8 @@ impl<'a> Sts<'a> {
         self.ask(&from, &form, Some(keys))
     }
 
-    /// Assumes a role with the token in a file, which is read anew each time: Kubernetes replaces it every hour.
+    /// Assumes a role with the token in a file, which is read each time
+    /// because Kubernetes replaces it every hour. Blocks for one request.
     pub fn assume_with_token(&self, role: &Role, token_file: &str) -> Result<Keys, CredentialsError> {
         let from = format!("web identity for role {}", role.arn);
         let token = read_token(token_file).map_err(|problem| CredentialsError::misconfigured(&from, problem))?;
@@ -106,10 +108,10 @@ impl<'a> Sts<'a> {
     }
 }
 
-/// The texts of an answer's elements by name: none that matters stands twice.
+/// The texts of an answer's elements by name; no name that matters occurs twice.
 type Fields = BTreeMap<String, String>;
 
-/// `None`: not XML, or not all of it.
+/// Reads the elements; `None` if the text is not complete XML.
 fn fields(xml: &str) -> Option<Fields> {
     let mut reader = Reader::from_str(xml);
     let mut open: Vec<String> = Vec::new();
@@ -155,7 +157,7 @@ fn keys_of(from: &str, mut fields: Fields) -> Result<Keys, CredentialsError> {
     })
 }
 
-/// An answer other than 200: AWS's code, its words, and what to do about it.
+/// Converts an answer other than 200: AWS's code, its message, and what to do about it.
 fn refusal(from: &str, status: u16, code: &str, message: &str) -> CredentialsError {
     let message = first_line(message);
     let what_to_do = match code {
@@ -173,7 +175,8 @@ fn refusal(from: &str, status: u16, code: &str, message: &str) -> CredentialsErr
     CredentialsError::refused(from, format!("STS answered {status} {code}: {message}; {what_to_do}"))
 }
 
-/// The beginning of AWS's own words. Further lines of them may repeat the request, with the token that it was made with.
+/// Returns the first line of AWS's message, cut to [`LONGEST_MESSAGE`].
+/// Further lines may repeat the request, with the token that it was made with.
 fn first_line(message: &str) -> String {
     let line = message.trim_start().lines().next().unwrap_or_default();
     let line = line.get(..line.floor_char_boundary(LONGEST_MESSAGE)).unwrap_or_default();

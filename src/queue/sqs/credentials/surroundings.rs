@@ -1,4 +1,5 @@
-//! What the sources look at: variables, files, the clock, and how long they wait. Handed in, so that a test brings its own.
+//! The environment that the sources look at: variables, files, the clock,
+//! and how long they wait. It is passed in, so that a test brings its own.
 
 use std::fmt;
 use std::fs::File;
@@ -12,33 +13,37 @@ use super::profiles::Profiles;
 use crate::config::Environment;
 use crate::queue::clock::{Clock, WallClock};
 
-/// Far above what any configuration, credentials or token file has; a wrong path may lead to a file of any size.
+/// The largest size of a file in bytes, far above that of any configuration,
+/// credentials or token file, since a wrong path may lead to a file of any size.
 const LONGEST_FILE: u64 = 4 * 1024 * 1024;
 
-/// Where ECS gives a task its keys, at the path in `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
+/// The host at which ECS gives a task its keys, under the path in `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
 const CONTAINER_HOST: &str = "http://169.254.170.2";
 
-/// The world as the sources see it.
+/// The environment as the sources see it.
 #[derive(Clone)]
 pub struct Surroundings {
+    /// The environment variables.
     pub environment: Environment,
-    /// The profile to use; `None`: `AWS_PROFILE`, else `default`.
+    /// The profile to use; `None` for the one in `AWS_PROFILE`, else `default`.
     pub profile: Option<String>,
-    /// What a container's relative URI is relative to: a scheme and host.
+    /// The scheme and host to which a container's relative URI is relative.
     pub container_host: String,
+    /// How long each kind of source may take.
     pub patience: Patience,
+    /// The clock by which keys end and requests are signed.
     pub clock: Arc<dyn Clock>,
 }
 
 /// How long each kind of source may take for one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// The instance's metadata service. Short, since where there is none, nothing answers; and a packet's hop limit of 1 makes a
-    /// container wait for nothing.
+    /// The limit for the instance's metadata service. It is short, because on a machine
+    /// without one nothing answers, and a hop limit of 1 makes a container wait in vain.
     pub instance: Duration,
-    /// STS and a container's agent.
+    /// The limit for STS and for a container's agent.
     pub service: Duration,
-    /// `credential_process`.
+    /// The limit for a `credential_process`.
     pub process: Duration,
 }
 
@@ -49,12 +54,13 @@ impl Default for Patience {
 }
 
 impl Surroundings {
-    /// Those of this process, as its environment is now. Files are read anew each time that keys are fetched.
+    /// Returns the surroundings of this process, with its environment as
+    /// it is now. Files are read anew each time that keys are fetched.
     pub fn of_process() -> Self {
         Self::new(Environment::of_process())
     }
 
-    /// Those of this machine, with variables of the caller's choice.
+    /// Returns the surroundings of this machine, with variables of the caller's choice.
     pub fn new(environment: Environment) -> Self {
         Self {
             environment,
@@ -65,12 +71,12 @@ impl Surroundings {
         }
     }
 
-    /// The value of a variable; an empty one counts as not set, as with the AWS SDKs.
+    /// Returns the value of a variable; an empty one counts as not set, as with the AWS SDKs.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable says `true`, in any case.
+    /// Returns whether the value of a variable is `true`, in upper or lower case.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
@@ -79,17 +85,17 @@ impl Surroundings {
         self.clock.now()
     }
 
-    /// The profile that was asked for by name; `None`: whatever `default` holds will do.
+    /// Returns the profile that was chosen by name; `None` if whatever `default` holds will do.
     pub(super) fn chosen_profile(&self) -> Option<&str> {
         self.profile.as_deref().or_else(|| self.variable("AWS_PROFILE"))
     }
 
-    /// The profile to use.
+    /// Returns the name of the profile to use.
     pub(super) fn profile_name(&self) -> &str {
         self.chosen_profile().unwrap_or("default")
     }
 
-    /// Reads both files of profiles; one that does not exist counts as empty. Blocks for the files.
+    /// Reads both files of profiles; a file that does not exist counts as empty. Blocks for the files.
     pub(super) fn profiles(&self) -> Result<Profiles, CredentialsError> {
         let read = |place: Option<PathBuf>| {
             let Some(path) = place else { return Ok((String::new(), String::new())) };
@@ -121,7 +127,7 @@ impl Surroundings {
 }
 
 impl fmt::Debug for Surroundings {
-    /// Names of variables, never their values.
+    /// Shows the names of variables, never their values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings")
             .field("environment", &self.environment)
@@ -131,7 +137,8 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-/// A token from a file, as it is now: such files are replaced while a service runs. Line breaks at its end are not part of it.
+/// Reads a token from a file each time, since such files are replaced
+/// while a service runs. Line breaks at its end are not part of it.
 pub(super) fn read_token(path: &str) -> Result<String, String> {
     let text = read_if_there(Path::new(path))?.ok_or_else(|| format!("{path} does not exist; check the path"))?;
     let token = text.trim_end_matches(['\r', '\n']);
@@ -141,7 +148,7 @@ pub(super) fn read_token(path: &str) -> Result<String, String> {
     Ok(token.to_owned())
 }
 
-/// A text file; `None` where there is none. The error quotes nothing of the file.
+/// Reads a text file; `None` if there is no such file. The error quotes nothing of the file.
 fn read_if_there(path: &Path) -> Result<Option<String>, String> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)) {

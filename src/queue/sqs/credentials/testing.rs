@@ -24,7 +24,7 @@ pub fn keys(id: &str, expires_in: Option<u64>) -> Keys {
     }
 }
 
-/// Surroundings at [`now`] that see these variables and nothing else of this machine.
+/// Surroundings at [`now`] in which only these variables exist, and nothing else of this machine.
 pub fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
     let clock: fn() -> SystemTime = now;
     Surroundings { clock: Arc::new(clock), ..Surroundings::new(variables.iter().copied().collect()) }
@@ -38,10 +38,10 @@ pub fn status(code: u16, body: &str) -> String {
     format!("HTTP/1.1 {code} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// One request as it came in.
+/// One request as it was received.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Method and path.
+    /// The method and the path.
     pub line: String,
     /// All headers, names in lower case, as `name: value` lines.
     pub headers: String,
@@ -54,7 +54,7 @@ impl Seen {
     }
 }
 
-/// Answers each connection's one request as the script says, until dropped.
+/// A server that answers the one request of each connection by script, until it is dropped.
 pub struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -71,23 +71,23 @@ impl Server {
             for stream in accepting.incoming() {
                 let Some(request) = read(&mut BufReader::new(stream.as_ref().unwrap())) else { return };
                 log.lock().push(request.clone());
-                // The other side may have seen enough before the end.
+                // The client may have closed the connection before the end.
                 let _ = stream.unwrap().write_all(script(&request).as_bytes());
             }
         });
         Self { url, seen, listening: Some((listener, thread.unwrap())) }
     }
 
-    /// Takes connections and never says a word.
+    /// Accepts connections and never answers.
     pub fn silent() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        // The system accepts on its behalf.
+        // The kernel accepts the connections, and no thread reads them.
         let held = thread::Builder::new().spawn(|| ()).unwrap();
         Self { url, seen: Arc::default(), listening: Some((listener, held)) }
     }
 
-    /// Begins an answer on one connection and then waits for the other side to give up.
+    /// Begins an answer on one connection, then waits until the client gives up.
     pub fn stalling(beginning: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -96,7 +96,7 @@ impl Server {
             let mut stream = BufReader::new(accepting.accept().unwrap().0);
             read(&mut stream);
             stream.get_mut().write_all(beginning.as_bytes()).unwrap();
-            // Ends with the connection, in whatever way that is closed.
+            // Ends when the connection is closed, in whatever way.
             let _ = stream.read_to_end(&mut Vec::new());
         });
         Self { url, seen: Arc::default(), listening: Some((listener, thread.unwrap())) }

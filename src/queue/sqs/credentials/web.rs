@@ -1,7 +1,9 @@
-//! Requests to the services that give keys, over one agent of their own: bounded in time and size, no proxy, no redirect.
+//! Requests to the services that return keys, over an agent of their
+//! own: bounded in time and size, without proxies and redirects.
 //!
-//! Runs on whichever thread fetches keys, one at a time under [`super::Cached`]. Names (of STS alone, the others are addresses) are looked
-//! up by `ureq` on a thread that may outlive the time-out; at most one a second is started.
+//! They run on the thread that fetches keys, one at a time under [`super::Cached`].
+//! `ureq` looks up names (only that of STS, the others are addresses) on a thread
+//! that may outlive the timeout; at most one such thread is started per second.
 
 use std::time::Duration;
 
@@ -13,25 +15,25 @@ use ureq::{Agent, Error};
 
 use super::CredentialsError;
 
-/// Far above any answer with keys in it.
+/// The largest answer in bytes, far above any that holds keys.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// The agent.
+/// The HTTP agent.
 pub struct Web(Agent);
 
-/// One request. Values of headers and the body may hold secrets: no error shows them.
+/// One request. Its header values and body may hold secrets, so no error shows them.
 pub struct Ask<'a> {
-    /// Who is asked, for errors.
+    /// The source that is asked, for errors.
     pub from: &'a str,
     pub method: Method,
     pub url: &'a str,
     pub headers: Vec<(&'static str, String)>,
     pub body: &'a [u8],
-    /// For all of it: look-up, connection, request, answer.
+    /// The time for the whole request: look-up, connection, request and answer.
     pub patience: Duration,
 }
 
-/// A whole answer, of any status.
+/// A complete answer of any status.
 pub struct Reply {
     pub status: u16,
     pub body: String,
@@ -46,19 +48,19 @@ impl Web {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // Keys are fetched minutes or hours apart: a connection is of no use until then.
+            // Keys are fetched minutes or hours apart, so an idle connection would be of no use.
             .max_idle_connections(0)
             .user_agent(AutoHeaderValue::Provided(concat!("octoconf/", env!("CARGO_PKG_VERSION")).to_owned().into()))
             .build();
         Self(Agent::new_with_config(config))
     }
 
-    /// Asks and reads the answer. Blocks for `patience` at most.
+    /// Makes a request and returns the answer. Blocks for at most `patience`.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError::Unreachable`] without an answer, [`CredentialsError::Malformed`] for one that is too long or no text, and
-    /// [`CredentialsError::Misconfigured`] where the request cannot even be written.
+    /// [`CredentialsError::Unreachable`] if there is no answer, [`CredentialsError::Malformed`] if it is
+    /// too long or not text, and [`CredentialsError::Misconfigured`] if the request cannot even be written.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Reply, CredentialsError> {
         let uri: Uri = ask.url.parse().map_err(|_| CredentialsError::misconfigured(ask.from, "its URL is not valid; mend it"))?;
         let host = uri.authority().map_or("", |authority| authority.as_str()).rsplit('@').next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! One message of a dead letter queue, read as a letter.
+//! One message of a dead letter queue, read as a letter. Pure functions.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,13 +11,16 @@ use crate::queue::sqs::envelope::{LetterFacts, Open, Redriven, Unpacked};
 use crate::queue::sqs::receive::Record;
 use crate::queue::sqs::remote::Named;
 
-/// A letter, the lease on it, and what a redrive needs beside it.
+/// A letter, the receipt handle of its lease, and what a redrive needs in addition.
 pub(super) struct Letter {
     pub letter: DeadLetter,
+    /// The receipt handle of the lease.
     pub handle: Box<str>,
-    /// The name of the queue that it comes from, where that is known.
+    /// The name of the queue that the letter comes from, if it is known.
     pub source: Option<String>,
+    /// The message group on the queue that the letter comes from, if it had one.
     pub group: Option<CompactString>,
+    /// The facts that a redriven message carries.
     pub redriven: Redriven,
 }
 
@@ -83,7 +86,8 @@ impl Letter {
         Self { letter, handle, source: Some(facts.source), group: facts.group.map(Into::into), redriven }
     }
 
-    /// The attributes with which it goes back to its queue, which takes so many bytes of a message.
+    /// Returns the attributes with which the letter goes back to
+    /// its queue, which accepts messages of at most `most` bytes.
     pub(super) fn attributes(&self, most: usize) -> Result<Vec<Attribute>, String> {
         let body = self.letter.body.len();
         match self.redriven.clone().pack(&self.letter.attributes, most.saturating_sub(body)) {

@@ -1,6 +1,7 @@
 //! Dead letters: messages on a queue of their own at the same service, each with our facts in an attribute.
 //!
-//! Two files: [`mod@write`] sets aside, [`visit`] lists, redrives and purges. This one knows where the letters are.
+//! Acker threads set messages aside through [`mod@write`]; the `dead` commands list,
+//! redrive and purge through [`visit`]. This file finds the dead letter queue.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ mod letter;
 mod visit;
 mod write;
 
-/// The queue of the letters, found when it is first needed.
+/// The queue of the dead letters, looked up when it is first needed.
 pub(super) struct Target {
     service: Arc<Service>,
     configured: DeadLetterQueue,
@@ -38,7 +39,8 @@ impl Target {
         self.configured == DeadLetterQueue::Nowhere
     }
 
-    /// The queue of the letters of `source`; `None`: there is none. Reads the redrive policy the first time, where that says it.
+    /// Returns the dead letter queue of `source`; `None` if it has none.
+    /// The first call reads the redrive policy, if that names the queue.
     fn of(&self, source: &Remote) -> Result<Option<Arc<Remote>>, Fault> {
         let found = self.found.lock().clone();
         if found.is_some() || self.configured != DeadLetterQueue::OfPolicy {
@@ -48,7 +50,7 @@ impl Target {
         Ok(policy.and_then(|policy| policy.target).map(|named| self.remember(named)))
     }
 
-    /// After this the redrive policy is read anew: its target may be another by now.
+    /// Makes the next call read the redrive policy anew, since its target may have changed.
     fn forget(&self) {
         if self.configured == DeadLetterQueue::OfPolicy {
             *self.found.lock() = None;
@@ -61,8 +63,8 @@ impl Target {
         remote
     }
 
-    /// Whether the service may start: a rejected message must have a place to go, or be meant to circulate. Gives the most bytes of a letter,
-    /// where there are letters.
+    /// Checks whether the service may start: a rejected message must have a destination, or be
+    /// meant to circulate. Returns the largest size of a letter in bytes, if there are letters.
     pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<Option<usize>, QueueError> {
         let remote = match &self.configured {
             DeadLetterQueue::Nowhere => return Ok(None),
@@ -82,10 +84,12 @@ impl Target {
     }
 }
 
-/// Sends letters, or messages that were some, so that none holds up another; the id of each that arrived.
+/// Sends letters, or messages that were letters, so that none holds up
+/// another. Returns for each the id of its message, or why it failed.
 ///
-/// What can make a server refuse a whole request goes by itself: a message with an empty body, which some have and AWS never, and what is too
-/// large together where the service takes less at once than AWS.
+/// An entry that can make a server refuse a whole request is sent alone: a message
+/// with an empty body, which some servers allow and AWS never does, and every
+/// entry of a request that is too large for a service that accepts less than AWS.
 fn send_apart(
     entries: &[Entry<'_>],
     send: impl Fn(&[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault>,

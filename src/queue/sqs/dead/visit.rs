@@ -1,6 +1,6 @@
-//! What the `dead` commands do. SQS has no list: whoever wants to see a letter has to receive it. So a visit leases the letters, page by page,
-//! and makes visible again, whatever comes between, all that it does not take. A process that dies meanwhile leaves them hidden for
-//! [`LEASE`] at most.
+//! The operations behind the `dead` commands. SQS has no list of its messages: a letter must be received to
+//! be seen. So a visit leases the letters, page by page, and at its end, however it ends, makes all letters
+//! visible again that it did not take. If the process dies meanwhile, they stay hidden for at most [`LEASE`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,22 +19,23 @@ use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
 use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
-/// How long letters are leased for a visit, which extends the leases in time.
+/// How long letters are leased for a visit. Redrives and purges extend the leases in time; listing and finding do not.
 const LEASE: Duration = Duration::from_secs(15 * 60);
-/// An extension of many leases takes a while: done so early, it is done in time.
+/// The age of the leases from which on they are extended. Extending many leases takes time, so it starts early.
 const EXTEND_AFTER: Duration = Duration::from_secs(5 * 60);
-/// After this nothing is begun any more under the old leases: they must outlast a send and a delete.
+/// The age of the leases from which on no operation is started under them: they must outlast a send and a delete.
 const OVER_AFTER: Duration = Duration::from_secs(13 * 60);
-/// A receive that waits asks all servers of a queue (AWS: long polling); one that does not may find nothing where there is something.
+/// The long poll of a visit. A receive that waits asks all servers of a
+/// queue (AWS: long polling); one that does not wait may miss messages.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A walk through a dead letter queue.
+/// A walk through a dead letter queue. Dropping it returns the letters.
 struct Visit {
     target: Arc<Remote>,
-    /// Leased by us and not taken.
+    /// The receipt handles of letters that are leased by us and not taken.
     held: Vec<Box<str>>,
     seen: HashSet<CompactString>,
-    /// What could not be read.
+    /// The letters that could not be read, each with the reason.
     bad: Vec<String>,
     /// When the oldest lease began.
     leased_at: Instant,
@@ -45,7 +46,8 @@ impl Visit {
         Self { target, held: Vec::new(), seen: HashSet::new(), bad: Vec::new(), leased_at: now() }
     }
 
-    /// Whether the letters are still ours; extends their leases when it is time. They are not if the caller took too long between.
+    /// Returns whether the letters are still leased by us, and extends their leases
+    /// when it is time. They are not if the caller took too long in between.
     fn keep(&mut self) -> Result<bool, Fault> {
         let now = now();
         let age = now.saturating_duration_since(self.leased_at);
@@ -57,7 +59,7 @@ impl Visit {
         Ok(age < OVER_AFTER)
     }
 
-    /// Up to ten letters; `None`: there are no more, or all that come have come before.
+    /// Receives up to ten letters. `None` if there are no more, or if only letters came that were seen before.
     fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
         let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
         let (records, bad) = receive::records(&document)?;
@@ -69,8 +71,8 @@ impl Visit {
         Ok((unreadable || !letters.is_empty()).then_some(letters))
     }
 
-    /// What is there and never came. A FIFO queue gives no message of a group while it leases ten that lie before it, as a walk does that has
-    /// yet to give them back.
+    /// Returns how many letters exist that the walk never received. A FIFO queue returns no message
+    /// of a group while ten earlier ones of it are leased, as they are until the end of a walk.
     fn unseen(&self) -> Unseen {
         if !self.target.is_fifo() {
             return Unseen::default();
@@ -95,7 +97,7 @@ impl Visit {
         }
     }
 
-    /// Deletes letters; whether each was still there.
+    /// Deletes letters. Returns for each whether it was still there, or why it cannot be deleted.
     fn take(&mut self, letters: &[&Letter]) -> Result<Vec<Result<bool, String>>, Fault> {
         if letters.is_empty() {
             return Ok(Vec::new());
@@ -118,7 +120,7 @@ impl Visit {
 }
 
 impl Drop for Visit {
-    /// Gives back what is leased. Where that fails, it lapses.
+    /// Makes the letters visible again. If that fails, their leases lapse.
     fn drop(&mut self) {
         let back: Vec<_> = self.held.iter().map(|handle| (&**handle, Duration::ZERO)).collect();
         if !back.is_empty() {
@@ -133,7 +135,8 @@ fn now() -> Instant {
 }
 
 impl SqsQueue {
-    /// Calls `page` with letters of this queue, page by page, until it says `false`. Gives what it could not see, where it came to the end.
+    /// Calls `page` with the letters of this queue, page by page, until it returns
+    /// `false`. Returns how many letters it could not see, if it came to the end.
     fn visit(
         &self,
         what: &'static str,
@@ -145,7 +148,7 @@ impl SqsQueue {
         let failed = |fault: Fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), what);
         let mut visit = Visit::new(Arc::clone(&target));
         while let Some(mut letters) = visit.page().map_err(failed)? {
-            // Several queues may have their letters on one.
+            // Several queues may share one dead letter queue.
             letters.retain(|letter| letter.source.as_deref().is_none_or(|source| source == self.queue.name()));
             if !page(&mut visit, letters).map_err(failed)? {
                 return Ok(Unseen::default());
@@ -154,9 +157,10 @@ impl SqsQueue {
         if visit.bad.is_empty() { Ok(visit.unseen()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
 
-    /// Does something with the letters of these ids, in portions of a page at most.
+    /// Calls `act` with the letters of these ids, in portions of one page at most.
     ///
-    /// One walk for all of them, as long as the caller does not take longer than leases last: each walk may have to see the whole queue.
+    /// A single walk finds all of them, unless the caller takes longer than the leases
+    /// last. That matters because each walk may have to receive the whole queue.
     fn with_letters(
         &self,
         what: &'static str,
@@ -192,7 +196,7 @@ impl SqsQueue {
         changed
     }
 
-    /// Sends letters back to the queue, and takes those off the dead letter queue that arrived.
+    /// Sends letters back to the queue, and takes those that arrived off the dead letter queue.
     fn put_back(&self, visit: &mut Visit, letters: &[Letter], changed: &mut Changed) -> Result<(), Fault> {
         let (fifo, most) = (self.queue.is_fifo(), self.queue.most());
         let mut going = Vec::with_capacity(letters.len());
@@ -208,7 +212,7 @@ impl SqsQueue {
                         attributes: attributes.into(),
                         delay: 0,
                         group: fifo.then(group),
-                        // Sent twice, because we died in between, it arrives once.
+                        // If the process dies before the delete and the letter is sent twice, it arrives once.
                         deduplication: fifo.then(|| format_compact!("octoconf.redriven.{id}")),
                     },
                 )),
@@ -224,7 +228,7 @@ impl SqsQueue {
                 Err(fault) => changed.failed.push((letter.letter.id.clone(), EntryError::from(fault).to_string())),
             }
         }
-        // By now they are on the queue: one that is gone from here was taken by another redrive too.
+        // By now these are on the queue. A letter that is gone from here was taken by another redrive as well.
         for (letter, taken) in arrived.iter().zip(visit.take(&arrived)?) {
             match taken {
                 Ok(_) => changed.done += 1,
@@ -238,7 +242,8 @@ impl SqsQueue {
 }
 
 impl DeadLetters for SqsQueue {
-    /// Oldest first as far as SQS keeps to that. Letters that others look at meanwhile are not seen.
+    /// Lists the oldest letters first, as far as SQS keeps that
+    /// order. Letters that another consumer has leased are not seen.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         self.visit("list dead letters", |_, letters| {
             Ok(letters.into_iter().map(|letter| letter.letter).filter(|letter| filter.passes(letter)).all(&mut *each))
@@ -254,7 +259,7 @@ impl DeadLetters for SqsQueue {
         Ok(found)
     }
 
-    /// A letter is sent before it is deleted: dying in between leaves it on both queues.
+    /// Sends a letter before it deletes it: if the process dies in between, the letter is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
         self.redrive_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids).all(&self.name, "redrive")
     }

@@ -1,4 +1,5 @@
-//! Sets messages aside: first each letter is on the dead letter queue, then its message leaves the queue.
+//! Setting messages aside: each letter is written to the dead letter
+//! queue before its message leaves the queue. Acker threads call it.
 
 use std::collections::HashSet;
 use std::time::UNIX_EPOCH;
@@ -27,7 +28,7 @@ impl SqsQueue {
         })?;
         let mut most = target.most();
         if letters.iter().any(|letter| letter.message.body.len() > most) {
-            // Somebody may have done as he was told.
+            // The operator may have raised the limit since, as the error asks.
             target.forget_most();
             most = target.most();
         }
@@ -53,8 +54,8 @@ impl SqsQueue {
         Ok(results)
     }
 
-    /// Deletes the messages of the letters that settle them. One of which another letter of this call failed stays: it is all that there is
-    /// of that letter.
+    /// Deletes the messages whose letters settle them. A message stays if another
+    /// letter of it failed in this call, since that letter then exists nowhere else.
     fn take_off(&self, letters: &[SetAside], results: &mut [EntryResult]) {
         let failed: HashSet<_> =
             letters.iter().zip(&*results).filter(|(_, result)| result.is_err()).map(|(letter, _)| &letter.receipt).collect();
@@ -81,7 +82,8 @@ impl SqsQueue {
         }
     }
 
-    /// A letter as it is sent to a queue that takes so many bytes of one, else why it cannot be.
+    /// Returns a letter as it is sent to a queue that accepts
+    /// messages of at most `most` bytes, else why it cannot be sent.
     fn entry<'a>(&self, letter: &'a SetAside, target: &Remote, most: usize) -> Result<Entry<'a>, String> {
         let SetAside { message, delivery, reason, receipt, .. } = letter;
         let (fifo, body) = (target.is_fifo(), message.body.len());
@@ -118,23 +120,24 @@ impl SqsQueue {
             body: check_text(&message.body)?,
             attributes: facts.pack(&message.attributes, payload, room).into(),
             delay: 0,
-            // Each letter has a group of its own, or a listing could see no more than the first of each.
+            // Each letter is a group of its own; otherwise a listing would see only the first letters of each group.
             group: key.clone(),
             deduplication: key,
         })
     }
 }
 
-/// How a letter failed, with its message and what may be done where the dead letter queue will not have it as it is.
+/// Converts the failure of a letter. The text names its message, and
+/// what may be done if the dead letter queue refuses it as it is.
 fn refused(fault: EntryFault, letter: &SetAside, target: &Remote) -> EntryError {
     let EntryFault::Refused(why) = fault else { return fault.into() };
-    // If it is for its size, somebody made that smaller.
+    // If the refusal is for its size, the limit has been lowered.
     target.forget_most();
     let (id, bytes, name) = (&letter.message.id, letter.message.body.len(), target.name());
     EntryError::Failed(format!("message {id}, of {bytes} bytes, is refused by its dead letter queue {name}: {why}"))
 }
 
-/// How often a message was redriven: its id ends in `-rN` then.
+/// Returns how often a message was redriven, which its id shows by ending in `-rN`.
 fn redrives(id: &str) -> u32 {
     id.rsplit_once("-r").and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }

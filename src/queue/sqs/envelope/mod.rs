@@ -1,8 +1,9 @@
-//! The attribute `octoconf`: what we have to tell of a message beside its body and its attributes, as JSON of at most 2 KiB.
+//! The attribute `octoconf`: our facts about a message beside its body and its attributes, as JSON of at most 2 KiB.
 //!
-//! On a dead letter queue it holds the [`LetterFacts`] of the letter, on the way back to its queue what is [`Redriven`]. It needs one of SQS's ten
-//! attributes and a part of what its queue takes (1 MiB at most). Where these leave no room, attributes of the producer move into it; where it is full, they are dropped
-//! and counted.
+//! On a dead letter queue it holds the [`LetterFacts`] of the letter, on the way back to its
+//! queue [`Redriven`]. It takes one of SQS's ten attributes and a part of the bytes that its
+//! queue accepts (1 MiB at most). If these leave no room, attributes of the producer move
+//! into it; those that do not fit there either are dropped and counted. Pure functions.
 
 use std::sync::Arc;
 
@@ -17,28 +18,31 @@ use super::content::{attribute_bytes, is_allowed};
 use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
 const NAME: &str = "octoconf";
-/// The payload of a dead delivery, where there is room for it: a redrive makes it anew.
+/// The payload of a dead delivery, if there is room for it. It may be left out, since a redrive produces it anew.
 const PAYLOAD: &str = "octoconf-payload";
-/// Most bytes of the JSON.
+/// The largest size of the JSON, in bytes.
 const MOST: usize = 2048;
-/// The bytes of an attribute of that name beside its value.
+/// The bytes of the attribute `octoconf` beside its value.
 const HEAD: usize = NAME.len() + "String".len();
-/// Room for the number of dropped attributes.
+/// The bytes reserved for the number of dropped attributes.
 const COUNT: usize = 24;
 
-/// What is known of a dead letter.
+/// The facts about a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterFacts {
     pub kind: String,
     pub reason: String,
-    /// The queue that it comes from.
+    /// The queue that the letter comes from.
     pub source: String,
-    /// The id of its message there.
+    /// The id of its message on that queue.
     pub id: String,
+    /// The account whose delivery is dead; `None` for a whole message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The index of the delivery in its message; `None` for a whole message, or for its only delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u16>,
+    /// The message group; `None` if the message stood alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The deliveries that a redrive opens; `None`: all.
@@ -46,14 +50,16 @@ pub struct LetterFacts {
     pub open: Open,
     /// Milliseconds since 1970.
     pub sent_at: u64,
+    /// How often the message had been received.
     pub receives: u32,
+    /// How often the message had been redriven before.
     pub redrives: u32,
 }
 
-/// What is known of a message that was a dead letter before.
+/// The facts about a message that was a dead letter before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redriven {
-    /// How often; 1 or more.
+    /// How often the message was redriven, 1 or more.
     pub redrives: u32,
     #[serde(flatten)]
     pub open: Open,
@@ -98,12 +104,13 @@ impl Open {
 /// A dead letter taken apart.
 #[derive(Debug, Default)]
 pub struct Unpacked {
-    /// `None`: it was not we who set it aside, or its body left no room to say why.
+    /// The facts; `None` if the letter was not set aside by us, or if its body left no room for them.
     pub facts: Option<LetterFacts>,
-    /// Those of the producer.
+    /// The attributes of the producer.
     pub attributes: Vec<Attribute>,
-    /// How many of them were dropped.
+    /// The number of the producer's attributes that were dropped.
     pub dropped: u32,
+    /// The payload of the dead delivery, if there was room for it.
     pub payload: Option<Bytes>,
 }
 
@@ -122,13 +129,13 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// An attribute within the JSON.
+/// An attribute of the producer within the JSON: its name and value.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Folded {
     String(String, String),
     Number(String, String),
-    /// In base64.
+    /// The value is in base64.
     Binary(String, String),
 }
 
@@ -153,8 +160,8 @@ impl Folded {
 }
 
 impl LetterFacts {
-    /// The attributes of a dead letter, which have so many bytes of room beside its body. Where not even its kind has room, it goes without
-    /// facts.
+    /// Returns the attributes of a dead letter that has `room` bytes beside its
+    /// body. If there is no room even for its kind, the letter goes without facts.
     pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, room: usize) -> Vec<Attribute> {
         let most = MOST.min(room.saturating_sub(HEAD + COUNT));
         // A long reason is cut before anything else is lost, then the accounts that are noted twice, and then the one for people.
@@ -170,7 +177,7 @@ impl LetterFacts {
         if let Some(payload) = payload {
             let payload = Attribute { name: PAYLOAD.into(), value: AttributeValue::Binary(payload.clone()) };
             let bytes = packed.iter().map(attribute_bytes).sum::<usize>() + attribute_bytes(&payload);
-            // SQS takes no value without bytes.
+            // SQS does not accept an empty value.
             if packed.len() < ATTRIBUTES && bytes <= room && attribute_bytes(&payload) > PAYLOAD.len() + "Binary".len() {
                 packed.push(payload);
             }
@@ -178,7 +185,7 @@ impl LetterFacts {
         packed
     }
 
-    /// Takes a dead letter apart.
+    /// Takes the attributes of a dead letter apart.
     pub fn unpack(attributes: Vec<Attribute>) -> Unpacked {
         let (mut attributes, envelope) = unpack::<Self>(attributes);
         let Some(Envelope { facts, attributes: folded, dropped }) = envelope else {
@@ -195,18 +202,18 @@ impl LetterFacts {
 }
 
 impl Redriven {
-    /// The attributes of a redriven message, which have so many bytes of room beside its body; `None`: there is no room to say which deliveries
-    /// are open.
+    /// Returns the attributes of a redriven message that has `room` bytes beside
+    /// its body; `None` if there is no room to state which deliveries are open.
     pub fn pack(self, attributes: &[Attribute], room: usize) -> Option<Vec<Attribute>> {
         pack(self, attributes, room)
     }
 
-    /// The producer's attributes, and what we said of the message.
+    /// Returns the producer's attributes, and our facts if the message has any.
     pub fn unpack(attributes: Vec<Attribute>) -> (Vec<Attribute>, Option<Self>) {
         if !attributes.iter().any(|attribute| attribute.name == NAME) {
             return (attributes, None);
         }
-        // The facts of a letter on a queue that someone else reads as a queue of its own.
+        // These are the facts of a letter, on a dead letter queue that is consumed as an ordinary queue.
         if attributes.iter().find_map(read::<LetterFacts>).is_some() {
             return (attributes, None);
         }
@@ -219,7 +226,7 @@ impl Redriven {
     }
 }
 
-/// The producer's attributes and the envelope; `None`: not even the facts alone have room.
+/// Returns the producer's attributes and the envelope; `None` if there is no room even for the facts alone.
 fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option<Vec<Attribute>> {
     let mut envelope = Envelope { facts, attributes: Vec::new(), dropped: 0 };
     let alone = HEAD + json(&envelope).len() + COUNT;
@@ -261,7 +268,7 @@ fn unpack<T: DeserializeOwned>(mut attributes: Vec<Attribute>) -> (Vec<Attribute
     }
 }
 
-/// The envelope, if this is ours: a producer may have an attribute of that name.
+/// Reads the envelope; `None` if the attribute is not ours, since a producer may use the same name.
 fn read<T: DeserializeOwned>(attribute: &Attribute) -> Option<Envelope<T>> {
     match &attribute.value {
         AttributeValue::String(text) if attribute.name == NAME => serde_json::from_str(text).ok(),
@@ -269,7 +276,8 @@ fn read<T: DeserializeOwned>(attribute: &Attribute) -> Option<Envelope<T>> {
     }
 }
 
-/// As JSON of characters that SQS takes: those that JSON need not escape and SQS refuses are escaped.
+/// Returns the value as JSON of characters that SQS accepts:
+/// characters that JSON need not escape but SQS refuses are escaped.
 fn json<T: Serialize>(value: &T) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     if text.chars().all(is_allowed) {
@@ -282,7 +290,7 @@ fn json<T: Serialize>(value: &T) -> String {
     escaped
 }
 
-/// Cuts a quarter off; `false`: there is nothing left to cut.
+/// Cuts a quarter off. Returns `false` if nothing is left to cut.
 fn shorten(text: &mut String) -> bool {
     if text.is_empty() {
         return false;

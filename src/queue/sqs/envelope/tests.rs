@@ -1,9 +1,9 @@
-//! That nothing outgrows SQS's limits, and what is given up first.
+//! Tests that nothing outgrows SQS's limits, and of what is given up first.
 
 use super::*;
 use crate::queue::sqs::call::BYTES;
 
-/// Beside a body of a hundred bytes.
+/// The room beside a body of a hundred bytes.
 const ROOM: usize = BYTES - 100;
 
 fn text(name: &str, value: &str) -> Attribute {
@@ -59,7 +59,7 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
     assert_eq!(packed.len(), ATTRIBUTES);
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own, 0));
-    // There was no place for it.
+    // There was no room for the payload.
     assert_eq!(unpacked.payload, None);
 }
 
@@ -82,7 +82,7 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
         let packed = long.clone().pack(&own, Some(&vec![b'p'; 100].into()), left);
         assert!(total(&packed) <= left, "{left}: {}", total(&packed));
         let unpacked = LetterFacts::unpack(packed);
-        // Ours needs some 250 bytes without a reason.
+        // Our facts without a reason need about 250 bytes.
         assert_eq!(unpacked.facts.is_some(), left >= 300, "{left}");
         if let Some(facts) = unpacked.facts {
             assert_eq!(
@@ -119,7 +119,7 @@ fn an_attribute_of_a_producer_that_has_our_name_is_left_alone() {
         let unpacked = LetterFacts::unpack(own.clone());
         assert_eq!((unpacked.attributes, unpacked.facts), (own, None));
     }
-    // The facts of a letter make no redriven message of it.
+    // The facts of a letter do not make it a redriven message.
     let letter = facts().pack(&[], None, ROOM);
     assert_eq!(Redriven::unpack(letter.clone()), (letter, None));
 }

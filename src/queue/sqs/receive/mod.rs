@@ -1,4 +1,5 @@
-//! Reads the messages of an answer to ReceiveMessage, each by itself: one that cannot be read never stops its neighbours.
+//! Reads the messages of an answer to ReceiveMessage, each on its own: one that cannot be
+//! read never affects its neighbours, except on FIFO queues those behind it in its group.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,28 +17,32 @@ use super::md5::{self, Digest};
 use super::xml::{Element, Malformed};
 use crate::message::{Attribute, AttributeValue, Message, Receipt};
 
-/// What a receive brought.
+/// The copies that a receive brought.
 #[derive(Debug, Default)]
 pub struct Copies {
-    /// In the order of the answer.
+    /// The readable copies, in the order of the answer.
     pub good: Vec<(Arc<Message>, Receipt)>,
-    /// Of each copy that was left out: which, and why. It becomes visible again when its lease ends.
+    /// For each copy that was left out, a text that names it and the
+    /// reason. The copy becomes visible again when its lease ends.
     pub bad: Vec<String>,
 }
 
-/// One message as it stands in the answer.
+/// One message as it is in the answer.
 #[derive(Debug)]
 pub struct Record {
     pub id: CompactString,
+    /// The receipt handle.
     pub handle: Box<str>,
     pub body: Bytes,
-    /// In the order of the answer.
+    /// The attributes of the producer, in the order of the answer.
     pub attributes: Vec<Attribute>,
+    /// The message group, if the answer names one.
     pub group: Option<CompactString>,
-    /// Milliseconds since 1970.
+    /// When the message was sent, in milliseconds since 1970.
     pub sent: u64,
+    /// How often the message was received, this time included.
     pub receives: u32,
-    /// Of a dead letter that SQS moved: the ARN of the queue that it came from.
+    /// For a dead letter that SQS moved: the ARN of the queue that it came from.
     pub moved_from: Option<String>,
 }
 
@@ -54,10 +59,10 @@ enum Bad {
     Attribute(String, &'static str),
 }
 
-/// The messages of a queue. On a standard queue a group is no group of ours: SQS has it for fairness only.
+/// Returns the messages of a queue. On a standard queue the group is ignored, since SQS uses it only for fairness.
 ///
-/// On a FIFO queue, what comes behind a record left out stays behind it: the answer gives a group in order, and the leases of all of it
-/// end together.
+/// On a FIFO queue, the records of a group that follow one that is left out are left out as
+/// well: the answer lists a group in order, and the leases of all its records end together.
 pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
     let mut copies = Copies::default();
     let mut held_up = HeldUp::default();
@@ -76,7 +81,7 @@ pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
     Ok(copies)
 }
 
-/// The records of an answer, and what is wrong with those left out.
+/// Returns the records of an answer, and what is wrong with those that were left out.
 pub fn records(document: &[u8]) -> Result<(Vec<Record>, Vec<String>), Fault> {
     let (mut records, mut bad) = (Vec::new(), Vec::new());
     for found in found(document)? {
@@ -91,7 +96,7 @@ pub fn records(document: &[u8]) -> Result<(Vec<Record>, Vec<String>), Fault> {
 /// A record that cannot be read.
 struct LeftOut {
     why: String,
-    /// Where it can still be told.
+    /// The record's group, if it could still be read.
     group: Option<CompactString>,
 }
 
@@ -99,7 +104,7 @@ struct LeftOut {
 #[derive(Default)]
 struct HeldUp {
     groups: Vec<CompactString>,
-    /// A group could not be told: it may be any.
+    /// Whether a group could not be read, so that it may be any.
     all: bool,
 }
 
@@ -130,7 +135,7 @@ fn found(document: &[u8]) -> Result<impl Iterator<Item = Result<Record, LeftOut>
     }))
 }
 
-/// What the answer says is the digest of a body; `None`: it is no digest at all.
+/// The digest of a body as the answer states it; `None` if that is not a digest.
 type Said = Option<Digest>;
 
 fn read(document: &[u8]) -> Result<impl Iterator<Item = Result<(Record, Option<Said>), LeftOut>>, Fault> {
@@ -144,7 +149,7 @@ fn read(document: &[u8]) -> Result<impl Iterator<Item = Result<(Record, Option<S
     }))
 }
 
-/// The group of a record that cannot be read as a whole.
+/// Returns the group of a record that cannot be read as a whole, if that part can be.
 fn group(element: Element<'_>) -> Option<CompactString> {
     let attributes = element.children().map_while(Result::ok).filter(|child| child.name == b"Attribute");
     let mut pairs = attributes.filter_map(|attribute| name_and_value(attribute).ok());
@@ -171,7 +176,7 @@ fn message(record: Record, fifo: bool) -> (Arc<Message>, Receipt) {
     (Arc::new(Message { id, body, attributes, group, sent_at, receives, open }), Receipt::Handle(handle))
 }
 
-/// With its digest, where the answer has one.
+/// Reads one record, with the digest of its body if the answer has one.
 fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
     let (mut id, mut handle, mut digest) = (None, None, None);
     let mut body = Bytes::new();
@@ -183,7 +188,8 @@ fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
             b"MessageId" => id = Some(child.text()?.replace('.', "-")),
             b"ReceiptHandle" => handle = Some(child.text()?.into_owned().into_boxed_str()),
             b"MD5OfBody" => digest = Some(md5::read(&child.text()?)),
-            // Copied: a share of the answer would keep all of it for as long as any of its messages is held.
+            // Copied, because a slice of the answer would keep all of
+            // it in memory for as long as any of its messages is held.
             b"Body" => body = child.text()?.into_owned().into(),
             b"Attribute" => {
                 let (name, value) = name_and_value(child)?;
@@ -238,7 +244,7 @@ fn attribute(element: Element<'_>) -> Result<Attribute, Bad> {
             _ => {}
         }
     }
-    // A type may have a label of the producer's behind a dot, "Number.float": it is a number all the same.
+    // A producer may append a label to a type behind a dot: "Number.float" is a number all the same.
     let data_type = data_type.as_deref().unwrap_or("String");
     let value = match (data_type.split('.').next().unwrap_or_default(), text, binary) {
         ("Binary", _, Some(coded)) => {

@@ -1,4 +1,4 @@
-//! What is made of an answer, from the documents that AWS and other servers write to what none should.
+//! The reading of answers, from the documents that AWS and other servers write to documents that no server should.
 
 use ::md5::{Digest as _, Md5};
 
@@ -11,7 +11,7 @@ fn digest(text: &str) -> String {
     Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A message whose body is given as it stands in XML and as it is.
+/// A message whose body is given both as coded in XML and decoded.
 fn xml(id: &str, coded: &str, body: &str, more: &str) -> String {
     format!(
         "<Message><MessageId>{id}</MessageId><ReceiptHandle>AQEB+{id}/=</ReceiptHandle><MD5OfBody>{}</MD5OfBody><Body>{coded}</Body>\
@@ -153,7 +153,7 @@ fn in_a_fifo_queue_what_cannot_be_read_holds_up_its_group_and_no_other() {
     let copies = read(&answer(other_body.clone()), true);
     assert_eq!((ids(&copies), copies.bad.len()), (["1", "3", "5"].map(String::from).to_vec(), 2), "{:?}", copies.bad);
     assert_eq!(ids(&read(&answer(other_body), false)), ["1", "3", "4", "5"]);
-    // Where its group cannot be told, it may be any.
+    // If the group cannot be read, it may be any.
     let no_group = of("2", "a").replace("<ReceiptHandle>", "<ReceiptHandle");
     assert_eq!(ids(&read(&answer(no_group), true)), ["1"]);
 }

@@ -1,7 +1,8 @@
-//! Receives and deletes in tens with AWS's own client until so many messages are gone. Called by `scripts/bench`.
+//! Receives and deletes in tens with AWS's own client until the given number of messages is
+//! deleted. Called by `scripts/bench`.
 //!
-//! `octoconf-bench-aws-sdk ENDPOINT QUEUE_URL MESSAGES` prints the CPU time of the process in microseconds, and for how many of
-//! the messages, as JSON. One task on one thread: the cheapest way to use it.
+//! `octoconf-bench-aws-sdk ENDPOINT QUEUE_URL MESSAGES` prints as JSON the CPU time of the process in microseconds, and
+//! the number of messages to which it belongs. It uses one task on one thread, the cheapest way to use the client.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{BehaviorVersion, Builder, Credentials, Region};
@@ -25,7 +26,7 @@ async fn main() {
         .build();
     let client = Client::from_conf(config);
 
-    // Connections are made once in the life of a service: the first third is not counted.
+    // A service makes its connections once in its life, so the first third of the messages is not counted.
     let mut start = None;
     let mut deleted = 0;
     while deleted < messages {

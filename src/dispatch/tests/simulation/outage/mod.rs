@@ -1,9 +1,10 @@
-//! Partners that are away for long, under traffic: what the rules about the room and the ways out of it are for.
+//! Partners that are away for long, under traffic: a test of the rules about the room and the ways out of it.
 //!
-//! At every step: no more is held than may be, and what a partner is owed holds as in the other world. No message is received so often
-//! that its service sets it aside. Partners that are well get their messages within [`LONGEST_WAIT`] however many are away. Nothing is
-//! dead while it could be returned. No message costs more than a few requests an hour. Once all partners take again, all is delivered
-//! within a while, in order: what was hidden does not stay hidden.
+//! Checked at every step: no more is held than allowed, and the rules towards a partner hold as in the other world. No
+//! message is received so often that its service sets it aside. Partners that are well get their messages within
+//! [`LONGEST_WAIT`], however many others are away. No message becomes a dead letter while it could be returned. No
+//! message costs more than a few requests per hour. Once all partners take again, everything is delivered within
+//! [`RECOVERY`], in order: hidden messages do not stay hidden.
 
 mod scene;
 mod service;
@@ -25,19 +26,20 @@ use self::service::{Row, Service};
 use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
 
-/// From when a message is there until a partner that is well has it.
+/// The longest time from when a message is there until a partner that is well has it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// From when all partners take again until all is delivered, besides what the slowest needs.
+/// The longest time from when all partners take again until everything is delivered, besides the time
+/// that the slowest partner needs.
 const RECOVERY: Duration = Duration::from_secs(45 * 60);
 
-/// Receives of one message.
+/// The largest number of receives of one message.
 const MOST_RECEIVES: i64 = 24;
 
-/// Bodies are slices of it.
+/// The bytes that all bodies are slices of.
 static BLANK: [u8; LARGEST] = [b' '; LARGEST];
 
-/// What happens, and when.
+/// Something that happens at a set moment.
 enum Act {
     Receive { queue: usize, poller: usize, poll: u64 },
     Handle { queue: usize, job: Ticket },
@@ -50,9 +52,9 @@ enum Act {
 #[derive(Default)]
 struct Poller {
     demand: usize,
-    /// The poll that is out, and until when.
+    /// The poll that is out, and when it ends.
     out: Option<(Ask, Instant)>,
-    /// The newest look at the queue; older ones are over.
+    /// The number of the newest look at the queue; older looks are void.
     poll: u64,
 }
 
@@ -68,17 +70,17 @@ pub struct Outage {
     acts: BTreeMap<(Instant, u64), Act>,
     acted: u64,
     pool: Pool,
-    /// The dispatcher is woken then.
+    /// When the dispatcher is woken next.
     wakes_at: Option<Instant>,
-    /// Turns at this very moment.
+    /// The number of turns at the present moment.
     turns: u32,
     watch: Watch,
     expected: HashMap<String, BTreeSet<String>>,
     accepted: HashMap<String, Instant>,
-    /// What was last accepted of each bucket.
+    /// The sequence number last accepted of each bucket.
     order: HashMap<(String, Account), u64>,
     sequences: HashMap<String, u64>,
-    /// With more than one flush on the wire any may arrive first.
+    /// Whether order is kept: with several flushes on the wire any of them may arrive first.
     in_order: bool,
     finished: bool,
 }
@@ -125,7 +127,7 @@ impl Outage {
         let mut arrivals: Vec<Duration> = (0..self.scene.messages).map(|_| self.scene.span.mul_f64(self.random.f64())).collect();
         arrivals.sort_unstable();
         for (row, arrival) in (0..).zip(arrivals) {
-            // More than half of the traffic is for those that are away.
+            // More than half of the traffic is for partners that are away.
             let account = match self.random.u8(..10) {
                 0..6 => self.random.usize(..AWAY),
                 6 => TOO_SLOW,
@@ -143,7 +145,7 @@ impl Outage {
         service
     }
 
-    /// Lives until all is settled, and checks what has come of it.
+    /// Runs until everything is settled, and checks what became of it.
     pub fn run(mut self) {
         for queue in 0..QUEUES {
             self.tell(Event::Facts { queue, facts: self.scene.facts[queue] });
@@ -161,7 +163,7 @@ impl Outage {
         self.check_the_end();
     }
 
-    /// After all partners take again.
+    /// Returns the longest time to the end after all partners take again.
     fn patience(&self) -> Duration {
         let to_the_slow = self.scene.messages * QUEUES / 5;
         RECOVERY + self.scene.partners[TOO_SLOW].latency * u32::try_from(to_the_slow).expect("few messages")
@@ -187,7 +189,7 @@ impl Outage {
 
     fn act(&mut self, act: Act) {
         match act {
-            // Another came before it.
+            // An earlier wake-up has taken its place.
             Act::Wake if self.wakes_at != Some(self.now) => {}
             Act::Wake => {
                 self.wakes_at = None;
@@ -262,7 +264,7 @@ impl Outage {
         }
     }
 
-    /// Has the queue asked after that wait, instead of when it would have been.
+    /// Makes the poller look at the queue after this wait, instead of at the moment set before.
     fn look(&mut self, queue: usize, poller: usize, wait: Duration) {
         let state = self.pollers.entry((queue, poller)).or_default();
         state.poll += 1;
@@ -270,7 +272,8 @@ impl Outage {
         self.after(wait, Act::Receive { queue, poller, poll });
     }
 
-    /// A long poll: it answers once there is something, or when its time is over. One that brings less than it might gives its demand back.
+    /// Looks at the queue for a long poll, which answers once there is a message or its time is over. A poll that
+    /// brings fewer messages than it might gives up its remaining demand.
     fn receive(&mut self, queue: usize, poller: usize, poll: u64) {
         let (now, service) = (self.now, &mut self.services[queue]);
         let state = self.pollers.entry((queue, poller)).or_default();
@@ -294,7 +297,7 @@ impl Outage {
         }
     }
 
-    /// Something has changed on the queue: those that wait for it look again.
+    /// Makes the waiting polls look again, after something has changed on the queue.
     fn wake_polls(&mut self, queue: usize) {
         let waiting = self.pollers.iter().filter(|((of, _), state)| *of == queue && state.out.is_some());
         let mut waiting: Vec<usize> = waiting.map(|((_, poller), _)| *poller).collect();
@@ -305,7 +308,7 @@ impl Outage {
         }
     }
 
-    /// What a message's handler says; the same each time.
+    /// Returns what a message's handler decides: the same each time.
     fn handle(&mut self, message: &Message) -> Outcome {
         let mut fixed = Rng::with_seed(self.seed ^ super::world::hash(&message.id));
         let first = self.expected[message.id.as_str()].first().filter(|account| account.starts_with('a')).cloned();
@@ -319,7 +322,7 @@ impl Outage {
         Outcome::Deliver(deliveries.collect())
     }
 
-    /// The ids of what the message leads to.
+    /// Returns the ids of the deliveries that the message leads to.
     fn deliveries(&mut self, message: &Message) -> Vec<String> {
         let Outcome::Deliver(deliveries) = self.handle(message) else { return Vec::new() };
         match deliveries.len() {
@@ -337,7 +340,7 @@ impl Outage {
             let (stolen, arrives) = self.services[queue].rows.get(&row).map_or((true, self.now), |row| (row.stolen, row.arrives));
             let again = self.accepted.insert(item.id().to_string(), self.now);
             assert!(again.is_none() || self.scene.steals, "{} is delivered twice", item.id());
-            // What is behind one of its group that waits for another partner too shares that one's fate.
+            // A message behind one of its group that also waits for another partner shares its fate.
             let is_locked = self.services[queue].fifo && self.scene.fans_out;
             if well && item.index.is_none() && !stolen && !is_locked {
                 let waited = self.now - arrives;
@@ -397,7 +400,7 @@ impl Outage {
         Ok(())
     }
 
-    /// It is off its queue, and did not come from there too often.
+    /// Takes a message off its queue, and checks that it was not received too often.
     fn remove(&mut self, queue: usize, receipt: &crate::message::Receipt) {
         if let Ok(row) = self.services[queue].leased(receipt) {
             assert!(row.receive <= MOST_RECEIVES || row.stolen, "{} was received {} times", row.message.id, row.receive);

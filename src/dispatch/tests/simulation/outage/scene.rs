@@ -1,4 +1,5 @@
-//! What a seed makes of the world: how large the room is, what the queues allow, and who is away for how long.
+//! The conditions that a seed sets: how large the room is, what the queues allow, and which
+//! partners are away for how long.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +14,12 @@ use crate::message::{Account, Answer};
 pub const QUEUES: usize = 2;
 pub const LEASE: Duration = Duration::from_secs(60);
 
-/// Partners; the first [`AWAY`] of them are away for a while, the next one is too slow.
+/// The number of partners; the first [`AWAY`] of them are away for some time, the next one is too slow.
 pub const ACCOUNTS: usize = 10;
 pub const AWAY: usize = 3;
 pub const TOO_SLOW: usize = AWAY;
 
-/// Of bodies and payloads, in bytes.
+/// The largest size of bodies and payloads, in bytes.
 pub const LARGEST: usize = 100_000;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,26 +27,26 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Scene {
     pub max_in_flight: usize,
     pub max_in_flight_bytes: u64,
-    /// By queue.
+    /// The facts of each queue, by index.
     pub facts: Vec<Facts>,
     pub messages: usize,
-    /// They come over so long a time.
+    /// The time over which the messages arrive.
     pub span: Duration,
-    /// The size of bodies and payloads, at most.
+    /// The largest size of bodies and payloads, in bytes.
     pub size: usize,
-    /// Whether messages lead to several deliveries.
+    /// Whether some messages lead to several deliveries.
     pub fans_out: bool,
-    /// Whether others take messages away from us.
+    /// Whether other consumers take messages away from us.
     pub steals: bool,
     pub partners: Vec<PartnerModel>,
 }
 
-/// How a partner behaves.
+/// The behaviour of one partner.
 pub struct PartnerModel {
     pub account: Account,
-    /// An answer takes so long at most.
+    /// The longest time that an answer takes.
     pub latency: Duration,
-    /// From, until, how.
+    /// When the partner goes away, when it is back (both since the start), and how it behaves meanwhile.
     pub away: Option<(Duration, Duration, Trouble)>,
 }
 
@@ -61,7 +62,7 @@ impl Scene {
     pub fn new(random: &mut Rng) -> Self {
         let span = MINUTE * random.u32(20..60);
         let max_in_flight = random.usize(40..120);
-        // Where bytes are what is scarce: before much was seen a body may have 1 MiB.
+        // In half of the scenes bytes are scarce: before bodies are seen, each may have 1 MiB.
         let roomy = random.bool();
         let (size, bytes) = if roomy { (2000, 1 << 30) } else { (LARGEST, random.u64(10 << 20..20 << 20)) };
         let facts = (0..QUEUES).map(|_| Facts {
@@ -85,7 +86,7 @@ impl Scene {
         }
     }
 
-    /// All partners take again from then on.
+    /// Returns the time after which all partners take again.
     pub fn all_well(&self) -> Duration {
         self.partners.iter().filter_map(|partner| partner.away.map(|(_, until, _)| until)).max().unwrap_or_default()
     }
@@ -134,7 +135,7 @@ fn partner_model(n: usize, span: Duration, random: &mut Rng) -> PartnerModel {
 }
 
 impl PartnerModel {
-    /// What it says to what reached it then, and when.
+    /// Returns the partner's answer to a flush that reaches it now, and the time that it takes.
     pub fn answer(&self, start: Instant, now: Instant, random: &mut Rng) -> (Duration, Answer) {
         let status = |code, retry_after| Answer::Status { code, retry_after, excerpt: "".into() };
         let wait = self.latency.mul_f64(0.5 + random.f64() / 2.0);

@@ -1,4 +1,5 @@
-//! A queue service as SQS is one: leases, FIFO groups that are locked while anything of them is hidden, a redrive policy.
+//! A queue service like SQS: leases, FIFO groups that are locked while anything of them
+//! is hidden, and a redrive policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,22 +11,22 @@ use crate::message::{Message, Receipt, Received};
 /// One message as the service keeps it.
 pub struct Row {
     pub message: Message,
-    /// Nobody sees it before.
+    /// When the message arrives; it cannot be received before.
     pub arrives: Instant,
-    /// Hidden until then, once it was received.
+    /// Until when the message is hidden, once it was received.
     pub visible_at: Instant,
-    /// The newest receipt; 0: never received.
+    /// The number of the newest receipt; 0: never received.
     pub receive: i64,
-    /// Somebody else received it in between.
+    /// Whether another consumer received the message in between.
     pub stolen: bool,
 }
 
 #[derive(Default)]
 pub struct Service {
     pub rows: BTreeMap<i64, Row>,
-    /// Deliveries and messages in dead letters.
+    /// The ids of deliveries and messages in dead letters.
     pub dead: BTreeSet<String>,
-    /// Messages that the service itself has set aside, without our reason.
+    /// The messages that the service itself has set aside, without our reason.
     pub redriven: BTreeSet<String>,
     pub fifo: bool,
     pub redrive_after: Option<u32>,
@@ -37,12 +38,12 @@ impl Service {
         Self { fifo, redrive_after, ..Self::default() }
     }
 
-    /// Rows are in the order in which they come.
+    /// Returns the messages that have arrived; rows are in the order of their arrival.
     fn arrived(&self, now: Instant) -> impl Iterator<Item = (&i64, &Row)> {
         self.rows.iter().take_while(move |(_, row)| row.arrives <= now)
     }
 
-    /// Those that may be received now.
+    /// Returns the rows that may be received now.
     fn free(&self, now: Instant) -> Vec<i64> {
         let group = |row: &Row| row.message.group.clone();
         let hidden = self.arrived(now).filter(|(_, row)| self.fifo && row.visible_at > now);
@@ -71,7 +72,7 @@ impl Service {
         received
     }
 
-    /// When something may be there that is not now.
+    /// Returns when a message may be there that is not there now.
     pub fn next(&self, now: Instant) -> Option<Instant> {
         let shows = self.arrived(now).map(|(_, row)| row.visible_at).filter(|at| *at > now).min();
         let arrives = self.rows.values().map(|row| row.arrives).find(|at| *at > now);
@@ -89,7 +90,8 @@ impl Service {
         }
     }
 
-    /// Somebody else receives one that is hidden, and gives up. What follows it in its FIFO group goes back with it.
+    /// Lets another consumer receive a hidden message and give up. The messages behind it in
+    /// its FIFO group go back with it.
     pub fn steal(&mut self, now: Instant, nth: usize) {
         let hidden: Vec<i64> = self.rows.iter().filter(|(_, row)| row.visible_at > now).map(|(number, _)| *number).collect();
         let stolen = hidden.get(nth % hidden.len().max(1)).and_then(|number| self.rows.get_mut(number));

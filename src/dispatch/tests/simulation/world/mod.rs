@@ -1,4 +1,4 @@
-//! The world that a dispatcher lives in: everything that threads, queues and partners do, as events at random moments.
+//! The world of a simulated dispatcher: everything that threads, queues and partners do, as events at random moments.
 
 mod queues;
 
@@ -26,16 +26,16 @@ use super::watch::Watch;
 use self::queues::{QueueModel, Row};
 
 const QUEUES: usize = 2;
-/// Consumers that a world may have of its second queue, by the times that it was replaced.
+/// The number of times that the second queue may be replaced, each time by a new consumer.
 const REPLACED: usize = 4;
 const MESSAGES: usize = 300;
 const ACCOUNTS: usize = 12;
 const MAX_IN_FLIGHT: usize = 60;
 const LEASE: Duration = Duration::from_secs(4);
-/// Everything is settled by then, however bad the partners were.
+/// The time by which everything must be settled, however bad the partners were.
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
 
-/// What happens, and when.
+/// Something that happens at a set moment.
 enum Act {
     Receive { queue: usize, poller: usize, ask: Ask },
     Handle { queue: usize, job: Ticket },
@@ -58,26 +58,26 @@ pub struct World {
     acted: u64,
     pool: Pool,
     watch: Watch,
-    /// Of every partner.
+    /// The `parallel` of every partner.
     parallel: usize,
     linger: Duration,
-    /// Accepted deliveries: how often, by id; and by bucket the sequence numbers in order, of messages that came once.
+    /// The number of times that each delivery was accepted, by id.
     accepted: HashMap<String, u32>,
     order: HashMap<(String, String), Vec<u64>>,
     sequences: HashMap<String, u64>,
-    /// Deliveries that every message leads to, as its handler decided.
+    /// The deliveries that each message leads to, as its handler decided.
     expected: HashMap<String, BTreeSet<String>>,
     finished: bool,
     /// The parking of the first queue.
     disk: Disk,
-    /// Errands to the disk are run one after the other.
+    /// When the last call to the disk ends: they run one after the other.
     errands: Instant,
     partners: PartnerTable,
     rules: Vec<QueueRules>,
-    /// Times that the second queue was replaced, of so many at most.
+    /// The number of times that the second queue was replaced so far.
     reloads: usize,
     reloads_at_most: usize,
-    /// The queue that reads the second one now.
+    /// The consumer that reads the second queue now.
     reader: usize,
 }
 
@@ -120,7 +120,7 @@ impl World {
             by_account.iter().map(|(account, rules): (&crate::message::Account, _)| (account.to_string(), Arc::clone(rules)));
         let watch = Watch::new(delivery_threads, disk_threads, watched);
         let (parallel, linger) = (partner.parallel, partner.linger);
-        // The first queue has a parking; now and then a small one that fails, too.
+        // The first queue has a parking, sometimes a small one that also fails.
         let mut disk = Disk::default();
         disk.most = (random.u8(..4) == 0).then(|| random.usize(..30));
         let parkings =
@@ -144,7 +144,7 @@ impl World {
             start,
             now: start,
             dispatcher: Dispatcher::new(rules, start),
-            // One more is the parking.
+            // The additional queue is the parking.
             queues: (0..=QUEUES).map(|_| QueueModel::default()).collect(),
             acts: BTreeMap::new(),
             acted: 0,
@@ -162,7 +162,7 @@ impl World {
             partners,
             rules: queue_rules,
             reloads: 0,
-            // Every other world is as it would be without reloads.
+            // Every other world has no reloads.
             reloads_at_most: if seed % 2 == 1 { REPLACED } else { 0 },
             reader: 1,
         };
@@ -175,7 +175,7 @@ impl World {
         world
     }
 
-    /// Lives until the dispatcher says that it is finished, and checks what has come of everything.
+    /// Runs until the dispatcher finishes, and checks what became of everything.
     pub fn run(mut self) {
         self.tell(Event::Tick);
         self.after(Duration::from_millis(100), Act::Tick);
@@ -239,7 +239,7 @@ impl World {
         }
     }
 
-    /// Now and then an operator pauses a partner for a while, or has it tried at once.
+    /// Sometimes pauses a partner for a time, as an operator would, or has it tried at once.
     fn operate_at_random(&mut self) {
         let account = format!("a{}", self.random.usize(..ACCOUNTS));
         let (now, later) = (Duration::ZERO, self.millis(30_000));
@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// The first queue gets other rules, and another one takes the place of the second.
+    /// Gives the first queue other rules, and replaces the second by another consumer.
     fn reload(&mut self) {
         let (random, [first, second]) = (&mut self.random, &mut self.rules[..]) else { unreachable!() };
         (first.concurrency, first.pollers) = (random.usize(1..6), random.usize(1..4));
@@ -279,7 +279,8 @@ impl World {
         self.check_those_that_wait();
     }
 
-    /// What could leave waits for nothing but a thread, unless it is a head that may be at fault and leaves the turn to others.
+    /// Checks that a delivery that could leave waits only for a thread, unless it is a head that may
+    /// be at fault and yields its turn.
     fn check_those_that_wait(&self) {
         let partners = &self.dispatcher.partners;
         for (key, bucket) in partners.buckets() {
@@ -328,7 +329,7 @@ impl World {
         }
     }
 
-    /// After those before it.
+    /// Runs a call to the disk after those before it.
     fn run_errand(&mut self, errand: Act) {
         let wait = self.millis(30);
         self.errands = self.errands.max(self.now) + wait;
@@ -336,7 +337,7 @@ impl World {
         self.after(wait, errand);
     }
 
-    /// What a message's handler says; the same each time, but for "later".
+    /// Returns what a message's handler decides: the same each time, except for "later".
     fn handle(&mut self, message: &Message) -> Outcome {
         if self.random.u8(..40) == 0 {
             return Outcome::Retry { after: Duration::from_secs(1), reason: "not yet".into() };
@@ -364,7 +365,7 @@ impl World {
         outcome
     }
 
-    /// What a partner says: each account has its own troubles.
+    /// Returns a partner's answer: each account has its own troubles.
     fn answer(&mut self, batch: &Batch) -> Answer {
         let status = |code, retry_after| Answer::Status { code, retry_after, excerpt: "".into() };
         let well = self.now > self.start + Duration::from_secs(120);
@@ -373,7 +374,8 @@ impl World {
             "a0" if !well => return status(503, None),
             "a1" if trouble < 40 => return status(429, Some(Duration::from_secs(3))),
             "a2" if batch.items.len() > 2 => return status(413, None),
-            // More than breaker_failures of these in a row are the partner's fault: it would keep the run from ending.
+            // After more than `breaker_failures` of these in a row the fault is the partner's, which
+            // would keep the run from ending.
             "a3" if !well && batch.items.iter().any(|item| hash(&item.message.id).is_multiple_of(7)) => return status(422, None),
             "a4" if !well => return status(404, None),
             "a5" if trouble < 30 => return Answer::Unreachable { reason: "timed out".into() },
@@ -385,7 +387,7 @@ impl World {
         }
         for item in &batch.items {
             *self.accepted.entry(item.id().to_string()).or_default() += 1;
-            // One that its partner broke at for a while is overtaken by others; these keep their order.
+            // A delivery at which its partner failed for some time is overtaken by others; the others keep their order.
             if item.message.receives == 1 && !(batch.account == "a11" && breaks(item)) {
                 let sequence = self.sequences[item.message.id.as_str()];
                 self.order.entry(bucket(batch)).or_default().push(sequence);
@@ -394,9 +396,10 @@ impl World {
         Answer::Accepted
     }
 
-    /// What has no place on the disk and may not be returned passes what is there.
+    /// Returns whether the bucket keeps its order. Deliveries that the disk has no room for and that may not be
+    /// returned overtake those on the disk.
     fn keeps_order(&self, (queue, _): &(String, String)) -> bool {
-        // Two consumers of one queue keep the order of neither.
+        // Two consumers of one queue do not keep its order.
         self.parallel == 1 && if queue == "q0" { self.disk.most.is_none() } else { self.reloads == 0 }
     }
 
@@ -420,7 +423,7 @@ impl World {
         assert_eq!(rows.received, rows.exits(), "{rows:?}");
         assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
         assert!(self.accepted.values().all(|times| *times == 1), "delivered twice");
-        // With more than one on the wire any may arrive first.
+        // With several flushes on the wire any of them may arrive first.
         for (bucket, sequences) in self.order.iter().filter(|(bucket, _)| self.keeps_order(bucket)) {
             assert!(sequences.is_sorted(), "{bucket:?} out of order: {sequences:?}");
         }
@@ -431,7 +434,7 @@ fn locked() -> Fault {
     Fault { reason: "locked".into(), transient: true }
 }
 
-/// What its account makes different: a rate, or where its deliveries go.
+/// Returns the rules of one account: some have a rate of their own, or another medium.
 fn partner_of(account: usize, partner: &PartnerRules, random: &mut Rng) -> PartnerRules {
     let mut partner = partner.clone();
     match account {
@@ -447,12 +450,12 @@ fn bucket(batch: &Batch) -> (String, String) {
     (batch.queue.to_string(), batch.account.to_string())
 }
 
-/// What `a11` breaks at.
+/// Returns whether `a11` fails at this delivery.
 fn breaks(item: &Item) -> bool {
     hash(&item.message.id).is_multiple_of(7)
 }
 
-/// The same in every run, unlike the standard library's.
+/// Returns a hash that is the same in every run, unlike the standard library's.
 pub fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -1,4 +1,4 @@
-//! The queues of the world, as a service keeps them: what is received, and what comes of each call about it.
+//! The queues of the world, as a service keeps them: what is received, and the result of each call about it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{Act, QUEUES, World, locked};
 pub struct Row {
     pub message: Message,
     pub visible_at: Instant,
-    /// The newest receipt; 0: never received.
+    /// The number of the newest receipt; 0: never received.
     pub receive: i64,
 }
 
@@ -47,7 +47,8 @@ impl World {
             found.visible_at = now + ask.lease;
             let receipt = Receipt::Row { row: *row, receive: found.receive };
             messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence });
-            // What is parked is that of its first receive, whatever comes of the rest of its message.
+            // A parked delivery has the sequence number of its first receive, whatever
+            // becomes of the rest of its message.
             self.sequences.entry(found.message.id.to_string()).or_insert(sequence);
             sequence += 1;
         }
@@ -93,7 +94,7 @@ impl World {
         self.tell(Event::Settled { queue, acker, results: Ok(results) });
     }
 
-    /// The parking as a queue.
+    /// Settles rows of the parking.
     fn settle_rows(&mut self, queue: usize, acker: usize, call: &QueueCall) {
         let results = match call {
             QueueCall::Count => {
@@ -161,7 +162,7 @@ impl World {
     }
 }
 
-/// Which queue that one reads: those that come with a reload all read the second.
+/// Returns the queue that a consumer reads: all consumers added by reloads read the second one.
 fn store(queue: usize) -> usize {
     if queue > QUEUES { 1 } else { queue }
 }
