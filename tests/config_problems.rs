@@ -153,6 +153,10 @@ fn numbers_and_times_have_ranges() {
             "partners.x.max_batch_bytes: found \"big\"; write a size such as \"256KiB\" or \"1GiB\"",
         ),
         (
+            "[partners.x]\ngive_up_after = '500000000000y'",
+            "partners.x.give_up_after: it is too long; set it to at most 10years, or \"\" for never",
+        ),
+        (
             "[partners.x]\ngive_up_after = '0s'",
             "partners.x.give_up_after: 0s would give up at once; set it to more, or \"\" for never",
         ),

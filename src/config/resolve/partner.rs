@@ -19,6 +19,9 @@ use crate::sink::{FileTemplate, target};
 const SQS_BATCH: usize = 10;
 const SQS_BATCH_BYTES: u64 = 1 << 20;
 
+/// Longer than any message lives, and short enough for every clock.
+const LONGEST_GIVE_UP: Duration = Duration::from_secs(10 * 31_557_600);
+
 const FORMATS: [(&str, Format); 4] =
     [("json", Format::Json), ("ndjson", Format::Ndjson), ("single", Format::Single), ("cloudevents", Format::Cloudevents)];
 
@@ -70,6 +73,9 @@ pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &m
 fn give_up_after(section: &Section<'_>) -> Option<Duration> {
     let check = |given: &Maybe<Span>| match given.0 {
         Some(Span(Duration::ZERO)) => Err("0s would give up at once; set it to more, or \"\" for never".to_owned()),
+        Some(Span(span)) if span > LONGEST_GIVE_UP => {
+            Err(format!("it is too long; set it to at most {}, or \"\" for never", Span(LONGEST_GIVE_UP)))
+        }
         _ => Ok(()),
     };
     section.get_if::<Maybe<Span>>("give_up_after", check).0.map(|span| span.0)

@@ -183,6 +183,12 @@ impl Partner {
         self.pace.wait(now, &self.rules).map_or(Access::Open, |at| Access::At(at, Wait::Rate))
     }
 
+    /// Replaces the partner's rules.
+    pub fn set_rules(&mut self, rules: Arc<PartnerRules>, now: Instant) {
+        self.pace.obey(now, &rules);
+        self.rules = rules;
+    }
+
     /// Returns the partner's state as far as this bucket is concerned; without a bucket, its state regardless of any.
     pub fn state(&self, bucket: Option<&Bucket>, now: Instant) -> PartnerState {
         let is_shut = bucket.is_some_and(|bucket| bucket.gate.is_shut());

@@ -27,6 +27,12 @@ impl Pace {
         }
     }
 
+    /// Other rules apply from now on: no wait is longer than the one that they would have led to.
+    pub fn obey(&mut self, now: Instant, rules: &PartnerRules) {
+        let most = interval(rules).map(|interval| now + interval.saturating_mul(rules.burst));
+        self.on_rate = self.on_rate.min(most);
+    }
+
     /// Returns until when the pace must be remembered: from then on it equals that of a partner without any requests.
     pub fn remembered_until(&self) -> Option<Instant> {
         self.on_rate
@@ -71,6 +77,20 @@ mod tests {
             at = pace.wait(at, &rules).expect("one an interval");
         }
         assert!(at >= start + SECOND, "a fourth within the second");
+    }
+
+    #[test]
+    fn a_higher_rate_counts_at_once() {
+        let hour = SECOND * 3600;
+        let slow = PartnerRules { rate: Some((1, hour)), burst: 2, ..partner_rules() };
+        let quick = PartnerRules { rate: Some((1, SECOND)), burst: 2, ..partner_rules() };
+        let (mut pace, start) = (Pace::default(), start());
+        (0..2).for_each(|_| pace.spend(start, &slow));
+        assert_eq!(pace.wait(start, &slow), Some(start + hour));
+        pace.obey(start, &quick);
+        assert_eq!(pace.wait(start, &quick), Some(start + SECOND));
+        pace.obey(start, &partner_rules());
+        assert_eq!((pace.wait(start, &partner_rules()), pace.remembered_until()), (None, None));
     }
 
     #[test]

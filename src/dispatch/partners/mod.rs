@@ -30,6 +30,7 @@ use self::crowd::Crowd;
 use self::directory::{Directory, Tag};
 
 pub use self::crowd::{Overfull, PART_OF_AWAY};
+pub use self::flushing::Manner;
 
 /// The shortest time after which a bucket in use is looked at again for idleness.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ impl Partners {
     pub fn set_rules(&mut self, table: PartnerTable, now: Instant, due: &mut Due<Timer>) {
         self.table = table;
         for (_, partner) in self.partners.iter_mut() {
-            partner.rules = self.table.of(&partner.account);
+            partner.set_rules(self.table.of(&partner.account), now);
         }
         let keys: Vec<PartnerKey> = self.roll.clone();
         keys.into_iter().for_each(|key| self.touch(key));
@@ -182,10 +183,11 @@ impl Partners {
     /// the delivery has left already.
     pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
-        let (partner, item) = (bucket.partner, bucket.take(spot.place, ticket)?);
+        let (partner, item, has_lot) = (bucket.partner, bucket.take(spot.place, ticket)?, bucket.lot.is_some());
         self.touch(partner);
-        if self.partner(partner)?.buckets.len() > 1 {
-            // Another bucket of the partner may have left its turn to this one because of the delivery that was taken.
+        if has_lot || self.partner(partner)?.buckets.len() > 1 {
+            // Parked rows may be wanted now, and another bucket of the partner may have left its turn to this one because
+            // of the delivery that was taken.
             self.list_all_of(partner);
         }
         Some((self.partner(partner)?.account.clone(), item))
