@@ -13,7 +13,7 @@ use super::Dispatcher;
 use super::event::{Fault, Handled, Note, TakenBack, ToHandle};
 use super::exits::again::Again;
 use super::exits::known::Settled;
-use super::intake::suspects::is_last_chance;
+use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::ledger::{Arrival, Exit, Several, Stage};
 use super::order::Release;
@@ -114,7 +114,7 @@ impl Dispatcher {
                         held.accepted = u16::from(accepted);
                         held.several = Some(Box::new(Several { spots: Vec::new(), settled: deliveries.into_vec() }));
                     }
-                    if is_last_chance(message.receives, max_receives) && !queue.intake.rules.fifo {
+                    if is_suspect(message.receives, max_receives) && !queue.intake.rules.fifo {
                         // A message on its last receive may take its turn at any time, so that no other one waits for
                         // it.
                         queue.order.skip(sequence, &message, now, &mut self.released);

@@ -50,7 +50,11 @@ impl Resequencer {
 
     /// Records that the handler starts with the message.
     pub fn started(&mut self, sequence: u64, now: Instant) {
-        self.put(sequence, Slot::Running(now));
+        let place = sequence.checked_sub(self.base).and_then(|place| usize::try_from(place).ok());
+        // A message that others do not wait for stays one.
+        if !place.and_then(|place| self.slots.get(place)).is_some_and(|slot| matches!(slot, Slot::Gone)) {
+            self.put(sequence, Slot::Running(now));
+        }
     }
 
     /// Records that no message waits for this number, and releases what that lets pass.
