@@ -53,6 +53,11 @@ impl Flights {
         flush
     }
 
+    /// Returns whether nothing is on the wire.
+    pub fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
     /// Returns the flight, `None` if it has landed.
     pub fn get(&self, flush: FlushId) -> Option<&Flight> {
         self.flights.get(flush.0)

@@ -2,12 +2,18 @@
 //! the queues are asked for more messages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Dispatcher;
 use super::event::{Command, QueueCall};
-use super::keys::QueueIndex;
+use super::keys::{BucketKey, QueueIndex};
 use super::ledger::{Held, Stage};
+use super::partners::Manner;
 use super::timer::Timer;
+use super::waiting::Slip;
+
+/// How soon a delivery is looked at again whose lease has ended.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Closes the turn, after all of its events are in and all buckets that can be are flushed: makes room, starts
@@ -32,13 +38,19 @@ impl Dispatcher {
     /// is still in the processor's cache.
     pub(super) fn flush_next(&mut self) -> bool {
         let hurry = self.phase.is_stopping();
-        while let Some(key) = self.partners.next_listed() {
+        while let Some(key) = self.partners.next_listed(self.now, &mut self.due) {
             self.wants_rows(key);
             let Some(bucket) = self.partners.bucket(key) else { continue };
-            let Some(queue) = self.queues.get(bucket.queue) else { continue };
+            let index = bucket.queue;
+            let fifo = self.queues.get(index).is_some_and(|queue| queue.intake.rules.fifo);
+            if fifo && self.waits_for_lease(key) {
+                continue;
+            }
+            let Some(queue) = self.queues.get(index) else { continue };
             let ledger = &self.ledger;
             let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-            let Some(flush) = self.partners.try_flush(key, self.now, hurry, &queue.name, &mut self.due, held) else {
+            let Some(flush) = self.partners.try_flush(key, self.now, Manner { hurry, fifo }, &queue.name, &mut self.due, held)
+            else {
                 if hurry {
                     self.return_what_cannot_leave(key);
                 }
@@ -55,6 +67,22 @@ impl Dispatcher {
             return true;
         }
         false
+    }
+
+    /// Returns whether a bucket of a FIFO queue has to wait, since the lease of its first delivery has ended and is not
+    /// extended yet: another instance may have the message, and the rest of its group. The bucket is looked at again soon.
+    fn waits_for_lease(&mut self, key: BucketKey) -> bool {
+        let Some(bucket) = self.partners.bucket(key) else { return false };
+        let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
+        let waits = bucket
+            .oldest_first()
+            .find_map(held)
+            .is_some_and(|held| held.leased_until <= self.now && held.special().row.is_none());
+        if waits && let Some(bucket) = self.partners.bucket_mut(key) {
+            bucket.listed = false;
+            bucket.alarm.by(&mut self.due, self.now + LEASE_LOOK, Timer::Bucket(key));
+        }
+        waits
     }
 
     /// Takes messages back from jobs that are held up by a slow message, so that other
@@ -97,10 +125,12 @@ impl Dispatcher {
         }
     }
 
-    /// Returns whether nothing that is held would make room unless a handler starts: all of it waits for a handler, or
-    /// for the outcome of a message that does.
-    fn nothing_moves(&self) -> bool {
-        !self.ledger.any_departs() && self.queues.iter().all(|queue| queue.intake.running() == 0)
+    /// Returns whether nothing that is held is about to make room: no handler runs, nothing is on the wire, on its way to
+    /// the disk or leaving. Deliveries that wait for their partner may do so for days. A message more is handled then, and
+    /// what it adds beyond its partner's share is given up.
+    pub(super) fn nothing_moves(&self) -> bool {
+        let runs = || self.queues.iter().any(|queue| queue.intake.running() > 0);
+        self.ledger.leaving().messages == 0 && !self.partners.any_on_wire() && !runs()
     }
 
     /// Hands calls that settle copies to the queue's free ackers.
@@ -129,9 +159,7 @@ impl Dispatcher {
         while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
             self.commands.push_back(Command::Receive { queue: index, poller, demand });
         }
-        if let Some(at) = queue.intake.next_look()
-            && at > self.now
-        {
+        if let Some(at) = queue.intake.next_look(self.now) {
             queue.intake_alarm.by(&mut self.due, at, Timer::Intake(index));
         }
     }

@@ -218,9 +218,10 @@ impl Intake {
 
     /// Returns when demand or a job may become possible by the passing of time alone. A moment that is over means
     /// nothing.
-    pub fn next_look(&self) -> Option<Instant> {
+    pub fn next_look(&self, now: Instant) -> Option<Instant> {
         let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
-        asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).min()
+        // A moment that has passed must not hide one that is to come.
+        asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).filter(|at| *at > now).min()
     }
 
     /// Takes in a message for the handler.

@@ -247,10 +247,3 @@ impl Held {
         matches!(self.stage, Stage::Leaving(_))
     }
 }
-
-impl Stage {
-    /// Returns whether a copy on this stage makes room without the help of a handler.
-    pub(super) fn departs(self) -> bool {
-        matches!(self, Self::Delivering | Self::Leaving(_))
-    }
-}

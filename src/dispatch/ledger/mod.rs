@@ -80,8 +80,6 @@ pub struct Ledger {
     terms: Vec<Terms>,
     /// When the held copies of each queue arrived.
     ages: Vec<Ages>,
-    /// The number of copies on a stage that [departs](Stage::departs): with deliveries in buckets, or leaving.
-    departing: usize,
     /// The copies on the stage [`Stage::Leaving`].
     leaving: Leaving,
     /// The deliveries on their way to the disk, and the copies of which all open deliveries are.
@@ -108,7 +106,6 @@ impl Ledger {
             leases: Leases::new(terms.len()),
             ages: terms.iter().map(|_| Ages::default()).collect(),
             terms,
-            departing: 0,
             leaving: Leaving::default(),
             parking: Leaving::default(),
         }
@@ -177,17 +174,11 @@ impl Ledger {
         std::hint::black_box(seen + messages.iter().map(|message| message.body.len()).sum::<usize>());
     }
 
-    /// Returns whether any held copy will make room without the help of a handler.
-    pub fn any_departs(&self) -> bool {
-        self.departing > 0
-    }
-
     /// Moves the copy on to a stage.
     pub fn advance(&mut self, ticket: Ticket, stage: Stage) {
         let Some(held) = self.held.get_mut(ticket) else { return };
         let was_leaving = held.is_leaving();
-        let before = std::mem::replace(&mut held.stage, stage);
-        self.departing = self.departing + usize::from(stage.departs()) - usize::from(before.departs());
+        held.stage = stage;
         if held.is_leaving() && !was_leaving {
             self.leaving.messages += 1;
             self.leaving.bytes += held.bytes as u64;
@@ -299,7 +290,10 @@ impl Ledger {
             held.receipt = receipt;
             held.receives = held.receives.max(receives);
             held.special_mut().renewed_at = Some(now);
-            held.lost = false;
+            if std::mem::replace(&mut held.lost, false) {
+                // Deliveries whose turn came since the lease was lost are in no bucket any more: the message has to come back for them.
+                held.special_mut().withdrawn.get_or_insert(now);
+            }
             held.renewals = held.renewals.wrapping_add(1);
         }
         self.extended(ticket, leased_until);
@@ -314,7 +308,6 @@ impl Ledger {
         if let Some(ages) = self.ages.get_mut(held.queue) {
             ages.leave(held.received_at);
         }
-        self.departing -= usize::from(held.stage.departs());
         if held.is_leaving() {
             self.leaving.messages = self.leaving.messages.saturating_sub(1);
             self.leaving.bytes = self.leaving.bytes.saturating_sub(held.bytes as u64);

@@ -147,11 +147,12 @@ impl Dispatcher {
             Some(fault) => {
                 let (retry_in, first) = transfer.failed_to_park(self.now, fault.transient, &mut self.random);
                 if first {
-                    self.note(Note::QueueFailing { queue: rows, doing: "park", fault, retry_in });
+                    self.fails(rows, "park", fault, retry_in);
                 }
             }
             None => {
                 if transfer.parked() {
+                    self.mended(rows, "park");
                     self.note(Note::QueueWell { queue: rows, doing: "park" });
                 }
             }

@@ -140,6 +140,7 @@ impl Dispatcher {
         let answers = match answers {
             Ok(answers) => {
                 if transfer.unparked() {
+                    self.mended(rows, "unpark");
                     self.note(Note::QueueWell { queue: rows, doing: "unpark" });
                 }
                 answers
@@ -176,7 +177,7 @@ impl Dispatcher {
         let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
         let (retry_in, first) = transfer.failed_to_unpark(self.now, fault.transient, &mut self.random);
         if first {
-            self.note(Note::QueueFailing { queue: rows, doing: "unpark", fault, retry_in });
+            self.fails(rows, "unpark", fault, retry_in);
         }
     }
 

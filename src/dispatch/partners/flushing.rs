@@ -15,6 +15,15 @@ use crate::dispatch::timer::Timer;
 
 use super::Partners;
 
+/// How a bucket is to be flushed.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Without linger, since the engine stops.
+    pub hurry: bool,
+    /// One flush at a time, whatever `parallel` says: the bucket's queue is a FIFO queue.
+    pub fifo: bool,
+}
+
 impl Partners {
     /// Returns whether another bucket of the same partner is also listed in this turn and has an older delivery: that
     /// bucket comes first, in case the partner takes only one of them.
@@ -29,12 +38,12 @@ impl Partners {
     }
 
     /// Returns the next bucket to look at before the turn ends. If a bucket that waits for a delivery thread may
-    /// have one, all listed buckets that need a thread join the line first; else the buckets come in the order in
-    /// which something happened to them.
-    pub fn next_listed(&mut self) -> Option<BucketKey> {
+    /// have one, all listed buckets that need nothing but a thread join the line first; else the buckets come in the
+    /// order in which something happened to them.
+    pub fn next_listed(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<BucketKey> {
         let serves = self.threads.can_serve();
         while let Some(key) = self.listed.pop_front() {
-            if serves && self.wait_for_thread(key) {
+            if serves && self.wait_for_thread(key, now, due) {
                 continue;
             }
             if !self.is_preceded(key) {
@@ -50,21 +59,30 @@ impl Partners {
     }
 
     /// Makes the bucket wait for a delivery thread, in the order of its oldest delivery. Returns false for
-    /// a bucket that needs no thread.
-    fn wait_for_thread(&mut self, key: BucketKey) -> bool {
+    /// a bucket that needs no thread, holds nothing in memory, or may not flush now.
+    fn wait_for_thread(&mut self, key: BucketKey, now: Instant, due: &mut Due<Timer>) -> bool {
         let Some(bucket) = self.buckets.get_mut(key.0) else { return true };
         let Some(partner) = self.partners.get(bucket.partner.0) else { return true };
         let (medium, class) = (partner.rules.medium, partner.health.class());
-        if medium == Medium::Inline {
+        let Some(since) = bucket.oldest() else { return false };
+        if medium == Medium::Inline || partner.access(Some(bucket), now) != Access::Open {
             return false;
         }
         bucket.listed = false;
-        if let (None, Some(since)) = (bucket.thread_wait, bucket.oldest()) {
+        if let Some(give_up_after) = partner.rules.give_up_after {
+            bucket.alarm.by(due, since + give_up_after, Timer::Bucket(key));
+        }
+        if bucket.thread_wait.is_none() {
             let wait = ThreadWait { medium, class, since };
             bucket.thread_wait = Some(wait);
             self.threads.enlist(key, wait);
         }
         true
+    }
+
+    /// Returns whether any flush is on the wire.
+    pub fn any_on_wire(&self) -> bool {
+        !self.flights.is_empty()
     }
 
     /// Returns until when the bucket leaves its turn to another bucket of its partner. It does so while all that it has
@@ -86,7 +104,7 @@ impl Partners {
         &mut self,
         key: BucketKey,
         now: Instant,
-        hurry: bool,
+        Manner { hurry, fifo }: Manner,
         queue_name: &Arc<str>,
         due: &mut Due<Timer>,
         held: impl Fn(Ticket) -> bool,
@@ -103,6 +121,8 @@ impl Partners {
             bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
         }
         match partner.access(Some(bucket), now) {
+            // A group stays in order over failures only if no second flush of it is on the wire.
+            Access::Open if fifo && bucket.in_flight > 0 => return None,
             Access::Open => {}
             Access::Busy | Access::Paused => return None,
             Access::At(at, Wait::Endpoint) => {
@@ -127,7 +147,7 @@ impl Partners {
         }
         let (medium, class) = (partner.rules.medium, partner.health.class());
         if !self.threads.has_thread(medium, class) {
-            self.wait_for_thread(key);
+            self.wait_for_thread(key, now, due);
             return None;
         }
         let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();

@@ -200,9 +200,31 @@ fn a_handler_that_makes_much_of_little_starts_no_more_once_the_bytes_are_full() 
         (3, "accepted acme", "handle b; delete a"),
         (4, "handled b->acme*5000", "flush acme b"),
         (5, "settled", ""),
-        (6, "answered acme 503", ""),
-        (7, "tick", ""),
+        // Now nothing is about to make room, and the partner may be away for days: the room is for others too.
+        (6, "answered acme 503", "handle c"),
+        (7, "handled c->beta", "flush beta c"),
     ]);
+}
+
+#[test]
+fn a_delivery_that_waits_for_its_partner_keeps_no_handler_from_starting() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1000;
+    heavy.queues = vec![queue_rules("q0"), queue_rules("q1")];
+    let mut rig = rig(heavy);
+    rig.asks = false;
+    rig.play(&[
+        (0, "pause away", "reply paused"),
+        (1, "receive a", "handle a"),
+        (2, "handled a->away*5000", ""),
+        (3, "receive b", "handle b"),
+        (4, "q1: receive c", ""),
+        (5, "handled b->acme", "flush acme b"),
+        (6, "accepted acme", "delete b"),
+        (7, "settled", "q1: handle c"),
+    ]);
+    let stands: Vec<_> = rig.dispatcher.progress().into_iter().filter(|progress| progress.due > 0).collect();
+    assert!(stands.is_empty(), "{stands:?}");
 }
 
 #[test]

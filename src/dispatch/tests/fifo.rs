@@ -150,3 +150,46 @@ fn what_arrives_during_a_drain_goes_back_last_first() {
     rig.asks = true;
     rig.play(&[(0, "drain 30s", "interrupt"), (1, "receive a/g b/g c/g", ""), (2, "receive", "hide c=0 b=0 a=0")]);
 }
+
+#[test]
+fn one_flush_of_a_bucket_is_on_the_wire_whatever_parallel_says() {
+    let mut rules = rules();
+    rules.queues[0].fifo = true;
+    let partner = std::sync::Arc::make_mut(&mut rules.partners.default);
+    (partner.parallel, partner.max_batch) = (4, 1);
+    Rig::new(rules).play(&[
+        (0, "receive a/g b/g c/h", "handle a|b|c"),
+        (1, "handled a->x b->x c->y", "flush x a; flush y c"),
+        (2, "answered x 503", ""),
+        (3, "accepted y", "delete c"),
+        (4, "settled", ""),
+        (2_000, "tick", "flush x a"),
+        (2_001, "accepted x", "flush x b; delete a"),
+    ]);
+}
+
+#[test]
+fn nothing_is_sent_whose_lease_has_ended_until_it_is_extended() {
+    let mut rig = rig();
+    rig.play(&[
+        (0, "receive a/g", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 503 70s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled failed", ""),
+    ]);
+    // The queue does not answer, and by now another instance may have the message.
+    let failing = |rig: &mut Rig| {
+        let retry = rig.skip_to_commands();
+        assert_eq!(retry.1, "hide a=60s");
+        assert_eq!(rig.send(retry.0 + 1, "settled failed"), "");
+        retry.0
+    };
+    while failing(&mut rig) < 80_000 {}
+    let retry = rig.skip_to_commands();
+    assert_eq!(retry.1, "hide a=60s");
+    assert_eq!(rig.send(retry.0 + 1, "settled"), "");
+    let (at, flush) = rig.skip_to_commands();
+    assert_eq!(flush, "flush x a");
+    assert!(at > 80_000 && at <= retry.0 + 1_001, "{at}");
+}

@@ -254,3 +254,24 @@ fn of_two_calls_about_one_lease_the_second_waits_for_the_first() {
         (30_002, "settled", "hide a=999ms"),
     ]);
 }
+
+#[test]
+fn a_lost_lease_that_comes_back_with_a_new_copy_leaves_no_delivery_behind() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "answered y 429 40s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        // Its turn comes, and it is not sent: another instance may have the message.
+        (40_002, "tick", ""),
+        (40_003, "receive a#2", ""),
+        // So the message has to come back for it.
+        (40_004, "accepted x", "hide a'2=0"),
+        (40_005, "settled", ""),
+        (40_006, "receive a#3", "handle a"),
+        (40_007, "handled a->x,y", "flush y a-1"),
+        (40_008, "accepted y", "delete a'3"),
+    ]);
+}

@@ -278,3 +278,44 @@ fn rows_that_cannot_be_read_are_tried_again() {
     let (_, commands) = rig.skip_to_commands();
     assert_eq!(commands, "unpark x 6");
 }
+
+#[test]
+fn a_parking_that_cannot_be_written_is_listed_among_what_fails() {
+    let mut rig = crowded();
+    let failing = |rig: &Rig| rig.dispatcher.status().queues[1].failing.iter().map(|failing| failing.doing).collect::<Vec<_>>();
+    assert_eq!(failing(&rig), Vec::<&str>::new());
+    rig.send(310, "parked fault");
+    assert_eq!(failing(&rig), ["park"]);
+}
+
+#[test]
+fn rows_of_a_partner_that_is_well_are_fetched_although_others_wait_for_threads() {
+    let mut earlier = crowded();
+    earlier.send(310, "parked");
+    for row in 0..9 {
+        let at = 320 + row * 10;
+        earlier.send(at, &format!("receive r{row}"));
+        earlier.send(at + 1, &format!("handled r{row}->x"));
+        earlier.send(at + 2, "parked");
+    }
+    let rules = Rules { delivery_threads: 1, ..parking_rules(&[("x", 12)]) };
+    let mut rig = Rig::new(rules);
+    std::mem::swap(&mut rig.disk, &mut earlier.disk);
+    rig.play(&[
+        (0, "receive v w", "handle v|w"),
+        (1, "handled v->y", "flush y v"),
+        (2, "unparked", ""),
+        (3, "handled w->y", ""),
+        (4, "accepted y", "flush x d e f r0 r1 r2; delete v"),
+        (5, "answered x 503 10s", "flush y w"),
+        (6, "settled", ""),
+        (7, "accepted y", "delete w"),
+        (8, "settled", ""),
+        (10_005, "tick", "flush x d e f r0 r1 r2"),
+        (10_006, "receive u", "handle u"),
+        (10_007, "handled u->y", ""),
+        // While x was away it held more than its share; from now on it may have the rest of its rows.
+        (10_008, "accepted x", "flush y u; q1: delete d e f r0 r1 r2"),
+        (10_009, "q1: settled", "unpark x 6"),
+    ]);
+}

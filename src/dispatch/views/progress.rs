@@ -38,15 +38,15 @@ pub struct Progress {
 impl Dispatcher {
     /// Returns how far each kind of work has come. O(queues).
     pub fn progress(&self) -> Vec<Progress> {
-        let full = self.room.is_full_of_bytes();
+        let waits_for_room = self.room.is_full_of_bytes() && !self.nothing_moves();
         let mut all = Vec::with_capacity(3 * self.queues.len() + 2);
         for (index, queue) in self.queues.iter().enumerate().filter(|(_, queue)| !queue.is_gone()) {
             let (intake, counts) = (&queue.intake, &queue.counts);
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
             let receives = usize::from(intake.is_asking());
             add(Kind::Receive, receives, intake.reports(), intake.rules.wait_time);
-            // If no handler runs for want of room, the wait is for partners, not for handlers.
-            let waiting = if full && intake.running() == 0 { 0 } else { intake.waiting() };
+            // If no handler runs for want of room, the wait is for what makes room.
+            let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
             add(Kind::Handle, waiting, counts.handled, Duration::ZERO);
             add(Kind::Settle, queue.settling.overdue(), queue.settling.ended(), Duration::ZERO);
         }
