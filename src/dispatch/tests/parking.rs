@@ -319,3 +319,23 @@ fn rows_of_a_partner_that_is_well_are_fetched_although_others_wait_for_threads()
         (10_009, "q1: settled", "unpark x 6"),
     ]);
 }
+
+#[test]
+fn a_message_that_must_leave_in_time_leaves_although_the_parking_is_full() {
+    const HOUR: u64 = 3_600_000;
+    let mut rules = parking_rules(&[]);
+    rules.queues[0].visibility_timeout = Duration::from_secs(12 * 3600);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "facts 3 43200s", ""),
+        // One more receive of b would be its third, which is the limit: it may not be returned.
+        (0, "receive a b#2", "handle a|b"),
+        (1, "handled a->x b->x", "flush x a b"),
+        (2, "answered x 429 86400s", ""),
+        (11 * HOUR + HOUR / 2, "tick", "park x:<a x:<b"),
+        (11 * HOUR + HOUR / 2 + 1, "parked full", "letter b:partner_unavailable"),
+        (11 * HOUR + HOUR / 2 + 2, "settled", "hide a=1739998ms"),
+        (11 * HOUR + HOUR / 2 + 3, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+}
