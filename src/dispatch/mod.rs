@@ -1,18 +1,42 @@
-//! The dispatcher's brain: time and events in, commands out.
+//! The dispatcher's brain: time and events in, commands out. Owned by the thread `dispatch`, whose shell is in `engine`.
 //!
-//! It is driven by [`Dispatcher::handle`], then [`Dispatcher::poll_command`] until that gives `None`, and [`Dispatcher::next_deadline`]; it is
-//! looked at through [`Dispatcher::status`], [`Dispatcher::survey`] and [`Dispatcher::partner`]. Owned by the thread `dispatch`, whose shell
-//! is in `engine`.
+//! A caller drives it with [`Dispatcher::handle`], then with [`Dispatcher::poll_command`] until that returns `None`, and
+//! calls again at [`Dispatcher::next_deadline`] at the latest. [`Dispatcher::status`], [`Dispatcher::survey`] and
+//! [`Dispatcher::partner`] look at it and change nothing.
 //!
-//! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink. That makes
-//! every rule testable without waiting, and lets a simulator run months of faults in seconds.
+//! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink.
+//! That makes every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
-//! The way of a message: `arrive` (ledger, handler, order) → `partners` (bucket, gate, thread, flush) → `land` (verdict) → `leave`
-//! (delete, return, dead letter). Where the room is short, `make_room` decides what leaves memory unsent, `part` where it goes, `show`
-//! when it is wanted back, `parking` what waits on the disk, `bury` what becomes of it where it can neither stay nor go, and
-//! `letters` what follows a dead letter. `suspects` are messages that may end the process: each goes to its handler alone. `serve`
-//! does what is due, `turn` ends each turn, `extend` keeps leases. `reload` changes the rules and the queues, `operate` is what people do to it, `status` and `why` what they
-//! see, `stop` ends it all.
+//! # The way of a message
+//!
+//! | step | module |
+//! |---|---|
+//! | It is received because its poller was given demand. | `intake`, `room` |
+//! | The copy is entered into the ledger, and its lease is kept until it leaves. | `arrive`, `ledger`, `leases`, `extend` |
+//! | A job takes it to its handler; a message that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
+//! | Outcomes are put back into the order of receive. | `order` |
+//! | Each delivery enters the bucket of its partner. | `partners`, `partner`, `bucket`, `waiting` |
+//! | The bucket flushes once its gates are open and it has a delivery thread. | `partners::flushing`, `partner::gate`, `threads` |
+//! | The flush lands; a verdict says what its answer means. | `flights`, `land`, `verdict`, `blame` |
+//! | The message is deleted, returned or set aside. | `exits` |
+//!
+//! If the room is short, `overflow` decides what leaves memory unsent, and `parking` has it on the disk meanwhile. `serve`
+//! serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and queues, `operate` is
+//! what people do to a partner, `views` are what they see, and `stop` ends it all.
+//!
+//! # Words
+//!
+//! * A *copy* is one received copy of a message, with its receipt and its lease. It is *held* from its receive until the
+//!   queue has confirmed how it left; its [`Ticket`] names it.
+//! * A *delivery* is one payload for one partner. It waits in a *bucket* as a *slip* (its message's ticket and the moment)
+//!   with its item; the place where it waits is its *spot*.
+//! * A *parcel* is a composed batch with its slips: it is sent again as it is. A *flight* is a parcel on the wire.
+//! * A partner is *away* if it is slow, fails, or is paused. Its *share* is what it may hold in memory; one that holds more
+//!   is *overfull*, and its *standing* is its place in the ranking of those.
+//! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
+//! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.
+//! * To *settle* is to make a queue know what became of a copy: delete it, return it (hidden for a while), or set it aside
+//!   as a dead letter.
 
 mod ages;
 mod arrive;
