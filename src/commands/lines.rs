@@ -50,8 +50,8 @@ impl<R: BufRead> Lines<R> {
 
     /// Returns the next line that is not blank, or `None` at the end. Blocks for as long as the input does.
     fn read(&mut self) -> Result<Option<Line>, LineError> {
-        // The longest body, `\r\n`, and one more byte by which a body that is too long is recognised.
-        const MOST: u64 = MAX_BODY as u64 + 3;
+        // A byte order mark, the longest body, `\r\n`, and one more byte by which a body that is too long is recognised.
+        const MOST: u64 = 3 + MAX_BODY as u64 + 3;
         loop {
             self.number += 1;
             let number = self.number;
@@ -120,6 +120,11 @@ mod tests {
         let longest = vec![b'1'; MAX_BODY];
         for end in [&b""[..], b"\n", b"\r\n"] {
             assert_eq!(lines(&[&longest, end].concat()), [(1, longest.clone())]);
+            if !end.is_empty() {
+                let marked = [b"\xef\xbb\xbf", longest.as_slice(), end, b"2\n"].concat();
+                let expected = [(1, longest.clone()), (2, b"2".to_vec())];
+                assert_eq!(lines(&marked), expected);
+            }
             let input = [b"2\n", longest.as_slice(), b"1", end, b"\n3\n"].concat();
             let mut read = Lines::new(BufReader::new(&input[..]));
             assert_eq!(read.next().unwrap().unwrap().number, 1);

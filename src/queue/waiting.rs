@@ -125,11 +125,16 @@ mod tests {
 
     #[test]
     fn an_announcement_between_the_attempt_and_the_pause_is_not_missed() {
-        let waiting = Waiting::default();
+        let waiting = Arc::new(Waiting::default());
         let seen = waiting.announced.load(Ordering::SeqCst);
         waiting.announce();
-        // If the announcement were missed, this would block for an hour.
-        waiting.pause(seen, LONG);
+        let (ended, end) = crossbeam_channel::bounded(1);
+        let pauses = Arc::clone(&waiting);
+        std::thread::spawn(move || {
+            pauses.pause(seen, LONG);
+            ended.send(()).unwrap();
+        });
+        assert!(end.recv_timeout(LONG / 60).is_ok(), "the announcement was missed");
     }
 
     #[test]
