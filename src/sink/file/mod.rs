@@ -12,7 +12,6 @@
 //! no name of an account or a queue leads out of them ([`template`], [`open`]).
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +25,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
-use self::open::OpenFile;
+use self::open::{Folder, OpenFile};
 use self::rounds::{Lead, Rounds};
 use self::template::{Place, Template};
 use super::reply::Reply;
@@ -82,9 +81,9 @@ struct Slot {
 /// One file system, whose files are synced together.
 struct Volume {
     rounds: Rounds<Pending>,
-    /// Any folder on the file system, open for as long as the process runs, so that the kernel reports write
-    /// errors to this process.
-    any: File,
+    device: u64,
+    /// Any folder on it, open for as long as the process runs, so that the kernel reports its write errors to us.
+    any: Arc<Folder>,
 }
 
 /// Lines that are written and wait for their sync.
@@ -107,7 +106,6 @@ struct Written {
     file: Arc<OpenFile>,
     end: u64,
     cuts: u64,
-    slot: Arc<Slot>,
 }
 
 /// The duty to sync for all threads that write to one file system.
@@ -179,7 +177,7 @@ impl FileSink {
     pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
         let place = template.place(&batch.queue, &batch.account);
         match self.write(&place, &lines::of(&batch.items)) {
-            Ok(Written { file, volume, end, cuts, slot }) => {
+            Ok((Written { file, volume, end, cuts }, slot)) => {
                 let pending = Pending { path: place.path, file, end, cuts, _slot: slot, reply };
                 volume.rounds.join(pending).map(|lead| Syncing { sink: Arc::clone(self), volume, lead })
             }
@@ -190,11 +188,11 @@ impl FileSink {
         }
     }
 
-    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<Written> {
+    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<(Written, Arc<Slot>)> {
         let slot = self.slot(&place.path);
         let mut current = slot.current.lock();
         let mut written = match &*current {
-            Some(file) => file.append(place, lines, &*self.disk)?,
+            Some(file) => self.append(file, place, lines)?,
             None => None,
         };
         if written.is_none() {
@@ -202,17 +200,21 @@ impl FileSink {
             // lock would prevent that.
             *current = None;
             let file = current.insert(Arc::new(OpenFile::open(place)?));
-            written = file.append(place, lines, &*self.disk)?;
+            written = self.append(file, place, lines)?;
         }
-        let Some(((end, cuts), file)) = written.zip(current.as_ref()) else {
-            return Err(io::Error::new(
-                ErrorKind::WouldBlock,
-                "it is moved away as soon as it is made: leave the path to octoconf",
-            ));
-        };
-        let (volume, file) = (self.volume(file, place)?, Arc::clone(file));
         drop(current);
-        Ok(Written { volume, file, end, cuts, slot })
+        let written = written.ok_or_else(|| {
+            io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is made: leave the path to octoconf")
+        })?;
+        Ok((written, slot))
+    }
+
+    /// See [`OpenFile::append`].
+    fn append(&self, file: &Arc<OpenFile>, place: &Place, lines: &[u8]) -> io::Result<Option<Written>> {
+        // Before the lines are there: if it cannot be had, they would stay in the file, and the retry would repeat them.
+        let volume = self.volume(file)?;
+        let appended = file.append(place, lines, &*self.disk)?;
+        Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts }))
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
@@ -252,12 +254,11 @@ impl FileSink {
         self.closed.notify_all();
     }
 
-    fn volume(&self, file: &OpenFile, place: &Place) -> io::Result<Arc<Volume>> {
+    fn volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
         if let Some(volume) = self.volumes.lock().get(&file.device) {
             return Ok(Arc::clone(volume));
         }
-        let folder = place.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let volume = Arc::new(Volume { rounds: Rounds::new(GATHERING), any: File::open(folder)? });
+        let volume = Arc::new(Volume { rounds: Rounds::new(GATHERING), device: file.device, any: file.anchor()? });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
@@ -293,14 +294,17 @@ impl FileSink {
         files.sort_unstable_by_key(|file| Arc::as_ptr(file));
         files.dedup_by_key(|file| Arc::as_ptr(file));
         let mut folders: Vec<_> = files.iter().flat_map(|file| file.progress.lock().folders.clone()).collect();
-        folders.sort_unstable_by_key(|folder| folder.inode);
-        folders.dedup_by_key(|folder| folder.inode);
+        folders.sort_unstable_by_key(|folder| folder.id());
+        folders.dedup_by_key(|folder| folder.id());
 
         if files.len() + folders.len() > ONE_BY_ONE {
-            return self.disk.sync_all(&volume.any);
+            self.disk.sync_all(&volume.any.file)?;
+            // A folder on the way to a file may be on another file system than the file.
+            folders.retain(|folder| folder.device != volume.device);
+        } else {
+            files.iter().try_for_each(|file| self.disk.sync(&file.file))?;
         }
-        files.iter().try_for_each(|file| self.disk.sync(&file.file))?;
-        folders.iter().try_for_each(|folder| self.disk.sync(&folder.file))
+        folders.iter().try_for_each(|folder| folder.sync(&*self.disk))
     }
 }
 

@@ -3,14 +3,14 @@
 //!
 //! Called by delivery threads, under the lock of the file's slot.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::disk::Disk;
 use super::template::Place;
@@ -47,7 +47,10 @@ pub struct Progress {
 /// A folder whose entries need a sync.
 pub struct Folder {
     pub file: File,
+    pub device: u64,
     pub inode: u64,
+    /// This is the partner's file itself, since its folder may not be opened: the whole file system is synced instead.
+    stand_in: bool,
 }
 
 impl OpenFile {
@@ -76,6 +79,11 @@ impl OpenFile {
             // The file system has no locks, so the administrator has to make sure that there is only one process.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if place.follow
+            && let Some(home) = beyond_link(place, &folder, &file, &meta)?
+        {
+            folders = vec![Arc::new(home)];
         }
         let durable = repair(&file, meta.len(), &place.path)?;
         let progress = Progress { durable, cuts: 0, broken: false, folders };
@@ -111,7 +119,15 @@ impl OpenFile {
         }
     }
 
-    /// Removes everything that no sync has confirmed.
+    /// Something on the file system of this file that can stay open for as long as the process runs: a folder, where one of those that
+    /// were opened is there. The file itself would keep its blocks after somebody has moved it away and deleted it.
+    pub fn anchor(&self) -> io::Result<Arc<Folder>> {
+        let progress = self.progress.lock();
+        let beside = progress.folders.iter().rev().find(|folder| folder.device == self.device && !folder.stand_in);
+        beside.map_or_else(|| Folder::stand_in(&self.file).map(Arc::new), |folder| Ok(Arc::clone(folder)))
+    }
+
+    /// Takes back everything that no sync has confirmed.
     pub fn cut_back(&self) {
         let mut progress = self.progress.lock();
         progress.cuts += 1;
@@ -123,9 +139,45 @@ impl OpenFile {
 
 impl Folder {
     fn of(file: File) -> io::Result<Self> {
-        let inode = file.metadata()?.ino();
-        Ok(Self { file, inode })
+        let meta = file.metadata()?;
+        Ok(Self { file, device: meta.dev(), inode: meta.ino(), stand_in: false })
     }
+
+    fn stand_in(file: &File) -> io::Result<Self> {
+        Ok(Self { stand_in: true, ..Self::of(file.try_clone()?)? })
+    }
+
+    /// Returns once the entries survive a power loss.
+    pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        if self.stand_in { disk.sync_all(&self.file) } else { disk.sync(&self.file) }
+    }
+
+    /// What no other folder has.
+    pub fn id(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Whether a name in here is the file of `meta` itself, and not a symbolic link to it.
+    fn holds(&self, name: impl rustix::path::Arg, meta: &Metadata) -> io::Result<bool> {
+        let entry = rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok((entry.st_dev, entry.st_ino) == (meta.dev(), meta.ino()))
+    }
+}
+
+/// The folder in which the file itself stands, where the path is a symbolic link to it: that folder may be on another file system, and it
+/// is the one that has the new entry where the file has just been made.
+fn beyond_link(place: &Place, folder: &Folder, file: &File, meta: &Metadata) -> io::Result<Option<Folder>> {
+    if folder.holds(&*place.file, meta)? {
+        return Ok(None);
+    }
+    let path = fs::canonicalize(&place.path)?;
+    let home = match (path.parent().map(File::open), path.file_name()) {
+        (Some(Ok(home)), Some(name)) => Some(Folder::of(home)?).filter(|home| home.holds(name, meta).unwrap_or(false)),
+        (Some(Err(error)), _) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
+        // It may not be read, or the link has just been changed.
+        _ => None,
+    };
+    home.map_or_else(|| Folder::stand_in(file), Ok).map(Some)
 }
 
 /// Creates the missing part of the root, each level durable before the next. Folders below the root are synced

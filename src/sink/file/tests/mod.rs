@@ -1,6 +1,6 @@
 //! The file sink on a real folder, with a disk whose syncs are counted and whose failures are scripted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::sink::testing::batch;
 
-/// A disk that counts syncs, fails as scripted, and can hold a sync until it is released.
+mod paths;
+
+/// A disk that counts, fails as told, and can hold a sync until it is let go.
 #[derive(Default)]
 struct Scripted {
     files: AtomicUsize,
@@ -22,6 +24,11 @@ struct Scripted {
     /// The error of the next sync of any kind.
     sync_fails: Mutex<Option<ErrorKind>>,
     gate: Mutex<Option<Gate>>,
+    /// Device and inode of what was synced by itself, and the devices of which everything was.
+    synced: Mutex<Vec<(u64, u64)>>,
+    synced_all: Mutex<Vec<u64>>,
+    /// From and to: what is moved when the next append has happened.
+    moves: Mutex<Option<(PathBuf, PathBuf)>>,
 }
 
 struct Gate {
@@ -59,17 +66,21 @@ impl Disk for Scripted {
                 Err(ErrorKind::StorageFull.into())
             }
             None => Kernel.append(file, bytes),
-        }
+        }?;
+        self.moves.lock().take().map_or(Ok(()), |(from, to)| fs::rename(from, to))
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.files.fetch_add(1, Ordering::Relaxed);
+        let meta = file.metadata()?;
+        self.synced.lock().push((meta.dev(), meta.ino()));
         self.pass()?;
         Kernel.sync(file)
     }
 
-    fn sync_all(&self, _: &File) -> io::Result<()> {
+    fn sync_all(&self, any: &File) -> io::Result<()> {
         self.all.fetch_add(1, Ordering::Relaxed);
+        self.synced_all.lock().push(any.metadata()?.dev());
         self.pass()
     }
 }
