@@ -7,9 +7,9 @@
 //! An unfinished last line is ended before the next line is appended: it is cut off if it is the beginning of a JSON
 //! value, else it is kept and gets a line feed ([`open`]). Nothing but the beginning of a single line is ever deleted.
 //!
-//! Only one process may write a file, which is held under an advisory lock while it is open. A file that is renamed or
-//! deleted, for example to rotate it, is noticed at the next flush. The folders in the configured path may be anything;
-//! no name of an account or a queue leads out of them ([`template`], [`open`]).
+//! One process a file: it is held by an advisory lock while it is open. Within this process it is open once, whatever paths lead to it
+//! ([`held`]). Rotating by `mv` or deleting is noticed at the next flush. The path's own folders may be anything; nothing that an account
+//! or a queue is named leads out of them ([`template`], [`open`]).
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -20,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use hashbrown::{HashMap, HashSet};
-use parking_lot::{Condvar, Mutex};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
+use self::held::{Held, Id};
 use self::open::{Folder, OpenFile};
 use self::rounds::{Lead, Rounds};
 use self::template::{Place, Template};
@@ -34,6 +35,7 @@ use crate::lru::Lru;
 use crate::message::{Answer, Batch};
 
 pub mod disk;
+mod held;
 pub mod open;
 pub mod rounds;
 pub mod template;
@@ -56,23 +58,13 @@ pub struct FileSink {
     disk: Arc<dyn Disk>,
     /// The largest number of files kept open while nothing is written to them.
     open_files: usize,
-    slots: Mutex<Slots>,
-    /// Signalled when evicted files have been closed.
-    closed: Condvar,
-    /// The file systems by device number; as many as there are under the configured paths.
+    slots: Mutex<Lru<PathBuf, Arc<Slot>>>,
+    held: Held,
+    /// By device number; as many as there are file systems under the configured paths.
     volumes: Mutex<HashMap<u64, Arc<Volume>>>,
 }
 
-/// The open files.
-struct Slots {
-    /// The slots by the path of their file.
-    by_path: Lru<PathBuf, Arc<Slot>>,
-    /// The paths of evicted files, which are being closed outside the lock. Until they are closed, their advisory locks
-    /// would prevent opening them again.
-    closing: HashSet<PathBuf>,
-}
-
-/// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
+/// One path, and the file there once it is open. A slot outlives its file when that is moved away.
 #[derive(Default)]
 struct Slot {
     current: Mutex<Option<Arc<OpenFile>>>,
@@ -94,8 +86,7 @@ struct Pending {
     end: u64,
     /// The value of [`open::Progress::cuts`] when the lines were written.
     cuts: u64,
-    /// Keeps the file from being evicted. Dropped after `file`, so that a thread that evicts the
-    /// slot finds the file closed.
+    /// Keeps the file from being evicted.
     _slot: Arc<Slot>,
     reply: Reply,
 }
@@ -152,13 +143,7 @@ impl FileSink {
 
     /// Writes and syncs through `disk`.
     pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Arc<Self> {
-        Arc::new(Self {
-            disk,
-            open_files,
-            slots: Mutex::new(Slots { by_path: Lru::new(), closing: HashSet::new() }),
-            closed: Condvar::new(),
-            volumes: Mutex::default(),
-        })
+        Arc::new(Self { disk, open_files, slots: Mutex::new(Lru::new()), held: Held::default(), volumes: Mutex::default() })
     }
 
     /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
@@ -196,10 +181,9 @@ impl FileSink {
             None => None,
         };
         if written.is_none() {
-            // The old file is closed first. A file that is merely broken is opened again here, and its own advisory
-            // lock would prevent that.
+            // Closed first: where no more files may be open, this one's place is needed.
             *current = None;
-            let file = current.insert(Arc::new(OpenFile::open(place)?));
+            let file = current.insert(OpenFile::open(place, &self.held)?);
             written = self.append(file, place, lines)?;
         }
         drop(current);
@@ -219,39 +203,21 @@ impl FileSink {
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
         let mut slots = self.slots.lock();
-        while slots.closing.contains(path) {
-            self.closed.wait(&mut slots);
-        }
-        if let Some(slot) = slots.by_path.get(path) {
+        if let Some(slot) = slots.get(path) {
             return Arc::clone(slot);
         }
         let slot = Arc::new(Slot::default());
-        slots.by_path.insert(path.to_owned(), Arc::clone(&slot));
+        slots.insert(path.to_owned(), Arc::clone(&slot));
         let mut evicted = Vec::new();
-        while slots.by_path.len() > self.open_files.max(1) {
-            // A slot in use is held by its thread as well as by the table, and a new holder can get it
-            // only through the table.
-            let Some(idle) = slots.by_path.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
-            slots.closing.insert(idle.0.clone());
+        while slots.len() > self.open_files.max(1) {
+            // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
+            let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
             evicted.push(idle);
         }
+        // Closing their files is a call of the kernel: not under the lock.
         drop(slots);
-        if !evicted.is_empty() {
-            self.close(evicted);
-        }
+        drop(evicted);
         slot
-    }
-
-    /// Closes evicted files. This is a kernel call, so it happens outside the lock.
-    fn close(&self, evicted: Vec<(PathBuf, Arc<Slot>)>) {
-        // The slots are dropped here, and their files with them.
-        let paths: Vec<PathBuf> = evicted.into_iter().map(|(path, _slot)| path).collect();
-        let mut slots = self.slots.lock();
-        for path in &paths {
-            slots.closing.remove(path);
-        }
-        drop(slots);
-        self.closed.notify_all();
     }
 
     fn volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
@@ -275,8 +241,8 @@ impl FileSink {
         let mut cut = BTreeSet::new();
         for member in live {
             match &synced {
-                Ok(()) => {
-                    let outcome = member.confirm();
+                Ok(folders) => {
+                    let outcome = member.confirm(folders);
                     member.settle(outcome);
                 }
                 Err(error) => {
@@ -289,13 +255,15 @@ impl FileSink {
         }
     }
 
-    fn sync_files(&self, volume: &Volume, members: &[Pending]) -> io::Result<()> {
+    /// Gives the folders that were synced with the files, in order.
+    fn sync_files(&self, volume: &Volume, members: &[Pending]) -> io::Result<Vec<Id>> {
         let mut files: Vec<&Arc<OpenFile>> = members.iter().map(|member| &member.file).collect();
         files.sort_unstable_by_key(|file| Arc::as_ptr(file));
         files.dedup_by_key(|file| Arc::as_ptr(file));
         let mut folders: Vec<_> = files.iter().flat_map(|file| file.progress.lock().folders.clone()).collect();
         folders.sort_unstable_by_key(|folder| folder.id());
         folders.dedup_by_key(|folder| folder.id());
+        let ids = folders.iter().map(|folder| folder.id()).collect();
 
         if files.len() + folders.len() > ONE_BY_ONE {
             self.disk.sync_all(&volume.any.file)?;
@@ -304,16 +272,18 @@ impl FileSink {
         } else {
             files.iter().try_for_each(|file| self.disk.sync(&file.file))?;
         }
-        folders.iter().try_for_each(|folder| folder.sync(&*self.disk))
+        folders.iter().try_for_each(|folder| folder.sync(&*self.disk))?;
+        Ok(ids)
     }
 }
 
 impl Pending {
-    /// Confirms the lines after a successful sync, unless the file has been deleted meanwhile.
-    fn confirm(&self) -> Result<(), String> {
+    /// After a sync that did, of these folders too: the lines count, unless the file has no name any more.
+    fn confirm(&self, folders: &[Id]) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
-        progress.folders.clear();
+        // Another path to the file may have brought more meanwhile.
+        progress.folders.retain(|folder| folders.binary_search(&folder.id()).is_err());
         match self.file.file.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(()),
             Ok(_) => Err("it was deleted while it was written; the lines go to a new one".into()),

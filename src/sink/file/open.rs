@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::disk::Disk;
+use super::held::{Claim, Found, Held, Id};
 use super::template::Place;
 use crate::json;
 
@@ -23,12 +24,14 @@ const CHUNK: usize = 64 * 1024;
 /// 16 times the longest body.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// A file that is open for appending.
+/// A file open for appending, for all whose paths lead to it.
 pub struct OpenFile {
     pub file: File,
     pub device: u64,
     inode: u64,
     pub progress: Mutex<Progress>,
+    /// Dropped after the file, so that whoever opens it next does not find our own lock.
+    claim: Claim,
 }
 
 /// How far a file has got. Changed by the thread that appends, and by the leader of a sync round.
@@ -37,7 +40,7 @@ pub struct Progress {
     pub durable: u64,
     /// How often the file was cut back because a sync failed. Lines appended before such a cut are gone.
     pub cuts: u64,
-    /// Whether cutting back failed. The file must then be opened again, which repairs what it can.
+    /// Cutting back failed: the file must be repaired before anything is appended.
     pub broken: bool,
     /// The folders that lead to the file, until they have been synced. They are listed even if the file existed before,
     /// since the process that created it may have died before its entry was on disk.
@@ -54,8 +57,8 @@ pub struct Folder {
 }
 
 impl OpenFile {
-    /// Opens the file, and creates it and its folders if they are missing. Blocks for as long as the disk does.
-    pub fn open(place: &Place) -> io::Result<Self> {
+    /// Opens the file, and makes it and its folders where they are missing. If it is open already, by another path, that is shared.
+    pub fn open(place: &Place, held: &Held) -> io::Result<Arc<Self>> {
         make_root(&place.root)?;
         let mut folder = Arc::new(Folder::of(File::open(&place.root)?)?);
         let mut folders = vec![Arc::clone(&folder)];
@@ -71,35 +74,43 @@ impl OpenFile {
                 "it is not a regular file, so nothing in it can be made durable",
             ));
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(ErrorKind::WouldBlock, "another process writes it: give each its own path"));
-            }
-            // The file system has no locks, so the administrator has to make sure that there is only one process.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
         if place.follow
             && let Some(home) = beyond_link(place, &folder, &file, &meta)?
         {
             folders = vec![Arc::new(home)];
         }
-        let durable = repair(&file, meta.len(), &place.path)?;
-        let progress = Progress { durable, cuts: 0, broken: false, folders };
-        Ok(Self { file, device: meta.dev(), inode: meta.ino(), progress: Mutex::new(progress) })
+        let (device, inode) = (meta.dev(), meta.ino());
+        let claim = match held.find((device, inode)) {
+            Found::Open(open) => {
+                let mut progress = open.progress.lock();
+                folders.retain(|folder| progress.folders.iter().all(|known| known.id() != folder.id()));
+                progress.folders.append(&mut folders);
+                drop(progress);
+                return Ok(open);
+            }
+            Found::Free(claim) => claim,
+        };
+        let progress = Progress { durable: 0, cuts: 0, broken: false, folders };
+        let mut open = Self { file, device, inode, progress: Mutex::new(progress), claim };
+        lock(&open.file)?;
+        // Its length counts from now on only: another process may have written until it gave the lock back.
+        open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &place.path)?;
+        let open = Arc::new(open);
+        open.claim.opened(&open);
+        Ok(open)
     }
 
-    /// Appends whole lines. Returns the new length of the file and the number of cuts it has seen, or `None` if nothing
-    /// was written because the path no longer leads to this file (it was moved away or deleted) or the file is broken.
-    ///
-    /// After an error the lines are removed again; if that fails too, the file is marked as broken.
+    /// Appends whole lines and says how far the file goes now and which cut it has seen. A failure leaves none of them behind. `None`:
+    /// nothing was written, since the path leads here no more: someone has moved the file away or deleted it.
     pub fn append(&self, place: &Place, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
         let mut progress = self.progress.lock();
-        // This call tells both which file is there and how long it is.
-        let Some(before) = self.length_at(place)?.filter(|_| !progress.broken) else { return Ok(None) };
-        // If another program emptied the file (`copytruncate`), the lines that were durable in it are
-        // no longer our concern.
+        // One call tells which file is there and how long it is.
+        let Some(mut before) = self.length_at(place)? else { return Ok(None) };
+        if progress.broken {
+            before = repair(&self.file, before, &place.path)?;
+            progress.broken = false;
+        }
+        // Someone emptied the file from under us (`copytruncate`): what was durable in it is theirs now.
         progress.durable = progress.durable.min(before);
         if let Err(error) = disk.append(&self.file, lines) {
             progress.broken |= self.file.set_len(before).is_err();
@@ -153,7 +164,7 @@ impl Folder {
     }
 
     /// What no other folder has.
-    pub fn id(&self) -> (u64, u64) {
+    pub fn id(&self) -> Id {
         (self.device, self.inode)
     }
 
@@ -180,8 +191,20 @@ fn beyond_link(place: &Place, folder: &Folder, file: &File, meta: &Metadata) -> 
     home.map_or_else(|| Folder::stand_in(file), Ok).map(Some)
 }
 
-/// Creates the missing part of the root, each level durable before the next. Folders below the root are synced
-/// together with the files.
+/// Keeps other processes from writing the file for as long as it is open.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(ErrorKind::WouldBlock, "another process writes it: give each its own path"))
+        }
+        // A file system without locks: the administrator's word that there is one process has to do.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Makes the missing part of the root, each level durable before the next: below it the entries are synced with the files.
 fn make_root(root: &Path) -> io::Result<()> {
     if root.is_dir() {
         return Ok(());

@@ -56,8 +56,8 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
     let deep = format!("{}/{{queue}}/a/b/c/d", stage.dir.path().display());
     let folders = [&deep, &format!("{}/{{queue}}", elsewhere.path().display())].map(|path| {
-        let file = OpenFile::open(&Template::parse(path).unwrap().place("stock", "acme")).unwrap();
-        file.progress.into_inner().folders
+        let file = OpenFile::open(&Template::parse(path).unwrap().place("stock", "acme"), &Held::default()).unwrap();
+        file.progress.lock().folders.clone()
     });
     let slot = stage.sink.slot(&stage.path("acme"));
     slot.current.lock().as_ref().unwrap().progress.lock().folders = folders.concat();
@@ -71,7 +71,7 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
 #[test]
 fn the_file_stands_in_for_a_folder_that_cannot_be_opened() {
     let stage = Stage::new();
-    let file = OpenFile::open(&stage.template.place("stock", "acme")).unwrap();
+    let file = OpenFile::open(&stage.template.place("stock", "acme"), &Held::default()).unwrap();
     file.progress.lock().folders.clear();
     file.anchor().unwrap().sync(&*stage.disk).unwrap();
     assert_eq!((stage.disk.syncs(), &**stage.disk.synced_all.lock()), ((0, 1), &[file.device][..]));
@@ -84,4 +84,84 @@ fn what_a_sync_needs_is_there_before_anything_is_written() {
     *stage.disk.moves.lock() = Some((before, after.clone()));
     assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted, "by then nothing more is to be opened by its path");
     assert_eq!(fs::read_to_string(after.join("stock/acme.jsonl")).unwrap(), "1\n");
+}
+
+#[test]
+fn one_file_in_two_spellings_is_written_by_both() {
+    let stage = Stage::new();
+    fs::create_dir(stage.dir.path().join("sub")).unwrap();
+    let other = Template::parse(&format!("{}/sub/../out/{{queue}}/{{account}}.jsonl", stage.dir.path().display())).unwrap();
+    let link = stage.dir.path().join("link");
+    symlink(stage.path("acme"), &link).unwrap();
+    let templates = [&stage.template, &other, &only(&link)];
+    for n in 0..6 {
+        assert_eq!(stage.sink.deliver(templates[n % 3], &batch("acme", &[&n.to_string()])), Answer::Accepted, "{n}");
+    }
+    assert_eq!(stage.read("acme"), "0\n1\n2\n3\n4\n5\n");
+
+    // Each of them notices that it leads elsewhere.
+    fs::rename(stage.path("acme"), stage.dir.path().join("rotated")).unwrap();
+    for n in 0..6 {
+        assert_eq!(stage.sink.deliver(templates[n % 3], &batch("acme", &[&n.to_string()])), Answer::Accepted, "{n}");
+    }
+    assert_eq!(stage.read("acme"), "0\n1\n2\n3\n4\n5\n");
+}
+
+#[test]
+fn paths_to_one_file_that_open_and_close_it_all_the_time_are_never_in_each_other_s_way() {
+    let stage = Stage::with_open_files(1);
+    fs::create_dir(stage.dir.path().join("sub")).unwrap();
+    let other = Template::parse(&format!("{}/sub/../out/{{queue}}/{{account}}.jsonl", stage.dir.path().display())).unwrap();
+    thread::scope(|scope| {
+        for template in [&stage.template, &other, &stage.template, &other] {
+            let stage = &stage;
+            scope.spawn(move || {
+                for n in 0..100 {
+                    let account = (n % 2).to_string();
+                    assert_eq!(stage.sink.deliver(template, &batch(&account, &["[1", "2]"])), Answer::Accepted);
+                }
+            });
+        }
+    });
+    for account in ["0", "1"] {
+        assert_eq!(stage.read(account), "[1\n2]\n".repeat(200));
+    }
+}
+
+#[test]
+fn a_file_that_could_not_be_cut_back_is_repaired_while_another_path_has_it_open() {
+    let stage = Stage::new();
+    let shared = only(&stage.path("acme"));
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    assert_eq!(stage.sink.deliver(&shared, &batch("acme", &["2"])), Answer::Accepted);
+    fs::write(stage.path("acme"), "1\n2\n{\"torn").unwrap();
+    let slot = stage.sink.slot(&stage.path("acme"));
+    slot.current.lock().as_ref().unwrap().progress.lock().broken = true;
+    assert_eq!(stage.sink.deliver(&shared, &batch("acme", &["3"])), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "1\n2\n3\n");
+}
+
+#[test]
+fn the_folder_of_a_path_that_joins_during_a_sync_is_synced_by_the_next_one() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    let folder = stage.dir.path().join("other");
+    fs::create_dir(&folder).unwrap();
+    fs::hard_link(stage.path("acme"), folder.join("name")).unwrap();
+    let other = only(&folder.join("name"));
+
+    let (entered, go) = stage.disk.hold_next_sync();
+    thread::scope(|scope| {
+        let stage = &stage;
+        scope.spawn(|| assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted));
+        entered.recv().unwrap();
+        let joins = scope.spawn(|| assert_eq!(stage.sink.deliver(&other, &batch("acme", &["3"])), Answer::Accepted));
+        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        while volume.rounds.gathering() < 1 && !joins.is_finished() {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+    });
+    assert_eq!(stage.disk.synced.lock().last(), Some(&inode(&folder)));
+    assert_eq!(stage.read("acme"), "1\n2\n3\n");
 }
