@@ -44,3 +44,22 @@ fn all_that_is_wrong_is_said_at_once_by_partner() {
     assert!(errors[1].starts_with("partners.a: path") && errors[1].contains("{acount}"), "{errors:?}");
     assert!(errors[2].starts_with("partners.b: url") && !errors[2].contains("secret"), "{errors:?}");
 }
+
+#[test]
+fn files_of_settings_that_were_replaced_are_free_for_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().file_name().unwrap().display();
+    let path = |spelling: &str| format!("{}/{spelling}{{account}}.jsonl", folder.path().display());
+    let file = |path: String| everyone(Deliver::File { path });
+    let (ours, theirs) = (sinks(Deliver::File { path: path("") }), sinks(Deliver::File { path: path("") }));
+    assert_eq!(ours.deliver(&batch("acme", &["1"])), Answer::Accepted);
+    assert!(unreachable(theirs.deliver(&batch("acme", &["2"]))).contains("another process"));
+    // The same file by another path, then no file at all.
+    let before = ours.install(ours.prepare(&file(path(&format!("../{name}/")))).unwrap());
+    assert_eq!(ours.deliver(&batch("acme", &["2"])), Answer::Accepted, "while the settings of before are there");
+    drop(before);
+    assert_eq!(ours.deliver(&batch("acme", &["3"])), Answer::Accepted);
+    drop(ours.install(ours.prepare(&everyone(Deliver::Discard)).unwrap()));
+    assert_eq!(theirs.deliver(&batch("acme", &["4"])), Answer::Accepted);
+    assert_eq!(std::fs::read_to_string(folder.path().join("acme.jsonl")).unwrap(), "1\n2\n3\n4\n");
+}

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvErr
 
 use crate::config::settings::{EngineSettings, Settings};
 use crate::handler::registry::Registry;
+use crate::sink::Prepared;
 
 use super::error::ReloadError;
 use super::inquiries::PATIENCE;
@@ -27,7 +28,7 @@ pub struct InForce {
 
 /// A reload that was handed to the dispatcher, and the configuration in force once the dispatcher confirms it.
 struct Awaited {
-    answer: Receiver<()>,
+    answer: Receiver<Prepared>,
     settings: Settings,
     queues: Queues,
 }
@@ -41,7 +42,7 @@ impl InForce {
     fn catch_up(&mut self) -> Result<(), ReloadError> {
         let Some(awaited) = self.awaited.take() else { return Ok(()) };
         match awaited.answer.try_recv() {
-            Ok(()) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
+            Ok(_before) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
             Err(TryRecvError::Empty) => {
                 self.awaited = Some(awaited);
                 return Err(ReloadError::NoAnswer);
@@ -91,7 +92,8 @@ impl Remote {
             SendTimeoutError::Timeout(_) => ReloadError::NoAnswer,
             SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
         })?;
-        let answered = answer.recv_timeout(PATIENCE);
+        // The partners' files of before are closed here, which nothing but this thread waits for.
+        let answered = answer.recv_timeout(PATIENCE).map(drop);
         let mut in_force = self.in_force.lock();
         match answered {
             Ok(()) => (in_force.settings, in_force.queues) = (settings, queues),

@@ -38,13 +38,15 @@ pub struct SetupError {
     pub problem: String,
 }
 
-/// Checked settings, ready to be installed.
+/// Other settings, ready to be put in place, or those whose place they took. Dropped, these close their partners' files, which blocks for
+/// as long as the kernel does.
 pub struct Prepared(Partners);
 
 /// The sink of each section of the configuration.
 struct Partners {
     default: Arc<dyn Sink>,
     by_account: HashMap<Account, Arc<dyn Sink>, foldhash::fast::RandomState>,
+    files: Arc<FileSink>,
 }
 
 /// What the partners of one kind share: connections, open files, a pipe.
@@ -80,10 +82,9 @@ impl Sinks {
         self.kinds.partners(settings).map(Prepared)
     }
 
-    /// Replaces the present settings. Does not block.
-    pub fn install(&self, Prepared(partners): Prepared) {
-        // The previous settings are dropped after the lock is released.
-        let _before = std::mem::replace(&mut *self.partners.write(), partners);
+    /// Puts other settings in place of the present ones, and gives those. Takes no time.
+    pub fn install(&self, Prepared(partners): Prepared) -> Prepared {
+        Prepared(std::mem::replace(&mut *self.partners.write(), partners))
     }
 
     /// Closes connections that have been idle for long. To be called regularly.
@@ -121,6 +122,12 @@ impl Sink for Sinks {
     }
 }
 
+impl Drop for Partners {
+    fn drop(&mut self) {
+        self.files.close();
+    }
+}
+
 impl Sink for Discard {
     fn deliver(&self, _batch: &Batch) -> Answer {
         Answer::Accepted
@@ -130,8 +137,9 @@ impl Sink for Discard {
 impl Kinds {
     fn partners(&self, settings: &PartnersSettings) -> Result<Partners, Vec<SetupError>> {
         let mut errors = Vec::new();
+        let files = self.file.renewed();
         let mut sink = |partner: &str, deliver: &Deliver| {
-            let sink = self.sink(deliver);
+            let sink = self.sink(deliver, &files);
             sink.map_err(|problem| errors.push(SetupError { partner: partner.to_owned(), problem })).ok()
         };
         let default = sink("default", &settings.default.deliver);
@@ -139,15 +147,15 @@ impl Kinds {
         let by_account =
             by_account.filter_map(|(account, settings)| Some((account.clone(), sink(account, &settings.deliver)?))).collect();
         match default {
-            Some(default) if errors.is_empty() => Ok(Partners { default, by_account }),
+            Some(default) if errors.is_empty() => Ok(Partners { default, by_account, files }),
             _ => Err(errors),
         }
     }
 
-    fn sink(&self, deliver: &Deliver) -> Result<Arc<dyn Sink>, String> {
+    fn sink(&self, deliver: &Deliver, files: &Arc<FileSink>) -> Result<Arc<dyn Sink>, String> {
         Ok(match deliver {
             Deliver::Http(settings) => Arc::new(HttpPartner::new(Arc::clone(&self.http), settings)?),
-            Deliver::File { path } => Arc::new(FilePartner::new(Arc::clone(&self.file), path)?),
+            Deliver::File { path } => Arc::new(FilePartner::new(Arc::clone(files), path)?),
             Deliver::Stdout => Arc::<StdoutSink>::clone(&self.stdout),
             Deliver::Discard => Arc::new(Discard),
             Deliver::Sqs { url } => Arc::new(self.queues.open(url)?),

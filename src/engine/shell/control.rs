@@ -40,8 +40,8 @@ pub struct Reload {
     pub(in crate::engine) plan: Plan,
     /// The same changes for the dispatcher.
     pub changes: QueueChanges,
-    /// Confirms that the configuration is in force. Dropped without confirmation if the engine is stopping.
-    pub done: Sender<()>,
+    /// Is given the settings that were in force, to drop them where that may take time.
+    pub done: Sender<Prepared>,
 }
 
 impl Shell {
@@ -56,10 +56,10 @@ impl Shell {
             Some(Control::Reload(_)) if self.stopping => Event::Tick,
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
-                self.sinks.install(sinks);
+                let before = self.sinks.install(sinks);
                 self.take_in(plan);
-                // The requester may have given up waiting.
-                let _ = done.try_send(());
+                // Whoever asked may have given up.
+                let _ = done.try_send(before);
                 Event::Reloaded { partners, queues: changes }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,

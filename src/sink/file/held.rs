@@ -17,7 +17,7 @@ use super::open::OpenFile;
 pub type Id = (u64, u64);
 
 /// See the [module's](self) text.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Held(Arc<Shared>);
 
 #[derive(Default)]

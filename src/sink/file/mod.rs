@@ -53,15 +53,16 @@ const GATHERING: Duration = Duration::from_millis(2);
 /// The number of least recently used files that are searched for one that no thread is writing.
 const EVICTION_LOOKS: usize = 64;
 
-/// The files of all partners.
+/// The files of all partners of one configuration.
 pub struct FileSink {
     disk: Arc<dyn Disk>,
     /// The largest number of files kept open while nothing is written to them.
     open_files: usize,
-    slots: Mutex<Lru<PathBuf, Arc<Slot>>>,
+    /// `None` once another configuration is in force: what is still delivered then opens its file for itself alone.
+    slots: Mutex<Option<Lru<PathBuf, Arc<Slot>>>>,
     held: Held,
     /// By device number; as many as there are file systems under the configured paths.
-    volumes: Mutex<HashMap<u64, Arc<Volume>>>,
+    volumes: Arc<Mutex<HashMap<u64, Arc<Volume>>>>,
 }
 
 /// One path, and the file there once it is open. A slot outlives its file when that is moved away.
@@ -143,7 +144,21 @@ impl FileSink {
 
     /// Writes and syncs through `disk`.
     pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Arc<Self> {
-        Arc::new(Self { disk, open_files, slots: Mutex::new(Lru::new()), held: Held::default(), volumes: Mutex::default() })
+        let slots = Mutex::new(Some(Lru::new()));
+        Arc::new(Self { disk, open_files, slots, held: Held::default(), volumes: Arc::default() })
+    }
+
+    /// For another configuration. A file that both have open is open once.
+    pub fn renewed(&self) -> Arc<Self> {
+        let (disk, held, volumes) = (Arc::clone(&self.disk), self.held.clone(), Arc::clone(&self.volumes));
+        Arc::new(Self { disk, open_files: self.open_files, slots: Mutex::new(Some(Lru::new())), held, volumes })
+    }
+
+    /// Closes all files, for another process may have to write them; those of deliveries under way as soon as these have ended. Blocks
+    /// for as long as the kernel does.
+    pub fn close(&self) {
+        let slots = self.slots.lock().take();
+        drop(slots);
     }
 
     /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
@@ -202,7 +217,8 @@ impl FileSink {
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
-        let mut slots = self.slots.lock();
+        let mut table = self.slots.lock();
+        let Some(slots) = &mut *table else { return Arc::default() };
         if let Some(slot) = slots.get(path) {
             return Arc::clone(slot);
         }
@@ -215,7 +231,7 @@ impl FileSink {
             evicted.push(idle);
         }
         // Closing their files is a call of the kernel: not under the lock.
-        drop(slots);
+        drop(table);
         drop(evicted);
         slot
     }

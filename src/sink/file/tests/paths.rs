@@ -165,3 +165,26 @@ fn the_folder_of_a_path_that_joins_during_a_sync_is_synced_by_the_next_one() {
     assert_eq!(stage.disk.synced.lock().last(), Some(&inode(&folder)));
     assert_eq!(stage.read("acme"), "1\n2\n3\n");
 }
+
+#[test]
+fn a_delivery_under_settings_that_were_replaced_keeps_no_file_open() {
+    let stage = Stage::new();
+    let other = FileSink::on(stage.disk.clone(), 16);
+    let next = stage.sink.renewed();
+    let (entered, go) = stage.disk.hold_next_sync();
+    thread::scope(|scope| {
+        let stage = &stage;
+        scope.spawn(|| assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted));
+        entered.recv().unwrap();
+        stage.sink.close();
+        let joins = scope.spawn(|| assert_eq!(next.deliver(&stage.template, &batch("acme", &["2"])), Answer::Accepted));
+        while stage.read("acme") != "1\n2\n" && !joins.is_finished() {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+    });
+    next.close();
+    assert_eq!(stage.deliver("acme", &["3"]), Answer::Accepted);
+    assert_eq!(other.deliver(&stage.template, &batch("acme", &["4"])), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "1\n2\n3\n4\n");
+}
