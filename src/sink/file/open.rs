@@ -213,6 +213,10 @@ fn make_root(root: &Path) -> io::Result<()> {
     make_root(parent)?;
     match fs::create_dir(root) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
+            error.kind(),
+            format!("{} is a file, or a link that leads nowhere, where a folder belongs: move it away", root.display()),
+        )),
         Err(error) => Err(error),
         Ok(()) => File::open(parent)?.sync_all(),
     }

@@ -372,8 +372,13 @@ fn what_is_no_file_is_named() {
     fs::create_dir_all(stage.path("acme")).unwrap();
     assert!(reason(stage.deliver("acme", &["1"])).contains("a folder stands"));
     fs::remove_dir_all(stage.dir.path().join("out")).unwrap();
-    fs::write(stage.dir.path().join("out"), "").unwrap();
-    reason(stage.deliver("acme", &["1"]));
+    let root = stage.dir.path().join("out");
+    let told = format!("{} is a file, or a link that leads nowhere, where a folder belongs: move it away", root.display());
+    fs::write(&root, "").unwrap();
+    assert!(reason(stage.deliver("acme", &["1"])).ends_with(&told));
+    fs::remove_file(&root).unwrap();
+    symlink("nowhere", &root).unwrap();
+    assert!(reason(stage.deliver("acme", &["1"])).ends_with(&told));
 
     let device = Template::parse("/dev/full").unwrap();
     assert!(reason(stage.sink.deliver(&device, &batch("acme", &["1"]))).contains("not a regular file"));
