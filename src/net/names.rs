@@ -12,7 +12,7 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,10 @@ const FAILED: Duration = Duration::from_secs(5);
 /// The duration from which a lookup makes its name suspect.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// A function that looks a name up: the system's resolver, or a replacement.
+/// Between tries to start threads where the system gives none.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How names are looked up: the system's resolver, or what stands in for it.
 pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// The names known so far, and the threads that look them up.
@@ -47,7 +50,25 @@ pub struct Names {
     shared: Arc<Shared>,
     clock: Clock,
     threads: usize,
-    requests: OnceLock<Requests>,
+    crew: Mutex<Crew>,
+    good: Waiting,
+    suspect: Waiting,
+    spawn: Spawn,
+}
+
+/// Names that are to be looked up, on their way to a thread.
+type Waiting = (Sender<Box<str>>, Receiver<Box<str>>);
+
+/// Starts a thread of this name.
+type Spawn = Box<dyn Fn(String, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+
+/// The threads that there are. They are started in order, and those that take names under suspicion are the first.
+#[derive(Default)]
+struct Crew {
+    running: usize,
+    tried: Option<Instant>,
+    /// Why there are no more.
+    lacks: Option<Arc<str>>,
 }
 
 /// Where a URL leads.
@@ -80,13 +101,7 @@ struct Name {
     suspect: bool,
 }
 
-/// The channels for names that are to be looked up.
-struct Requests {
-    good: Sender<Box<str>>,
-    suspect: Sender<Box<str>>,
-}
-
-/// Why no address was found.
+/// Why there is no address.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LookUpError {
     /// The lookup did not end before the deadline.
@@ -98,14 +113,18 @@ pub enum LookUpError {
     /// Too many other names wait for a lookup.
     #[error("{WAITING} other look-ups are waiting: is the name server down?")]
     Busy,
+    #[error("no thread for look-ups can be started: {0}; raise the limits of this service on tasks and on memory")]
+    NoThread(Arc<str>),
 }
 
 impl Names {
-    /// Creates a table without names. `threads` is the number of names looked up at once, two or more; half of the
-    /// threads also look up suspect names. They are started with the first lookup.
+    /// `threads` look names up at once, two or more; half of them also take names under suspicion. They are started with the first name; those
+    /// that the system does not give then, with a later one.
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
         let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
-        Self { shared: Arc::new(shared), clock, threads, requests: OnceLock::new() }
+        let spawn: Spawn = Box::new(|name, body| thread::Builder::new().name(name).spawn(body).map(drop));
+        let (good, suspect) = (bounded(WAITING), bounded(WAITING));
+        Self { shared: Arc::new(shared), clock, threads, crew: Mutex::default(), good, suspect, spawn }
     }
 
     /// Returns the system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
@@ -155,10 +174,10 @@ impl Names {
             }
             let stale = usable_for(STALE);
             if !name.pending {
-                let queued = self.queue(host, name.suspect);
-                name.pending = queued;
-                if !queued {
-                    return last_resort.ok_or(LookUpError::Busy);
+                let queued = self.queue(host, name.suspect, now);
+                name.pending = queued.is_ok();
+                if let Err(error) = queued {
+                    return last_resort.ok_or(error);
                 }
             }
             if let Some(found) = stale {
@@ -170,30 +189,42 @@ impl Names {
         }
     }
 
-    fn queue(&self, host: &str, suspect: bool) -> bool {
-        let requests = self.requests.get_or_init(|| start(&self.shared, self.threads));
-        let waiting = if suspect { &requests.suspect } else { &requests.good };
-        waiting.try_send(host.into()).is_ok()
+    fn queue(&self, host: &str, suspect: bool, now: Instant) -> Result<(), LookUpError> {
+        self.complete(now)?;
+        let (waiting, _) = if suspect { &self.suspect } else { &self.good };
+        waiting.try_send(host.into()).map_err(|_| LookUpError::Busy)
     }
-}
 
-/// Starts the threads. They end once the [`Names`] are dropped. None is joined, since a thread may be inside the
-/// system's resolver for very long, and it holds nothing.
-fn start(shared: &Arc<Shared>, threads: usize) -> Requests {
-    let (good, from_good) = bounded(WAITING);
-    let (suspect, from_suspect) = bounded(WAITING);
-    for at in 0..threads {
-        let shared = Arc::clone(shared);
-        let from_good = from_good.clone();
-        let from_suspect = if at < threads / 2 { from_suspect.clone() } else { never() };
-        let started = thread::Builder::new().name(format!("resolve-{at}")).spawn(move || shared.work(&from_good, &from_suspect));
-        if let Err(error) = started {
-            log::error!(
-                "thread=resolve-{at}: it cannot be started: {error}; raise the limits of this service on tasks and on memory"
-            );
+    /// Starts the threads that are missing, now and then where the system gives none. They end with the [`Names`]; none is joined, since one
+    /// may be inside of the system's resolver for longer than anyone wants to wait, and it holds nothing. The error: there is none at all.
+    fn complete(&self, now: Instant) -> Result<(), LookUpError> {
+        let mut crew = self.crew.lock();
+        let due = crew.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= RETRY);
+        while crew.running < self.threads && due {
+            crew.tried = Some(now);
+            let at = crew.running;
+            let shared = Arc::clone(&self.shared);
+            let from_good = self.good.1.clone();
+            let from_suspect = if at < self.threads / 2 { self.suspect.1.clone() } else { never() };
+            let body = Box::new(move || shared.work(&from_good, &from_suspect));
+            if let Err(error) = (self.spawn)(format!("resolve-{at}"), body) {
+                if crew.lacks.is_none() {
+                    log::error!(
+                        "thread=resolve-{at}: it cannot be started: {error}; trying again with later look-ups; raise the limits of this \
+                         service on tasks and on memory"
+                    );
+                }
+                crew.lacks = Some(error.to_string().into());
+                break;
+            }
+            crew.running += 1;
+            if crew.running == self.threads && crew.lacks.take().is_some() {
+                log::info!("threads={}: all threads for look-ups run now", self.threads);
+            }
         }
+        let lacks = crew.lacks.as_ref().filter(|_| crew.running == 0);
+        lacks.map_or(Ok(()), |why| Err(LookUpError::NoThread(Arc::clone(why))))
     }
-    Requests { good, suspect }
 }
 
 impl Shared {
@@ -304,6 +335,41 @@ mod tests {
                 self.names.shared.ended.wait(&mut names);
             }
         }
+    }
+
+    #[test]
+    fn threads_that_the_system_does_not_give_are_started_with_a_later_look_up() {
+        let mut stage = Stage::new();
+        // So many more are given, and so many were asked for.
+        let (given, asked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (left, tries) = (Arc::clone(&given), Arc::clone(&asked));
+        let spawn = std::mem::replace(&mut stage.names.spawn, Box::new(|_, _| Ok(())));
+        stage.names.spawn = Box::new(move |name, body| {
+            tries.fetch_add(1, Ordering::SeqCst);
+            let given = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            given.map_err(|_| io::Error::other("no more tasks"))?;
+            spawn(name, body)
+        });
+        for _ in 0..3 {
+            let Err(error @ LookUpError::NoThread(_)) = stage.peek("a") else { panic!("it was looked up") };
+            assert!(error.to_string().contains("no more tasks"), "{error}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "not before a second has passed");
+
+        stage.pass(1);
+        given.store(1, Ordering::SeqCst);
+        assert!(matches!(stage.peek("a"), Err(LookUpError::Timeout)));
+        stage.answer("a", Err(io::Error::other("no such name")));
+        stage.pass(6);
+        assert!(matches!(stage.peek("a"), Err(LookUpError::Timeout)), "the only thread takes names under suspicion too");
+        stage.answer("a", Ok(vec![ip(1)]));
+
+        stage.pass(1);
+        given.store(100, Ordering::SeqCst);
+        assert!(matches!(stage.peek("b"), Err(LookUpError::Timeout)));
+        stage.answer("b", Ok(vec![ip(2)]));
+        assert_eq!(stage.names.crew.lock().running, THREADS);
+        assert!(stage.names.crew.lock().lacks.is_none());
     }
 
     fn ip(last: u8) -> IpAddr {

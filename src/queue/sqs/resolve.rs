@@ -38,7 +38,7 @@ impl Resolver for Lookups {
         let place = self.names.place(uri, deadline).map_err(|error| match error {
             LookUpError::Timeout => Error::Timeout(Timeout::Resolve),
             LookUpError::Failed(_) => Error::HostNotFound,
-            LookUpError::Busy => Error::Other(error.into()),
+            LookUpError::Busy | LookUpError::NoThread(_) => Error::Other(error.into()),
         })?;
         Ok(addresses(&place, |_| true))
     }
