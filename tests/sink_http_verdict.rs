@@ -153,3 +153,20 @@ fn what_the_partner_quotes_of_our_secrets_is_not_told() {
         assert!(!excerpt.contains(secret), "{secret} in {excerpt}");
     }
 }
+
+#[test]
+fn an_answer_before_the_body_is_read_counts_when_the_partner_then_takes_no_more() {
+    let (done, on_done) = crossbeam_channel::bounded::<()>(0);
+    let partner = Partner::start(move |mut connection| {
+        connection.head();
+        connection.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");
+        // Neither reads nor closes.
+        let _ = on_done.recv();
+    });
+    let timeout = Duration::from_millis(500);
+    let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
+    let payload = format!("\"{}\"", "x".repeat(32 * 1024 * 1024));
+    let answer = sinks.deliver(&batch("acme", &[&payload]));
+    drop(done);
+    assert_eq!(answer, Answer::Status { code: 413, retry_after: None, excerpt: "".into() });
+}

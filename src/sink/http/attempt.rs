@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock::Clock;
 
+/// Enough to read what the socket holds.
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
 thread_local! {
     static CURRENT: Cell<Option<Attempt>> = const { Cell::new(None) };
 }
@@ -99,7 +102,13 @@ pub fn sending(clock: &Clock) {
     });
 }
 
-/// Records that the thread waits for an answer.
+/// The time-out is over before all of the request went out: a moment for what may be there already. Nothing is waited for, so that the
+/// phase stays.
+pub fn last_look(clock: &Clock) {
+    change(|attempt| attempt.deadline = clock.steady() + LAST_LOOK);
+}
+
+/// An answer is waited for.
 pub fn waiting() {
     change(|attempt| attempt.phase = Phase::Wait);
 }

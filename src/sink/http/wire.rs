@@ -166,12 +166,18 @@ impl Transport for Watched {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         attempt::sending(&self.clock);
         let sent = self.inner.transmit_output(amount, timeout);
-        if matches!(sent, Err(Error::Io(_))) {
-            // A partner may answer before it has read everything, with 413 for example, and close the connection. The
-            // answer is then still in the socket, and counts.
-            while attempt::current().is_some_and(|attempt| attempt.status.is_none())
-                && matches!(self.await_input(timeout), Ok(true))
-            {}
+        let undecided = || attempt::current().is_some_and(|attempt| attempt.status.is_none());
+        // A partner may answer before it has read all, say 413, and close or read no further. The answer is still in the socket, and it is
+        // the verdict.
+        match sent {
+            Err(Error::Io(_)) => while undecided() && matches!(self.await_input(timeout), Ok(true)) {},
+            Err(Error::Timeout(_)) => {
+                attempt::last_look(&self.clock);
+                while undecided() && matches!(self.inner.await_input(timeout), Ok(true)) {
+                    attempt::received(self.inner.buffers().input());
+                }
+            }
+            _ => {}
         }
         sent
     }
