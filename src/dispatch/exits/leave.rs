@@ -115,11 +115,13 @@ impl Dispatcher {
         };
         let not_said = || Err(EntryError::Failed("the call failed as a whole".into()));
         let mut results = results.into_iter();
-        let mut failed: Option<String> = None;
+        let (mut failed, mut not_deleted) = (None::<String>, None::<String>);
         let mut result = || {
             let result = results.next().unwrap_or_else(not_said);
-            if let Err(EntryError::Failed(why)) = &result {
-                failed.get_or_insert_with(|| why.clone());
+            match &result {
+                Err(EntryError::Failed(why)) => _ = failed.get_or_insert_with(|| why.clone()),
+                Err(error @ EntryError::NotDeleted(_)) => _ = not_deleted.get_or_insert_with(|| error.to_string()),
+                Ok(()) | Err(EntryError::Gone) => {}
             }
             result
         };
@@ -140,6 +142,10 @@ impl Dispatcher {
             Sent::Count => {}
         }
         self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
+        if let Some(reason) = not_deleted {
+            // The letters went well, and deletes that fail are what waits and what is said.
+            self.call_ended(index, Kind::Delete, Some(Fault { reason, transient: true }));
+        }
     }
 
     /// Records how a call to the queue went. Logs the first failure in a row, and its end.

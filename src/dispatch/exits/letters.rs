@@ -25,7 +25,11 @@ impl Dispatcher {
                     self.leave(ticket, Exit::Dead);
                 }
             }
-            Ok(()) => {
+            Err(EntryError::NotDeleted(_)) if letter.last => {
+                self.sum_up_dead(index, ticket, &letter.reason);
+                self.delete_again(index, ticket);
+            }
+            Ok(()) | Err(EntryError::NotDeleted(_)) => {
                 let special = held.special_mut();
                 special.letters = special.letters.saturating_sub(1);
                 if let Some(delivery) = &letter.delivery {

@@ -10,14 +10,11 @@
 //! | `receive` | a receive found no message |
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for at most 12 hours |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
-//! | `handled a->x,y b=discard c=reject d=retry:3s` | a job ended; `a->x*500`: with a payload of 500 bytes |
-//! | `handled a->x left:e took:20ms` | a job ended, left `e` undone, and took 20 ms for its slowest message |
-//! | `back a->x left:e` | the answer to `take back`: what the job has done, and what it left |
-//! | `back a`, `back a waits` | the answer to `take back`: nothing to take back; no thread has begun with the job |
-//! | `partly x 1,3 503` | the oldest flush to x landed: places 1 and 3 drew this answer, the others are accepted |
-//! | `accepted x`, `answered x 503`, `answered x 429 60s` | the oldest flush to x landed; `x+1`: the next one |
-//! | `unreachable x`, `cannot x` | the oldest flush to x landed without an answer, or its sink refused it |
-//! | `settled`, `settled ok gone failed`, `settled fault` | the queue's oldest call ended: well, by entry, as a whole |
+//! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
+//! | `back a->x left:e`, `back a`, `back a waits` | the answer to `take back`: what is done and left of the job; nothing; no thread has begun with it |
+//! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
+//! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
+//! | `settled`, `settled ok gone failed undeleted`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
 //! | `parked`, `parked full`, `parked fault` | the deliveries on their way to q0's parking are on its disk, or not |
 //! | `unparked`, `unparked fault` | the rows wanted of the parking came, or could not be read |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |
@@ -469,6 +466,7 @@ fn entry(text: &str) -> EntryResult {
         "ok" => Ok(()),
         "gone" => Err(EntryError::Gone),
         "failed" => Err(EntryError::Failed("throttled".to_owned())),
+        "undeleted" => Err(EntryError::NotDeleted("throttled".to_owned())),
         _ => panic!("no such result: {text}"),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::rules;
-use crate::dispatch::{Event, QueueRules};
+use crate::dispatch::{Event, Note, QueueRules};
 use crate::message::settle::Facts;
 
 fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
@@ -161,6 +161,41 @@ fn one_kind_that_fails_does_not_hold_up_the_others() {
         (4, "settled", ""),
         (5, "handled c=discard", "delete c"),
     ]);
+}
+
+#[test]
+fn a_letter_that_is_written_is_not_written_again_when_its_message_stays() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=reject b=reject", "letter a:rejected b:rejected"),
+        (2, "settled ok undeleted", ""),
+        // Letters go on, deletes wait.
+        (3, "receive c", "handle c"),
+        (4, "handled c=reject", "letter c:rejected"),
+        (5, "settled", ""),
+    ]);
+    let said =
+        |note: &Note| matches!(note, Note::QueueFailing { doing: "delete", fault, .. } if fault.reason.contains("is written"));
+    assert!(rig.notes.iter().any(said), "{:?}", rig.notes);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "delete b");
+    assert_eq!(rig.send(at, "settled failed"), "");
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "delete b");
+    assert_eq!(rig.send(at, "settled"), "");
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.dead, counts.acked, rig.dispatcher.held()), (3, 0, 0));
+}
+
+#[test]
+fn a_message_whose_letter_is_written_is_deleted_when_it_comes_back() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a=reject", "letter a:rejected"), (2, "settled undeleted", "")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "delete a");
+    rig.send(at, "settled gone");
+    assert_eq!(rig.send(at + 1, "receive a#2"), "delete a'2");
 }
 
 #[test]

@@ -83,25 +83,37 @@ impl Queue for ParkedQueue {
         Ok(vec![Ok(()); changes.len()])
     }
 
-    /// Writes the letters to the origin queue first, then deletes the rows. If the process dies
-    /// between the two, the delivery is attempted again; set aside once more, it is the same letter.
+    /// Writes the letters among those of the queue first, then deletes the rows: a death between the two leaves a row that is tried
+    /// again, and a letter that is the same one then. Once a letter may be written, a failure is that of its entries: the whole call would
+    /// be made again, with the letters that are written already.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         let found = letters.iter().map(|letter| self.letter(letter)).collect::<Result<Vec<_>, _>>()?;
         let written: Vec<SetAside> = found.iter().flatten().cloned().collect();
         let mut results = Vec::with_capacity(written.len());
         for call in written.chunks(self.origin.limits().entries.max(1)) {
-            results.extend(self.origin.set_aside(call)?);
+            match self.origin.set_aside(call) {
+                Ok(ended) => results.extend(ended),
+                Err(error) if results.is_empty() => return Err(error),
+                Err(error) => {
+                    let unwritten = written.len() - results.len();
+                    results.extend(vec![Err(EntryError::Failed(error.to_string())); unwritten]);
+                    break;
+                }
+            }
         }
         let mut results = results.into_iter();
-        let results: Vec<EntryResult> = found
+        let mut results: Vec<EntryResult> = found
             .iter()
             .map(|letter| match letter {
                 Some(_) => results.next().unwrap_or_else(|| Err(EntryError::Failed("no result came for it".to_owned()))),
                 None => Ok(()),
             })
             .collect();
-        let done = letters.iter().zip(&results).filter(|(letter, result)| letter.last && result.is_ok());
-        self.delete_rows(&done.map(|(letter, _)| &letter.receipt).collect::<Vec<_>>())?;
+        let done = letters.iter().zip(&mut results).filter(|(letter, result)| letter.last && result.is_ok());
+        let (rows, done): (Vec<_>, Vec<_>) = done.map(|(letter, result)| (&letter.receipt, result)).unzip();
+        if let Err(error) = self.delete_rows(&rows) {
+            done.into_iter().for_each(|result| *result = Err(EntryError::NotDeleted(error.to_string())));
+        }
         Ok(results)
     }
 

@@ -202,6 +202,25 @@ fn a_message_leaves_its_queue_only_with_all_its_letters_written() {
     assert!(deleted.contains("ReceiptHandle=b") && !deleted.contains("ReceiptHandle=a"), "{deleted}");
 }
 
+#[test]
+fn a_letter_whose_message_stays_is_written_all_the_same() {
+    let gone = "<BatchResultErrorEntry><Id>1</Id><Code>ReceiptHandleIsInvalid</Code><SenderFault>true</SenderFault></BatchResultErrorEntry>";
+    let stub = Stub::new(vec![
+        ok("GetQueueAttributes", ""),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        ok("DeleteMessageBatch", &format!("{}{gone}", failed(0, "InternalError"))),
+        ok("SendMessageBatch", &sent(&[0])),
+        refusal(403, "AccessDenied"),
+    ]);
+    let queue = stub.queue("stock");
+    let results = queue.set_aside(&[letter("a", true), letter("b", true)]).unwrap();
+    let [Err(EntryError::NotDeleted(why)), Err(EntryError::NotDeleted(_))] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(why, "InternalError");
+    let results = queue.set_aside(&[letter("a", true)]).unwrap();
+    assert!(matches!(&results[..], [Err(EntryError::NotDeleted(why))] if why.contains("AccessDenied")), "{results:?}");
+    stub.end();
+}
+
 fn most(bytes: usize) -> Reply {
     let attribute = format!("<Attribute><Name>MaximumMessageSize</Name><Value>{bytes}</Value></Attribute>");
     ok("GetQueueAttributes", &attribute)

@@ -54,8 +54,8 @@ impl SqsQueue {
         Ok(results)
     }
 
-    /// Deletes the messages whose letters settle them. A message stays if another
-    /// letter of it failed in this call, since that letter then exists nowhere else.
+    /// Deletes the messages of the letters that settle them: the letters are written by now, whatever becomes of that. One of which another letter of this call failed stays: it is all that there is
+    /// of that letter.
     fn take_off(&self, letters: &[SetAside], results: &mut [EntryResult]) {
         let failed: HashSet<_> =
             letters.iter().zip(&*results).filter(|(_, result)| result.is_err()).map(|(letter, _)| &letter.receipt).collect();
@@ -78,7 +78,7 @@ impl SqsQueue {
             .delete(&handles)
             .unwrap_or_else(|fault| handles.iter().map(|_| Err(EntryFault::Transient(fault.why().to_owned()))).collect());
         for ((_, result), deleted) in settled.into_iter().zip(deleted) {
-            *result = deleted.map_err(EntryError::from);
+            *result = deleted.map_err(|fault| EntryError::NotDeleted(EntryError::from(fault).to_string()));
         }
     }
 
