@@ -71,6 +71,19 @@ fn of_a_file_of_version_2_what_is_small_leaves_its_contents_for_later() {
     assert_eq!(contents(&path).unwrap(), [10, 11]);
 }
 
+#[test]
+fn a_file_of_version_3_knows_that_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(include_str!("sqlite_versions/v3.sql")).unwrap();
+    let stock = open(&path, "stock", None).unwrap();
+    assert_eq!(delete_all(&stock).unwrap(), [Ok(())]);
+    assert_eq!(stock.count().unwrap(), Count { visible: 0, hidden: 1, delayed: 0 });
+    let until: i64 = file.query_row("SELECT hidden_until FROM messages", [], |row| row.get(0)).unwrap();
+    assert_eq!(until, 1_720_000_090_000);
+}
+
 fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
     let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
     let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();

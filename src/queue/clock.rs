@@ -1,9 +1,8 @@
 //! The wall clock of the embedded queues, passed in so that tests can let leases lapse
 //! without waiting for them. Queues read it while they hold their lock, so it must not block.
 //!
-//! Leases end at wall-clock times because several processes compare them in one file.
-//! A clock that is set forward ends leases early, which costs duplicates; a clock that
-//! is set back keeps messages hidden for that much longer. Neither loses a message.
+//! Leases are wall-clock times because several processes compare them in one file. A clock set forward ends leases early, which
+//! costs duplicates; where one is set back, the file of queues moves the leases with it. Neither loses a message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -41,6 +41,7 @@ mod room;
 mod rows;
 pub(super) mod schema;
 mod send;
+mod set_back;
 mod settle;
 pub(super) mod store;
 #[cfg(test)]
@@ -101,6 +102,8 @@ pub struct SqliteQueue {
     /// The next sequence number. It stays locked while a receive is
     /// under way, so that numbers follow the order of the transactions.
     sequence: Mutex<u64>,
+    /// What somebody should know although nothing failed: the next receive says it.
+    remark: Mutex<Option<String>>,
 }
 
 impl SqliteQueue {
@@ -119,7 +122,8 @@ impl SqliteQueue {
         });
         match opened {
             Ok((store, queue)) => {
-                Ok(Self { name, queue, store, grouping, clock, patience, waiting: Waiting::default(), sequence: Mutex::new(0) })
+                let (waiting, sequence, remark) = (Waiting::default(), Mutex::new(0), Mutex::new(None));
+                Ok(Self { name, queue, store, grouping, clock, patience, waiting, sequence, remark })
             }
             Err(fault) => Err(fault.of(&format!("{name} in {}", path.display()), "open")),
         }
@@ -127,6 +131,19 @@ impl SqliteQueue {
 
     fn now(&self) -> i64 {
         to_millis(self.clock.now())
+    }
+
+    /// The same in a transaction that changes something: first it puts right what a clock that was set back has made wrong.
+    fn now_in(&self, transaction: &Transaction<'_>) -> Result<i64, Fault> {
+        let now = self.now();
+        if let Some(by) = set_back::look(transaction, now)? {
+            *self.remark.lock() = Some(format!(
+                "the clock of this machine was set back by {} s; the ends of leases and delays were moved with it, and nothing is lost; \
+                 see what sets the clock",
+                by / 1000
+            ));
+        }
+        Ok(now)
     }
 
     fn write<T>(
@@ -146,8 +163,8 @@ impl SqliteQueue {
         let mut sequence = self.sequence.lock();
         let first = *sequence;
         let taken = self.write(Promise::Crash, "receive", |transaction| {
-            // Read inside the transaction: a lease must not run while the call waits for its turn.
-            let now = self.now();
+            // Read once it is our turn: a lease must not have run while we waited for it.
+            let now = self.now_in(transaction)?;
             receive::take(transaction, self.queue, max, now, later(now, lease), first)
         })?;
         // Only after the commit: a transaction that failed has used no number.
@@ -162,14 +179,18 @@ impl Queue for SqliteQueue {
         if max == 0 {
             return Ok(Vec::new());
         }
+        if let Some(why) = self.remark.lock().take() {
+            return Err(QueueError::Unavailable { queue: self.name.clone(), what: "receive", why });
+        }
         let any = || self.read("receive", |transaction| receive::any(transaction, self.queue, self.now()));
         self.waiting.receive(ask.wait, || self.take(max, ask.lease), any)
     }
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "delete", receipts.len())?;
-        let results =
-            self.write(Promise::Crash, "delete", |transaction| settle::delete(transaction, self.queue, self.now(), receipts))?;
+        let results = self.write(Promise::Crash, "delete", |transaction| {
+            settle::delete(transaction, self.queue, self.now_in(transaction)?, receipts)
+        })?;
         self.announce_groups();
         Ok(results)
     }
@@ -177,7 +198,7 @@ impl Queue for SqliteQueue {
     fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "change visibility", changes.len())?;
         let results = self.write(Promise::Crash, "change visibility", |transaction| {
-            settle::change_visibility(transaction, self.queue, self.now(), changes)
+            settle::change_visibility(transaction, self.queue, self.now_in(transaction)?, changes)
         })?;
         if changes.iter().any(|(_, hidden)| hidden.is_zero()) {
             self.waiting.announce();
@@ -188,7 +209,7 @@ impl Queue for SqliteQueue {
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "set aside", letters.len())?;
         let results = self.write(Promise::PowerLoss, "set aside", |transaction| {
-            dead::set_aside(transaction, self.queue, self.now(), letters)
+            dead::set_aside(transaction, self.queue, self.now_in(transaction)?, letters)
         })?;
         self.announce_groups();
         Ok(results)
@@ -208,7 +229,7 @@ impl Queue for SqliteQueue {
             prepared.push((Uuid::now_v7().to_compact_string(), group, attributes));
         }
         let send = |transaction: &Transaction<'_>| {
-            let now = self.now();
+            let now = self.now_in(transaction)?;
             let mut touched = Touched::new();
             for (message, (id, group, attributes)) in messages.iter().zip(&prepared) {
                 let message = Insert {
@@ -288,7 +309,7 @@ impl DeadLetters for SqliteQueue {
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
         let ids = numbers(ids);
         let redriven = self.write(Promise::PowerLoss, "redrive", |transaction| {
-            dead::redrive(transaction, self.queue, self.now(), self.grouping.as_ref(), &ids)
+            dead::redrive(transaction, self.queue, self.now_in(transaction)?, self.grouping.as_ref(), &ids)
         })?;
         self.waiting.announce();
         Ok(redriven)

@@ -1,5 +1,7 @@
--- Schema version 3: a dead letter is told by the account of its delivery too, since another handler may make the deliveries of a message in
--- another order, and the letter of one must not take the place of another's.
+-- Schema version 3: what the wall clock said last, so that one that was set back keeps nothing hidden for longer than it was to be.
 
-DROP INDEX dead_once;
-CREATE UNIQUE INDEX dead_once ON dead (queue, message_id, ifnull(idx, -1), iif(idx IS NULL, '', ifnull(account, '')));
+CREATE TABLE clock (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    seen INTEGER NOT NULL -- ms since 1970; not older than a second when a time that lies ahead is written
+);
+INSERT INTO clock (only, seen) VALUES (1, 0);

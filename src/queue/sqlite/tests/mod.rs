@@ -8,6 +8,7 @@ use rusqlite::ffi;
 use super::*;
 use crate::message::Received;
 
+mod clock;
 mod small_disk;
 
 struct Scene {
