@@ -11,6 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 use octoconf::admin::Admin;
 use octoconf::engine::Remote;
+use octoconf::queue::sqs::look_for_other_keys;
 
 use super::failure::{Failure, in_full};
 use super::logger;
@@ -49,6 +50,7 @@ impl Reloads {
 #[expect(clippy::disallowed_methods, reason = "a person asked: this is an edge")]
 fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
     log::info!("reloading: config={}", config.display());
+    look_for_other_keys();
     let loaded = Setup::new(config).map_err(|failure| match failure {
         Failure::Failed(error) => in_full(&error),
         Failure::Refused(why) => why,

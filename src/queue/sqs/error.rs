@@ -88,7 +88,18 @@ pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
     }
 }
 
-/// Returns why the body of a successful answer cannot come from SQS; `None` if it may.
+/// Whether the service does not know the keys of the request, or says that they are over: others may do.
+pub fn blames_keys(answer: &Answer) -> bool {
+    let said = || Said::read(&answer.body).is_some_and(|said| is_about_keys(bare(&said.code)));
+    answer.status >= 400 && said()
+}
+
+fn is_about_keys(code: &str) -> bool {
+    let unknown = matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId");
+    unknown || matches!(code, "ExpiredToken" | "ExpiredTokenException")
+}
+
+/// Why the body of a success is none of SQS's; `None`: it may be.
 fn nature(answer: &Answer) -> Option<Fault> {
     let body = answer.body.trim_ascii_start();
     let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));

@@ -27,7 +27,7 @@ use super::{
 
 pub use self::call::Entry;
 pub use self::error::{EntryFault, Fault};
-pub use self::place::{Hints, Place, PlaceError};
+pub use self::place::{Hints, Place, PlaceError, look_for_other_keys};
 pub use self::remote::{Named, Remote, fitting};
 pub use self::service::Service;
 

@@ -92,10 +92,17 @@ fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, PlaceEr
     if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(PlaceError::Endpoint) } else { Ok(endpoint) }
 }
 
-/// Returns the keys of the process. All of its queues share them, so
-/// that a hundred queues ask an instance or a role for them only once.
+/// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
+static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
+
+/// Has the source of the keys asked again when they are needed next: a person may have put others there.
+pub fn look_for_other_keys() {
+    if let Some(keys) = KEYS.get() {
+        keys.look_again();
+    }
+}
+
 fn keys() -> Arc<dyn Credentials> {
-    static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
     Arc::clone(KEYS.get_or_init(|| Arc::new(Cached::chain(Surroundings::of_process())))) as Arc<dyn Credentials>
 }
 

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::codec::Codec;
 use super::credentials::{Credentials, CredentialsError, Keys};
 use super::error::{self, EntryFault, Fault};
-use super::transport::{Terms, Transport};
+use super::transport::{Answer, Terms, Transport};
 use super::xml::Element;
 use crate::mask::hide;
 
@@ -30,7 +30,7 @@ impl Service {
     /// Makes one request and returns the XML of a successful answer. Blocks for at most
     /// the call's patience, and before that for as long as getting the keys takes.
     pub fn call(&self, call: &Call<'_>) -> Result<Bytes, Fault> {
-        self.ask(call, &self.keys()?)
+        Ok(self.ask(call)?.0)
     }
 
     /// Does the same with a call about `entries` entries of a batch. Returns
@@ -42,23 +42,98 @@ impl Service {
         entries: usize,
         read: impl Fn(Element<'_>) -> Result<T, EntryFault>,
     ) -> Result<Vec<Result<T, EntryFault>>, Fault> {
-        let keys = self.keys()?;
-        answer::batch(&self.ask(call, &keys)?, action, entries, &keys, read)
+        let (document, keys) = self.ask(call)?;
+        answer::batch(&document, action, entries, &keys, read)
     }
 
     fn keys(&self) -> Result<Keys, Fault> {
         self.credentials.get().map_err(no_keys)
     }
 
-    fn ask(&self, call: &Call<'_>, keys: &Keys) -> Result<Bytes, Fault> {
+    /// The answer to a request, and the keys that it was signed with. Where the service refuses the keys, and their source has others by now,
+    /// it is made once more with these.
+    fn ask(&self, call: &Call<'_>) -> Result<(Bytes, Keys), Fault> {
+        let mut keys = self.keys()?;
+        let mut answer = self.send(call, &keys)?;
+        if error::blames_keys(&answer) {
+            self.credentials.refused(&keys);
+            let others = self.keys()?;
+            if others != keys {
+                answer = self.send(call, &others)?;
+                keys = others;
+            }
+        }
+        let document = error::document(&answer, &keys).map_err(|fault| {
+            let whence = error::blames_keys(&answer).then(|| self.credentials.origin());
+            fault.map(|why| whence.map_or_else(|| why.clone(), |whence| format!("{why}; the keys came from {whence}")))
+        })?;
+        Ok((document, keys))
+    }
+
+    fn send(&self, call: &Call<'_>, keys: &Keys) -> Result<Answer, Fault> {
         let signed = self.codec.sign(call, keys).ok_or_else(|| Fault::Refused("the request cannot be built".to_owned()))?;
         let terms = Terms { long: call.is_long(), patience: call.patience(), longest_answer: call.longest_answer() };
-        let answer = self.transport.send(&signed, terms).map_err(|why| Fault::Transient(hide(why, keys.secrets())))?;
-        error::document(&answer, keys)
+        self.transport.send(&signed, terms).map_err(|why| Fault::Transient(hide(why, keys.secrets())))
     }
 }
 
 fn no_keys(error: CredentialsError) -> Fault {
     let why = error.to_string();
     if error.is_transient() { Fault::Transient(why) } else { Fault::Refused(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::testing::{Stub, keys, ok, refusal};
+    use super::*;
+
+    /// Has other keys for each that the service refused, and keeps the last.
+    struct Rotated {
+        keys: [&'static str; 2],
+        refused: AtomicUsize,
+    }
+
+    impl Credentials for Rotated {
+        fn get(&self) -> Result<Keys, CredentialsError> {
+            let at = self.refused.load(Ordering::Relaxed).min(1);
+            Ok(Keys { access_key_id: self.keys[at].into(), ..keys() })
+        }
+
+        fn refused(&self, _: &Keys) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn origin(&self) -> String {
+            "the test's file".to_owned()
+        }
+    }
+
+    fn service(stub: &Stub, keys: [&'static str; 2]) -> Service {
+        Service::new("eu-west-1", &stub.url, Arc::new(Rotated { keys, refused: AtomicUsize::new(0) }))
+    }
+
+    const URL: Call<'static> = Call::Url { name: "stock", owner: None };
+
+    #[test]
+    fn a_request_whose_keys_are_over_is_made_again_with_those_that_took_their_place() {
+        for code in ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"] {
+            let stub = Stub::new(vec![refusal(403, code), ok("GetQueueUrl", "")]);
+            service(&stub, ["old", "new"]).call(&URL).unwrap();
+            stub.end();
+        }
+    }
+
+    #[test]
+    fn keys_that_are_refused_are_told_with_where_they_came_from() {
+        let stub =
+            Stub::new(vec![refusal(403, "ExpiredToken"), refusal(403, "InvalidClientTokenId"), refusal(403, "AccessDenied")]);
+        let same = service(&stub, ["same", "same"]).call(&URL).unwrap_err();
+        let says = "renew the keys at their source; the keys came from the test's file";
+        assert!(matches!(&same, Fault::Refused(why) if why.contains(says)), "{same:?}");
+        let denied = service(&stub, ["old", "new"]).call(&URL).unwrap_err();
+        assert!(matches!(&denied, Fault::Refused(why) if !why.contains("came from")), "{denied:?}");
+        stub.end();
+    }
 }

@@ -39,6 +39,8 @@ struct State {
 struct Kept {
     keys: Keys,
     at: SystemTime,
+    /// Somebody wants others, if there are any.
+    outdated: bool,
 }
 
 impl Cached<Chain> {
@@ -55,8 +57,14 @@ impl<S: Credentials> Cached<S> {
         Self { source, clock, state: Mutex::default(), done: Condvar::new() }
     }
 
-    /// Asks the source on behalf of all threads, and wakes those that
-    /// wait. `good` are keys that may still be used if that fails.
+    /// Has the source asked again when keys are needed next. Those that there are do until it gives others.
+    pub fn look_again(&self) {
+        if let Some(kept) = &mut self.state.lock().kept {
+            kept.outdated = true;
+        }
+    }
+
+    /// Asks the source on behalf of all, and tells all. `good`: keys that will still do.
     fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
         // However this ends, even by a panic of the source, the other threads stop waiting.
         let _done = Done(self);
@@ -67,7 +75,7 @@ impl<S: Credentials> Cached<S> {
         match answer {
             Ok(keys) => {
                 state.failed = None;
-                state.kept = Some(Kept { keys: keys.clone(), at: now });
+                state.kept = Some(Kept { keys: keys.clone(), at: now, outdated: false });
                 Ok(keys)
             }
             Err(error) => {
@@ -108,6 +116,17 @@ impl<S: Credentials> Credentials for Cached<S> {
         drop(state);
         self.renew(good)
     }
+
+    /// Forgets these keys, unless they just came: a source that goes on giving them is asked once a second for that, and no more.
+    fn refused(&self, keys: &Keys) {
+        let now = self.clock.now();
+        let just_came = |kept: &Kept| now.duration_since(kept.at).is_ok_and(|age| age < PAUSE);
+        self.state.lock().kept.take_if(|kept| kept.keys == *keys && !just_came(kept));
+    }
+
+    fn origin(&self) -> String {
+        self.source.origin()
+    }
 }
 
 impl State {
@@ -123,7 +142,11 @@ impl Kept {
         // If the clock was set back, the age of the keys is not known.
         let Ok(age) = now.duration_since(self.at) else { return true };
         let life = self.keys.expires_at.map(|end| end.duration_since(self.at).unwrap_or_default());
-        let renew_after = life.map_or(LOOK_AGAIN, |life| life.saturating_sub(AHEAD).max(life / 2));
+        let renew_after = match life {
+            _ if self.outdated => PAUSE,
+            Some(life) => life.saturating_sub(AHEAD).max(life / 2),
+            None => LOOK_AGAIN,
+        };
         age >= renew_after.max(PAUSE)
     }
 }
@@ -160,6 +183,10 @@ mod tests {
         fn get(&self) -> Answer {
             self.asked.send(()).unwrap();
             self.answers.recv().expect("the source panics")
+        }
+
+        fn origin(&self) -> String {
+            "the test".to_owned()
         }
     }
 
@@ -336,6 +363,41 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_the_service_refuses_are_fetched_again_once_a_second() {
+        let rig = rig();
+        for answer in [Ok(keys("old", None)), Ok(keys("old", None)), Err(down()), Ok(keys("new", None))] {
+            rig.answers.send(answer).unwrap();
+        }
+        let old = rig.at(0).unwrap();
+        for at in [0, 1, 1] {
+            assert_eq!(rig.at(at).unwrap(), old);
+            rig.cached.refused(&old);
+        }
+        assert_eq!((rig.at(1).unwrap(), rig.asked()), (old.clone(), 2), "it came in this second");
+        rig.cached.refused(&old);
+        assert_eq!((rig.at(2), rig.asked()), (Ok(old.clone()), 0), "whoever was refused says so");
+        rig.cached.refused(&old);
+        assert_eq!(rig.at(2), Err(down()));
+        assert_eq!(rig.at(3).unwrap().access_key_id, "new");
+        rig.seconds.store(10, Ordering::SeqCst);
+        rig.cached.refused(&old);
+        assert_eq!((rig.at(10).unwrap().access_key_id.as_str(), rig.asked()), ("new", 2), "others took their place before");
+    }
+
+    #[test]
+    fn a_look_at_the_source_in_between_costs_no_keys_that_are_good() {
+        let rig = rig();
+        for answer in [Ok(keys("old", None)), Err(down()), Ok(keys("new", None))] {
+            rig.answers.send(answer).unwrap();
+        }
+        rig.at(0).unwrap();
+        rig.cached.look_again();
+        assert_eq!(rig.at(5).unwrap().access_key_id, "old");
+        assert_eq!(rig.at(6).unwrap().access_key_id, "new");
+        assert_eq!((rig.at(7).unwrap().access_key_id.as_str(), rig.asked()), ("new", 3));
+    }
+
+    #[test]
     fn a_panic_at_the_source_is_no_lock_for_ever() {
         let calls = AtomicUsize::new(0);
         struct Panics<'a>(&'a AtomicUsize);
@@ -343,6 +405,10 @@ mod tests {
             fn get(&self) -> Answer {
                 assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "as the test wants");
                 Ok(keys("one", None))
+            }
+
+            fn origin(&self) -> String {
+                "the test".to_owned()
             }
         }
         let cached = Cached::new(Panics(&calls), Arc::new(now));

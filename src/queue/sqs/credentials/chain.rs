@@ -1,6 +1,8 @@
 //! The sources of keys in their order. The first that is set up is used; if it fails, no other takes its
 //! place, because keys of another account would be worse than none. Runs on the thread that fetches the keys.
 
+use parking_lot::Mutex;
+
 use super::plan::{Base, Plan, Role};
 use super::region::Place;
 use super::sts::Sts;
@@ -11,6 +13,8 @@ use super::{Credentials, CredentialsError, Keys, Surroundings, container, instan
 pub struct Chain {
     surroundings: Surroundings,
     web: Web,
+    /// Which gave the last keys.
+    last: Mutex<Option<&'static str>>,
 }
 
 /// The result of looking at one source.
@@ -40,7 +44,10 @@ impl Credentials for Chain {
         let (mut looked, mut unanswered) = (Vec::new(), false);
         for (name, source) in SOURCES {
             match source(self)? {
-                Found::Keys(keys) => return keys.checked(name, self.surroundings.now()),
+                Found::Keys(keys) => {
+                    *self.last.lock() = Some(name);
+                    return keys.checked(name, self.surroundings.now());
+                }
                 Found::Nothing(what) => looked.push(what),
                 Found::Silence(what) => {
                     looked.push(what);
@@ -50,12 +57,27 @@ impl Credentials for Chain {
         }
         Err(CredentialsError::NotFound { looked: looked.join("; "), unanswered })
     }
+
+    fn origin(&self) -> String {
+        match *self.last.lock() {
+            Some("environment") => {
+                "the environment (AWS_ACCESS_KEY_ID), which stays as it is for a running process: restart it with others"
+                    .to_owned()
+            }
+            Some("profile") => {
+                let name = self.surroundings.profile_name();
+                format!("profile {name:?} (in {}), which is read again at the next try", self.profile_files())
+            }
+            Some(source) => format!("{source}, which is asked again at the next try"),
+            None => "nowhere yet".to_owned(),
+        }
+    }
 }
 
 impl Chain {
     /// Creates the chain without looking at any source.
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings, web: Web::new() }
+        Self { surroundings, web: Web::new(), last: Mutex::new(None) }
     }
 
     fn environment(&self) -> Result<Found, CredentialsError> {
@@ -103,12 +125,7 @@ impl Chain {
     fn without_profile(&self, is_there: bool) -> Result<Found, CredentialsError> {
         let world = &self.surroundings;
         let name = world.profile_name();
-        let files: Vec<String> = [world.config_file(), world.credentials_file()]
-            .into_iter()
-            .flatten()
-            .map(|path| path.display().to_string())
-            .collect();
-        let files = if files.is_empty() { "no files, as HOME is not set".to_owned() } else { files.join(" and ") };
+        let files = self.profile_files();
         if is_there {
             return Ok(Found::Nothing(format!("profile {name:?} (in {files}; it holds no keys and no way to any)")));
         }
@@ -118,6 +135,16 @@ impl Chain {
             return Err(CredentialsError::misconfigured(format!("profile {name:?}"), problem));
         }
         Ok(Found::Nothing(format!("profile {name:?} (not in {files})")))
+    }
+
+    /// The names of the files that hold profiles.
+    fn profile_files(&self) -> String {
+        let files: Vec<String> = [self.surroundings.config_file(), self.surroundings.credentials_file()]
+            .into_iter()
+            .flatten()
+            .map(|path| path.display().to_string())
+            .collect();
+        if files.is_empty() { "no files, as HOME is not set".to_owned() } else { files.join(" and ") }
     }
 
     fn base(&self, base: Base, sts: &Sts<'_>) -> Result<Keys, CredentialsError> {
@@ -258,6 +285,30 @@ mod tests {
         let signers: Vec<String> =
             sts.requests().iter().map(|seen| seen.header("authorization").unwrap()[..40].to_owned()).collect();
         assert!(signers[0].contains("Credential=BASE/") && signers[1].contains("Credential=FIRST/"), "{signers:?}");
+    }
+
+    #[test]
+    fn a_file_is_read_again_each_time_and_named_as_the_origin() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials");
+        let file = file.to_str().unwrap();
+        let write = |id: &str| {
+            fs::write(
+                file,
+                format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = hush\naws_session_token = hush"),
+            )
+            .unwrap();
+        };
+        let chain = Chain::new(surroundings(&[("AWS_SHARED_CREDENTIALS_FILE", file), OFF]));
+        for id in ["OLD", "NEW"] {
+            write(id);
+            assert_eq!(chain.get().unwrap().access_key_id, id);
+        }
+        let origin = chain.origin();
+        assert!(origin.contains("profile \"default\"") && origin.contains(file), "{origin}");
+        let chain = Chain::new(surroundings(&[("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "hush")]));
+        chain.get().unwrap();
+        assert!(chain.origin().contains("restart"), "{}", chain.origin());
     }
 
     #[test]

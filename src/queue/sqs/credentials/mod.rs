@@ -39,6 +39,12 @@ mod web;
 pub trait Credentials: Send + Sync {
     /// Returns keys to sign with now. May block while they are fetched; for how long depends on the implementation.
     fn get(&self) -> Result<Keys, CredentialsError>;
+
+    /// The service says that these keys are over, or unknown there: whoever keeps them asks their source again.
+    fn refused(&self, _keys: &Keys) {}
+
+    /// Where the last keys came from, and when others are taken from there: the end of a sentence.
+    fn origin(&self) -> String;
 }
 
 /// The keys that a request is signed with.
@@ -92,6 +98,10 @@ pub struct Fixed(pub Keys);
 impl Credentials for Fixed {
     fn get(&self) -> Result<Keys, CredentialsError> {
         Ok(self.0.clone())
+    }
+
+    fn origin(&self) -> String {
+        "the program itself, which has no others".to_owned()
     }
 }
 
