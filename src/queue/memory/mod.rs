@@ -164,20 +164,20 @@ impl MemoryQueue {
         self.grouping.as_ref().and_then(|group| group(body))
     }
 
-    /// Calls `settle` for each receipt that may belong to this queue. Returns one result per receipt, in order.
-    fn settle<'a>(
+    /// Runs `settle` on each entry whose receipt may be one of ours; one result each, in order.
+    fn settle<'a, T>(
         &self,
-        receipts: impl Iterator<Item = &'a Receipt>,
-        mut settle: impl FnMut(&mut State, u64, i64, i64) -> bool,
+        entries: &'a [T],
+        receipt: impl Fn(&'a T) -> &'a Receipt,
+        mut settle: impl FnMut(&mut State, &T, u64, i64, i64) -> bool,
     ) -> Vec<EntryResult> {
         let mut state = self.state.lock();
         let now = to_millis(self.clock.now());
-        receipts
-            .map(|receipt| match parts(receipt) {
-                Some((number, receive)) if settle(&mut state, number, receive, now) => Ok(()),
-                _ => Err(EntryError::Gone),
-            })
-            .collect()
+        let settled = entries.iter().map(|entry| match parts(receipt(entry)) {
+            Some((number, receive)) if settle(&mut state, entry, number, receive, now) => Ok(()),
+            _ => Err(EntryError::Gone),
+        });
+        settled.collect()
     }
 }
 
@@ -200,18 +200,21 @@ impl Queue for MemoryQueue {
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "delete", receipts.len())?;
-        let results = self.settle(receipts.iter(), |state, number, receive, now| state.rows.delete(number, receive, now));
+        let results =
+            self.settle(receipts, |receipt| receipt, |state, _, number, receive, now| state.rows.delete(number, receive, now));
         self.waiting.announce();
         Ok(results)
     }
 
     fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "change visibility", changes.len())?;
-        let mut hidden = changes.iter().map(|(_, hidden)| *hidden);
-        let results = self.settle(changes.iter().map(|(receipt, _)| receipt), |state, number, receive, now| {
-            let hidden = hidden.next().unwrap_or_default();
-            state.rows.hide(number, receive, now, (!hidden.is_zero()).then(|| later(now, hidden)))
-        });
+        let results = self.settle(
+            changes,
+            |(receipt, _)| receipt,
+            |state, (_, hidden), number, receive, now| {
+                state.rows.hide(number, receive, now, (!hidden.is_zero()).then(|| later(now, *hidden)))
+            },
+        );
         self.waiting.announce();
         Ok(results)
     }

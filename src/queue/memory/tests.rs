@@ -108,3 +108,14 @@ fn dead_letters_are_bounded_in_bytes_too_and_give_them_back() {
     queue.purge(&["1".into()]).unwrap();
     queue.set_aside(&[large(&taken[1])]).unwrap();
 }
+
+#[test]
+fn a_receipt_of_another_kind_leaves_each_entry_its_own_time() {
+    let queue = MemoryQueue::new(preloaded(&["a", "b"], 1));
+    let taken = receipts(&queue.receive(&NO_WAIT).unwrap());
+    let hour = Duration::from_secs(3600);
+    let changes =
+        [(Receipt::Handle("AQEB".into()), Duration::ZERO), (taken[0].clone(), hour), (taken[1].clone(), Duration::ZERO)];
+    assert_eq!(queue.change_visibility(&changes).unwrap(), [Err(EntryError::Gone), Ok(()), Ok(())]);
+    assert_eq!(bodies(&queue.receive(&NO_WAIT).unwrap()), [b"b"]);
+}
