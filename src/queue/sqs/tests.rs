@@ -347,6 +347,27 @@ fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
 }
 
 #[test]
+fn letters_that_are_put_back_are_named_where_none_can_be_deleted() {
+    let letters = format!("{}{}", message("a", "1"), message("b", "2"));
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &letters)),
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        refusal(403, "AccessDenied"),
+        done("ChangeMessageVisibilityBatch", 0..2),
+    ]);
+    let queue = stub.queue("stock");
+    let mut after = |_| ();
+    let changed =
+        queue.dead_letters().unwrap().redrive_in(Portions { most: 10, after: &mut after }, &["a", "b"].map(CompactString::from));
+    let said: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();
+    let [("a", first), ("b", second)] = said[..] else { panic!("{changed:?}") };
+    assert!(first == second && first.starts_with("it is put back, and cannot be deleted here: AccessDenied"), "{first}");
+    assert!(changed.done == 0 && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
+    stub.end();
+}
+
+#[test]
 fn nowhere_is_no_place_for_letters_and_every_copy_comes_back() {
     let stub = Stub::new(Vec::new());
     let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);

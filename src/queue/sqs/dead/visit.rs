@@ -228,13 +228,17 @@ impl SqsQueue {
                 Err(fault) => changed.failed.push((letter.letter.id.clone(), EntryError::from(fault).to_string())),
             }
         }
-        // By now these are on the queue. A letter that is gone from here was taken by another redrive as well.
-        for (letter, taken) in arrived.iter().zip(visit.take(&arrived)?) {
+        let stays = |letter: &&Letter, why: &str| {
+            (letter.letter.id.clone(), format!("it is put back, and cannot be deleted here: {why}"))
+        };
+        // By now they are on the queue: one that is gone from here was taken by another redrive too.
+        let taken = visit.take(&arrived).inspect_err(|fault| {
+            changed.failed.extend(arrived.iter().map(|letter| stays(letter, fault.why())));
+        })?;
+        for (letter, taken) in arrived.iter().zip(taken) {
             match taken {
                 Ok(_) => changed.done += 1,
-                Err(why) => {
-                    changed.failed.push((letter.letter.id.clone(), format!("it is put back, and cannot be deleted here: {why}")));
-                }
+                Err(why) => changed.failed.push(stays(letter, &why)),
             }
         }
         Ok(())
