@@ -65,29 +65,23 @@ impl Poller {
         while messages > 0 {
             messages += self.demands.try_iter().map(|more| more.messages).sum::<usize>();
             if self.stop.load(Ordering::Acquire) {
-                return self.report(Vec::new(), messages, ask);
+                return self.report(Vec::new(), messages, now());
             }
             let wait = if priced || (*found_none && messages <= WAITS_WITH) { ask.wait } else { Duration::ZERO };
             match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
-                Ok(received) => {
+                Ok(Brought { received, at, failed }) => {
                     *found_none = received.is_empty();
                     let is_short = received.is_empty() || (priced && received.len() < ask.max.min(messages));
                     let used = if is_short { messages } else { received.len().min(messages) };
                     messages -= used;
-                    self.report(received, used, ask)?;
-                    // If all cores are busy, the threads that work on these messages go first, while the
-                    // messages are in the cache.
+                    self.report(received, used, at + ask.lease)?;
+                    if let Some(error) = failed {
+                        return self.report_failure(&error, messages);
+                    }
+                    // Where all cores are busy, those who work on what came go first, while it is in the cache.
                     thread::yield_now();
                 }
-                Err(error) => {
-                    let failed = Event::ReceiveFailed {
-                        queue: self.index,
-                        poller: self.number,
-                        demand_used: messages,
-                        fault: fault(&error),
-                    };
-                    return self.inbox.send(failed).ok();
-                }
+                Err(error) => return self.report_failure(&error, messages),
             }
         }
         Some(())
@@ -120,14 +114,16 @@ impl Poller {
         }
     }
 
-    /// Receives once; if full receives return at once, several times, so that a queue in memory does not wake the
-    /// dispatcher for each. If the service charges for requests, it receives only once, since each request is counted.
-    #[expect(clippy::disallowed_methods, reason = "how long a receive took tells whether another is worth waiting for")]
-    fn receive(&self, at_most: usize, ask: Ask) -> Result<Vec<Received>, QueueError> {
-        let start = Instant::now();
+    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each. Not
+    /// where a request has its price: each is counted.
+    fn receive(&self, at_most: usize, ask: Ask) -> Result<Brought, QueueError> {
+        let start = now();
         let mut received = self.queue.receive(&Ask { max: ask.max.min(at_most), ..ask })?;
+        // A later receive may wait for a busy file while the leases of these run.
+        let at = now();
+        let mut failed = None;
         if self.queue.limits().priced {
-            return Ok(received);
+            return Ok(Brought { received, at, failed });
         }
         while !received.is_empty() && received.len().is_multiple_of(ask.max) && received.len() < TOGETHER.min(at_most) {
             if start.elapsed() > AT_ONCE || self.stop.load(Ordering::Acquire) {
@@ -137,24 +133,144 @@ impl Poller {
             match self.queue.receive(&Ask { max, wait: Duration::ZERO, ..ask }) {
                 Ok(more) if more.is_empty() => break,
                 Ok(more) => received.extend(more),
-                // The messages received so far are reported first. The next receive will report the error.
-                Err(_) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
-        Ok(received)
+        Ok(Brought { received, at, failed })
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the lease is counted from the answer's arrival: this is the edge that sees it"
-    )]
-    fn report(&self, messages: Vec<Received>, demand_used: usize, ask: Ask) -> Option<()> {
-        let leased_until = Instant::now() + ask.lease;
+    fn report_failure(&self, error: &QueueError, demand_used: usize) -> Option<()> {
+        let failed = Event::ReceiveFailed { queue: self.index, poller: self.number, demand_used, fault: fault(error) };
+        self.inbox.send(failed).ok()
+    }
+
+    fn report(&self, messages: Vec<Received>, demand_used: usize, leased_until: Instant) -> Option<()> {
         self.inbox.send(Event::Received { queue: self.index, poller: self.number, messages, leased_until, demand_used }).ok()
     }
 }
 
-/// Returns the queue's error in the dispatcher's terms.
+/// What one receive brought, or several together.
+struct Brought {
+    received: Vec<Received>,
+    /// When the first answer came, whose leases end first.
+    at: Instant,
+    /// Why a later receive brought nothing.
+    failed: Option<QueueError>,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lease is counted from the answer's arrival, and how long a receive took tells whether another is worth waiting for: this \
+              is the edge that sees both"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A queue's error in the dispatcher's words.
 pub fn fault(error: &QueueError) -> Fault {
     Fault { reason: error.to_string(), transient: error.is_transient() }
+}
+
+#[cfg(test)]
+mod tests {
+    use compact_str::CompactString;
+    use crossbeam_channel::unbounded;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::message::Receipt;
+    use crate::message::settle::{Count, EntryResult, SetAside};
+    use crate::queue::memory::{MemoryOptions, MemoryQueue};
+    use crate::queue::{DeadLetters, Limits, NewMessage};
+
+    /// Fails at every second receive, and notes when that began.
+    struct Second {
+        queue: MemoryQueue,
+        receives: Mutex<usize>,
+        began: Mutex<Option<Instant>>,
+    }
+
+    impl Queue for Second {
+        fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
+            *self.receives.lock() += 1;
+            if *self.receives.lock() == 1 {
+                return self.queue.receive(ask);
+            }
+            *self.began.lock() = Some(now());
+            Err(QueueError::Unavailable { queue: "stock".into(), what: "receive", why: "row 7 cannot be read".into() })
+        }
+
+        fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
+            self.queue.delete(receipts)
+        }
+
+        fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+            self.queue.change_visibility(changes)
+        }
+
+        fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+            self.queue.set_aside(letters)
+        }
+
+        fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
+            self.queue.send(messages)
+        }
+
+        fn count(&self) -> Result<Count, QueueError> {
+            self.queue.count()
+        }
+
+        fn limits(&self) -> Limits {
+            self.queue.limits()
+        }
+
+        fn facts(&self) -> Result<Facts, QueueError> {
+            self.queue.facts()
+        }
+
+        fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+            None
+        }
+    }
+
+    #[test]
+    fn leases_are_counted_from_the_first_of_several_receives_and_what_fails_is_told() {
+        let lease = Duration::from_secs(30);
+        let ask = Ask { max: 1, wait: Duration::ZERO, lease };
+        // On a machine that is busy the first receive may take so long that no second one follows in the same report.
+        let seen = (0..1000).find_map(|_| {
+            let queue = MemoryQueue::new(MemoryOptions { preload: vec!["{}".into()], ..MemoryOptions::new("stock") });
+            let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
+            let (inbox, events) = unbounded();
+            let (_demands, demands) = unbounded();
+            let poller = Poller {
+                name: "stock".into(),
+                queue: Arc::clone(&queue) as Arc<dyn Queue>,
+                index: 0,
+                number: 0,
+                demands,
+                inbox,
+                stop: Arc::default(),
+                told: Arc::new(AtomicBool::new(true)),
+            };
+            let received = poller.receive(8, ask).unwrap();
+            let began = (*queue.began.lock())?;
+            assert!(received.at <= began && received.failed.is_some());
+            // The same as the dispatcher hears it.
+            *queue.receives.lock() = 0;
+            queue.queue.send(&[NewMessage::default()]).unwrap();
+            poller.serve(Demand { messages: 8, ask }, &mut true).unwrap();
+            Some(events.try_iter().collect::<Vec<_>>())
+        });
+        let events = seen.expect("a second receive");
+        let [Event::Received { messages, demand_used: 1, .. }, Event::ReceiveFailed { demand_used: 7, fault, .. }] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert!(messages.len() == 1 && fault.reason.contains("row 7"), "{fault:?}");
+    }
 }
