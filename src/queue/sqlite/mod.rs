@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::fault::Fault;
 use self::groups::Touched;
+use self::receive::Copies;
 use self::send::Insert;
 use self::store::{Promise, Store};
 use super::clock::{Clock, WallClock, later, to_millis};
@@ -159,17 +160,29 @@ impl SqliteQueue {
         self.store.read(work).map_err(|fault| fault.of(&self.name, what))
     }
 
+    /// What should be known of a receive, as the error that says it.
+    fn remarkable(&self, why: String) -> QueueError {
+        QueueError::Unavailable { queue: self.name.clone(), what: "receive", why }
+    }
+
     fn take(&self, max: usize, lease: Duration) -> Result<Vec<Received>, QueueError> {
         let mut sequence = self.sequence.lock();
         let first = *sequence;
-        let taken = self.write(Promise::Crash, "receive", |transaction| {
+        let Copies { good, bad } = self.write(Promise::Crash, "receive", |transaction| {
             // Read once it is our turn: a lease must not have run while we waited for it.
             let now = self.now_in(transaction)?;
             receive::take(transaction, self.queue, max, now, later(now, lease), first)
         })?;
-        // Only after the commit: a transaction that failed has used no number.
-        *sequence += taken.len() as u64;
-        Ok(taken)
+        // Only now: a transaction that failed gave no number away.
+        *sequence += good.len() as u64;
+        if !bad.is_empty() {
+            let why = format!("{}; it comes back when its lease ends", bad.join("; "));
+            if good.is_empty() {
+                return Err(self.remarkable(why));
+            }
+            *self.remark.lock() = Some(why);
+        }
+        Ok(good)
     }
 }
 
@@ -180,7 +193,7 @@ impl Queue for SqliteQueue {
             return Ok(Vec::new());
         }
         if let Some(why) = self.remark.lock().take() {
-            return Err(QueueError::Unavailable { queue: self.name.clone(), what: "receive", why });
+            return Err(self.remarkable(why));
         }
         let any = || self.read("receive", |transaction| receive::any(transaction, self.queue, self.now()));
         self.waiting.receive(ask.wait, || self.take(max, ask.lease), any)

@@ -2,7 +2,7 @@
 //! taken, lease them. The cost grows with the number of messages taken and lapsed, not with the length of the queue.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -36,7 +36,10 @@ const NEXT_OF_GROUP: &str = "
 /// SQLite keeps the rows of `RETURNING` in a table of its own.
 const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
 
-/// Runs after [`LEASE`], so it reads the new number of receives.
+/// As if it had not been received.
+const UNLEASE: &str = "UPDATE messages SET hidden_until = NULL, receives = receives - 1 WHERE seq IN rarray(?1)";
+
+/// After the lease.
 const CONTENT: &str = "
     SELECT id, sent_at, body, attributes, open, receives, grp, seq
     FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
@@ -46,8 +49,15 @@ const ANY: &str = "
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until <= ?2)
         OR EXISTS (SELECT 1 FROM free_groups WHERE queue = ?1)";
 
-/// Takes up to `max` messages, leases them until `until`, and
-/// numbers them from `sequence` on. Times are in ms since 1970.
+/// What a receive brought.
+pub(super) struct Copies {
+    pub good: Vec<Received>,
+    /// What is wrong with those that are left out, which are hidden as long as the others.
+    pub bad: Vec<String>,
+}
+
+/// Takes up to `max` messages and leases them until `until`; numbers them from `sequence` on. Times in ms since 1970. A row that cannot be
+/// read is left out, with those of its group behind it: it must not stop the queue.
 pub(super) fn take(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -55,36 +65,47 @@ pub(super) fn take(
     now: i64,
     until: i64,
     sequence: u64,
-) -> Result<Vec<Received>, Fault> {
+) -> Result<Copies, Fault> {
     promote(transaction, queue, now)?;
     let chosen = choose(transaction, queue, max)?;
+    let mut copies = Copies { good: Vec::with_capacity(chosen.len()), bad: Vec::new() };
     if chosen.is_empty() {
-        return Ok(Vec::new());
+        return Ok(copies);
     }
-    let count = chosen.len();
-    let chosen = rows(chosen);
-    transaction.prepare_cached(LEASE)?.execute((&chosen, until))?;
+    let leased = rows(chosen.iter().map(|(seq, _)| *seq));
+    transaction.prepare_cached(LEASE)?.execute((&leased, until))?;
     let mut content = transaction.prepare_cached(CONTENT)?;
-    let mut found = content.query([&chosen])?;
-    let mut touched = Touched::new();
-    let mut taken = Vec::with_capacity(count);
+    let mut found = content.query([&leased])?;
+    let mut read_rows = HashMap::with_capacity(chosen.len());
     while let Some(row) = found.next()? {
-        let message = read(row)?;
-        touched.extend(message.group.as_ref().map(ToString::to_string));
-        taken.push((row.get::<_, i64>(7)?, Arc::new(message)));
+        read_rows.insert(row.get::<_, i64>(7)?, read(row));
     }
-    if taken.len() < count {
-        return Err(Fault::refused("messages have no content: the file is damaged; mend it with the sqlite3 program"));
+    drop(found);
+    let touched: Touched = chosen.iter().filter_map(|(_, group)| group.clone()).collect();
+    let (mut held_up, mut unread) = (Touched::new(), Vec::new());
+    // In the order of age.
+    for (seq, group) in chosen {
+        if group.as_ref().is_some_and(|group| held_up.contains(group)) {
+            unread.push(seq);
+            continue;
+        }
+        match read_rows.remove(&seq).unwrap_or_else(|| Err("it has no content, the file is damaged".to_owned())) {
+            Ok(message) => {
+                let receipt = Receipt::Row { row: seq, receive: i64::from(message.receives) };
+                let sequence = sequence + copies.good.len() as u64;
+                copies.good.push(Received { message: Arc::new(message), receipt, sequence });
+            }
+            Err(why) => {
+                copies.bad.push(format!("row {seq} of messages: {why}; correct or delete it with the sqlite3 program"));
+                held_up.extend(group);
+            }
+        }
     }
-    // Sorts by age. SQLite happens to return this order, since it looks
-    // up the list of a statement in order, but does not promise it.
-    taken.sort_unstable_by_key(|(seq, _)| *seq);
+    if !unread.is_empty() {
+        transaction.prepare_cached(UNLEASE)?.execute([rows(unread)])?;
+    }
     groups::lock(transaction, queue, &touched)?;
-    let received = taken.into_iter().zip(sequence..).map(|((row, message), sequence)| {
-        let receipt = Receipt::Row { row, receive: i64::from(message.receives) };
-        Received { message, receipt, sequence }
-    });
-    Ok(received.collect())
+    Ok(copies)
 }
 
 /// Returns whether a [`take`] would find a message. Only reads.
@@ -101,8 +122,8 @@ fn promote(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<(), Fa
     groups::free(transaction, queue, &touched)
 }
 
-/// Returns the oldest messages that may be taken, in order of age, over all groups and all messages that stand alone.
-fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i64>, Fault> {
+/// The oldest messages that may be taken, in order of age over all groups and those that stand alone.
+fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<(i64, Option<String>)>, Fault> {
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let mut oldest = transaction.prepare_cached(OLDEST)?;
     let alone: Vec<i64> = oldest.query_map([queue, limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -110,7 +131,7 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i
     let heads: Vec<(i64, String)> =
         free.query_map([queue, limit], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     if heads.is_empty() {
-        return Ok(alone);
+        return Ok(alone.into_iter().map(|seq| (seq, None)).collect());
     }
     // Each of the `max` oldest messages belongs to one of the `max`
     // groups with the oldest heads, so no other group matters.
@@ -121,7 +142,7 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i
     while chosen.len() < max
         && let Some(Reverse((seq, group))) = candidates.pop()
     {
-        chosen.push(seq);
+        chosen.push((seq, group.map(str::to_owned)));
         let Some(group) = group else { continue };
         let next: Option<(i64, bool)> =
             next_of_group.query_row(params![queue, group, seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
@@ -132,19 +153,23 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<i
     Ok(chosen)
 }
 
-fn read(row: &Row<'_>) -> Result<Message, Fault> {
-    let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-    let unreadable = |why| Fault::refused(format!("message {id}: {why}; correct or delete its row"));
+fn read(row: &Row<'_>) -> Result<Message, String> {
+    let id = text(row, 0)?.unwrap_or_default();
+    let of = |why: String| format!("message {id}: {why}");
     Ok(Message {
         id: id.into(),
-        body: row.get::<_, Vec<u8>>(2)?.into(),
-        attributes: content::attributes_from_text(row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?)
-            .map_err(unreadable)?,
-        group: row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(Into::into),
-        sent_at: from_millis(row.get(1)?),
-        receives: row.get(5)?,
-        open: content::open_from_text(row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?).map_err(unreadable)?,
+        body: row.get::<_, Vec<u8>>(2).map_err(|error| of(error.to_string()))?.into(),
+        attributes: content::attributes_from_text(text(row, 3).map_err(of)?).map_err(of)?,
+        group: text(row, 6).map_err(of)?.map(Into::into),
+        sent_at: from_millis(row.get(1).map_err(|error| of(error.to_string()))?),
+        receives: row.get(5).map_err(|error| of(error.to_string()))?,
+        open: content::open_from_text(text(row, 4).map_err(of)?).map_err(of)?,
     })
+}
+
+fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<Option<&'row str>, String> {
+    let value = row.get_ref(column).map_err(|error| error.to_string())?;
+    value.as_str_or_null().map_err(|error| format!("column {column}: {error}"))
 }
 
 #[cfg(test)]
@@ -160,6 +185,7 @@ mod tests {
             (FREE_GROUPS, "SEARCH free_groups USING PRIMARY KEY (queue=?)"),
             (NEXT_OF_GROUP, "SEARCH messages USING INDEX grouped (queue=? AND grp=? AND seq>?)"),
             (LEASE, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
+            (UNLEASE, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
             (CONTENT, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"),
             (CONTENT, "SEARCH contents USING INTEGER PRIMARY KEY (rowid=?)"),
         ] {

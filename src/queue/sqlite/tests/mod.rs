@@ -176,3 +176,45 @@ fn deletes_wait_for_others_but_not_where_they_free_a_group() {
     let fifo = SqliteQueue::open(fifo).unwrap();
     assert_eq!((scene.queue.limits().linger, fifo.limits().linger), (LINGER, Duration::ZERO));
 }
+
+#[test]
+fn a_row_that_cannot_be_read_stops_neither_its_queue_nor_other_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let grouping: Grouping = Arc::new(|body: &[u8]| body.first().map(|byte| char::from(*byte).to_compact_string()));
+    let clock = Arc::new(std::sync::atomic::AtomicU64::new(1000));
+    let now = Arc::clone(&clock);
+    let queue = SqliteQueue::open(SqliteOptions {
+        grouping: Some(grouping),
+        clock: Arc::new(move || UNIX_EPOCH + Duration::from_secs(now.load(std::sync::atomic::Ordering::Relaxed))),
+        ..SqliteOptions::new(&path, "stock")
+    });
+    let queue = queue.unwrap();
+    for body in ["a1", "b1", "b2", "c1", "c2", "d1"] {
+        queue.send(&[NewMessage { body: body.into(), ..NewMessage::default() }]).unwrap();
+    }
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch("UPDATE contents SET attributes = 'x' WHERE body = x'6231'; DELETE FROM contents WHERE body = x'6431'")
+        .unwrap();
+    let receive = || {
+        let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
+        let told = taken.iter().map(|received| {
+            (String::from_utf8_lossy(&received.message.body).into_owned(), received.sequence, received.message.receives)
+        });
+        Ok::<_, QueueError>(told.collect::<Vec<_>>())
+    };
+    assert_eq!(receive().unwrap(), [("a1".into(), 0, 1), ("c1".into(), 1, 1), ("c2".into(), 2, 1)]);
+    let error = receive().unwrap_err();
+    let text = error.to_string();
+    assert!(
+        error.is_transient() && text.contains("row 2 of messages: message ") && text.contains("row 6 of messages: it has"),
+        "{text}"
+    );
+    assert_eq!(receive().unwrap(), [], "b2 waits for b1");
+
+    file.execute_batch("UPDATE contents SET attributes = NULL; DELETE FROM messages WHERE seq = 6").unwrap();
+    clock.store(1030, std::sync::atomic::Ordering::Relaxed);
+    let receives: Vec<_> = receive().unwrap().into_iter().map(|(body, _, receives)| (body, receives)).collect();
+    let expected = [("a1", 2), ("b1", 2), ("b2", 1), ("c1", 2), ("c2", 2)].map(|(body, receives)| (body.to_owned(), receives));
+    assert_eq!(receives, expected);
+}
