@@ -4,7 +4,8 @@
 //! Leases are wall-clock times because several processes compare them in one file. A clock set forward ends leases early, which
 //! costs duplicates; where one is set back, the file of queues moves the leases with it. Neither loses a message.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of the current wall-clock time. It is called under the queue's lock and must not block.
 pub trait Clock: Send + Sync {
@@ -32,7 +33,36 @@ impl Clock for WallClock {
     }
 }
 
-/// Converts a time to milliseconds since 1970, the unit in which embedded queues store times; 0 for any earlier time.
+/// A wall clock that is asked once and goes on by itself: a step of the machine's clock changes nothing of what is measured with it.
+///
+/// It stands still while the machine is suspended, and knows nothing of what the clock did before the process began.
+#[derive(Debug, Clone, Copy)]
+pub struct SteadyClock {
+    wall: SystemTime,
+    start: Instant,
+}
+
+impl SteadyClock {
+    /// Goes on from what that clock says now.
+    #[expect(clippy::disallowed_methods, reason = "an edge: what goes on while the wall clock steps")]
+    pub fn from(wall: &impl Clock) -> Self {
+        Self { wall: wall.now(), start: Instant::now() }
+    }
+
+    /// The one of this process: whoever measures with it measures the same, whenever he begins.
+    pub fn of_process() -> Self {
+        static STEADY: OnceLock<SteadyClock> = OnceLock::new();
+        *STEADY.get_or_init(|| Self::from(&WallClock))
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> SystemTime {
+        self.wall + self.start.elapsed()
+    }
+}
+
+/// Milliseconds since 1970, the unit in which embedded queues keep times; 0 for anything earlier.
 pub(super) fn to_millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, whole_millis)
 }

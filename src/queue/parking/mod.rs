@@ -15,7 +15,7 @@ use compact_str::CompactString;
 use rusqlite::Transaction;
 
 use super::QueueError;
-use super::clock::{Clock, WallClock, to_millis};
+use super::clock::{Clock, SteadyClock, to_millis};
 use super::space::{FileSystem, Space};
 use super::sqlite::fault::Fault;
 use super::sqlite::schema::Schema;
@@ -57,13 +57,13 @@ pub struct ParkingOptions {
 }
 
 impl ParkingOptions {
-    /// Returns settings that use the wall clock and wait for 5 s.
+    /// By a clock that does not step while the process lives, since it tells how long a delivery has waited; with a patience of 5 s.
     pub fn new(path: impl Into<PathBuf>, queue: impl Into<String>, max_bytes: u64) -> Self {
         Self {
             path: path.into(),
             queue: queue.into(),
             max_bytes,
-            clock: Arc::new(WallClock),
+            clock: Arc::new(SteadyClock::of_process()),
             space: Arc::new(FileSystem),
             patience: PATIENCE,
         }

@@ -108,6 +108,24 @@ fn a_row_brings_all_that_a_partner_needs() {
 }
 
 #[test]
+fn a_step_of_the_wall_clock_makes_no_delivery_older() {
+    let (scene, seconds) = (Scene::new(), Arc::new(AtomicU64::new(1000)));
+    let wall = {
+        let seconds = Arc::clone(&seconds);
+        move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::Relaxed))
+    };
+    let clock = Arc::new(SteadyClock::from(&wall));
+    let parking = Parking::open(ParkingOptions { clock, ..ParkingOptions::new(scene.path(), "stock", MIB) }).unwrap();
+    parking.park(&behind("x", &["a"])).unwrap();
+    for hours in [10, 0] {
+        seconds.store(1000 + hours * 3600, Ordering::Relaxed);
+        let waited = take(&parking, "x", START, 1).rows.remove(0).waited;
+        assert!((40..3600).contains(&waited.as_secs()), "{waited:?}");
+    }
+    assert!(SteadyClock::of_process().now() <= SteadyClock::of_process().now());
+}
+
+#[test]
 fn what_is_older_goes_before_what_is_parked_and_behind_what_is_in_memory() {
     let scene = Scene::new();
     let parking = scene.parking();
