@@ -7,7 +7,7 @@ use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
 use crate::message::Message;
 use crate::message::settle::{self, DeadReason};
-use crate::queue::Portions;
+use crate::queue::{DeadFilter, DeadLetter, Portions};
 
 const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
 
@@ -364,6 +364,34 @@ fn letters_that_are_put_back_are_named_where_none_can_be_deleted() {
     let [("a", first), ("b", second)] = said[..] else { panic!("{changed:?}") };
     assert!(first == second && first.starts_with("it is put back, and cannot be deleted here: AccessDenied"), "{first}");
     assert!(changed.done == 0 && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
+    stub.end();
+}
+
+#[test]
+fn letters_that_come_again_end_no_list_while_others_are_behind_them() {
+    let page = |ids: &[&str]| last(ok("ReceiveMessage", &ids.iter().map(|id| message(id, "1")).collect::<String>()));
+    let list = |stub: &Stub| {
+        let (queue, mut ids) = (stub.queue("stock"), Vec::new());
+        let mut each = |letter: DeadLetter| {
+            ids.push(letter.id.to_string());
+            true
+        };
+        let unseen = queue.dead_letters().unwrap().list(&DeadFilter::default(), &mut each).unwrap();
+        (ids, unseen.why)
+    };
+    let stub = Stub::new(vec![
+        page(&["a", "b"]),
+        page(&["a"]),
+        page(&["c", "b"]),
+        page(&[]),
+        done("ChangeMessageVisibilityBatch", 0..5),
+    ]);
+    assert_eq!(list(&stub), (["a", "b", "c"].map(String::from).to_vec(), None));
+    stub.end();
+    // A service that hides nothing.
+    let stub = Stub::new(vec![page(&["a"]), page(&["a"]), page(&["a"]), done("ChangeMessageVisibilityBatch", 0..3)]);
+    let (ids, why) = list(&stub);
+    assert!(ids == ["a"] && why.as_ref().is_some_and(|why| why.contains("again and again")), "{why:?}");
     stub.end();
 }
 

@@ -35,7 +35,9 @@ struct Visit {
     /// The receipt handles of letters that are leased by us and not taken.
     held: Vec<Box<str>>,
     seen: HashSet<CompactString>,
-    /// The letters that could not be read, each with the reason.
+    /// How many letters came that had come before, since the last new one.
+    again: usize,
+    /// What could not be read.
     bad: Vec<String>,
     /// When the oldest lease began.
     leased_at: Instant,
@@ -43,7 +45,7 @@ struct Visit {
 
 impl Visit {
     fn new(target: Arc<Remote>) -> Self {
-        Self { target, held: Vec::new(), seen: HashSet::new(), bad: Vec::new(), leased_at: now() }
+        Self { target, held: Vec::new(), seen: HashSet::new(), again: 0, bad: Vec::new(), leased_at: now() }
     }
 
     /// Returns whether the letters are still leased by us, and extends their leases
@@ -59,25 +61,50 @@ impl Visit {
         Ok(age < OVER_AFTER)
     }
 
-    /// Receives up to ten letters. `None` if there are no more, or if only letters came that were seen before.
+    /// Extends the leases where it is time. Where the caller took too long between, what was leased comes again, and is passed over then.
+    fn keep_or_go_on(&mut self) -> Result<(), Fault> {
+        if !self.keep()? {
+            self.held.clear();
+            self.leased_at = now();
+        }
+        Ok(())
+    }
+
+    /// Up to ten letters; `None`: there are no more, or as many have come again as ever came. Those whose lease was over before the
+    /// walk was come again, with others behind them.
     fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
-        let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
-        let (records, bad) = receive::records(&document)?;
-        let unreadable = !bad.is_empty();
-        self.bad.extend(bad);
-        self.held.extend(records.iter().map(|record| record.handle.clone()));
-        let new = records.into_iter().filter(|record| self.seen.insert(record.id.clone()));
-        let letters: Vec<_> = new.map(Letter::of).collect();
-        Ok((unreadable || !letters.is_empty()).then_some(letters))
+        while self.again <= self.seen.len() {
+            let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
+            let (records, bad) = receive::records(&document)?;
+            let (came, unreadable) = (records.len(), !bad.is_empty());
+            self.bad.extend(bad);
+            self.held.extend(records.iter().map(|record| record.handle.clone()));
+            let new = records.into_iter().filter(|record| self.seen.insert(record.id.clone()));
+            let letters: Vec<_> = new.map(Letter::of).collect();
+            if unreadable || !letters.is_empty() {
+                self.again = 0;
+                return Ok(Some(letters));
+            }
+            if came == 0 {
+                return Ok(None);
+            }
+            self.again += came;
+        }
+        Ok(None)
     }
 
     /// Returns how many letters exist that the walk never received. A FIFO queue returns no message
     /// of a group while ten earlier ones of it are leased, as they are until the end of a walk.
     fn unseen(&self) -> Unseen {
+        let name = self.target.name();
+        if self.again > self.seen.len() {
+            let why =
+                format!("{name} gives the same letters again and again, which hides others: somebody else may look at them too");
+            return Unseen { letters: 0, why: Some(why) };
+        }
         if !self.target.is_fifo() {
             return Unseen::default();
         }
-        let name = self.target.name();
         match facts::count(&self.target) {
             Ok(count) => {
                 let all = count.visible + count.hidden + count.delayed;
@@ -249,8 +276,16 @@ impl DeadLetters for SqsQueue {
     /// Lists the oldest letters first, as far as SQS keeps that
     /// order. Letters that another consumer has leased are not seen.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
-        self.visit("list dead letters", |_, letters| {
-            Ok(letters.into_iter().map(|letter| letter.letter).filter(|letter| filter.passes(letter)).all(&mut *each))
+        self.visit("list dead letters", |visit, letters| {
+            for letter in letters {
+                // A pager takes its time.
+                visit.keep_or_go_on()?;
+                if filter.passes(&letter.letter) && !each(letter.letter) {
+                    return Ok(false);
+                }
+            }
+            visit.keep_or_go_on()?;
+            Ok(true)
         })
     }
 
