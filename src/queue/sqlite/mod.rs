@@ -221,9 +221,11 @@ impl Queue for SqliteQueue {
 
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "set aside", letters.len())?;
-        let results = self.write(Promise::PowerLoss, "set aside", |transaction| {
-            dead::set_aside(transaction, self.queue, self.now_in(transaction)?, letters)
-        })?;
+        let bytes = letters.iter().map(dead::weight).sum();
+        let set_aside =
+            |transaction: &Transaction<'_>| dead::set_aside(transaction, self.queue, self.now_in(transaction)?, letters);
+        let results = self.store.grow_by_letters(bytes, self.patience, set_aside);
+        let results = results.map_err(|fault| fault.of(&self.name, "set aside"))?;
         self.announce_groups();
         Ok(results)
     }

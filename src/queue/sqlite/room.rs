@@ -34,7 +34,27 @@ const BRIEFLY: Duration = Duration::from_millis(100);
 
 const MIB: u64 = 1024 * 1024;
 
-/// The disk that holds one file.
+/// What a write does to the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Growth {
+    /// It takes out, or moves.
+    None,
+    /// It makes the file larger by so many bytes of content, and leaves the reserve.
+    By(u64),
+    /// The same of dead letters, which may take half of the reserve: they are a way out of the queue, but what they hold stays.
+    Letters(u64),
+}
+
+impl Growth {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::By(bytes) | Self::Letters(bytes) => bytes,
+        }
+    }
+}
+
+/// The disk of one file.
 pub(super) struct Room {
     space: Arc<dyn Space>,
     file: PathBuf,
@@ -50,13 +70,14 @@ struct Look {
 }
 
 impl Look {
-    fn reserve(&self) -> u64 {
-        LEAST + (self.file + self.log).min(MOST)
+    fn reserve(&self, growth: Growth) -> u64 {
+        let whole = LEAST + (self.file + self.log).min(MOST);
+        if matches!(growth, Growth::Letters(_)) { whole / 2 } else { whole }
     }
 
-    /// Returns whether the disk has room for the reserve, for what the log adds to the file, and for `bytes` more.
-    fn takes(&self, bytes: u64) -> bool {
-        self.left >= self.reserve().saturating_add(self.log).saturating_add(bytes)
+    /// Whether there is room for the reserve, for what the file gets by the log, and for this beside it.
+    fn takes(&self, growth: Growth, bytes: u64) -> bool {
+        self.left >= self.reserve(growth).saturating_add(self.log).saturating_add(bytes)
     }
 }
 
@@ -74,18 +95,18 @@ impl Room {
         Some(Look { left, file: size(&self.file), log: size(&self.log) })
     }
 
-    /// Makes room for a write that adds about `bytes` of content to the file, or 0 if it adds none. If the disk
-    /// is short, it cuts the log back, which blocks for as long as moving the log takes, and for [`BRIEFLY`].
+    /// To be called before a write. Where the disk is short, it cuts the log back. Blocks for that as long as for a write that moves the log, and for [`BRIEFLY`].
     ///
     /// # Errors
     ///
-    /// A write with `bytes` above 0 is refused if it would leave less than the reserve.
-    pub fn make(&self, connection: &mut Connection, schema: &Schema, bytes: u64) -> Result<(), Fault> {
+    /// What makes the file larger is refused where it would leave less than the reserve.
+    pub fn make(&self, connection: &mut Connection, schema: &Schema, growth: Growth) -> Result<(), Fault> {
         let Some(look) = self.look() else { return Ok(()) };
+        let bytes = growth.bytes();
         let grows = if bytes > 0 { bytes.saturating_add(bytes / 4).saturating_add(SPLITS) } else { 0 };
         // Once in the log, once in the file.
         let needs = grows.saturating_mul(2);
-        if look.takes(needs) {
+        if look.takes(growth, needs) {
             return Ok(());
         }
         let look = if look.log > WORTH_IT || (grows > 0 && look.log > 0) {
@@ -95,8 +116,8 @@ impl Room {
             Some(look)
         };
         match look {
-            Some(look) if grows > 0 && !look.takes(needs) && !has_free_pages(connection, schema, grows)? => {
-                Err(refusal(&look, needs))
+            Some(look) if grows > 0 && !look.takes(growth, needs) && !has_free_pages(connection, schema, grows)? => {
+                Err(refusal(&look, growth, needs))
             }
             _ => Ok(()),
         }
@@ -135,14 +156,14 @@ fn free_bytes(connection: &Connection) -> Result<u64, Fault> {
     Ok(pragma("freelist_count")?.unsigned_abs() * pragma("page_size")?.unsigned_abs())
 }
 
-fn refusal(look: &Look, needs: u64) -> Fault {
+fn refusal(look: &Look, growth: Growth, needs: u64) -> Fault {
     let Look { left, log, .. } = look;
     let size = bytesize::ByteSize;
     Fault::unavailable(format!(
         "its disk is full but for a reserve: {} are left, of which {} are kept so that what is in the file can be taken out, and this \
          needs {}: free space on its disk, or let the queue drain; this call wrote nothing, what was written before is safe",
         size(*left),
-        size(look.reserve() + log),
+        size(look.reserve(growth) + log),
         size(needs)
     ))
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
-use super::room::{self, Room};
+use super::room::{self, Growth, Room};
 use super::rows;
 use super::schema::Schema;
 use crate::queue::space::Space;
@@ -117,7 +117,7 @@ impl Store {
         patience: Duration,
         work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        self.change(promise, 0, patience, work)
+        self.change(promise, Growth::None, patience, work)
     }
 
     /// Does the same for a transaction that makes the file larger, by about `bytes`, and must survive a power loss.
@@ -128,13 +128,23 @@ impl Store {
         patience: Duration,
         work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        self.change(Promise::PowerLoss, bytes, patience, work)
+        self.change(Promise::PowerLoss, Growth::By(bytes), patience, work)
+    }
+
+    /// The same for dead letters: they are refused where they would leave less than half of what is needed for that.
+    pub(super) fn grow_by_letters<T>(
+        &self,
+        bytes: u64,
+        patience: Duration,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.change(Promise::PowerLoss, Growth::Letters(bytes), patience, work)
     }
 
     fn change<T>(
         &self,
         promise: Promise,
-        grows: u64,
+        growth: Growth,
         patience: Duration,
         mut work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
@@ -150,7 +160,7 @@ impl Store {
             Promise::PowerLoss => &mut writers.durable,
             Promise::Crash => &mut writers.quick,
         };
-        self.room.make(connection, self.schema, grows)?;
+        self.room.make(connection, self.schema, growth)?;
         match attempt(connection, patience, &mut work) {
             Err(fault) if fault.lacks_room() && room::cut_back(connection) => attempt(connection, patience, &mut work),
             done => done,
@@ -203,8 +213,8 @@ fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchr
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // This comes before anything that needs room, because a process that died may have left a log that fills the disk.
-    room.make(&mut connection, schema, 0)?;
+    // Before anything needs room: a process that died may have left a log that fills the disk.
+    room.make(&mut connection, schema, Growth::None)?;
     connection.busy_timeout(patience)?;
     schema.prepare(&mut connection)?;
     Ok(connection)

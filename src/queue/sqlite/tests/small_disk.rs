@@ -131,6 +131,34 @@ fn leases_and_dead_letters_go_on_where_nothing_more_is_taken_in() {
 }
 
 #[test]
+fn dead_letters_leave_the_room_that_deletes_need() {
+    let scene = Scene::new(6 * MIB);
+    scene.fill(100, 1000);
+    let taken = scene.receive();
+    let letter = |received: &Received, payload: usize| SetAside {
+        message: Arc::clone(&received.message),
+        receipt: received.receipt.clone(),
+        delivery: Some(crate::queue::DeadDelivery { account: "x".into(), index: Some(0), payload: vec![b'p'; payload].into() }),
+        reason: crate::queue::DeadReason { kind: "refused", text: "no such order".into() },
+        last: false,
+    };
+    let mut written = 0;
+    let error = taken.iter().find_map(|received| {
+        let done = scene.queue.set_aside(&[letter(received, 50_000)]);
+        scene.check();
+        written += usize::from(done.is_ok());
+        done.err()
+    });
+    let error = error.expect("they do not take the whole disk");
+    assert!(error.is_transient() && error.to_string().contains("free space on its disk"), "{error}");
+    assert!(written > 5, "{written}");
+    assert!(scene.send(1, 1000).is_err(), "what comes in has less");
+    let receipts: Vec<_> = taken.iter().map(|received| received.receipt.clone()).collect();
+    assert!(scene.queue.delete(&receipts).unwrap().iter().all(Result::is_ok));
+    scene.drain();
+}
+
+#[test]
 fn what_has_no_room_is_refused_with_the_numbers_and_taken_once_there_is_some() {
     let scene = Scene::new(6 * MIB);
     let (_, error) = scene.fill(100, 1000);
