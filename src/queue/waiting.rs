@@ -130,11 +130,13 @@ mod tests {
         waiting.announce();
         let (ended, end) = crossbeam_channel::bounded(1);
         let pauses = Arc::clone(&waiting);
-        std::thread::spawn(move || {
+        let body = move || {
             pauses.pause(seen, LONG);
             ended.send(()).unwrap();
-        });
+        };
+        let pauses = std::thread::Builder::new().name("pauses".to_owned()).spawn(body).unwrap();
         assert!(end.recv_timeout(LONG / 60).is_ok(), "the announcement was missed");
+        pauses.join().unwrap();
     }
 
     #[test]

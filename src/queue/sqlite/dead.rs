@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::send::{self, Insert};
 use super::settle;
-use crate::message::AttributeValue;
+use crate::message::{AttributeValue, DeliveryName};
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::embedded::{Grouping, redriven_id};
 use crate::queue::{DeadFilter, DeadLetter, EntryError, EntryResult, SetAside};
