@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::Body;
 use ureq::http::Response;
-use ureq::http::header::RETRY_AFTER;
+use ureq::http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::secrets::Secrets;
 use crate::message::Answer;
@@ -40,12 +40,7 @@ pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets)
     let start = read(&mut body);
     match of_status(parts.status.as_u16()) {
         Answer::Status { code, .. } => {
-            let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            Answer::Status {
-                code,
-                retry_after: retry_after.and_then(|value| retry_after_of(value, now)),
-                excerpt: excerpt(&start, secrets),
-            }
+            Answer::Status { code, retry_after: retry_after(&parts.headers, now), excerpt: excerpt(&start, secrets) }
         }
         accepted => accepted,
     }
@@ -87,15 +82,24 @@ fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
     text.into()
 }
 
-/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, of which the time from now is returned. `None`
-/// for an invalid value and for a time that has passed: there is nothing to obey then, and the back-off applies.
-fn retry_after_of(value: &str, now: SystemTime) -> Option<Duration> {
+/// How long the partner wants to be left alone. A date in `Retry-After` was written by the partner's clock, and so was `Date`, the moment of
+/// the answer (RFC 9110, section 6.6.1): with both at hand it does not matter that our clock is wrong. Without a valid `Date`, our clock
+/// has to do.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let answered = text(DATE).and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    retry_after_of(text(RETRY_AFTER)?, answered.unwrap_or(now))
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date from which the moment of the answer is taken off. `None` for nonsense and
+/// for a time that has come already: then there is nothing to obey, and back-off decides.
+fn retry_after_of(value: &str, answered: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that does not fit stands for a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(now).ok()?
+        httpdate::parse_http_date(value).ok()?.duration_since(answered).ok()?
     };
     Some(wait.min(MAX_RETRY_AFTER)).filter(|wait| !wait.is_zero())
 }
