@@ -141,8 +141,13 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in the end of a job: acts upon its outcomes, and puts the messages that it left undone first in line
-    /// again.
+    /// The queue goes on with the pollers that it has.
+    pub(super) fn no_poller(&mut self, index: QueueIndex, poller: usize, demand: usize) {
+        let Some(queue) = self.queues.get_mut(index) else { return self.stray("no poller of an unknown queue") };
+        let freed = queue.intake.no_poller(poller, demand, self.now);
+        self.room.release(index, freed);
+    }
+
     pub(super) fn handled(
         &mut self,
         index: QueueIndex,

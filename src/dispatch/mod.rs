@@ -258,6 +258,7 @@ impl Dispatcher {
             }
             Event::Facts { queue, facts } => self.facts_received(queue, facts),
             Event::ReceiveFailed { queue, poller, demand_used, fault } => self.receive_failed(queue, poller, demand_used, fault),
+            Event::NoPoller { queue, poller, demand } => self.no_poller(queue, poller, demand),
             Event::Handled { queue, job, done, undone, slowest } => self.handled(queue, job, done, undone, slowest),
             Event::TakenBack { queue, job, back } => self.taken_back(queue, job, back),
             Event::Answered { flush, answer } => self.answered(flush, &answer),

@@ -15,16 +15,15 @@ use super::poller::fault;
 pub struct Acker {
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
-    /// The acker's number among those of its queue.
-    pub number: usize,
-    pub calls: Receiver<QueueCall>,
+    /// Those of all the queue's ackers, each with the number by which the dispatcher counts it.
+    pub calls: Receiver<(usize, QueueCall)>,
     pub inbox: Sender<Event>,
 }
 
 impl Acker {
     /// Runs the thread: carries out calls until the dispatcher drops its end of the channel.
     pub fn run(self, duty: &Duty) {
-        for call in &self.calls {
+        for (number, call) in &self.calls {
             let what = match call {
                 QueueCall::Delete(_) => "deletes",
                 QueueCall::ChangeVisibility(_) => "extends or returns",
@@ -32,7 +31,7 @@ impl Acker {
                 QueueCall::Count => "counts",
             };
             duty.begin(what, "");
-            let event = self.make(&call);
+            let event = self.make(number, &call);
             duty.rest();
             if self.inbox.send(event).is_err() {
                 return;
@@ -40,8 +39,8 @@ impl Acker {
         }
     }
 
-    fn make(&self, call: &QueueCall) -> Event {
-        let (queue, acker) = (self.index, self.number);
+    fn make(&self, acker: usize, call: &QueueCall) -> Event {
+        let queue = self.index;
         let results = match call {
             QueueCall::Delete(receipts) => self.queue.delete(receipts),
             QueueCall::ChangeVisibility(changes) => self.queue.change_visibility(changes),

@@ -19,7 +19,7 @@ use crate::sink::{Reply, Sinks};
 use super::BUG;
 use super::duty::Duty;
 use super::pile::{Pile, Popped};
-use super::threads::Crew;
+use super::threads::{Crew, Shortage};
 
 /// Bytes of a delivery thread's stack: enough for a request with TLS. Most of it is never touched.
 const STACK: usize = 256 * 1024;
@@ -42,10 +42,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The interval between two sweeps for connections that have been idle for long.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// The shortest interval between two log lines about the same trouble.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// A flush on its way to a delivery thread.
+/// A flush on its way to a thread.
 type Flush = (FlushId, Arc<Batch>);
 
 /// The dispatcher's end: it hands flushes over and waits for nothing, not even for a thread to start.
@@ -74,7 +71,7 @@ impl Deliverers {
             deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default(), alive: Arc::clone(&alive) },
             crew: crew.clone(),
             number: 0,
-            complained: None,
+            shortage: Shortage::default(),
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
             alive: Arc::clone(&alive),
@@ -126,8 +123,7 @@ struct Starter {
     alive: Arc<AtomicUsize>,
     /// The number of the next thread. Numbers are not reused, so that no two threads share a name.
     number: u64,
-    /// When the last warning about a refused thread was logged.
-    complained: Option<Instant>,
+    shortage: Shortage,
 }
 
 impl Starter {
@@ -167,9 +163,7 @@ impl Starter {
 
     #[expect(clippy::disallowed_methods, reason = "when a line was last written is known where it is")]
     fn complain(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.complained.is_none_or(|at| at + AGAIN <= now) {
-            self.complained = Some(now);
+        if self.shortage.is_news(Instant::now()) {
             let alive = self.alive.load(Ordering::Acquire);
             log::warn!(
                 "cannot start more than {alive} delivery threads: {error}; trying again; raise the limits on tasks and on memory"

@@ -1,12 +1,14 @@
-//! The threads around one queue (its pollers, ackers and parker) and the channels to them. Each thread is started
-//! when it is first needed.
+//! The threads around one queue: its pollers, its ackers and its parker, and the channels to them. The first of each kind is there from
+//! the start, the others are started when they are first needed; where the system gives none, the queue goes on with those that it has.
 //!
 //! Owned by the thread `dispatch`, which must not wait: a hand-over is a `try_send` into a channel that has space,
 //! since the dispatcher counts what it has handed out.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,24 +18,25 @@ use crate::queue::Queue;
 use super::BUG;
 use super::acker::Acker;
 use super::duty::Duty;
+use super::error::StartError;
 use super::lane::Lane;
 use super::parker::{ERRANDS, Errand, Parker};
 use super::poller::Poller;
+use super::rules::ackers;
 use super::threads::{Crew, thread_name};
 
 /// The number of demands that a poller may not have seen yet. Each is for at least one message.
 const DEMANDS: usize = 2048;
 
-/// The number of calls that an acker has at once: the dispatcher waits for the result of one before it sends the next.
-const CALLS: usize = 1;
+/// Between tries to start another acker where the system gives no thread.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// The threads of one queue that were started so far.
+/// The threads of one queue that there are so far. The default has none: nothing is left of the queue.
 #[derive(Default)]
 pub struct Edge {
-    /// The channels to the pollers, by number; `None` if the thread was never started. The ackers'
-    /// channels are kept alike.
-    pollers: BTreeMap<usize, Option<Sender<Demand>>>,
-    ackers: BTreeMap<usize, Option<Sender<QueueCall>>>,
+    /// By number.
+    pollers: BTreeMap<usize, Sender<Demand>>,
+    ackers: Option<Ackers>,
     parker: Option<Sender<Errand>>,
     /// Set once the pollers have to stop receiving.
     stop: Arc<AtomicBool>,
@@ -41,7 +44,16 @@ pub struct Edge {
     told: Arc<AtomicBool>,
 }
 
-/// What a thread of the queue is created with.
+/// Any of them takes the next call, under the number that the dispatcher gave it: with fewer threads than calls the rest waits.
+struct Ackers {
+    to_them: Sender<(usize, QueueCall)>,
+    calls: Receiver<(usize, QueueCall)>,
+    threads: usize,
+    /// No further one is started before then.
+    retry_at: Option<Instant>,
+}
+
+/// What a thread of the queue is made with.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
     pub index: QueueIndex,
@@ -50,42 +62,87 @@ pub struct Around<'a> {
     pub crew: &'a Crew,
 }
 
+/// The system gives no further thread.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the thread {name}: {why}")]
+pub struct NoThread {
+    name: String,
+    why: io::Error,
+}
+
+impl From<NoThread> for StartError {
+    fn from(NoThread { name, why }: NoThread) -> Self {
+        Self::Thread { name, why: why.to_string() }
+    }
+}
+
 impl Edge {
-    /// Gives a poller demand, and starts the poller if it is not running.
-    ///
-    /// # Errors
-    ///
-    /// An error of this and of the following functions means that something the dispatcher relies on does not hold, or
-    /// that the system refuses a thread.
-    pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<(), String> {
-        let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
-        let start = |demands| {
-            let (name, queue, inbox) = (Arc::clone(&around.lane.name), around.queue()?, around.inbox.clone());
-            let body = Poller { name, queue, index: around.index, number: poller, demands, inbox, stop, told };
-            around.start("poll", poller, move |duty| body.run(duty))
-        };
-        let demands = started(self.pollers.entry(poller).or_default(), DEMANDS, start)?;
-        demands.try_send(demand).map_err(|_| around.bug("a poller has more demand than it was given"))
+    /// Starts the threads without which the queue does not move: its first poller and acker, and its parker where it has a parking. That
+    /// is done before anything is delivered: deliveries may take all threads that the system gives.
+    pub fn start(around: Around<'_>) -> Result<Self, NoThread> {
+        let mut edge = Self::default();
+        let Some(queue) = &around.lane.queue else { return Ok(edge) };
+        let (to_them, calls) = bounded(ackers(around.lane.limits));
+        edge.ackers.insert(Ackers { to_them, calls, threads: 0, retry_at: None }).start_one(around, queue)?;
+        // What a parking has is not received, but brought back by the parker of its queue.
+        if around.lane.handler.is_some() {
+            edge.start_poller(around, queue, 0)?;
+        }
+        if let Some(parking) = &around.lane.parking {
+            let (to_parker, errands) = bounded(ERRANDS);
+            let body = Parker { parking: Arc::clone(parking), queue: around.index, errands, inbox: around.inbox.clone() };
+            around.start("park", 0, move |duty| body.run(duty))?;
+            edge.parker = Some(to_parker);
+        }
+        Ok(edge)
     }
 
-    /// Hands a call to an acker, which is started if it is not running.
-    pub fn settle(&mut self, around: Around<'_>, acker: usize, call: QueueCall) -> Result<(), String> {
-        let start = |calls| {
-            let body = Acker { queue: around.queue()?, index: around.index, number: acker, calls, inbox: around.inbox.clone() };
-            around.start("ack", acker, move |duty| body.run(duty))
-        };
-        let to_acker = started(self.ackers.entry(acker).or_default(), CALLS, start)?;
-        to_acker.try_send(call).map_err(|_| around.bug("an acker has a second call"))
+    fn start_poller(&mut self, around: Around<'_>, queue: &Arc<dyn Queue>, number: usize) -> Result<(), NoThread> {
+        let (to_poller, demands) = bounded(DEMANDS);
+        let (name, queue, inbox) = (Arc::clone(&around.lane.name), Arc::clone(queue), around.inbox.clone());
+        let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
+        let body = Poller { name, queue, index: around.index, number, demands, inbox, stop, told };
+        around.start("poll", number, move |duty| body.run(duty))?;
+        self.pollers.insert(number, to_poller);
+        Ok(())
+    }
+
+    /// Gives a poller demand. Gives why there is no thread for it, where there is none: then the demand was not handed over. An error, here
+    /// and below: something that the dispatcher relies on does not hold.
+    pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<Option<NoThread>, String> {
+        if !self.pollers.contains_key(&poller)
+            && let Err(none) = self.start_poller(around, around.queue()?, poller)
+        {
+            return Ok(Some(none));
+        }
+        let handed = self.pollers.get(&poller).is_some_and(|demands| demands.try_send(demand).is_ok());
+        if handed { Ok(None) } else { Err(around.bug("a poller has more demand than it was given")) }
+    }
+
+    /// Has an acker tell the queue something. Gives why there is no thread more, where one is wanted: then the call waits for those that
+    /// there are.
+    pub fn settle(
+        &mut self,
+        around: Around<'_>,
+        now: Instant,
+        acker: usize,
+        call: QueueCall,
+    ) -> Result<Option<NoThread>, String> {
+        let queue = around.queue()?;
+        let ackers = self.ackers.as_mut().ok_or_else(|| around.bug("a call without ackers"))?;
+        // The dispatcher gives the lowest number that is free: all below it are at work.
+        let is_wanted = ackers.threads <= acker && ackers.retry_at.is_none_or(|at| at <= now);
+        let none = if is_wanted { ackers.start_one(around, queue).err() } else { None };
+        if none.is_some() {
+            ackers.retry_at = Some(now + RETRY);
+        }
+        ackers.to_them.try_send((acker, call)).map_err(|_| around.bug("an acker has a second call"))?;
+        Ok(none)
     }
 
     /// Hands an errand to the parker, which is started if it is not running.
     pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
-        let start = |errands| {
-            let parking = around.lane.parking.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
-            let body = Parker { parking: Arc::clone(parking), queue: around.index, errands, inbox: around.inbox.clone() };
-            around.start("park", 0, move |duty| body.run(duty))
-        };
-        let to_parker = started(&mut self.parker, ERRANDS, start)?;
+        let to_parker = self.parker.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
         to_parker.try_send(errand).map_err(|_| around.bug("the parker has too many errands"))
     }
 
@@ -98,15 +155,24 @@ impl Edge {
     }
 }
 
-impl Around<'_> {
-    fn queue(&self) -> Result<Arc<dyn Queue>, String> {
-        self.lane.queue.clone().ok_or_else(|| self.bug("something is wanted of it after its end"))
+impl Ackers {
+    fn start_one(&mut self, around: Around<'_>, queue: &Arc<dyn Queue>) -> Result<(), NoThread> {
+        let body =
+            Acker { queue: Arc::clone(queue), index: around.index, calls: self.calls.clone(), inbox: around.inbox.clone() };
+        around.start("ack", self.threads, move |duty| body.run(duty))?;
+        self.threads += 1;
+        Ok(())
+    }
+}
+
+impl<'a> Around<'a> {
+    fn queue(&self) -> Result<&'a Arc<dyn Queue>, String> {
+        self.lane.queue.as_ref().ok_or_else(|| self.bug("something is wanted of it after its end"))
     }
 
-    fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), String> {
+    fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), NoThread> {
         let name = thread_name(kind, &self.lane.name, number);
-        let started = self.crew.spawn(name.clone(), None, body);
-        started.map_err(|error| format!("cannot start the thread {name}: {error}; raise the limits on tasks and on memory"))
+        self.crew.spawn(name.clone(), None, body).map_err(|why| NoThread { name, why })
     }
 
     /// Returns the message for a broken invariant.
@@ -115,18 +181,79 @@ impl Around<'_> {
     }
 }
 
-/// Returns the channel to a thread, after starting the thread if there is none.
-fn started<T>(
-    place: &mut Option<Sender<T>>,
-    depth: usize,
-    start: impl FnOnce(Receiver<T>) -> Result<(), String>,
-) -> Result<&Sender<T>, String> {
-    match place {
-        Some(there) => Ok(there),
-        None => {
-            let (sender, receiver) = bounded(depth);
-            start(receiver)?;
-            Ok(place.insert(sender))
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dispatch::WAITS_WITH;
+    use crate::message::settle::Ask;
+    use crate::queue::memory::{MemoryOptions, MemoryQueue};
+    use crate::queue::{Limits, Queue};
+
+    /// A queue of which several things may be wanted at once.
+    fn lane() -> Lane {
+        let queue = MemoryQueue::new(MemoryOptions::new("a"));
+        Lane {
+            name: "a".into(),
+            source: "memory",
+            handler_name: String::new(),
+            limits: Limits { priced: true, ..queue.limits() },
+            queue: Some(Arc::new(queue)),
+            handler: Some(Arc::new(|_: &crate::message::Message| crate::message::Outcome::Discard)),
+            concurrency: 1,
+            parking: None,
+            retires: false,
         }
+    }
+
+    fn names(crew: &Crew, now: Instant) -> Vec<String> {
+        crew.roster().report(now).into_iter().map(|thread| thread.name).collect()
+    }
+
+    #[test]
+    fn a_queue_starts_with_its_first_threads_or_not_at_all() {
+        let (crew, lane, (inbox, _events)) = (Crew::new(), lane(), bounded(8));
+        let around = Around { index: 0, lane: &lane, inbox: &inbox, crew: &crew };
+        for threads in 0..2 {
+            crew.give(threads);
+            let none = Edge::start(around).err().unwrap().to_string();
+            assert!(
+                none.starts_with(["cannot start the thread ack-a-0: ", "cannot start the thread poll-a-0: "][threads]),
+                "{none}"
+            );
+        }
+        crew.give(2);
+        assert!(Edge::start(around).is_ok());
+    }
+
+    #[test]
+    fn where_no_thread_is_left_a_queue_goes_on_with_those_that_it_has() {
+        let (crew, lane, (inbox, events)) = (Crew::new(), lane(), bounded(8));
+        let around = Around { index: 0, lane: &lane, inbox: &inbox, crew: &crew };
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        let next = || events.recv_timeout(Duration::from_secs(10)).unwrap();
+        let mut edge = Edge::start(around).unwrap();
+
+        crew.give(0);
+        for acker in 0..3 {
+            let none = edge.settle(around, now, acker, QueueCall::Count).unwrap();
+            // It is tried once, and then not for a while.
+            assert_eq!(none.is_some(), acker == 1);
+            assert!(matches!(next(), Event::Counted { acker: of, count: Ok(_), .. } if of == acker));
+        }
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+        let demand = Demand { messages: WAITS_WITH, ask };
+        assert!(edge.receive(around, 1, demand).unwrap().is_some());
+        assert!(edge.receive(around, 0, demand).unwrap().is_none());
+        assert!(matches!(next(), Event::Facts { .. }));
+        assert!(matches!(next(), Event::Received { poller: 0, .. }));
+
+        crew.give(2);
+        assert!(edge.settle(around, now + RETRY, 1, QueueCall::Count).unwrap().is_none());
+        assert!(edge.receive(around, 1, demand).unwrap().is_none());
+        let names = names(&crew, now);
+        assert!(["ack-a-1", "poll-a-1"].iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");
     }
 }

@@ -140,12 +140,7 @@ impl Engine {
         self.lanes.iter().find(|lane| &*lane.name == name).and_then(|lane| lane.queue.clone())
     }
 
-    /// Starts the engine's threads. Pollers, delivery threads, ackers and parkers start later,
-    /// when they are first needed.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError::Thread`] if the system refuses a thread.
+    /// Starts the threads: those without which nothing moves. More for pollers, deliveries and acks come when they are needed.
     #[expect(clippy::disallowed_methods, reason = "the engine's start is an edge: from here on time is passed in")]
     pub fn start(mut self, options: RunOptions) -> Result<Running, StartError> {
         self.rules.until_empty = options.until_empty;

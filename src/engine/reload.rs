@@ -14,7 +14,7 @@ use super::error::ReloadError;
 use super::inquiries::PATIENCE;
 use super::plan::Queues;
 use super::restart::need_restart;
-use super::shell::{Control, Reload};
+use super::shell::{Control, Reload, Unstarted};
 use super::{Remote, rules};
 
 /// The configuration that a reload starts from. Locked only for moments; [`Remote::reload`] holds a separate lock
@@ -28,7 +28,7 @@ pub struct InForce {
 
 /// A reload that was handed to the dispatcher, and the configuration in force once the dispatcher confirms it.
 struct Awaited {
-    answer: Receiver<Prepared>,
+    answer: Receiver<Result<(), Box<Unstarted>>>,
     settings: Settings,
     queues: Queues,
 }
@@ -42,7 +42,9 @@ impl InForce {
     fn catch_up(&mut self) -> Result<(), ReloadError> {
         let Some(awaited) = self.awaited.take() else { return Ok(()) };
         match awaited.answer.try_recv() {
-            Ok(_before) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
+            Ok(Ok(())) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
+            // It changed nothing.
+            Ok(Err(_)) => {}
             Err(TryRecvError::Empty) => {
                 self.awaited = Some(awaited);
                 return Err(ReloadError::NoAnswer);
@@ -96,7 +98,13 @@ impl Remote {
         let answered = answer.recv_timeout(PATIENCE).map(drop);
         let mut in_force = self.in_force.lock();
         match answered {
-            Ok(()) => (in_force.settings, in_force.queues) = (settings, queues),
+            Ok(Ok(())) => (in_force.settings, in_force.queues) = (settings, queues),
+            Ok(Err(unstarted)) => {
+                drop(in_force);
+                let Unstarted { error, plan } = *unstarted;
+                drop(plan);
+                return Err(error);
+            }
             Err(RecvTimeoutError::Timeout) => {
                 in_force.awaited = Some(Awaited { answer, settings, queues });
                 return Err(ReloadError::NoAnswer);

@@ -69,7 +69,7 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
             0 => EMBEDDED_POLLERS,
             pollers => pollers,
         },
-        ackers: if limits.priced { REMOTE_ACKERS } else { 1 },
+        ackers: ackers(limits),
         receive_limit,
         ask_at_least: if limits.priced { receive_limit } else { 1 },
         // SQS needs two requests: one sends the letters to the dead-letter queue, the other deletes the messages.
@@ -79,6 +79,11 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },
         recount: if limits.priced { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
     }
+}
+
+/// Calls to such a queue that may be under way at once.
+pub fn ackers(limits: Limits) -> usize {
+    if limits.priced { REMOTE_ACKERS } else { 1 }
 }
 
 fn partner_rules(settings: &PartnerSettings) -> PartnerRules {

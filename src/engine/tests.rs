@@ -1,4 +1,5 @@
-//! A panic of any thread ends the engine with a reason, and callers that query the engine do not wait for a reload.
+//! A thread that dies ends the engine with a reason, whichever it is; one that cannot be started ends nothing; and nobody who asks it
+//! something waits for a reload.
 
 use super::*;
 use crate::config::{self, Context, Environment, Kind, Loaded};
@@ -126,6 +127,38 @@ fn each_thread_says_what_it_does() {
     assert!(remote.health().is_well());
     remote.finish_when_empty();
     assert_eq!(running.wait().unwrap().status.queues[0].counts.acked, 1);
+}
+
+#[test]
+fn an_engine_goes_on_without_the_threads_that_the_system_does_not_give() {
+    let mut engine = engine("");
+    (engine.rules.queues[0].pollers, engine.rules.queues[0].ackers, engine.lanes[0].limits.priced) = (4, 4, true);
+    let queue = engine.queue("invoice").unwrap();
+    let running = engine.start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    running.crew.give(0);
+    queue.send(&vec![NewMessage { body: "{}".into(), ..NewMessage::default() }; 1000]).unwrap();
+    remote.finish_when_empty();
+    let report = running.wait().unwrap();
+    assert_eq!(report.status.queues[0].counts.acked, 1001);
+}
+
+#[test]
+fn a_queue_for_which_there_is_no_thread_is_refused_by_a_reload() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let (settings, registry) = settings("[queues.more]\nsource = 'memory'\nhandler = 'nothing'\n");
+    for given in 0..2 {
+        running.crew.give(given);
+        let refused = remote.reload(&settings, &registry).unwrap_err().to_string();
+        assert!(refused.starts_with("queues.more: cannot start the thread "), "{refused}");
+        assert_eq!(remote.queues().len(), 1);
+    }
+    running.crew.give(2);
+    remote.reload(&settings, &registry).unwrap();
+    assert_eq!(remote.queues().len(), 2);
+    remote.stop();
+    assert_eq!(running.wait().unwrap().status.queues.len(), 2, "nothing is left of those that were refused");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -13,7 +15,10 @@ use super::duty::{Duty, Roster};
 /// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const NAME: usize = 15;
 
-/// Starts threads, reports their panics, and waits for their ends. Cheap to clone.
+/// That the system gives no further thread is said at most so often.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Starts threads, hears of their deaths, waits for their ends. Cheap to clone.
 #[derive(Clone)]
 pub struct Crew {
     shared: Arc<Shared>,
@@ -27,21 +32,40 @@ struct Shared {
     death: Sender<String>,
     deaths: Receiver<String>,
     roster: Roster,
+    /// Threads that a test's system still gives.
+    #[cfg(test)]
+    given: AtomicUsize,
 }
 
 impl Crew {
     pub fn new() -> Self {
         let (alive, ended) = bounded(0);
         let (death, deaths) = bounded(1);
-        Self {
-            shared: Arc::new(Shared { handles: Mutex::new(Vec::new()), ended, death, deaths, roster: Roster::default() }),
-            alive,
-        }
+        let shared = Shared {
+            handles: Mutex::new(Vec::new()),
+            ended,
+            death,
+            deaths,
+            roster: Roster::default(),
+            #[cfg(test)]
+            given: AtomicUsize::new(usize::MAX),
+        };
+        Self { shared: Arc::new(shared), alive }
+    }
+
+    /// From now on the system gives so many threads more.
+    #[cfg(test)]
+    pub fn give(&self, threads: usize) {
+        self.shared.given.store(threads, Ordering::SeqCst);
     }
 
     /// Starts a thread, whose body gets the cell in which it records what it is doing. `stack` is in bytes; `None`
     /// means the system's default.
     pub fn spawn(&self, name: String, stack: Option<usize>, body: impl FnOnce(&Duty) + Send + 'static) -> io::Result<()> {
+        #[cfg(test)]
+        if self.shared.given.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |given| given.checked_sub(1)).is_err() {
+            return Err(rustix::io::Errno::AGAIN.into());
+        }
         let mut builder = thread::Builder::new().name(name.clone());
         if let Some(stack) = stack {
             builder = builder.stack_size(stack);
@@ -129,7 +153,24 @@ impl Drop for DeathGuard {
     }
 }
 
-/// Returns `KIND-QUEUE-INDEX`, with the queue's name cut so that the whole has at most 15 bytes.
+/// Says now and then, and not each time, that the system gives no further thread.
+#[derive(Default)]
+pub struct Shortage {
+    said: Option<Instant>,
+}
+
+impl Shortage {
+    /// Whether it may be said now.
+    pub fn is_news(&mut self, now: Instant) -> bool {
+        let is_news = self.said.is_none_or(|said| said + AGAIN <= now);
+        if is_news {
+            self.said = Some(now);
+        }
+        is_news
+    }
+}
+
+/// `KIND-QUEUE-INDEX` in at most 15 bytes: the queue's name is cut.
 pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
     let index = index.to_string();
     let room = NAME.saturating_sub(kind.len() + index.len() + 2);
@@ -147,6 +188,15 @@ mod tests {
         assert_eq!(thread_name("poll", "a-very-long-queue-name", 12), "poll-a-very--12");
         assert_eq!(thread_name("ack", "größenänderungen", 3), "ack-größen-3");
         assert!(thread_name("ack", "größenänderungen", 3).len() <= NAME);
+    }
+
+    #[test]
+    fn a_shortage_is_said_every_ten_seconds() {
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let start = Instant::now();
+        let mut shortage = Shortage::default();
+        let said: Vec<u64> = (0..25).filter(|at| shortage.is_news(start + Duration::from_secs(*at))).collect();
+        assert_eq!(said, [0, 10, 20]);
     }
 
     #[test]

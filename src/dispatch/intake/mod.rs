@@ -47,8 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Returns how many jobs of a queue may be with its handler or wait for it, if the handler takes
-/// `concurrency` messages at once.
+/// A poller for which there was no thread is not asked again before that.
+const NO_POLLER: Duration = Duration::from_secs(10);
+
+/// Jobs of a queue that may be with its handler, or wait for it, where that handles so many messages at once.
 pub fn jobs_ahead(concurrency: usize) -> usize {
     2 * concurrency + 10
 }
@@ -62,9 +64,11 @@ pub struct Intake {
     asked: Vec<usize>,
     /// The number of reports by pollers of how a receive went.
     reports: u64,
-    /// The number of pollers that may have demand now.
+    /// Pollers that are wanted now.
     active: usize,
-    /// The most demand that one poller gets now, in messages.
+    /// There are no more pollers than so many until then: the system gave no thread for the next one.
+    few_pollers: Option<(usize, Instant)>,
+    /// Demand that one poller gets now.
     window: usize,
     /// Since when some places are free, but too few to be worth a request.
     few_since: Option<Instant>,
@@ -96,6 +100,7 @@ impl Intake {
             asked,
             reports: 0,
             active: 1,
+            few_pollers: None,
             window,
             few_since: None,
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
@@ -146,7 +151,22 @@ impl Intake {
         freed
     }
 
-    /// Records that a receive succeeded. Returns whether that ends a failure.
+    /// There is no thread for a poller, and the demand that it was given comes back: it and those behind it are given none for a while.
+    /// Gives how many places that frees.
+    pub fn no_poller(&mut self, poller: usize, demand: usize, now: Instant) -> usize {
+        self.few_pollers = Some((poller, now + NO_POLLER));
+        let Some(asked) = self.asked.get_mut(poller) else { return 0 };
+        let freed = demand.min(*asked);
+        *asked -= freed;
+        freed
+    }
+
+    /// Pollers that may have demand now.
+    fn pollers(&self, now: Instant) -> usize {
+        self.few_pollers.filter(|(_, until)| now < *until).map_or(self.active, |(pollers, _)| pollers.min(self.active))
+    }
+
+    /// A receive went well. Gives whether that ends a failure.
     pub fn recovered(&mut self) -> bool {
         self.pause.succeeded()
     }
@@ -193,7 +213,7 @@ impl Intake {
         let free = free.min(backlog.saturating_sub(self.waiting() + self.asked_for()));
         // Where requests have a price, a poller uses up its demand before it gets more.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
-        let poller = self.asked.iter().take(self.active).position(|asked| *asked <= low)?;
+        let poller = self.asked.iter().take(self.pollers(now)).position(|asked| *asked <= low)?;
         let asked = self.asked.get(poller).copied().unwrap_or(0);
         let window = if self.found_much { self.window } else { self.window.min(WAITS_WITH) };
         let messages = free.min(window - asked);

@@ -2,7 +2,7 @@
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
-use crate::dispatch::Rules;
+use crate::dispatch::{Event, Rules};
 
 /// Returns a rig with a queue whose requests cost money.
 fn priced(change: impl FnOnce(&mut Rules)) -> Rig {
@@ -118,6 +118,25 @@ fn a_queue_of_which_little_comes_waits_with_one_poller() {
         // The first poller has found nothing; the second is still waiting.
         (5, "receive", ""),
     ]);
+}
+
+#[test]
+fn a_poller_without_a_thread_gives_its_demand_back_and_is_left_alone_for_a_while() {
+    let mut rules = rules();
+    rules.queues[0].pollers = 2;
+    let mut rig = rig(rules);
+    let ten = "receive a b c d e f g h i j";
+    rig.play(&[(0, ten, "handle a|b|c|d|e|f|g|h|i|j; ask 20; ask 10")]);
+    assert_eq!(rig.handle(0, Event::NoPoller { queue: 0, poller: 1, demand: 10 }), "");
+    rig.play(&[
+        (1, "handled a=discard b=discard c=discard d=discard e=discard", "delete a b c d e"),
+        (2, "settled", ""),
+        (3, "receive", "ask 10"),
+        // From here on the second is wanted again. Whether there is a thread for it now is found out later.
+        (9_999, "receive k l m n o p q r s t", "handle k; ask 20"),
+        (10_000, "tick", "ask 1"),
+    ]);
+    assert!(rig.notes.is_empty(), "{:?}", rig.notes);
 }
 
 #[test]

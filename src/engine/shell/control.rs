@@ -9,6 +9,7 @@ use crate::dispatch::{Event, PartnerTable, QueueChanges};
 use crate::sink::Prepared;
 
 use super::Shell;
+use crate::engine::error::ReloadError;
 use crate::engine::inquiries::Inquiry;
 use crate::engine::plan::Plan;
 
@@ -40,8 +41,15 @@ pub struct Reload {
     pub(in crate::engine) plan: Plan,
     /// The same changes for the dispatcher.
     pub changes: QueueChanges,
-    /// Is given the settings that were in force, to drop them where that may take time.
-    pub done: Sender<Prepared>,
+    /// Whether it is in force; where it is not, nothing has changed.
+    pub(in crate::engine) done: Sender<Result<(), Box<Unstarted>>>,
+}
+
+/// A reload whose queues could not be started.
+pub struct Unstarted {
+    pub error: ReloadError,
+    /// What it had opened: to close a file may take a sync, and that is not for the dispatcher.
+    pub plan: Plan,
 }
 
 impl Shell {
@@ -56,10 +64,17 @@ impl Shell {
             Some(Control::Reload(_)) if self.stopping => Event::Tick,
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
-                let before = self.sinks.install(sinks);
-                self.take_in(plan);
-                // Whoever asked may have given up.
-                let _ = done.try_send(before);
+                // Whoever asked may have given up, here and below.
+                let edges = match self.edges_of(&plan) {
+                    Ok(edges) => edges,
+                    Err(error) => {
+                        let _ = done.try_send(Err(Box::new(Unstarted { error, plan })));
+                        return Ok(Event::Tick);
+                    }
+                };
+                self.sinks.install(sinks);
+                self.take_in(plan, edges);
+                let _ = done.try_send(Ok(()));
                 Event::Reloaded { partners, queues: changes }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,

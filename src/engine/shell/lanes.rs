@@ -6,14 +6,26 @@ use std::sync::Arc;
 use crate::dispatch::QueueIndex;
 
 use super::Shell;
-use crate::engine::edge::Edge;
+use crate::engine::edge::{Around, Edge};
+use crate::engine::error::ReloadError;
 use crate::engine::lane::{Lane, Opened};
 use crate::engine::plan::{Changed, Plan};
 use crate::engine::threads::thread_name;
 
 impl Shell {
-    /// Applies a reload to the threads around the queues. The dispatcher is notified in the same turn.
-    pub(super) fn take_in(&mut self, plan: Plan) {
+    /// The first threads of the queues that come, or which queue there is none for: to be asked before anything else changes.
+    pub(super) fn edges_of(&self, plan: &Plan) -> Result<Vec<Edge>, ReloadError> {
+        let lanes =
+            plan.added.iter().flat_map(|Opened { lane, rows }| [lane].into_iter().chain(rows.as_ref().map(|rows| &rows.lane)));
+        let start = |(index, lane): (QueueIndex, &Lane)| {
+            let around = Around { index, lane, inbox: &self.to_inbox, crew: &self.crew };
+            Edge::start(around).map_err(|none| ReloadError::Open { queue: lane.name.to_string(), error: none.into() })
+        };
+        (self.lanes.len()..).zip(lanes).map(start).collect()
+    }
+
+    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn. `edges`: of the queues that come.
+    pub(super) fn take_in(&mut self, plan: Plan, edges: Vec<Edge>) {
         let Plan { changed, retired, added } = plan;
         for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
@@ -44,10 +56,10 @@ impl Shell {
             log::info!("the queue is new: queue={} source={} handler={}", lane.name, lane.source, lane.handler_name);
             for lane in [lane].into_iter().chain(rows.map(|rows| rows.lane)) {
                 self.pool.open(self.lanes.len(), &lane);
-                self.edges.push(Edge::default());
                 self.lanes.push(lane);
             }
         }
+        self.edges.extend(edges);
     }
 
     /// Ends the threads of a queue that has nothing left, and closes its files.

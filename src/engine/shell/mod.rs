@@ -17,7 +17,7 @@ use super::BUG;
 use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
-use super::edge::{Around, Edge};
+use super::edge::{Around, Edge, NoThread};
 use super::error::StartError;
 use super::health::{self, Health, Pulse};
 use super::inquiries::Inquiries;
@@ -25,12 +25,12 @@ use super::lane::Lane;
 use super::notes::NoteLog;
 use super::parker::Errand;
 use super::pool::Pool;
-use super::threads::Crew;
+use super::threads::{Crew, Shortage};
 
 mod control;
 mod lanes;
 
-pub use self::control::{Control, Reload};
+pub use self::control::{Control, Reload, Unstarted};
 
 /// The largest number of partners' answers that one turn takes in. Batches thus form under load,
 /// and no turn becomes long.
@@ -85,6 +85,7 @@ pub struct Shell {
     /// Whether the dispatcher has finished.
     finished: bool,
     notes: NoteLog,
+    shortage: Shortage,
     health: Health,
     pulse: Arc<Pulse>,
     /// When the pulse is next told how far all work is.
@@ -107,7 +108,8 @@ impl Shell {
         let (to_results, results) = bounded(delivery_threads);
         let pool = Pool::new(threads.handlers, &lanes, &to_inbox, &crew)
             .map_err(|why| StartError::Thread { name: "handle".into(), why })?;
-        let edges = lanes.iter().map(|_| Edge::default()).collect();
+        let around = |(index, lane)| Around { index, lane, inbox: &to_inbox, crew: &crew };
+        let edges = lanes.iter().enumerate().map(|lane| Edge::start(around(lane))).collect::<Result<_, _>>()?;
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
             .map_err(|why| StartError::Thread { name: "deliver-start".into(), why: why.to_string() })?;
         let (stopping, finished) = (false, false);
@@ -127,6 +129,7 @@ impl Shell {
             stopping,
             finished,
             notes: NoteLog::default(),
+            shortage: Shortage::default(),
             health: watched.health,
             pulse: watched.pulse,
             tell_at: watched.since,
@@ -244,7 +247,11 @@ impl Shell {
         match command {
             Command::Receive { queue, poller, demand } => {
                 let (edge, around) = self.edge(queue)?;
-                edge.receive(around, poller, demand)
+                if let Some(none) = edge.receive(around, poller, demand)? {
+                    self.lacks_threads(now, &none);
+                    self.dispatcher.handle(now, Event::NoPoller { queue, poller, demand: demand.messages });
+                }
+                Ok(())
             }
             Command::Handle { queue, messages, threads } => self.pool.start(queue, messages, threads),
             Command::TakeBack { queue, job, threads } => {
@@ -261,7 +268,10 @@ impl Shell {
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
             Command::Settle { queue, acker, call } => {
                 let (edge, around) = self.edge(queue)?;
-                edge.settle(around, acker, call)
+                if let Some(none) = edge.settle(around, now, acker, call)? {
+                    self.lacks_threads(now, &none);
+                }
+                Ok(())
             }
             Command::Park { queue, deliveries } => {
                 let (edge, around) = self.edge(queue)?;
@@ -297,7 +307,16 @@ impl Shell {
         }
     }
 
-    /// Returns the queue's threads, and what a new one is created with.
+    /// A queue has to do with fewer pollers or ackers than it could use.
+    fn lacks_threads(&mut self, now: Instant, none: &NoThread) {
+        if self.shortage.is_news(now) {
+            log::warn!(
+                "{none}; its queue goes on with the threads that it has, and tries again; raise the limits on tasks (TasksMax, ulimit -u) and on memory"
+            );
+        }
+    }
+
+    /// The queue's threads, and what a further one is made with.
     fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), String> {
         let (edge, lane) = self
             .edges
