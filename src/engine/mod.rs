@@ -43,6 +43,7 @@ mod restart;
 mod rules;
 mod shell;
 mod stall;
+mod tasks;
 mod threads;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
 use self::shell::{Control, Shell, Watched};
+use self::tasks::Others;
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
 
@@ -118,8 +120,11 @@ impl Engine {
         let parkings = opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.rows.as_mut()?.rules(of))).collect();
         let (lanes, rows): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.rows)).unzip();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
-        let rules = Rules { parkings, delivery_threads: limits.delivery_threads, ..rules::rules(settings, &lanes) };
-        let lanes = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
+        let rules = Rules { parkings, ..rules::rules(settings, &lanes) };
+        let lanes: Vec<_> = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
+        let others = Others::of(settings.engine.handler_threads, lanes.iter(), &rules.queues);
+        let delivery_threads = tasks::delivery_threads(limits.delivery_threads, others);
+        let (rules, limits) = (Rules { delivery_threads, ..rules }, sink::Limits { delivery_threads, ..limits });
         let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             StartError::Sinks(lines.join("; "))
