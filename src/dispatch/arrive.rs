@@ -10,8 +10,7 @@ use crate::message::settle::DeadReason;
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
-use super::event::{Fault, Handled, Note, TakenBack, ToHandle};
-use super::exits::again::Again;
+use super::event::{Fault, Handled, TakenBack, ToHandle};
 use super::exits::known::Settled;
 use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};
@@ -46,8 +45,7 @@ impl Dispatcher {
         let freed = queue.intake.reported(poller, messages.len(), demand_used);
         self.room.release(index, freed);
         if queue.intake.recovered() {
-            self.mended(index, "receive");
-            self.note(Note::QueueWell { queue: index, doing: "receive" });
+            self.goes_well(index, "receive");
         }
         self.phase.received(messages.len());
         let mut unwanted = Vec::new();

@@ -70,6 +70,7 @@ mod standing;
 mod stop;
 mod threads;
 mod timer;
+mod troubles;
 mod turn;
 mod verdict;
 mod views;
@@ -98,6 +99,7 @@ use self::room::Room;
 use self::stop::Phase;
 use self::threads::DeliveryThreads;
 use self::timer::Timer;
+use self::troubles::Troubles;
 use self::views::summary::Summary;
 
 pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Note, QueueCall, Refusal, RequestId, TakenBack, ToHandle};
@@ -162,13 +164,13 @@ struct QueueState {
     tally: Tally,
     /// Whether the queue's service has answered any request yet.
     reached: bool,
-    /// The kinds of calls that fail at present.
-    failing: Vec<Failing>,
+    troubles: Troubles,
     dead_letters: Summary,
     leases_lost: Summary,
     given_back: Summary,
     parked: Summary,
     summary_alarm: Alarm,
+    trouble_alarm: Alarm,
     lease_alarm: Alarm,
     order_alarm: Alarm,
     intake_alarm: Alarm,
@@ -190,12 +192,13 @@ impl QueueState {
             counts: QueueCounts::default(),
             tally: Tally::default(),
             reached: false,
-            failing: Vec::new(),
+            troubles: Troubles::default(),
             dead_letters: Summary::default(),
             leases_lost: Summary::default(),
             given_back: Summary::default(),
             parked: Summary::default(),
             summary_alarm: Alarm::default(),
+            trouble_alarm: Alarm::default(),
             lease_alarm: Alarm::default(),
             order_alarm: Alarm::default(),
             intake_alarm: Alarm::default(),
@@ -304,19 +307,30 @@ impl Dispatcher {
         self.due.next()
     }
 
-    /// Records and logs that calls of one kind (`doing`) to the queue fail, until [`Dispatcher::mended`] is called.
+    /// A kind of call fails, until it [goes well](Dispatcher::goes_well).
     fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
-        self.mended(index, doing);
-        if let Some(queue) = self.queues.get_mut(index) {
-            queue.failing.push(Failing { doing, reason: fault.reason.clone() });
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if queue.troubles.fails(doing, &fault.reason, self.now) {
+            self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
         }
-        self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
     }
 
-    /// Records that calls of this kind no longer fail; does not log anything.
-    fn mended(&mut self, index: QueueIndex, doing: &'static str) {
-        if let Some(queue) = self.queues.get_mut(index) {
-            queue.failing.retain(|failing| failing.doing != doing);
+    fn goes_well(&mut self, index: QueueIndex, doing: &'static str) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if queue.troubles.goes_well(doing, self.now) {
+            self.note(Note::QueueWell { queue: index, doing });
+        }
+        self.watch_troubles(index);
+    }
+
+    /// Says what has gone well for long enough, and looks again when there may be more of it.
+    fn watch_troubles(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while let Some(doing) = queue.troubles.next_over(self.now) {
+            self.commands.push_back(Command::Note(Note::QueueWell { queue: index, doing }));
+        }
+        if let Some(at) = queue.troubles.next_look() {
+            queue.trouble_alarm.by(&mut self.due, at, Timer::Trouble(index));
         }
     }
 

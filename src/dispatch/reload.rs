@@ -169,7 +169,7 @@ impl Dispatcher {
                 if let Some(queue) = self.queues.get_mut(index) {
                     queue.life = Life::Gone;
                     queue.known.forget_all();
-                    queue.failing.clear();
+                    queue.troubles.clear();
                 }
                 self.living.retain(|living| *living != index);
                 self.commands.push_back(Command::Close { queue: index });

@@ -36,6 +36,10 @@ impl Dispatcher {
                 Timer::Order(index) => self.overtake(index),
                 Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
                 Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Trouble(index) => {
+                    self.alarm_rang(index, |queue| &mut queue.trouble_alarm);
+                    self.watch_troubles(index);
+                }
                 Timer::Summary(index) => {
                     self.alarm_rang(index, |queue| &mut queue.summary_alarm);
                     self.say_sums(index, false);

@@ -19,7 +19,9 @@ pub enum Timer {
     Intake(QueueIndex),
     /// A queue may be called again to settle copies.
     Settling(QueueIndex),
-    /// Events that happened often are to be logged as a sum.
+    /// A kind of call that failed now and then may have gone well for long enough.
+    Trouble(QueueIndex),
+    /// What happened often is to be said.
     Summary(QueueIndex),
     /// A message that was returned to its queue becomes visible by itself.
     Hidden,

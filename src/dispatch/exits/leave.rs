@@ -156,8 +156,7 @@ impl Dispatcher {
         match fault {
             None => {
                 if queue.settling.recovered(kind) {
-                    self.mended(index, doing);
-                    self.note(Note::QueueWell { queue: index, doing });
+                    self.goes_well(index, doing);
                 }
             }
             Some(fault) => {

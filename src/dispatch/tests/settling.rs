@@ -129,6 +129,37 @@ fn faults_are_said_once_and_so_is_their_end() {
 }
 
 #[test]
+fn calls_that_fail_while_others_go_well_are_one_trouble_until_none_has_failed_for_a_while() {
+    let mut rig = rig(|queue| (queue.ackers, queue.entry_limit, queue.concurrency) = (2, 1, 40));
+    let ids: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
+    rig.send(0, &format!("receive {}", ids.join(" ")));
+    rig.send(0, &format!("handled {}", ids.iter().map(|id| format!("{id}=discard")).collect::<Vec<_>>().join(" ")));
+    // Two calls are under way all the time: of each pair the first fails, and the second goes well.
+    for at in 1..=30 {
+        rig.send(at, "settled fault");
+        if at > 1 {
+            assert_eq!(rig.dispatcher.status().queues[0].failing.len(), 1, "at {at}");
+        }
+        rig.send(at, "settled");
+    }
+    assert_eq!(rig.notes.len(), 3, "it fails, goes well, and fails again: {:?}", rig.notes);
+    for at in 31..100 {
+        rig.send(at, "settled");
+        if rig.dispatcher.held() == 0 {
+            break;
+        }
+    }
+    let mut at = 0;
+    while rig.notes.len() == 3 {
+        assert_eq!(rig.dispatcher.status().queues[0].failing.len(), 1, "at {at}");
+        at = rig.next_deadline().expect("its end");
+        rig.send(at, "tick");
+    }
+    assert!((10_000..10_100).contains(&at), "{at}");
+    assert!(rig.dispatcher.status().queues[0].failing.is_empty());
+}
+
+#[test]
 fn an_old_fault_does_not_hide_when_the_next_delete_is_due() {
     let mut rig = rig(|queue| {
         queue.settle_linger = Duration::from_millis(500);

@@ -70,7 +70,7 @@ pub struct QueueStatus {
     pub handler_running: usize,
     /// Whether the queue's service has answered any call yet.
     pub reached: bool,
-    /// The kinds of calls that fail now, with the reason.
+    /// Calls that fail now, or now and then, with the reason.
     pub failing: Vec<Failing>,
     #[serde(flatten)]
     /// The queue's requests in relation to its messages. The dispatcher leaves it empty for the caller.
@@ -80,7 +80,7 @@ pub struct QueueStatus {
     pub tally: Tally,
 }
 
-/// A kind of call to a queue that failed when it was last made.
+/// A kind of call to a queue that failed when it was last made, or fails again and again while others of it go well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
     /// The kind of call, such as `receive` or `delete`.
@@ -214,7 +214,7 @@ impl Dispatcher {
             handler_running: queue.intake.running(),
             // The file of a parking has been open since the start, and is asked for nothing until something is parked.
             reached: queue.reached || queue.parks_for.is_some(),
-            failing: queue.failing.clone(),
+            failing: queue.troubles.failing(),
             cost: Cost::default(),
             tally: queue.tally.clone(),
         });

@@ -1,0 +1,106 @@
+//! Kinds of calls to a queue that fail, as it is told to people. Where calls of one kind fail and go well side by side, that is one trouble
+//! until none has failed for a while: each failure and each success would be a line in the log, and whoever asks in between would hear that
+//! all is well.
+
+use std::time::{Duration, Instant};
+
+use super::views::status::Failing;
+
+/// A kind that failed again so soon after it went well has to go well for so long, before that is told.
+const QUIET: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub struct Troubles(Vec<Trouble>);
+
+#[derive(Debug)]
+struct Trouble {
+    doing: &'static str,
+    reason: String,
+    /// Whether people know of it; `false`: it went well, and that was told, a while ago.
+    told: bool,
+    /// It failed again soon after it went well.
+    comes_and_goes: bool,
+    /// Where it goes well: when it will have done so for long enough.
+    quiet_at: Option<Instant>,
+}
+
+impl Troubles {
+    /// A kind of call fails, and the last one did not. Gives whether that is to be told.
+    pub fn fails(&mut self, doing: &'static str, reason: &str, now: Instant) -> bool {
+        self.0.retain(|trouble| trouble.told || trouble.quiet_at.is_some_and(|at| now < at));
+        let Some(trouble) = self.0.iter_mut().find(|trouble| trouble.doing == doing) else {
+            let (reason, told, comes_and_goes, quiet_at) = (reason.to_owned(), true, false, None);
+            self.0.push(Trouble { doing, reason, told, comes_and_goes, quiet_at });
+            return true;
+        };
+        reason.clone_into(&mut trouble.reason);
+        (trouble.comes_and_goes, trouble.quiet_at) = (true, None);
+        !std::mem::replace(&mut trouble.told, true)
+    }
+
+    /// A kind of call that failed goes well again. Gives whether that is to be told now.
+    pub fn goes_well(&mut self, doing: &'static str, now: Instant) -> bool {
+        let Some(trouble) = self.0.iter_mut().find(|trouble| trouble.doing == doing) else { return false };
+        trouble.quiet_at = Some(now + QUIET);
+        let is_over = trouble.told && !trouble.comes_and_goes;
+        trouble.told &= !is_over;
+        is_over
+    }
+
+    /// A kind that came and went, and has gone well for long enough by now: to be told. It is forgotten.
+    pub fn next_over(&mut self, now: Instant) -> Option<&'static str> {
+        let is_over = |trouble: &Trouble| trouble.told && trouble.quiet_at.is_some_and(|at| at <= now);
+        let at = self.0.iter().position(is_over)?;
+        Some(self.0.swap_remove(at).doing)
+    }
+
+    /// When the next of these may be over.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.0.iter().filter(|trouble| trouble.told).filter_map(|trouble| trouble.quiet_at).min()
+    }
+
+    /// What is known to fail now.
+    pub fn failing(&self) -> Vec<Failing> {
+        let told = self.0.iter().filter(|trouble| trouble.told);
+        told.map(|trouble| Failing { doing: trouble.doing, reason: trouble.reason.clone() }).collect()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::start;
+
+    #[test]
+    fn one_failure_and_its_end_are_told_at_once() {
+        let (mut troubles, now) = (Troubles::default(), start());
+        assert!(troubles.fails("delete", "away", now));
+        assert_eq!(troubles.failing(), [Failing { doing: "delete", reason: "away".into() }]);
+        assert!(troubles.goes_well("delete", now));
+        assert_eq!((troubles.failing(), troubles.next_look()), (vec![], None));
+        assert!(!troubles.goes_well("delete", now));
+        assert!(troubles.fails("delete", "away", now + QUIET) && troubles.goes_well("delete", now + QUIET), "another one");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_one_trouble_until_it_has_gone_well_for_a_while() {
+        let (mut troubles, start) = (Troubles::default(), start());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(troubles.fails("delete", "first", at(0)) && troubles.goes_well("delete", at(5)));
+        assert!(troubles.fails("delete", "second", at(10)), "now it is known to come and go");
+        for millis in (20..5000).step_by(20) {
+            assert!(!troubles.goes_well("delete", at(millis)) && !troubles.fails("delete", "third", at(millis + 10)));
+            assert_eq!(troubles.failing(), [Failing { doing: "delete", reason: "third".into() }]);
+        }
+        assert_eq!(troubles.next_look(), None, "it fails");
+        assert!(!troubles.goes_well("delete", at(5000)));
+        assert_eq!(troubles.next_look(), Some(at(15_000)));
+        assert_eq!((troubles.next_over(at(14_999)), troubles.failing().len()), (None, 1));
+        assert_eq!((troubles.next_over(at(15_000)), troubles.failing()), (Some("delete"), vec![]));
+        assert_eq!((troubles.next_over(at(15_000)), troubles.next_look()), (None, None));
+    }
+}
