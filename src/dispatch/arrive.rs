@@ -11,6 +11,7 @@ use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
 use super::event::{Fault, Handled, TakenBack, ToHandle};
+use super::exits::again::Again;
 use super::exits::known::Settled;
 use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};

@@ -32,12 +32,33 @@ pub enum Event {
         /// (or fewer than were asked for, on a queue whose requests have a price). Demand given since then stands.
         demand_used: usize,
     },
-    /// What the queue's service does to messages by itself, told once, before the first receive.
-    Facts { queue: QueueIndex, facts: Facts },
-    /// A receive failed; the poller gives its demand back.
-    ReceiveFailed { queue: QueueIndex, poller: usize, demand_used: usize, fault: Fault },
-    /// There is no thread for that poller: it gives the demand back that it was given just now.
-    NoPoller { queue: QueueIndex, poller: usize, demand: usize },
+    /// What the queue's service does to messages by itself; reported before the first receive, by one poller or more.
+    Facts {
+        /// The queue.
+        queue: QueueIndex,
+        /// The facts.
+        facts: Facts,
+    },
+    /// A receive failed.
+    ReceiveFailed {
+        /// The queue that was asked.
+        queue: QueueIndex,
+        /// The poller's number among those of its queue.
+        poller: usize,
+        /// All demand that the poller had left: it is returned with this event.
+        demand_used: usize,
+        /// Why the receive failed.
+        fault: Fault,
+    },
+    /// The system gives no thread for a poller.
+    NoPoller {
+        /// The queue that was to be asked.
+        queue: QueueIndex,
+        /// The number that the poller would have had.
+        poller: usize,
+        /// The demand that it was given just now: it is returned with this event.
+        demand: usize,
+    },
     /// A job ended.
     Handled {
         /// The queue whose handler ran the job.

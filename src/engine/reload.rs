@@ -28,7 +28,7 @@ pub struct InForce {
 
 /// A reload that was handed to the dispatcher, and the configuration in force once the dispatcher confirms it.
 struct Awaited {
-    answer: Receiver<Result<(), Box<Unstarted>>>,
+    answer: Receiver<Result<Prepared, Box<Unstarted>>>,
     settings: Settings,
     queues: Queues,
 }
@@ -42,7 +42,7 @@ impl InForce {
     fn catch_up(&mut self) -> Result<(), ReloadError> {
         let Some(awaited) = self.awaited.take() else { return Ok(()) };
         match awaited.answer.try_recv() {
-            Ok(Ok(())) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
+            Ok(Ok(_before)) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
             // It changed nothing.
             Ok(Err(_)) => {}
             Err(TryRecvError::Empty) => {
@@ -95,7 +95,7 @@ impl Remote {
             SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
         })?;
         // The partners' files of before are closed here, which nothing but this thread waits for.
-        let answered = answer.recv_timeout(PATIENCE).map(drop);
+        let answered = answer.recv_timeout(PATIENCE).map(|outcome| outcome.map(drop));
         let mut in_force = self.in_force.lock();
         match answered {
             Ok(Ok(())) => (in_force.settings, in_force.queues) = (settings, queues),

@@ -152,8 +152,7 @@ impl Dispatcher {
             }
             None => {
                 if transfer.parked() {
-                    self.mended(rows, "park");
-                    self.note(Note::QueueWell { queue: rows, doing: "park" });
+                    self.goes_well(rows, "park");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The way back from the parking: as many rows as a partner takes, oldest first.
 
 use crate::dispatch::Dispatcher;
-use crate::dispatch::event::{Command, Fault, Note};
+use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
 use crate::dispatch::timer::Timer;
@@ -140,8 +140,7 @@ impl Dispatcher {
         let answers = match answers {
             Ok(answers) => {
                 if transfer.unparked() {
-                    self.mended(rows, "unpark");
-                    self.note(Note::QueueWell { queue: rows, doing: "unpark" });
+                    self.goes_well(rows, "unpark");
                 }
                 answers
             }

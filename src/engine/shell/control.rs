@@ -41,8 +41,9 @@ pub struct Reload {
     pub(in crate::engine) plan: Plan,
     /// The same changes for the dispatcher.
     pub changes: QueueChanges,
-    /// Whether it is in force; where it is not, nothing has changed.
-    pub(in crate::engine) done: Sender<Result<(), Box<Unstarted>>>,
+    /// Answered once the configuration is in force, with the sinks that it replaced, whose files the thread that requested it closes. An
+    /// error means that nothing has changed.
+    pub(in crate::engine) done: Sender<Result<Prepared, Box<Unstarted>>>,
 }
 
 /// A reload whose queues could not be started.
@@ -72,9 +73,9 @@ impl Shell {
                         return Ok(Event::Tick);
                     }
                 };
-                self.sinks.install(sinks);
+                let before = self.sinks.install(sinks);
                 self.take_in(plan, edges);
-                let _ = done.try_send(Ok(()));
+                let _ = done.try_send(Ok(before));
                 Event::Reloaded { partners, queues: changes }
             }
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
