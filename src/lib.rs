@@ -25,7 +25,44 @@
 //! # In your own program
 //!
 //! Register your handlers in a [`handler::registry::Registry`] and pass it to [`engine::Engine`] together with your
-//! settings. `tests/examples/` in the repository has complete programs.
+//! settings:
+//!
+//! ```no_run
+//! use octoconf::config::{self, Context, Environment, Kind};
+//! use octoconf::engine::{Engine, RunOptions};
+//! use octoconf::handler::{Registry, jq};
+//! use octoconf::message::{Message, Outcome};
+//! use octoconf::queue::NewMessage;
+//!
+//! const SETTINGS: &str = r#"
+//!     [queues.readings]
+//!     source = "memory"
+//!     handler = "to_north"
+//!
+//!     [partners.default]
+//!     deliver = "stdout"
+//! "#;
+//!
+//! let mut registry = Registry::new();
+//! registry.register("to_north", |message: &Message| Outcome::deliver("north", message.body.clone()));
+//!
+//! let environment = Environment::default();
+//! let names: Vec<&str> = registry.names().collect();
+//! let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
+//! let context = Context { environment: &environment, handlers: &names, check_jq: &check_jq };
+//! let settings = config::parse(SETTINGS, Kind::Toml, "the settings", &context)?.settings;
+//!
+//! let engine = Engine::new(&settings, &registry)?;
+//! let queue = engine.queue("readings").ok_or("there is no such queue")?;
+//! queue.send(&[NewMessage { body: "20.1".into(), ..NewMessage::default() }])?;
+//!
+//! let running = engine.start(RunOptions { until_empty: true, seed: 1 })?;
+//! let report = running.wait()?;
+//! assert_eq!(report.status.queues[0].counts.delivered, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `tests/examples/` in the repository has complete programs.
 
 #![forbid(unsafe_code)]
 
