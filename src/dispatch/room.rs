@@ -288,6 +288,21 @@ impl Room {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Returns the messages and bytes held of the queue, and the places reserved for it.
+    #[cfg(test)]
+    pub fn taken_by(&self, queue: QueueIndex) -> (usize, u64, usize) {
+        self.queues.get(queue).map_or((0, 0, 0), |used| (used.held, used.bytes, used.reserved))
+    }
+
+    /// Returns whether the sums are those over all queues.
+    #[cfg(test)]
+    pub fn adds_up(&self) -> bool {
+        let sum = |of: fn(&Used) -> usize| self.queues.iter().map(of).sum::<usize>();
+        let beyond: usize = self.queues.iter().map(|used| used.beyond(self.guaranteed)).sum();
+        (self.held, self.used, self.shared_used) == (sum(|used| used.held), sum(Used::places), beyond)
+            && self.bytes == self.queues.iter().map(|used| used.bytes).sum::<u64>()
+    }
 }
 
 /// The size of the largest of the last 1,000 to 2,000 bodies.

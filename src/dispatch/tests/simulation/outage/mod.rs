@@ -23,6 +23,7 @@ use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 
 use self::scene::{ACCOUNTS, AWAY, LARGEST, QUEUES, Scene, TOO_SLOW};
 use self::service::{Row, Service};
+use super::books;
 use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
 
@@ -220,6 +221,7 @@ impl Outage {
             self.command(command);
         }
         assert!(self.dispatcher.held() <= self.scene.max_in_flight, "{} held", self.dispatcher.held());
+        books::check(&self.dispatcher);
         let due = self.dispatcher.next_deadline().map(|at| at.max(self.now));
         if let Some(at) = due.filter(|at| self.wakes_at.is_none_or(|set| *at < set)) {
             self.wakes_at = Some(at);

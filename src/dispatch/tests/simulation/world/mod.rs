@@ -20,6 +20,7 @@ use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
+use super::books;
 use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
 
@@ -276,6 +277,7 @@ impl World {
             self.command(command);
         }
         assert!(self.dispatcher.held() <= MAX_IN_FLIGHT, "{} held", self.dispatcher.held());
+        books::check(&self.dispatcher);
         self.check_those_that_wait();
     }
 
