@@ -131,6 +131,12 @@ impl Alarm {
         }
     }
 
+    /// Returns when the key comes up, if it does.
+    #[cfg(test)]
+    pub fn at(&self) -> Option<Instant> {
+        self.set_for
+    }
+
     /// Records that the key came up. To be called whenever it does.
     pub fn rang(&mut self) {
         self.set_for = None;

@@ -358,6 +358,12 @@ impl Partners {
         }
     }
 
+    /// Returns whether a bucket that waits for a delivery thread may have one.
+    #[cfg(test)]
+    pub fn could_serve(&self) -> bool {
+        self.threads.can_serve()
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.partners.len()

@@ -4,13 +4,14 @@
 //! Checked at every step: a partner never has more flushes than its `parallel`, none starts before a `Retry-After` is
 //! over or while the partner is paused, and its rate is kept; partners that are slow, failing or not proven share half
 //! of the delivery threads, and no other partner waits while a thread is free; no more is held than allowed. After each
-//! turn [`books`] compares what the parts of the dispatcher count with what they hold. Checked at the end: every message
-//! is accepted or dead, in the order of receive, and the counters add up.
+//! turn [`books`] compares what the parts of the dispatcher count with what they hold, and [`liveness`] looks for what
+//! waits in vain. Checked at the end: every message is accepted or dead, in the order of receive, and the counters add up.
 //!
 //! [`outage`] simulates partners that are away for hours, under traffic: what leaves memory then, and how it comes
 //! back. `scripts/simulate --seeds N` runs N seeds, `scripts/simulate --seed S` replays one.
 
 mod books;
+mod liveness;
 mod outage;
 mod pool;
 mod sweep;

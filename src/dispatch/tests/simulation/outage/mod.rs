@@ -23,9 +23,9 @@ use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 
 use self::scene::{ACCOUNTS, AWAY, LARGEST, QUEUES, Scene, TOO_SLOW};
 use self::service::{Row, Service};
-use super::books;
 use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
+use super::{books, liveness};
 
 /// The longest time from when a message is there until a partner that is well has it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -222,6 +222,7 @@ impl Outage {
         }
         assert!(self.dispatcher.held() <= self.scene.max_in_flight, "{} held", self.dispatcher.held());
         books::check(&self.dispatcher);
+        liveness::check(&self.dispatcher, self.now);
         let due = self.dispatcher.next_deadline().map(|at| at.max(self.now));
         if let Some(at) = due.filter(|at| self.wakes_at.is_none_or(|set| *at < set)) {
             self.wakes_at = Some(at);

@@ -20,9 +20,9 @@ use crate::message::park::{ToPark, Want};
 use crate::message::settle::Ask;
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
-use super::books;
 use super::pool::{Pool, handled, taken_back};
 use super::watch::Watch;
+use super::{books, liveness};
 
 use self::queues::{QueueModel, Row};
 
@@ -278,6 +278,7 @@ impl World {
         }
         assert!(self.dispatcher.held() <= MAX_IN_FLIGHT, "{} held", self.dispatcher.held());
         books::check(&self.dispatcher);
+        liveness::check(&self.dispatcher, self.now);
         self.check_those_that_wait();
     }
 

@@ -1,0 +1,90 @@
+//! Whether everything goes on: whatever waits at the end of a turn must wait for something that will come. Checked after
+//! each turn.
+
+use std::time::Instant;
+
+use crate::dispatch::bucket::Bucket;
+use crate::dispatch::keys::{BucketKey, QueueIndex};
+use crate::dispatch::parking::{Lot, Transfer};
+use crate::dispatch::partner::{Access, Partner, Wait};
+use crate::dispatch::{Dispatcher, QueueState};
+
+use super::books::partners;
+
+/// Checks that nothing waits in vain.
+pub fn check(dispatcher: &Dispatcher, now: Instant) {
+    assert!(!dispatcher.partners.lists_any(), "a bucket is listed, and the turn is over");
+    check_handlers(dispatcher, now);
+    assert!(!dispatcher.partners.could_serve(), "a bucket waits for a thread, and one is free for it");
+    for (key, bucket) in dispatcher.partners.buckets() {
+        let partner = dispatcher.partners.partner(bucket.partner).expect("it has a bucket");
+        check_bucket(dispatcher, now, key, bucket, partner);
+        check_lot(dispatcher, key, bucket, partner);
+    }
+}
+
+/// Checks that a job has been started if a message waits for its handler, and nothing is under way that could make
+/// room for one.
+fn check_handlers(dispatcher: &Dispatcher, now: Instant) {
+    let is_quiet = |queue: &QueueState| {
+        let idle_disk = queue.parking.as_deref().is_none_or(Transfer::is_idle);
+        queue.intake.running() == 0 && queue.settling.is_idle() && idle_disk
+    };
+    if !dispatcher.queues.iter().all(is_quiet) || partners(dispatcher).any(|partner| !partner.flights.is_empty()) {
+        return;
+    }
+    for (index, queue) in dispatcher.queues.iter().enumerate() {
+        // Suspects wait for the one at work, but not for long.
+        let only_suspects = queue.intake.waiting() == queue.intake.suspects.len();
+        let has_time = only_suspects && queue.intake.suspects.next_look().is_some_and(|at| at > now);
+        let waiting = queue.intake.waiting();
+        assert!(waiting == 0 || has_time, "{waiting} messages of queue {index} wait for their handler, and nothing moves");
+    }
+}
+
+/// Checks that a bucket that holds something will be looked at once it may flush.
+fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &Bucket, partner: &Partner) {
+    let (Some(oldest), false) = (bucket.oldest(), dispatcher.phase.is_forced()) else { return };
+    let by = |at: Instant| bucket.alarm.at().is_some_and(|alarm| alarm <= at.max(now));
+    let partner_by = |at: Instant| partner.alarm.at().is_some_and(|alarm| alarm <= at.max(now));
+    let (queue, account, access) = (bucket.queue, &partner.account, partner.access(Some(bucket), now));
+    // A bucket that lingers, or leaves its turn to another one, may not know yet of a wait of its partner.
+    let own = dispatcher.partners.yields_until(key, now).max(Some(oldest + partner.rules.linger)).unwrap_or(oldest);
+    let looked_at = match access {
+        // One flush at a time keeps a FIFO group in order over failures.
+        Access::Open if bucket.in_flight > 0 && dispatcher.queues[queue].intake.rules.fifo => true,
+        Access::Open => own > now && (by(own) || partner_by(own)),
+        Access::Busy => !partner.flights.is_empty(),
+        Access::Paused => true,
+        Access::At(at, Wait::Endpoint) => by(own.max(at)),
+        Access::At(at, _) => by(own.max(at)) || partner_by(own.max(at)),
+    };
+    let looked_at = looked_at || bucket.thread_wait.is_some();
+    assert!(looked_at, "nothing looks again at what queue {queue} has for {account} ({access:?}): {bucket:?}");
+    if let (Access::At(at, Wait::Rate), Some((requests, per))) = (access, partner.rules.rate) {
+        let (wait, longest) = (at - now, per / requests + std::time::Duration::from_nanos(1));
+        assert!(wait <= longest, "{account} waits for {wait:?}, and its rate is one in {longest:?}");
+    }
+    if let Some(give_up_after) = partner.rules.give_up_after {
+        assert!(by(oldest + give_up_after), "what queue {queue} has for {account} is given up too late: {bucket:?}");
+    }
+}
+
+/// Checks that parked rows are asked for, or will be once room is free.
+fn check_lot(dispatcher: &Dispatcher, key: BucketKey, bucket: &Bucket, partner: &Partner) {
+    let queue: QueueIndex = bucket.queue;
+    let Some(transfer) = dispatcher.queues[queue].parking.as_deref() else { return };
+    if !bucket.lot.as_deref().is_some_and(Lot::may_ask) || partner.is_away() || dispatcher.phase.is_stopping() {
+        return;
+    }
+    let (holds, share) = (dispatcher.partners.holds(partner), dispatcher.partners.share(partner).max(1));
+    let is_in_line = transfer.wanting.contains(&key);
+    // A partner that holds half of its share gets rows once it holds less. After a flush has landed, and when a thread is
+    // free for one of the partner's buckets, the bucket is looked at again.
+    let is_looked_at = !partner.flights.is_empty() || bucket.thread_wait.is_some();
+    assert!(
+        is_in_line || holds * 2 >= share || is_looked_at,
+        "nobody asks for the parked deliveries for {}, which holds {holds} of {share}: {bucket:?}",
+        partner.account
+    );
+}
