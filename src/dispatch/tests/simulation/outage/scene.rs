@@ -22,6 +22,9 @@ pub const TOO_SLOW: usize = AWAY;
 /// The largest size of bodies and payloads, in bytes.
 pub const LARGEST: usize = 100_000;
 
+/// A number of receives that no message comes near to.
+pub const MANY: u32 = 100;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Scene {
@@ -34,6 +37,13 @@ pub struct Scene {
     pub span: Duration,
     /// The largest size of bodies and payloads, in bytes.
     pub size: usize,
+    /// Whether all messages are there from the start, and nearly as large as they may be, so that their bodies fill
+    /// most of the room before any handler has begun.
+    pub backlog: bool,
+    /// The concurrency of each handler.
+    concurrency: usize,
+    /// The number of receives after which a message becomes a dead letter.
+    pub max_receives: u32,
     /// Whether some messages lead to several deliveries.
     pub fans_out: bool,
     /// Whether other consumers take messages away from us.
@@ -65,6 +75,10 @@ impl Scene {
         // In half of the scenes bytes are scarce: before bodies are seen, each may have 1 MiB.
         let roomy = random.bool();
         let (size, bytes) = if roomy { (2000, 1 << 30) } else { (LARGEST, random.u64(10 << 20..20 << 20)) };
+        let backlog = random.u8(..4) == 0;
+        // A queue that is sure of less than one body of 1 MiB may stand still for as long as partners are away.
+        let (size, bytes) = if backlog { (LARGEST, random.u64(4 << 20..6 << 20)) } else { (size, bytes) };
+        let max_in_flight = if backlog { max_in_flight.max(80) } else { max_in_flight };
         let facts = (0..QUEUES).map(|_| Facts {
             redrive_after: random.bool().then(|| random.u32(3..12)),
             hidden_limit: (random.u8(..4) == 0).then(|| random.u64(320..1000)),
@@ -72,7 +86,7 @@ impl Scene {
             ..Facts::default()
         });
         let facts = facts.collect();
-        let partners = (0..ACCOUNTS).map(|n| partner_model(n, span, random)).collect();
+        let partners = (0..ACCOUNTS).map(|n| partner_model(n, span, backlog, random)).collect();
         Self {
             max_in_flight,
             max_in_flight_bytes: bytes,
@@ -80,6 +94,9 @@ impl Scene {
             messages: random.usize(100..400),
             span,
             size,
+            backlog,
+            concurrency: if backlog { random.usize(1..5) } else { 20 },
+            max_receives: if random.u8(..4) == 0 { random.u32(3..11) } else { MANY },
             fans_out: random.bool(),
             steals: random.u8(..3) == 0,
             partners,
@@ -95,7 +112,8 @@ impl Scene {
         let queues = (0..QUEUES).map(|queue| QueueRules {
             fifo: queue == 1,
             visibility_timeout: LEASE,
-            concurrency: 20,
+            concurrency: self.concurrency,
+            max_receives: self.max_receives,
             pollers: random.usize(1..4),
             ackers: random.usize(1..4),
             ask_at_least: if random.bool() { 1 } else { 10 },
@@ -123,9 +141,10 @@ impl Scene {
     }
 }
 
-fn partner_model(n: usize, span: Duration, random: &mut Rng) -> PartnerModel {
+fn partner_model(n: usize, span: Duration, backlog: bool, random: &mut Rng) -> PartnerModel {
     let away = (n < AWAY).then(|| {
-        let from = span * random.u32(0..30) / 100;
+        // A backlog is worked off within minutes.
+        let from = if backlog { Duration::ZERO } else { span * random.u32(0..30) / 100 };
         let longest = if random.u8(..10) == 0 { 14 * 60 } else { 120 };
         let kinds = [Trouble::Fails, Trouble::Asks, Trouble::Hangs, Trouble::Refuses];
         (from, from + MINUTE * random.u32(10..longest), kinds[random.usize(..kinds.len())])
