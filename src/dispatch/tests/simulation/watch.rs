@@ -17,7 +17,8 @@ pub struct Watch {
 /// What the observer saw of one partner.
 struct Seen {
     rules: Arc<PartnerRules>,
-    on_wire: Vec<(FlushId, Instant)>,
+    /// The flushes on the wire: when each began, and the medium that it went to.
+    on_wire: Vec<(FlushId, Instant, Medium)>,
     /// When each flush so far began.
     began: Vec<Instant>,
     /// Until when the partner asked for silence.
@@ -38,7 +39,7 @@ impl Seen {
     fn is_well(&self, now: Instant) -> bool {
         let Some(usual) = self.last_success else { return false };
         let patience = (usual * 2).max(Duration::from_secs(1));
-        !self.failing && self.on_wire.iter().all(|(_, began)| now < *began + patience)
+        !self.failing && self.on_wire.iter().all(|(_, began, _)| now < *began + patience)
     }
 
     /// Returns whether nothing has been on the wire for so long that the dispatcher may have forgotten the partner,
@@ -77,15 +78,13 @@ impl Watch {
     /// Returns the number of flushes on delivery threads: all or only those to the disk, of all partners or
     /// only of those that are not well.
     fn occupied(&self, now: Instant, on_disk: bool, unwell: bool) -> usize {
-        let counts = |seen: &&Seen| {
-            let is_there = match seen.rules.medium {
-                Medium::Inline => false,
-                Medium::Wire => !on_disk,
-                Medium::Disk => true,
-            };
-            is_there && (!unwell || !seen.is_well(now))
+        let partners = self.seen.values().filter(|seen| !unwell || !seen.is_well(now));
+        let counts = |medium: Medium| match medium {
+            Medium::Inline => false,
+            Medium::Wire => !on_disk,
+            Medium::Disk => true,
         };
-        self.seen.values().filter(counts).map(|seen| seen.on_wire.len()).sum()
+        partners.flat_map(|seen| &seen.on_wire).filter(|(.., medium)| counts(*medium)).count()
     }
 
     /// Checks a flush that begins.
@@ -106,7 +105,7 @@ impl Watch {
             assert!(unwell * 2 < self.disk_threads, "{account} is not well, and {unwell} of {} for files", self.disk_threads);
         }
         let seen = self.seen.get_mut(account).expect("one of the accounts");
-        seen.on_wire.push((flush, now));
+        seen.on_wire.push((flush, now, seen.rules.medium));
         seen.began.push(now);
         assert!(self.occupied(now, false, false) <= self.threads, "more flushes than threads");
         assert!(self.occupied(now, true, false) <= self.disk_threads, "more flushes to files than threads for them");
@@ -115,8 +114,8 @@ impl Watch {
     /// Records that a flush has landed with this answer.
     pub fn lands(&mut self, now: Instant, account: &str, flush: FlushId, answer: &Answer) {
         let seen = self.seen.get_mut(account).expect("one of the accounts");
-        let place = seen.on_wire.iter().position(|(other, _)| *other == flush).expect("a flush on the wire");
-        let (_, began) = seen.on_wire.remove(place);
+        let place = seen.on_wire.iter().position(|(other, ..)| *other == flush).expect("a flush on the wire");
+        let (_, began, _) = seen.on_wire.remove(place);
         seen.landed = Some(now);
         match answer {
             Answer::Accepted => (seen.failing, seen.refused, seen.last_success) = (false, 0, Some(now - began)),
@@ -128,6 +127,12 @@ impl Watch {
             }
             _ => seen.failing = true,
         }
+    }
+
+    /// Records that a partner has other rules from now on. What it took before says nothing about its new rate.
+    pub fn changed(&mut self, account: &str, rules: Arc<PartnerRules>) {
+        let seen = self.seen.get_mut(account).expect("one of the accounts");
+        (seen.rules, seen.began) = (rules, Vec::new());
     }
 
     pub fn paused(&mut self, account: &str, paused: bool) {

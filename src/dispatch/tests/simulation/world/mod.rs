@@ -1,6 +1,7 @@
 //! The world of a simulated dispatcher: everything that threads, queues and partners do, as events at random moments.
 
 mod queues;
+mod upheaval;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -59,9 +60,8 @@ pub struct World {
     acted: u64,
     pool: Pool,
     watch: Watch,
-    /// The `parallel` of every partner.
+    /// The largest `parallel` that any partner ever had.
     parallel: usize,
-    linger: Duration,
     /// The number of times that each delivery was accepted, by id.
     accepted: HashMap<String, u32>,
     order: HashMap<(String, String), Vec<u64>>,
@@ -73,8 +73,8 @@ pub struct World {
     disk: Disk,
     /// When the last call to the disk ends: they run one after the other.
     errands: Instant,
-    partners: PartnerTable,
-    rules: Vec<QueueRules>,
+    /// The rules that are in force.
+    rules: Rules,
     /// The number of times that the second queue was replaced so far.
     reloads: usize,
     reloads_at_most: usize,
@@ -117,21 +117,17 @@ impl World {
             .collect();
         let delivery_threads = random.usize(1..9);
         let disk_threads = random.usize(1..=delivery_threads);
-        let watched =
-            by_account.iter().map(|(account, rules): (&crate::message::Account, _)| (account.to_string(), Arc::clone(rules)));
-        let watch = Watch::new(delivery_threads, disk_threads, watched);
-        let (parallel, linger) = (partner.parallel, partner.linger);
+        let parallel = partner.parallel;
         // The first queue has a parking, sometimes a small one that also fails.
         let mut disk = Disk::default();
         disk.most = (random.u8(..4) == 0).then(|| random.usize(..30));
         let parkings =
             vec![ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: random.usize(1..20), found: Vec::new() }];
         let partners = PartnerTable { default: Arc::new(partner), by_account };
-        let queue_rules = queues.clone();
         let rules = Rules {
             queues,
             parkings,
-            partners: partners.clone(),
+            partners,
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_bytes: 1 << 30,
             delivery_threads,
@@ -144,15 +140,14 @@ impl World {
             random,
             start,
             now: start,
-            dispatcher: Dispatcher::new(rules, start),
+            dispatcher: Dispatcher::new(rules.clone(), start),
             // The additional queue is the parking.
             queues: (0..=QUEUES).map(|_| QueueModel::default()).collect(),
             acts: BTreeMap::new(),
             acted: 0,
             pool: Pool::default(),
-            watch,
+            watch: upheaval::watch(&rules),
             parallel,
-            linger,
             accepted: HashMap::new(),
             order: HashMap::new(),
             sequences: HashMap::new(),
@@ -160,8 +155,7 @@ impl World {
             finished: false,
             disk,
             errands: start,
-            partners,
-            rules: queue_rules,
+            rules,
             reloads: 0,
             // Every other world has no reloads.
             reloads_at_most: if seed % 2 == 1 { REPLACED } else { 0 },
@@ -204,6 +198,9 @@ impl World {
                 self.operate_at_random();
                 if self.reloads < self.reloads_at_most && self.random.u8(..60) == 0 {
                     self.reload();
+                }
+                if self.seed.is_multiple_of(3) && self.random.u8(..40) == 0 {
+                    self.reload_partner();
                 }
                 self.tell(Event::Tick);
                 self.after(Duration::from_millis(100), Act::Tick);
@@ -257,7 +254,7 @@ impl World {
 
     /// Gives the first queue other rules, and replaces the second by another consumer.
     fn reload(&mut self) {
-        let (random, [first, second]) = (&mut self.random, &mut self.rules[..]) else { unreachable!() };
+        let (random, [first, second]) = (&mut self.random, &mut self.rules.queues[..]) else { unreachable!() };
         (first.concurrency, first.pollers) = (random.usize(1..6), random.usize(1..4));
         (second.concurrency, second.receive_limit) = (random.usize(1..6), random.usize(1..20));
         let changes = QueueChanges {
@@ -268,7 +265,7 @@ impl World {
         self.reader = self.queues.len();
         self.queues.push(QueueModel::default());
         self.reloads += 1;
-        self.tell(Event::Reloaded { partners: self.partners.clone(), queues: changes });
+        self.tell(Event::Reloaded { partners: self.rules.partners.clone(), queues: changes });
     }
 
     fn tell(&mut self, event: Event) {
@@ -287,10 +284,11 @@ impl World {
     fn check_those_that_wait(&self) {
         let partners = &self.dispatcher.partners;
         for (key, bucket) in partners.buckets() {
-            let could_leave = bucket.oldest().is_some_and(|oldest| oldest + self.linger <= self.now);
+            let partner = partners.partner(bucket.partner).expect("it has a bucket");
+            let could_leave = bucket.oldest().is_some_and(|oldest| oldest + partner.rules.linger <= self.now);
             let yields = partners.yields_until(key, self.now).is_some();
             if could_leave && !yields && partners.access(key, self.now) == Some(Access::Open) {
-                self.watch.waits(self.now, &partners.partner(bucket.partner).expect("it has a bucket").account);
+                self.watch.waits(self.now, &partner.account);
             }
         }
     }
