@@ -10,6 +10,9 @@ use crate::message::{Message, Receipt, Received};
 
 use super::{Act, QUEUES, World, locked};
 
+/// More messages than a dispatcher receives in its life: each begins to count anew.
+const LIFE: u64 = 1_000_000;
+
 /// One message as its queue keeps it.
 pub struct Row {
     pub message: Message,
@@ -49,7 +52,8 @@ impl World {
             messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence });
             // A parked delivery has the sequence number of its first receive, whatever
             // becomes of the rest of its message.
-            self.sequences.entry(found.message.id.to_string()).or_insert(sequence);
+            let number = u64::from(self.lives) * LIFE + sequence;
+            self.sequences.entry(found.message.id.to_string()).or_insert(number);
             sequence += 1;
         }
         let model = &mut self.queues[queue];
