@@ -60,6 +60,10 @@ impl Dispatcher {
     /// Adds a new delivery to a bucket that has, or had, parked deliveries: behind them on the
     /// disk, or else into the bucket.
     pub(in crate::dispatch) fn join(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: Item) {
+        if self.ledger.get(ticket).is_none_or(|held| held.is_leaving()) {
+            // An earlier delivery of the message found no room on the disk, so that all of the message is returned.
+            return;
+        }
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
         let takes = transfer.takes(self.now);
         let row = self.ledger.find(transfer.rows, &item.message.id, item.index).and_then(|row| self.ledger.get(row)?.spot);
