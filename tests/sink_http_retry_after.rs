@@ -41,10 +41,10 @@ fn a_date_counts_from_the_moment_that_the_partners_own_clock_has_for_the_answer(
         ("Sun, 06 Nov 1994 07:49:37 GMT", "Sun, 06 Nov 1994 07:49:42 GMT", Some(5)),
         ("Sunday, 06-Nov-94 07:49:37 GMT", "Sun Nov  6 07:49:42 1994", Some(5)),
         ("Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 06 Nov 1995 08:49:37 GMT", Some(86_400)),
-        // That moment has come, by the partner's clock.
+        // By the partner's clock, that moment has come.
         ("Sun, 06 Nov 1994 09:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT", None),
         ("Sun, 06 Nov 1994 09:49:37 GMT", "Sun, 06 Nov 1994 08:50:37 GMT", None),
-        // Not a moment: our clock decides.
+        // `Date` is not a date, so our clock decides.
         ("yesterday", "Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
         ("", "Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
         // Seconds count from the answer, whenever that was.
@@ -55,7 +55,7 @@ fn a_date_counts_from_the_moment_that_the_partners_own_clock_has_for_the_answer(
     }
 }
 
-/// What comes of a partner's answer with these headers, where our clock shows [`NOW`].
+/// Returns the answer that a partner's reply with these headers leads to, if our clock shows [`NOW`].
 #[expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 fn answer(headers: &str) -> Answer {
     let partner = Partner::answering(format!("HTTP/1.1 429 Slow\r\n{headers}\r\ncontent-length: 4\r\n\r\nslow"));

@@ -160,7 +160,7 @@ fn an_answer_before_the_body_is_read_counts_when_the_partner_then_takes_no_more(
     let partner = Partner::start(move |mut connection| {
         connection.head();
         connection.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");
-        // Neither reads nor closes.
+        // The partner neither reads on nor closes the connection.
         let _ = on_done.recv();
     });
     let timeout = Duration::from_millis(500);

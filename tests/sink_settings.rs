@@ -54,7 +54,7 @@ fn files_of_settings_that_were_replaced_are_free_for_another_process() {
     let (ours, theirs) = (sinks(Deliver::File { path: path("") }), sinks(Deliver::File { path: path("") }));
     assert_eq!(ours.deliver(&batch("acme", &["1"])), Answer::Accepted);
     assert!(unreachable(theirs.deliver(&batch("acme", &["2"]))).contains("another process"));
-    // The same file by another path, then no file at all.
+    // First the same file by another path, then no file at all.
     let before = ours.install(ours.prepare(&file(path(&format!("../{name}/")))).unwrap());
     assert_eq!(ours.deliver(&batch("acme", &["2"])), Answer::Accepted, "while the settings of before are there");
     drop(before);

@@ -50,7 +50,8 @@ impl<R: BufRead> Lines<R> {
 
     /// Returns the next line that is not blank, or `None` at the end. Blocks for as long as the input does.
     fn read(&mut self) -> Result<Option<Line>, LineError> {
-        // A byte order mark, the longest body, `\r\n`, and one more byte by which a body that is too long is recognised.
+        // A byte order mark, the longest body, `\r\n`, and one more
+        // byte by which a body that is too long is recognised.
         const MOST: u64 = 3 + MAX_BODY as u64 + 3;
         loop {
             self.number += 1;

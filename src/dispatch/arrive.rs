@@ -114,8 +114,7 @@ impl Dispatcher {
                         held.several = Some(Box::new(Several { spots: Vec::new(), settled: deliveries.into_vec() }));
                     }
                     if is_suspect(message.receives, max_receives) && !queue.intake.rules.fifo {
-                        // A message on its last receive may take its turn at any time, so that no other one waits for
-                        // it.
+                        // A suspect may take its turn much later, so no other message waits for its outcome.
                         queue.order.skip(sequence, &message, now, &mut self.released);
                     } else {
                         queue.order.expect(sequence, ticket, &message);
@@ -140,13 +139,15 @@ impl Dispatcher {
         }
     }
 
-    /// The queue goes on with the pollers that it has.
+    /// Records that the system refused a thread for this poller. The queue goes on with the pollers that it has.
     pub(super) fn no_poller(&mut self, index: QueueIndex, poller: usize, demand: usize) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("no poller of an unknown queue") };
         let freed = queue.intake.no_poller(poller, demand, self.now);
         self.room.release(index, freed);
     }
 
+    /// Takes in the end of a job: acts upon its outcomes, and
+    /// puts the messages that it left undone first in line again.
     pub(super) fn handled(
         &mut self,
         index: QueueIndex,

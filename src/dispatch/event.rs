@@ -50,13 +50,13 @@ pub enum Event {
         /// Why the receive failed.
         fault: Fault,
     },
-    /// The system gives no thread for a poller.
+    /// The system refused a thread for a poller.
     NoPoller {
         /// The queue that was to be asked.
         queue: QueueIndex,
         /// The number that the poller would have had.
         poller: usize,
-        /// The demand that it was given just now: it is returned with this event.
+        /// The demand that the poller was given just now: this event returns it.
         demand: usize,
     },
     /// A job ended.

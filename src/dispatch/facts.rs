@@ -59,8 +59,8 @@ impl Dispatcher {
         self.leaves_in_time(ticket);
     }
 
-    /// The same without parking, or after the parking had no room. Does nothing while a delivery of the message is on its
-    /// way to the disk.
+    /// Does the same without parking, or after the parking had no room. Does
+    /// nothing while a delivery of the message is on its way to the disk.
     pub(super) fn leaves_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);

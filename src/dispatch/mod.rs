@@ -1,42 +1,44 @@
-//! The dispatcher's brain: time and events in, commands out. Owned by the thread `dispatch`, whose shell is in `engine`.
+//! The dispatcher's brain: time and events in, commands out.
+//! Owned by the thread `dispatch`, whose shell is in `engine`.
 //!
-//! A caller drives it with [`Dispatcher::handle`], then with [`Dispatcher::poll_command`] until that returns `None`, and
-//! calls again at [`Dispatcher::next_deadline`] at the latest. [`Dispatcher::status`], [`Dispatcher::survey`] and
-//! [`Dispatcher::partner`] look at it and change nothing.
+//! A caller drives it with [`Dispatcher::handle`], then with [`Dispatcher::poll_command`] until that
+//! returns `None`, and calls again at [`Dispatcher::next_deadline`] at the latest. [`Dispatcher::status`],
+//! [`Dispatcher::survey`] and [`Dispatcher::partner`] look at it and change nothing.
 //!
-//! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or a sink.
-//! That makes every rule testable without waiting, and lets a simulator run months of faults in seconds.
+//! Architecture invariant: nothing in this folder knows a channel, a clock, a log, a configuration file, a queue or
+//! a sink. That makes every rule testable without waiting, and lets a simulator run months of faults in seconds.
 //!
 //! # The way of a message
 //!
 //! | step | module |
 //! |---|---|
 //! | It is received because its poller was given demand. | `intake`, `room` |
-//! | The copy is entered into the ledger, and its lease is kept until it leaves. | `arrive`, `ledger`, `leases`, `extend` |
-//! | A job takes it to its handler; a message that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
+//! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger`, `leases`, `extend` |
+//! | A job takes it to its handler; one that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
 //! | Outcomes are put back into the order of receive. | `order` |
 //! | Each delivery enters the bucket of its partner. | `partners`, `partner`, `bucket`, `waiting` |
-//! | The bucket flushes once its gates are open and it has a delivery thread. | `partners::flushing`, `partner::gate`, `threads` |
+//! | The bucket flushes once its gates are open. | `partners::flushing`, `partner::gate` |
+//! | A flush to the wire or the disk needs a delivery thread. | `threads` |
 //! | The flush lands; a verdict says what its answer means. | `flights`, `land`, `verdict`, `blame` |
 //! | The message is deleted, returned or set aside. | `exits` |
 //!
-//! If the room is short, `overflow` decides what leaves memory unsent, and `parking` has it on the disk meanwhile. `serve`
-//! serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and queues, `operate` is
-//! what people do to a partner, `views` are what they see, and `stop` ends it all.
+//! If the room is short, `overflow` decides what leaves memory unsent, and `parking` keeps it on the disk meanwhile.
+//! `serve` serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and
+//! queues, `operate` is what operators do to a partner, `views` are what they see, and `stop` ends it all.
 //!
 //! # Words
 //!
-//! * A *copy* is one received copy of a message, with its receipt and its lease. It is *held* from its receive until the
-//!   queue has confirmed how it left; its [`Ticket`] names it.
-//! * A *delivery* is one payload for one partner. It waits in a *bucket* as a *slip* (its message's ticket and the moment)
-//!   with its item; the place where it waits is its *spot*.
+//! * A *copy* is one received copy of a message, with its receipt and its lease. It is *held*
+//!   from its receive until the queue has confirmed how it left; its [`Ticket`] names it.
+//! * A *delivery* is one payload for one partner. It waits in a *bucket* as a *slip* (its
+//!   message's ticket and the moment) with its item; the place where it waits is its *spot*.
 //! * A *parcel* is a composed batch with its slips: it is sent again as it is. A *flight* is a parcel on the wire.
-//! * A partner is *away* if it is slow, fails, or is paused. Its *share* is what it may hold in memory; one that holds more
-//!   is *overfull*, and its *standing* is its place in the ranking of those.
+//! * A partner is *away* if it is slow, fails, or is paused. Its *share* is what it may hold in memory;
+//!   one that holds more is *overfull*, and its *standing* is its place in the ranking of those.
 //! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
 //! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.
-//! * To *settle* is to make a queue know what became of a copy: delete it, return it (hidden for a while), or set it aside
-//!   as a dead letter.
+//! * To *settle* is to make a queue know what became of a copy: delete it,
+//!   return it (hidden for some time), or set it aside as a dead letter.
 
 mod ages;
 mod arrive;
@@ -307,7 +309,8 @@ impl Dispatcher {
         self.due.next()
     }
 
-    /// A kind of call fails, until it [goes well](Dispatcher::goes_well).
+    /// Records the first failure in a row of one kind of call (`doing`) to the queue, and logs it unless
+    /// it is a known trouble. The kind counts as failing until it [goes well](Dispatcher::goes_well).
     fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         if queue.troubles.fails(doing, &fault.reason, self.now) {
@@ -315,6 +318,7 @@ impl Dispatcher {
         }
     }
 
+    /// Records that calls of this kind go well again. Logs that at once, or after some time if the kind comes and goes.
     fn goes_well(&mut self, index: QueueIndex, doing: &'static str) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         if queue.troubles.goes_well(doing, self.now) {
@@ -323,7 +327,7 @@ impl Dispatcher {
         self.watch_troubles(index);
     }
 
-    /// Says what has gone well for long enough, and looks again when there may be more of it.
+    /// Logs the kinds of calls that have gone well for long enough by now, and looks again when there may be more.
     fn watch_troubles(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         while let Some(doing) = queue.troubles.next_over(self.now) {

@@ -21,7 +21,7 @@ pub enum Timer {
     Settling(QueueIndex),
     /// A kind of call that failed now and then may have gone well for long enough.
     Trouble(QueueIndex),
-    /// What happened often is to be said.
+    /// Events that happened often are to be logged as a sum.
     Summary(QueueIndex),
     /// A message that was returned to its queue becomes visible by itself.
     Hidden,

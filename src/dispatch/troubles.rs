@@ -1,12 +1,14 @@
-//! Kinds of calls to a queue that fail, as it is told to people. Where calls of one kind fail and go well side by side, that is one trouble
-//! until none has failed for a while: each failure and each success would be a line in the log, and whoever asks in between would hear that
-//! all is well.
+//! The kinds of calls to a queue that fail, as the log and the status show them.
+//!
+//! If calls of one kind fail and go well side by side, that is one trouble, which lasts
+//! until none of them has failed for [`QUIET`]. Otherwise each failure and each success
+//! would be a line in the log, and a status read in between would show that all is well.
 
 use std::time::{Duration, Instant};
 
 use super::views::status::Failing;
 
-/// A kind that failed again so soon after it went well has to go well for so long, before that is told.
+/// How long a kind of call that failed again this soon after it went well has to go well before its end is reported.
 const QUIET: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -16,16 +18,16 @@ pub struct Troubles(Vec<Trouble>);
 struct Trouble {
     doing: &'static str,
     reason: String,
-    /// Whether people know of it; `false`: it went well, and that was told, a while ago.
+    /// Whether the trouble is reported; `false` once its end is reported as well.
     told: bool,
-    /// It failed again soon after it went well.
+    /// Whether the kind failed again soon after it went well.
     comes_and_goes: bool,
-    /// Where it goes well: when it will have done so for long enough.
+    /// When the kind will have gone well for long enough; `None` while it fails.
     quiet_at: Option<Instant>,
 }
 
 impl Troubles {
-    /// A kind of call fails, and the last one did not. Gives whether that is to be told.
+    /// Records the first failure in a row of a kind of call. Returns whether to report it.
     pub fn fails(&mut self, doing: &'static str, reason: &str, now: Instant) -> bool {
         self.0.retain(|trouble| trouble.told || trouble.quiet_at.is_some_and(|at| now < at));
         let Some(trouble) = self.0.iter_mut().find(|trouble| trouble.doing == doing) else {
@@ -38,7 +40,7 @@ impl Troubles {
         !std::mem::replace(&mut trouble.told, true)
     }
 
-    /// A kind of call that failed goes well again. Gives whether that is to be told now.
+    /// Records that a kind of call that failed goes well again. Returns whether to report that now.
     pub fn goes_well(&mut self, doing: &'static str, now: Instant) -> bool {
         let Some(trouble) = self.0.iter_mut().find(|trouble| trouble.doing == doing) else { return false };
         trouble.quiet_at = Some(now + QUIET);
@@ -47,19 +49,20 @@ impl Troubles {
         is_over
     }
 
-    /// A kind that came and went, and has gone well for long enough by now: to be told. It is forgotten.
+    /// Removes and returns a kind of call that came and went and has gone
+    /// well for long enough by now, to be reported. `None` if there is none.
     pub fn next_over(&mut self, now: Instant) -> Option<&'static str> {
         let is_over = |trouble: &Trouble| trouble.told && trouble.quiet_at.is_some_and(|at| at <= now);
         let at = self.0.iter().position(is_over)?;
         Some(self.0.swap_remove(at).doing)
     }
 
-    /// When the next of these may be over.
+    /// Returns when the next of the reported troubles may be over; `None` if all of them still fail.
     pub fn next_look(&self) -> Option<Instant> {
         self.0.iter().filter(|trouble| trouble.told).filter_map(|trouble| trouble.quiet_at).min()
     }
 
-    /// What is known to fail now.
+    /// Returns the kinds of calls that are reported to fail.
     pub fn failing(&self) -> Vec<Failing> {
         let told = self.0.iter().filter(|trouble| trouble.told);
         told.map(|trouble| Failing { doing: trouble.doing, reason: trouble.reason.clone() }).collect()

@@ -12,7 +12,7 @@ use super::partners::Manner;
 use super::timer::Timer;
 use super::waiting::Slip;
 
-/// How soon a delivery is looked at again whose lease has ended.
+/// How long until a delivery whose lease has ended is looked at again.
 const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
@@ -69,8 +69,9 @@ impl Dispatcher {
         false
     }
 
-    /// Returns whether a bucket of a FIFO queue has to wait, since the lease of its first delivery has ended and is not
-    /// extended yet: another instance may have the message, and the rest of its group. The bucket is looked at again soon.
+    /// Returns whether a bucket of a FIFO queue has to wait because the lease of its first
+    /// delivery has ended and is not extended yet: another instance may have the message,
+    /// and the rest of its group. If so, the bucket is looked at again after [`LEASE_LOOK`].
     fn waits_for_lease(&mut self, key: BucketKey) -> bool {
         let Some(bucket) = self.partners.bucket(key) else { return false };
         let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
@@ -125,9 +126,9 @@ impl Dispatcher {
         }
     }
 
-    /// Returns whether nothing that is held is about to make room: no handler runs, nothing is on the wire, on its way to
-    /// the disk or leaving. Deliveries that wait for their partner may do so for days. A message more is handled then, and
-    /// what it adds beyond its partner's share is given up.
+    /// Returns whether nothing that is held is about to make room: no handler runs, and nothing is on the wire, on
+    /// its way to the disk or leaving. Deliveries that wait for their partner do not count, since they may wait for
+    /// days. If nothing moves, one more message is handled, and what it adds beyond its partner's share is given up.
     pub(super) fn nothing_moves(&self) -> bool {
         let runs = || self.queues.iter().any(|queue| queue.intake.running() > 0);
         self.ledger.leaving().messages == 0 && !self.partners.any_on_wire() && !runs()

@@ -15,7 +15,7 @@ use super::poller::fault;
 pub struct Acker {
     pub queue: Arc<dyn Queue>,
     pub index: QueueIndex,
-    /// Those of all the queue's ackers, each with the number by which the dispatcher counts it.
+    /// The calls for all of the queue's ackers, each with the number by which the dispatcher counts it.
     pub calls: Receiver<(usize, QueueCall)>,
     pub inbox: Sender<Event>,
 }

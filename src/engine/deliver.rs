@@ -42,7 +42,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The interval between two sweeps for connections that have been idle for long.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// A flush on its way to a thread.
+/// A flush on its way to a delivery thread.
 type Flush = (FlushId, Arc<Batch>);
 
 /// The dispatcher's end: it hands flushes over and waits for nothing, not even for a thread to start.

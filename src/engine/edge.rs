@@ -1,5 +1,6 @@
-//! The threads around one queue: its pollers, its ackers and its parker, and the channels to them. The first of each kind is there from
-//! the start, the others are started when they are first needed; where the system gives none, the queue goes on with those that it has.
+//! The threads around one queue (its pollers, ackers and parker) and the channels to them.
+//! The first thread of each kind is started with the queue, the others when they are first
+//! needed. If the system refuses a thread, the queue goes on with those that it has.
 //!
 //! Owned by the thread `dispatch`, which must not wait: a hand-over is a `try_send` into a channel that has space,
 //! since the dispatcher counts what it has handed out.
@@ -28,13 +29,13 @@ use super::threads::{Crew, thread_name};
 /// The number of demands that a poller may not have seen yet. Each is for at least one message.
 const DEMANDS: usize = 2048;
 
-/// Between tries to start another acker where the system gives no thread.
+/// The pause before another attempt to start an acker after the system refused a thread.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The threads of one queue that there are so far. The default has none: nothing is left of the queue.
+/// The threads of one queue that run so far. The default has none: nothing is left of the queue.
 #[derive(Default)]
 pub struct Edge {
-    /// By number.
+    /// The channels to the pollers, by number.
     pollers: BTreeMap<usize, Sender<Demand>>,
     ackers: Option<Ackers>,
     parker: Option<Sender<Errand>>,
@@ -44,16 +45,17 @@ pub struct Edge {
     told: Arc<AtomicBool>,
 }
 
-/// Any of them takes the next call, under the number that the dispatcher gave it: with fewer threads than calls the rest waits.
+/// The ackers of the queue, which share one channel: any of them takes the next call, under the number that
+/// the dispatcher gave it. If there are fewer threads than calls, the other calls wait in the channel.
 struct Ackers {
     to_them: Sender<(usize, QueueCall)>,
     calls: Receiver<(usize, QueueCall)>,
     threads: usize,
-    /// No further one is started before then.
+    /// When the next acker may be started, after the system refused a thread; `None` if it did not.
     retry_at: Option<Instant>,
 }
 
-/// What a thread of the queue is made with.
+/// What a thread of the queue is created with.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
     pub index: QueueIndex,
@@ -62,7 +64,7 @@ pub struct Around<'a> {
     pub crew: &'a Crew,
 }
 
-/// The system gives no further thread.
+/// The system refuses another thread.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the thread {name}: {why}")]
 pub struct NoThread {
@@ -77,14 +79,15 @@ impl From<NoThread> for StartError {
 }
 
 impl Edge {
-    /// Starts the threads without which the queue does not move: its first poller and acker, and its parker where it has a parking. That
-    /// is done before anything is delivered: deliveries may take all threads that the system gives.
+    /// Starts the threads without which the queue does not move: its first poller and
+    /// acker, and its parker if it has a parking. They are started before anything is
+    /// delivered, since the delivery threads may take all threads that the system grants.
     pub fn start(around: Around<'_>) -> Result<Self, NoThread> {
         let mut edge = Self::default();
         let Some(queue) = &around.lane.queue else { return Ok(edge) };
         let (to_them, calls) = bounded(ackers(around.lane.limits));
         edge.ackers.insert(Ackers { to_them, calls, threads: 0, retry_at: None }).start_one(around, queue)?;
-        // What a parking has is not received, but brought back by the parker of its queue.
+        // The rows of a parking are not received; the parker of its queue brings them back.
         if around.lane.handler.is_some() {
             edge.start_poller(around, queue, 0)?;
         }
@@ -107,8 +110,12 @@ impl Edge {
         Ok(())
     }
 
-    /// Gives a poller demand. Gives why there is no thread for it, where there is none: then the demand was not handed over. An error, here
-    /// and below: something that the dispatcher relies on does not hold.
+    /// Hands demand to a poller, and starts the poller if it is not running. Returns
+    /// why if the system refuses the thread: the demand was not handed over then.
+    ///
+    /// # Errors
+    ///
+    /// An error of this and of the following functions means that something the dispatcher relies on does not hold.
     pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<Option<NoThread>, String> {
         if !self.pollers.contains_key(&poller)
             && let Err(none) = self.start_poller(around, around.queue()?, poller)
@@ -119,8 +126,8 @@ impl Edge {
         if handed { Ok(None) } else { Err(around.bug("a poller has more demand than it was given")) }
     }
 
-    /// Has an acker tell the queue something. Gives why there is no thread more, where one is wanted: then the call waits for those that
-    /// there are.
+    /// Hands a call to the ackers, and starts another acker if one is needed. Returns why
+    /// if the system refuses the thread: the call then waits for the ackers that run.
     pub fn settle(
         &mut self,
         around: Around<'_>,
@@ -130,7 +137,7 @@ impl Edge {
     ) -> Result<Option<NoThread>, String> {
         let queue = around.queue()?;
         let ackers = self.ackers.as_mut().ok_or_else(|| around.bug("a call without ackers"))?;
-        // The dispatcher gives the lowest number that is free: all below it are at work.
+        // The dispatcher uses the lowest number that is free, so all ackers with lower numbers are at work.
         let is_wanted = ackers.threads <= acker && ackers.retry_at.is_none_or(|at| at <= now);
         let none = if is_wanted { ackers.start_one(around, queue).err() } else { None };
         if none.is_some() {
@@ -140,7 +147,7 @@ impl Edge {
         Ok(none)
     }
 
-    /// Hands an errand to the parker, which is started if it is not running.
+    /// Hands an errand to the parker.
     pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
         let to_parker = self.parker.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
         to_parker.try_send(errand).map_err(|_| around.bug("the parker has too many errands"))
@@ -191,7 +198,7 @@ mod tests {
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
     use crate::queue::{Limits, Queue};
 
-    /// A queue of which several things may be wanted at once.
+    /// Returns a lane whose queue may have several pollers and ackers.
     fn lane() -> Lane {
         let queue = MemoryQueue::new(MemoryOptions::new("a"));
         Lane {
@@ -239,7 +246,7 @@ mod tests {
         crew.give(0);
         for acker in 0..3 {
             let none = edge.settle(around, now, acker, QueueCall::Count).unwrap();
-            // It is tried once, and then not for a while.
+            // A thread is tried for once, and then not again before [`RETRY`] has passed.
             assert_eq!(none.is_some(), acker == 1);
             assert!(matches!(next(), Event::Counted { acker: of, count: Ok(_), .. } if of == acker));
         }

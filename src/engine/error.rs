@@ -44,7 +44,7 @@ pub enum ReloadError {
     /// The keys that differ from the configuration in force and cannot change while the engine runs.
     #[error("these keys need a restart: {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
-    /// A queue that is new cannot be opened, or there is no thread for it.
+    /// A new queue cannot be opened, or the system refuses a thread for it.
     #[error("queues.{queue}: {error}")]
     Open {
         /// The name of the queue.

@@ -98,7 +98,7 @@ pub struct Engine {
 pub struct RunOptions {
     /// Whether the engine ends once every queue is empty and every message is settled.
     pub until_empty: bool,
-    /// The seed for jitter. The same seed gives the same jitter.
+    /// The seed for jitter. The same seed leads to the same jitter.
     pub seed: u64,
 }
 
@@ -145,7 +145,12 @@ impl Engine {
         self.lanes.iter().find(|lane| &*lane.name == name).and_then(|lane| lane.queue.clone())
     }
 
-    /// Starts the threads: those without which nothing moves. More for pollers, deliveries and acks come when they are needed.
+    /// Starts the threads without which nothing moves. Further pollers,
+    /// delivery threads and ackers start later, when they are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] if the system refuses a thread.
     #[expect(clippy::disallowed_methods, reason = "the engine's start is an edge: from here on time is passed in")]
     pub fn start(mut self, options: RunOptions) -> Result<Running, StartError> {
         self.rules.until_empty = options.until_empty;

@@ -30,7 +30,7 @@ pub struct Poller {
     /// The demand from the dispatcher. The channel is disconnected when the engine stops.
     pub demands: Receiver<Demand>,
     pub inbox: Sender<Event>,
-    /// Set when the poller has to stop receiving. It then gives the rest of its demand back.
+    /// Set when the poller has to stop receiving. It then returns the rest of its demand.
     pub stop: Arc<AtomicBool>,
     /// Set once the queue's facts were reported. Nothing is received before.
     pub told: Arc<AtomicBool>,
@@ -58,7 +58,7 @@ impl Poller {
     /// If requests are free, the poller waits for messages only with little demand ([`WAITS_WITH`]) and after a receive
     /// that found nothing. A poller gets ever more demand while messages come, and when its queue then runs empty, the
     /// room of all queues would stay reserved for the time of a long poll. So the poller first looks without waiting,
-    /// gives all its demand back, and is given a little to wait with.
+    /// returns all its demand, and gets a little to wait with.
     fn serve(&self, demand: Demand, found_none: &mut bool) -> Option<()> {
         let Demand { mut messages, ask } = demand;
         let priced = self.queue.limits().priced;
@@ -78,7 +78,8 @@ impl Poller {
                     if let Some(error) = failed {
                         return self.report_failure(&error, messages);
                     }
-                    // Where all cores are busy, those who work on what came go first, while it is in the cache.
+                    // If all cores are busy, the threads that work on these
+                    // messages go first, while the messages are in the cache.
                     thread::yield_now();
                 }
                 Err(error) => return self.report_failure(&error, messages),
@@ -114,12 +115,12 @@ impl Poller {
         }
     }
 
-    /// One receive; where full ones come at once, several together, so that a queue in memory does not wake the dispatcher for each. Not
-    /// where a request has its price: each is counted.
+    /// Receives once; if full receives return at once, several times, so that a queue in memory does not wake the
+    /// dispatcher for each. If the service charges for requests, it receives only once, since each request is counted.
     fn receive(&self, at_most: usize, ask: Ask) -> Result<Brought, QueueError> {
         let start = now();
         let mut received = self.queue.receive(&Ask { max: ask.max.min(at_most), ..ask })?;
-        // A later receive may wait for a busy file while the leases of these run.
+        // The leases of these messages run from here: a later receive may have to wait for a busy file.
         let at = now();
         let mut failed = None;
         if self.queue.limits().priced {
@@ -152,12 +153,12 @@ impl Poller {
     }
 }
 
-/// What one receive brought, or several together.
+/// The result of one receive, or of several together.
 struct Brought {
     received: Vec<Received>,
-    /// When the first answer came, whose leases end first.
+    /// When the first answer came. Its leases end first.
     at: Instant,
-    /// Why a later receive brought nothing.
+    /// Why a later receive failed; `None` if none did.
     failed: Option<QueueError>,
 }
 
@@ -170,7 +171,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// A queue's error in the dispatcher's words.
+/// Returns the queue's error in the dispatcher's terms.
 pub fn fault(error: &QueueError) -> Fault {
     Fault { reason: error.to_string(), transient: error.is_transient() }
 }
@@ -187,7 +188,7 @@ mod tests {
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
     use crate::queue::{DeadLetters, Limits, NewMessage};
 
-    /// Fails at every second receive, and notes when that began.
+    /// A queue that fails at every receive after the first, and notes when that receive began.
     struct Second {
         queue: MemoryQueue,
         receives: Mutex<usize>,
@@ -241,7 +242,7 @@ mod tests {
     fn leases_are_counted_from_the_first_of_several_receives_and_what_fails_is_told() {
         let lease = Duration::from_secs(30);
         let ask = Ask { max: 1, wait: Duration::ZERO, lease };
-        // On a machine that is busy the first receive may take so long that no second one follows in the same report.
+        // On a busy machine the first receive may take so long that no second one follows in the same report.
         let seen = (0..1000).find_map(|_| {
             let queue = MemoryQueue::new(MemoryOptions { preload: vec!["{}".into()], ..MemoryOptions::new("stock") });
             let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
@@ -260,7 +261,7 @@ mod tests {
             let received = poller.receive(8, ask).unwrap();
             let began = (*queue.began.lock())?;
             assert!(received.at <= began && received.failed.is_some());
-            // The same as the dispatcher hears it.
+            // The same, as it is reported to the dispatcher.
             *queue.receives.lock() = 0;
             queue.queue.send(&[NewMessage::default()]).unwrap();
             poller.serve(Demand { messages: 8, ask }, &mut true).unwrap();

@@ -43,7 +43,7 @@ impl InForce {
         let Some(awaited) = self.awaited.take() else { return Ok(()) };
         match awaited.answer.try_recv() {
             Ok(Ok(_before)) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
-            // It changed nothing.
+            // The reload changed nothing.
             Ok(Err(_)) => {}
             Err(TryRecvError::Empty) => {
                 self.awaited = Some(awaited);
@@ -94,7 +94,7 @@ impl Remote {
             SendTimeoutError::Timeout(_) => ReloadError::NoAnswer,
             SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
         })?;
-        // The partners' files of before are closed here, which nothing but this thread waits for.
+        // The files of the previous settings are closed here, since nothing but this thread waits for that.
         let answered = answer.recv_timeout(PATIENCE).map(|outcome| outcome.map(drop));
         let mut in_force = self.in_force.lock();
         match answered {

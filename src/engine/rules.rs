@@ -81,7 +81,7 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
     }
 }
 
-/// Calls to such a queue that may be under way at once.
+/// Returns the number of calls to a queue with these limits that may be under way at once.
 pub fn ackers(limits: Limits) -> usize {
     if limits.priced { REMOTE_ACKERS } else { 1 }
 }

@@ -1,5 +1,7 @@
-//! What the limits on tasks (a thread is one) leave for threads that deliver. They come last, and by the hundred: where they took all
-//! that the system gives, there would be none left for further pollers and ackers, and for whatever else is started later.
+//! How many delivery threads the limits on tasks allow (each thread is a task).
+//!
+//! Delivery threads are started last, and by the hundred. If they took all that the system grants,
+//! none would be left for further pollers and ackers, or for any other thread that is started later.
 
 use std::fs;
 use std::path::Path;
@@ -10,20 +12,20 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::lane::Lane;
 use crate::dispatch::QueueRules;
 
-/// Threads of the engine's own, and those that look names up.
+/// The number of the engine's own threads and of those that look names up.
 const OWN: usize = 16;
 
-/// Threads beside those that deliver.
+/// The number of threads that are not delivery threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Without which nothing moves.
+    /// The threads without which nothing moves.
     first: usize,
-    /// More pollers and ackers, where there is much to do.
+    /// The further pollers and ackers that are started under load.
     more: usize,
 }
 
 impl Others {
-    /// `lanes`: queues and their parkings.
+    /// Counts these threads for `handlers` handler threads. `lanes` are the queues and their parkings.
     pub fn of<'a>(handlers: usize, lanes: impl Iterator<Item = &'a Lane>, queues: &[QueueRules]) -> Self {
         let around = |lane: &Lane| 1 + usize::from(lane.handler.is_some()) + usize::from(lane.parking.is_some());
         let more = |queue: &QueueRules| queue.pollers.saturating_sub(1) + queue.ackers.saturating_sub(1);
@@ -31,7 +33,7 @@ impl Others {
     }
 }
 
-/// As many threads that deliver as are wanted, or as the limits on tasks leave. That there are fewer is said in the log.
+/// Returns the number of delivery threads to use: `wanted`, or what the limits on tasks leave. Logs if that is less.
 pub fn delivery_threads(wanted: usize, others: Others) -> usize {
     let of_cgroups = left_by_cgroups(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
     let Some(left) = left_to_user().into_iter().chain(of_cgroups).min() else { return wanted };
@@ -45,14 +47,15 @@ pub fn delivery_threads(wanted: usize, others: Others) -> usize {
     threads
 }
 
-/// Of a low limit half is for more pollers and ackers.
+/// Returns how many of the `left` tasks, at most `wanted`, are for delivery threads; at
+/// least 1. Further pollers and ackers get at most half of what the first threads leave.
 fn within(left: usize, wanted: usize, Others { first, more }: Others) -> usize {
     let left = left.saturating_sub(first);
     wanted.min(left - more.min(left / 2)).max(1)
 }
 
-/// What `ulimit -u` leaves, which counts the tasks of all the user's processes. `None`: there is no such limit, or it does not hold for
-/// this process.
+/// Returns what `ulimit -u` leaves, which counts the tasks of all the user's processes.
+/// `None` if there is no such limit, or if it does not apply to this process.
 fn left_to_user() -> Option<usize> {
     let limit = usize::try_from(getrlimit(Resource::Nproc).current?).ok()?;
     let exempt = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_RESOURCE;
@@ -60,7 +63,7 @@ fn left_to_user() -> Option<usize> {
     (!is_exempt).then(|| limit.saturating_sub(tasks_of_user(&getuid().as_raw().to_string())))
 }
 
-/// Processes that cannot be seen are not counted.
+/// Counts the tasks of the user's processes, as far as this process can see them.
 fn tasks_of_user(user: &str) -> usize {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let statuses = processes.filter_map(|process| fs::read_to_string(process.path().join("status")).ok());
@@ -70,13 +73,13 @@ fn tasks_of_user(user: &str) -> usize {
         .sum()
 }
 
-/// The first word of a line of `/proc/PID/status`.
+/// Returns the first word of a field of `/proc/PID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
 }
 
-/// What is left of `pids.max` (`TasksMax`) in the narrowest of the control groups that this process is in, of either version. A container
-/// may see its own group as the topmost, whatever it is called outside.
+/// Returns what is left of `pids.max` (`TasksMax`) in the narrowest of the control groups that this process is
+/// in, of either version. A container may see its own group as the topmost, whatever the group is called outside.
 fn left_by_cgroups(list: &Path, mounted: &Path) -> Option<usize> {
     let list = fs::read_to_string(list).unwrap_or_default();
     let groups = list.lines().filter_map(|line| {
@@ -89,7 +92,7 @@ fn left_by_cgroups(list: &Path, mounted: &Path) -> Option<usize> {
     folders.filter_map(|folder| left_in(&folder)).min()
 }
 
-/// `None`: there is no limit, which is `max`.
+/// Returns what is left in one control group; `None` if it has no limit (`max`).
 fn left_in(folder: &Path) -> Option<usize> {
     let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<usize>().ok();
     Some(number("pids.max")?.saturating_sub(number("pids.current")?))
@@ -147,7 +150,7 @@ mod tests {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         assert_eq!(field(&status, "Uid:"), Some(&*user));
         std::thread::scope(|scope| {
-            // Each ends once the sender is gone.
+            // Each thread ends once the sender is dropped.
             (0..3).for_each(|_| drop(scope.spawn(|| ended.recv())));
             assert!(tasks_of_user(&user) >= 4);
             drop(end);

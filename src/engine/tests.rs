@@ -1,5 +1,5 @@
-//! A thread that dies ends the engine with a reason, whichever it is; one that cannot be started ends nothing; and nobody who asks it
-//! something waits for a reload.
+//! A thread that dies ends the engine with a reason, whichever thread it is. A thread
+//! that cannot be started ends nothing. No request to the engine waits for a reload.
 
 use super::*;
 use crate::config::{self, Context, Environment, Kind, Loaded};

@@ -15,10 +15,10 @@ use super::duty::{Duty, Roster};
 /// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const NAME: usize = 15;
 
-/// That the system gives no further thread is said at most so often.
+/// The shortest interval between two log lines that the system refuses a thread.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Starts threads, hears of their deaths, waits for their ends. Cheap to clone.
+/// Starts threads, reports their panics, and waits for their ends. Cheap to clone.
 #[derive(Clone)]
 pub struct Crew {
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ struct Shared {
     death: Sender<String>,
     deaths: Receiver<String>,
     roster: Roster,
-    /// Threads that a test's system still gives.
+    /// The number of threads that the system still grants in a test.
     #[cfg(test)]
     given: AtomicUsize,
 }
@@ -53,7 +53,7 @@ impl Crew {
         Self { shared: Arc::new(shared), alive }
     }
 
-    /// From now on the system gives so many threads more.
+    /// Makes the system grant only this many threads from now on.
     #[cfg(test)]
     pub fn give(&self, threads: usize) {
         self.shared.given.store(threads, Ordering::SeqCst);
@@ -153,14 +153,14 @@ impl Drop for DeathGuard {
     }
 }
 
-/// Says now and then, and not each time, that the system gives no further thread.
+/// Limits how often the log reports that the system refuses a thread.
 #[derive(Default)]
 pub struct Shortage {
     said: Option<Instant>,
 }
 
 impl Shortage {
-    /// Whether it may be said now.
+    /// Returns whether to log the refusal now.
     pub fn is_news(&mut self, now: Instant) -> bool {
         let is_news = self.said.is_none_or(|said| said + AGAIN <= now);
         if is_news {
@@ -170,7 +170,7 @@ impl Shortage {
     }
 }
 
-/// `KIND-QUEUE-INDEX` in at most 15 bytes: the queue's name is cut.
+/// Returns `KIND-QUEUE-INDEX`, with the queue's name cut so that the whole has at most 15 bytes.
 pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
     let index = index.to_string();
     let room = NAME.saturating_sub(kind.len() + index.len() + 2);

@@ -57,8 +57,8 @@ pub enum EntryError {
     /// The entry failed, but may succeed when tried again; the service retries until the lease ends.
     #[error("{0}")]
     Failed(String),
-    /// The dead letter is written, but its message could not be taken off the queue. Only the delete is tried again: to write the letter
-    /// again would make it two letters.
+    /// The dead letter is written, but its message could not be taken off the queue. Only
+    /// the delete is tried again: writing the letter again would make it two letters.
     #[error("the dead letter is written, but its message cannot be deleted: {0}")]
     NotDeleted(String),
 }

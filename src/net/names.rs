@@ -39,10 +39,10 @@ const FAILED: Duration = Duration::from_secs(5);
 /// The duration from which a lookup makes its name suspect.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Between tries to start threads where the system gives none.
+/// The pause before another attempt to start threads after the system refused one.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How names are looked up: the system's resolver, or what stands in for it.
+/// A function that looks a name up: the system's resolver, or a replacement.
 pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// The names known so far, and the threads that look them up.
@@ -56,18 +56,18 @@ pub struct Names {
     spawn: Spawn,
 }
 
-/// Names that are to be looked up, on their way to a thread.
+/// The channel of names that wait for a lookup.
 type Waiting = (Sender<Box<str>>, Receiver<Box<str>>);
 
-/// Starts a thread of this name.
+/// A function that starts a thread of this name.
 type Spawn = Box<dyn Fn(String, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
-/// The threads that there are. They are started in order, and those that take names under suspicion are the first.
+/// The threads that run. They are started in order, and the first half also looks up suspect names.
 #[derive(Default)]
 struct Crew {
     running: usize,
     tried: Option<Instant>,
-    /// Why there are no more.
+    /// Why the system refused a thread; `None` once all threads run.
     lacks: Option<Arc<str>>,
 }
 
@@ -101,7 +101,7 @@ struct Name {
     suspect: bool,
 }
 
-/// Why there is no address.
+/// Why no address was found.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LookUpError {
     /// The lookup did not end before the deadline.
@@ -113,13 +113,15 @@ pub enum LookUpError {
     /// Too many other names wait for a lookup.
     #[error("{WAITING} other look-ups are waiting: is the name server down?")]
     Busy,
+    /// No thread for lookups runs, because the system refused it for this reason.
     #[error("no thread for look-ups can be started: {0}; raise the limits of this service on tasks and on memory")]
     NoThread(Arc<str>),
 }
 
 impl Names {
-    /// `threads` look names up at once, two or more; half of them also take names under suspicion. They are started with the first name; those
-    /// that the system does not give then, with a later one.
+    /// Creates a table without names. `threads` is the number of names looked up at once,
+    /// two or more; half of the threads also look up suspect names. They are started with
+    /// the first lookup; those that the system refuses then, with a later one.
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
         let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
         let spawn: Spawn = Box::new(|name, body| thread::Builder::new().name(name).spawn(body).map(drop));
@@ -195,8 +197,11 @@ impl Names {
         waiting.try_send(host.into()).map_err(|_| LookUpError::Busy)
     }
 
-    /// Starts the threads that are missing, now and then where the system gives none. They end with the [`Names`]; none is joined, since one
-    /// may be inside of the system's resolver for longer than anyone wants to wait, and it holds nothing. The error: there is none at all.
+    /// Starts the threads that are missing. If the system refuses one, they
+    /// are tried again after [`RETRY`]. Fails only if no thread runs at all.
+    ///
+    /// The threads end once the [`Names`] are dropped. None is joined, since a thread
+    /// may be inside the system's resolver for very long, and it holds nothing.
     fn complete(&self, now: Instant) -> Result<(), LookUpError> {
         let mut crew = self.crew.lock();
         let due = crew.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= RETRY);
@@ -340,7 +345,7 @@ mod tests {
     #[test]
     fn threads_that_the_system_does_not_give_are_started_with_a_later_look_up() {
         let mut stage = Stage::new();
-        // So many more are given, and so many were asked for.
+        // How many more threads the system grants, and how many were requested.
         let (given, asked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (left, tries) = (Arc::clone(&given), Arc::clone(&asked));
         let spawn = std::mem::replace(&mut stage.names.spawn, Box::new(|_, _| Ok(())));

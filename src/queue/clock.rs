@@ -1,8 +1,9 @@
 //! The wall clock of the embedded queues, passed in so that tests can let leases lapse
 //! without waiting for them. Queues read it while they hold their lock, so it must not block.
 //!
-//! Leases are wall-clock times because several processes compare them in one file. A clock set forward ends leases early, which
-//! costs duplicates; where one is set back, the file of queues moves the leases with it. Neither loses a message.
+//! Leases end at wall-clock times because several processes compare them in one file. A clock that is set
+//! forward ends leases early, which costs duplicates. If a clock is set back, a file of queues moves its leases
+//! back with it, and a queue in memory keeps its messages hidden for that much longer. Neither loses a message.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,9 +34,10 @@ impl Clock for WallClock {
     }
 }
 
-/// A wall clock that is asked once and goes on by itself: a step of the machine's clock changes nothing of what is measured with it.
+/// A wall clock that is read once and then goes on by a monotonic clock: a
+/// step of the machine's clock changes nothing that is measured with it.
 ///
-/// It stands still while the machine is suspended, and knows nothing of what the clock did before the process began.
+/// It stands still while the machine is suspended, and does not know what the clock did before the process began.
 #[derive(Debug, Clone, Copy)]
 pub struct SteadyClock {
     wall: SystemTime,
@@ -43,13 +45,13 @@ pub struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// Goes on from what that clock says now.
+    /// Starts with the time that `wall` shows now.
     #[expect(clippy::disallowed_methods, reason = "an edge: what goes on while the wall clock steps")]
     pub fn from(wall: &impl Clock) -> Self {
         Self { wall: wall.now(), start: Instant::now() }
     }
 
-    /// The one of this process: whoever measures with it measures the same, whenever he begins.
+    /// Returns the one clock of this process, so that all times measured with it can be compared.
     pub fn of_process() -> Self {
         static STEADY: OnceLock<SteadyClock> = OnceLock::new();
         *STEADY.get_or_init(|| Self::from(&WallClock))
@@ -62,7 +64,7 @@ impl Clock for SteadyClock {
     }
 }
 
-/// Milliseconds since 1970, the unit in which embedded queues keep times; 0 for anything earlier.
+/// Converts a time to milliseconds since 1970, the unit in which embedded queues store times; 0 for any earlier time.
 pub(super) fn to_millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, whole_millis)
 }

@@ -38,8 +38,8 @@ pub struct SetupError {
     pub problem: String,
 }
 
-/// Other settings, ready to be put in place, or those whose place they took. Dropped, these close their partners' files, which blocks for
-/// as long as the kernel does.
+/// Checked settings, ready to be installed, or settings that were replaced. Dropping
+/// them closes their partners' files, which blocks for as long as the kernel does.
 pub struct Prepared(Partners);
 
 /// The sink of each section of the configuration.
@@ -82,7 +82,7 @@ impl Sinks {
         self.kinds.partners(settings).map(Prepared)
     }
 
-    /// Puts other settings in place of the present ones, and gives those. Takes no time.
+    /// Replaces the present settings, and returns those. Does not block.
     pub fn install(&self, Prepared(partners): Prepared) -> Prepared {
         Prepared(std::mem::replace(&mut *self.partners.write(), partners))
     }
@@ -99,7 +99,8 @@ impl Sinks {
         caught(|| sink.deliver(batch))
     }
 
-    /// The same without waiting for a sync that another thread leads. The reply comes in any case; `Some`: this thread is to lead it now.
+    /// Delivers without waiting for a sync that another thread leads. The reply
+    /// comes in any case. `Some` if this thread has to lead the sync now.
     pub fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
         let sink = self.of(&batch.account);
         // A panic drops the reply, which says so.

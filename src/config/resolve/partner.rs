@@ -19,7 +19,7 @@ use crate::sink::{FileTemplate, target};
 const SQS_BATCH: usize = 10;
 const SQS_BATCH_BYTES: u64 = 1 << 20;
 
-/// Longer than any message lives, and short enough for every clock.
+/// The longest `give_up_after`: longer than any message lives, and short enough to be added to the time of any clock.
 const LONGEST_GIVE_UP: Duration = Duration::from_secs(10 * 31_557_600);
 
 const FORMATS: [(&str, Format); 4] =

@@ -143,7 +143,7 @@ impl Dispatcher {
         }
         self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
         if let Some(reason) = not_deleted {
-            // The letters went well, and deletes that fail are what waits and what is said.
+            // The letters themselves are written. It is deletes that fail, so they are logged as failing, and back off.
             self.call_ended(index, Kind::Delete, Some(Fault { reason, transient: true }));
         }
     }

@@ -47,10 +47,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// A poller for which there was no thread is not asked again before that.
+/// How long a poller for which the system refused a thread gets no demand.
 const NO_POLLER: Duration = Duration::from_secs(10);
 
-/// Jobs of a queue that may be with its handler, or wait for it, where that handles so many messages at once.
+/// Returns how many jobs of a queue may be with its handler or wait
+/// for it, if the handler takes `concurrency` messages at once.
 pub fn jobs_ahead(concurrency: usize) -> usize {
     2 * concurrency + 10
 }
@@ -64,11 +65,12 @@ pub struct Intake {
     asked: Vec<usize>,
     /// The number of reports by pollers of how a receive went.
     reports: u64,
-    /// Pollers that are wanted now.
+    /// The number of pollers that the load needs now.
     active: usize,
-    /// There are no more pollers than so many until then: the system gave no thread for the next one.
+    /// The number of the first poller for which the system refused a
+    /// thread, and until when it and those after it get no demand.
     few_pollers: Option<(usize, Instant)>,
-    /// Demand that one poller gets now.
+    /// The most demand that one poller gets now, in messages.
     window: usize,
     /// Since when some places are free, but too few to be worth a request.
     few_since: Option<Instant>,
@@ -151,8 +153,8 @@ impl Intake {
         freed
     }
 
-    /// There is no thread for a poller, and the demand that it was given comes back: it and those behind it are given none for a while.
-    /// Gives how many places that frees.
+    /// Takes back the demand of a poller for which the system refused a thread. That poller and those
+    /// with higher numbers get no demand for [`NO_POLLER`]. Returns the number of places that this frees.
     pub fn no_poller(&mut self, poller: usize, demand: usize, now: Instant) -> usize {
         self.few_pollers = Some((poller, now + NO_POLLER));
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
@@ -161,12 +163,12 @@ impl Intake {
         freed
     }
 
-    /// Pollers that may have demand now.
+    /// Returns the number of pollers that may have demand now.
     fn pollers(&self, now: Instant) -> usize {
         self.few_pollers.filter(|(_, until)| now < *until).map_or(self.active, |(pollers, _)| pollers.min(self.active))
     }
 
-    /// A receive went well. Gives whether that ends a failure.
+    /// Records that a receive succeeded. Returns whether that ends a failure.
     pub fn recovered(&mut self) -> bool {
         self.pause.succeeded()
     }

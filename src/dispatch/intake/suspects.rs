@@ -2,10 +2,10 @@
 //! message never ended, and everything that was held with it was received once more.
 //!
 //! Suspects go to the handler one at a time and after all other messages, each once the one before it has left or has
-//! had [`PATIENCE`]. So one more death of the process costs a receive of that suspect alone. On a standard queue no other
-//! message waits for the outcome of a suspect, which may take its turn much later: after several returns its place in the
-//! order is lost anyway. Suspects on their last receive go the last first: those that stood behind the culprit all the
-//! time get their turn before it.
+//! had [`PATIENCE`]. So one more death of the process costs a receive of that suspect alone. On a standard queue no
+//! other message waits for the outcome of a suspect, which may take its turn much later: after several returns its
+//! place in the order is lost anyway. Among suspects on their last receive the last goes first: those that stood behind
+//! the culprit all the time get their turn before it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -180,7 +180,8 @@ impl Held {
         self.stage
     }
 
-    /// The deliveries for which the message was redriven. `None`: for all. An empty list, which another sender may write, names none.
+    /// Returns the deliveries for which the message was redriven; `None` for all of them. An
+    /// empty list, which a foreign sender may write, names no delivery and counts as all.
     pub fn redriven_for(&self) -> Option<&[DeliveryName]> {
         self.message.open.as_deref().filter(|open| self.is_partial && !open.is_empty())
     }

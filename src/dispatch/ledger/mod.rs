@@ -291,7 +291,8 @@ impl Ledger {
             held.receives = held.receives.max(receives);
             held.special_mut().renewed_at = Some(now);
             if std::mem::replace(&mut held.lost, false) {
-                // Deliveries whose turn came since the lease was lost are in no bucket any more: the message has to come back for them.
+                // Deliveries whose turn came while the lease was lost are in
+                // no bucket any more: the message has to come back for them.
                 held.special_mut().withdrawn.get_or_insert(now);
             }
             held.renewals = held.renewals.wrapping_add(1);

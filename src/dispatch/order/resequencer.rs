@@ -51,7 +51,7 @@ impl Resequencer {
     /// Records that the handler starts with the message.
     pub fn started(&mut self, sequence: u64, now: Instant) {
         let place = sequence.checked_sub(self.base).and_then(|place| usize::try_from(place).ok());
-        // A message that others do not wait for stays one.
+        // The slot of a message that no other waits for stays as it is.
         if !place.and_then(|place| self.slots.get(place)).is_some_and(|slot| matches!(slot, Slot::Gone)) {
             self.put(sequence, Slot::Running(now));
         }

@@ -27,7 +27,7 @@ impl Pace {
         }
     }
 
-    /// Other rules apply from now on: no wait is longer than the one that they would have led to.
+    /// Takes in changed rules: what is left of a wait is cut to the longest that the new rules could have led to.
     pub fn obey(&mut self, now: Instant, rules: &PartnerRules) {
         let most = interval(rules).map(|interval| now + interval.saturating_mul(rules.burst));
         self.on_rate = self.on_rate.min(most);

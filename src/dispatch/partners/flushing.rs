@@ -18,9 +18,9 @@ use super::Partners;
 /// How a bucket is to be flushed.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// Without linger, since the engine stops.
+    /// Whether to flush without lingering, since the engine stops.
     pub hurry: bool,
-    /// One flush at a time, whatever `parallel` says: the bucket's queue is a FIFO queue.
+    /// Whether only one flush may be on the wire, whatever `parallel` is set to: the bucket's queue is a FIFO queue.
     pub fifo: bool,
 }
 

@@ -186,8 +186,8 @@ impl Partners {
         let (partner, item, has_lot) = (bucket.partner, bucket.take(spot.place, ticket)?, bucket.lot.is_some());
         self.touch(partner);
         if has_lot || self.partner(partner)?.buckets.len() > 1 {
-            // Parked rows may be wanted now, and another bucket of the partner may have left its turn to this one because
-            // of the delivery that was taken.
+            // Parked rows may be wanted now, and another bucket of the partner may
+            // have left its turn to this one because of the delivery that was taken.
             self.list_all_of(partner);
         }
         Some((self.partner(partner)?.account.clone(), item))

@@ -132,7 +132,7 @@ fn a_poller_without_a_thread_gives_its_demand_back_and_is_left_alone_for_a_while
         (1, "handled a=discard b=discard c=discard d=discard e=discard", "delete a b c d e"),
         (2, "settled", ""),
         (3, "receive", "ask 10"),
-        // From here on the second is wanted again. Whether there is a thread for it now is found out later.
+        // From here on the second poller gets demand again. Whether there is a thread for it by now shows later.
         (9_999, "receive k l m n o p q r s t", "handle k; ask 20"),
         (10_000, "tick", "ask 1"),
     ]);
@@ -219,7 +219,7 @@ fn a_handler_that_makes_much_of_little_starts_no_more_once_the_bytes_are_full() 
         (3, "accepted acme", "handle b; delete a"),
         (4, "handled b->acme*5000", "flush acme b"),
         (5, "settled", ""),
-        // Now nothing is about to make room, and the partner may be away for days: the room is for others too.
+        // Now nothing is about to make room, and the partner may be away for days, so others may use the room too.
         (6, "answered acme 503", "handle c"),
         (7, "handled c->beta", "flush beta c"),
     ]);

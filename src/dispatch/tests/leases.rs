@@ -264,10 +264,10 @@ fn a_lost_lease_that_comes_back_with_a_new_copy_leaves_no_delivery_behind() {
         (2, "answered y 429 40s", ""),
         (30_000, "tick", "hide a=60s"),
         (30_001, "settled gone", ""),
-        // Its turn comes, and it is not sent: another instance may have the message.
+        // The turn of y's delivery comes, and it is not sent: another instance may have the message.
         (40_002, "tick", ""),
         (40_003, "receive a#2", ""),
-        // So the message has to come back for it.
+        // So the message has to come back for that delivery.
         (40_004, "accepted x", "hide a'2=0"),
         (40_005, "settled", ""),
         (40_006, "receive a#3", "handle a"),

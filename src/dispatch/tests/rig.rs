@@ -11,10 +11,14 @@
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for at most 12 hours |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
 //! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
-//! | `back a->x left:e`, `back a`, `back a waits` | the answer to `take back`: what is done and left of the job; nothing; no thread has begun with it |
-//! | `partly x 1,3 503` | the oldest flush to x landed: the deliveries at places 1 and 3 drew that answer, the others are accepted |
-//! | `accepted x`, `answered x 503`, `answered x 429 60s`, `unreachable x`, `cannot x` | the oldest flush to x landed; `x+1`: the next |
-//! | `settled`, `settled ok gone failed undeleted`, `settled fault` | the oldest call of the queue ended: all well, by entry, as a whole |
+//! | `back a->x left:e` | the answer to `take back`: what is done and what is left of the job |
+//! | `back a` | the same: nothing is done, and nothing left |
+//! | `back a waits` | the same: no thread has begun with the job |
+//! | `partly x 1,3 503` | the oldest flush to x landed: deliveries 1 and 3 drew that answer, the others are accepted |
+//! | `accepted x`, `answered x 503`, `answered x 429 60s` | the oldest flush to x landed; `x+1`: the next |
+//! | `unreachable x`, `cannot x` | the same without an answer |
+//! | `settled`, `settled fault` | the oldest call of the queue ended: all well; failed as a whole |
+//! | `settled ok gone failed undeleted` | the same, entry by entry |
 //! | `parked`, `parked full`, `parked fault` | the deliveries on their way to q0's parking are on its disk, or not |
 //! | `unparked`, `unparked fault` | the rows wanted of the parking came, or could not be read |
 //! | `counted 0 1 0`, `counted fault` | the oldest count ended: visible, hidden, delayed |

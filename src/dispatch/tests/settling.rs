@@ -201,7 +201,7 @@ fn a_letter_that_is_written_is_not_written_again_when_its_message_stays() {
         (0, "receive a b", "handle a|b"),
         (1, "handled a=reject b=reject", "letter a:rejected b:rejected"),
         (2, "settled ok undeleted", ""),
-        // Letters go on, deletes wait.
+        // Letters are still written while deletes wait.
         (3, "receive c", "handle c"),
         (4, "handled c=reject", "letter c:rejected"),
         (5, "settled", ""),

@@ -70,7 +70,7 @@ pub struct QueueStatus {
     pub handler_running: usize,
     /// Whether the queue's service has answered any call yet.
     pub reached: bool,
-    /// Calls that fail now, or now and then, with the reason.
+    /// The kinds of calls that fail now, or that fail now and then, with the reason.
     pub failing: Vec<Failing>,
     #[serde(flatten)]
     /// The queue's requests in relation to its messages. The dispatcher leaves it empty for the caller.
@@ -80,7 +80,7 @@ pub struct QueueStatus {
     pub tally: Tally,
 }
 
-/// A kind of call to a queue that failed when it was last made, or fails again and again while others of it go well.
+/// A kind of call to a queue that failed when it was last made, or that fails again and again while others go well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
     /// The kind of call, such as `receive` or `delete`.

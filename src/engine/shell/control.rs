@@ -41,15 +41,17 @@ pub struct Reload {
     pub(in crate::engine) plan: Plan,
     /// The same changes for the dispatcher.
     pub changes: QueueChanges,
-    /// Answered once the configuration is in force, with the sinks that it replaced, whose files the thread that requested it closes. An
-    /// error means that nothing has changed.
+    /// Answers once the configuration is in force, with the sinks that it replaced:
+    /// the thread that requested the reload closes their files. An error means that
+    /// nothing has changed. Dropped without an answer if the engine is stopping.
     pub(in crate::engine) done: Sender<Result<Prepared, Box<Unstarted>>>,
 }
 
 /// A reload whose queues could not be started.
 pub struct Unstarted {
     pub error: ReloadError,
-    /// What it had opened: to close a file may take a sync, and that is not for the dispatcher.
+    /// What the reload had opened. The requester closes it: that
+    /// may take a sync, for which the dispatcher must not wait.
     pub plan: Plan,
 }
 
@@ -65,7 +67,7 @@ impl Shell {
             Some(Control::Reload(_)) if self.stopping => Event::Tick,
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
-                // Whoever asked may have given up, here and below.
+                // The requester may have given up waiting, here and below.
                 let edges = match self.edges_of(&plan) {
                     Ok(edges) => edges,
                     Err(error) => {

@@ -13,7 +13,8 @@ use crate::engine::plan::{Changed, Plan};
 use crate::engine::threads::thread_name;
 
 impl Shell {
-    /// The first threads of the queues that come, or which queue there is none for: to be asked before anything else changes.
+    /// Starts the first threads of the queues that a reload adds. Called before anything
+    /// else changes: the error names the queue for which the system refuses a thread.
     pub(super) fn edges_of(&self, plan: &Plan) -> Result<Vec<Edge>, ReloadError> {
         let lanes =
             plan.added.iter().flat_map(|Opened { lane, rows }| [lane].into_iter().chain(rows.as_ref().map(|rows| &rows.lane)));
@@ -24,7 +25,8 @@ impl Shell {
         (self.lanes.len()..).zip(lanes).map(start).collect()
     }
 
-    /// What the threads around the queues see of a reload; the dispatcher hears of it in the same turn. `edges`: of the queues that come.
+    /// Applies a reload to the threads around the queues. The dispatcher is notified
+    /// in the same turn. `edges` belong to the queues that the reload adds.
     pub(super) fn take_in(&mut self, plan: Plan, edges: Vec<Edge>) {
         let Plan { changed, retired, added } = plan;
         for Changed { index, rules, handler_name, handler, parking_max_bytes } in changed {

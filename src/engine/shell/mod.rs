@@ -88,7 +88,7 @@ pub struct Shell {
     shortage: Shortage,
     health: Health,
     pulse: Arc<Pulse>,
-    /// When the pulse is next told how far all work is.
+    /// When the pulse next gets a report of how far all work is.
     tell_at: Instant,
 }
 
@@ -307,7 +307,7 @@ impl Shell {
         }
     }
 
-    /// A queue has to do with fewer pollers or ackers than it could use.
+    /// Logs, though not each time, that a queue has fewer pollers or ackers than it could use.
     fn lacks_threads(&mut self, now: Instant, none: &NoThread) {
         if self.shortage.is_news(now) {
             log::warn!(
@@ -316,7 +316,7 @@ impl Shell {
         }
     }
 
-    /// The queue's threads, and what a further one is made with.
+    /// Returns the queue's threads, and what a new one is created with.
     fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), String> {
         let (edge, lane) = self
             .edges

@@ -164,7 +164,7 @@ impl MemoryQueue {
         self.grouping.as_ref().and_then(|group| group(body))
     }
 
-    /// Runs `settle` on each entry whose receipt may be one of ours; one result each, in order.
+    /// Calls `settle` for each entry whose receipt may belong to this queue. Returns one result per entry, in order.
     fn settle<'a, T>(
         &self,
         entries: &'a [T],

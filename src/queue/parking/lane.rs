@@ -83,9 +83,11 @@ impl Queue for ParkedQueue {
         Ok(vec![Ok(()); changes.len()])
     }
 
-    /// Writes the letters among those of the queue first, then deletes the rows: a death between the two leaves a row that is tried
-    /// again, and a letter that is the same one then. Once a letter may be written, a failure is that of its entries: the whole call would
-    /// be made again, with the letters that are written already.
+    /// Writes the letters to the origin queue first, then deletes the rows. If the process dies
+    /// between the two, the delivery is attempted again; set aside once more, it is the same letter.
+    ///
+    /// Once a letter may have been written, a failure is reported for its entries only. If the
+    /// whole call failed, it would be made again, with the letters that are already written.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
         let found = letters.iter().map(|letter| self.letter(letter)).collect::<Result<Vec<_>, _>>()?;
         let written: Vec<SetAside> = found.iter().flatten().cloned().collect();

@@ -57,7 +57,8 @@ pub struct ParkingOptions {
 }
 
 impl ParkingOptions {
-    /// By a clock that does not step while the process lives, since it tells how long a delivery has waited; with a patience of 5 s.
+    /// Returns settings with a patience of 5 s and a clock that does not step
+    /// while the process lives, since it measures how long a delivery has waited.
     pub fn new(path: impl Into<PathBuf>, queue: impl Into<String>, max_bytes: u64) -> Self {
         Self {
             path: path.into(),

@@ -347,7 +347,7 @@ fn as_a_queue_it_is_settled_like_any_other() {
     assert!(matches!(rows[0].receipt, Receipt::Row { .. }));
 }
 
-/// Takes two letters a call, and so many calls before it is away.
+/// A queue that takes two letters a call, and that is away after this number of calls.
 struct Origin {
     letters: MemoryQueue,
     calls: AtomicU64,

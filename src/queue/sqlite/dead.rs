@@ -45,18 +45,20 @@ const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
 const PAGE_LETTERS: i64 = 256;
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// About how many bytes a letter makes the file larger: its message and what is said of it, and its row in two indexes.
+/// Returns about how many bytes a letter adds to the file: its
+/// message, what is recorded about it, and its row in two indices.
 pub(super) fn weight(letter: &SetAside) -> u64 {
     let payload = letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len());
     let attributes = letter.message.attributes.iter().map(|attribute| match &attribute.value {
         AttributeValue::String(text) | AttributeValue::Number(text) => attribute.name.len() + text.len(),
-        // As text.
+        // Stored in hexadecimal.
         AttributeValue::Binary(bytes) => attribute.name.len() + 2 * bytes.len(),
     });
     (letter.message.body.len() + payload + letter.reason.text.len() + attributes.sum::<usize>() + 300) as u64
 }
 
-/// Writes each letter whose receipt is still good; of another one nothing is written, since the message is someone else's now.
+/// Writes each letter whose receipt is still good. For any other receipt
+/// nothing is written, since the message now belongs to another consumer.
 pub(super) fn set_aside(
     transaction: &Transaction<'_>,
     queue: i64,

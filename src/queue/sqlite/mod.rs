@@ -103,7 +103,7 @@ pub struct SqliteQueue {
     /// The next sequence number. It stays locked while a receive is
     /// under way, so that numbers follow the order of the transactions.
     sequence: Mutex<u64>,
-    /// What somebody should know although nothing failed: the next receive says it.
+    /// What an operator should know although nothing failed. The next receive reports it as its error.
     remark: Mutex<Option<String>>,
 }
 
@@ -134,7 +134,8 @@ impl SqliteQueue {
         to_millis(self.clock.now())
     }
 
-    /// The same in a transaction that changes something: first it puts right what a clock that was set back has made wrong.
+    /// Returns the time for a transaction that changes something,
+    /// after it has corrected what a set-back clock made wrong.
     fn now_in(&self, transaction: &Transaction<'_>) -> Result<i64, Fault> {
         let now = self.now();
         if let Some(by) = set_back::look(transaction, now)? {
@@ -160,7 +161,7 @@ impl SqliteQueue {
         self.store.read(work).map_err(|fault| fault.of(&self.name, what))
     }
 
-    /// What should be known of a receive, as the error that says it.
+    /// Returns the error by which a receive reports `why`.
     fn remarkable(&self, why: String) -> QueueError {
         QueueError::Unavailable { queue: self.name.clone(), what: "receive", why }
     }
@@ -169,11 +170,11 @@ impl SqliteQueue {
         let mut sequence = self.sequence.lock();
         let first = *sequence;
         let Copies { good, bad } = self.write(Promise::Crash, "receive", |transaction| {
-            // Read once it is our turn: a lease must not have run while we waited for it.
+            // Read inside the transaction: a lease must not run while the call waits for its turn.
             let now = self.now_in(transaction)?;
             receive::take(transaction, self.queue, max, now, later(now, lease), first)
         })?;
-        // Only now: a transaction that failed gave no number away.
+        // Only after the commit: a transaction that failed has used no number.
         *sequence += good.len() as u64;
         if !bad.is_empty() {
             let why = format!("{}; it comes back when its lease ends", bad.join("; "));

@@ -36,10 +36,10 @@ const NEXT_OF_GROUP: &str = "
 /// SQLite keeps the rows of `RETURNING` in a table of its own.
 const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
 
-/// As if it had not been received.
+/// Undoes [`LEASE`], as if the message had not been received.
 const UNLEASE: &str = "UPDATE messages SET hidden_until = NULL, receives = receives - 1 WHERE seq IN rarray(?1)";
 
-/// After the lease.
+/// Runs after [`LEASE`], so it reads the new number of receives.
 const CONTENT: &str = "
     SELECT id, sent_at, body, attributes, open, receives, grp, seq
     FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
@@ -49,15 +49,15 @@ const ANY: &str = "
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until <= ?2)
         OR EXISTS (SELECT 1 FROM free_groups WHERE queue = ?1)";
 
-/// What a receive brought.
+/// The result of a receive.
 pub(super) struct Copies {
     pub good: Vec<Received>,
-    /// What is wrong with those that are left out, which are hidden as long as the others.
+    /// What is wrong with the rows that were left out. They are hidden for as long as the others.
     pub bad: Vec<String>,
 }
 
-/// Takes up to `max` messages and leases them until `until`; numbers them from `sequence` on. Times in ms since 1970. A row that cannot be
-/// read is left out, with those of its group behind it: it must not stop the queue.
+/// Takes up to `max` messages, leases them until `until`, and numbers them from `sequence` on. Times are in ms since
+/// 1970. A row that cannot be read must not stop the queue: it is left out, with the messages of its group behind it.
 pub(super) fn take(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -83,7 +83,7 @@ pub(super) fn take(
     drop(found);
     let touched: Touched = chosen.iter().filter_map(|(_, group)| group.clone()).collect();
     let (mut held_up, mut unread) = (Touched::new(), Vec::new());
-    // In the order of age.
+    // From the oldest to the newest.
     for (seq, group) in chosen {
         if group.as_ref().is_some_and(|group| held_up.contains(group)) {
             unread.push(seq);
@@ -122,7 +122,7 @@ fn promote(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<(), Fa
     groups::free(transaction, queue, &touched)
 }
 
-/// The oldest messages that may be taken, in order of age over all groups and those that stand alone.
+/// Returns the oldest messages that may be taken, in order of age, over all groups and all messages that stand alone.
 fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<(i64, Option<String>)>, Fault> {
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let mut oldest = transaction.prepare_cached(OLDEST)?;

@@ -34,14 +34,15 @@ const BRIEFLY: Duration = Duration::from_millis(100);
 
 const MIB: u64 = 1024 * 1024;
 
-/// What a write does to the file.
+/// How a write changes the size of the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Growth {
-    /// It takes out, or moves.
+    /// The write takes content out, or moves it.
     None,
-    /// It makes the file larger by so many bytes of content, and leaves the reserve.
+    /// The write adds about this many bytes of content, and must leave the reserve.
     By(u64),
-    /// The same of dead letters, which may take half of the reserve: they are a way out of the queue, but what they hold stays.
+    /// The write adds this many bytes of dead letters, which may use half of the
+    /// reserve: they are a way out of the queue, but their content stays in the file.
     Letters(u64),
 }
 
@@ -54,7 +55,7 @@ impl Growth {
     }
 }
 
-/// The disk of one file.
+/// The disk that holds one file.
 pub(super) struct Room {
     space: Arc<dyn Space>,
     file: PathBuf,
@@ -75,7 +76,7 @@ impl Look {
         if matches!(growth, Growth::Letters(_)) { whole / 2 } else { whole }
     }
 
-    /// Whether there is room for the reserve, for what the file gets by the log, and for this beside it.
+    /// Returns whether the disk has room for the reserve, for what the log adds to the file, and for `bytes` more.
     fn takes(&self, growth: Growth, bytes: u64) -> bool {
         self.left >= self.reserve(growth).saturating_add(self.log).saturating_add(bytes)
     }
@@ -95,11 +96,12 @@ impl Room {
         Some(Look { left, file: size(&self.file), log: size(&self.log) })
     }
 
-    /// To be called before a write. Where the disk is short, it cuts the log back. Blocks for that as long as for a write that moves the log, and for [`BRIEFLY`].
+    /// Makes room for a write. If the disk is short, it cuts the log back,
+    /// which blocks for as long as moving the log takes, and for [`BRIEFLY`].
     ///
     /// # Errors
     ///
-    /// What makes the file larger is refused where it would leave less than the reserve.
+    /// A write that makes the file larger is refused if it would leave less than the reserve.
     pub fn make(&self, connection: &mut Connection, schema: &Schema, growth: Growth) -> Result<(), Fault> {
         let Some(look) = self.look() else { return Ok(()) };
         let bytes = growth.bytes();

@@ -131,7 +131,7 @@ impl Store {
         self.change(Promise::PowerLoss, Growth::By(bytes), patience, work)
     }
 
-    /// The same for dead letters: they are refused where they would leave less than half of what is needed for that.
+    /// Does the same for dead letters, which are refused only if they would leave less than half of the reserve.
     pub(super) fn grow_by_letters<T>(
         &self,
         bytes: u64,
@@ -213,7 +213,7 @@ fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchr
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // Before anything needs room: a process that died may have left a log that fills the disk.
+    // This comes before anything that needs room, because a process that died may have left a log that fills the disk.
     room.make(&mut connection, schema, Growth::None)?;
     connection.busy_timeout(patience)?;
     schema.prepare(&mut connection)?;

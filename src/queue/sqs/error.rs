@@ -88,7 +88,7 @@ pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
     }
 }
 
-/// Whether the service does not know the keys of the request, or says that they are over: others may do.
+/// Returns whether the service refuses the keys of the request as unknown or expired: it may accept others.
 pub fn blames_keys(answer: &Answer) -> bool {
     let said = || Said::read(&answer.body).is_some_and(|said| is_about_keys(bare(&said.code)));
     answer.status >= 400 && said()
@@ -99,7 +99,7 @@ fn is_about_keys(code: &str) -> bool {
     unknown || matches!(code, "ExpiredToken" | "ExpiredTokenException")
 }
 
-/// Why the body of a success is none of SQS's; `None`: it may be.
+/// Returns why the body of a successful answer cannot come from SQS; `None` if it may.
 fn nature(answer: &Answer) -> Option<Fault> {
     let body = answer.body.trim_ascii_start();
     let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));

@@ -92,10 +92,11 @@ fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, PlaceEr
     if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(PlaceError::Endpoint) } else { Ok(endpoint) }
 }
 
-/// The keys of this process, which all of its queues share: a hundred queues ask an instance or a role for them once.
+/// The keys of the process. All of its queues share them, so that
+/// a hundred queues ask an instance or a role for them only once.
 static KEYS: OnceLock<Arc<Cached<Chain>>> = OnceLock::new();
 
-/// Has the source of the keys asked again when they are needed next: a person may have put others there.
+/// Makes the source of the keys be asked again when keys are needed next, since an operator may have replaced them.
 pub fn look_for_other_keys() {
     if let Some(keys) = KEYS.get() {
         keys.look_again();

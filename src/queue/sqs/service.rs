@@ -50,8 +50,8 @@ impl Service {
         self.credentials.get().map_err(no_keys)
     }
 
-    /// The answer to a request, and the keys that it was signed with. Where the service refuses the keys, and their source has others by now,
-    /// it is made once more with these.
+    /// Makes a request. Returns the answer and the keys that the request was signed with. If the service
+    /// refuses the keys and their source has others by now, the request is made once more with those.
     fn ask(&self, call: &Call<'_>) -> Result<(Bytes, Keys), Fault> {
         let mut keys = self.keys()?;
         let mut answer = self.send(call, &keys)?;
@@ -89,7 +89,7 @@ mod tests {
     use super::super::testing::{Stub, keys, ok, refusal};
     use super::*;
 
-    /// Has other keys for each that the service refused, and keeps the last.
+    /// A source that has other keys once the service has refused the first.
     struct Rotated {
         keys: [&'static str; 2],
         refused: AtomicUsize,

@@ -388,7 +388,7 @@ fn letters_that_come_again_end_no_list_while_others_are_behind_them() {
     ]);
     assert_eq!(list(&stub), (["a", "b", "c"].map(String::from).to_vec(), None));
     stub.end();
-    // A service that hides nothing.
+    // The service does not hide letters that were received, so the same one comes again and again.
     let stub = Stub::new(vec![page(&["a"]), page(&["a"]), page(&["a"]), done("ChangeMessageVisibilityBatch", 0..3)]);
     let (ids, why) = list(&stub);
     assert!(ids == ["a"] && why.as_ref().is_some_and(|why| why.contains("again and again")), "{why:?}");

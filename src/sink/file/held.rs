@@ -1,10 +1,10 @@
-//! The files that this process has open, by what they are and not by their paths: several paths may lead to one file, in different
-//! spelling or by links.
+//! The files that this process has open, by identity and not by path:
+//! several paths may lead to one file, by another spelling or by links.
 //!
-//! A file's lock keeps other processes out, and a second descriptor of our own just as well. So each file is locked and repaired once, and
-//! whoever comes to it by another path shares it.
+//! The lock on a file keeps out other processes, and also a second descriptor of this process. So
+//! each file is locked and repaired once, and a thread that reaches it by another path shares it.
 //!
-//! Called by deliver threads. The lock of the table is never held during a call of the kernel.
+//! Called by delivery threads. The lock of the table is never held during a kernel call.
 
 use std::sync::{Arc, Weak};
 
@@ -13,36 +13,37 @@ use parking_lot::{Condvar, Mutex};
 
 use super::open::OpenFile;
 
-/// Device and inode.
+/// The identity of a file: its device and inode.
 pub type Id = (u64, u64);
 
-/// See the [module's](self) text.
+/// The table of open files; see the [module](self).
 #[derive(Default, Clone)]
 pub struct Held(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Those that are being opened or closed cannot be upgraded.
+    /// The files by identity. One that is being opened or closed cannot be upgraded.
     files: Mutex<HashMap<Id, Weak<OpenFile>>>,
-    /// A file was opened or closed.
+    /// Signalled when a file was opened or closed.
     changed: Condvar,
 }
 
-/// What there is of a file.
+/// What the table has of a file.
 pub enum Found {
     Open(Arc<OpenFile>),
-    /// Nobody here has it, and nobody else will until the claim is dropped.
+    /// The file is not open in this process, and no other thread opens it until the claim is dropped.
     Free(Claim),
 }
 
-/// The right of one thread to open a file, then that of the open file. To be dropped after the file is closed.
+/// The right to open a file: first of the thread that opens it,
+/// then of the open file. Must be dropped after the file is closed.
 pub struct Claim {
     shared: Arc<Shared>,
     id: Id,
 }
 
 impl Held {
-    /// The file, if it is open. Blocks while another thread opens or closes it.
+    /// Returns the file if it is open, else the claim to open it. Blocks while another thread opens or closes the file.
     pub fn find(&self, id: Id) -> Found {
         let Shared { files, changed } = &*self.0;
         let mut files = files.lock();
@@ -58,7 +59,7 @@ impl Held {
 }
 
 impl Claim {
-    /// From now on others find the file.
+    /// Makes the open file available to other threads.
     pub fn opened(&self, file: &Arc<OpenFile>) {
         self.shared.files.lock().insert(self.id, Arc::downgrade(file));
         self.shared.changed.notify_all();

@@ -7,9 +7,10 @@
 //! An unfinished last line is ended before the next line is appended: it is cut off if it is the beginning of a JSON
 //! value, else it is kept and gets a line feed ([`open`]). Nothing but the beginning of a single line is ever deleted.
 //!
-//! One process a file: it is held by an advisory lock while it is open. Within this process it is open once, whatever paths lead to it
-//! ([`held`]). Rotating by `mv` or deleting is noticed at the next flush. The path's own folders may be anything; nothing that an account
-//! or a queue is named leads out of them ([`template`], [`open`]).
+//! Only one process may write a file, which is held under an advisory lock while it is open. Within
+//! this process it is open once, whatever paths lead to it ([`held`]). A file that is renamed or
+//! deleted, for example to rotate it, is noticed at the next flush. The folders in the configured
+//! path may be anything; no name of an account or a queue leads out of them ([`template`], [`open`]).
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -58,14 +59,15 @@ pub struct FileSink {
     disk: Arc<dyn Disk>,
     /// The largest number of files kept open while nothing is written to them.
     open_files: usize,
-    /// `None` once another configuration is in force: what is still delivered then opens its file for itself alone.
+    /// The slots by the path of their file. `None` once another configuration is in
+    /// force: a delivery that is still under way then opens its file for itself alone.
     slots: Mutex<Option<Lru<PathBuf, Arc<Slot>>>>,
     held: Held,
-    /// By device number; as many as there are file systems under the configured paths.
+    /// The file systems by device number; as many as there are under the configured paths.
     volumes: Arc<Mutex<HashMap<u64, Arc<Volume>>>>,
 }
 
-/// One path, and the file there once it is open. A slot outlives its file when that is moved away.
+/// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
 #[derive(Default)]
 struct Slot {
     current: Mutex<Option<Arc<OpenFile>>>,
@@ -75,7 +77,8 @@ struct Slot {
 struct Volume {
     rounds: Rounds<Pending>,
     device: u64,
-    /// Any folder on it, open for as long as the process runs, so that the kernel reports its write errors to us.
+    /// Any folder on the file system, open for as long as the process
+    /// runs, so that the kernel reports write errors to this process.
     any: Arc<Folder>,
 }
 
@@ -148,21 +151,21 @@ impl FileSink {
         Arc::new(Self { disk, open_files, slots, held: Held::default(), volumes: Arc::default() })
     }
 
-    /// For another configuration. A file that both have open is open once.
+    /// Creates the sink of another configuration. A file that both have open is open once.
     pub fn renewed(&self) -> Arc<Self> {
         let (disk, held, volumes) = (Arc::clone(&self.disk), self.held.clone(), Arc::clone(&self.volumes));
         Arc::new(Self { disk, open_files: self.open_files, slots: Mutex::new(Some(Lru::new())), held, volumes })
     }
 
-    /// Closes all files, for another process may have to write them; those of deliveries under way as soon as these have ended. Blocks
-    /// for as long as the kernel does.
+    /// Closes all files, since another process may have to write them. A file with deliveries
+    /// under way is closed as soon as these have ended. Blocks for as long as the kernel does.
     pub fn close(&self) {
         let slots = self.slots.lock().take();
         drop(slots);
     }
 
-    /// Appends the batch and returns once it survives a power loss. Where it fails nothing of the batch is left in the file, unless
-    /// taking it back fails too: then the retry repeats lines.
+    /// Appends the batch and returns once it survives a power loss. After a failure nothing of
+    /// the batch is left in the file, unless removing it fails too: the retry then repeats lines.
     pub fn deliver(self: &Arc<Self>, template: &Template, batch: &Batch) -> Answer {
         let (told, answer) = bounded(1);
         // There is only one answer, so a full channel cannot occur.
@@ -173,7 +176,8 @@ impl FileSink {
         answer.recv().unwrap_or_else(|_| Answer::Unreachable { reason: "a delivery to a file was given up".into() })
     }
 
-    /// The same without waiting for the disk's sync: the reply comes from the thread that leads it. `Some`: that is this one.
+    /// Does the same without waiting for the disk's sync: the thread that
+    /// leads the sync sends the reply. `Some` if that is this thread.
     pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
         let place = template.place(&batch.queue, &batch.account);
         match self.write(&place, &lines::of(&batch.items)) {
@@ -196,7 +200,7 @@ impl FileSink {
             None => None,
         };
         if written.is_none() {
-            // Closed first: where no more files may be open, this one's place is needed.
+            // The old file is closed first: if no more files may be open, its place is needed.
             *current = None;
             let file = current.insert(OpenFile::open(place, &self.held)?);
             written = self.append(file, place, lines)?;
@@ -208,9 +212,10 @@ impl FileSink {
         Ok((written, slot))
     }
 
-    /// See [`OpenFile::append`].
+    /// Appends the lines, see [`OpenFile::append`].
     fn append(&self, file: &Arc<OpenFile>, place: &Place, lines: &[u8]) -> io::Result<Option<Written>> {
-        // Before the lines are there: if it cannot be had, they would stay in the file, and the retry would repeat them.
+        // This comes before the lines are written: if it failed after that,
+        // they would stay in the file, and the retry would repeat them.
         let volume = self.volume(file)?;
         let appended = file.append(place, lines, &*self.disk)?;
         Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts }))
@@ -230,7 +235,7 @@ impl FileSink {
             let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
             evicted.push(idle);
         }
-        // Closing their files is a call of the kernel: not under the lock.
+        // Closing their files is a kernel call, so it happens outside the lock.
         drop(table);
         drop(evicted);
         slot
@@ -271,7 +276,7 @@ impl FileSink {
         }
     }
 
-    /// Gives the folders that were synced with the files, in order.
+    /// Syncs the files and their folders. Returns the identities of these folders, sorted.
     fn sync_files(&self, volume: &Volume, members: &[Pending]) -> io::Result<Vec<Id>> {
         let mut files: Vec<&Arc<OpenFile>> = members.iter().map(|member| &member.file).collect();
         files.sort_unstable_by_key(|file| Arc::as_ptr(file));
@@ -294,11 +299,12 @@ impl FileSink {
 }
 
 impl Pending {
-    /// After a sync that did, of these folders too: the lines count, unless the file has no name any more.
+    /// Confirms the lines after a successful sync of the file and of
+    /// these folders, unless the file has been deleted meanwhile.
     fn confirm(&self, folders: &[Id]) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
-        // Another path to the file may have brought more meanwhile.
+        // Another path to the file may have added folders meanwhile.
         progress.folders.retain(|folder| folders.binary_search(&folder.id()).is_err());
         match self.file.file.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(()),
@@ -316,9 +322,9 @@ impl Pending {
 }
 
 impl Syncing {
-    /// Syncs what was written and replies, round by round, until no thread waits. Blocks for as long as the disk does, and for as long as
-    /// other threads write meanwhile. Never panics: a panic is logged, and the deliveries that it cost are answered by their dropped
-    /// [`Reply`].
+    /// Syncs what was written and replies, round by round, until no thread waits. Blocks for as
+    /// long as the disk does, and for as long as other threads keep writing. Never panics: a
+    /// panic is logged, and the deliveries that it cost are answered by their dropped [`Reply`].
     pub fn run(self) {
         let Self { sink, volume, lead } = self;
         let rounds = || lead.run(|members| sink.sync(&volume, members));

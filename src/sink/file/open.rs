@@ -24,13 +24,13 @@ const CHUNK: usize = 64 * 1024;
 /// 16 times the longest body.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// A file open for appending, for all whose paths lead to it.
+/// A file that is open for appending, shared by all paths that lead to it.
 pub struct OpenFile {
     pub file: File,
     pub device: u64,
     inode: u64,
     pub progress: Mutex<Progress>,
-    /// Dropped after the file, so that whoever opens it next does not find our own lock.
+    /// Dropped after the file, so that the next thread that opens the file does not find this process's own lock.
     claim: Claim,
 }
 
@@ -40,7 +40,7 @@ pub struct Progress {
     pub durable: u64,
     /// How often the file was cut back because a sync failed. Lines appended before such a cut are gone.
     pub cuts: u64,
-    /// Cutting back failed: the file must be repaired before anything is appended.
+    /// Whether cutting back failed. The file must then be repaired before anything is appended.
     pub broken: bool,
     /// The folders that lead to the file, until they have been synced. They are listed even if the file existed before,
     /// since the process that created it may have died before its entry was on disk.
@@ -52,12 +52,14 @@ pub struct Folder {
     pub file: File,
     pub device: u64,
     pub inode: u64,
-    /// This is the partner's file itself, since its folder may not be opened: the whole file system is synced instead.
+    /// Whether this is the partner's file itself, because its folder
+    /// may not be opened. The whole file system is synced then.
     stand_in: bool,
 }
 
 impl OpenFile {
-    /// Opens the file, and makes it and its folders where they are missing. If it is open already, by another path, that is shared.
+    /// Opens the file, and creates it and its folders if they are missing. A file that
+    /// is open already by another path is shared. Blocks for as long as the disk does.
     pub fn open(place: &Place, held: &Held) -> io::Result<Arc<Self>> {
         make_root(&place.root)?;
         let mut folder = Arc::new(Folder::of(File::open(&place.root)?)?);
@@ -93,24 +95,28 @@ impl OpenFile {
         let progress = Progress { durable: 0, cuts: 0, broken: false, folders };
         let mut open = Self { file, device, inode, progress: Mutex::new(progress), claim };
         lock(&open.file)?;
-        // Its length counts from now on only: another process may have written until it gave the lock back.
+        // The length counts only from here on: another process may have written until it released the lock.
         open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &place.path)?;
         let open = Arc::new(open);
         open.claim.opened(&open);
         Ok(open)
     }
 
-    /// Appends whole lines and says how far the file goes now and which cut it has seen. A failure leaves none of them behind. `None`:
-    /// nothing was written, since the path leads here no more: someone has moved the file away or deleted it.
+    /// Appends whole lines. Returns the new length of the file and the number of cuts it has seen, or `None`
+    /// if nothing was written because the path no longer leads to this file: it was moved away or deleted.
+    ///
+    /// After an error the lines are removed again. If that fails too, the
+    /// file is marked as broken, and the next append repairs it first.
     pub fn append(&self, place: &Place, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
         let mut progress = self.progress.lock();
-        // One call tells which file is there and how long it is.
+        // This call tells both which file is there and how long it is.
         let Some(mut before) = self.length_at(place)? else { return Ok(None) };
         if progress.broken {
             before = repair(&self.file, before, &place.path)?;
             progress.broken = false;
         }
-        // Someone emptied the file from under us (`copytruncate`): what was durable in it is theirs now.
+        // If another program emptied the file (`copytruncate`), the
+        // lines that were durable in it are no longer our concern.
         progress.durable = progress.durable.min(before);
         if let Err(error) = disk.append(&self.file, lines) {
             progress.broken |= self.file.set_len(before).is_err();
@@ -130,15 +136,16 @@ impl OpenFile {
         }
     }
 
-    /// Something on the file system of this file that can stay open for as long as the process runs: a folder, where one of those that
-    /// were opened is there. The file itself would keep its blocks after somebody has moved it away and deleted it.
+    /// Returns a folder on the file's file system that can stay open for as long as
+    /// the process runs: one of those that lead to the file, else the file itself, as
+    /// a stand-in. The file would keep its blocks after it was moved away and deleted.
     pub fn anchor(&self) -> io::Result<Arc<Folder>> {
         let progress = self.progress.lock();
         let beside = progress.folders.iter().rev().find(|folder| folder.device == self.device && !folder.stand_in);
         beside.map_or_else(|| Folder::stand_in(&self.file).map(Arc::new), |folder| Ok(Arc::clone(folder)))
     }
 
-    /// Takes back everything that no sync has confirmed.
+    /// Removes everything that no sync has confirmed.
     pub fn cut_back(&self) {
         let mut progress = self.progress.lock();
         progress.cuts += 1;
@@ -158,25 +165,25 @@ impl Folder {
         Ok(Self { stand_in: true, ..Self::of(file.try_clone()?)? })
     }
 
-    /// Returns once the entries survive a power loss.
+    /// Syncs the folder, and returns once its entries survive a power loss.
     pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         if self.stand_in { disk.sync_all(&self.file) } else { disk.sync(&self.file) }
     }
 
-    /// What no other folder has.
+    /// Returns the identity of the folder.
     pub fn id(&self) -> Id {
         (self.device, self.inode)
     }
 
-    /// Whether a name in here is the file of `meta` itself, and not a symbolic link to it.
+    /// Returns whether `name` in this folder is the file of `meta` itself, and not a symbolic link to it.
     fn holds(&self, name: impl rustix::path::Arg, meta: &Metadata) -> io::Result<bool> {
         let entry = rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok((entry.st_dev, entry.st_ino) == (meta.dev(), meta.ino()))
     }
 }
 
-/// The folder in which the file itself stands, where the path is a symbolic link to it: that folder may be on another file system, and it
-/// is the one that has the new entry where the file has just been made.
+/// Returns the folder in which the file itself is, if the path is a symbolic link to it; else `None`.
+/// That folder may be on another file system, and the new entry is there if the file was just created.
 fn beyond_link(place: &Place, folder: &Folder, file: &File, meta: &Metadata) -> io::Result<Option<Folder>> {
     if folder.holds(&*place.file, meta)? {
         return Ok(None);
@@ -185,26 +192,27 @@ fn beyond_link(place: &Place, folder: &Folder, file: &File, meta: &Metadata) -> 
     let home = match (path.parent().map(File::open), path.file_name()) {
         (Some(Ok(home)), Some(name)) => Some(Folder::of(home)?).filter(|home| home.holds(name, meta).unwrap_or(false)),
         (Some(Err(error)), _) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
-        // It may not be read, or the link has just been changed.
+        // The folder may not be read, or the link has just been changed.
         _ => None,
     };
     home.map_or_else(|| Folder::stand_in(file), Ok).map(Some)
 }
 
-/// Keeps other processes from writing the file for as long as it is open.
+/// Keeps other processes from writing the file while it is open.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             Err(io::Error::new(ErrorKind::WouldBlock, "another process writes it: give each its own path"))
         }
-        // A file system without locks: the administrator's word that there is one process has to do.
+        // The file system has no locks, so the administrator has to make sure that there is only one process.
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Makes the missing part of the root, each level durable before the next: below it the entries are synced with the files.
+/// Creates the missing part of the root, each level durable before the
+/// next. Folders below the root are synced together with the files.
 fn make_root(root: &Path) -> io::Result<()> {
     if root.is_dir() {
         return Ok(());

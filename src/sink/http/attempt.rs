@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock::Clock;
 
-/// Enough to read what the socket holds.
+/// Enough time to read what the socket holds.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
 thread_local! {
@@ -102,13 +102,13 @@ pub fn sending(clock: &Clock) {
     });
 }
 
-/// The time-out is over before all of the request went out: a moment for what may be there already. Nothing is waited for, so that the
-/// phase stays.
+/// Allows a moment to read what the socket may hold already, after the timeout ended before all of
+/// the request was sent. The phase stays as it is, since the thread does not wait for an answer.
 pub fn last_look(clock: &Clock) {
     change(|attempt| attempt.deadline = clock.steady() + LAST_LOOK);
 }
 
-/// An answer is waited for.
+/// Records that the thread waits for an answer.
 pub fn waiting() {
     change(|attempt| attempt.phase = Phase::Wait);
 }

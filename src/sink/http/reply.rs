@@ -82,17 +82,17 @@ fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
     text.into()
 }
 
-/// How long the partner wants to be left alone. A date in `Retry-After` was written by the partner's clock, and so was `Date`, the moment of
-/// the answer (RFC 9110, section 6.6.1): with both at hand it does not matter that our clock is wrong. Without a valid `Date`, our clock
-/// has to do.
+/// Returns how long the partner wants to be left alone. A date in `Retry-After` is by the
+/// partner's clock, and so is `Date`, the moment of the answer (RFC 9110, section 6.6.1): with
+/// both of them, an error of our clock does not matter. Without a valid `Date`, our clock is used.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let answered = text(DATE).and_then(|date| httpdate::parse_http_date(date.trim()).ok());
     retry_after_of(text(RETRY_AFTER)?, answered.unwrap_or(now))
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date from which the moment of the answer is taken off. `None` for nonsense and
-/// for a time that has come already: then there is nothing to obey, and back-off decides.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, of which the time from `answered` is returned.
+/// `None` for an invalid value and for a time that has passed: there is nothing to obey then, and the back-off applies.
 fn retry_after_of(value: &str, answered: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -167,8 +167,8 @@ impl Transport for Watched {
         attempt::sending(&self.clock);
         let sent = self.inner.transmit_output(amount, timeout);
         let undecided = || attempt::current().is_some_and(|attempt| attempt.status.is_none());
-        // A partner may answer before it has read all, say 413, and close or read no further. The answer is still in the socket, and it is
-        // the verdict.
+        // A partner may answer before it has read everything, with 413 for example, and then
+        // close the connection or read no further. The answer is still in the socket, and counts.
         match sent {
             Err(Error::Io(_)) => while undecided() && matches!(self.await_input(timeout), Ok(true)) {},
             Err(Error::Timeout(_)) => {

@@ -6,7 +6,7 @@ use super::*;
 
 const HOUR: u64 = 3600;
 
-/// Each with the seconds of its own clock.
+/// The folder of a queue file, and the time in seconds that the clock of its queues shows.
 struct Clocked {
     folder: tempfile::TempDir,
     seconds: Arc<AtomicU64>,

@@ -39,7 +39,7 @@ struct State {
 struct Kept {
     keys: Keys,
     at: SystemTime,
-    /// Somebody wants others, if there are any.
+    /// Whether the source is to be asked again soon, since it may have other keys.
     outdated: bool,
 }
 
@@ -57,14 +57,15 @@ impl<S: Credentials> Cached<S> {
         Self { source, clock, state: Mutex::default(), done: Condvar::new() }
     }
 
-    /// Has the source asked again when keys are needed next. Those that there are do until it gives others.
+    /// Makes the source be asked again when keys are needed next. The present keys are used until it returns others.
     pub fn look_again(&self) {
         if let Some(kept) = &mut self.state.lock().kept {
             kept.outdated = true;
         }
     }
 
-    /// Asks the source on behalf of all, and tells all. `good`: keys that will still do.
+    /// Asks the source on behalf of all threads, and wakes those that
+    /// wait. `good` are keys that may still be used if that fails.
     fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
         // However this ends, even by a panic of the source, the other threads stop waiting.
         let _done = Done(self);
@@ -117,7 +118,8 @@ impl<S: Credentials> Credentials for Cached<S> {
         self.renew(good)
     }
 
-    /// Forgets these keys, unless they just came: a source that goes on giving them is asked once a second for that, and no more.
+    /// Forgets these keys, unless they were fetched within the last second: a
+    /// source that keeps returning them is asked for others once a second at most.
     fn refused(&self, keys: &Keys) {
         let now = self.clock.now();
         let just_came = |kept: &Kept| now.duration_since(kept.at).is_ok_and(|age| age < PAUSE);

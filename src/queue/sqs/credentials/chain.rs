@@ -13,7 +13,7 @@ use super::{Credentials, CredentialsError, Keys, Surroundings, container, instan
 pub struct Chain {
     surroundings: Surroundings,
     web: Web,
-    /// Which gave the last keys.
+    /// The name of the source that returned the last keys.
     last: Mutex<Option<&'static str>>,
 }
 
@@ -137,7 +137,7 @@ impl Chain {
         Ok(Found::Nothing(format!("profile {name:?} (not in {files})")))
     }
 
-    /// The names of the files that hold profiles.
+    /// Returns the paths of the files that hold profiles, in words.
     fn profile_files(&self) -> String {
         let files: Vec<String> = [self.surroundings.config_file(), self.surroundings.credentials_file()]
             .into_iter()

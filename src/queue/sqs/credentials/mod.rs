@@ -40,10 +40,10 @@ pub trait Credentials: Send + Sync {
     /// Returns keys to sign with now. May block while they are fetched; for how long depends on the implementation.
     fn get(&self) -> Result<Keys, CredentialsError>;
 
-    /// The service says that these keys are over, or unknown there: whoever keeps them asks their source again.
+    /// Reports that the service refused these keys as expired or unknown, so that a source with a memory forgets them.
     fn refused(&self, _keys: &Keys) {}
 
-    /// Where the last keys came from, and when others are taken from there: the end of a sentence.
+    /// Returns where the last keys came from, and when others are taken from there, as the end of a sentence.
     fn origin(&self) -> String;
 }
 

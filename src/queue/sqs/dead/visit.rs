@@ -19,7 +19,7 @@ use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
 use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
-/// How long letters are leased for a visit. Redrives and purges extend the leases in time; listing and finding do not.
+/// How long letters are leased for a visit. Listing, redrives and purges extend the leases in time; finding does not.
 const LEASE: Duration = Duration::from_secs(15 * 60);
 /// The age of the leases from which on they are extended. Extending many leases takes time, so it starts early.
 const EXTEND_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -35,9 +35,9 @@ struct Visit {
     /// The receipt handles of letters that are leased by us and not taken.
     held: Vec<Box<str>>,
     seen: HashSet<CompactString>,
-    /// How many letters came that had come before, since the last new one.
+    /// The number of letters that came again since the last new one.
     again: usize,
-    /// What could not be read.
+    /// The letters that could not be read, each with the reason.
     bad: Vec<String>,
     /// When the oldest lease began.
     leased_at: Instant,
@@ -61,7 +61,8 @@ impl Visit {
         Ok(age < OVER_AFTER)
     }
 
-    /// Extends the leases where it is time. Where the caller took too long between, what was leased comes again, and is passed over then.
+    /// Extends the leases when it is time. If the caller took too long in
+    /// between, the letters that were leased come again, and are skipped then.
     fn keep_or_go_on(&mut self) -> Result<(), Fault> {
         if !self.keep()? {
             self.held.clear();
@@ -70,8 +71,8 @@ impl Visit {
         Ok(())
     }
 
-    /// Up to ten letters; `None`: there are no more, or as many have come again as ever came. Those whose lease was over before the
-    /// walk was come again, with others behind them.
+    /// Receives up to ten letters. `None` if there are no more, or if more letters came again than are
+    /// known. Letters whose lease ended before the walk did come again, with new ones behind them.
     fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
         while self.again <= self.seen.len() {
             let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
@@ -258,7 +259,7 @@ impl SqsQueue {
         let stays = |letter: &&Letter, why: &str| {
             (letter.letter.id.clone(), format!("it is put back, and cannot be deleted here: {why}"))
         };
-        // By now they are on the queue: one that is gone from here was taken by another redrive too.
+        // By now these are on the queue. A letter that is gone from here was taken by another redrive as well.
         let taken = visit.take(&arrived).inspect_err(|fault| {
             changed.failed.extend(arrived.iter().map(|letter| stays(letter, fault.why())));
         })?;
@@ -278,7 +279,7 @@ impl DeadLetters for SqsQueue {
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError> {
         self.visit("list dead letters", |visit, letters| {
             for letter in letters {
-                // A pager takes its time.
+                // `each` may take its time, for example if it feeds a pager.
                 visit.keep_or_go_on()?;
                 if filter.passes(&letter.letter) && !each(letter.letter) {
                     return Ok(false);

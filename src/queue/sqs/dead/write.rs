@@ -54,8 +54,9 @@ impl SqsQueue {
         Ok(results)
     }
 
-    /// Deletes the messages of the letters that settle them: the letters are written by now, whatever becomes of that. One of which another letter of this call failed stays: it is all that there is
-    /// of that letter.
+    /// Deletes the messages whose letters settle them. The letters are written by now, so a
+    /// delete that fails is reported as [`EntryError::NotDeleted`]. A message stays if
+    /// another letter of it failed in this call, since that letter then exists nowhere else.
     fn take_off(&self, letters: &[SetAside], results: &mut [EntryResult]) {
         let failed: HashSet<_> =
             letters.iter().zip(&*results).filter(|(_, result)| result.is_err()).map(|(letter, _)| &letter.receipt).collect();
@@ -143,9 +144,9 @@ fn redrives(id: &str) -> u32 {
 }
 
 /// Names a letter, within what SQS takes for a group and a deduplication id.
-/// It is the same for the same delivery of the same message.
+/// The name is the same for the same delivery of the same message.
 fn key(source: &str, id: &str, index: Option<u16>, account: Option<&Account>) -> CompactString {
-    // One that stands alone is its message's, whatever its account.
+    // A letter without an index is about its whole message, whatever its account.
     let account = account.filter(|_| index.is_some());
     let hash = Sha256::digest(format!("{source}\n{id}\n{index:?}\n{account:?}"));
     let digits = hash.iter().map(|byte| format!("{byte:02x}"));

@@ -14,7 +14,7 @@ use crate::sink::testing::batch;
 
 mod paths;
 
-/// A disk that counts, fails as told, and can hold a sync until it is let go.
+/// A disk that counts its syncs, fails as scripted, and can hold a sync until the test releases it.
 #[derive(Default)]
 struct Scripted {
     files: AtomicUsize,
@@ -24,10 +24,10 @@ struct Scripted {
     /// The error of the next sync of any kind.
     sync_fails: Mutex<Option<ErrorKind>>,
     gate: Mutex<Option<Gate>>,
-    /// Device and inode of what was synced by itself, and the devices of which everything was.
+    /// What was synced by itself, as device and inode, and below it the devices that were synced as a whole.
     synced: Mutex<Vec<(u64, u64)>>,
     synced_all: Mutex<Vec<u64>>,
-    /// From and to: what is moved when the next append has happened.
+    /// Two paths: the first is moved to the second after the next append.
     moves: Mutex<Option<(PathBuf, PathBuf)>>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A link to `to`, in a folder of memory: another file system than that of the stage.
+/// Creates a link to `to` in a folder in memory, which is another file system than that of the stage.
 fn link_elsewhere(to: &Path) -> (TempDir, PathBuf) {
     let links = tempfile::tempdir_in("/dev/shm").unwrap();
     assert_ne!(device(links.path()), device(to.parent().unwrap()), "these tests need /dev/shm and /tmp to be two file systems");
@@ -20,7 +20,7 @@ fn inode(path: &Path) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// A template without placeholders.
+/// Returns a template without placeholders.
 fn only(path: &Path) -> Template {
     Template::parse(path.to_str().unwrap()).unwrap()
 }
@@ -33,7 +33,7 @@ fn a_link_from_another_file_system_has_no_say_in_which_one_is_synced() {
     let (_links, link) = link_elsewhere(&real);
     assert_eq!(stage.sink.deliver(&only(&link), &batch("linked", &["1"])), Answer::Accepted);
 
-    // So many folders that all of the file system is synced instead.
+    // This path has more folders than are synced one by one, so the whole file system is synced.
     let deep = Template::parse(&format!("{}/{{queue}}/a/b/c/{{account}}", stage.dir.path().display())).unwrap();
     assert_eq!(stage.sink.deliver(&deep, &batch("acme", &["1"])), Answer::Accepted);
     assert_eq!(*stage.disk.synced_all.lock(), [device(stage.dir.path())]);
@@ -99,7 +99,7 @@ fn one_file_in_two_spellings_is_written_by_both() {
     }
     assert_eq!(stage.read("acme"), "0\n1\n2\n3\n4\n5\n");
 
-    // Each of them notices that it leads elsewhere.
+    // Each path notices that it leads to another file.
     fs::rename(stage.path("acme"), stage.dir.path().join("rotated")).unwrap();
     for n in 0..6 {
         assert_eq!(stage.sink.deliver(templates[n % 3], &batch("acme", &[&n.to_string()])), Answer::Accepted, "{n}");
