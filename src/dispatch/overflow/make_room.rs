@@ -30,9 +30,13 @@ impl Dispatcher {
     /// Determines which partners hold more than their share, and has as much given up as necessary.
     pub(in crate::dispatch) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
+        let parks = self.queues.iter().any(|queue| queue.parking.is_some());
         while let Some(key) = self.partners.next_touched() {
             self.partners.weigh(key, self.now);
             self.show_again(key);
+            if parks {
+                self.wants_rows_of(key);
+            }
         }
         if self.phase.is_stopping() {
             return;

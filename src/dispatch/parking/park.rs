@@ -161,12 +161,13 @@ impl Dispatcher {
             }
         }
         let mut results = results.into_iter();
-        let mut without_room = Vec::new();
+        let (mut without_room, mut buckets) = (Vec::new(), Vec::new());
         // The deliveries behind a failed one are taken back with it: none may be on the disk
         // while a newer one is in memory.
         let behind = if failed { self.transfer_mut(index).map(|transfer| std::mem::take(&mut transfer.waiting)) } else { None };
         for leaver in called.into_iter().chain(behind.into_iter().flatten()) {
             self.arrived(&leaver);
+            buckets.push(leaver.bucket);
             match results.next() {
                 Some(Parked::At(place)) => {
                     self.holds_row(leaver.bucket, place);
@@ -181,6 +182,9 @@ impl Dispatcher {
         for leaver in without_room {
             self.has_no_room(leaver);
         }
+        // Nothing is read of a bucket while deliveries of it are on their way to the disk.
+        buckets.dedup();
+        buckets.into_iter().for_each(|bucket| self.wants_rows(bucket));
         self.let_go();
     }
 

@@ -1,8 +1,10 @@
 //! The way back from the parking: as many rows as a partner takes, oldest first.
 
+use smallvec::SmallVec;
+
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
-use crate::dispatch::keys::{BucketKey, QueueIndex};
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
@@ -51,6 +53,14 @@ impl Dispatcher {
         {
             transfer.wanting.push_back(key);
         }
+    }
+
+    /// Puts all buckets of the partner that have parked rows into the line: the partner may hold less than before.
+    pub(in crate::dispatch) fn wants_rows_of(&mut self, key: PartnerKey) {
+        let Some(partner) = self.partners.partner(key) else { return };
+        let with_rows = partner.buckets.iter().copied().filter(|bucket| self.partners.has_lot(*bucket));
+        let with_rows: SmallVec<[BucketKey; 2]> = with_rows.collect();
+        with_rows.into_iter().for_each(|bucket| self.wants_rows(bucket));
     }
 
     /// Reads rows for the buckets in the line, if no call is under way.

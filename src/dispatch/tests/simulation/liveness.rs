@@ -79,9 +79,9 @@ fn check_lot(dispatcher: &Dispatcher, key: BucketKey, bucket: &Bucket, partner: 
     }
     let (holds, share) = (dispatcher.partners.holds(partner), dispatcher.partners.share(partner).max(1));
     let is_in_line = transfer.wanting.contains(&key);
-    // A partner that holds half of its share gets rows once it holds less. After a flush has landed, and when a thread is
-    // free for one of the partner's buckets, the bucket is looked at again.
-    let is_looked_at = !partner.flights.is_empty() || bucket.thread_wait.is_some();
+    // A partner that holds half of its share gets rows once it holds less: a change of what it holds is looked at in the next
+    // turn. After a flush has landed, and when a thread is free for one of the partner's buckets, the bucket is looked at.
+    let is_looked_at = !partner.flights.is_empty() || bucket.thread_wait.is_some() || partner.touched;
     assert!(
         is_in_line || holds * 2 >= share || is_looked_at,
         "nobody asks for the parked deliveries for {}, which holds {holds} of {share}: {bucket:?}",
