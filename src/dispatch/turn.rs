@@ -44,6 +44,9 @@ impl Dispatcher {
             let index = bucket.queue;
             let fifo = self.queues.get(index).is_some_and(|queue| queue.intake.rules.fifo);
             if fifo && self.waits_for_lease(key) {
+                if hurry {
+                    self.return_what_cannot_leave(key);
+                }
                 continue;
             }
             let Some(queue) = self.queues.get(index) else { continue };
