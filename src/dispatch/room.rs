@@ -142,6 +142,14 @@ impl Room {
         if self.sharers > 1 { self.free_but(queue, Shared::Half).max(1).min(most) } else { most }
     }
 
+    /// Returns 1 if the queue may ask for a message of unknown size although the room may turn out too small for it: its
+    /// service's limit, the places and the bytes are not used up yet.
+    pub fn one_more(&self, queue: QueueIndex) -> usize {
+        let allows = |used: &Used| !used.is_out && used.limit.is_none_or(|limit| used.places() < limit);
+        let has_room = self.used < self.places && self.bytes < self.byte_cap;
+        usize::from(has_room && self.queues.get(queue).is_some_and(allows))
+    }
+
     fn free_but(&self, queue: QueueIndex, part: Shared) -> usize {
         let Some(used) = self.queues.get(queue) else { return 0 };
         let limit = used.limit.map_or(usize::MAX, |limit| limit.saturating_sub(used.places()));

@@ -212,6 +212,9 @@ impl Intake {
             return None;
         }
         let free = if self.found_much { room.free(queue) } else { room.free_to_wait(queue) };
+        // Whatever fills the room may do so for days: a queue of which nothing is on its way to a bucket gets one message
+        // at a time.
+        let free = if free == 0 && self.is_idle() && self.jobs.is_empty() { room.one_more(queue) } else { free };
         let free = free.min(backlog.saturating_sub(self.waiting() + self.asked_for()));
         // Where requests have a price, a poller uses up its demand before it gets more.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };

@@ -275,3 +275,18 @@ fn bytes_bound_demand_as_well() {
         (2, "settled", "handle b|c; ask 1"),
     ]);
 }
+
+#[test]
+fn what_fills_the_room_for_days_leaves_the_queue_one_message_at_a_time() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1_500_000;
+    rig(heavy).play(&[
+        (0, "pause away", "reply paused"),
+        (1, "receive a*1000000", "handle a"),
+        // No queue is known to have small messages only, and less than the largest one is free.
+        (2, "handled a->away", "ask 1"),
+        (3, "receive b", "handle b"),
+        (4, "handled b->acme", "flush acme b; ask 1"),
+        (5, "accepted acme", "delete b"),
+    ]);
+}
