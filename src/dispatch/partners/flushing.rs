@@ -156,6 +156,10 @@ impl Partners {
         bucket.in_flight += 1;
         bucket.active_at = now;
         let has_more = !bucket.is_empty();
+        if let (Some(give_up_after), Some(oldest)) = (partner.rules.give_up_after, bucket.oldest()) {
+            // A delivery may be older than the one before it: the disk and another receive have ages of their own.
+            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
+        }
         self.threads.take(medium, class);
         let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);
         partner.flushes(flush, now);

@@ -66,7 +66,9 @@ fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &
         assert!(wait <= longest, "{account} waits for {wait:?}, and its rate is one in {longest:?}");
     }
     if let Some(give_up_after) = partner.rules.give_up_after {
-        assert!(by(oldest + give_up_after), "what queue {queue} has for {account} is given up too late: {bucket:?}");
+        let late = bucket.alarm.at().map(|alarm| alarm.saturating_duration_since(oldest + give_up_after));
+        let what = format!("what queue {queue} has for {account} ({access:?}) is given up too late, by {late:?} from {now:?}");
+        assert!(by(oldest + give_up_after), "{what}: {bucket:?}");
     }
 }
 
