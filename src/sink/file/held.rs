@@ -11,40 +11,48 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 
-use super::open::OpenFile;
-
 /// The identity of a file: its device and inode.
 pub type Id = (u64, u64);
 
-/// The table of open files; see the [module](self).
-#[derive(Default, Clone)]
-pub struct Held(Arc<Shared>);
+/// The table of open files of the type `T`; see the [module](self).
+pub struct Held<T>(Arc<Shared<T>>);
 
-#[derive(Default)]
-struct Shared {
+struct Shared<T> {
     /// The files by identity. One that is being opened or closed cannot be upgraded.
-    files: Mutex<HashMap<Id, Weak<OpenFile>>>,
+    files: Mutex<HashMap<Id, Weak<T>>>,
     /// Signalled when a file was opened or closed.
     changed: Condvar,
 }
 
 /// What the table has of a file.
-pub enum Found {
-    Open(Arc<OpenFile>),
+pub enum Found<T> {
+    Open(Arc<T>),
     /// The file is not open in this process, and no other thread opens it until the claim is dropped.
-    Free(Claim),
+    Free(Claim<T>),
 }
 
 /// The right to open a file: first of the thread that opens it,
 /// then of the open file. Must be dropped after the file is closed.
-pub struct Claim {
-    shared: Arc<Shared>,
+pub struct Claim<T> {
+    shared: Arc<Shared<T>>,
     id: Id,
 }
 
-impl Held {
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self(Arc::new(Shared { files: Mutex::default(), changed: Condvar::new() }))
+    }
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Held<T> {
     /// Returns the file if it is open, else the claim to open it. Blocks while another thread opens or closes the file.
-    pub fn find(&self, id: Id) -> Found {
+    pub fn find(&self, id: Id) -> Found<T> {
         let Shared { files, changed } = &*self.0;
         let mut files = files.lock();
         while let Some(held) = files.get(&id) {
@@ -58,15 +66,15 @@ impl Held {
     }
 }
 
-impl Claim {
+impl<T> Claim<T> {
     /// Makes the open file available to other threads.
-    pub fn opened(&self, file: &Arc<OpenFile>) {
+    pub fn opened(&self, file: &Arc<T>) {
         self.shared.files.lock().insert(self.id, Arc::downgrade(file));
         self.shared.changed.notify_all();
     }
 }
 
-impl Drop for Claim {
+impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         self.shared.files.lock().remove(&self.id);
         self.shared.changed.notify_all();

@@ -62,7 +62,7 @@ pub struct FileSink {
     /// The slots by the path of their file. `None` once another configuration is in
     /// force: a delivery that is still under way then opens its file for itself alone.
     slots: Mutex<Option<Lru<PathBuf, Arc<Slot>>>>,
-    held: Held,
+    held: Held<OpenFile>,
     /// The file systems by device number; as many as there are under the configured paths.
     volumes: Arc<Mutex<HashMap<u64, Arc<Volume>>>>,
 }

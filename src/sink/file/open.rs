@@ -31,7 +31,7 @@ pub struct OpenFile {
     inode: u64,
     pub progress: Mutex<Progress>,
     /// Dropped after the file, so that the next thread that opens the file does not find this process's own lock.
-    claim: Claim,
+    claim: Claim<Self>,
 }
 
 /// How far a file has got. Changed by the thread that appends, and by the leader of a sync round.
@@ -60,7 +60,7 @@ pub struct Folder {
 impl OpenFile {
     /// Opens the file, and creates it and its folders if they are missing. A file that
     /// is open already by another path is shared. Blocks for as long as the disk does.
-    pub fn open(place: &Place, held: &Held) -> io::Result<Arc<Self>> {
+    pub fn open(place: &Place, held: &Held<Self>) -> io::Result<Arc<Self>> {
         make_root(&place.root)?;
         let mut folder = Arc::new(Folder::of(File::open(&place.root)?)?);
         let mut folders = vec![Arc::clone(&folder)];
