@@ -24,13 +24,13 @@ use self::world::World;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let failed = Sweep::from_environment(200).run(|seed| World::new(seed).run());
+    let failed = Sweep::from_environment(60).run(|seed| World::new(seed).run());
     assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
 fn an_outage_costs_no_other_partner_and_ends() {
-    let failed = Sweep::from_environment(80).run(|seed| Outage::new(seed).run());
+    let failed = Sweep::from_environment(50).run(|seed| Outage::new(seed).run());
     assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 
