@@ -322,10 +322,10 @@ impl Dispatcher {
         if self.phase.is_forced() {
             return self.leave_by_return(ticket, self.now);
         }
-        if self.lacks_what_is_open(ticket, &deliveries) {
+        let known = self.known_of(ticket, &deliveries);
+        if known.is_some() && self.lacks_what_is_open(ticket, &deliveries) {
             return;
         }
-        let known = self.known_of(ticket, &deliveries);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let slip = Slip { ticket, since: self.now };
         let messages = std::iter::repeat_n(message, deliveries.len());
