@@ -73,6 +73,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod handler;
 pub mod json;
+mod log_limit;
 mod lru;
 mod mask;
 pub mod message;

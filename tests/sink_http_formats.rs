@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use octoconf::config::secret::Secret;
 use octoconf::config::settings::{Deliver, Format, HttpSettings};
 use octoconf::message::Answer;
-use octoconf::sink::{Clock, Limits, Sinks};
+use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{OK, Partner, Request, batch, everyone, http};
 
 #[path = "support/partner.rs"]

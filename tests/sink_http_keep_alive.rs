@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use octoconf::config::settings::Deliver;
 use octoconf::message::Answer;
-use octoconf::sink::{Clock, Limits, Sinks};
+use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{OK, Partner, batch, everyone, http, http_sinks};
 
 #[path = "support/partner.rs"]

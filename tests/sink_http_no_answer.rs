@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
-use octoconf::sink::Clock;
+use octoconf::sink::{Clock, Sink};
 use partner::{Partner, batch, http, http_sinks, unreachable};
 
 #[path = "support/partner.rs"]

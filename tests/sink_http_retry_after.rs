@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use octoconf::config::settings::Deliver;
 use octoconf::message::Answer;
-use octoconf::sink::{Clock, Limits, Sinks};
+use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{Partner, batch, everyone, http};
 
 #[path = "support/partner.rs"]

@@ -2,6 +2,7 @@
 //! once more, on a new connection.
 
 use octoconf::message::Answer;
+use octoconf::sink::Sink;
 use partner::{OK, Partner, batch, http, http_sinks, unreachable};
 
 #[path = "support/partner.rs"]

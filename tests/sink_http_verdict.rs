@@ -5,7 +5,7 @@ use std::time::Duration;
 use octoconf::config::secret::Secret;
 use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
-use octoconf::sink::Clock;
+use octoconf::sink::{Clock, Sink};
 use partner::{Connection, Partner, batch, http, http_sinks};
 
 #[path = "support/partner.rs"]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use octoconf::config::settings::{Deliver, PartnersSettings};
 use octoconf::message::Answer;
-use octoconf::sink::{Limits, Sinks};
+use octoconf::sink::{Limits, Sink, Sinks};
 use partner::{Partner, batch, everyone, http, partner, sinks, unreachable};
 
 #[path = "support/partner.rs"]

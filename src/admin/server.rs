@@ -20,6 +20,7 @@ use super::arriving::{Arriving, Client};
 use super::request;
 use super::response::Response;
 use super::site::Site;
+use crate::log_limit::LogLimit;
 
 /// The number of threads that answer, and so of requests answered at once.
 const THREADS: usize = 8;
@@ -29,9 +30,6 @@ const LINE: usize = 32;
 
 /// How long the server accepts no connection after the system refused a file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The shortest interval between two log lines about that.
-const AGAIN: Duration = Duration::from_secs(10);
 
 /// How long the end of the server waits for requests that are being answered.
 const GRACE: Duration = Duration::from_millis(500);
@@ -99,7 +97,7 @@ impl Drop for Server {
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
 fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
     let mut arriving = Arriving::default();
-    let mut complained: Option<Instant> = None;
+    let mut complaints = LogLimit::default();
     loop {
         let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving)? else { continue };
         if *is_over {
@@ -121,9 +119,8 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
                 Err(error) => {
                     // The system has no file descriptor or memory left. Others will be freed, and the waiting clients
                     // will still be there then.
-                    if complained.is_none_or(|at| at + AGAIN <= now) {
+                    if complaints.allows(now) {
                         log::warn!("the admin server cannot accept a connection: {error}");
-                        complained = Some(now);
                     }
                     let _ = never::<()>().recv_timeout(PAUSE);
                 }

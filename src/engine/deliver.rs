@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, tick};
 
 use crate::dispatch::{Event, FlushId};
+use crate::log_limit::LogLimit;
 use crate::message::Batch;
-use crate::sink::{Reply, Sinks};
+use crate::sink::{Reply, Sink, Sinks};
 
 use super::BUG;
 use super::duty::Duty;
 use super::pile::{Pile, Popped};
-use super::threads::{Crew, Shortage};
+use super::threads::Crew;
 
 /// Bytes of a delivery thread's stack: enough for a request with TLS. Most of it is never touched.
 const STACK: usize = 256 * 1024;
@@ -71,7 +72,7 @@ impl Deliverers {
             deliverer: Deliverer { pile: Arc::clone(&pile), results, sinks, over: Arc::default(), alive: Arc::clone(&alive) },
             crew: crew.clone(),
             number: 0,
-            shortage: Shortage::default(),
+            refusals: LogLimit::default(),
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
             alive: Arc::clone(&alive),
@@ -123,7 +124,7 @@ struct Starter {
     alive: Arc<AtomicUsize>,
     /// The number of the next thread. Numbers are not reused, so that no two threads share a name.
     number: u64,
-    shortage: Shortage,
+    refusals: LogLimit,
 }
 
 impl Starter {
@@ -163,7 +164,7 @@ impl Starter {
 
     #[expect(clippy::disallowed_methods, reason = "when a line was last written is known where it is")]
     fn complain(&mut self, error: &io::Error) {
-        if self.shortage.is_news(Instant::now()) {
+        if self.refusals.allows(Instant::now()) {
             let alive = self.alive.load(Ordering::Acquire);
             log::warn!(
                 "cannot start more than {alive} delivery threads: {error}; trying again; raise the limits on tasks and on memory"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -14,9 +14,6 @@ use super::duty::{Duty, Roster};
 
 /// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const NAME: usize = 15;
-
-/// The shortest interval between two log lines that the system refuses a thread.
-const AGAIN: Duration = Duration::from_secs(10);
 
 /// Starts threads, reports their panics, and waits for their ends. Cheap to clone.
 #[derive(Clone)]
@@ -153,23 +150,6 @@ impl Drop for DeathGuard {
     }
 }
 
-/// Limits how often the log reports that the system refuses a thread.
-#[derive(Default)]
-pub struct Shortage {
-    said: Option<Instant>,
-}
-
-impl Shortage {
-    /// Returns whether to log the refusal now.
-    pub fn is_news(&mut self, now: Instant) -> bool {
-        let is_news = self.said.is_none_or(|said| said + AGAIN <= now);
-        if is_news {
-            self.said = Some(now);
-        }
-        is_news
-    }
-}
-
 /// Returns `KIND-QUEUE-INDEX`, with the queue's name cut so that the whole has at most 15 bytes.
 pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
     let index = index.to_string();
@@ -188,15 +168,6 @@ mod tests {
         assert_eq!(thread_name("poll", "a-very-long-queue-name", 12), "poll-a-very--12");
         assert_eq!(thread_name("ack", "größenänderungen", 3), "ack-größen-3");
         assert!(thread_name("ack", "größenänderungen", 3).len() <= NAME);
-    }
-
-    #[test]
-    fn a_shortage_is_said_every_ten_seconds() {
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-        let start = Instant::now();
-        let mut shortage = Shortage::default();
-        let said: Vec<u64> = (0..25).filter(|at| shortage.is_news(start + Duration::from_secs(*at))).collect();
-        assert_eq!(said, [0, 10, 20]);
     }
 
     #[test]

@@ -92,34 +92,23 @@ impl Sinks {
         self.kinds.http.sweep();
     }
 
-    /// Hands a batch to its partner and blocks until the partner has answered. Never panics: a panic inside becomes an
-    /// answer, since one partner's trouble must not end a thread that serves the others.
-    pub fn deliver(&self, batch: &Batch) -> Answer {
-        let sink = self.of(&batch.account);
-        caught(|| sink.deliver(batch))
-    }
-
-    /// Delivers without waiting for a sync that another thread leads. The reply
-    /// comes in any case. `Some` if this thread has to lead the sync now.
-    pub fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
-        let sink = self.of(&batch.account);
-        // A panic drops the reply, which says so.
-        catch_unwind(AssertUnwindSafe(|| sink.begin(batch, reply))).ok().flatten()
-    }
-
     fn of(&self, account: &str) -> Arc<dyn Sink> {
         let partners = self.partners.read();
         Arc::clone(partners.by_account.get(account).unwrap_or(&partners.default))
     }
 }
 
+/// A panic inside becomes an answer, since one partner's trouble must not end a thread that serves the others.
 impl Sink for Sinks {
     fn deliver(&self, batch: &Batch) -> Answer {
-        Sinks::deliver(self, batch)
+        let sink = self.of(&batch.account);
+        caught(|| sink.deliver(batch))
     }
 
     fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
-        Sinks::begin(self, batch, reply)
+        let sink = self.of(&batch.account);
+        // A panic drops the reply, which says so.
+        catch_unwind(AssertUnwindSafe(|| sink.begin(batch, reply))).ok().flatten()
     }
 }
 

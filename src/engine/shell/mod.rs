@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, tick};
 
 use crate::dispatch::{Command, Dispatcher, Event, Medium, QueueIndex, Status};
+use crate::log_limit::LogLimit;
 use crate::message::Answer;
-use crate::sink::Sinks;
+use crate::sink::{Sink, Sinks};
 
 use super::BUG;
 use super::cost::cost;
@@ -25,7 +26,7 @@ use super::lane::Lane;
 use super::notes::NoteLog;
 use super::parker::Errand;
 use super::pool::Pool;
-use super::threads::{Crew, Shortage};
+use super::threads::Crew;
 
 mod control;
 mod lanes;
@@ -85,7 +86,8 @@ pub struct Shell {
     /// Whether the dispatcher has finished.
     finished: bool,
     notes: NoteLog,
-    shortage: Shortage,
+    /// Of log lines that the system refuses a thread.
+    refusals: LogLimit,
     health: Health,
     pulse: Arc<Pulse>,
     /// When the pulse next gets a report of how far all work is.
@@ -129,7 +131,7 @@ impl Shell {
             stopping,
             finished,
             notes: NoteLog::default(),
-            shortage: Shortage::default(),
+            refusals: LogLimit::default(),
             health: watched.health,
             pulse: watched.pulse,
             tell_at: watched.since,
@@ -309,7 +311,7 @@ impl Shell {
 
     /// Logs, though not each time, that a queue has fewer pollers or ackers than it could use.
     fn lacks_threads(&mut self, now: Instant, none: &NoThread) {
-        if self.shortage.is_news(now) {
+        if self.refusals.allows(now) {
             log::warn!(
                 "{none}; its queue goes on with the threads that it has, and tries again; raise the limits on tasks (TasksMax, ulimit -u) and on memory"
             );
