@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use octoconf::config::settings::{Deliver, Settings, Source};
-use octoconf::config::units::Rate;
 use octoconf::config::{self, Context, Environment, Kind, Loaded};
+use octoconf::settings::Rate;
+use octoconf::settings::{Deliver, Settings, Source};
 use proptest::prelude::*;
 
 const QUEUE: &str = "[queues.stock]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\n";

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use octoconf::config::settings::{Deliver, Source};
 use octoconf::config::{self, Context, Environment, Loaded};
+use octoconf::settings::{Deliver, Source};
 use tempfile::TempDir;
 
 fn conf(name: &str) -> PathBuf {

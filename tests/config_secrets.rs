@@ -3,8 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
 use octoconf::commands::check;
-use octoconf::config::settings::Deliver;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Kind, Loaded};
+use octoconf::settings::Deliver;
 
 /// The text that stands in every place that may hold a secret.
 const SECRET: &str = "hush-hush";

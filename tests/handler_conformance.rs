@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use octoconf::config::settings::HandlerSettings;
 use octoconf::handler::guard::MAX_REASON;
 use octoconf::handler::{Handler, Registry, run_caught};
 use octoconf::message::{MAX_DELIVERIES, Message, Outcome};
+use octoconf::settings::HandlerSettings;
 
 /// Every handler that comes with octoconf, pipelines of several shapes, and a handler in code that trusts its input.
 fn registry() -> Registry {

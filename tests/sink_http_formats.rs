@@ -4,9 +4,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use octoconf::config::secret::Secret;
-use octoconf::config::settings::{Deliver, Format, HttpSettings};
 use octoconf::message::Answer;
+use octoconf::settings::Secret;
+use octoconf::settings::{Deliver, Format, HttpSettings};
 use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{OK, Partner, Request, batch, everyone, http};
 

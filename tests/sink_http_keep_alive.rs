@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use octoconf::config::settings::Deliver;
 use octoconf::message::Answer;
+use octoconf::settings::Deliver;
 use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{OK, Partner, batch, everyone, http, http_sinks};
 

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
+use octoconf::settings::HttpSettings;
 use octoconf::sink::{Clock, Sink};
 use partner::{Partner, batch, http, http_sinks, unreachable};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use octoconf::config::settings::Deliver;
 use octoconf::message::Answer;
+use octoconf::settings::Deliver;
 use octoconf::sink::{Clock, Limits, Sink, Sinks};
 use partner::{Partner, batch, everyone, http};
 

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use octoconf::config::settings::HttpSettings;
+use octoconf::settings::HttpSettings;
 use octoconf::sink::Sink;
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use octoconf::config::secret::Secret;
-use octoconf::config::settings::HttpSettings;
 use octoconf::message::Answer;
+use octoconf::settings::HttpSettings;
+use octoconf::settings::Secret;
 use octoconf::sink::{Clock, Sink};
 use partner::{Connection, Partner, batch, http, http_sinks};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use octoconf::config::settings::{Deliver, PartnersSettings};
 use octoconf::message::Answer;
+use octoconf::settings::{Deliver, PartnersSettings};
 use octoconf::sink::{Limits, Sink, Sinks};
 use partner::{Partner, batch, everyone, http, partner, sinks, unreachable};
 

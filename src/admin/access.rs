@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
 use sha2::Sha256;
 
-use crate::config::secret::Secret;
+use crate::settings::Secret;
 
 use super::request::Request;
 use super::response::Response;

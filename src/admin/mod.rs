@@ -23,9 +23,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, OnceLock};
 
-use crate::config::secret::Secret;
-use crate::config::settings::AdminSettings;
 use crate::engine::Remote;
+use crate::settings::AdminSettings;
+use crate::settings::Secret;
 
 use self::access::Access;
 use self::server::Server;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compact_str::CompactString;
-use octoconf::config::units::Rate;
+use octoconf::settings::Rate;
 
 use super::logger::LogFormat;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use crossbeam_channel::never;
-use octoconf::config::units::Rate;
 use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
+use octoconf::settings::Rate;
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use octoconf::config::settings::Source;
-use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded, Settings};
+use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded};
 use octoconf::engine::{open_parking, open_queue};
 use octoconf::handler::registry::Registry;
 use octoconf::handler::{Handler, jq};
 use octoconf::queue::Queue;
 use octoconf::queue::parking::Parking;
+use octoconf::settings::{QueueSettings, Settings, Source};
 
 use super::failure::Failure;
 
@@ -97,7 +97,7 @@ impl Setup {
         parking.ok_or_else(|| Failure::Refused(format!("queues.{name}.parking: it has none; set it to a file")))
     }
 
-    fn queue(&self, name: &str) -> Result<&config::settings::QueueSettings, Failure> {
+    fn queue(&self, name: &str) -> Result<&QueueSettings, Failure> {
         self.settings.queues.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.settings.queues.keys().map(String::as_str).collect();
             Failure::Refused(format!("no queue is called {name:?}; the configuration has: {}", names.join(", ")))

@@ -8,24 +8,24 @@
 
 use std::path::Path;
 
-pub use self::environment::Environment;
-pub use self::problem::{ConfigErrors, Problem};
-pub use self::settings::Settings;
+use crate::settings::{AdminSettings, Secret, Settings};
 
-pub mod environment;
+pub use self::problem::{ConfigErrors, Problem};
+pub use crate::environment::Environment;
+
 mod file;
 mod format;
 mod ini;
 mod known;
-pub mod problem;
+mod overrides;
+mod problem;
 mod resolve;
-pub mod secret;
+mod secrets;
 mod section;
-pub mod settings;
-pub mod show;
+mod show;
 mod tree;
-pub mod units;
-pub mod url;
+mod units;
+mod url;
 
 /// The compiled-in layer, `defaults.toml`, which is also the documentation of every key.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -101,7 +101,7 @@ pub struct AdminAccess {
     pub listen: String,
     /// The admin token, `None` if none is set. An error says why the token cannot be read here: systemd hands secrets
     /// to the service alone, and most requests need none.
-    pub token: Result<Option<secret::Secret>, String>,
+    pub token: Result<Option<Secret>, String>,
 }
 
 /// Reads only the section `admin`, whatever is wrong in other sections and whichever secrets cannot be
@@ -120,9 +120,9 @@ pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess,
     }
     // Of the problems found so far, only a file that cannot be read at all matters here; the others are dropped.
     let problems = problem::Problems::default();
-    let overrides = environment.overrides(&problem::Problems::default());
+    let overrides = overrides::overrides(environment, &problem::Problems::default());
     let merged = tree::merge([main, overrides]).unwrap_or_default();
-    let settings::AdminSettings { listen, token } = resolve::resolve_admin(&merged, &defaults, environment, &problems);
+    let AdminSettings { listen, token } = resolve::resolve_admin(&merged, &defaults, environment, &problems);
     let mut errors = problems.into_errors(&name);
     let mut unreadable = errors.problems.extract_if(.., |problem| problem.key == "admin.token");
     let token = unreadable.next().map_or(Ok(token), |problem| Err(problem.to_string()));
@@ -149,7 +149,7 @@ pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Resul
         folder if folder.is_empty() => tree::Tree::new(),
         folder => file::read_partners(&folder, &main, &problems, &mut warnings),
     };
-    let merged = match tree::merge([partners, main, context.environment.overrides(&problems)]) {
+    let merged = match tree::merge([partners, main, overrides::overrides(context.environment, &problems)]) {
         Ok(merged) => merged,
         Err(error) => {
             problems.add("--config", format!("the layers cannot be merged: {error}"), None);

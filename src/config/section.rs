@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use super::problem::{Problems, join};
 use super::tree::Tree;
-use super::units::Rate;
 use super::units::{Maybe, Size, Span};
 use crate::mask::mask_url;
+use crate::settings::Rate;
 
 /// A type that the value of a key can have.
 pub(super) trait Leaf: for<'de> Deserialize<'de> + Default {

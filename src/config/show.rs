@@ -6,9 +6,9 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::problem::{join, toml_key, toml_string};
-use super::settings::{Deliver, Format, HttpSettings, PartnerSettings, QueueSettings, Settings, Source};
 use super::units::{Size, Span};
 use crate::mask::mask_url;
+use crate::settings::{Deliver, Format, HttpSettings, PartnerSettings, QueueSettings, Settings, Source};
 
 /// Keys and their values, in the order of `defaults.toml`.
 type Keys = Vec<(&'static str, Value)>;

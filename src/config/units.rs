@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as people write them. Each type prints in a form that it can read back.
+//! Durations and sizes as people write them. Each type prints in a form that it can read back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,46 +48,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// A maximum number of requests per unit of time, written `"50/s"`, `"300/m"` or `"10/h"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// The number of requests, at least 1 when read from text.
-    pub requests: u32,
-    /// The unit of time: a second, a minute or an hour when read from text.
-    pub per: Duration,
-}
-
-impl FromStr for Rate {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (requests, unit) = text.split_once('/').ok_or("no slash")?;
-        let requests = requests.trim().parse().map_err(|_| "no whole number before the slash")?;
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return Err("no s, m or h after the slash"),
-        };
-        if requests == 0 {
-            return Err("at least 1");
-        }
-        Ok(Self { requests, per: Duration::from_secs(seconds) })
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.per.as_secs() {
-            1 => write!(f, "{}/s", self.requests),
-            60 => write!(f, "{}/m", self.requests),
-            3600 => write!(f, "{}/h", self.requests),
-            // A user of the library may construct a rate with another unit.
-            _ => write!(f, "{} in {}", self.requests, Span(self.per)),
-        }
-    }
-}
-
 /// A `T`, or `None` if the text is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Maybe<T>(pub Option<T>);
@@ -124,12 +84,6 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        by_text(deserializer)
-    }
-}
-
 impl<'de, T: FromStr> Deserialize<'de> for Maybe<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         by_text(deserializer)
@@ -143,15 +97,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_say_how_many_a_second_a_minute_or_an_hour() {
-        assert_eq!("50/s".parse(), Ok(Rate { requests: 50, per: Duration::from_secs(1) }));
-        assert_eq!(" 10 / h ".parse::<Rate>().unwrap().to_string(), "10/h");
-        for bad in ["50", "/s", "0/s", "-1/s", "1.5/s", "5/day", "5/", "50/s/s", "99999999999/s"] {
-            assert!(bad.parse::<Rate>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn sizes_print_in_the_largest_unit_that_is_exact() {
         for (text, bytes) in [("256KiB", 256 << 10), ("10GiB", 10 << 30), ("1000B", 1000), ("0B", 0)] {
             assert_eq!(text.parse::<Size>().unwrap(), Size(bytes));
@@ -162,20 +107,16 @@ mod tests {
 
     #[test]
     fn empty_is_nothing() {
-        assert_eq!("".parse::<Maybe<Rate>>(), Ok(Maybe(None)));
-        assert!("x".parse::<Maybe<Rate>>().is_err());
+        assert_eq!("".parse::<Maybe<Size>>(), Ok(Maybe(None)));
+        assert!("x".parse::<Maybe<Size>>().is_err());
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(bytes: u64, seconds in 0..u64::from(u32::MAX), nanos in 0..1_000_000_000u32, requests in 1..u32::MAX) {
+        fn what_is_printed_reads_back(bytes: u64, seconds in 0..u64::from(u32::MAX), nanos in 0..1_000_000_000u32) {
             prop_assert_eq!(Size(bytes).to_string().parse::<Size>(), Ok(Size(bytes)));
             let span = Span(Duration::new(seconds, nanos));
             prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
-            for seconds in [1, 60, 3600] {
-                let rate = Rate { requests, per: Duration::from_secs(seconds) };
-                prop_assert_eq!(rate.to_string().parse(), Ok(rate));
-            }
         }
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, select};
 
-use crate::config::settings::{QueueSettings, Source};
 use crate::dispatch::{ParkingRules, QueueIndex};
 use crate::handler::Handler;
 use crate::handler::registry::Registry;
@@ -15,6 +14,7 @@ use crate::message::Account;
 use crate::message::settle::Facts;
 use crate::queue::parking::{ParkedQueue, Parking};
 use crate::queue::{Limits, Queue, QueueError};
+use crate::settings::{QueueSettings, Source};
 
 use super::error::StartError;
 use super::open::{open_parking, open_queue};

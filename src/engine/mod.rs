@@ -52,10 +52,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
-use crate::config::settings::Settings;
 use crate::dispatch::{Dispatcher, Rules, Status};
 use crate::handler::registry::Registry;
 use crate::queue::Queue;
+use crate::settings::Settings;
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;

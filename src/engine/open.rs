@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::handler::jq;
 use crate::queue::embedded::Grouping;
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
@@ -15,6 +14,7 @@ use crate::queue::parking::{Parking, ParkingOptions};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
 use crate::queue::sqs::{DeadLetterQueue, Hints, Named, Place, PlaceError, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
+use crate::settings::{QueueSettings, Source, SqsSettings};
 
 /// Opens the queue of the section `queues.NAME`. Blocks for as long as opening its store takes;
 /// SQS is not contacted yet.

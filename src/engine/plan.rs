@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use crate::config::settings::{QueueSettings, Settings, Source};
 use crate::dispatch::{NewQueue, QueueChanges, QueueIndex, QueueRules};
 use crate::handler::Handler;
 use crate::handler::registry::Registry;
 use crate::queue::Queue;
 use crate::queue::parking::Parking;
+use crate::settings::{QueueSettings, Settings, Source};
 
 use super::error::ReloadError;
 use super::lane::{self, Lane, Opened};

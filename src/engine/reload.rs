@@ -6,8 +6,8 @@
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvError, bounded};
 
-use crate::config::settings::{EngineSettings, Settings};
 use crate::handler::registry::Registry;
+use crate::settings::{EngineSettings, Settings};
 use crate::sink::Prepared;
 
 use super::error::ReloadError;

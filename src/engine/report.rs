@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::settings::Settings;
 use crate::dispatch::{Cost, PartnerCounts, QueueCounts, QueueStatus, Status, Tally, Times};
+use crate::settings::Settings;
 
 use super::health::LastReload;
 use super::lane::source_name;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config::settings::{QueueSettings, Settings, Source};
+use crate::settings::{QueueSettings, Settings, Source};
 
 use super::plan::is_same_queue;
 

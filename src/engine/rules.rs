@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings};
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 use crate::queue::Limits;
+use crate::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings};
 
 use super::lane::Lane;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Handler;
 use super::builtin::{Order, Product};
 use super::jq::{self, JqError};
-use crate::config::settings::HandlerSettings;
+use crate::settings::HandlerSettings;
 
 /// The handlers that a queue's `handler` key can name. A clone shares the handlers.
 #[derive(Clone)]

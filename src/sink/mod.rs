@@ -31,7 +31,7 @@ pub use stdout::StdoutSink;
 
 /// A way to hand batches to partners. [`Sinks`] has one for each section of the configuration.
 ///
-/// To add a kind: implement this, give it a variant of [`Deliver`](crate::config::settings::Deliver) and its place in `sinks.rs`, and have
+/// To add a kind: implement this, give it a variant of [`Deliver`](crate::settings::Deliver) and its place in `sinks.rs`, and have
 /// `tests/sink_conformance` run it.
 pub trait Sink: Send + Sync {
     /// Hands one batch to its partner. Blocks until the partner has answered: http and sqs at most for their timeouts, a file and standard

@@ -17,10 +17,10 @@ use super::reply::Reply;
 use super::sqs::Queues;
 use super::stdout::StdoutSink;
 use super::{Sink, caught};
-use crate::config::settings::{Deliver, PartnersSettings};
 use crate::message::{Account, Answer, Batch};
 use crate::net::clock::Clock;
 use crate::net::names::Names;
+use crate::settings::{Deliver, PartnersSettings};
 
 /// All sinks, and the one of each partner.
 pub struct Sinks {

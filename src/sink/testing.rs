@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::config::settings::{Format, HttpSettings};
 use crate::message::{Batch, Item, Message};
+use crate::settings::{Format, HttpSettings};
 
 /// A batch of queue `stock` whose messages are `m0`, `m1`, … sent at 2026-01-02T03:04:05Z.
 pub fn batch(account: &str, payloads: &[&str]) -> Batch {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use octoconf::config::settings::{Deliver, Format, HttpSettings};
 use octoconf::queue::sqs::credentials::{Fixed, Keys};
 use octoconf::queue::sqs::{Named, Remote, Service};
+use octoconf::settings::{Deliver, Format, HttpSettings};
 use octoconf::sink::{Sink, Sinks, SqsSink, StdoutSink};
 use parking_lot::Mutex;
 

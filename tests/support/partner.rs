@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use octoconf::config::settings::{Deliver, Format, HttpSettings, PartnerSettings, PartnersSettings};
 use octoconf::message::{Answer, Batch, Item, Message};
+use octoconf::settings::{Deliver, Format, HttpSettings, PartnerSettings, PartnersSettings};
 use octoconf::sink::{Limits, Sinks};
 
 /// Listens on a port of its own; every connection runs the script on a thread of its own. Declare it before the sinks

@@ -16,12 +16,12 @@ use anyhow::Context as _;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::admin::Admin;
-use octoconf::config::settings::AdminSettings;
 use octoconf::config::{self, Context, Environment, Kind as Format, Loaded};
 use octoconf::dispatch::Status;
 use octoconf::engine::{Engine, Remote, Report, RunOptions};
 use octoconf::handler::registry::Registry;
 use octoconf::queue::{DeadFilter, NewMessage, Queue};
+use octoconf::settings::AdminSettings;
 use serde_json::json;
 
 use self::books::{Books, Reconciliation};

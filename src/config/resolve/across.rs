@@ -9,8 +9,8 @@ use super::single::gives_one;
 use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
-use crate::config::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::config::units::{Size, Span};
+use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::sink::FileTemplate;
 
 /// Reports conflicts between sections, and resolves `handler_threads = 0`.

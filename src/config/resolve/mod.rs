@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Context;
-use super::environment::Environment;
 use super::problem::{Problems, join};
-use super::secret::{Secret, Secrets};
+use super::secrets::Secrets;
 use super::section::{Level, Section, quote};
-use super::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Settings};
 use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
+use crate::environment::Environment;
 use crate::message::Account;
+use crate::settings::Secret;
+use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Settings};
 
 mod across;
 mod partner;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use config::ValueKind;
 
 use super::{DAY, HOUR, MINUTE, optional, secret_of, size, span, word};
-use crate::config::secret::{Secret, Secrets};
+use crate::config::secrets::Secrets;
 use crate::config::section::{Section, shown};
-use crate::config::settings::{Deliver, Format, HttpSettings, PartnerSettings};
-use crate::config::units::Rate;
 use crate::config::units::{Maybe, Span};
 use crate::config::url::{check_placeholders, check_service_url, check_url};
 use crate::queue::sqs::Place;
+use crate::settings::Rate;
+use crate::settings::Secret;
+use crate::settings::{Deliver, Format, HttpSettings, PartnerSettings};
 use crate::sink::{FileTemplate, target};
 
 /// The maximum number of entries, and of bytes, in one request to SQS.

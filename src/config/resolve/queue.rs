@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{HOUR, SECOND, check_jq, optional, size, span, whole_seconds, word};
 use crate::config::Context;
 use crate::config::section::{Section, quote};
-use crate::config::settings::{QueueSettings, Source, SqsSettings};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
 use crate::queue::embedded::RECEIVE;
+use crate::settings::{QueueSettings, Source, SqsSettings};
 
 /// The longest lease and the longest `order_wait`: the SQS limit on visibility timeouts.
 const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);

@@ -9,7 +9,7 @@ use ureq::http::Uri;
 
 use super::Service;
 use super::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
-use crate::config::Environment;
+use crate::environment::Environment;
 
 /// The settings of a queue that bear on its place.
 #[derive(Debug, Clone, Copy, Default)]

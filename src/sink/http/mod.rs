@@ -18,10 +18,10 @@ use self::lookup::PrivateAddress;
 use self::target::Target;
 use self::wire::Dialer;
 use super::Sink;
-use crate::config::settings::HttpSettings;
 use crate::message::{Answer, Batch};
 use crate::net::clock::Clock;
 use crate::net::names::{LookUp, Names};
+use crate::settings::HttpSettings;
 
 mod agents;
 mod attempt;

@@ -11,8 +11,8 @@ use ureq::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use ureq::http::{HeaderMap, Method, Request, Uri};
 
 use super::target::Target;
-use crate::config::settings::Format;
 use crate::message::{AttributeValue, Batch, Item};
+use crate::settings::Format;
 use crate::sink::lines;
 
 /// The characters that are percent-encoded in a header value that comes from data. The percent sign is one of them.

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-use crate::config::settings::HttpSettings;
 use crate::mask;
+use crate::settings::HttpSettings;
 
 /// The secrets of one partner: header values, the user part and the query of its URL, and its signing secret.
 pub struct Secrets(Vec<String>);
@@ -55,7 +55,7 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
+    use crate::settings::Secret;
     use crate::sink::testing::http_settings;
 
     #[test]

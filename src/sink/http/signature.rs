@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::secret::Secret;
+use crate::settings::Secret;
 
 /// Decodes secrets with or without padding, as the reference libraries do.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -14,8 +14,8 @@ use ureq::http::{HeaderMap, Uri};
 
 use super::secrets::Secrets;
 use super::signature::Signer;
-use crate::config::secret::Secret;
-use crate::config::settings::{Format, HttpSettings};
+use crate::settings::Secret;
+use crate::settings::{Format, HttpSettings};
 
 /// All characters but the unreserved ones of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

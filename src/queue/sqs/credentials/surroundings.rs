@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::CredentialsError;
 use super::profiles::Profiles;
-use crate::config::Environment;
+use crate::environment::Environment;
 use crate::queue::clock::{Clock, WallClock};
 
 /// The largest size of a file in bytes, far above that of any configuration,

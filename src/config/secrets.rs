@@ -1,41 +1,12 @@
-//! Secrets: values that never reach a log, an error, a page or a panic message, and the
-//! places from which they are read.
+//! Reads secrets from the places that the configuration names.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::environment::Environment;
 use super::file::read_text;
-
-/// Text that always prints as `***`. Only [`Secret::expose`] returns the text itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a text as a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Returns the text itself, for a header, a signature or a comparison in constant time; never for output.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::environment::Environment;
+use crate::settings::Secret;
 
 /// The maximum size of a file with a secret, in bytes. No key or token is larger, but a wrong path
 /// may lead to a file of any size.
@@ -138,13 +109,6 @@ fn credential_path(name: &str, environment: &Environment) -> Result<PathBuf, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn it_prints_as_stars_however_it_is_formatted() {
-        let secret = Secret::new("hush-hush");
-        assert_eq!(format!("{secret} {secret:?} {:#?}", Some(&secret)), "*** *** Some(\n    ***,\n)");
-        assert_eq!(secret.expose(), "hush-hush");
-    }
 
     #[test]
     fn it_is_read_from_the_environment_or_a_file_less_one_line_end() {

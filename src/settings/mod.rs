@@ -8,10 +8,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
-use super::units::Rate;
 use crate::mask::mask_url;
 use crate::message::Account;
+
+pub use self::rate::Rate;
+pub use self::secret::Secret;
+
+mod rate;
+mod secret;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
