@@ -122,9 +122,9 @@ fn queues<'a>(writer: &mut Writer<'_, 'a>) -> Result<(), Error> {
     })?;
     writer.counter("messages_acked", "Messages that are done", |queue| one(queue, queue.counts.acked))?;
     writer.counter("messages_returned", "Messages given back to their queue", |queue| {
-        by_word(queue, "reason", queue.tally.returned.iter())
+        by_word(queue, "reason", queue.tally.returns())
     })?;
-    writer.counter("messages_dead", "Messages set aside", |queue| by_word(queue, "reason", queue.tally.dead.iter()))?;
+    writer.counter("messages_dead", "Messages set aside", |queue| by_word(queue, "reason", queue.tally.deaths()))?;
     writer.counter("messages_duplicate", "Copies dropped since the message is held or settled", |queue| {
         one(queue, queue.counts.duplicates_dropped)
     })?;

@@ -196,9 +196,7 @@ fn unready(snapshot: &Snapshot) -> Vec<String> {
 
 fn dead(snapshot: &Snapshot) -> Vec<DeadRow<'_>> {
     let queues = snapshot.status.queues.iter();
-    queues
-        .flat_map(|queue| queue.tally.letters.iter().map(|(reason, count)| DeadRow { queue: &queue.name, reason, count }))
-        .collect()
+    queues.flat_map(|queue| queue.tally.letters().map(|(reason, count)| DeadRow { queue: &queue.name, reason, count })).collect()
 }
 
 fn find(path: &str) -> Result<Place<'_>, Response> {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 
-use crate::message::settle::DeadReason;
+use crate::message::settle::{DeadKind, DeadReason};
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
 use super::event::{Fault, Handled, TakenBack, ToHandle};
 use super::exits::again::Again;
 use super::exits::known::Settled;
+use super::exits::reason::ReturnReason;
 use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::ledger::{Arrival, Exit, Several, Stage};
@@ -102,7 +103,7 @@ impl Dispatcher {
                     self.leave_by_delete(ticket, Exit::Duplicate);
                 } else if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
-                    self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
+                    self.leave_as_dead(ticket, DeadReason { kind: DeadKind::MaxReceives, text });
                 } else if self.phase.is_stopping() || !queue.is_serving() {
                     return Some(ticket);
                 } else {
@@ -267,14 +268,14 @@ impl Dispatcher {
             Outcome::Deliver(deliveries) if deliveries.is_empty() => self.discard(index, ticket),
             Outcome::Deliver(deliveries) => self.deliver(index, ticket, message, deliveries, bucket),
             Outcome::Discard => self.discard(index, ticket),
-            Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: "rejected", text: reason }),
+            Outcome::Reject { reason } => self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text: reason }),
             Outcome::Retry { after, reason } => {
                 let receives = held.receives;
                 if self.last_receive(index).is_some_and(|last| receives >= last) {
                     let text = format!("its handler asked for later {receives} times (max_receives), at last: {reason}");
-                    self.leave_as_dead(ticket, DeadReason { kind: "max_receives", text });
+                    self.leave_as_dead(ticket, DeadReason { kind: DeadKind::MaxReceives, text });
                 } else {
-                    self.set_exit_reason(ticket, "handler");
+                    self.set_return_reason(ticket, ReturnReason::Handler);
                     self.give_back(ticket, self.now + retry_delay(after, receives));
                 }
             }

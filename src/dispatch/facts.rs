@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use crate::message::settle::{DeadReason, Facts};
+use crate::message::settle::{DeadKind, DeadReason, Facts};
 
 use super::Dispatcher;
+use super::exits::reason::ReturnReason;
 use super::keys::{QueueIndex, Ticket};
 use super::ledger::Stage;
 use super::pause::retry_delay;
@@ -45,7 +46,7 @@ impl Dispatcher {
         let (index, until) = (held.queue, self.now + retry_delay(CIRCULATION, held.receives));
         let text = format!("{}; it is returned, since dead_letter is \"none\"", reason.text);
         self.sum_up_dead(index, ticket, &DeadReason { kind: reason.kind, text });
-        self.set_exit_reason(ticket, "circulates");
+        self.set_return_reason(ticket, ReturnReason::Circulates);
         self.give_back(ticket, until);
     }
 
@@ -65,13 +66,13 @@ impl Dispatcher {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
-            self.set_exit_reason(ticket, "held_too_long");
+            self.set_return_reason(ticket, ReturnReason::HeldTooLong);
             return self.give_back(ticket, self.now);
         };
         let text = format!(
             "held for as long as the queue allows, in its receive {receives} of {last}; redrive it once its partner takes deliveries"
         );
-        let reason = DeadReason { kind: "partner_unavailable", text };
+        let reason = DeadReason { kind: DeadKind::PartnerUnavailable, text };
         if delivering { self.open_dead(index, ticket, &reason) } else { self.leave_as_dead(ticket, reason) }
     }
 

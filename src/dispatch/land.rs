@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::message::settle::{DeadDelivery, DeadReason};
+use crate::message::settle::{DeadDelivery, DeadKind, DeadReason};
 use crate::message::{Account, Answer, Item};
 
 use super::Dispatcher;
@@ -108,7 +108,7 @@ impl Dispatcher {
                 }
                 self.all_dead(queue, &parcel, kind, answer);
             }
-            Verdict::Impossible => self.all_dead(queue, &parcel, "impossible", answer),
+            Verdict::Impossible => self.all_dead(queue, &parcel, DeadKind::Impossible, answer),
         }
     }
 
@@ -181,7 +181,7 @@ impl Dispatcher {
     }
 
     /// Sets all deliveries of the batch aside as dead letters, with the answer as the reason.
-    fn all_dead(&mut self, queue: QueueIndex, parcel: &Parcel, kind: &'static str, answer: &Answer) {
+    fn all_dead(&mut self, queue: QueueIndex, parcel: &Parcel, kind: DeadKind, answer: &Answer) {
         let text = described(answer);
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let reason = DeadReason { kind, text: text.to_string() };
@@ -207,7 +207,7 @@ impl Dispatcher {
         queue.counts.deliveries_dead += 1;
         held.open = held.open.saturating_sub(1);
         held.dead += 1;
-        held.special_mut().why = Some(reason.kind);
+        held.special_mut().dead_kind = Some(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
         if item.index.is_none() || held.special().row.is_some() {
             self.leave_with_letter(ticket, Some(delivery), reason);
@@ -234,7 +234,7 @@ impl Dispatcher {
                 continue;
             }
             let text = format!("not delivered within give_up_after = {give_up_after:?}; last error: {error}");
-            self.delivery_dead(queue, ticket, &account, &item, DeadReason { kind: "expired", text });
+            self.delivery_dead(queue, ticket, &account, &item, DeadReason { kind: DeadKind::Expired, text });
         }
     }
 

@@ -105,6 +105,7 @@ use self::troubles::Troubles;
 use self::views::summary::Summary;
 
 pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Note, QueueCall, Refusal, RequestId, TakenBack, ToHandle};
+pub use self::exits::reason::ReturnReason;
 pub use self::intake::jobs::{QUICK, SLOW};
 pub use self::intake::{WAITS_WITH, jobs_ahead};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
@@ -115,7 +116,7 @@ pub use self::views::histogram::{Histogram, TURN};
 pub use self::views::progress::{Kind, Progress};
 pub use self::views::status::{Cost, Failing, QueueStatus, Status, Times, WaitingPartner};
 pub use self::views::survey::{FoundPartner, PartnerCounts, Search, Survey};
-pub use self::views::tally::{ByWord, Tally};
+pub use self::views::tally::Tally;
 pub use self::views::why::{BucketReport, PartnerReport, RateReport};
 
 /// The dispatcher's state machine; see the [module documentation](self).

@@ -1,7 +1,7 @@
 //! The actions of an operator on a partner: pause it, resume it, flush it now, skip the delivery that blocks it.
 
 use crate::message::Account;
-use crate::message::settle::DeadReason;
+use crate::message::settle::{DeadKind, DeadReason};
 
 use super::Dispatcher;
 use super::bucket::Bucket;
@@ -92,7 +92,7 @@ impl Dispatcher {
         let front = self.partners.bucket_mut(head).and_then(|bucket| bucket.take_front(held));
         let (ticket, item) = front.ok_or(Refusal::NothingWaits)?;
         let text = format!("set aside by an operator (skip); last error: {error}");
-        self.delivery_dead(queue, ticket, account, &item, DeadReason { kind: "skipped", text });
+        self.delivery_dead(queue, ticket, account, &item, DeadReason { kind: DeadKind::Skipped, text });
         self.partners.list_all_of(key);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::message::Answer;
+use crate::message::settle::DeadKind;
 
 /// The facts that an answer is judged against.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +33,7 @@ pub enum Verdict {
     /// A message in the batch is at fault: halving the batch finds it.
     Bisect,
     /// This single delivery is at fault: it becomes a dead letter and counts as a culprit.
-    Culprit { kind: &'static str },
+    Culprit { kind: DeadKind },
     /// The sink can never take any of these deliveries.
     Impossible,
     /// The set-up is wrong: nothing is lost, and the flush is tried again after the longest back-off.
@@ -76,9 +77,9 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         409 if history.conflicts + 1 >= history.breaker_failures => at_fault(history),
         408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after },
         // The partner takes other deliveries and fails at this one.
-        code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: "refused" },
+        code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: DeadKind::Refused },
         413 if history.deliveries > 1 => Verdict::TooLarge,
-        413 => Verdict::Culprit { kind: "too_large" },
+        413 => Verdict::Culprit { kind: DeadKind::TooLarge },
         404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket },
         code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner },
         400..=499 => at_fault(history),
@@ -119,7 +120,7 @@ fn at_fault(history: History) -> Verdict {
     } else if history.culprits >= history.breaker_failures {
         Verdict::Misconfigured { gate: Gate::Partner }
     } else {
-        Verdict::Culprit { kind: "refused" }
+        Verdict::Culprit { kind: DeadKind::Refused }
     }
 }
 
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn a_conflict_that_stays_is_a_culprit() {
         assert_eq!(of(409, History { conflicts: 3, ..ONE }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
-        assert_eq!(of(409, History { conflicts: 4, ..ONE }), Verdict::Culprit { kind: "refused" });
+        assert_eq!(of(409, History { conflicts: 4, ..ONE }), Verdict::Culprit { kind: DeadKind::Refused });
         assert_eq!(of(409, History { conflicts: 3, ..MANY }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
         assert_eq!(of(409, History { conflicts: 4, ..MANY }), Verdict::Bisect, "which of them is it?");
     }
@@ -167,7 +168,7 @@ mod tests {
         let on_trial = History { on_trial: true, ..ONE };
         let waits = Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) };
         for code in [500, 501, 505, 507, 511, 520, 599] {
-            assert_eq!(of(code, on_trial), Verdict::Culprit { kind: "refused" }, "{code}");
+            assert_eq!(of(code, on_trial), Verdict::Culprit { kind: DeadKind::Refused }, "{code}");
             assert_eq!(of(code, History { on_trial: true, ..MANY }), waits, "{code}");
         }
         for code in [408, 409, 425, 429, 502, 503, 504, 600, 199] {
@@ -198,20 +199,20 @@ mod tests {
     #[test]
     fn too_large_is_halved_and_alone_is_dead() {
         assert_eq!(of(413, MANY), Verdict::TooLarge);
-        assert_eq!(of(413, ONE), Verdict::Culprit { kind: "too_large" });
+        assert_eq!(of(413, ONE), Verdict::Culprit { kind: DeadKind::TooLarge });
     }
 
     #[test]
     fn a_message_at_fault_is_found_by_halving() {
         for code in [400, 411, 412, 414, 416, 417, 418, 422, 423, 424, 428, 431, 499] {
             assert_eq!(of(code, MANY), Verdict::Bisect, "{code}");
-            assert_eq!(of(code, ONE), Verdict::Culprit { kind: "refused" }, "{code}");
+            assert_eq!(of(code, ONE), Verdict::Culprit { kind: DeadKind::Refused }, "{code}");
         }
     }
 
     #[test]
     fn a_partner_that_refuses_all_is_at_fault_itself() {
-        assert_eq!(of(400, History { culprits: 4, ..ONE }), Verdict::Culprit { kind: "refused" });
+        assert_eq!(of(400, History { culprits: 4, ..ONE }), Verdict::Culprit { kind: DeadKind::Refused });
         assert_eq!(of(400, History { culprits: 5, ..ONE }), Verdict::Misconfigured { gate: Gate::Partner });
     }
 

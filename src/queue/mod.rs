@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use compact_str::CompactString;
 
-pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadReason, EntryError, EntryResult, Facts, SetAside};
+pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadKind, DeadReason, EntryError, EntryResult, Facts, SetAside};
 use crate::message::{Account, Attribute, Receipt, Received};
 
 pub mod clock;

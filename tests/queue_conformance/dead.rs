@@ -1,7 +1,7 @@
 //! Dead letters: whole messages and single deliveries, listed, redriven and purged.
 
 use octoconf::message::DeliveryName;
-use octoconf::queue::{Count, DeadFilter, DeadLetter, EntryError, NewMessage, SetAside};
+use octoconf::queue::{Count, DeadFilter, DeadKind, DeadLetter, EntryError, NewMessage, SetAside};
 
 use crate::bodies::attributes;
 use crate::driver::Driver;
@@ -57,7 +57,7 @@ pub fn the_same_delivery_twice_is_one_letter(driver: &dyn Driver) {
     driver.pass(LEASE);
     // The message is received again, since not all of it was settled, and the delivery becomes a dead letter again.
     let second = take(&*queue, 2);
-    let again = SetAside { reason: reason("expired", "older than 3 days"), ..partial(&second[0], 1, false) };
+    let again = SetAside { reason: reason(DeadKind::Expired, "older than 3 days"), ..partial(&second[0], 1, false) };
     set_aside(&*queue, &[again, partial(&second[0], 2, false)]);
     let letters = letters(&*queue);
     assert_eq!(letters.len(), 3);
@@ -168,7 +168,7 @@ pub fn letters_are_listed_by_partner_and_reason(driver: &dyn Driver) {
     let taken = take(&*queue, 2);
     let mut other = partial(&taken[1], 0, false);
     other.delivery.as_mut().unwrap().account = "Ünïted 100%".into();
-    other.reason = reason("expired", "status 503 for 3 days, rejected at last");
+    other.reason = reason(DeadKind::Expired, "status 503 for 3 days, rejected at last");
     set_aside(&*queue, &[whole(&taken[0]), partial(&taken[1], 1, false), other]);
     let found = |partner: Option<&str>, reason: Option<&str>| {
         let filter = DeadFilter { partner: partner.map(Into::into), reason: reason.map(Into::into) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 use octoconf::message::{Attribute, Receipt, Received};
-use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
+use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadKind, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
 
 /// The lease of everything that [`take`] receives.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub fn hide(queue: &dyn Queue, taken: &[Received], hidden: Duration) {
     }
 }
 
-pub fn reason(kind: &'static str, text: &str) -> DeadReason {
+pub fn reason(kind: DeadKind, text: &str) -> DeadReason {
     DeadReason { kind, text: text.into() }
 }
 
@@ -94,7 +94,7 @@ pub fn whole(received: &Received) -> SetAside {
         message: received.message.clone(),
         receipt: received.receipt.clone(),
         delivery: None,
-        reason: reason("rejected", "account is null"),
+        reason: reason(DeadKind::Rejected, "account is null"),
         last: true,
     }
 }
@@ -102,7 +102,7 @@ pub fn whole(received: &Received) -> SetAside {
 /// A dead letter for one delivery of several.
 pub fn partial(received: &Received, index: u16, last: bool) -> SetAside {
     let delivery = DeadDelivery { account: "acme".into(), index: Some(index), payload: format!("payload {index}").into() };
-    SetAside { delivery: Some(delivery), reason: reason("refused", "status 422: unknown sku"), last, ..whole(received) }
+    SetAside { delivery: Some(delivery), reason: reason(DeadKind::Refused, "status 422: unknown sku"), last, ..whole(received) }
 }
 
 /// Sets all of the letters aside, which must succeed.

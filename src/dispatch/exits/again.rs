@@ -7,7 +7,7 @@
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::ledger::Held;
-use crate::message::settle::DeadReason;
+use crate::message::settle::{DeadKind, DeadReason};
 use crate::message::{Delivery, DeliveryName};
 
 /// What becomes of each delivery that the handler makes now, by place.
@@ -64,7 +64,7 @@ impl Dispatcher {
             "redriven for its deliveries {open} (counted from 0), of which its handler does not make {missing} any more: it makes {now} \
              now; nothing of it was sent; redrive it once the handler makes them again, or purge it and send it anew"
         );
-        self.leave_as_dead(ticket, DeadReason { kind: "rejected", text });
+        self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text });
         true
     }
 }

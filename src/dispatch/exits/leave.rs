@@ -8,6 +8,7 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};
 use crate::dispatch::exits::known::Settled;
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::exits::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
@@ -75,17 +76,19 @@ impl Dispatcher {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
-        self.set_exit_reason(ticket, reason.kind);
+        if let Some(held) = self.ledger.get_mut(ticket) {
+            held.special_mut().dead_kind = Some(reason.kind);
+        }
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
             queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
         }
     }
 
-    /// Sets why the copy is returned or dead, a word for metrics.
-    pub(in crate::dispatch) fn set_exit_reason(&mut self, ticket: Ticket, why: &'static str) {
+    /// Sets why the copy is returned, for metrics.
+    pub(in crate::dispatch) fn set_return_reason(&mut self, ticket: Ticket, reason: ReturnReason) {
         if let Some(held) = self.ledger.get_mut(ticket) {
-            held.special_mut().why = Some(why);
+            held.special_mut().return_reason = Some(reason);
         }
     }
 
@@ -294,12 +297,22 @@ impl Dispatcher {
                     let before = Duration::from_millis(held.sent_before_ms.into());
                     self.times.age.observe(before + self.now.saturating_duration_since(held.received_at));
                 }
-                Exit::Dead => queue.tally.dead.add(held.special().why.unwrap_or("other")),
-                // Without a reason of its own, a return is due to the stop, to the queue's retirement, or to
-                // another message of the group.
-                Exit::Returned if self.phase.is_stopping() => queue.tally.returned.add(held.special().why.unwrap_or("stopping")),
-                Exit::Returned if !queue.is_serving() => queue.tally.returned.add(held.special().why.unwrap_or("retiring")),
-                Exit::Returned => queue.tally.returned.add(held.special().why.unwrap_or("group")),
+                Exit::Dead => {
+                    // Each way to this exit leads through a dead letter, which sets the kind.
+                    if let Some(kind) = held.special().dead_kind {
+                        queue.tally.dead(kind);
+                    }
+                }
+                Exit::Returned => {
+                    // Without a reason of its own, a return is due to the stop, to the queue's retirement, or to
+                    // another message of the group.
+                    let common = match () {
+                        () if self.phase.is_stopping() => ReturnReason::Stopping,
+                        () if !queue.is_serving() => ReturnReason::Retiring,
+                        () => ReturnReason::Group,
+                    };
+                    queue.tally.returned(held.special().return_reason.unwrap_or(common));
+                }
                 Exit::Duplicate | Exit::LeaseLost => {}
             }
         }

@@ -4,6 +4,7 @@
 use crate::message::settle::{EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::exits::settling::{Entry, Hide, Letter};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
@@ -76,7 +77,7 @@ impl Dispatcher {
             self.reopen(index, ticket);
             return self.settle(ticket);
         }
-        self.set_exit_reason(ticket, "stopping");
+        self.set_return_reason(ticket, ReturnReason::Stopping);
         if self.ledger.get(ticket).is_some_and(|held| held.special().row.is_some()) {
             return self.forget_row(ticket);
         }

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use crate::message::settle::DeadKind;
 use crate::message::{Account, DeliveryName, Message, Receipt};
 
 use crate::dispatch::exits::known::Settled;
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::leases::GroupKey;
 use crate::dispatch::waiting::Spot;
@@ -142,8 +144,10 @@ pub struct Special {
     pub row: Option<i64>,
     /// The partner that holds more than its share, for which the copy is returned.
     pub given_up_by: Option<PartnerKey>,
-    /// Why the copy is returned, or became a dead letter: a word for metrics.
-    pub why: Option<&'static str>,
+    /// Why the copy is returned, if it is to be.
+    pub return_reason: Option<ReturnReason>,
+    /// The kind of the newest dead letter about the message or one of its deliveries.
+    pub dead_kind: Option<DeadKind>,
 }
 
 /// What holds for a copy that has nothing special.
@@ -156,7 +160,8 @@ static NOTHING_SPECIAL: Special = Special {
     leaves_for_disk: false,
     row: None,
     given_up_by: None,
-    why: None,
+    return_reason: None,
+    dead_kind: None,
 };
 
 /// What is kept of a message that leads to several deliveries.

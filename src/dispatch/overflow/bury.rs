@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::message::settle::DeadReason;
+use crate::message::settle::{DeadKind, DeadReason};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
@@ -110,17 +110,17 @@ impl Dispatcher {
         let held = self.ledger.get(ticket);
         let waited = held.map(|held| self.now.saturating_duration_since(held.received_at).as_secs()).unwrap_or_default();
         let receives = held.map(|held| held.receives).unwrap_or_default();
-        let what = if partner.is_away() {
-            "its partner takes nothing".to_owned()
+        let (kind, what) = if partner.is_away() {
+            (DeadKind::PartnerUnavailable, "its partner takes nothing".to_owned())
         } else {
             let rate = partner.drain.per_second().unwrap_or_default();
-            format!("its partner takes {rate:.2} deliveries a second, less than comes for it")
+            (DeadKind::PartnerTooSlow, format!("its partner takes {rate:.2} deliveries a second, less than comes for it"))
         };
         let error = partner.last_error.as_deref().unwrap_or("none");
         let text = format!(
             "{what}; what waits like that and may not be returned fills half of max_in_flight, or all that its queue can spare; held \
              for {waited} s in its receive {receives}; last error: {error}; redrive it once its partner takes deliveries"
         );
-        DeadReason { kind: partner.why_given_up(), text }
+        DeadReason { kind, text }
     }
 }

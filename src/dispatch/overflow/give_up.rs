@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::Dispatcher;
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Held, Stage};
 use crate::dispatch::partner::Partner;
@@ -96,8 +97,12 @@ impl Dispatcher {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
-        let why = self.partners.partner(giver).map_or("group", Partner::why_given_up);
-        self.set_exit_reason(ticket, why);
+        let reason = if self.partners.partner(giver).is_some_and(Partner::is_away) {
+            ReturnReason::PartnerUnavailable
+        } else {
+            ReturnReason::PartnerTooSlow
+        };
+        self.set_return_reason(ticket, reason);
         let Some(queue) = self.queues.get_mut(index) else { return };
         for follower in queue.order.take_along(sequence, &message, until).into_iter().rev() {
             self.send_off(giver, follower, until);

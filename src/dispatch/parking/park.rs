@@ -2,6 +2,7 @@
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
 use crate::dispatch::views::summary::Sum;
@@ -283,7 +284,7 @@ impl Dispatcher {
         for spot in held.spots() {
             self.partners.take(spot, ticket);
         }
-        self.set_exit_reason(ticket, "parked");
+        self.set_return_reason(ticket, ReturnReason::Parked);
         self.leave(ticket, Exit::Returned);
     }
 }

@@ -232,12 +232,6 @@ impl Partner {
         self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
-    /// Returns the reason, in a word for metrics and dead letters, for which deliveries of
-    /// this partner have to leave memory.
-    pub fn why_given_up(&self) -> &'static str {
-        if self.is_away() { "partner_unavailable" } else { "partner_too_slow" }
-    }
-
     /// Returns when the wait that the partner asked for ends; `None` if there is none left.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.gate.asked_until(now)

@@ -163,7 +163,7 @@ fn a_row_that_has_to_leave_again_stays_on_the_disk() {
     let status = rig.dispatcher.status();
     let (rows, tally) = (&status.queues[1].counts, &status.queues[1].tally);
     assert_eq!((rows.received, rows.returned), (3, 1));
-    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("parked", 1)]);
+    assert_eq!(tally.returns().collect::<Vec<_>>(), [("parked", 1)]);
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
 }
 

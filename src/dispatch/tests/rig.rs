@@ -448,7 +448,7 @@ impl Rig {
                     let index = letter.delivery.as_ref().and_then(|delivery| delivery.index);
                     let index = index.map(|index| format!("-{index}")).unwrap_or_default();
                     let open = if letter.last { "" } else { "+open" };
-                    format!("{}{index}:{}{open}", name(&letter.receipt), letter.reason.kind)
+                    format!("{}{index}:{}{open}", name(&letter.receipt), letter.reason.kind.word())
                 });
                 std::iter::once("letter".to_owned()).chain(letters).collect()
             }

@@ -49,7 +49,7 @@ fn what_came_last_goes_back_for_half_a_minute_or_a_little_more() {
     assert!(hidden.iter().all(|(_, millis)| (30_000..=45_000).contains(millis)), "{hidden:?}");
     rig.send(301, "settled");
     let tally = &rig.dispatcher.status().queues[0].tally;
-    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
+    assert_eq!(tally.returns().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
 }
 
 #[test]

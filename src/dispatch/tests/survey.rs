@@ -138,11 +138,11 @@ fn what_became_of_messages_is_told_in_words() {
     let queue = &rig.dispatcher.status().queues[0];
     let tally = &queue.tally;
     assert_eq!(tally.outcomes().collect::<Vec<_>>(), [("deliver", 1), ("discard", 1), ("retry", 1), ("reject", 1)]);
-    assert_eq!(tally.returned.iter().collect::<Vec<_>>(), [("handler", 1)]);
+    assert_eq!(tally.returns().collect::<Vec<_>>(), [("handler", 1)]);
     let (dead, returned): (u64, u64) =
-        (tally.dead.iter().map(|(_, count)| count).sum(), tally.returned.iter().map(|(_, count)| count).sum());
+        (tally.deaths().map(|(_, count)| count).sum(), tally.returns().map(|(_, count)| count).sum());
     assert_eq!((dead, returned), (queue.counts.dead, queue.counts.returned), "each has its reason");
-    assert_eq!(tally.dead.iter().next(), Some(("rejected", 1)));
+    assert_eq!(tally.deaths().next(), Some(("rejected", 1)));
     let ended: u64 = tally.calls().map(|(.., count)| count).sum();
     assert_eq!(ended, queue.counts.requests, "nothing is under way");
 }

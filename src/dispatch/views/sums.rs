@@ -13,7 +13,7 @@ impl Dispatcher {
         let example = self.ledger.get(ticket).map(|held| held.message.id.clone()).unwrap_or_default();
         let Some(queue) = self.queues.get_mut(index) else { return };
         if !queue.facts.circulates {
-            queue.tally.letters.add(reason.kind);
+            queue.tally.letter(reason.kind);
         }
         if let Some(sum) = queue.dead_letters.add(self.now, example, || reason.text.clone()) {
             self.note_dead(index, sum);

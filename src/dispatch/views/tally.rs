@@ -1,34 +1,10 @@
-//! Counts for metrics that the status does not show: results by word. All of them only grow.
+//! Counts for metrics that the status does not show: results by kind. All of them only grow.
 
+use std::collections::BTreeMap;
+
+use crate::dispatch::exits::reason::ReturnReason;
 use crate::message::Outcome;
-
-/// A count per word. The words are literals in the code, so that there are only a few.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ByWord(Vec<(&'static str, u64)>);
-
-impl ByWord {
-    /// Counts one more event with this word.
-    pub fn add(&mut self, word: &'static str) {
-        match self.0.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((word, 1)),
-        }
-    }
-
-    /// Returns the words with their counts, in the order in which they first occurred.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().copied()
-    }
-
-    fn add_all(&mut self, other: &Self) {
-        for (word, times) in other.iter() {
-            match self.0.iter_mut().find(|(known, _)| *known == word) {
-                Some((_, count)) => *count += times,
-                None => self.0.push((word, times)),
-            }
-        }
-    }
-}
+use crate::message::settle::DeadKind;
 
 /// A kind of call to a queue service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +63,11 @@ pub struct Tally {
     /// Calls, by [`Operation`] and [`CallResult`].
     calls: [[u64; 3]; 5],
     /// Messages returned, by reason.
-    pub returned: ByWord,
+    returned: BTreeMap<ReturnReason, u64>,
     /// Messages set aside of which no delivery was accepted, by reason.
-    pub dead: ByWord,
+    dead: BTreeMap<DeadKind, u64>,
     /// Dead letters written, those of single deliveries included, by reason.
-    pub letters: ByWord,
+    letters: BTreeMap<DeadKind, u64>,
 }
 
 /// The names of outcomes in metrics.
@@ -107,9 +83,9 @@ impl Tally {
         for (count, more) in self.calls.iter_mut().flatten().zip(calls.iter().flatten()) {
             *count += more;
         }
-        self.returned.add_all(returned);
-        self.dead.add_all(dead);
-        self.letters.add_all(letters);
+        returned.iter().for_each(|(reason, count)| *self.returned.entry(*reason).or_default() += count);
+        dead.iter().for_each(|(kind, count)| *self.dead.entry(*kind).or_default() += count);
+        letters.iter().for_each(|(kind, count)| *self.letters.entry(*kind).or_default() += count);
     }
 
     /// Counts a handler run that ended.
@@ -124,6 +100,21 @@ impl Tally {
         } += 1;
     }
 
+    /// Counts a message that was returned.
+    pub fn returned(&mut self, reason: ReturnReason) {
+        *self.returned.entry(reason).or_default() += 1;
+    }
+
+    /// Counts a message that was set aside, of which no delivery was accepted.
+    pub fn dead(&mut self, kind: DeadKind) {
+        *self.dead.entry(kind).or_default() += 1;
+    }
+
+    /// Counts a dead letter that was written.
+    pub fn letter(&mut self, kind: DeadKind) {
+        *self.letters.entry(kind).or_default() += 1;
+    }
+
     /// Counts a call that ended.
     pub fn called(&mut self, operation: Operation, result: CallResult) {
         if let Some(count) = self.calls.get_mut(operation as usize).and_then(|results| results.get_mut(result as usize)) {
@@ -134,6 +125,21 @@ impl Tally {
     /// Returns the number of handler runs by outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         OUTCOMES.into_iter().zip(self.outcomes)
+    }
+
+    /// Returns the number of returned messages by reason, without reasons that never occurred.
+    pub fn returns(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.returned.iter().map(|(reason, count)| (reason.word(), *count))
+    }
+
+    /// Returns the number of dead messages by kind of reason, without kinds that never occurred.
+    pub fn deaths(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.dead.iter().map(|(kind, count)| (kind.word(), *count))
+    }
+
+    /// Returns the number of dead letters by kind of reason, without kinds that never occurred.
+    pub fn letters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.letters.iter().map(|(kind, count)| (kind.word(), *count))
     }
 
     /// Returns the number of calls by operation and result, without those that never happened.

@@ -53,7 +53,7 @@ impl Dead {
         let letter = DeadLetter {
             id: id.to_compact_string(),
             message_id: message.id.clone(),
-            kind: aside.reason.kind.to_owned(),
+            kind: aside.reason.kind.word().to_owned(),
             reason: aside.reason.text.clone(),
             account: delivery.map(|delivery| delivery.account.clone()),
             index: name.as_ref().map(|name| name.index),

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::queue::{DeadDelivery, DeadReason};
+use crate::queue::{DeadDelivery, DeadKind, DeadReason};
 
 const NO_WAIT: Ask = Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30) };
 
@@ -29,7 +29,7 @@ fn whole(received: &Received) -> SetAside {
         message: received.message.clone(),
         receipt: received.receipt.clone(),
         delivery: None,
-        reason: DeadReason { kind: "rejected", text: String::new() },
+        reason: DeadReason { kind: DeadKind::Rejected, text: String::new() },
         last: true,
     }
 }

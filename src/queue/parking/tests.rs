@@ -9,7 +9,8 @@ use crate::message::park::START;
 use crate::message::{Attribute, AttributeValue, Item, Message, Receipt, Received};
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
 use crate::queue::{
-    Ask, Count, DeadFilter, DeadLetters, DeadReason, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, SetAside,
+    Ask, Count, DeadFilter, DeadKind, DeadLetters, DeadReason, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
+    SetAside,
 };
 
 const MIB: u64 = 1 << 20;
@@ -316,7 +317,7 @@ fn letter(row: &crate::message::park::Row, why: &str) -> SetAside {
         message,
         receipt: row.receipt.clone(),
         delivery: Some(crate::queue::DeadDelivery { account: "x".into(), index, payload }),
-        reason: DeadReason { kind: "refused", text: why.into() },
+        reason: DeadReason { kind: DeadKind::Refused, text: why.into() },
         last: true,
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
 use crate::message::Message;
-use crate::message::settle::{self, DeadReason};
+use crate::message::settle::{self, DeadKind, DeadReason};
 use crate::queue::{DeadFilter, DeadLetter, Portions};
 
 const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
@@ -48,7 +48,7 @@ fn letter(handle: &str, last: bool) -> SetAside {
         receives: 1,
         open: None,
     };
-    let reason = DeadReason { kind: "rejected", text: "account is null".into() };
+    let reason = DeadReason { kind: DeadKind::Rejected, text: "account is null".into() };
     SetAside { message: Arc::new(message), receipt: Receipt::Handle(handle.into()), delivery: None, reason, last }
 }
 

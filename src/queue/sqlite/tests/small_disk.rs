@@ -122,7 +122,7 @@ fn leases_and_dead_letters_go_on_where_nothing_more_is_taken_in() {
         message: Arc::clone(&received.message),
         receipt: received.receipt.clone(),
         delivery: None,
-        reason: crate::queue::DeadReason { kind: "refused", text: "no such order".into() },
+        reason: crate::queue::DeadReason { kind: crate::queue::DeadKind::Refused, text: "no such order".into() },
         last: true,
     };
     let letters: Vec<_> = taken.iter().map(letter).collect();
@@ -139,7 +139,7 @@ fn dead_letters_leave_the_room_that_deletes_need() {
         message: Arc::clone(&received.message),
         receipt: received.receipt.clone(),
         delivery: Some(crate::queue::DeadDelivery { account: "x".into(), index: Some(0), payload: vec![b'p'; payload].into() }),
-        reason: crate::queue::DeadReason { kind: "refused", text: "no such order".into() },
+        reason: crate::queue::DeadReason { kind: crate::queue::DeadKind::Refused, text: "no such order".into() },
         last: false,
     };
     let mut written = 0;

@@ -103,7 +103,7 @@ impl SqsQueue {
         };
         let sent_at = message.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let facts = LetterFacts {
-            kind: reason.kind.to_owned(),
+            kind: reason.kind.word().to_owned(),
             reason: reason.text.clone(),
             source: self.queue.name().to_owned(),
             id: message.id.to_string(),

@@ -426,7 +426,7 @@ impl Outage {
         let row = self.services[queue].leased(&letter.receipt)?;
         let (id, stolen) = (letter.message.id.to_string(), row.stolen);
         let facts = self.scene.facts[queue];
-        let kind = letter.reason.kind;
+        let kind = letter.reason.kind.word();
         let too_often = stolen && kind == "max_receives";
         assert!(kind.starts_with("partner_") || too_often, "{id} is dead, and nothing is wrong with it: {:?}", letter.reason);
         let comes_often = facts.redrive_after.is_none() && self.scene.max_receives == MANY;
