@@ -16,7 +16,7 @@ use super::exits::known::Settled;
 use super::exits::reason::ReturnReason;
 use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};
-use super::ledger::{Arrival, Exit, Several, Stage};
+use super::ledger::{Arrival, Exit, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
 use super::views::tally::{CallResult, Operation};
@@ -110,9 +110,7 @@ impl Dispatcher {
                     if let Some(Settled::Some { deliveries, accepted }) = known
                         && let Some(held) = self.ledger.get_mut(ticket)
                     {
-                        held.is_partial = true;
-                        held.accepted = u16::from(accepted);
-                        held.several = Some(Box::new(Several { spots: Vec::new(), settled: deliveries.into_vec() }));
+                        held.inherit(deliveries, accepted);
                     }
                     if is_suspect(message.receives, max_receives) && !queue.intake.rules.fifo {
                         // A suspect may take its turn much later, so no other message waits for its outcome.
@@ -187,7 +185,7 @@ impl Dispatcher {
             let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
             if let Outcome::Deliver(deliveries) = &handled.outcome {
                 let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
-                held.bytes += bytes;
+                held.add_payloads(bytes);
                 self.room.add_bytes(index, bytes);
             }
             queue.order.complete(held.sequence, handled, self.now, &mut self.released);
@@ -332,7 +330,7 @@ impl Dispatcher {
         let messages = std::iter::repeat_n(message, deliveries.len());
         let several = deliveries.len() > 1 || known.is_some();
         if several {
-            held.several.get_or_insert_default();
+            held.expect_several();
         }
         let (mut entered, mut for_one_below) = (0, false);
         // The deliveries for buckets that have something parked, or had.
@@ -340,8 +338,7 @@ impl Dispatcher {
         for ((place, Delivery { account, payload }), message) in (0u16..).zip(deliveries).zip(messages) {
             let again = known.as_ref().and_then(|known| known.get(usize::from(place)).copied()).unwrap_or(Again::Send(place));
             let Again::Send(number) = again else {
-                held.bytes = held.bytes.saturating_sub(payload.len());
-                self.room.drop_bytes(index, payload.len());
+                self.room.regain(index, held.drop_payload(payload.len()));
                 continue;
             };
             entered += 1;
@@ -357,7 +354,7 @@ impl Dispatcher {
             for_one_below |= below;
             held.waits_at(spot);
         }
-        held.open = entered;
+        held.opened(entered);
         self.partners.saw(for_one_below);
         self.ledger.advance(ticket, Stage::Delivering);
         if entered == 0 {

@@ -63,7 +63,7 @@ impl Dispatcher {
     /// Does the same without parking, or after the parking had no room. Does
     /// nothing while a delivery of the message is on its way to the disk.
     pub(super) fn leaves_in_time(&mut self, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.special().parking == 0) else { return };
+        let Some(held) = self.ledger.get(ticket).filter(|held| !held.goes_to_disk()) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
             self.set_return_reason(ticket, ReturnReason::HeldTooLong);
@@ -79,7 +79,7 @@ impl Dispatcher {
     /// Turns the waiting deliveries of a message into dead letters. What is on the wire is the last of it that is sent.
     fn open_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        if held.on_wire > 0 {
+        if held.on_wire() > 0 {
             held.special_mut().withdrawn = Some(self.now);
         }
         for spot in held.spots() {

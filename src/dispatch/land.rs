@@ -27,7 +27,7 @@ impl Dispatcher {
         let mut unwanted: Vec<Ticket> = Vec::new();
         for slip in &flight.parcel.slips {
             if let Some(held) = self.ledger.get_mut(slip.ticket) {
-                held.on_wire = held.on_wire.saturating_sub(1);
+                held.landed();
                 if !held.may_be_sent() {
                     unwanted.push(slip.ticket);
                 }
@@ -138,11 +138,8 @@ impl Dispatcher {
                 queue.counts.delivered += 1;
             }
             let Some(held) = held else { continue };
-            held.open = held.open.saturating_sub(1);
-            held.accepted = held.accepted.saturating_add(1);
-            held.settled(item.index, &parcel.batch.account);
-            held.bytes = held.bytes.saturating_sub(item.payload.len());
-            self.room.drop_bytes(queue, item.payload.len());
+            let freed = held.delivered(item.index, &parcel.batch.account, item.payload.len());
+            self.room.regain(queue, freed);
         }
         // Settle only now: several deliveries of the batch may belong to one message.
         for slip in &parcel.slips {
@@ -205,15 +202,13 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.counts.deliveries_dead += 1;
-        held.open = held.open.saturating_sub(1);
-        held.dead += 1;
-        held.special_mut().dead_kind = Some(reason.kind);
+        held.dies(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
         if item.index.is_none() || held.special().row.is_some() {
             self.leave_with_letter(ticket, Some(delivery), reason);
             return;
         }
-        held.special_mut().letters += 1;
+        held.awaits_letter();
         queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
     }
 

@@ -6,7 +6,7 @@
 //! polls cannot starve another. The other half is shared: a queue takes from it first come, first served.
 
 use super::keys::QueueIndex;
-use super::ledger::{Held, Leaving};
+use super::ledger::{Freed, Held, Leaving};
 use crate::message::MAX_BODY;
 
 /// The assumed size of a message, in bytes, before a queue has received any.
@@ -220,7 +220,7 @@ impl Room {
 
     /// Returns the part of the room, in billionths, that one open delivery of the held message takes.
     pub fn part_of_one(&self, held: &Held) -> u64 {
-        self.part(held.bytes) / u64::from(held.open.max(1))
+        self.part(held.bytes()) / u64::from(held.open().max(1))
     }
 
     /// Returns the largest part of the room, in billionths, that the queue may take: the
@@ -266,8 +266,12 @@ impl Room {
         }
     }
 
-    /// Stops counting bytes of a message that is still held.
-    pub fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
+    /// Stops counting bytes that a message no longer holds, while the message itself is still held.
+    pub fn regain(&mut self, queue: QueueIndex, freed: Freed) {
+        self.drop_bytes(queue, freed.bytes());
+    }
+
+    fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
         if let Some(used) = self.queues.get_mut(queue) {
             used.bytes = used.bytes.saturating_sub(bytes as u64);

@@ -202,7 +202,7 @@ impl Dispatcher {
                 .all(|queue| queue.settling.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
             let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
             let nothing_held = self.ledger.is_empty();
-            let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire > 0);
+            let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);
             if told && ((quiet && nothing_held) || only_on_wire) {
                 self.finish();
             }

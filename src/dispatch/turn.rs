@@ -62,7 +62,7 @@ impl Dispatcher {
             let Some(flight) = self.partners.flight(flush) else { continue };
             for slip in &flight.parcel.slips {
                 if let Some(held) = self.ledger.get_mut(slip.ticket) {
-                    held.on_wire += 1;
+                    held.took_off();
                 }
             }
             let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);

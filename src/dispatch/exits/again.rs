@@ -6,7 +6,6 @@
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
-use crate::dispatch::ledger::Held;
 use crate::message::settle::{DeadKind, DeadReason};
 use crate::message::{Delivery, DeliveryName};
 
@@ -23,7 +22,7 @@ impl Dispatcher {
     /// What is known of the message's deliveries. `None`: nothing, all of them are sent.
     pub(in crate::dispatch) fn known_of(&self, ticket: Ticket, deliveries: &[Delivery]) -> Option<Vec<Again>> {
         let held = self.ledger.get(ticket)?;
-        let settled = settled(held);
+        let settled = held.settled();
         let mut again: Vec<Again> = match held.redriven_for() {
             Some(open) => {
                 let mut again = vec![Again::Skip; deliveries.len()];
@@ -52,7 +51,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn lacks_what_is_open(&mut self, ticket: Ticket, deliveries: &[Delivery]) -> bool {
         let Some(held) = self.ledger.get(ticket) else { return false };
         let Some(open) = held.redriven_for() else { return false };
-        let is_open = |name: &&DeliveryName| !settled(held).iter().any(|settled| is_same(settled, name));
+        let is_open = |name: &&DeliveryName| !held.settled().iter().any(|settled| is_same(settled, name));
         let open: Vec<DeliveryName> = open.iter().filter(is_open).cloned().collect();
         let found = places(&open, deliveries);
         let missing: Vec<_> = open.iter().zip(found).filter(|(_, place)| place.is_none()).map(|(name, _)| name.clone()).collect();
@@ -67,11 +66,6 @@ impl Dispatcher {
         self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text });
         true
     }
-}
-
-/// The deliveries that earlier copies of the message settled.
-fn settled(held: &Held) -> &[DeliveryName] {
-    held.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default()
 }
 
 fn is_same(a: &DeliveryName, b: &DeliveryName) -> bool {

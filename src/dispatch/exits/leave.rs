@@ -26,9 +26,8 @@ impl Dispatcher {
         if held.is_under_way() || held.is_leaving() {
             return;
         }
-        if held.open == 0 {
-            let exit = if held.accepted > 0 || held.dead == 0 { Exit::Acked } else { Exit::Dead };
-            self.leave_by_delete(ticket, exit);
+        if held.open() == 0 {
+            self.leave_by_delete(ticket, held.exit());
         } else if held.lost {
             self.drop_lost(ticket);
         } else if let Some(until) = held.special().withdrawn {
@@ -77,7 +76,7 @@ impl Dispatcher {
             return self.circulate(ticket, &reason);
         }
         if let Some(held) = self.ledger.get_mut(ticket) {
-            held.special_mut().dead_kind = Some(reason.kind);
+            held.dies_whole(reason.kind);
         }
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
@@ -272,8 +271,8 @@ impl Dispatcher {
     /// Takes the copy out of the ledger and out of everything else that knows it, and counts its exit.
     pub(in crate::dispatch) fn leave(&mut self, ticket: Ticket, exit: Exit) {
         let Some(held) = self.ledger.remove(ticket) else { return };
-        self.room.leave(self.takes_places_of(held.queue), held.bytes);
-        if held.open > held.on_wire {
+        self.room.leave(self.takes_places_of(held.queue), held.bytes());
+        if held.open() > held.on_wire() {
             // Waiting deliveries of the copy keep their payloads in memory, and would be counted as waiting.
             for spot in held.spots() {
                 self.partners.take(spot, ticket);
@@ -299,7 +298,7 @@ impl Dispatcher {
                 }
                 Exit::Dead => {
                     // Each way to this exit leads through a dead letter, which sets the kind.
-                    if let Some(kind) = held.special().dead_kind {
+                    if let Some(kind) = held.dead_kind() {
                         queue.tally.dead(kind);
                     }
                 }

@@ -31,12 +31,9 @@ impl Dispatcher {
                 self.delete_again(index, ticket);
             }
             Ok(()) | Err(EntryError::NotDeleted(_)) => {
-                let special = held.special_mut();
-                special.letters = special.letters.saturating_sub(1);
                 if let Some(delivery) = &letter.delivery {
-                    held.settled(delivery.index, &delivery.account);
-                    held.bytes = held.bytes.saturating_sub(delivery.payload.len());
-                    self.room.drop_bytes(room, delivery.payload.len());
+                    let freed = held.letter_written(delivery.index, &delivery.account, delivery.payload.len());
+                    self.room.regain(room, freed);
                 }
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.settle(ticket);
@@ -60,11 +57,7 @@ impl Dispatcher {
     /// it.
     fn reopen(&mut self, index: QueueIndex, ticket: Ticket) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let special = held.special_mut();
-        special.letters = special.letters.saturating_sub(1);
-        special.withdrawn = Some(self.now);
-        held.dead = held.dead.saturating_sub(1);
-        held.open += 1;
+        held.reopen(self.now);
         if let Some(queue) = self.queues.get_mut(index) {
             queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
         }

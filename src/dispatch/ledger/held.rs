@@ -9,9 +9,8 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::message::settle::DeadKind;
-use crate::message::{Account, DeliveryName, Message, Receipt};
+use crate::message::{DeliveryName, Message, Receipt};
 
-use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::leases::GroupKey;
@@ -86,7 +85,7 @@ pub struct Held {
     /// Where the only delivery of the message waits or waited; unused if there are several.
     pub spot: Option<Spot>,
     /// The bytes that count against the room: those of the body, and of the payloads that are open.
-    pub bytes: usize,
+    pub(super) bytes: usize,
     /// The group with which the lease is looked after, if it is to be.
     pub(super) lease: Option<GroupKey>,
     /// The hash of queue, message id and delivery index. Kept here since another thread wrote the id, which is no
@@ -101,25 +100,25 @@ pub struct Held {
     /// The number of newer receipts that came. What a call did with an older receipt has to be done again.
     pub renewals: u32,
     /// The number of deliveries that are neither accepted nor dead.
-    pub open: u16,
+    pub(super) open: u16,
     /// The number of deliveries that were accepted or parked; those of earlier copies count as one.
-    pub accepted: u16,
+    pub(super) accepted: u16,
     /// The number of deliveries that became dead letters, written or about to be.
-    pub dead: u16,
+    pub(super) dead: u16,
     /// The number of open deliveries that are on the wire.
-    pub on_wire: u16,
+    pub(super) on_wire: u16,
     /// See [`Stage`]; changed by [`Ledger::advance`](super::Ledger::advance).
     pub(super) stage: Stage,
     /// Whether only some of the deliveries are open: [`Message::open`] lists those, or [`Several::settled`] the others.
     /// Kept here since the message is no longer in the cache when this is needed.
-    pub is_partial: bool,
+    pub(super) is_partial: bool,
     /// Whether the queue reported that the lease is gone, while a delivery was on the wire.
     pub lost: bool,
     /// Whether a call that changes the copy's visibility is under way. There is one at a time, since a
     /// second one could end first.
     pub hiding: bool,
     /// What is kept of the deliveries if there are several.
-    pub several: Option<Box<Several>>,
+    pub(super) several: Option<Box<Several>>,
     /// What is kept of few copies, see [`Held::special`].
     pub(super) special: Option<Box<Special>>,
 }
@@ -135,9 +134,9 @@ pub struct Special {
     pub withdrawn: Option<Instant>,
     /// The number of dead letters of single deliveries that are not confirmed yet. The message may not be
     /// deleted before they are.
-    pub letters: u16,
+    pub(super) letters: u16,
     /// The number of deliveries on their way to the disk. The message may not be deleted before they are there.
-    pub parking: u16,
+    pub(super) parking: u16,
     /// Whether all open deliveries are on their way to the disk.
     pub(super) leaves_for_disk: bool,
     /// For a row of a parking, its place in the line of its account. Its queue no longer has a copy of it.
@@ -147,7 +146,7 @@ pub struct Special {
     /// Why the copy is returned, if it is to be.
     pub return_reason: Option<ReturnReason>,
     /// The kind of the newest dead letter about the message or one of its deliveries.
-    pub dead_kind: Option<DeadKind>,
+    pub(super) dead_kind: Option<DeadKind>,
 }
 
 /// What holds for a copy that has nothing special.
@@ -166,11 +165,11 @@ static NOTHING_SPECIAL: Special = Special {
 
 /// What is kept of a message that leads to several deliveries.
 #[derive(Debug, Default)]
-pub struct Several {
+pub(super) struct Several {
     /// Where the deliveries wait or waited.
-    pub spots: Vec<Spot>,
+    pub(super) spots: Vec<Spot>,
     /// The deliveries that are accepted or in a written dead letter, those of earlier copies included.
-    pub settled: Vec<DeliveryName>,
+    pub(super) settled: Vec<DeliveryName>,
 }
 
 impl Special {
@@ -211,13 +210,6 @@ impl Held {
         self.stage == Stage::Delivering && !self.lost && self.special().withdrawn.is_none()
     }
 
-    /// The delivery for that account is accepted, or its dead letter written: a later copy does not lead to it again.
-    pub fn settled(&mut self, index: Option<u16>, account: &Account) {
-        if let (Some(index), Some(several)) = (index, &mut self.several) {
-            several.settled.push(DeliveryName { index, account: Some(account.clone()) });
-        }
-    }
-
     /// Records where one more delivery waits.
     pub fn waits_at(&mut self, spot: Spot) {
         match &mut self.several {
@@ -235,13 +227,6 @@ impl Held {
     pub fn spots(&self) -> SmallVec<[Spot; 1]> {
         let several = self.several.iter().flat_map(|several| several.spots.iter().copied());
         self.spot.into_iter().chain(several).collect()
-    }
-
-    /// Returns what has to be remembered for the next copy of the message, if some of the deliveries are
-    /// settled and some are not.
-    pub fn known(&self) -> Option<Settled> {
-        let settled = self.several.as_ref().map(|several| several.settled.as_slice()).filter(|settled| !settled.is_empty())?;
-        (self.open > 0).then(|| Settled::Some { deliveries: settled.into(), accepted: self.accepted > 0 })
     }
 
     /// Returns whether this is the copy of that message, or the row of that delivery.

@@ -19,13 +19,15 @@ use super::ages::Ages;
 use super::keys::{QueueIndex, Ticket};
 use super::leases::Leases;
 
+mod deliveries;
 mod held;
 mod slots;
 
 use self::held::Special;
 use self::slots::Slots;
 
-pub use self::held::{Arrival, Exit, Held, Several, Stage};
+pub use self::deliveries::Freed;
+pub use self::held::{Arrival, Exit, Held, Stage};
 
 /// How much less than the service's longest time (12 hours on SQS) a message is hidden for at most, since calls take
 /// time.

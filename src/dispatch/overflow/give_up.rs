@@ -32,7 +32,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         if held.special().row.is_some() {
-            held.on_wire == 0
+            held.on_wire() == 0
         } else if self.open_parking(held.queue).is_some() {
             self.may_be_parked(giver, ticket, held)
         } else {

@@ -237,11 +237,8 @@ impl Dispatcher {
         }
         let partner = self.partners.bucket(bucket).and_then(|bucket| self.partners.partner(bucket.partner));
         let (Some(held), Some(partner)) = (self.ledger.get_mut(ticket), partner) else { return };
-        held.open = held.open.saturating_sub(1);
-        held.accepted = held.accepted.saturating_add(1);
-        held.settled(item.index, &partner.account);
-        held.bytes = held.bytes.saturating_sub(item.payload.len());
-        self.room.drop_bytes(index, item.payload.len());
+        let freed = held.delivered(item.index, &partner.account, item.payload.len());
+        self.room.regain(index, freed);
         self.settle(ticket);
     }
 

@@ -223,9 +223,7 @@ impl Dispatcher {
         // A row that has waited for longer than the clock can express starts its age anew.
         let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.bytes = item.payload.len();
-        held.open = 1;
-        held.special_mut().row = Some(place);
+        held.opened_as_row(place, item.payload.len());
         if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
         }

@@ -60,12 +60,12 @@ fn check_messages(dispatcher: &Dispatcher) {
     }
     for (ticket, held) in dispatcher.ledger.iter() {
         let (id, found) = (&held.message.id, found.of(ticket));
-        assert_eq!(usize::from(held.on_wire), found.on_wire, "deliveries of {id} on the wire: {held:?}");
-        assert_eq!(usize::from(held.special().parking), found.to_disk, "deliveries of {id} on their way to the disk: {held:?}");
+        assert_eq!(usize::from(held.on_wire()), found.on_wire, "deliveries of {id} on the wire: {held:?}");
+        assert_eq!(usize::from(held.on_way_to_disk()), found.to_disk, "deliveries of {id} on their way to the disk: {held:?}");
         if held.may_be_sent() {
             let all = found.waiting + found.on_wire + found.to_disk;
-            assert_eq!(usize::from(held.open), all, "open deliveries of {id}, which are {found:?}: {held:?}");
-            assert!(held.open > 0 || held.is_under_way(), "{id} is held, and nothing of it is open: {held:?}");
+            assert_eq!(usize::from(held.open()), all, "open deliveries of {id}, which are {found:?}: {held:?}");
+            assert!(held.open() > 0 || held.is_under_way(), "{id} is held, and nothing of it is open: {held:?}");
         }
     }
 }
@@ -101,8 +101,8 @@ fn check_room(dispatcher: &Dispatcher) {
     for (_, held) in dispatcher.ledger.iter() {
         let takes = &mut takes[dispatcher.takes_places_of(held.queue)];
         takes.held += 1;
-        takes.bytes += held.bytes as u64;
-        none_leaves &= !held.is_leaving() && held.special().parking == 0;
+        takes.bytes += held.bytes() as u64;
+        none_leaves &= !held.is_leaving() && !held.goes_to_disk();
     }
     for (takes, queue) in takes.iter_mut().zip(&dispatcher.queues) {
         let rows = queue.parking.iter().flat_map(|transfer| &transfer.asked).map(|(_, rows)| rows);

@@ -1,0 +1,164 @@
+//! What becomes of the deliveries of a held copy: how many are open, on the wire, accepted and dead, and which of
+//! several are settled. Each change of these counts has a method of its own here.
+
+use std::time::Instant;
+
+use super::held::{Exit, Held, Several};
+use crate::dispatch::exits::known::Settled;
+use crate::message::settle::DeadKind;
+use crate::message::{Account, DeliveryName};
+
+/// Bytes of payloads that a copy no longer holds: the room is to be told.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the room counts these bytes until it is told"]
+pub struct Freed(usize);
+
+impl Freed {
+    /// Returns the number of bytes.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl Held {
+    /// Returns the number of deliveries that are neither accepted nor dead.
+    pub fn open(&self) -> u16 {
+        self.open
+    }
+
+    /// Returns the number of open deliveries that are on the wire.
+    pub fn on_wire(&self) -> u16 {
+        self.on_wire
+    }
+
+    /// Returns the bytes that count against the room.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the kind of the newest dead letter about the message or one of its deliveries.
+    pub fn dead_kind(&self) -> Option<DeadKind> {
+        self.special().dead_kind
+    }
+
+    /// Returns whether a delivery of the message is on its way to the disk.
+    pub fn goes_to_disk(&self) -> bool {
+        self.on_way_to_disk() > 0
+    }
+
+    /// Returns the number of deliveries on their way to the disk.
+    pub fn on_way_to_disk(&self) -> u16 {
+        self.special().parking
+    }
+
+    /// Returns how the copy leaves once nothing of it is open.
+    pub fn exit(&self) -> Exit {
+        if self.accepted > 0 || self.dead == 0 { Exit::Acked } else { Exit::Dead }
+    }
+
+    /// Returns the deliveries that were accepted or set aside, by this copy and those before it, if there are several.
+    pub fn settled(&self) -> &[DeliveryName] {
+        self.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default()
+    }
+
+    /// Records what earlier copies of the message settled, of which `accepted` tells whether a partner accepted any.
+    pub fn inherit(&mut self, settled: Box<[DeliveryName]>, accepted: bool) {
+        self.is_partial = true;
+        self.accepted = u16::from(accepted);
+        self.several = Some(Box::new(Several { spots: Vec::new(), settled: settled.into_vec() }));
+    }
+
+    /// Records the payloads that the handler made, of this many bytes in all.
+    pub fn add_payloads(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Drops a payload that is not sent, since its delivery was settled before.
+    pub fn drop_payload(&mut self, bytes: usize) -> Freed {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Freed(bytes)
+    }
+
+    /// Prepares the copy for several deliveries, each with an index.
+    pub fn expect_several(&mut self) {
+        self.several.get_or_insert_default();
+    }
+
+    /// Records the number of deliveries that are open now that the handler's outcome was acted upon.
+    pub fn opened(&mut self, deliveries: u16) {
+        self.open = deliveries;
+    }
+
+    /// Records that the copy is a row of a parking, at this place of its account's line, with one open delivery.
+    pub fn opened_as_row(&mut self, place: i64, payload: usize) {
+        (self.open, self.bytes) = (1, payload);
+        self.special_mut().row = Some(place);
+    }
+
+    /// Records that a delivery went to the wire.
+    pub fn took_off(&mut self) {
+        self.on_wire += 1;
+    }
+
+    /// Records that a delivery is back from the wire, whatever the answer.
+    pub fn landed(&mut self) {
+        self.on_wire = self.on_wire.saturating_sub(1);
+    }
+
+    /// Records that a delivery is accepted, or on the disk of the parking, which needs the message no more.
+    pub fn delivered(&mut self, index: Option<u16>, account: &Account, payload: usize) -> Freed {
+        self.open = self.open.saturating_sub(1);
+        self.accepted = self.accepted.saturating_add(1);
+        self.record_settled(index, account);
+        self.drop_payload(payload)
+    }
+
+    /// Records that a delivery becomes a dead letter. Its payload is held until the letter is written.
+    pub fn dies(&mut self, kind: DeadKind) {
+        self.open = self.open.saturating_sub(1);
+        self.dead += 1;
+        self.special_mut().dead_kind = Some(kind);
+    }
+
+    /// Records that the whole message becomes a dead letter.
+    pub fn dies_whole(&mut self, kind: DeadKind) {
+        self.special_mut().dead_kind = Some(kind);
+    }
+
+    /// Records that a dead letter about a single delivery is to be written; the message may not be deleted before.
+    pub fn awaits_letter(&mut self) {
+        self.special_mut().letters += 1;
+    }
+
+    /// Records that the dead letter about a single delivery is written.
+    pub fn letter_written(&mut self, index: Option<u16>, account: &Account, payload: usize) -> Freed {
+        let special = self.special_mut();
+        special.letters = special.letters.saturating_sub(1);
+        self.record_settled(index, account);
+        self.drop_payload(payload)
+    }
+
+    /// Reopens the delivery that a letter was about, since the letter is not written. The copy is returned for it,
+    /// visible from `until` on.
+    pub fn reopen(&mut self, until: Instant) {
+        let special = self.special_mut();
+        special.letters = special.letters.saturating_sub(1);
+        special.withdrawn = Some(until);
+        self.dead = self.dead.saturating_sub(1);
+        self.open += 1;
+    }
+
+    /// The delivery is accepted, or its dead letter written: a later copy does not lead to it again.
+    fn record_settled(&mut self, index: Option<u16>, account: &Account) {
+        if let (Some(index), Some(several)) = (index, &mut self.several) {
+            several.settled.push(DeliveryName { index, account: Some(account.clone()) });
+        }
+    }
+
+    /// Returns what has to be remembered for the next copy of the message, if some of the deliveries are
+    /// settled and some are not.
+    pub fn known(&self) -> Option<Settled> {
+        let settled = Some(self.settled()).filter(|settled| !settled.is_empty())?;
+        (self.open > 0).then(|| Settled::Some { deliveries: settled.into(), accepted: self.accepted > 0 })
+    }
+}
