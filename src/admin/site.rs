@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use crate::dispatch::{Action, PartnerReport, Refusal};
+use crate::dispatch::{Action, EngineState, PartnerReport, QueueStage, Refusal};
 use crate::engine::{Remote, Silent, Snapshot};
 
 use super::access::{Access, Wish};
@@ -180,11 +180,11 @@ fn silent(silent: Silent) -> Response {
 /// Returns why the service takes no messages now, or cannot reach a queue, in a line each.
 fn unready(snapshot: &Snapshot) -> Vec<String> {
     let mut faults = Vec::new();
-    if snapshot.status.state != "running" {
+    if snapshot.status.state != EngineState::Running {
         faults.push(format!("{}: nothing more is received", snapshot.status.state));
     }
     // A queue that a reload removed only finishes what it holds.
-    for queue in snapshot.status.queues.iter().filter(|queue| queue.state == "serving") {
+    for queue in snapshot.status.queues.iter().filter(|queue| queue.state == QueueStage::Serving) {
         // Reasons may quote answers of services. They belong in the log and to clients that may see accounts.
         faults.extend(queue.failing.iter().map(|failing| format!("queue {}: {} fails", queue.name, failing.doing)));
         if !queue.reached && queue.failing.is_empty() {

@@ -19,7 +19,7 @@ use super::keys::{BucketKey, QueueIndex, Ticket};
 use super::ledger::{Arrival, Exit, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
-use super::views::tally::{CallResult, Operation};
+use super::record::tally::{CallResult, Operation};
 use super::waiting::Slip;
 
 /// The number of messages that are hashed ahead before they are taken in.
@@ -98,7 +98,7 @@ impl Dispatcher {
             }
             Ok(ticket) => {
                 self.room.hold(index, body);
-                let max_receives = queue.intake.rules.max_receives;
+                let max_receives = queue.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);
                 } else if max_receives > 0 && message.receives > max_receives {
@@ -112,7 +112,7 @@ impl Dispatcher {
                     {
                         held.inherit(deliveries, accepted);
                     }
-                    if is_suspect(message.receives, max_receives) && !queue.intake.rules.fifo {
+                    if is_suspect(message.receives, max_receives) && !queue.rules.fifo {
                         // A suspect may take its turn much later, so no other message waits for its outcome.
                         queue.order.skip(sequence, &message, now, &mut self.released);
                     } else {
@@ -218,7 +218,6 @@ impl Dispatcher {
     /// Releases the outcomes that wait behind a message whose handler has run for longer than `order_wait`.
     pub(super) fn overtake(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
-        queue.order_alarm.rang();
         queue.order.release(self.now, &mut self.released);
         self.let_go();
     }

@@ -19,7 +19,7 @@ impl Dispatcher {
     /// account of how often the batch has drawn such answers.
     pub(super) fn back_in_doubt(&mut self, key: BucketKey, mut parcel: Parcel, blame: Blame) {
         let Some(bucket) = self.partners.bucket(key) else { return };
-        let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo);
+        let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
         let (is_open, enough) = (partner.is_open(), partner.rules.breaker_failures);
         if std::mem::take(&mut parcel.doubt.probes)

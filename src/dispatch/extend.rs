@@ -30,7 +30,7 @@ impl Dispatcher {
         if let Some(at) = self.ledger.next_lease(index)
             && let Some(queue) = self.queues.get_mut(index)
         {
-            queue.lease_alarm.by(&mut self.due, at, Timer::Lease(index));
+            queue.alarms.lease.by(&mut self.due, at, Timer::Lease(index));
         }
     }
 }

@@ -29,7 +29,7 @@ impl Dispatcher {
     /// without a reason. `None`: never.
     pub(super) fn last_receive(&self, index: QueueIndex) -> Option<u32> {
         let queue = self.queues.get(index)?;
-        let ours = Some(queue.intake.rules.max_receives).filter(|max| *max > 0);
+        let ours = Some(queue.rules.max_receives).filter(|max| *max > 0);
         ours.into_iter().chain(queue.facts.redrive_after).min()
     }
 

@@ -15,7 +15,6 @@ use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::ledger::Held;
 use super::partner::{Access, PartnerState};
 use super::verdict::{Gate, History, Verdict, blame, verdict};
-use super::views::why;
 
 /// How much of a partner's answer is kept for logs and dead letters (1 KiB).
 const EXCERPT: usize = 1024;
@@ -245,7 +244,7 @@ impl Dispatcher {
             queue: bucket.queue,
             state,
             reason: partner.last_error.as_deref().unwrap_or_default().to_owned(),
-            failures: why::failures(partner, bucket),
+            failures: partner.failures_at(bucket),
             next_attempt_in: next.saturating_duration_since(self.now),
         });
     }

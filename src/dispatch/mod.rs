@@ -24,7 +24,8 @@
 //!
 //! If the room is short, `overflow` decides what leaves memory unsent, and `parking` keeps it on the disk meanwhile.
 //! `serve` serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and
-//! queues, `operate` is what operators do to a partner, `views` are what they see, and `stop` ends it all.
+//! queues, `operate` is what operators do to a partner, `record` counts for them, `views` show it, and `stop` ends it
+//! all. What belongs to one queue is in `queue_state`.
 //!
 //! # Words
 //!
@@ -63,6 +64,8 @@ mod parking;
 mod partner;
 mod partners;
 mod pause;
+mod queue_state;
+mod record;
 mod reload;
 mod room;
 mod rules;
@@ -72,37 +75,28 @@ mod standing;
 mod stop;
 mod threads;
 mod timer;
-mod troubles;
 mod turn;
 mod verdict;
 mod views;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use fastrand::Rng;
 
-use crate::message::settle::Facts;
-
 use self::due::{Alarm, Due};
-use self::exits::known::Known;
-use self::exits::settling::Settling;
-use self::intake::Intake;
 use self::keys::BucketKey;
 use self::ledger::Ledger;
-use self::order::{Order, Release};
+use self::order::Release;
 use self::overflow::hidden::Hidden;
 use self::parking::Transfer;
 use self::partners::Partners;
-use self::reload::Life;
+use self::queue_state::QueueState;
 use self::room::Room;
 use self::stop::Phase;
 use self::threads::DeliveryThreads;
 use self::timer::Timer;
-use self::troubles::Troubles;
-use self::views::summary::Summary;
 
 pub use self::event::{Action, Command, Demand, Event, Fault, Handled, Note, QueueCall, Refusal, RequestId, TakenBack, ToHandle};
 pub use self::exits::reason::ReturnReason;
@@ -110,13 +104,15 @@ pub use self::intake::jobs::{QUICK, SLOW};
 pub use self::intake::{WAITS_WITH, jobs_ahead};
 pub use self::keys::{FlushId, QueueIndex, Ticket};
 pub use self::partner::PartnerState;
+pub use self::queue_state::QueueStage;
+pub use self::record::counts::QueueCounts;
+pub use self::record::histogram::{Histogram, TURN};
+pub use self::record::tally::Tally;
+pub use self::record::troubles::Failing;
 pub use self::rules::{Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges, QueueRules, Rules};
-pub use self::views::counts::QueueCounts;
-pub use self::views::histogram::{Histogram, TURN};
 pub use self::views::progress::{Kind, Progress};
-pub use self::views::status::{Cost, Failing, QueueStatus, Status, Times, WaitingPartner};
+pub use self::views::status::{Cost, EngineState, QueueStatus, Status, Times, WaitingPartner};
 pub use self::views::survey::{FoundPartner, PartnerCounts, Search, Survey};
-pub use self::views::tally::Tally;
 pub use self::views::why::{BucketReport, PartnerReport, RateReport};
 
 /// The dispatcher's state machine; see the [module documentation](self).
@@ -148,68 +144,6 @@ pub struct Dispatcher {
     ahead: Vec<Option<BucketKey>>,
 }
 
-/// Everything that belongs to one queue.
-#[derive(Debug)]
-struct QueueState {
-    name: Arc<str>,
-    life: Life,
-    intake: Intake,
-    order: Order,
-    settling: Settling,
-    /// The transfer of deliveries to and from the queue's parking, if it has one.
-    parking: Option<Box<Transfer>>,
-    /// If this is the parking of a queue, that queue. Every message of this one is a parked row then.
-    parks_for: Option<QueueIndex>,
-    facts: Facts,
-    /// What is settled of messages that are no longer held but may come back.
-    known: Known,
-    counts: QueueCounts,
-    tally: Tally,
-    /// Whether the queue's service has answered any request yet.
-    reached: bool,
-    troubles: Troubles,
-    dead_letters: Summary,
-    leases_lost: Summary,
-    given_back: Summary,
-    parked: Summary,
-    summary_alarm: Alarm,
-    trouble_alarm: Alarm,
-    lease_alarm: Alarm,
-    order_alarm: Alarm,
-    intake_alarm: Alarm,
-    settling_alarm: Alarm,
-}
-
-impl QueueState {
-    fn new(rules: QueueRules, known: usize) -> Self {
-        Self {
-            name: Arc::clone(&rules.name),
-            life: Life::Serving,
-            order: Order::new(rules.fifo, rules.order_wait),
-            settling: Settling::new(&rules),
-            parking: None,
-            parks_for: None,
-            intake: Intake::new(rules),
-            facts: Facts::default(),
-            known: Known::new(known),
-            counts: QueueCounts::default(),
-            tally: Tally::default(),
-            reached: false,
-            troubles: Troubles::default(),
-            dead_letters: Summary::default(),
-            leases_lost: Summary::default(),
-            given_back: Summary::default(),
-            parked: Summary::default(),
-            summary_alarm: Alarm::default(),
-            trouble_alarm: Alarm::default(),
-            lease_alarm: Alarm::default(),
-            order_alarm: Alarm::default(),
-            intake_alarm: Alarm::default(),
-            settling_alarm: Alarm::default(),
-        }
-    }
-}
-
 impl Dispatcher {
     /// Creates a dispatcher with these rules, at the time `now`. The parkings become queues behind the configured ones.
     pub fn new(rules: Rules, now: Instant) -> Self {
@@ -229,7 +163,7 @@ impl Dispatcher {
         let mut dispatcher = Self {
             now,
             room,
-            ledger: Ledger::new(queues.iter().map(|queue| queue.intake.rules.visibility_timeout)),
+            ledger: Ledger::new(queues.iter().map(|queue| queue.rules.visibility_timeout)),
             partners: Partners::new(rules.partners, DeliveryThreads::new(rules.delivery_threads, rules.disk_threads)),
             hidden: Hidden::new(queues.len()),
             hidden_alarm: Alarm::default(),
@@ -237,7 +171,7 @@ impl Dispatcher {
             random: Rng::with_seed(rules.seed),
             commands: VecDeque::new(),
             turn_open: true,
-            phase: Phase::running(rules.until_empty, queues.iter().map(|queue| &queue.intake.rules)),
+            phase: Phase::running(rules.until_empty, queues.iter().map(|queue| &*queue.rules)),
             times: Times::default(),
             wall: None,
             released: Vec::new(),
@@ -308,35 +242,6 @@ impl Dispatcher {
     /// Returns when the next timer falls due, `None` if none is set. The shell makes a turn then, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.next()
-    }
-
-    /// Records the first failure in a row of one kind of call (`doing`) to the queue, and logs it unless
-    /// it is a known trouble. The kind counts as failing until it [goes well](Dispatcher::goes_well).
-    fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        if queue.troubles.fails(doing, &fault.reason, self.now) {
-            self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
-        }
-    }
-
-    /// Records that calls of this kind go well again. Logs that at once, or after some time if the kind comes and goes.
-    fn goes_well(&mut self, index: QueueIndex, doing: &'static str) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        if queue.troubles.goes_well(doing, self.now) {
-            self.note(Note::QueueWell { queue: index, doing });
-        }
-        self.watch_troubles(index);
-    }
-
-    /// Logs the kinds of calls that have gone well for long enough by now, and looks again when there may be more.
-    fn watch_troubles(&mut self, index: QueueIndex) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        while let Some(doing) = queue.troubles.next_over(self.now) {
-            self.commands.push_back(Command::Note(Note::QueueWell { queue: index, doing }));
-        }
-        if let Some(at) = queue.troubles.next_look() {
-            queue.trouble_alarm.by(&mut self.due, at, Timer::Trouble(index));
-        }
     }
 
     fn note(&mut self, note: Note) {

@@ -6,63 +6,21 @@
 //! its counts stay with its name.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::Dispatcher;
 use super::event::Command;
 use super::exits::known::Settled;
 use super::keys::QueueIndex;
 use super::parking::Transfer;
+use super::queue_state::{Life, QueueState};
 use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRules};
 use super::timer::Timer;
-use super::{Dispatcher, QueueState};
 
 /// The time between two searches for parked deliveries of a retiring queue.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How far a queue is on its way from serving to gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// The queue is asked for messages.
-    Serving,
-    /// The queue is not asked for more messages, and its held messages are settled as before. `look_at` is the earliest
-    /// moment of the next search for parked deliveries.
-    Retiring { look_at: Instant },
-    /// Nothing of the queue is left.
-    Gone,
-}
-
-impl Life {
-    pub const SERVING: &'static str = "serving";
-    pub const RETIRING: &'static str = "retiring";
-    pub const GONE: &'static str = "gone";
-
-    /// Returns the state's name in status and report.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Serving => Self::SERVING,
-            Self::Retiring { .. } => Self::RETIRING,
-            Self::Gone => Self::GONE,
-        }
-    }
-}
-
-impl QueueState {
-    /// Returns whether the queue is asked for messages.
-    pub(super) fn is_serving(&self) -> bool {
-        self.life == Life::Serving
-    }
-
-    /// Returns whether the queue is taken away and may still have something left.
-    fn is_retiring(&self) -> bool {
-        matches!(self.life, Life::Retiring { .. })
-    }
-
-    pub(super) fn is_gone(&self) -> bool {
-        self.life == Life::Gone
-    }
-}
 
 impl Dispatcher {
     pub(super) fn reloaded(&mut self, partners: PartnerTable, queues: QueueChanges) {
@@ -81,11 +39,9 @@ impl Dispatcher {
 
     fn change_queue(&mut self, index: QueueIndex, rules: QueueRules) {
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving()) else { return };
-        queue.order.set_wait(rules.order_wait);
-        queue.settling.set_rules(&rules);
         self.ledger.set_lease(index, rules.visibility_timeout);
         self.phase.census_of(&rules);
-        queue.intake.set_rules(rules);
+        queue.set_rules(rules);
     }
 
     fn add_queue(&mut self, rules: QueueRules, parking: Option<ParkingRules>) {
@@ -108,7 +64,7 @@ impl Dispatcher {
     }
 
     fn enter(&mut self, queue: QueueState) {
-        self.ledger.add_queue(queue.intake.rules.visibility_timeout);
+        self.ledger.add_queue(queue.rules.visibility_timeout);
         self.hidden.add_queue();
         self.phase.add_queue();
         self.living.push(self.queues.len());

@@ -1,9 +1,9 @@
 //! Everything that falls due by time: each alarm that is due is served before the event of its turn.
 
 use super::Dispatcher;
-use super::QueueState;
 use super::due::Alarm;
 use super::keys::QueueIndex;
+use super::queue_state::Alarms;
 use super::timer::Timer;
 
 impl Dispatcher {
@@ -30,18 +30,21 @@ impl Dispatcher {
                     self.partners.reclaim(key, self.now, &mut self.due);
                 }
                 Timer::Lease(index) => {
-                    self.alarm_rang(index, |queue| &mut queue.lease_alarm);
+                    self.alarm_rang(index, |alarms| &mut alarms.lease);
                     self.extend_leases(index);
                 }
-                Timer::Order(index) => self.overtake(index),
-                Timer::Intake(index) => self.alarm_rang(index, |queue| &mut queue.intake_alarm),
-                Timer::Settling(index) => self.alarm_rang(index, |queue| &mut queue.settling_alarm),
+                Timer::Order(index) => {
+                    self.alarm_rang(index, |alarms| &mut alarms.order);
+                    self.overtake(index);
+                }
+                Timer::Intake(index) => self.alarm_rang(index, |alarms| &mut alarms.intake),
+                Timer::Settling(index) => self.alarm_rang(index, |alarms| &mut alarms.settling),
                 Timer::Trouble(index) => {
-                    self.alarm_rang(index, |queue| &mut queue.trouble_alarm);
+                    self.alarm_rang(index, |alarms| &mut alarms.trouble);
                     self.watch_troubles(index);
                 }
                 Timer::Summary(index) => {
-                    self.alarm_rang(index, |queue| &mut queue.summary_alarm);
+                    self.alarm_rang(index, |alarms| &mut alarms.summary);
                     self.say_sums(index, false);
                 }
                 Timer::Hidden => {
@@ -61,9 +64,9 @@ impl Dispatcher {
         }
     }
 
-    fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut QueueState) -> &mut Alarm) {
+    fn alarm_rang(&mut self, index: QueueIndex, alarm: impl FnOnce(&mut Alarms) -> &mut Alarm) {
         if let Some(queue) = self.queues.get_mut(index) {
-            alarm(queue).rang();
+            alarm(&mut queue.alarms).rang();
         }
     }
 }

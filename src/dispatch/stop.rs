@@ -251,8 +251,7 @@ impl Dispatcher {
         census.under_way = false;
         let all_empty = census.counts.iter().flatten().all(Count::is_empty) && !census.disturbed && self.ledger.is_empty();
         census.empty = if all_empty { census.empty + 1 } else { 0 };
-        let found_none =
-            |queue: &QueueState| queue.intake.rules.zero_counts <= 1 || queue.intake.found_none() || !queue.is_serving();
+        let found_none = |queue: &QueueState| queue.rules.zero_counts <= 1 || queue.intake.found_none() || !queue.is_serving();
         if census.empty >= census.needed && self.queues.iter().all(found_none) {
             self.drain(self.now + GRACE);
         } else {

@@ -42,7 +42,7 @@ impl Dispatcher {
             self.wants_rows(key);
             let Some(bucket) = self.partners.bucket(key) else { continue };
             let index = bucket.queue;
-            let fifo = self.queues.get(index).is_some_and(|queue| queue.intake.rules.fifo);
+            let fifo = self.queues.get(index).is_some_and(|queue| queue.rules.fifo);
             if fifo && self.waits_for_lease(key) {
                 if hurry {
                     self.return_what_cannot_leave(key);
@@ -125,7 +125,7 @@ impl Dispatcher {
         }
         let Some(queue) = self.queues.get_mut(index) else { return };
         if let Some(at) = queue.order.next_overtaking() {
-            queue.order_alarm.by(&mut self.due, at, Timer::Order(index));
+            queue.alarms.order.by(&mut self.due, at, Timer::Order(index));
         }
     }
 
@@ -144,11 +144,11 @@ impl Dispatcher {
         let stops = hurry || !queue.is_serving();
         let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
         while let Some((acker, call)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
-            queue.counts.requests += if matches!(call, QueueCall::SetAside(_)) { queue.intake.rules.letter_requests } else { 1 };
+            queue.counts.requests += if matches!(call, QueueCall::SetAside(_)) { queue.rules.letter_requests } else { 1 };
             self.commands.push_back(Command::Settle { queue: index, acker, call });
         }
         if let Some(at) = queue.settling.next_look(self.now) {
-            queue.settling_alarm.by(&mut self.due, at, Timer::Settling(index));
+            queue.alarms.settling.by(&mut self.due, at, Timer::Settling(index));
         }
     }
 
@@ -164,7 +164,7 @@ impl Dispatcher {
             self.commands.push_back(Command::Receive { queue: index, poller, demand });
         }
         if let Some(at) = queue.intake.next_look(self.now) {
-            queue.intake_alarm.by(&mut self.due, at, Timer::Intake(index));
+            queue.alarms.intake.by(&mut self.due, at, Timer::Intake(index));
         }
     }
 }

@@ -35,13 +35,13 @@ pub fn cost(queue: &QueueStatus, priced: bool, fifo: bool, uptime: Duration) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::{QueueCounts, Tally};
+    use crate::dispatch::{QueueCounts, QueueStage, Tally};
 
     fn queue(requests: u64, received: u64) -> QueueStatus {
         QueueStatus {
             index: 0,
             name: "stock".into(),
-            state: "serving",
+            state: QueueStage::Serving,
             replaced: 0,
             source: "sqs",
             handler: String::new(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::dispatch::{Cost, PartnerCounts, QueueCounts, QueueStatus, Status, Tally, Times};
+use crate::dispatch::{Cost, EngineState, PartnerCounts, QueueCounts, QueueStage, QueueStatus, Status, Tally, Times};
 use crate::settings::Settings;
 
 use super::health::LastReload;
@@ -45,7 +45,7 @@ impl Report {
         let queues = named.chain(parkings).enumerate().map(|(index, (name, source, handler))| QueueStatus {
             index,
             name,
-            state: "serving",
+            state: QueueStage::Serving,
             replaced: 0,
             source,
             handler,
@@ -61,7 +61,7 @@ impl Report {
             tally: Tally::default(),
         });
         let status = Status {
-            state: "stopped",
+            state: EngineState::Stopped,
             in_flight: 0,
             in_flight_bytes: 0,
             queues: queues.collect(),

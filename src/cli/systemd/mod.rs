@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use octoconf::dispatch::Status;
+use octoconf::dispatch::{EngineState, Status};
 use octoconf::engine::{Health, Remote};
 
 pub use self::socket::Notify;
@@ -38,7 +38,7 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
             if status.is_none() && end.try_recv() == Err(TryRecvError::Disconnected) {
                 return;
             }
-            stops = notify.stops() || status.as_ref().map_or(stops, |status| status.state != "running");
+            stops = notify.stops() || status.as_ref().map_or(stops, |status| status.state != EngineState::Running);
             let line = line(status.as_ref(), stops, remote.health());
             if line != said {
                 notify.say(&[&format!("STATUS={line}")]);

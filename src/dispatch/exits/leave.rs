@@ -12,7 +12,7 @@ use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::exits::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
-use crate::dispatch::views::tally::CallResult;
+use crate::dispatch::record::tally::CallResult;
 
 /// The number of copies that are read ahead before the results about them are acted upon.
 const AT_ONCE: usize = 32;
@@ -243,7 +243,7 @@ impl Dispatcher {
         held.lost = true;
         let (id, decided_elsewhere) = (held.message.id.clone(), held.is_under_way());
         if let Some(queue) = self.queues.get_mut(index)
-            && let Some(sum) = queue.leases_lost.add(self.now, id, String::new)
+            && let Some(sum) = queue.summaries.leases_lost.add(self.now, id, String::new)
         {
             self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
         }

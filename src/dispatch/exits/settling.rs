@@ -18,8 +18,8 @@ use crate::dispatch::event::QueueCall;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::ledger::{Exit, Held, Ledger, Stage};
 use crate::dispatch::pause::Pause;
+use crate::dispatch::record::tally::Operation;
 use crate::dispatch::rules::QueueRules;
-use crate::dispatch::views::tally::Operation;
 
 /// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);

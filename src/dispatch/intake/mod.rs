@@ -8,6 +8,7 @@ pub(super) mod jobs;
 pub(super) mod suspects;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -59,8 +60,7 @@ pub fn jobs_ahead(concurrency: usize) -> usize {
 /// What comes in from one queue.
 #[derive(Debug)]
 pub struct Intake {
-    /// The queue's rules.
-    pub rules: QueueRules,
+    rules: Arc<QueueRules>,
     /// The outstanding demand of each poller, in messages.
     asked: Vec<usize>,
     /// The number of reports by pollers of how a receive went.
@@ -94,7 +94,7 @@ pub struct Intake {
 
 impl Intake {
     /// Creates the intake of a queue with these rules.
-    pub fn new(rules: QueueRules) -> Self {
+    pub fn new(rules: Arc<QueueRules>) -> Self {
         let asked = vec![0; rules.pollers.max(1)];
         let window = rules.receive_limit.min(WAITS_WITH);
         Self {
@@ -118,7 +118,7 @@ impl Intake {
     }
 
     /// Takes other rules.
-    pub fn set_rules(&mut self, rules: QueueRules) {
+    pub fn set_rules(&mut self, rules: Arc<QueueRules>) {
         let pollers = rules.pollers.max(1);
         // The list never shrinks: a poller that has demand will still report what came of it.
         self.asked.resize(self.asked.len().max(pollers), 0);

@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::partners::Overfull;
+use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::standing::Stuck;
-use crate::dispatch::{Dispatcher, QueueState};
 
 /// The time after which a partner that holds deliveries that may not leave is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ impl Dispatcher {
         let mut groups = HashSet::new();
         let is_first = |ticket: &Ticket| {
             let Some(held) = self.ledger.get(*ticket) else { return false };
-            let is_fifo = self.queues.get(held.queue).is_some_and(|queue| queue.intake.rules.fifo);
+            let is_fifo = self.queues.get(held.queue).is_some_and(|queue| queue.rules.fifo);
             let group = held.message.group.clone().filter(|_| is_fifo);
             group.is_none_or(|group| groups.insert((held.queue, group)))
         };

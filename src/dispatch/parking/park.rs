@@ -5,7 +5,7 @@ use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
-use crate::dispatch::views::summary::Sum;
+use crate::dispatch::record::summary::Sum;
 use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};
@@ -194,7 +194,7 @@ impl Dispatcher {
         let partner = self.partners.bucket(leaver.bucket).and_then(|bucket| self.partners.partner(bucket.partner));
         let (Some(partner), Some(queue)) = (partner, self.queues.get_mut(index)) else { return };
         let why = || format!("others need the room of partner {:?}, or something of it is parked", partner.account);
-        if let Some(Sum { count, example, reason }) = queue.parked.add(self.now, leaver.item.id(), why) {
+        if let Some(Sum { count, example, reason }) = queue.summaries.parked.add(self.now, leaver.item.id(), why) {
             self.note(Note::Parked { queue: index, count, example, reason });
         }
         self.watch_sums(index);

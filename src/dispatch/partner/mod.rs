@@ -223,6 +223,11 @@ impl Partner {
         self.gate.is_open(&self.rules)
     }
 
+    /// Returns the number of failures in a row of the partner, or of this bucket of it if those are more.
+    pub fn failures_at(&self, bucket: &Bucket) -> u32 {
+        self.failures().max(bucket.gate.refusals())
+    }
+
     pub fn is_paused(&self) -> bool {
         self.gate.is_paused()
     }

@@ -29,7 +29,7 @@ fn parking(of: usize, found: Vec<(crate::message::Account, u64)>) -> ParkingRule
 
 /// Returns the name and state of each queue.
 fn queues(status: &Status) -> Vec<(&str, &str)> {
-    status.queues.iter().map(|queue| (queue.name.as_str(), queue.state)).collect()
+    status.queues.iter().map(|queue| (queue.name.as_str(), queue.state.word())).collect()
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_queue_that_is_replaced_goes_on_under_its_name() {
     assert_eq!(rig.reload(2, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
     rig.play(&[(3, "receive", "")]);
     let row = |status: &Status| {
-        (status.queues.len(), status.queues[0].state, status.queues[0].replaced, status.queues[0].counts.received)
+        (status.queues.len(), status.queues[0].state.word(), status.queues[0].replaced, status.queues[0].counts.received)
     };
     assert_eq!(row(&rig.dispatcher.status()), (1, "serving", 1, 1));
     rig.play(&[(4, "q1: receive b", "q1: handle b"), (5, "accepted x", "delete a"), (6, "settled", "close")]);

@@ -44,7 +44,7 @@ impl Dispatcher {
             let (intake, counts) = (&queue.intake, &queue.counts);
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
             let receives = usize::from(intake.is_asking());
-            add(Kind::Receive, receives, intake.reports(), intake.rules.wait_time);
+            add(Kind::Receive, receives, intake.reports(), queue.rules.wait_time);
             // If no handler runs for want of room, the wait is for whatever makes room, not for a handler.
             let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
             add(Kind::Handle, waiting, counts.handled, Duration::ZERO);

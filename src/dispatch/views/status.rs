@@ -1,24 +1,26 @@
 //! What the dispatcher knows, in figures: the keys of status and report.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::dispatch::keys::QueueIndex;
 use crate::dispatch::partner::PartnerState;
-use crate::dispatch::reload::Life;
-use crate::dispatch::views::histogram::{self, Histogram};
+use crate::dispatch::queue_state::QueueStage;
+use crate::dispatch::record::histogram::{self, Histogram};
+use crate::dispatch::record::tally::Tally;
+use crate::dispatch::record::troubles::Failing;
 use crate::dispatch::views::survey::{PartnerCounts, Survey};
-use crate::dispatch::views::tally::Tally;
 use crate::dispatch::views::why::BucketReport;
 use crate::dispatch::{Dispatcher, QueueCounts};
 
 /// The state of the dispatcher at one moment. The keys are part of the contract with users.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// `running`, `draining` or `stopped`.
-    pub state: &'static str,
+    /// Whether the engine runs.
+    pub state: EngineState,
     /// The number of messages held, places reserved not included.
     pub in_flight: usize,
     /// The bytes of the bodies and payloads held.
@@ -36,6 +38,40 @@ pub struct Status {
     pub times: Times,
 }
 
+/// The state of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineState {
+    /// Messages are received.
+    Running,
+    /// Nothing more is received; what is held is delivered or returned.
+    Draining,
+    /// Nothing is held any more.
+    Stopped,
+}
+
+impl EngineState {
+    /// Returns the state's name in status and report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for EngineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Serialize for EngineState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
 /// All queues of one name, of which at most one serves. The counts of the queues that it replaced are included.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueStatus {
@@ -44,9 +80,8 @@ pub struct QueueStatus {
     pub index: QueueIndex,
     /// The queue's name.
     pub name: String,
-    /// `serving`; `retiring`: no more messages are received, those held are delivered; in a report also
-    /// `gone`: a reload took the queue away.
-    pub state: &'static str,
+    /// The queue's state; [`QueueStage::Gone`] only in a report.
+    pub state: QueueStage,
     /// The number of replaced queues of this name that still deliver what they hold.
     pub replaced: usize,
     /// The kind of the source: `sqs`, `sqlite` or `memory`. The dispatcher leaves it empty for the caller.
@@ -78,15 +113,6 @@ pub struct QueueStatus {
     #[serde(skip)]
     /// The counts for metrics.
     pub tally: Tally,
-}
-
-/// A kind of call to a queue that failed when it was last made, or that fails again and again while others go well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failing {
-    /// The kind of call, such as `receive` or `delete`.
-    pub doing: &'static str,
-    /// The reason of the failure, in words.
-    pub reason: String,
 }
 
 /// The cost of a queue's requests since the start.
@@ -151,8 +177,8 @@ impl QueueStatus {
         let before = std::mem::replace(self, newer);
         self.replaced = before.replaced;
         match (self.state, before.state) {
-            (Life::GONE, state) => (self.state, self.failing) = (state, before.failing),
-            (_, Life::RETIRING) => self.replaced += 1,
+            (QueueStage::Gone, state) => (self.state, self.failing) = (state, before.failing),
+            (_, QueueStage::Retiring) => self.replaced += 1,
             _ => {}
         }
         self.counts.add(&before.counts);
@@ -180,9 +206,9 @@ impl Dispatcher {
     pub fn surveyed(&self, survey: Survey) -> Status {
         Status {
             state: match (self.phase.is_finished(), self.phase.is_stopping()) {
-                (true, _) => "stopped",
-                (false, true) => "draining",
-                (false, false) => "running",
+                (true, _) => EngineState::Stopped,
+                (false, true) => EngineState::Draining,
+                (false, false) => EngineState::Running,
             },
             in_flight: self.room.held(),
             in_flight_bytes: self.room.bytes(),
@@ -202,7 +228,7 @@ impl Dispatcher {
         let each = self.queues.iter().enumerate().map(|(index, queue)| QueueStatus {
             index,
             name: queue.name.to_string(),
-            state: queue.life.word(),
+            state: queue.stage(),
             replaced: 0,
             source: "",
             handler: String::new(),
@@ -227,7 +253,7 @@ impl Dispatcher {
                 }
             }
         }
-        statuses.retain(|status| all || status.state != Life::GONE);
+        statuses.retain(|status| all || status.state != QueueStage::Gone);
         statuses
     }
 

@@ -124,7 +124,7 @@ impl Dispatcher {
             held_back,
             hidden: partner.hidden,
             oldest_age_s: longest.map(|slip| self.age_s(slip)),
-            failures: buckets.iter().map(|bucket| failures(partner, bucket)).fold(partner.failures(), u32::max),
+            failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
             blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
             learned_batch: partner.learned_batch,
@@ -150,7 +150,7 @@ impl Dispatcher {
             reason: self.reason(partner, Some(bucket), access),
             next_attempt_in_s: next_attempt_in_s(partner, Some(bucket), access, self.now),
             oldest_age_s: self.partners.longest(key).map(|slip| self.age_s(slip)),
-            failures: failures(partner, bucket),
+            failures: partner.failures_at(bucket),
         }
     }
 
@@ -175,7 +175,7 @@ impl Dispatcher {
             let of_first = bucket.filter(|bucket| bucket.listed && self.is_first(partner, bucket));
             return reason(partner, bucket, access, of_first.is_some());
         };
-        if self.queues.get(bucket.queue).is_some_and(|queue| queue.intake.rules.fifo) {
+        if self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
         } else if bucket.doubt().is_some_and(|doubt| doubt.refused) {
             "it refused more deliveries in a row than breaker_failures, and now the one at its head: that one blocks, unless skip sets it aside"
@@ -195,11 +195,6 @@ impl Dispatcher {
     fn age_s(&self, slip: &Slip) -> f64 {
         self.now.saturating_duration_since(slip.since).as_secs_f64()
     }
-}
-
-/// Returns the number of failures in a row, as this bucket sees them.
-pub fn failures(partner: &Partner, bucket: &Bucket) -> u32 {
-    partner.failures().max(bucket.gate.refusals())
 }
 
 /// Returns whether the delivery at the bucket's head has drawn enough answers that may be its own fault, or is

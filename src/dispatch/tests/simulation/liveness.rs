@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
+use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{BucketKey, QueueIndex};
 use crate::dispatch::parking::{Lot, Transfer};
 use crate::dispatch::partner::{Access, Partner, Wait};
-use crate::dispatch::{Dispatcher, QueueState};
+use crate::dispatch::queue_state::QueueState;
 
 use super::books::partners;
 
@@ -52,7 +53,7 @@ fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &
     let own = dispatcher.partners.yields_until(key, now).max(Some(oldest + partner.rules.linger)).unwrap_or(oldest);
     let looked_at = match access {
         // One flush at a time keeps a FIFO group in order over failures.
-        Access::Open if bucket.in_flight > 0 && dispatcher.queues[queue].intake.rules.fifo => true,
+        Access::Open if bucket.in_flight > 0 && dispatcher.queues[queue].rules.fifo => true,
         Access::Open => own > now && (by(own) || partner_by(own)),
         Access::Busy => !partner.flights.is_empty(),
         Access::Paused => true,

@@ -1,10 +1,11 @@
 //! Log lines for frequent events: the first event is logged, then sums.
 
+use crate::dispatch::Dispatcher;
 use crate::dispatch::event::Note;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::queue_state::QueueState;
+use crate::dispatch::record::summary::{Sum, Summary};
 use crate::dispatch::timer::Timer;
-use crate::dispatch::views::summary::{Sum, Summary};
-use crate::dispatch::{Dispatcher, QueueState};
 use crate::message::settle::DeadReason;
 
 impl Dispatcher {
@@ -15,7 +16,7 @@ impl Dispatcher {
         if !queue.facts.circulates {
             queue.tally.letter(reason.kind);
         }
-        if let Some(sum) = queue.dead_letters.add(self.now, example, || reason.text.clone()) {
+        if let Some(sum) = queue.summaries.dead_letters.add(self.now, example, || reason.text.clone()) {
             self.note_dead(index, sum);
         }
         self.watch_sums(index);
@@ -30,7 +31,7 @@ impl Dispatcher {
             let why = if away { "takes nothing" } else { "takes less than comes for it" };
             format!("partner {account:?} {why}, and others need the room")
         };
-        if let Some(sum) = queue.given_back.add(self.now, id.into(), why) {
+        if let Some(sum) = queue.summaries.given_back.add(self.now, id.into(), why) {
             self.note_given_back(index, sum);
         }
         self.watch_sums(index);
@@ -43,8 +44,8 @@ impl Dispatcher {
         let mut of = |summary: fn(&mut QueueState) -> &mut Summary| {
             if all { summary(queue).last(now) } else { summary(queue).due(now) }
         };
-        let (dead, lost) = (of(|queue| &mut queue.dead_letters), of(|queue| &mut queue.leases_lost));
-        let (given_back, parked) = (of(|queue| &mut queue.given_back), of(|queue| &mut queue.parked));
+        let (dead, lost) = (of(|queue| &mut queue.summaries.dead_letters), of(|queue| &mut queue.summaries.leases_lost));
+        let (given_back, parked) = (of(|queue| &mut queue.summaries.given_back), of(|queue| &mut queue.summaries.parked));
         if let Some(sum) = dead {
             self.note_dead(index, sum);
         }
@@ -63,9 +64,9 @@ impl Dispatcher {
     /// Sets the alarm by which the remaining sums are logged.
     pub(in crate::dispatch) fn watch_sums(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let rare = [queue.dead_letters.say_by(), queue.leases_lost.say_by()];
-        for at in rare.into_iter().chain([queue.given_back.say_by(), queue.parked.say_by()]).flatten() {
-            queue.summary_alarm.by(&mut self.due, at, Timer::Summary(index));
+        let rare = [queue.summaries.dead_letters.say_by(), queue.summaries.leases_lost.say_by()];
+        for at in rare.into_iter().chain([queue.summaries.given_back.say_by(), queue.summaries.parked.say_by()]).flatten() {
+            queue.alarms.summary.by(&mut self.due, at, Timer::Summary(index));
         }
     }
 

@@ -6,7 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::views::status::Failing;
+use serde::Serialize;
+
+use crate::dispatch::Dispatcher;
+use crate::dispatch::event::{Command, Fault, Note};
+use crate::dispatch::keys::QueueIndex;
+use crate::dispatch::timer::Timer;
 
 /// How long a kind of call that failed again this soon after it went well has to go well before its end is reported.
 const QUIET: Duration = Duration::from_secs(10);
@@ -70,6 +75,46 @@ impl Troubles {
 
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// A kind of call to a queue that failed when it was last made, or that fails again and again while others go well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failing {
+    /// The kind of call, such as `receive` or `delete`.
+    pub doing: &'static str,
+    /// The reason of the failure, in words.
+    pub reason: String,
+}
+
+impl Dispatcher {
+    /// Records the first failure in a row of one kind of call (`doing`) to the queue, and logs it unless
+    /// it is a known trouble. The kind counts as failing until it [goes well](Dispatcher::goes_well).
+    pub(in crate::dispatch) fn fails(&mut self, index: QueueIndex, doing: &'static str, fault: Fault, retry_in: Duration) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if queue.troubles.fails(doing, &fault.reason, self.now) {
+            self.note(Note::QueueFailing { queue: index, doing, fault, retry_in });
+        }
+    }
+
+    /// Records that calls of this kind go well again. Logs that at once, or after some time if the kind comes and goes.
+    pub(in crate::dispatch) fn goes_well(&mut self, index: QueueIndex, doing: &'static str) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if queue.troubles.goes_well(doing, self.now) {
+            self.note(Note::QueueWell { queue: index, doing });
+        }
+        self.watch_troubles(index);
+    }
+
+    /// Logs the kinds of calls that have gone well for long enough by now, and looks again when there may be more.
+    pub(in crate::dispatch) fn watch_troubles(&mut self, index: QueueIndex) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        while let Some(doing) = queue.troubles.next_over(self.now) {
+            self.commands.push_back(Command::Note(Note::QueueWell { queue: index, doing }));
+        }
+        if let Some(at) = queue.troubles.next_look() {
+            queue.alarms.trouble.by(&mut self.due, at, Timer::Trouble(index));
+        }
     }
 }
 

@@ -1,0 +1,164 @@
+//! Everything that belongs to one queue.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+
+use super::due::Alarm;
+use super::exits::known::Known;
+use super::exits::settling::Settling;
+use super::intake::Intake;
+use super::keys::QueueIndex;
+use super::order::Order;
+use super::parking::Transfer;
+use super::record::counts::QueueCounts;
+use super::record::summary::Summary;
+use super::record::tally::Tally;
+use super::record::troubles::Troubles;
+use super::rules::QueueRules;
+use crate::message::settle::Facts;
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub struct QueueState {
+    pub name: Arc<str>,
+    pub rules: Arc<QueueRules>,
+    pub life: Life,
+    pub intake: Intake,
+    pub order: Order,
+    pub settling: Settling,
+    /// The transfer of deliveries to and from the queue's parking, if it has one.
+    pub parking: Option<Box<Transfer>>,
+    /// If this is the parking of a queue, that queue. Every message of this one is a parked row then.
+    pub parks_for: Option<QueueIndex>,
+    /// What the queue's service does by itself.
+    pub facts: Facts,
+    /// What is settled of messages that are no longer held but may come back.
+    pub known: Known,
+    pub counts: QueueCounts,
+    pub tally: Tally,
+    /// Whether the queue's service has answered any request yet.
+    pub reached: bool,
+    pub troubles: Troubles,
+    pub summaries: Summaries,
+    pub alarms: Alarms,
+}
+
+/// Events of one queue that may happen by the thousand, each kind summed up in a log line.
+#[derive(Debug, Default)]
+pub struct Summaries {
+    pub dead_letters: Summary,
+    pub leases_lost: Summary,
+    pub given_back: Summary,
+    pub parked: Summary,
+}
+
+/// What falls due of one queue.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    pub intake: Alarm,
+    pub lease: Alarm,
+    pub order: Alarm,
+    pub settling: Alarm,
+    pub summary: Alarm,
+    pub trouble: Alarm,
+}
+
+/// How far a queue is on its way from serving to gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// The queue is asked for messages.
+    Serving,
+    /// The queue is not asked for more messages, and its held messages are settled as before. `look_at` is the earliest
+    /// moment of the next search for parked deliveries.
+    Retiring { look_at: Instant },
+    /// Nothing of the queue is left.
+    Gone,
+}
+
+/// A queue's state in status and report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueStage {
+    /// The queue is asked for messages.
+    Serving,
+    /// No more messages are received, those held are delivered.
+    Retiring,
+    /// A reload took the queue away, and nothing of it is left.
+    Gone,
+}
+
+impl QueueStage {
+    /// Returns the state's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Retiring => "retiring",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl Serialize for QueueStage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl QueueState {
+    /// Creates the state of a queue that serves. `known` is the largest number of messages of which is remembered what
+    /// is settled.
+    pub fn new(rules: QueueRules, known: usize) -> Self {
+        let rules = Arc::new(rules);
+        Self {
+            name: Arc::clone(&rules.name),
+            life: Life::Serving,
+            order: Order::new(rules.fifo, rules.order_wait),
+            settling: Settling::new(&rules),
+            parking: None,
+            parks_for: None,
+            intake: Intake::new(Arc::clone(&rules)),
+            rules,
+            facts: Facts::default(),
+            known: Known::new(known),
+            counts: QueueCounts::default(),
+            tally: Tally::default(),
+            reached: false,
+            troubles: Troubles::default(),
+            summaries: Summaries::default(),
+            alarms: Alarms::default(),
+        }
+    }
+
+    /// Replaces the rules by others, of which name, kind and parking are the same.
+    pub fn set_rules(&mut self, rules: QueueRules) {
+        self.rules = Arc::new(rules);
+        self.order.set_wait(self.rules.order_wait);
+        self.settling.set_rules(&self.rules);
+        self.intake.set_rules(Arc::clone(&self.rules));
+    }
+
+    /// Returns the state for status and report.
+    pub fn stage(&self) -> QueueStage {
+        match self.life {
+            Life::Serving => QueueStage::Serving,
+            Life::Retiring { .. } => QueueStage::Retiring,
+            Life::Gone => QueueStage::Gone,
+        }
+    }
+
+    /// Returns whether the queue is asked for messages.
+    pub fn is_serving(&self) -> bool {
+        self.life == Life::Serving
+    }
+
+    /// Returns whether the queue is taken away and may still have something left.
+    pub fn is_retiring(&self) -> bool {
+        matches!(self.life, Life::Retiring { .. })
+    }
+
+    /// Returns whether nothing of the queue is left.
+    pub fn is_gone(&self) -> bool {
+        self.life == Life::Gone
+    }
+}
