@@ -96,12 +96,19 @@ impl Dispatcher {
                 self.say_wait(key, is_edge.then_some(PartnerState::Open));
                 self.back_in_doubt(key, parcel, blame);
             }
-            Verdict::TooLarge => {
-                partner.takes_at_most(parcel.slips.len() / 2);
+            half @ (Verdict::TooLarge | Verdict::Bisect) => {
+                if half == Verdict::TooLarge {
+                    partner.batch_size.refused(parcel.slips.len());
+                }
+                if let Answer::Status { retry_after: Some(wait), .. } = answer {
+                    partner.asks_to_wait(self.now, *wait);
+                }
                 self.back_halved(key, parcel);
             }
-            Verdict::Bisect => self.back_halved(key, parcel),
             Verdict::Culprit { kind } => {
+                if kind == DeadKind::TooLarge {
+                    partner.batch_size.culprit_found(parcel.within);
+                }
                 if let Answer::Status { code, retry_after, .. } = answer {
                     partner.refused_one(self.now, *code, *retry_after);
                 }
@@ -117,6 +124,7 @@ impl Dispatcher {
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
         partner.drain.accepted(deliveries, began, self.now);
+        partner.batch_size.accepted(deliveries, partner.rules.max_batch);
         let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();

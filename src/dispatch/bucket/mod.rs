@@ -61,6 +61,8 @@ pub struct Parcel {
     /// The number of deliveries of the bucket that were composed before the first one here: the
     /// parcel's place in the order.
     place: u64,
+    /// The number of deliveries of the batch that this one is a part of, since it was halved; else of this one.
+    pub within: usize,
     /// The number of answers of 409 that the batch has drawn in a row.
     pub conflicts: u32,
     /// What is known of the batch after refusals.
@@ -106,9 +108,9 @@ impl Bucket {
         if let Some(item) = self.waiting.remove(place) {
             return Some(item);
         }
-        for n in 0..self.parcels.len() {
+        for n in (0..self.parcels.len()).rev() {
             let parcel = self.parcels.get(n)?;
-            let Some(at) = parcel.slips.iter().position(|slip| slip.ticket == ticket) else { continue };
+            let Some(at) = parcel.slips.iter().rposition(|slip| slip.ticket == ticket) else { continue };
             let parcel = self.parcels.remove(n)?;
             let item = parcel.batch.items.get(at).cloned();
             if let Some(rest) = parcel.without(at) {
@@ -237,7 +239,7 @@ impl Bucket {
         let batch = Batch { account: account.clone(), queue: Arc::clone(queue), items, bytes };
         let place = self.composed;
         self.composed += slips.len() as u64;
-        Some(Parcel { batch: Arc::new(batch), slips, place, conflicts: 0, doubt: Doubt::default() })
+        Some(Parcel { batch: Arc::new(batch), within: slips.len(), slips, place, conflicts: 0, doubt: Doubt::default() })
     }
 
     /// Puts back a batch that was not accepted, before everything that came later. Of several batches on the
@@ -288,6 +290,7 @@ impl Parcel {
     fn split_at(self, middle: usize) -> (Self, Self) {
         let part = |items: &[Item], slips: &[Slip], before: usize| Self {
             place: self.place + before as u64,
+            within: self.within,
             ..self.part(items.iter().cloned().collect(), slips.into())
         };
         let (front, back) = self.batch.items.split_at(middle.min(self.batch.items.len()));
@@ -330,6 +333,7 @@ impl Parcel {
         let bytes = items.iter().map(|item| item.payload.len()).sum();
         let batch = Batch { account: self.batch.account.clone(), queue: Arc::clone(&self.batch.queue), items, bytes };
         let doubt = self.doubt.of_a_part(slips.len());
-        Self { batch: Arc::new(batch), slips, place: self.place, conflicts: 0, doubt }
+        let within = slips.len();
+        Self { batch: Arc::new(batch), slips, place: self.place, within, conflicts: 0, doubt }
     }
 }

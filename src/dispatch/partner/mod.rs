@@ -4,6 +4,7 @@
 //! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`Partner::access`] is the one
 //! answer to whether a flush may start, and if not, when and why: flushing, the drain, the status and `why` all ask it.
 
+mod batch_size;
 mod gate;
 mod pace;
 mod share;
@@ -25,6 +26,7 @@ use super::keys::{BucketKey, FlushId};
 use super::rules::PartnerRules;
 use super::standing::Standing;
 
+use self::batch_size::BatchSize;
 use self::gate::PartnerGate;
 use self::pace::Pace;
 
@@ -58,9 +60,8 @@ pub struct Partner {
     pub shows_at: Option<Instant>,
     /// The number of culprits (deliveries at fault) in a row, without an accepted flush between them.
     pub culprits: u32,
-    /// The largest number of deliveries in one flush that the partner was found to take; `None`:
-    /// not known, `max_batch` applies.
-    pub learned_batch: Option<usize>,
+    /// How many deliveries in one flush the partner accepts, as far as is known.
+    pub batch_size: BatchSize,
     /// The partner's last error, for `status` and `why`; `None` once a flush is accepted.
     pub last_error: Option<Box<str>>,
     /// When an operator last asked for a flush: deliveries that waited at that moment leave without lingering.
@@ -156,7 +157,7 @@ impl Partner {
             hidden: 0,
             shows_at: None,
             culprits: 0,
-            learned_batch: None,
+            batch_size: BatchSize::default(),
             last_error: None,
             hurried_at: None,
             alarm: Alarm::default(),
@@ -250,13 +251,7 @@ impl Partner {
 
     /// Returns the largest number of deliveries in one flush.
     pub fn batch_limit(&self) -> usize {
-        self.learned_batch.map_or(self.rules.max_batch, |learned| learned.min(self.rules.max_batch))
-    }
-
-    /// Lowers the batch limit, since a larger batch was too large. An older batch that
-    /// lands late never raises it again.
-    pub fn takes_at_most(&mut self, deliveries: usize) {
-        self.learned_batch = Some(deliveries.clamp(1, self.batch_limit().max(1)));
+        self.batch_size.learned(self.rules.max_batch).unwrap_or(self.rules.max_batch)
     }
 
     /// Records that a flush starts.
@@ -301,6 +296,11 @@ impl Partner {
         if let Some(wait) = retry_after {
             self.gate.asks(now, wait);
         }
+    }
+
+    /// Obeys a wait that the partner asked for, although only a part of its deliveries is at fault.
+    pub fn asks_to_wait(&mut self, now: Instant, wait: Duration) {
+        self.gate.asks(now, wait);
     }
 
     /// Records that the partner's set-up is wrong. Returns the new state if this changed it.
@@ -410,15 +410,5 @@ mod tests {
         );
         bucket.in_flight = 1;
         assert_eq!(partner.access(Some(&bucket), later), Access::Busy, "one probe");
-    }
-
-    #[test]
-    fn a_smaller_batch_that_it_was_found_to_take_is_never_unlearned() {
-        let mut partner = partner(|rules| rules.max_batch = 8);
-        assert_eq!(partner.batch_limit(), 8);
-        for (refused, limit) in [(8, 4), (2, 1), (8, 1)] {
-            partner.takes_at_most(refused / 2);
-            assert_eq!(partner.batch_limit(), limit);
-        }
     }
 }

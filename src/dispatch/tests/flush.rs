@@ -251,3 +251,27 @@ fn an_answer_for_places_that_no_batch_has_leaves_nothing_open() {
     assert_eq!(all_to_x(&mut rig, 0, &["a", "b"]), "flush x a b");
     assert_eq!(rig.send(1, "partly x 7 503"), "delete a b");
 }
+
+#[test]
+fn a_delivery_that_is_too_large_alone_does_not_make_the_batches_of_others_smaller() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b", "c", "d"]), "flush x a b c d");
+    rig.play(&[
+        (1, "answered x 413", "flush x a b"),
+        (2, "answered x 413", "flush x a"),
+        (3, "answered x 413", "flush x b; letter a:too_large"),
+        (4, "settled", ""),
+        (5, "accepted x", "flush x c d; delete b"),
+        (6, "settled", ""),
+        (7, "accepted x", "delete c d"),
+        (8, "settled", ""),
+    ]);
+    assert_eq!(all_to_x(&mut rig, 10, &["e", "f", "g", "h"]), "flush x e f g h");
+}
+
+#[test]
+fn the_halves_of_a_batch_wait_for_as_long_as_the_partner_asks() {
+    let mut rig = rig(|_| {});
+    assert_eq!(all_to_x(&mut rig, 0, &["a", "b"]), "flush x a b");
+    rig.play(&[(1, "answered x 422 30s", ""), (30_000, "tick", ""), (30_001, "tick", "flush x a")]);
+}

@@ -127,7 +127,7 @@ impl Dispatcher {
             failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
             blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
-            learned_batch: partner.learned_batch,
+            learned_batch: partner.batch_size.learned(partner.rules.max_batch),
             rate: partner.rules.rate.map(|(requests, per)| RateReport {
                 requests,
                 per_s: per.as_secs_f64(),
