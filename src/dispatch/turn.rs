@@ -78,10 +78,8 @@ impl Dispatcher {
     fn waits_for_lease(&mut self, key: BucketKey) -> bool {
         let Some(bucket) = self.partners.bucket(key) else { return false };
         let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
-        let waits = bucket
-            .oldest_first()
-            .find_map(held)
-            .is_some_and(|held| held.leased_until <= self.now && held.special().row.is_none());
+        let waits =
+            bucket.oldest_first().filter_map(held).any(|held| held.leased_until <= self.now && held.special().row.is_none());
         if waits && let Some(bucket) = self.partners.bucket_mut(key) {
             bucket.listed = false;
             bucket.alarm.by(&mut self.due, self.now + LEASE_LOOK, Timer::Bucket(key));

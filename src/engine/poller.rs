@@ -120,8 +120,9 @@ impl Poller {
     fn receive(&self, at_most: usize, ask: Ask) -> Result<Brought, QueueError> {
         let start = now();
         let mut received = self.queue.receive(&Ask { max: ask.max.min(at_most), ..ask })?;
-        // The leases of these messages run from here: a later receive may have to wait for a busy file.
-        let at = now();
+        // The leases of these messages run from here, since a later receive may have to wait for a busy file; but at the
+        // latest from the end of the long poll: an answer that comes after that was delayed on its way.
+        let at = now().min(start + ask.wait);
         let mut failed = None;
         if self.queue.limits().priced {
             return Ok(Brought { received, at, failed });
@@ -156,7 +157,7 @@ impl Poller {
 /// The result of one receive, or of several together.
 struct Brought {
     received: Vec<Received>,
-    /// When the first answer came. Its leases end first.
+    /// When the leases of the first answer began at the latest. They end first.
     at: Instant,
     /// Why a later receive failed; `None` if none did.
     failed: Option<QueueError>,

@@ -31,7 +31,8 @@ impl Dispatcher {
         } else if held.lost {
             self.drop_lost(ticket);
         } else if let Some(until) = held.special().withdrawn {
-            self.leave_by_return(ticket, until);
+            self.give_back(ticket, until);
+            self.let_go();
         }
     }
 

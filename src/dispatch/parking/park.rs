@@ -49,13 +49,25 @@ impl Dispatcher {
         }
     }
 
-    /// Parks the message's waiting deliveries because the queue will soon show it again, whatever we ask. Does nothing
-    /// if something of it is on the wire.
+    /// Parks the message's waiting deliveries because the queue will soon show it again, whatever we ask, and before them
+    /// those that are behind them in their buckets, which would overtake them else. Does nothing if something of the
+    /// message is on the wire.
     pub(in crate::dispatch) fn park_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent() && !held.is_under_way()) else { return };
-        if self.open_parking(held.queue).is_some() {
-            self.park(None, ticket);
+        if self.open_parking(held.queue).is_none() {
+            return;
         }
+        for spot in held.spots() {
+            let Some(bucket) = self.partners.bucket(spot.bucket) else { continue };
+            let (partner, slips) = (bucket.partner, bucket.newest_first());
+            let behind: Vec<Ticket> = slips.map(|slip| slip.ticket).take_while(|behind| *behind != ticket).collect();
+            for behind in behind {
+                if self.may_leave(partner, behind) {
+                    self.part_with(partner, behind);
+                }
+            }
+        }
+        self.park(None, ticket);
     }
 
     /// Adds a new delivery to a bucket that has, or had, parked deliveries: behind them on the
@@ -128,6 +140,7 @@ impl Dispatcher {
         }
         for leaver in unwanted {
             self.arrived(&leaver);
+            self.wants_rows(leaver.bucket);
             self.settle(leaver.ticket);
         }
     }

@@ -53,6 +53,8 @@ pub struct Transfer {
     pub asked: Vec<(BucketKey, usize)>,
     /// The number of rows that came back and are not settled yet.
     pub in_memory: usize,
+    /// Whether a partner that is not away gets no rows, for want of a place.
+    pub lacks_places: bool,
     /// The timer for the end of a pause between reads.
     pub alarm: Alarm,
     /// The pause of writes, after the parking was full or failed.
@@ -70,6 +72,7 @@ impl Transfer {
             wanting: VecDeque::new(),
             asked: Vec::new(),
             in_memory: 0,
+            lacks_places: false,
             alarm: Alarm::default(),
             parks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             unparks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),

@@ -26,7 +26,9 @@ enum Turn {
     Now(usize),
     /// The bucket gets rows when something happens to it.
     NotNow,
-    /// The bucket gets rows when there is room.
+    /// The bucket gets rows when half of the room is free, since its partner takes nothing now.
+    WithHalfOfRoom,
+    /// The bucket gets rows when there is a place for one.
     WithRoom,
 }
 
@@ -79,7 +81,8 @@ impl Dispatcher {
             return;
         }
         let (mut wants, mut asked, mut reserved) = (Vec::new(), Vec::new(), 0);
-        while asked.len() < ACCOUNTS {
+        let (mut again, mut lacks_places) = (Vec::new(), false);
+        while asked.len() < ACCOUNTS && again.len() < ACCOUNTS {
             let Some(key) = self.transfer_mut(index).and_then(|transfer| transfer.wanting.pop_front()) else { break };
             match self.turn_of(index, key, reserved) {
                 Turn::Now(rows) => {
@@ -93,19 +96,20 @@ impl Dispatcher {
                         lot.stands_no_more();
                     }
                 }
+                Turn::WithHalfOfRoom => again.push(key),
                 Turn::WithRoom => {
-                    // The other buckets in the line would find no room either.
-                    if let Some(transfer) = self.transfer_mut(index) {
-                        transfer.wanting.push_back(key);
-                    }
-                    break;
+                    let partner = self.partners.bucket(key).and_then(|bucket| self.partners.partner(bucket.partner));
+                    lacks_places |= partner.is_some_and(|partner| !partner.is_away());
+                    again.push(key);
                 }
             }
         }
+        let Some(transfer) = self.transfer_mut(index) else { return };
+        transfer.wanting.extend(again);
+        transfer.lacks_places = lacks_places;
         if wants.is_empty() {
             return;
         }
-        let Some(transfer) = self.transfer_mut(index) else { return };
         transfer.asked = asked;
         if let Some(rows) = self.queues.get_mut(rows) {
             rows.counts.requests += 1;
@@ -130,8 +134,17 @@ impl Dispatcher {
         let in_memory =
             self.queues.get(index).and_then(|queue| queue.parking.as_deref()).map_or(0, |transfer| transfer.in_memory);
         let places = self.room.half_of(index).saturating_sub(in_memory + asked);
-        let rows = (share - holds).min(ROWS).min(places).min(self.room.free(index));
-        if rows == 0 || (partner.is_away() && self.is_tight()) { Turn::WithRoom } else { Turn::Now(rows) }
+        let free = match self.room.free(index) {
+            // Places that are reserved for the long polls of idle queues may take all of the room for as long as they
+            // last. As a queue does in such a room, its rows come one at a time then.
+            0 if in_memory + asked == 0 => self.room.one_more(index),
+            free => free,
+        };
+        match (share - holds).min(ROWS).min(places).min(free) {
+            0 => Turn::WithRoom,
+            _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
+            rows => Turn::Now(rows),
+        }
     }
 
     fn want(&mut self, key: BucketKey, rows: usize) -> Option<Want> {

@@ -193,3 +193,47 @@ fn nothing_is_sent_whose_lease_has_ended_until_it_is_extended() {
     assert_eq!(flush, "flush x a");
     assert!(at > 80_000 && at <= retry.0 + 1_001, "{at}");
 }
+
+#[test]
+fn a_bucket_waits_for_the_lease_of_each_group_that_it_would_send() {
+    let mut rig = rig();
+    rig.play(&[
+        (0, "pause x", "reply paused"),
+        (0, "receive a/g b/h", "handle a|b"),
+        (1, "handled a->x", ""),
+        (1, "handled b->x", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled ok failed", ""),
+    ]);
+    // That lease of b is never extended, while that of a is.
+    let mut at = 30_001;
+    while at < 61_000 {
+        let (next, hide) = rig.skip_to_commands();
+        let results: Vec<&str> =
+            hide.split(' ').skip(1).map(|entry| if entry.starts_with('b') { "failed" } else { "ok" }).collect();
+        rig.send(next + 1, &format!("settled {}", results.join(" ")));
+        at = next;
+    }
+    assert_eq!(rig.send(at + 2, "resume x"), "reply healthy");
+}
+
+#[test]
+fn a_copy_that_was_renewed_on_the_wire_takes_its_group_along() {
+    Rig::new({
+        let mut rules = rules();
+        rules.queues[0].fifo = true;
+        rules
+    })
+    .play(&[
+        (0, "receive a/g b/g", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (61_000, "settled gone gone", ""),
+        (61_001, "receive a/g#2 b/g#2", "handle b"),
+        (61_002, "handled b->x", ""),
+        // The newest first, so that the group stays locked until its first message is returned.
+        (61_003, "answered x 503", "hide b'2=0 a'2=0"),
+        (61_004, "settled", ""),
+    ]);
+}

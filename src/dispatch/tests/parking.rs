@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::{message, rules};
+use super::{message, queue_rules, rules};
 use crate::dispatch::{Note, ParkingRules, Rules};
 use crate::message::Item;
 use crate::message::park::{START, ToPark};
@@ -225,15 +225,20 @@ fn a_stop_waits_for_what_is_on_its_way_and_leaves_rows_where_they_are() {
 /// Returns a rig with twelve deliveries of x on the disk.
 fn much_parked() -> Rig {
     let mut rig = Rig::new(parking_rules(&[("x", 12)]));
-    let delivery = |n: usize| ToPark {
-        account: "x".into(),
-        item: Item { message: Arc::new(message(&format!("p{n}"), None)), index: None, payload: "1".into() },
+    put_on_the_disk(&mut rig, "x", (1..=12).map(|n| format!("p{n}")));
+    rig
+}
+
+/// Parks deliveries of messages with these ids for the account.
+fn put_on_the_disk(rig: &mut Rig, account: &str, ids: impl Iterator<Item = String>) {
+    let delivery = |id: String| ToPark {
+        account: account.into(),
+        item: Item { message: Arc::new(message(&id, None)), index: None, payload: "1".into() },
         waited: Duration::ZERO,
         after: START,
         older: false,
     };
-    rig.disk.park(rig.start, &(1..=12).map(delivery).collect::<Vec<_>>());
-    rig
+    rig.disk.park(rig.start, &ids.map(delivery).collect::<Vec<_>>());
 }
 
 #[test]
@@ -332,10 +337,81 @@ fn a_message_that_must_leave_in_time_leaves_although_the_parking_is_full() {
         (0, "receive a b#2", "handle a|b"),
         (1, "handled a->x b->x", "flush x a b"),
         (2, "answered x 429 86400s", ""),
-        (11 * HOUR + HOUR / 2, "tick", "park x:<a x:<b"),
+        (11 * HOUR + HOUR / 2, "tick", "park x:<b x:<a"),
         (11 * HOUR + HOUR / 2 + 1, "parked full", "letter b:partner_unavailable"),
         (11 * HOUR + HOUR / 2 + 2, "settled", "hide a=1739998ms"),
         (11 * HOUR + HOUR / 2 + 3, "settled", ""),
     ]);
     assert_eq!(rig.dispatcher.held(), 0);
+}
+
+#[test]
+fn what_is_parked_in_time_takes_along_what_is_behind_it() {
+    const HOUR: u64 = 3_600_000;
+    let mut rules = parking_rules(&[]);
+    rules.queues[0].visibility_timeout = Duration::from_secs(12 * 3600);
+    Rig::new(rules).play(&[
+        (0, "facts 1000 43200s", ""),
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 43200s", ""),
+        (11 * HOUR, "receive b", "handle b"),
+        (11 * HOUR + 1, "handled b->x", ""),
+        (11 * HOUR + HOUR / 2, "tick", "park x:<b x:<a"),
+        (11 * HOUR + HOUR / 2 + 1, "parked", "unpark x 2; delete b a"),
+        (11 * HOUR + HOUR / 2 + 2, "settled", ""),
+        (11 * HOUR + HOUR / 2 + 3, "unparked", ""),
+        (12 * HOUR + 10, "tick", "flush x a b"),
+    ]);
+}
+
+#[test]
+fn several_deliveries_of_one_message_keep_their_order() {
+    Rig::new(parking_rules(&[])).play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x b->x c->x d->x e->x,x", "flush x a b c d e-0 e-1"),
+        (300, "answered x 503 10s", "park x:<e-1 x:<e-0 x:<d"),
+        (601, "accepted y", "delete l m n"),
+        (602, "settled", ""),
+        (610, "parked", "delete e d"),
+        (620, "settled", ""),
+        (10_700, "tick", "flush x a b c"),
+        (10_701, "accepted x", "unpark x 2; delete a b c"),
+        (10_702, "unparked", "flush x d e-0"),
+    ]);
+}
+
+#[test]
+fn rows_of_partners_that_are_away_leave_memory_for_those_of_others() {
+    let mut rules = Rules { max_in_flight: 40, ..parking_rules(&[("a", 20), ("c", 3)]) };
+    // With a second queue, all places that rows may take are less than half of the room.
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "a", (0..20).map(|n| format!("a{n}")));
+    put_on_the_disk(&mut rig, "c", (0..3).map(|n| format!("c{n}")));
+    rig.play(&[
+        (0, "unparked", "flush a a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 a10 a11 a12 a13 a14"),
+        (10, "unreachable a", ""),
+        (400, "tick", "unpark c 1"),
+        (401, "unparked", "flush c c0"),
+        (402, "accepted c", "unpark c 1; q2: delete c0"),
+        (403, "unparked", "flush c c1"),
+        (404, "accepted c", "unpark c 1"),
+        (405, "unparked", "flush c c2"),
+    ]);
+}
+
+#[test]
+fn rows_come_one_at_a_time_while_long_polls_of_idle_queues_reserve_all_bytes() {
+    let mut rules = Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("x", 3)]) };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (0..3).map(|n| format!("p{n}")));
+    rig.play(&[
+        (0, "unparked", "flush x p0"),
+        (1, "accepted x", "q2: delete p0"),
+        (2, "q2: settled", "unpark x 1"),
+        (3, "unparked", "flush x p1"),
+    ]);
 }
