@@ -47,7 +47,8 @@ pub struct EngineSettings {
     pub max_in_flight: usize,
     /// The maximum number of bytes of the held messages and of what the handlers made of them.
     pub max_in_flight_bytes: u64,
-    /// The interval at which waiting deliveries are examined (linger, back-off, rates, idle times).
+    /// The longest time between two turns of the dispatcher: a guard, and the pulse for the watchdog. What waits for a
+    /// moment (linger, back-off, rates, idle times) has its own wake-up and does not wait for this.
     pub flush_interval: Duration,
     /// How long a stop waits for the flights before it returns the remaining messages to their queues.
     pub shutdown_timeout: Duration,
