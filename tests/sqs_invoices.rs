@@ -1,4 +1,4 @@
-//! The main job on SQS: the real invoices through a FIFO queue whose group is the account, into one file per account.
+//! The main job on SQS: invoices through a FIFO queue whose group is the account, into one file per account.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 

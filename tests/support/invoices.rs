@@ -1,26 +1,42 @@
 //! The invoices of the main job, and what must become of them.
+//!
+//! `$OCTOCONF_INVOICES` names a file with invoices of a real shop, one JSON object a line; the file is not part of the
+//! project. Without the variable, invoices are generated: with and without an account, issued and cancelled.
 
 #![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "this is a part of tests")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is a part of tests")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::program::invoice;
+const VARIABLE: &str = "OCTOCONF_INVOICES";
 
-/// Returns the real invoices if they are available, and otherwise enough generated ones to show the same.
+/// Returns the invoices, and prints where they come from. A named file that cannot be read fails the test: generated
+/// invoices must not pass for real ones.
 pub fn invoices() -> Vec<String> {
-    let real = std::env::var_os("OCTOCONF_INVOICES").map(PathBuf::from);
-    let real = real.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/invoice.jsonl"));
-    match std::fs::read_to_string(&real) {
-        Ok(text) => text.lines().map(str::to_owned).collect(),
-        Err(_) => {
-            let account = |n: usize| format!("{}", 12_000 + n * n % 331);
-            (0..4_000).map(|n| invoice((n % 9 != 4).then(|| account(n)).as_deref(), n)).collect()
-        }
-    }
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+        println!("the invoices are generated: ${VARIABLE} is not set");
+        return (0..4_000).map(generated).collect();
+    };
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("${VARIABLE} names {path:?}, which cannot be read ({error}): correct or unset it"));
+    println!("the invoices are those of {path:?}");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn generated(number: usize) -> String {
+    let account = (number % 9 != 4).then(|| (12_000 + number * number % 331).to_string());
+    let (prefix, sign) = if number % 7 == 3 { ("C", -1) } else { ("", 1) };
+    json!({
+        "account": account,
+        "invoice": format!("{prefix}{}", 536_365 + number),
+        "issued_at": "12/1/2010 8:26",
+        "country": "United Kingdom",
+        "quantity": sign * (number % 90 + 1) as i64,
+        "unit_price": (number * 37 % 9_973) as f64 / 1000.0,
+    })
+    .to_string()
 }
 
 /// Returns the expected payloads by account, in the order of the queue, and the number of invoices without an account.
@@ -40,5 +56,6 @@ pub fn expected(invoices: &[String]) -> (BTreeMap<String, Vec<Value>>, usize) {
             "quantity": m["quantity"], "total": total,
         }));
     }
+    assert!(!by_account.is_empty() && without > 0, "the invoices show both ends only if some have an account and some none");
     (by_account, without)
 }
