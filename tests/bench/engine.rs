@@ -23,12 +23,10 @@ mod run;
 mod server;
 mod sqs;
 mod stamp;
+#[path = "../support/mod.rs"]
+mod support;
 mod table;
 mod traffic;
-#[path = "../support"]
-mod support {
-    pub mod sqs_server;
-}
 
 use std::process::ExitCode;
 

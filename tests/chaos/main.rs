@@ -18,14 +18,9 @@ mod books;
 mod partner;
 mod source;
 mod storm;
+#[path = "../support/mod.rs"]
+mod support;
 mod traffic;
-#[path = "../support"]
-mod support {
-    pub mod partner;
-    pub mod program;
-    pub mod proxy;
-    pub mod sqs_server;
-}
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -15,12 +15,8 @@ mod looks;
 mod real;
 mod trouble;
 
-#[path = "../support"]
-mod support {
-    pub mod browser;
-    pub mod partner;
-    pub mod program;
-}
+#[path = "../support/mod.rs"]
+mod support;
 
 use serde_json::Value;
 use support::browser::Browser;

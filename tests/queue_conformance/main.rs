@@ -19,8 +19,8 @@ mod many;
 mod on_sqs;
 mod receive;
 mod settle;
-#[path = "../support/sqs_server.rs"]
-mod sqs_server;
+#[path = "../support/mod.rs"]
+mod support;
 mod tools;
 mod waiting;
 

@@ -12,7 +12,7 @@ use octoconf::queue::sqs::{DeadLetterQueue, Named, Service, SqsOptions, SqsQueue
 use octoconf::queue::{NewMessage, Queue, QueueError};
 
 use crate::driver::{Driver, before_the_colon};
-use crate::sqs_server::SqsServer;
+use crate::support::sqs_server::SqsServer;
 use crate::tools::*;
 
 pub struct Sqs {

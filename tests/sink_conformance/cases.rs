@@ -6,7 +6,7 @@ use std::thread;
 use octoconf::message::Answer;
 
 use crate::driver::Driver;
-use crate::partner::batch_of;
+use crate::support::partner::batch_of;
 
 /// Accounts that a file name, a URL or a group id cannot hold unchanged, each similar to another one.
 const ODD: [&str; 12] =

@@ -13,10 +13,10 @@ use octoconf::settings::{Deliver, Format, HttpSettings};
 use octoconf::sink::{Sink, Sinks, SqsSink, StdoutSink};
 use parking_lot::Mutex;
 
-use crate::partner::{OK, Partner, http, sinks};
-use crate::proxy::Proxy;
-use crate::proxy::fault::Fault;
-use crate::sqs_server::SqsServer;
+use crate::support::partner::{OK, Partner, http, sinks};
+use crate::support::proxy::Proxy;
+use crate::support::proxy::fault::Fault;
+use crate::support::sqs_server::SqsServer;
 
 /// A sink, and its other side.
 pub trait Driver: Sync {

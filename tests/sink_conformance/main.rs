@@ -12,12 +12,8 @@
 
 mod cases;
 mod driver;
-#[path = "../support/partner.rs"]
-mod partner;
-#[path = "../support/proxy/mod.rs"]
-mod proxy;
-#[path = "../support/sqs_server.rs"]
-mod sqs_server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use driver::{Discard, File, Http, Output, SqsFifo, SqsStandard};
 

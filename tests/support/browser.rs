@@ -1,9 +1,6 @@
 //! A real headless Chromium, controlled by its own protocol (CDP) over a pipe. There is no port and no other program,
 //! and the browser ends with its pipe.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "this is a part of tests")]
-
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -3,9 +3,6 @@
 //! `$OCTOCONF_INVOICES` names a file with invoices of a real shop, one JSON object a line; the file is not part of the
 //! project. Without the variable, invoices are generated: with and without an account, issued and cancelled.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is a part of tests")]
-
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,8 +1,5 @@
 //! A partner on loopback that answers exactly as its script says, and the settings and batches to reach it with.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,5 @@
 //! The program as a user runs it, in a folder of its own.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -5,9 +5,6 @@
 //! It differs from AWS in two ways: deleting twice with one receipt fails, and a long poll whose caller has gone
 //! still takes the next message.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "this is a part of tests")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -3,9 +3,6 @@
 //! The fault of each request is drawn from a seed, in the order of the requests: a run can be repeated as far as its
 //! threads run in the same order. Each connection has a thread of its own.
 
-#![allow(dead_code, reason = "each scenario uses a part of this")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a part of tests")]
-
 pub mod fault;
 pub mod http;
 

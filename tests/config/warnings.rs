@@ -1,0 +1,88 @@
+//! What works but will surprise is reported once, with its key.
+
+use octoconf::config::{self, Context, Environment, Kind};
+
+fn warnings(text: &str) -> Vec<String> {
+    let environment = Environment::default();
+    let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+    let text = format!("{text}\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n");
+    config::parse(&text, Kind::Toml, "octoconf.toml", &context).unwrap_or_else(|errors| panic!("{errors}")).warnings
+}
+
+#[track_caller]
+fn expect(text: &str, starts: &[&str]) {
+    let found = warnings(text);
+    let all = found.len() == starts.len() && found.iter().zip(starts).all(|(found, start)| found.starts_with(start));
+    assert!(all, "{text}\n{found:#?}");
+}
+
+#[test]
+fn the_defaults_give_none() {
+    expect("[partners.default]\nurl = 'https://h'", &[]);
+}
+
+#[test]
+fn a_lease_shorter_than_a_delivery() {
+    let queue = "[queues.s]\nsource = 'memory'\nhandler = 'order'\nvisibility_timeout = '15s'";
+    let partners = "[partners.default]\nurl = 'https://h'\n[partners.slow]\ntimeout = '20s'";
+    expect(
+        &format!("{queue}\n{partners}"),
+        &["queues.s.visibility_timeout: 15s is shorter than a delivery to partners.slow may take (22s"],
+    );
+    expect(&format!("{queue}\n[partners.default]\ndeliver = 'discard'\ntimeout = '1h'"), &[]);
+}
+
+#[test]
+fn a_wait_longer_than_the_stop() {
+    let partners = "[partners.default]\nurl = 'https://h'\nlinger = '6s'\ntimeout = '7s'\nconnect_timeout = '1s'\n[partners.x]\nburst = 2\n[partners.y]\nlinger = '8s'";
+    expect(
+        &format!("[engine]\nshutdown_timeout = '5s'\n[queues.s]\nhandler = 'order'\n{partners}"),
+        &[
+            "partners.default.linger: 6s is longer",
+            "partners.default.timeout: 8s (timeout and connect_timeout together) is longer than engine.shutdown_timeout, 5s",
+            "partners.y.linger: 8s is longer",
+            "queues.s.wait_time: 20s is longer than engine.shutdown_timeout, 5s",
+        ],
+    );
+}
+
+#[test]
+fn batches_that_the_way_of_delivery_cannot_take() {
+    let text = "[partners.default]\nurl = 'https://h'\n[partners.a]\nformat = 'single'\nmax_batch = 5\n[partners.b]\ndeliver = 'sqs'\nurl = 'https://sqs.eu-west-1.amazonaws.com/1/q'\nmax_batch = 50\nmax_batch_bytes = '2MiB'";
+    expect(
+        text,
+        &[
+            "partners.a.max_batch: format = \"single\" means at most 1",
+            "partners.b.max_batch: deliver = \"sqs\" means at most 10",
+            "partners.b.max_batch_bytes: deliver = \"sqs\" means at most 1MiB",
+        ],
+    );
+}
+
+#[test]
+fn too_little_room_and_too_few_threads() {
+    let text = "[engine]\nmax_in_flight = 12\nmax_in_flight_bytes = '64KiB'\ndelivery_threads = 2\n[partners.default]\ndeliver = 'discard'\nparallel = 3";
+    expect(
+        text,
+        &["engine.max_in_flight: 12 leaves", "engine.max_in_flight_bytes: 64KiB", "partners.default.parallel: 3 is more"],
+    );
+}
+
+#[test]
+fn a_part_of_the_bytes_that_is_smaller_than_the_largest_message() {
+    let others = "[queues.r]\nsource = 'memory'\nhandler = 'order'\n[queues.s]\nsource = 'memory'\nhandler = 'order'";
+    let with =
+        |bytes: &str| format!("[engine]\nmax_in_flight_bytes = '{bytes}'\n[partners.default]\ndeliver = 'discard'\n{others}");
+    expect(&with("3MiB"), &["engine.max_in_flight_bytes: 3MiB leaves each queue sure of 512KiB"]);
+    expect(&with("6MiB"), &[]);
+}
+
+#[test]
+fn what_returning_costs_where_nothing_is_parked() {
+    let queue = "[partners.default]\ndeliver = 'discard'\n[handlers.h]\njq = '.[]'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\nmax_receives = 3";
+    expect(queue, &["queues.s.max_receives: 3 receives", "queues.s.parking: handler h may make several"]);
+    // A program with one result makes one delivery.
+    expect(&queue.replace(".[]", ".item"), &["queues.s.max_receives: 3 receives"]);
+    expect(&format!("{queue}\nparking = 'p.db'"), &[]);
+    expect(&format!("{queue}\ngroup = '.g'"), &[]);
+}

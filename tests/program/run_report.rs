@@ -1,0 +1,97 @@
+//! The report of `run`: its path is checked before anything else, and the report is written however the run ends.
+
+use crate::support::program::Workspace;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+const CONFIG: &str = r#"
+[admin]
+listen = ""
+[queues.invoice]
+source = "sqlite"
+path = "q.db"
+parking = "p.db"
+handler = "order"
+[partners.default]
+deliver = "discard"
+"#;
+
+fn workspace() -> Workspace {
+    Workspace::new("octoconf.toml", CONFIG)
+}
+
+fn keys(value: &Value) -> Vec<&String> {
+    value.as_object().unwrap().keys().collect()
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
+    let workspace = workspace();
+    for place in ["no/report.json", "."] {
+        let said = workspace.expect(2, &["run", "--until-empty", "--report", place]);
+        assert!(said.contains(&format!("--report {place}: ")) && said.contains("name a file in a folder"), "{said}");
+    }
+    assert!(!workspace.path("q.db").exists(), "nothing was done");
+}
+
+#[test]
+fn a_run_that_refuses_to_start_leaves_the_place_as_it_was() {
+    let workspace = workspace();
+    workspace.write("there.json", "of the last run");
+    // A folder in the place of the queue's file, which only a person can correct.
+    std::fs::create_dir(workspace.path("q.db")).unwrap();
+    for place in ["there.json", "new.json"] {
+        workspace.expect(1, &["run", "--until-empty", "--report", place]);
+    }
+    assert_eq!(std::fs::read_to_string(workspace.path("there.json")).unwrap(), "of the last run");
+    assert!(!workspace.path("new.json").exists());
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let workspace = workspace();
+    let report = workspace.json(&["run", "--until-empty", "--report", "-"]);
+    assert_eq!((&report["state"], &report["queues"][0]["name"]), (&json!("stopped"), &json!("invoice")));
+    assert!(!workspace.path("-").exists());
+}
+
+#[test]
+fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
+    let workspace = workspace();
+    let ordinary = workspace.run_until_empty();
+    let other = Connection::open(workspace.path("q.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let said = workspace.expect(1, &["run", "--for", "1s", "--report", "report.json"]);
+    let failed = said.lines().find(|line| line.contains("failed: ")).unwrap();
+    assert!(
+        failed.contains("--for") && failed.contains("invoice in q.db") && failed.contains("another process holds"),
+        "{failed}"
+    );
+    let report = workspace.report();
+    assert_eq!(report["state"], "stopped");
+    assert!(report["elapsed_s"].as_f64().unwrap() >= 1.0);
+    assert_eq!(keys(&report), keys(&ordinary));
+    for (own, of_ordinary) in report["queues"].as_array().unwrap().iter().zip(ordinary["queues"].as_array().unwrap()) {
+        assert_eq!((keys(own), &own["name"], &own["source"]), (keys(of_ordinary), &of_ordinary["name"], &of_ordinary["source"]));
+        assert_eq!((&own["received"], &own["acked"]), (&json!(0), &json!(0)));
+    }
+    assert_eq!(report["queues"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_queue_as_it_was_asked_to() {
+    let workspace = workspace();
+    workspace.run_until_empty();
+    std::fs::remove_file(workspace.path("report.json")).unwrap();
+    let other = Connection::open(workspace.path("q.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for options in [&["run", "--report", "report.json"][..], &["run", "--until-empty", "--report", "report.json"]] {
+        let running = workspace.start(options);
+        workspace.said(&["cannot be opened yet"]);
+        running.signal("TERM");
+        assert_eq!(running.end(), Some(0));
+        assert_eq!(workspace.report()["state"], "stopped");
+        std::fs::remove_file(workspace.path("report.json")).unwrap();
+        std::fs::remove_file(workspace.path("log")).unwrap();
+    }
+}

@@ -1,0 +1,159 @@
+//! How a run ends: by a signal, by a second one, by `--for`, or in the middle of a reload. What is left is returned to
+//! its queue, and is there for the next run.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::support::partner::{Connection, Partner};
+use crate::support::program::{Workspace, invoice, until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A queue with ten invoices for one partner, which answers as the script says.
+fn workspace(partner: &Partner, more: &str) -> Workspace {
+    let workspace = Workspace::new(
+        "octoconf.toml",
+        &format!(
+            r#"
+            [admin]
+            listen = ""
+            [engine]
+            shutdown_timeout = "20s"
+            [queues.invoice]
+            source = "sqlite"
+            handler = "order"
+            [partners.default]
+            deliver = "http"
+            url = "http://{}/{{account}}"
+            max_batch = 1
+            {more}
+            "#,
+            partner.address
+        ),
+    );
+    let invoices: Vec<String> = (0..10).map(|n| invoice(Some("acme"), n)).collect();
+    let file = workspace.write("invoices.jsonl", &invoices.join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    workspace
+}
+
+fn refuses(mut connection: Connection) {
+    while connection.request().is_some()
+        && connection.send("HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n")
+    {}
+}
+
+fn takes(mut connection: Connection) {
+    while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
+}
+
+#[test]
+fn a_signal_returns_what_the_partner_will_not_take_in_time() {
+    for signal in ["TERM", "INT"] {
+        let partner = Partner::start(refuses);
+        let workspace = workspace(&partner, "");
+        let running = workspace.start(&["run", "--report", "report.json"]);
+        partner.requests.recv_timeout(PATIENCE).unwrap();
+        running.signal(signal);
+        assert_eq!(running.end(), Some(0), "{}", workspace.log());
+        let queue = &workspace.report()["queues"][0];
+        let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+        assert_eq!((received, returned, &queue["acked"]), (10, 10, &0.into()), "{}", workspace.log());
+    }
+}
+
+#[test]
+fn what_was_returned_is_delivered_by_the_next_run_at_once() {
+    let partner = Partner::start(refuses);
+    let refused = workspace(&partner, "");
+    let running = refused.start(&["run"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", refused.log());
+    let taking = Partner::start(takes);
+    let url = format!("OCTOCONF_PARTNERS__DEFAULT__URL=http://{}/x", taking.address);
+    let (name, value) = url.split_once('=').unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_octoconf"))
+        .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
+        .current_dir(refused.path(""))
+        .env(name, value)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(refused.report()["queues"][0]["acked"], 10);
+}
+
+#[test]
+fn a_second_signal_leaves_what_is_on_the_wire() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let workspace = workspace(&partner, "timeout = \"15s\"");
+    let running = workspace.start(&["run", "--report", "report.json"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    running.signal("TERM");
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    // One message is on the wire. Whether the other nine had been received by then depends on the machine.
+    let queue = &workspace.report()["queues"][0];
+    let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+    assert_eq!(received - returned, 1, "{queue}\n{}", workspace.log());
+}
+
+#[test]
+fn neither_signal_waits_for_a_reload() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let slow = "timeout = \"15s\"\n";
+    let workspace = workspace(&partner, slow);
+    let running = workspace.start(&["run", "--report", "report.json"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    // A named pipe that is not written to, so that reading the secret blocks.
+    let secret = workspace.path("secret");
+    assert!(std::process::Command::new("mkfifo").arg(&secret).status().unwrap().success());
+    let text = std::fs::read_to_string(workspace.path("octoconf.toml")).unwrap();
+    workspace.write("octoconf.toml", &text.replace(slow, &format!("{slow}headers.authorization = \"file:./secret\"\n")));
+    running.signal("HUP");
+    workspace.said(&["reloading: config="]);
+    running.signal("TERM");
+    workspace.said(&["stopping: signal=SIGTERM"]);
+    std::fs::write(&secret, "hush").unwrap();
+    workspace.said(&["the reload was refused", "the service is stopping"]);
+    // The next reload blocks until the end of the run.
+    running.signal("HUP");
+    until(|| workspace.log().matches("reloading: config=").count() == 2, || workspace.log());
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let queue = &workspace.report()["queues"][0];
+    let [received, returned] = ["received", "returned"].map(|key| queue[key].as_u64().unwrap());
+    assert_eq!(received - returned, 1, "it was still on the wire: {queue}\n{}", workspace.log());
+}
+
+#[test]
+fn a_run_that_was_to_empty_the_queue_fails_where_time_ends_it() {
+    let partner = Partner::start(refuses);
+    let workspace = workspace(&partner, "");
+    workspace.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
+    assert_eq!(workspace.report()["queues"][0]["returned"], 10);
+    workspace.expect(0, &["run", "--for", "1s"]);
+}
+
+#[test]
+fn a_signal_before_anything_is_read_ends_the_run_in_order() {
+    let workspace = Workspace::new("octoconf.toml", "");
+    let config = workspace.path("octoconf.toml");
+    std::fs::remove_file(&config).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
+    let running = workspace.start(&["run", "--report", "report.json"]);
+    // Opening returns once the program has opened the pipe too, and waits for its content.
+    let mut pipe = std::fs::File::options().write(true).open(&config).unwrap();
+    running.signal("TERM");
+    pipe.write_all(b"[admin]\nlisten = \"\"\n[queues.q]\nsource = \"memory\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n")
+        .unwrap();
+    drop(pipe);
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    assert_eq!(workspace.report()["state"], "stopped");
+}

@@ -1,0 +1,216 @@
+//! TLS towards partners: the system's roots decide which certificates are trusted, names and dates are checked, and
+//! a failure is not a delivery.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::partner::{batch, http, http_sinks, unreachable};
+use crate::support::program::Workspace;
+use crossbeam_channel::{Receiver, unbounded};
+use octoconf::settings::HttpSettings;
+use octoconf::sink::Sink;
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Name, X509NameBuilder};
+
+/// 2001-09-09 and 2033-05-18, in seconds since the epoch.
+const LONG_AGO: i64 = 1_000_000_000;
+const FAR_AWAY: i64 = 2_000_000_000;
+
+/// A certificate authority that no system trusts.
+struct Authority {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = key();
+        let certificate = certificate("octoconf tests", None, FAR_AWAY, &key, None);
+        Self { certificate, key }
+    }
+
+    /// Starts a server with a certificate of this authority for the name or address, valid until the given time.
+    fn server(&self, name: &str, until: i64, answer: Answer) -> Server {
+        let key = key();
+        let certificate = certificate(name, Some(name), until, &key, Some(self));
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+        acceptor.set_private_key(&key).unwrap();
+        acceptor.set_certificate(&certificate).unwrap();
+        Server::start(acceptor.build(), answer)
+    }
+}
+
+fn key() -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+fn named(name: &str) -> X509Name {
+    let mut builder = X509NameBuilder::new().unwrap();
+    builder.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    builder.build()
+}
+
+/// Creates a certificate, signed by the issuer, or self-signed as an authority.
+fn certificate(name: &str, host: Option<&str>, until: i64, key: &PKey<Private>, issuer: Option<&Authority>) -> X509 {
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(if issuer.is_some() { 2 } else { 1 }).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(&named(name)).unwrap();
+    builder.set_not_before(&Asn1Time::from_unix(LONG_AGO).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::from_unix(until).unwrap()).unwrap();
+    builder.set_pubkey(key).unwrap();
+    match issuer {
+        Some(issuer) => builder.set_issuer_name(issuer.certificate.subject_name()).unwrap(),
+        None => {
+            builder.set_issuer_name(&named(name)).unwrap();
+            builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        }
+    }
+    if let Some(host) = host {
+        let mut names = SubjectAlternativeName::new();
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            names.ip(host)
+        } else {
+            names.dns(host)
+        };
+        let names = names.build(&builder.x509v3_context(None, None)).unwrap();
+        builder.append_extension(names).unwrap();
+    }
+    let signer = issuer.map_or(key, |issuer| &issuer.key);
+    builder.sign(signer, MessageDigest::sha256()).unwrap();
+    builder.build()
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Accepted,
+    /// Bytes that are not a TLS record.
+    Garbage,
+}
+
+/// A server that listens until the test ends, and passes on the first line of each request that came through TLS.
+struct Server {
+    port: u16,
+    requests: Receiver<String>,
+}
+
+impl Server {
+    fn start(acceptor: SslAcceptor, answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, requests) = unbounded();
+        let acceptor = Arc::new(acceptor);
+        // The thread is not joined: it ends with the test process.
+        let serving = move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = acceptor.accept(stream.unwrap()) else { continue };
+                let mut stream = BufReader::new(stream);
+                let Some((line, length)) = head(&mut stream) else { continue };
+                // The whole body is read, since closing with unread data would reset the connection.
+                stream.read_exact(&mut vec![0; length]).unwrap();
+                let mut stream = stream.into_inner();
+                sender.send(line).unwrap();
+                let _ = match answer {
+                    Answer::Accepted => stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"),
+                    Answer::Garbage => stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+                };
+            }
+        };
+        thread::Builder::new().spawn(serving).unwrap();
+        Self { port, requests }
+    }
+}
+
+/// Reads the first line of a request and the length of its body.
+fn head(stream: &mut impl BufRead) -> Option<(String, usize)> {
+    let (mut first, mut length) = (String::new(), 0);
+    stream.read_line(&mut first).ok()?;
+    for line in stream.lines() {
+        let line = line.ok()?;
+        if line.is_empty() {
+            return Some((first, length));
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        }
+    }
+    None
+}
+
+#[test]
+fn an_authority_that_the_system_does_not_know_is_not_trusted() {
+    let server = Authority::new().server("127.0.0.1", FAR_AWAY, Answer::Accepted);
+    let timeout = Duration::from_secs(10);
+    let sinks = http_sinks(HttpSettings { timeout, ..http(format!("https://127.0.0.1:{}/", server.port)) });
+    let reason = unreachable(sinks.deliver(&batch("acme", &["1"])));
+    assert!(reason.starts_with(&format!("connecting to 127.0.0.1:{}: TLS failed", server.port)), "{reason}");
+    assert!(server.requests.is_empty());
+}
+
+#[test]
+fn an_authority_among_the_systems_roots_is_trusted_for_the_right_name_in_its_time() {
+    let authority = Authority::new();
+    let servers = [
+        ("good", authority.server("127.0.0.1", FAR_AWAY, Answer::Accepted)),
+        ("other", authority.server("partner.example", FAR_AWAY, Answer::Accepted)),
+        ("expired", authority.server("127.0.0.1", LONG_AGO + 1, Answer::Accepted)),
+        ("broken", authority.server("127.0.0.1", FAR_AWAY, Answer::Garbage)),
+    ];
+    let mut config = r#"
+        [admin]
+        listen = ""
+        [engine]
+        shutdown_timeout = "2s"
+        [queues.q]
+        source = "sqlite"
+        handler = "plain"
+        [handlers.plain]
+        jq = "."
+        bucket = ".account"
+        [partners.default]
+        deliver = "http"
+        url = "https://127.0.0.1:1/"
+        min_backoff = "5m"
+    "#
+    .to_owned();
+    let mut messages = String::new();
+    for (account, server) in &servers {
+        write!(config, "\n[partners.{account}]\nurl = \"https://127.0.0.1:{}/{account}\"\n", server.port).unwrap();
+        writeln!(messages, "{{\"account\":\"{account}\"}}").unwrap();
+    }
+    let workspace = Workspace::new("octoconf.toml", &config);
+    let roots = workspace.path("roots.pem");
+    fs::write(&roots, authority.certificate.to_pem().unwrap()).unwrap();
+    // The place in which the platform's TLS library looks for the system's roots.
+    let workspace = workspace.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())]);
+    let file = workspace.write("messages.jsonl", &messages);
+    workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
+
+    let running = workspace.start(&["run", "--report", "report.json"]);
+    for account in ["other", "expired"] {
+        workspace.said(&[&format!("partner={account:?}"), "TLS failed", "certificate verify failed"]);
+    }
+    workspace.said(&["partner=\"broken\"", "waiting for the answer of"]);
+    let [good, others @ ..] = &servers;
+    assert_eq!(good.1.requests.recv().unwrap(), "POST /good HTTP/1.1\r\n");
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0));
+    let asked: Vec<(&str, usize)> = others.iter().map(|(account, server)| (*account, server.requests.len())).collect();
+    assert_eq!(asked, [("other", 0), ("expired", 0), ("broken", 1)]);
+    let queue = &workspace.report()["queues"][0];
+    assert_eq!((&queue["delivered"], &queue["dead"]), (&1.into(), &0.into()));
+}

@@ -1,0 +1,169 @@
+//! The status line is the verdict: what follows it changes nothing, and cannot block the thread.
+
+use std::time::Duration;
+
+use crate::support::partner::{Connection, OK, Partner, batch, http, http_sinks};
+use octoconf::message::Answer;
+use octoconf::settings::HttpSettings;
+use octoconf::settings::Secret;
+use octoconf::sink::{Clock, Sink};
+
+/// Returns the sink's answer to one request that is answered by a script.
+fn verdict(script: impl Fn(Connection) + Send + Sync + 'static) -> Answer {
+    let partner = Partner::start(move |mut connection| {
+        connection.request();
+        script(connection);
+    });
+    let timeout = Duration::from_millis(500);
+    let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
+    let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
+    let began = clock.steady();
+    let answer = sinks.deliver(&batch);
+    // Much longer than the timeout, since the machine may be busy, but much shorter than any
+    // of these partners would take.
+    assert!(clock.steady() - began < Duration::from_secs(10), "{answer:?}");
+    answer
+}
+
+/// Sends a byte every few milliseconds for as long as the other side reads.
+fn drip(connection: &mut Connection) {
+    let never = crossbeam_channel::never::<()>();
+    while connection.send("x") {
+        let _ = never.recv_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_changes_nothing() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+    });
+    assert_eq!(answer, Answer::Accepted);
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nzz");
+    });
+    assert_eq!(answer, Answer::Status { code: 500, retry_after: None, excerpt: "half".into() });
+}
+
+#[test]
+fn a_body_that_never_ends_is_left() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 200 OK\r\n\r\n");
+        while connection.send([b'x'; 4096]) {}
+    });
+    assert_eq!(answer, Answer::Accepted);
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 400 No\r\ncontent-length: 99999999999\r\n\r\n");
+        while connection.send([b'x'; 4096]) {}
+    });
+    assert_eq!(answer, Answer::Status { code: 400, retry_after: None, excerpt: "x".repeat(1024).into() });
+}
+
+#[test]
+fn a_body_that_comes_byte_by_byte_is_left_when_the_time_is_up() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
+        drip(&mut connection);
+    });
+    assert_eq!(answer, Answer::Accepted);
+}
+
+#[test]
+fn headers_that_break_off_or_are_garbage_or_endless_change_nothing() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 202 Accepted\r\nx-half");
+    });
+    assert_eq!(answer, Answer::Accepted);
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 429 Slow\r\n\0\x01:;;\r\n\r\n");
+    });
+    assert_eq!(answer, Answer::Status { code: 429, retry_after: None, excerpt: "".into() });
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 200 OK\r\n");
+        while connection.send("x-more: and more\r\n".repeat(100)) {}
+    });
+    assert_eq!(answer, Answer::Accepted);
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 200 OK\r\nx-slow: ");
+        drip(&mut connection);
+    });
+    assert_eq!(answer, Answer::Accepted);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_is_read_counts() {
+    let partner = Partner::start(|mut connection| {
+        connection.head();
+        connection.send("HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        connection.reset();
+    });
+    let payload = format!("\"{}\"", "x".repeat(8 * 1024 * 1024));
+    let answer = http_sinks(http(partner.url())).deliver(&batch("acme", &[&payload]));
+    assert_eq!(answer, Answer::Status { code: 413, retry_after: None, excerpt: "".into() });
+}
+
+#[test]
+fn an_interim_answer_is_not_the_verdict() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+    });
+    assert_eq!(answer, Answer::Status { code: 503, retry_after: None, excerpt: "".into() });
+}
+
+#[test]
+fn an_excerpt_is_text_in_one_line() {
+    let answer = verdict(|mut connection| {
+        connection.send(b"HTTP/1.1 422 No\r\ncontent-length: 12\r\n\r\nno\r\nsuch\x1b[1\xff");
+    });
+    assert_eq!(answer, Answer::Status { code: 422, retry_after: None, excerpt: "no\\r\\nsuch\\u{1b}[1\u{fffd}".into() });
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let elsewhere = Partner::answering(OK);
+    let to = elsewhere.url();
+    for code in [301, 302, 303, 307, 308] {
+        let head = format!("HTTP/1.1 {code} Moved\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+        let answer = verdict(move |mut connection| {
+            connection.send(&head);
+        });
+        assert_eq!(answer, Answer::Status { code, retry_after: None, excerpt: "".into() });
+    }
+    assert_eq!(elsewhere.accepted(), 0);
+}
+
+/// Error pages often quote the request.
+#[test]
+fn what_the_partner_quotes_of_our_secrets_is_not_told() {
+    let partner = Partner::start(|mut connection| {
+        let request = connection.request().unwrap();
+        let quoted = request.head.replace("\r\n", " | ");
+        connection.send(format!("HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\n{quoted}", quoted.len()));
+    });
+    let headers = [("x-api-key".to_owned(), Secret::new("HEADER-SECRET")), ("x-env".to_owned(), Secret::new("Bearer TOKEN"))];
+    let url = format!("{}?key=QUERY-SECRET", partner.url().replace("http://", "http://me:USER-SECRET@"));
+    let sinks = http_sinks(HttpSettings { headers: headers.into(), ..http(url) });
+    let Answer::Status { code: 403, excerpt, .. } = sinks.deliver(&batch("acme", &["1"])) else { panic!("it refused") };
+    assert!(excerpt.contains("/hook?key=***") && excerpt.contains("x-api-key: ***"), "{excerpt}");
+    // The userinfo of the URL is sent as basic authentication.
+    for secret in ["HEADER-SECRET", "TOKEN", "QUERY-SECRET", "USER-SECRET", "bWU6VVNFUi1TRUNSRVQ="] {
+        assert!(!excerpt.contains(secret), "{secret} in {excerpt}");
+    }
+}
+
+#[test]
+fn an_answer_before_the_body_is_read_counts_when_the_partner_then_takes_no_more() {
+    let (done, on_done) = crossbeam_channel::bounded::<()>(0);
+    let partner = Partner::start(move |mut connection| {
+        connection.head();
+        connection.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");
+        // The partner neither reads on nor closes the connection.
+        let _ = on_done.recv();
+    });
+    let timeout = Duration::from_millis(500);
+    let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
+    let payload = format!("\"{}\"", "x".repeat(32 * 1024 * 1024));
+    let answer = sinks.deliver(&batch("acme", &[&payload]));
+    drop(done);
+    assert_eq!(answer, Answer::Status { code: 413, retry_after: None, excerpt: "".into() });
+}
