@@ -3,6 +3,7 @@
 //! Large orders go to the partner and to the auditors, small ones only to the partner. Those of a
 //! closed shop are tried again later.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use octoconf::handler::{Registry, run_caught};
@@ -28,12 +29,13 @@ fn audited(message: &Message) -> Outcome {
     Outcome::Deliver([to(order.account)].into_iter().chain(auditors).collect())
 }
 
+/// Public only so that a test can run it.
 #[expect(clippy::print_stdout, reason = "an example shows what it does")]
-fn main() {
+pub fn main() -> Result<(), Box<dyn Error>> {
     let mut registry = Registry::new();
     registry.register("audited", audited);
 
-    let Some(handler) = registry.get("audited") else { return };
+    let handler = registry.get("audited").ok_or("the handler is not registered")?;
     for body in
         [r#"{"account":"acme","total":12}"#, r#"{"account":"acme","total":5000}"#, r#"{"account":"closed","total":1}"#, "{}"]
     {
@@ -48,4 +50,5 @@ fn main() {
         };
         println!("{body}\n  {:?}", run_caught(&*handler, &message));
     }
+    Ok(())
 }

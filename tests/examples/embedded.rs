@@ -3,6 +3,8 @@
 //! Three readings of two meters are on a queue in memory. The readings of each meter go to its bucket, in order, and
 //! from there to standard output.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use octoconf::config::{self, Context, Environment, Kind};
 use octoconf::engine::{Engine, RunOptions};
@@ -30,8 +32,9 @@ fn by_meter(message: &Message) -> Outcome {
     }
 }
 
+/// Public only so that a test can run it.
 #[expect(clippy::print_stderr, reason = "an example shows what it does")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     let mut registry = Registry::new();
     registry.register("by_meter", by_meter);
 
@@ -41,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = config::parse(SETTINGS, Kind::Toml, "the settings", &context)?.settings;
 
     let engine = Engine::new(&settings, &registry)?;
-    let queue = engine.queue("readings").ok_or("it is configured")?;
+    let queue = engine.queue("readings").ok_or("there is no such queue")?;
     let bodies = ["north 20.1", "south 23.4", "north 20.3"].map(|text| Bytes::from_static(text.as_bytes()));
     queue.send(&bodies.map(|body| NewMessage { body, ..NewMessage::default() }))?;
 
