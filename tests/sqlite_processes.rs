@@ -43,9 +43,9 @@ const SCENARIOS: [(&str, fn()); 6] = [
     ("a_new_file_is_opened_by_many_at_once", a_new_file_is_opened_by_many_at_once),
     ("many_consumers_and_senders_share_without_overlap", many_consumers_and_senders_share_without_overlap),
     ("many_share_a_disk_that_is_too_small_for_their_log", many_share_a_disk_that_is_too_small_for_their_log),
-    ("what_a_killed_sender_reported_is_there", what_a_killed_sender_reported_is_there),
-    ("what_a_killed_consumer_held_comes_back", what_a_killed_consumer_held_comes_back),
-    ("what_a_killed_service_parked_is_there_in_order", what_a_killed_service_parked_is_there_in_order),
+    ("messages_that_a_killed_sender_reported_are_there", messages_that_a_killed_sender_reported_are_there),
+    ("messages_that_a_killed_consumer_held_come_back", messages_that_a_killed_consumer_held_come_back),
+    ("deliveries_that_a_killed_service_parked_are_in_order", deliveries_that_a_killed_service_parked_are_in_order),
 ];
 
 /// Runs all scenarios, or those that the arguments name, or lists them: nextest runs each one in a process of its own.
@@ -246,7 +246,7 @@ fn many_share_a_disk_that_is_too_small_for_their_log() {
     assert!(used(&file) <= SIZE, "{}", used(&file));
 }
 
-fn what_a_killed_sender_reported_is_there() {
+fn messages_that_a_killed_sender_reported_are_there() {
     for lines in [1, 10, 55, 333] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("queue.db");
@@ -265,7 +265,7 @@ fn what_a_killed_sender_reported_is_there() {
     }
 }
 
-fn what_a_killed_consumer_held_comes_back() {
+fn messages_that_a_killed_consumer_held_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("queue.db");
     let queue = open(&file);
@@ -277,7 +277,7 @@ fn what_a_killed_consumer_held_comes_back() {
     assert!(back.iter().all(|received| received.message.receives == 2));
 }
 
-fn what_a_killed_service_parked_is_there_in_order() {
+fn deliveries_that_a_killed_service_parked_are_in_order() {
     for lines in [1, 10, 55, 333] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("parking.db");

@@ -30,7 +30,7 @@ fn load(path: &Path) -> Loaded {
 }
 
 #[test]
-fn every_released_file_loads_without_a_warning() {
+fn every_example_loads_without_a_warning() {
     let files: Vec<PathBuf> = std::fs::read_dir(conf(""))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -63,7 +63,7 @@ fn toml_and_ini_say_the_same() {
 }
 
 #[test]
-fn the_first_file_runs_on_the_embedded_queue_and_delivers_to_files() {
+fn the_first_example_needs_only_embedded_queues_and_files() {
     let settings = load(&conf("octoconf.toml")).settings;
     let handlers: Vec<_> = settings.queues.iter().map(|(name, queue)| (name.as_str(), queue.handler.as_str())).collect();
     assert_eq!(handlers, [("invoice", "order"), ("stock", "product")]);

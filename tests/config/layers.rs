@@ -23,7 +23,7 @@ fn ini(text: &str) -> Settings {
 }
 
 #[test]
-fn what_is_not_said_is_the_default() {
+fn keys_left_out_have_their_defaults() {
     let settings = toml(QUEUE);
     let (queue, partner) = (&settings.queues["stock"], &settings.partners.default);
     assert_eq!(settings.engine.handler_threads, 10, "the sum of the queues' concurrency");

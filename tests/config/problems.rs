@@ -104,7 +104,7 @@ fn a_value_where_a_section_must_be_and_the_other_way_round() {
 }
 
 #[test]
-fn a_handler_that_is_no_text_is_told_once() {
+fn a_handler_that_is_no_text_is_reported_once() {
     for (wrong, found) in [("5", "5"), ("['order']", "a list"), ("{}", "a section")] {
         expect(
             &format!("[queues.s]\nsource = 'memory'\nhandler = {wrong}"),
@@ -229,7 +229,7 @@ fn sqs_names_and_urls_are_checked() {
 }
 
 #[test]
-fn what_is_needed_is_asked_for() {
+fn missing_required_keys_are_reported() {
     expect(
         "[queues.s]\nsource = 'memory'",
         &["queues.s.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]"],
@@ -321,7 +321,7 @@ fn sections_must_fit_each_other() {
 }
 
 #[test]
-fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
+fn the_parking_needs_a_file_and_a_name_of_its_own() {
     let text = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'a.db'";
     expect(text, &["queues.s.parking: is the file of queues.s; give what is parked a file of its own"]);
     let text = "[queues.s]\nhandler = 'order'\nparking = 'p.db'\ndead_letter = 'none'";
@@ -336,7 +336,7 @@ fn a_queue_cannot_have_the_name_of_what_another_has_parked() {
 }
 
 #[test]
-fn what_is_delivered_is_not_written_into_a_queue() {
+fn deliveries_must_not_go_into_the_file_of_a_queue() {
     let queue = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'p.db'\n";
     let of_queue = "leads to the file of queues.s; give what is delivered a file of its own";
     let of_parking = "leads to the file of what queues.s has parked; give what is delivered a file of its own";
@@ -358,7 +358,7 @@ fn what_is_delivered_is_not_written_into_a_queue() {
 }
 
 #[test]
-fn a_bad_default_is_told_once_and_not_by_each_partner() {
+fn a_bad_default_is_reported_once_and_not_by_each_partner() {
     let mut text = "[partners.default]\nurl = 'nowhere'\ntimeout = 'long'\nmin_backoff = '1h'\n".to_owned();
     for partner in 0..50 {
         text += &format!("[partners.p{partner}]\nburst = 2\n");
@@ -376,7 +376,7 @@ fn a_bad_default_is_told_once_and_not_by_each_partner() {
 }
 
 #[test]
-fn a_section_that_the_environment_made_up_is_told_by_its_variable() {
+fn a_section_from_the_environment_is_reported_by_its_variable() {
     let missing = "queues.z.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]";
     let environment = Environment::from_iter([("OCTOCONF_QUEUES__Z__CONCURRENCY", "5")]);
     assert_eq!(problems_in(GOOD, Kind::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
@@ -386,7 +386,7 @@ fn a_section_that_the_environment_made_up_is_told_by_its_variable() {
 }
 
 #[test]
-fn what_the_environment_says_is_told_by_its_variable() {
+fn problems_from_the_environment_name_the_variable() {
     let environment = Environment::from_iter([
         ("OCTOCONF_QUEUES__Q__CONCURRENCY", "lots"),
         ("OCTOCONF_ENGINE__LOGG", "info"),
@@ -417,7 +417,7 @@ fn headers_are_checked() {
 }
 
 #[test]
-fn what_a_sink_would_refuse_later_is_told_with_all_the_rest() {
+fn problems_of_sinks_are_reported_with_all_others() {
     let environment = Environment::from_iter([("BAD", "whsec_!!!"), ("SHORT", "whsec_"), ("GOOD", "whsec_MDEyMzQ1Njc4OQ==")]);
     let text = "
         [partners.a]

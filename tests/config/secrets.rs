@@ -64,7 +64,7 @@ fn good_secrets_are_there_and_are_not_shown() {
 }
 
 #[test]
-fn a_partner_that_differs_only_in_what_is_masked_still_shows_it() {
+fn a_partner_with_only_masked_differences_is_shown() {
     let text = format!(
         "[queues.q]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\nurl = 'https://h/?a'\n[partners.x]\nurl = 'https://h/?{SECRET}'\n"
     );
@@ -73,7 +73,7 @@ fn a_partner_that_differs_only_in_what_is_masked_still_shows_it() {
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_is_told_without_it() {
+fn problems_with_secrets_do_not_show_them() {
     let environment = Environment::from_iter([("ODD", format!("{SECRET}\n")), ("OCTOCONF_ADMIN__TOKN", SECRET.to_owned())]);
     for (text, key) in [
         (format!("[admin]\ntoken = '{SECRET}'"), "admin.token: a secret does not stand in the configuration itself"),

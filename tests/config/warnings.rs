@@ -69,7 +69,7 @@ fn too_little_room_and_too_few_threads() {
 }
 
 #[test]
-fn a_part_of_the_bytes_that_is_smaller_than_the_largest_message() {
+fn a_share_of_bytes_below_the_largest_message() {
     let others = "[queues.r]\nsource = 'memory'\nhandler = 'order'\n[queues.s]\nsource = 'memory'\nhandler = 'order'";
     let with =
         |bytes: &str| format!("[engine]\nmax_in_flight_bytes = '{bytes}'\n[partners.default]\ndeliver = 'discard'\n{others}");
@@ -78,7 +78,7 @@ fn a_part_of_the_bytes_that_is_smaller_than_the_largest_message() {
 }
 
 #[test]
-fn what_returning_costs_where_nothing_is_parked() {
+fn few_receives_and_several_deliveries_without_parking() {
     let queue = "[partners.default]\ndeliver = 'discard'\n[handlers.h]\njq = '.[]'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\nmax_receives = 3";
     expect(queue, &["queues.s.max_receives: 3 receives", "queues.s.parking: handler h may make several"]);
     // A program with one result makes one delivery.

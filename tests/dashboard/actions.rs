@@ -34,7 +34,7 @@ fn actions(panel: &Panel) -> Vec<(String, String, Option<String>)> {
 }
 
 #[test]
-fn why_is_told_as_the_server_tells_it() {
+fn the_reason_is_shown_as_the_server_gives_it() {
     let panel = panel();
     let browser = open(&panel);
     for sentence in ["120 deliveries wait.", "Why: its breaker is open.", "The last error: <b>503</b>."] {
@@ -46,7 +46,7 @@ fn why_is_told_as_the_server_tells_it() {
 }
 
 #[test]
-fn each_action_is_sent_with_the_token_which_is_asked_for_once() {
+fn actions_carry_the_token_which_is_asked_for_once() {
     let panel = panel();
     let browser = open(&panel);
     for (action, done) in [("pause", "Paused."), ("resume", "Resumed."), ("flush", "What waits is sent now.")] {
@@ -83,7 +83,7 @@ fn each_action_is_sent_with_the_token_which_is_asked_for_once() {
 }
 
 #[test]
-fn a_wrong_token_is_said_and_forgotten() {
+fn a_wrong_token_is_reported_and_forgotten() {
     let panel = panel();
     let browser = open(&panel);
     browser.click("[data-action=pause]");

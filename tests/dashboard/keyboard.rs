@@ -32,7 +32,7 @@ fn tab_to(browser: &Browser, expression: &str) {
 }
 
 #[test]
-fn a_slash_goes_to_the_search_and_arrows_choose_what_was_found() {
+fn a_slash_opens_the_search_and_arrows_choose() {
     let panel = panel();
     let browser = browser(&panel.url());
     // Without a search on the server, the page searches among the waiting partners.
@@ -59,7 +59,7 @@ fn a_slash_goes_to_the_search_and_arrows_choose_what_was_found() {
 }
 
 #[test]
-fn an_arm_is_reached_by_tab_opened_by_enter_and_keeps_the_focus_while_figures_change() {
+fn tab_and_enter_open_an_arm_that_keeps_the_focus() {
     let panel = panel();
     let browser = browser(&panel.url());
     browser.until("document.querySelectorAll('#octopus-partners button').length === 3");

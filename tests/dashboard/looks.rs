@@ -175,7 +175,7 @@ fn a_phone_shows_all_of_it_without_scrolling_sideways() {
 }
 
 #[test]
-fn nothing_moves_for_those_who_want_it_still() {
+fn reduced_motion_stops_all_animation() {
     let panel = panel();
     let browser = browser(&panel.url());
     browser.until("document.getAnimations().length > 0");

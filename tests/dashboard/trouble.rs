@@ -36,7 +36,7 @@ fn an_answer_that_is_no_status_is_a_problem_not_a_figure() {
 }
 
 #[test]
-fn draining_is_said() {
+fn draining_is_shown() {
     let panel = panel();
     panel.answers.lock().status["state"] = "draining".into();
     let browser = Browser::start();
@@ -46,7 +46,7 @@ fn draining_is_said() {
 }
 
 #[test]
-fn where_reading_needs_the_token_it_is_asked_for() {
+fn the_token_is_asked_for_if_reading_needs_it() {
     let panel = panel();
     panel.answers.lock().closed = true;
     let browser = Browser::start();
@@ -59,7 +59,7 @@ fn where_reading_needs_the_token_it_is_asked_for() {
 }
 
 #[test]
-fn what_this_instance_cannot_tell_is_not_made_up() {
+fn unknown_figures_are_not_made_up() {
     let panel = panel();
     panel.answers.lock().dead = None;
     let browser = browser(&panel.url());
@@ -70,7 +70,7 @@ fn what_this_instance_cannot_tell_is_not_made_up() {
 }
 
 #[test]
-fn a_queue_that_fails_says_what_and_why() {
+fn a_failing_queue_shows_what_fails_and_why() {
     let panel = panel();
     panel.answers.lock().status["queues"][0]["failing"] = json!([{ "doing": "receive", "reason": "<b>AccessDenied</b>" }]);
     panel.answers.lock().status["queues"][1]["reached"] = false.into();
@@ -81,7 +81,7 @@ fn a_queue_that_fails_says_what_and_why() {
 }
 
 #[test]
-fn a_refused_reload_stays_in_sight_until_one_is_taken() {
+fn a_refused_reload_is_shown_until_one_succeeds() {
     let panel = panel();
     let browser = browser(&panel.url());
     assert_eq!(browser.value("document.getElementById('reload').hidden"), true);
@@ -97,7 +97,7 @@ fn a_refused_reload_stays_in_sight_until_one_is_taken() {
 }
 
 #[test]
-fn what_a_reload_changes_about_a_queue_is_told() {
+fn changes_by_a_reload_are_shown_at_the_queue() {
     let panel = panel();
     panel.answers.lock().status["queues"][0]["state"] = "retiring".into();
     panel.answers.lock().status["queues"][1]["replaced"] = 1.into();
@@ -109,7 +109,7 @@ fn what_a_reload_changes_about_a_queue_is_told() {
 }
 
 #[test]
-fn what_is_parked_is_told_where_it_came_from() {
+fn parked_deliveries_are_shown_at_their_queue() {
     let panel = panel();
     {
         let mut answers = panel.answers.lock();
@@ -132,7 +132,7 @@ fn what_is_parked_is_told_where_it_came_from() {
 }
 
 #[test]
-fn what_a_queue_costs_is_told_as_an_estimate() {
+fn the_cost_of_a_queue_is_shown_as_an_estimate() {
     let panel = panel();
     let browser = browser(&panel.url());
     browser.shows("price-note", "an estimate");

@@ -132,7 +132,7 @@ fn stand_in(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn relative_paths_count_from_where_the_scripts_are_called() {
+fn relative_paths_start_at_the_callers_folder() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     stand_in(folder);
@@ -158,7 +158,7 @@ fn the_installed_configuration_names_where_every_key_is_explained() {
 }
 
 #[test]
-fn the_scripts_say_what_they_take() {
+fn the_scripts_explain_their_arguments() {
     let root = tempfile::tempdir().unwrap();
     for (name, option) in [("install", "--binary FILE"), ("uninstall", "--purge")] {
         let said = script(name, root.path(), &["--help"]);
@@ -168,7 +168,7 @@ fn the_scripts_say_what_they_take() {
 }
 
 #[test]
-fn what_is_installed_twice_is_there_once_and_goes_without_a_trace() {
+fn two_installations_are_one_and_its_removal_leaves_no_trace() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let stand_in = stand_in(root);

@@ -225,7 +225,7 @@ fn odd_requests_get_their_statuses_and_do_no_harm() {
 }
 
 #[test]
-fn clients_that_are_slow_to_ask_cost_no_thread_and_nobody_waits_for_them() {
+fn slow_clients_cost_no_thread_and_delay_nobody() {
     let partner = partner();
     let instance = instance(&partner, &["quick"]);
     let says_nothing = |_| TcpStream::connect(instance.address).unwrap();
@@ -251,7 +251,7 @@ fn clients_that_are_slow_to_ask_cost_no_thread_and_nobody_waits_for_them() {
 }
 
 #[test]
-fn of_too_many_clients_the_oldest_make_way() {
+fn the_oldest_of_too_many_clients_make_way() {
     let partner = partner();
     let instance = instance(&partner, &["quick"]);
     let mut crowd: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(instance.address).unwrap()).collect();
@@ -406,7 +406,7 @@ fn a_port_that_is_taken_is_a_clear_failure() {
 }
 
 #[test]
-fn while_it_drains_it_is_alive_and_not_ready() {
+fn a_draining_service_is_alive_and_not_ready() {
     let hanging = Partner::start(|mut connection: Connection| {
         connection.request();
         connection.hang();

@@ -50,7 +50,7 @@ fn wrong_usage_is_told_from_failure() {
 }
 
 #[test]
-fn a_configuration_that_the_environment_leaves_empty_is_not_set() {
+fn an_empty_variable_names_no_configuration() {
     let said = |file: &str, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
         let output = command.args(arguments).env("OCTOCONF_CONFIG", file).output().unwrap();
@@ -66,7 +66,7 @@ fn a_configuration_that_the_environment_leaves_empty_is_not_set() {
 }
 
 #[test]
-fn a_bad_line_stops_send_with_its_number_and_what_was_sent_stays_sent() {
+fn a_bad_line_stops_send_with_its_number() {
     let workspace = workspace();
     let file = workspace.write(
         "lines.jsonl",
@@ -126,7 +126,7 @@ fn dead_letters_are_listed_filtered_redriven_and_purged() {
 }
 
 #[test]
-fn dead_letters_that_are_not_there_are_named_and_nothing_is_changed() {
+fn missing_dead_letters_are_named_and_nothing_changes() {
     let workspace = workspace();
     let file = workspace.write("lines.jsonl", "[]\n[]\n");
     workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
@@ -144,7 +144,7 @@ fn dead_letters_that_are_not_there_are_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_letter_that_is_named_twice_counts_once() {
+fn a_letter_named_twice_counts_once() {
     let workspace = workspace();
     let file = workspace.write("lines.jsonl", "[]\n[]\n");
     workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
@@ -163,7 +163,7 @@ fn a_letter_that_is_named_twice_counts_once() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named_and_not_made_by_a_look_into_it() {
+fn a_missing_file_is_named_and_not_created() {
     let workspace = workspace();
     workspace.write("octoconf.toml", &CONFIG.replace("handler =", "path = \"q.db\"\nparking = \"p.db\"\nhandler ="));
     for (listing, file) in [("dead", "q.db"), ("parked", "p.db")] {
@@ -176,7 +176,7 @@ fn a_file_that_is_not_there_is_named_and_not_made_by_a_look_into_it() {
 }
 
 #[test]
-fn a_file_that_a_command_makes_is_told_once_with_what_to_do() {
+fn a_file_made_by_a_command_is_reported_once() {
     let workspace = workspace();
     let config = CONFIG.replace("handler =", "path = \"q.db\"\nparking = \"p.db\"\nhandler =");
     workspace.write("octoconf.toml", &config);
@@ -215,7 +215,7 @@ fn a_queue_in_memory_is_out_of_reach_of_every_other_process() {
 }
 
 #[test]
-fn what_check_refuses_run_refuses_with_the_same_words() {
+fn run_refuses_what_check_refuses_in_the_same_words() {
     let workspace = workspace().with_environment(&[("BAD", "whsec_!!!")]);
     let wrong = "[partners.x]\nsigning_secret = \"env:BAD\"\nurl = \"http://h/..\"\npath = \"/\"\n";
     workspace.write("octoconf.toml", &format!("{CONFIG}{wrong}"));
@@ -228,7 +228,7 @@ fn what_check_refuses_run_refuses_with_the_same_words() {
 }
 
 #[test]
-fn output_that_finds_no_room_is_a_failure_and_no_panic() {
+fn a_full_output_is_a_failure_and_no_panic() {
     let workspace = workspace();
     for arguments in [&["completions", "bash"][..], &["check"], &["check", "--json"], &["dead", "list", "invoice", "--json"]] {
         let said = without_output(&workspace, arguments);
@@ -248,7 +248,7 @@ fn without_output(workspace: &Workspace, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn what_was_done_is_said_where_the_output_finds_no_room() {
+fn a_full_output_does_not_hide_what_was_done() {
     let workspace = workspace();
     workspace.write("in.jsonl", "1\n2\n");
     // This reports the newly created file once, so that later commands do not.
@@ -304,7 +304,7 @@ fn interrupt(child: Child, signal: &str) -> (Option<i32>, Value) {
 }
 
 #[test]
-fn a_slow_input_is_sent_as_it_comes_and_a_signal_tells_how_far_it_came() {
+fn a_slow_input_is_sent_as_it_comes_until_a_signal() {
     for signal in ["INT", "TERM"] {
         let workspace = workspace();
         let mut child = sending(&workspace, "-");
@@ -332,7 +332,7 @@ fn a_file_that_a_signal_leaves_unfinished_is_a_failure() {
 }
 
 #[test]
-fn long_work_says_how_far_it_is_where_there_is_no_terminal() {
+fn long_work_reports_its_progress_without_a_terminal() {
     let workspace = workspace();
     let file = workspace.write("lines.jsonl", &["[]"; 5].join("\n"));
     workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);

@@ -83,7 +83,7 @@ fn numbers(request: &Request) -> Vec<usize> {
 }
 
 #[test]
-fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
+fn an_outage_is_parked_and_delivered_once_and_in_order() {
     let (partner, is_up) = partners();
     let workspace = workspace(&partner);
     let running = workspace.start(&["run", "--until-empty", "--report", "report.json"]);
@@ -115,7 +115,7 @@ fn an_outage_waits_on_the_disk_and_is_delivered_once_and_in_order() {
 }
 
 #[test]
-fn what_was_parked_at_a_kill_comes_first_after_it() {
+fn deliveries_parked_before_a_kill_come_first_after_it() {
     let (partner, is_up) = partners();
     let workspace = workspace(&partner);
     let running = workspace.start(&["run"]);
@@ -151,7 +151,7 @@ fn what_was_parked_at_a_kill_comes_first_after_it() {
 }
 
 #[test]
-fn what_is_parked_can_be_purged_by_account() {
+fn parked_deliveries_can_be_purged_by_account() {
     let (partner, _) = partners();
     let workspace = workspace(&partner);
     let running = workspace.start(&["run"]);

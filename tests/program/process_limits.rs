@@ -52,7 +52,7 @@ fn told(output: &Output) -> String {
 }
 
 #[test]
-fn a_log_that_may_not_become_larger_is_cut_back_and_all_goes_on() {
+fn a_write_ahead_log_at_its_limit_is_truncated() {
     let workspace = workspace();
     workspace.expect(0, &["send", "invoice", workspace.write("first.jsonl", &invoices()).to_str().unwrap()]);
     // In blocks of 512 bytes: 1 MiB, where the write-ahead log would otherwise have 16.
@@ -84,7 +84,7 @@ fn a_log_that_may_not_become_larger_is_cut_back_and_all_goes_on() {
 }
 
 #[test]
-fn a_file_that_may_not_become_large_enough_is_a_reason_in_words() {
+fn a_limit_of_file_size_is_a_reason_in_words() {
     let workspace = workspace();
     workspace.expect(0, &["send", "invoice", workspace.write("none.jsonl", "").to_str().unwrap()]);
     let output = send(&workspace, "-f 160");
@@ -93,7 +93,7 @@ fn a_file_that_may_not_become_large_enough_is_a_reason_in_words() {
 }
 
 #[test]
-fn where_no_file_can_be_opened_that_is_what_it_says() {
+fn a_lack_of_file_descriptors_is_reported_as_such() {
     let workspace = workspace();
     workspace.expect(0, &["send", "invoice", workspace.write("none.jsonl", "").to_str().unwrap()]);
     let mut seen = 0;

@@ -175,7 +175,7 @@ fn stock(version: usize) -> String {
 }
 
 #[test]
-fn queues_handlers_and_secrets_change_under_load_and_nothing_is_lost_or_repeated() {
+fn reloads_of_all_kinds_lose_and_repeat_nothing() {
     let mut scene = Scene::start(&invoices("concurrency = 2"));
     scene.send("invoice", 2000);
     scene.reload(&(invoices("concurrency = 2") + &stock(1)));
@@ -250,7 +250,7 @@ fn assert_books(report: &Value, sent: usize) {
 }
 
 #[test]
-fn queues_of_sqs_change_under_load_and_nothing_is_lost_or_repeated() {
+fn reloads_of_sqs_queues_lose_and_repeat_nothing() {
     let server = SqsServer::start();
     let [one, other, dead] = ["one", "other", "dead"].map(|name| server.queue(name, &[]));
     let section = |name: &str, queue: &TestQueue<'_>, more: &str| {

@@ -25,7 +25,7 @@ fn keys(value: &Value) -> Vec<&String> {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
+fn an_unwritable_report_keeps_the_run_from_starting() {
     let workspace = workspace();
     for place in ["no/report.json", "."] {
         let said = workspace.expect(2, &["run", "--until-empty", "--report", place]);
@@ -35,7 +35,7 @@ fn a_place_that_cannot_be_written_is_a_reason_not_to_start() {
 }
 
 #[test]
-fn a_run_that_refuses_to_start_leaves_the_place_as_it_was() {
+fn a_run_that_refuses_to_start_leaves_the_report_as_it_was() {
     let workspace = workspace();
     workspace.write("there.json", "of the last run");
     // A folder in the place of the queue's file, which only a person can correct.
@@ -56,7 +56,7 @@ fn a_dash_is_standard_output() {
 }
 
 #[test]
-fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
+fn a_locked_queue_fails_the_run_in_time_with_a_report() {
     let workspace = workspace();
     let ordinary = workspace.run_until_empty();
     let other = Connection::open(workspace.path("q.db")).unwrap();
@@ -79,7 +79,7 @@ fn a_queue_that_stays_locked_fails_the_run_in_its_time_with_a_report() {
 }
 
 #[test]
-fn a_signal_ends_the_wait_for_a_queue_as_it_was_asked_to() {
+fn a_signal_ends_the_wait_for_a_queue() {
     let workspace = workspace();
     workspace.run_until_empty();
     std::fs::remove_file(workspace.path("report.json")).unwrap();

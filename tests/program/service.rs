@@ -63,7 +63,7 @@ impl Manager {
 }
 
 #[test]
-fn systemd_is_told_each_step_and_fed_in_between() {
+fn systemd_hears_of_each_step_and_of_life_in_between() {
     let workspace = Workspace::new("octoconf.toml", &to_files("out"));
     let path = workspace.path("notify");
     let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
@@ -161,7 +161,7 @@ fn secrets_are_read_again_at_a_reload() {
 }
 
 #[test]
-fn usr1_tells_how_it_is_and_what_each_thread_does() {
+fn usr1_logs_the_state_and_what_each_thread_does() {
     for log in ["info", "error"] {
         let partner = Partner::start(|mut connection: Connection| {
             connection.request();
@@ -227,7 +227,7 @@ fn no_filter_lets_a_secret_into_the_log() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn an_unread_log_holds_nothing_up() {
     let workspace = Workspace::new("octoconf.toml", &to_files("out"));
     send(&workspace, 0..1000);
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));

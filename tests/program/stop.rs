@@ -63,7 +63,7 @@ fn a_signal_returns_what_the_partner_will_not_take_in_time() {
 }
 
 #[test]
-fn what_was_returned_is_delivered_by_the_next_run_at_once() {
+fn returned_messages_are_delivered_at_once_by_the_next_run() {
     let partner = Partner::start(refuses);
     let refused = workspace(&partner, "");
     let running = refused.start(&["run"]);
@@ -133,7 +133,7 @@ fn neither_signal_waits_for_a_reload() {
 }
 
 #[test]
-fn a_run_that_was_to_empty_the_queue_fails_where_time_ends_it() {
+fn until_empty_fails_if_its_time_ends_first() {
     let partner = Partner::start(refuses);
     let workspace = workspace(&partner, "");
     workspace.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);

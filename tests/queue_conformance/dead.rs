@@ -132,7 +132,7 @@ pub fn one_delivery_is_redriven_as_the_only_one_open(driver: &dyn Driver) {
     assert_eq!(redriven[1].message.open.as_deref(), Some(&[name(3)][..]));
 }
 
-pub fn what_was_open_survives_any_number_of_redrives(driver: &dyn Driver) {
+pub fn open_deliveries_survive_any_number_of_redrives(driver: &dyn Driver) {
     let queue = driver.queue(false);
     send(&*queue, &["a"]);
     set_aside(&*queue, &[partial(&take_one(&*queue), 3, true)]);

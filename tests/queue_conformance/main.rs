@@ -70,7 +70,7 @@ macro_rules! conformance {
                 the_last_letter_takes_the_message_along
                 a_whole_message_is_redriven
                 one_delivery_is_redriven_as_the_only_one_open
-                what_was_open_survives_any_number_of_redrives
+                open_deliveries_survive_any_number_of_redrives
                 purged_letters_are_gone
                 letters_are_listed_by_partner_and_reason
                 a_listing_ends_when_told
@@ -158,7 +158,7 @@ embedded!(Sqlite as sqlite_embedded);
 run! { Sqs as sqs_alone:
     on_sqs {
         text_comes_back_to_the_byte
-        what_sqs_would_refuse_is_refused_whole
+        batches_that_sqs_would_refuse_are_refused_whole
         letters_stay_where_they_are_however_often_they_are_looked_at
         a_queue_that_does_not_exist_is_missing_until_it_does
         the_redrive_policy_is_read_and_its_target_used

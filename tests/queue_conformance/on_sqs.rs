@@ -72,7 +72,7 @@ pub fn text_comes_back_to_the_byte(driver: &Sqs) {
     }
 }
 
-pub fn what_sqs_would_refuse_is_refused_whole(driver: &Sqs) {
+pub fn batches_that_sqs_would_refuse_are_refused_whole(driver: &Sqs) {
     for (fifo, wrong) in [
         (false, message("")),
         (false, message("\u{0}")),

@@ -31,7 +31,7 @@ fn deliver(driver: &dyn Driver, account: &str, numbers: impl Iterator<Item = usi
 }
 
 /// The batches are larger than one request of SQS.
-pub fn what_is_accepted_has_arrived_whole_and_in_order(driver: &impl Driver) {
+pub fn accepted_batches_have_arrived_whole_and_in_order(driver: &impl Driver) {
     for account in ["acme", "other"] {
         assert_eq!(deliver(driver, account, 0..25), Answer::Accepted);
         assert_eq!(deliver(driver, account, 25..26), Answer::Accepted);
@@ -72,7 +72,7 @@ pub fn many_threads_deliver_at_once(driver: &impl Driver) {
 }
 
 /// Nothing is lost or out of order either: the same batch is sent again, and arrives.
-pub fn nothing_is_accepted_by_who_is_away(driver: &impl Driver) {
+pub fn an_absent_side_accepts_nothing(driver: &impl Driver) {
     assert_eq!(deliver(driver, "acme", 0..3), Answer::Accepted);
     driver.go_away();
     for _ in 0..2 {

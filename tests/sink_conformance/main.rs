@@ -32,7 +32,7 @@ macro_rules! run {
 macro_rules! conformance {
     ($driver:ident as $name:ident) => {
         run! { $driver as $name:
-            what_is_accepted_has_arrived_whole_and_in_order
+            accepted_batches_have_arrived_whole_and_in_order
             payloads_arrive_to_the_byte
             many_threads_deliver_at_once
         }
@@ -48,11 +48,11 @@ conformance!(Discard as discard);
 
 /// Sinks whose other side may be away: all except the one that keeps nothing.
 mod away {
-    run! { Http as http: nothing_is_accepted_by_who_is_away }
-    run! { File as file: nothing_is_accepted_by_who_is_away }
-    run! { SqsStandard as sqs_standard: nothing_is_accepted_by_who_is_away }
-    run! { SqsFifo as sqs_fifo: nothing_is_accepted_by_who_is_away }
-    run! { Output as stdout: nothing_is_accepted_by_who_is_away }
+    run! { Http as http: an_absent_side_accepts_nothing }
+    run! { File as file: an_absent_side_accepts_nothing }
+    run! { SqsStandard as sqs_standard: an_absent_side_accepts_nothing }
+    run! { SqsFifo as sqs_fifo: an_absent_side_accepts_nothing }
+    run! { Output as stdout: an_absent_side_accepts_nothing }
 }
 
 /// Sinks with a place of its own for each account.

@@ -82,7 +82,7 @@ fn configured_headers_and_the_user_of_the_url_go_along() {
 }
 
 #[test]
-fn with_a_secret_the_request_is_signed() {
+fn a_request_is_signed_if_there_is_a_secret() {
     let partner = Partner::answering(OK);
     let mut settings = http(partner.url());
     settings.format = Format::Single;

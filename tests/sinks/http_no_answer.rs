@@ -21,14 +21,14 @@ fn reason(url: String) -> String {
 }
 
 #[test]
-fn a_partner_that_hangs_is_left_when_the_time_is_up() {
+fn a_partner_that_hangs_times_out() {
     let partner = Partner::start(|mut connection| connection.hang());
     let reason = reason(format!("http://user:secret@{}/path?key=secret", partner.address));
     assert_eq!(reason, format!("waiting for the answer of {}: timed out", partner.address));
 }
 
 #[test]
-fn a_partner_that_answers_byte_by_byte_is_left_when_the_time_is_up() {
+fn a_partner_that_answers_byte_by_byte_times_out() {
     let partner = Partner::start(|mut connection| {
         connection.request();
         let never = crossbeam_channel::never::<()>();
@@ -41,7 +41,7 @@ fn a_partner_that_answers_byte_by_byte_is_left_when_the_time_is_up() {
 }
 
 #[test]
-fn a_partner_that_takes_nothing_is_left_when_the_time_is_up() {
+fn a_partner_that_reads_nothing_times_out() {
     // The listener never accepts, so the kernel takes the connection and as many bytes as its buffers hold.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -52,14 +52,14 @@ fn a_partner_that_takes_nothing_is_left_when_the_time_is_up() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_said() {
+fn a_port_without_a_listener_is_reported() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let reason = reason(format!("http://{address}/"));
     assert!(reason.starts_with(&format!("connecting to {address}: Connection refused")), "{reason}");
 }
 
 #[test]
-fn garbage_and_half_answers_are_said() {
+fn garbage_and_half_answers_are_reported() {
     for (answer, expected) in [
         ("hello\r\n\r\n", "not HTTP"),
         ("HTTP/2 200\r\n\r\n", "not HTTP"),
@@ -78,7 +78,7 @@ fn garbage_and_half_answers_are_said() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_said() {
+fn a_name_that_does_not_resolve_is_reported() {
     // RFC 6761 guarantees that this name never exists.
     let connect_timeout = Duration::from_secs(2);
     let sinks = http_sinks(HttpSettings { connect_timeout, ..http("http://no-such-partner.invalid/") });
@@ -87,7 +87,7 @@ fn a_name_that_does_not_resolve_is_said() {
 }
 
 #[test]
-fn a_partner_whose_tls_never_comes_to_an_end_is_left_when_the_time_is_up() {
+fn an_endless_tls_handshake_times_out() {
     let silent = Partner::start(|mut connection| connection.hang());
     let slow = Partner::start(|mut connection| {
         // A handshake record of the maximum length, one byte at a time.
@@ -106,7 +106,7 @@ fn a_partner_whose_tls_never_comes_to_an_end_is_left_when_the_time_is_up() {
 }
 
 #[test]
-fn a_partner_without_tls_is_said() {
+fn a_partner_without_tls_is_reported() {
     let partner = Partner::start(|mut connection| {
         connection.send("HTTP/1.1 400 No TLS here\r\n\r\n");
         connection.hang();
@@ -122,7 +122,7 @@ fn an_account_that_cannot_be_in_the_url_is_refused() {
 }
 
 #[test]
-fn an_account_that_names_a_private_host_is_refused_unless_that_is_meant() {
+fn private_hosts_are_refused_unless_they_are_allowed() {
     let partner = Partner::answering(OK);
     let url = format!("http://{{account}}:{}/", partner.address.port());
     let guarded = http_sinks(http(&url));

@@ -11,7 +11,7 @@ use octoconf::sink::{Clock, Limits, Sink, Sinks};
 const NOW: u64 = 784_111_777;
 
 #[test]
-fn seconds_and_dates_are_told_and_nonsense_is_not() {
+fn seconds_and_dates_are_read_and_nonsense_is_ignored() {
     for (value, seconds) in [
         ("120", Some(120)),
         ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
@@ -31,7 +31,7 @@ fn seconds_and_dates_are_told_and_nonsense_is_not() {
 }
 
 #[test]
-fn a_date_counts_from_the_moment_that_the_partners_own_clock_has_for_the_answer() {
+fn a_date_counts_from_the_date_of_the_answer() {
     for (date, retry_after, seconds) in [
         // Our clock is an hour slow, or an hour fast: the wait is the same.
         ("Sun, 06 Nov 1994 09:49:37 GMT", "Sun, 06 Nov 1994 09:49:42 GMT", Some(5)),

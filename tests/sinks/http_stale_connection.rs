@@ -20,7 +20,7 @@ fn breaking(how: impl Fn(Connection) + Send + Sync + 'static) -> Partner {
 }
 
 #[test]
-fn a_reset_or_an_end_before_the_first_byte_is_sent_again_on_a_new_connection() {
+fn a_connection_that_ends_before_the_first_byte_is_replaced() {
     let scripts: [fn(Connection); 2] = [drop, Connection::reset];
     for script in scripts {
         let partner = breaking(script);
@@ -34,7 +34,7 @@ fn a_reset_or_an_end_before_the_first_byte_is_sent_again_on_a_new_connection() {
 }
 
 #[test]
-fn once_a_byte_of_an_answer_has_come_it_is_not_sent_again() {
+fn a_request_is_not_repeated_after_a_byte_of_an_answer() {
     let partner = breaking(|mut connection| {
         connection.send("HT");
     });
@@ -55,7 +55,7 @@ fn a_new_connection_that_breaks_is_a_failure() {
 }
 
 #[test]
-fn it_is_sent_again_once_only() {
+fn a_request_is_repeated_once_only() {
     let partner = Partner::start(|mut connection| {
         connection.request();
         if connection.number == 0 {

@@ -152,7 +152,7 @@ fn head(stream: &mut impl BufRead) -> Option<(String, usize)> {
 }
 
 #[test]
-fn an_authority_that_the_system_does_not_know_is_not_trusted() {
+fn an_unknown_authority_is_not_trusted() {
     let server = Authority::new().server("127.0.0.1", FAR_AWAY, Answer::Accepted);
     let timeout = Duration::from_secs(10);
     let sinks = http_sinks(HttpSettings { timeout, ..http(format!("https://127.0.0.1:{}/", server.port)) });
@@ -162,7 +162,7 @@ fn an_authority_that_the_system_does_not_know_is_not_trusted() {
 }
 
 #[test]
-fn an_authority_among_the_systems_roots_is_trusted_for_the_right_name_in_its_time() {
+fn a_root_of_the_system_is_trusted_for_name_and_time() {
     let authority = Authority::new();
     let servers = [
         ("good", authority.server("127.0.0.1", FAR_AWAY, Answer::Accepted)),

@@ -60,7 +60,7 @@ fn a_body_that_never_ends_is_left() {
 }
 
 #[test]
-fn a_body_that_comes_byte_by_byte_is_left_when_the_time_is_up() {
+fn a_body_that_comes_byte_by_byte_is_cut_at_the_timeout() {
     let answer = verdict(|mut connection| {
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
         drip(&mut connection);
@@ -69,7 +69,7 @@ fn a_body_that_comes_byte_by_byte_is_left_when_the_time_is_up() {
 }
 
 #[test]
-fn headers_that_break_off_or_are_garbage_or_endless_change_nothing() {
+fn broken_and_endless_headers_change_nothing() {
     let answer = verdict(|mut connection| {
         connection.send("HTTP/1.1 202 Accepted\r\nx-half");
     });
@@ -91,7 +91,7 @@ fn headers_that_break_off_or_are_garbage_or_endless_change_nothing() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_is_read_counts() {
+fn an_answer_before_the_body_is_read_counts() {
     let partner = Partner::start(|mut connection| {
         connection.head();
         connection.send("HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
@@ -134,7 +134,7 @@ fn a_redirect_is_not_followed() {
 
 /// Error pages often quote the request.
 #[test]
-fn what_the_partner_quotes_of_our_secrets_is_not_told() {
+fn secrets_that_the_partner_quotes_are_masked() {
     let partner = Partner::start(|mut connection| {
         let request = connection.request().unwrap();
         let quoted = request.head.replace("\r\n", " | ");
@@ -152,7 +152,7 @@ fn what_the_partner_quotes_of_our_secrets_is_not_told() {
 }
 
 #[test]
-fn an_answer_before_the_body_is_read_counts_when_the_partner_then_takes_no_more() {
+fn an_early_answer_counts_even_if_nothing_more_is_read() {
     let (done, on_done) = crossbeam_channel::bounded::<()>(0);
     let partner = Partner::start(move |mut connection| {
         connection.head();

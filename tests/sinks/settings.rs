@@ -17,7 +17,7 @@ fn an_account_has_its_own_settings_or_the_default() {
 }
 
 #[test]
-fn other_settings_take_their_place_and_wrong_ones_do_not() {
+fn new_settings_replace_the_old_and_wrong_ones_do_not() {
     let sinks = sinks(Deliver::Discard);
     assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
     sinks.install(sinks.prepare(&everyone(Deliver::Http(http("http://127.0.0.1:1/")))).unwrap());
@@ -27,7 +27,7 @@ fn other_settings_take_their_place_and_wrong_ones_do_not() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_by_partner() {
+fn all_problems_are_reported_at_once_by_partner() {
     let by_account = BTreeMap::from([
         ("a".into(), partner(Deliver::File { path: "out/{acount}".into() })),
         ("b".into(), partner(Deliver::Http(http("http://user:secret@h/{x}?key=secret")))),
@@ -43,7 +43,7 @@ fn all_that_is_wrong_is_said_at_once_by_partner() {
 }
 
 #[test]
-fn files_of_settings_that_were_replaced_are_free_for_another_process() {
+fn files_of_replaced_settings_are_free_for_other_processes() {
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().file_name().unwrap().display();
     let path = |spelling: &str| format!("{}/{spelling}{{account}}.jsonl", folder.path().display());

@@ -21,7 +21,7 @@ fn ask() -> Ask {
 }
 
 #[test]
-fn a_locked_file_is_unavailable_until_it_is_let_go() {
+fn a_locked_file_is_unavailable_until_it_is_released() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
     let queue = open(&path).unwrap();
@@ -43,7 +43,7 @@ fn a_locked_file_is_unavailable_until_it_is_let_go() {
 }
 
 #[test]
-fn a_file_that_is_moved_away_while_it_is_open_is_missed() {
+fn a_file_moved_away_while_open_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, away) = (folder.path().join("queue.db"), folder.path().join("away.db"));
     let queue = open(&path).unwrap();

@@ -51,7 +51,7 @@ fn a_file_of_version_1_is_used_as_it_is() {
 }
 
 #[test]
-fn what_version_1_sent_may_be_large_and_goes_whole() {
+fn large_messages_of_version_1_are_deleted_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
     Connection::open(&path).unwrap().execute_batch(include_str!("versions/v1.sql")).unwrap();
@@ -60,7 +60,7 @@ fn what_version_1_sent_may_be_large_and_goes_whole() {
 }
 
 #[test]
-fn of_a_file_of_version_2_what_is_small_leaves_its_contents_for_later() {
+fn small_messages_of_version_2_leave_their_contents_for_later() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
     Connection::open(&path).unwrap().execute_batch(include_str!("versions/v2.sql")).unwrap();
@@ -72,7 +72,7 @@ fn of_a_file_of_version_2_what_is_small_leaves_its_contents_for_later() {
 }
 
 #[test]
-fn a_file_of_version_3_knows_that_the_clock_was_set_back() {
+fn a_file_of_version_3_remembers_a_clock_set_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
     let file = Connection::open(&path).unwrap();

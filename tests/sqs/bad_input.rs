@@ -78,7 +78,7 @@ fn try_all(cases: Vec<(&str, Trial, &[&str])>) {
 }
 
 #[test]
-fn what_is_no_sqs_is_told_with_what_to_correct() {
+fn a_server_that_is_not_sqs_is_reported_with_a_remedy() {
     let says = |answer: String| Trial::start("http", Partner::answering(answer));
     let page = "<!DOCTYPE html><html><body>Sign in to the network</body></html>";
     try_all(vec![
@@ -99,7 +99,7 @@ fn what_is_no_sqs_is_told_with_what_to_correct() {
 }
 
 #[test]
-fn the_wrong_one_of_tls_and_plain_is_told() {
+fn a_mismatch_of_tls_and_plain_is_reported() {
     let tls_only = Partner::start(|mut connection: Connection| {
         connection.head();
         // How a TLS server answers a request that is not TLS: a fatal alert, "unexpected
@@ -116,7 +116,7 @@ fn the_wrong_one_of_tls_and_plain_is_told() {
 }
 
 #[test]
-fn a_refusal_is_told_with_whom_to_ask() {
+fn a_refusal_by_sqs_is_reported_with_a_remedy() {
     let says = |code: &str| Trial::start("http", Partner::answering(refusal(code)));
     let late = refusal("SignatureDoesNotMatch").replace("\r\n\r\n", "\r\ndate: Wed, 03 Jan 2024 10:00:00 GMT\r\n\r\n");
     try_all(vec![
@@ -131,7 +131,7 @@ fn a_refusal_is_told_with_whom_to_ask() {
 }
 
 #[test]
-fn an_action_that_is_denied_later_is_told_too() {
+fn an_action_that_is_denied_later_is_reported_too() {
     let facts = "<GetQueueAttributesResponse><GetQueueAttributesResult/></GetQueueAttributesResponse>";
     let stub = Partner::start(move |mut connection: Connection| {
         while let Some(request) = connection.request() {

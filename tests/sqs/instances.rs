@@ -95,7 +95,7 @@ fn workspace(instance: &str, queue: &TestQueue<'_>, dead: &TestQueue<'_>, partne
 }
 
 #[test]
-fn order_holds_and_nothing_is_lost_when_one_is_killed_and_one_is_stopped() {
+fn a_kill_and_a_stop_lose_nothing_and_keep_order() {
     let server = SqsServer::shared();
     let (queue, dead) = (server.queue("updates.fifo", &[]), server.queue("updates-dead.fifo", &[]));
     let books = Arc::new(Mutex::new(Books::default()));

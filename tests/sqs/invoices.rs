@@ -17,7 +17,7 @@ const LOW: u64 = 150;
 const GLANCE: Duration = Duration::from_millis(100);
 
 #[test]
-fn every_invoice_is_delivered_in_order_or_a_dead_letter_with_its_reason() {
+fn invoices_are_delivered_in_order_or_dead_letters() {
     let server = SqsServer::shared();
     let (queue, dead) = (server.queue("invoice.fifo", &[]), server.queue("invoice-dead.fifo", &[]));
     let workspace = Workspace::new("octoconf.toml", &configuration(&queue, &dead)).with_environment(&aws_environment());

@@ -46,7 +46,7 @@ fn delivered(workspace: &Workspace, queue: &TestQueue<'_>, count: usize) {
 }
 
 #[test]
-fn a_queue_that_is_deleted_and_made_again_is_found_again() {
+fn a_queue_that_is_recreated_is_found_again() {
     let server = SqsServer::shared();
     let queue = server.queue("short-lived", &[]);
     let workspace = workspace(&queue.name, "dead_letter = \"none\"");
@@ -65,7 +65,7 @@ fn a_queue_that_is_deleted_and_made_again_is_found_again() {
 }
 
 #[test]
-fn a_queue_that_is_not_there_yet_is_waited_for() {
+fn a_queue_that_does_not_exist_yet_is_awaited() {
     let server = SqsServer::shared();
     let queue = server.queue("late", &[]);
     queue.delete();
@@ -85,7 +85,7 @@ fn a_queue_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn a_dead_letter_queue_that_is_not_there_keeps_the_queue_from_being_received() {
+fn a_missing_dead_letter_queue_stops_the_receives() {
     let queue = SqsServer::shared().queue("without", &[]);
     queue.send(&invoices(0..1));
     let workspace = workspace(&queue.name, "dead_letter = \"nobody\"");
@@ -118,7 +118,7 @@ fn dead_letters_go_to_the_target_of_the_redrive_policy() {
 }
 
 #[test]
-fn with_none_rejected_messages_go_back_to_the_queue() {
+fn rejected_messages_go_back_if_dead_letter_is_none() {
     let queue = SqsServer::shared().queue("circulating", &[]);
     queue.send(&[invoice(None, 1), invoice(Some("acme"), 2)]);
     let workspace = workspace(&queue.name, "dead_letter = \"none\"");

@@ -90,7 +90,7 @@ fn each_account_is_delivered_in_order_by_the_second_tier() {
 }
 
 #[test]
-fn the_second_tier_sees_whose_a_message_is_where_it_came_from_and_its_trace() {
+fn the_second_tier_sees_account_origin_and_trace() {
     let server = SqsServer::shared();
     let (raw, grouped) = (server.queue("raw", &[]), server.queue("grouped.fifo", &[]));
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -118,7 +118,7 @@ fn the_second_tier_sees_whose_a_message_is_where_it_came_from_and_its_trace() {
 }
 
 #[test]
-fn a_request_whose_answer_got_lost_puts_nothing_on_the_queue_twice() {
+fn a_lost_answer_puts_nothing_on_the_queue_twice() {
     let server = SqsServer::shared();
     let (raw, grouped) = (server.queue("raw", &[]), server.queue("grouped.fifo", &[]));
     let bodies: Vec<String> = (0..200).map(|n| json!({ "account": account(n), "n": n }).to_string()).collect();

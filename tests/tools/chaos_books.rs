@@ -9,7 +9,7 @@ fn number(queue: usize, number: usize) -> Number {
 
 /// Numbers 5 and 11 of each queue are never accepted: one is rejected and one refused.
 #[test]
-fn what_is_neither_accepted_nor_dead_is_missing() {
+fn messages_neither_accepted_nor_dead_are_missing() {
     let books = Books::new(&[false]);
     books.send(0, 7, |numbers| books.accept(&numbers[..3]));
     let closing = books.close(&[number(0, 5)]);
@@ -27,7 +27,7 @@ fn a_death_without_fault_is_told_from_one_that_has_to_be() {
 }
 
 #[test]
-fn what_partners_refuse_must_not_be_accepted() {
+fn messages_that_partners_refuse_must_not_be_accepted() {
     let books = Books::new(&[false]);
     books.send(0, 6, |numbers| books.accept(numbers));
     assert_eq!(books.close(&[]).accepted_by_mistake, [number(0, 5)]);
@@ -43,7 +43,7 @@ fn a_repetition_is_counted_and_is_no_disorder() {
 }
 
 #[test]
-fn a_first_delivery_that_comes_late_is_disorder_within_its_group_only() {
+fn a_late_first_delivery_is_disorder_in_its_group_only() {
     let books = Books::new(&[true, false]);
     books.accept(&[number(0, 12), number(0, 1), number(1, 12), number(1, 0)]);
     assert!(books.close(&[]).disorder.is_empty());

@@ -83,7 +83,7 @@ fn a_garbled_answer_has_the_length_and_the_text_of_the_good_one() {
 }
 
 #[test]
-fn what_answers_in_the_servers_place_does_not_ask_it() {
+fn faults_that_answer_do_not_ask_the_server() {
     for fault in [Fault::Foreign, Fault::Throttled] {
         for seed in 0..20 {
             let (heard, done) = fare(fault, seed);

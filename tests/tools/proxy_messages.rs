@@ -24,7 +24,7 @@ fn chunks_keep_their_frames() {
 }
 
 #[test]
-fn what_breaks_off_is_an_error() {
+fn a_message_that_breaks_off_is_an_error() {
     for text in
         ["POST / HT", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", "A: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nab"]
     {

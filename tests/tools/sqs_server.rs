@@ -7,7 +7,7 @@ use crate::support::sqs_server::SqsServer;
 use serde_json::json;
 
 #[test]
-fn it_keeps_what_is_sent_until_it_is_deleted() {
+fn messages_are_kept_until_they_are_deleted() {
     let queue = SqsServer::shared().queue("kept", &[("VisibilityTimeout", "0")]);
     let bodies: Vec<String> = (0..25).map(|n| format!("body {n}")).collect();
     assert_eq!(queue.send(&bodies).len(), 25);
@@ -42,7 +42,7 @@ fn a_refusal_is_told() {
 }
 
 #[test]
-fn it_goes_with_its_value_frozen_or_not() {
+fn the_server_ends_with_its_value_even_if_frozen() {
     for frozen in [false, true] {
         let server = SqsServer::start();
         server.queue("q", &[]);
