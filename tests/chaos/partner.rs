@@ -156,7 +156,7 @@ impl Shared {
             }
             Temper::Takes | Temper::TakesAndBreaks | Temper::Slow(_) => {
                 if let Temper::Slow(pause) = temper {
-                    let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+                    connection.dawdle(pause);
                 }
                 let batch = numbers(request);
                 if batch.iter().any(|number| number.fate() == Fate::Refused) {

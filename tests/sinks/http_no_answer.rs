@@ -31,10 +31,7 @@ fn a_partner_that_hangs_times_out() {
 fn a_partner_that_answers_byte_by_byte_times_out() {
     let partner = Partner::start(|mut connection| {
         connection.request();
-        let never = crossbeam_channel::never::<()>();
-        while connection.send("x") {
-            let _ = never.recv_timeout(Duration::from_millis(5));
-        }
+        connection.drip("x");
     });
     let reason = reason(partner.url());
     assert!(reason.contains("timed out") || reason.contains("not HTTP"), "{reason}");
@@ -92,10 +89,7 @@ fn an_endless_tls_handshake_times_out() {
     let slow = Partner::start(|mut connection| {
         // A handshake record of the maximum length, one byte at a time.
         connection.send([22, 3, 3, 64, 0]);
-        let never = crossbeam_channel::never::<()>();
-        while connection.send([2]) {
-            let _ = never.recv_timeout(Duration::from_millis(5));
-        }
+        connection.drip([2]);
     });
     for partner in [&silent, &slow] {
         let connect_timeout = Duration::from_millis(300);

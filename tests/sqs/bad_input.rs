@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::support::partner::{Connection, Partner};
-use crate::support::program::{Running, Workspace};
+use crate::support::program::{Running, Workspace, holds_for};
 use crate::support::sqs_server::aws_environment;
-use crossbeam_channel::never;
 
 /// How long requests are counted once the fault is logged, and the maximum number by then. A loop without
 /// a pause would make thousands.
@@ -71,7 +70,8 @@ fn try_all(cases: Vec<(&str, Trial, &[&str])>) {
     for (_, trial, says) in &cases {
         trial.workspace.said(&[&["the queue", "queue=stock"], *says].concat());
     }
-    let _ = never::<()>().recv_timeout(COUNTED);
+    let busiest = || cases.iter().map(|(name, trial, _)| (trial.stub.requests.len().max(trial.stub.accepted()), *name)).max();
+    holds_for(COUNTED, || busiest().is_some_and(|(count, _)| count <= MOST), || format!("too many requests: {:?}", busiest()));
     for (name, trial, _) in cases {
         trial.end(name);
     }

@@ -1,11 +1,8 @@
 //! The main job on SQS: invoices through a FIFO queue whose group is the account, into one file per account.
 
-use std::time::Duration;
-
 use crate::support::invoices::{expected, invoices};
-use crate::support::program::{Workspace, lines};
+use crate::support::program::{Workspace, lines, until};
 use crate::support::sqs_server::{SqsServer, TestQueue, aws_environment};
-use crossbeam_channel::never;
 use serde_json::Value;
 
 /// The number of messages sent at once. The tests' server searches a queue from its beginning, so it becomes
@@ -13,8 +10,6 @@ use serde_json::Value;
 const SLICE: usize = 400;
 /// The next slice is sent once no more than this number is left of the one before.
 const LOW: u64 = 150;
-/// The interval between two looks at how much is left.
-const GLANCE: Duration = Duration::from_millis(100);
 
 #[test]
 fn invoices_are_delivered_in_order_or_dead_letters() {
@@ -29,10 +24,9 @@ fn invoices_are_delivered_in_order_or_dead_letters() {
     let grouped: Vec<_> = invoices.iter().enumerate().map(|(number, line)| (group(number, line), line)).collect();
     for slice in grouped.chunks(SLICE) {
         queue.send_to_groups(slice);
-        while remaining(&queue) > LOW {
-            assert_eq!(running.ended(), None, "{}", workspace.log());
-            let _ = never::<()>().recv_timeout(GLANCE);
-        }
+        let low_or_ended = || remaining(&queue) <= LOW || running.ended().is_some();
+        until(low_or_ended, || format!("the queue does not empty:\n{}", workspace.log()));
+        assert_eq!(running.ended(), None, "{}", workspace.log());
         letters.extend(dead.drain());
     }
     running.signal("TERM");

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, unbounded};
 use octoconf::message::{Answer, Batch, Item, Message};
 use octoconf::settings::{Deliver, Format, HttpSettings, PartnerSettings, PartnersSettings};
 use octoconf::sink::{Limits, Sinks};
@@ -79,6 +79,18 @@ impl Connection {
     /// Sends these bytes, and returns whether the other side still accepts any.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Lets this time pass. Being late is the script of a slow partner: there is nothing to wait for instead.
+    pub fn dawdle(&self, time: Duration) {
+        let _ = never::<()>().recv_timeout(time);
+    }
+
+    /// Sends these bytes every few milliseconds for as long as the other side accepts them.
+    pub fn drip(&mut self, bytes: impl AsRef<[u8]>) {
+        while self.send(bytes.as_ref()) {
+            self.dawdle(Duration::from_millis(5));
+        }
     }
 
     /// Sends nothing until the other side closes.

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use crossbeam_channel::{after, never};
+use crossbeam_channel::after;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longer than any run may take by its own options.
 const LONGEST_RUN: Duration = Duration::from_secs(400);
+/// How long a program that does not end has to log what its threads do.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A working directory with a configuration. It is deleted with this value.
@@ -77,7 +79,9 @@ impl Workspace {
     /// Starts a command, whose log goes to the file `log`.
     pub fn start(&self, arguments: &[&str]) -> Running {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        Running(self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        let errors = log.try_clone().unwrap();
+        let child = self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
+        Running { child, log }
     }
 
     /// Runs until everything is settled, and returns the report.
@@ -104,35 +108,40 @@ impl Workspace {
 }
 
 /// A running command, which is killed if the test ends first.
-pub struct Running(Child);
+pub struct Running {
+    child: Child,
+    log: fs::File,
+}
 
 impl Running {
     /// Kills the program (`kill -9`), so that it cannot clean up.
     pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn signal(&self, name: &str) {
-        send_signal(self.0.id(), name);
+        send_signal(self.child.id(), name);
     }
 
     /// Returns the exit status if the command has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.0.try_wait().unwrap()
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for the end of the command and returns its exit status. If it does not end, it is asked to log what its
     /// threads do (USR1), and is killed.
     pub fn end(mut self) -> Option<i32> {
-        let (id, mut status) = (self.0.id(), None);
+        let (id, log, mut status) = (self.child.id(), self.log.try_clone().unwrap(), None);
         let has_ended = || {
             status = self.ended();
             status.is_some()
         };
         until_within(LONGEST_RUN, has_ended, || {
+            let size = || log.metadata().unwrap().len();
+            let before = size();
             send_signal(id, "USR1");
-            let _ = never::<()>().recv_timeout(GLANCE);
+            is_within(LAST_WORDS, || size() > before);
             format!("the program did not end within {LONGEST_RUN:?}; what its threads do is at the end of its log")
         });
         status.and_then(|status| status.code())
@@ -141,9 +150,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.try_wait().unwrap().is_none() {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
         }
     }
 }
@@ -158,17 +167,29 @@ pub fn until(is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
     until_within(PATIENCE, is_so, complaint);
 }
 
-fn until_within(patience: Duration, mut is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
-    let too_late = after(patience);
+/// Watches a condition that must hold all of this time.
+pub fn holds_for(time: Duration, mut holds: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
+    if is_within(time, || !holds()) {
+        panic!("{}", complaint());
+    }
+}
+
+fn until_within(patience: Duration, is_so: impl FnMut() -> bool, complaint: impl FnOnce() -> String) {
+    if !is_within(patience, is_so) {
+        panic!("{}", complaint());
+    }
+}
+
+/// Returns whether a condition becomes true within this time; looks every [`GLANCE`], and once more at the end.
+fn is_within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let too_late = after(time);
     while !is_so() {
         // The timeout is received only once, so whoever receives it must act on it.
         if too_late.recv_timeout(GLANCE).is_ok() {
-            if is_so() {
-                return;
-            }
-            panic!("{}", complaint());
+            return is_so();
         }
     }
+    true
 }
 
 /// Returns an invoice as the built-in handler `order` reads it.
