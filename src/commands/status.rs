@@ -214,6 +214,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::dispatch::{
+        Cost, Failing, Histogram, PartnerCounts, PartnerState, QueueCounts, QueueStatus, Status, TURN, Tally, Times,
+        WaitingPartner,
+    };
+    use crate::engine::{LastReload, Snapshot};
 
     fn status() -> Value {
         let waiting: Vec<Value> = (0..50)
@@ -291,6 +296,80 @@ mod tests {
         later["queues"][0]["delivered"] = json!(990_500);
         let text = render(&later, Some(&status()), Size::UNBOUNDED);
         assert!(text.contains("DELIVERED/S") && text.contains("250.0"), "{text}");
+    }
+
+    /// The keys are read by their text, with a dash for what is missing, so a renamed key would go unnoticed elsewhere.
+    #[test]
+    fn a_serialised_status_leaves_no_cell_empty() {
+        let counts = QueueCounts { received: 1_000, delivered: 901, acked: 900, returned: 50, dead: 7, ..QueueCounts::default() };
+        let counts = QueueCounts { duplicates_dropped: 2, leases_lost: 1, ..counts };
+        let queue = QueueStatus {
+            index: 0,
+            name: "stock".to_owned(),
+            state: "serving",
+            replaced: 1,
+            source: "sqs",
+            handler: "product".to_owned(),
+            counts,
+            oldest_age_s: Some(4_000.0),
+            oldest_waiting_s: Some(4_000.0),
+            parked_now: 128_443,
+            handler_pending: 0,
+            handler_running: 0,
+            reached: true,
+            failing: vec![Failing { doing: "delete", reason: "throttled".to_owned() }],
+            cost: Cost { requests_per_message: Some(0.25), empty_receive_share: Some(0.05), dollars_a_day: Some(1.92) },
+            tally: Tally::default(),
+        };
+        let partner = WaitingPartner {
+            account: "acme".to_owned(),
+            queue: "stock".to_owned(),
+            waiting: 31,
+            parked: 0,
+            in_flight: 0,
+            state: PartnerState::BackingOff,
+            reason: "it backs off after a failure".to_owned(),
+            next_attempt_in_s: Some(12.0),
+            oldest_age_s: 600.0,
+            failures: 3,
+            last_error: Some("answered 503".to_owned()),
+        };
+        let partners = PartnerCounts { total: 9, healthy: 4, waiting: 1, backing_off: 1, open: 2, limited: 5, paused: 6 };
+        let snapshot = Snapshot {
+            version: "0.1.0",
+            uptime_s: 3_700.0,
+            last_reload: Some(LastReload { ok: false, seconds_ago: 61.0, reason: Some("unknown key".to_owned()) }),
+            status: Status {
+                state: "running",
+                in_flight: 40,
+                in_flight_bytes: 1 << 20,
+                queues: vec![QueueStatus { name: "old".to_owned(), state: "retiring", ..queue.clone() }, queue],
+                partners,
+                waiting: vec![partner],
+                buckets: 1,
+                times: Times::default(),
+            },
+            turns: Histogram::new(TURN),
+        };
+        let status = serde_json::to_value(&snapshot).unwrap();
+        let mut before = status.clone();
+        before["uptime_s"] = json!(3_690.0);
+
+        let text = render(&status, Some(&before), Size::UNBOUNDED);
+        assert!(text.split_whitespace().all(|word| !["-", "-,", "?"].contains(&word)), "{text}");
+        let squeezed: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in [
+            "octoconf 0.1.0 running, up 62 min; 40 messages held, 1.0 MiB",
+            "9 partners: 4 healthy, 1 waiting, 1 backing off, 2 open, 5 limited, 6 paused",
+            "old (retiring) sqs product 1,000 901 900 50 7 40 67 min 0.25 5% 1.92 0.0 0.0",
+            "stock (replaced) sqs product 1,000 901 900 50 7 40 67 min 0.25 5% 1.92 0.0 0.0",
+            "the reload 61 s ago was refused, what was before is in force: unknown key",
+            "queue stock: delete fails: throttled",
+            "queue stock: 128,443 deliveries are parked on the disk",
+            "acme stock 31 10 min backing off 12 s 3 it backs off after a failure: answered 503",
+        ] {
+            assert!(squeezed.iter().any(|shown| shown == line), "{line}:\n{text}");
+        }
     }
 
     #[test]
