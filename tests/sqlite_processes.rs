@@ -158,15 +158,7 @@ fn park_and_tell() {
 }
 
 fn delivery(number: usize) -> ToPark {
-    let message = Message {
-        id: number.to_string().into(),
-        body: vec![b'b'; 300].into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: std::time::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    };
+    let message = Message::new(number.to_string(), vec![b'b'; 300]);
     let item = Item { message: Arc::new(message), index: None, payload: vec![b'p'; 300].into() };
     ToPark { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false }
 }

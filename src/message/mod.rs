@@ -39,6 +39,22 @@ pub struct Message {
     pub open: Option<Arc<[DeliveryName]>>,
 }
 
+impl Message {
+    /// Creates a message as a handler sees one that was just sent: received once, without attributes and group, with all
+    /// of its deliveries open. When it was sent is not known, which is [`SystemTime::UNIX_EPOCH`].
+    pub fn new(id: impl Into<CompactString>, body: impl Into<Bytes>) -> Self {
+        Self {
+            id: id.into(),
+            body: body.into(),
+            attributes: Vec::new(),
+            group: None,
+            sent_at: SystemTime::UNIX_EPOCH,
+            receives: 1,
+            open: None,
+        }
+    }
+}
+
 /// Names one of several deliveries of a message, so that the message finds it again when it comes back. Handlers change: the delivery at
 /// that place may be for another account by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

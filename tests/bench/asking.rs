@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use octoconf::dispatch::{Command, Dispatcher, Event, Handled, Medium, PartnerRules, PartnerTable, QueueRules, Rules, Survey};
@@ -90,15 +90,7 @@ fn with_waiting(partners: usize) -> Dispatcher {
 }
 
 fn received(n: usize) -> Received {
-    let message = Message {
-        id: n.to_string().into(),
-        body: Bytes::from_static(b"{}"),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    };
+    let message = Message::new(n.to_string(), Bytes::from_static(b"{}"));
     Received { message: Arc::new(message), receipt: Receipt::Row { row: n as i64, receive: 1 }, sequence: n as u64 }
 }
 

@@ -4,7 +4,7 @@
 //! closed shop are tried again later.
 
 use std::error::Error;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use octoconf::handler::{Registry, run_caught};
 use octoconf::message::{Delivery, Message, Outcome};
@@ -39,15 +39,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     for body in
         [r#"{"account":"acme","total":12}"#, r#"{"account":"acme","total":5000}"#, r#"{"account":"closed","total":1}"#, "{}"]
     {
-        let message = Message {
-            id: "1".into(),
-            body: body.into(),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH,
-            receives: 1,
-            open: None,
-        };
+        let message = Message::new("1", body);
         println!("{body}\n  {:?}", run_caught(&*handler, &message));
     }
     Ok(())

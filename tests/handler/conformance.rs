@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use octoconf::handler::guard::MAX_REASON;
 use octoconf::handler::{Handler, Registry, run_caught};
@@ -55,15 +54,7 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 fn message(body: &[u8]) -> Message {
-    Message {
-        id: "1".into(),
-        body: body.to_vec().into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    }
+    Message::new("1", body.to_vec())
 }
 
 #[test]

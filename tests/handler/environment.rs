@@ -1,7 +1,5 @@
 //! Scenario: the service's environment contains secrets, and a pipeline tries to read them.
 
-use std::time::SystemTime;
-
 use octoconf::handler::{Handler, jq};
 use octoconf::message::{Message, Outcome};
 
@@ -24,15 +22,7 @@ fn no_program_sees_the_environment() {
         assert!(error.contains("is left out") || error.contains("is not defined"), "{program}: {error}");
     }
     let everything = jq::compile("[., $message]", "\"a\"").unwrap();
-    let message = Message {
-        id: "1".into(),
-        body: "{}".into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    };
+    let message = Message::new("1", "{}");
     let Outcome::Deliver(deliveries) = everything.handle(&message) else { panic!("not delivered") };
     let payload = std::str::from_utf8(&deliveries[0].payload).unwrap();
     assert!(!payload.contains(env!("CARGO_MANIFEST_DIR")), "{payload}");

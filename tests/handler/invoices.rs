@@ -1,7 +1,6 @@
 //! Scenario: the invoices of the main job through `order`, the handler alone.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use crate::support::invoices::{expected, invoices};
 use octoconf::handler::Registry;
@@ -13,15 +12,7 @@ fn each_invoice_becomes_a_payload_or_is_rejected() {
     let order = Registry::new().get("order").unwrap();
     let (invoices, mut by_account, mut rejected) = (invoices(), BTreeMap::<String, Vec<Value>>::new(), 0);
     for (number, line) in invoices.iter().enumerate() {
-        let message = Message {
-            id: number.to_string().into(),
-            body: line.clone().into(),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH,
-            receives: 1,
-            open: None,
-        };
+        let message = Message::new(number.to_string(), line.clone());
         match order.handle(&message) {
             Outcome::Deliver(deliveries) => {
                 let [delivery] = &deliveries[..] else { panic!("{number}: {} deliveries", deliveries.len()) };

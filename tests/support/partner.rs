@@ -213,15 +213,8 @@ pub fn batch(account: &str, payloads: &[&str]) -> Batch {
 /// A batch of queue `stock`: the id of each message, and its payload.
 pub fn batch_of(account: &str, payloads: &[(String, String)]) -> Batch {
     let item = |(id, payload): &(String, String)| {
-        let message = Message {
-            id: id.into(),
-            body: Bytes::new(),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045),
-            receives: 1,
-            open: None,
-        };
+        let message =
+            Message { sent_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045), ..Message::new(id, Bytes::new()) };
         Item { message: Arc::new(message), index: None, payload: Bytes::copy_from_slice(payload.as_bytes()) }
     };
     let items = payloads.iter().map(item).collect();

@@ -1,7 +1,7 @@
 //! HTTP delivery, against a plain loop of the same client on as many threads with the same server.
 
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use octoconf::handler::Handler;
@@ -127,15 +127,7 @@ fn plain_loop(server: &Server, way: &Way<'_>, made: &[Bytes]) -> Cost {
 fn payloads_of(handler: &dyn Handler, bodies: &[Bytes]) -> Vec<u8> {
     let mut array = b"[".to_vec();
     for body in bodies {
-        let message = Message {
-            id: "m".into(),
-            body: body.clone(),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH,
-            receives: 1,
-            open: None,
-        };
+        let message = Message::new("m", body.clone());
         let Outcome::Deliver(deliveries) = handler.handle(&message) else { panic!("every invoice is good") };
         for delivery in deliveries {
             array.extend_from_slice(&delivery.payload);

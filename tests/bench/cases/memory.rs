@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use jaq_core::data::JustLut;
@@ -118,15 +118,7 @@ fn plain_loop(bodies: &[Bytes]) -> f64 {
 
 fn group(handler: &dyn Handler, bodies: &[Bytes], messages: u64) {
     let mut groups: HashMap<_, Vec<Bytes>> = HashMap::new();
-    let mut message = Message {
-        id: "m".into(),
-        body: Bytes::new(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    };
+    let mut message = Message::new("m", Bytes::new());
     for body in bodies.iter().cycle().take(messages as usize) {
         message.body = body.clone();
         let Outcome::Deliver(deliveries) = handler.handle(&message) else { panic!("every invoice is good") };
