@@ -14,7 +14,7 @@ use octoconf::settings::Rate;
 use super::args::{Dead, Filter};
 use super::failure::Failure;
 use super::progress::Progress;
-use super::records;
+use super::records::{self, Change};
 use super::setup::Setup;
 use octoconf::commands::dead as view;
 
@@ -54,11 +54,13 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
         Dead::Show { id, json, .. } => show(letters, name, id, *json),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let redrive = |portions: Portions<'_>, ids: &[CompactString]| letters.redrive_in(portions, ids);
-            change(letters, Choice { name, ids, filter: filter.into() }, ("redriven", *dry_run, *json), *rate, redrive)
+            let how = Change { word: "redriven", dry_run: *dry_run, json: *json };
+            change(letters, Choice { name, ids, filter: filter.into() }, how, *rate, redrive)
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
             let purge = |portions: Portions<'_>, ids: &[CompactString]| letters.purge_in(portions, ids);
-            change(letters, Choice { name, ids, filter: filter.into() }, ("purged", *dry_run, *json), None, purge)
+            let how = Change { word: "purged", dry_run: *dry_run, json: *json };
+            change(letters, Choice { name, ids, filter: filter.into() }, how, None, purge)
         }
     }
 }
@@ -136,15 +138,15 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
 fn change(
     letters: &dyn DeadLetters,
     choice: Choice<'_>,
-    (word, dry_run, json): (&'static str, bool, bool),
+    how: Change,
     rate: Option<Rate>,
     act: impl Fn(Portions<'_>, &[CompactString]) -> Changed,
 ) -> Result<ExitCode, Failure> {
     let (mut ids, mut unseen) = chosen(letters, &choice)?;
     let mut chosen = ids.len();
     let mut changed = Changed::default();
-    if !dry_run {
-        let mut progress = Progress::towards(chosen as u64, word);
+    if !how.dry_run {
+        let mut progress = Progress::towards(chosen as u64, how.word);
         let mut tried: HashSet<CompactString> = HashSet::new();
         let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
         while !ids.is_empty() {
@@ -177,10 +179,11 @@ fn change(
     }
     say_unseen(&unseen);
     let Changed { done, failed, ended } = changed;
-    let status = records::say_changed(chosen as u64, done as u64, &failed, (word, dry_run, json))?;
+    let status = records::say_changed(chosen as u64, done as u64, &failed, how)?;
     if failed.is_empty() && ended.is_none() {
         return Ok(status);
     }
+    let word = how.word;
     let mut why: Vec<String> = failed.iter().map(|(id, why)| format!("dead letter {id} is not {word}: {why}")).collect();
     why.extend(ended.map(|error| format!("it ended before all were {word}: {error}")));
     Err(anyhow::anyhow!(why.join("\n")).into())

@@ -8,7 +8,7 @@ use octoconf::queue::parking::{ParkedAccount, Parking};
 use super::args::Parked;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::records;
+use super::records::{self, Change};
 use super::setup::Setup;
 
 /// The maximum number of deliveries deleted per transaction.
@@ -27,20 +27,18 @@ pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
         Parked::List { partner, limit, json, .. } => records::list(*limit, *json, |each| {
             parking.list(&mut |line| partner.as_ref().is_some_and(|partner| line.account != *partner) || each(&line))
         }),
-        Parked::Purge { partner, limit, dry_run, json, .. } => purge(&parking, partner.as_deref(), *limit, (*dry_run, *json)),
+        Parked::Purge { partner, limit, dry_run, json, .. } => {
+            let how = Change { word: "purged", dry_run: *dry_run, json: *json };
+            purge(&parking, partner.as_deref(), *limit, how)
+        }
     }
 }
 
-fn purge(
-    parking: &Parking,
-    partner: Option<&str>,
-    limit: Option<usize>,
-    (dry_run, json): (bool, bool),
-) -> Result<ExitCode, Failure> {
+fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Change) -> Result<ExitCode, Failure> {
     let chosen = parking.count_of(partner)?.min(limit.map_or(u64::MAX, |limit| limit as u64));
     let mut purged = 0;
-    if !dry_run {
-        let mut progress = Progress::towards(chosen, "purged");
+    if !how.dry_run {
+        let mut progress = Progress::towards(chosen, how.word);
         // Deliveries that are parked while this runs are kept.
         while purged < chosen {
             let most = PORTION.min(usize::try_from(chosen - purged).unwrap_or(PORTION));
@@ -53,5 +51,5 @@ fn purge(
         }
         progress.end();
     }
-    records::say_changed(chosen, purged, &[], ("purged", dry_run, json))
+    records::say_changed(chosen, purged, &[], how)
 }

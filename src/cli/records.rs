@@ -37,13 +37,23 @@ pub fn list<T: Entry>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints how many of the chosen records were changed, and in JSON also those that failed; `word`
-/// is the verb, as in `7 purged`.
+/// How a command that changes records was called.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    /// What is done to the records, as in `7 purged`. It is a key of the JSON too.
+    pub word: &'static str,
+    /// Whether the records are only counted.
+    pub dry_run: bool,
+    /// Whether the result is printed as JSON.
+    pub json: bool,
+}
+
+/// Prints how many of the chosen records were changed, and in JSON also those that failed.
 pub fn say_changed(
     chosen: u64,
     changed: u64,
     failed: &[(CompactString, String)],
-    (word, dry_run, json): (&'static str, bool, bool),
+    Change { word, dry_run, json }: Change,
 ) -> Result<ExitCode, Failure> {
     let text = match (json, dry_run) {
         (true, _) => {
