@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::arriving::{Arriving, Client};
@@ -98,8 +98,9 @@ impl Drop for Server {
 fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
     let mut arriving = Arriving::default();
     let mut complaints = LogLimit::default();
+    let mut paused_until = None;
     loop {
-        let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving)? else { continue };
+        let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving, paused_until)? else { continue };
         if *is_over {
             return Ok(());
         }
@@ -107,6 +108,7 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
             hand_over(client, line)?;
         }
         let now = Instant::now();
+        paused_until = paused_until.filter(|until| now < *until);
         for client in arriving.expire(now) {
             client.send_away(&request::too_slow());
         }
@@ -122,7 +124,7 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
                     if complaints.allows(now) {
                         log::warn!("the admin server cannot accept a connection: {error}");
                     }
-                    let _ = never::<()>().recv_timeout(PAUSE);
+                    paused_until = Some(now + PAUSE);
                 }
             }
         }
@@ -131,13 +133,20 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
 
 /// Blocks until there is something to do. Returns whether the server ends, whether a connection waits to be
 /// accepted, and for each arriving client whether it has sent something. All are false if the time of a
-/// client is up or a signal came.
+/// client or the pause is up, or a signal came. During the pause no connection waits, as far as this function tells.
 #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-fn ready(listener: &TcpListener, woken: &UnixStream, arriving: &Arriving) -> io::Result<Vec<bool>> {
-    let mut sources = vec![PollFd::new(woken, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+fn ready(
+    listener: &TcpListener,
+    woken: &UnixStream,
+    arriving: &Arriving,
+    paused_until: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let connections = if paused_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
+    let mut sources = vec![PollFd::new(woken, PollFlags::IN), PollFd::new(listener, connections)];
     sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
-    let left = arriving.until().map(|until| until.saturating_duration_since(Instant::now()));
-    // There is a timeout if there is a client, and it is at most [`request::PATIENCE`].
+    let until = arriving.until().into_iter().chain(paused_until).min();
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    // There is a timeout if there is a client or a pause, and it is at most [`request::PATIENCE`].
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut sources, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
