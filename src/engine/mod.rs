@@ -167,10 +167,11 @@ impl Engine {
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
         let (at_work, over) = bounded(0);
         let watchdog = Watchdog { pulse, health: health.clone(), roster: crew.roster().clone() };
+        let asked = Arc::new(Asked::new(started, over.clone()));
         crew.spawn("watchdog".to_owned(), None, move |_| watchdog.run(&over))
             .map_err(|why| StartError::Thread { name: "watchdog".into(), why: why.to_string() })?;
         crew.spawn("dispatch".to_owned(), None, move |duty| {
-            // Dropped together with the dispatcher, which ends the watchdog too.
+            // Dropped together with the dispatcher, which ends the watchdog and those that wait to search too.
             let _at_work: Sender<()> = at_work;
             let result = shell.run(controls, interval, duty);
             // The receiver may be gone: a caller that does not wait does not need the result.
@@ -186,7 +187,7 @@ impl Engine {
             sinks: self.sinks,
             in_force,
             reloading: Arc::default(),
-            asked: Arc::new(Asked::new(started)),
+            asked,
             started,
             shutdown_timeout: grace,
         })

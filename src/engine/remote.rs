@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, never};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -47,13 +47,15 @@ pub struct Remote {
 pub struct Asked {
     /// The newest snapshot, if there was one.
     newest: Mutex<Option<Moment>>,
-    /// When the next search may begin.
+    /// When the next search may begin. Locked while a search is under way.
     next_search: Mutex<Instant>,
+    /// Disconnected once the dispatcher has ended.
+    over: Receiver<()>,
 }
 
 impl Asked {
-    pub fn new(started: Instant) -> Self {
-        Self { newest: Mutex::default(), next_search: Mutex::new(started) }
+    pub fn new(started: Instant, over: Receiver<()>) -> Self {
+        Self { newest: Mutex::default(), next_search: Mutex::new(started), over }
     }
 }
 
@@ -175,9 +177,19 @@ impl Remote {
     /// [`Silent`] if the dispatcher does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
-        let mut next = self.asked.next_search.try_lock_for(PATIENCE).ok_or(Silent)?;
-        let _ = never::<()>().recv_deadline(*next);
-        let begin = Instant::now();
+        let too_late = Instant::now() + PATIENCE + LONGEST_REST;
+        let (mut next, begin) = loop {
+            let next = self.asked.next_search.try_lock_until(too_late).ok_or(Silent)?;
+            let (now, due) = (Instant::now(), *next);
+            if due <= now {
+                break (next, now);
+            }
+            drop(next);
+            // Of those that wait here, one is the next to search, and the others rest again after it.
+            if due >= too_late || self.asked.over.recv_deadline(due) == Err(RecvTimeoutError::Disconnected) {
+                return Err(Silent);
+            }
+        };
         let found = self.ask(|reply| Inquiry::Search { text, reply });
         *next = Instant::now() + (begin.elapsed() * 9).min(LONGEST_REST);
         found
