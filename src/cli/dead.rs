@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use compact_str::CompactString;
-use crossbeam_channel::never;
 use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
 use octoconf::settings::Rate;
 
@@ -16,6 +17,7 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::records::{self, Change};
 use super::setup::Setup;
+use super::signals;
 use octoconf::commands::dead as view;
 
 /// The maximum number of letters per transaction, if no rate is set.
@@ -134,7 +136,7 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
 
 /// Changes the chosen letters. If a listing could not see all letters, the change lists and acts again for
 /// as long as that finds new ones, but on no more letters than were hidden at first: a redriven message
-/// may become a dead letter again.
+/// may become a dead letter again. A signal to stop ends it after a portion, and it then says how far it came.
 fn change(
     letters: &dyn DeadLetters,
     choice: Choice<'_>,
@@ -145,7 +147,9 @@ fn change(
     let (mut ids, mut unseen) = chosen(letters, &choice)?;
     let mut chosen = ids.len();
     let mut changed = Changed::default();
+    let mut interrupted = false;
     if !how.dry_run {
+        let stop = signals::stops().context("cannot take signals over")?;
         let mut progress = Progress::towards(chosen as u64, how.word);
         let mut tried: HashSet<CompactString> = HashSet::new();
         let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
@@ -153,15 +157,17 @@ fn change(
             let end = chosen as u64;
             let mut after = |count: usize| {
                 progress.add(count as u64);
-                if let Some(each) = rate.map(each).filter(|_| progress.position() < end) {
-                    let _ = never::<()>().recv_timeout(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
+                if progress.position() < end {
+                    let pause = rate.map_or(Duration::ZERO, each).saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+                    interrupted = stop.recv_timeout(pause).is_ok();
                 }
+                if interrupted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             let Changed { done, failed, ended } = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after }, &ids);
             changed.done += done;
             changed.failed.extend(failed);
             changed.ended = ended;
-            if unseen.letters == 0 || changed.ended.is_some() {
+            if unseen.letters == 0 || changed.ended.is_some() || interrupted {
                 break;
             }
             tried.extend(ids.drain(..));
@@ -179,7 +185,7 @@ fn change(
     }
     say_unseen(&unseen);
     let Changed { done, failed, ended } = changed;
-    let status = records::say_changed(chosen as u64, done as u64, &failed, how)?;
+    let status = records::say_changed(chosen as u64, done as u64, &failed, interrupted, how)?;
     if failed.is_empty() && ended.is_none() {
         return Ok(status);
     }

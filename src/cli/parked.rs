@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use octoconf::queue::parking::{ParkedAccount, Parking};
 
 use super::args::Parked;
@@ -10,6 +11,7 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::records::{self, Change};
 use super::setup::Setup;
+use super::signals;
 
 /// The maximum number of deliveries deleted per transaction.
 const PORTION: usize = 1000;
@@ -37,10 +39,12 @@ pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
 fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Change) -> Result<ExitCode, Failure> {
     let chosen = parking.count_of(partner)?.min(limit.map_or(u64::MAX, |limit| limit as u64));
     let mut purged = 0;
+    let mut interrupted = false;
     if !how.dry_run {
+        let stop = signals::stops().context("cannot take signals over")?;
         let mut progress = Progress::towards(chosen, how.word);
         // Deliveries that are parked while this runs are kept.
-        while purged < chosen {
+        while purged < chosen && !interrupted {
             let most = PORTION.min(usize::try_from(chosen - purged).unwrap_or(PORTION));
             let gone = parking.purge(partner, most)? as u64;
             if gone == 0 {
@@ -48,8 +52,9 @@ fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Ch
             }
             purged += gone;
             progress.reached(purged);
+            interrupted = purged < chosen && stop.try_recv().is_ok();
         }
         progress.end();
     }
-    records::say_changed(chosen, purged, &[], how)
+    records::say_changed(chosen, purged, &[], interrupted, how)
 }

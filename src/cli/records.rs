@@ -48,19 +48,23 @@ pub struct Change {
     pub json: bool,
 }
 
-/// Prints how many of the chosen records were changed, and in JSON also those that failed.
+/// Prints how many of the chosen records were changed, and in JSON also those that failed. A change that a signal
+/// `interrupted` is a failure, since records are left.
 pub fn say_changed(
     chosen: u64,
     changed: u64,
     failed: &[(CompactString, String)],
+    interrupted: bool,
     Change { word, dry_run, json }: Change,
 ) -> Result<ExitCode, Failure> {
     let text = match (json, dry_run) {
         (true, _) => {
             let failed: Vec<_> = failed.iter().map(|(id, why)| json!({ "id": id.as_str(), "why": why })).collect();
-            json!({ "chosen": chosen, word: changed, "dry_run": dry_run, "failed": failed }).to_string()
+            json!({ "chosen": chosen, word: changed, "dry_run": dry_run, "interrupted": interrupted, "failed": failed })
+                .to_string()
         }
         (false, true) => format!("{chosen} would be {word}"),
+        (false, false) if interrupted => format!("{changed} of {chosen} {word}, then interrupted"),
         (false, false) => format!("{changed} {word}"),
     };
     output::tell(&(text + "\n"), || match changed {
@@ -68,5 +72,5 @@ pub fn say_changed(
         1 => format!("1 was {word}"),
         changed => format!("{changed} were {word}"),
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(interrupted)))
 }

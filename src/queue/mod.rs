@@ -4,6 +4,7 @@
 //! Poller and acker threads call a queue, several of them at once; a call may block for as long as its documentation
 //! says. An implementation keeps no thread of its own and never logs: every failure is in the error that it returns.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -239,13 +240,14 @@ impl Changed {
 pub struct Portions<'a> {
     /// The largest number of letters in one portion; 0 counts as 1.
     pub most: usize,
-    /// A callback that runs after each portion with the number of letters in it. It may block, and so sets the pace.
-    pub after: &'a mut dyn FnMut(usize),
+    /// A callback that runs after each portion with the number of letters in it. It may block, and so sets the pace; a
+    /// break ends the operation before the next portion.
+    pub after: &'a mut dyn FnMut(usize) -> ControlFlow<()>,
 }
 
 impl Portions<'_> {
     /// Calls `act` with each portion of `all`, up to the first
-    /// call that fails, and sums up the numbers that it returns.
+    /// call that fails or break of `after`, and sums up the numbers that it returns.
     pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
         let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
@@ -256,7 +258,9 @@ impl Portions<'_> {
                     break;
                 }
             }
-            (self.after)(portion.len());
+            if (self.after)(portion.len()).is_break() {
+                break;
+            }
         }
         changed
     }

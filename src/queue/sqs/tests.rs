@@ -2,6 +2,7 @@
 //! a clock that is off, a queue that disappears. Against a scripted server.
 
 use bytes::Bytes;
+use std::ops::ControlFlow;
 
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
@@ -330,7 +331,10 @@ fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
     let queue = stub.queue("stock");
     let ids = ["a", "b", "c"].map(CompactString::from);
     let mut seen = 0;
-    let mut after = |count| seen += count;
+    let mut after = |count| {
+        seen += count;
+        ControlFlow::Continue(())
+    };
     let changed = queue.dead_letters().unwrap().redrive_in(Portions { most: 1000, after: &mut after }, &ids);
     let said: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();
     assert_eq!((changed.done, seen), (1, 3));
@@ -340,7 +344,7 @@ fn a_letter_that_cannot_be_put_back_holds_up_no_other() {
     let back = &requests[4];
     assert!(back.contains("ReceiptHandle=handle-b") && !back.contains("ReceiptHandle=handle-a"), "{back}");
     // A failure for which no single letter is to blame ends the call, which reports what was done until then.
-    let mut after = |_| ();
+    let mut after = |_| ControlFlow::Continue(());
     let changed = queue.dead_letters().unwrap().purge_in(Portions { most: 1000, after: &mut after }, &ids);
     assert!(changed.failed.is_empty() && matches!(changed.ended, Some(QueueError::Refused { .. })), "{changed:?}");
     stub.end();
@@ -357,7 +361,7 @@ fn letters_that_are_put_back_are_named_where_none_can_be_deleted() {
         done("ChangeMessageVisibilityBatch", 0..2),
     ]);
     let queue = stub.queue("stock");
-    let mut after = |_| ();
+    let mut after = |_| ControlFlow::Continue(());
     let changed =
         queue.dead_letters().unwrap().redrive_in(Portions { most: 10, after: &mut after }, &["a", "b"].map(CompactString::from));
     let said: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();

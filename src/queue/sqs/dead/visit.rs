@@ -3,6 +3,7 @@
 //! visible again that it did not take. If the process dies meanwhile, they stay hidden for at most [`LEASE`].
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -212,7 +213,9 @@ impl SqsQueue {
                     for letter in portion {
                         wanted.remove(letter.letter.id.as_str());
                     }
-                    (portions.after)(portion.len());
+                    if (portions.after)(portion.len()).is_break() {
+                        return Ok(false);
+                    }
                 }
                 Ok(!wanted.is_empty())
             });
@@ -301,11 +304,11 @@ impl DeadLetters for SqsQueue {
 
     /// Sends a letter before it deletes it: if the process dies in between, the letter is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids).all(&self.name, "redrive")
+        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "redrive")
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.purge_in(Portions { most: TOGETHER, after: &mut |_| {} }, ids).all(&self.name, "purge")
+        self.purge_in(Portions { most: TOGETHER, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "purge")
     }
 
     fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
