@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use console::Term;
-use crossbeam_channel::never;
+use crossbeam_channel::tick;
 use octoconf::commands::status::{Size, render};
 use serde_json::Value;
 
@@ -42,6 +42,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
         let (lines, _) = Term::stdout().size();
         io::stdout().write_all("\n".repeat(lines.into()).as_bytes())?;
     }
+    let refresh = tick(REFRESH);
     loop {
         let text = match &seen {
             Ok(status) if json => format!("{status}\n"),
@@ -54,7 +55,9 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
         if let Ok(status) = seen {
             before = Some(status);
         }
-        let _ = never::<()>().recv_timeout(REFRESH);
+        // The ticker belongs to this thread, so it cannot be disconnected. No stop has to be awaited beside it: a signal
+        // ends the process at once, here and in a request.
+        let _ = refresh.recv();
         seen = client.status();
     }
 }
