@@ -17,8 +17,8 @@ use crate::log_limit::LogLimit;
 use crate::message::Batch;
 use crate::sink::{Reply, Sink, Sinks};
 
-use super::BUG;
 use super::duty::Duty;
+use super::error::Death;
 use super::pile::{Pile, Popped};
 use super::threads::Crew;
 
@@ -83,11 +83,11 @@ impl Deliverers {
 
     /// Hands a flush to the delivery threads without waiting. An error means that the dispatcher has more flushes on
     /// the wire than there may be threads, which is a bug.
-    pub fn hand_over(&self, now: Instant, flush: FlushId, batch: Arc<Batch>) -> Result<(), String> {
+    pub fn hand_over(&self, now: Instant, flush: FlushId, batch: Arc<Batch>) -> Result<(), Death> {
         let on_wire = self.on_wire.fetch_add(1, Ordering::AcqRel) + 1;
         self.handed.fetch_add(1, Ordering::Relaxed);
         if !self.pile.push(now, (flush, batch)) {
-            return Err(format!("more flushes on the wire than delivery threads; {BUG}"));
+            return Err(Death::broken("more flushes on the wire than delivery threads"));
         }
         if on_wire > self.alive.load(Ordering::Acquire) && on_wire <= self.at_most {
             // A full channel means that the starter will look again anyway.

@@ -16,10 +16,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::dispatch::{Demand, Event, QueueCall, QueueIndex};
 use crate::queue::Queue;
 
-use super::BUG;
 use super::acker::Acker;
 use super::duty::Duty;
-use super::error::StartError;
+use super::error::{Death, StartError};
 use super::lane::Lane;
 use super::parker::{ERRANDS, Errand, Parker};
 use super::poller::Poller;
@@ -116,41 +115,35 @@ impl Edge {
     /// # Errors
     ///
     /// An error of this and of the following functions means that something the dispatcher relies on does not hold.
-    pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<Option<NoThread>, String> {
+    pub fn receive(&mut self, around: Around<'_>, poller: usize, demand: Demand) -> Result<Option<NoThread>, Death> {
         if !self.pollers.contains_key(&poller)
             && let Err(none) = self.start_poller(around, around.queue()?, poller)
         {
             return Ok(Some(none));
         }
         let handed = self.pollers.get(&poller).is_some_and(|demands| demands.try_send(demand).is_ok());
-        if handed { Ok(None) } else { Err(around.bug("a poller has more demand than it was given")) }
+        if handed { Ok(None) } else { Err(around.broken("a poller has more demand than it was given")) }
     }
 
     /// Hands a call to the ackers, and starts another acker if one is needed. Returns why
     /// if the system refuses the thread: the call then waits for the ackers that run.
-    pub fn settle(
-        &mut self,
-        around: Around<'_>,
-        now: Instant,
-        acker: usize,
-        call: QueueCall,
-    ) -> Result<Option<NoThread>, String> {
+    pub fn settle(&mut self, around: Around<'_>, now: Instant, acker: usize, call: QueueCall) -> Result<Option<NoThread>, Death> {
         let queue = around.queue()?;
-        let ackers = self.ackers.as_mut().ok_or_else(|| around.bug("a call without ackers"))?;
+        let ackers = self.ackers.as_mut().ok_or_else(|| around.broken("a call without ackers"))?;
         // The dispatcher uses the lowest number that is free, so all ackers with lower numbers are at work.
         let is_wanted = ackers.threads <= acker && ackers.retry_at.is_none_or(|at| at <= now);
         let none = if is_wanted { ackers.start_one(around, queue).err() } else { None };
         if none.is_some() {
             ackers.retry_at = Some(now + RETRY);
         }
-        ackers.to_them.try_send((acker, call)).map_err(|_| around.bug("an acker has a second call"))?;
+        ackers.to_them.try_send((acker, call)).map_err(|_| around.broken("an acker has a second call"))?;
         Ok(none)
     }
 
     /// Hands an errand to the parker.
-    pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), String> {
-        let to_parker = self.parker.as_ref().ok_or_else(|| around.bug("an errand without a parking"))?;
-        to_parker.try_send(errand).map_err(|_| around.bug("the parker has too many errands"))
+    pub fn run_errand(&mut self, around: Around<'_>, errand: Errand) -> Result<(), Death> {
+        let to_parker = self.parker.as_ref().ok_or_else(|| around.broken("an errand without a parking"))?;
+        to_parker.try_send(errand).map_err(|_| around.broken("the parker has too many errands"))
     }
 
     /// Makes the queue's pollers stop receiving, and ends those waits of theirs that can be ended.
@@ -173,8 +166,8 @@ impl Ackers {
 }
 
 impl<'a> Around<'a> {
-    fn queue(&self) -> Result<&'a Arc<dyn Queue>, String> {
-        self.lane.queue.as_ref().ok_or_else(|| self.bug("something is wanted of it after its end"))
+    fn queue(&self) -> Result<&'a Arc<dyn Queue>, Death> {
+        self.lane.queue.as_ref().ok_or_else(|| self.broken("something is wanted of it after its end"))
     }
 
     fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), NoThread> {
@@ -182,9 +175,8 @@ impl<'a> Around<'a> {
         self.crew.spawn(name.clone(), None, body).map_err(|why| NoThread { name, why })
     }
 
-    /// Returns the message for a broken invariant.
-    fn bug(&self, what: &str) -> String {
-        format!("queue {}: {what}; {BUG}", self.lane.name)
+    fn broken(&self, what: &str) -> Death {
+        Death::broken(format!("queue {}: {what}", self.lane.name))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why an engine does not start, why it ends early, and why a reload is refused.
 
 use crate::queue::QueueError;
+use crate::sink::SetupError;
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +17,9 @@ pub enum StartError {
         /// The name of the unknown handler.
         handler: String,
     },
-    /// The sinks of some partners cannot be set up. The text names all of them.
-    #[error("{0}")]
-    Sinks(String),
+    /// The sinks of these partners cannot be set up.
+    #[error("{}", joined(.0))]
+    Sinks(Vec<SetupError>),
     /// The system refuses another thread.
     #[error("cannot start the thread {name}: {why}; raise the limits on tasks and on memory, or lower handler_threads")]
     Thread {
@@ -35,7 +36,41 @@ pub enum RunError {
     /// A thread panicked, or something that the dispatcher relies on does not hold. The messages held become visible
     /// again when their leases lapse.
     #[error("the engine ended: {0}; what was held comes back when its leases lapse")]
-    Died(String),
+    Died(Death),
+}
+
+/// What keeps an engine from going on. It ends the process, which loses no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Death {
+    /// A thread of the engine panicked.
+    #[error("the thread {thread} panicked")]
+    Panicked {
+        /// The name of the thread.
+        thread: String,
+    },
+    /// Something that the engine relies on does not hold.
+    #[error("{what}; this is a bug in octoconf, please report it")]
+    Broken {
+        /// What does not hold, and for which queue.
+        what: String,
+    },
+    /// A thread that the process needs and the engine did not start cannot go on.
+    #[error("{0}")]
+    Reported(String),
+}
+
+impl Death {
+    pub(super) fn panicked(thread: impl Into<String>) -> Self {
+        Self::Panicked { thread: thread.into() }
+    }
+
+    pub(super) fn broken(what: impl Into<String>) -> Self {
+        Self::Broken { what: what.into() }
+    }
+}
+
+fn joined(errors: &[SetupError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a reload changed nothing.
@@ -73,9 +108,9 @@ pub enum ReloadError {
         /// The largest number that it may have.
         most: usize,
     },
-    /// The sinks of some partners cannot be set up. The text names all of them.
-    #[error("{0}")]
-    Sinks(String),
+    /// The sinks of these partners cannot be set up.
+    #[error("{}", joined(.0))]
+    Sinks(Vec<SetupError>),
     /// The dispatcher does not answer in time. The reload may still come into force.
     #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
     NoAnswer,

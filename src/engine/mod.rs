@@ -59,7 +59,7 @@ use crate::settings::Settings;
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
-pub use self::error::{ReloadError, RunError, StartError};
+pub use self::error::{Death, ReloadError, RunError, StartError};
 pub use self::health::{Health, LastReload};
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
@@ -74,9 +74,6 @@ use self::shell::{Control, Shell, Watched};
 use self::tasks::Others;
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
-
-/// The end of every message that reports a broken invariant.
-const BUG: &str = "this is a bug in octoconf, please report it";
 
 /// How long the end of the engine waits for its threads once everything is settled. Threads that are not blocked in a
 /// call end within this time, and the process must not outlast its `shutdown_timeout` for the others.
@@ -125,10 +122,7 @@ impl Engine {
         let others = Others::of(settings.engine.handler_threads, lanes.iter(), &rules.queues);
         let delivery_threads = tasks::delivery_threads(limits.delivery_threads, others);
         let (rules, limits) = (Rules { delivery_threads, ..rules }, sink::Limits { delivery_threads, ..limits });
-        let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            StartError::Sinks(lines.join("; "))
-        })?;
+        let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(StartError::Sinks)?;
         Ok(Self {
             rules,
             lanes,
@@ -197,7 +191,7 @@ impl Engine {
 /// A running engine.
 pub struct Running {
     control: Sender<Control>,
-    end: Receiver<Result<Status, String>>,
+    end: Receiver<Result<Status, Death>>,
     crew: Crew,
     health: Health,
     sinks: Arc<Sinks>,
@@ -240,9 +234,7 @@ impl Running {
         let end = match end {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(why)) | Err(Some(why)) => Err(RunError::Died(why)),
-            Err(None) => {
-                Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| "the thread dispatch panicked".to_owned())))
-            }
+            Err(None) => Err(RunError::Died(self.crew.first_death().unwrap_or_else(|| Death::panicked("dispatch")))),
         };
         drop(self.control);
         self.crew.join(LEFT_BEHIND);

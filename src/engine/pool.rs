@@ -21,8 +21,8 @@ use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, Ticket
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
-use super::BUG;
 use super::duty::Duty;
+use super::error::{Death, StartError};
 use super::job::Job;
 use super::lane::Lane;
 use super::threads::Crew;
@@ -85,7 +85,7 @@ struct Line {
 impl Pool {
     /// Starts the threads and opens a line for each lane with a handler. An error means that the
     /// system refuses a thread.
-    pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, String> {
+    pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, StartError> {
         let (threads, name) = (threads.max(1), |index: usize| format!("handle-{index:02}"));
         let duties = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
         // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf.
@@ -93,7 +93,7 @@ impl Pool {
         let deaths = crew.death_line();
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
-        let threads = threads.build().map_err(|error| error.to_string())?;
+        let threads = threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })?;
         let mut pool = Self { threads, duties, lanes: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
             pool.open(queue, lane);
@@ -135,9 +135,9 @@ impl Pool {
 
     /// Puts a job into its queue's line, and sets the number of threads that the queue's jobs may have together. Does
     /// not wait. An error means that the dispatcher started more jobs than there may be, which is a bug.
-    pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), String> {
-        let given = self.lanes.get_mut(queue).ok_or("a job of an unknown queue")?;
-        let open = given.open.as_ref().ok_or("a job of a queue without a handler")?;
+    pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), Death> {
+        let given = self.lanes.get_mut(queue).ok_or_else(|| Death::broken("a job of an unknown queue"))?;
+        let open = given.open.as_ref().ok_or_else(|| Death::broken("a job of a queue without a handler"))?;
         open.line.at_most.store(at_most, Ordering::SeqCst);
         let Some(job) = Job::new(messages).map(Arc::new) else { return Ok(()) };
         if given.jobs.len() == given.jobs.capacity() {
@@ -145,16 +145,14 @@ impl Pool {
             given.jobs.reserve(given.jobs.len());
         }
         given.jobs.push((job.name(), Arc::downgrade(&job)));
-        open.jobs
-            .try_send(job)
-            .map_err(|_| format!("queue {}: more jobs wait for its handler than there may be; {BUG}", open.line.name))?;
+        open.jobs.try_send(job).map_err(|_| open.line.broken("more jobs wait for its handler than there may be"))?;
         open.run(&self.threads, &self.duties)
     }
 
     /// Takes back from a job the outcomes so far and the messages that were not begun, and sets the number of
     /// threads that the queue's jobs may have. Returns `None` if no thread has begun with the job. Does not
     /// wait. An error means a bug.
-    pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, String> {
+    pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, Death> {
         let Some(given) = self.lanes.get_mut(queue) else { return Ok(Some(TakenBack::default())) };
         // A job that has ended reports itself.
         let job = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, job)| job.upgrade());
@@ -171,13 +169,13 @@ impl Pool {
 
 impl Open {
     /// Adds a runner to the line, unless the line has as many as it may have.
-    fn run(&self, threads: &ThreadPool, duties: &Arc<[Arc<Duty>]>) -> Result<(), String> {
+    fn run(&self, threads: &ThreadPool, duties: &Arc<[Arc<Duty>]>) -> Result<(), Death> {
         let Self { recalls, line, .. } = self;
         if !line.add_runner() {
             return Ok(());
         }
         if line.take_resting() {
-            let full = |_| format!("queue {}: more runners are recalled than rest; {BUG}", line.name);
+            let full = |_| line.broken("more runners are recalled than rest");
             return recalls.try_send(()).map_err(full);
         }
         let (line, duties) = (Arc::clone(line), Arc::clone(duties));
@@ -192,6 +190,10 @@ impl Open {
 }
 
 impl Line {
+    fn broken(&self, what: &str) -> Death {
+        Death::broken(format!("queue {}: {what}", self.name))
+    }
+
     /// Counts a new runner. Returns `false` if there are as many as there may be.
     fn add_runner(&self) -> bool {
         let at_most = self.at_most.load(Ordering::SeqCst);
@@ -342,6 +344,6 @@ mod tests {
         let (inbox, _events) = bounded(1);
         let pool = Pool::new(1, &[], &inbox, &crew).unwrap();
         pool.threads.spawn(|| std::panic::resume_unwind(Box::new(())));
-        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), "the thread handle-00 panicked");
+        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("handle-00"));
     }
 }

@@ -78,10 +78,7 @@ impl Remote {
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart(keys));
         }
-        let sinks = self.sinks.prepare(&settings.partners).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            ReloadError::Sinks(lines.join("; "))
-        })?;
+        let sinks = self.sinks.prepare(&settings.partners).map_err(ReloadError::Sinks)?;
         let (mut plan, queues) = queues_before.plan(&before, settings, registry)?;
         let changes = plan.changes(settings, queues_before.seen());
         // The pool keeps its threads, whatever the file says now.

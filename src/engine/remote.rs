@@ -14,6 +14,7 @@ use crate::queue::Queue;
 use crate::sink::Sinks;
 
 use super::duty::{Roster, ThreadReport};
+use super::error::Death;
 use super::health::{Health, LastReload};
 use super::inquiries::{Answered, Inquiry, Operated, PATIENCE};
 use super::reload::InForce;
@@ -103,7 +104,7 @@ impl Remote {
 
     /// Ends the engine with this reason. For threads that the process needs but the engine did not start.
     pub fn died(&self, why: String) {
-        let _ = self.control.send(Control::Died(why));
+        let _ = self.control.send(Control::Died(Death::Reported(why)));
     }
 
     /// Returns the present state of the engine, or `None` once it has ended or does not answer. Blocks for a few of the

@@ -96,7 +96,7 @@ fn a_poller_or_an_acker_that_panics_ends_the_engine_with_its_name() {
     for (call, thread) in [("receive", "poll-invoice-0"), ("delete", "ack-invoice-0")] {
         let running = engine(call).start(RunOptions { until_empty: true, seed: 1 }).unwrap();
         let RunError::Died(why) = running.wait().unwrap_err();
-        assert_eq!(why, format!("the thread {thread} panicked"));
+        assert_eq!(why, Death::panicked(thread));
     }
 }
 
@@ -110,7 +110,7 @@ fn a_thread_beside_the_engine_that_panics_ends_it() {
     });
     assert!(thread.unwrap().join().is_err());
     let RunError::Died(why) = running.wait().unwrap_err();
-    assert_eq!(why, "the thread signal panicked");
+    assert_eq!(why, Death::panicked("signal"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::duty::{Duty, Roster};
+use super::error::Death;
 
 /// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const NAME: usize = 15;
@@ -26,8 +27,8 @@ pub struct Crew {
 struct Shared {
     handles: Mutex<Vec<JoinHandle<()>>>,
     ended: Receiver<()>,
-    death: Sender<String>,
-    deaths: Receiver<String>,
+    death: Sender<Death>,
+    deaths: Receiver<Death>,
     roster: Roster,
     /// The number of threads that the system still grants in a test.
     #[cfg(test)]
@@ -94,12 +95,12 @@ impl Crew {
     }
 
     /// Returns the channel that receives the reason when the first thread panics.
-    pub fn deaths(&self) -> &Receiver<String> {
+    pub fn deaths(&self) -> &Receiver<Death> {
         &self.shared.deaths
     }
 
     /// Returns the reason if a thread has panicked and the reason was not received yet.
-    pub fn first_death(&self) -> Option<String> {
+    pub fn first_death(&self) -> Option<Death> {
         self.shared.deaths.try_recv().ok()
     }
 
@@ -121,7 +122,7 @@ impl Crew {
 
 /// Reports panics of threads. The receiver of a report ends the engine with that reason.
 #[derive(Clone)]
-pub struct DeathLine(Sender<String>);
+pub struct DeathLine(Sender<Death>);
 
 impl DeathLine {
     /// Returns a guard for the thread of this name to hold.
@@ -132,7 +133,7 @@ impl DeathLine {
     /// Reports that the thread of this name has panicked.
     pub fn tell(&self, name: &str) {
         // One report is enough to end the process. A second one finds the channel full and is dropped.
-        let _ = self.0.try_send(format!("the thread {name} panicked"));
+        let _ = self.0.try_send(Death::panicked(name));
     }
 }
 
@@ -174,7 +175,7 @@ mod tests {
     fn a_panic_is_heard_with_the_threads_name() {
         let crew = Crew::new();
         crew.spawn("deliver-7".into(), None, |_| std::panic::resume_unwind(Box::new(()))).unwrap();
-        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), "the thread deliver-7 panicked");
+        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("deliver-7"));
         crew.join(Duration::from_secs(10));
     }
 }

@@ -9,7 +9,7 @@ use crate::dispatch::{Event, PartnerTable, QueueChanges};
 use crate::sink::Prepared;
 
 use super::Shell;
-use crate::engine::error::ReloadError;
+use crate::engine::error::{Death, ReloadError};
 use crate::engine::inquiries::Inquiry;
 use crate::engine::plan::Plan;
 
@@ -26,7 +26,7 @@ pub enum Control {
     /// Answer a question, or act upon a partner.
     Ask(Inquiry),
     /// A thread that the engine did not start has died: the engine ends with this reason.
-    Died(String),
+    Died(Death),
     /// Put another configuration in force.
     Reload(Box<Reload>),
 }
@@ -58,7 +58,7 @@ pub struct Unstarted {
 impl Shell {
     /// Returns the event that follows from a request; `None` stands for the end of all handles that could control the
     /// engine. An error ends the process with that reason.
-    pub(super) fn controlled(&mut self, control: Option<Control>) -> Result<Event, String> {
+    pub(super) fn controlled(&mut self, control: Option<Control>) -> Result<Event, Death> {
         Ok(match control {
             Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),

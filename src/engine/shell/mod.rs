@@ -14,12 +14,11 @@ use crate::log_limit::LogLimit;
 use crate::message::Answer;
 use crate::sink::{Sink, Sinks};
 
-use super::BUG;
 use super::cost::cost;
 use super::deliver::Deliverers;
 use super::duty::Duty;
 use super::edge::{Around, Edge, NoThread};
-use super::error::StartError;
+use super::error::{Death, StartError};
 use super::health::{self, Health, Pulse};
 use super::inquiries::Inquiries;
 use super::lane::Lane;
@@ -108,8 +107,7 @@ impl Shell {
         let (to_inbox, inbox) = bounded(1024);
         let delivery_threads = threads.deliverers.max(1);
         let (to_results, results) = bounded(delivery_threads);
-        let pool = Pool::new(threads.handlers, &lanes, &to_inbox, &crew)
-            .map_err(|why| StartError::Thread { name: "handle".into(), why })?;
+        let pool = Pool::new(threads.handlers, &lanes, &to_inbox, &crew)?;
         let around = |(index, lane)| Around { index, lane, inbox: &to_inbox, crew: &crew };
         let edges = lanes.iter().enumerate().map(|lane| Edge::start(around(lane))).collect::<Result<_, _>>()?;
         let deliverers = Deliverers::new(Arc::clone(&sinks), delivery_threads, to_results, &crew)
@@ -141,7 +139,7 @@ impl Shell {
     /// Runs the main loop until the dispatcher has nothing left to wait for. An error ends the
     /// process with that reason.
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
-    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, String> {
+    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, Death> {
         let ticker = tick(interval);
         let mut told = self.tell_the_time(self.started);
         self.turn(self.started, Event::Tick)?;
@@ -149,8 +147,8 @@ impl Shell {
             let due = if self.inquiries.is_busy() { Some(told) } else { self.dispatcher.next_deadline() };
             let due = due.map_or_else(never, at);
             let event = select_biased! {
-                recv(self.results) -> event => event.map_err(|_| format!("the deliver threads are gone; {BUG}"))?,
-                recv(self.crew.deaths()) -> name => return Err(name.unwrap_or_else(|_| "a thread panicked".to_owned())),
+                recv(self.results) -> event => event.map_err(|_| Death::broken("the deliver threads are gone"))?,
+                recv(self.crew.deaths()) -> death => return Err(death.unwrap_or_else(|_| Death::broken("nobody reports panics"))),
                 recv(controls) -> control => {
                     if control.is_err() {
                         // A disconnected channel is always ready, which would starve the arms behind it.
@@ -158,7 +156,7 @@ impl Shell {
                     }
                     self.controlled(control.ok())?
                 }
-                recv(self.inbox) -> event => event.map_err(|_| format!("the inbox is gone; {BUG}"))?,
+                recv(self.inbox) -> event => event.map_err(|_| Death::broken("the inbox is gone"))?,
                 recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,
             };
@@ -192,7 +190,7 @@ impl Shell {
 
     /// Makes one turn: takes in the events that have come, then carries out the commands that follow.
     #[expect(clippy::disallowed_methods, reason = "the clock again, where the turn's beginning would be too early")]
-    fn turn(&mut self, began: Instant, first: Event) -> Result<(), String> {
+    fn turn(&mut self, began: Instant, first: Event) -> Result<(), Death> {
         let mut now = began;
         let mut taken_in = first.weight();
         self.hear(now, first);
@@ -245,7 +243,7 @@ impl Shell {
         self.dispatcher.handle(now, event);
     }
 
-    fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), String> {
+    fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), Death> {
         match command {
             Command::Receive { queue, poller, demand } => {
                 let (edge, around) = self.edge(queue)?;
@@ -319,12 +317,12 @@ impl Shell {
     }
 
     /// Returns the queue's threads, and what a new one is created with.
-    fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), String> {
+    fn edge(&mut self, queue: QueueIndex) -> Result<(&mut Edge, Around<'_>), Death> {
         let (edge, lane) = self
             .edges
             .get_mut(queue)
             .zip(self.lanes.get(queue))
-            .ok_or_else(|| format!("no queue has the number {queue}; {BUG}"))?;
+            .ok_or_else(|| Death::broken(format!("no queue has the number {queue}")))?;
         Ok((edge, Around { index: queue, lane, inbox: &self.to_inbox, crew: &self.crew }))
     }
 }
