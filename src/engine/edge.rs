@@ -202,6 +202,7 @@ mod tests {
             handler: Some(Arc::new(|_: &crate::message::Message| crate::message::Outcome::Discard)),
             concurrency: 1,
             parking: None,
+            parks_for: None,
             retires: false,
         }
     }

@@ -12,7 +12,7 @@ use crate::handler::Handler;
 use crate::handler::registry::Registry;
 use crate::message::Account;
 use crate::message::settle::Facts;
-use crate::queue::parking::{ParkedQueue, Parking};
+use crate::queue::parking::{ParkedQueue, Parking, parking_name};
 use crate::queue::{Limits, Queue, QueueError};
 use crate::settings::{QueueSettings, Source};
 
@@ -40,6 +40,8 @@ pub(crate) struct Lane {
     pub concurrency: usize,
     /// The store in which the queue's deliveries wait for partners that are unavailable for long.
     pub parking: Option<Arc<Parking>>,
+    /// If this is the lane of a parking, the queue that it parks for; set by [`ParkingLane::rules`].
+    pub parks_for: Option<QueueIndex>,
     /// Whether a reload removed this queue. Another queue may have the same name.
     pub retires: bool,
 }
@@ -60,21 +62,23 @@ pub fn retiring(name: &str) -> String {
 pub(crate) struct Opened {
     pub lane: Lane,
     /// The lane of the queue's parking; `None` if the queue has none.
-    pub rows: Option<Rows>,
+    pub parking: Option<ParkingLane>,
 }
 
 /// The parking of a queue as a lane of its own.
-pub(crate) struct Rows {
+pub(crate) struct ParkingLane {
     pub lane: Lane,
     entry_limit: usize,
     /// The number of parked deliveries, by account.
     found: Vec<(Account, u64)>,
 }
 
-impl Rows {
+impl ParkingLane {
     /// Returns the dispatcher's rules for this parking; `of` is the queue whose deliveries it holds. To be called once,
-    /// since the counts of parked deliveries are moved out.
+    /// since the counts of parked deliveries are moved out: before
+    /// that the lane does not know what it parks for.
     pub fn rules(&mut self, of: QueueIndex) -> ParkingRules {
+        self.lane.parks_for = Some(of);
         ParkingRules {
             name: Arc::clone(&self.lane.name),
             of,
@@ -92,8 +96,8 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
         .get(&handler_name)
         .ok_or_else(|| StartError::Handler { queue: name.to_owned(), handler: handler_name.clone() })?;
     let queue = open_queue(name, settings)?;
-    let parked = open_parking(name, settings)?.map(|parking| rows(name, parking, &queue)).transpose()?;
-    let (parking, rows) = parked.unzip();
+    let parked = open_parking(name, settings)?.map(|parking| parking_lane(name, parking, &queue)).transpose()?;
+    let (parking, parking_lane) = parked.unzip();
     let lane = Lane {
         name: name.into(),
         source: source_name(&settings.source),
@@ -103,9 +107,10 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
         handler: Some(handler),
         concurrency: settings.concurrency,
         parking,
+        parks_for: None,
         retires: false,
     };
-    Ok(Opened { lane, rows })
+    Ok(Opened { lane, parking: parking_lane })
 }
 
 /// Asks the services of all queues at the same time whether the queues can be used as they are configured. Returns the
@@ -147,27 +152,28 @@ where
 }
 
 /// Claims a parking and counts what is in it.
-fn rows(name: &str, parking: Parking, queue: &Arc<dyn Queue>) -> Result<(Arc<Parking>, Rows), QueueError> {
-    let rows = ParkedQueue::new(parking, Arc::clone(queue))?;
-    let parking = Arc::clone(&rows.parking);
+fn parking_lane(name: &str, parking: Parking, queue: &Arc<dyn Queue>) -> Result<(Arc<Parking>, ParkingLane), QueueError> {
+    let parked = ParkedQueue::new(parking, Arc::clone(queue))?;
+    let parking = Arc::clone(&parked.parking);
     let mut found = Vec::new();
     parking.list(&mut |line| {
         found.push((line.account, line.deliveries));
         true
     })?;
     let lane = Lane {
-        name: format!("{name}.parking").into(),
+        name: parking_name(name).into(),
         source: "sqlite",
         handler_name: String::new(),
-        limits: rows.limits(),
-        queue: Some(Arc::new(rows)),
+        limits: parked.limits(),
+        queue: Some(Arc::new(parked)),
         handler: None,
         concurrency: 0,
         parking: None,
+        parks_for: None,
         retires: false,
     };
     let entry_limit = lane.limits.entries;
-    Ok((parking, Rows { lane, entry_limit, found }))
+    Ok((parking, ParkingLane { lane, entry_limit, found }))
 }
 
 /// Returns the name of the source as the configuration spells it.

@@ -114,11 +114,12 @@ impl Engine {
             return Err(error.into());
         }
         let queues = Queues::at_start(&opened, settings);
-        let parkings = opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.rows.as_mut()?.rules(of))).collect();
-        let (lanes, rows): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.rows)).unzip();
+        let parkings =
+            opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.parking.as_mut()?.rules(of))).collect();
+        let (lanes, parking_lanes): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.parking)).unzip();
         let limits = sink::Limits::of(settings.engine.delivery_threads);
         let rules = Rules { parkings, ..rules::rules(settings, &lanes) };
-        let lanes: Vec<_> = lanes.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.lane)).collect();
+        let lanes: Vec<_> = lanes.into_iter().chain(parking_lanes.into_iter().flatten().map(|parking| parking.lane)).collect();
         let others = Others::of(settings.engine.handler_threads, lanes.iter(), &rules.queues);
         let delivery_threads = tasks::delivery_threads(limits.delivery_threads, others);
         let (rules, limits) = (Rules { delivery_threads, ..rules }, sink::Limits { delivery_threads, ..limits });

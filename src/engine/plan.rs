@@ -40,7 +40,7 @@ struct Place {
     name: Arc<str>,
     queue: Arc<dyn Queue>,
     /// The queue's parking as a queue of its own; `None` if it has no parking.
-    rows: Option<Arc<dyn Queue>>,
+    parking: Option<Arc<dyn Queue>>,
 }
 
 #[derive(Clone)]
@@ -79,9 +79,9 @@ impl Plan {
         let changed = self.changed.iter().map(|changed| (changed.index, changed.rules.clone())).collect();
         let mut next = seen;
         let mut added = Vec::with_capacity(self.added.len());
-        for Opened { lane, rows } in &mut self.added {
+        for Opened { lane, parking } in &mut self.added {
             let Some(settings) = settings.queues.get(&*lane.name) else { continue };
-            let parking = rows.as_mut().map(|rows| rows.rules(next));
+            let parking = parking.as_mut().map(|parking| parking.rules(next));
             next += 1 + usize::from(parking.is_some());
             added.push(NewQueue { rules: queue_rules(settings, &lane.name, lane.limits), parking });
         }
@@ -93,18 +93,18 @@ impl Queues {
     /// Returns the queues that an engine starts with, in this order. All parkings come after all queues.
     pub fn at_start(lanes: &[Opened], settings: &Settings) -> Self {
         let mut queues = Self::default();
-        let rows = lanes.iter().filter(|opened| opened.rows.is_some()).count();
+        let parkings = lanes.iter().filter(|opened| opened.parking.is_some()).count();
         for (index, opened) in lanes.iter().enumerate() {
             queues.enter(index, opened, settings);
         }
-        queues.seen = lanes.len() + rows;
+        queues.seen = lanes.len() + parkings;
         queues
     }
 
     /// Returns all queues in force: the queues by name, then their parkings.
     pub fn all(&self) -> Vec<Arc<dyn Queue>> {
         let queues = self.places.values().map(|place| Arc::clone(&place.queue));
-        queues.chain(self.places.values().filter_map(|place| place.rows.clone())).collect()
+        queues.chain(self.places.values().filter_map(|place| place.parking.clone())).collect()
     }
 
     /// Returns the number of queues that there ever were, parkings included, which is the next free index.
@@ -114,8 +114,8 @@ impl Queues {
 
     fn enter(&mut self, index: QueueIndex, opened: &Opened, settings: &Settings) {
         let Lane { name, queue: Some(queue), parking, .. } = &opened.lane else { return };
-        let rows = opened.rows.as_ref().and_then(|rows| rows.lane.queue.clone());
-        let place = Place { index, name: Arc::clone(name), queue: Arc::clone(queue), rows };
+        let parked = opened.parking.as_ref().and_then(|parking| parking.lane.queue.clone());
+        let place = Place { index, name: Arc::clone(name), queue: Arc::clone(queue), parking: parked };
         self.places.insert(name.to_string(), place);
         let path = settings.queues.get(&**name).and_then(|queue| queue.parking.as_deref());
         if let (Some(parking), Some(path)) = (parking, path) {
@@ -167,7 +167,7 @@ impl Queues {
             let opened =
                 lane::open(name, settings, registry).map_err(|error| ReloadError::Open { queue: name.clone(), error })?;
             after.enter(after.seen, &opened, new);
-            after.seen += 1 + usize::from(opened.rows.is_some());
+            after.seen += 1 + usize::from(opened.parking.is_some());
             plan.added.push(opened);
         }
         if let Some((name, error)) = lane::refused(plan.added.iter().map(|opened| &opened.lane)) {

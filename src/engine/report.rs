@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::dispatch::{Cost, EngineState, PartnerCounts, QueueCounts, QueueStage, QueueStatus, Status, Tally, Times};
+use crate::queue::parking::parking_name;
 use crate::settings::Settings;
 
 use super::health::LastReload;
@@ -41,7 +42,7 @@ impl Report {
     pub fn of_nothing(settings: &Settings, elapsed: Duration) -> Self {
         let named = settings.queues.iter().map(|(name, queue)| (name.clone(), source_name(&queue.source), queue.handler.clone()));
         let parked = settings.queues.iter().filter(|(_, queue)| queue.parking.is_some());
-        let parkings = parked.map(|(name, _)| (format!("{name}.parking"), "sqlite", String::new()));
+        let parkings = parked.map(|(name, _)| (parking_name(name), "sqlite", String::new()));
         let queues = named.chain(parkings).enumerate().map(|(index, (name, source, handler))| QueueStatus {
             index,
             name,

@@ -10,6 +10,7 @@ use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::units::{Size, Span};
+use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::sink::FileTemplate;
 
@@ -85,10 +86,10 @@ fn check_same_source(settings: &Settings, problems: &Problems) {
 /// Reports a queue named `QUEUE.parking`, under which the parked deliveries of `QUEUE` are listed.
 fn check_parking_names(settings: &Settings, problems: &Problems) {
     for (name, _) in settings.queues.iter().filter(|(_, queue)| queue.parking.is_some()) {
-        let row = format!("{name}.parking");
-        if settings.queues.contains_key(&row) {
+        let parking = parking_name(name);
+        if settings.queues.contains_key(&parking) {
             let text = format!("is the name under which queues.{name} shows what it has parked; choose another");
-            problems.add(join("queues", &row), text, None);
+            problems.add(join("queues", &parking), text, None);
         }
     }
 }

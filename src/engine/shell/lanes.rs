@@ -16,8 +16,10 @@ impl Shell {
     /// Starts the first threads of the queues that a reload adds. Called before anything
     /// else changes: the error names the queue for which the system refuses a thread.
     pub(super) fn edges_of(&self, plan: &Plan) -> Result<Vec<Edge>, ReloadError> {
-        let lanes =
-            plan.added.iter().flat_map(|Opened { lane, rows }| [lane].into_iter().chain(rows.as_ref().map(|rows| &rows.lane)));
+        let lanes = plan
+            .added
+            .iter()
+            .flat_map(|Opened { lane, parking }| [lane].into_iter().chain(parking.as_ref().map(|parking| &parking.lane)));
         let start = |(index, lane): (QueueIndex, &Lane)| {
             let around = Around { index, lane, inbox: &self.to_inbox, crew: &self.crew };
             Edge::start(around).map_err(|none| ReloadError::Open { queue: lane.name.to_string(), error: none.into() })
@@ -46,17 +48,16 @@ impl Shell {
         for index in retired {
             let Some(name) = self.lanes.get(index).map(|lane| Arc::clone(&lane.name)) else { continue };
             log::info!("the queue retires, what it holds is delivered: queue={name}");
-            let rows = format!("{name}.parking");
-            let is_of_it = |lane: &&mut Lane| *lane.name == *name || (*lane.name == *rows && lane.handler.is_none());
-            for lane in self.lanes.iter_mut().filter(is_of_it) {
+            let is_of_it = |(at, lane): &(QueueIndex, &mut Lane)| *at == index || lane.parks_for == Some(index);
+            for (_, lane) in self.lanes.iter_mut().enumerate().filter(is_of_it) {
                 // Failures of the retiring queue from now on must not appear as failures of the next queue of its name.
                 self.health.forget(&lane.name);
                 lane.retires = true;
             }
         }
-        for Opened { lane, rows } in added {
+        for Opened { lane, parking } in added {
             log::info!("the queue is new: queue={} source={} handler={}", lane.name, lane.source, lane.handler_name);
-            for lane in [lane].into_iter().chain(rows.map(|rows| rows.lane)) {
+            for lane in [lane].into_iter().chain(parking.map(|parking| parking.lane)) {
                 self.pool.open(self.lanes.len(), &lane);
                 self.lanes.push(lane);
             }

@@ -98,6 +98,11 @@ pub struct ParkedAccount {
     pub waits_since: SystemTime,
 }
 
+/// Returns the name under which the parking of a queue is shown, as if it were a queue itself.
+pub fn parking_name(queue: &str) -> String {
+    format!("{queue}.parking")
+}
+
 impl Parking {
     /// Opens the file, and creates or migrates it if needed. Blocks for at most about `patience`.
     ///
@@ -107,7 +112,7 @@ impl Parking {
     /// program, or holds queues; [`QueueError::Unavailable`] if the file is locked or its disk is full.
     pub fn open(options: ParkingOptions) -> Result<Self, QueueError> {
         let ParkingOptions { path, queue: of, max_bytes, clock, space, patience } = options;
-        let name = format!("{of}.parking");
+        let name = parking_name(&of);
         let opened = Store::open(&path, &PARKING, space, patience).and_then(|store| {
             let queue = store.write(Promise::PowerLoss, patience, |transaction| number_of(transaction, &of))?;
             Ok((store, queue))
