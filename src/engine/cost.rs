@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::dispatch::{Cost, QueueStatus};
+use crate::queue::Limits;
 
 /// Dollars per request to a standard queue.
 const STANDARD: f64 = 0.40e-6;
@@ -18,17 +19,17 @@ const SHORTEST: Duration = Duration::from_secs(60);
 
 const DAY_S: f64 = 86_400.0;
 
-/// Estimates the cost of a queue's requests. `priced` says whether the service charges for each request; otherwise
-/// there is no price per day.
-pub fn cost(queue: &QueueStatus, priced: bool, fifo: bool, uptime: Duration) -> Cost {
+/// Estimates the cost of a queue's requests. There is no price per day unless the service charges for each request
+/// ([`Limits::priced`]).
+pub fn cost(queue: &QueueStatus, limits: Limits, uptime: Duration) -> Cost {
     let counts = &queue.counts;
     let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
-    let price = if fifo { FIFO } else { STANDARD };
+    let price = if limits.fifo { FIFO } else { STANDARD };
     let a_day = || counts.requests as f64 * price * DAY_S / uptime.as_secs_f64();
     Cost {
         requests_per_message: share(counts.requests, counts.received),
         empty_receive_share: share(counts.empty_receives, queue.tally.receives()),
-        dollars_a_day: (priced && uptime >= SHORTEST).then(a_day),
+        dollars_a_day: (limits.priced && uptime >= SHORTEST).then(a_day),
     }
 }
 
@@ -36,6 +37,10 @@ pub fn cost(queue: &QueueStatus, priced: bool, fifo: bool, uptime: Duration) -> 
 mod tests {
     use super::*;
     use crate::dispatch::{QueueCounts, QueueStage, Tally};
+
+    fn limits(priced: bool, fifo: bool) -> Limits {
+        Limits { receive: 10, entries: 10, fifo, priced, linger: Duration::ZERO }
+    }
 
     fn queue(requests: u64, received: u64) -> QueueStatus {
         QueueStatus {
@@ -62,7 +67,7 @@ mod tests {
     fn an_idle_queue_costs_its_long_polls() {
         // One long poll of 20 s after the other makes 4,320 a day.
         let hour = Duration::from_secs(3600);
-        let cost = cost(&queue(180, 0), true, false, hour);
+        let cost = cost(&queue(180, 0), limits(true, false), hour);
         assert!((cost.dollars_a_day.unwrap() - 4320.0 * 0.40 / 1e6).abs() < 1e-12, "{cost:?}");
         assert_eq!((cost.requests_per_message, cost.empty_receive_share), (None, None));
     }
@@ -70,8 +75,8 @@ mod tests {
     #[test]
     fn what_has_no_price_or_no_past_has_no_estimate() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(cost(&queue(180, 900), false, false, hour).dollars_a_day, None);
-        assert_eq!(cost(&queue(180, 900), true, true, Duration::from_secs(59)).dollars_a_day, None);
-        assert_eq!(cost(&queue(180, 900), true, true, hour).requests_per_message, Some(0.2));
+        assert_eq!(cost(&queue(180, 900), limits(false, false), hour).dollars_a_day, None);
+        assert_eq!(cost(&queue(180, 900), limits(true, true), Duration::from_secs(59)).dollars_a_day, None);
+        assert_eq!(cost(&queue(180, 900), limits(true, true), hour).requests_per_message, Some(0.2));
     }
 }

@@ -334,7 +334,7 @@ fn completed(mut status: Status, lanes: &[Lane], uptime: Duration) -> Status {
         let Some(lane) = lanes.get(queue.index) else { continue };
         queue.source = lane.source;
         queue.handler.clone_from(&lane.handler_name);
-        queue.cost = cost(queue, lane.limits.priced, lane.limits.fifo, uptime);
+        queue.cost = cost(queue, lane.limits, uptime);
     }
     status
 }
