@@ -13,8 +13,31 @@ use super::{Credentials, CredentialsError, Keys, Surroundings, container, instan
 pub struct Chain {
     surroundings: Surroundings,
     web: Web,
-    /// The name of the source that returned the last keys.
-    last: Mutex<Option<&'static str>>,
+    /// The source that returned the last keys.
+    last: Mutex<Option<KeySource>>,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeySource {
+    Environment,
+    WebIdentity,
+    Profile,
+    Container,
+    InstanceMetadata,
+}
+
+impl KeySource {
+    /// Returns the name of the source, for people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::WebIdentity => "web identity",
+            Self::Profile => "profile",
+            Self::Container => "container",
+            Self::InstanceMetadata => "instance metadata",
+        }
+    }
 }
 
 /// The result of looking at one source.
@@ -26,15 +49,15 @@ enum Found {
     Silence(String),
 }
 
-type Source = fn(&Chain) -> Result<Found, CredentialsError>;
+type Look = fn(&Chain) -> Result<Found, CredentialsError>;
 
 /// The sources, in the order of the AWS SDKs.
-const SOURCES: [(&str, Source); 5] = [
-    ("environment", Chain::environment),
-    ("web identity", Chain::web_identity),
-    ("profile", Chain::profile),
-    ("container", Chain::container),
-    ("instance metadata", Chain::instance),
+const SOURCES: [(KeySource, Look); 5] = [
+    (KeySource::Environment, Chain::environment),
+    (KeySource::WebIdentity, Chain::web_identity),
+    (KeySource::Profile, Chain::profile),
+    (KeySource::Container, Chain::container),
+    (KeySource::InstanceMetadata, Chain::instance),
 ];
 
 impl Credentials for Chain {
@@ -42,11 +65,11 @@ impl Credentials for Chain {
     /// requests, each for at most the time in [`super::Patience`].
     fn get(&self) -> Result<Keys, CredentialsError> {
         let (mut looked, mut unanswered) = (Vec::new(), false);
-        for (name, source) in SOURCES {
-            match source(self)? {
+        for (source, look) in SOURCES {
+            match look(self)? {
                 Found::Keys(keys) => {
-                    *self.last.lock() = Some(name);
-                    return keys.checked(name, self.surroundings.now());
+                    *self.last.lock() = Some(source);
+                    return keys.checked(source.name(), self.surroundings.now());
                 }
                 Found::Nothing(what) => looked.push(what),
                 Found::Silence(what) => {
@@ -60,15 +83,15 @@ impl Credentials for Chain {
 
     fn origin(&self) -> String {
         match *self.last.lock() {
-            Some("environment") => {
+            Some(KeySource::Environment) => {
                 "the environment (AWS_ACCESS_KEY_ID), which stays as it is for a running process: restart it with others"
                     .to_owned()
             }
-            Some("profile") => {
+            Some(KeySource::Profile) => {
                 let name = self.surroundings.profile_name();
                 format!("profile {name:?} (in {}), which is read again at the next try", self.profile_files())
             }
-            Some(source) => format!("{source}, which is asked again at the next try"),
+            Some(source) => format!("{}, which is asked again at the next try", source.name()),
             None => "nowhere yet".to_owned(),
         }
     }
