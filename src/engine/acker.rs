@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::dispatch::{Event, QueueCall, QueueIndex};
+use crate::dispatch::{Event, Fault, QueueCall, QueueIndex};
 use crate::queue::Queue;
 
 use super::duty::Duty;
-use super::poller::fault;
 
 /// The state of one acker thread.
 pub struct Acker {
@@ -46,10 +45,10 @@ impl Acker {
             QueueCall::ChangeVisibility(changes) => self.queue.change_visibility(changes),
             QueueCall::SetAside(letters) => self.queue.set_aside(letters),
             QueueCall::Count => {
-                let count = self.queue.count().map_err(|error| fault(&error));
+                let count = self.queue.count().map_err(|error| Fault::from(&error));
                 return Event::Counted { queue, acker, count };
             }
         };
-        Event::Settled { queue, acker, results: results.map_err(|error| fault(&error)) }
+        Event::Settled { queue, acker, results: results.map_err(|error| Fault::from(&error)) }
     }
 }

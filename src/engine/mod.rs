@@ -25,6 +25,7 @@ mod describe;
 mod duty;
 mod edge;
 mod error;
+mod fault;
 mod health;
 mod inquiries;
 mod job;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::dispatch::{Event, QueueIndex};
+use crate::dispatch::{Event, Fault, QueueIndex};
 use crate::message::park::{ToPark, Want};
 use crate::queue::parking::Parking;
 
 use super::duty::Duty;
-use super::poller::fault;
 
 /// A call that a parker carries out.
 pub enum Errand {
@@ -53,10 +52,10 @@ impl Parker {
         let queue = self.queue;
         match errand {
             Errand::Park(deliveries) => {
-                Event::Parked { queue, results: self.parking.park(deliveries).map_err(|error| fault(&error)) }
+                Event::Parked { queue, results: self.parking.park(deliveries).map_err(|error| Fault::from(&error)) }
             }
             Errand::Unpark(wants) => {
-                Event::Unparked { queue, answers: self.parking.unpark(wants).map_err(|error| fault(&error)) }
+                Event::Unparked { queue, answers: self.parking.unpark(wants).map_err(|error| Fault::from(&error)) }
             }
         }
     }

@@ -145,7 +145,7 @@ impl Poller {
     }
 
     fn report_failure(&self, error: &QueueError, demand_used: usize) -> Option<()> {
-        let failed = Event::ReceiveFailed { queue: self.index, poller: self.number, demand_used, fault: fault(error) };
+        let failed = Event::ReceiveFailed { queue: self.index, poller: self.number, demand_used, fault: Fault::from(error) };
         self.inbox.send(failed).ok()
     }
 
@@ -170,11 +170,6 @@ struct Brought {
 )]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// Returns the queue's error in the dispatcher's terms.
-pub fn fault(error: &QueueError) -> Fault {
-    Fault { reason: error.to_string(), transient: error.is_transient() }
 }
 
 #[cfg(test)]
