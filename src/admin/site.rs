@@ -46,7 +46,7 @@ struct DeadRow<'a> {
 }
 
 /// What a path names.
-enum Place<'a> {
+enum Route<'a> {
     Page(&'static page::File),
     Alive,
     Ready,
@@ -79,8 +79,8 @@ impl Site {
     }
 
     fn answer(&self, request: &Request) -> Result<Response, Response> {
-        let place = find(&request.path)?;
-        let acts = matches!(place, Place::Action(..));
+        let route = find(&request.path)?;
+        let acts = matches!(route, Route::Action(..));
         let allowed = if acts { "allow: POST\r\n" } else { "allow: GET, HEAD\r\n" };
         match (request.method.as_str(), acts) {
             ("POST", true) | ("GET" | "HEAD", false) => {}
@@ -88,24 +88,24 @@ impl Site {
             _ if acts => return Err(Response::refusal(405, "this is an action: POST").with(allowed)),
             _ => return Err(Response::refusal(405, "only GET and HEAD do anything here").with(allowed)),
         }
-        let wish = match place {
-            Place::Action(..) => Some(Wish::Act),
-            Place::Status | Place::Dead | Place::Search | Place::Partner(_) => Some(Wish::SeeAccounts),
-            Place::Page(_) | Place::Alive | Place::Ready | Place::Metrics => None,
+        let wish = match route {
+            Route::Action(..) => Some(Wish::Act),
+            Route::Status | Route::Dead | Route::Search | Route::Partner(_) => Some(Wish::SeeAccounts),
+            Route::Page(_) | Route::Alive | Route::Ready | Route::Metrics => None,
         };
         if let Some(refusal) = wish.and_then(|wish| self.access.refuses(request, wish)) {
             return Err(refusal);
         }
-        match place {
-            Place::Page(file) => Ok(Response::new(200, file.content_type, file.body.as_bytes())),
-            Place::Alive => Ok(self.alive()),
-            Place::Ready => Ok(self.ready()),
-            Place::Metrics => Ok(metrics::response(&*self.snapshot()?, &request.accept)),
-            Place::Status => Ok(Response::json(200, &*self.snapshot()?)),
-            Place::Dead => Ok(Response::json(200, &dead(&*self.snapshot()?))),
-            Place::Search => self.search(request.query.as_deref()),
-            Place::Partner(account) => self.partner(&decoded(account)?),
-            Place::Action(account, action) => self.act(&decoded(account)?, action),
+        match route {
+            Route::Page(file) => Ok(Response::new(200, file.content_type, file.body.as_bytes())),
+            Route::Alive => Ok(self.alive()),
+            Route::Ready => Ok(self.ready()),
+            Route::Metrics => Ok(metrics::response(&*self.snapshot()?, &request.accept)),
+            Route::Status => Ok(Response::json(200, &*self.snapshot()?)),
+            Route::Dead => Ok(Response::json(200, &dead(&*self.snapshot()?))),
+            Route::Search => self.search(request.query.as_deref()),
+            Route::Partner(account) => self.partner(&decoded(account)?),
+            Route::Action(account, action) => self.act(&decoded(account)?, action),
         }
     }
 
@@ -199,31 +199,31 @@ fn dead(snapshot: &Snapshot) -> Vec<DeadRow<'_>> {
     queues.flat_map(|queue| queue.tally.letters().map(|(reason, count)| DeadRow { queue: &queue.name, reason, count })).collect()
 }
 
-fn find(path: &str) -> Result<Place<'_>, Response> {
+fn find(path: &str) -> Result<Route<'_>, Response> {
     let unknown = || Response::refusal(404, "there is nothing here; see / for the dashboard");
     // A client that sends such a path looks for files, and there are none.
     if path.split('/').any(|step| step == ".." || step == ".") {
         return Err(Response::refusal(400, "no path here has steps like . and .."));
     }
     if let Some(file) = page::file(path) {
-        return Ok(Place::Page(file));
+        return Ok(Route::Page(file));
     }
     match path {
-        "/healthz" => return Ok(Place::Alive),
-        "/readyz" => return Ok(Place::Ready),
-        "/metrics" => return Ok(Place::Metrics),
-        "/api/status" => return Ok(Place::Status),
-        "/api/dead" => return Ok(Place::Dead),
-        "/api/partners" => return Ok(Place::Search),
+        "/healthz" => return Ok(Route::Alive),
+        "/readyz" => return Ok(Route::Ready),
+        "/metrics" => return Ok(Route::Metrics),
+        "/api/status" => return Ok(Route::Status),
+        "/api/dead" => return Ok(Route::Dead),
+        "/api/partners" => return Ok(Route::Search),
         _ => {}
     }
     let partner = path.strip_prefix("/api/partners/").ok_or_else(unknown)?;
     match partner.split_once('/') {
-        None if !partner.is_empty() => Ok(Place::Partner(partner)),
+        None if !partner.is_empty() => Ok(Route::Partner(partner)),
         Some((account, word)) if !account.is_empty() => Action::ALL
             .into_iter()
             .find(|action| action.word() == word)
-            .map(|action| Place::Action(account, action))
+            .map(|action| Route::Action(account, action))
             .ok_or_else(unknown),
         _ => Err(unknown()),
     }

@@ -42,12 +42,12 @@ fn problem(problem: &Problem) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Context, Environment, Kind};
+    use crate::config::{self, Context, Environment, FileFormat};
 
     fn outcome(text: &str) -> Result<Loaded, ConfigErrors> {
         let environment = Environment::from_iter([("KEY", "hush-hush"), ("OCTOCONF_ENGINE__LOG", "debug")]);
         let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
-        config::parse(text, Kind::Toml, "octoconf.toml", &context)
+        config::parse(text, FileFormat::Toml, "octoconf.toml", &context)
     }
 
     const GOOD: &str = "

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-use super::Kind;
+use super::FileFormat;
 use super::format;
 use super::problem::{Problems, join};
 use super::tree::{Origin, Tree, table};
@@ -51,7 +51,7 @@ pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warn
                 continue;
             }
         };
-        let Some(kind) = Kind::of(&path) else { continue };
+        let Some(kind) = FileFormat::of(&path) else { continue };
         let tree = format::parse(&text, kind, &origin, problems);
         for other in tree.keys().filter(|key| *key != "partners") {
             let text =
@@ -94,7 +94,7 @@ fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) 
         let meta = path.metadata();
         if meta.as_ref().is_ok_and(Metadata::is_dir) {
             warnings.push(format!("partners_dir: {shown} is a folder, and what is in it is not read; move its files up"));
-        } else if Kind::of(&path).is_none() {
+        } else if FileFormat::of(&path).is_none() {
             warnings.push(format!("partners_dir: {shown} is not read; only .toml and .ini files are"));
         } else if let (Err(ErrorKind::NotFound), Ok(target)) = (meta.as_ref().map_err(std::io::Error::kind), path.read_link()) {
             let target = target.display();

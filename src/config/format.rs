@@ -5,14 +5,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problems, join};
 use super::tree::{Origin, Tree};
-use super::{Kind, ini};
+use super::{FileFormat, ini};
 
 /// Parses the text of a file, without its byte order mark if it starts with one.
-pub(super) fn parse(text: &str, kind: Kind, origin: &Origin<'_>, problems: &Problems) -> Tree {
+pub(super) fn parse(text: &str, kind: FileFormat, origin: &Origin<'_>, problems: &Problems) -> Tree {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut tree = match kind {
-        Kind::Toml => parse_toml(text, origin, problems),
-        Kind::Ini => ini::parse(text, origin, problems),
+        FileFormat::Toml => parse_toml(text, origin, problems),
+        FileFormat::Ini => ini::parse(text, origin, problems),
     };
     lower_header_names(&mut tree, problems);
     tree
@@ -93,7 +93,7 @@ mod tests {
 
     fn read(text: &str) -> (Tree, Vec<String>) {
         let problems = Problems::default();
-        let tree = parse(text, Kind::Toml, &Origin::main("x.toml"), &problems);
+        let tree = parse(text, FileFormat::Toml, &Origin::main("x.toml"), &problems);
         (tree, problems.into_errors("").problems.iter().map(ToString::to_string).collect())
     }
 

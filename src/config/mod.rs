@@ -52,14 +52,14 @@ pub struct Loaded {
 
 /// The format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileFormat {
     /// TOML, in files that end in `.toml`.
     Toml,
     /// INI, in files that end in `.ini`.
     Ini,
 }
 
-impl Kind {
+impl FileFormat {
     /// Returns the format that the path's extension names, in upper or lower case, or `None` if
     /// the extension names neither.
     pub fn of(path: &Path) -> Option<Self> {
@@ -83,13 +83,14 @@ pub fn load(path: &Path, context: &Context<'_>) -> Result<Loaded, ConfigErrors> 
 }
 
 /// Reads the file and returns its name, its text and its format.
-fn read(path: &Path) -> Result<(String, String, Kind), ConfigErrors> {
+fn read(path: &Path) -> Result<(String, String, FileFormat), ConfigErrors> {
     let name = path.display().to_string();
     let refuse = |text: String| ConfigErrors {
         source_name: name.clone(),
         problems: vec![Problem { key: "--config".to_owned(), text, origin: None }],
     };
-    let kind = Kind::of(path).ok_or_else(|| refuse(format!("{name} is neither .toml nor .ini; rename it by what it holds")))?;
+    let kind =
+        FileFormat::of(path).ok_or_else(|| refuse(format!("{name} is neither .toml nor .ini; rename it by what it holds")))?;
     let text = file::read_text(path, file::LONGEST).map_err(refuse)?;
     Ok((name, text, kind))
 }
@@ -113,7 +114,7 @@ pub struct AdminAccess {
 pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess, ConfigErrors> {
     let problems = problem::Problems::default();
     let (name, text, kind) = read(path)?;
-    let defaults = format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let defaults = format::parse(DEFAULTS, FileFormat::Toml, &tree::Origin::main("defaults.toml"), &problems);
     let main = format::parse(&text, kind, &tree::Origin::main(&name), &problems);
     if !problems.is_empty() && main.is_empty() {
         return Err(problems.into_errors(&name));
@@ -136,10 +137,10 @@ pub fn load_admin(path: &Path, environment: &Environment) -> Result<AdminAccess,
 /// # Errors
 ///
 /// As for [`load`].
-pub fn parse(text: &str, kind: Kind, name: &str, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
+pub fn parse(text: &str, kind: FileFormat, name: &str, context: &Context<'_>) -> Result<Loaded, ConfigErrors> {
     let problems = problem::Problems::default();
     let mut warnings = Vec::new();
-    let defaults = format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &problems);
+    let defaults = format::parse(DEFAULTS, FileFormat::Toml, &tree::Origin::main("defaults.toml"), &problems);
     let main = format::parse(text, kind, &tree::Origin::main(name), &problems);
     // A file that cannot be read as a whole has no keys to check.
     if !problems.is_empty() && main.is_empty() {

@@ -12,15 +12,15 @@ use crate::settings::Secret;
 /// may lead to a file of any size.
 const LONGEST: u64 = 64 * 1024;
 
-/// The place that holds a secret.
-enum Place<'a> {
+/// Where a secret is kept.
+enum SecretSource<'a> {
     Variable(&'a str),
     File(&'a str),
 }
 
-fn place(text: &str) -> Option<Place<'_>> {
-    let variable = text.strip_prefix("env:").map(Place::Variable);
-    variable.or_else(|| text.strip_prefix("file:").map(Place::File))
+fn source(text: &str) -> Option<SecretSource<'_>> {
+    let variable = text.strip_prefix("env:").map(SecretSource::Variable);
+    variable.or_else(|| text.strip_prefix("file:").map(SecretSource::File))
 }
 
 /// Reads secrets from the places that the configuration names. Each place is read once per load,
@@ -49,36 +49,36 @@ impl<'a> Secrets<'a> {
         if text.is_empty() {
             return Ok(None);
         }
-        let place = place(text).ok_or(
+        let source = source(text).ok_or(
             "a secret does not stand in the configuration itself; write env:NAME or file:PATH (file:NAME without a slash is read from \
              $CREDENTIALS_DIRECTORY)",
         )?;
-        self.read_once(text, &place).map(Some)
+        self.read_once(text, &source).map(Some)
     }
 
     /// Reads a value that may be plain, `env:NAME` or `file:PATH`. A plain value is treated as a secret too.
     pub(super) fn read_or_plain(&self, text: &str) -> Result<Secret, String> {
-        match place(text) {
-            Some(place) => self.read_once(text, &place),
+        match source(text) {
+            Some(source) => self.read_once(text, &source),
             None => Ok(Secret::new(text)),
         }
     }
 
-    fn read_once(&self, text: &str, place: &Place<'_>) -> Result<Secret, String> {
+    fn read_once(&self, text: &str, source: &SecretSource<'_>) -> Result<Secret, String> {
         let mut seen = self.seen.borrow_mut();
-        seen.entry(text.to_owned()).or_insert_with(|| read_place(place, self.environment)).clone()
+        seen.entry(text.to_owned()).or_insert_with(|| read_source(source, self.environment)).clone()
     }
 }
 
-fn read_place(place: &Place<'_>, environment: &Environment) -> Result<Secret, String> {
-    match place {
-        Place::Variable(name) => match environment.get(name) {
+fn read_source(source: &SecretSource<'_>, environment: &Environment) -> Result<Secret, String> {
+    match source {
+        SecretSource::Variable(name) => match environment.get(name) {
             None if environment.is_set(name) => Err(format!("the environment variable {name} is not UTF-8; set it to text")),
             None => Err(format!("the environment variable {name} is not set; set it for this process")),
             Some("") => Err(format!("the environment variable {name} is empty; set it, or leave the key out")),
             Some(text) => Ok(Secret::new(text)),
         },
-        Place::File(name) => {
+        SecretSource::File(name) => {
             let path = credential_path(name, environment)?;
             let text = read_text(&path, LONGEST)?;
             let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -246,12 +246,12 @@ pub(super) fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Kind;
+    use crate::config::FileFormat;
     use crate::config::format::parse;
     use crate::config::tree::Origin;
 
     fn tree(text: &str) -> Tree {
-        parse(text, Kind::Toml, &Origin::main("x.toml"), &Problems::default())
+        parse(text, FileFormat::Toml, &Origin::main("x.toml"), &Problems::default())
     }
 
     #[test]

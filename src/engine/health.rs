@@ -1,7 +1,7 @@
 //! Whether the engine makes progress: the dispatcher's pulse, the watchdog's judgement of it, and what is
 //! logged when nothing moves.
 //!
-//! The thread `watchdog` looks once a second. A stall turns [`Health`] red and is logged with what each thread is
+//! The thread `watchdog` looks once a second. A stall turns [`EngineHealth`] red and is logged with what each thread is
 //! doing; health turns green again once the work moves. The watchdog never ends the process. That is left to systemd,
 //! which gets no more watchdog notifications while health is red.
 
@@ -28,7 +28,7 @@ pub const LOOK: Duration = Duration::from_secs(1);
 /// The health of an engine, shared by all who ask. The watchdog writes the stalls, the dispatcher the failing queues.
 /// Cheap to clone; locked only for moments.
 #[derive(Debug, Clone, Default)]
-pub struct Health {
+pub struct EngineHealth {
     stalls: Arc<Mutex<Vec<Stall>>>,
     /// Why calls to a queue fail, by queue and kind of call.
     troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
@@ -54,7 +54,7 @@ pub struct LastReload {
     pub reason: Option<String>,
 }
 
-impl Health {
+impl EngineHealth {
     /// Returns whether nothing has stalled: all due work was started within a minute, or the longer time
     /// that its kind may take.
     pub fn is_well(&self) -> bool {
@@ -165,7 +165,7 @@ fn name(progress: &Progress, lanes: &[Lane]) -> String {
 /// The state of the thread `watchdog`.
 pub struct Watchdog {
     pub pulse: Arc<Pulse>,
-    pub health: Health,
+    pub health: EngineHealth,
     pub roster: Roster,
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn health_is_red_while_something_has_stalled() {
-        let (pulse, health, roster) = (Arc::default(), Health::default(), Roster::default());
+        let (pulse, health, roster) = (Arc::default(), EngineHealth::default(), Roster::default());
         let watchdog = Watchdog { pulse, health: health.clone(), roster };
         let stall = Stall { what: "acks of queue a".into(), due: 3, lasts: Duration::from_secs(61) };
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_fails_is_named_until_it_is_well() {
-        let health = Health::default();
+        let health = EngineHealth::default();
         health.trouble("invoice", "receive", Some("it does not exist"));
         assert_eq!(health.troubles(), [("invoice".to_owned(), "receive: it does not exist".to_owned())]);
         assert!(health.is_well(), "that is waited for, and no stall");

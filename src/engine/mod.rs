@@ -61,7 +61,7 @@ use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
 pub use self::error::{Death, ReloadError, RunError, StartError};
-pub use self::health::{Health, LastReload};
+pub use self::health::{EngineHealth, LastReload};
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
 use self::lane::Lane;
@@ -157,7 +157,7 @@ impl Engine {
         let crew = Crew::new();
         let threads = shell::Threads { handlers: self.handler_threads, deliverers: self.rules.delivery_threads };
         let dispatcher = Dispatcher::new(self.rules, started);
-        let (pulse, health) = (Arc::new(Pulse::default()), Health::default());
+        let (pulse, health) = (Arc::new(Pulse::default()), EngineHealth::default());
         let watched = Watched { pulse: Arc::clone(&pulse), health: health.clone(), since: started };
         let shell = Shell::new(dispatcher, self.lanes, Arc::clone(&self.sinks), threads, crew.clone(), watched)?;
         let (interval, grace) = (self.flush_interval, self.shutdown_timeout);
@@ -195,7 +195,7 @@ pub struct Running {
     control: Sender<Control>,
     end: Receiver<Result<Status, Death>>,
     crew: Crew,
-    health: Health,
+    health: EngineHealth,
     sinks: Arc<Sinks>,
     in_force: Arc<Mutex<InForce>>,
     reloading: Arc<Mutex<()>>,

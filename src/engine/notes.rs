@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::{Note, QueueIndex};
 
-use super::health::Health;
+use super::health::EngineHealth;
 use super::lane::Lane;
 
 /// The largest number of lines about single partners in one interval. The other changes appear
@@ -37,7 +37,7 @@ struct Sum {
 
 impl NoteLog {
     /// Logs a note. A queue's failure or recovery is recorded in `health`, too.
-    pub fn say(&mut self, now: Instant, note: &Note, lanes: &[Lane], health: &Health) {
+    pub fn say(&mut self, now: Instant, note: &Note, lanes: &[Lane], health: &EngineHealth) {
         let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
         let label = |queue: QueueIndex| lanes.get(queue).map_or_else(|| "?".to_owned(), Lane::label);
         match note {

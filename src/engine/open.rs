@@ -12,7 +12,7 @@ use crate::queue::embedded::Grouping;
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
 use crate::queue::parking::{Parking, ParkingOptions};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
-use crate::queue::sqs::{DeadLetterQueue, Hints, Named, Place, PlaceError, SqsOptions, SqsQueue};
+use crate::queue::sqs::{DeadLetterQueue, Hints, Location, LocationError, Named, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
 use crate::settings::{QueueSettings, Source, SqsSettings};
 
@@ -56,9 +56,9 @@ pub fn open_parking(name: &str, settings: &QueueSettings) -> Result<Option<Parki
 fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
     let SqsSettings { url, region, endpoint, .. } = settings;
     let hints = Hints { url: url.as_deref(), region: region.as_deref(), endpoint: endpoint.as_deref() };
-    let place = Place::find(&hints).map_err(|error| match error {
-        PlaceError::NoRegion(_) => format!("{error}, or set queues.{name}.region"),
-        error @ (PlaceError::Endpoint | PlaceError::Profile(_)) => error.to_string(),
+    let location = Location::find(&hints).map_err(|error| match error {
+        LocationError::NoRegion(_) => format!("{error}, or set queues.{name}.region"),
+        error @ (LocationError::Endpoint | LocationError::Profile(_)) => error.to_string(),
     })?;
     let dead_letter = match settings.dead_letter.as_str() {
         "" => DeadLetterQueue::OfPolicy,
@@ -67,7 +67,7 @@ fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
     };
     Ok(SqsOptions {
         name: name.to_owned(),
-        service: Arc::new(place.service()),
+        service: Arc::new(location.service()),
         queue: Named::of(url.as_ref().unwrap_or(&settings.name)),
         dead_letter,
         grouping: None,

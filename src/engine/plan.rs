@@ -26,7 +26,7 @@ const MOST_QUEUES: usize = 1000;
 /// The queues in force, as the thread that prepares the next reload knows them.
 #[derive(Clone, Default)]
 pub struct Queues {
-    places: BTreeMap<String, Place>,
+    slots: BTreeMap<String, QueueSlot>,
     /// The number of queues that there ever were, parkings included, which is the next free index.
     seen: usize,
     /// The open parkings, including those of retiring queues.
@@ -34,7 +34,7 @@ pub struct Queues {
 }
 
 #[derive(Clone)]
-struct Place {
+struct QueueSlot {
     /// The queue's index in the dispatcher.
     index: QueueIndex,
     name: Arc<str>,
@@ -103,8 +103,8 @@ impl Queues {
 
     /// Returns all queues in force: the queues by name, then their parkings.
     pub fn all(&self) -> Vec<Arc<dyn Queue>> {
-        let queues = self.places.values().map(|place| Arc::clone(&place.queue));
-        queues.chain(self.places.values().filter_map(|place| place.parking.clone())).collect()
+        let queues = self.slots.values().map(|slot| Arc::clone(&slot.queue));
+        queues.chain(self.slots.values().filter_map(|slot| slot.parking.clone())).collect()
     }
 
     /// Returns the number of queues that there ever were, parkings included, which is the next free index.
@@ -115,8 +115,8 @@ impl Queues {
     fn enter(&mut self, index: QueueIndex, opened: &Opened, settings: &Settings) {
         let Lane { name, queue: Some(queue), parking, .. } = &opened.lane else { return };
         let parked = opened.parking.as_ref().and_then(|parking| parking.lane.queue.clone());
-        let place = Place { index, name: Arc::clone(name), queue: Arc::clone(queue), parking: parked };
-        self.places.insert(name.to_string(), place);
+        let slot = QueueSlot { index, name: Arc::clone(name), queue: Arc::clone(queue), parking: parked };
+        self.slots.insert(name.to_string(), slot);
         let path = settings.queues.get(&**name).and_then(|queue| queue.parking.as_deref());
         if let (Some(parking), Some(path)) = (parking, path) {
             self.parkings.push(OpenParking { of: name.to_string(), path: absolute(path), parking: Arc::downgrade(parking) });
@@ -134,7 +134,7 @@ impl Queues {
         let (mut plan, mut after) = (Plan::default(), self.clone());
         after.parkings.retain(|open| open.parking.strong_count() > 0);
         let mut coming = Vec::new();
-        for (name, place) in &self.places {
+        for (name, slot) in &self.slots {
             let before = old.queues.get(name);
             match (before, new.queues.get(name)) {
                 (Some(before), Some(settings)) if is_same_queue(before, settings) => {
@@ -142,8 +142,8 @@ impl Queues {
                     let other = before.handler != settings.handler || pipeline(old) != pipeline(new);
                     if other || before != settings {
                         plan.changed.push(Changed {
-                            index: place.index,
-                            rules: queue_rules(settings, &place.name, place.queue.limits()),
+                            index: slot.index,
+                            rules: queue_rules(settings, &slot.name, slot.queue.limits()),
                             handler_name: settings.handler.clone(),
                             handler: registry.get(&settings.handler).filter(|_| other),
                             parking_max_bytes: settings.parking_max_bytes,
@@ -154,10 +154,10 @@ impl Queues {
                 (_, Some(settings)) => coming.push((name, settings)),
                 (_, None) => {}
             }
-            plan.retired.push(place.index);
-            after.places.remove(name);
+            plan.retired.push(slot.index);
+            after.slots.remove(name);
         }
-        coming.extend(new.queues.iter().filter(|(name, _)| !self.places.contains_key(*name)));
+        coming.extend(new.queues.iter().filter(|(name, _)| !self.slots.contains_key(*name)));
         for (name, settings) in coming {
             if let Some(path) = settings.parking.as_deref()
                 && after.parkings.iter().any(|open| open.of == *name && open.path == absolute(path))
@@ -202,7 +202,7 @@ fn absolute(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Context, Environment, Kind};
+    use crate::config::{self, Context, Environment, FileFormat};
 
     fn settings(folder: &Path, queues: &str) -> Settings {
         let context = Context { environment: &Environment::default(), handlers: &["order", "product"], check_jq: &|_| Ok(()) };
@@ -210,7 +210,7 @@ mod tests {
             "[queues.invoice]\nsource = 'sqlite'\npath = 'FOLDER/q.db'\nhandler = 'order'\n{queues}\n[partners.default]\ndeliver = 'discard'\n"
         );
         let text = text.replace("FOLDER", folder.to_str().unwrap());
-        config::parse(&text, Kind::Toml, "octoconf.toml", &context).unwrap().settings
+        config::parse(&text, FileFormat::Toml, "octoconf.toml", &context).unwrap().settings
     }
 
     fn start(settings: &Settings) -> (Vec<Opened>, Queues) {

@@ -15,7 +15,7 @@ use crate::sink::Sinks;
 
 use super::duty::{Roster, ThreadReport};
 use super::error::Death;
-use super::health::{Health, LastReload};
+use super::health::{EngineHealth, LastReload};
 use super::inquiries::{Answered, Inquiry, Operated, PATIENCE};
 use super::reload::InForce;
 use super::shell::Control;
@@ -32,7 +32,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Remote {
     pub(super) control: Sender<Control>,
-    pub(super) health: Health,
+    pub(super) health: EngineHealth,
     pub(super) roster: Roster,
     pub(super) deaths: DeathLine,
     pub(super) sinks: Arc<Sinks>,
@@ -144,7 +144,7 @@ impl Remote {
     }
 
     /// Returns the health of the engine. Never waits.
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &EngineHealth {
         &self.health
     }
 

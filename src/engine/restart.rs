@@ -92,12 +92,12 @@ fn differences(path: &str, old: Option<&Value>, new: Option<&Value>, keys: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Context, Environment, Kind};
+    use crate::config::{self, Context, Environment, FileFormat};
 
     fn settings(text: &str) -> Settings {
         let environment = Environment::from_iter([("A", "one"), ("B", "two")]);
         let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
-        config::parse(text, Kind::Toml, "octoconf.toml", &context).unwrap().settings
+        config::parse(text, FileFormat::Toml, "octoconf.toml", &context).unwrap().settings
     }
 
     const BASE: &str = "

@@ -2,7 +2,7 @@
 //! that cannot be started ends nothing. No request to the engine waits for a reload.
 
 use super::*;
-use crate::config::{self, Context, Environment, Kind, Loaded};
+use crate::config::{self, Context, Environment, FileFormat, Loaded};
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Message, Outcome, Receipt, Received};
 use crate::queue::{DeadLetters, Limits, NewMessage, QueueError};
@@ -76,7 +76,7 @@ fn settings(more: &str) -> (Settings, Registry) {
     registry.register("nothing", nothing);
     let environment = Environment::default();
     let context = Context { environment: &environment, handlers: &["nothing"], check_jq: &|_| Ok(()) };
-    let Loaded { settings, .. } = config::parse(&text, Kind::Toml, "test", &context).unwrap();
+    let Loaded { settings, .. } = config::parse(&text, FileFormat::Toml, "test", &context).unwrap();
     (settings, registry)
 }
 

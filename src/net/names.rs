@@ -72,7 +72,7 @@ struct Crew {
 }
 
 /// Where a URL leads.
-pub struct Place {
+pub struct Resolved {
     /// The addresses in the order of preference, at least one.
     pub addresses: Arc<[IpAddr]>,
     /// The port of the URL, or the default of its scheme.
@@ -139,7 +139,7 @@ impl Names {
     }
 
     /// Returns where a URL leads. Blocks until `deadline` at most, and only if no usable address of the host is known.
-    pub fn place(&self, url: &Uri, deadline: Instant) -> Result<Place, LookUpError> {
+    pub fn resolve(&self, url: &Uri, deadline: Instant) -> Result<Resolved, LookUpError> {
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
@@ -147,7 +147,7 @@ impl Names {
             Some(address) => Arc::from([address]),
             None => self.find(host, deadline)?,
         };
-        Ok(Place { addresses, port, literal: literal.is_some() })
+        Ok(Resolved { addresses, port, literal: literal.is_some() })
     }
 
     /// Returns the addresses of a host in the order of preference, at least one. Blocks until `deadline` at most, and
@@ -270,12 +270,12 @@ impl Shared {
     }
 }
 
-/// Returns the wanted addresses of a place, as many of them as `ureq` accepts for one host.
-pub fn addresses(place: &Place, wanted: impl Fn(IpAddr) -> bool) -> ResolvedSocketAddrs {
+/// Returns the wanted addresses of a URL's host, as many of them as `ureq` accepts for one host.
+pub fn addresses(resolved: &Resolved, wanted: impl Fn(IpAddr) -> bool) -> ResolvedSocketAddrs {
     let mut taken = ArrayVec::from_fn(|_| ([0, 0, 0, 0], 0).into());
-    let wanted = place.addresses.iter().filter(|address| wanted(**address));
+    let wanted = resolved.addresses.iter().filter(|address| wanted(**address));
     for address in wanted.take(most(&taken)) {
-        taken.push((*address, place.port).into());
+        taken.push((*address, resolved.port).into());
     }
     taken
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use octoconf::config::{self, Context, Environment, Kind, Loaded};
+use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::dispatch::QueueCounts;
 use octoconf::engine::{Engine, RunOptions};
 use octoconf::handler::jq;
@@ -33,7 +33,7 @@ pub fn engine_with(registry: &Registry, text: &str) -> Engine {
     let environment = Environment::default();
     let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
     let context = Context { environment: &environment, handlers: &handlers, check_jq: &check_jq };
-    let loaded = config::parse(&text, Kind::Toml, "bench", &context);
+    let loaded = config::parse(&text, FileFormat::Toml, "bench", &context);
     let Loaded { settings, .. } = loaded.unwrap_or_else(|errors| panic!("the configuration is not good: {errors}"));
     let registry = registry.with_pipelines(&settings.handlers).unwrap_or_else(|_| panic!("the pipelines compile"));
     Engine::new(&settings, &registry).expect("the engine can be set up")

@@ -1,7 +1,7 @@
 //! The keys that are promised. This file only grows: renaming or dropping a key breaks the
 //! configuration files of users.
 
-use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::config::{self, Context, Environment, FileFormat};
 
 /// Each key with its default, once for each source and way of delivery that has the key.
 const PROMISED: &str = r#"
@@ -113,7 +113,7 @@ rate = "5/s"
 fn every_promised_key_is_known_and_has_its_promised_default() {
     let environment = Environment::default();
     let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
-    let read = |text| config::parse(text, Kind::Toml, "octoconf.toml", &context);
+    let read = |text| config::parse(text, FileFormat::Toml, "octoconf.toml", &context);
     let promised = read(PROMISED).map_err(|errors| errors.to_string());
     let short = read(SHORT).map_err(|errors| errors.to_string());
     assert_eq!(promised.map(|loaded| loaded.settings), short.map(|loaded| loaded.settings));

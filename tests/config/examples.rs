@@ -34,7 +34,7 @@ fn every_example_loads_without_a_warning() {
     let files: Vec<PathBuf> = std::fs::read_dir(conf(""))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| config::Kind::of(path).is_some())
+        .filter(|path| config::FileFormat::of(path).is_some())
         .collect();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use octoconf::config::{self, Context, Environment, Kind, Loaded};
+use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::settings::Rate;
 use octoconf::settings::{Deliver, Settings, Source};
 use proptest::prelude::*;
 
 const QUEUE: &str = "[queues.stock]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\n";
 
-fn loaded(text: &str, kind: Kind, environment: &Environment) -> Loaded {
+fn loaded(text: &str, kind: FileFormat, environment: &Environment) -> Loaded {
     let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
     config::parse(text, kind, "octoconf", &context).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
 fn toml(text: &str) -> Settings {
-    loaded(text, Kind::Toml, &Environment::default()).settings
+    loaded(text, FileFormat::Toml, &Environment::default()).settings
 }
 
 fn ini(text: &str) -> Settings {
-    loaded(text, Kind::Ini, &Environment::default()).settings
+    loaded(text, FileFormat::Ini, &Environment::default()).settings
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_environment_wins_over_the_file() {
         ("OCTOCONF_ADMIN__LISTEN", ""),
         ("OCTOCONF_CONFIG", "elsewhere.toml"),
     ]);
-    let settings = loaded(&format!("{QUEUE}[partners.'acme.com']\nburst = 3"), Kind::Toml, &environment).settings;
+    let settings = loaded(&format!("{QUEUE}[partners.'acme.com']\nburst = 3"), FileFormat::Toml, &environment).settings;
     assert_eq!(settings.queues["stock"].concurrency, 20);
     assert_eq!(settings.engine.handler_threads, 20);
     assert_eq!(settings.admin.listen, "");
@@ -174,7 +174,7 @@ proptest! {
     fn no_text_makes_it_panic(text in "(\\[|\\]|=|\\.|queues|partners|default|\"|'|\n|\\PC){0,40}", is_ini: bool) {
         let environment = Environment::default();
         let context = Context { environment: &environment, handlers: &[], check_jq: &|_| Ok(()) };
-        let kind = if is_ini { Kind::Ini } else { Kind::Toml };
+        let kind = if is_ini { FileFormat::Ini } else { FileFormat::Toml };
         prop_assert!(config::parse(&text, kind, "x", &context).is_err(), "without a way to deliver it cannot be right");
     }
 }

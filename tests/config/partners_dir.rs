@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use octoconf::config::{self, ConfigErrors, Context, Environment, Kind, Loaded};
+use octoconf::config::{self, ConfigErrors, Context, Environment, FileFormat, Loaded};
 
 const MAIN: &str = "[queues.q]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\nburst = 4\n";
 
@@ -19,7 +19,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn parse(folder: &Path, below: &str, environment: &Environment) -> Result<Loaded, ConfigErrors> {
     let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
     let text = format!("partners_dir = {:?}\n{MAIN}{below}", folder.to_str().unwrap());
-    config::parse(&text, Kind::Toml, "octoconf.toml", &context)
+    config::parse(&text, FileFormat::Toml, "octoconf.toml", &context)
 }
 
 /// Returns the problems, without the folder's own path.
@@ -48,7 +48,7 @@ fn files_in_either_format_add_partners() {
     let shown = loaded.settings.show_text();
     assert!(shown.starts_with(&format!("# partners_dir = \"{}\": ", folder.path().display())), "{shown}");
     let context = Context { environment: &Environment::default(), handlers: &["order"], check_jq: &|_| Ok(()) };
-    let again = config::parse(&shown, Kind::Toml, "saved.toml", &context).unwrap().settings;
+    let again = config::parse(&shown, FileFormat::Toml, "saved.toml", &context).unwrap().settings;
     assert_eq!(again.partners, loaded.settings.partners, "what is shown can be saved, with the partners of the folder");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].contains("README is not read"), "{:?}", loaded.warnings);

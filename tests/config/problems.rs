@@ -1,10 +1,10 @@
 //! What is wrong with a configuration is reported in full: all problems at once, each with its key and what to do.
 
-use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::config::{self, Context, Environment, FileFormat};
 
 const GOOD: &str = "[partners.default]\ndeliver = 'discard'\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n";
 
-fn problems_in(text: &str, kind: Kind, environment: &Environment) -> Vec<String> {
+fn problems_in(text: &str, kind: FileFormat, environment: &Environment) -> Vec<String> {
     let check_jq = |program: &str| if program.contains("oops") { Err("unexpected oops".to_owned()) } else { Ok(()) };
     let context = Context { environment, handlers: &["order", "product"], check_jq: &check_jq };
     match config::parse(text, kind, "octoconf.toml", &context) {
@@ -15,7 +15,7 @@ fn problems_in(text: &str, kind: Kind, environment: &Environment) -> Vec<String>
 
 /// Returns the problems of a valid file with `text` appended.
 fn problems(text: &str) -> Vec<String> {
-    problems_in(&format!("{GOOD}{text}"), Kind::Toml, &Environment::default())
+    problems_in(&format!("{GOOD}{text}"), FileFormat::Toml, &Environment::default())
 }
 
 #[track_caller]
@@ -64,7 +64,7 @@ fn an_empty_file_lacks_a_queue_and_a_way_to_deliver() {
         "partners.default.url: deliver is http and there is no url; set url = \"https://…\", or deliver to a file, stdout or discard",
         "queues: there is none; add a [queues.NAME] with its source and handler",
     ];
-    for kind in [Kind::Toml, Kind::Ini] {
+    for kind in [FileFormat::Toml, FileFormat::Ini] {
         assert_eq!(problems_in("", kind, &Environment::default()), expected);
     }
 }
@@ -95,7 +95,7 @@ fn a_value_where_a_section_must_be_and_the_other_way_round() {
             let text = if text.is_empty() { format!("[[{section}]]\nx = 1") } else { format!("{section} {text}") };
             let said =
                 format!("{section}: {found} where sections must be; write [{section}.{name}] for each, and its keys below");
-            let problems = problems_in(&text, Kind::Toml, &Environment::default());
+            let problems = problems_in(&text, FileFormat::Toml, &Environment::default());
             let of_section: Vec<_> = problems.iter().filter(|problem| problem.starts_with(section)).collect();
             assert_eq!(of_section.first(), Some(&&said), "{problems:?}");
             assert!(section == "partners" || of_section.len() == 1, "{problems:?}");
@@ -278,7 +278,7 @@ fn jq_programs_are_checked_with_their_key() {
 fn placeholders_and_urls_are_checked() {
     let of_another = "deliver is sqs and the url holds userinfo, a query or a placeholder; write the plain URL, and give credentials by the usual AWS variables or profile";
     let text = "[partners.default]\nurl = 'https://h/{account}'\n[partners.x]\ndeliver = 'sqs'\n[queues.q]\nsource = 'memory'\nhandler = 'order'";
-    assert_eq!(problems_in(text, Kind::Toml, &Environment::default()), [format!("partners.x.url: {of_another}")]);
+    assert_eq!(problems_in(text, FileFormat::Toml, &Environment::default()), [format!("partners.x.url: {of_another}")]);
     for (url, text) in [
         ("https://h/{acount}", "unknown placeholder {acount}; did you mean account?"),
         ("partners.example.com/{account}", "no URL; start it with https:// or http://"),
@@ -353,7 +353,7 @@ fn deliveries_must_not_go_into_the_file_of_a_queue() {
         assert_eq!(problems(&format!("{queue}[partners.a]\ndeliver = 'file'\npath = '{path}'")), expected, "{path}");
     }
     let default = "[partners.default]\ndeliver = 'file'\npath = 'a.db'\n[partners.b]\nburst = 2\n";
-    let found = problems_in(&format!("{default}{queue}"), Kind::Toml, &Environment::default());
+    let found = problems_in(&format!("{default}{queue}"), FileFormat::Toml, &Environment::default());
     assert_eq!(found, [format!("partners.default.path: {of_queue}")]);
 }
 
@@ -365,7 +365,7 @@ fn a_bad_default_is_reported_once_and_not_by_each_partner() {
     }
     text += "[partners.own]\nmax_backoff = '2m'\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n";
     assert_eq!(
-        problems_in(&text, Kind::Toml, &Environment::default()),
+        problems_in(&text, FileFormat::Toml, &Environment::default()),
         [
             "partners.default.min_backoff: 1h is longer than max_backoff, 5m; swap or change them",
             "partners.default.timeout: found \"long\"; write a duration such as \"250ms\", \"30s\" or \"10m\"",
@@ -379,10 +379,10 @@ fn a_bad_default_is_reported_once_and_not_by_each_partner() {
 fn a_section_from_the_environment_is_reported_by_its_variable() {
     let missing = "queues.z.handler: there is none; name a handler in code (order, product) or a [handlers.NAME]";
     let environment = Environment::from_iter([("OCTOCONF_QUEUES__Z__CONCURRENCY", "5")]);
-    assert_eq!(problems_in(GOOD, Kind::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
+    assert_eq!(problems_in(GOOD, FileFormat::Toml, &environment), [format!("{missing} (from OCTOCONF_QUEUES__Z__CONCURRENCY)")]);
     // The environment extends a section of the file, which lacks a handler.
     let text = format!("{GOOD}[queues.z]\nsource = 'memory'\n");
-    assert_eq!(problems_in(&text, Kind::Toml, &environment), [missing]);
+    assert_eq!(problems_in(&text, FileFormat::Toml, &environment), [missing]);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn problems_from_the_environment_name_the_variable() {
         ("OCTOCONF_ENGINE__LOGG", "info"),
         ("OCTOCONF_QUEUES__R__HANDLER", "nobody"),
     ]);
-    let found = problems_in(GOOD, Kind::Toml, &environment);
+    let found = problems_in(GOOD, FileFormat::Toml, &environment);
     assert_eq!(
         found,
         [
@@ -447,7 +447,7 @@ fn problems_of_sinks_are_reported_with_all_others() {
         signing_secret = 'env:GOOD'
         path = '/out/{account}'
     ";
-    let told = problems_in(&format!("{GOOD}{text}"), Kind::Toml, &environment);
+    let told = problems_in(&format!("{GOOD}{text}"), FileFormat::Toml, &environment);
     let expected = [
         "partners.a.headers.expect: set by octoconf in each request",
         "partners.a.path: path \"out/\" names no file: end it",
@@ -470,7 +470,7 @@ fn problems_of_sinks_are_reported_with_all_others() {
     }
     let somewhere = Environment::from_iter([("AWS_REGION", "eu-west-1")]);
     let sqs = "[partners.f]\ndeliver = 'sqs'\nurl = 'http://127.0.0.1:9324/1/x.fifo'";
-    assert_eq!(problems_in(&format!("{GOOD}{sqs}"), Kind::Toml, &somewhere), [""; 0]);
+    assert_eq!(problems_in(&format!("{GOOD}{sqs}"), FileFormat::Toml, &somewhere), [""; 0]);
     for (long, what) in [("url = 'http://h/LONG'", "url: names no valid host"), ("path = 'LONG'", "path: the name \"xxx")] {
         let told = problems(&format!("[partners.x]\n{}", long.replace("LONG", &"x".repeat(70_000))));
         assert!(told.len() == 1 && told[0].starts_with(&format!("partners.x.{what}")) && told[0].len() < 500, "{told:?}");
@@ -509,8 +509,8 @@ fn depth_without_end_is_refused_and_no_stack_overflows() {
         format!("[{}x]", "a.".repeat(DEEP)),
         format!("[queues.q]\n{}x = 1", "a.".repeat(DEEP)),
     ] {
-        assert!(!problems_in(&text, Kind::Toml, &Environment::default()).is_empty());
+        assert!(!problems_in(&text, FileFormat::Toml, &Environment::default()).is_empty());
     }
     let deep = format!("OCTOCONF_{}X", "A__".repeat(DEEP));
-    assert!(!problems_in(GOOD, Kind::Toml, &Environment::from_iter([(deep, "1")])).is_empty());
+    assert!(!problems_in(GOOD, FileFormat::Toml, &Environment::from_iter([(deep, "1")])).is_empty());
 }

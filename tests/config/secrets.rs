@@ -1,13 +1,13 @@
 //! A secret is used but never shown: not in printed settings, not by `check`, and not in problems.
 
 use octoconf::commands::check;
-use octoconf::config::{self, ConfigErrors, Context, Environment, Kind, Loaded};
+use octoconf::config::{self, ConfigErrors, Context, Environment, FileFormat, Loaded};
 use octoconf::settings::Deliver;
 
 /// The text that stands in every place that may hold a secret.
 const SECRET: &str = "hush-hush";
 
-fn parse(text: &str, kind: Kind, environment: &Environment) -> Result<Loaded, ConfigErrors> {
+fn parse(text: &str, kind: FileFormat, environment: &Environment) -> Result<Loaded, ConfigErrors> {
     let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
     config::parse(text, kind, "octoconf", &context)
 }
@@ -47,7 +47,7 @@ fn good_secrets_are_there_and_are_not_shown() {
         headers = {{ authorization = 'Basic {SECRET}' }}
     "
     );
-    let outcome = parse(&text, Kind::Toml, &environment);
+    let outcome = parse(&text, FileFormat::Toml, &environment);
     let shown = shown(&outcome);
     assert!(!shown.contains(SECRET) && !shown.contains(SIGNING), "{shown}");
     assert!(!format!("{environment:?}").contains(SECRET));
@@ -68,7 +68,7 @@ fn a_partner_with_only_masked_differences_is_shown() {
     let text = format!(
         "[queues.q]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\nurl = 'https://h/?a'\n[partners.x]\nurl = 'https://h/?{SECRET}'\n"
     );
-    let outcome = parse(&text, Kind::Toml, &Environment::default());
+    let outcome = parse(&text, FileFormat::Toml, &Environment::default());
     assert!(check::text(&outcome).ends_with("[partners.x]\nurl = \"https://h/?***\"\n"), "{}", check::text(&outcome));
 }
 
@@ -94,7 +94,7 @@ fn problems_with_secrets_do_not_show_them() {
         (format!("[admin]\ntoken = {SECRET}"), "octoconf:2:"),
         (format!("[admin]\ntoken = 'x'\ntoken = '{SECRET}'"), "octoconf:3:"),
     ] {
-        let outcome = parse(&text, Kind::Toml, &environment);
+        let outcome = parse(&text, FileFormat::Toml, &environment);
         assert!(outcome.is_err(), "{text}");
         let shown = shown(&outcome);
         assert!(!shown.contains(SECRET), "{text}\n{shown}");
@@ -105,7 +105,7 @@ fn problems_with_secrets_do_not_show_them() {
 #[test]
 fn an_ini_line_that_cannot_be_read_is_not_quoted() {
     let text = format!("[admin]\ntoken\n{SECRET}\ntoken = {SECRET}\ntoken = {SECRET}\n[{SECRET}\n");
-    let outcome = parse(&text, Kind::Ini, &Environment::default());
+    let outcome = parse(&text, FileFormat::Ini, &Environment::default());
     let shown = shown(&outcome);
     assert!(outcome.is_err() && !shown.contains(SECRET), "{shown}");
 }

@@ -1,12 +1,12 @@
 //! What works but will surprise is reported once, with its key.
 
-use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::config::{self, Context, Environment, FileFormat};
 
 fn warnings(text: &str) -> Vec<String> {
     let environment = Environment::default();
     let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
     let text = format!("{text}\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n");
-    config::parse(&text, Kind::Toml, "octoconf.toml", &context).unwrap_or_else(|errors| panic!("{errors}")).warnings
+    config::parse(&text, FileFormat::Toml, "octoconf.toml", &context).unwrap_or_else(|errors| panic!("{errors}")).warnings
 }
 
 #[track_caller]

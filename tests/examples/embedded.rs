@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::config::{self, Context, Environment, FileFormat};
 use octoconf::engine::{Engine, RunOptions};
 use octoconf::handler::{Registry, jq};
 use octoconf::message::{Delivery, Message, Outcome};
@@ -41,7 +41,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let names: Vec<&str> = registry.names().collect();
     let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
     let context = Context { environment: &Environment::default(), handlers: &names, check_jq: &check_jq };
-    let settings = config::parse(SETTINGS, Kind::Toml, "the settings", &context)?.settings;
+    let settings = config::parse(SETTINGS, FileFormat::Toml, "the settings", &context)?.settings;
 
     let engine = Engine::new(&settings, &registry)?;
     let queue = engine.queue("readings").ok_or("there is no such queue")?;

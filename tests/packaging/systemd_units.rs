@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use octoconf::config::{self, Context, Environment, Kind};
+use octoconf::config::{self, Context, Environment, FileFormat};
 
 const UNITS: [&str; 2] = ["octoconf.service", "octoconf@.service"];
 
@@ -55,7 +55,7 @@ fn the_units_fit_the_program() {
             let environment = Environment::from_iter([("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
             let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
             let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(file)).unwrap();
-            let loaded = config::parse(&text, Kind::Toml, file, &context).unwrap();
+            let loaded = config::parse(&text, FileFormat::Toml, file, &context).unwrap();
             let shutdown = loaded.settings.engine.shutdown_timeout.as_secs();
             assert!(stop > shutdown + 10, "{name} gives {file} too little time to stop: {stop} s for {shutdown} s");
         }

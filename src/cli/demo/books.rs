@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::traffic::Kind;
+use super::traffic::DemoQueue;
 
 /// The books of both queues.
 #[derive(Default)]
@@ -47,22 +47,22 @@ pub struct Reconciliation {
 }
 
 impl Books {
-    fn page(&self, kind: Kind) -> &Mutex<Page> {
+    fn page(&self, kind: DemoQueue) -> &Mutex<Page> {
         let [stock, invoice] = &self.pages;
         match kind {
-            Kind::Stock => stock,
-            Kind::Invoice => invoice,
+            DemoQueue::Stock => stock,
+            DemoQueue::Invoice => invoice,
         }
     }
 
     /// Records that messages were put on their queue; `at` is the moment before the call.
-    pub fn sent<'a>(&self, kind: Kind, ids: impl Iterator<Item = &'a str>, at: Instant) {
+    pub fn sent<'a>(&self, kind: DemoQueue, ids: impl Iterator<Item = &'a str>, at: Instant) {
         self.page(kind).lock().sent.extend(ids.map(|id| (id.to_owned(), at)));
     }
 
     /// Records that a partner accepted a batch; `healthy` marks a partner whose latencies count.
     pub fn accepted(&self, queue: &str, healthy: bool, ids: &[String], at: Instant) {
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.queue() == queue) else { return };
+        let Some(kind) = DemoQueue::ALL.into_iter().find(|kind| kind.queue() == queue) else { return };
         let mut page = self.page(kind).lock();
         for id in ids {
             page.accepted.entry(id.clone()).or_insert(Accepted { times: 0, first: at, healthy }).times += 1;
@@ -70,21 +70,21 @@ impl Books {
     }
 
     /// Counts those of the queue's dead letters whose messages were never accepted.
-    pub fn dead(&self, kind: Kind, ids: impl Iterator<Item = String>) {
+    pub fn dead(&self, kind: DemoQueue, ids: impl Iterator<Item = String>) {
         let mut page = self.page(kind).lock();
         page.dead = ids.filter(|id| page.sent.contains_key(id) && !page.accepted.contains_key(id)).count() as u64;
     }
 
     /// Returns the number of messages sent so far, and accepted so far.
     pub fn so_far(&self) -> (u64, u64) {
-        Kind::ALL
+        DemoQueue::ALL
             .iter()
             .map(|kind| self.page(*kind).lock())
             .fold((0, 0), |(sent, accepted), page| (sent + page.sent.len() as u64, accepted + page.accepted.len() as u64))
     }
 
     /// Compares what was sent with how it ended.
-    pub fn reconcile(&self, kind: Kind) -> Reconciliation {
+    pub fn reconcile(&self, kind: DemoQueue) -> Reconciliation {
         let page = self.page(kind).lock();
         let (sent, delivered) =
             (page.sent.len() as u64, page.sent.keys().filter(|id| page.accepted.contains_key(*id)).count() as u64);
@@ -101,7 +101,7 @@ impl Books {
     /// Returns the median and the 99th percentile of the time from sent to accepted, of the quick partners.
     pub fn latency(&self) -> Option<(Duration, Duration)> {
         let mut latencies = Vec::new();
-        for kind in Kind::ALL {
+        for kind in DemoQueue::ALL {
             let page = self.page(kind).lock();
             let healthy = page.accepted.iter().filter(|(_, accepted)| accepted.healthy);
             latencies
@@ -141,14 +141,14 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing")]
     fn what_is_missing_is_lost_and_what_came_twice_is_duplicated() {
         let (books, start) = (Books::default(), Instant::now());
-        books.sent(Kind::Stock, ["a", "b", "c", "d"].into_iter(), start);
+        books.sent(DemoQueue::Stock, ["a", "b", "c", "d"].into_iter(), start);
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         books.accepted("stock", true, &ids(&["a", "b"]), start + Duration::from_millis(10));
         books.accepted("stock", true, &ids(&["b"]), start + Duration::from_millis(20));
-        books.dead(Kind::Stock, ids(&["c"]).into_iter());
-        let found = books.reconcile(Kind::Stock);
+        books.dead(DemoQueue::Stock, ids(&["c"]).into_iter());
+        let found = books.reconcile(DemoQueue::Stock);
         assert_eq!(found, Reconciliation { queue: "stock", sent: 4, delivered: 2, dead: 1, lost: 1, duplicated: 1 });
-        let twice = Reconciliation::total(&[books.reconcile(Kind::Stock), books.reconcile(Kind::Stock)]);
+        let twice = Reconciliation::total(&[books.reconcile(DemoQueue::Stock), books.reconcile(DemoQueue::Stock)]);
         assert_eq!(twice, Reconciliation { queue: "all", sent: 8, delivered: 4, dead: 2, lost: 2, duplicated: 2 });
         assert_eq!(books.latency(), Some((Duration::from_millis(10), Duration::from_millis(10))));
     }

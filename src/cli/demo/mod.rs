@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::admin::Admin;
-use octoconf::config::{self, Context, Environment, Kind as Format, Loaded};
+use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::dispatch::Status;
 use octoconf::engine::{Engine, Remote, Report, RunOptions};
 use octoconf::handler::registry::Registry;
@@ -26,7 +26,7 @@ use serde_json::json;
 
 use self::books::{Books, Reconciliation};
 use self::partners::Partners;
-use self::traffic::{Kind, Traffic};
+use self::traffic::{DemoQueue, Traffic};
 use super::args::Demo;
 use super::failure::Failure;
 use super::{files, logger, signals};
@@ -51,7 +51,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let partners = Partners::start(Arc::clone(&books))?;
     let engine = engine(&folder.path().join("demo.db").display().to_string(), &partners)?;
     let mut queues = Vec::new();
-    for kind in Kind::ALL {
+    for kind in DemoQueue::ALL {
         queues.push((kind, engine.queue(kind.queue()).context("the demo's own queue is missing")?));
     }
     let running = engine.start(RunOptions { until_empty: false, seed: options.seed })?;
@@ -71,7 +71,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let watch = watch.context("cannot start the thread watch")?;
     thread::scope(|scope| {
         for (kind, queue) in &queues {
-            let half = options.messages / 2 + if *kind == Kind::Stock { options.messages % 2 } else { 0 };
+            let half = options.messages / 2 + if *kind == DemoQueue::Stock { options.messages % 2 } else { 0 };
             let traffic = Traffic::new(*kind, options.accounts, options.seed);
             let books = &books;
             let producer = thread::Builder::new().name(format!("send-{}", kind.queue()));
@@ -126,13 +126,13 @@ fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
     let (registry, environment) = (Registry::new(), Environment::default());
     let handlers: Vec<&str> = registry.names().collect();
     let context = Context { environment: &environment, handlers: &handlers, check_jq: &|_| Ok(()) };
-    let Loaded { settings, .. } = config::parse(&text, Format::Toml, "demo", &context)?;
+    let Loaded { settings, .. } = config::parse(&text, FileFormat::Toml, "demo", &context)?;
     Ok(Engine::new(&settings, &registry)?)
 }
 
 /// Sends messages at a steady pace, as shops do.
 #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a message was sent")]
-fn produce(queue: &dyn Queue, kind: Kind, mut traffic: Traffic, messages: u64, books: &Books) {
+fn produce(queue: &dyn Queue, kind: DemoQueue, mut traffic: Traffic, messages: u64, books: &Books) {
     let pace = crossbeam_channel::tick(EACH);
     let mut left = messages;
     while left > 0 {
@@ -194,7 +194,7 @@ fn dead(queue: &dyn Queue) -> anyhow::Result<Vec<String>> {
 
 /// Prints how the books ended. Lost messages are a failure.
 fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Result<ExitCode, Failure> {
-    let found: Vec<Reconciliation> = Kind::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
+    let found: Vec<Reconciliation> = DemoQueue::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
     let (median, p99) = books.latency().unwrap_or_default();
     let partners = report.status.partners.total;
     let mut out = io::stdout();

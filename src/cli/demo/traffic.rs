@@ -13,14 +13,14 @@ const WITHOUT_ACCOUNT: u32 = 100;
 
 /// The two queues of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DemoQueue {
     /// Stock updates, for the handler `product`.
     Stock,
     /// Invoices, for the handler `order`.
     Invoice,
 }
 
-impl Kind {
+impl DemoQueue {
     /// Both queues.
     pub const ALL: [Self; 2] = [Self::Stock, Self::Invoice];
 
@@ -35,7 +35,7 @@ impl Kind {
 
 /// Generates the bodies of one queue's messages. The same seed generates the same bodies.
 pub struct Traffic {
-    kind: Kind,
+    kind: DemoQueue,
     random: Rng,
     /// The cumulative shares of the accounts, by rank.
     shares: Vec<f64>,
@@ -44,7 +44,7 @@ pub struct Traffic {
 
 impl Traffic {
     /// Starts the traffic of one queue.
-    pub fn new(kind: Kind, accounts: u32, seed: u64) -> Self {
+    pub fn new(kind: DemoQueue, accounts: u32, seed: u64) -> Self {
         let mut total = 0.0;
         let shares = (1..=accounts).map(|rank| {
             total += f64::from(rank).powf(-SKEW);
@@ -67,11 +67,11 @@ impl Traffic {
         let account = self.account();
         let (quantity, unit_price) = (self.random.i64(1..100), f64::from(self.random.u32(50..50_000)) / 100.0);
         let body = match self.kind {
-            Kind::Stock => {
+            DemoQueue::Stock => {
                 let sku = format!("SKU-{:05}", self.random.u32(..20_000));
                 json!({ "account": account, "sku": sku, "name": "Enamel mug", "quantity": quantity, "unit_price": unit_price })
             }
-            Kind::Invoice => {
+            DemoQueue::Invoice => {
                 let cancelled = if self.random.u32(..50) == 0 { "C" } else { "" };
                 let invoice = format!("{cancelled}{}", 500_000 + self.made);
                 let (issued_at, country) = ("11/24/2026 9:00", "United Kingdom");
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_shares_are_skewed_and_the_seed_repeats_them() {
-        let mut traffic = Traffic::new(Kind::Invoice, 2_900, 1);
+        let mut traffic = Traffic::new(DemoQueue::Invoice, 2_900, 1);
         let mut counts: HashMap<Option<String>, u32> = HashMap::new();
         for _ in 0..50_000 {
             *counts.entry(traffic.account()).or_default() += 1;
@@ -105,7 +105,7 @@ mod tests {
         assert!((300..700).contains(&without), "{without} without an account");
         assert!((300..2_000).contains(&most) && counts.len() > 2_500, "the busiest has {most} of {}", counts.len());
         let bodies = |seed| {
-            let mut traffic = Traffic::new(Kind::Stock, 100, seed);
+            let mut traffic = Traffic::new(DemoQueue::Stock, 100, seed);
             (0..100).map(|_| traffic.next_body()).collect::<Vec<_>>()
         };
         assert_eq!(bodies(7), bodies(7));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use octoconf::dispatch::{EngineState, Status};
-use octoconf::engine::{Health, Remote};
+use octoconf::engine::{EngineHealth, Remote};
 
 pub use self::socket::Notify;
 
@@ -55,7 +55,7 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
 
 /// Returns the status as one line, trouble first. `stops`: whether the service was told to stop, or was stopping when
 /// it last reported; a missing status is then normal.
-fn line(status: Option<&Status>, stops: bool, health: &Health) -> String {
+fn line(status: Option<&Status>, stops: bool, health: &EngineHealth) -> String {
     let mut parts: Vec<String> = health.stalls().into_iter().map(|stall| format!("STALLED {stall}")).collect();
     parts.extend(health.troubles().into_iter().map(|(queue, why)| format!("queue {queue} fails to {why}")));
     parts.extend(health.refused_reload().map(|why| format!("the last reload was refused: {why}")));
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_silence_at_the_end_of_a_stop_is_no_trouble() {
-        let health = Health::default();
+        let health = EngineHealth::default();
         assert_eq!(line(None, true, &health), "stopping");
         assert_eq!(line(None, false, &health), "the dispatcher does not answer");
     }

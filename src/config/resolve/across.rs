@@ -137,7 +137,7 @@ fn check_partner_files(settings: &Settings, problems: &Problems) {
     });
     for (section, path, account) in default.into_iter().chain(by_account) {
         let Ok(template) = FileTemplate::parse(path) else { continue };
-        let places = settings.queues.keys().map(|queue| template.place(queue, account).path);
+        let places = settings.queues.keys().map(|queue| template.fill(queue, account).path);
         if let Some(whose) = places.into_iter().find_map(|place| ours.get(&plain(&place))) {
             let text = format!("leads to the file {whose}; give what is delivered a file of its own");
             problems.add(join(&join("partners", section), "path"), text, None);

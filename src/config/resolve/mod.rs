@@ -222,16 +222,16 @@ fn whole_seconds(span: Span) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DEFAULTS, Environment, Kind, format, parse, tree};
+    use crate::config::{DEFAULTS, Environment, FileFormat, format, parse, tree};
 
     fn defaults() -> Tree {
-        format::parse(DEFAULTS, Kind::Toml, &tree::Origin::main("defaults.toml"), &Problems::default())
+        format::parse(DEFAULTS, FileFormat::Toml, &tree::Origin::main("defaults.toml"), &Problems::default())
     }
 
     fn problem_keys(text: &str) -> Vec<String> {
         let environment = Environment::default();
         let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
-        match parse(text, Kind::Toml, "x.toml", &context) {
+        match parse(text, FileFormat::Toml, "x.toml", &context) {
             Ok(_) => Vec::new(),
             Err(errors) => errors.problems.into_iter().map(|problem| problem.key).collect(),
         }

@@ -10,7 +10,7 @@ use crate::config::secrets::Secrets;
 use crate::config::section::{Section, shown};
 use crate::config::units::{Maybe, Span};
 use crate::config::url::{check_placeholders, check_service_url, check_url};
-use crate::queue::sqs::Place;
+use crate::queue::sqs::Location;
 use crate::settings::Rate;
 use crate::settings::Secret;
 use crate::settings::{Deliver, Format, HttpSettings, PartnerSettings};
@@ -27,7 +27,7 @@ const FORMATS: [(&str, Format); 4] =
     [("json", Format::Json), ("ndjson", Format::Ndjson), ("single", Format::Single), ("cloudevents", Format::Cloudevents)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DeliverKind {
     Http,
     File,
     Sqs,
@@ -35,8 +35,13 @@ enum Kind {
     Discard,
 }
 
-const KINDS: [(&str, Kind); 5] =
-    [("http", Kind::Http), ("file", Kind::File), ("sqs", Kind::Sqs), ("stdout", Kind::Stdout), ("discard", Kind::Discard)];
+const KINDS: [(&str, DeliverKind); 5] = [
+    ("http", DeliverKind::Http),
+    ("file", DeliverKind::File),
+    ("sqs", DeliverKind::Sqs),
+    ("stdout", DeliverKind::Stdout),
+    ("discard", DeliverKind::Discard),
+];
 
 /// Reads the keys of a partner. Every key is read, whatever the way of delivery, so that a bad value is
 /// reported even if it is not used.
@@ -82,7 +87,7 @@ fn give_up_after(section: &Section<'_>) -> Option<Duration> {
     section.get_if::<Maybe<Span>>("give_up_after", check).0.map(|span| span.0)
 }
 
-fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
+fn deliver(section: &Section<'_>, kind: Option<DeliverKind>, format: Format, secrets: &Secrets<'_>) -> Deliver {
     let url = optional(section, "url", |url| {
         // Typing errors first, since their message suggests what was meant.
         check_url(url)?;
@@ -103,16 +108,16 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
         allow_private_addresses: section.get("allow_private_addresses"),
     };
     match kind {
-        Some(Kind::Http) if !section.has_text("url") => {
+        Some(DeliverKind::Http) if !section.has_text("url") => {
             section.report(
                 &["url", "deliver"],
                 "deliver is http and there is no url; set url = \"https://…\", or deliver to a file, stdout or discard",
             );
         }
-        Some(Kind::Sqs) if !section.has_text("url") => {
+        Some(DeliverKind::Sqs) if !section.has_text("url") => {
             section.report(&["url", "deliver"], "deliver is sqs and there is no url; set it to the queue's URL");
         }
-        Some(Kind::File) if !section.has_text("path") => {
+        Some(DeliverKind::File) if !section.has_text("path") => {
             section.report(
                 &["path", "deliver"],
                 "deliver is file and there is no path; set path = \"out/{queue}/{account}.jsonl\" or the like",
@@ -120,24 +125,24 @@ fn deliver(section: &Section<'_>, kind: Option<Kind>, format: Format, secrets: &
         }
         // The URL may be inherited from a default that is meant for http, so a partner with
         // `sqs` must have a usable URL.
-        Some(Kind::Sqs) => {
+        Some(DeliverKind::Sqs) => {
             let url = url.as_deref().unwrap_or_default();
             if url.is_empty() {
                 // The URL was refused, and reported, above.
             } else if let Err(text) = check_service_url(url) {
                 section.report(&["url", "deliver"], format!("deliver is sqs and the url {text}"));
-            } else if let Err(text) = Place::check(secrets.environment(), url) {
+            } else if let Err(text) = Location::check(secrets.environment(), url) {
                 section.report(&["url", "deliver"], format!("deliver is sqs and {text}"));
             }
         }
         _ => {}
     }
     match kind {
-        Some(Kind::Http) | None => Deliver::Http(http),
-        Some(Kind::File) => Deliver::File { path: path.unwrap_or_default() },
-        Some(Kind::Sqs) => Deliver::Sqs { url: url.unwrap_or_default() },
-        Some(Kind::Stdout) => Deliver::Stdout,
-        Some(Kind::Discard) => Deliver::Discard,
+        Some(DeliverKind::Http) | None => Deliver::Http(http),
+        Some(DeliverKind::File) => Deliver::File { path: path.unwrap_or_default() },
+        Some(DeliverKind::Sqs) => Deliver::Sqs { url: url.unwrap_or_default() },
+        Some(DeliverKind::Stdout) => Deliver::Stdout,
+        Some(DeliverKind::Discard) => Deliver::Discard,
     }
 }
 

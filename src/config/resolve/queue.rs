@@ -19,25 +19,25 @@ const LONGEST_POLL: Duration = Duration::from_secs(20);
 const MOST_RECEIVED: (usize, usize) = (10, RECEIVE);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum SourceKind {
     Sqs,
     Sqlite,
     Memory,
 }
 
-const KINDS: [(&str, Kind); 3] = [("sqs", Kind::Sqs), ("sqlite", Kind::Sqlite), ("memory", Kind::Memory)];
+const KINDS: [(&str, SourceKind); 3] = [("sqs", SourceKind::Sqs), ("sqlite", SourceKind::Sqlite), ("memory", SourceKind::Memory)];
 
 /// The keys that only some kinds of source have.
-const KEYS_OF: [(&str, &[Kind]); 9] = [
-    ("name", &[Kind::Sqs, Kind::Sqlite]),
-    ("url", &[Kind::Sqs]),
-    ("region", &[Kind::Sqs]),
-    ("endpoint", &[Kind::Sqs]),
-    ("dead_letter", &[Kind::Sqs]),
-    ("group", &[Kind::Sqlite, Kind::Memory]),
-    ("path", &[Kind::Sqlite]),
-    ("preload", &[Kind::Memory]),
-    ("repeat", &[Kind::Memory]),
+const KEYS_OF: [(&str, &[SourceKind]); 9] = [
+    ("name", &[SourceKind::Sqs, SourceKind::Sqlite]),
+    ("url", &[SourceKind::Sqs]),
+    ("region", &[SourceKind::Sqs]),
+    ("endpoint", &[SourceKind::Sqs]),
+    ("dead_letter", &[SourceKind::Sqs]),
+    ("group", &[SourceKind::Sqlite, SourceKind::Memory]),
+    ("path", &[SourceKind::Sqlite]),
+    ("preload", &[SourceKind::Memory]),
+    ("repeat", &[SourceKind::Memory]),
 ];
 
 pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) -> QueueSettings {
@@ -45,13 +45,13 @@ pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) 
     if let Some(kind) = known {
         check_keys_of(section, kind);
     }
-    let kind = known.unwrap_or(Kind::Sqlite);
+    let kind = known.unwrap_or(SourceKind::Sqlite);
     let source = source(name, section, kind, context);
     let parking = optional(section, "parking", |_| Ok(())).map(PathBuf::from);
     if parking.is_some() && is_fifo(&source) {
         section.report(&["parking"], "a FIFO queue has no parking, its locked groups are the store; leave it out");
     }
-    let is_sqs = kind == Kind::Sqs;
+    let is_sqs = kind == SourceKind::Sqs;
     let seconds = |span: &Span, most: Duration| {
         if is_sqs && span.0 > most {
             return Err(format!("{span} is longer than SQS allows; set it to at most {}", Span(most)));
@@ -98,10 +98,10 @@ fn handler(section: &Section<'_>) -> String {
 }
 
 /// Reports keys that belong to another kind of source, unless they are empty.
-fn check_keys_of(section: &Section<'_>, kind: Kind) {
+fn check_keys_of(section: &Section<'_>, kind: SourceKind) {
     for (key, kinds) in KEYS_OF {
         if section.sets(key) && !section.is_empty_text(key) && !kinds.contains(&kind) {
-            let names = |wanted: &dyn Fn(&Kind) -> bool| {
+            let names = |wanted: &dyn Fn(&SourceKind) -> bool| {
                 KINDS.iter().filter(|(_, kind)| wanted(kind)).map(|(name, _)| *name).collect::<Vec<_>>().join(" and ")
             };
             let (have, is) = (names(&|kind| kinds.contains(kind)), names(&|other| *other == kind));
@@ -110,18 +110,18 @@ fn check_keys_of(section: &Section<'_>, kind: Kind) {
     }
 }
 
-fn source(section_name: &str, section: &Section<'_>, kind: Kind, context: &Context<'_>) -> Source {
+fn source(section_name: &str, section: &Section<'_>, kind: SourceKind, context: &Context<'_>) -> Source {
     let group = || optional(section, "group", |path| check_jq(path, context));
     match kind {
-        Kind::Sqs => Source::Sqs(sqs(section_name, section)),
-        Kind::Sqlite => Source::Sqlite {
+        SourceKind::Sqs => Source::Sqs(sqs(section_name, section)),
+        SourceKind::Sqlite => Source::Sqlite {
             path: PathBuf::from(section.get_if("path", |path: &String| {
                 if path.is_empty() { Err("there is none; name the file of the queue".to_owned()) } else { Ok(()) }
             })),
             name: optional(section, "name", |_| Ok(())).unwrap_or_else(|| section_name.to_owned()),
             group: group(),
         },
-        Kind::Memory => {
+        SourceKind::Memory => {
             let preload = optional(section, "preload", |_| Ok(())).map(PathBuf::from);
             let repeat = section.get_in("repeat", 1..=u64::MAX);
             if preload.is_none() && repeat > 1 {

@@ -19,7 +19,7 @@ use super::deliver::Deliverers;
 use super::duty::Duty;
 use super::edge::{Around, Edge, NoThread};
 use super::error::{Death, StartError};
-use super::health::{self, Health, Pulse};
+use super::health::{self, EngineHealth, Pulse};
 use super::inquiries::Inquiries;
 use super::lane::Lane;
 use super::notes::NoteLog;
@@ -50,7 +50,7 @@ const RESET: Duration = Duration::from_secs(60);
 /// What the watchdog and other observers see of the dispatcher.
 pub struct Watched {
     pub pulse: Arc<Pulse>,
-    pub health: Health,
+    pub health: EngineHealth,
     /// When the engine started.
     pub since: Instant,
 }
@@ -87,7 +87,7 @@ pub struct Shell {
     notes: NoteLog,
     /// Of log lines that the system refuses a thread.
     refusals: LogLimit,
-    health: Health,
+    health: EngineHealth,
     pulse: Arc<Pulse>,
     /// When the pulse next gets a report of how far all work is.
     tell_at: Instant,

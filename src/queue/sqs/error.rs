@@ -135,24 +135,24 @@ impl Said {
 
     fn fault(&self, answer: &Answer, keys: &Keys) -> Fault {
         let said = quote(&self.code, &self.message, keys);
-        match kind(&self.code) {
-            Kind::Transient => Fault::Transient(said),
-            Kind::Missing => Fault::Missing(said),
-            Kind::TooLarge => Fault::TooLarge(said),
-            Kind::Content => Fault::Content(said),
-            Kind::Signature => Fault::Refused(match clock(answer) {
+        match class_of(&self.code) {
+            CodeClass::Transient => Fault::Transient(said),
+            CodeClass::Missing => Fault::Missing(said),
+            CodeClass::TooLarge => Fault::TooLarge(said),
+            CodeClass::Content => Fault::Content(said),
+            CodeClass::Signature => Fault::Refused(match clock(answer) {
                 Some(off) => format!("{said}; {off}"),
                 None => format!("{said}; see the secret access key, and whether the region is the queue's"),
             }),
-            Kind::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
+            CodeClass::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
             // A code that this version does not know is judged by its status.
-            Kind::Unknown if answer.status >= 500 => Fault::Transient(said),
-            Kind::Unknown => Fault::Refused(said),
+            CodeClass::Unknown if answer.status >= 500 => Fault::Transient(said),
+            CodeClass::Unknown => Fault::Refused(said),
         }
     }
 }
 
-enum Kind {
+enum CodeClass {
     Transient,
     Missing,
     TooLarge,
@@ -169,11 +169,11 @@ fn bare(code: &str) -> &str {
     code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code)
 }
 
-fn kind(code: &str) -> Kind {
+fn class_of(code: &str) -> CodeClass {
     match bare(code) {
-        "NonExistentQueue" | "QueueDoesNotExist" => Kind::Missing,
-        "BatchRequestTooLong" => Kind::TooLarge,
-        "InvalidMessageContents" => Kind::Content,
+        "NonExistentQueue" | "QueueDoesNotExist" => CodeClass::Missing,
+        "BatchRequestTooLong" => CodeClass::TooLarge,
+        "InvalidMessageContents" => CodeClass::Content,
         "OverLimit"
         | "RequestThrottled"
         | "KmsThrottled"
@@ -189,27 +189,29 @@ fn kind(code: &str) -> Kind {
         | "BandwidthLimitExceeded"
         | "LimitExceededException"
         | "TooManyRequestsException"
-        | "QueueDeletedRecently" => Kind::Transient,
-        code if code.starts_with("Throttl") => Kind::Transient,
-        "SignatureDoesNotMatch" | "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => Kind::Signature,
+        | "QueueDeletedRecently" => CodeClass::Transient,
+        code if code.starts_with("Throttl") => CodeClass::Transient,
+        "SignatureDoesNotMatch" | "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => CodeClass::Signature,
         "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
-            Kind::Refused("; the access key is not known there: see the keys, their session token and the region")
+            CodeClass::Refused("; the access key is not known there: see the keys, their session token and the region")
         }
-        "ExpiredToken" | "ExpiredTokenException" => Kind::Refused("; the session token is over: renew the keys at their source"),
+        "ExpiredToken" | "ExpiredTokenException" => {
+            CodeClass::Refused("; the session token is over: renew the keys at their source")
+        }
         "MissingAuthenticationToken" | "IncompleteSignature" => {
-            Kind::Refused("; something between us and SQS takes the signature out of our requests")
+            CodeClass::Refused("; something between us and SQS takes the signature out of our requests")
         }
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "AuthFailure" => {
-            Kind::Refused("; allow the action in the role's policy, and see the queue's own")
+            CodeClass::Refused("; allow the action in the role's policy, and see the queue's own")
         }
-        "OptInRequired" => Kind::Refused("; the AWS account is not signed up for SQS in that region"),
-        "InvalidAddress" => Kind::Refused("; the queue's URL is not of this region or endpoint"),
-        "InvalidSecurity" => Kind::Refused("; write https:// in endpoint"),
+        "OptInRequired" => CodeClass::Refused("; the AWS account is not signed up for SQS in that region"),
+        "InvalidAddress" => CodeClass::Refused("; the queue's URL is not of this region or endpoint"),
+        "InvalidSecurity" => CodeClass::Refused("; write https:// in endpoint"),
         "KmsAccessDenied" | "KMS.AccessDeniedException" => {
-            Kind::Refused("; allow kms:Decrypt and kms:GenerateDataKey on the queue's key")
+            CodeClass::Refused("; allow kms:Decrypt and kms:GenerateDataKey on the queue's key")
         }
-        code if code.starts_with("Kms") || code.starts_with("KMS.") => Kind::Refused("; see the queue's key in KMS"),
-        _ => Kind::Unknown,
+        code if code.starts_with("Kms") || code.starts_with("KMS.") => CodeClass::Refused("; see the queue's key in KMS"),
+        _ => CodeClass::Unknown,
     }
 }
 
@@ -233,7 +235,7 @@ impl EntryFault {
             "ReceiptHandleIsInvalid" | "MessageNotInflight" => Self::Gone,
             // "The receipt handle has expired", on FIFO queues.
             "InvalidParameterValue" if handle => Self::Gone,
-            _ if sender && !matches!(kind(code), Kind::Transient) => Self::Refused(quote(code, message, keys)),
+            _ if sender && !matches!(class_of(code), CodeClass::Transient) => Self::Refused(quote(code, message, keys)),
             _ => Self::Transient(quote(code, message, keys)),
         }
     }

@@ -27,7 +27,7 @@ use super::{
 
 pub use self::call::Entry;
 pub use self::error::{EntryFault, Fault};
-pub use self::place::{Hints, Place, PlaceError, look_for_other_keys};
+pub use self::location::{Hints, Location, LocationError, look_for_other_keys};
 pub use self::remote::{Named, Remote, fitting};
 pub use self::service::Service;
 
@@ -40,8 +40,8 @@ mod dead;
 mod envelope;
 mod error;
 mod facts;
+mod location;
 mod md5;
-mod place;
 mod receive;
 mod remote;
 mod resolve;

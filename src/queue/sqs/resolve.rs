@@ -35,12 +35,12 @@ impl Resolver for Lookups {
         let now = self.clock.steady();
         // The timeout always has an end, since every agent sets one for its look-ups.
         let deadline = now.checked_add(*timeout.after).unwrap_or(now);
-        let place = self.names.place(uri, deadline).map_err(|error| match error {
+        let resolved = self.names.resolve(uri, deadline).map_err(|error| match error {
             LookUpError::Timeout => Error::Timeout(Timeout::Resolve),
             LookUpError::Failed(_) => Error::HostNotFound,
             LookUpError::Busy | LookUpError::NoThread(_) => Error::Other(error.into()),
         })?;
-        Ok(addresses(&place, |_| true))
+        Ok(addresses(&resolved, |_| true))
     }
 }
 

@@ -29,7 +29,7 @@ use self::disk::{Disk, Kernel};
 use self::held::{Held, Id};
 use self::open::{Folder, OpenFile};
 use self::rounds::{Lead, Rounds};
-use self::template::{Place, Template};
+use self::template::{FilePath, Template};
 use super::reply::Reply;
 use super::{Sink, lines, text_of};
 use crate::lru::Lru;
@@ -179,31 +179,31 @@ impl FileSink {
     /// Does the same without waiting for the disk's sync: the thread that
     /// leads the sync sends the reply. `Some` if that is this thread.
     pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
-        let place = template.place(&batch.queue, &batch.account);
-        match self.write(&place, &lines::of(&batch.items)) {
+        let target = template.fill(&batch.queue, &batch.account);
+        match self.write(&target, &lines::of(&batch.items)) {
             Ok((Written { file, volume, end, cuts }, slot)) => {
-                let pending = Pending { path: place.path, file, end, cuts, _slot: slot, reply };
+                let pending = Pending { path: target.path, file, end, cuts, _slot: slot, reply };
                 volume.rounds.join(pending).map(|lead| Syncing { sink: Arc::clone(self), volume, lead })
             }
             Err(error) => {
-                reply.send(answer_of(&place.path, &error));
+                reply.send(answer_of(&target.path, &error));
                 None
             }
         }
     }
 
-    fn write(&self, place: &Place, lines: &[u8]) -> io::Result<(Written, Arc<Slot>)> {
-        let slot = self.slot(&place.path);
+    fn write(&self, target: &FilePath, lines: &[u8]) -> io::Result<(Written, Arc<Slot>)> {
+        let slot = self.slot(&target.path);
         let mut current = slot.current.lock();
         let mut written = match &*current {
-            Some(file) => self.append(file, place, lines)?,
+            Some(file) => self.append(file, target, lines)?,
             None => None,
         };
         if written.is_none() {
             // The old file is closed first: if no more files may be open, its place is needed.
             *current = None;
-            let file = current.insert(OpenFile::open(place, &self.held)?);
-            written = self.append(file, place, lines)?;
+            let file = current.insert(OpenFile::open(target, &self.held)?);
+            written = self.append(file, target, lines)?;
         }
         drop(current);
         let written = written.ok_or_else(|| {
@@ -213,11 +213,11 @@ impl FileSink {
     }
 
     /// Appends the lines, see [`OpenFile::append`].
-    fn append(&self, file: &Arc<OpenFile>, place: &Place, lines: &[u8]) -> io::Result<Option<Written>> {
+    fn append(&self, file: &Arc<OpenFile>, target: &FilePath, lines: &[u8]) -> io::Result<Option<Written>> {
         // This comes before the lines are written: if it failed after that,
         // they would stay in the file, and the retry would repeat them.
         let volume = self.volume(file)?;
-        let appended = file.append(place, lines, &*self.disk)?;
+        let appended = file.append(target, lines, &*self.disk)?;
         Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts }))
     }
 

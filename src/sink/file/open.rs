@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::disk::Disk;
 use super::held::{Claim, Found, Held, Id};
-use super::template::Place;
+use super::template::FilePath;
 use crate::json;
 
 /// The number of bytes of a torn line that are read at once.
@@ -60,15 +60,15 @@ pub struct Folder {
 impl OpenFile {
     /// Opens the file, and creates it and its folders if they are missing. A file that
     /// is open already by another path is shared. Blocks for as long as the disk does.
-    pub fn open(place: &Place, held: &Held<Self>) -> io::Result<Arc<Self>> {
-        make_root(&place.root)?;
-        let mut folder = Arc::new(Folder::of(File::open(&place.root)?)?);
+    pub fn open(target: &FilePath, held: &Held<Self>) -> io::Result<Arc<Self>> {
+        make_root(&target.root)?;
+        let mut folder = Arc::new(Folder::of(File::open(&target.root)?)?);
         let mut folders = vec![Arc::clone(&folder)];
-        for name in &place.folders {
+        for name in &target.folders {
             folder = Arc::new(Folder::of(open_folder(&folder.file, name)?)?);
             folders.push(Arc::clone(&folder));
         }
-        let file = open_in(&folder.file, &place.file, place.follow)?;
+        let file = open_in(&folder.file, &target.file, target.follow)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(
@@ -76,8 +76,8 @@ impl OpenFile {
                 "it is not a regular file, so nothing in it can be made durable",
             ));
         }
-        if place.follow
-            && let Some(home) = beyond_link(place, &folder, &file, &meta)?
+        if target.follow
+            && let Some(home) = beyond_link(target, &folder, &file, &meta)?
         {
             folders = vec![Arc::new(home)];
         }
@@ -96,7 +96,7 @@ impl OpenFile {
         let mut open = Self { file, device, inode, progress: Mutex::new(progress), claim };
         lock(&open.file)?;
         // The length counts only from here on: another process may have written until it released the lock.
-        open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &place.path)?;
+        open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &target.path)?;
         let open = Arc::new(open);
         open.claim.opened(&open);
         Ok(open)
@@ -107,12 +107,12 @@ impl OpenFile {
     ///
     /// After an error the lines are removed again. If that fails too, the
     /// file is marked as broken, and the next append repairs it first.
-    pub fn append(&self, place: &Place, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
+    pub fn append(&self, target: &FilePath, lines: &[u8], disk: &dyn Disk) -> io::Result<Option<(u64, u64)>> {
         let mut progress = self.progress.lock();
         // This call tells both which file is there and how long it is.
-        let Some(mut before) = self.length_at(place)? else { return Ok(None) };
+        let Some(mut before) = self.length_at(target)? else { return Ok(None) };
         if progress.broken {
-            before = repair(&self.file, before, &place.path)?;
+            before = repair(&self.file, before, &target.path)?;
             progress.broken = false;
         }
         // If another program emptied the file (`copytruncate`), the
@@ -126,8 +126,8 @@ impl OpenFile {
     }
 
     /// Returns the length of this file, or `None` if the path does not lead to it.
-    fn length_at(&self, place: &Place) -> io::Result<Option<u64>> {
-        let meta = if place.follow { fs::metadata(&place.path) } else { fs::symlink_metadata(&place.path) };
+    fn length_at(&self, target: &FilePath) -> io::Result<Option<u64>> {
+        let meta = if target.follow { fs::metadata(&target.path) } else { fs::symlink_metadata(&target.path) };
         match meta {
             Ok(meta) if (meta.dev(), meta.ino()) == (self.device, self.inode) => Ok(Some(meta.len())),
             Ok(_) => Ok(None),
@@ -184,11 +184,11 @@ impl Folder {
 
 /// Returns the folder in which the file itself is, if the path is a symbolic link to it; else `None`.
 /// That folder may be on another file system, and the new entry is there if the file was just created.
-fn beyond_link(place: &Place, folder: &Folder, file: &File, meta: &Metadata) -> io::Result<Option<Folder>> {
-    if folder.holds(&*place.file, meta)? {
+fn beyond_link(target: &FilePath, folder: &Folder, file: &File, meta: &Metadata) -> io::Result<Option<Folder>> {
+    if folder.holds(&*target.file, meta)? {
         return Ok(None);
     }
-    let path = fs::canonicalize(&place.path)?;
+    let path = fs::canonicalize(&target.path)?;
     let home = match (path.parent().map(File::open), path.file_name()) {
         (Some(Ok(home)), Some(name)) => Some(Folder::of(home)?).filter(|home| home.holds(name, meta).unwrap_or(false)),
         (Some(Err(error)), _) if error.kind() != ErrorKind::PermissionDenied => return Err(error),

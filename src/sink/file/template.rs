@@ -42,7 +42,7 @@ enum Part {
 
 /// A template filled in for one bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct FilePath {
     /// The folder to start from.
     pub root: PathBuf,
     /// The folders below the root, from the outermost. None of them may be a symbolic link.
@@ -101,15 +101,15 @@ impl Template {
         Ok(Self { root, names, placeholders: path.contains('{') })
     }
 
-    /// Returns the place of one bucket's file. Different accounts get different files if the path contains `{account}`,
+    /// Returns the path of one bucket's file. Different accounts get different files if the path contains `{account}`,
     /// and different queues if it contains `{queue}`.
-    pub fn place(&self, queue: &str, account: &str) -> Place {
+    pub fn fill(&self, queue: &str, account: &str) -> FilePath {
         let mut folders: Vec<String> = self.names.iter().map(|name| name.fill(queue, account)).collect();
         let file = folders.pop().unwrap_or_default();
         let mut path = self.root.clone();
         path.extend(folders.iter().map(Path::new));
         path.push(&file);
-        Place { root: self.root.clone(), folders, file, follow: !self.placeholders, path }
+        FilePath { root: self.root.clone(), folders, file, follow: !self.placeholders, path }
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     fn file_of(account: &str) -> String {
-        Template::parse("out/{queue}/{account}.jsonl").unwrap().place("stock", account).path.display().to_string()
+        Template::parse("out/{queue}/{account}.jsonl").unwrap().fill("stock", account).path.display().to_string()
     }
 
     #[test]
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn a_name_that_is_too_long_is_cut_and_told_apart_by_its_digest() {
         let long = "é".repeat(5000);
-        let place = Template::parse("{account}.jsonl").unwrap().place("stock", &long);
-        assert!(place.file.len() <= NAME_MAX && place.file.len() > NAME_MAX - 4, "{}", place.file.len());
-        assert!(place.file.starts_with("éééé") && place.file.ends_with(".jsonl"));
+        let target = Template::parse("{account}.jsonl").unwrap().fill("stock", &long);
+        assert!(target.file.len() <= NAME_MAX && target.file.len() > NAME_MAX - 4, "{}", target.file.len());
+        assert!(target.file.starts_with("éééé") && target.file.ends_with(".jsonl"));
         assert_ne!(file_of(&long), file_of(&(long.clone() + "x")));
         // Of 255 bytes, `.jsonl` leaves 249: those fit, one more does not.
         assert!(!file_of(&"a".repeat(249)).contains('~'));
@@ -247,11 +247,14 @@ mod tests {
 
     #[test]
     fn the_root_ends_above_the_first_placeholder() {
-        let place = Template::parse("/var//lib/o-{queue}/new/{account}").unwrap().place("q", "a");
-        assert_eq!((place.root.as_path(), place.folders.as_slice()), (Path::new("/var//lib"), &["o-q".into(), "new".into()][..]));
-        assert_eq!(Template::parse("{account}").unwrap().place("q", "a").root, Path::new("."));
-        assert_eq!(Template::parse("/{account}").unwrap().place("q", "a").root, Path::new("/"));
-        let all = Template::parse("out/all.jsonl").unwrap().place("q", "a");
+        let target = Template::parse("/var//lib/o-{queue}/new/{account}").unwrap().fill("q", "a");
+        assert_eq!(
+            (target.root.as_path(), target.folders.as_slice()),
+            (Path::new("/var//lib"), &["o-q".into(), "new".into()][..])
+        );
+        assert_eq!(Template::parse("{account}").unwrap().fill("q", "a").root, Path::new("."));
+        assert_eq!(Template::parse("/{account}").unwrap().fill("q", "a").root, Path::new("/"));
+        let all = Template::parse("out/all.jsonl").unwrap().fill("q", "a");
         assert_eq!((all.root.as_path(), all.file.as_str()), (Path::new("out"), "all.jsonl"));
     }
 
@@ -277,12 +280,12 @@ mod tests {
             prop_assume!(!a.is_empty() && !b.is_empty());
             let template = Template::parse("{account}").unwrap();
             for account in [&a, &b] {
-                let place = template.place("stock", account);
-                prop_assert!(place.file.len() <= NAME_MAX);
-                prop_assert!(!place.file.contains('\0'));
-                prop_assert_eq!(Path::new(&place.file).components().collect::<Vec<_>>(), [Component::Normal(place.file.as_ref())]);
+                let target = template.fill("stock", account);
+                prop_assert!(target.file.len() <= NAME_MAX);
+                prop_assert!(!target.file.contains('\0'));
+                prop_assert_eq!(Path::new(&target.file).components().collect::<Vec<_>>(), [Component::Normal(target.file.as_ref())]);
             }
-            prop_assert_eq!(template.place("stock", &a) == template.place("stock", &b), a == b);
+            prop_assert_eq!(template.fill("stock", &a) == template.fill("stock", &b), a == b);
         }
     }
 }

@@ -39,14 +39,14 @@ impl Resolver for Lookups {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let outside = || Error::Io(io::Error::other("a name was looked up outside of a delivery"));
         let deadline = attempt::current().map(|attempt| attempt.deadline).ok_or_else(outside)?;
-        let place = self.names.place(uri, deadline).map_err(|error| match error {
+        let resolved = self.names.resolve(uri, deadline).map_err(|error| match error {
             LookUpError::Timeout => Error::Timeout(Timeout::Resolve),
             error => Error::Other(error.into()),
         })?;
-        let found = addresses(&place, |address| !self.guarded || guard::is_public(address));
-        match place.addresses.first() {
+        let found = addresses(&resolved, |address| !self.guarded || guard::is_public(address));
+        match resolved.addresses.first() {
             Some(address) if found.is_empty() => {
-                Err(Error::Other(PrivateAddress { address: *address, literal: place.literal }.into()))
+                Err(Error::Other(PrivateAddress { address: *address, literal: resolved.literal }.into()))
             }
             _ => Ok(found),
         }

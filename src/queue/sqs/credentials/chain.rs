@@ -4,7 +4,7 @@
 use parking_lot::Mutex;
 
 use super::plan::{Base, Plan, Role};
-use super::region::Place;
+use super::region::ProfileEnv;
 use super::sts::Sts;
 use super::web::Web;
 use super::{Credentials, CredentialsError, Keys, Surroundings, container, instance, process};
@@ -129,7 +129,7 @@ impl Chain {
             duration: None,
         };
         let profiles = world.profiles()?;
-        let sts = Sts::new(world, &self.web, &Place::new(world, &profiles));
+        let sts = Sts::new(world, &self.web, &ProfileEnv::new(world, &profiles));
         sts.assume_with_token(&role, token_file).map(Found::Keys)
     }
 
@@ -138,7 +138,7 @@ impl Chain {
         let profiles = world.profiles()?;
         let name = world.profile_name();
         let Some(plan) = Plan::of(&profiles, name)? else { return self.without_profile(profiles.get(name).is_some()) };
-        let sts = Sts::new(world, &self.web, &Place::new(world, &profiles));
+        let sts = Sts::new(world, &self.web, &ProfileEnv::new(world, &profiles));
         let first = self.base(plan.base, &sts)?;
         plan.roles.iter().try_fold(first, |keys, role| sts.assume(role, &keys)).map(Found::Keys)
     }

@@ -37,7 +37,7 @@ impl fmt::Debug for Section {
 
 /// Which of the two files it is; they name profiles differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ProfileFile {
     Config,
     Credentials,
 }
@@ -47,8 +47,8 @@ impl Profiles {
     /// text. If both have the same setting, the credentials file wins.
     pub fn parse(config: (&str, &str), credentials: (&str, &str)) -> Result<Self, String> {
         let mut all = Self::default();
-        all.add(Kind::Config, config)?;
-        all.add(Kind::Credentials, credentials)?;
+        all.add(ProfileFile::Config, config)?;
+        all.add(ProfileFile::Credentials, credentials)?;
         Ok(all)
     }
 
@@ -61,9 +61,10 @@ impl Profiles {
         self.services.get(name)
     }
 
-    fn add(&mut self, kind: Kind, (path, text): (&str, &str)) -> Result<(), String> {
+    fn add(&mut self, kind: ProfileFile, (path, text): (&str, &str)) -> Result<(), String> {
         // In the config file `[profile default]` hides `[default]`, whichever comes first.
-        let hides_default = kind == Kind::Config && text.lines().any(|line| header(line) == Some(Ok("profile default".into())));
+        let hides_default =
+            kind == ProfileFile::Config && text.lines().any(|line| header(line) == Some(Ok("profile default".into())));
         let mut scan = Scan::default();
         for (at, line) in text.lines().enumerate() {
             let wrong = |what: &str| format!("{path}, line {}: {what}", at + 1);
@@ -77,40 +78,41 @@ impl Profiles {
                 continue;
             }
             let indent = line.len() - line.trim_start().len();
-            let section = scan.section.as_ref().and_then(|place| self.at(place));
+            let section = scan.section.as_ref().and_then(|name| self.at(name));
             scan.setting(section, indent, content).map_err(wrong)?;
         }
         Ok(())
     }
 
     /// Creates the section of a header; `None` if it is of a kind that is not used here.
-    fn section(&mut self, kind: Kind, header: &str, hides_default: bool) -> Option<Place> {
+    fn section(&mut self, kind: ProfileFile, header: &str, hides_default: bool) -> Option<SectionName> {
         let (word, rest) = header.split_once([' ', '\t']).map_or((header, None), |(word, rest)| (word, Some(rest)));
         let name = rest.map(|rest| rest.trim().trim_matches(['"', '\'']));
-        let place = match (kind, word, name) {
-            (Kind::Config, "default", None) if hides_default => return None,
-            (Kind::Config, "default", None) => Place::Profile("default".to_owned()),
-            (Kind::Config, "profile", Some(name)) => Place::Profile(name.to_owned()),
-            (Kind::Config, "services", Some(name)) => Place::Services(name.to_owned()),
-            (Kind::Config, ..) => return None,
-            (Kind::Credentials, ..) => Place::Profile(header.to_owned()),
+        let section = match (kind, word, name) {
+            (ProfileFile::Config, "default", None) if hides_default => return None,
+            (ProfileFile::Config, "default", None) => SectionName::Profile("default".to_owned()),
+            (ProfileFile::Config, "profile", Some(name)) => SectionName::Profile(name.to_owned()),
+            (ProfileFile::Config, "services", Some(name)) => SectionName::Services(name.to_owned()),
+            (ProfileFile::Config, ..) => return None,
+            (ProfileFile::Credentials, ..) => SectionName::Profile(header.to_owned()),
         };
-        match &place {
-            Place::Profile(name) => self.profiles.entry(name.clone()).or_default(),
-            Place::Services(name) => self.services.entry(name.clone()).or_default(),
+        match &section {
+            SectionName::Profile(name) => self.profiles.entry(name.clone()).or_default(),
+            SectionName::Services(name) => self.services.entry(name.clone()).or_default(),
         };
-        Some(place)
+        Some(section)
     }
 
-    fn at(&mut self, place: &Place) -> Option<&mut Section> {
-        match place {
-            Place::Profile(name) => self.profiles.get_mut(name),
-            Place::Services(name) => self.services.get_mut(name),
+    fn at(&mut self, name: &SectionName) -> Option<&mut Section> {
+        match name {
+            SectionName::Profile(name) => self.profiles.get_mut(name),
+            SectionName::Services(name) => self.services.get_mut(name),
         }
     }
 }
 
-enum Place {
+/// A section that is used here.
+enum SectionName {
     Profile(String),
     Services(String),
 }
@@ -119,7 +121,7 @@ enum Place {
 #[derive(Default)]
 struct Scan {
     /// The section; `None` for one of a kind that is not used here, whose settings are skipped.
-    section: Option<Place>,
+    section: Option<SectionName>,
     /// The last setting that was not indented below another, and its indentation.
     outer: Option<(String, usize)>,
 }

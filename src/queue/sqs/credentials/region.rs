@@ -10,7 +10,7 @@ pub fn region(surroundings: &Surroundings) -> Result<Option<String>, Credentials
         return Ok(Some(region.to_owned()));
     }
     let profiles = surroundings.profiles()?;
-    Ok(Place::new(surroundings, &profiles).region().map(str::to_owned))
+    Ok(ProfileEnv::new(surroundings, &profiles).region().map(str::to_owned))
 }
 
 /// Returns the URL of another server for a service (`sqs`, `sts`), from `AWS_ENDPOINT_URL_SQS`,
@@ -18,7 +18,7 @@ pub fn region(surroundings: &Surroundings) -> Result<Option<String>, Credentials
 /// order; `None` if the service of AWS is to be used. Blocks for the files of profiles.
 pub fn endpoint(surroundings: &Surroundings, service: &str) -> Result<Option<String>, CredentialsError> {
     let profiles = surroundings.profiles()?;
-    Ok(Place::new(surroundings, &profiles).endpoint(service).map(str::to_owned))
+    Ok(ProfileEnv::new(surroundings, &profiles).endpoint(service).map(str::to_owned))
 }
 
 /// Returns the domain under which AWS has the services of a region: `sqs.REGION.SUFFIX`.
@@ -35,13 +35,13 @@ pub fn dns_suffix(region: &str) -> &'static str {
 }
 
 /// The variables and the profile in use, together.
-pub struct Place<'a> {
+pub struct ProfileEnv<'a> {
     surroundings: &'a Surroundings,
     profiles: &'a Profiles,
     profile: Option<&'a Section>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ProfileEnv<'a> {
     pub fn new(surroundings: &'a Surroundings, profiles: &'a Profiles) -> Self {
         Self { surroundings, profiles, profile: profiles.get(surroundings.profile_name()) }
     }
@@ -81,10 +81,10 @@ mod tests {
     const CONFIG: &str = "[default]\nregion = from-default\n[profile p]\nregion = from-p\nendpoint_url = http://p\n\
                           [profile s]\nservices = local\nendpoint_url = http://s\n[services local]\nsqs =\n  endpoint_url = http://local\n";
 
-    fn in_place<T>(variables: &[(&str, &str)], ask: impl Fn(&Place<'_>) -> T) -> T {
+    fn in_env<T>(variables: &[(&str, &str)], ask: impl Fn(&ProfileEnv<'_>) -> T) -> T {
         let world = surroundings(variables);
         let profiles = Profiles::parse(("c", CONFIG), ("", "")).unwrap();
-        ask(&Place::new(&world, &profiles))
+        ask(&ProfileEnv::new(&world, &profiles))
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
             (&[("AWS_PROFILE", "nobody")], None),
             (&[], Some("from-default")),
         ] {
-            assert_eq!(in_place(variables, |place| place.region().map(str::to_owned)).as_deref(), region, "{variables:?}");
+            assert_eq!(in_env(variables, |env| env.region().map(str::to_owned)).as_deref(), region, "{variables:?}");
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
             (&[("AWS_ENDPOINT_URL", "http://b"), ignore], None, None),
             (&[], None, None),
         ] {
-            let found = in_place(variables, |place| ["sqs", "sts"].map(|service| place.endpoint(service).map(str::to_owned)));
+            let found = in_env(variables, |env| ["sqs", "sts"].map(|service| env.endpoint(service).map(str::to_owned)));
             assert_eq!([found[0].as_deref(), found[1].as_deref()], [sqs, sts], "{variables:?}");
         }
     }

@@ -11,7 +11,7 @@ use quick_xml::events::Event;
 use ureq::http::{Method, Uri};
 
 use super::plan::Role;
-use super::region::{Place, dns_suffix};
+use super::region::{ProfileEnv, dns_suffix};
 use super::sigv4::{Scope, sign_post};
 use super::surroundings::read_token;
 use super::web::{Ask, Web};
@@ -36,13 +36,12 @@ pub struct Sts<'a> {
 impl<'a> Sts<'a> {
     /// Chooses the service of the region in use. Without a region, it is the
     /// service for all regions, whose requests are signed for `us-east-1`.
-    pub fn new(surroundings: &'a Surroundings, web: &'a Web, place: &Place<'_>) -> Self {
-        let (host, region) = match place.region() {
+    pub fn new(surroundings: &'a Surroundings, web: &'a Web, env: &ProfileEnv<'_>) -> Self {
+        let (host, region) = match env.region() {
             Some(region) => (format!("sts.{region}.{}", dns_suffix(region)), region),
             None => ("sts.amazonaws.com".to_owned(), "us-east-1"),
         };
-        let url =
-            place.endpoint("sts").map_or_else(|| format!("https://{host}/"), |url| format!("{}/", url.trim_end_matches('/')));
+        let url = env.endpoint("sts").map_or_else(|| format!("https://{host}/"), |url| format!("{}/", url.trim_end_matches('/')));
         Self { surroundings, web, url, region: region.to_owned() }
     }
 
@@ -209,7 +208,7 @@ mod tests {
     fn assume(server: &Server) -> Result<Keys, CredentialsError> {
         let world = surroundings(&[("AWS_ENDPOINT_URL_STS", &server.url), ("AWS_REGION", "eu-west-1")]);
         let profiles = Profiles::default();
-        Sts::new(&world, &Web::new(), &Place::new(&world, &profiles)).assume(&role(), &keys("AKID", None))
+        Sts::new(&world, &Web::new(), &ProfileEnv::new(&world, &profiles)).assume(&role(), &keys("AKID", None))
     }
 
     #[test]
@@ -278,7 +277,7 @@ mod tests {
         ] {
             let world = surroundings(&[("AWS_REGION", region)]);
             let profiles = Profiles::default();
-            assert_eq!(Sts::new(&world, &Web::new(), &Place::new(&world, &profiles)).url, url);
+            assert_eq!(Sts::new(&world, &Web::new(), &ProfileEnv::new(&world, &profiles)).url, url);
         }
     }
 }

@@ -110,7 +110,7 @@ impl Stage {
     }
 
     fn path(&self, account: &str) -> PathBuf {
-        self.template.place("stock", account).path
+        self.template.fill("stock", account).path
     }
 
     fn read(&self, account: &str) -> String {

@@ -56,7 +56,7 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
     let deep = format!("{}/{{queue}}/a/b/c/d", stage.dir.path().display());
     let folders = [&deep, &format!("{}/{{queue}}", elsewhere.path().display())].map(|path| {
-        let file = OpenFile::open(&Template::parse(path).unwrap().place("stock", "acme"), &Held::default()).unwrap();
+        let file = OpenFile::open(&Template::parse(path).unwrap().fill("stock", "acme"), &Held::default()).unwrap();
         file.progress.lock().folders.clone()
     });
     let slot = stage.sink.slot(&stage.path("acme"));
@@ -71,7 +71,7 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
 #[test]
 fn the_file_stands_in_for_a_folder_that_cannot_be_opened() {
     let stage = Stage::new();
-    let file = OpenFile::open(&stage.template.place("stock", "acme"), &Held::default()).unwrap();
+    let file = OpenFile::open(&stage.template.fill("stock", "acme"), &Held::default()).unwrap();
     file.progress.lock().folders.clear();
     file.anchor().unwrap().sync(&*stage.disk).unwrap();
     assert_eq!((stage.disk.syncs(), &**stage.disk.synced_all.lock()), ((0, 1), &[file.device][..]));

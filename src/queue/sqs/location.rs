@@ -1,4 +1,4 @@
-//! The place of a queue: its region and endpoint, found in its
+//! The location of a queue: its region and endpoint, found in its
 //! settings, its URL, the usual AWS variables and the profile.
 //!
 //! Called when queues are opened and sinks are set up. It reads files, and makes no request.
@@ -11,7 +11,7 @@ use super::Service;
 use super::credentials::{self, Cached, Chain, Credentials, CredentialsError, Surroundings};
 use crate::environment::Environment;
 
-/// The settings of a queue that bear on its place.
+/// The settings of a queue that bear on its location.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints<'a> {
     /// The URL of the queue.
@@ -24,14 +24,14 @@ pub struct Hints<'a> {
 
 /// A region and the URL of the server for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Location {
     region: String,
     endpoint: String,
 }
 
-/// Why the place of a queue cannot be found. The service does not start, since a person has to act.
+/// Why the location of a queue cannot be found. The service does not start, since a person has to act.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum LocationError {
     /// Nothing names a region.
     #[error("its region is not known: {0}set AWS_REGION, or name a profile that has one in AWS_PROFILE")]
     NoRegion(&'static str),
@@ -47,25 +47,25 @@ pub enum PlaceError {
     Profile(#[from] CredentialsError),
 }
 
-impl Place {
-    /// Finds the place of a queue, with the variables and profiles of the process.
-    pub fn find(hints: &Hints<'_>) -> Result<Self, PlaceError> {
+impl Location {
+    /// Finds the location of a queue, with the variables and profiles of the process.
+    pub fn find(hints: &Hints<'_>) -> Result<Self, LocationError> {
         Self::find_in(&Surroundings::of_process(), hints)
     }
 
-    /// Checks whether [`Place::find`] would find a place for this URL
+    /// Checks whether [`Location::find`] would find a location for this URL
     /// alone, with variables of the caller's choice. The error is one line.
     pub fn check(environment: &Environment, url: &str) -> Result<(), String> {
         let found = Self::find_in(&Surroundings::new(environment.clone()), &Hints { url: Some(url), ..Hints::default() });
         found.map(drop).map_err(|error| error.to_string())
     }
 
-    fn find_in(surroundings: &Surroundings, hints: &Hints<'_>) -> Result<Self, PlaceError> {
+    fn find_in(surroundings: &Surroundings, hints: &Hints<'_>) -> Result<Self, LocationError> {
         let url: Option<Uri> = hints.url.and_then(|url| url.parse().ok());
         let of_url = || region_of(url.as_ref()?.host()?);
         let region = match hints.region.map(str::to_owned).or_else(of_url) {
             Some(region) => region,
-            None => credentials::region(surroundings)?.ok_or(PlaceError::NoRegion(match hints.url {
+            None => credentials::region(surroundings)?.ok_or(LocationError::NoRegion(match hints.url {
                 Some(_) => "its URL is none of AWS; ",
                 None => "",
             }))?,
@@ -87,9 +87,9 @@ impl Place {
 
 /// Returns the server that variables or the profile name. Errors of
 /// requests to it show its URL, so nothing secret may be in that.
-fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, PlaceError> {
+fn named_endpoint(surroundings: &Surroundings) -> Result<Option<String>, LocationError> {
     let endpoint = credentials::endpoint(surroundings, "sqs")?;
-    if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(PlaceError::Endpoint) } else { Ok(endpoint) }
+    if endpoint.as_ref().is_some_and(|url| url.contains(['@', '?', '#'])) { Err(LocationError::Endpoint) } else { Ok(endpoint) }
 }
 
 /// The keys of the process. All of its queues share them, so that
@@ -118,8 +118,8 @@ mod tests {
     use super::*;
 
     fn find(variables: &[(&str, &str)], hints: Hints<'_>) -> Result<(String, String), String> {
-        let found = Place::find_in(&Surroundings::new(variables.iter().copied().collect()), &hints);
-        found.map(|place| (place.region, place.endpoint)).map_err(|error| error.to_string())
+        let found = Location::find_in(&Surroundings::new(variables.iter().copied().collect()), &hints);
+        found.map(|location| (location.region, location.endpoint)).map_err(|error| error.to_string())
     }
 
     #[test]
