@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use self::dead::Dead;
 use self::preload::Preload;
-use self::row::Content;
+use self::row::{Content, RowReceipt};
 use self::rows::{Rows, Taken};
 use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping, redriven_id};
@@ -164,28 +164,21 @@ impl MemoryQueue {
         self.grouping.as_ref().and_then(|group| group(body))
     }
 
-    /// Calls `settle` for each entry whose receipt may belong to this queue. Returns one result per entry, in order.
+    /// Calls `settle` with the present time, in milliseconds since 1970, for each entry whose receipt may belong to this
+    /// queue. Returns one result per entry, in order.
     fn settle<'a, T>(
         &self,
         entries: &'a [T],
         receipt: impl Fn(&'a T) -> &'a Receipt,
-        mut settle: impl FnMut(&mut State, &T, u64, i64, i64) -> bool,
+        mut settle: impl FnMut(&mut State, &T, RowReceipt, i64) -> bool,
     ) -> Vec<EntryResult> {
         let mut state = self.state.lock();
         let now = to_millis(self.clock.now());
-        let settled = entries.iter().map(|entry| match parts(receipt(entry)) {
-            Some((number, receive)) if settle(&mut state, entry, number, receive, now) => Ok(()),
+        let settled = entries.iter().map(|entry| match RowReceipt::of(receipt(entry)) {
+            Some(receipt) if settle(&mut state, entry, receipt, now) => Ok(()),
             _ => Err(EntryError::Gone),
         });
         settled.collect()
-    }
-}
-
-/// Returns the row and the receive count in a receipt of an embedded queue; `None` for any other receipt.
-fn parts(receipt: &Receipt) -> Option<(u64, i64)> {
-    match receipt {
-        Receipt::Row { row, receive } => Some((u64::try_from(*row).ok()?, *receive)),
-        Receipt::Handle(_) | Receipt::Parked => None,
     }
 }
 
@@ -200,8 +193,7 @@ impl Queue for MemoryQueue {
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "delete", receipts.len())?;
-        let results =
-            self.settle(receipts, |receipt| receipt, |state, _, number, receive, now| state.rows.delete(number, receive, now));
+        let results = self.settle(receipts, |receipt| receipt, |state, _, receipt, now| state.rows.delete(receipt, now));
         self.waiting.announce();
         Ok(results)
     }
@@ -211,9 +203,7 @@ impl Queue for MemoryQueue {
         let results = self.settle(
             changes,
             |(receipt, _)| receipt,
-            |state, (_, hidden), number, receive, now| {
-                state.rows.hide(number, receive, now, (!hidden.is_zero()).then(|| later(now, *hidden)))
-            },
+            |state, (_, hidden), receipt, now| state.rows.hide(receipt, now, (!hidden.is_zero()).then(|| later(now, *hidden))),
         );
         self.waiting.announce();
         Ok(results)
@@ -241,11 +231,11 @@ impl Queue for MemoryQueue {
                     state.dead.write(letter, 0, time);
                     return Ok(());
                 }
-                let (number, receive) = parts(&letter.receipt).ok_or(EntryError::Gone)?;
-                let redrives = state.rows.redrives_if_held(number, receive, now).ok_or(EntryError::Gone)?;
+                let receipt = RowReceipt::of(&letter.receipt).ok_or(EntryError::Gone)?;
+                let redrives = state.rows.redrives_if_held(receipt, now).ok_or(EntryError::Gone)?;
                 state.dead.write(letter, redrives, time);
                 if letter.last {
-                    state.rows.delete(number, receive, now);
+                    state.rows.delete(receipt, now);
                 }
                 Ok(())
             })

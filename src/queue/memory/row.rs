@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::message::{Attribute, DeliveryName};
+use crate::message::{Attribute, DeliveryName, Receipt};
 
 /// The part of a message that changes during its life.
 #[derive(Debug, Clone, Default)]
@@ -27,4 +27,23 @@ pub(super) struct Content {
     pub sent_at: SystemTime,
     pub open: Option<Arc<[DeliveryName]>>,
     pub redrives: u32,
+}
+
+/// The receipt of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowReceipt {
+    /// The number of the row.
+    pub number: u64,
+    /// The receive that the receipt is from: 1 for the first.
+    pub receive: i64,
+}
+
+impl RowReceipt {
+    /// Returns the receipt if it is of an embedded queue, else `None`.
+    pub fn of(receipt: &Receipt) -> Option<Self> {
+        match receipt {
+            Receipt::Row { row, receive } => Some(Self { number: u64::try_from(*row).ok()?, receive: *receive }),
+            Receipt::Handle(_) | Receipt::Parked => None,
+        }
+    }
 }

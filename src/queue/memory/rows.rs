@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::leases::{Lease, Leases};
 use super::preload::{Preload, Stream};
-use super::row::{Content, Row};
+use super::row::{Content, Row, RowReceipt};
 use crate::queue::Count;
 
 /// A row as a receive took it.
@@ -152,27 +152,29 @@ impl Rows {
     }
 
     /// Returns whether a receipt is good: its row is leased, and has not been received again since.
-    fn is_good(lease: &Lease, receive: i64, now: i64) -> bool {
-        i64::from(lease.row.receives) == receive && !lease.delayed && lease.until > now
+    fn is_good(lease: &Lease, receipt: RowReceipt, now: i64) -> bool {
+        i64::from(lease.row.receives) == receipt.receive && !lease.delayed && lease.until > now
     }
 
     /// Returns how often the message of a good receipt has been redriven; `None` if the receipt is not good.
-    pub(super) fn redrives_if_held(&mut self, number: u64, receive: i64, now: i64) -> Option<u32> {
-        let lease = self.leases.get(number).filter(|lease| Self::is_good(lease, receive, now));
+    pub(super) fn redrives_if_held(&mut self, receipt: RowReceipt, now: i64) -> Option<u32> {
+        let lease = self.leases.get(receipt.number).filter(|lease| Self::is_good(lease, receipt, now));
         lease.map(|lease| lease.row.content.as_ref().map_or(0, |content| content.redrives))
     }
 
     /// Deletes a row for good. Returns `false` if the receipt is not good.
-    pub(super) fn delete(&mut self, number: u64, receive: i64, now: i64) -> bool {
-        let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receive, now)) else { return false };
+    pub(super) fn delete(&mut self, receipt: RowReceipt, now: i64) -> bool {
+        let number = receipt.number;
+        let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
         self.leave(number, self.group_of(number, &lease.row), lease.delayed);
         true
     }
 
     /// Hides a leased row until `until`, or makes it visible if
     /// that is `None`. Returns `false` if the receipt is not good.
-    pub(super) fn hide(&mut self, number: u64, receive: i64, now: i64, until: Option<i64>) -> bool {
-        let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receive, now)) else { return false };
+    pub(super) fn hide(&mut self, receipt: RowReceipt, now: i64, until: Option<i64>) -> bool {
+        let number = receipt.number;
+        let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
         match until {
             Some(until) => self.leases.insert(number, Lease { until, ..lease }),
             None => self.show(number, lease),
