@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::request::{PATIENCE, is_whole};
+use super::request::{CLIENT_TIMEOUT, is_whole};
 use super::response::Response;
 
 /// The largest number of arriving clients. When another one comes, the one that has waited longest is removed.
-const MOST: usize = 64;
+const MAX_ARRIVING: usize = 64;
 
 /// A connection and the bytes read from it.
 pub struct Client {
@@ -24,12 +24,12 @@ pub struct Client {
 pub struct Arriving(Vec<Client>);
 
 impl Arriving {
-    /// Adds a client, whose request must be complete within [`PATIENCE`]. Returns the client that is
+    /// Adds a client, whose request must be complete within [`CLIENT_TIMEOUT`]. Returns the client that is
     /// removed for it, if any.
     pub fn enter(&mut self, connection: TcpStream, now: Instant) -> io::Result<Option<Client>> {
         connection.set_nonblocking(true)?;
-        let makes_way = (self.0.len() >= MOST).then(|| self.0.remove(0));
-        self.0.push(Client { connection, received: Vec::new(), until: now + PATIENCE });
+        let makes_way = (self.0.len() >= MAX_ARRIVING).then(|| self.0.remove(0));
+        self.0.push(Client { connection, received: Vec::new(), until: now + CLIENT_TIMEOUT });
         Ok(makes_way)
     }
 

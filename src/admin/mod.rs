@@ -7,7 +7,7 @@
 //!
 //! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`], which
 //! bounds what they cost the dispatcher. What one client can take is bounded too: a place among the arriving
-//! connections and then a thread, each for [`request::PATIENCE`], and some 20 KiB of memory.
+//! connections and then a thread, each for [`request::CLIENT_TIMEOUT`], and some 20 KiB of memory.
 
 mod access;
 mod arriving;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::response::Response;
 
 /// How long a client may take to send its request, and again to receive the answer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a refused client may go on sending before the connection is closed. If it were closed at once, the client
 /// might not see the reason.
-const GRACE: Duration = Duration::from_millis(500);
+const REFUSED_GRACE: Duration = Duration::from_millis(500);
 
 /// The largest number of bytes of a request line.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -47,7 +47,7 @@ enum Fault {
 }
 
 /// Sends the answer of `respond` to a request that [is complete](is_whole), or a refusal to one that will never be.
-/// Blocks for the time of `respond`, and for at most [`PATIENCE`] while sending.
+/// Blocks for the time of `respond`, and for at most [`CLIENT_TIMEOUT`] while sending.
 pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&Request) -> Response) {
     // Errors of the socket concern only a client that has gone.
     let _ = connection.set_nonblocking(false);
@@ -60,10 +60,10 @@ pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&
         Err(Fault::Gone) => return,
         Err(Fault::Bad(status, why)) => (Response::refusal(status, why), true, false),
     };
-    if send(&mut connection, &response.bytes(with_body), deadline(PATIENCE)).is_ok() {
+    if send(&mut connection, &response.bytes(with_body), deadline(CLIENT_TIMEOUT)).is_ok() {
         let _ = connection.shutdown(Shutdown::Write);
         if !is_whole {
-            pass_over(&mut connection, deadline(GRACE));
+            pass_over(&mut connection, deadline(REFUSED_GRACE));
         }
     }
 }

@@ -26,13 +26,13 @@ use crate::log_limit::LogLimit;
 const THREADS: usize = 8;
 
 /// The largest number of complete requests that wait for a thread.
-const LINE: usize = 32;
+const MAX_IN_LINE: usize = 32;
 
 /// How long the server accepts no connection after the system refused a file descriptor.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the end of the server waits for requests that are being answered.
-const GRACE: Duration = Duration::from_millis(500);
+const END_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes of a thread's stack.
 const STACK: usize = 512 * 1024;
@@ -52,7 +52,7 @@ impl Server {
     pub fn start(listener: TcpListener, site: Arc<Site>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (wake, woken) = UnixStream::pair()?;
-        let (line, waiting) = bounded(LINE);
+        let (line, waiting) = bounded(MAX_IN_LINE);
         let (alive, ended) = bounded(0);
         let mut server = Self { wake: Some(wake), alive: Some(alive), ended, threads: Vec::with_capacity(THREADS + 1) };
         for number in 1..=THREADS {
@@ -79,12 +79,12 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Waits up to [`GRACE`] for requests that are being answered. Threads that still wait for a
+    /// Waits up to [`END_GRACE`] for requests that are being answered. Threads that still wait for a
     /// client then are left behind.
     fn drop(&mut self) {
         drop(self.wake.take());
         drop(self.alive.take());
-        let _ = self.ended.recv_timeout(GRACE);
+        let _ = self.ended.recv_timeout(END_GRACE);
         for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
             if thread.join().is_err() {
                 log::error!("a thread of the admin server panicked");
@@ -124,7 +124,7 @@ fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> 
                     if complaints.allows(now) {
                         log::warn!("the admin server cannot accept a connection: {error}");
                     }
-                    paused_until = Some(now + PAUSE);
+                    paused_until = Some(now + ACCEPT_PAUSE);
                 }
             }
         }
@@ -146,7 +146,7 @@ fn ready(
     sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
     let until = arriving.until().into_iter().chain(paused_until).min();
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    // There is a timeout if there is a client or a pause, and it is at most [`request::PATIENCE`].
+    // There is a timeout if there is a client or a pause, and it is at most [`request::CLIENT_TIMEOUT`].
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut sources, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -17,7 +17,7 @@ use super::response::Response;
 use super::{metrics, page, why};
 
 /// The largest age of an answer about all partners.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The largest number of bytes of a search. No account that a person types is longer.
 const LONGEST_SEARCH: usize = 256;
@@ -114,13 +114,13 @@ impl Site {
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot>, Response> {
-        self.engine()?.snapshot(FRESH).map_err(silent)
+        self.engine()?.snapshot(MAX_AGE).map_err(silent)
     }
 
     fn alive(&self) -> Response {
         let Some(engine) = self.engine.get() else { return Response::text(200, "ok: starting") };
         let stalls = engine.health().stalls();
-        match engine.snapshot(FRESH) {
+        match engine.snapshot(MAX_AGE) {
             Err(silent) => Response::text(503, silent.to_string()),
             Ok(_) if !stalls.is_empty() => Response::text(503, stalls.join("\n")),
             Ok(_) => Response::text(200, "ok"),
@@ -129,7 +129,7 @@ impl Site {
 
     fn ready(&self) -> Response {
         let Some(engine) = self.engine.get() else { return Response::text(503, "starting: the queues are not open yet") };
-        let snapshot = match engine.snapshot(FRESH) {
+        let snapshot = match engine.snapshot(MAX_AGE) {
             Ok(snapshot) => snapshot,
             Err(silent) => return Response::text(503, silent.to_string()),
         };

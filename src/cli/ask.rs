@@ -14,7 +14,7 @@ use super::client::Client;
 use super::failure::{Failure, in_full};
 
 /// The interval at which `status --watch` refreshes.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prints the status of the running instance, once or until interrupted.
 pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failure> {
@@ -42,7 +42,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
         let (lines, _) = Term::stdout().size();
         io::stdout().write_all("\n".repeat(lines.into()).as_bytes())?;
     }
-    let refresh = tick(REFRESH);
+    let refresh = tick(REFRESH_INTERVAL);
     loop {
         let text = match &seen {
             Ok(status) if json => format!("{status}\n"),

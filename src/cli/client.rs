@@ -16,11 +16,11 @@ use super::failure::Failure;
 
 /// The timeouts for the connection and for the whole request. The server is on this machine or near it, so it
 /// answers quickly or not at all.
-const CONNECT: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(6);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The maximum size of an answer in bytes, far more than any answer has.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A client of one instance.
 pub struct Client {
@@ -44,8 +44,8 @@ impl Client {
             admin::reached_at(&access.listen).with_context(|| format!("admin.listen: {} has no address", access.listen))?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(ANSWER))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(ANSWER_TIMEOUT))
             .max_redirects(0)
             .proxy(None)
             .build()
@@ -53,7 +53,7 @@ impl Client {
         Ok(Self { agent, address, config: config.to_owned(), access })
     }
 
-    /// Returns what `/api/status` answers. Blocks for at most [`ANSWER`].
+    /// Returns what `/api/status` answers. Blocks for at most [`ANSWER_TIMEOUT`].
     pub fn status(&self) -> Result<Value, Failure> {
         self.ask("GET", "/api/status")
     }
@@ -83,7 +83,7 @@ impl Client {
             )
         })?;
         let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(LONGEST).read_to_string();
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let body = body.with_context(|| format!("the answer of {address} broke off"))?;
         let value = serde_json::from_str(&body).ok();
         match (status, value) {

@@ -12,11 +12,11 @@ use octoconf::commands::lines::{Line, LineError, Lines};
 use octoconf::commands::send::Next;
 
 /// The maximum number of lines read ahead, each of at most 1 MiB.
-const AHEAD: usize = 64;
+const READ_AHEAD: usize = 64;
 
 /// How long the input may be silent before the lines read so far are sent, so that `tail -f FILE | octoconf send QUEUE`
 /// does not wait for a full batch.
-const MOMENT: Duration = Duration::from_millis(100);
+const MAX_SILENCE: Duration = Duration::from_millis(100);
 
 /// The lines of an input, read by another thread.
 pub struct Input {
@@ -33,7 +33,7 @@ pub struct Input {
 impl Input {
     /// Starts the thread. It ends with the input or with the process: a read may block it, and nothing else ends that.
     pub fn start(input: Box<dyn BufRead + Send>, stop: Receiver<()>) -> io::Result<Self> {
-        let (ahead, lines) = bounded(AHEAD);
+        let (ahead, lines) = bounded(READ_AHEAD);
         let reader = thread::Builder::new().name("read".to_owned()).spawn(move || {
             for line in Lines::new(input) {
                 // The receiver is gone: a line was bad, or the command was stopped.
@@ -45,7 +45,7 @@ impl Input {
         Ok(Self { lines, stop, left: None, reader: Some(reader), last: 0 })
     }
 
-    /// Returns what comes next. Blocks for at most [`MOMENT`]. After a stop, only lines that
+    /// Returns what comes next. Blocks for at most [`MAX_SILENCE`]. After a stop, only lines that
     /// were already read are returned.
     pub fn next(&mut self) -> Next {
         if self.left.is_none() {
@@ -55,7 +55,7 @@ impl Input {
                     Ok(line) => self.line(line),
                     Err(_) => self.end(),
                 },
-                default(MOMENT) => return Next::Pause,
+                default(MAX_SILENCE) => return Next::Pause,
             }
         }
         let left = self.left.unwrap_or_default();

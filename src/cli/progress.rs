@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::files;
 
 /// The interval between two lines. Work that takes less prints only its result.
-const EACH: Duration = Duration::from_secs(1);
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The progress of one piece of work.
 pub struct Progress {
@@ -32,7 +32,7 @@ impl Progress {
 
     #[expect(clippy::disallowed_methods, reason = "how often somebody is told")]
     fn new(bar: ProgressBar, what: &'static str) -> Self {
-        let line_at = (!io::stderr().is_terminal()).then(|| Instant::now() + EACH);
+        let line_at = (!io::stderr().is_terminal()).then(|| Instant::now() + LINE_INTERVAL);
         Self { bar, what, line_at }
     }
 
@@ -52,7 +52,7 @@ impl Progress {
         self.bar.set_position(position);
         let now = Instant::now();
         if self.line_at.is_some_and(|at| at <= now) {
-            self.line_at = Some(now + EACH);
+            self.line_at = Some(now + LINE_INTERVAL);
             let of = self.bar.length().map_or(String::new(), |length| format!(" of {length}"));
             // Progress is only shown, so a failure to write it does not stop the work.
             let _ = writeln!(io::stderr(), "octoconf: {position}{of} {}", self.what);

@@ -27,11 +27,11 @@ use super::systemd::{self, Notify};
 use super::{files, logger, report};
 
 /// The interval at which a running engine is shown: on a terminal, and as lines in the log.
-const GLANCE: Duration = Duration::from_millis(200);
-const LINE: Duration = Duration::from_secs(10);
+const BAR_INTERVAL: Duration = Duration::from_millis(200);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The interval between attempts to open a queue.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the service until a signal, `--until-empty` or `--for` stops it.
 pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
@@ -145,7 +145,7 @@ fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>
                 }
                 // Allows as long as it takes: a restart by systemd would not open the queue any sooner.
                 notify.say(&["EXTEND_TIMEOUT_USEC=60000000", &format!("STATUS=waiting for a queue: {error}")]);
-                let is_late = too_late.recv_timeout(RETRY).is_ok();
+                let is_late = too_late.recv_timeout(RETRY_INTERVAL).is_ok();
                 let is_stopped = caught.stops();
                 if is_late || is_stopped {
                     return Ok(Opened::Nothing { after: start.elapsed(), late: (!is_stopped).then_some(error) });
@@ -192,7 +192,7 @@ fn watch(
     if !terminal && !has_end {
         return Ok(None);
     }
-    let glance = if terminal { GLANCE } else { LINE };
+    let glance = if terminal { BAR_INTERVAL } else { LINE_INTERVAL };
     let bar = bars.add(ProgressBar::no_length().with_style(files::counting("messages settled")));
     let body = move || {
         let _guard = remote.guard("watch");

@@ -52,12 +52,12 @@ impl<R: BufRead> Lines<R> {
     fn read(&mut self) -> Result<Option<Line>, LineError> {
         // A byte order mark, the longest body, `\r\n`, and one more
         // byte by which a body that is too long is recognised.
-        const MOST: u64 = 3 + MAX_BODY as u64 + 3;
+        const MAX_LINE_BYTES: u64 = 3 + MAX_BODY as u64 + 3;
         loop {
             self.number += 1;
             let number = self.number;
             let mut line = Vec::new();
-            let read = self.input.by_ref().take(MOST).read_until(b'\n', &mut line);
+            let read = self.input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
             if read.map_err(|source| LineError::Read { number, source })? == 0 {
                 return Ok(None);
             }

@@ -15,7 +15,7 @@ use super::units::Size;
 
 /// The maximum size of the configuration file and of each partner file, in bytes: room for a
 /// few hundred thousand partners.
-pub(super) const LONGEST: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Reads a text file of at most `longest` bytes. The error says what is wrong and what to do,
 /// and quotes nothing of the file.
@@ -44,7 +44,7 @@ pub(super) fn read_partners(folder: &str, main: &Tree, problems: &Problems, warn
     for path in partner_files(folder, problems, warnings) {
         let name = path.display().to_string();
         let origin = Origin::other(&name);
-        let text = match read_text(&path, LONGEST) {
+        let text = match read_text(&path, MAX_FILE_BYTES) {
             Ok(text) => text,
             Err(text) => {
                 problems.add("partners_dir", text, None);

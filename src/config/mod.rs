@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<(String, String, FileFormat), ConfigErrors> {
     };
     let kind =
         FileFormat::of(path).ok_or_else(|| refuse(format!("{name} is neither .toml nor .ini; rename it by what it holds")))?;
-    let text = file::read_text(path, file::LONGEST).map_err(refuse)?;
+    let text = file::read_text(path, file::MAX_FILE_BYTES).map_err(refuse)?;
     Ok((name, text, kind))
 }
 

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 
 const PREFIX: &str = "OCTOCONF_";
 /// The number of parts of the longest key, `partners.ACCOUNT.headers.NAME`.
-const DEEPEST: usize = 4;
+const MAX_PARTS: usize = 4;
 
 /// Returns the keys that variables override: `OCTOCONF_QUEUES__STOCK__CONCURRENCY=20`
 /// sets `queues.stock.concurrency`.
@@ -24,7 +24,7 @@ pub(super) fn overrides(environment: &Environment, problems: &Problems) -> Map<S
             problems.add(path.join("."), "the value is not UTF-8; set it to text", Some(name));
             continue;
         };
-        if let Some(key) = path.get(..DEEPEST).filter(|key| key.len() < path.len()) {
+        if let Some(key) = path.get(..MAX_PARTS).filter(|key| key.len() < path.len()) {
             // Only the start of the key is shown, since a variable's name may have any length.
             problems.add(key.join("."), "a variable goes on below this key; no key has so many parts", None);
             continue;

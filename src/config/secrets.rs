@@ -10,7 +10,7 @@ use crate::settings::Secret;
 
 /// The maximum size of a file with a secret, in bytes. No key or token is larger, but a wrong path
 /// may lead to a file of any size.
-const LONGEST: u64 = 64 * 1024;
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Where a secret is kept.
 enum SecretSource<'a> {
@@ -80,7 +80,7 @@ fn read_source(source: &SecretSource<'_>, environment: &Environment) -> Result<S
         },
         SecretSource::File(name) => {
             let path = credential_path(name, environment)?;
-            let text = read_text(&path, LONGEST)?;
+            let text = read_text(&path, MAX_SECRET_BYTES)?;
             let text = text.strip_suffix('\n').unwrap_or(&text);
             let text = text.strip_suffix('\r').unwrap_or(text);
             if text.is_empty() {

@@ -236,9 +236,9 @@ pub(super) fn shown(key: &str, value: &Value) -> String {
 
 /// Returns text in a short form for a message, masked if it is a URL, whatever its key.
 pub(super) fn quote(text: &str) -> String {
-    const LONGEST: usize = 60;
+    const MAX_QUOTED: usize = 60;
     let text = if text.contains("://") { Cow::from(mask_url(text)) } else { Cow::from(text) };
-    let short: String = text.chars().take(LONGEST).collect();
+    let short: String = text.chars().take(MAX_QUOTED).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };
     format!("{short:?}{dots}")
 }

@@ -10,12 +10,12 @@ use crate::dispatch::{Cost, QueueStatus};
 use crate::queue::Limits;
 
 /// Dollars per request to a standard queue.
-const STANDARD: f64 = 0.40e-6;
+const STANDARD_PRICE: f64 = 0.40e-6;
 /// Dollars per request to a FIFO queue.
-const FIFO: f64 = 0.50e-6;
+const FIFO_PRICE: f64 = 0.50e-6;
 
 /// The shortest uptime from which the cost of a day is estimated.
-const SHORTEST: Duration = Duration::from_secs(60);
+const MIN_UPTIME: Duration = Duration::from_secs(60);
 
 const DAY_S: f64 = 86_400.0;
 
@@ -24,12 +24,12 @@ const DAY_S: f64 = 86_400.0;
 pub fn cost(queue: &QueueStatus, limits: Limits, uptime: Duration) -> Cost {
     let counts = &queue.counts;
     let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
-    let price = if limits.fifo { FIFO } else { STANDARD };
+    let price = if limits.fifo { FIFO_PRICE } else { STANDARD_PRICE };
     let a_day = || counts.requests as f64 * price * DAY_S / uptime.as_secs_f64();
     Cost {
         requests_per_message: share(counts.requests, counts.received),
         empty_receive_share: share(counts.empty_receives, queue.tally.receives()),
-        dollars_a_day: (limits.priced && uptime >= SHORTEST).then(a_day),
+        dollars_a_day: (limits.priced && uptime >= MIN_UPTIME).then(a_day),
     }
 }
 

@@ -32,16 +32,16 @@ const STACK: usize = 256 * 1024;
 /// thread for each within 300 ms on two cores. A new thread and its connection take some 200 µs of a core. If more were
 /// started at once, they would queue for the cores ahead of the threads that serve the partners that answer, and would
 /// all run into their timeouts together.
-const SETTLE: Duration = Duration::from_micros(500);
+const START_PAUSE: Duration = Duration::from_micros(500);
 
 /// The pause before the next attempt when the system refuses a thread.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a thread without work waits before it ends.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The interval between two sweeps for connections that have been idle for long.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A flush on its way to a delivery thread.
 type Flush = (FlushId, Arc<Batch>);
@@ -130,7 +130,7 @@ struct Starter {
 impl Starter {
     /// Runs the thread until the engine stops.
     fn run(mut self, woken: &Receiver<()>) {
-        let sweep = tick(SWEEP);
+        let sweep = tick(SWEEP_INTERVAL);
         loop {
             select! {
                 recv(woken) -> woken => if woken.is_err() { return },
@@ -147,12 +147,12 @@ impl Starter {
                     break;
                 }
                 let pause = match self.start(waiting.min(room).min(self.at_once)) {
-                    Ok(()) => SETTLE,
+                    Ok(()) => START_PAUSE,
                     Err(error) => {
                         // The waiting flushes have only the threads that exist. There may be none, and no further flush
                         // may come to wake this thread, so it tries again by itself.
                         self.complain(&error);
-                        RETRY
+                        RETRY_PAUSE
                     }
                 };
                 if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
@@ -199,11 +199,11 @@ struct Deliverer {
 
 impl Deliverer {
     /// Waits for the next flush. `None` means that this thread has to end: the engine stops, or there
-    /// was no flush for [`IDLE`].
+    /// was no flush for [`IDLE_TIMEOUT`].
     #[expect(clippy::disallowed_methods, reason = "what has waited for long is known where it is taken")]
     fn next(&self) -> Option<Flush> {
         loop {
-            match self.pile.pop(Instant::now, IDLE) {
+            match self.pile.pop(Instant::now, IDLE_TIMEOUT) {
                 Popped::One(flush) => return Some(flush),
                 Popped::Closed => return None,
                 Popped::Nothing => {

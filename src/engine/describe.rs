@@ -13,7 +13,7 @@ use super::Remote;
 use super::duty::ThreadReport;
 
 /// The largest number of waiting partners that are listed.
-const WAITING: usize = 20;
+const MAX_LISTED: usize = 20;
 
 impl Remote {
     /// Logs the state of the engine and what each of its threads is doing. Blocks for a few of the
@@ -68,7 +68,7 @@ fn log_status(status: &Status) {
             seconds(queue.oldest_age_s),
         );
     }
-    for partner in status.waiting.iter().take(WAITING) {
+    for partner in status.waiting.iter().take(MAX_LISTED) {
         log::log!(
             level(),
             "state: partner={:?} queue={} state={} waiting={} in_flight={} oldest_age_s={:.1} next_attempt_in_s={} reason={:?} last_error={:?}",

@@ -20,16 +20,16 @@ use super::acker::Acker;
 use super::duty::Duty;
 use super::error::{Death, StartError};
 use super::lane::Lane;
-use super::parker::{ERRANDS, Errand, Parker};
+use super::parker::{Errand, MAX_ERRANDS, Parker};
 use super::poller::Poller;
 use super::rules::ackers;
 use super::threads::{Crew, thread_name};
 
 /// The number of demands that a poller may not have seen yet. Each is for at least one message.
-const DEMANDS: usize = 2048;
+const MAX_DEMANDS: usize = 2048;
 
 /// The pause before another attempt to start an acker after the system refused a thread.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The threads of one queue that run so far. The default has none: nothing is left of the queue.
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Edge {
             edge.start_poller(around, queue, 0)?;
         }
         if let Some(parking) = &around.lane.parking {
-            let (to_parker, errands) = bounded(ERRANDS);
+            let (to_parker, errands) = bounded(MAX_ERRANDS);
             let body = Parker { parking: Arc::clone(parking), queue: around.index, errands, inbox: around.inbox.clone() };
             around.start("park", 0, move |duty| body.run(duty))?;
             edge.parker = Some(to_parker);
@@ -100,7 +100,7 @@ impl Edge {
     }
 
     fn start_poller(&mut self, around: Around<'_>, queue: &Arc<dyn Queue>, number: usize) -> Result<(), NoThread> {
-        let (to_poller, demands) = bounded(DEMANDS);
+        let (to_poller, demands) = bounded(MAX_DEMANDS);
         let (name, queue, inbox) = (Arc::clone(&around.lane.name), Arc::clone(queue), around.inbox.clone());
         let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
         let body = Poller { name, queue, index: around.index, number, demands, inbox, stop, told };
@@ -134,7 +134,7 @@ impl Edge {
         let is_wanted = ackers.threads <= acker && ackers.retry_at.is_none_or(|at| at <= now);
         let none = if is_wanted { ackers.start_one(around, queue).err() } else { None };
         if none.is_some() {
-            ackers.retry_at = Some(now + RETRY);
+            ackers.retry_at = Some(now + RETRY_PAUSE);
         }
         ackers.to_them.try_send((acker, call)).map_err(|_| around.broken("an acker has a second call"))?;
         Ok(none)
@@ -239,7 +239,7 @@ mod tests {
         crew.give(0);
         for acker in 0..3 {
             let none = edge.settle(around, now, acker, QueueCall::Count).unwrap();
-            // A thread is tried for once, and then not again before [`RETRY`] has passed.
+            // A thread is tried for once, and then not again before [`RETRY_PAUSE`] has passed.
             assert_eq!(none.is_some(), acker == 1);
             assert!(matches!(next(), Event::Counted { acker: of, count: Ok(_), .. } if of == acker));
         }
@@ -251,7 +251,7 @@ mod tests {
         assert!(matches!(next(), Event::Received { poller: 0, .. }));
 
         crew.give(2);
-        assert!(edge.settle(around, now + RETRY, 1, QueueCall::Count).unwrap().is_none());
+        assert!(edge.settle(around, now + RETRY_PAUSE, 1, QueueCall::Count).unwrap().is_none());
         assert!(edge.receive(around, 1, demand).unwrap().is_none());
         let names = names(&crew, now);
         assert!(["ack-a-1", "poll-a-1"].iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");

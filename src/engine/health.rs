@@ -23,7 +23,7 @@ use super::lane::Lane;
 use super::stall::{Gauge, Stall, Watch};
 
 /// The interval between two looks of the watchdog, and between two progress reports of the dispatcher.
-pub const LOOK: Duration = Duration::from_secs(1);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The health of an engine, shared by all who ask. The watchdog writes the stalls, the dispatcher the failing queues.
 /// Cheap to clone; locked only for moments.
@@ -124,7 +124,7 @@ impl Pulse {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Publishes how far each kind of work is. The dispatcher calls this every [`LOOK`].
+    /// Publishes how far each kind of work is. The dispatcher calls this every [`LOOK_INTERVAL`].
     pub fn tell(&self, progress: Vec<Progress>, lanes: &[Lane], deliverers: &Deliverers) {
         let mut gauges: Vec<Gauge> = progress
             .into_iter()
@@ -174,7 +174,7 @@ impl Watchdog {
     #[expect(clippy::disallowed_methods, reason = "it watches the clock: once a second")]
     pub fn run(self, end: &Receiver<()>) {
         let mut watch = Watch::new(Instant::now());
-        while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        while end.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let now = Instant::now();
             self.judge(now, watch.look(now, &self.pulse.gauges()));
         }
@@ -236,7 +236,7 @@ mod tests {
             if turn {
                 pulse.turns.fetch_add(1, Ordering::Relaxed);
             }
-            now += LOOK;
+            now += LOOK_INTERVAL;
             watch.look(now, &pulse.gauges()).into_iter().map(|stall| stall.what).collect::<Vec<_>>()
         };
         assert!((0..300).all(|_| look(true).is_empty()));

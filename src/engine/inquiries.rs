@@ -16,13 +16,13 @@ use crate::dispatch::{
 use crate::message::Account;
 
 /// How long a request to the dispatcher may take. A turn takes milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The number of partners looked at in one turn: about a tenth of a millisecond.
-const PART: usize = 256;
+const PARTNERS_A_TURN: usize = 256;
 
 /// The largest number of partners that a search returns.
-const FOUND: usize = 50;
+const MAX_FOUND: usize = 50;
 
 /// The result of an action: the partner as it is afterwards, or why nothing was done.
 pub type Operated = Result<Box<PartnerReport>, Refusal>;
@@ -85,7 +85,7 @@ impl Inquiries {
                 self.survey.get_or_insert_default();
                 self.who_want_status.push(reply);
             }
-            Inquiry::Search { text, reply } => self.searches.push_back((Search::new(&text, FOUND), reply)),
+            Inquiry::Search { text, reply } => self.searches.push_back((Search::new(&text, MAX_FOUND), reply)),
             Inquiry::Partner { account, reply } => {
                 let _ = reply.try_send(dispatcher.partner(&account));
             }
@@ -118,7 +118,7 @@ impl Inquiries {
     pub fn go_on(&mut self, dispatcher: &Dispatcher, complete: impl FnOnce(Status) -> Status) {
         let begin = Instant::now();
         if let Some((search, _)) = self.searches.front_mut() {
-            if dispatcher.search(search, PART)
+            if dispatcher.search(search, PARTNERS_A_TURN)
                 && let Some((search, reply)) = self.searches.pop_front()
             {
                 let _ = reply.try_send(search.found());
@@ -126,7 +126,7 @@ impl Inquiries {
             return;
         }
         let Some(mut survey) = self.survey.take() else { return };
-        if !dispatcher.survey(&mut survey, PART) {
+        if !dispatcher.survey(&mut survey, PARTNERS_A_TURN) {
             self.survey = Some(survey);
             self.cost += begin.elapsed();
             return;

@@ -20,7 +20,7 @@ use super::error::StartError;
 use super::open::{open_parking, open_queue};
 
 /// How long the services of all queues may take to answer before anything is received.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest number of queues whose services are asked then. Each takes a thread for that time.
 const MOST_ASKED: usize = 256;
@@ -116,13 +116,13 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
 /// Asks the services of all queues at the same time whether the queues can be used as they are configured. Returns the
 /// name and [`QueueError::Unusable`] of one that cannot, or `None`.
 ///
-/// Blocks for at most [`PATIENCE`]. A service that has not answered by then, or cannot be reached, is asked again by
+/// Blocks for at most [`FACTS_TIMEOUT`]. A service that has not answered by then, or cannot be reached, is asked again by
 /// the queue's pollers before they receive.
 pub(crate) fn refused<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<(Arc<str>, QueueError)> {
     // Only services have facts to ask for: a queue on disk or in memory is fully known.
     let services = lanes.filter(|lane| lane.limits.priced);
     let queues = services.filter_map(|lane| Some((Arc::clone(&lane.name), lane.queue.clone()?)));
-    first_refusal(queues.map(|(name, queue)| (name, move || queue.facts())), PATIENCE)
+    first_refusal(queues.map(|(name, queue)| (name, move || queue.facts())), FACTS_TIMEOUT)
 }
 
 fn first_refusal<F>(asks: impl Iterator<Item = (Arc<str>, F)>, patience: Duration) -> Option<(Arc<str>, QueueError)>
@@ -218,6 +218,6 @@ mod tests {
         };
         assert!(first_refusal([(Arc::from("a"), hangs)].into_iter(), Duration::ZERO).is_none());
         drop(release);
-        assert!(first_refusal([(Arc::from("a"), || Ok(Facts::default()))].into_iter(), PATIENCE).is_none());
+        assert!(first_refusal([(Arc::from("a"), || Ok(Facts::default()))].into_iter(), FACTS_TIMEOUT).is_none());
     }
 }

@@ -10,10 +10,10 @@ use super::lane::Lane;
 
 /// The largest number of lines about single partners in one interval. The other changes appear
 /// only in the interval's sum.
-const LINES: u64 = 100;
+const MAX_LINES: u64 = 100;
 
 /// The number of changes in one interval up to which no sum is logged: a reader sees them all at a glance.
-const FEW: u64 = 10;
+const NO_SUM_UP_TO: u64 = 10;
 
 /// The length of an interval.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -61,13 +61,13 @@ impl NoteLog {
         } else {
             sum.waits += 1
         }
-        sum.waits + sum.well <= LINES
+        sum.waits + sum.well <= MAX_LINES
     }
 
     /// Logs the sum of an interval that is over. To be called about once a second, and with `last` at the end.
     pub fn say_sum(&mut self, now: Instant, last: bool) {
         if let Some(Sum { waits, well, .. }) = self.due(now, last) {
-            let unsaid = (waits + well).saturating_sub(LINES);
+            let unsaid = (waits + well).saturating_sub(MAX_LINES);
             log::warn!(
                 "partners in sum: began_to_wait={waits} take_again={well} interval_s={} without_a_line={unsaid}",
                 INTERVAL.as_secs()
@@ -76,7 +76,7 @@ impl NoteLog {
     }
 
     fn due(&mut self, now: Instant, last: bool) -> Option<Sum> {
-        self.sum.take_if(|sum| last || sum.ends_at <= now).filter(|sum| sum.waits + sum.well > FEW)
+        self.sum.take_if(|sum| last || sum.ends_at <= now).filter(|sum| sum.waits + sum.well > NO_SUM_UP_TO)
     }
 }
 

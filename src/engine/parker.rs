@@ -20,7 +20,7 @@ pub enum Errand {
 }
 
 /// The largest number of errands under way at once: one in each direction.
-pub const ERRANDS: usize = 2;
+pub const MAX_ERRANDS: usize = 2;
 
 /// The state of one parker thread.
 pub struct Parker {

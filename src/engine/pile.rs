@@ -6,7 +6,7 @@
 //! partners that answer pass by, again and again on the same few threads. In order of arrival, each of these would wait
 //! until the last of the hanging flushes had its thread. Newest first has the opposite weakness: while all partners are
 //! quick and threads are few, the oldest flush would wait for as long as that lasts, and its partner would be taken for
-//! slow. So a flush that has waited for [`PATIENCE`] goes first.
+//! slow. So a flush that has waited for [`OLDEST_FIRST_AFTER`] goes first.
 //!
 //! One thread is woken at a time, and wakes the next one if something is left to take. Waking a thread for each flush
 //! of a turn brought dozens of threads to the cores, of which two had already taken everything. The lock is held for
@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// How long the oldest flush waits at most while newer ones are taken. By then, threads were started even for hundreds
 /// of hanging partners. A partner counts as slow only after five times as long.
-const PATIENCE: Duration = Duration::from_millis(200);
+const OLDEST_FIRST_AFTER: Duration = Duration::from_millis(200);
 
 /// The result of [`Pile::pop`].
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl<T> Pile<T> {
         true
     }
 
-    /// Takes the newest item, or the oldest if that has waited for [`PATIENCE`] by `clock`. Blocks until there is an
+    /// Takes the newest item, or the oldest if that has waited for [`OLDEST_FIRST_AFTER`] by `clock`. Blocks until there is an
     /// item, for at most `willing`.
     pub fn pop(&self, clock: impl Fn() -> Instant, willing: Duration) -> Popped<T> {
         let mut state = self.state.lock();
@@ -122,7 +122,8 @@ impl<T> Pile<T> {
 
 impl<T> State<T> {
     fn take(&mut self, clock: impl Fn() -> Instant) -> Option<T> {
-        let oldest_first = self.waiting.len() > 1 && self.waiting.front().is_some_and(|(came, _)| *came + PATIENCE <= clock());
+        let oldest_first =
+            self.waiting.len() > 1 && self.waiting.front().is_some_and(|(came, _)| *came + OLDEST_FIRST_AFTER <= clock());
         let taken = if oldest_first { self.waiting.pop_front() } else { self.waiting.pop_back() };
         taken.map(|(_, one)| one)
     }
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn what_has_waited_for_long_is_taken_before_what_is_newer() {
         let (pile, start) = (Pile::new(4), Instant::now());
-        let later = |part: u32| move || start + PATIENCE * part / 4;
+        let later = |part: u32| move || start + OLDEST_FIRST_AFTER * part / 4;
         for (part, one) in [(0, "a"), (1, "b"), (3, "c"), (3, "d")] {
             assert!(pile.push(later(part)(), one));
         }

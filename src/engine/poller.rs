@@ -15,10 +15,10 @@ use crate::queue::{Ask, Facts, Queue, QueueError};
 use super::duty::Duty;
 
 /// The largest number of messages that are reported together.
-const TOGETHER: usize = 256;
+const MAX_REPORTED_TOGETHER: usize = 256;
 
 /// A receive that took longer than this is reported by itself, so that its messages do not wait.
-const AT_ONCE: Duration = Duration::from_millis(1);
+const REPORT_ALONE_AFTER: Duration = Duration::from_millis(1);
 
 /// The state of one poller thread.
 pub struct Poller {
@@ -127,8 +127,11 @@ impl Poller {
         if self.queue.limits().priced {
             return Ok(Brought { received, at, failed });
         }
-        while !received.is_empty() && received.len().is_multiple_of(ask.max) && received.len() < TOGETHER.min(at_most) {
-            if start.elapsed() > AT_ONCE || self.stop.load(Ordering::Acquire) {
+        while !received.is_empty()
+            && received.len().is_multiple_of(ask.max)
+            && received.len() < MAX_REPORTED_TOGETHER.min(at_most)
+        {
+            if start.elapsed() > REPORT_ALONE_AFTER || self.stop.load(Ordering::Acquire) {
                 break;
             }
             let max = ask.max.min(at_most - received.len());

@@ -11,7 +11,7 @@ use crate::settings::{EngineSettings, Settings};
 use crate::sink::Prepared;
 
 use super::error::ReloadError;
-use super::inquiries::PATIENCE;
+use super::inquiries::ANSWER_TIMEOUT;
 use super::plan::Queues;
 use super::restart::need_restart;
 use super::shell::{Control, Reload, Unstarted};
@@ -87,12 +87,12 @@ impl Remote {
         let (done, answer) = bounded(1);
         let partners = rules::partner_table(&settings.partners);
         let reload = Reload { sinks, partners, plan, changes, done };
-        self.control.send_timeout(Control::Reload(Box::new(reload)), PATIENCE).map_err(|error| match error {
+        self.control.send_timeout(Control::Reload(Box::new(reload)), ANSWER_TIMEOUT).map_err(|error| match error {
             SendTimeoutError::Timeout(_) => ReloadError::NoAnswer,
             SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
         })?;
         // The files of the previous settings are closed here, since nothing but this thread waits for that.
-        let answered = answer.recv_timeout(PATIENCE).map(|outcome| outcome.map(drop));
+        let answered = answer.recv_timeout(ANSWER_TIMEOUT).map(|outcome| outcome.map(drop));
         let mut in_force = self.in_force.lock();
         match answered {
             Ok(Ok(())) => (in_force.settings, in_force.queues) = (settings, queues),

@@ -16,14 +16,14 @@ use crate::sink::Sinks;
 use super::duty::{Roster, ThreadReport};
 use super::error::Death;
 use super::health::{EngineHealth, LastReload};
-use super::inquiries::{Answered, Inquiry, Operated, PATIENCE};
+use super::inquiries::{ANSWER_TIMEOUT, Answered, Inquiry, Operated};
 use super::reload::InForce;
 use super::shell::Control;
 use super::threads::{DeathGuard, DeathLine};
 
 /// How many times longer than its cost a snapshot stays valid. Snapshots thus take at most 2% of the dispatcher's time,
 /// whatever the number of partners.
-const WORTH: u32 = 50;
+const VALIDITY_PER_COST: u32 = 50;
 
 /// The longest pause between two searches.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ pub struct Snapshot {
 
 /// The engine did not answer: it has ended, or the dispatcher makes no turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the dispatcher gave no answer within {} s: it has ended or hangs; see the log", PATIENCE.as_secs())]
+#[error("the dispatcher gave no answer within {} s: it has ended or hangs; see the log", ANSWER_TIMEOUT.as_secs())]
 pub struct Silent;
 
 impl Remote {
@@ -123,7 +123,7 @@ impl Remote {
     #[expect(clippy::disallowed_methods, reason = "how old an answer is shows here alone")]
     pub fn snapshot(&self, at_most: Duration) -> Result<Arc<Snapshot>, Silent> {
         // Callers that come while a snapshot is being taken wait here and find the new one.
-        let mut newest = self.asked.newest.try_lock_for(PATIENCE).ok_or(Silent)?;
+        let mut newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT).ok_or(Silent)?;
         if let Some(moment) = &*newest
             && moment.at.elapsed() < moment.good_for.max(at_most)
         {
@@ -133,7 +133,7 @@ impl Remote {
         let uptime_s = self.started.elapsed().as_secs_f64();
         let last_reload = self.health.last_reload(Instant::now());
         let snapshot = Arc::new(Snapshot { version: env!("CARGO_PKG_VERSION"), uptime_s, last_reload, status, turns });
-        *newest = Some(Moment { at: Instant::now(), good_for: cost * WORTH, snapshot: Arc::clone(&snapshot) });
+        *newest = Some(Moment { at: Instant::now(), good_for: cost * VALIDITY_PER_COST, snapshot: Arc::clone(&snapshot) });
         Ok(snapshot)
     }
 
@@ -178,7 +178,7 @@ impl Remote {
     /// [`Silent`] if the dispatcher does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
-        let too_late = Instant::now() + PATIENCE + LONGEST_REST;
+        let too_late = Instant::now() + ANSWER_TIMEOUT + LONGEST_REST;
         let (mut next, begin) = loop {
             let next = self.asked.next_search.try_lock_until(too_late).ok_or(Silent)?;
             let (now, due) = (Instant::now(), *next);
@@ -206,11 +206,11 @@ impl Remote {
         self.ask(|reply| Inquiry::Operate { account, action, reply })
     }
 
-    /// Sends a request to the dispatcher and waits for its answer, at most [`PATIENCE`] in all.
+    /// Sends a request to the dispatcher and waits for its answer, at most [`ANSWER_TIMEOUT`] in all.
     #[expect(clippy::disallowed_methods, reason = "whoever asks waits for so long in all")]
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry) -> Result<T, Silent> {
         let (reply, answer) = bounded(1);
-        let too_late = Instant::now() + PATIENCE;
+        let too_late = Instant::now() + ANSWER_TIMEOUT;
         self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|_| Silent)?;
         // A request that arrives while the engine ends stays in its channel, unanswered.
         answer.recv_deadline(too_late).map_err(|_| Silent)

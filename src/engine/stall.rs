@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 /// How long work that is due may not move before it counts as stalled.
-pub const STALL: Duration = Duration::from_secs(60);
+pub const STALL_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time that one look adds. A process that was held up as a whole (by a debugger, or on a machine that was
 /// asleep) has not stalled.
-const LOOK: Duration = Duration::from_secs(5);
+const MAX_COUNTED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The progress of one kind of work.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Gauge {
     pub due: usize,
     /// A number that changes whenever some of the work is done.
     pub done: u64,
-    /// How much longer than [`STALL`] the work may rightly not move.
+    /// How much longer than [`STALL_AFTER`] the work may rightly not move.
     pub patience: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Watch {
 
     /// Looks at all kinds of work, and returns those that have stalled. To be called about once a second.
     pub fn look(&mut self, now: Instant, gauges: &[Gauge]) -> Vec<Stall> {
-        let passed = now.saturating_duration_since(self.looked_at).min(LOOK);
+        let passed = now.saturating_duration_since(self.looked_at).min(MAX_COUNTED_PAUSE);
         self.looked_at = now;
         let mut before = std::mem::take(&mut self.seen);
         let mut stalls = Vec::new();
@@ -68,7 +68,7 @@ impl Watch {
                 Some(seen) if due > 0 && seen.done == done => seen.quiet + passed,
                 _ => Duration::ZERO,
             };
-            if quiet >= STALL + patience {
+            if quiet >= STALL_AFTER + patience {
                 stalls.push(Stall { what: what.clone(), due, lasts: quiet });
             }
             self.seen.push(Seen { what: what.clone(), done, quiet });

@@ -13,7 +13,7 @@ use super::lane::Lane;
 use crate::dispatch::QueueRules;
 
 /// The number of the engine's own threads and of those that look names up.
-const OWN: usize = 16;
+const OWN_THREADS: usize = 16;
 
 /// The number of threads that are not delivery threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Others {
     pub fn of<'a>(handlers: usize, lanes: impl Iterator<Item = &'a Lane>, queues: &[QueueRules]) -> Self {
         let around = |lane: &Lane| 1 + usize::from(lane.handler.is_some()) + usize::from(lane.parking.is_some());
         let more = |queue: &QueueRules| queue.pollers.saturating_sub(1) + queue.ackers.saturating_sub(1);
-        Self { first: OWN + handlers + lanes.map(around).sum::<usize>(), more: queues.iter().map(more).sum() }
+        Self { first: OWN_THREADS + handlers + lanes.map(around).sum::<usize>(), more: queues.iter().map(more).sum() }
     }
 }
 

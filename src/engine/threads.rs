@@ -14,7 +14,7 @@ use super::duty::{Duty, Roster};
 use super::error::Death;
 
 /// The number of bytes of a thread's name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
-const NAME: usize = 15;
+const MAX_NAME_BYTES: usize = 15;
 
 /// Starts threads, reports their panics, and waits for their ends. Cheap to clone.
 #[derive(Clone)]
@@ -154,7 +154,7 @@ impl Drop for DeathGuard {
 /// Returns `KIND-QUEUE-INDEX`, with the queue's name cut so that the whole has at most 15 bytes.
 pub fn thread_name(kind: &str, queue: &str, index: usize) -> String {
     let index = index.to_string();
-    let room = NAME.saturating_sub(kind.len() + index.len() + 2);
+    let room = MAX_NAME_BYTES.saturating_sub(kind.len() + index.len() + 2);
     let queue = queue.get(..queue.floor_char_boundary(room)).unwrap_or_default();
     format!("{kind}-{queue}-{index}")
 }
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(thread_name("poll", "stock", 0), "poll-stock-0");
         assert_eq!(thread_name("poll", "a-very-long-queue-name", 12), "poll-a-very--12");
         assert_eq!(thread_name("ack", "größenänderungen", 3), "ack-größen-3");
-        assert!(thread_name("ack", "größenänderungen", 3).len() <= NAME);
+        assert!(thread_name("ack", "größenänderungen", 3).len() <= MAX_NAME_BYTES);
     }
 
     #[test]

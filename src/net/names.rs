@@ -25,22 +25,22 @@ use super::clock::Clock;
 use crate::lru::Lru;
 
 /// The largest number of names that wait for a thread, for each of the two kinds of names.
-const WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 /// The largest number of names that are remembered.
-const NAMES: usize = 10_000;
+const MAX_NAMES: usize = 10_000;
 /// How long an answer is used as it is. The system's resolver does not report the record's time to live.
-const FRESH: Duration = Duration::from_secs(30);
+const FRESH_FOR: Duration = Duration::from_secs(30);
 /// How long an answer is served while a new one is on its way.
-const STALE: Duration = Duration::from_secs(600);
+const STALE_FOR: Duration = Duration::from_secs(600);
 /// How long an answer stands in while lookups fail (RFC 8767 suggests one to three days).
-const LAST_RESORT: Duration = Duration::from_secs(86_400);
+const LAST_RESORT_FOR: Duration = Duration::from_secs(86_400);
 /// How long a failure counts as an answer, so that a busy bucket does not cause a lookup with every flush.
-const FAILED: Duration = Duration::from_secs(5);
+const FAILED_FOR: Duration = Duration::from_secs(5);
 /// The duration from which a lookup makes its name suspect.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW_FROM: Duration = Duration::from_secs(1);
 
 /// The pause before another attempt to start threads after the system refused one.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A function that looks a name up: the system's resolver, or a replacement.
 pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
@@ -111,7 +111,7 @@ pub enum LookUpError {
     #[error("{0}")]
     Failed(Arc<str>),
     /// Too many other names wait for a lookup.
-    #[error("{WAITING} other look-ups are waiting: is the name server down?")]
+    #[error("{MAX_WAITING} other look-ups are waiting: is the name server down?")]
     Busy,
     /// No thread for lookups runs, because the system refused it for this reason.
     #[error("no thread for look-ups can be started: {0}; raise the limits of this service on tasks and on memory")]
@@ -125,7 +125,7 @@ impl Names {
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
         let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
         let spawn: Spawn = Box::new(|name, body| thread::Builder::new().name(name).spawn(body).map(drop));
-        let (good, suspect) = (bounded(WAITING), bounded(WAITING));
+        let (good, suspect) = (bounded(MAX_WAITING), bounded(MAX_WAITING));
         Self { shared: Arc::new(shared), clock, threads, crew: Mutex::default(), good, suspect, spawn }
     }
 
@@ -156,7 +156,7 @@ impl Names {
         let mut names = self.shared.names.lock();
         if names.get(host).is_none() {
             names.insert(host.into(), Name::default());
-            if names.len() > NAMES {
+            if names.len() > MAX_NAMES {
                 names.evict(64, |name| !name.pending);
             }
         }
@@ -166,15 +166,15 @@ impl Names {
             let age = name.found.as_ref().map(|(_, at)| now.saturating_duration_since(*at));
             let usable_for =
                 |limit| name.found.as_ref().filter(|_| age.is_some_and(|age| age < limit)).map(|(found, _)| Arc::clone(found));
-            if let Some(found) = usable_for(FRESH) {
+            if let Some(found) = usable_for(FRESH_FOR) {
                 return Ok(found);
             }
-            let last_resort = usable_for(LAST_RESORT);
-            let failed = name.failed.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < FAILED);
+            let last_resort = usable_for(LAST_RESORT_FOR);
+            let failed = name.failed.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < FAILED_FOR);
             if let Some((reason, _)) = failed {
                 return last_resort.ok_or_else(|| LookUpError::Failed(Arc::clone(reason)));
             }
-            let stale = usable_for(STALE);
+            let stale = usable_for(STALE_FOR);
             if !name.pending {
                 let queued = self.queue(host, name.suspect, now);
                 name.pending = queued.is_ok();
@@ -198,13 +198,13 @@ impl Names {
     }
 
     /// Starts the threads that are missing. If the system refuses one, they
-    /// are tried again after [`RETRY`]. Fails only if no thread runs at all.
+    /// are tried again after [`RETRY_PAUSE`]. Fails only if no thread runs at all.
     ///
     /// The threads end once the [`Names`] are dropped. None is joined, since a thread
     /// may be inside the system's resolver for very long, and it holds nothing.
     fn complete(&self, now: Instant) -> Result<(), LookUpError> {
         let mut crew = self.crew.lock();
-        let due = crew.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= RETRY);
+        let due = crew.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= RETRY_PAUSE);
         while crew.running < self.threads && due {
             crew.tried = Some(now);
             let at = crew.running;
@@ -262,7 +262,7 @@ impl Shared {
                 }
                 Err(error) => Some(error.to_string().into()),
             };
-            name.suspect = failure.is_some() || now.saturating_duration_since(started) > SLOW;
+            name.suspect = failure.is_some() || now.saturating_duration_since(started) > SLOW_FROM;
             name.failed = failure.map(|reason| (reason, now));
         }
         drop(names);

@@ -17,14 +17,14 @@ pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 /// transaction saves nothing worth having, and the poller's messages arrive late.
 pub const RECEIVE: usize = 500;
 /// The largest number of entries of one delete, change of visibility, set-aside or send.
-const ENTRIES: usize = 1000;
+const MAX_ENTRIES: usize = 1000;
 /// The largest number of attributes of a message, as on SQS.
-const ATTRIBUTES: usize = 10;
+const MAX_ATTRIBUTES: usize = 10;
 /// The longest delay of a message, as on SQS.
-const DELAY: Duration = Duration::from_secs(15 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
-    Limits { receive: RECEIVE, entries: ENTRIES, fifo: grouping.is_some(), priced: false, linger: Duration::ZERO }
+    Limits { receive: RECEIVE, entries: MAX_ENTRIES, fifo: grouping.is_some(), priced: false, linger: Duration::ZERO }
 }
 
 /// Returns the number by which an embedded queue knows a dead letter; `None` if the text is not the id of one.
@@ -34,10 +34,14 @@ pub(super) fn letter_number(id: &str) -> Option<i64> {
 
 /// Refuses a call with more entries than [`Limits::entries`].
 pub(super) fn check_entries(queue: &str, what: &'static str, entries: usize) -> Result<(), QueueError> {
-    if entries <= ENTRIES {
+    if entries <= MAX_ENTRIES {
         return Ok(());
     }
-    Err(QueueError::Refused { queue: queue.into(), what, why: format!("{entries} entries in one call; give at most {ENTRIES}") })
+    Err(QueueError::Refused {
+        queue: queue.into(),
+        what,
+        why: format!("{entries} entries in one call; give at most {MAX_ENTRIES}"),
+    })
 }
 
 /// Refuses what SQS would refuse too, so that a pipeline tried on an embedded queue does not fail on
@@ -47,10 +51,10 @@ pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(),
     for (at, message) in messages.iter().enumerate() {
         let why = if message.body.len() > MAX_BODY {
             format!("its body has {} bytes; a body has at most {MAX_BODY}", message.body.len())
-        } else if message.attributes.len() > ATTRIBUTES {
-            format!("it has {} attributes; a message has at most {ATTRIBUTES}", message.attributes.len())
-        } else if message.delay > DELAY {
-            format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), DELAY.as_secs())
+        } else if message.attributes.len() > MAX_ATTRIBUTES {
+            format!("it has {} attributes; a message has at most {MAX_ATTRIBUTES}", message.attributes.len())
+        } else if message.delay > MAX_DELAY {
+            format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), MAX_DELAY.as_secs())
         } else {
             continue;
         };
@@ -103,6 +107,6 @@ mod tests {
             let error = check_messages("q", &[fine.clone(), message]).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("message 2 of 2"), "{error}");
         }
-        assert!(check_messages("q", &vec![NewMessage::default(); ENTRIES + 1]).is_err());
+        assert!(check_messages("q", &vec![NewMessage::default(); MAX_ENTRIES + 1]).is_err());
     }
 }

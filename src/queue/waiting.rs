@@ -2,7 +2,7 @@
 //!
 //! It runs on the thread that calls the receive, and never holds a queue's lock while it waits.
 //! A change made through the same queue object wakes it at once. Events that nothing announces
-//! (a lease that lapses, a send by another process) are found by a look every [`LOOK`].
+//! (a lease that lapses, a send by another process) are found by a look every [`LOOK_INTERVAL`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::QueueError;
 use crate::message::Received;
 
 /// The interval between two looks for events that nothing announces: 20 cheap reads a second for an idle queue.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The waiting receives of one queue object, and the means to wake them.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Waiting {
             if left.is_zero() || self.ended.load(Ordering::SeqCst) {
                 return Ok(Vec::new());
             }
-            self.pause(seen, left.min(LOOK));
+            self.pause(seen, left.min(LOOK_INTERVAL));
             seen = self.announced.load(Ordering::SeqCst);
             if any()? {
                 let taken = take()?;

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The number of files reserved for everything else: queues and parkings, the admin server's connections, the log. At
 /// most half of a low limit is reserved.
-const OTHERS: usize = 256;
+const OTHER_FILES: usize = 256;
 
 /// The largest number of partner files worth keeping open.
 const MOST_FILES: usize = 8192;
@@ -42,7 +42,7 @@ impl Limits {
     /// Divides up `limit`. A thread has open at most one connection, or one file and its folder. Half of the rest is
     /// for idle connections, half for files that stay open, since opening a file again costs about as much as a flush.
     fn within(limit: usize, delivery_threads: usize) -> Self {
-        let left = limit - OTHERS.min(limit / 2);
+        let left = limit - OTHER_FILES.min(limit / 2);
         let delivery_threads = delivery_threads.min(left / 4).max(1);
         let rest = left.saturating_sub(2 * delivery_threads);
         let idle_connections = delivery_threads.min(rest / 2).max(1);

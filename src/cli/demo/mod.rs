@@ -33,11 +33,11 @@ use super::{files, logger, signals};
 
 /// The number of messages per call to a queue, and the interval at which each of the two producers makes a call: about
 /// 6,000 messages a second together.
-const CALL: usize = 100;
-const EACH: Duration = Duration::from_millis(33);
+const MESSAGES_A_CALL: usize = 100;
+const CALL_INTERVAL: Duration = Duration::from_millis(33);
 
 /// The time after which an unfinished demo is stopped and fails.
-const AT_MOST: Duration = Duration::from_secs(300);
+const MAX_DURATION: Duration = Duration::from_secs(300);
 
 /// Runs the demo. Fails if messages are lost or the time is over.
 pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
@@ -66,7 +66,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let watch = {
         let (remote, books, messages) = (remote.clone(), Arc::clone(&books), options.messages);
         let bar = bars.add(ProgressBar::new(messages).with_style(files::towards("messages delivered")));
-        thread::Builder::new().name("watch".into()).spawn(move || watch(&remote, &books, &bar, &end, AT_MOST))
+        thread::Builder::new().name("watch".into()).spawn(move || watch(&remote, &books, &bar, &end, MAX_DURATION))
     };
     let watch = watch.context("cannot start the thread watch")?;
     thread::scope(|scope| {
@@ -133,10 +133,10 @@ fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
 /// Sends messages at a steady pace, as shops do.
 #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a message was sent")]
 fn produce(queue: &dyn Queue, kind: DemoQueue, mut traffic: Traffic, messages: u64, books: &Books) {
-    let pace = crossbeam_channel::tick(EACH);
+    let pace = crossbeam_channel::tick(CALL_INTERVAL);
     let mut left = messages;
     while left > 0 {
-        let call = left.min(CALL as u64);
+        let call = left.min(MESSAGES_A_CALL as u64);
         let messages: Vec<NewMessage> =
             (0..call).map(|_| NewMessage { body: traffic.next_body(), ..NewMessage::default() }).collect();
         let before = Instant::now();
@@ -218,7 +218,7 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
     }
     let lost = Reconciliation::total(&found).lost;
     if !in_time || lost > 0 {
-        return Err(Failure::Failed(anyhow::anyhow!("{lost} messages are lost, or were not delivered within {AT_MOST:?}")));
+        return Err(Failure::Failed(anyhow::anyhow!("{lost} messages are lost, or were not delivered within {MAX_DURATION:?}")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use super::books::Books;
 const STACK: usize = 128 * 1024;
 
 /// The maximum size of a request's head in bytes. Only our own client sends requests here, and its heads are smaller.
-const LONGEST_HEAD: u64 = 64 * 1024;
+const MAX_HEAD_BYTES: u64 = 64 * 1024;
 
 /// How a partner behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ struct Request {
 impl Request {
     /// Reads one request, or returns `None` if the client has closed the connection.
     fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
-        let mut head = reader.by_ref().take(LONGEST_HEAD);
+        let mut head = reader.by_ref().take(MAX_HEAD_BYTES);
         let mut line = String::new();
         if head.read_line(&mut line)? == 0 {
             return Ok(None);

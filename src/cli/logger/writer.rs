@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// The maximum number of lines waiting to be written: enough for a report on a thousand threads and the
 /// lines logged in the meantime.
-const WAITING: usize = 4096;
+const MAX_WAITING: usize = 4096;
 
 /// How long the end of the log waits for the reader of standard error.
-const PATIENCE: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Item {
     Line(Vec<u8>),
@@ -51,10 +51,10 @@ pub struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let (done, all_written) = bounded(0);
-        if self.items.send_timeout(Item::End(done), PATIENCE).is_ok() {
-            // Nothing is ever sent here: the wait ends when the thread drops its sender, or after [`PATIENCE`] if the
+        if self.items.send_timeout(Item::End(done), END_TIMEOUT).is_ok() {
+            // Nothing is ever sent here: the wait ends when the thread drops its sender, or after [`END_TIMEOUT`] if the
             // output's reader has stopped.
-            let _ = all_written.recv_timeout(PATIENCE);
+            let _ = all_written.recv_timeout(END_TIMEOUT);
         }
     }
 }
@@ -65,7 +65,7 @@ pub fn start(
     write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     complaint: impl Fn(u64) -> String + Send + 'static,
 ) -> io::Result<(LogLines, Writer)> {
-    let (items, to_write) = bounded(WAITING);
+    let (items, to_write) = bounded(MAX_WAITING);
     let lost = Arc::new(AtomicU64::new(0));
     let lines = LogLines { items: items.clone(), lost: Arc::clone(&lost) };
     thread::Builder::new().name("log".to_owned()).spawn(move || {
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn a_reader_that_has_stopped_holds_nobody_up_and_what_is_lost_is_counted() {
         let (read_on, may_write) = bounded::<()>(0);
-        let (to_test, written) = bounded(2 * WAITING);
+        let (to_test, written) = bounded(2 * MAX_WAITING);
         let write = move |line: &[u8]| {
             // Waits until the test reads on. After the sender is dropped, every write passes.
             let _ = may_write.recv();
             to_test.send(String::from_utf8_lossy(line).into_owned()).map_err(io::Error::other)
         };
         let (mut lines, _writer) = start(write, |lost| format!("{lost} lost")).unwrap();
-        for _ in 0..WAITING + 100 {
+        for _ in 0..MAX_WAITING + 100 {
             lines.say("x");
         }
         // The thread may already have taken one of the lines.

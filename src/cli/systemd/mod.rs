@@ -13,7 +13,7 @@ use octoconf::engine::{EngineHealth, Remote};
 pub use self::socket::Notify;
 
 /// The interval between two looks at the engine.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts the thread `systemd`, if there is a socket to notify. The thread feeds the watchdog while the engine
 /// advances, and keeps the line that `systemctl status` shows up to date. It ends when `end` is disconnected.
@@ -24,7 +24,7 @@ pub fn start(notify: &Notify, remote: Remote, end: Receiver<()>) -> anyhow::Resu
     let notify = notify.clone();
     // At least twice as often as required, as sd_watchdog_enabled(3) recommends, and once
     // more in case the thread is late.
-    let every = notify.watchdog().map_or(LOOK, |watchdog| (watchdog / 3).min(LOOK));
+    let every = notify.watchdog().map_or(LOOK_INTERVAL, |watchdog| (watchdog / 3).min(LOOK_INTERVAL));
     let guard = remote.guard("systemd");
     let body = move || {
         let _guard = guard;

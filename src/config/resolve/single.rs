@@ -5,7 +5,7 @@
 //! return any number of results, as far as this module knows.
 
 /// The maximum depth of objects within objects.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Whether the program is of one of the plain forms, and so returns one result.
 pub(super) fn gives_one(program: &str) -> bool {
@@ -36,7 +36,7 @@ fn value(text: &str, depth: usize) -> Option<&str> {
 
 /// Skips the rest of an object, from behind its opening brace to behind its closing one.
 fn object(text: &str, depth: usize) -> Option<&str> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return None;
     }
     let mut rest = text.trim_start();

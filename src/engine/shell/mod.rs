@@ -45,7 +45,7 @@ const MESSAGES_A_TURN: usize = 128;
 const LONG_TURN: Duration = Duration::from_millis(100);
 
 /// The interval between two readings of the wall clock, which may have been set.
-const RESET: Duration = Duration::from_secs(60);
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the watchdog and other observers see of the dispatcher.
 pub struct Watched {
@@ -161,7 +161,7 @@ impl Shell {
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
-            if start > told + RESET {
+            if start > told + CLOCK_INTERVAL {
                 told = self.tell_the_time(start);
             }
             duty.begin_at(start, "makes a turn", "");
@@ -221,11 +221,11 @@ impl Shell {
         }
     }
 
-    /// Shows the watchdog that a turn has ended, and once per [`health::LOOK`] what is waiting.
+    /// Shows the watchdog that a turn has ended, and once per [`health::LOOK_INTERVAL`] what is waiting.
     fn show_progress(&mut self, now: Instant) {
         self.pulse.beat();
         if now >= self.tell_at {
-            self.tell_at = now + health::LOOK;
+            self.tell_at = now + health::LOOK_INTERVAL;
             self.pulse.tell(self.dispatcher.progress(), &self.lanes, &self.deliverers);
             self.notes.say_sum(now, false);
         }

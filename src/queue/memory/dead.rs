@@ -12,7 +12,7 @@ use crate::message::settle::DeadDelivery;
 use crate::queue::{DeadFilter, DeadLetter, SetAside};
 
 /// The largest total size of the letters' bodies and payloads.
-const BYTES: usize = 256 * 1024 * 1024;
+const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Dead {
@@ -32,13 +32,13 @@ pub(super) struct Letter {
 
 impl Dead {
     /// Returns whether `letters` fit beside the letters that are
-    /// there, with at most `max` letters and [`BYTES`] in all.
+    /// there, with at most `max` letters and [`MAX_BYTES`] in all.
     pub(super) fn has_room(&self, letters: &[SetAside], max: usize) -> bool {
         let bytes: usize = letters
             .iter()
             .map(|letter| letter.message.body.len() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len()))
             .sum();
-        self.letters.len() + letters.len() <= max && self.bytes + bytes <= BYTES
+        self.letters.len() + letters.len() <= max && self.bytes + bytes <= MAX_BYTES
     }
 
     pub(super) fn write(&mut self, aside: &SetAside, redrives: u32, now: std::time::SystemTime) {

@@ -32,7 +32,7 @@ pub(super) struct Leases {
 
 /// The number of stale entries below which a walk through the lists is not
 /// worth it. Nor is it worth it before three of four entries are stale.
-const STALE: u64 = 64;
+const MAX_STALE: u64 = 64;
 
 impl Leases {
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {
@@ -50,7 +50,7 @@ impl Leases {
     pub(super) fn remove_if(&mut self, number: u64, wanted: impl FnOnce(&Lease) -> bool) -> Option<Lease> {
         let lease = self.rows.remove_if(number, wanted)?;
         self.delayed -= u64::from(lease.delayed);
-        if self.listed > 4 * self.rows.len() + STALE {
+        if self.listed > 4 * self.rows.len() + MAX_STALE {
             self.strike_stale();
         }
         Some(lease)
@@ -152,7 +152,7 @@ mod tests {
                 leases.remove_if(number, |_| true);
             }
         }
-        assert!(leases.listed <= 4 + STALE + 1);
+        assert!(leases.listed <= 4 + MAX_STALE + 1);
         assert_eq!(numbers(leases.lapsed(10)), [0]);
     }
 

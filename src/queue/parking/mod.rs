@@ -20,7 +20,7 @@ use super::space::{FileSystem, Space};
 use super::sqlite::fault::Fault;
 use super::sqlite::schema::Schema;
 use super::sqlite::store::{Promise, Store};
-use super::sqlite::{PATIENCE, number_of};
+use super::sqlite::{LOCK_TIMEOUT, number_of};
 use crate::message::Account;
 use crate::message::park::{Parked, ToPark, Unparked, Want};
 
@@ -66,7 +66,7 @@ impl ParkingOptions {
             max_bytes,
             clock: Arc::new(SteadyClock::of_process()),
             space: Arc::new(FileSystem),
-            patience: PATIENCE,
+            patience: LOCK_TIMEOUT,
         }
     }
 }

@@ -14,13 +14,13 @@ use super::rows::Rows;
 
 /// The size of body and attributes, in bytes, above which a message's contents
 /// are removed with it: such contents share their page with few others.
-const BULKY: usize = 1024;
+const BULKY_BYTES: usize = 1024;
 
-/// The largest number of leftover rows. With [`BULKY`], their contents are 16 MiB and the pages around them.
-const MOST: i64 = 16 * 1024;
+/// The largest number of leftover rows. With [`BULKY_BYTES`], their contents are 16 MiB and the pages around them.
+const MAX_LEFTOVERS: i64 = 16 * 1024;
 
 /// The number of leftovers that are removed together. The newest stay, because their neighbours are still in use.
-const SWEPT: i64 = MOST / 2;
+const SWEPT_TOGETHER: i64 = MAX_LEFTOVERS / 2;
 
 const NOTE: &str = "INSERT INTO leftovers SELECT value FROM rarray(?1)";
 
@@ -41,15 +41,15 @@ pub(super) const SWEEP_OLDEST: &str = "
 
 /// Returns whether the contents of a message are to be removed with it.
 pub(super) fn is_bulky(body: &[u8], attributes: Option<&str>) -> bool {
-    body.len() + attributes.map_or(0, str::len) > BULKY
+    body.len() + attributes.map_or(0, str::len) > BULKY_BYTES
 }
 
 /// Notes messages that were deleted, and removes the contents of the oldest if there are many.
 pub(super) fn note(transaction: &Transaction<'_>, gone: &Rows) -> Result<(), Fault> {
     transaction.prepare_cached(NOTE)?.execute([gone])?;
     let left: i64 = transaction.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
-    if left > MOST {
-        let end: i64 = transaction.prepare_cached(END)?.query_row([SWEPT], |row| row.get(0))?;
+    if left > MAX_LEFTOVERS {
+        let end: i64 = transaction.prepare_cached(END)?.query_row([SWEPT_TOGETHER], |row| row.get(0))?;
         transaction.prepare_cached(SWEEP_CONTENTS)?.execute([end])?;
         transaction.prepare_cached(SWEEP)?.execute([end])?;
     }
@@ -89,17 +89,17 @@ mod tests {
         file.execute_batch(&format!(
             "INSERT INTO contents (seq, id, sent_at, body)
              WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < {}) SELECT seq, 'm', 0, '' FROM n",
-            MOST + 2
+            MAX_LEFTOVERS + 2
         ))
         .unwrap();
         // All but 5, the newest first.
-        note_all(&mut file, (6..=MOST + 1).rev());
-        assert_eq!(seqs(&file, "contents").len() as i64, MOST + 2, "few are left as they are");
-        note_all(&mut file, [2, 3, 1, 4, MOST + 2]);
+        note_all(&mut file, (6..=MAX_LEFTOVERS + 1).rev());
+        assert_eq!(seqs(&file, "contents").len() as i64, MAX_LEFTOVERS + 2, "few are left as they are");
+        note_all(&mut file, [2, 3, 1, 4, MAX_LEFTOVERS + 2]);
         let contents = seqs(&file, "contents");
-        let end = SWEPT + 2;
-        assert_eq!(contents, [5].into_iter().chain(end..=MOST + 2).collect::<Vec<_>>());
-        assert_eq!(seqs(&file, "leftovers"), (end..=MOST + 2).collect::<Vec<_>>());
+        let end = SWEPT_TOGETHER + 2;
+        assert_eq!(contents, [5].into_iter().chain(end..=MAX_LEFTOVERS + 2).collect::<Vec<_>>());
+        assert_eq!(seqs(&file, "leftovers"), (end..=MAX_LEFTOVERS + 2).collect::<Vec<_>>());
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn attributes_count_as_the_body_does() {
-        assert!(!is_bulky(&[0; BULKY], None));
-        assert!(is_bulky(&[0; BULKY], Some("x")) && is_bulky(&[0; BULKY + 1], None));
+        assert!(!is_bulky(&[0; BULKY_BYTES], None));
+        assert!(is_bulky(&[0; BULKY_BYTES], Some("x")) && is_bulky(&[0; BULKY_BYTES + 1], None));
     }
 }

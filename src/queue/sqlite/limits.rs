@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// The number of file descriptors that opening a file needs: three connections, each with
 /// the file, its log and the log's shared memory, and one for a folder that is synced.
-const DESCRIPTORS: usize = 10;
+const DESCRIPTORS_A_FILE: usize = 10;
 
 /// Returns what the operator can do if one of these limits may be the cause of `error`, else `None`.
 /// Such a failure counts as transient, since a shortage of descriptors may soon be over.
@@ -36,6 +36,6 @@ pub(super) fn advice(error: &Error) -> Option<String> {
 /// reason, and has closed the descriptors that it did get, so this opens as many files to find out.
 fn has_too_few_descriptors() -> bool {
     let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-    let opened: Result<Vec<File>, _> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    let opened: Result<Vec<File>, _> = (0..DESCRIPTORS_A_FILE).map(|_| File::open("/dev/null")).collect();
     opened.is_err_and(|error| error.raw_os_error().is_some_and(|code| none_left.contains(&code)))
 }

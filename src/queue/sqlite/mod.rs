@@ -49,7 +49,7 @@ pub(super) mod store;
 mod tests;
 
 /// The default time that a call waits for the file while others write. A transaction takes milliseconds.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a delete waits for others to share its transaction. Deletes come in no
 /// order of rows, so that a hundred of them touch a hundred pages of each table and
@@ -85,7 +85,7 @@ impl SqliteOptions {
             grouping: None,
             clock: Arc::new(WallClock),
             space: Arc::new(FileSystem),
-            patience: PATIENCE,
+            patience: LOCK_TIMEOUT,
         }
     }
 }

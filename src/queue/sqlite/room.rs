@@ -19,18 +19,18 @@ use crate::queue::space::Space;
 
 /// The free space, in bytes, that is plenty whatever the sizes of the file and
 /// its log: enough for the largest reserve and a log that is cut back to 64 MiB.
-const PLENTY: u64 = 256 * MIB;
+const PLENTY_BYTES: u64 = 256 * MIB;
 /// The reserve of an empty file, in bytes.
-const LEAST: u64 = MIB;
+const MIN_RESERVE: u64 = MIB;
 /// The largest addition to the reserve, in bytes. A transaction writes each page of the file
 /// at most once, and a thousand deletes touch about three thousand pages of a large file.
-const MOST: u64 = 16 * MIB;
+const MAX_RESERVE_ADDED: u64 = 16 * MIB;
 /// The size of the log, in bytes, from which cutting it back is worth two syncs when the disk is short.
-const WORTH_IT: u64 = MIB;
+const CUT_BACK_FROM: u64 = MIB;
 /// The bytes that a growing write needs beside its content, for pages that split and for the indices.
-const SPLITS: u64 = 64 * 1024;
+const SPLIT_BYTES: u64 = 64 * 1024;
 /// How long cutting the log back waits for readers of the log.
-const BRIEFLY: Duration = Duration::from_millis(100);
+const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 
 const MIB: u64 = 1024 * 1024;
 
@@ -72,7 +72,7 @@ struct Look {
 
 impl Look {
     fn reserve(&self, growth: Growth) -> u64 {
-        let whole = LEAST + (self.file + self.log).min(MOST);
+        let whole = MIN_RESERVE + (self.file + self.log).min(MAX_RESERVE_ADDED);
         if matches!(growth, Growth::Letters(_)) { whole / 2 } else { whole }
     }
 
@@ -91,13 +91,13 @@ impl Room {
 
     /// Looks at the disk. Returns `None` if there is plenty of room, or if the free space is not known.
     fn look(&self) -> Option<Look> {
-        let left = self.space.left(&self.file).filter(|left| *left < PLENTY)?;
+        let left = self.space.left(&self.file).filter(|left| *left < PLENTY_BYTES)?;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         Some(Look { left, file: size(&self.file), log: size(&self.log) })
     }
 
     /// Makes room for a write. If the disk is short, it cuts the log back,
-    /// which blocks for as long as moving the log takes, and for [`BRIEFLY`].
+    /// which blocks for as long as moving the log takes, and for [`READERS_TIMEOUT`].
     ///
     /// # Errors
     ///
@@ -105,13 +105,13 @@ impl Room {
     pub fn make(&self, connection: &mut Connection, schema: &Schema, growth: Growth) -> Result<(), Fault> {
         let Some(look) = self.look() else { return Ok(()) };
         let bytes = growth.bytes();
-        let grows = if bytes > 0 { bytes.saturating_add(bytes / 4).saturating_add(SPLITS) } else { 0 };
+        let grows = if bytes > 0 { bytes.saturating_add(bytes / 4).saturating_add(SPLIT_BYTES) } else { 0 };
         // Once in the log, once in the file.
         let needs = grows.saturating_mul(2);
         if look.takes(growth, needs) {
             return Ok(());
         }
-        let look = if look.log > WORTH_IT || (grows > 0 && look.log > 0) {
+        let look = if look.log > CUT_BACK_FROM || (grows > 0 && look.log > 0) {
             cut_back(connection);
             self.look()
         } else {
@@ -127,9 +127,9 @@ impl Room {
 }
 
 /// Moves the log into the file, synced as always, and cuts it to nothing. If that fails, or a reader uses
-/// the log for longer than [`BRIEFLY`], its content stays where it is. Returns whether the log is empty now.
+/// the log for longer than [`READERS_TIMEOUT`], its content stays where it is. Returns whether the log is empty now.
 pub(super) fn cut_back(connection: &Connection) -> bool {
-    if connection.busy_timeout(BRIEFLY).is_err() {
+    if connection.busy_timeout(READERS_TIMEOUT).is_err() {
         return false;
     }
     let held_up = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));

@@ -1,19 +1,19 @@
 //! Corrects a file after the wall clock was set back, also if that happened while no process had the file open.
 //!
 //! Leases and delays end at a wall-clock time. So the file keeps the latest time that was seen, and the first
-//! transaction that finds the clock more than [`TOLERATED`] behind it moves the ends of all queues of the file
-//! back by the difference. Nothing then stays hidden for longer than it was meant to be, plus [`NOTED_AFTER`].
+//! transaction that finds the clock more than [`TOLERATED_MS`] behind it moves the ends of all queues of the file
+//! back by the difference. Nothing then stays hidden for longer than it was meant to be, plus [`NOTED_AFTER_MS`].
 
 use rusqlite::Transaction;
 
 use super::fault::Fault;
 
 /// How much later than the noted time it is, in ms, when the time is noted again: it costs at most one page a second.
-const NOTED_AFTER: i64 = 1000;
+const NOTED_AFTER_MS: i64 = 1000;
 
 /// How far the clock may be behind the noted time, in ms, without a correction: it
 /// is then taken for a clock that is slowed down, and a lease is longer by that.
-const TOLERATED: i64 = 2000;
+const TOLERATED_MS: i64 = 2000;
 
 const SEEN: &str = "SELECT seen FROM clock";
 
@@ -26,11 +26,11 @@ const MOVE: &str = "UPDATE messages SET hidden_until = hidden_until - ?1 WHERE h
 pub(super) fn look(transaction: &Transaction<'_>, now: i64) -> Result<Option<i64>, Fault> {
     let seen: i64 = transaction.prepare_cached(SEEN)?.query_row([], |row| row.get(0))?;
     let by = seen.saturating_sub(now);
-    if by > TOLERATED {
+    if by > TOLERATED_MS {
         transaction.prepare_cached(MOVE)?.execute([by])?;
-    } else if by > -NOTED_AFTER {
+    } else if by > -NOTED_AFTER_MS {
         return Ok(None);
     }
     transaction.prepare_cached(NOTE)?.execute([now])?;
-    Ok((by > TOLERATED).then_some(by))
+    Ok((by > TOLERATED_MS).then_some(by))
 }

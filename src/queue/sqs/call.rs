@@ -12,12 +12,12 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// The longest that a message stays hidden, from its receive (AWS: `VisibilityTimeout`).
 pub const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
 /// The largest number of entries of one request, and of messages of one receive.
-pub const TOGETHER: usize = 10;
+pub const MAX_ENTRIES: usize = 10;
 /// The largest number of bytes of one message, and of all messages of
 /// one request: bodies, and the names, types and values of attributes.
-pub const BYTES: usize = 1024 * 1024;
+pub const MAX_CALL_BYTES: usize = 1024 * 1024;
 /// The largest number of attributes of a message.
-pub const ATTRIBUTES: usize = 10;
+pub const MAX_ATTRIBUTES: usize = 10;
 
 /// One request.
 #[derive(Debug, Clone, Copy)]

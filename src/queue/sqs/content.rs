@@ -1,6 +1,6 @@
 //! The limits of SQS on a message's bytes, characters and attributes, checked before anything is sent. Pure functions.
 
-use super::call::{ATTRIBUTES, BYTES, Entry};
+use super::call::{Entry, MAX_ATTRIBUTES, MAX_CALL_BYTES};
 use crate::message::{Attribute, AttributeValue};
 
 /// The start of the group of a message that stands alone on a FIFO queue, where SQS requires a group for every message.
@@ -47,11 +47,11 @@ pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, St
         return Err("its body is empty, which SQS does not take".to_owned());
     }
     let bytes = body.len() + attributes.iter().map(attribute_bytes).sum::<usize>();
-    if bytes > BYTES {
-        return Err(format!("it has {bytes} bytes, attributes included; a message has at most {BYTES}"));
+    if bytes > MAX_CALL_BYTES {
+        return Err(format!("it has {bytes} bytes, attributes included; a message has at most {MAX_CALL_BYTES}"));
     }
-    if attributes.len() > ATTRIBUTES {
-        return Err(format!("it has {} attributes; a message has at most {ATTRIBUTES}", attributes.len()));
+    if attributes.len() > MAX_ATTRIBUTES {
+        return Err(format!("it has {} attributes; a message has at most {MAX_ATTRIBUTES}", attributes.len()));
     }
     for attribute in attributes {
         let checked = match &attribute.value {
@@ -86,12 +86,12 @@ mod tests {
             (b"a", vec![text("a", "1"); 11], "11 attributes"),
             (b"a", vec![text("a", "\u{1b}")], "attribute a: it holds the character U+001B"),
             (b"a", vec![text("b", "")], "attribute b: it is empty"),
-            (&vec![b'a'; BYTES + 1], vec![], "1048577 bytes"),
-            (&vec![b'a'; BYTES - 10], vec![text("abc", "de")], "1048577 bytes"),
+            (&vec![b'a'; MAX_CALL_BYTES + 1], vec![], "1048577 bytes"),
+            (&vec![b'a'; MAX_CALL_BYTES - 10], vec![text("abc", "de")], "1048577 bytes"),
         ] {
             let why = check(body, &attributes).unwrap_err();
             assert!(why.contains(says), "{says}: {why}");
         }
-        assert!(check(&vec![b'a'; BYTES - 11], &[text("abc", "de")]).is_ok());
+        assert!(check(&vec![b'a'; MAX_CALL_BYTES - 11], &[text("abc", "de")]).is_ok());
     }
 }

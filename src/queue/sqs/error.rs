@@ -64,9 +64,9 @@ impl Fault {
 /// fails: half of what SQS allows a signature (AWS: 15 minutes, older or newer).
 const CLOCK_OFF: Duration = Duration::from_secs(7 * 60 + 30);
 /// The largest number of characters of a server's message that are quoted.
-const QUOTED: usize = 300;
+const MAX_QUOTED: usize = 300;
 /// The largest number of characters of a code that are quoted.
-const QUOTED_CODE: usize = 100;
+const MAX_QUOTED_CODE: usize = 100;
 
 /// Returns the document of an answer if it is one of SQS's, else what the answer means.
 /// `keys` are those that the request was signed with; they are masked in the text.
@@ -283,8 +283,8 @@ fn quote(code: &str, message: &str, keys: &Keys) -> String {
         // Keys are hidden before the text is cut, or the start of a key at the cut would remain.
         hide(text, keys.secrets()).chars().take(most).collect::<String>()
     };
-    let line = short(message.lines().next().unwrap_or_default().trim(), QUOTED);
-    let code = short(code, QUOTED_CODE);
+    let line = short(message.lines().next().unwrap_or_default().trim(), MAX_QUOTED);
+    let code = short(code, MAX_QUOTED_CODE);
     if line.is_empty() { code } else { format!("{code}: {line}") }
 }
 
@@ -399,8 +399,8 @@ mod tests {
     fn a_key_that_the_cut_goes_through_is_hidden_whole() {
         for left in 0..12 {
             let quoted = quote(
-                &format!("{}AKIDHUSH", "c".repeat(QUOTED_CODE - left)),
-                &format!("{}hush-token", "m".repeat(QUOTED - left)),
+                &format!("{}AKIDHUSH", "c".repeat(MAX_QUOTED_CODE - left)),
+                &format!("{}hush-token", "m".repeat(MAX_QUOTED - left)),
                 &keys(),
             );
             assert!(!quoted.to_lowercase().contains('h') && !quoted.contains("AK"), "{left}: {quoted}");

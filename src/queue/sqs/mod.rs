@@ -18,7 +18,7 @@ use compact_str::{CompactString, ToCompactString as _, format_compact};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use self::call::TOGETHER;
+use self::call::MAX_ENTRIES;
 use self::dead::Target;
 use super::embedded::Grouping;
 use super::{
@@ -54,12 +54,12 @@ mod transport;
 mod xml;
 
 /// The longest delay of a message (AWS: `DelaySeconds`).
-const DELAY: Duration = Duration::from_secs(15 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// How long deletes wait to fill a request of ten, since each request
 /// has a price. From 50 messages a second on, requests are full.
 const LINGER: Duration = Duration::from_millis(200);
 /// How many times an entry that fails by itself is sent in all: most such failures are short-lived.
-const ATTEMPTS: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// The settings of a queue: where it is and how it is used.
 #[derive(Clone)]
@@ -127,8 +127,8 @@ impl SqsQueue {
 
     /// Returns the body of a message as text if SQS would accept the message, else why it would not.
     fn check<'a>(&self, message: &'a NewMessage, group: Option<&str>) -> Result<&'a str, String> {
-        if message.delay > DELAY {
-            return Err(format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), DELAY.as_secs()));
+        if message.delay > MAX_DELAY {
+            return Err(format!("its delay is {} s; a delay is at most {} s", message.delay.as_secs(), MAX_DELAY.as_secs()));
         }
         if self.queue.is_fifo() && !message.delay.is_zero() {
             return Err("it has a delay, and a FIFO queue delays all messages or none".to_owned());
@@ -145,7 +145,7 @@ impl SqsQueue {
     /// Returns for each the id of its message, or why it failed.
     fn send_entries(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
         let mut results = self.queue.send(entries)?;
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_ATTEMPTS {
             let failed: Vec<usize> = results
                 .iter()
                 .enumerate()
@@ -267,7 +267,7 @@ impl Queue for SqsQueue {
             entries.push(Entry {
                 body,
                 attributes: message.attributes.as_slice().into(),
-                delay: call::whole_seconds(message.delay, DELAY),
+                delay: call::whole_seconds(message.delay, MAX_DELAY),
                 group: fifo.then(|| group.unwrap_or_else(|| format_compact!("{}{own}", content::ALONE))),
                 deduplication: fifo.then(|| own.to_compact_string()),
             });
@@ -302,7 +302,7 @@ impl Queue for SqsQueue {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: TOGETHER, entries: TOGETHER, fifo: self.queue.is_fifo(), priced: true, linger: LINGER }
+        Limits { receive: MAX_ENTRIES, entries: MAX_ENTRIES, fifo: self.queue.is_fifo(), priced: true, linger: LINGER }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {

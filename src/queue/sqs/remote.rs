@@ -11,7 +11,7 @@ use compact_str::{CompactString, ToCompactString as _};
 use parking_lot::Mutex;
 
 use super::answer;
-use super::call::{BYTES, Call, Entry, LONGEST_LEASE, LONGEST_WAIT, TOGETHER, whole_seconds};
+use super::call::{Call, Entry, LONGEST_LEASE, LONGEST_WAIT, MAX_CALL_BYTES, MAX_ENTRIES, whole_seconds};
 use super::content::entry_bytes;
 use super::error::{EntryFault, Fault};
 use super::md5;
@@ -74,7 +74,7 @@ pub struct Remote {
 }
 
 /// The attribute with the largest size of a message in bytes (AWS: 1 KiB to 1 MiB).
-pub const MOST: &str = "MaximumMessageSize";
+pub const ATTR_MAX_MESSAGE_SIZE: &str = "MaximumMessageSize";
 
 impl Remote {
     /// Creates the queue without a request.
@@ -98,7 +98,7 @@ impl Remote {
 
     /// Receives at most ten messages and returns the answer's XML; waits for up to 20 s.
     pub fn receive(&self, ask: &Ask) -> Result<Bytes, Fault> {
-        let (max, wait) = (ask.max.clamp(1, TOGETHER), whole_seconds(ask.wait, LONGEST_WAIT));
+        let (max, wait) = (ask.max.clamp(1, MAX_ENTRIES), whole_seconds(ask.wait, LONGEST_WAIT));
         let lease = whole_seconds(ask.lease, LONGEST_LEASE);
         self.with_url(|service, url| service.call(&Call::Receive { url, max, wait, lease }))
     }
@@ -150,10 +150,10 @@ impl Remote {
     /// Returns attributes of the queue by name; attributes that it does not have are left out.
     pub fn attributes(&self, names: &[&str]) -> Result<HashMap<String, String>, Fault> {
         let attributes = self.with_url(|service, url| answer::attributes(&service.call(&Call::Attributes { url, names })?))?;
-        if names.contains(&MOST) {
+        if names.contains(&ATTR_MAX_MESSAGE_SIZE) {
             // A server that reports no limit, or a higher one, is treated like AWS.
-            let said = attributes.get(MOST).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
-            self.most.store(said.unwrap_or(BYTES).min(BYTES), Ordering::Relaxed);
+            let said = attributes.get(ATTR_MAX_MESSAGE_SIZE).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
+            self.most.store(said.unwrap_or(MAX_CALL_BYTES).min(MAX_CALL_BYTES), Ordering::Relaxed);
         }
         Ok(attributes)
     }
@@ -162,7 +162,7 @@ impl Remote {
     /// yet; if that request fails, returns the most that AWS accepts, and the queue itself will report what is wrong.
     pub fn most(&self) -> usize {
         let known = || Some(self.most.load(Ordering::Relaxed)).filter(|most| *most > 0);
-        known().or_else(|| self.attributes(&[MOST]).ok().and_then(|_| known())).unwrap_or(BYTES)
+        known().or_else(|| self.attributes(&[ATTR_MAX_MESSAGE_SIZE]).ok().and_then(|_| known())).unwrap_or(MAX_CALL_BYTES)
     }
 
     /// Forgets the largest size of a message, so that it is read anew: the operator may have changed it.
@@ -232,9 +232,9 @@ pub fn fitting(entries: &[Entry<'_>]) -> usize {
 /// Does the same for entries of any kind.
 fn together<T>(entries: &[T], bytes: impl Fn(&T) -> usize) -> usize {
     let mut sum = 0;
-    let fitting = entries.iter().take(TOGETHER).take_while(|entry| {
+    let fitting = entries.iter().take(MAX_ENTRIES).take_while(|entry| {
         sum += bytes(entry);
-        sum <= BYTES
+        sum <= MAX_CALL_BYTES
     });
     fitting.count().max(1).min(entries.len())
 }
@@ -260,10 +260,10 @@ mod tests {
     fn a_request_has_ten_entries_or_a_mebibyte() {
         assert_eq!(together(&[1; 25], |bytes| *bytes), 10);
         assert_eq!(together(&[1; 3], |bytes| *bytes), 3);
-        assert_eq!(together(&[BYTES / 2, BYTES / 2, 1], |bytes| *bytes), 2);
-        assert_eq!(together(&[BYTES, 1], |bytes| *bytes), 1);
+        assert_eq!(together(&[MAX_CALL_BYTES / 2, MAX_CALL_BYTES / 2, 1], |bytes| *bytes), 2);
+        assert_eq!(together(&[MAX_CALL_BYTES, 1], |bytes| *bytes), 1);
         // An entry that is too large goes alone, and the service refuses only that one.
-        assert_eq!(together(&[BYTES + 1, 1], |bytes| *bytes), 1);
+        assert_eq!(together(&[MAX_CALL_BYTES + 1, 1], |bytes| *bytes), 1);
         assert_eq!(together(&[0; 0], |bytes| *bytes), 0);
     }
 }

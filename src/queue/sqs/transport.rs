@@ -23,10 +23,10 @@ use super::resolve::Lookups;
 use crate::mask::mask_url;
 
 /// The time for look-up, connection and TLS together.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may be idle and still be used: less than
 /// the 60 s after which load balancers commonly close theirs.
-const IDLE: Duration = Duration::from_secs(55);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// The largest number of idle connections of each of the two
 /// agents: no more threads than this ever use one queue at once.
 const IDLE_CONNECTIONS: usize = 64;
@@ -92,11 +92,11 @@ fn agent(names: Lookups) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
+        .timeout_resolve(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
         .max_idle_connections(IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
-        .max_idle_age(IDLE)
+        .max_idle_age(IDLE_TIMEOUT)
         .user_agent(AutoHeaderValue::Provided(format!("octoconf/{}", env!("CARGO_PKG_VERSION")).into()))
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)

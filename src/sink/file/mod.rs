@@ -45,11 +45,11 @@ pub mod template;
 /// synced once. On ext4 each sync of a file commits the journal once: with 64 threads over 4,000 files, that made 1,600
 /// flushes a second one by one and 15,000 together. A few are still synced one by one, since syncing the file system
 /// waits for everything else that the machine has written.
-const ONE_BY_ONE: usize = 4;
+const MAX_ONE_BY_ONE: usize = 4;
 
 /// How long a round waits for more members after a round that was a crowd. Some thousands of flushes a second
 /// make a crowd in that time.
-const GATHERING: Duration = Duration::from_millis(2);
+const GATHER_TIME: Duration = Duration::from_millis(2);
 
 /// The number of least recently used files that are searched for one that no thread is writing.
 const EVICTION_LOOKS: usize = 64;
@@ -245,7 +245,7 @@ impl FileSink {
         if let Some(volume) = self.volumes.lock().get(&file.device) {
             return Ok(Arc::clone(volume));
         }
-        let volume = Arc::new(Volume { rounds: Rounds::new(GATHERING), device: file.device, any: file.anchor()? });
+        let volume = Arc::new(Volume { rounds: Rounds::new(GATHER_TIME), device: file.device, any: file.anchor()? });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
@@ -286,7 +286,7 @@ impl FileSink {
         folders.dedup_by_key(|folder| folder.id());
         let ids = folders.iter().map(|folder| folder.id()).collect();
 
-        if files.len() + folders.len() > ONE_BY_ONE {
+        if files.len() + folders.len() > MAX_ONE_BY_ONE {
             self.disk.sync_all(&volume.any.file)?;
             // A folder on the way to a file may be on another file system than the file.
             folders.retain(|folder| folder.device != volume.device);

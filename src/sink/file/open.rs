@@ -22,7 +22,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// The largest number of bytes of a last line that can be one of ours: the most that a jq handler may return, and
 /// 16 times the longest body.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_LAST_LINE: u64 = 16 * 1024 * 1024;
 
 /// A file that is open for appending, shared by all paths that lead to it.
 pub struct OpenFile {
@@ -259,7 +259,7 @@ fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
 ///
 /// A line of ours lacks its end if its writer died, or lost power, before it could report the line as delivered. Such a
 /// line is delivered again. What is left of it is the beginning of a JSON value, which no reader could use. It alone is
-/// cut off: one line, of at most [`LONGEST`] bytes. A complete value lacks only its line feed, and gets it. So does
+/// cut off: one line, of at most [`MAX_LAST_LINE`] bytes. A complete value lacks only its line feed, and gets it. So does
 /// everything else (text from a library user's handler, or written by a person or another program), since it is not
 /// ours to delete. A longer last line is an error, since this is hardly a file of lines.
 fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
@@ -268,7 +268,7 @@ fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
             ErrorKind::InvalidData,
             format!(
                 "its last line has no end within {} MiB, so that it is no file of ours; move it away, or end it with a line feed",
-                LONGEST / 1024 / 1024
+                MAX_LAST_LINE / 1024 / 1024
             ),
         ));
     };
@@ -296,7 +296,7 @@ fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
     let mut end = length;
     // The first read is of one byte, since nearly every file ends well.
     let mut chunk = vec![0; 1];
-    while end > 0 && length - end <= LONGEST {
+    while end > 0 && length - end <= MAX_LAST_LINE {
         let size = chunk.len().min(usize::try_from(end).unwrap_or(usize::MAX));
         let start = end - size as u64;
         chunk.truncate(size);
@@ -308,7 +308,7 @@ fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
         end = start;
         chunk.resize(CHUNK, 0);
     }
-    Ok(Some(end).filter(|end| length - end <= LONGEST))
+    Ok(Some(end).filter(|end| length - end <= MAX_LAST_LINE))
 }
 
 /// Returns whether a text is JSON that ends too early: the beginning of a value, but not a complete one. A number may

@@ -19,10 +19,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// The number of members from which a round counts as a crowd.
-const CROWD: usize = 8;
+const CROWD_SIZE: usize = 8;
 
 /// The number of members with which a round no longer waits for more: a member's part of the sync is small by then.
-const FULL: usize = 256;
+const FULL_SIZE: usize = 256;
 
 /// Gathers members into rounds. A member that is dropped before its round must itself notify the
 /// flush that waits for it.
@@ -64,7 +64,7 @@ impl<T> Rounds<T> {
     pub fn join(&self, member: T) -> Option<Lead<T>> {
         let mut state = self.shared.state.lock();
         state.gathering.push(member);
-        let full = state.gathering.len() == FULL;
+        let full = state.gathering.len() == FULL_SIZE;
         let leads = !mem::replace(&mut state.running, true);
         drop(state);
         if full {
@@ -91,7 +91,7 @@ impl<T> Lead<T> {
                 let mut state = state.lock();
                 if crowd {
                     // Whether the round is full or the time is up, the members that are there go.
-                    let _ = full.wait_while_for(&mut state, |state| state.gathering.len() < FULL, *patience);
+                    let _ = full.wait_while_for(&mut state, |state| state.gathering.len() < FULL_SIZE, *patience);
                 }
                 if state.gathering.is_empty() {
                     state.running = false;
@@ -100,7 +100,7 @@ impl<T> Lead<T> {
                 }
                 mem::take(&mut state.gathering)
             };
-            crowd = members.len() >= CROWD;
+            crowd = members.len() >= CROWD_SIZE;
             round(members);
         }
     }
@@ -164,9 +164,9 @@ mod tests {
                 lead.run(|members| {
                     sizes.push(members.len());
                     match sizes.len() {
-                        1 => join(CROWD - 1),
-                        2 => join(CROWD),
-                        3 => drop(scope.spawn(|| join(FULL))),
+                        1 => join(CROWD_SIZE - 1),
+                        2 => join(CROWD_SIZE),
+                        3 => drop(scope.spawn(|| join(FULL_SIZE))),
                         _ => panic!("enough: the next round would wait for more"),
                     }
                 });
@@ -174,7 +174,7 @@ mod tests {
             std::panic::catch_unwind(led)
         });
         assert!(ended.is_err());
-        assert_eq!(sizes, [1, CROWD - 1, CROWD, FULL]);
+        assert_eq!(sizes, [1, CROWD_SIZE - 1, CROWD_SIZE, FULL_SIZE]);
     }
 
     #[test]

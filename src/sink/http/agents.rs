@@ -21,10 +21,10 @@ use crate::lru::Lru;
 use crate::net::names::Names;
 
 /// The number of bytes of each of a connection's two buffers, one per direction.
-const BUFFER: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a connection may be idle and still be used: less than the 60 s after which load
 /// balancers commonly close theirs.
-const IDLE: Duration = Duration::from_secs(55);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// The agents, and the bound on the connections that they hold open.
 pub struct Agents {
@@ -80,7 +80,7 @@ impl Agents {
     /// Closes the connections of agents that were not taken for long. Otherwise, a connection that its host has already
     /// closed would stay open on this side.
     pub fn sweep(&self, now: Instant) {
-        self.close(|known| known.used + IDLE <= now);
+        self.close(|known| known.used + IDLE_TIMEOUT <= now);
     }
 
     /// Closes all idle connections, except those of agents in use.
@@ -106,14 +106,14 @@ impl Agents {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
             // A header that does not fit into the buffer is thus reported as too large. It would otherwise be taken for
             // the end of the connection.
-            .max_response_header_size(BUFFER - 1)
+            .max_response_header_size(BUFFER_BYTES - 1)
             .max_idle_connections(self.limit)
             .max_idle_connections_per_host(self.limit)
-            .max_idle_age(IDLE)
+            .max_idle_age(IDLE_TIMEOUT)
             .user_agent(AutoHeaderValue::None)
             .accept(AutoHeaderValue::None)
             .accept_encoding(AutoHeaderValue::None)

@@ -78,7 +78,7 @@ fn a_write_that_finds_the_disk_full_cuts_the_log_back_and_is_done_once_more() {
                 tries += 1;
                 if tries == 1 { Err(failure(code)) } else { Ok(log()) }
             };
-            assert_eq!(scene.queue.store.write(promise, PATIENCE, work).unwrap(), 0, "cut back before the second try");
+            assert_eq!(scene.queue.store.write(promise, LOCK_TIMEOUT, work).unwrap(), 0, "cut back before the second try");
             assert_eq!(tries, 2);
             scene.send(&[0; 10_000]).unwrap();
         }
@@ -88,7 +88,7 @@ fn a_write_that_finds_the_disk_full_cuts_the_log_back_and_is_done_once_more() {
         tries += 1;
         Err(failure(ffi::SQLITE_FULL))
     };
-    scene.queue.store.write(Promise::Crash, PATIENCE, work).unwrap_err();
+    scene.queue.store.write(Promise::Crash, LOCK_TIMEOUT, work).unwrap_err();
     assert_eq!(tries, 2, "once more, and no more");
 }
 
@@ -104,7 +104,7 @@ fn a_sync_that_failed_is_not_tried_again() {
         tries += 1;
         Err(failure(ffi::SQLITE_IOERR_FSYNC))
     };
-    scene.queue.store.write(Promise::PowerLoss, PATIENCE, work).unwrap_err();
+    scene.queue.store.write(Promise::PowerLoss, LOCK_TIMEOUT, work).unwrap_err();
     assert_eq!(tries, 1);
 }
 

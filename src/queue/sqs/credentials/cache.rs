@@ -11,11 +11,11 @@ use crate::queue::clock::Clock;
 
 /// How long before their end keys are renewed, though never before half of their life is over.
 /// Instances and containers offer new keys at least this long before the old ones end.
-const AHEAD: Duration = Duration::from_secs(5 * 60);
+const RENEW_AHEAD: Duration = Duration::from_secs(5 * 60);
 /// How often keys without an end are fetched again, since programs and people replace them.
-const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+const REFETCH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// The shortest time between two requests to a source.
-const PAUSE: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A source of keys with a memory. It is meant to be shared, so that many threads use the same keys.
 pub struct Cached<S> {
@@ -122,7 +122,7 @@ impl<S: Credentials> Credentials for Cached<S> {
     /// source that keeps returning them is asked for others once a second at most.
     fn refused(&self, keys: &Keys) {
         let now = self.clock.now();
-        let just_came = |kept: &Kept| now.duration_since(kept.at).is_ok_and(|age| age < PAUSE);
+        let just_came = |kept: &Kept| now.duration_since(kept.at).is_ok_and(|age| age < MIN_PAUSE);
         self.state.lock().kept.take_if(|kept| kept.keys == *keys && !just_came(kept));
     }
 
@@ -132,10 +132,10 @@ impl<S: Credentials> Credentials for Cached<S> {
 }
 
 impl State {
-    /// Returns the last failure if it is less than [`PAUSE`] old.
+    /// Returns the last failure if it is less than [`MIN_PAUSE`] old.
     fn just_failed(&self, now: SystemTime) -> Option<CredentialsError> {
         let (at, error) = self.failed.as_ref()?;
-        now.duration_since(*at).is_ok_and(|since| since < PAUSE).then(|| error.clone())
+        now.duration_since(*at).is_ok_and(|since| since < MIN_PAUSE).then(|| error.clone())
     }
 }
 
@@ -145,11 +145,11 @@ impl Kept {
         let Ok(age) = now.duration_since(self.at) else { return true };
         let life = self.keys.expires_at.map(|end| end.duration_since(self.at).unwrap_or_default());
         let renew_after = match life {
-            _ if self.outdated => PAUSE,
-            Some(life) => life.saturating_sub(AHEAD).max(life / 2),
-            None => LOOK_AGAIN,
+            _ if self.outdated => MIN_PAUSE,
+            Some(life) => life.saturating_sub(RENEW_AHEAD).max(life / 2),
+            None => REFETCH_INTERVAL,
         };
-        age >= renew_after.max(PAUSE)
+        age >= renew_after.max(MIN_PAUSE)
     }
 }
 

@@ -15,7 +15,7 @@ const ADDRESS: &str = "http://169.254.169.254";
 const ADDRESS_V6: &str = "http://[fd00:ec2::254]";
 /// The number of attempts for the token. Lost answers of a service this near
 /// are rare; a second attempt tells them from a service that does not exist.
-const TRIES: usize = 2;
+const MAX_TRIES: usize = 2;
 /// How long the session token is valid, in seconds: it serves the two requests that follow.
 const TOKEN_SECS: &str = "60";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
@@ -65,7 +65,7 @@ impl Service<'_> {
         let mut tries = 1;
         let reply = loop {
             match self.ask(Method::PUT, "/latest/api/token", headers()) {
-                Err(error) if error.is_transient() && tries < TRIES => tries += 1,
+                Err(error) if error.is_transient() && tries < MAX_TRIES => tries += 1,
                 answered => break answered?,
             }
         };

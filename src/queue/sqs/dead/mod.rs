@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::call::Entry;
 use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
-use super::remote::{MOST, Named, Remote};
+use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, Remote};
 use super::service::Service;
 use super::{DeadLetterQueue, QueueError, no_result};
 
@@ -79,7 +79,7 @@ impl Target {
             },
         };
         let name = format!("{queue}: its dead letter queue {}", remote.name());
-        remote.attributes(&["QueueArn", MOST]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        remote.attributes(&["QueueArn", ATTR_MAX_MESSAGE_SIZE]).map_err(|fault| fault.of(&name, "read its attributes"))?;
         Ok(Some(remote.most()))
     }
 }

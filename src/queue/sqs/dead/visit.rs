@@ -12,7 +12,7 @@ use compact_str::{CompactString, format_compact};
 use super::letter::Letter;
 use super::send_apart;
 use crate::queue::sqs::SqsQueue;
-use crate::queue::sqs::call::{Entry, TOGETHER};
+use crate::queue::sqs::call::{Entry, MAX_ENTRIES};
 use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::facts;
@@ -28,7 +28,7 @@ const EXTEND_AFTER: Duration = Duration::from_secs(5 * 60);
 const OVER_AFTER: Duration = Duration::from_secs(13 * 60);
 /// The long poll of a visit. A receive that waits asks all servers of a
 /// queue (AWS: long polling); one that does not wait may miss messages.
-const WAIT: Duration = Duration::from_secs(1);
+const LONG_POLL: Duration = Duration::from_secs(1);
 
 /// A walk through a dead letter queue. Dropping it returns the letters.
 struct Visit {
@@ -76,7 +76,7 @@ impl Visit {
     /// known. Letters whose lease ended before the walk did come again, with new ones behind them.
     fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
         while self.again <= self.seen.len() {
-            let document = self.target.receive(&Ask { max: TOGETHER, wait: WAIT, lease: LEASE })?;
+            let document = self.target.receive(&Ask { max: MAX_ENTRIES, wait: LONG_POLL, lease: LEASE })?;
             let (records, bad) = receive::records(&document)?;
             let (came, unreadable) = (records.len(), !bad.is_empty());
             self.bad.extend(bad);
@@ -304,11 +304,11 @@ impl DeadLetters for SqsQueue {
 
     /// Sends a letter before it deletes it: if the process dies in between, the letter is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.redrive_in(Portions { most: TOGETHER, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "redrive")
+        self.redrive_in(Portions { most: MAX_ENTRIES, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "redrive")
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.purge_in(Portions { most: TOGETHER, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "purge")
+        self.purge_in(Portions { most: MAX_ENTRIES, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "purge")
     }
 
     fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {

@@ -13,19 +13,19 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::call::ATTRIBUTES;
+use super::call::MAX_ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
 use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
-const NAME: &str = "octoconf";
+const ATTR_FACTS: &str = "octoconf";
 /// The payload of a dead delivery, if there is room for it. It may be left out, since a redrive produces it anew.
-const PAYLOAD: &str = "octoconf-payload";
+const ATTR_PAYLOAD: &str = "octoconf-payload";
 /// The largest size of the JSON, in bytes.
-const MOST: usize = 2048;
+const MAX_JSON_BYTES: usize = 2048;
 /// The bytes of the attribute `octoconf` beside its value.
-const HEAD: usize = NAME.len() + "String".len();
+const HEAD_BYTES: usize = ATTR_FACTS.len() + "String".len();
 /// The bytes reserved for the number of dropped attributes.
-const COUNT: usize = 24;
+const COUNT_BYTES: usize = 24;
 
 /// The facts about a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ impl LetterFacts {
     /// Returns the attributes of a dead letter that has `room` bytes beside its
     /// body. If there is no room even for its kind, the letter goes without facts.
     pub fn pack(mut self, attributes: &[Attribute], payload: Option<&Bytes>, room: usize) -> Vec<Attribute> {
-        let most = MOST.min(room.saturating_sub(HEAD + COUNT));
+        let most = MAX_JSON_BYTES.min(room.saturating_sub(HEAD_BYTES + COUNT_BYTES));
         // A long reason is cut before anything else is lost, then the accounts that are noted twice, and then the one for people.
         while json(&self).len() > most && shorten(&mut self.reason) {}
         if json(&self).len() > most {
@@ -175,10 +175,10 @@ impl LetterFacts {
             return if all <= room { attributes.to_vec() } else { Vec::new() };
         };
         if let Some(payload) = payload {
-            let payload = Attribute { name: PAYLOAD.into(), value: AttributeValue::Binary(payload.clone()) };
+            let payload = Attribute { name: ATTR_PAYLOAD.into(), value: AttributeValue::Binary(payload.clone()) };
             let bytes = packed.iter().map(attribute_bytes).sum::<usize>() + attribute_bytes(&payload);
             // SQS does not accept an empty value.
-            if packed.len() < ATTRIBUTES && bytes <= room && attribute_bytes(&payload) > PAYLOAD.len() + "Binary".len() {
+            if packed.len() < MAX_ATTRIBUTES && bytes <= room && attribute_bytes(&payload) > ATTR_PAYLOAD.len() + "Binary".len() {
                 packed.push(payload);
             }
         }
@@ -191,7 +191,7 @@ impl LetterFacts {
         let Some(Envelope { facts, attributes: folded, dropped }) = envelope else {
             return Unpacked { attributes, ..Unpacked::default() };
         };
-        let at = attributes.iter().position(|attribute| attribute.name == PAYLOAD);
+        let at = attributes.iter().position(|attribute| attribute.name == ATTR_PAYLOAD);
         let payload = at.map(|at| attributes.remove(at)).and_then(|attribute| match attribute.value {
             AttributeValue::Binary(payload) => Some(payload),
             _ => None,
@@ -210,7 +210,7 @@ impl Redriven {
 
     /// Returns the producer's attributes, and our facts if the message has any.
     pub fn unpack(attributes: Vec<Attribute>) -> (Vec<Attribute>, Option<Self>) {
-        if !attributes.iter().any(|attribute| attribute.name == NAME) {
+        if !attributes.iter().any(|attribute| attribute.name == ATTR_FACTS) {
             return (attributes, None);
         }
         // These are the facts of a letter, on a dead letter queue that is consumed as an ordinary queue.
@@ -229,23 +229,23 @@ impl Redriven {
 /// Returns the producer's attributes and the envelope; `None` if there is no room even for the facts alone.
 fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option<Vec<Attribute>> {
     let mut envelope = Envelope { facts, attributes: Vec::new(), dropped: 0 };
-    let alone = HEAD + json(&envelope).len() + COUNT;
-    if alone > room || json(&envelope).len() > MOST {
+    let alone = HEAD_BYTES + json(&envelope).len() + COUNT_BYTES;
+    if alone > room || json(&envelope).len() > MAX_JSON_BYTES {
         return None;
     }
-    let mut kept = Vec::with_capacity(ATTRIBUTES);
+    let mut kept = Vec::with_capacity(MAX_ATTRIBUTES);
     let mut bytes = 0;
     let mut rest = Vec::new();
     for attribute in attributes {
         let with = bytes + attribute_bytes(attribute);
-        if kept.len() + 1 < ATTRIBUTES && alone + with <= room {
+        if kept.len() + 1 < MAX_ATTRIBUTES && alone + with <= room {
             bytes = with;
             kept.push(attribute.clone());
         } else {
             rest.push(attribute);
         }
     }
-    let most = MOST.min(room - bytes - HEAD).saturating_sub(COUNT);
+    let most = MAX_JSON_BYTES.min(room - bytes - HEAD_BYTES).saturating_sub(COUNT_BYTES);
     for attribute in rest {
         envelope.attributes.push(Folded::of(attribute));
         if json(&envelope).len() > most {
@@ -253,7 +253,7 @@ fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option
             envelope.dropped += 1;
         }
     }
-    kept.push(Attribute { name: NAME.into(), value: AttributeValue::String(json(&envelope)) });
+    kept.push(Attribute { name: ATTR_FACTS.into(), value: AttributeValue::String(json(&envelope)) });
     Some(kept)
 }
 
@@ -271,7 +271,7 @@ fn unpack<T: DeserializeOwned>(mut attributes: Vec<Attribute>) -> (Vec<Attribute
 /// Reads the envelope; `None` if the attribute is not ours, since a producer may use the same name.
 fn read<T: DeserializeOwned>(attribute: &Attribute) -> Option<Envelope<T>> {
     match &attribute.value {
-        AttributeValue::String(text) if attribute.name == NAME => serde_json::from_str(text).ok(),
+        AttributeValue::String(text) if attribute.name == ATTR_FACTS => serde_json::from_str(text).ok(),
         _ => None,
     }
 }

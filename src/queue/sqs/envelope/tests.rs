@@ -1,10 +1,10 @@
 //! Tests that nothing outgrows SQS's limits, and of what is given up first.
 
 use super::*;
-use crate::queue::sqs::call::BYTES;
+use crate::queue::sqs::call::MAX_CALL_BYTES;
 
 /// The room beside a body of a hundred bytes.
-const ROOM: usize = BYTES - 100;
+const ROOM: usize = MAX_CALL_BYTES - 100;
 
 fn text(name: &str, value: &str) -> Attribute {
     Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
@@ -35,7 +35,7 @@ fn total(attributes: &[Attribute]) -> usize {
 }
 
 fn note(attributes: &[Attribute]) -> &str {
-    let note = attributes.iter().find(|attribute| attribute.name == NAME).unwrap();
+    let note = attributes.iter().find(|attribute| attribute.name == ATTR_FACTS).unwrap();
     match &note.value {
         AttributeValue::String(text) => text,
         other => panic!("{other:?}"),
@@ -56,7 +56,7 @@ fn a_letter_comes_back_as_it_was_packed() {
 fn the_tenth_attribute_moves_into_ours_and_comes_back() {
     let own: Vec<_> = (0..10).map(|n| text(&format!("name-{n}"), "value")).collect();
     let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
-    assert_eq!(packed.len(), ATTRIBUTES);
+    assert_eq!(packed.len(), MAX_ATTRIBUTES);
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own, 0));
     // There was no room for the payload.
@@ -66,9 +66,9 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
 #[test]
 fn what_fits_nowhere_is_dropped_and_counted() {
     let mut own: Vec<_> = (0..9).map(|n| text(&format!("name-{n}"), "value")).collect();
-    own.push(text("long", &"x".repeat(MOST)));
+    own.push(text("long", &"x".repeat(MAX_JSON_BYTES)));
     let packed = facts().pack(&own, None, ROOM);
-    assert!(note(&packed).len() <= MOST);
+    assert!(note(&packed).len() <= MAX_JSON_BYTES);
     let unpacked = LetterFacts::unpack(packed);
     assert_eq!((unpacked.attributes, unpacked.dropped), (own[..9].to_vec(), 1));
     assert_eq!(unpacked.facts, Some(facts()));
@@ -78,7 +78,7 @@ fn what_fits_nowhere_is_dropped_and_counted() {
 fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
     let long = LetterFacts { reason: "ä\"".repeat(2000), ..facts() };
     let own = [text("a", &"x".repeat(3000))];
-    for left in [0, 10, 100, 300, 1000, 2000, 3000, 4000, 6000, BYTES] {
+    for left in [0, 10, 100, 300, 1000, 2000, 3000, 4000, 6000, MAX_CALL_BYTES] {
         let packed = long.clone().pack(&own, Some(&vec![b'p'; 100].into()), left);
         assert!(total(&packed) <= left, "{left}: {}", total(&packed));
         let unpacked = LetterFacts::unpack(packed);
@@ -97,7 +97,7 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
 fn an_account_longer_than_ours_may_be_is_cut_at_last() {
     let long = LetterFacts { account: Some("ä".repeat(3000)), ..facts() };
     let packed = long.pack(&[], None, ROOM);
-    assert!(note(&packed).len() <= MOST);
+    assert!(note(&packed).len() <= MAX_JSON_BYTES);
     assert!(LetterFacts::unpack(packed).facts.unwrap().account.unwrap().starts_with("ää"));
 }
 
@@ -106,7 +106,7 @@ fn a_redriven_message_says_what_is_open_or_is_not_sent() {
     let redriven = Redriven { redrives: 2, open: Open::of(Some(&[name(0, None), name(999, Some("ä"))])) };
     let own: Vec<_> = (0..10).map(|n| text(&format!("name-{n}"), "value")).collect();
     let packed = redriven.clone().pack(&own, ROOM).unwrap();
-    assert_eq!(packed.len(), ATTRIBUTES);
+    assert_eq!(packed.len(), MAX_ATTRIBUTES);
     assert_eq!(Redriven::unpack(packed), (own, Some(redriven.clone())));
     assert_eq!(redriven.pack(&[], 20), None);
 }
@@ -114,7 +114,7 @@ fn a_redriven_message_says_what_is_open_or_is_not_sent() {
 #[test]
 fn an_attribute_of_a_producer_that_has_our_name_is_left_alone() {
     for strange in ["", "hello", "{}", "[1]", "{\"redrives\":\"x\"}"] {
-        let own = vec![text("a", "1"), text(NAME, strange)];
+        let own = vec![text("a", "1"), text(ATTR_FACTS, strange)];
         assert_eq!(Redriven::unpack(own.clone()), (own.clone(), None));
         let unpacked = LetterFacts::unpack(own.clone());
         assert_eq!((unpacked.attributes, unpacked.facts), (own, None));
