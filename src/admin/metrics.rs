@@ -121,7 +121,7 @@ fn queues<'a>(writer: &mut Writer<'_, 'a>) -> Result<(), Error> {
         by_word(queue, "result", results.into_iter())
     })?;
     writer.counter("messages_acked", "Messages that are done", |queue| one(queue, queue.counts.acked))?;
-    writer.counter("messages_returned", "Messages given back to their queue", |queue| {
+    writer.counter("messages_returned", "Messages returned to their queue", |queue| {
         by_word(queue, "reason", queue.tally.returns())
     })?;
     writer.counter("messages_dead", "Messages set aside", |queue| by_word(queue, "reason", queue.tally.deaths()))?;

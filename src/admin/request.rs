@@ -98,7 +98,7 @@ fn read(received: &[u8]) -> Result<Request, Fault> {
     match parse(received)? {
         Some((request, ..)) => Ok(request),
         None if received.is_empty() => Err(Fault::Gone),
-        None => Err(Fault::Bad(400, "the request ends in its midst")),
+        None => Err(Fault::Bad(400, "the request is incomplete")),
     }
 }
 
@@ -117,7 +117,7 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
         Ok(_) => return Err(Fault::Bad(431, "the head of the request is larger than 16 KiB")),
         Err(httparse::Error::TooManyHeaders) => return Err(Fault::Bad(431, "the request has more than 64 headers")),
         Err(httparse::Error::Version) => return Err(Fault::Bad(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")),
-        Err(_) => return Err(Fault::Bad(400, "this is no HTTP request")),
+        Err(_) => return Err(Fault::Bad(400, "this is not an HTTP request")),
     };
     let target = parsed.path.unwrap_or_default();
     if target.len() > LONGEST_LINE {
@@ -141,9 +141,9 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
             "authorization" => request.authorization = Some(header.value.to_vec()),
             "accept" => request.accept.push_str(text()),
             "content-length" => {
-                let length: u64 = text().parse().map_err(|_| Fault::Bad(400, "the Content-Length is no number"))?;
+                let length: u64 = text().parse().map_err(|_| Fault::Bad(400, "the Content-Length is not a number"))?;
                 if body.is_some_and(|body| body != length) {
-                    return Err(Fault::Bad(400, "two lengths of one body"));
+                    return Err(Fault::Bad(400, "the request gives two lengths for its body"));
                 }
                 body = Some(length);
             }
@@ -153,7 +153,7 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
     }
     // RFC 9112, 3.2: exactly one Host since HTTP/1.1.
     if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
-        return Err(Fault::Bad(400, "a request names one Host"));
+        return Err(Fault::Bad(400, "a request has exactly one Host header"));
     }
     // The authority takes precedence over the Host header.
     if let Some(authority) = authority {

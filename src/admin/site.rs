@@ -84,8 +84,8 @@ impl Site {
         let allowed = if acts { "allow: POST\r\n" } else { "allow: GET, HEAD\r\n" };
         match (request.method.as_str(), acts) {
             ("POST", true) | ("GET" | "HEAD", false) => {}
-            ("POST", false) => return Err(Response::refusal(405, "this is to be looked at: GET").with(allowed)),
-            _ if acts => return Err(Response::refusal(405, "this is an action: POST").with(allowed)),
+            ("POST", false) => return Err(Response::refusal(405, "this can only be read: use GET").with(allowed)),
+            _ if acts => return Err(Response::refusal(405, "this is an action: use POST").with(allowed)),
             _ => return Err(Response::refusal(405, "only GET and HEAD do anything here").with(allowed)),
         }
         let wish = match route {
@@ -203,7 +203,7 @@ fn find(path: &str) -> Result<Route<'_>, Response> {
     let unknown = || Response::refusal(404, "there is nothing here; see / for the dashboard");
     // A client that sends such a path looks for files, and there are none.
     if path.split('/').any(|step| step == ".." || step == ".") {
-        return Err(Response::refusal(400, "no path here has steps like . and .."));
+        return Err(Response::refusal(400, "a path here contains neither . nor .. as a step"));
     }
     if let Some(file) = page::file(path) {
         return Ok(Route::Page(file));
@@ -231,7 +231,7 @@ fn find(path: &str) -> Result<Route<'_>, Response> {
 
 fn decoded(text: &str) -> Result<CompactString, Response> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(CompactString::from).map_err(|_| Response::refusal(400, "this is no UTF-8, percent-encoded"))
+    decoded.map(CompactString::from).map_err(|_| Response::refusal(400, "this is not percent-encoded UTF-8"))
 }
 
 #[cfg(test)]

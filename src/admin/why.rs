@@ -20,20 +20,20 @@ pub fn sentences(partner: &PartnerReport) -> Vec<String> {
     }
     if partner.parked > 0 {
         said.push(format!(
-            "{} parked on the disk, and {} in order once it takes what it is sent.",
+            "{} parked on the disk, and {} in order once the partner accepts deliveries.",
             several(count(partner.parked), "delivery is", "deliveries are"),
             if partner.parked == 1 { "comes back" } else { "come back" }
         ));
     }
     if partner.hidden > 0 {
         said.push(format!(
-            "{} given back and {} hidden in the queue, to be shown again, oldest first, once it takes what it is sent.",
+            "{} returned and {} hidden in the queue, to be shown again, oldest first, once the partner accepts deliveries.",
             several(partner.hidden, "message was", "messages were"),
             if partner.hidden == 1 { "is" } else { "are" }
         ));
     }
     if partner.state == PartnerState::Paused {
-        said.push("An operator paused it: nothing is sent until somebody resumes it.".to_owned());
+        said.push("An operator paused it: nothing is sent until an operator resumes it.".to_owned());
     }
     match partner.next_attempt_in_s {
         Some(seconds) if seconds > 0.0 => said.push(format!("The next attempt is in {}.", span(seconds))),
@@ -66,7 +66,7 @@ pub fn sentences(partner: &PartnerReport) -> Vec<String> {
         ));
     }
     if let Some(batch) = partner.learned_batch {
-        said.push(format!("It was found to take {} at a time.", several(batch, "delivery", "deliveries")));
+        said.push(format!("It was found to accept {} at a time.", several(batch, "delivery", "deliveries")));
     }
     if let Some(lease) = partner.lease_ends_in_s {
         said.push(format!(
@@ -203,7 +203,7 @@ mod tests {
         });
         assert!(limited.contains(&"Its limit is 5 requests a second, 1 at once after a pause.".to_owned()), "{limited:?}");
         let paused = sentences(&partner(PartnerState::Paused, "an operator paused it"));
-        assert!(paused[1].contains("until somebody resumes it") && paused.len() == 2, "{paused:?}");
+        assert!(paused[1].contains("until an operator resumes it") && paused.len() == 2, "{paused:?}");
         let idle = PartnerReport {
             waiting: 0,
             oldest_age_s: None,
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(
             sentences(&parked)[2..],
             [
-                "1200 deliveries are parked on the disk, and come back in order once it takes what it is sent.",
-                "1 message was given back and is hidden in the queue, to be shown again, oldest first, once it takes what it is sent.",
+                "1200 deliveries are parked on the disk, and come back in order once the partner accepts deliveries.",
+                "1 message was returned and is hidden in the queue, to be shown again, oldest first, once the partner accepts deliveries.",
             ]
         );
         let late = PartnerReport { held_back: 3, ..partner(PartnerState::Healthy, "a flush is on the wire") };

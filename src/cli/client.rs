@@ -36,8 +36,10 @@ impl Client {
         let environment = Environment::of_process();
         let access = config::load_admin(config, &environment).map_err(|errors| Failure::Refused(errors.to_string()))?;
         if access.listen.is_empty() {
-            let why =
-                format!("{}: admin.listen is \"\": an instance of it cannot be asked; give it an address", config.display());
+            let why = format!(
+                "{}: admin.listen is \"\": an instance with this configuration cannot be queried; set an address",
+                config.display()
+            );
             return Err(Failure::Refused(why));
         }
         let address =
@@ -94,7 +96,7 @@ impl Client {
 
     fn refused(&self, status: u16, value: Option<&Value>) -> anyhow::Error {
         let Some(why) = value.and_then(|value| value.get("error")?.as_str()) else {
-            return anyhow::anyhow!("{} answers {status}, which is not Octoconf's way; check admin.listen", self.address);
+            return anyhow::anyhow!("{} answers {status}, which octoconf never does; check admin.listen", self.address);
         };
         match (&self.access.token, status) {
             (Err(unreadable), 401) => anyhow::anyhow!("{why}; here it cannot be read: {unreadable}"),

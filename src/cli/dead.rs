@@ -23,8 +23,8 @@ use octoconf::commands::dead as view;
 /// The maximum number of letters per transaction, if no rate is set.
 const PORTION: usize = 1000;
 
-const OF_MEMORY: &str = "its dead letters end with it: the log says what they are and why, `octoconf status` and the report of `run` how \
-                         many there were; set source = \"sqlite\" to have them kept";
+const OF_MEMORY: &str = "its dead letters are lost when its process ends: the log says what they are and why, `octoconf status` and \
+                         the report of `run` how many there were; set source = \"sqlite\" to have them kept";
 
 pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     let (Dead::List { queue: name, .. }

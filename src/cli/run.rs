@@ -73,7 +73,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
                 log::info!("stopped before the queues could be opened");
                 return Ok(ExitCode::SUCCESS);
             };
-            let error = anyhow::Error::from(why).context("a queue could not be opened within the time that --for gave");
+            let error = anyhow::Error::from(why).context("a queue could not be opened within the time given by --for");
             return Err(Failure::Failed(error));
         }
     };
@@ -114,7 +114,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         report::write(path, &report)?;
     }
     if options.until_empty && timed_out && !all_empty(&remote.queues())? {
-        log::error!("the queues are not empty after the time that --for gave");
+        log::error!("the queues are not empty after the time given by --for");
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
@@ -172,7 +172,7 @@ fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::R
         let _guard = remote.guard("timer");
         let timed_out = end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout);
         if timed_out {
-            log::info!("stopping: the time that --for gave is over");
+            log::info!("stopping: the time given by --for is over");
             remote.stop();
         }
         timed_out

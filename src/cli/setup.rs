@@ -127,9 +127,9 @@ fn say_missing(key: &str, path: &Path) -> bool {
 /// the service, and this hint is the only sign of that.
 fn say_made(key: &str, path: &Path) {
     let what_to_do = if path.is_absolute() {
-        "if there was to be one, delete it and mend the path"
+        "if there should have been a file already, delete this one and correct the path"
     } else {
-        "a path that does not begin with / counts from the working directory: if a service was to find it, delete it and run this again in \
+        "a path that does not begin with / counts from the working directory: if a service should find it, delete it and run this again in \
          the service's working directory, or set an absolute path"
     };
     // Only a hint beside the work, which is done whether the hint can be written or not.

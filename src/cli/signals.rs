@@ -88,7 +88,7 @@ impl Caught {
                     SIGUSR1 => remote.log_state(),
                     stop => {
                         let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
-                        log::info!("stopping: signal={name}; once more stops without delivering what waits");
+                        log::info!("stopping: signal={name}; a second signal stops without delivering what waits");
                         notify.stopping();
                         remote.stop();
                     }

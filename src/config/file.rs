@@ -98,7 +98,7 @@ fn partner_files(folder: &str, problems: &Problems, warnings: &mut Vec<String>) 
             warnings.push(format!("partners_dir: {shown} is not read; only .toml and .ini files are"));
         } else if let (Err(ErrorKind::NotFound), Ok(target)) = (meta.as_ref().map_err(std::io::Error::kind), path.read_link()) {
             let target = target.display();
-            let text = format!("{shown} is a link to {target}, where there is nothing; mend the link or remove it");
+            let text = format!("{shown} is a link to {target}, which does not exist; fix or remove the link");
             problems.add("partners_dir", text, None);
         } else if meta.is_ok_and(|meta| !meta.is_file()) {
             let text = format!("{shown} is no regular file; move it away, or name a file of partners in its place");

@@ -56,7 +56,7 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
         let (_, from) = rest.split_at(at);
         let name = from.strip_prefix('{').and_then(|from| from.split_once('}'));
         let Some((name, after)) = name else {
-            return Err("a brace without its partner; placeholders are {account} and {queue}".to_owned());
+            return Err("an unmatched brace; placeholders are {account} and {queue}".to_owned());
         };
         if PLACEHOLDERS.contains(&name) {
             rest = after;
@@ -65,7 +65,7 @@ pub(super) fn check_placeholders(text: &str) -> Result<(), String> {
         } else {
             // The text is not quoted: a query may hold JSON, and the JSON a key.
             return Err(
-                "braces around something else than {account} or {queue}; write %7B and %7D for braces that stay".to_owned()
+                "braces around something other than {account} or {queue}; write %7B and %7D for braces that stay".to_owned()
             );
         }
     }

@@ -167,7 +167,7 @@ impl Ackers {
 
 impl<'a> Around<'a> {
     fn queue(&self) -> Result<&'a Arc<dyn Queue>, Death> {
-        self.lane.queue.as_ref().ok_or_else(|| self.broken("something is wanted of it after its end"))
+        self.lane.queue.as_ref().ok_or_else(|| self.broken("a call after its end"))
     }
 
     fn start(&self, kind: &str, number: usize, body: impl FnOnce(&Duty) + Send + 'static) -> Result<(), NoThread> {

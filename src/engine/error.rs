@@ -100,7 +100,7 @@ pub enum ReloadError {
     },
     /// Reloads have added too many queues over the life of the process.
     #[error(
-        "queues: with these the process would have had {seen}, parkings included, and it takes {most} in its life; restart it"
+        "queues: with these the process would have had {seen}, parkings included, and a process can have {most} in its life; restart it"
     )]
     TooMany {
         /// The number of queues that the process would have had, parkings included.

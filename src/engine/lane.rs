@@ -135,7 +135,7 @@ where
         // An answer that comes too late is dropped.
         let ask = move || drop(answers.send((name, ask())));
         if let Err(error) = thread::Builder::new().name("facts".to_owned()).spawn(ask) {
-            log::warn!("a queue is asked about itself later, there is no thread for it: {error}");
+            log::warn!("a queue is asked about itself later, since no thread can be started: {error}");
         }
     }
     drop(answers);

@@ -69,7 +69,7 @@ impl NoteLog {
         if let Some(Sum { waits, well, .. }) = self.due(now, last) {
             let unsaid = (waits + well).saturating_sub(MAX_LINES);
             log::warn!(
-                "partners in sum: began_to_wait={waits} take_again={well} interval_s={} without_a_line={unsaid}",
+                "partners in total: began_to_wait={waits} accept_again={well} interval_s={} without_a_line={unsaid}",
                 INTERVAL.as_secs()
             );
         }
@@ -88,25 +88,25 @@ fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
                 log::warn!("the queue fails: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}", fault.reason);
             } else {
                 log::error!(
-                    "the queue refuses, someone has to act: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}",
+                    "the queue refuses the call, an operator has to act: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}",
                     fault.reason
                 );
             }
         }
-        Note::QueueWell { queue, doing } => log::info!("the queue is well again: queue={} doing={doing:?}", name(*queue)),
+        Note::QueueWell { queue, doing } => log::info!("the queue works again: queue={} doing={doing:?}", name(*queue)),
         Note::PartnerWaits { account, queue, state, reason, failures, next_attempt_in } => log::warn!(
             "a partner waits: partner={account:?} queue={} state={state} failures={failures} next_attempt_in_ms={} reason={reason:?}",
             name(*queue),
             next_attempt_in.as_millis(),
         ),
         Note::PartnerWell { account, after_failures } => {
-            log::info!("a partner takes again: partner={account:?} after_failures={after_failures}");
+            log::info!("a partner accepts deliveries again: partner={account:?} after_failures={after_failures}");
         }
         Note::DeadLetters { queue, count, example, reason } => {
             log::warn!("dead letters: queue={} n={count} example={example} reason={reason:?}", name(*queue));
         }
         Note::GivenBack { queue, count, example, reason, hidden } => log::warn!(
-            "messages are given back for a while: queue={} n={count} hidden={hidden} example={example} reason={reason:?}",
+            "messages are returned to their queue for a while: queue={} n={count} hidden={hidden} example={example} reason={reason:?}",
             name(*queue),
         ),
         Note::Parked { queue, count, example, reason } => {
@@ -118,7 +118,7 @@ fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
                 name(*queue)
             );
         }
-        Note::Stray { what } => log::warn!("a result that nobody waits for: what={what:?}"),
+        Note::Stray { what } => log::warn!("a result that nothing waits for is ignored: what={what:?}"),
     }
 }
 

@@ -31,30 +31,30 @@ pub use stdout::StdoutSink;
 
 /// A way to hand batches to partners. [`Sinks`] has one for each section of the configuration.
 ///
-/// To add a kind: implement this, give it a variant of [`Deliver`](crate::settings::Deliver) and its place in `sinks.rs`, and have
-/// `tests/sink_conformance` run it.
+/// To add another way: implement this trait, give it a variant of [`Deliver`](crate::settings::Deliver) and a place in
+/// `sinks.rs`, and add it to `tests/sink_conformance`.
 pub trait Sink: Send + Sync {
-    /// Hands one batch to its partner. Blocks until the partner has answered: http and sqs at most for their timeouts, a file and standard
-    /// output for as long as those take. What is accepted is durable on the partner's side, since the messages are deleted from their
-    /// queue upon [`Answer::Accepted`].
+    /// Hands one batch to its partner. Blocks until the partner has answered: http and sqs at most for their timeouts, a
+    /// file and standard output without a bound. [`Answer::Accepted`] means that the batch is durable on the partner's
+    /// side, since the messages are then deleted from their queue.
     fn deliver(&self, batch: &Batch) -> Answer;
 
-    /// The same for a sink whose disk syncs for many deliveries at once: `reply` may be answered later, by the thread that leads the sync.
-    /// Returns the sync if the calling thread has to lead it now.
+    /// Does the same as [`Sink::deliver`], but may send the answer later: in a sink that syncs a disk once for many
+    /// deliveries, the thread that leads the sync sends it. Returns the sync if the calling thread has to lead it now.
     fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
         reply.send(caught(|| self.deliver(batch)));
         None
     }
 }
 
-/// Has a panic be the answer: the trouble of one partner must not end the thread that serves the others.
+/// Delivers, and turns a panic into an answer: the trouble of one partner must not end the thread that serves the others.
 fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
     catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable {
         reason: format!("a fault in octoconf itself, please report it: {}", text_of(&*panic)).into(),
     })
 }
 
-/// The text of a panic, for an answer or the log.
+/// Returns the text of a panic, for an answer or the log.
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")

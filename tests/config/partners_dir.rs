@@ -102,7 +102,7 @@ fn a_file_that_cannot_be_read_is_refused_and_a_folder_is_not() {
     assert_eq!(
         found,
         [
-            "partners_dir: b.toml is a link to nowhere, where there is nothing; mend the link or remove it",
+            "partners_dir: b.toml is a link to nowhere, which does not exist; fix or remove the link",
             "partners_dir: c.ini cannot be read: Too many levels of symbolic links (os error 40); check that it exists and may be read",
             "partners_dir: d.toml is no regular file; move it away, or name a file of partners in its place",
         ]

@@ -171,7 +171,7 @@ fn numbers_and_times_have_ranges() {
         ),
         (
             "[queues.s]\nhandler = 'order'\nwait_time = '1500ms'",
-            "queues.s.wait_time: 1s 500ms is not in whole seconds, as SQS wants them; round it",
+            "queues.s.wait_time: 1s 500ms is not in whole seconds, as SQS requires; round it",
         ),
         ("[queues.s]\nhandler = 'order'\nreceive_batch = 11", "queues.s.receive_batch: 11 is out of range; set it to 0 to 10"),
         (
@@ -282,7 +282,7 @@ fn placeholders_and_urls_are_checked() {
     for (url, text) in [
         ("https://h/{acount}", "unknown placeholder {acount}; did you mean account?"),
         ("partners.example.com/{account}", "no URL; start it with https:// or http://"),
-        ("https://h/{account", "a brace without its partner; placeholders are {account} and {queue}"),
+        ("https://h/{account", "an unmatched brace; placeholders are {account} and {queue}"),
     ] {
         expect(&format!("[partners.x]\ndeliver = 'http'\nurl = '{url}'"), &[&format!("partners.x.url: {text}")]);
     }
@@ -462,7 +462,7 @@ fn problems_of_sinks_are_reported_with_all_others() {
         "partners.d.url: names no valid host",
         "partners.e.rate: found \"x\"",
         "partners.e.url: names no valid host",
-        "partners.f.url: deliver is sqs and its region is not known: its URL is none of AWS; set AWS_REGION",
+        "partners.f.url: deliver is sqs and its region is not known: its URL is not one of AWS; set AWS_REGION",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {

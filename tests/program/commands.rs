@@ -193,7 +193,10 @@ fn a_file_made_by_a_command_is_reported_once() {
     assert!(said.starts_with("octoconf: queues.invoice.parking: ") && said.contains(&made("p.db")), "{said}");
     workspace.write("octoconf.toml", &config.replace("q.db", workspace.path("other.db").to_str().unwrap()));
     let said = told(&["dead", "purge", "invoice"]);
-    assert!(said.contains(&made("other.db")) && said.contains("mend the path") && !said.contains("working directory"), "{said}");
+    assert!(
+        said.contains(&made("other.db")) && said.contains("correct the path") && !said.contains("working directory"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -84,10 +84,10 @@ fn a_server_that_is_not_sqs_is_reported_with_a_remedy() {
     try_all(vec![
         ("a page", says(answer("200 OK", page)), &["web page", "correct endpoint"]),
         ("JSON", says(answer("200 OK", "{\"Messages\":[]}")), &["JSON", "correct endpoint"]),
-        ("nothing", says(answer("200 OK", "")), &["nothing", "see endpoint"]),
+        ("nothing", says(answer("200 OK", "")), &["nothing", "check endpoint"]),
         ("other XML", says(answer("200 OK", "<feed/>")), &["GetQueueAttributes"]),
         // More than any answer to this request has, and less than ten messages may have.
-        ("an endless answer", says(answer("200 OK", &" ".repeat(10 << 20))), &["more than 1048576 bytes", "see endpoint"]),
+        ("an endless answer", says(answer("200 OK", &" ".repeat(10 << 20))), &["more than 1048576 bytes", "check endpoint"]),
         ("a gateway", says(answer("502 Bad Gateway", page)), &["502"]),
         ("no such page", says(answer("404 Not Found", page)), &["knows no SQS there", "correct endpoint"]),
         (
@@ -120,10 +120,10 @@ fn a_refusal_by_sqs_is_reported_with_a_remedy() {
     let says = |code: &str| Trial::start("http", Partner::answering(refusal(code)));
     let late = refusal("SignatureDoesNotMatch").replace("\r\n\r\n", "\r\ndate: Wed, 03 Jan 2024 10:00:00 GMT\r\n\r\n");
     try_all(vec![
-        ("wrong keys", says("InvalidClientTokenId"), &["someone has to act", "access key is not known there"]),
+        ("wrong keys", says("InvalidClientTokenId"), &["an operator has to act", "access key is not known there"]),
         ("wrong secret or region", says("SignatureDoesNotMatch"), &["secret access key", "region is the queue's"]),
         ("a clock that is off", Trial::start("http", Partner::answering(late)), &["clock of this machine", "set it"]),
-        ("an old token", says("ExpiredToken"), &["session token is over", "renew"]),
+        ("an old token", says("ExpiredToken"), &["session token has expired", "renew"]),
         ("a denied action", says("AccessDenied"), &["allow the action", "policy"]),
         ("a denied key", says("KmsAccessDenied"), &["kms:Decrypt"]),
         ("a throttle", says("RequestThrottled"), &["the queue fails", "RequestThrottled"]),

@@ -55,7 +55,7 @@ fn a_queue_that_is_recreated_is_found_again() {
     delivered(&workspace, &queue, 15);
 
     queue.delete();
-    workspace.said(&["someone has to act", "queue=invoice", "does not exist"]);
+    workspace.said(&["an operator has to act", "queue=invoice", "does not exist"]);
     server.call("CreateQueue", &json!({ "QueueName": queue.name }));
     queue.send(&invoices(15..30));
     delivered(&workspace, &queue, 30);
@@ -72,7 +72,7 @@ fn a_queue_that_does_not_exist_yet_is_awaited() {
     let address = free_port();
     let workspace = room_with_admin(&address.to_string(), &queue.name, "dead_letter = \"none\"");
     let running = workspace.start(&["run"]);
-    workspace.said(&["someone has to act", "does not exist", &queue.name]);
+    workspace.said(&["an operator has to act", "does not exist", &queue.name]);
     let ready = get(address, "/readyz");
     assert_eq!(ready.status, 503);
     assert!(ready.body.contains("invoice"), "{ready:?}");
@@ -90,7 +90,7 @@ fn a_missing_dead_letter_queue_stops_the_receives() {
     queue.send(&invoices(0..1));
     let workspace = workspace(&queue.name, "dead_letter = \"nobody\"");
     let running = workspace.start(&["run"]);
-    workspace.said(&["someone has to act", "its dead letter queue nobody does not exist"]);
+    workspace.said(&["an operator has to act", "its dead letter queue nobody does not exist"]);
     assert_eq!(queue.counts(), (1, 0, 0));
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", workspace.log());

@@ -153,7 +153,7 @@ pub fn start(filter: &str, bars: &MultiProgress) -> std::io::Result<Writer> {
         if has_bars { bars.suspend(write) } else { write() }
     };
     let (lines, writer) = writer::start(write, move |lost| {
-        let text = format!("lines of the log were lost, whoever reads it is too slow: n={lost}");
+        let text = format!("log lines were lost because their reader is too slow: n={lost}");
         look.line(log::Level::Warn, "octoconf", &text, since_epoch())
     })?;
     let build = move |filter: &str| {

@@ -31,7 +31,7 @@ impl Notify {
         match connect(&path) {
             Ok(socket) => Self { socket: Some(Arc::new(socket)), watchdog, ..Self::default() },
             Err(error) => {
-                log::error!("systemd cannot be told anything: NOTIFY_SOCKET={path:?} reason={:?}", error.to_string());
+                log::error!("systemd cannot be notified: NOTIFY_SOCKET={path:?} reason={:?}", error.to_string());
                 Self::default()
             }
         }
@@ -57,7 +57,7 @@ impl Notify {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(lines.join("\n").as_bytes())
         {
-            log::warn!("systemd was not told: what={:?} reason={:?}", lines.first().unwrap_or(&""), error.to_string());
+            log::warn!("systemd was not notified: what={:?} reason={:?}", lines.first().unwrap_or(&""), error.to_string());
         }
     }
 

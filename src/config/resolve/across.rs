@@ -238,12 +238,12 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
     }
     if engine.max_in_flight_bytes < RECEIVE.1 {
         warnings.push(format!(
-            "engine.max_in_flight_bytes: {} is less than the largest message has (1MiB); such a one is held alone",
+            "engine.max_in_flight_bytes: {} is less than the largest message (1MiB); such a message is held alone",
             Size(engine.max_in_flight_bytes)
         ));
     } else if byte_share < RECEIVE.1 {
         warnings.push(format!(
-            "engine.max_in_flight_bytes: {} leaves each queue sure of {}, less than the largest message has (1MiB); until a hundred smaller ones were seen, queues with nothing to receive may keep others waiting for the time of a long poll",
+            "engine.max_in_flight_bytes: {} leaves each queue sure of {}, less than the largest message (1MiB); until a hundred smaller ones were seen, queues with nothing to receive may keep others waiting for the time of a long poll",
             Size(engine.max_in_flight_bytes),
             Size(byte_share)
         ));

@@ -103,7 +103,7 @@ impl<'a> Resolver<'a> {
             if fits {
                 Ok(())
             } else {
-                Err("holds more than visible ASCII, which no Authorization header carries; make another".to_owned())
+                Err("holds more than visible ASCII, which an Authorization header cannot contain; choose another".to_owned())
             }
         });
         if !section.has_text("token") && !listen.is_empty() && !is_loopback(&listen) {
@@ -216,7 +216,7 @@ fn is_loopback(listen: &str) -> bool {
 
 /// Checks that a time is in whole seconds, as SQS requires.
 fn whole_seconds(span: Span) -> Result<(), String> {
-    if span.0.subsec_nanos() == 0 { Ok(()) } else { Err(format!("{span} is not in whole seconds, as SQS wants them; round it")) }
+    if span.0.subsec_nanos() == 0 { Ok(()) } else { Err(format!("{span} is not in whole seconds, as SQS requires; round it")) }
 }
 
 #[cfg(test)]

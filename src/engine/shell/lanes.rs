@@ -75,7 +75,7 @@ impl Shell {
         // Closing a file may take a sync, which must not hold up `dispatch`.
         let name = thread_name("close", &lane.name, 0);
         if let Err(error) = self.crew.spawn(name, None, move |_| drop(last)) {
-            log::warn!("the files of a queue that is gone are closed by the dispatcher, there is no thread for it: {error}");
+            log::warn!("the files of a queue that is gone are closed by the dispatcher, since no thread can be started: {error}");
         }
         self.crew.forget_ended();
     }

@@ -95,7 +95,8 @@ fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64,
         transaction.prepare_cached(KNOWN)?.query_row(params![queue, message.id.as_str(), index], |row| row.get(0)).optional()?;
     match known {
         Some(known) if known == *account => return Ok(Parked::Already),
-        // Another handler made the message's deliveries in another order. Each is told by its index, and that one is still to be delivered.
+        // Another handler made the message's deliveries in another order. A delivery is identified by its index, and the
+        // one with this index is still to be delivered.
         Some(_) => return Ok(Parked::Full),
         None => {}
     }

@@ -56,11 +56,11 @@ impl Fault {
 fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-            (true, "another process holds the file; it is tried again, find the process if this stays")
+            (true, "another process holds the file; it is tried again; find the process if this persists")
         }
         Some(ErrorCode::DiskFull) => (true, "free space on its disk; this call wrote nothing, what was written before is safe"),
         Some(ErrorCode::SystemIoFailure) => {
-            (true, "look at the disk, its quotas and the kernel's log; nothing reported as done is lost")
+            (true, "check the disk, its quotas and the kernel's log; nothing reported as done is lost")
         }
         Some(ErrorCode::ReadOnly) => (true, "make the file and its folder writable for this user"),
         Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => (true, "it is tried again"),
@@ -68,7 +68,7 @@ fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (false, "give this user the right to read and write the file")
         }
-        Some(ErrorCode::NotADatabase) => (false, "the path names something else than a queue file; correct it"),
+        Some(ErrorCode::NotADatabase) => (false, "the path names something other than a queue file; correct it"),
         Some(ErrorCode::DatabaseCorrupt) => {
             (false, "stop every process that uses the file, then restore it or try `sqlite3 FILE .recover`")
         }

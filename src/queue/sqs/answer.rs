@@ -16,7 +16,7 @@ impl From<Malformed> for Fault {
 
 /// Returns the elements in `<ACTIONResponse><ACTIONResult>`.
 pub fn result<'a>(document: &'a [u8], action: &str) -> Result<Elements<'a>, Fault> {
-    let strange = || Fault::Transient(format!("the answer is none to {action}; if it goes on, see endpoint and proxies"));
+    let strange = || Fault::Transient(format!("the answer is not one to {action}; if this persists, check endpoint and proxies"));
     let response = Elements::of(document).next().ok_or_else(strange)??;
     if response.name.strip_suffix(b"Response") != Some(action.as_bytes()) {
         return Err(strange());
@@ -68,7 +68,7 @@ pub fn batch<T>(
     keys: &Keys,
     read: impl Fn(Element<'_>) -> Result<T, EntryFault>,
 ) -> Result<Vec<Result<T, EntryFault>>, Fault> {
-    let silent = || Err(EntryFault::Transient("the answer says nothing of this entry".to_owned()));
+    let silent = || Err(EntryFault::Transient("the answer does not mention this entry".to_owned()));
     let mut results: Vec<_> = std::iter::repeat_with(silent).take(entries).collect();
     for element in result(document, action)? {
         let Ok(element) = element else { break };
@@ -116,7 +116,7 @@ mod tests {
             </DeleteMessageBatchResult></DeleteMessageBatchResponse>";
         let results = batch(document, "DeleteMessageBatch", 4, &keys(), |_| Ok(())).unwrap();
         let failed = |why: &str| Err(EntryFault::Transient(why.into()));
-        let silent = failed("the answer says nothing of this entry");
+        let silent = failed("the answer does not mention this entry");
         assert_eq!(results, [Err(EntryFault::Gone), failed("InternalError"), Ok(()), silent]);
     }
 

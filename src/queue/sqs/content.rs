@@ -23,9 +23,9 @@ pub fn entry_bytes(entry: &Entry<'_>) -> usize {
 
 /// Returns a body or value as text if SQS accepts it (UTF-8 of the characters that XML 1.0 has), else why not.
 pub fn check_text(bytes: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| format!("it is no UTF-8 from byte {} on", error.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 from byte {} on", error.valid_up_to()))?;
     match text.chars().find(|c| !is_allowed(*c)) {
-        Some(c) => Err(format!("it holds the character U+{:04X}, which SQS does not take", u32::from(c))),
+        Some(c) => Err(format!("it holds the character U+{:04X}, which SQS does not accept", u32::from(c))),
         None => Ok(text),
     }
 }
@@ -44,7 +44,7 @@ pub fn is_group(text: &str) -> bool {
 /// Returns the body of a message as text if SQS would accept the message, else why it would not.
 pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, String> {
     if body.is_empty() {
-        return Err("its body is empty, which SQS does not take".to_owned());
+        return Err("its body is empty, which SQS does not accept".to_owned());
     }
     let bytes = body.len() + attributes.iter().map(attribute_bytes).sum::<usize>();
     if bytes > MAX_CALL_BYTES {
@@ -59,7 +59,7 @@ pub fn check<'a>(body: &'a [u8], attributes: &[Attribute]) -> Result<&'a str, St
                 check_text(text.as_bytes()).map(drop)
             }
             AttributeValue::Binary(bytes) if !bytes.is_empty() => Ok(()),
-            _ => Err("it is empty, which SQS does not take".to_owned()),
+            _ => Err("it is empty, which SQS does not accept".to_owned()),
         };
         checked.map_err(|why| format!("attribute {}: {why}", attribute.name))?;
     }

@@ -82,9 +82,9 @@ pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
         }
         408 | 425 | 429 | 500 | 502..=599 => Err(Fault::Transient(format!("the server answered with status {status}"))),
         404 | 405 | 501 => Err(Fault::Refused(format!("the server knows no SQS there (status {status}); correct endpoint"))),
-        _ => {
-            Err(Fault::Refused(format!("the server answered with status {status} and no error of SQS; see endpoint and proxies")))
-        }
+        _ => Err(Fault::Refused(format!(
+            "the server answered with status {status} and no error of SQS; check endpoint and proxies"
+        ))),
     }
 }
 
@@ -104,13 +104,15 @@ fn nature(answer: &Answer) -> Option<Fault> {
     let body = answer.body.trim_ascii_start();
     let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     if body.is_empty() {
-        Some(Fault::Transient("the server answered with nothing; if it goes on, see endpoint: it may be no SQS".to_owned()))
+        Some(Fault::Transient("the server answered with nothing; if this persists, check endpoint: it may be no SQS".to_owned()))
     } else if is("<!doctype html") || is("<html") {
-        Some(Fault::Refused("the server answered with a web page; correct endpoint, or see the proxy in between".to_owned()))
+        Some(Fault::Refused("the server answered with a web page; correct endpoint, or check the proxy in between".to_owned()))
     } else if is("{") || is("[") {
         Some(Fault::Refused("the server answered in JSON, but SQS's query protocol is XML; correct endpoint".to_owned()))
     } else if !is("<") {
-        Some(Fault::Transient("the server answered with what is no XML; if it goes on, see endpoint and proxies".to_owned()))
+        Some(Fault::Transient(
+            "the server answered with something that is not XML; if this persists, check endpoint and proxies".to_owned(),
+        ))
     } else {
         None
     }
@@ -142,7 +144,7 @@ impl Said {
             CodeClass::Content => Fault::Content(said),
             CodeClass::Signature => Fault::Refused(match clock(answer) {
                 Some(off) => format!("{said}; {off}"),
-                None => format!("{said}; see the secret access key, and whether the region is the queue's"),
+                None => format!("{said}; check the secret access key, and whether the region is the queue's"),
             }),
             CodeClass::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
             // A code that this version does not know is judged by its status.
@@ -193,16 +195,16 @@ fn class_of(code: &str) -> CodeClass {
         code if code.starts_with("Throttl") => CodeClass::Transient,
         "SignatureDoesNotMatch" | "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => CodeClass::Signature,
         "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
-            CodeClass::Refused("; the access key is not known there: see the keys, their session token and the region")
+            CodeClass::Refused("; the access key is not known there: check the keys, their session token and the region")
         }
         "ExpiredToken" | "ExpiredTokenException" => {
-            CodeClass::Refused("; the session token is over: renew the keys at their source")
+            CodeClass::Refused("; the session token has expired: renew the keys at their source")
         }
         "MissingAuthenticationToken" | "IncompleteSignature" => {
-            CodeClass::Refused("; something between us and SQS takes the signature out of our requests")
+            CodeClass::Refused("; something between us and SQS removes the signature from our requests")
         }
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "AuthFailure" => {
-            CodeClass::Refused("; allow the action in the role's policy, and see the queue's own")
+            CodeClass::Refused("; allow the action in the role's policy, and check the queue's own")
         }
         "OptInRequired" => CodeClass::Refused("; the AWS account is not signed up for SQS in that region"),
         "InvalidAddress" => CodeClass::Refused("; the queue's URL is not of this region or endpoint"),
@@ -210,7 +212,7 @@ fn class_of(code: &str) -> CodeClass {
         "KmsAccessDenied" | "KMS.AccessDeniedException" => {
             CodeClass::Refused("; allow kms:Decrypt and kms:GenerateDataKey on the queue's key")
         }
-        code if code.starts_with("Kms") || code.starts_with("KMS.") => CodeClass::Refused("; see the queue's key in KMS"),
+        code if code.starts_with("Kms") || code.starts_with("KMS.") => CodeClass::Refused("; check the queue's key in KMS"),
         _ => CodeClass::Unknown,
     }
 }
@@ -373,7 +375,7 @@ mod tests {
             (200, "\n <!DOCTYPE html><html>", false, "web page"),
             (200, "<HTML><body>", false, "web page"),
             (200, "{\"Messages\": []}", false, "JSON"),
-            (200, "hello", true, "no XML"),
+            (200, "hello", true, "not XML"),
             (301, "", false, "elsewhere"),
             (403, "<html>denied</html>", false, "403"),
             (404, "", false, "no SQS there"),

@@ -66,7 +66,7 @@ impl Location {
         let region = match hints.region.map(str::to_owned).or_else(of_url) {
             Some(region) => region,
             None => credentials::region(surroundings)?.ok_or(LocationError::NoRegion(match hints.url {
-                Some(_) => "its URL is none of AWS; ",
+                Some(_) => "its URL is not one of AWS; ",
                 None => "",
             }))?,
         };
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_region_that_nobody_names_is_asked_for() {
         let why = find(&[], Hints { url: Some("http://127.0.0.1/1/stock"), ..Hints::default() }).unwrap_err();
-        assert!(why.contains("none of AWS") && why.contains("AWS_REGION"), "{why}");
+        assert!(why.contains("not one of AWS") && why.contains("AWS_REGION"), "{why}");
         assert!(find(&[], Hints::default()).unwrap_err().contains("AWS_REGION"));
     }
 }

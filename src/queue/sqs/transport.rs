@@ -132,10 +132,10 @@ fn explain(error: &Error, request: &Signed, terms: Terms) -> String {
     let url = mask_url(&request.url);
     match error {
         // The text of this error is the URL itself.
-        Error::BadUri(_) => format!("{url} is no URL that can be asked; see endpoint and url"),
+        Error::BadUri(_) => format!("{url} is not a usable URL; check endpoint and url"),
         Error::Timeout(phase) => format!("{url} did not answer within {:?} ({phase})", terms.patience),
-        Error::HostNotFound => format!("the name in {url} cannot be looked up; see region and endpoint"),
-        Error::BodyExceedsLimit(limit) => format!("{url} answered more than {limit} bytes, which SQS never does; see endpoint"),
+        Error::HostNotFound => format!("the name in {url} cannot be looked up; check region and endpoint"),
+        Error::BodyExceedsLimit(limit) => format!("{url} answered more than {limit} bytes, which SQS never does; check endpoint"),
         Error::NativeTls(error) => {
             format!("no TLS with {url}: {error}; where the server speaks plain HTTP, write http:// in endpoint")
         }

@@ -27,11 +27,11 @@ pub struct Element<'a> {
 pub enum Malformed {
     #[error("the element {0} has no end")]
     Unended(String),
-    #[error("there is a tag that is none")]
+    #[error("a tag is malformed")]
     Tag,
-    #[error("text that is no UTF-8")]
+    #[error("a text is not UTF-8")]
     Utf8,
-    #[error("text with a wrong entity")]
+    #[error("a text has a wrong entity")]
     Entity,
 }
 

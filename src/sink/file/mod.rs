@@ -207,7 +207,7 @@ impl FileSink {
         }
         drop(current);
         let written = written.ok_or_else(|| {
-            io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is made: leave the path to octoconf")
+            io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is created: leave the path to octoconf")
         })?;
         Ok((written, slot))
     }

@@ -267,7 +267,7 @@ fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
         return Err(io::Error::new(
             ErrorKind::InvalidData,
             format!(
-                "its last line has no end within {} MiB, so that it is no file of ours; move it away, or end it with a line feed",
+                "its last line has no end within {} MiB, so it is not one of our files; move it away, or end it with a line feed",
                 MAX_LAST_LINE / 1024 / 1024
             ),
         ));

@@ -72,7 +72,7 @@ pub enum TemplateError {
     #[error("path {0:?} has \".\" or \"..\" below a placeholder or in place of the file: write the folder or file that is meant")]
     Dots(String),
     /// The path contains a NUL, where it would end for the kernel.
-    #[error("path {0:?} holds a NUL, which no name of a file can: leave it out")]
+    #[error("path {0:?} holds a NUL, which a file name cannot contain: leave it out")]
     Nul(String),
 }
 

@@ -86,7 +86,7 @@ pub enum TargetError {
     )]
     Invalid,
     /// The path of the URL contains `.` or `..`.
-    #[error("has \".\" or \"..\" in its path, which every server reads otherwise; write the path that is meant")]
+    #[error("has \".\" or \"..\" in its path, which servers interpret differently; write the path that is meant")]
     Dots,
     /// The URL contains this unknown placeholder.
     #[error("holds {0:?}; the placeholders are {{queue}} and {{account}}")]
@@ -105,7 +105,7 @@ pub enum TargetError {
     HeaderValue(String),
     /// The signing secret is not base64.
     #[error(
-        "not base64 of a key, with or without whsec_ before it, as Standard Webhooks has it; write the secret that the partner gave out"
+        "not base64 of a key, with or without whsec_ before it, as Standard Webhooks defines it; write the secret that the partner gave out"
     )]
     Secret,
 }

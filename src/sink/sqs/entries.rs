@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_sqs_never_takes_is_said_before_it_is_asked() {
-        assert!(refusal(b"\xff").contains("no UTF-8"));
+        assert!(refusal(b"\xff").contains("not UTF-8"));
         assert!(refusal(b"").contains("empty"));
         assert!(refusal(b"a\0b").contains("U+0000"));
         assert!(refusal("\u{ffff}".as_bytes()).contains("U+FFFF"));

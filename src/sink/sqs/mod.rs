@@ -140,7 +140,7 @@ fn answer_to_entry(fault: EntryFault) -> Answer {
     match fault {
         EntryFault::Transient(why) => unreachable(why),
         EntryFault::Refused(why) => status(400, why),
-        EntryFault::Gone => unreachable("SQS speaks of a receipt, and none was sent".to_owned()),
+        EntryFault::Gone => unreachable("SQS reports a bad receipt, although none was sent".to_owned()),
     }
 }
 

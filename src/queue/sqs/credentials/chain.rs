@@ -366,7 +366,7 @@ mod tests {
     fn keys_that_are_over_name_their_source() {
         let agent = Server::start(|_| ok(r#"{"AccessKeyId":"A","SecretAccessKey":"hush","Expiration":"2025-12-31T23:59:59Z"}"#));
         let error = error(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.url)]);
-        assert!(error.contains("container gave keys that ended at 2025-12-31T23:59:59Z"), "{error}");
+        assert!(error.contains("container gave keys that expired at 2025-12-31T23:59:59Z"), "{error}");
     }
 
     #[test]

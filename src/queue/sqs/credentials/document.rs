@@ -45,7 +45,10 @@ impl Document {
         let expires_at = match self.expiration.filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => Some(time(&text).ok_or_else(|| {
-                CredentialsError::malformed(from, "Expiration is no time as ISO 8601 has it, such as 2026-01-02T03:04:05Z")
+                CredentialsError::malformed(
+                    from,
+                    "Expiration is not a time in the form of ISO 8601, such as 2026-01-02T03:04:05Z",
+                )
             })?),
         };
         Ok(Keys {
@@ -105,7 +108,7 @@ mod tests {
             (r#""hush""#, "another type"),
             (r#"{"AccessKeyId":"hush"}"#, "no SecretAccessKey"),
             (r#"{"AccessKeyId":"","SecretAccessKey":"hush"}"#, "no AccessKeyId"),
-            (r#"{"AccessKeyId":"hush","SecretAccessKey":"hush","Expiration":"hush"}"#, "no time"),
+            (r#"{"AccessKeyId":"hush","SecretAccessKey":"hush","Expiration":"hush"}"#, "not a time"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.is_transient(), "{error}");

@@ -53,7 +53,7 @@ pub enum CredentialsError {
     },
     /// A source returned keys that had already ended. It is asked again.
     #[error(
-        "AWS credentials: {from} gave keys that ended at {}; compare the clock of this machine, then look at what renews them",
+        "AWS credentials: {from} gave keys that expired at {}; check the clock of this machine, then look at what renews them",
         humantime::format_rfc3339_seconds(*.at)
     )]
     Expired {

@@ -42,7 +42,7 @@ pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsE
             format!("what {} names is no role; check the endpoint", mask_url(&service.endpoint)),
         ));
     }
-    let text = service.get(&format!("{ROLES}{role}"), &token, "the role went away; attach it again")?;
+    let text = service.get(&format!("{ROLES}{role}"), &token, "the role is gone; attach it again")?;
     let document = Document::parse(FROM, &text)?;
     match document.code.as_deref() {
         None | Some("Success") => document.keys(FROM),

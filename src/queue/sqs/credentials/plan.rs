@@ -137,7 +137,7 @@ impl Role {
 fn source_of(section: &Section, role: Role) -> Result<Step<'_>, CredentialsError> {
     let profile = role.profile.clone();
     if section.get("mfa_serial").is_some() {
-        let problem = "mfa_serial asks a person for a code, and a service has none at hand; let the role trust without MFA";
+        let problem = "mfa_serial asks a person for a code, which a service cannot give; let the role trust without MFA";
         return Err(wrong(&profile, problem));
     }
     let sources = (section.get("source_profile"), section.get("credential_source"), section.get("web_identity_token_file"));

@@ -52,9 +52,9 @@ impl Failure {
                 from,
                 format!("was ended after {}; run it by hand", humantime::format_duration(patience)),
             ),
-            Self::TooMuch => CredentialsError::malformed(from, "printed more than 64 KiB, which are no keys; run it by hand"),
+            Self::TooMuch => CredentialsError::malformed(from, "printed more than 64 KiB, which cannot be keys; run it by hand"),
             Self::Failed(status) => CredentialsError::unreachable(from, format!("failed ({status}); run it by hand to see why")),
-            Self::NotText => CredentialsError::malformed(from, "printed something that is no text; run it by hand"),
+            Self::NotText => CredentialsError::malformed(from, "printed something that is not text; run it by hand"),
         }
     }
 }
@@ -228,7 +228,7 @@ mod tests {
             ("", "breaks off"),
             (r#"printf '{"Version": 1, "AccessKeyId": "hush", "Secret'"#, "breaks off"),
             (r#"echo '{"Version": 2, "AccessKeyId": "hush"}'"#, "\"Version\": 1"),
-            (r"printf '\377'", "no text"),
+            (r"printf '\377'", "not text"),
         ] {
             let text = error(command, LONG);
             assert!(text.contains(expected), "{command}: {text}");

@@ -143,7 +143,7 @@ impl Scan {
             }
             return Ok(());
         }
-        let (name, value) = pair(content).ok_or("neither [a section] nor name = value; mend or remove it")?;
+        let (name, value) = pair(content).ok_or("neither [a section] nor name = value; correct or remove it")?;
         section.0.insert(name.clone(), value);
         self.outer = Some((name, indent));
         Ok(())

@@ -92,7 +92,7 @@ impl<'a> Sts<'a> {
         let reply = self.web.ask(ask)?;
         let Some(fields) = fields(&reply.body) else {
             let (url, status) = (mask_url(&self.url), reply.status);
-            let problem = format!("{url} answered {status} with something that is no whole XML; check the endpoint");
+            let problem = format!("{url} answered {status} with incomplete XML or none; check the endpoint");
             return Err(CredentialsError::malformed(from, problem));
         };
         match reply.status {
@@ -147,7 +147,7 @@ fn keys_of(from: &str, mut fields: Fields) -> Result<Keys, CredentialsError> {
     };
     let end = take("Expiration")?;
     let expires_at = document::time(&end)
-        .ok_or_else(|| CredentialsError::malformed(from, "the Expiration that STS gave is no time; check the endpoint"))?;
+        .ok_or_else(|| CredentialsError::malformed(from, "the Expiration that STS gave is not a time; check the endpoint"))?;
     Ok(Keys {
         access_key_id: take("AccessKeyId")?,
         secret_access_key: take("SecretAccessKey")?,
@@ -160,11 +160,11 @@ fn keys_of(from: &str, mut fields: Fields) -> Result<Keys, CredentialsError> {
 fn refusal(from: &str, status: u16, code: &str, message: &str) -> CredentialsError {
     let message = first_line(message);
     let what_to_do = match code {
-        "SignatureDoesNotMatch" | "RequestExpired" => "compare the clock of this machine, and check the secret key",
+        "SignatureDoesNotMatch" | "RequestExpired" => "check the clock of this machine, and check the secret key",
         "InvalidClientTokenId" | "ExpiredToken" => "renew the keys that the role is assumed with",
         "ExpiredTokenException" | "InvalidIdentityToken" => "check what renews the token file, and the role's identity provider",
         "RegionDisabledException" => "turn STS on for this region, or choose another",
-        _ => "check the role's trust policy and the rights of who assumes it",
+        _ => "check the role's trust policy and the rights of the one who assumes it",
     };
     let transient =
         status == 429 || status >= 500 || matches!(code, "Throttling" | "ThrottlingException" | "IDPCommunicationError");

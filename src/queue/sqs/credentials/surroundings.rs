@@ -154,7 +154,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>, String> {
     match File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{} cannot be read: {error}; check who may read it", path.display())),
+        Err(error) => return Err(format!("{} cannot be read: {error}; check its permissions", path.display())),
     }
     if bytes.len() as u64 > LONGEST_FILE {
         return Err(format!("{} is longer than 4 MiB; check the path", path.display()));

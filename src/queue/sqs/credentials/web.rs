@@ -62,14 +62,16 @@ impl Web {
     /// [`CredentialsError::Unreachable`] if there is no answer, [`CredentialsError::Malformed`] if it is
     /// too long or not text, and [`CredentialsError::Misconfigured`] if the request cannot even be written.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Reply, CredentialsError> {
-        let uri: Uri = ask.url.parse().map_err(|_| CredentialsError::misconfigured(ask.from, "its URL is not valid; mend it"))?;
+        let uri: Uri =
+            ask.url.parse().map_err(|_| CredentialsError::misconfigured(ask.from, "its URL is not valid; correct it"))?;
         let host = uri.authority().map_or("", |authority| authority.as_str()).rsplit('@').next().unwrap_or_default().to_owned();
         let failed = |error: Error| failure(ask.from, &host, &error, ask.patience);
         let mut request = Request::new(ask.body);
         *request.uri_mut() = uri;
         for (name, value) in ask.headers {
             let value = HeaderValue::from_str(&value).map_err(|_| {
-                let problem = format!("its {name} holds a line break or another character that no header takes; mend its source");
+                let problem =
+                    format!("its {name} holds a line break or another character that a header cannot contain; fix its source");
                 CredentialsError::misconfigured(ask.from, problem)
             })?;
             request.headers_mut().insert(HeaderName::from_static(name), value);
@@ -85,7 +87,7 @@ impl Web {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().map_err(failed)?;
         let body = String::from_utf8(body)
-            .map_err(|_| CredentialsError::malformed(ask.from, format!("what {host} answered is no text")))?;
+            .map_err(|_| CredentialsError::malformed(ask.from, format!("what {host} answered is not text")))?;
         Ok(Reply { status, body })
     }
 }
@@ -95,7 +97,7 @@ fn failure(from: &str, host: &str, error: &Error, patience: Duration) -> Credent
         Error::BodyExceedsLimit(_) => {
             return CredentialsError::malformed(
                 from,
-                format!("{host} answered more than 64 KiB, which are no keys; check the address"),
+                format!("{host} answered more than 64 KiB, which cannot be keys; check the address"),
             );
         }
         Error::Protocol(_) => {

@@ -36,7 +36,7 @@ impl Letter {
                 Some(source) => ("moved", format!("SQS itself moved it here from {source}, by its redrive policy")),
                 None => (
                     "unknown",
-                    "nothing is known of it: it was put here by another program, or its body leaves no room".to_owned(),
+                    "nothing is known about it: it was put here by another program, or its body leaves no room".to_owned(),
                 ),
             };
             let before = before.unwrap_or(Redriven { redrives: 0, open: Open::default() });

@@ -100,8 +100,9 @@ impl Visit {
     fn unseen(&self) -> Unseen {
         let name = self.target.name();
         if self.again > self.seen.len() {
-            let why =
-                format!("{name} gives the same letters again and again, which hides others: somebody else may look at them too");
+            let why = format!(
+                "{name} returns the same letters again and again, which hides others: another consumer may read them too"
+            );
             return Unseen { letters: 0, why: Some(why) };
         }
         if !self.target.is_fifo() {
@@ -114,7 +115,7 @@ impl Visit {
                 let why = || {
                     format!(
                         "{name} counts {letters} more, which cannot be seen now: a FIFO queue gives at most ten of a group until these are \
-                         taken off, and none of a group that somebody else looks at"
+                         taken off, and none of a group that another consumer reads"
                     )
                 };
                 Unseen { letters, why: (letters > 0).then(why) }

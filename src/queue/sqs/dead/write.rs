@@ -93,7 +93,7 @@ impl SqsQueue {
             format!("its body of {body} bytes is larger than {name} takes, {most} bytes: raise MaximumMessageSize of {name}")
         })?;
         if handle(receipt).is_none() && *receipt != Receipt::Parked {
-            return Err("its receipt is none of SQS".to_owned());
+            return Err("its receipt is not from SQS".to_owned());
         }
         let index = delivery.as_ref().and_then(|delivery| delivery.index);
         let account = delivery.as_ref().map(|delivery| &delivery.account);

@@ -99,8 +99,8 @@ fn what_cannot_be_read_never_stops_its_neighbours() {
     let bad_attribute = "<MessageAttribute><Name>c</Name><Value><BinaryValue>*</BinaryValue><DataType>Binary</DataType></Value></MessageAttribute>";
     let cases = [
         (xml("x", "changed", "b", ""), "message x: its body does not match its MD5"),
-        (xml("x", "&nbsp;", "b", ""), "message x: text with a wrong entity"),
-        (xml("x", "<b>", "b", ""), "message x: there is a tag that is none"),
+        (xml("x", "&nbsp;", "b", ""), "message x: a text has a wrong entity"),
+        (xml("x", "<b>", "b", ""), "message x: a tag is malformed"),
         (xml("x", "b", "b", bad_attribute), "message x: attribute c: is no base64"),
         ("<Message/>".to_owned(), "message without an id: it has no MessageId"),
         ("<Message><MessageId>x</MessageId></Message>".to_owned(), "message x: it has no ReceiptHandle"),
