@@ -215,8 +215,8 @@ mod tests {
 
     use super::*;
     use crate::dispatch::{
-        Cost, Failing, Histogram, PartnerCounts, PartnerState, QueueCounts, QueueStatus, Status, TURN, Tally, Times,
-        WaitingPartner,
+        Cost, EngineState, Failing, Histogram, PartnerCounts, PartnerState, QueueCounts, QueueStage, QueueStatus, Status, TURN,
+        Tally, Times, WaitingPartner,
     };
     use crate::engine::{LastReload, Snapshot};
 
@@ -306,7 +306,7 @@ mod tests {
         let queue = QueueStatus {
             index: 0,
             name: "stock".to_owned(),
-            state: "serving",
+            state: QueueStage::Serving,
             replaced: 1,
             source: "sqs",
             handler: "product".to_owned(),
@@ -340,10 +340,10 @@ mod tests {
             uptime_s: 3_700.0,
             last_reload: Some(LastReload { ok: false, seconds_ago: 61.0, reason: Some("unknown key".to_owned()) }),
             status: Status {
-                state: "running",
+                state: EngineState::Running,
                 in_flight: 40,
                 in_flight_bytes: 1 << 20,
-                queues: vec![QueueStatus { name: "old".to_owned(), state: "retiring", ..queue.clone() }, queue],
+                queues: vec![QueueStatus { name: "old".to_owned(), state: QueueStage::Retiring, ..queue.clone() }, queue],
                 partners,
                 waiting: vec![partner],
                 buckets: 1,

@@ -70,7 +70,7 @@ fn a_path_that_is_no_queue_is_refused_with_what_to_do() {
     let text = folder.path().join("text.db");
     std::fs::write(&text, "This is not a database, however long it may be. ".repeat(100)).unwrap();
     for (path, says) in [
-        (text.clone(), "the path names something else"),
+        (text.clone(), "the path names something other than a queue file"),
         (folder.path().join("missing").join("queue.db"), "its folder must exist"),
         (folder.path().to_path_buf(), "its folder must exist"),
     ] {

@@ -59,7 +59,7 @@ fn a_queue_that_is_recreated_is_found_again() {
     server.call("CreateQueue", &json!({ "QueueName": queue.name }));
     queue.send(&invoices(15..30));
     delivered(&workspace, &queue, 30);
-    workspace.said(&["well again", "queue=invoice"]);
+    workspace.said(&["works again", "queue=invoice"]);
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", workspace.log());
 }

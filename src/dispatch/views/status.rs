@@ -97,7 +97,7 @@ pub struct QueueStatus {
     /// How long the oldest delivery has waited, in seconds, in a bucket or on the wire to a partner
     /// that is away; `None`: none waits.
     pub oldest_waiting_s: Option<f64>,
-    /// The number of deliveries that are on the disk now.
+    /// The number of deliveries that are on the disk and not in memory.
     pub parked_now: u64,
     /// The number of messages held that no handler has seen yet.
     pub handler_pending: usize,

@@ -20,7 +20,7 @@ pub fn check(dispatcher: &Dispatcher, now: Instant) {
     for (key, bucket) in dispatcher.partners.buckets() {
         let partner = dispatcher.partners.partner(bucket.partner).expect("it has a bucket");
         check_bucket(dispatcher, now, key, bucket, partner);
-        check_lot(dispatcher, key, bucket, partner);
+        check_lot(dispatcher, now, key, bucket, partner);
     }
 }
 
@@ -74,7 +74,7 @@ fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &
 }
 
 /// Checks that parked rows are asked for, or will be once room is free.
-fn check_lot(dispatcher: &Dispatcher, key: BucketKey, bucket: &Bucket, partner: &Partner) {
+fn check_lot(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &Bucket, partner: &Partner) {
     let queue: QueueIndex = bucket.queue;
     let Some(transfer) = dispatcher.queues[queue].parking.as_deref() else { return };
     if !bucket.lot.as_deref().is_some_and(Lot::may_ask) || partner.is_away() || dispatcher.phase.is_stopping() {
@@ -88,6 +88,14 @@ fn check_lot(dispatcher: &Dispatcher, key: BucketKey, bucket: &Bucket, partner: 
     assert!(
         is_in_line || holds * 2 >= share || is_looked_at,
         "nobody asks for the parked deliveries for {}, which holds {holds} of {share}: {bucket:?}",
+        partner.account
+    );
+    // Whatever else is in the room, one row comes if none is in memory.
+    let cannot_delete = dispatcher.queues[transfer.rows].settling.cannot_delete();
+    let may_read = transfer.gives(now) && !cannot_delete && dispatcher.room.one_more(queue) > 0;
+    assert!(
+        !is_in_line || holds * 2 >= share || !may_read || transfer.in_memory > 0,
+        "no parked delivery for {} is read, and none is in memory: {bucket:?}",
         partner.account
     );
 }
