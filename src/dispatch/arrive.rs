@@ -49,7 +49,7 @@ impl Dispatcher {
         if queue.intake.recovered() {
             self.goes_well(index, "receive");
         }
-        self.phase.received(messages.len());
+        self.phase.census.received(messages.len());
         let mut unwanted = Vec::new();
         let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
         let mut messages = messages.into_iter();

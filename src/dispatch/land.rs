@@ -3,17 +3,15 @@
 
 use std::time::Instant;
 
-use crate::message::settle::{DeadDelivery, DeadKind, DeadReason};
-use crate::message::{Account, Answer, Item};
+use crate::message::Answer;
+use crate::message::settle::{DeadKind, DeadReason};
 
 use super::Dispatcher;
 use super::bucket::Parcel;
 use super::event::Note;
-use super::exits::settling::Letter;
 use super::flights::Flight;
 use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
-use super::ledger::Held;
-use super::partner::{Access, PartnerState};
+use super::partner::PartnerState;
 use super::verdict::{Gate, History, Verdict, blame, verdict};
 
 /// How much of a partner's answer is kept for logs and dead letters (1 KiB).
@@ -193,60 +191,13 @@ impl Dispatcher {
         }
     }
 
-    /// Sets one delivery aside as a dead letter, and with it its message if that led to no other one. On a queue
-    /// without dead letters, returns the message instead.
-    pub(super) fn delivery_dead(
-        &mut self,
-        index: QueueIndex,
-        ticket: Ticket,
-        account: &Account,
-        item: &Item,
-        reason: DeadReason,
-    ) {
-        if self.circulates(ticket) {
-            return self.circulate(ticket, &reason);
-        }
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        queue.counts.deliveries_dead += 1;
-        held.dies(reason.kind);
-        let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
-        if item.index.is_none() || held.special().row.is_some() {
-            self.leave_with_letter(ticket, Some(delivery), reason);
-            return;
-        }
-        held.awaits_letter();
-        queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
-    }
-
-    /// Sets aside, as dead letters, the bucket's deliveries that are older than the partner's `give_up_after`.
-    pub(super) fn give_up(&mut self, key: BucketKey) {
-        let Some(bucket) = self.partners.bucket(key) else { return };
-        let (queue, partner_key) = (bucket.queue, bucket.partner);
-        let Some(partner) = self.partners.partner(partner_key) else { return };
-        let Some(give_up_after) = partner.rules.give_up_after else { return };
-        let account = partner.account.clone();
-        let error = partner.last_error.as_deref().unwrap_or("none").to_owned();
-        let Some(before) = self.now.checked_sub(give_up_after) else { return };
-        let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
-        self.partners.touch(partner_key);
-        for (ticket, item) in expired {
-            // Skip the deliveries of messages that are being returned, or whose lease is lost.
-            if !self.ledger.get(ticket).is_some_and(Held::may_be_sent) {
-                continue;
-            }
-            let text = format!("not delivered within give_up_after = {give_up_after:?}; last error: {error}");
-            self.delivery_dead(queue, ticket, &account, &item, DeadReason { kind: DeadKind::Expired, text });
-        }
-    }
-
     /// Logs that the partner waits, if `edge` says that this is new: the first failure, the opening of the breaker, or
     /// the first refusal of a bucket.
     fn say_wait(&mut self, key: BucketKey, edge: Option<PartnerState>) {
         let Some(state) = edge else { return };
         let Some(bucket) = self.partners.bucket(key) else { return };
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
-        let next = self.next_attempt(key).unwrap_or(self.now);
+        let next = self.partners.next_attempt(key, self.now).unwrap_or(self.now);
         self.note(Note::PartnerWaits {
             account: partner.account.clone(),
             queue: bucket.queue,
@@ -255,32 +206,6 @@ impl Dispatcher {
             failures: partner.failures_at(bucket),
             next_attempt_in: next.saturating_duration_since(self.now),
         });
-    }
-
-    /// During a drain, returns the messages of a bucket whose partner will take nothing more before the deadline.
-    pub(super) fn return_what_cannot_leave(&mut self, key: BucketKey) {
-        let Some(deadline) = self.phase.deadline() else { return };
-        if self.next_attempt(key).is_none_or(|at| at < deadline) {
-            return;
-        }
-        let waiting = self.partners.bucket_mut(key).map(|bucket| bucket.drain()).unwrap_or_default();
-        for ticket in waiting.into_iter().rev() {
-            self.give_back(ticket, self.now);
-        }
-        self.let_go();
-    }
-
-    /// Returns when the bucket may flush next, `None` if it waits for nothing that has a time. A pause has no known
-    /// end, and counts as the longest back-off.
-    pub(super) fn next_attempt(&self, key: BucketKey) -> Option<Instant> {
-        match self.partners.access(key, self.now)? {
-            Access::Open | Access::Busy => None,
-            Access::At(at, _) => Some(at),
-            Access::Paused => {
-                let partner = self.partners.partner(self.partners.bucket(key)?.partner)?;
-                Some(self.now + partner.rules.max_backoff)
-            }
-        }
     }
 }
 

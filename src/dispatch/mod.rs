@@ -45,6 +45,7 @@ mod ages;
 mod arrive;
 mod blame;
 mod bucket;
+mod census;
 mod due;
 mod event;
 mod exits;

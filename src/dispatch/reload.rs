@@ -40,13 +40,13 @@ impl Dispatcher {
     fn change_queue(&mut self, index: QueueIndex, rules: QueueRules) {
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving()) else { return };
         self.ledger.set_lease(index, rules.visibility_timeout);
-        self.phase.census_of(&rules);
+        self.phase.census.adapt_to(&rules);
         queue.set_rules(rules);
     }
 
     fn add_queue(&mut self, rules: QueueRules, parking: Option<ParkingRules>) {
         let index = self.queues.len();
-        self.phase.census_of(&rules);
+        self.phase.census.adapt_to(&rules);
         let mut queue = QueueState::new(rules, self.room.most());
         // An earlier queue of the same name may have read the same messages.
         for before in self.queues.iter().filter(|before| before.name == queue.name) {
@@ -66,7 +66,7 @@ impl Dispatcher {
     fn enter(&mut self, queue: QueueState) {
         self.ledger.add_queue(queue.rules.visibility_timeout);
         self.hidden.add_queue();
-        self.phase.add_queue();
+        self.phase.census.add_queue();
         self.living.push(self.queues.len());
         self.queues.push(queue);
     }

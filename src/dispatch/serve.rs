@@ -25,7 +25,7 @@ impl Dispatcher {
                     if let Some(bucket) = self.partners.bucket_mut(key) {
                         bucket.alarm.rang();
                     }
-                    self.give_up(key);
+                    self.expire(key);
                     self.partners.list(key);
                     self.partners.reclaim(key, self.now, &mut self.due);
                 }
@@ -56,7 +56,7 @@ impl Dispatcher {
                         transfer.alarm.rang();
                     }
                 }
-                Timer::Count => self.phase.count_again(),
+                Timer::Count => self.phase.census.count_again(),
                 // The end of each turn looks for retiring queues that have nothing left.
                 Timer::Retiring => {}
                 Timer::Stop => self.stop_is_due(),

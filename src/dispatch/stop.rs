@@ -1,20 +1,17 @@
-//! The end of the service: a drain that finishes what can be finished, a stop that returns the rest, and the census
-//! that finds out whether every queue is empty.
+//! The end of the service: a drain that finishes what can be finished, and a stop that returns the rest.
 
 use std::time::{Duration, Instant};
 
-use crate::message::settle::Count;
-
-use super::event::{Command, Fault};
-use super::exits::settling::Kind;
-use super::keys::{QueueIndex, Ticket};
+use super::Dispatcher;
+use super::census::Census;
+use super::event::Command;
+use super::keys::{BucketKey, Ticket};
 use super::parking::Transfer;
 use super::rules::QueueRules;
 use super::timer::Timer;
-use super::{Dispatcher, QueueState};
 
 /// The time left for returning messages once everything is stopped. A lease that cannot be returned by then lapses.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// How far the engine is on its way to its end.
 #[derive(Debug)]
@@ -28,57 +25,12 @@ pub struct Phase {
     ends_at: Option<Instant>,
     /// Whether [`Command::Finish`] was issued.
     finished: bool,
-    census: Census,
-}
-
-/// The count of all queues, to find out whether they are empty.
-#[derive(Debug)]
-struct Census {
-    /// The counts since the census began, by queue index. `None`: not counted yet.
-    counts: Vec<Option<Count>>,
-    /// Whether counts of this census are still to come.
-    under_way: bool,
-    /// The number of censuses in a row that found nothing.
-    empty: u32,
-    /// The number of such censuses that are needed.
-    needed: u32,
-    /// The time between two censuses.
-    apart: Duration,
-    /// When the next census may begin; `None`: now.
-    not_before: Option<Instant>,
-    /// Whether a message came since the census began, so that its counts mean nothing.
-    disturbed: bool,
+    pub(super) census: Census,
 }
 
 impl Phase {
     pub fn running<'a>(until_empty: bool, queues: impl Iterator<Item = &'a QueueRules>) -> Self {
-        let mut census = Census {
-            counts: Vec::new(),
-            under_way: false,
-            empty: 0,
-            needed: 1,
-            apart: Duration::ZERO,
-            not_before: None,
-            disturbed: false,
-        };
-        for rules in queues {
-            census.counts.push(None);
-            census.needed = census.needed.max(rules.zero_counts);
-            census.apart = census.apart.max(rules.recount);
-        }
-        Self { until_empty, deadline: None, ends_at: None, finished: false, census }
-    }
-
-    /// Adds a queue. A census that is under way does not include it, and is void.
-    pub(super) fn add_queue(&mut self) {
-        self.census.disturbed = true;
-        self.census.counts.push(Some(Count::default()));
-    }
-
-    /// Adapts the census to the rules of a queue.
-    pub(super) fn census_of(&mut self, rules: &QueueRules) {
-        self.census.needed = self.census.needed.max(rules.zero_counts);
-        self.census.apart = self.census.apart.max(rules.recount);
+        Self { until_empty, deadline: None, ends_at: None, finished: false, census: Census::new(queues) }
     }
 
     pub(super) fn finish_when_empty(&mut self) {
@@ -102,17 +54,6 @@ impl Phase {
 
     pub fn is_finished(&self) -> bool {
         self.finished
-    }
-
-    pub(super) fn received(&mut self, messages: usize) {
-        if messages > 0 {
-            self.census.disturbed = true;
-            self.census.empty = 0;
-        }
-    }
-
-    pub(super) fn count_again(&mut self) {
-        self.census.not_before = None;
     }
 }
 
@@ -211,53 +152,16 @@ impl Dispatcher {
         }
     }
 
-    fn take_census(&mut self) {
-        let census = &mut self.phase.census;
-        if census.under_way || census.not_before.is_some_and(|at| at > self.now) {
+    /// During a drain, returns the messages of a bucket whose partner will take nothing more before the deadline.
+    pub(super) fn return_what_cannot_leave(&mut self, key: BucketKey) {
+        let Some(deadline) = self.phase.deadline() else { return };
+        if self.partners.next_attempt(key, self.now).is_none_or(|at| at < deadline) {
             return;
         }
-        census.under_way = true;
-        census.disturbed = false;
-        // Messages left on a queue that was taken away are no longer ours to count; its parked deliveries are.
-        let counts = |queue: &QueueState| queue.is_serving() || (queue.parks_for.is_some() && !queue.is_gone());
-        for (count, queue) in census.counts.iter_mut().zip(&mut self.queues) {
-            *count = if counts(queue) { None } else { Some(Count::default()) };
-            if count.is_none() {
-                queue.settling.count();
-            }
+        let waiting = self.partners.bucket_mut(key).map(|bucket| bucket.drain()).unwrap_or_default();
+        for ticket in waiting.into_iter().rev() {
+            self.give_back(ticket, self.now);
         }
-        for queue in self.living.clone() {
-            self.tell(queue);
-        }
-    }
-
-    /// Takes in the count of one queue. The last count of a census decides whether the end has come.
-    pub(super) fn counted(&mut self, index: QueueIndex, acker: usize, count: Result<Count, Fault>) {
-        let Some(queue) = self.queues.get_mut(index) else { return self.stray("the count of an unknown queue") };
-        if !queue.settling.counted(acker) {
-            return self.stray("the count of an idle acker");
-        }
-        // A count that failed is not a count of zero.
-        let (count, fault) =
-            count.map_or_else(|fault| (Count { visible: 1, ..Count::default() }, Some(fault)), |count| (count, None));
-        self.call_ended(index, Kind::Count, fault);
-        let census = &mut self.phase.census;
-        if let Some(counted) = census.counts.get_mut(index) {
-            *counted = Some(count);
-        }
-        if census.counts.iter().any(Option::is_none) {
-            return;
-        }
-        census.under_way = false;
-        let all_empty = census.counts.iter().flatten().all(Count::is_empty) && !census.disturbed && self.ledger.is_empty();
-        census.empty = if all_empty { census.empty + 1 } else { 0 };
-        let found_none = |queue: &QueueState| queue.rules.zero_counts <= 1 || queue.intake.found_none() || !queue.is_serving();
-        if census.empty >= census.needed && self.queues.iter().all(found_none) {
-            self.drain(self.now + GRACE);
-        } else {
-            let at = self.now + census.apart;
-            census.not_before = Some(at);
-            self.due.add(at, Timer::Count);
-        }
+        self.let_go();
     }
 }

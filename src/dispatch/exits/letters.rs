@@ -1,7 +1,8 @@
 //! Dead letters: what follows for a message once a letter about it is written, or cannot be written. Part of the
 //! dispatcher's state machine.
 
-use crate::message::settle::{EntryError, EntryResult};
+use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
+use crate::message::{Account, Item};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::exits::reason::ReturnReason;
@@ -10,6 +11,32 @@ use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
 
 impl Dispatcher {
+    /// Sets one delivery aside as a dead letter, and with it its message if that led to no other one. On a queue
+    /// without dead letters, returns the message instead.
+    pub(in crate::dispatch) fn delivery_dead(
+        &mut self,
+        index: QueueIndex,
+        ticket: Ticket,
+        account: &Account,
+        item: &Item,
+        reason: DeadReason,
+    ) {
+        if self.circulates(ticket) {
+            return self.circulate(ticket, &reason);
+        }
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.counts.deliveries_dead += 1;
+        held.dies(reason.kind);
+        let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
+        if item.index.is_none() || held.special().row.is_some() {
+            self.leave_with_letter(ticket, Some(delivery), reason);
+            return;
+        }
+        held.awaits_letter();
+        queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
+    }
+
     /// Takes in the result of one dead letter.
     pub(in crate::dispatch) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;

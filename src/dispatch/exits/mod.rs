@@ -2,12 +2,15 @@
 //! once its queue has confirmed that.
 //!
 //! `leave` decides, `settling` makes the calls, one at a time for each acker, `letters` follows a dead letter until it
-//! is written, and `reason` says why copies are returned. `known` remembers what of a message is settled after its copy
+//! is written, and `reason` says why copies are returned. `expire`, `too_long` and `circulate` are three causes. `known` remembers what of a message is settled after its copy
 //! has left, and `again` finds that among the deliveries of a copy that comes back.
 
 pub(super) mod again;
+pub(super) mod circulate;
+pub(super) mod expire;
 pub(super) mod known;
 pub(super) mod leave;
 pub(super) mod letters;
 pub(super) mod reason;
 pub(super) mod settling;
+pub(super) mod too_long;

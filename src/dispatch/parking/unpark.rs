@@ -179,7 +179,7 @@ impl Dispatcher {
                 Some(Unparked { rows: came, more, .. }) => {
                     let (count, last) = (came.len(), came.last().map(|row| row.place));
                     let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(count, last, more));
-                    self.phase.received(count);
+                    self.phase.census.received(count);
                     for row in came.into_iter().filter(|_| in_order) {
                         self.take_row_in(index, rows, key, row);
                     }

@@ -235,4 +235,17 @@ impl Partners {
             }
         }
     }
+
+    /// Returns when the bucket may flush next, `None` if it waits for nothing that has a time. A pause has no known
+    /// end, and counts as the longest back-off.
+    pub fn next_attempt(&self, key: BucketKey, now: Instant) -> Option<Instant> {
+        match self.access(key, now)? {
+            Access::Open | Access::Busy => None,
+            Access::At(at, _) => Some(at),
+            Access::Paused => {
+                let partner = self.partner(self.bucket(key)?.partner)?;
+                Some(now + partner.rules.max_backoff)
+            }
+        }
+    }
 }
