@@ -2,29 +2,30 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use compact_str::CompactString;
+use octoconf::queue::attendant::Attendant as _;
 use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
 use octoconf::settings::Rate;
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
+use super::patience::Patient;
 use super::progress::Progress;
-use super::records::{self, Change};
+use super::records::{self, Outcome};
 use super::setup::Setup;
-use super::signals;
 use octoconf::commands::dead as view;
 
 /// The maximum number of letters per transaction, if no rate is set.
 const PORTION: usize = 1000;
 
-const OF_MEMORY: &str = "its dead letters are lost when its process ends: the log says what they are and why, `octoconf status` and \
-                         the report of `run` how many there were; set source = \"sqlite\" to have them kept";
+const OF_MEMORY: &str = "its dead letters end with it: the log says what they are and why, `octoconf status` and the report of `run` how \
+                         many there were; set source = \"sqlite\" to have them kept";
 
 pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
     let (Dead::List { queue: name, .. }
@@ -43,26 +44,28 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
             "queues.{name}: it has no dead letters, its rejected messages circulate; name a queue for them in queues.{name}.dead_letter"
         ))
     })?;
+    let patient = Patient::new().context("cannot take signals over")?;
+    letters.attend(Arc::clone(&patient) as _);
     match command {
         Dead::List { filter, limit, json, .. } => {
             let mut unseen = Unseen::default();
             let status = records::list(*limit, *json, |each| {
-                unseen = letters.list(&filter.into(), &mut |letter| each(&letter))?;
+                unseen = letters.list(&filter.into(), &mut |letter| patient.goes_on() && each(&letter))?;
                 Ok(())
             })?;
             say_unseen(&unseen);
-            Ok(status)
+            if patient.goes_on() { Ok(status) } else { Err(interrupted("the list is not complete")) }
         }
-        Dead::Show { id, json, .. } => show(letters, name, id, *json),
+        Dead::Show { id, json, .. } => show(letters, (name, id), *json, &patient),
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let redrive = |portions: Portions<'_>, ids: &[CompactString]| letters.redrive_in(portions, ids);
-            let how = Change { word: "redriven", dry_run: *dry_run, json: *json };
-            change(letters, Choice { name, ids, filter: filter.into() }, how, *rate, redrive)
+            let choice = Choice { letters, patient: &patient, name, ids, filter: filter.into() };
+            change(&choice, ("redriven", *dry_run, *json), *rate, redrive)
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
             let purge = |portions: Portions<'_>, ids: &[CompactString]| letters.purge_in(portions, ids);
-            let how = Change { word: "purged", dry_run: *dry_run, json: *json };
-            change(letters, Choice { name, ids, filter: filter.into() }, how, None, purge)
+            let choice = Choice { letters, patient: &patient, name, ids, filter: filter.into() };
+            change(&choice, ("purged", *dry_run, *json), None, purge)
         }
     }
 }
@@ -73,15 +76,27 @@ impl From<&Filter> for DeadFilter {
     }
 }
 
-fn show(letters: &dyn DeadLetters, queue: &str, id: &str, json: bool) -> Result<ExitCode, Failure> {
-    let letter = letters.find(id)?.ok_or_else(|| anyhow::anyhow!("queue {queue} has no dead letter {id}"))?;
+fn show(letters: &dyn DeadLetters, (queue, id): (&str, &str), json: bool, patient: &Patient) -> Result<ExitCode, Failure> {
+    let letter = letters.find(id)?.ok_or_else(|| {
+        if patient.goes_on() {
+            anyhow::anyhow!("queue {queue} has no dead letter {id}").into()
+        } else {
+            interrupted("the dead letter was not found until then")
+        }
+    })?;
     let text = if json { serde_json::to_string_pretty(&view::object(&letter))? } else { view::text(&letter) };
     writeln!(io::stdout(), "{}", text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn interrupted(what: &str) -> Failure {
+    anyhow::anyhow!("interrupted; {what}").into()
+}
+
 /// The letters that a command acts on.
 struct Choice<'a> {
+    letters: &'a dyn DeadLetters,
+    patient: &'a Patient,
     /// The name of the queue.
     name: &'a str,
     /// The ids of the letters; if empty, all letters that match the filter.
@@ -90,29 +105,30 @@ struct Choice<'a> {
 }
 
 /// Returns the ids as named, or those of all letters that match the filter, and what could not be seen of the latter.
-fn chosen(letters: &dyn DeadLetters, choice: &Choice<'_>) -> Result<(Vec<CompactString>, Unseen), Failure> {
-    let Choice { name, ids, filter } = choice;
+fn chosen(choice: &Choice<'_>) -> Result<(Vec<CompactString>, Unseen), Failure> {
+    let Choice { ids, filter, .. } = choice;
     if !ids.is_empty() {
         if filter.partner.is_some() || filter.reason.is_some() {
             return Err(Failure::Refused("name ids or give a filter, not both".to_owned()));
         }
-        return Ok((all_there(letters, name, ids)?, Unseen::default()));
+        return Ok((all_there(choice)?, Unseen::default()));
     }
-    Ok(all(letters, filter)?)
+    Ok(all(choice)?)
 }
 
-fn all(letters: &dyn DeadLetters, filter: &DeadFilter) -> Result<(Vec<CompactString>, Unseen), QueueError> {
+fn all(Choice { letters, patient, filter, .. }: &Choice<'_>) -> Result<(Vec<CompactString>, Unseen), QueueError> {
     let mut all = Vec::new();
     let unseen = letters.list(filter, &mut |letter| {
         all.push(letter.id);
-        true
+        patient.goes_on()
     })?;
     Ok((all, unseen))
 }
 
 /// Returns the ids without repetitions, if each belongs to a letter. Otherwise nothing is changed, since the unknown id
 /// may be a typing error for another letter.
-fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> Result<Vec<CompactString>, Failure> {
+fn all_there(choice: &Choice<'_>) -> Result<Vec<CompactString>, Failure> {
+    let Choice { letters, patient, name: queue, ids, .. } = *choice;
     let mut seen = HashSet::new();
     let ids: Vec<CompactString> = ids.iter().filter(|id| seen.insert(*id)).cloned().collect();
     if let [id] = ids.as_slice()
@@ -124,9 +140,10 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
     // One listing serves all ids, since SQS offers no other way to find a letter.
     let unseen = letters.list(&DeadFilter::default(), &mut |letter| {
         missing.remove(&letter.id);
-        !missing.is_empty()
+        !missing.is_empty() && patient.goes_on()
     })?;
-    if missing.is_empty() {
+    // Where the command is stopped, it changes nothing.
+    if missing.is_empty() || !patient.goes_on() {
         return Ok(ids);
     }
     let names: Vec<&str> = missing.into_iter().map(CompactString::as_str).collect();
@@ -136,42 +153,39 @@ fn all_there(letters: &dyn DeadLetters, queue: &str, ids: &[CompactString]) -> R
 
 /// Changes the chosen letters. If a listing could not see all letters, the change lists and acts again for
 /// as long as that finds new ones, but on no more letters than were hidden at first: a redriven message
-/// may become a dead letter again. A signal to stop ends it after a portion, and it then says how far it came.
+/// may become a dead letter again.
 fn change(
-    letters: &dyn DeadLetters,
-    choice: Choice<'_>,
-    how: Change,
+    choice: &Choice<'_>,
+    (word, dry_run, json): (&'static str, bool, bool),
     rate: Option<Rate>,
     act: impl Fn(Portions<'_>, &[CompactString]) -> Changed,
 ) -> Result<ExitCode, Failure> {
-    let (mut ids, mut unseen) = chosen(letters, &choice)?;
+    let (mut ids, mut unseen) = chosen(choice)?;
+    let patient = choice.patient;
     let mut chosen = ids.len();
     let mut changed = Changed::default();
-    let mut interrupted = false;
-    if !how.dry_run {
-        let stop = signals::stops().context("cannot take signals over")?;
-        let mut progress = Progress::towards(chosen as u64, how.word);
+    if !dry_run {
+        let mut progress = Progress::towards(chosen as u64, word);
         let mut tried: HashSet<CompactString> = HashSet::new();
         let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
-        while !ids.is_empty() {
+        while !ids.is_empty() && patient.goes_on() {
             let end = chosen as u64;
             let mut after = |count: usize| {
                 progress.add(count as u64);
-                if progress.position() < end {
-                    let pause = rate.map_or(Duration::ZERO, each).saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-                    interrupted = stop.recv_timeout(pause).is_ok();
-                }
-                if interrupted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                let each = rate.map(each).filter(|_| progress.position() < end).unwrap_or_default();
+                patient.rest(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
             };
-            let Changed { done, failed, ended } = act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after }, &ids);
+            let Changed { done, failed, kept, ended } =
+                act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after }, &ids);
             changed.done += done;
             changed.failed.extend(failed);
+            changed.kept.extend(kept);
             changed.ended = ended;
-            if unseen.letters == 0 || changed.ended.is_some() || interrupted {
+            if unseen.letters == 0 || changed.ended.is_some() || !patient.goes_on() {
                 break;
             }
             tried.extend(ids.drain(..));
-            match all(letters, &choice.filter) {
+            match all(choice) {
                 Ok(found) => (ids, unseen) = found,
                 Err(error) => changed.ended = Some(error),
             }
@@ -184,13 +198,23 @@ fn change(
         progress.end();
     }
     say_unseen(&unseen);
-    let Changed { done, failed, ended } = changed;
-    let status = records::say_changed(chosen as u64, done as u64, &failed, interrupted, how)?;
-    if failed.is_empty() && ended.is_none() {
+    let Changed { done, failed, kept, ended } = changed;
+    let handled = done + failed.len();
+    let outcome = Outcome {
+        chosen: chosen as u64,
+        changed: done as u64,
+        failed: &failed,
+        kept: &kept,
+        interrupted: !patient.goes_on() && (dry_run || handled < chosen || chosen == 0),
+    };
+    let status = records::say_changed(outcome, (word, dry_run, json))?;
+    if failed.is_empty() && kept.is_empty() && ended.is_none() {
         return Ok(status);
     }
-    let word = how.word;
     let mut why: Vec<String> = failed.iter().map(|(id, why)| format!("dead letter {id} is not {word}: {why}")).collect();
+    why.extend(kept.iter().map(|(id, why)| {
+        format!("dead letter {id} is {word}, but stays a dead letter, since it could not be deleted: {why}; purge it: redriving it again repeats it")
+    }));
     why.extend(ended.map(|error| format!("it ended before all were {word}: {error}")));
     Err(anyhow::anyhow!(why.join("\n")).into())
 }

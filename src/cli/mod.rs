@@ -14,6 +14,7 @@ mod input;
 pub mod logger;
 mod output;
 mod parked;
+mod patience;
 mod progress;
 mod records;
 mod reload;

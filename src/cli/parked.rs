@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use octoconf::queue::parking::{ParkedAccount, Parking};
 
 use super::args::Parked;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::records::{self, Change};
+use super::records::{self, Outcome};
 use super::setup::Setup;
-use super::signals;
 
 /// The maximum number of deliveries deleted per transaction.
 const PORTION: usize = 1000;
@@ -29,22 +27,22 @@ pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
         Parked::List { partner, limit, json, .. } => records::list(*limit, *json, |each| {
             parking.list(&mut |line| partner.as_ref().is_some_and(|partner| line.account != *partner) || each(&line))
         }),
-        Parked::Purge { partner, limit, dry_run, json, .. } => {
-            let how = Change { word: "purged", dry_run: *dry_run, json: *json };
-            purge(&parking, partner.as_deref(), *limit, how)
-        }
+        Parked::Purge { partner, limit, dry_run, json, .. } => purge(&parking, partner.as_deref(), *limit, (*dry_run, *json)),
     }
 }
 
-fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Change) -> Result<ExitCode, Failure> {
+fn purge(
+    parking: &Parking,
+    partner: Option<&str>,
+    limit: Option<usize>,
+    (dry_run, json): (bool, bool),
+) -> Result<ExitCode, Failure> {
     let chosen = parking.count_of(partner)?.min(limit.map_or(u64::MAX, |limit| limit as u64));
     let mut purged = 0;
-    let mut interrupted = false;
-    if !how.dry_run {
-        let stop = signals::stops().context("cannot take signals over")?;
-        let mut progress = Progress::towards(chosen, how.word);
+    if !dry_run {
+        let mut progress = Progress::towards(chosen, "purged");
         // Deliveries that are parked while this runs are kept.
-        while purged < chosen && !interrupted {
+        while purged < chosen {
             let most = PORTION.min(usize::try_from(chosen - purged).unwrap_or(PORTION));
             let gone = parking.purge(partner, most)? as u64;
             if gone == 0 {
@@ -52,9 +50,8 @@ fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Ch
             }
             purged += gone;
             progress.reached(purged);
-            interrupted = purged < chosen && stop.try_recv().is_ok();
         }
         progress.end();
     }
-    records::say_changed(chosen, purged, &[], interrupted, how)
+    records::say_changed(Outcome { chosen, changed: purged, ..Outcome::default() }, ("purged", dry_run, json))
 }

@@ -37,36 +37,42 @@ pub fn list<T: Entry>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a command that changes records was called.
-#[derive(Debug, Clone, Copy)]
-pub struct Change {
-    /// What is done to the records, as in `7 purged`. It is a key of the JSON too.
-    pub word: &'static str,
-    /// Whether the records are only counted.
-    pub dry_run: bool,
-    /// Whether the result is printed as JSON.
-    pub json: bool,
+/// What became of the chosen records.
+#[derive(Default)]
+pub struct Outcome<'a> {
+    pub chosen: u64,
+    pub changed: u64,
+    /// The id of each record that failed, and why.
+    pub failed: &'a [(CompactString, String)],
+    /// The id of each record that was changed but could not be taken off, and why.
+    pub kept: &'a [(CompactString, String)],
+    /// Whether a signal ended the command before it came to all.
+    pub interrupted: bool,
 }
 
-/// Prints how many of the chosen records were changed, and in JSON also those that failed. A change that a signal
-/// `interrupted` is a failure, since records are left.
+/// Prints how many of the chosen records were changed, and in JSON also those that failed; `word`
+/// is the verb, as in `7 purged`.
 pub fn say_changed(
-    chosen: u64,
-    changed: u64,
-    failed: &[(CompactString, String)],
-    interrupted: bool,
-    Change { word, dry_run, json }: Change,
+    Outcome { chosen, changed, failed, kept, interrupted }: Outcome<'_>,
+    (word, dry_run, json): (&'static str, bool, bool),
 ) -> Result<ExitCode, Failure> {
-    let text = match (json, dry_run) {
+    let listed = |each: &[(CompactString, String)]| -> Vec<_> {
+        each.iter().map(|(id, why)| json!({ "id": id.as_str(), "why": why })).collect()
+    };
+    let mut text = match (json, dry_run) {
         (true, _) => {
-            let failed: Vec<_> = failed.iter().map(|(id, why)| json!({ "id": id.as_str(), "why": why })).collect();
-            json!({ "chosen": chosen, word: changed, "dry_run": dry_run, "interrupted": interrupted, "failed": failed })
-                .to_string()
+            let (failed, kept) = (listed(failed), listed(kept));
+            json!({
+                "chosen": chosen, word: changed, "dry_run": dry_run, "failed": failed, "not_deleted": kept, "interrupted": interrupted,
+            })
+            .to_string()
         }
         (false, true) => format!("{chosen} would be {word}"),
-        (false, false) if interrupted => format!("{changed} of {chosen} {word}, then interrupted"),
         (false, false) => format!("{changed} {word}"),
     };
+    if interrupted && !json {
+        text += ", then interrupted";
+    }
     output::tell(&(text + "\n"), || match changed {
         0 => format!("nothing was {word}"),
         1 => format!("1 was {word}"),

@@ -4,15 +4,17 @@
 //! Poller and acker threads call a queue, several of them at once; a call may block for as long as its documentation
 //! says. An implementation keeps no thread of its own and never logs: every failure is in the error that it returns.
 
-use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use compact_str::CompactString;
 
+use self::attendant::Attendant;
 pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadKind, DeadReason, EntryError, EntryResult, Facts, SetAside};
 use crate::message::{Account, Attribute, Receipt, Received};
 
+pub mod attendant;
 pub mod clock;
 pub mod embedded;
 pub mod memory;
@@ -179,6 +181,9 @@ pub trait DeadLetters {
     /// Returns how many letters it could not see, which is known only if the walk came to its end.
     fn list(&self, filter: &DeadFilter, each: &mut dyn FnMut(DeadLetter) -> bool) -> Result<Unseen, QueueError>;
 
+    /// Names who waits for the operations from now on. Without an attendant, they fail at the first failure.
+    fn attend(&self, _attendant: Arc<dyn Attendant>) {}
+
     /// Returns the dead letter with this id; `None` if there is no
     /// such letter (any more), or if the id is not one of this queue.
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
@@ -207,7 +212,8 @@ pub trait DeadLetters {
 /// The dead letters that exist but that a walk through the queue could not see, whether they pass its filter or not.
 #[derive(Debug, Clone, Default)]
 pub struct Unseen {
-    /// The number of unseen letters, as far as the service knows.
+    /// The number of unseen letters that another walk may see once those are taken off that this one saw, as far as
+    /// the service knows.
     pub letters: u64,
     /// The reason, as a sentence for a person; `None` if the walk saw all letters.
     pub why: Option<String>,
@@ -220,6 +226,9 @@ pub struct Changed {
     pub done: usize,
     /// The id of each letter that failed, and why.
     pub failed: Vec<(CompactString, String)>,
+    /// The id of each letter that was put back but could not be deleted, and why. It is among those that are done, and
+    /// another redrive repeats it.
+    pub kept: Vec<(CompactString, String)>,
     /// The error that ended the operation before it came to the remaining letters.
     pub ended: Option<QueueError>,
 }
@@ -227,7 +236,8 @@ pub struct Changed {
 impl Changed {
     /// Returns the number of letters done if all went well, else the first failure.
     pub fn all(self, queue: &str, what: &'static str) -> Result<usize, QueueError> {
-        let failed = self.failed.into_iter().next().map(|(id, why)| QueueError::Unavailable {
+        let kept = self.kept.into_iter().map(|(id, why)| (id, format!("it is put back, and cannot be deleted here: {why}")));
+        let failed = self.failed.into_iter().chain(kept).next().map(|(id, why)| QueueError::Unavailable {
             queue: queue.to_owned(),
             what,
             why: format!("dead letter {id}: {why}"),
@@ -240,14 +250,14 @@ impl Changed {
 pub struct Portions<'a> {
     /// The largest number of letters in one portion; 0 counts as 1.
     pub most: usize,
-    /// A callback that runs after each portion with the number of letters in it. It may block, and so sets the pace; a
-    /// break ends the operation before the next portion.
-    pub after: &'a mut dyn FnMut(usize) -> ControlFlow<()>,
+    /// A callback that runs after each portion with the number of letters in it, and returns
+    /// whether to go on. It may block, and so sets the pace.
+    pub after: &'a mut dyn FnMut(usize) -> bool,
 }
 
 impl Portions<'_> {
-    /// Calls `act` with each portion of `all`, up to the first
-    /// call that fails or break of `after`, and sums up the numbers that it returns.
+    /// Calls `act` with each portion of `all`, up to the first call that
+    /// fails or after which it is not to go on, and sums up the numbers that it returns.
     pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
         let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
@@ -258,7 +268,7 @@ impl Portions<'_> {
                     break;
                 }
             }
-            if (self.after)(portion.len()).is_break() {
+            if !(self.after)(portion.len()) {
                 break;
             }
         }

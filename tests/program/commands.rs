@@ -347,6 +347,23 @@ fn long_work_reports_its_progress_without_a_terminal() {
 }
 
 #[test]
+fn a_redrive_that_a_signal_interrupts_says_how_far_it_came() {
+    let workspace = workspace();
+    let file = workspace.write("lines.jsonl", &["[]"; 50].join("\n"));
+    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
+    workspace.run_until_empty();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+    command.args(["--config", "octoconf.toml", "dead", "redrive", "invoice", "--rate", "1/s", "--json"]);
+    let log = std::fs::File::create(workspace.path("log")).unwrap();
+    let child = command.current_dir(workspace.path("")).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    workspace.said(&[" of 50 redriven"]);
+    let (status, object) = interrupt(child, "INT");
+    let left = workspace.json(&["dead", "list", "invoice", "--json"]).as_array().unwrap().len();
+    assert_eq!((status, &object["interrupted"], &object["chosen"]), (Some(1), &json!(true), &json!(50)));
+    assert!(left > 0 && object["redriven"] == json!(50 - left), "{object}, {left} left");
+}
+
+#[test]
 fn hostile_accounts_stay_in_their_folder() {
     let workspace = workspace();
     let long = "x".repeat(5_000);

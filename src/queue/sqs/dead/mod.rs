@@ -8,6 +8,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use parking_lot::Mutex;
 
+use self::patience::Patience;
 use super::call::Entry;
 use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
@@ -16,6 +17,7 @@ use super::service::Service;
 use super::{DeadLetterQueue, QueueError, no_result};
 
 mod letter;
+mod patience;
 mod visit;
 mod write;
 
@@ -24,6 +26,8 @@ pub(super) struct Target {
     service: Arc<Service>,
     configured: DeadLetterQueue,
     found: Mutex<Option<Arc<Remote>>>,
+    /// Who waits for the `dead` commands.
+    patience: Mutex<Patience>,
 }
 
 impl Target {
@@ -32,7 +36,7 @@ impl Target {
             DeadLetterQueue::To(named) => Some(Arc::new(Remote::new(Arc::clone(&service), named.clone()))),
             DeadLetterQueue::OfPolicy | DeadLetterQueue::Nowhere => None,
         };
-        Self { service, configured, found: Mutex::new(found) }
+        Self { service, configured, found: Mutex::new(found), patience: Mutex::default() }
     }
 
     pub(super) fn is_nowhere(&self) -> bool {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use compact_str::{CompactString, format_compact};
 
 use super::letter::Letter;
+use super::patience::Patience;
 use super::send_apart;
+use crate::queue::attendant::Attendant;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, MAX_ENTRIES};
 use crate::queue::sqs::content::{self, ALONE};
@@ -33,6 +35,7 @@ const LONG_POLL: Duration = Duration::from_secs(1);
 /// A walk through a dead letter queue. Dropping it returns the letters.
 struct Visit {
     target: Arc<Remote>,
+    patience: Patience,
     /// The receipt handles of letters that are leased by us and not taken.
     held: Vec<Box<str>>,
     seen: HashSet<CompactString>,
@@ -45,8 +48,8 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(target: Arc<Remote>) -> Self {
-        Self { target, held: Vec::new(), seen: HashSet::new(), again: 0, bad: Vec::new(), leased_at: now() }
+    fn new(target: Arc<Remote>, patience: Patience) -> Self {
+        Self { target, patience, held: Vec::new(), seen: HashSet::new(), again: 0, bad: Vec::new(), leased_at: now() }
     }
 
     /// Returns whether the letters are still leased by us, and extends their leases
@@ -56,7 +59,7 @@ impl Visit {
         let age = now.saturating_duration_since(self.leased_at);
         if age > EXTEND_AFTER && age < OVER_AFTER {
             let held: Vec<_> = self.held.iter().map(|handle| (&**handle, LEASE)).collect();
-            self.target.hide(&held)?;
+            self.patience.call(|| self.target.hide(&held))?;
             self.leased_at = now;
         }
         Ok(age < OVER_AFTER)
@@ -75,9 +78,12 @@ impl Visit {
     /// Receives up to ten letters. `None` if there are no more, or if more letters came again than are
     /// known. Letters whose lease ended before the walk did come again, with new ones behind them.
     fn page(&mut self) -> Result<Option<Vec<Letter>>, Fault> {
-        while self.again <= self.seen.len() {
-            let document = self.target.receive(&Ask { max: MAX_ENTRIES, wait: LONG_POLL, lease: LEASE })?;
-            let (records, bad) = receive::records(&document)?;
+        while self.again <= self.seen.len() && self.patience.goes_on() {
+            // The letters of an answer that is lost stay hidden until their leases end.
+            let (records, bad) = self.patience.call(|| {
+                let document = self.target.receive(&Ask { max: MAX_ENTRIES, wait: LONG_POLL, lease: LEASE })?;
+                receive::records(&document)
+            })?;
             let (came, unreadable) = (records.len(), !bad.is_empty());
             self.bad.extend(bad);
             self.held.extend(records.iter().map(|record| record.handle.clone()));
@@ -95,8 +101,9 @@ impl Visit {
         Ok(None)
     }
 
-    /// Returns how many letters exist that the walk never received. A FIFO queue returns no message
-    /// of a group while ten earlier ones of it are leased, as they are until the end of a walk.
+    /// Returns how many letters exist that the walk never received: letters that somebody else has leased, or a command
+    /// that was killed. A FIFO queue in addition returns no message of a group while ten earlier
+    /// ones of it are leased, as they are until the end of a walk.
     fn unseen(&self) -> Unseen {
         let name = self.target.name();
         if self.again > self.seen.len() {
@@ -105,13 +112,21 @@ impl Visit {
             );
             return Unseen { letters: 0, why: Some(why) };
         }
-        if !self.target.is_fifo() {
-            return Unseen::default();
-        }
-        match facts::count(&self.target) {
+        match self.patience.call(|| facts::count(&self.target)) {
             Ok(count) => {
                 let all = count.visible + count.hidden + count.delayed;
                 let letters = all.saturating_sub(self.seen.len() as u64);
+                if !self.target.is_fifo() {
+                    // Those of others come free by themselves only, so there is nothing to walk for again.
+                    let why = || {
+                        format!(
+                            "{name} counts about {letters} more, which cannot be seen now (an estimate, which may lag by a minute): somebody \
+                             else looks at them, or a command that was killed or an answer that was lost hides them for up to {} min",
+                            LEASE.as_secs() / 60
+                        )
+                    };
+                    return Unseen { letters: 0, why: (letters > 0).then(why) };
+                }
                 let why = || {
                     format!(
                         "{name} counts {letters} more, which cannot be seen now: a FIFO queue gives at most ten of a group until these are \
@@ -133,7 +148,7 @@ impl Visit {
             return Ok(Vec::new());
         }
         let handles: Vec<_> = letters.iter().map(|letter| &*letter.handle).collect();
-        let deleted = self.target.delete(&handles)?;
+        let deleted = self.patience.entries(&handles, |handles| self.target.delete(handles))?;
         let taken: Vec<_> = deleted
             .into_iter()
             .map(|deleted| match deleted {
@@ -154,7 +169,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let back: Vec<_> = self.held.iter().map(|handle| (&**handle, Duration::ZERO)).collect();
         if !back.is_empty() {
-            let _ = self.target.hide(&back);
+            let _ = self.patience.call(|| self.target.hide(&back));
         }
     }
 }
@@ -173,16 +188,20 @@ impl SqsQueue {
         mut page: impl FnMut(&mut Visit, Vec<Letter>) -> Result<bool, Fault>,
     ) -> Result<Unseen, QueueError> {
         let failed = self.failed(what);
-        let target = self.dead.of(&self.queue).map_err(&failed)?;
+        let patience = self.dead.patience.lock().clone();
+        let target = patience.call(|| self.dead.of(&self.queue)).map_err(&failed)?;
         let target = target.ok_or_else(|| self.refused(what, "it has no dead letter queue".to_owned()))?;
         let failed = |fault: Fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), what);
-        let mut visit = Visit::new(Arc::clone(&target));
+        let mut visit = Visit::new(Arc::clone(&target), patience);
         while let Some(mut letters) = visit.page().map_err(failed)? {
             // Several queues may share one dead letter queue.
             letters.retain(|letter| letter.source.as_deref().is_none_or(|source| source == self.queue.name()));
             if !page(&mut visit, letters).map_err(failed)? {
                 return Ok(Unseen::default());
             }
+        }
+        if !visit.patience.goes_on() {
+            return Ok(Unseen::default());
         }
         if visit.bad.is_empty() { Ok(visit.unseen()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
@@ -214,7 +233,7 @@ impl SqsQueue {
                     for letter in portion {
                         wanted.remove(letter.letter.id.as_str());
                     }
-                    if (portions.after)(portion.len()).is_break() {
+                    if !(portions.after)(portion.len()) {
                         return Ok(false);
                     }
                 }
@@ -252,7 +271,7 @@ impl SqsQueue {
             }
         }
         let (going, entries): (Vec<&Letter>, Vec<_>) = going.into_iter().unzip();
-        let sent = send_apart(&entries, |entries| self.send_entries(entries))?;
+        let sent = send_apart(&entries, |entries| visit.patience.entries(entries, |entries| self.send_entries(entries)))?;
         let mut arrived = Vec::with_capacity(going.len());
         for (letter, sent) in going.into_iter().zip(sent) {
             match sent {
@@ -260,17 +279,15 @@ impl SqsQueue {
                 Err(fault) => changed.failed.push((letter.letter.id.clone(), EntryError::from(fault).to_string())),
             }
         }
-        let stays = |letter: &&Letter, why: &str| {
-            (letter.letter.id.clone(), format!("it is put back, and cannot be deleted here: {why}"))
-        };
         // By now these are on the queue. A letter that is gone from here was taken by another redrive as well.
+        changed.done += arrived.len();
+        let kept = |letter: &Letter, why: &str| (letter.letter.id.clone(), why.to_owned());
         let taken = visit.take(&arrived).inspect_err(|fault| {
-            changed.failed.extend(arrived.iter().map(|letter| stays(letter, fault.why())));
+            changed.kept.extend(arrived.iter().map(|letter| kept(letter, fault.why())));
         })?;
         for (letter, taken) in arrived.iter().zip(taken) {
-            match taken {
-                Ok(_) => changed.done += 1,
-                Err(why) => changed.failed.push(stays(letter, &why)),
+            if let Err(why) = taken {
+                changed.kept.push(kept(letter, &why));
             }
         }
         Ok(())
@@ -294,6 +311,10 @@ impl DeadLetters for SqsQueue {
         })
     }
 
+    fn attend(&self, attendant: Arc<dyn Attendant>) {
+        *self.dead.patience.lock() = Patience(Some(attendant));
+    }
+
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
         let mut found = None;
         self.visit("find a dead letter", |_, letters| {
@@ -305,11 +326,11 @@ impl DeadLetters for SqsQueue {
 
     /// Sends a letter before it deletes it: if the process dies in between, the letter is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.redrive_in(Portions { most: MAX_ENTRIES, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "redrive")
+        self.redrive_in(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids).all(&self.name, "redrive")
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.purge_in(Portions { most: MAX_ENTRIES, after: &mut |_| ControlFlow::Continue(()) }, ids).all(&self.name, "purge")
+        self.purge_in(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids).all(&self.name, "purge")
     }
 
     fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
