@@ -97,16 +97,22 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let mut progress = Progress::counting("messages sent");
     let done = send::send(queue.as_ref(), &mut || input.next(), &mut |sent| progress.reached(sent));
     progress.end();
-    let object = |sent: u64, interrupted: bool| serde_json::json!({ "sent": sent, "interrupted": interrupted }).to_string();
+    let object = |sent: u64, interrupted: bool, [refused, not_confirmed]: [Vec<u64>; 2]| {
+        let object = serde_json::json!({
+            "sent": sent, "interrupted": interrupted, "refused": refused, "not_confirmed": not_confirmed,
+        });
+        object.to_string()
+    };
     let send::Done { sent, whole } = done.inspect_err(|error| {
         if json {
             // A program that reads the output gets one object however the command ends. If that cannot be written, the
             // error printed afterwards contains the same count.
-            let _ = writeln!(io::stdout(), "{}", object(error.sent(), false));
+            let lines = [error.refused(), error.unconfirmed()];
+            let _ = writeln!(io::stdout(), "{}", object(error.sent(), false, lines));
         }
     })?;
     let text = match (json, whole) {
-        (true, _) => object(sent, !whole),
+        (true, _) => object(sent, !whole, Default::default()),
         (false, true) => format!("{sent} sent"),
         (false, false) => format!("{sent} sent, then interrupted"),
     };

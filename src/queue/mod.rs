@@ -130,16 +130,30 @@ pub enum QueueError {
         /// The cause, as a sentence for the operator.
         why: String,
     },
-    /// The service refused some of the messages to be sent for good; the others are sent. A person has to correct the
-    /// refused ones.
-    #[error("queue {queue}: send: {} of {of} messages were sent; refused: {}", of - failed.len(), by_place(.failed))]
+    /// Some of the messages to be sent are not known to be on the queue; the others are. A person has to correct the
+    /// refused ones, and may send those again that were not confirmed.
+    #[error("queue {queue}: send: {} of {of} messages were sent{}{}", of - failed.len() - unconfirmed.len(),
+        by_place("; refused: ", .failed), by_place("; not confirmed: ", .unconfirmed))]
     PartlySent {
         /// The name of the queue.
         queue: String,
         /// The number of messages in the call.
         of: usize,
-        /// The index in the call (from 0) of each refused message, and why it was refused.
+        /// The index in the call (from 0) of each message that was refused for good, and why.
         failed: Vec<(usize, String)>,
+        /// The index of each message that the service did not confirm, and why. It may be on the queue or not.
+        unconfirmed: Vec<(usize, String)>,
+    },
+    /// The queue cannot take a message as it is, so that nothing of the call was sent. A person has to correct the
+    /// message.
+    #[error("queue {queue}: send: message {}: {why}; nothing was sent", at + 1)]
+    Unsendable {
+        /// The name of the queue.
+        queue: String,
+        /// The index in the call (from 0) of the message.
+        at: usize,
+        /// The cause, as a sentence for the operator.
+        why: String,
     },
     /// The service must not start on this queue as it is configured: messages would be lost or circulate for ever. The
     /// queue can be reached, so waiting does not help.
@@ -152,9 +166,9 @@ pub enum QueueError {
     },
 }
 
-fn by_place(failed: &[(usize, String)]) -> String {
-    let each = failed.iter().map(|(at, why)| format!("message {}: {why}", at + 1));
-    each.collect::<Vec<_>>().join(", ")
+fn by_place(head: &str, failed: &[(usize, String)]) -> String {
+    let each: Vec<_> = failed.iter().map(|(at, why)| format!("message {}: {why}", at + 1)).collect();
+    if each.is_empty() { String::new() } else { format!("{head}{}", each.join(", ")) }
 }
 
 impl QueueError {

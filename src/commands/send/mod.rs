@@ -1,7 +1,8 @@
 //! `octoconf send`: puts JSONL bodies on a queue.
 //!
 //! It runs on the main thread, one batch after the other. A bad line stops it: every line before that line is on the
-//! queue, no line after it is, and the error says how many were sent.
+//! queue, no line after it is, and the error says how many were sent. Where the queue itself takes only
+//! a part of a batch, the error names the other lines.
 
 use super::lines::{Line, LineError};
 use crate::json::{self, SyntaxError};
@@ -29,36 +30,49 @@ pub enum SendError {
         /// What is wrong, and where.
         why: SyntaxError,
     },
-    /// The queue failed to take a batch, the lines `first` to `last`. An embedded queue then has
-    /// none of them; SQS may have some.
-    #[error("{source}; {}; lines {first} to {last} were not confirmed", Sent(*.sent))]
+    /// The queue failed to take a batch. An embedded queue then has none of its lines; SQS may have some.
+    #[error("{source}; {}; {} were not confirmed", Sent(*.sent), Ends(.lines))]
     Queue {
         /// The number of messages sent before the batch.
         sent: u64,
-        /// The number of the first line of the batch.
-        first: u64,
-        /// The number of the last line of the batch.
-        last: u64,
+        /// The numbers of the lines of the batch.
+        lines: Vec<u64>,
         /// The error of the queue.
         source: QueueError,
     },
-    /// The queue refused some lines, each with a reason, and took all others up to the last line of their batch.
-    #[error("queue {queue}: {}; all other lines up to {last} were sent, {sent} messages", by_line(.refused))]
-    Refused {
+    /// The queue cannot take a line as it is.
+    #[error("queue {queue}: line {line}: {why}; {}", Sent(*.sent))]
+    Unsendable {
+        /// The number of messages sent before the line.
+        sent: u64,
+        /// The name of the queue.
+        queue: String,
+        /// The number of the line.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The queue refused some lines or did not confirm them, each with a reason, and took all others up to the last
+    /// line of their batch.
+    #[error("queue {queue}: {}; all other lines up to {last} were sent, {sent} messages", by_line(.refused, .unconfirmed))]
+    Partly {
         /// The number of messages sent, in this batch and before.
         sent: u64,
         /// The name of the queue.
         queue: String,
         /// The refused lines: number and reason of each.
         refused: Vec<(u64, String)>,
+        /// The lines that may be on the queue or not: number and reason of each.
+        unconfirmed: Vec<(u64, String)>,
         /// The number of the last line of the batch.
         last: u64,
     },
 }
 
-fn by_line(refused: &[(u64, String)]) -> String {
-    let each = refused.iter().map(|(line, why)| format!("line {line} was refused: {why}"));
-    each.collect::<Vec<_>>().join("; ")
+fn by_line(refused: &[(u64, String)], unconfirmed: &[(u64, String)]) -> String {
+    let refused = refused.iter().map(|(line, why)| format!("line {line} was refused: {why}"));
+    let unconfirmed = unconfirmed.iter().map(|(line, why)| format!("line {line} was not confirmed: {why}"));
+    refused.chain(unconfirmed).collect::<Vec<_>>().join("; ")
 }
 
 impl SendError {
@@ -66,22 +80,46 @@ impl SendError {
     /// except for the refused ones.
     pub fn sent(&self) -> u64 {
         match self {
-            Self::Line { sent, .. } | Self::Syntax { sent, .. } | Self::Queue { sent, .. } | Self::Refused { sent, .. } => *sent,
+            Self::Line { sent, .. }
+            | Self::Syntax { sent, .. }
+            | Self::Queue { sent, .. }
+            | Self::Unsendable { sent, .. }
+            | Self::Partly { sent, .. } => *sent,
+        }
+    }
+
+    /// Returns the numbers of the lines that the queue refused for good.
+    pub fn refused(&self) -> Vec<u64> {
+        match self {
+            Self::Unsendable { line, .. } => vec![*line],
+            Self::Partly { refused, .. } => refused.iter().map(|(line, _)| *line).collect(),
+            Self::Line { .. } | Self::Syntax { .. } | Self::Queue { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns the numbers of the lines that were sent and not confirmed: they may be on the queue or not.
+    pub fn unconfirmed(&self) -> Vec<u64> {
+        match self {
+            Self::Queue { lines, .. } => lines.clone(),
+            Self::Partly { unconfirmed, .. } => unconfirmed.iter().map(|(line, _)| *line).collect(),
+            Self::Line { .. } | Self::Syntax { .. } | Self::Unsendable { .. } => Vec::new(),
         }
     }
 
     /// Converts an error of the queue; `before` is the number of messages sent before this batch, and `lines`
     /// are the batch's line numbers.
     fn of(source: QueueError, before: u64, lines: &[u64]) -> Self {
-        let (first, last) = (lines.first().copied().unwrap_or_default(), lines.last().copied().unwrap_or_default());
+        let last = lines.last().copied().unwrap_or_default();
+        let line = |at: usize| lines.get(at).copied().unwrap_or(last);
         match source {
-            QueueError::PartlySent { queue, of, failed } => Self::Refused {
-                sent: before + of.saturating_sub(failed.len()) as u64,
+            QueueError::PartlySent { queue, of, failed, unconfirmed } => Self::Partly {
+                sent: before + of.saturating_sub(failed.len() + unconfirmed.len()) as u64,
                 queue,
-                refused: failed.into_iter().map(|(at, why)| (lines.get(at).copied().unwrap_or(last), why)).collect(),
+                refused: failed.into_iter().map(|(at, why)| (line(at), why)).collect(),
+                unconfirmed: unconfirmed.into_iter().map(|(at, why)| (line(at), why)).collect(),
                 last,
             },
-            source => Self::Queue { sent: before, first, last, source },
+            source => Self::Queue { sent: before, lines: lines.to_vec(), source },
         }
     }
 }
@@ -106,6 +144,16 @@ pub struct Done {
     pub sent: u64,
     /// Whether the input was sent to its end.
     pub whole: bool,
+}
+
+/// The first and the last of some lines.
+struct Ends<'a>(&'a [u64]);
+
+impl std::fmt::Display for Ends<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else { return f.write_str("no lines") };
+        write!(f, "lines {first} to {last}")
+    }
 }
 
 struct Sent(u64);
@@ -175,7 +223,16 @@ impl Batch<'_> {
     /// Sends the waiting lines, if there are any, and returns the number of messages sent so far.
     fn flush(&mut self) -> Result<u64, SendError> {
         if !self.messages.is_empty() {
-            self.queue.send(&self.messages).map_err(|source| SendError::of(source, self.sent, &self.lines))?;
+            match self.queue.send(&self.messages) {
+                Err(QueueError::Unsendable { queue, at, why }) => {
+                    let line = self.lines.get(at).copied().unwrap_or_default();
+                    // What stands before the line is sent, as it is before a line that is no JSON.
+                    self.messages.truncate(at);
+                    self.lines.truncate(at);
+                    return Err(SendError::Unsendable { sent: self.flush()?, queue, line, why });
+                }
+                sent => sent.map_err(|source| SendError::of(source, self.sent, &self.lines))?,
+            };
             self.sent += self.messages.len() as u64;
             self.messages.clear();
             self.lines.clear();

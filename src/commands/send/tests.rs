@@ -12,8 +12,10 @@ use crate::message::MAX_BODY;
 use crate::message::{Receipt, Received};
 use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
 
-/// The body that the queue refuses.
+/// The body that the queue refuses, the one that it does not confirm, and the one that it never takes.
 const REFUSED: &[u8] = b"\"refused\"";
+const LOST: &[u8] = b"\"lost\"";
+const UNSENDABLE: &[u8] = b"\"unsendable\"";
 
 /// A queue that records the batches sent, until it is full.
 struct Recorder {
@@ -37,11 +39,16 @@ impl Queue for Recorder {
     fn send(&self, messages: &[NewMessage]) -> Result<Vec<CompactString>, QueueError> {
         let mut batches = self.batches.lock();
         let before: usize = batches.iter().map(Vec::len).sum();
-        let refused: Vec<_> =
-            messages.iter().map(|message| &*message.body).enumerate().filter(|(_, body)| *body == REFUSED).collect();
-        if !refused.is_empty() {
-            let failed = refused.into_iter().map(|(at, _)| (at, "InvalidMessageContents".to_owned())).collect();
-            return Err(QueueError::PartlySent { queue: "stock".into(), of: messages.len(), failed });
+        if let Some(at) = messages.iter().position(|message| message.body == UNSENDABLE) {
+            return Err(QueueError::Unsendable { queue: "stock".into(), at, why: "its body: it is not text".into() });
+        }
+        let places = |wanted: &[u8], why: &str| -> Vec<_> {
+            let all = messages.iter().enumerate().filter(|(_, message)| message.body == wanted);
+            all.map(|(at, _)| (at, why.to_owned())).collect()
+        };
+        let (failed, unconfirmed) = (places(REFUSED, "InvalidMessageContents"), places(LOST, "InternalError"));
+        if !failed.is_empty() || !unconfirmed.is_empty() {
+            return Err(QueueError::PartlySent { queue: "stock".into(), of: messages.len(), failed, unconfirmed });
         }
         if before + messages.len() > self.room {
             return Err(QueueError::Unavailable { queue: "stock".into(), what: "send", why: "the disk is full".into() });
@@ -166,7 +173,7 @@ fn lines_of_any_depth_are_sent() {
 fn a_queue_that_fails_is_reported_with_what_it_has() {
     let queue = Recorder { room: 5, ..Recorder::new(2) };
     let error = send(&queue, &b"1\n2\n3\n4\n\n5\n6\n7\n"[..], &mut |_| ()).unwrap_err();
-    assert_eq!(error.sent(), 4);
+    assert_eq!((error.sent(), error.unconfirmed()), (4, vec![6, 7]));
     assert_eq!(
         error.to_string(),
         "queue stock: send: the disk is full; 4 messages before it were sent; lines 6 to 7 were not confirmed"
@@ -185,10 +192,31 @@ fn a_line_that_the_queue_refuses_is_named() {
 }
 
 #[test]
+fn lines_that_the_queue_does_not_confirm_are_named_and_the_others_counted() {
+    let queue = Recorder::new(4);
+    let error = send(&queue, &b"1\n\"lost\"\n\n\"refused\"\n4\n5\n"[..], &mut |_| ()).unwrap_err();
+    assert_eq!((error.sent(), error.refused(), error.unconfirmed()), (2, vec![4], vec![2]));
+    assert_eq!(
+        error.to_string(),
+        "queue stock: line 4 was refused: InvalidMessageContents; line 2 was not confirmed: InternalError; \
+         all other lines up to 5 were sent, 2 messages"
+    );
+}
+
+#[test]
+fn a_line_that_the_queue_cannot_take_is_named_and_all_before_it_are_sent() {
+    let queue = Recorder::new(4);
+    let error = send(&queue, &b"1\n2\n\n\"unsendable\"\n4\n5\n"[..], &mut |_| ()).unwrap_err();
+    assert_eq!((error.sent(), error.refused(), error.unconfirmed()), (2, vec![4], vec![]));
+    assert_eq!(error.to_string(), "queue stock: line 4: its body: it is not text; 2 messages before it were sent");
+    assert_eq!(queue.batches(), [["1", "2"]]);
+}
+
+#[test]
 fn a_queue_that_fails_before_a_bad_line_is_what_is_reported() {
     let queue = Recorder { room: 2, ..Recorder::new(2) };
     let error = send(&queue, &b"1\n2\n3\n{\n"[..], &mut |_| ()).unwrap_err();
-    assert!(matches!(error, SendError::Queue { sent: 2, first: 3, last: 3, .. }), "{error}");
+    assert!(matches!(&error, SendError::Queue { sent: 2, lines, .. } if lines == &[3]), "{error}");
 }
 
 #[test]

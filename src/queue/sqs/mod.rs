@@ -261,8 +261,10 @@ impl Queue for SqsQueue {
         for (at, message) in messages.iter().enumerate() {
             let own = Uuid::now_v7();
             let group = self.grouping.as_ref().filter(|_| fifo).and_then(|group| group(&message.body));
-            let body = self.check(message, group.as_deref()).map_err(|why| {
-                self.refused("send", format!("message {} of {}: {why}; nothing was sent", at + 1, messages.len()))
+            let body = self.check(message, group.as_deref()).map_err(|why| QueueError::Unsendable {
+                queue: self.name.clone(),
+                at,
+                why,
             })?;
             entries.push(Entry {
                 body,
@@ -273,27 +275,18 @@ impl Queue for SqsQueue {
             });
         }
         let results = self.send_entries(&entries).map_err(self.failed("send"))?;
-        let sent = results.iter().filter(|sent| sent.is_ok()).count();
-        let refused: Vec<_> = results
-            .iter()
-            .enumerate()
-            .filter_map(|(at, sent)| match sent {
-                Err(EntryFault::Refused(why)) => Some((at, why.clone())),
-                _ => None,
-            })
-            .collect();
-        // If other entries failed too, it is not known what became of those, and the error is a general one.
-        if !refused.is_empty() && sent + refused.len() == messages.len() {
-            return Err(QueueError::PartlySent { queue: self.name.clone(), of: messages.len(), failed: refused });
-        }
-        let ids: Result<Vec<_>, _> = results.into_iter().collect();
-        ids.map_err(|fault| {
-            let told = |why: String| format!("{sent} of {} messages were sent: {why}", messages.len());
-            match fault {
-                EntryFault::Refused(why) => self.refused("send", told(why)),
-                fault => self.unavailable("send", told(EntryError::from(fault).to_string())),
+        let (mut ids, mut failed, mut unconfirmed) = (Vec::with_capacity(messages.len()), Vec::new(), Vec::new());
+        for (at, sent) in results.into_iter().enumerate() {
+            match sent {
+                Ok(id) => ids.push(id),
+                Err(EntryFault::Refused(why)) => failed.push((at, why)),
+                Err(fault) => unconfirmed.push((at, EntryError::from(fault).to_string())),
             }
-        })
+        }
+        if ids.len() == messages.len() {
+            return Ok(ids);
+        }
+        Err(QueueError::PartlySent { queue: self.name.clone(), of: messages.len(), failed, unconfirmed })
     }
 
     /// Returns approximate numbers, which may lag by a minute.
