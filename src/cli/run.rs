@@ -173,7 +173,7 @@ fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::R
         let timed_out = end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout);
         if timed_out {
             log::info!("stopping: the time given by --for is over");
-            remote.stop();
+            remote.drain();
         }
         timed_out
     });

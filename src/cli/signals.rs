@@ -82,15 +82,22 @@ impl Caught {
             // If this thread died, nothing could stop the service in an orderly way.
             let _guard = remote.guard("signal");
             let early = std::mem::take(&mut self.early);
+            let mut first = true;
             for signal in early.into_iter().chain(self.signals.forever()) {
                 match signal {
                     SIGHUP => reloads.ask(),
                     SIGUSR1 => remote.log_state(),
                     stop => {
                         let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
-                        log::info!("stopping: signal={name}; a second signal stops without delivering what waits");
-                        notify.stopping();
-                        remote.stop();
+                        if std::mem::replace(&mut first, false) {
+                            log::info!("stopping: signal={name}; a second signal stops without delivering what waits");
+                            notify.stopping();
+                            // The run may be at its end already, by `--for`, and this signal is the first all the same.
+                            remote.drain();
+                        } else {
+                            log::info!("stopping: signal={name}; what waits is returned");
+                            remote.stop();
+                        }
                     }
                 }
             }

@@ -97,6 +97,13 @@ impl Remote {
         let _ = self.control.send(Control::Stop { drain: self.shutdown_timeout });
     }
 
+    /// Does the same as the first [`Remote::stop`], and nothing if the engine is stopping already. So
+    /// two reasons to stop do not add up to a second call.
+    pub fn drain(&self) {
+        // An error means that the engine has ended already.
+        let _ = self.control.send(Control::Drain { drain: self.shutdown_timeout });
+    }
+
     /// Makes the engine end once every queue is empty and every message is settled. Does not wait for the end.
     pub fn finish_when_empty(&self) {
         let _ = self.control.send(Control::FinishWhenEmpty);

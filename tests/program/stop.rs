@@ -102,6 +102,30 @@ fn a_second_signal_leaves_what_is_on_the_wire() {
 }
 
 #[test]
+fn the_first_signal_after_the_time_is_over_cuts_nothing_off() {
+    let (answers, may_answer) = crossbeam_channel::unbounded::<()>();
+    let partner = Partner::start(move |mut connection: Connection| {
+        while connection.request().is_some() {
+            // An error means that the test lets all through.
+            let _ = may_answer.recv();
+            if !connection.send("HTTP/1.1 204 No Content\r\n\r\n") {
+                break;
+            }
+        }
+    });
+    let workspace = workspace(&partner, "timeout = \"60s\"");
+    let running = workspace.start(&["run", "--for", "1s", "--report", "report.json"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    workspace.said(&["stopping: ", "--for"]);
+    running.signal("TERM");
+    workspace.said(&["stopping: signal=SIGTERM"]);
+    drop(answers);
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let queue = &workspace.report()["queues"][0];
+    assert_eq!((&queue["received"], &queue["acked"]), (&10.into(), &10.into()), "{queue}\n{}", workspace.log());
+}
+
+#[test]
 fn neither_signal_waits_for_a_reload() {
     let partner = Partner::start(|mut connection: Connection| {
         connection.request();

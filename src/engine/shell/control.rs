@@ -21,6 +21,11 @@ pub enum Control {
         /// How long waiting deliveries may still be delivered.
         drain: Duration,
     },
+    /// Do the same as the first stop, unless the engine is stopping already.
+    Drain {
+        /// How long waiting deliveries may still be delivered.
+        drain: Duration,
+    },
     /// Finish once every queue is empty and every message is settled.
     FinishWhenEmpty,
     /// Answer a question, or act upon a partner.
@@ -83,7 +88,8 @@ impl Shell {
             Some(Control::FinishWhenEmpty) => Event::FinishWhenEmpty,
             // No handle is left that could control the engine, so there is no reason to go on.
             Some(Control::Stop { .. }) | None if self.stopping => Event::Stop,
-            Some(Control::Stop { drain }) => {
+            Some(Control::Drain { .. }) if self.stopping => Event::Tick,
+            Some(Control::Stop { drain } | Control::Drain { drain }) => {
                 self.stopping = true;
                 Event::Drain { deadline: self.deadline(drain) }
             }
