@@ -53,22 +53,27 @@ pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
 fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut caught: Caught) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
+    let report_nothing = || match &options.report {
+        Some(path) => report::write(path, &Report::of_nothing(&setup.settings, began.elapsed())),
+        None => Ok(()),
+    };
     let notify = Notify::of_environment();
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
-    // Before anything is received, because a port in use is a reason not to start.
-    let admin = Admin::start(&setup.settings.admin)?;
-    if let Some(admin) = &admin {
-        log::info!("the admin server listens: address={}", admin.address());
-    }
-    let engine = match engine(setup, &mut caught, options.at_most, &notify)? {
-        Opened::Engine(engine) => engine,
-        Opened::Nothing { after, late } => {
-            if let Some(path) = &options.report {
-                report::write(path, &Report::of_nothing(&setup.settings, after))?;
-            }
+    let opened = open(setup, &mut caught, options.at_most, &notify).inspect_err(|_| {
+        // A report of an earlier run must not pass for this one's.
+        if let Err(error) = report_nothing() {
+            log::error!("{}", in_full(&error));
+        }
+    });
+    let (admin, engine) = match opened? {
+        Opened::Engine(admin, engine) => (admin, engine),
+        Opened::Nothing { late } => {
+            report_nothing()?;
             let Some(why) = late else {
                 log::info!("stopped before the queues could be opened");
                 return Ok(ExitCode::SUCCESS);
@@ -122,19 +127,35 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
 
 /// The result of opening the queues.
 enum Opened {
-    Engine(Box<Engine>),
+    Engine(Option<Admin>, Box<Engine>),
     /// The run ended before all queues were open. `late` is the last error if the time of `--for` ran out, and `None`
     /// if a signal stopped the run.
     Nothing {
-        after: Duration,
         late: Option<QueueError>,
     },
 }
 
-/// Creates the engine. While a store is locked or full this is tried again, until a signal arrives or the time is over.
-#[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
-fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>, notify: &Notify) -> Result<Opened, StartError> {
-    let start = Instant::now();
+/// Starts the admin server and creates the engine.
+fn open(setup: &Setup, caught: &mut Caught, at_most: Option<Duration>, notify: &Notify) -> Result<Opened, Failure> {
+    // Before anything is received, because a port in use is a reason not to start.
+    let admin = Admin::start(&setup.settings.admin)?;
+    if let Some(admin) = &admin {
+        log::info!("the admin server listens: address={}", admin.address());
+    }
+    Ok(match engine(setup, caught, at_most, notify)? {
+        Ok(engine) => Opened::Engine(admin, engine),
+        Err(late) => Opened::Nothing { late },
+    })
+}
+
+/// Creates the engine. While a store is locked or full this is tried again, until a signal arrives or the time is over:
+/// then the result is the last error, or `None` for a signal.
+fn engine(
+    setup: &Setup,
+    caught: &mut Caught,
+    at_most: Option<Duration>,
+    notify: &Notify,
+) -> Result<Result<Box<Engine>, Option<QueueError>>, StartError> {
     let too_late = at_most.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
     let mut said = false;
     loop {
@@ -148,10 +169,10 @@ fn engine(setup: &Setup, caught: &mut signals::Caught, at_most: Option<Duration>
                 let is_late = too_late.recv_timeout(RETRY_INTERVAL).is_ok();
                 let is_stopped = caught.stops();
                 if is_late || is_stopped {
-                    return Ok(Opened::Nothing { after: start.elapsed(), late: (!is_stopped).then_some(error) });
+                    return Ok(Err((!is_stopped).then_some(error)));
                 }
             }
-            outcome => return outcome.map(|engine| Opened::Engine(Box::new(engine))),
+            outcome => return outcome.map(|engine| Ok(Box::new(engine))),
         }
     }
 }

@@ -35,16 +35,20 @@ fn an_unwritable_report_keeps_the_run_from_starting() {
 }
 
 #[test]
-fn a_run_that_refuses_to_start_leaves_the_report_as_it_was() {
+fn a_run_that_refuses_to_start_has_a_report_too() {
     let workspace = workspace();
-    workspace.write("there.json", "of the last run");
+    let ordinary = workspace.run_until_empty();
+    std::fs::remove_file(workspace.path("q.db")).unwrap();
     // A folder in the place of the queue's file, which only a person can correct.
     std::fs::create_dir(workspace.path("q.db")).unwrap();
-    for place in ["there.json", "new.json"] {
-        workspace.expect(1, &["run", "--until-empty", "--report", place]);
-    }
-    assert_eq!(std::fs::read_to_string(workspace.path("there.json")).unwrap(), "of the last run");
-    assert!(!workspace.path("new.json").exists());
+    workspace.expect(1, &["run", "--until-empty", "--report", "report.json"]);
+    let report = workspace.report();
+    assert!(keys(&report) == keys(&ordinary) && report["elapsed_s"] != ordinary["elapsed_s"], "{report}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    workspace.write("octoconf.toml", &CONFIG.replace("listen = \"\"", &listen));
+    workspace.expect(1, &["run", "--until-empty", "--report", "new.json"]);
+    assert!(std::fs::read_to_string(workspace.path("new.json")).unwrap().contains("\"stopped\""));
 }
 
 #[test]
