@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, bounded};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::admin::Admin;
-use octoconf::dispatch::Status;
+use octoconf::dispatch::{QueueStage, QueueStatus, Status};
 use octoconf::engine::{Engine, Remote, Report, RunOptions, StartError};
 use octoconf::queue::{Queue, QueueError};
 
@@ -118,6 +118,11 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     if let Some(path) = &options.report {
         report::write(path, &report)?;
     }
+    let unreached = unreached(&report.status);
+    if timed_out && !unreached.is_empty() {
+        log::error!("queues could not be opened within the time that --for gave: queues={}", unreached.join(","));
+        return Ok(ExitCode::from(1));
+    }
     if options.until_empty && timed_out && !all_empty(&remote.queues())? {
         log::error!("the queues are not empty after the time given by --for");
         return Ok(ExitCode::from(1));
@@ -175,6 +180,12 @@ fn engine(
             outcome => return outcome.map(|engine| Ok(Box::new(engine))),
         }
     }
+}
+
+/// Returns the names of the queues whose service has answered nothing. Embedded queues were opened before the start.
+fn unreached(status: &Status) -> Vec<&str> {
+    let asked = |queue: &&QueueStatus| queue.source == "sqs" && queue.state == QueueStage::Serving;
+    status.queues.iter().filter(asked).filter(|queue| !queue.reached).map(|queue| queue.name.as_str()).collect()
 }
 
 fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {

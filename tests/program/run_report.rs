@@ -83,6 +83,21 @@ fn a_locked_queue_fails_the_run_in_time_with_a_report() {
 }
 
 #[test]
+fn a_queue_whose_service_never_answers_fails_the_run_in_its_time() {
+    // A port that nobody listens on any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[admin]\nlisten = \"\"\n[queues.far]\nname = \"far\"\nendpoint = \"http://{closed}\"\nhandler = \"order\"\n\
+         [queues.near]\nsource = \"memory\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n"
+    );
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_REGION", "eu-west-1")];
+    let workspace = Workspace::new("octoconf.toml", &text).with_environment(&keys);
+    let said = workspace.expect(1, &["run", "--for", "1s", "--report", "report.json"]);
+    assert!(said.contains("within the time that --for gave: queues=far"), "{said}");
+    assert_eq!(workspace.report()["state"], "stopped");
+}
+
+#[test]
 fn a_signal_ends_the_wait_for_a_queue() {
     let workspace = workspace();
     workspace.run_until_empty();
