@@ -18,7 +18,16 @@ const MAX_PARTS: usize = 4;
 pub(super) fn overrides(environment: &Environment, problems: &Problems) -> Map<String, Value> {
     let mut tree = Map::new();
     for (name, value) in environment.iter() {
-        let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
+        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        if path.starts_with('_') && !path.trim_start_matches('_').contains("__") {
+            let text =
+                "a variable sets a key of a section; write OCTOCONF_SECTION__KEY, and a key outside of sections in the file";
+            problems.add(path.trim_start_matches('_').to_lowercase(), text, Some(name));
+            continue;
+        }
+        if !path.contains("__") {
+            continue;
+        }
         let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
         let Some(value) = value else {
             problems.add(path.join("."), "the value is not UTF-8; set it to text", Some(name));
@@ -71,11 +80,13 @@ mod tests {
             ("OCTOCONF_A__B", "1"),
             ("OCTOCONF_A__B__C", "1"),
             ("OCTOCONF_PARTNERS__A__HEADERS__B__C", "1"),
+            ("OCTOCONF__PARTNERS_DIR", "/nope"),
+            ("OCTOCONF__ANYTHING", "1"),
         ]);
         let problems = Problems::default();
         overrides(&environment, &problems);
         let keys: Vec<_> = problems.into_errors("").problems.into_iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, ["a.b.c", "engine..log", "partners.a.headers.b"]);
+        assert_eq!(keys, ["a.b.c", "anything", "engine..log", "partners.a.headers.b", "partners_dir"]);
     }
 
     #[test]
