@@ -18,10 +18,12 @@ use crate::cli::failure::{Failure, in_full};
 use crate::cli::logger::last_words;
 
 fn main() -> ExitCode {
+    // First of all: until then a signal ends the process, whatever it asks for.
+    let caught = cli::catch_early();
     refuse_huge_pages();
     octoconf::sink::raise_open_files();
     let arguments = Arguments::of_process();
-    match cli::run(&arguments) {
+    match cli::run(&arguments, caught) {
         Ok(status) => status,
         Err(failure) => failure.report(),
     }

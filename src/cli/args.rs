@@ -3,6 +3,7 @@
 //! The doc comments on arguments and commands are the texts of `--help`.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,19 @@ pub struct Arguments {
 
 /// The variable that names the configuration file if `--config` is not given.
 const CONFIG: &str = "OCTOCONF_CONFIG";
+
+/// Returns whether the arguments name the command `run`, as far as that can be told without parsing them.
+pub fn name_run(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            // The value is the next argument.
+            Some("--config" | "--log-format") => _ = arguments.next(),
+            Some(option) if option.starts_with('-') => {}
+            command => return command == Some("run"),
+        }
+    }
+    false
+}
 
 impl Arguments {
     /// Parses the arguments of this process. Ends the process if they are wrong or ask for help.
@@ -273,6 +287,14 @@ fn rate(text: &str) -> Result<Rate, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn run_is_known_before_the_arguments_are_parsed() {
+        let names_run = |arguments: &[&str]| name_run(arguments.iter().map(OsString::from));
+        assert!(names_run(&["run"]) && names_run(&["--config", "a.toml", "run", "--for", "1s"]));
+        assert!(names_run(&["--config=a.toml", "--log-format", "json", "run"]));
+        assert!(!names_run(&["send", "run"]) && !names_run(&["--config", "run", "check"]) && !names_run(&[]));
+    }
 
     #[test]
     fn every_argument_has_its_text() {

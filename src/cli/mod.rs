@@ -36,15 +36,24 @@ use self::args::{Arguments, Command};
 use self::failure::Failure;
 use self::input::Input;
 use self::progress::Progress;
+use self::signals::Caught;
 
-/// Runs the command that the arguments name, and returns the exit status. Blocks until the command ends.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+/// Takes the signals over if the command is `run`. Called before anything else, since parsing the arguments takes
+/// milliseconds in which a signal would end the process.
+pub fn catch_early() -> Option<Caught> {
+    // If the system refuses, the command tries again and reports it.
+    args::name_run(std::env::args_os().skip(1)).then(signals::catch)?.ok()
+}
+
+/// Runs the command that the arguments name, and returns the exit status. Blocks until the command ends. `caught` is
+/// what [`catch_early`] returned.
+pub fn run(arguments: &Arguments, caught: Option<Caught>) -> Result<ExitCode, Failure> {
     signals::outlive_file_limit().context("cannot take signals over")?;
     let config = &arguments.config;
     match &arguments.command {
         Command::Run(run) => {
             logger::choose(arguments.log_format);
-            run::run(config, run)
+            run::run(config, run, caught)
         }
         Command::Check { json } => check(config, *json),
         Command::Try { queue, file, json } => try_out(config, queue, file, *json),

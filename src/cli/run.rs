@@ -34,9 +34,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the service until a signal, `--until-empty` or `--for` stops it.
-pub fn run(config: &Path, options: &Run) -> Result<ExitCode, Failure> {
-    // First of all: from here on no signal ends the process, and each is kept until the engine can receive it.
-    let caught = signals::catch().context("cannot take signals over")?;
+pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitCode, Failure> {
+    // From here on no signal ends the process, and each is kept until the engine can receive it.
+    let caught = caught.map_or_else(signals::catch, Ok).context("cannot take signals over")?;
     let setup = Setup::new(config)?;
     if let Some(path) = &options.report {
         report::check(path)?;
