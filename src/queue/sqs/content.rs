@@ -5,6 +5,8 @@ use crate::message::{Attribute, AttributeValue};
 
 /// The start of the group of a message that stands alone on a FIFO queue, where SQS requires a group for every message.
 pub const ALONE: &str = "octoconf.alone.";
+/// The start of the group that a letter has for itself on a FIFO dead letter queue.
+pub const DEAD: &str = "octoconf.dead.";
 
 /// Returns the size of an attribute as SQS counts it: the bytes of name, type and value.
 pub fn attribute_bytes(attribute: &Attribute) -> usize {

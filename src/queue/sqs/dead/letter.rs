@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::message::Attribute;
 use crate::queue::DeadLetter;
-use crate::queue::sqs::content::ALONE;
+use crate::queue::sqs::content::{ALONE, DEAD};
 use crate::queue::sqs::envelope::{LetterFacts, Open, Redriven, Unpacked};
 use crate::queue::sqs::receive::Record;
 use crate::queue::sqs::remote::Named;
@@ -59,7 +59,7 @@ impl Letter {
                 letter,
                 handle,
                 source,
-                group: group.filter(|group| !group.starts_with(ALONE)),
+                group: group.filter(|group| !group.starts_with(ALONE) && !group.starts_with(DEAD)),
                 redriven: next(before),
             };
         };

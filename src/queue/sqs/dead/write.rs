@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::send_apart;
 use crate::message::{Account, DeliveryName, Receipt};
 use crate::queue::sqs::call::Entry;
-use crate::queue::sqs::content::check_text;
+use crate::queue::sqs::content::{DEAD, check_text};
 use crate::queue::sqs::envelope::{LetterFacts, Open};
 use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::remote::Remote;
@@ -117,14 +117,14 @@ impl SqsQueue {
         };
         let payload = delivery.as_ref().map(|delivery| &delivery.payload);
         let key = fifo.then(|| key(self.queue.name(), &message.id, index, account));
-        Ok(Entry {
-            body: check_text(&message.body)?,
-            attributes: facts.pack(&message.attributes, payload, room).into(),
-            delay: 0,
-            // Each letter is a group of its own; otherwise a listing would see only the first letters of each group.
-            group: key.clone(),
-            deduplication: key,
-        })
+        let attributes = facts.pack(&message.attributes, payload, room);
+        // Each letter is a group of its own; otherwise a listing would see only the first letters of each group. Where its
+        // facts have no room, nothing but its group tells to which group a redrive returns it.
+        let group = match &message.group {
+            Some(group) if fifo && !LetterFacts::are_in(&attributes) => Some(group.clone()),
+            _ => key.clone(),
+        };
+        Ok(Entry { body: check_text(&message.body)?, attributes: attributes.into(), delay: 0, group, deduplication: key })
     }
 }
 
@@ -150,7 +150,7 @@ fn key(source: &str, id: &str, index: Option<u16>, account: Option<&Account>) ->
     let account = account.filter(|_| index.is_some());
     let hash = Sha256::digest(format!("{source}\n{id}\n{index:?}\n{account:?}"));
     let digits = hash.iter().map(|byte| format!("{byte:02x}"));
-    std::iter::once("octoconf.dead.".to_owned()).chain(digits).collect()
+    std::iter::once(DEAD.to_owned()).chain(digits).collect()
 }
 
 #[cfg(test)]

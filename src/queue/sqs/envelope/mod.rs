@@ -185,6 +185,11 @@ impl LetterFacts {
         packed
     }
 
+    /// Returns whether the attributes of a dead letter hold its facts. They do unless there was no room.
+    pub fn are_in(attributes: &[Attribute]) -> bool {
+        attributes.iter().any(|attribute| read::<Self>(attribute).is_some())
+    }
+
     /// Takes the attributes of a dead letter apart.
     pub fn unpack(attributes: Vec<Attribute>) -> Unpacked {
         let (mut attributes, envelope) = unpack::<Self>(attributes);

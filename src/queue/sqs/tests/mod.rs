@@ -267,6 +267,50 @@ fn letters_are_as_long_as_their_queue_takes() {
 }
 
 #[test]
+fn a_letter_without_room_for_its_facts_keeps_the_group_of_its_message() {
+    let stub = Stub::new(vec![
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0, 1])),
+        last(done("DeleteMessageBatch", 0..2)),
+        last(ok("ReceiveMessage", &in_group("a", "acme"))),
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0])),
+        last(done("DeleteMessageBatch", 0..1)),
+        last(ok("ReceiveMessage", &in_group("b", "octoconf.dead.0123"))),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let url = |name: &str| Named::Url(format!("{}/1/{name}", stub.url));
+    let queue = stub.queue_to(url("stock.fifo"), DeadLetterQueue::To(url("dead.fifo")));
+    let grouped = |length: usize| {
+        let letter = letter_of("a", "b".repeat(length));
+        let message = Message { group: Some("acme".into()), ..(*letter.message).clone() };
+        SetAside { message: Arc::new(message), ..letter }
+    };
+    assert_eq!(queue.set_aside(&[grouped(2000), grouped(10)]).unwrap(), [Ok(()), Ok(())]);
+    let (_most, letters, _deleted) = (stub.request(), stub.request(), stub.request());
+    let group = |request: &str, entry: usize| {
+        let parameter = format!("SendMessageBatchRequestEntry.{entry}.MessageGroupId=");
+        request.split('&').find_map(|part| part.strip_prefix(&parameter).map(str::to_owned)).unwrap()
+    };
+    assert_eq!(group(&letters, 1), "acme");
+    assert!(group(&letters, 2).starts_with("octoconf.dead."), "{letters}");
+    // Earlier versions gave such a letter a group of its own, which is not that of its message.
+    for (id, returned) in [("a", "acme"), ("b", "octoconf.alone.b")] {
+        assert_eq!(queue.dead_letters().unwrap().redrive(&[id.into()]).unwrap(), 1);
+        let sent = std::iter::repeat_with(|| stub.request()).find(|request| request.contains("SendMessageBatch")).unwrap();
+        assert_eq!(group(&sent, 1), returned);
+    }
+    stub.end();
+}
+
+/// A message on a FIFO queue.
+fn in_group(id: &str, group: &str) -> String {
+    message(id, "1")
+        .replace("</Message>", &format!("<Attribute><Name>MessageGroupId</Name><Value>{group}</Value></Attribute></Message>"))
+}
+
+#[test]
 fn a_letter_that_its_queue_refuses_is_named_and_its_bound_asked_again() {
     let refused = "<BatchResultErrorEntry><Id>0</Id><Code>InvalidParameterValue</Code><Message>too long</Message>\
                    <SenderFault>true</SenderFault></BatchResultErrorEntry>";
