@@ -29,36 +29,28 @@ pub fn outlive_file_limit() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Returns a channel that receives an item on the first TERM or INT, for commands without an engine. The second of
-/// these signals ends the process at once, as it would without this function.
+/// Returns a channel that receives an item on the first TERM or INT, for commands that stop in an orderly way. The
+/// second of these signals ends the process at once, as it would without this function.
 pub fn stops() -> io::Result<Receiver<()>> {
+    stops_or(|| ())
+}
+
+/// Does the same, and runs `clean_up` before a second signal ends the process.
+pub fn stops_or(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Receiver<()>> {
     let (tell, told) = bounded(1);
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signal".to_owned()).spawn(move || {
-        let mut first = true;
-        for signal in signals.forever() {
-            if std::mem::replace(&mut first, false) {
-                // The send fails if the command is already ending. It is then left to finish its last step.
-                let _ = tell.try_send(());
-            } else {
-                // Fails only for signals that it does not know.
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            // The send fails if the command is already ending. It is then left to finish its last step.
+            let _ = tell.try_send(());
         }
-    })?;
-    Ok(told)
-}
-
-/// Runs `clean_up` on TERM or INT, and then lets the signal end the process as usual.
-pub fn on_stop(clean_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    thread::Builder::new().name("signal".to_owned()).spawn(move || {
-        let stop = signals.forever().next();
+        let second = signals.next();
         clean_up();
         // Fails only for signals that it does not know.
-        let _ = stop.map(signal_hook::low_level::emulate_default_handler);
+        let _ = second.map(signal_hook::low_level::emulate_default_handler);
     })?;
-    Ok(())
+    Ok(told)
 }
 
 /// The signals taken over but not yet passed to an engine.

@@ -21,6 +21,8 @@ struct Page {
     sent: HashMap<String, Instant>,
     accepted: HashMap<String, Accepted>,
     dead: u64,
+    /// Messages that are still on the queue, since the demo was interrupted.
+    left: u64,
 }
 
 struct Accepted {
@@ -40,7 +42,7 @@ pub struct Reconciliation {
     pub delivered: u64,
     /// Messages that ended as dead letters and were never accepted.
     pub dead: u64,
-    /// Messages that are neither delivered nor dead.
+    /// Messages that are neither delivered nor dead, nor still on their queue.
     pub lost: u64,
     /// Repeated deliveries: how many times partners accepted a message that they had already accepted.
     pub duplicated: u64,
@@ -75,6 +77,11 @@ impl Books {
         page.dead = ids.filter(|id| page.sent.contains_key(id) && !page.accepted.contains_key(id)).count() as u64;
     }
 
+    /// Records how many messages are still on the queue.
+    pub fn left(&self, kind: DemoQueue, messages: u64) {
+        self.page(kind).lock().left = messages;
+    }
+
     /// Returns the number of messages sent so far, and accepted so far.
     pub fn so_far(&self) -> (u64, u64) {
         DemoQueue::ALL
@@ -93,7 +100,7 @@ impl Books {
             sent,
             delivered,
             dead: page.dead,
-            lost: sent.saturating_sub(delivered + page.dead),
+            lost: sent.saturating_sub(delivered + page.dead + page.left),
             duplicated: page.accepted.values().map(|accepted| u64::from(accepted.times - 1)).sum(),
         }
     }
@@ -148,6 +155,9 @@ mod tests {
         books.dead(DemoQueue::Stock, ids(&["c"]).into_iter());
         let found = books.reconcile(DemoQueue::Stock);
         assert_eq!(found, Reconciliation { queue: "stock", sent: 4, delivered: 2, dead: 1, lost: 1, duplicated: 1 });
+        books.left(DemoQueue::Stock, 1);
+        assert_eq!(books.reconcile(DemoQueue::Stock).lost, 0, "it is still on the queue");
+        books.left(DemoQueue::Stock, 0);
         let twice = Reconciliation::total(&[books.reconcile(DemoQueue::Stock), books.reconcile(DemoQueue::Stock)]);
         assert_eq!(twice, Reconciliation { queue: "all", sent: 8, delivered: 4, dead: 2, lost: 2, duplicated: 2 });
         assert_eq!(books.latency(), Some((Duration::from_millis(10), Duration::from_millis(10))));

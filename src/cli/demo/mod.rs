@@ -9,11 +9,12 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, bounded, select};
 use indicatif::{MultiProgress, ProgressBar};
 use octoconf::admin::Admin;
 use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
@@ -44,9 +45,9 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     let _log = logger::start("error", &bars).context("cannot start the thread log")?;
     let folder = tempfile::Builder::new().prefix("octoconf-demo-").tempdir().context("cannot make a folder for the queues")?;
-    // A signal ends the demo as it would any program, but the folder is removed first.
+    // A second signal ends the demo as it would any program, but the folder is removed first.
     let path = folder.path().to_owned();
-    signals::on_stop(move || _ = fs::remove_dir_all(path)).context("cannot take signals")?;
+    let stop = signals::stops_or(move || _ = fs::remove_dir_all(path)).context("cannot take signals over")?;
     let books = Arc::new(Books::default());
     let partners = Partners::start(Arc::clone(&books))?;
     let engine = engine(&folder.path().join("demo.db").display().to_string(), &partners)?;
@@ -63,31 +64,42 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     }
 
     let (at_work, end) = bounded::<()>(0);
+    let ended_early = Arc::new(AtomicBool::new(false));
     let watch = {
         let (remote, books, messages) = (remote.clone(), Arc::clone(&books), options.messages);
+        let ended_early = Arc::clone(&ended_early);
         let bar = bars.add(ProgressBar::new(messages).with_style(files::towards("messages delivered")));
-        thread::Builder::new().name("watch".into()).spawn(move || watch(&remote, &books, &bar, &end, MAX_DURATION))
+        thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch(&Watched { remote, books, bar, end, stop, ended_early }, MAX_DURATION))
     };
     let watch = watch.context("cannot start the thread watch")?;
     thread::scope(|scope| {
         for (kind, queue) in &queues {
             let half = options.messages / 2 + if *kind == DemoQueue::Stock { options.messages % 2 } else { 0 };
             let traffic = Traffic::new(*kind, options.accounts, options.seed);
-            let books = &books;
+            let (books, ended_early) = (&books, &ended_early);
             let producer = thread::Builder::new().name(format!("send-{}", kind.queue()));
-            producer.spawn_scoped(scope, move || produce(queue.as_ref(), *kind, traffic, half, books))?;
+            producer.spawn_scoped(scope, move || produce(queue.as_ref(), *kind, traffic, half, (books, ended_early)))?;
         }
         anyhow::Ok(())
     })?;
     remote.finish_when_empty();
     let report = running.wait();
     drop(at_work);
-    let in_time = watch.join().unwrap_or(false);
+    let outcome = watch.join().unwrap_or(Outcome::Late);
     let report = report?;
+    let mut left = 0;
     for (kind, queue) in &queues {
         books.dead(*kind, dead(queue.as_ref())?.into_iter());
+        let count = queue.count()?;
+        let here = count.visible + count.hidden + count.delayed;
+        if outcome == Outcome::Interrupted {
+            books.left(*kind, here);
+        }
+        left += here;
     }
-    conclude(&books, &report, in_time, options.json)
+    conclude(&books, &report, (outcome, left), options.json)
 }
 
 /// Starts the dashboard on the port that an instance usually has, or on any free port.
@@ -132,10 +144,10 @@ fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
 
 /// Sends messages at a steady pace, as shops do.
 #[expect(clippy::disallowed_methods, reason = "the books want the moment in which a message was sent")]
-fn produce(queue: &dyn Queue, kind: DemoQueue, mut traffic: Traffic, messages: u64, books: &Books) {
+fn produce(queue: &dyn Queue, kind: DemoQueue, mut traffic: Traffic, messages: u64, (books, ended_early): (&Books, &AtomicBool)) {
     let pace = crossbeam_channel::tick(CALL_INTERVAL);
     let mut left = messages;
-    while left > 0 {
+    while left > 0 && !ended_early.load(Ordering::Relaxed) {
         let call = left.min(MESSAGES_A_CALL as u64);
         let messages: Vec<NewMessage> =
             (0..call).map(|_| NewMessage { body: traffic.next_body(), ..NewMessage::default() }).collect();
@@ -152,21 +164,51 @@ fn produce(queue: &dyn Queue, kind: DemoQueue, mut traffic: Traffic, messages: u
     }
 }
 
-/// Shows the progress until the end, and stops a demo that takes too long. Returns whether it ended in time.
-fn watch(remote: &Remote, books: &Books, bar: &ProgressBar, end: &crossbeam_channel::Receiver<()>, at_most: Duration) -> bool {
+/// How the demo ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    InTime,
+    Late,
+    /// A signal ended it.
+    Interrupted,
+}
+
+/// What the watching thread looks at.
+struct Watched {
+    remote: Remote,
+    books: Arc<Books>,
+    bar: ProgressBar,
+    /// Disconnected once the engine has ended.
+    end: Receiver<()>,
+    /// Receives an item on a signal.
+    stop: Receiver<()>,
+    /// Tells the producers to end.
+    ended_early: Arc<AtomicBool>,
+}
+
+/// Shows the progress until the end, and stops a demo that takes too long or that a signal interrupts.
+fn watch(Watched { remote, books, bar, end, stop, ended_early }: &Watched, at_most: Duration) -> Outcome {
     let terminal = io::stderr().is_terminal();
     let glance = if terminal { Duration::from_millis(100) } else { Duration::from_secs(2) };
     let too_late = crossbeam_channel::after(at_most);
-    while end.recv_timeout(glance) == Err(RecvTimeoutError::Timeout) {
-        if too_late.try_recv().is_ok() {
-            remote.stop();
-            return false;
+    let mut outcome = Outcome::InTime;
+    while outcome == Outcome::InTime {
+        select! {
+            recv(end) -> _ => break,
+            recv(stop) -> _ => outcome = Outcome::Interrupted,
+            recv(too_late) -> _ => outcome = Outcome::Late,
+            default(glance) => match remote.status() {
+                Some(status) => show(&status, books.so_far(), bar, terminal),
+                None => break,
+            },
         }
-        let Some(status) = remote.status() else { break };
-        show(&status, books.so_far(), bar, terminal);
+    }
+    if outcome != Outcome::InTime {
+        ended_early.store(true, Ordering::Relaxed);
+        remote.stop();
     }
     bar.finish_and_clear();
-    true
+    outcome
 }
 
 fn show(status: &Status, (sent, accepted): (u64, u64), bar: &ProgressBar, terminal: bool) {
@@ -192,8 +234,10 @@ fn dead(queue: &dyn Queue) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Prints how the books ended. Lost messages are a failure.
-fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Result<ExitCode, Failure> {
+/// Prints how the books ended; `left` is the number of messages that are still on the queues, and so not lost. Lost
+/// messages are a failure.
+fn conclude(books: &Books, report: &Report, (outcome, left): (Outcome, u64), as_json: bool) -> Result<ExitCode, Failure> {
+    let (in_time, interrupted) = (outcome != Outcome::Late, outcome == Outcome::Interrupted);
     let found: Vec<Reconciliation> = DemoQueue::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
     let (median, p99) = books.latency().unwrap_or_default();
     let partners = report.status.partners.total;
@@ -202,7 +246,7 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
         let queues: Vec<_> = found.iter().map(Reconciliation::json).collect();
         let latency = json!({ "median_ms": median.as_secs_f64() * 1e3, "p99_ms": p99.as_secs_f64() * 1e3 });
         let Reconciliation { sent, delivered, dead, lost, duplicated, .. } = Reconciliation::total(&found);
-        let all = json!({ "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated, "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time });
+        let all = json!({ "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated, "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time, "interrupted": interrupted, "left": left });
         writeln!(out, "{all:#}")?;
     } else {
         writeln!(out, "{:8} {:>9} {:>9} {:>7} {:>6} {:>10}", "queue", "sent", "delivered", "dead", "lost", "duplicated")?;
@@ -217,6 +261,9 @@ fn conclude(books: &Books, report: &Report, in_time: bool, as_json: bool) -> Res
         )?;
     }
     let lost = Reconciliation::total(&found).lost;
+    if interrupted {
+        return Err(anyhow::anyhow!("interrupted: {left} messages were still on the queues").into());
+    }
     if !in_time || lost > 0 {
         return Err(Failure::Failed(anyhow::anyhow!("{lost} messages are lost, or were not delivered within {MAX_DURATION:?}")));
     }
