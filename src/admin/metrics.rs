@@ -140,6 +140,8 @@ fn queues<'a>(writer: &mut Writer<'_, 'a>) -> Result<(), Error> {
         "Age of the longest-waiting delivery, in a bucket or on the wire to a partner that is away",
         waiting,
     )?;
+    let parked = writer.queues.iter().map(|queue| ([("queue", queue.name.as_str())], queue.parked_now as f64));
+    writer.gauge("parked_deliveries", "Deliveries on the disk", parked)?;
     let failing = writer.queues.iter().map(|queue| ([("queue", queue.name.as_str())], queue.failing.len() as f64));
     writer.gauge("queue_calls_failing", "Kinds of calls to the queue service that fail now", failing)
 }

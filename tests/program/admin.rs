@@ -169,6 +169,7 @@ fn metrics_are_all_there_and_name_no_partner() {
             "message_age_seconds_count 5",
             "dispatch_turn_seconds_sum ",
             "oldest_waiting_seconds{queue=\"invoice\"} ",
+            "parked_deliveries{queue=\"invoice\"} 0",
         ] {
             assert!(
                 text.lines().any(|line| line.strip_prefix("octoconf_").is_some_and(|line| line.starts_with(sample))),
