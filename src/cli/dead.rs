@@ -17,7 +17,7 @@ use super::args::{Dead, Filter};
 use super::failure::Failure;
 use super::patience::Patient;
 use super::progress::Progress;
-use super::records::{self, Outcome};
+use super::records::{self, Change, Outcome};
 use super::setup::Setup;
 use octoconf::commands::dead as view;
 
@@ -60,12 +60,12 @@ pub fn run(config: &Path, command: &Dead) -> Result<ExitCode, Failure> {
         Dead::Redrive { ids, filter, dry_run, rate, json, .. } => {
             let redrive = |portions: Portions<'_>, ids: &[CompactString]| letters.redrive_in(portions, ids);
             let choice = Choice { letters, patient: &patient, name, ids, filter: filter.into() };
-            change(&choice, ("redriven", *dry_run, *json), *rate, redrive)
+            change(&choice, Change { word: "redriven", dry_run: *dry_run, json: *json }, *rate, redrive)
         }
         Dead::Purge { ids, filter, dry_run, json, .. } => {
             let purge = |portions: Portions<'_>, ids: &[CompactString]| letters.purge_in(portions, ids);
             let choice = Choice { letters, patient: &patient, name, ids, filter: filter.into() };
-            change(&choice, ("purged", *dry_run, *json), None, purge)
+            change(&choice, Change { word: "purged", dry_run: *dry_run, json: *json }, None, purge)
         }
     }
 }
@@ -156,7 +156,7 @@ fn all_there(choice: &Choice<'_>) -> Result<Vec<CompactString>, Failure> {
 /// may become a dead letter again.
 fn change(
     choice: &Choice<'_>,
-    (word, dry_run, json): (&'static str, bool, bool),
+    how: Change,
     rate: Option<Rate>,
     act: impl Fn(Portions<'_>, &[CompactString]) -> Changed,
 ) -> Result<ExitCode, Failure> {
@@ -164,8 +164,8 @@ fn change(
     let patient = choice.patient;
     let mut chosen = ids.len();
     let mut changed = Changed::default();
-    if !dry_run {
-        let mut progress = Progress::towards(chosen as u64, word);
+    if !how.dry_run {
+        let mut progress = Progress::towards(chosen as u64, how.word);
         let mut tried: HashSet<CompactString> = HashSet::new();
         let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
         while !ids.is_empty() && patient.goes_on() {
@@ -205,9 +205,9 @@ fn change(
         changed: done as u64,
         failed: &failed,
         kept: &kept,
-        interrupted: !patient.goes_on() && (dry_run || handled < chosen || chosen == 0),
+        interrupted: !patient.goes_on() && (how.dry_run || handled < chosen || chosen == 0),
     };
-    let status = records::say_changed(outcome, (word, dry_run, json))?;
+    let (status, word) = (records::say_changed(outcome, how)?, how.word);
     if failed.is_empty() && kept.is_empty() && ended.is_none() {
         return Ok(status);
     }

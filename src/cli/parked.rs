@@ -8,7 +8,7 @@ use octoconf::queue::parking::{ParkedAccount, Parking};
 use super::args::Parked;
 use super::failure::Failure;
 use super::progress::Progress;
-use super::records::{self, Outcome};
+use super::records::{self, Change, Outcome};
 use super::setup::Setup;
 
 /// The maximum number of deliveries deleted per transaction.
@@ -27,19 +27,16 @@ pub fn run(config: &Path, command: &Parked) -> Result<ExitCode, Failure> {
         Parked::List { partner, limit, json, .. } => records::list(*limit, *json, |each| {
             parking.list(&mut |line| partner.as_ref().is_some_and(|partner| line.account != *partner) || each(&line))
         }),
-        Parked::Purge { partner, limit, dry_run, json, .. } => purge(&parking, partner.as_deref(), *limit, (*dry_run, *json)),
+        Parked::Purge { partner, limit, dry_run, json, .. } => {
+            purge(&parking, partner.as_deref(), *limit, Change { word: "purged", dry_run: *dry_run, json: *json })
+        }
     }
 }
 
-fn purge(
-    parking: &Parking,
-    partner: Option<&str>,
-    limit: Option<usize>,
-    (dry_run, json): (bool, bool),
-) -> Result<ExitCode, Failure> {
+fn purge(parking: &Parking, partner: Option<&str>, limit: Option<usize>, how: Change) -> Result<ExitCode, Failure> {
     let chosen = parking.count_of(partner)?.min(limit.map_or(u64::MAX, |limit| limit as u64));
     let mut purged = 0;
-    if !dry_run {
+    if !how.dry_run {
         let mut progress = Progress::towards(chosen, "purged");
         // Deliveries that are parked while this runs are kept.
         while purged < chosen {
@@ -53,5 +50,5 @@ fn purge(
         }
         progress.end();
     }
-    records::say_changed(Outcome { chosen, changed: purged, ..Outcome::default() }, ("purged", dry_run, json))
+    records::say_changed(Outcome { chosen, changed: purged, ..Outcome::default() }, how)
 }

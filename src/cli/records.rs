@@ -37,6 +37,17 @@ pub fn list<T: Entry>(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a command that changes records was asked for.
+#[derive(Clone, Copy)]
+pub struct Change {
+    /// The verb, as in `7 purged`; a key of the JSON.
+    pub word: &'static str,
+    /// Whether it only says what it would do.
+    pub dry_run: bool,
+    /// Whether it prints JSON.
+    pub json: bool,
+}
+
 /// What became of the chosen records.
 #[derive(Default)]
 pub struct Outcome<'a> {
@@ -50,11 +61,10 @@ pub struct Outcome<'a> {
     pub interrupted: bool,
 }
 
-/// Prints how many of the chosen records were changed, and in JSON also those that failed; `word`
-/// is the verb, as in `7 purged`.
+/// Prints how many of the chosen records were changed, and in JSON also those that failed.
 pub fn say_changed(
     Outcome { chosen, changed, failed, kept, interrupted }: Outcome<'_>,
-    (word, dry_run, json): (&'static str, bool, bool),
+    Change { word, dry_run, json }: Change,
 ) -> Result<ExitCode, Failure> {
     let listed = |each: &[(CompactString, String)]| -> Vec<_> {
         each.iter().map(|(id, why)| json!({ "id": id.as_str(), "why": why })).collect()

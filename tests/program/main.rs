@@ -9,6 +9,7 @@
 
 mod admin;
 mod commands;
+mod demo;
 mod kill_mid_run;
 mod main_job;
 mod parking;

@@ -3,7 +3,6 @@
 //! visible again that it did not take. If the process dies meanwhile, they stay hidden for at most [`LEASE`].
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

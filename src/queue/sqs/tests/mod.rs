@@ -2,7 +2,6 @@
 //! a clock that is off, a queue that disappears. Against a scripted server.
 
 use bytes::Bytes;
-use std::ops::ControlFlow;
 
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;

@@ -1,15 +1,9 @@
 //! The demo as a user runs it, ended early by a signal.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
-
-mod support {
-    pub mod program;
-}
-
 use std::process::{Command, Stdio};
 
+use crate::support::program::{Workspace, send_signal};
 use serde_json::Value;
-use support::program::{Workspace, send_signal};
 
 #[test]
 fn a_demo_that_a_signal_interrupts_ends_with_its_books() {
