@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::settle::{DeadKind, DeadReason, SettledPart};
 use crate::message::{Delivery, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
@@ -81,7 +81,7 @@ impl Dispatcher {
         leased_until: Instant,
         wall: Option<SystemTime>,
     ) -> Option<Ticket> {
-        let Received { message, receipt, sequence } = received;
+        let Received { message, receipt, sequence, settled } = received;
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
         let (now, body) = (self.now, message.body.len());
@@ -107,10 +107,10 @@ impl Dispatcher {
                 } else if self.phase.is_stopping() || !queue.is_serving() {
                     return Some(ticket);
                 } else {
-                    if let Some(Settled::Some { deliveries, accepted }) = known
+                    if let Some(settled) = both(known, settled)
                         && let Some(held) = self.ledger.get_mut(ticket)
                     {
-                        held.inherit(deliveries, accepted);
+                        held.inherit(settled);
                     }
                     if is_suspect(message.receives, max_receives) && !queue.rules.fifo {
                         // A suspect may take its turn much later, so no other message waits for its outcome.
@@ -379,5 +379,18 @@ impl Dispatcher {
             self.give_back(job.ticket, self.now);
         }
         self.let_go();
+    }
+}
+
+/// Returns what is settled of a message, by this process's memory and by its queue. Either may know more: the queue
+/// learns from other processes, and it is not told if a lease is lost.
+fn both(known: Option<Settled>, by_queue: Option<Box<SettledPart>>) -> Option<SettledPart> {
+    match (known, by_queue) {
+        (Some(Settled::Some(mut known)), Some(by_queue)) => {
+            known.learn(*by_queue);
+            Some(known)
+        }
+        (Some(Settled::Some(known)), None) => Some(known),
+        (_, by_queue) => by_queue.map(|settled| *settled),
     }
 }

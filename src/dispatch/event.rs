@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 
 use crate::message::park::{Parked, ToPark, Unparked, Want};
-use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
+use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside, VisibilityChange};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
 use super::keys::{FlushId, QueueIndex, Ticket};
@@ -294,8 +294,8 @@ pub struct TakenBack {
 pub enum QueueCall {
     /// Deletes copies.
     Delete(Vec<Receipt>),
-    /// Extends leases and returns copies: each is hidden for the given time from now on.
-    ChangeVisibility(Vec<(Receipt, Duration)>),
+    /// Extends leases and returns copies.
+    ChangeVisibility(Vec<VisibilityChange>),
     /// Writes dead letters; a copy is deleted with its last one.
     SetAside(Vec<SetAside>),
     /// Counts the messages of the queue.

@@ -185,7 +185,7 @@ mod tests {
     use crate::message::Receipt;
     use crate::message::settle::{Count, EntryResult, SetAside};
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
-    use crate::queue::{DeadLetters, Limits, NewMessage};
+    use crate::queue::{DeadLetters, Limits, NewMessage, VisibilityChange};
 
     /// A queue that fails at every receive after the first, and notes when that receive began.
     struct Second {
@@ -208,7 +208,7 @@ mod tests {
             self.queue.delete(receipts)
         }
 
-        fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+        fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
             self.queue.change_visibility(changes)
         }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::config::{self, Context, Environment, FileFormat, Loaded};
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Message, Outcome, Receipt, Received};
-use crate::queue::{DeadLetters, Limits, NewMessage, QueueError};
+use crate::queue::{DeadLetters, Limits, NewMessage, QueueError, VisibilityChange};
 use compact_str::CompactString;
 
 /// A queue whose calls of one kind panic.
@@ -45,7 +45,7 @@ impl Queue for Broken {
         self.queue("delete").delete(receipts)
     }
 
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         self.queue.change_visibility(changes)
     }
 

@@ -113,6 +113,8 @@ pub struct Received {
     pub receipt: Receipt,
     /// The copy's number in the order of receive: without gaps per queue and process, from 0.
     pub sequence: u64,
+    /// Which deliveries of the message its queue knows to be settled; `None` for nearly every message.
+    pub settled: Option<Box<settle::SettledPart>>,
 }
 
 /// A handler's decision about one message.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Account, Message, Receipt};
+use super::{Account, DeliveryName, Message, Receipt};
 
 /// The parameters of one receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,52 @@ impl Count {
     }
 }
 
+/// A change of how long one received copy stays hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisibilityChange {
+    /// The receipt of the copy.
+    pub receipt: Receipt,
+    /// How long the copy stays hidden from now on; zero makes it visible at once.
+    pub hidden: Duration,
+    /// What is settled of a copy that is returned: the queue hands it out with the next copy of the message. `None`:
+    /// nothing is known, and what the queue knows stays.
+    pub settled: Option<Box<SettledPart>>,
+}
+
+impl VisibilityChange {
+    /// Creates a change that says nothing of the copy's deliveries.
+    pub fn new(receipt: Receipt, hidden: Duration) -> Self {
+        Self { receipt, hidden, settled: None }
+    }
+}
+
+/// What is settled of a message that leads to several deliveries, while others are open: a copy of the message that
+/// is received later leads only to the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettledPart {
+    /// The settled deliveries: accepted, parked, or in a written dead letter. None is named twice, the order means
+    /// nothing. As many as its handler makes, at most [`MAX_DELIVERIES`](super::MAX_DELIVERIES); the accounts may have
+    /// any length.
+    pub deliveries: Vec<DeliveryName>,
+    /// Whether one of them was accepted or parked. Otherwise all of them are dead letters.
+    pub accepted: bool,
+}
+
+impl SettledPart {
+    /// Adds what `other` knows. Returns whether anything of it is new.
+    pub fn learn(&mut self, other: Self) -> bool {
+        let before = (self.deliveries.len(), self.accepted);
+        for name in other.deliveries {
+            // A name that occurred twice would be found at two places of the same account.
+            if !self.deliveries.contains(&name) {
+                self.deliveries.push(name);
+            }
+        }
+        self.accepted |= other.accepted;
+        before != (self.deliveries.len(), self.accepted)
+    }
+}
+
 /// One dead letter to write: about a whole message, or about one delivery of it.
 #[derive(Debug, Clone)]
 pub struct SetAside {
@@ -105,6 +151,13 @@ pub struct DeadDelivery {
     pub index: Option<u16>,
     /// The bytes for the partner.
     pub payload: Bytes,
+}
+
+impl DeadDelivery {
+    /// Returns the name by which the message finds the delivery again; `None` for its only delivery.
+    pub fn name(&self) -> Option<DeliveryName> {
+        Some(DeliveryName { index: self.index?, account: Some(self.account.clone()) })
+    }
 }
 
 /// Why something is a dead letter: a kind to filter by, and a sentence for people to read.

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use self::attendant::Attendant;
-pub use crate::message::settle::{Ask, Count, DeadDelivery, DeadKind, DeadReason, EntryError, EntryResult, Facts, SetAside};
+pub use crate::message::settle::{
+    Ask, Count, DeadDelivery, DeadKind, DeadReason, EntryError, EntryResult, Facts, SetAside, SettledPart, VisibilityChange,
+};
 use crate::message::{Account, Attribute, Receipt, Received};
 
 pub mod attendant;
@@ -31,6 +33,11 @@ mod waiting;
 /// store is locked and its disk takes, a few seconds at most. The calls fail with a [`QueueError`]; the
 /// caller must then assume that no entry is done. Callers pass at most [`Limits::entries`] entries to
 /// one call: embedded queues refuse more, and on SQS more entries take several requests.
+///
+/// A message may lead to several deliveries, of which some are settled before the others. An embedded queue keeps
+/// which these are: it learns them from returned copies and from dead letters, and says them with each later copy of
+/// the message ([`Received::settled`]), also to another process. The record ends with its message. SQS has no place
+/// for it, so there a copy says nothing.
 pub trait Queue: Send + Sync {
     /// Receives up to `ask.max` messages, oldest first, and hides each for `ask.lease`.
     ///
@@ -44,10 +51,14 @@ pub trait Queue: Send + Sync {
 
     /// Sets how long each copy stays hidden from now on: a longer time extends its lease, a shorter one returns it
     /// to the queue, and zero makes it visible at once. Returns one result per entry, in the order of `changes`.
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError>;
+    ///
+    /// An embedded queue adds the settled deliveries that a change names to what it knows of the message, in the same
+    /// transaction. It may leave them out if its disk has no room for them.
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError>;
 
     /// Writes dead letters. A letter with `last` also takes its message off the queue, in the same
-    /// transaction if the service has transactions. Returns one result per entry, in the order of `letters`.
+    /// transaction if the service has transactions. Any other letter settles its delivery, which an embedded queue
+    /// keeps in that transaction too. Returns one result per entry, in the order of `letters`.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError>;
 
     /// Puts messages on the queue, in order, and returns their ids. On a

@@ -112,7 +112,7 @@ mod tests {
             receives: 1,
             open: None,
         };
-        vec![Received { message: Arc::new(message), receipt: Receipt::Row { row: 1, receive: 1 }, sequence: 0 }]
+        vec![Received { message: Arc::new(message), receipt: Receipt::Row { row: 1, receive: 1 }, sequence: 0, settled: None }]
     }
 
     #[test]

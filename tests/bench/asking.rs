@@ -91,7 +91,12 @@ fn with_waiting(partners: usize) -> Dispatcher {
 
 fn received(n: usize) -> Received {
     let message = Message::new(n.to_string(), Bytes::from_static(b"{}"));
-    Received { message: Arc::new(message), receipt: Receipt::Row { row: n as i64, receive: 1 }, sequence: n as u64 }
+    Received {
+        message: Arc::new(message),
+        receipt: Receipt::Row { row: n as i64, receive: 1 },
+        sequence: n as u64,
+        settled: None,
+    }
 }
 
 fn rules(partners: usize) -> Rules {

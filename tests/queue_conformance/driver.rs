@@ -17,6 +17,9 @@ pub trait Driver {
 
     /// Moves the clock by a number of whole seconds.
     fn pass(&self, time: Duration);
+
+    /// Whether the queues keep which deliveries of a message are settled.
+    fn keeps_what_is_settled(&self) -> bool;
 }
 
 /// A wall clock that the test moves.
@@ -64,6 +67,10 @@ impl Driver for Memory {
     fn pass(&self, time: Duration) {
         self.clock.pass(time);
     }
+
+    fn keeps_what_is_settled(&self) -> bool {
+        true
+    }
 }
 
 /// All queues of this driver are in one file: what happens on one must not affect another.
@@ -92,5 +99,9 @@ impl Driver for Sqlite {
 
     fn pass(&self, time: Duration) {
         self.clock.pass(time);
+    }
+
+    fn keeps_what_is_settled(&self) -> bool {
+        true
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use octoconf::message::Receipt;
-use octoconf::queue::{Ask, EntryError, NewMessage, QueueError};
+use octoconf::queue::{Ask, EntryError, NewMessage, QueueError, VisibilityChange};
 
 use crate::driver::Driver;
 use crate::tools::*;
@@ -19,7 +19,10 @@ pub fn a_receipt_ends_with_its_lease(driver: &dyn Driver) {
         driver.pass(seconds(1));
         for received in &taken {
             let receipt = received.receipt.clone();
-            assert_eq!(queue.change_visibility(&[(receipt.clone(), LEASE)]).unwrap(), [Err(EntryError::Gone)]);
+            assert_eq!(
+                queue.change_visibility(&[VisibilityChange::new(receipt.clone(), LEASE)]).unwrap(),
+                [Err(EntryError::Gone)]
+            );
             assert_eq!(queue.set_aside(&[whole(received)]).unwrap(), [Err(EntryError::Gone)]);
             assert_eq!(queue.delete(&[receipt]).unwrap(), [Err(EntryError::Gone)]);
         }
@@ -34,7 +37,7 @@ pub fn the_same_receipt_twice_is_gone_the_second_time(driver: &dyn Driver) {
     let receipts = receipts(&take(&*queue, 2));
     let twice = [receipts[0].clone(), receipts[0].clone()];
     assert_eq!(queue.delete(&twice).unwrap(), [Ok(()), Err(EntryError::Gone)]);
-    let shown_twice = [(receipts[1].clone(), Duration::ZERO), (receipts[1].clone(), Duration::ZERO)];
+    let shown_twice = [(); 2].map(|()| VisibilityChange::new(receipts[1].clone(), Duration::ZERO));
     assert_eq!(queue.change_visibility(&shown_twice).unwrap(), [Ok(()), Err(EntryError::Gone)]);
     let last = take_one(&*queue);
     assert_eq!(queue.set_aside(&[whole(&last), whole(&last)]).unwrap(), [Ok(()), Err(EntryError::Gone)]);
@@ -54,7 +57,7 @@ pub fn receipts_of_others_are_gone(driver: &dyn Driver) {
     ];
     for receipt in strange {
         assert_eq!(ours.delete(std::slice::from_ref(&receipt)).unwrap(), [Err(EntryError::Gone)]);
-        assert_eq!(ours.change_visibility(&[(receipt, LEASE)]).unwrap(), [Err(EntryError::Gone)]);
+        assert_eq!(ours.change_visibility(&[VisibilityChange::new(receipt, LEASE)]).unwrap(), [Err(EntryError::Gone)]);
     }
     assert_eq!(theirs.delete(std::slice::from_ref(&taken.receipt)).unwrap(), [Err(EntryError::Gone)]);
     set_aside(&*ours, &[whole(&taken)]);
@@ -71,7 +74,7 @@ pub fn too_much_in_one_call_is_refused_whole(driver: &dyn Driver) {
         queue.send(&vec![message("b"); entries + 1]).map(drop),
         queue.send(&[message("b"), NewMessage { delay: seconds(901), ..message("c") }]).map(drop),
         queue.delete(&vec![taken.receipt.clone(); entries + 1]).map(drop),
-        queue.change_visibility(&vec![(taken.receipt.clone(), LEASE); entries + 1]).map(drop),
+        queue.change_visibility(&vec![VisibilityChange::new(taken.receipt.clone(), LEASE); entries + 1]).map(drop),
         queue.set_aside(&vec![whole(&taken); entries + 1]).map(drop),
     ];
     for result in refused {

@@ -63,6 +63,9 @@ macro_rules! conformance {
                 a_returned_message_can_be_shown_early
                 an_old_receipt_is_gone_and_touches_nothing
                 each_entry_has_its_own_result
+                what_is_settled_is_said_with_every_later_copy
+                a_letter_about_one_delivery_settles_it
+                an_old_receipt_settles_nothing
             }
             dead {
                 a_whole_message_is_set_aside

@@ -45,6 +45,11 @@ impl Driver for Sqs {
     fn pass(&self, time: Duration) {
         self.server.pass(time);
     }
+
+    /// A message of SQS cannot be added to.
+    fn keeps_what_is_settled(&self) -> bool {
+        false
+    }
 }
 
 /// All characters that SQS accepts, at every size that it accepts.

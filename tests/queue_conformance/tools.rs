@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 use octoconf::message::{Attribute, Receipt, Received};
-use octoconf::queue::{Ask, DeadDelivery, DeadFilter, DeadKind, DeadLetter, DeadReason, NewMessage, Queue, SetAside};
+use octoconf::queue::{
+    Ask, DeadDelivery, DeadFilter, DeadKind, DeadLetter, DeadReason, NewMessage, Queue, SetAside, VisibilityChange,
+};
 
 /// The lease of everything that [`take`] receives.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -78,7 +80,7 @@ pub fn delete(queue: &dyn Queue, taken: &[Received]) {
 
 /// Hides all of the copies for a time, which must succeed.
 pub fn hide(queue: &dyn Queue, taken: &[Received], hidden: Duration) {
-    let changes: Vec<_> = receipts(taken).into_iter().map(|receipt| (receipt, hidden)).collect();
+    let changes: Vec<_> = receipts(taken).into_iter().map(|receipt| VisibilityChange::new(receipt, hidden)).collect();
     for result in queue.change_visibility(&changes).unwrap() {
         assert_eq!(result, Ok(()));
     }

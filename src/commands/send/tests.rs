@@ -10,7 +10,7 @@ use super::*;
 use crate::commands::lines::Lines;
 use crate::message::MAX_BODY;
 use crate::message::{Receipt, Received};
-use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside};
+use crate::queue::{Ask, Count, DeadLetters, EntryResult, Facts, Limits, SetAside, VisibilityChange};
 
 /// The body that the queue refuses, the one that it does not confirm, and the one that it never takes.
 const REFUSED: &[u8] = b"\"refused\"";
@@ -73,7 +73,7 @@ impl Queue for Recorder {
         unreachable!("send only sends")
     }
 
-    fn change_visibility(&self, _: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, _: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         unreachable!("send only sends")
     }
 

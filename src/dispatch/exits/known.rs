@@ -6,15 +6,15 @@ use std::collections::{HashMap, VecDeque};
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
-use crate::message::DeliveryName;
+use crate::message::settle::SettledPart;
 
 /// What of a message is settled: accepted by its partner, or in a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// All of them: only the delete of the message is missing.
     All,
-    /// These deliveries; `accepted`: a partner took one of them.
-    Some { deliveries: Box<[DeliveryName]>, accepted: bool },
+    /// These deliveries, while others are open.
+    Some(SettledPart),
 }
 
 /// What is known of one queue's messages. Bounded: the oldest is forgotten first, and a copy of it is delivered again.
@@ -71,6 +71,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::DeliveryName;
 
     #[test]
     fn the_oldest_is_forgotten_first() {
@@ -85,7 +86,8 @@ mod tests {
     #[test]
     fn the_newest_word_counts() {
         let mut known = Known::new(2);
-        let some = Settled::Some { deliveries: [DeliveryName { index: 1, account: Some("acme".into()) }].into(), accepted: true };
+        let deliveries = vec![DeliveryName { index: 1, account: Some("acme".into()) }];
+        let some = Settled::Some(SettledPart { deliveries, accepted: true });
         known.remember("a".into(), some.clone());
         assert_eq!(known.recall("a"), Some(&some));
         known.remember("a".into(), Settled::All);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::message::Receipt;
-use crate::message::settle::{DeadDelivery, DeadReason, SetAside};
+use crate::message::settle::{DeadDelivery, DeadReason, SetAside, VisibilityChange};
 
 use crate::dispatch::event::QueueCall;
 use crate::dispatch::keys::Ticket;
@@ -333,7 +333,7 @@ impl Settling {
                 // While the process stops, the message shows by itself when its time comes.
                 Some(Wanted::Show(show)) if show.until <= now || keep_returns => continue,
                 Some(Wanted::Show(show)) => {
-                    entries.push((show.receipt.clone(), Duration::ZERO));
+                    entries.push(VisibilityChange::new(show.receipt.clone(), Duration::ZERO));
                     sent.push(Subject::Show(show));
                     continue;
                 }
@@ -349,7 +349,9 @@ impl Settling {
                 continue;
             }
             let duration = ledger.hiding(held, wanted, now);
-            entries.push((held.receipt.clone(), duration));
+            // Only a copy that goes back says what is settled: to write that at each extension would cost more than it saves.
+            let settled = if hide == Hide::Extend { None } else { held.settled_part().map(Box::new) };
+            entries.push(VisibilityChange { receipt: held.receipt.clone(), hidden: duration, settled });
             sent.push(Subject::Held(Entry::new(ticket, held, (hide, now + duration))));
             if let Some(held) = ledger.get_mut(ticket) {
                 held.hiding = true;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::held::{Exit, Held, Several};
 use crate::dispatch::exits::known::Settled;
-use crate::message::settle::DeadKind;
+use crate::message::settle::{DeadKind, SettledPart};
 use crate::message::{Account, DeliveryName};
 
 /// Bytes of payloads that a copy no longer holds: the room is to be told.
@@ -61,11 +61,11 @@ impl Held {
         self.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default()
     }
 
-    /// Records what earlier copies of the message settled, of which `accepted` tells whether a partner accepted any.
-    pub fn inherit(&mut self, settled: Box<[DeliveryName]>, accepted: bool) {
+    /// Records what earlier copies of the message settled.
+    pub fn inherit(&mut self, settled: SettledPart) {
         self.is_partial = true;
-        self.accepted = u16::from(accepted);
-        self.several = Some(Box::new(Several { spots: Vec::new(), settled: settled.into_vec() }));
+        self.accepted = u16::from(settled.accepted);
+        self.several = Some(Box::new(Several { spots: Vec::new(), settled: settled.deliveries }));
     }
 
     /// Records the payloads that the handler made, of this many bytes in all.
@@ -155,10 +155,16 @@ impl Held {
         }
     }
 
+    /// Returns what the queue has to keep for the next copy of the message. `None`: no delivery is settled, or the
+    /// message leads to one only.
+    pub fn settled_part(&self) -> Option<SettledPart> {
+        let settled = Some(self.settled()).filter(|settled| !settled.is_empty())?;
+        Some(SettledPart { deliveries: settled.to_vec(), accepted: self.accepted > 0 })
+    }
+
     /// Returns what has to be remembered for the next copy of the message, if some of the deliveries are
     /// settled and some are not.
     pub fn known(&self) -> Option<Settled> {
-        let settled = Some(self.settled()).filter(|settled| !settled.is_empty())?;
-        (self.open > 0).then(|| Settled::Some { deliveries: settled.into(), accepted: self.accepted > 0 })
+        if self.open > 0 { self.settled_part().map(Settled::Some) } else { None }
     }
 }

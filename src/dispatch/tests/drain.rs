@@ -218,7 +218,7 @@ fn a_letter_that_cannot_be_written_is_given_up_for_its_message() {
         (7, "receive", ""),
         (400, "tick", "letter a:rejected b-1:refused+open"),
         (401, "settled fault", ""),
-        (1006, "tick", "hide b=0 a=0"),
+        (1006, "tick", "hide b=0~0@x a=0"),
         (1007, "settled", "finish"),
     ]);
     // A letter that fails during the stop is given up as well.

@@ -151,7 +151,7 @@ fn a_letter_that_was_not_written_is_owed_even_if_a_new_copy_comes() {
         (2, "answered acme 400", "letter a-0:refused+open"),
         (3, "settled gone", ""),
         (4, "receive a#2", ""),
-        (5, "accepted beta", "hide a'2=0"),
+        (5, "accepted beta", "hide a'2=0~1@beta"),
         (6, "settled", ""),
         // Deliveries that are settled stay settled.
         (7, "receive a#3", "handle a"),
@@ -240,4 +240,67 @@ fn a_redrive_is_for_the_account_of_its_letter_wherever_the_handler_puts_it() {
         assert_eq!(rig.send(0, &format!("receive a!{open}")), "handle a");
         assert_eq!(rig.send(1, &format!("handled a->{now}")), flushes, "{open} {now}");
     }
+}
+
+#[test]
+fn a_return_tells_the_queue_what_is_settled() {
+    Rig::new(rules()).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->acme,beta,gamma", "flush acme a-0; flush beta a-1; flush gamma a-2"),
+        (2, "accepted acme", ""),
+        (3, "answered beta 400", "letter a-1:refused+open"),
+        (4, "settled", ""),
+        // An extension says nothing.
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled", ""),
+        (30_002, "answered gamma 429 50s", ""),
+        (30_003, "stop", "interrupt; hide a=0~0@acme+1@beta b=0"),
+    ]);
+    // Only dead letters.
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "settled", ""),
+        (4, "answered beta 429 50s", ""),
+        (5, "stop", "interrupt; hide a=0~dead:0@acme"),
+    ]);
+}
+
+#[test]
+fn what_another_process_settled_is_not_sent() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a~0@acme#2", "handle a"),
+        (1, "handled a->acme,beta,gamma", "flush beta a-1; flush gamma a-2"),
+        (2, "accepted gamma", ""),
+        (3, "accepted beta", "delete a"),
+        (4, "settled", ""),
+        (5, "receive b~0@acme+1@beta#2", "handle b"),
+        (6, "handled b->acme,beta", "delete b"),
+        (7, "settled", ""),
+        // Of what it was redriven for, a part was settled since.
+        (8, "receive c!0+1~0@acme#2", "handle c"),
+        (9, "handled c->acme,beta,gamma", "flush beta c-1"),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.delivered), (2, 2));
+}
+
+#[test]
+fn both_this_process_and_the_queue_may_know_what_is_settled() {
+    Rig::new(rules()).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta,gamma", "flush acme a-0; flush beta a-1; flush gamma a-2"),
+        (2, "accepted acme", ""),
+        (3, "answered gamma 429 50s", ""),
+        (30_000, "tick", "hide a=60s"),
+        // The queue was not told of the first delivery, and another process sent the second one meanwhile.
+        (30_001, "settled gone", ""),
+        (30_002, "answered beta 503", ""),
+        (60_000, "receive a~1@beta#3", "handle a"),
+        (60_001, "handled a->acme,beta,gamma", "flush gamma a-2"),
+        (60_002, "answered gamma 429 50s", ""),
+        (60_003, "stop", "interrupt; hide a'2=0~0@acme+1@beta"),
+    ]);
 }

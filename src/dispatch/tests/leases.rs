@@ -268,7 +268,7 @@ fn a_lost_lease_that_comes_back_with_a_new_copy_leaves_no_delivery_behind() {
         (40_002, "tick", ""),
         (40_003, "receive a#2", ""),
         // So the message has to come back for that delivery.
-        (40_004, "accepted x", "hide a'2=0"),
+        (40_004, "accepted x", "hide a'2=0~0@x"),
         (40_005, "settled", ""),
         (40_006, "receive a#3", "handle a"),
         (40_007, "handled a->x,y", "flush y a-1"),

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `receive a b/g c#3 d*500` | messages: plain, of group g, in their third receive, with a body of 500 bytes |
 //! | `receive e!1 f!1+2 g!` | messages redriven for delivery 1, for 1 and 2, with an empty list |
+//! | `receive h~0@acme+2@beta` | a message of which the queue knows that these deliveries are settled, one of them accepted |
 //! | `receive` | a receive found no message |
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for at most 12 hours |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
@@ -27,7 +28,7 @@
 //!
 //! Commands are joined by `; `: `ask 10` (shown only if [`Rig::asks`] is set), `handle a b|c` (two jobs),
 //! `take back a b threads:3`, `flush x a b-1`, `delete a`, `reply paused` (the state, or why not: `reply Paused`),
-//! `hide a=30s`, `letter a:rejected`, `letter a-1:refused+open` (the letter does not settle the message), `count`,
+//! `hide a=30s`, `hide a=0~0@acme` (says what is settled; `~dead:0@acme`: of which nothing was accepted), `letter a:rejected`, `letter a-1:refused+open` (the letter does not settle the message), `count`,
 //! `interrupt`, `close`, `finish`, `park x:a x:<b` (b is older than the parked deliveries), `unpark x 10`.
 //!
 //! The parking's own queue is the one after all others. `a'2` is the receipt of the second receive of a.
@@ -46,8 +47,11 @@ use super::super::{
 use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
-use crate::message::settle::{Count, EntryError, EntryResult, Facts};
+use crate::message::settle::{Count, EntryError, EntryResult, Facts, SettledPart, VisibilityChange};
 use crate::message::{Answer, Delivery, DeliveryName, Outcome, Receipt, Received};
+
+/// What begins a mark behind the id of a received message.
+const MARKS: [char; 5] = ['/', '#', '*', '!', '~'];
 
 pub struct Rig {
     pub dispatcher: Dispatcher,
@@ -256,17 +260,21 @@ impl Rig {
     fn receive(&mut self, queue: QueueIndex, ids: &[&str]) -> Event {
         let queue_state = &mut self.queues[queue];
         let messages = ids.iter().map(|text| {
-            let end = text.find(['/', '#', '*', '!']).unwrap_or(text.len());
+            let end = text.find(MARKS).unwrap_or(text.len());
             let (id, mut marks) = text.split_at(end);
-            let mut message = message(id, None);
+            let (mut message, mut settled) = (message(id, None), None);
             message.sent_at += Duration::from_secs(queue_state.sequence);
             while let Some(mark) = marks.chars().next() {
-                let end = marks[1..].find(['/', '#', '*', '!']).map_or(marks.len(), |place| place + 1);
+                let end = marks[1..].find(MARKS).map_or(marks.len(), |place| place + 1);
                 let value = &marks[1..end];
                 match mark {
                     '/' => message.group = Some(value.into()),
                     '#' => message.receives = value.parse().expect("a count"),
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
+                    '~' => {
+                        let deliveries = value.split('+').map(delivery_name).collect();
+                        settled = Some(Box::new(SettledPart { deliveries, accepted: true }));
+                    }
                     _ => message.open = Some(value.split_terminator('+').map(delivery_name).collect()),
                 }
                 marks = &marks[end..];
@@ -279,7 +287,7 @@ impl Rig {
             let receipt = Receipt::Row { row: i64::try_from(row).expect("few rows"), receive: *receive };
             let sequence = queue_state.sequence;
             queue_state.sequence += 1;
-            Received { message: Arc::new(message), receipt, sequence }
+            Received { message: Arc::new(message), receipt, sequence, settled }
         });
         let messages: Vec<_> = messages.collect();
         let demand_used = if messages.is_empty() { usize::MAX } else { messages.len() };
@@ -440,7 +448,9 @@ impl Rig {
         match call {
             QueueCall::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
             QueueCall::ChangeVisibility(changes) => {
-                let changes = changes.iter().map(|(receipt, hidden)| format!("{}={}", name(receipt), text(*hidden)));
+                let changes = changes.iter().map(|VisibilityChange { receipt, hidden, settled }| {
+                    format!("{}={}{}", name(receipt), text(*hidden), settled.as_deref().map(settled_text).unwrap_or_default())
+                });
                 std::iter::once("hide".to_owned()).chain(changes).collect()
             }
             QueueCall::SetAside(letters) => {
@@ -502,4 +512,10 @@ fn text(duration: Duration) -> String {
 fn delivery_name(text: &str) -> DeliveryName {
     let (index, account) = text.split_once('@').map_or((text, None), |(index, account)| (index, Some(account.into())));
     DeliveryName { index: index.parse().expect("an index"), account }
+}
+
+fn settled_text(settled: &SettledPart) -> String {
+    let name = |name: &DeliveryName| format!("{}@{}", name.index, name.account.as_deref().unwrap_or("?"));
+    let names: Vec<_> = settled.deliveries.iter().map(name).collect();
+    format!("~{}{}", if settled.accepted { "" } else { "dead:" }, names.join("+"))
 }

@@ -244,7 +244,7 @@ fn without_dead_letters_what_is_rejected_comes_back_later_each_time() {
         (40_000, "receive b", "handle b"),
         (40_001, "handled b->acme,beta", "flush acme b-0; flush beta b-1"),
         (40_002, "answered acme 400", ""),
-        (40_003, "accepted beta", "hide b=29999ms"),
+        (40_003, "accepted beta", "hide b=29999ms~1@beta"),
         (40_004, "settled", ""),
         // The one that was accepted is not delivered again.
         (80_000, "receive b#2", "handle b"),

@@ -44,7 +44,7 @@ impl Dead {
     pub(super) fn write(&mut self, aside: &SetAside, redrives: u32, now: std::time::SystemTime) {
         let message = &aside.message;
         let delivery = aside.delivery.as_ref();
-        let name = delivery.and_then(name);
+        let name = delivery.and_then(DeadDelivery::name);
         let key = (message.id.clone(), name.clone());
         let known = self.by_delivery.get(&key).copied();
         let id = known.unwrap_or(self.last + 1);
@@ -91,10 +91,6 @@ impl Dead {
         self.by_delivery.remove(&(removed.letter.message_id.clone(), name));
         Some(removed)
     }
-}
-
-fn name(delivery: &DeadDelivery) -> Option<DeliveryName> {
-    Some(DeliveryName { index: delivery.index?, account: Some(delivery.account.clone()) })
 }
 
 fn weight(letter: &DeadLetter) -> usize {

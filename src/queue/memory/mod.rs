@@ -18,8 +18,8 @@ use super::clock::{Clock, WallClock, later, to_millis};
 use super::embedded::{self, Grouping, redriven_id};
 use super::waiting::Waiting;
 use super::{
-    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError,
-    SetAside, Unseen,
+    Ask, Count, DeadDelivery, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
+    QueueError, SetAside, SettledPart, Unseen, VisibilityChange,
 };
 use crate::message::{Message, Receipt, Received};
 
@@ -123,15 +123,23 @@ impl MemoryQueue {
     }
 
     fn take(&self, max: usize, lease: Duration) -> Vec<Received> {
-        let (taken, first) = {
+        let (taken, settled, first) = {
             let mut state = self.state.lock();
             let now = to_millis(self.clock.now());
             let taken = state.rows.take(max, now, later(now, lease));
+            let settled = state.rows.settled_of(&taken);
             let first = state.sequence;
             state.sequence += taken.len() as u64;
-            (taken, first)
+            (taken, settled, first)
         };
-        taken.into_iter().zip(first..).map(|(taken, sequence)| self.received(taken, sequence)).collect()
+        let mut received: Vec<_> =
+            taken.into_iter().zip(first..).map(|(taken, sequence)| self.received(taken, sequence)).collect();
+        for (place, settled) in settled {
+            if let Some(received) = received.get_mut(place) {
+                received.settled = Some(settled);
+            }
+        }
+        received
     }
 
     fn received(&self, taken: Taken, sequence: u64) -> Received {
@@ -157,7 +165,7 @@ impl MemoryQueue {
             },
         };
         let receipt = Receipt::Row { row: i64::try_from(number).unwrap_or(i64::MAX), receive: i64::from(row.receives) };
-        Received { message: Arc::new(message), receipt, sequence }
+        Received { message: Arc::new(message), receipt, sequence, settled: None }
     }
 
     fn group_of(&self, body: &[u8]) -> Option<CompactString> {
@@ -198,12 +206,18 @@ impl Queue for MemoryQueue {
         Ok(results)
     }
 
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "change visibility", changes.len())?;
         let results = self.settle(
             changes,
-            |(receipt, _)| receipt,
-            |state, (_, hidden), receipt, now| state.rows.hide(receipt, now, (!hidden.is_zero()).then(|| later(now, *hidden))),
+            |change| &change.receipt,
+            |state, VisibilityChange { hidden, settled, .. }, receipt, now| {
+                let good = state.rows.hide(receipt, now, (!hidden.is_zero()).then(|| later(now, *hidden)));
+                if let Some(settled) = settled.as_deref().filter(|_| good) {
+                    state.rows.note_settled(receipt.number, settled.clone());
+                }
+                good
+            },
         );
         self.waiting.announce();
         Ok(results)
@@ -236,6 +250,8 @@ impl Queue for MemoryQueue {
                 state.dead.write(letter, redrives, time);
                 if letter.last {
                     state.rows.delete(receipt, now);
+                } else if let Some(name) = letter.delivery.as_ref().and_then(DeadDelivery::name) {
+                    state.rows.note_settled(receipt.number, SettledPart { deliveries: vec![name], accepted: false });
                 }
                 Ok(())
             })

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::leases::{Lease, Leases};
 use super::preload::{Preload, Stream};
 use super::row::{Content, Row, RowReceipt};
-use crate::queue::Count;
+use crate::queue::{Count, SettledPart};
 
 /// A row as a receive took it.
 pub(super) struct Taken {
@@ -34,6 +34,8 @@ pub(super) struct Rows {
     visible: u64,
     /// The number of the next row sent.
     next: u64,
+    /// What is settled of rows whose messages lead to several deliveries; nearly always empty.
+    settled: HashMap<u64, SettledPart, RandomState>,
 }
 
 /// The messages of one group, or all messages that stand alone.
@@ -95,6 +97,7 @@ impl Rows {
             leases: Leases::default(),
             visible: preload.rows(),
             next: preload.rows(),
+            settled: HashMap::default(),
             preload,
         };
         for (group, fresh) in groups {
@@ -167,7 +170,24 @@ impl Rows {
         let number = receipt.number;
         let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
         self.leave(number, self.group_of(number, &lease.row), lease.delayed);
+        if !self.settled.is_empty() {
+            self.settled.remove(&number);
+        }
         true
+    }
+
+    /// Adds to what is known to be settled of a row. The caller must have checked the receipt.
+    pub(super) fn note_settled(&mut self, number: u64, settled: SettledPart) {
+        self.settled.entry(number).or_default().learn(settled);
+    }
+
+    /// Returns what is known to be settled of the rows of a receive, each with its place among them.
+    pub(super) fn settled_of(&self, taken: &[Taken]) -> Vec<(usize, Box<SettledPart>)> {
+        if self.settled.is_empty() {
+            return Vec::new();
+        }
+        let known = |taken: &Taken| self.settled.get(&taken.number).cloned().map(Box::new);
+        taken.iter().enumerate().filter_map(|(place, taken)| Some((place, known(taken)?))).collect()
     }
 
     /// Hides a leased row until `until`, or makes it visible if

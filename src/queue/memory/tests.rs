@@ -72,7 +72,7 @@ fn groups_of_a_preload_keep_their_order_over_repetitions() {
     let first = queue.receive(&Ask { max: 1, ..NO_WAIT }).unwrap();
     assert_eq!(bodies(&first), [b"a1"]);
     assert_eq!(bodies(&queue.receive(&NO_WAIT).unwrap()), [b"b1", b"b1"]);
-    queue.change_visibility(&[(first[0].receipt.clone(), Duration::ZERO)]).unwrap();
+    queue.change_visibility(&[VisibilityChange::new(first[0].receipt.clone(), Duration::ZERO)]).unwrap();
     let rest = queue.receive(&NO_WAIT).unwrap();
     assert_eq!(bodies(&rest), [b"a1", b"a2", b"a1", b"a2"]);
     assert_eq!(rest.iter().map(|received| received.message.receives).collect::<Vec<_>>(), [2, 1, 1, 1]);
@@ -115,7 +115,8 @@ fn a_receipt_of_another_kind_leaves_each_entry_its_own_time() {
     let taken = receipts(&queue.receive(&NO_WAIT).unwrap());
     let hour = Duration::from_secs(3600);
     let changes =
-        [(Receipt::Handle("AQEB".into()), Duration::ZERO), (taken[0].clone(), hour), (taken[1].clone(), Duration::ZERO)];
+        [(Receipt::Handle("AQEB".into()), Duration::ZERO), (taken[0].clone(), hour), (taken[1].clone(), Duration::ZERO)]
+            .map(|(receipt, hidden)| VisibilityChange::new(receipt, hidden));
     assert_eq!(queue.change_visibility(&changes).unwrap(), [Err(EntryError::Gone), Ok(()), Ok(())]);
     assert_eq!(bodies(&queue.receive(&NO_WAIT).unwrap()), [b"b"]);
 }

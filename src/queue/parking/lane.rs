@@ -3,7 +3,6 @@
 //! deliveries it holds. Nothing is received from it or sent to it through this trait.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use compact_str::CompactString;
 
@@ -12,7 +11,8 @@ use super::{Parking, list, rows};
 use crate::message::{Message, Receipt, Received};
 use crate::queue::sqlite::store::Promise;
 use crate::queue::{
-    Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, embedded,
+    Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, VisibilityChange,
+    embedded,
 };
 
 /// A parking from which this process delivers.
@@ -79,7 +79,7 @@ impl Queue for ParkedQueue {
     }
 
     /// Does nothing, since there are no leases: no other process takes from the file.
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         Ok(vec![Ok(()); changes.len()])
     }
 

@@ -10,7 +10,7 @@ use crate::message::{Attribute, AttributeValue, Item, Message, Receipt, Received
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
 use crate::queue::{
     Ask, Count, DeadFilter, DeadKind, DeadLetters, DeadReason, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
-    SetAside,
+    SetAside, VisibilityChange,
 };
 
 const MIB: u64 = 1 << 20;
@@ -330,7 +330,7 @@ fn as_a_queue_it_is_settled_like_any_other() {
     queue.parking.park(&behind("x", &["a", "b-1", "c"])).unwrap();
     let rows = take(&queue.parking, "x", START, 9).rows;
     assert_eq!(queue.count().unwrap().visible, 1, "there is something");
-    queue.change_visibility(&[(rows[0].receipt.clone(), Duration::ZERO)]).unwrap();
+    queue.change_visibility(&[VisibilityChange::new(rows[0].receipt.clone(), Duration::ZERO)]).unwrap();
     queue.delete(&[rows[0].receipt.clone(), rows[0].receipt.clone()]).unwrap();
     let letter = |n: usize, why: &str| letter(&rows[n], why);
     assert_eq!(queue.set_aside(&[letter(1, "b"), letter(2, "c")]).unwrap(), [Ok(()), Ok(())]);
@@ -363,7 +363,7 @@ impl Queue for Origin {
         self.letters.delete(receipts)
     }
 
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         self.letters.change_visibility(changes)
     }
 

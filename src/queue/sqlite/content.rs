@@ -6,6 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use crate::message::settle::SettledPart;
 use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
 #[derive(Serialize, Deserialize)]
@@ -66,23 +67,50 @@ pub(super) fn open_to_text(open: &[DeliveryName]) -> String {
     if open.iter().all(|name| name.account.is_none()) {
         return open.iter().map(|name| name.index.to_string()).collect::<Vec<_>>().join(",");
     }
-    let open: Vec<_> = open.iter().map(|name| (name.index, name.account.as_deref())).collect();
     // A list of numbers and texts has a form in JSON.
-    serde_json::to_string(&open).unwrap_or_default()
+    serde_json::to_string(&pairs(open)).unwrap_or_default()
 }
 
 pub(super) fn open_from_text(text: Option<&str>) -> Result<Option<Arc<[DeliveryName]>>, String> {
     let Some(text) = text else { return Ok(None) };
     let unreadable = |error: String| format!("its open deliveries {text:?} are not readable: {error}");
     if text.starts_with('[') {
-        let open: Vec<(u16, Option<String>)> = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
-        return Ok(Some(
-            open.into_iter().map(|(index, account)| DeliveryName { index, account: account.map(Account::from) }).collect(),
-        ));
+        let open: Vec<Pair<String>> = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+        return Ok(Some(names(open).collect()));
     }
     let index = |index: &str| Ok(DeliveryName { index: index.parse()?, account: None });
     let open: Result<_, std::num::ParseIntError> = text.split(',').map(index).collect();
     open.map(Some).map_err(|error| unreadable(error.to_string()))
+}
+
+/// A delivery's place and account.
+type Pair<T> = (u16, Option<T>);
+
+fn pairs(names: &[DeliveryName]) -> Vec<Pair<&str>> {
+    names.iter().map(|name| (name.index, name.account.as_deref())).collect()
+}
+
+fn names(pairs: Vec<Pair<String>>) -> impl Iterator<Item = DeliveryName> {
+    pairs.into_iter().map(|(index, account)| DeliveryName { index, account: account.map(Account::from) })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPart<T> {
+    accepted: bool,
+    deliveries: Vec<Pair<T>>,
+}
+
+/// `{"accepted":true,"deliveries":[[0,"acme"]]}`.
+pub(super) fn settled_to_text(settled: &SettledPart) -> String {
+    // As above.
+    serde_json::to_string(&StoredPart { accepted: settled.accepted, deliveries: pairs(&settled.deliveries) }).unwrap_or_default()
+}
+
+pub(super) fn settled_from_text(text: Option<&str>) -> Result<Option<SettledPart>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let StoredPart { accepted, deliveries } =
+        serde_json::from_str(text).map_err(|error| format!("its settled deliveries {text:?} are not readable: {error}"))?;
+    Ok(Some(SettledPart { deliveries: names(deliveries).collect(), accepted }))
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -138,12 +166,27 @@ mod tests {
     }
 
     #[test]
+    fn settled_deliveries_come_back_as_they_were() {
+        let name = |index, account: &str| DeliveryName { index, account: Some(account.into()) };
+        for (deliveries, accepted, text) in [
+            (vec![name(0, "a"), name(999, "a\"")], true, r#"{"accepted":true,"deliveries":[[0,"a"],[999,"a\""]]}"#),
+            (vec![DeliveryName { index: 1, account: None }], false, r#"{"accepted":false,"deliveries":[[1,null]]}"#),
+        ] {
+            let settled = SettledPart { deliveries, accepted };
+            assert_eq!(settled_to_text(&settled), text);
+            assert_eq!(settled_from_text(Some(text)).unwrap(), Some(settled));
+        }
+        assert_eq!(settled_from_text(None).unwrap(), None);
+    }
+
+    #[test]
     fn a_row_that_someone_else_wrote_is_an_error_in_words() {
         for text in ["{", r#"[{"name":"a","binary":"0"}]"#, r#"[{"name":"a","binary":"zz"}]"#, r#"[{"name":"a"}]"#] {
             assert!(attributes_from_text(Some(text)).unwrap_err().contains("its attribute"), "{text}");
         }
         for text in ["1,x", "[[1]]", "[", ""] {
             assert!(open_from_text(Some(text)).unwrap_err().contains(text), "{text}");
+            assert!(settled_from_text(Some(text)).unwrap_err().contains(text), "{text}");
         }
     }
 }

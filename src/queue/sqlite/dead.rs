@@ -8,11 +8,11 @@ use super::content;
 use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::send::{self, Insert};
-use super::settle;
-use crate::message::{AttributeValue, DeliveryName};
+use super::{settle, settled};
+use crate::message::{AttributeValue, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::embedded::{Grouping, redriven_id};
-use crate::queue::{DeadFilter, DeadLetter, EntryError, EntryResult, SetAside};
+use crate::queue::{DeadDelivery, DeadFilter, DeadLetter, EntryError, EntryResult, SetAside, SettledPart};
 
 /// Setting the same delivery aside again updates its letter with the newest facts.
 const WRITE: &str = "
@@ -76,6 +76,7 @@ pub(super) fn set_aside(
         results.push(if letter.last {
             settle::delete_one(transaction, queue, now, &letter.receipt, &mut touched)?
         } else {
+            note_settled(transaction, letter)?;
             Ok(())
         });
     }
@@ -83,16 +84,21 @@ pub(super) fn set_aside(
     Ok(results)
 }
 
+/// Notes that the delivery of a letter is settled while its message stays on the queue. A parked delivery has no
+/// message there that its holder could name.
+fn note_settled(transaction: &Transaction<'_>, letter: &SetAside) -> Result<(), Fault> {
+    let Some(name) = letter.delivery.as_ref().and_then(DeadDelivery::name) else { return Ok(()) };
+    let Receipt::Row { row, .. } = letter.receipt else { return Ok(()) };
+    settled::note(transaction, row, SettledPart { deliveries: vec![name], accepted: false })
+}
+
 fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside, redrives: u32) -> Result<(), Fault> {
     let message = &letter.message;
     let delivery = letter.delivery.as_ref();
     let index = delivery.and_then(|delivery| delivery.index);
     // A redrive of one delivery opens only that one; a redrive of a whole message opens all that were open.
-    let open = match index {
-        Some(index) => {
-            let account = delivery.map(|delivery| delivery.account.clone());
-            Some(content::open_to_text(&[DeliveryName { index, account }]))
-        }
+    let open = match delivery.and_then(DeadDelivery::name) {
+        Some(name) => Some(content::open_to_text(&[name])),
         None => message.open.as_deref().map(content::open_to_text),
     };
     let attributes = content::attributes_to_text(&message.attributes)

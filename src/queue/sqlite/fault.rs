@@ -12,6 +12,8 @@ pub(in crate::queue) enum Fault {
     /// A reason of our own, in words for the operator; becomes [`QueueError::Refused`].
     Refused(String),
     Unavailable(String),
+    /// The disk is full but for its reserve, in words for the operator; becomes [`QueueError::Unavailable`].
+    Full(String),
 }
 
 impl Fault {
@@ -27,12 +29,16 @@ impl Fault {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
     }
 
-    /// Returns whether a write failed for lack of room: the disk is full, or a file
-    /// limit or a quota made the kernel refuse it. A failed sync is not included,
+    /// Returns whether a write failed for lack of room: the disk is full or has only its reserve left,
+    /// or a file limit or a quota made the kernel refuse it. A failed sync is not included,
     /// because data whose sync failed must not be taken for written afterwards.
     pub(super) fn lacks_room(&self) -> bool {
         let codes = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
-        matches!(self, Self::Sqlite(Error::SqliteFailure(error, _)) if codes.contains(&error.extended_code))
+        match self {
+            Self::Sqlite(Error::SqliteFailure(error, _)) => codes.contains(&error.extended_code),
+            Self::Full(_) => true,
+            Self::Sqlite(_) | Self::Refused(_) | Self::Unavailable(_) => false,
+        }
     }
 
     /// Converts the fault to the error that the queue's caller sees.
@@ -40,7 +46,7 @@ impl Fault {
         let queue = queue.to_owned();
         let error = match self {
             Self::Refused(why) => return QueueError::Refused { queue, what, why },
-            Self::Unavailable(why) => return QueueError::Unavailable { queue, what, why },
+            Self::Unavailable(why) | Self::Full(why) => return QueueError::Unavailable { queue, what, why },
             Self::Sqlite(error) => error,
         };
         if let Some(advice) = limits::advice(&error) {
@@ -86,7 +92,7 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(error) => error.fmt(f),
-            Self::Refused(why) | Self::Unavailable(why) => f.write_str(why),
+            Self::Refused(why) | Self::Unavailable(why) | Self::Full(why) => f.write_str(why),
         }
     }
 }

@@ -25,6 +25,7 @@ use super::space::{FileSystem, Space};
 use super::waiting::Waiting;
 use super::{
     Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, Unseen,
+    VisibilityChange,
 };
 use crate::message::{Receipt, Received};
 
@@ -44,6 +45,7 @@ pub(super) mod schema;
 mod send;
 mod set_back;
 mod settle;
+mod settled;
 pub(super) mod store;
 #[cfg(test)]
 mod tests;
@@ -209,12 +211,22 @@ impl Queue for SqliteQueue {
         Ok(results)
     }
 
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "change visibility", changes.len())?;
-        let results = self.write(Promise::Crash, "change visibility", |transaction| {
-            settle::change_visibility(transaction, self.queue, self.now_in(transaction)?, changes)
-        })?;
-        if changes.iter().any(|(_, hidden)| hidden.is_zero()) {
+        let change = |transaction: &Transaction<'_>, notes: bool| {
+            settle::change_visibility(transaction, self.queue, self.now_in(transaction)?, changes, notes)
+        };
+        let without_notes = || self.store.write(Promise::Crash, self.patience, |transaction| change(transaction, false));
+        let results = match settled::weight(changes) {
+            0 => without_notes(),
+            bytes => match self.store.grow_by_letters(bytes, self.patience, |transaction| change(transaction, true)) {
+                // To return the messages matters more than what is settled of them, which costs a duplicate at most.
+                Err(fault) if fault.lacks_room() => without_notes(),
+                results => results,
+            },
+        };
+        let results = results.map_err(|fault| fault.of(&self.name, "change visibility"))?;
+        if changes.iter().any(|change| change.hidden.is_zero()) {
             self.waiting.announce();
         }
         Ok(results)

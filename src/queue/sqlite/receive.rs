@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::rows::rows;
 use crate::message::{Message, Receipt, Received};
+use crate::queue::SettledPart;
 use crate::queue::clock::from_millis;
 
 /// A message whose lease or delay has lapsed becomes visible at its old place in age.
@@ -41,7 +42,7 @@ const UNLEASE: &str = "UPDATE messages SET hidden_until = NULL, receives = recei
 
 /// Runs after [`LEASE`], so it reads the new number of receives.
 const CONTENT: &str = "
-    SELECT id, sent_at, body, attributes, open, receives, grp, seq
+    SELECT id, sent_at, body, attributes, open, receives, grp, seq, settled
     FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
 
 const ANY: &str = "
@@ -90,10 +91,10 @@ pub(super) fn take(
             continue;
         }
         match read_rows.remove(&seq).unwrap_or_else(|| Err("it has no content, the file is damaged".to_owned())) {
-            Ok(message) => {
+            Ok((message, settled)) => {
                 let receipt = Receipt::Row { row: seq, receive: i64::from(message.receives) };
                 let sequence = sequence + copies.good.len() as u64;
-                copies.good.push(Received { message: Arc::new(message), receipt, sequence });
+                copies.good.push(Received { message: Arc::new(message), receipt, sequence, settled });
             }
             Err(why) => {
                 copies.bad.push(format!("row {seq} of messages: {why}; correct or delete it with the sqlite3 program"));
@@ -153,10 +154,12 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<(
     Ok(chosen)
 }
 
-fn read(row: &Row<'_>) -> Result<Message, String> {
+/// Returns the message of a row, and which of its deliveries are settled.
+fn read(row: &Row<'_>) -> Result<(Message, Option<Box<SettledPart>>), String> {
     let id = text(row, 0)?.unwrap_or_default();
     let of = |why: String| format!("message {id}: {why}");
-    Ok(Message {
+    let settled = content::settled_from_text(text(row, 8).map_err(of)?).map_err(of)?;
+    let message = Message {
         id: id.into(),
         body: row.get::<_, Vec<u8>>(2).map_err(|error| of(error.to_string()))?.into(),
         attributes: content::attributes_from_text(text(row, 3).map_err(of)?).map_err(of)?,
@@ -164,7 +167,8 @@ fn read(row: &Row<'_>) -> Result<Message, String> {
         sent_at: from_millis(row.get(1).map_err(|error| of(error.to_string()))?),
         receives: row.get(5).map_err(|error| of(error.to_string()))?,
         open: content::open_from_text(text(row, 4).map_err(of)?).map_err(of)?,
-    })
+    };
+    Ok((message, settled.map(Box::new)))
 }
 
 fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<Option<&'row str>, String> {

@@ -41,8 +41,8 @@ pub(super) enum Growth {
     None,
     /// The write adds about this many bytes of content, and must leave the reserve.
     By(u64),
-    /// The write adds this many bytes of dead letters, which may use half of the
-    /// reserve: they are a way out of the queue, but their content stays in the file.
+    /// The write adds this many bytes of dead letters, which may use half of the reserve: they are a
+    /// way out of the queue, but their content stays in the file. So does what is settled of a message.
     Letters(u64),
 }
 
@@ -161,7 +161,7 @@ fn free_bytes(connection: &Connection) -> Result<u64, Fault> {
 fn refusal(look: &Look, growth: Growth, needs: u64) -> Fault {
     let Look { left, log, .. } = look;
     let size = bytesize::ByteSize;
-    Fault::unavailable(format!(
+    Fault::Full(format!(
         "its disk is full but for a reserve: {} are left, of which {} are kept so that what is in the file can be taken out, and this \
          needs {}: free space on its disk, or let the queue drain; this call wrote nothing, what was written before is safe",
         size(*left),

@@ -27,7 +27,13 @@ pub(in crate::queue) struct Schema {
 pub(super) static QUEUES: Schema = Schema {
     what: "queues",
     application: 0x4f63_746f,
-    steps: &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql"), include_str!("v4.sql")],
+    steps: &[
+        include_str!("v1.sql"),
+        include_str!("v2.sql"),
+        include_str!("v3.sql"),
+        include_str!("v4.sql"),
+        include_str!("v5.sql"),
+    ],
     sweep: Some(leftovers::SWEEP_OLDEST),
 };
 

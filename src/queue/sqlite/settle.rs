@@ -1,10 +1,8 @@
-//! Settling messages under their lease: delete a message, or move the
-//! end of its lease. All functions run in a transaction of the caller.
+//! Settling messages under their lease: delete a message, or move the end of its lease
+//! and note what is settled of it. All functions run in a transaction of the caller.
 //!
 //! A receipt is good while its row is leased and has not been received again. [`GOOD`] checks
 //! that first, so that an old receipt cannot affect a copy that another consumer holds.
-
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use rusqlite::{OptionalExtension, Transaction};
@@ -13,9 +11,10 @@ use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::leftovers;
 use super::rows::rows;
+use super::settled;
 use crate::message::Receipt;
 use crate::queue::clock::later;
-use crate::queue::{EntryError, EntryResult};
+use crate::queue::{EntryError, EntryResult, VisibilityChange};
 
 /// Runs before the row is changed, in the same transaction. With `RETURNING` the change itself could report
 /// this, but SQLite creates and drops a table for that in each call, which takes longer than the change.
@@ -130,23 +129,28 @@ fn good(transaction: &Transaction<'_>, queue: i64, now: i64, receipt: &Receipt) 
     Ok(group.map(|group| Good { row: *row, group }))
 }
 
-/// Sets how long the message of each good receipt stays hidden. Returns one result per change, in order.
+/// Sets how long the message of each good receipt stays hidden, and with `notes` adds to what is known to be settled
+/// of it. Returns one result per change, in order.
 pub(super) fn change_visibility(
     transaction: &Transaction<'_>,
     queue: i64,
     now: i64,
-    changes: &[(Receipt, Duration)],
+    changes: &[VisibilityChange],
+    notes: bool,
 ) -> Result<Vec<EntryResult>, Fault> {
     let mut hide = transaction.prepare_cached(HIDE)?;
     let mut touched = Touched::new();
     let mut results = Vec::with_capacity(changes.len());
-    for (receipt, hidden) in changes {
+    for VisibilityChange { receipt, hidden, settled } in changes {
         let Some(Good { row, group }) = good(transaction, queue, now, receipt)? else {
             results.push(Err(EntryError::Gone));
             continue;
         };
         let until = (!hidden.is_zero()).then(|| later(now, *hidden));
         hide.execute((row, until))?;
+        if let Some(settled) = settled.as_deref().filter(|_| notes) {
+            settled::note(transaction, row, settled.clone())?;
+        }
         results.push(Ok(()));
         touched.extend(group);
     }

@@ -131,7 +131,8 @@ impl Store {
         self.change(Promise::PowerLoss, Growth::By(bytes), patience, work)
     }
 
-    /// Does the same for dead letters, which are refused only if they would leave less than half of the reserve.
+    /// Does the same for dead letters and for what is settled of returned messages, which are refused only if they
+    /// would leave less than half of the reserve.
     pub(super) fn grow_by_letters<T>(
         &self,
         bytes: u64,

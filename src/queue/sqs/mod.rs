@@ -23,6 +23,7 @@ use self::dead::Target;
 use super::embedded::Grouping;
 use super::{
     Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, Receipt, Received, SetAside,
+    VisibilityChange,
 };
 
 pub use self::call::Entry;
@@ -219,7 +220,7 @@ impl Queue for SqsQueue {
         // Drawn when the answer is here: of two answers, the one that came first gets the lower numbers.
         let first = self.sequence.fetch_add(copies.good.len() as u64, Ordering::Relaxed);
         let numbered = copies.good.into_iter().zip(first..);
-        Ok(numbered.map(|((message, receipt), sequence)| Received { message, receipt, sequence }).collect())
+        Ok(numbered.map(|((message, receipt), sequence)| Received { message, receipt, sequence, settled: None }).collect())
     }
 
     /// Makes several requests if there are more than ten receipts.
@@ -234,14 +235,14 @@ impl Queue for SqsQueue {
         )
     }
 
-    /// Makes several requests if there are more than ten changes. SQS knows
-    /// only whole seconds, so times are rounded up; they are capped at 12 h.
-    fn change_visibility(&self, changes: &[(Receipt, Duration)]) -> Result<Vec<EntryResult>, QueueError> {
+    /// Makes several requests if there are more than ten changes. SQS knows only whole seconds, so times are
+    /// rounded up; they are capped at 12 h. What is settled is dropped: a message of SQS cannot be added to.
+    fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         Self::by_handle(
             changes,
-            |(receipt, _)| receipt,
+            |change| &change.receipt,
             |handles| {
-                let changes: Vec<_> = handles.iter().map(|((_, hidden), handle)| (*handle, *hidden)).collect();
+                let changes: Vec<_> = handles.iter().map(|(change, handle)| (*handle, change.hidden)).collect();
                 self.queue.hide(&changes).map_err(self.failed("change visibility"))
             },
         )

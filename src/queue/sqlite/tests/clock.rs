@@ -74,7 +74,7 @@ fn leases_of_a_process_that_goes_on_stay_good_when_the_clock_is_set_back() {
     send(&stock, "b", 0);
     let taken = receive(&stock).unwrap();
     scene.set(99 * HOUR);
-    let extended = stock.change_visibility(&[(taken[0].receipt.clone(), Duration::from_secs(30))]).unwrap();
+    let extended = stock.change_visibility(&[VisibilityChange::new(taken[0].receipt.clone(), Duration::from_secs(30))]).unwrap();
     assert_eq!((extended, stock.delete(&[taken[1].receipt.clone()]).unwrap()), (vec![Ok(())], vec![Ok(())]));
     assert!(receive(&stock).is_err(), "it is said once");
     scene.set(99 * HOUR + 30);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::super::*;
-use crate::message::Received;
+use crate::message::{DeliveryName, Received};
+use crate::queue::SettledPart;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -113,7 +114,8 @@ fn leases_and_dead_letters_go_on_where_nothing_more_is_taken_in() {
     let scene = Scene::new(6 * MIB);
     scene.fill(100, 1000);
     let taken = scene.receive();
-    let longer: Vec<_> = taken.iter().map(|received| (received.receipt.clone(), Duration::from_secs(60))).collect();
+    let longer: Vec<_> =
+        taken.iter().map(|received| VisibilityChange::new(received.receipt.clone(), Duration::from_secs(60))).collect();
     for _ in 0..50 {
         assert!(scene.queue.change_visibility(&longer).unwrap().iter().all(Result::is_ok));
         scene.check();
@@ -128,6 +130,31 @@ fn leases_and_dead_letters_go_on_where_nothing_more_is_taken_in() {
     let letters: Vec<_> = taken.iter().map(letter).collect();
     assert!(scene.queue.set_aside(&letters).unwrap().iter().all(Result::is_ok));
     scene.check();
+}
+
+#[test]
+fn messages_are_returned_although_there_is_no_room_for_what_is_settled_of_them() {
+    let scene = Scene::new(6 * MIB);
+    scene.fill(100, 1000);
+    let account = |index: u16| DeliveryName { index, account: Some("x".repeat(30).into()) };
+    let settled = SettledPart { deliveries: (0..1000).map(account).collect(), accepted: true };
+    let taken = scene.receive();
+    let back = |received: &Received| VisibilityChange {
+        settled: Some(settled.clone().into()),
+        ..VisibilityChange::new(received.receipt.clone(), Duration::ZERO)
+    };
+    // One has room in the reserve, all together have not.
+    for some in [&taken[..1], &taken[1..]] {
+        let returned = scene.queue.change_visibility(&some.iter().map(back).collect::<Vec<_>>()).unwrap();
+        assert!(returned.iter().all(Result::is_ok));
+        scene.check();
+    }
+    let again = scene.receive();
+    assert_eq!(again[0].settled.as_deref(), Some(&settled));
+    assert!(again[1..].iter().all(|received| received.settled.is_none()));
+    let receipts: Vec<_> = again.iter().map(|received| received.receipt.clone()).collect();
+    assert!(scene.queue.delete(&receipts).unwrap().iter().all(Result::is_ok));
+    scene.drain();
 }
 
 #[test]

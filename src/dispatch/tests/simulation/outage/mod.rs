@@ -385,11 +385,11 @@ impl Outage {
             QueueCall::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
             QueueCall::ChangeVisibility(changes) => changes
                 .iter()
-                .map(|(receipt, hidden)| {
+                .map(|change| {
                     if self.random.u8(..100) == 0 {
                         return Err(EntryError::Failed("internal error".into()));
                     }
-                    self.services[queue].leased(receipt).map(|row| row.visible_at = now + *hidden)
+                    self.services[queue].leased(&change.receipt).map(|row| row.visible_at = now + change.hidden)
                 })
                 .collect(),
             QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),

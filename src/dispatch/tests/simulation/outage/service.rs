@@ -66,7 +66,7 @@ impl Service {
             }
             row.visible_at = now + lease;
             let receipt = Receipt::Row { row: number, receive: row.receive };
-            received.push(Received { message: Arc::new(row.message.clone()), receipt, sequence: self.sequence });
+            received.push(Received { message: Arc::new(row.message.clone()), receipt, sequence: self.sequence, settled: None });
             self.sequence += 1;
         }
         received

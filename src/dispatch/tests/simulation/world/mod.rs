@@ -18,7 +18,7 @@ use crate::dispatch::{
     QueueChanges, QueueRules, Rules, Ticket,
 };
 use crate::message::park::{ToPark, Want};
-use crate::message::settle::Ask;
+use crate::message::settle::{Ask, SettledPart};
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
 use super::pool::{Pool, handled, taken_back};
@@ -66,6 +66,9 @@ pub struct World {
     parallel: usize,
     /// The number of times that each delivery was accepted, by id.
     accepted: HashMap<String, u32>,
+    /// The deliveries that must not be sent any more, by no process: those in a dead letter, and those that were
+    /// accepted before their message was returned to the queue by a process that ended.
+    done: BTreeSet<String>,
     order: HashMap<(String, String), Vec<u64>>,
     sequences: HashMap<String, u64>,
     /// The deliveries that each message leads to, as its handler decided.
@@ -155,6 +158,7 @@ impl World {
             watch: upheaval::watch(&rules),
             parallel,
             accepted: HashMap::new(),
+            done: BTreeSet::new(),
             order: HashMap::new(),
             sequences: HashMap::new(),
             expected: HashMap::new(),
@@ -172,7 +176,7 @@ impl World {
         for (queue, model) in world.queues.iter_mut().enumerate().take(QUEUES) {
             for row in 0..MESSAGES as i64 {
                 let message = message(&format!("q{queue}m{row}"), None);
-                model.rows.insert(row, Row { message, visible_at: start, receive: 0 });
+                model.rows.insert(row, Row { message, visible_at: start, receive: 0, settled: SettledPart::default() });
             }
         }
         world
@@ -190,6 +194,7 @@ impl World {
             self.act(act);
             if self.finished && self.ends {
                 self.check_what_is_left();
+                self.close_what_was_returned();
                 self.restart();
             }
         }
@@ -405,6 +410,7 @@ impl World {
             _ => {}
         }
         for item in &batch.items {
+            assert!(!self.done.contains(item.id().as_str()), "{} is sent although it is settled", item.id());
             *self.accepted.entry(item.id().to_string()).or_default() += 1;
             // A delivery at which its partner failed for some time is overtaken by others; the others keep their order.
             if item.message.receives == 1 && !(batch.account == "a11" && breaks(item)) {

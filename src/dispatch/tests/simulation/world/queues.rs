@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::{Event, QueueCall};
-use crate::message::settle::{Ask, Count, EntryError, EntryResult};
+use crate::message::settle::{Ask, Count, DeadDelivery, EntryError, EntryResult, SettledPart, VisibilityChange};
 use crate::message::{Message, Receipt, Received};
 
 use super::{Act, QUEUES, World, locked};
@@ -19,6 +19,8 @@ pub struct Row {
     pub visible_at: Instant,
     /// The number of the newest receipt; 0: never received.
     pub receive: i64,
+    /// What is settled of the message, as far as the queue was told.
+    pub settled: SettledPart,
 }
 
 #[derive(Default)]
@@ -49,7 +51,8 @@ impl World {
             found.message.receives = found.receive as u32;
             found.visible_at = now + ask.lease;
             let receipt = Receipt::Row { row: *row, receive: found.receive };
-            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence });
+            let settled = Some(found.settled.clone()).filter(|settled| !settled.deliveries.is_empty()).map(Box::new);
+            messages.push(Received { message: Arc::new(found.message.clone()), receipt, sequence, settled });
             // A parked delivery has the sequence number of its first receive, whatever
             // becomes of the rest of its message.
             let number = u64::from(self.lives) * LIFE + sequence;
@@ -88,10 +91,13 @@ impl World {
             QueueCall::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
             QueueCall::ChangeVisibility(changes) => {
                 let now = self.now;
-                let hide = |(receipt, duration): &(Receipt, Duration)| {
-                    self.leased(queue, receipt).map(|row| row.visible_at = now + *duration)
+                let hide = |VisibilityChange { receipt, hidden, settled }| {
+                    let row = self.leased(queue, &receipt)?;
+                    row.visible_at = now + hidden;
+                    row.settled.learn(settled.map(|settled| *settled).unwrap_or_default());
+                    Ok(())
                 };
-                changes.iter().map(hide).collect()
+                changes.into_iter().map(hide).collect()
             }
             QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
         };
@@ -151,13 +157,17 @@ impl World {
     }
 
     fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
-        self.leased(queue, &letter.receipt)?;
+        let row = self.leased(queue, &letter.receipt)?;
+        let one = letter.delivery.as_ref().and_then(DeadDelivery::name);
+        row.settled.learn(SettledPart { deliveries: one.into_iter().collect(), accepted: false });
         let id = letter.message.id.to_string();
         let name = match letter.delivery.as_ref().and_then(|delivery| delivery.index) {
             Some(index) => format!("{id}-{index}"),
             None => id,
         };
         let Receipt::Row { row, .. } = letter.receipt else { return Err(EntryError::Gone) };
+        // Nor does another process send it: its queue keeps that it is settled.
+        self.done.insert(name.clone());
         self.queues[store(queue)].dead.insert(name);
         if letter.last {
             self.queues[store(queue)].rows.remove(&row);

@@ -1,6 +1,7 @@
 //! What happens to a running service from outside: partners get other rules, it is told to end, or it is started anew
 //! over what is on the queues and on the disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,16 @@ impl World {
             assert!(self.queues[queue].rows.contains_key(&row) || is_settled(), "{id} is lost");
         }
         self.check_order();
+    }
+
+    /// Remembers which deliveries were accepted of the messages that are back on their queue. Of those that the dispatcher
+    /// still holds as it ends nothing was told, and a delivery in the parking is sent again until its row is deleted.
+    pub(super) fn close_what_was_returned(&mut self) {
+        let held: BTreeSet<String> = self.dispatcher.ledger.iter().map(|(_, held)| held.message.id.to_string()).collect();
+        let accepted = self.accepted.keys().filter(|delivery| !self.disk.has(delivery));
+        let message = |delivery: &str| delivery.split('-').next().unwrap_or(delivery).to_owned();
+        let returned = accepted.filter(|delivery| !held.contains(&message(delivery)));
+        self.done.extend(returned.cloned().collect::<Vec<_>>());
     }
 
     /// Starts a new dispatcher over the same queues and the same disk. A request that was under way has reached its
