@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use octoconf::message::{Attribute, AttributeValue, DeliveryName};
 use octoconf::queue::embedded::Grouping;
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
-use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, EntryResult, Queue, QueueError};
+use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, EntryResult, Queue, QueueError, SettledPart, VisibilityChange};
 use rusqlite::Connection;
 
 fn open(path: &Path, name: &str, grouping: Option<Grouping>) -> Result<SqliteQueue, QueueError> {
@@ -82,6 +82,23 @@ fn a_file_of_version_3_remembers_a_clock_set_back() {
     assert_eq!(stock.count().unwrap(), Count { visible: 0, hidden: 1, delayed: 0 });
     let until: i64 = file.query_row("SELECT hidden_until FROM messages", [], |row| row.get(0)).unwrap();
     assert_eq!(until, 1_720_000_090_000);
+}
+
+#[test]
+fn of_what_version_4_returned_nothing_is_known_until_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v4.sql")).unwrap();
+    let stock = open(&path, "stock", None).unwrap();
+    let take = || stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap().remove(0);
+    let first = take();
+    assert_eq!((first.message.id.as_str(), first.message.receives, &first.settled), ("first", 2, &None));
+    let settled = SettledPart { deliveries: vec![DeliveryName { index: 1, account: Some("acme".into()) }], accepted: false };
+    let back = VisibilityChange { settled: Some(settled.clone().into()), ..VisibilityChange::new(first.receipt, Duration::ZERO) };
+    assert_eq!(stock.change_visibility(&[back]).unwrap(), [Ok(())]);
+    assert_eq!(take().settled.as_deref(), Some(&settled));
+    assert_eq!(stock.redrive(&["7".into()]).unwrap(), 1);
+    assert_eq!(take().message.open.as_deref(), Some(&settled.deliveries[..]));
 }
 
 fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
