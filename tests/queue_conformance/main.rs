@@ -65,6 +65,7 @@ macro_rules! conformance {
                 each_entry_has_its_own_result
                 what_is_settled_is_said_with_every_later_copy
                 a_letter_about_one_delivery_settles_it
+                what_is_settled_of_a_message_survives_its_letter_and_redrive
                 an_old_receipt_settles_nothing
             }
             dead {

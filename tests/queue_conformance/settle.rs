@@ -161,6 +161,18 @@ pub fn a_letter_about_one_delivery_settles_it(driver: &dyn Driver) {
     assert_eq!(take(&*queue, 10).iter().map(|taken| taken.settled.clone()).collect::<Vec<_>>(), [None, None, None]);
 }
 
+pub fn what_is_settled_of_a_message_survives_its_letter_and_redrive(driver: &dyn Driver) {
+    let queue = driver.queue(false);
+    send(&*queue, &["a"]);
+    say_settled(&*queue, accepted(&[1]));
+    for _ in 0..2 {
+        set_aside(&*queue, &[whole(&take_one(&*queue))]);
+        assert_eq!(redrive_all(&*queue), 1);
+    }
+    let expected = driver.keeps_what_is_settled().then(|| accepted(&[1]));
+    assert_eq!(take_one(&*queue).settled.as_deref(), expected.as_ref());
+}
+
 pub fn an_old_receipt_settles_nothing(driver: &dyn Driver) {
     let queue = driver.queue(false);
     send(&*queue, &["a"]);

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::message::DeliveryName;
 use crate::message::settle::DeadDelivery;
-use crate::queue::{DeadFilter, DeadLetter, SetAside};
+use crate::queue::{DeadFilter, DeadLetter, SetAside, SettledPart};
 
 /// The largest total size of the letters' bodies and payloads.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -28,6 +28,8 @@ pub(super) struct Dead {
 pub(super) struct Letter {
     pub letter: DeadLetter,
     pub open: Option<Arc<[DeliveryName]>>,
+    /// What was settled of a message that was set aside as a whole.
+    pub settled: Option<Box<SettledPart>>,
 }
 
 impl Dead {
@@ -41,7 +43,14 @@ impl Dead {
         self.letters.len() + letters.len() <= max && self.bytes + bytes <= MAX_BYTES
     }
 
-    pub(super) fn write(&mut self, aside: &SetAside, redrives: u32, now: std::time::SystemTime) {
+    /// `settled`: what is known to be settled of the message. It is kept with a letter about the whole message.
+    pub(super) fn write(
+        &mut self,
+        aside: &SetAside,
+        redrives: u32,
+        settled: Option<Box<SettledPart>>,
+        now: std::time::SystemTime,
+    ) {
         let message = &aside.message;
         let delivery = aside.delivery.as_ref();
         let name = delivery.and_then(DeadDelivery::name);
@@ -65,13 +74,13 @@ impl Dead {
             sent_at: message.sent_at,
             dead_at: now,
         };
-        let open = match name {
-            Some(name) => Some([name].into()),
-            None => message.open.clone(),
+        let (open, settled) = match name {
+            Some(name) => (Some([name].into()), None),
+            None => (message.open.clone(), settled),
         };
         self.bytes += weight(&letter);
         self.by_delivery.insert(key, id);
-        self.letters.insert(id, Letter { letter, open });
+        self.letters.insert(id, Letter { letter, open, settled });
     }
 
     /// Returns the first letter that passes the filter and whose number is above `after`, with its number.

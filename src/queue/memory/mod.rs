@@ -242,12 +242,13 @@ impl Queue for MemoryQueue {
             .iter()
             .map(|letter| {
                 if letter.receipt == Receipt::Parked {
-                    state.dead.write(letter, 0, time);
+                    state.dead.write(letter, 0, None, time);
                     return Ok(());
                 }
                 let receipt = RowReceipt::of(&letter.receipt).ok_or(EntryError::Gone)?;
                 let redrives = state.rows.redrives_if_held(receipt, now).ok_or(EntryError::Gone)?;
-                state.dead.write(letter, redrives, time);
+                let settled = state.rows.settled(receipt.number);
+                state.dead.write(letter, redrives, settled, time);
                 if letter.last {
                     state.rows.delete(receipt, now);
                 } else if let Some(name) = letter.delivery.as_ref().and_then(DeadDelivery::name) {
@@ -334,7 +335,7 @@ impl DeadLetters for MemoryQueue {
         let sent_at = self.clock.now();
         let mut redriven = 0;
         for id in ids.iter().filter_map(|id| embedded::letter_number(id)) {
-            let Some(dead::Letter { letter, open }) = state.dead.remove(id) else { continue };
+            let Some(dead::Letter { letter, open, settled }) = state.dead.remove(id) else { continue };
             let content = Content {
                 id: redriven_id(&letter.message_id, id),
                 group: self.group_of(&letter.body),
@@ -344,7 +345,10 @@ impl DeadLetters for MemoryQueue {
                 open,
                 redrives: letter.redrives.saturating_add(1),
             };
-            state.rows.send(content, None);
+            let number = state.rows.send(content, None);
+            if let Some(settled) = settled {
+                state.rows.note_settled(number, *settled);
+            }
             redriven += 1;
         }
         drop(state);

@@ -186,8 +186,12 @@ impl Rows {
         if self.settled.is_empty() {
             return Vec::new();
         }
-        let known = |taken: &Taken| self.settled.get(&taken.number).cloned().map(Box::new);
-        taken.iter().enumerate().filter_map(|(place, taken)| Some((place, known(taken)?))).collect()
+        taken.iter().enumerate().filter_map(|(place, taken)| Some((place, self.settled(taken.number)?))).collect()
+    }
+
+    /// Returns what is known to be settled of a row.
+    pub(super) fn settled(&self, number: u64) -> Option<Box<SettledPart>> {
+        self.settled.get(&number).cloned().map(Box::new)
     }
 
     /// Hides a leased row until `until`, or makes it visible if
@@ -202,8 +206,8 @@ impl Rows {
         true
     }
 
-    /// Puts a message behind all others, hidden until `hidden_until` if that is given.
-    pub(super) fn send(&mut self, content: Content, hidden_until: Option<i64>) {
+    /// Puts a message behind all others, hidden until `hidden_until` if that is given. Returns the number of its row.
+    pub(super) fn send(&mut self, content: Content, hidden_until: Option<i64>) -> u64 {
         let number = self.next;
         self.next += 1;
         let group = content.group.clone();
@@ -213,7 +217,7 @@ impl Rows {
                 self.groups.entry_ref(group).or_default().delayed.insert(number);
             }
             self.leases.insert(number, Lease { row, until, delayed: true });
-            return;
+            return number;
         }
         self.visible += 1;
         match &group {
@@ -223,6 +227,7 @@ impl Rows {
                 self.refresh(group);
             }
         }
+        number
     }
 
     pub(super) fn count(&mut self, now: i64) -> Count {

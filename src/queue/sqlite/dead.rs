@@ -17,11 +17,12 @@ use crate::queue::{DeadDelivery, DeadFilter, DeadLetter, EntryError, EntryResult
 /// Setting the same delivery aside again updates its letter with the newest facts.
 const WRITE: &str = "
     INSERT INTO dead (
-        queue, message_id, idx, kind, reason, account, payload, body, attributes, open, receives, redrives, sent_at, dead_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+        queue, message_id, idx, kind, reason, account, payload, body, attributes, open, receives, redrives, sent_at, dead_at,
+        settled)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, (SELECT settled FROM messages WHERE seq = ?15))
     ON CONFLICT (queue, message_id, ifnull(idx, -1), iif(idx IS NULL, '', ifnull(account, ''))) DO UPDATE SET
         kind = excluded.kind, reason = excluded.reason, account = excluded.account, payload = excluded.payload,
-        open = excluded.open, receives = excluded.receives, dead_at = excluded.dead_at";
+        open = excluded.open, receives = excluded.receives, dead_at = excluded.dead_at, settled = excluded.settled";
 
 const PAGE: &str = "
     SELECT id, message_id, kind, reason, account, idx, payload, body, attributes, receives, redrives, sent_at, dead_at
@@ -36,7 +37,8 @@ const FIND: &str = "
     FROM dead
     WHERE id = ?1 AND queue = ?2";
 
-const TAKE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING message_id, body, attributes, open, redrives";
+const TAKE: &str =
+    "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING message_id, body, attributes, open, redrives, settled";
 
 const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
 
@@ -101,6 +103,11 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
         Some(name) => Some(content::open_to_text(&[name])),
         None => message.open.as_deref().map(content::open_to_text),
     };
+    // The row of a message that is set aside as a whole: what is settled of it goes along. A delivery has its own letter.
+    let whole = match letter.receipt {
+        Receipt::Row { row, .. } if index.is_none() => Some(row),
+        Receipt::Row { .. } | Receipt::Handle(_) | Receipt::Parked => None,
+    };
     let attributes = content::attributes_to_text(&message.attributes)
         .map_err(|error| Fault::refused(format!("message {}: its attributes cannot be written: {error}", message.id)))?;
     transaction.prepare_cached(WRITE)?.execute(params![
@@ -118,6 +125,7 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
         redrives,
         to_millis(message.sent_at),
         now,
+        whole,
     ])?;
     Ok(())
 }
@@ -195,6 +203,7 @@ pub(super) fn redrive(
             body: &letter.body,
             attributes: letter.attributes.as_deref(),
             open: letter.open.as_deref(),
+            settled: letter.settled.as_deref(),
             redrives: letter.redrives.saturating_add(1),
             sent_at: now,
             hidden_until: None,
@@ -213,11 +222,19 @@ struct Letter {
     attributes: Option<String>,
     open: Option<String>,
     redrives: u32,
+    settled: Option<String>,
 }
 
 impl Letter {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { message_id: row.get(0)?, body: row.get(1)?, attributes: row.get(2)?, open: row.get(3)?, redrives: row.get(4)? })
+        Ok(Self {
+            message_id: row.get(0)?,
+            body: row.get(1)?,
+            attributes: row.get(2)?,
+            open: row.get(3)?,
+            redrives: row.get(4)?,
+            settled: row.get(5)?,
+        })
     }
 }
 

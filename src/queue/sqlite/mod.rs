@@ -266,6 +266,7 @@ impl Queue for SqliteQueue {
                     body: &message.body,
                     attributes: attributes.as_deref(),
                     open: None,
+                    settled: None,
                     redrives: 0,
                     sent_at: now,
                     hidden_until: (!message.delay.is_zero()).then(|| later(now, message.delay)),

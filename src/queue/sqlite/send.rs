@@ -9,7 +9,7 @@ use super::groups::Touched;
 use super::leftovers;
 
 const INSERT: &str = "
-    INSERT INTO messages (queue, grp, hidden_until, delayed, bulky) VALUES (?1, ?2, ?3, ?3 IS NOT NULL, ?4)";
+    INSERT INTO messages (queue, grp, hidden_until, delayed, bulky, settled) VALUES (?1, ?2, ?3, ?3 IS NOT NULL, ?4, ?5)";
 
 const INSERT_CONTENT: &str = "
     INSERT INTO contents (seq, id, sent_at, body, attributes, open, redrives) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -23,6 +23,8 @@ pub(super) struct Insert<'a> {
     pub attributes: Option<&'a str>,
     /// The indices of the deliveries that are open, as a list; `None` for all.
     pub open: Option<&'a str>,
+    /// The deliveries that are settled, as [`super::content`] writes them; `None` if nothing is known.
+    pub settled: Option<&'a str>,
     /// How often the message was redriven.
     pub redrives: u32,
     /// When the message was sent, in ms since 1970.
@@ -45,7 +47,7 @@ pub(super) fn insert(
 ) -> Result<(), Fault> {
     let group = message.group.as_deref();
     let bulky = leftovers::is_bulky(message.body, message.attributes);
-    let seq = transaction.prepare_cached(INSERT)?.insert(params![queue, group, message.hidden_until, bulky])?;
+    let seq = transaction.prepare_cached(INSERT)?.insert(params![queue, group, message.hidden_until, bulky, message.settled])?;
     transaction.prepare_cached(INSERT_CONTENT)?.execute(params![
         seq,
         message.id,
