@@ -88,7 +88,7 @@ pub fn batches_that_sqs_would_refuse_are_refused_whole(driver: &Sqs) {
     ] {
         let queue = driver.queue(fifo);
         let refused = queue.send(&[message("a"), wrong]).unwrap_err();
-        assert!(matches!(refused, QueueError::Refused { .. }), "{refused}");
+        assert!(matches!(refused, QueueError::Unsendable { at: 1, .. }), "{refused}");
         assert!(queue.count().unwrap().is_empty());
     }
 }

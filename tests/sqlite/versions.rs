@@ -88,7 +88,7 @@ fn a_file_of_version_3_remembers_a_clock_set_back() {
 fn of_what_version_4_returned_nothing_is_known_until_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.db");
-    Connection::open(&path).unwrap().execute_batch(include_str!("sqlite_versions/v4.sql")).unwrap();
+    Connection::open(&path).unwrap().execute_batch(include_str!("versions/v4.sql")).unwrap();
     let stock = open(&path, "stock", None).unwrap();
     let take = || stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap().remove(0);
     let first = take();
