@@ -18,6 +18,7 @@ mod reload;
 mod run_report;
 mod service;
 mod stop;
+mod stop_partly_settled;
 #[path = "../support/mod.rs"]
 mod support;
 mod verdict_table;

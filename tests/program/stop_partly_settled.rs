@@ -1,23 +1,15 @@
 //! A message leads to four deliveries, and the process ends while one of them is open. What is settled stays settled:
 //! a later process, also one after a `kill -9`, delivers only the one that is open.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
-
-mod support {
-    pub mod admin;
-    pub mod partner;
-    pub mod program;
-}
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::admin::free_port;
-use support::partner::{Connection, Partner, Request};
-use support::program::{Running, Workspace, until};
+use crate::support::admin::free_port;
+use crate::support::partner::{Connection, Partner, Request};
+use crate::support::program::{Running, Workspace, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
