@@ -7,7 +7,7 @@ use crate::message::settle::Count;
 
 use super::Dispatcher;
 use super::event::Fault;
-use super::exits::settling::Kind;
+use super::exits::calls::Kind;
 use super::keys::QueueIndex;
 use super::queue_state::QueueState;
 use super::rules::QueueRules;
@@ -92,18 +92,18 @@ impl Dispatcher {
         for (count, queue) in census.counts.iter_mut().zip(&mut self.queues) {
             *count = if counts(queue) { None } else { Some(Count::default()) };
             if count.is_none() {
-                queue.settling.count();
+                queue.calls.count();
             }
         }
         for queue in self.living.clone() {
-            self.tell(queue);
+            self.start_calls(queue);
         }
     }
 
     /// Takes in the count of one queue. The last count of a census decides whether the end has come.
     pub(super) fn counted(&mut self, index: QueueIndex, acker: usize, count: Result<Count, Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("the count of an unknown queue") };
-        if !queue.settling.counted(acker) {
+        if !queue.calls.counted(acker) {
             return self.stray("the count of an idle acker");
         }
         // A count that failed is not a count of zero.

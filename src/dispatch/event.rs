@@ -89,7 +89,7 @@ pub enum Event {
         answer: Answer,
     },
     /// A queue did what [`QueueCall`] asked.
-    Settled {
+    QueueAnswered {
         /// The queue.
         queue: QueueIndex,
         /// The number of the acker that made the call, among those of its queue.
@@ -155,7 +155,7 @@ impl Event {
         let messages = match self {
             Self::Received { messages, .. } => messages.len(),
             Self::Handled { done, .. } | Self::TakenBack { back: Some(TakenBack { done, .. }), .. } => done.len(),
-            Self::Settled { results: Ok(results), .. } => results.len(),
+            Self::QueueAnswered { results: Ok(results), .. } => results.len(),
             _ => 1,
         };
         messages.max(1)
@@ -203,7 +203,7 @@ pub enum Command {
         medium: Medium,
     },
     /// Has an acker make a call to its queue.
-    Settle {
+    CallQueue {
         /// The queue.
         queue: QueueIndex,
         /// The number of the acker among those of its queue; it has no other call under way.

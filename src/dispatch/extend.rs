@@ -1,7 +1,7 @@
 //! Extends the leases of held copies before they end. Part of the dispatcher's state machine.
 
 use super::Dispatcher;
-use super::exits::settling::Hide;
+use super::exits::calls::Hide;
 use super::keys::QueueIndex;
 use super::timer::Timer;
 
@@ -14,7 +14,7 @@ impl Dispatcher {
                 let Some(held) = self.ledger.get(ticket) else { continue };
                 if !self.ledger.is_held_too_long(held, self.now) {
                     if let Some(queue) = self.queues.get_mut(index) {
-                        queue.settling.hide(ticket, Hide::Extend);
+                        queue.calls.hide(ticket, Hide::Extend);
                     }
                 } else if !held.is_leaving() {
                     self.held_too_long(ticket);

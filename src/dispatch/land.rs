@@ -34,9 +34,9 @@ impl Dispatcher {
         self.times.delivery.observe(self.now.saturating_duration_since(flight.began));
         self.act_upon(flight, answer);
         self.partners.judge(partner, self.now, &mut self.due);
-        // Settle the messages that may not be sent any more: their deliveries may be back in the bucket.
+        // The messages that may not be sent any more leave now: their deliveries may be back in the bucket.
         for ticket in unwanted {
-            self.settle(ticket);
+            self.leave_if_done(ticket);
         }
     }
 
@@ -133,7 +133,7 @@ impl Dispatcher {
         }
     }
 
-    /// Counts the accepted deliveries off their messages, and settles the messages of which nothing is open any more.
+    /// Counts the accepted deliveries off their messages, and has the messages leave of which nothing is open any more.
     fn delivered(&mut self, queue: QueueIndex, parcel: &Parcel) {
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let held = self.ledger.get_mut(slip.ticket);
@@ -146,9 +146,9 @@ impl Dispatcher {
             let freed = held.delivered(item.index, &parcel.batch.account, item.payload.len());
             self.room.regain(queue, freed);
         }
-        // Settle only now: several deliveries of the batch may belong to one message.
+        // Only now: several deliveries of the batch may belong to one message.
         for slip in &parcel.slips {
-            self.settle(slip.ticket);
+            self.leave_if_done(slip.ticket);
         }
     }
 

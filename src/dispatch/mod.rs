@@ -38,8 +38,11 @@
 //!   one that holds more is *overfull*, and its *standing* is its place in the ranking of those.
 //! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
 //! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.
-//! * To *settle* is to make a queue know what became of a copy: delete it,
-//!   return it (hidden for some time), or set it aside as a dead letter.
+//! * A delivery is *settled* once it is accepted, on the disk of the parking or in a written dead letter. Once all of
+//!   its message's deliveries are, the copy *leaves*: its queue is called to delete it. A copy also leaves if it is
+//!   returned (hidden for some time), or set aside as a dead letter.
+//! * To *shed* a delivery is to have it leave memory unsent because others need the room: to the parking, or with its
+//!   message back to the queue.
 
 mod ages;
 mod arrive;
@@ -203,7 +206,7 @@ impl Dispatcher {
             Event::Handled { queue, job, done, undone, slowest } => self.handled(queue, job, done, undone, slowest),
             Event::TakenBack { queue, job, back } => self.taken_back(queue, job, back),
             Event::Answered { flush, answer } => self.answered(flush, &answer),
-            Event::Settled { queue, acker, results } => self.settled(queue, acker, results),
+            Event::QueueAnswered { queue, acker, results } => self.queue_answered(queue, acker, results),
             Event::Counted { queue, acker, count } => self.counted(queue, acker, count),
             Event::Parked { queue, results } => self.parked(queue, results),
             Event::Unparked { queue, answers } => self.unparked(queue, answers),

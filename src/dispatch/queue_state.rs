@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use super::due::Alarm;
+use super::exits::calls::QueueCalls;
 use super::exits::known::Known;
-use super::exits::settling::Settling;
 use super::intake::Intake;
 use super::keys::QueueIndex;
 use super::order::Order;
@@ -27,7 +27,7 @@ pub struct QueueState {
     pub life: Life,
     pub intake: Intake,
     pub order: Order,
-    pub settling: Settling,
+    pub calls: QueueCalls,
     /// The transfer of deliveries to and from the queue's parking, if it has one.
     pub parking: Option<Box<Transfer>>,
     /// If this is the parking of a queue, that queue. Every message of this one is a parked row then.
@@ -60,7 +60,7 @@ pub struct Alarms {
     pub intake: Alarm,
     pub lease: Alarm,
     pub order: Alarm,
-    pub settling: Alarm,
+    pub calls: Alarm,
     pub summary: Alarm,
     pub trouble: Alarm,
 }
@@ -70,7 +70,7 @@ pub struct Alarms {
 pub enum Life {
     /// The queue is asked for messages.
     Serving,
-    /// The queue is not asked for more messages, and its held messages are settled as before. `look_at` is the earliest
+    /// The queue is not asked for more messages, and its held messages are delivered as before. `look_at` is the earliest
     /// moment of the next search for parked deliveries.
     Retiring { look_at: Instant },
     /// Nothing of the queue is left.
@@ -114,7 +114,7 @@ impl QueueState {
             name: Arc::clone(&rules.name),
             life: Life::Serving,
             order: Order::new(rules.fifo, rules.order_wait),
-            settling: Settling::new(&rules),
+            calls: QueueCalls::new(&rules),
             parking: None,
             parks_for: None,
             intake: Intake::new(Arc::clone(&rules)),
@@ -134,7 +134,7 @@ impl QueueState {
     pub fn set_rules(&mut self, rules: QueueRules) {
         self.rules = Arc::new(rules);
         self.order.set_wait(self.rules.order_wait);
-        self.settling.set_rules(&self.rules);
+        self.calls.set_rules(&self.rules);
         self.intake.set_rules(Arc::clone(&self.rules));
     }
 

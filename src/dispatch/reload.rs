@@ -138,7 +138,7 @@ impl Dispatcher {
         self.queues.get(index).is_some_and(|queue| {
             let intake = &queue.intake;
             let quiet = !intake.is_asking() && intake.running() == 0 && intake.waiting() == 0;
-            let told = queue.settling.is_idle() && !queue.settling.is_counting();
+            let told = queue.calls.is_idle() && !queue.calls.is_counting();
             quiet && told && queue.parking.as_deref().is_none_or(Transfer::is_idle) && self.ledger.oldest(index).is_none()
         })
     }

@@ -38,7 +38,7 @@ impl Dispatcher {
                     self.overtake(index);
                 }
                 Timer::Intake(index) => self.alarm_rang(index, |alarms| &mut alarms.intake),
-                Timer::Settling(index) => self.alarm_rang(index, |alarms| &mut alarms.settling),
+                Timer::Calls(index) => self.alarm_rang(index, |alarms| &mut alarms.calls),
                 Timer::Trouble(index) => {
                     self.alarm_rang(index, |alarms| &mut alarms.trouble);
                     self.watch_troubles(index);

@@ -114,9 +114,9 @@ impl Dispatcher {
             self.leave_by_return(ticket, self.now);
         }
         for index in 0..self.queues.len() {
-            let letters = self.queues.get_mut(index).map(|queue| queue.settling.failing_letters());
+            let letters = self.queues.get_mut(index).map(|queue| queue.calls.failing_letters());
             for letter in letters.into_iter().flatten().rev() {
-                self.give_up_letter(index, &letter);
+                self.abandon_letter(index, &letter);
             }
         }
         self.let_go();
@@ -137,10 +137,8 @@ impl Dispatcher {
             return;
         }
         if self.phase.is_stopping() {
-            let told = self
-                .queues
-                .iter()
-                .all(|queue| queue.settling.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
+            let told =
+                self.queues.iter().all(|queue| queue.calls.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
             let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
             let nothing_held = self.ledger.is_empty();
             let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);

@@ -17,8 +17,8 @@ pub enum Timer {
     Order(QueueIndex),
     /// A queue may be asked for messages again.
     Intake(QueueIndex),
-    /// A queue may be called again to settle copies.
-    Settling(QueueIndex),
+    /// Another call to a queue about its copies may be made.
+    Calls(QueueIndex),
     /// A kind of call that failed now and then may have gone well for long enough.
     Trouble(QueueIndex),
     /// Events that happened often are to be logged as a sum.

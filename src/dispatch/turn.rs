@@ -17,7 +17,7 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Closes the turn, after all of its events are in and all buckets that can be are flushed: makes room, starts
-    /// jobs, settles copies and asks for more messages.
+    /// jobs, makes calls about copies and asks for more messages.
     pub(super) fn close_turn(&mut self) {
         self.make_room();
         for place in 0..self.living.len() {
@@ -26,8 +26,8 @@ impl Dispatcher {
             self.start_jobs(queue);
             self.write_parked(queue);
             self.read_parked(queue);
-            self.tell(queue);
-            self.ask(queue);
+            self.start_calls(queue);
+            self.grant_demand(queue);
         }
         self.look_for_gone();
         self.look_for_the_end();
@@ -129,29 +129,29 @@ impl Dispatcher {
 
     /// Returns whether nothing that is held is about to make room: no handler runs, and nothing is on the wire, on
     /// its way to the disk or leaving. Deliveries that wait for their partner do not count, since they may wait for
-    /// days. If nothing moves, one more message is handled, and what it adds beyond its partner's share is given up.
+    /// days. If nothing moves, one more message is handled, and what it adds beyond its partner's share is shed.
     pub(super) fn nothing_moves(&self) -> bool {
         let runs = || self.queues.iter().any(|queue| queue.intake.running() > 0);
         self.ledger.leaving().messages == 0 && !self.partners.any_on_wire() && !runs()
     }
 
-    /// Hands calls that settle copies to the queue's free ackers.
-    pub(super) fn tell(&mut self, index: QueueIndex) {
+    /// Hands calls about copies to the queue's free ackers.
+    pub(super) fn start_calls(&mut self, index: QueueIndex) {
         let hurry = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
         let stops = hurry || !queue.is_serving();
         let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
-        while let Some((acker, call)) = queue.settling.next(self.now, hurry, keep_returns, &mut self.ledger) {
+        while let Some((acker, call)) = queue.calls.next(self.now, hurry, keep_returns, &mut self.ledger) {
             queue.counts.requests += if matches!(call, QueueCall::SetAside(_)) { queue.rules.letter_requests } else { 1 };
-            self.commands.push_back(Command::Settle { queue: index, acker, call });
+            self.commands.push_back(Command::CallQueue { queue: index, acker, call });
         }
-        if let Some(at) = queue.settling.next_look(self.now) {
-            queue.alarms.settling.by(&mut self.due, at, Timer::Settling(index));
+        if let Some(at) = queue.calls.next_look(self.now) {
+            queue.alarms.calls.by(&mut self.due, at, Timer::Calls(index));
         }
     }
 
     /// Grants demand to pollers, as far as there is room.
-    fn ask(&mut self, index: QueueIndex) {
+    fn grant_demand(&mut self, index: QueueIndex) {
         if self.phase.is_stopping() {
             return;
         }

@@ -49,6 +49,6 @@ impl Acker {
                 return Event::Counted { queue, acker, count };
             }
         };
-        Event::Settled { queue, acker, results: results.map_err(|error| Fault::from(&error)) }
+        Event::QueueAnswered { queue, acker, results: results.map_err(|error| Fault::from(&error)) }
     }
 }

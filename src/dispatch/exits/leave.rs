@@ -7,9 +7,9 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};
+use crate::dispatch::exits::calls::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
-use crate::dispatch::exits::settling::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
 use crate::dispatch::record::tally::CallResult;
@@ -21,7 +21,7 @@ impl Dispatcher {
     /// Lets a message go if nothing of it is open any more, or if nothing more of it is to be sent. To be called
     /// after a delivery of it has landed or was parked, or a dead letter about it was written. Does nothing while
     /// more of that is under way.
-    pub(in crate::dispatch) fn settle(&mut self, ticket: Ticket) {
+    pub(in crate::dispatch) fn leave_if_done(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.is_under_way() || held.is_leaving() {
             return;
@@ -40,7 +40,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn leave_by_delete(&mut self, ticket: Ticket, exit: Exit) {
         let Some(queue) = self.leaving(ticket, exit) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.settling.delete(ticket, self.now);
+            queue.calls.delete(ticket, self.now);
         }
     }
 
@@ -61,7 +61,7 @@ impl Dispatcher {
         }
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.settling.hide(ticket, Hide::Return(until));
+            queue.calls.hide(ticket, Hide::Return(until));
         }
     }
 
@@ -81,7 +81,7 @@ impl Dispatcher {
         }
         let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
-            queue.settling.set_aside(Letter { ticket, delivery, reason, last: true });
+            queue.calls.set_aside(Letter { ticket, delivery, reason, last: true });
         }
     }
 
@@ -109,9 +109,14 @@ impl Dispatcher {
     }
 
     /// Takes in what a queue did with the entries of an acker's call, in the order of the call.
-    pub(in crate::dispatch) fn settled(&mut self, index: QueueIndex, acker: usize, results: Result<Vec<EntryResult>, Fault>) {
+    pub(in crate::dispatch) fn queue_answered(
+        &mut self,
+        index: QueueIndex,
+        acker: usize,
+        results: Result<Vec<EntryResult>, Fault>,
+    ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("results of an unknown queue") };
-        let Some(sent) = queue.settling.done(acker) else { return self.stray("results of an idle acker") };
+        let Some(sent) = queue.calls.done(acker) else { return self.stray("results of an idle acker") };
         let (results, fault) = match results {
             Ok(results) => (results, None),
             Err(fault) => (Vec::new(), Some(fault)),
@@ -158,12 +163,12 @@ impl Dispatcher {
         queue.tally.called(kind.operation(), if fault.is_some() { CallResult::Failed } else { CallResult::Ok });
         match fault {
             None => {
-                if queue.settling.recovered(kind) {
+                if queue.calls.recovered(kind) {
                     self.goes_well(index, doing);
                 }
             }
             Some(fault) => {
-                let (retry_in, first) = queue.settling.failed(kind, self.now, fault.transient, &mut self.random);
+                let (retry_in, first) = queue.calls.failed(kind, self.now, fault.transient, &mut self.random);
                 if first {
                     self.fails(index, doing, fault, retry_in);
                 }
@@ -194,7 +199,7 @@ impl Dispatcher {
     /// Requests the delete of a leaving copy once more, with its newest receipt.
     pub(in crate::dispatch) fn delete_again(&mut self, index: QueueIndex, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(index) {
-            queue.settling.delete(ticket, self.now);
+            queue.calls.delete(ticket, self.now);
         }
     }
 
@@ -221,7 +226,7 @@ impl Dispatcher {
             (Hide::Return(_), Err(EntryError::Gone)) if !renewed => self.leave(ticket, Exit::LeaseLost),
             (Hide::Extend | Hide::Return(_), _) => {
                 if let Some(queue) = self.queues.get_mut(index) {
-                    queue.settling.hide(ticket, hide);
+                    queue.calls.hide(ticket, hide);
                 }
             }
         }
@@ -233,7 +238,7 @@ impl Dispatcher {
         if let Err(EntryError::Failed(_)) = result
             && let Some(queue) = self.queues.get_mut(index)
         {
-            queue.settling.show(show);
+            queue.calls.show(show);
         }
     }
 
@@ -282,7 +287,7 @@ impl Dispatcher {
         if let Some(place) = held.special().row {
             self.row_left(held.queue, held.spot, place, exit);
         }
-        if held.special().given_up_by.is_some() {
+        if held.special().shed_by.is_some() {
             self.hidden.arrived(held.queue);
         }
         if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {

@@ -5,8 +5,8 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 use crate::message::{Account, Item};
 
 use crate::dispatch::Dispatcher;
+use crate::dispatch::exits::calls::{Entry, Hide, Letter};
 use crate::dispatch::exits::reason::ReturnReason;
-use crate::dispatch::exits::settling::{Entry, Hide, Letter};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
 
@@ -34,7 +34,7 @@ impl Dispatcher {
             return;
         }
         held.awaits_letter();
-        queue.settling.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
+        queue.calls.set_aside(Letter { ticket, delivery: Some(delivery), reason, last: false });
     }
 
     /// Takes in the result of one dead letter.
@@ -63,7 +63,7 @@ impl Dispatcher {
                     self.room.regain(room, freed);
                 }
                 self.sum_up_dead(index, ticket, &letter.reason);
-                self.settle(ticket);
+                self.leave_if_done(ticket);
             }
             Err(EntryError::Gone) if !renewed => {
                 if !letter.last {
@@ -71,10 +71,10 @@ impl Dispatcher {
                 }
                 self.lease_lost(index, ticket);
             }
-            Err(_) if self.phase.is_forced() => self.give_up_letter(index, &letter),
+            Err(_) if self.phase.is_forced() => self.abandon_letter(index, &letter),
             Err(_) => {
                 if let Some(queue) = self.queues.get_mut(index) {
-                    queue.settling.set_aside(letter);
+                    queue.calls.set_aside(letter);
                 }
             }
         }
@@ -91,11 +91,11 @@ impl Dispatcher {
     }
 
     /// Gives up a letter that cannot be written before the process ends, and returns its message to the queue.
-    pub(in crate::dispatch) fn give_up_letter(&mut self, index: QueueIndex, letter: &Letter) {
+    pub(in crate::dispatch) fn abandon_letter(&mut self, index: QueueIndex, letter: &Letter) {
         let ticket = letter.ticket;
         if !letter.last {
             self.reopen(index, ticket);
-            return self.settle(ticket);
+            return self.leave_if_done(ticket);
         }
         self.set_return_reason(ticket, ReturnReason::Stopping);
         if self.ledger.get(ticket).is_some_and(|held| held.special().row.is_some()) {
@@ -104,7 +104,7 @@ impl Dispatcher {
         self.ledger.let_lapse(ticket);
         self.ledger.advance(ticket, Stage::Leaving(Exit::Returned));
         if let Some(queue) = self.queues.get_mut(index) {
-            queue.settling.hide(ticket, Hide::Return(self.now));
+            queue.calls.hide(ticket, Hide::Return(self.now));
         }
     }
 }

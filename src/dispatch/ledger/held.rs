@@ -142,7 +142,7 @@ pub struct Special {
     /// For a row of a parking, its place in the line of its account. Its queue no longer has a copy of it.
     pub row: Option<i64>,
     /// The partner that holds more than its share, for which the copy is returned.
-    pub given_up_by: Option<PartnerKey>,
+    pub shed_by: Option<PartnerKey>,
     /// Why the copy is returned, if it is to be.
     pub return_reason: Option<ReturnReason>,
     /// The kind of the newest dead letter about the message or one of its deliveries.
@@ -158,7 +158,7 @@ static NOTHING_SPECIAL: Special = Special {
     parking: 0,
     leaves_for_disk: false,
     row: None,
-    given_up_by: None,
+    shed_by: None,
     return_reason: None,
     dead_kind: None,
 };

@@ -80,7 +80,7 @@ impl Dispatcher {
             }
             let is_meant = |held: &&Held| held.may_be_sent() && queue.is_none_or(|queue| queue == held.queue);
             let Some(held) = self.ledger.get(slip.ticket).filter(is_meant) else { continue };
-            if tickets.last() != Some(&slip.ticket) && !self.may_leave(key, slip.ticket) {
+            if tickets.last() != Some(&slip.ticket) && !self.may_shed(key, slip.ticket) {
                 found += self.room.part_of_one(held);
                 tickets.push(slip.ticket);
             }

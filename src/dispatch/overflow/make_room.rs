@@ -1,6 +1,6 @@
 //! What leaves memory unsent. While less than half of the room is free, or a queue gets none of it, the
-//! partners that hold most beyond their share give up their newest deliveries. The unavailable never crowd out
-//! the available; a backlog of partners that take is given up only for others that need its room. `give_up`
+//! partners that hold most beyond their share shed their newest deliveries. The unavailable never crowd out
+//! the available; a backlog of partners that accept is shed only for others that need its room. `shed`
 //! decides where the deliveries go.
 
 use std::collections::HashSet;
@@ -15,10 +15,10 @@ use crate::dispatch::standing::Stuck;
 /// The time after which a partner that holds deliveries that may not leave is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The smallest number of deliveries that a partner gives up at once: a call to the queue has ten entries.
+/// The smallest number of deliveries that a partner sheds at once: a call to the queue has ten entries.
 const AT_ONCE: usize = 10;
 
-/// The result of a search for deliveries that a partner can give up.
+/// The result of a search for deliveries that a partner can shed.
 #[derive(Debug, Default)]
 struct Found {
     /// The messages that may leave, the newest first.
@@ -28,7 +28,7 @@ struct Found {
 }
 
 impl Dispatcher {
-    /// Determines which partners hold more than their share, and has as much given up as necessary.
+    /// Determines which partners hold more than their share, and has as much shed as necessary.
     pub(in crate::dispatch) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
         let parks = self.queues.iter().any(|queue| queue.parking.is_some());
@@ -44,7 +44,7 @@ impl Dispatcher {
         }
         while self.lacks_room() {
             let Some(overfull) = self.partners.most_overfull(self.now, &mut self.due) else { break };
-            self.give_up_most(overfull);
+            self.shed_most(overfull);
         }
         self.bury();
     }
@@ -74,9 +74,9 @@ impl Dispatcher {
         transfer.lacks_places && transfer.in_memory >= self.room.half_of(index)
     }
 
-    /// Makes the most overfull partner give up its newest deliveries, until it is no longer the most
+    /// Makes the most overfull partner shed its newest deliveries, until it is no longer the most
     /// overfull or the room no longer short.
-    fn give_up_most(&mut self, overfull: Overfull) {
+    fn shed_most(&mut self, overfull: Overfull) {
         let Overfull { partner: key, beyond, more_than_next } = overfull;
         // At least a quarter, since each call walks again over the deliveries that may not leave.
         let wanted = more_than_next.max(beyond / 4).max(AT_ONCE).min(beyond);
@@ -91,7 +91,7 @@ impl Dispatcher {
             if !self.lacks_room() {
                 break;
             }
-            self.part_with(key, ticket);
+            self.shed(key, ticket);
         }
         self.let_go();
         self.partners.weigh(key, self.now);
@@ -123,7 +123,7 @@ impl Dispatcher {
             if found.leave.len() >= wanted {
                 break;
             }
-            if self.may_leave(key, slip.ticket) {
+            if self.may_shed(key, slip.ticket) {
                 // Several deliveries of one message to the partner share its ticket.
                 if found.leave.last() != Some(&slip.ticket) {
                     found.leave.push(slip.ticket);

@@ -29,7 +29,7 @@ impl Dispatcher {
         }
         let (holds, half) = (self.partners.holds(partner), self.partners.share(partner) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
-        let behind = self.queues.iter().any(|queue| queue.settling.is_behind());
+        let behind = self.queues.iter().any(|queue| queue.calls.is_behind());
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
             _ if holds >= half || behind || self.lacks_room() => LATER,
@@ -75,7 +75,7 @@ impl Dispatcher {
         let is_shown = shown.is_some();
         if let Some((index, show)) = shown {
             if let Some(queue) = self.queues.get_mut(index) {
-                queue.settling.show(show);
+                queue.calls.show(show);
             }
             self.count_hidden(index, key);
         } else if let Some(partner) = self.partners.partner_mut(key) {

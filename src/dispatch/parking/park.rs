@@ -62,8 +62,8 @@ impl Dispatcher {
             let (partner, slips) = (bucket.partner, bucket.newest_first());
             let behind: Vec<Ticket> = slips.map(|slip| slip.ticket).take_while(|behind| *behind != ticket).collect();
             for behind in behind {
-                if self.may_leave(partner, behind) {
-                    self.part_with(partner, behind);
+                if self.may_shed(partner, behind) {
+                    self.shed(partner, behind);
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Dispatcher {
         for leaver in unwanted {
             self.arrived(&leaver);
             self.wants_rows(leaver.bucket);
-            self.settle(leaver.ticket);
+            self.leave_if_done(leaver.ticket);
         }
     }
 
@@ -252,14 +252,14 @@ impl Dispatcher {
         let (Some(held), Some(partner)) = (self.ledger.get_mut(ticket), partner) else { return };
         let freed = held.delivered(item.index, &partner.account, item.payload.len());
         self.room.regain(index, freed);
-        self.settle(ticket);
+        self.leave_if_done(ticket);
     }
 
     /// Returns a message that the disk has no room for; if it may not be returned, its delivery stays in memory.
     fn has_no_room(&mut self, leaver: Leaver) {
         let Some(held) = self.ledger.get(leaver.ticket) else { return };
         if !held.may_be_sent() {
-            return self.settle(leaver.ticket);
+            return self.leave_if_done(leaver.ticket);
         }
         let giver = self.partners.bucket(leaver.bucket).map(|bucket| bucket.partner);
         match giver.filter(|giver| self.may_be_returned(*giver, leaver.ticket)) {

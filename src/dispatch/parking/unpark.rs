@@ -76,7 +76,7 @@ impl Dispatcher {
         }
         let (rows, gives) = (transfer.rows, transfer.gives(self.now));
         // Rows whose deletes fail stay in memory: further rows would take the places of all others.
-        let stays = self.queues.get(rows).is_some_and(|rows| rows.settling.cannot_delete());
+        let stays = self.queues.get(rows).is_some_and(|rows| rows.calls.cannot_delete());
         if !gives || stays {
             return;
         }

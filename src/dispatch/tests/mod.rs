@@ -8,6 +8,7 @@ mod rig;
 mod simulation;
 
 mod bulkhead;
+mod calls;
 mod census;
 mod copies;
 mod demand;
@@ -26,7 +27,6 @@ mod parking;
 mod progress;
 mod queues;
 mod reload;
-mod settling;
 mod share;
 mod survey;
 mod suspects;

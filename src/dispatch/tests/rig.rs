@@ -349,7 +349,7 @@ impl Rig {
             [] => Ok(vec![Ok(()); entries]),
             results => Ok(results.iter().map(|result| entry(result)).collect()),
         };
-        Event::Settled { queue, acker, results }
+        Event::QueueAnswered { queue, acker, results }
     }
 
     fn counted(&mut self, queue: QueueIndex, count: Result<Count, Fault>) -> Event {
@@ -414,11 +414,11 @@ impl Rig {
                 self.unparking.push_back(wants);
                 (queue, format!("unpark{names}"))
             }
-            Command::Settle { queue, acker, call: QueueCall::Count } => {
+            Command::CallQueue { queue, acker, call: QueueCall::Count } => {
                 self.queues[queue].counts.push_back(acker);
                 (queue, "count".to_owned())
             }
-            Command::Settle { queue, acker, call } => {
+            Command::CallQueue { queue, acker, call } => {
                 let entries = self.entries(queue, &call);
                 if let (true, QueueCall::Delete(receipts)) = (self.rows == Some(queue), &call) {
                     receipts.iter().for_each(|receipt| _ = self.disk.delete(receipt));

@@ -14,7 +14,7 @@ pub enum Kind {
     Receive,
     /// Handling: messages that no handler has begun with.
     Handle,
-    /// Settling: calls that wait for an acker while all ackers are busy.
+    /// QueueCalls: calls that wait for an acker while all ackers are busy.
     Settle,
     /// Delivering: buckets of partners that take, which wait for nothing but a thread of this medium.
     Deliver(Medium),
@@ -48,7 +48,7 @@ impl Dispatcher {
             // If no handler runs for want of room, the wait is for whatever makes room, not for a handler.
             let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
             add(Kind::Handle, waiting, counts.handled, Duration::ZERO);
-            add(Kind::Settle, queue.settling.overdue(), queue.settling.ended(), Duration::ZERO);
+            add(Kind::Settle, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);
         }
         for medium in [Medium::Wire, Medium::Disk] {
             let (due, done) = self.partners.threads_progress(medium);

@@ -266,7 +266,7 @@ impl Shell {
                 Ok(())
             }
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
-            Command::Settle { queue, acker, call } => {
+            Command::CallQueue { queue, acker, call } => {
                 let (edge, around) = self.edge(queue)?;
                 if let Some(none) = edge.settle(around, now, acker, call)? {
                     self.lacks_threads(now, &none);

@@ -29,7 +29,7 @@ pub fn check(dispatcher: &Dispatcher, now: Instant) {
 fn check_handlers(dispatcher: &Dispatcher, now: Instant) {
     let is_quiet = |queue: &QueueState| {
         let idle_disk = queue.parking.as_deref().is_none_or(Transfer::is_idle);
-        queue.intake.running() == 0 && queue.settling.is_idle() && idle_disk
+        queue.intake.running() == 0 && queue.calls.is_idle() && idle_disk
     };
     if !dispatcher.queues.iter().all(is_quiet) || partners(dispatcher).any(|partner| !partner.flights.is_empty()) {
         return;
@@ -91,7 +91,7 @@ fn check_lot(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &Buc
         partner.account
     );
     // Whatever else is in the room, one row comes if none is in memory.
-    let cannot_delete = dispatcher.queues[transfer.rows].settling.cannot_delete();
+    let cannot_delete = dispatcher.queues[transfer.rows].calls.cannot_delete();
     let may_read = transfer.gives(now) && !cannot_delete && dispatcher.room.one_more(queue) > 0;
     assert!(
         !is_in_line || holds * 2 >= share || !may_read || transfer.in_memory > 0,

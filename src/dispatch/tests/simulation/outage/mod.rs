@@ -262,7 +262,7 @@ impl Outage {
                 let (wait, answer) = model.answer(self.start, self.now, &mut self.random);
                 self.after(wait, Act::Answer { flush, batch, answer });
             }
-            Command::Settle { queue, acker, call } => {
+            Command::CallQueue { queue, acker, call } => {
                 let wait = self.millis(30);
                 self.after(wait, Act::Settle { queue, acker, call });
             }
@@ -370,7 +370,7 @@ impl Outage {
     fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
         if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
             let fault = Fault { reason: "throttled".into(), transient: true };
-            return self.tell(Event::Settled { queue, acker, results: Err(fault) });
+            return self.tell(Event::QueueAnswered { queue, acker, results: Err(fault) });
         }
         if self.scene.steals && self.random.u8(..100) == 0 {
             let nth = self.random.usize(..1000);
@@ -395,7 +395,7 @@ impl Outage {
             QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
         };
         self.wake_polls(queue);
-        self.tell(Event::Settled { queue, acker, results: Ok(results) });
+        self.tell(Event::QueueAnswered { queue, acker, results: Ok(results) });
     }
 
     fn is_settled(&self, queue: usize, delivery: &str) -> bool {

@@ -341,7 +341,7 @@ impl World {
                 let wait = self.millis(most);
                 self.after(wait, Act::Answer { flush, batch });
             }
-            Command::Settle { queue, acker, call } => {
+            Command::CallQueue { queue, acker, call } => {
                 let wait = self.millis(30);
                 self.after(wait, Act::Settle { queue, acker, call });
             }

@@ -81,7 +81,7 @@ impl World {
 
     pub(super) fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
         if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
-            return self.tell(Event::Settled { queue, acker, results: Err(locked()) });
+            return self.tell(Event::QueueAnswered { queue, acker, results: Err(locked()) });
         }
         if queue == QUEUES {
             return self.settle_rows(queue, acker, &call);
@@ -101,7 +101,7 @@ impl World {
             }
             QueueCall::SetAside(letters) => letters.iter().map(|letter| self.set_aside(queue, letter)).collect(),
         };
-        self.tell(Event::Settled { queue, acker, results: Ok(results) });
+        self.tell(Event::QueueAnswered { queue, acker, results: Ok(results) });
     }
 
     /// Settles rows of the parking.
@@ -128,7 +128,7 @@ impl World {
                 vec![Ok(()); letters.len()]
             }
         };
-        self.tell(Event::Settled { queue, acker, results: Ok(results) });
+        self.tell(Event::QueueAnswered { queue, acker, results: Ok(results) });
     }
 
     fn count(&mut self, queue: usize, acker: usize) {

@@ -1,5 +1,5 @@
-//! The calls that settle messages at one queue: deletes, returns, extensions of leases and dead letters. The dispatcher
-//! keeps one [`Settling`] for each queue.
+//! The calls to one queue about the copies received from it: deletes, returns, extensions of leases and dead letters. The dispatcher
+//! keeps one [`QueueCalls`] for each queue.
 //!
 //! Each acker has one call under way at a time. Requests that come up meanwhile are collected, so a queue that
 //! throttles slows down its own messages only. Each kind of call has its own pause after failures: a dead-letter queue
@@ -178,9 +178,9 @@ impl<T> Calls<T> {
     }
 }
 
-/// The calls that settle the messages of one queue.
+/// The calls to one queue about its copies.
 #[derive(Debug)]
-pub struct Settling {
+pub struct QueueCalls {
     /// The most entries of one call, at least 1.
     entry_limit: usize,
     /// For how long deletes wait to be joined by others.
@@ -202,7 +202,7 @@ pub struct Settling {
     turn: Kind,
 }
 
-impl Settling {
+impl QueueCalls {
     /// Creates the state for a queue with these rules.
     pub fn new(rules: &QueueRules) -> Self {
         Self {

@@ -29,7 +29,7 @@ const HIDDEN: usize = 90_000;
 
 impl Dispatcher {
     /// Returns whether the message's deliveries for this partner may leave memory.
-    pub(in crate::dispatch) fn may_leave(&self, giver: PartnerKey, ticket: Ticket) -> bool {
+    pub(in crate::dispatch) fn may_shed(&self, giver: PartnerKey, ticket: Ticket) -> bool {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
         if held.special().row.is_some() {
             held.on_wire() == 0
@@ -42,7 +42,7 @@ impl Dispatcher {
 
     /// Makes the message's deliveries for this partner leave memory: to the disk, if they are rows of it or their queue
     /// has an open parking, else with the whole message back to its queue.
-    pub(in crate::dispatch) fn part_with(&mut self, giver: PartnerKey, ticket: Ticket) {
+    pub(in crate::dispatch) fn shed(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
         if held.special().row.is_some() {
             self.forget_row(ticket);
@@ -113,7 +113,7 @@ impl Dispatcher {
 
     fn send_off(&mut self, giver: PartnerKey, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get_mut(ticket).filter(|held| !held.is_leaving()) else { return };
-        if held.special_mut().given_up_by.replace(giver).is_none() {
+        if held.special_mut().shed_by.replace(giver).is_none() {
             self.hidden.leaves(held.queue);
         }
         let handling = held.stage() == Stage::Handling;
@@ -151,7 +151,7 @@ impl Dispatcher {
     /// which it can be shown earlier.
     pub(in crate::dispatch) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        let Some(giver) = held.special().given_up_by else { return };
+        let Some(giver) = held.special().shed_by else { return };
         let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
         if self.queues.get(index).is_none_or(|queue| !queue.is_serving()) {
             // The message is not ours to show again.
