@@ -215,8 +215,8 @@ mod tests {
 
     use super::*;
     use crate::dispatch::{
-        Cost, EngineState, Failing, Histogram, PartnerCounts, PartnerState, QueueCounts, QueueStage, QueueStatus, Status, TURN,
-        Tally, Times, WaitingPartner,
+        Cost, EngineState, Failing, Histogram, Operation, PartnerCounts, PartnerState, QueueCounts, QueueStage, QueueStatus,
+        Status, TURN, Tally, Times, WaitingPartner,
     };
     use crate::engine::{LastReload, Snapshot};
 
@@ -317,7 +317,7 @@ mod tests {
             handler_pending: 0,
             handler_running: 0,
             reached: true,
-            failing: vec![Failing { doing: "delete", reason: "throttled".to_owned() }],
+            failing: vec![Failing { doing: Operation::Delete, reason: "throttled".to_owned() }],
             cost: Cost { requests_per_message: Some(0.25), empty_receive_share: Some(0.05), dollars_a_day: Some(1.92) },
             tally: Tally::default(),
         };

@@ -47,7 +47,7 @@ impl Dispatcher {
         let freed = queue.intake.reported(poller, messages.len(), demand_used);
         self.room.release(index, freed);
         if queue.intake.recovered() {
-            self.goes_well(index, "receive");
+            self.goes_well(index, Operation::Receive);
         }
         self.phase.census.received(messages.len());
         let mut unwanted = Vec::new();
@@ -134,7 +134,7 @@ impl Dispatcher {
         self.room.release(index, freed);
         let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
         if first {
-            self.fails(index, "receive", fault, retry_in);
+            self.fails(index, Operation::Receive, fault, retry_in);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::message::settle::Count;
 
 use super::Dispatcher;
 use super::event::Fault;
-use super::exits::calls::Kind;
+use super::exits::calls::CallKind;
 use super::keys::QueueIndex;
 use super::queue_state::QueueState;
 use super::rules::QueueRules;
@@ -109,7 +109,7 @@ impl Dispatcher {
         // A count that failed is not a count of zero.
         let (count, fault) =
             count.map_or_else(|fault| (Count { visible: 1, ..Count::default() }, Some(fault)), |count| (count, None));
-        self.call_ended(index, Kind::Count, fault);
+        self.call_ended(index, CallKind::Count, fault);
         let census = &mut self.phase.census;
         if let Some(counted) = census.counts.get_mut(index) {
             *counted = Some(count);

@@ -12,6 +12,7 @@ use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received
 
 use super::keys::{FlushId, QueueIndex, Ticket};
 use super::partner::PartnerState;
+use super::record::tally::Operation;
 use super::rules::{Medium, PartnerTable, QueueChanges};
 use super::views::why::PartnerReport;
 
@@ -379,8 +380,8 @@ pub enum Note {
     QueueFailing {
         /// The queue.
         queue: QueueIndex,
-        /// The kind of call, in words.
-        doing: &'static str,
+        /// The kind of call.
+        doing: Operation,
         /// Why the call failed.
         fault: Fault,
         /// The time until the next attempt.
@@ -390,8 +391,8 @@ pub enum Note {
     QueueWell {
         /// The queue.
         queue: QueueIndex,
-        /// The kind of call, in words.
-        doing: &'static str,
+        /// The kind of call.
+        doing: Operation,
     },
     /// A partner, or one of its buckets, begins to wait.
     PartnerWaits {

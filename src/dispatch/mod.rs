@@ -111,7 +111,7 @@ pub use self::partner::PartnerState;
 pub use self::queue_state::QueueStage;
 pub use self::record::counts::QueueCounts;
 pub use self::record::histogram::{Histogram, TURN};
-pub use self::record::tally::Tally;
+pub use self::record::tally::{Operation, Tally};
 pub use self::record::troubles::Failing;
 pub use self::rules::{Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges, QueueRules, Rules};
 pub use self::views::progress::{Kind, Progress};

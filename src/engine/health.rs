@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::dispatch::{Kind, Medium, Progress};
+use crate::dispatch::{Kind, Medium, Operation, Progress};
 
 use super::deliver::Deliverers;
 use super::describe::log_threads;
@@ -31,7 +31,7 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct EngineHealth {
     stalls: Arc<Mutex<Vec<Stall>>>,
     /// Why calls to a queue fail, by queue and kind of call.
-    troubles: Arc<Mutex<BTreeMap<(String, &'static str), String>>>,
+    troubles: Arc<Mutex<BTreeMap<(String, Operation), String>>>,
     /// How the last reload ended; `None` if there was none.
     last_reload: Arc<Mutex<Option<Ended>>>,
 }
@@ -101,7 +101,7 @@ impl EngineHealth {
     }
 
     /// Records that a kind of call to the queue fails, or with `None` that it works again.
-    pub(super) fn trouble(&self, queue: &str, doing: &'static str, reason: Option<&str>) {
+    pub(super) fn trouble(&self, queue: &str, doing: Operation, reason: Option<&str>) {
         let key = (queue.to_owned(), doing);
         let mut troubles = self.troubles.lock();
         match reason {
@@ -219,10 +219,10 @@ mod tests {
     #[test]
     fn a_queue_that_fails_is_named_until_it_is_well() {
         let health = EngineHealth::default();
-        health.trouble("invoice", "receive", Some("it does not exist"));
+        health.trouble("invoice", Operation::Receive, Some("it does not exist"));
         assert_eq!(health.troubles(), [("invoice".to_owned(), "receive: it does not exist".to_owned())]);
         assert!(health.is_well(), "that is waited for, and no stall");
-        health.trouble("invoice", "receive", None);
+        health.trouble("invoice", Operation::Receive, None);
         assert!(health.troubles().is_empty());
     }
 

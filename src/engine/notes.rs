@@ -41,8 +41,8 @@ impl NoteLog {
         let name = |queue: QueueIndex| lanes.get(queue).map_or("?", |lane| &*lane.name);
         let label = |queue: QueueIndex| lanes.get(queue).map_or_else(|| "?".to_owned(), Lane::label);
         match note {
-            Note::QueueFailing { queue, doing, fault, .. } => health.trouble(&label(*queue), doing, Some(&fault.reason)),
-            Note::QueueWell { queue, doing } => health.trouble(&label(*queue), doing, None),
+            Note::QueueFailing { queue, doing, fault, .. } => health.trouble(&label(*queue), *doing, Some(&fault.reason)),
+            Note::QueueWell { queue, doing } => health.trouble(&label(*queue), *doing, None),
             Note::PartnerWaits { .. } | Note::PartnerWell { .. }
                 if !self.partner(now, matches!(note, Note::PartnerWell { .. })) =>
             {
@@ -85,15 +85,15 @@ fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
         Note::QueueFailing { queue, doing, fault, retry_in } => {
             let (queue, ms) = (name(*queue), retry_in.as_millis());
             if fault.transient {
-                log::warn!("the queue fails: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}", fault.reason);
+                log::warn!("the queue fails: queue={queue} doing=\"{doing}\" retry_in_ms={ms} reason={:?}", fault.reason);
             } else {
                 log::error!(
-                    "the queue refuses the call, an operator has to act: queue={queue} doing={doing:?} retry_in_ms={ms} reason={:?}",
+                    "the queue refuses the call, an operator has to act: queue={queue} doing=\"{doing}\" retry_in_ms={ms} reason={:?}",
                     fault.reason
                 );
             }
         }
-        Note::QueueWell { queue, doing } => log::info!("the queue works again: queue={} doing={doing:?}", name(*queue)),
+        Note::QueueWell { queue, doing } => log::info!("the queue works again: queue={} doing=\"{doing}\"", name(*queue)),
         Note::PartnerWaits { account, queue, state, reason, failures, next_attempt_in } => log::warn!(
             "a partner waits: partner={account:?} queue={} state={state} failures={failures} next_attempt_in_ms={} reason={reason:?}",
             name(*queue),

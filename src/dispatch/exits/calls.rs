@@ -104,9 +104,9 @@ impl<T> Entry<T> {
     }
 }
 
-/// The kinds of calls to a queue.
+/// The kinds of calls to a queue that ackers make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CallKind {
     /// Changes of visibility.
     Hide,
     /// Dead letters.
@@ -117,20 +117,8 @@ pub enum Kind {
     Count,
 }
 
-impl Kind {
-    /// Returns the name of the kind in log lines.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Hide => "change visibility",
-            Self::SetAside => "set aside",
-            Self::Delete => "delete",
-            Self::Count => "count",
-        }
-    }
-}
-
-impl Kind {
-    /// Returns the name of the kind in metrics.
+impl CallKind {
+    /// Returns the kind for log lines and metrics.
     pub fn operation(self) -> Operation {
         match self {
             Self::Hide => Operation::ChangeVisibility,
@@ -143,12 +131,12 @@ impl Kind {
 
 impl Sent {
     /// Returns the kind of the call.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> CallKind {
         match self {
-            Self::Deletes(_) => Kind::Delete,
-            Self::Hides(_) => Kind::Hide,
-            Self::Letters(_) => Kind::SetAside,
-            Self::Count => Kind::Count,
+            Self::Deletes(_) => CallKind::Delete,
+            Self::Hides(_) => CallKind::Hide,
+            Self::Letters(_) => CallKind::SetAside,
+            Self::Count => CallKind::Count,
         }
     }
 }
@@ -199,7 +187,7 @@ pub struct QueueCalls {
     ended: u64,
     /// The kind that was tried last. The search for the next call begins with the one after it, so that none of
     /// them starves the others.
-    turn: Kind,
+    turn: CallKind,
 }
 
 impl QueueCalls {
@@ -216,7 +204,7 @@ impl QueueCalls {
             counts: Calls::new(),
             ackers: (0..rules.ackers.max(1)).map(|_| None).collect(),
             ended: 0,
-            turn: Kind::Hide,
+            turn: CallKind::Hide,
         }
     }
 
@@ -265,7 +253,7 @@ impl QueueCalls {
 
     /// Returns whether deletes have failed, and some are waiting or being tried again.
     pub fn cannot_delete(&self) -> bool {
-        let is_out = || self.ackers.iter().flatten().any(|sent| sent.kind() == Kind::Delete);
+        let is_out = || self.ackers.iter().flatten().any(|sent| sent.kind() == CallKind::Delete);
         self.deletes.pause.is_failing() && (!self.deletes.wanted.is_empty() || is_out())
     }
 
@@ -301,9 +289,9 @@ impl QueueCalls {
         let acker = self.ackers.iter().position(Option::is_none)?;
         for _ in 0..3 {
             let (next, made) = match self.turn {
-                Kind::Hide => (Kind::SetAside, self.next_letters(now, ledger)),
-                Kind::SetAside => (Kind::Delete, self.next_deletes(now, hurry, ledger)),
-                Kind::Delete | Kind::Count => (Kind::Hide, self.next_hides(now, keep_returns, ledger)),
+                CallKind::Hide => (CallKind::SetAside, self.next_letters(now, ledger)),
+                CallKind::SetAside => (CallKind::Delete, self.next_deletes(now, hurry, ledger)),
+                CallKind::Delete | CallKind::Count => (CallKind::Hide, self.next_hides(now, keep_returns, ledger)),
             };
             self.turn = next;
             if let Some((sent, call)) = made {
@@ -423,22 +411,22 @@ impl QueueCalls {
     }
 
     /// Records that a call succeeded. Returns whether that ends a failure.
-    pub fn recovered(&mut self, kind: Kind) -> bool {
+    pub fn recovered(&mut self, kind: CallKind) -> bool {
         self.pause(kind).succeeded()
     }
 
     /// Records that a call, or an entry of one, failed: calls of this kind pause. Returns how long the pause lasts, and
     /// whether this is the first failure in a row.
-    pub fn failed(&mut self, kind: Kind, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+    pub fn failed(&mut self, kind: CallKind, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
         self.pause(kind).failed(now, transient, random)
     }
 
-    fn pause(&mut self, kind: Kind) -> &mut Pause {
+    fn pause(&mut self, kind: CallKind) -> &mut Pause {
         match kind {
-            Kind::Hide => &mut self.hides.pause,
-            Kind::SetAside => &mut self.letters.pause,
-            Kind::Delete => &mut self.deletes.pause,
-            Kind::Count => &mut self.counts.pause,
+            CallKind::Hide => &mut self.hides.pause,
+            CallKind::SetAside => &mut self.letters.pause,
+            CallKind::Delete => &mut self.deletes.pause,
+            CallKind::Count => &mut self.counts.pause,
         }
     }
 }

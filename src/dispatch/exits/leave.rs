@@ -7,7 +7,7 @@ use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};
-use crate::dispatch::exits::calls::{Entry, Hide, Kind, Letter, Sent, Show, Subject};
+use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Sent, Show, Subject};
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
@@ -152,15 +152,15 @@ impl Dispatcher {
         self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
         if let Some(reason) = not_deleted {
             // The letters themselves are written. It is deletes that fail, so they are logged as failing, and back off.
-            self.call_ended(index, Kind::Delete, Some(Fault { reason, transient: true }));
+            self.call_ended(index, CallKind::Delete, Some(Fault { reason, transient: true }));
         }
     }
 
     /// Records how a call to the queue went. Logs the first failure in a row, and its end.
-    pub(in crate::dispatch) fn call_ended(&mut self, index: QueueIndex, kind: Kind, fault: Option<Fault>) {
+    pub(in crate::dispatch) fn call_ended(&mut self, index: QueueIndex, kind: CallKind, fault: Option<Fault>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let doing = kind.word();
-        queue.tally.called(kind.operation(), if fault.is_some() { CallResult::Failed } else { CallResult::Ok });
+        let doing = kind.operation();
+        queue.tally.called(doing, if fault.is_some() { CallResult::Failed } else { CallResult::Ok });
         match fault {
             None => {
                 if queue.calls.recovered(kind) {

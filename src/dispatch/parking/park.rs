@@ -6,6 +6,7 @@ use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
 use crate::dispatch::record::summary::Sum;
+use crate::dispatch::record::tally::Operation;
 use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};
@@ -165,12 +166,12 @@ impl Dispatcher {
             Some(fault) => {
                 let (retry_in, first) = transfer.failed_to_park(self.now, fault.transient, &mut self.random);
                 if first {
-                    self.fails(rows, "park", fault, retry_in);
+                    self.fails(rows, Operation::Park, fault, retry_in);
                 }
             }
             None => {
                 if transfer.parked() {
-                    self.goes_well(rows, "park");
+                    self.goes_well(rows, Operation::Park);
                 }
             }
         }

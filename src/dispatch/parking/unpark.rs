@@ -6,6 +6,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
+use crate::dispatch::record::tally::Operation;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
 use crate::message::Account;
@@ -163,7 +164,7 @@ impl Dispatcher {
         let answers = match answers {
             Ok(answers) => {
                 if transfer.unparked() {
-                    self.goes_well(rows, "unpark");
+                    self.goes_well(rows, Operation::Unpark);
                 }
                 answers
             }
@@ -199,7 +200,7 @@ impl Dispatcher {
         let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
         let (retry_in, first) = transfer.failed_to_unpark(self.now, fault.transient, &mut self.random);
         if first {
-            self.fails(rows, "unpark", fault, retry_in);
+            self.fails(rows, Operation::Unpark, fault, retry_in);
         }
     }
 

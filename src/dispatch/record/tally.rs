@@ -1,23 +1,37 @@
 //! Counts for metrics that the status does not show: results by kind. All of them only grow.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::message::Outcome;
 use crate::message::settle::DeadKind;
 
 /// A kind of call to a queue service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
+    /// Receiving messages.
     Receive,
+    /// Deleting messages.
     Delete,
+    /// Extending leases, and returning messages.
     ChangeVisibility,
+    /// Writing dead letters.
     SetAside,
+    /// Counting the queue's messages.
     Count,
+    /// A write into a parking.
+    Park,
+    /// A read from a parking.
+    Unpark,
 }
 
 impl Operation {
-    pub const ALL: [Self; 5] = [Self::Receive, Self::Delete, Self::ChangeVisibility, Self::SetAside, Self::Count];
+    /// All operations, in the order in which they are shown.
+    pub const ALL: [Self; 7] =
+        [Self::Receive, Self::Delete, Self::ChangeVisibility, Self::SetAside, Self::Count, Self::Park, Self::Unpark];
 
     /// Returns the operation's name in metrics.
     pub fn word(self) -> &'static str {
@@ -27,7 +41,26 @@ impl Operation {
             Self::ChangeVisibility => "change_visibility",
             Self::SetAside => "set_aside",
             Self::Count => "count",
+            Self::Park => "park",
+            Self::Unpark => "unpark",
         }
+    }
+}
+
+impl fmt::Display for Operation {
+    /// Writes the operation's name in log lines and status.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ChangeVisibility => "change visibility",
+            Self::SetAside => "set aside",
+            other => other.word(),
+        })
+    }
+}
+
+impl Serialize for Operation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -61,7 +94,7 @@ pub struct Tally {
     /// Handler runs, in the order of [`OUTCOMES`].
     outcomes: [u64; 4],
     /// Calls, by [`Operation`] and [`CallResult`].
-    calls: [[u64; 3]; 5],
+    calls: [[u64; 3]; 7],
     /// Messages returned, by reason.
     returned: BTreeMap<ReturnReason, u64>,
     /// Messages set aside of which no delivery was accepted, by reason.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::rules;
-use crate::dispatch::{Event, Note, QueueRules};
+use crate::dispatch::{Event, Note, Operation, QueueRules};
 use crate::message::settle::Facts;
 
 fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
@@ -206,8 +206,7 @@ fn a_letter_that_is_written_is_not_written_again_when_its_message_stays() {
         (4, "handled c=reject", "letter c:rejected"),
         (5, "settled", ""),
     ]);
-    let said =
-        |note: &Note| matches!(note, Note::QueueFailing { doing: "delete", fault, .. } if fault.reason.contains("is written"));
+    let said = |note: &Note| matches!(note, Note::QueueFailing { doing: Operation::Delete, fault, .. } if fault.reason.contains("is written"));
     assert!(rig.notes.iter().any(said), "{:?}", rig.notes);
     let (at, commands) = rig.skip_to_commands();
     assert_eq!(commands, "delete b");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{message, queue_rules, rules};
-use crate::dispatch::{Note, ParkingRules, Rules};
+use crate::dispatch::{Note, Operation, ParkingRules, Rules};
 use crate::message::Item;
 use crate::message::park::{START, ToPark};
 
@@ -175,7 +175,7 @@ fn what_the_disk_has_no_room_for_is_returned_instead() {
     rig.send(320, "settled");
     let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.parked, counts.returned, rig.dispatcher.held()), (0, 3, 3));
-    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: "park", .. });
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: Operation::Park, .. });
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
 }
 
@@ -278,7 +278,7 @@ fn rows_whose_deletes_fail_are_not_joined_by_others() {
 fn rows_that_cannot_be_read_are_tried_again() {
     let mut rig = restarted();
     assert_eq!(rig.send(0, "unparked fault"), "");
-    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: "unpark", .. });
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: Operation::Unpark, .. });
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
     let (_, commands) = rig.skip_to_commands();
     assert_eq!(commands, "unpark x 6");
@@ -287,7 +287,8 @@ fn rows_that_cannot_be_read_are_tried_again() {
 #[test]
 fn a_parking_that_cannot_be_written_is_listed_among_what_fails() {
     let mut rig = crowded();
-    let failing = |rig: &Rig| rig.dispatcher.status().queues[1].failing.iter().map(|failing| failing.doing).collect::<Vec<_>>();
+    let failing =
+        |rig: &Rig| rig.dispatcher.status().queues[1].failing.iter().map(|failing| failing.doing.word()).collect::<Vec<_>>();
     assert_eq!(failing(&rig), Vec::<&str>::new());
     rig.send(310, "parked fault");
     assert_eq!(failing(&rig), ["park"]);

@@ -150,7 +150,8 @@ fn what_became_of_messages_is_told_in_words() {
 #[test]
 fn a_queue_that_fails_says_so_until_it_is_well() {
     let mut rig = Rig::new(rules());
-    let failing = |rig: &Rig| rig.dispatcher.status().queues[0].failing.iter().map(|failing| failing.doing).collect::<Vec<_>>();
+    let failing =
+        |rig: &Rig| rig.dispatcher.status().queues[0].failing.iter().map(|failing| failing.doing.word()).collect::<Vec<_>>();
     assert!(!rig.dispatcher.status().queues[0].reached);
     rig.send(0, "receive failed");
     assert_eq!((failing(&rig), rig.dispatcher.status().queues[0].reached), (vec!["receive"], false));
