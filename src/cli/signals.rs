@@ -1,5 +1,6 @@
-//! The thread `signal`: TERM and INT stop the engine (or `send`), and the second of them stops it at once; HUP asks for
-//! a reload; USR1 logs the state.
+//! The thread `signal`. For `run`: TERM and INT drain the engine, and the second of them stops it without delivering
+//! what waits; HUP asks for a reload; USR1 logs the state. For `send`, `dead` and `demo`: the first TERM or INT asks the
+//! command to end with what it has done, and the second ends the process.
 //!
 //! The thread never waits for the work that a signal causes, because the next signal may be
 //! the one that stops the service.

@@ -2,7 +2,7 @@
 //!
 //! The layers, of which later ones win: `defaults.toml`, which documents every key; the files of `partners_dir`; the
 //! configuration file; the environment. [`load`] reads them all, collects *every* problem, and returns [`Settings`]
-//! only if there is none. Commands call it when they start, and the signal thread calls it for a reload. It blocks
+//! only if there is none. Commands call it when they start, and the thread `reload` calls it for a reload. It blocks
 //! only to read the configuration's files and those of its secrets. It never logs: anything that works but will
 //! surprise is in [`Loaded::warnings`].
 

@@ -68,7 +68,7 @@ impl Dispatcher {
             self.leave_by_return(ticket, self.now);
         }
         self.watch_leases(index);
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Takes one copy in, and decides whether its handler has to see it. Returns its ticket if it is to be
@@ -192,10 +192,10 @@ impl Dispatcher {
             let one_by_one = queue.order.is_by_group();
             self.ledger.advance(ticket, Stage::Ordering);
             if one_by_one {
-                self.let_go();
+                self.act_on_released();
             }
         }
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Has the handler's next job begin with the messages that a job left undone; while stopping, returns them instead.
@@ -212,18 +212,18 @@ impl Dispatcher {
         if stopping {
             self.return_pending(index);
         }
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Releases the outcomes that wait behind a message whose handler has run for longer than `order_wait`.
     pub(super) fn overtake(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.order.release(self.now, &mut self.released);
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Acts upon the outcomes whose turn has come, and on those that are released by doing so.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn act_on_released(&mut self) {
         while !self.released.is_empty() {
             let (mut released, mut ahead) = (std::mem::take(&mut self.released), std::mem::take(&mut self.ahead));
             self.look_ahead(&released, &mut ahead);
@@ -378,7 +378,7 @@ impl Dispatcher {
         for job in queue.intake.drain().into_iter().rev() {
             self.give_back(job.ticket, self.now);
         }
-        self.let_go();
+        self.act_on_released();
     }
 }
 

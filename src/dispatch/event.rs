@@ -89,7 +89,7 @@ pub enum Event {
         /// The partner's answer.
         answer: Answer,
     },
-    /// A queue did what [`QueueCall`] asked.
+    /// A call to a queue has ended; a count ends with [`Event::Counted`].
     QueueAnswered {
         /// The queue.
         queue: QueueIndex,
@@ -290,7 +290,7 @@ pub struct TakenBack {
     pub undone: Vec<ToHandle>,
 }
 
-/// One call to a queue about copies that it gave.
+/// One call to a queue about copies received from it.
 #[derive(Debug)]
 pub enum QueueCall {
     /// Deletes copies.

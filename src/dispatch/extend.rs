@@ -21,7 +21,7 @@ impl Dispatcher {
                 }
             }
         }
-        self.let_go();
+        self.act_on_released();
         self.watch_leases(index);
     }
 

@@ -133,7 +133,7 @@ impl Dispatcher {
         }
     }
 
-    /// Counts the accepted deliveries off their messages, and has the messages leave of which nothing is open any more.
+    /// Counts the accepted deliveries off their messages, and has each message leave once nothing of it is open.
     fn delivered(&mut self, queue: QueueIndex, parcel: &Parcel) {
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let held = self.ledger.get_mut(slip.ticket);

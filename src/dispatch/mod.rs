@@ -13,19 +13,21 @@
 //! | step | module |
 //! |---|---|
 //! | It is received because its poller was given demand. | `intake`, `room` |
-//! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger`, `leases`, `extend` |
+//! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger`, `leases`, `ages`, `extend` |
 //! | A job takes it to its handler; one that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
 //! | Outcomes are put back into the order of receive. | `order` |
 //! | Each delivery enters the bucket of its partner. | `partners`, `partner`, `bucket`, `waiting` |
 //! | The bucket flushes once its gates are open. | `partners::flushing`, `partner::gate` |
-//! | A flush to the wire or the disk needs a delivery thread. | `threads` |
+//! | A flush to the wire or the disk needs a delivery thread. | `threads`, `health` |
 //! | The flush lands; a verdict says what its answer means. | `flights`, `land`, `verdict`, `blame` |
 //! | The message is deleted, returned or set aside. | `exits` |
 //!
 //! If the room is short, `overflow` decides what leaves memory unsent, and `parking` keeps it on the disk meanwhile.
 //! `serve` serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and
 //! queues, `operate` is what operators do to a partner, `record` counts for them, `views` show it, and `stop` ends it
-//! all. What belongs to one queue is in `queue_state`.
+//! all. What belongs to one queue is in `queue_state`. The vocabulary is in `event`, the settings in `rules`, the keys in
+//! `keys` (their values in `slab`). `facts` are what a queue's service does by itself, `standing` ranks the partners that
+//! hold too much, `pause` computes waits after failures, and `census` finds out whether all queues are empty.
 //!
 //! # Words
 //!
@@ -44,7 +46,6 @@
 //! * To *shed* a delivery is to have it leave memory unsent because others need the room: to the parking, or with its
 //!   message back to the queue.
 
-mod ages;
 mod arrive;
 mod blame;
 mod bucket;
@@ -59,7 +60,6 @@ mod health;
 mod intake;
 mod keys;
 mod land;
-mod leases;
 mod ledger;
 mod operate;
 mod order;
@@ -114,7 +114,7 @@ pub use self::record::histogram::{Histogram, TURN};
 pub use self::record::tally::{Operation, Tally};
 pub use self::record::troubles::Failing;
 pub use self::rules::{Medium, NewQueue, ParkingRules, PartnerRules, PartnerTable, QueueChanges, QueueRules, Rules};
-pub use self::views::progress::{Kind, Progress};
+pub use self::views::progress::{Progress, WorkKind};
 pub use self::views::status::{Cost, EngineState, QueueStatus, Status, Times, WaitingPartner};
 pub use self::views::survey::{FoundPartner, PartnerCounts, Search, Survey};
 pub use self::views::why::{BucketReport, PartnerReport, RateReport};

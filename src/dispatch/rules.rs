@@ -68,7 +68,7 @@ pub struct QueueRules {
     /// The largest number of entries in one call about settled copies.
     pub entry_limit: usize,
     /// How long deletes wait for others to share a call, on services for which one call with many entries costs less.
-    pub settle_linger: Duration,
+    pub delete_linger: Duration,
     /// The number of zero counts in a row that show that the queue is empty. It is above 1 if a count is an estimate;
     /// the last receive must then have found nothing too.
     pub zero_counts: u32,
@@ -77,7 +77,7 @@ pub struct QueueRules {
 }
 
 impl QueueRules {
-    /// Returns the rules of a parking as a queue. It only settles rows; they come back account
+    /// Returns the rules of a parking as a queue. It only deletes rows and sets them aside; they come back account
     /// by account, not through pollers.
     pub(super) fn of_parking(parking: &ParkingRules) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl QueueRules {
             ask_at_least: 0,
             letter_requests: 1,
             entry_limit: parking.entry_limit,
-            settle_linger: Duration::ZERO,
+            delete_linger: Duration::ZERO,
             zero_counts: 0,
             recount: Duration::ZERO,
         }

@@ -12,7 +12,7 @@ pub struct Standing {
     pub ranking: Option<Ranking>,
     /// Whether the partner counts among those that are away and hold something.
     pub counts: bool,
-    /// Until when the partner is not asked to give anything up; `None`: it may be asked.
+    /// Until when the partner is not asked to shed anything; `None`: it may be asked.
     pub passed_over: Option<Box<PassedOver>>,
 }
 
@@ -25,7 +25,7 @@ pub enum Ranking {
     Beyond(usize),
 }
 
-/// The time for which a partner is not asked to give anything up.
+/// The time for which a partner is not asked to shed anything.
 #[derive(Debug)]
 pub struct PassedOver {
     /// When that time ends.
@@ -36,7 +36,7 @@ pub struct PassedOver {
     pub stuck: Option<(Instant, Stuck)>,
 }
 
-/// The deliveries that should be given up and may not: the part of the room that they take, in billionths, by
+/// The deliveries that should be shed and may not: the part of the room that they take, in billionths, by
 /// the queue that they came from.
 #[derive(Debug, Default, Clone)]
 pub struct Stuck(Vec<(QueueIndex, u64)>);

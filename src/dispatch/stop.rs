@@ -119,7 +119,7 @@ impl Dispatcher {
                 self.abandon_letter(index, &letter);
             }
         }
-        self.let_go();
+        self.act_on_released();
     }
 
     fn finish(&mut self) {
@@ -137,12 +137,12 @@ impl Dispatcher {
             return;
         }
         if self.phase.is_stopping() {
-            let told =
+            let calls_done =
                 self.queues.iter().all(|queue| queue.calls.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
             let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
             let nothing_held = self.ledger.is_empty();
             let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);
-            if told && ((quiet && nothing_held) || only_on_wire) {
+            if calls_done && ((quiet && nothing_held) || only_on_wire) {
                 self.finish();
             }
         } else if self.phase.until_empty && self.ledger.is_empty() {
@@ -160,6 +160,6 @@ impl Dispatcher {
         for ticket in waiting.into_iter().rev() {
             self.give_back(ticket, self.now);
         }
-        self.let_go();
+        self.act_on_released();
     }
 }

@@ -127,7 +127,7 @@ impl Edge {
 
     /// Hands a call to the ackers, and starts another acker if one is needed. Returns why
     /// if the system refuses the thread: the call then waits for the ackers that run.
-    pub fn settle(&mut self, around: Around<'_>, now: Instant, acker: usize, call: QueueCall) -> Result<Option<NoThread>, Death> {
+    pub fn call(&mut self, around: Around<'_>, now: Instant, acker: usize, call: QueueCall) -> Result<Option<NoThread>, Death> {
         let queue = around.queue()?;
         let ackers = self.ackers.as_mut().ok_or_else(|| around.broken("a call without ackers"))?;
         // The dispatcher uses the lowest number that is free, so all ackers with lower numbers are at work.
@@ -238,7 +238,7 @@ mod tests {
 
         crew.give(0);
         for acker in 0..3 {
-            let none = edge.settle(around, now, acker, QueueCall::Count).unwrap();
+            let none = edge.call(around, now, acker, QueueCall::Count).unwrap();
             // A thread is tried for once, and then not again before [`RETRY_PAUSE`] has passed.
             assert_eq!(none.is_some(), acker == 1);
             assert!(matches!(next(), Event::Counted { acker: of, count: Ok(_), .. } if of == acker));
@@ -251,7 +251,7 @@ mod tests {
         assert!(matches!(next(), Event::Received { poller: 0, .. }));
 
         crew.give(2);
-        assert!(edge.settle(around, now + RETRY_PAUSE, 1, QueueCall::Count).unwrap().is_none());
+        assert!(edge.call(around, now + RETRY_PAUSE, 1, QueueCall::Count).unwrap().is_none());
         assert!(edge.receive(around, 1, demand).unwrap().is_none());
         let names = names(&crew, now);
         assert!(["ack-a-1", "poll-a-1"].iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");

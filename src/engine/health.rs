@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::dispatch::{Kind, Medium, Operation, Progress};
+use crate::dispatch::{Medium, Operation, Progress, WorkKind};
 
 use super::deliver::Deliverers;
 use super::describe::log_threads;
@@ -154,11 +154,11 @@ impl Pulse {
 fn name(progress: &Progress, lanes: &[Lane]) -> String {
     let queue = progress.queue.and_then(|queue| lanes.get(queue)).map_or_else(|| "?".to_owned(), Lane::label);
     match progress.kind {
-        Kind::Receive => format!("receives of queue {queue}"),
-        Kind::Handle => format!("handlers of queue {queue}"),
-        Kind::Settle => format!("acks of queue {queue}"),
-        Kind::Deliver(Medium::Disk) => "deliveries to files".to_owned(),
-        Kind::Deliver(_) => "deliveries to partners".to_owned(),
+        WorkKind::Receive => format!("receives of queue {queue}"),
+        WorkKind::Handle => format!("handlers of queue {queue}"),
+        WorkKind::Call => format!("acks of queue {queue}"),
+        WorkKind::Deliver(Medium::Disk) => "deliveries to files".to_owned(),
+        WorkKind::Deliver(_) => "deliveries to partners".to_owned(),
     }
 }
 

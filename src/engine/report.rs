@@ -32,9 +32,9 @@ pub struct Report {
 impl Report {
     /// Creates the report of a run that took `elapsed` and ended in this state.
     pub fn new(status: Status, last_reload: Option<LastReload>, elapsed: Duration) -> Self {
-        let settled: u64 = status.queues.iter().map(|queue| queue.counts.acked + queue.counts.dead + queue.counts.returned).sum();
+        let left: u64 = status.queues.iter().map(|queue| queue.counts.acked + queue.counts.dead + queue.counts.returned).sum();
         let seconds = elapsed.as_secs_f64();
-        let messages_per_s = if seconds > 0.0 { settled as f64 / seconds } else { 0.0 };
+        let messages_per_s = if seconds > 0.0 { left as f64 / seconds } else { 0.0 };
         Self { version: env!("CARGO_PKG_VERSION"), uptime_s: seconds, elapsed_s: seconds, messages_per_s, last_reload, status }
     }
 

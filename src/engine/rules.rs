@@ -75,7 +75,7 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         // SQS needs two requests: one sends the letters to the dead-letter queue, the other deletes the messages.
         letter_requests: if limits.priced { 2 } else { 1 },
         entry_limit: limits.entries,
-        settle_linger: limits.linger,
+        delete_linger: limits.linger,
         zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },
         recount: if limits.priced { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
     }

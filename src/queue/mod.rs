@@ -35,10 +35,10 @@ mod waiting;
 /// one call: embedded queues refuse more, and on SQS more entries take several requests.
 ///
 /// A message may lead to several deliveries, of which some are settled before the others. An embedded queue keeps
-/// which these are: it learns them from returned copies and from dead letters, and says them with each later copy of
+/// which these are: it learns them from returned copies and from dead letters, and reports them with each later copy of
 /// the message ([`Received::settled`]), also to another process. The record goes with its message: it is deleted with
-/// it, and if the message is set aside as a whole, a redrive brings it back. SQS has no place for it, so there a copy
-/// says nothing.
+/// it, and if the message is set aside as a whole, a redrive brings it back. SQS has no place for it, so a copy
+/// from there reports none.
 pub trait Queue: Send + Sync {
     /// Receives up to `ask.max` messages, oldest first, and hides each for `ask.lease`.
     ///

@@ -115,7 +115,7 @@ fn rules(partners: usize) -> Rules {
         ask_at_least: 1,
         letter_requests: 1,
         entry_limit: 1000,
-        settle_linger: Duration::ZERO,
+        delete_linger: Duration::ZERO,
         zero_counts: 1,
         recount: Duration::from_secs(1),
     };

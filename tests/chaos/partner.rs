@@ -86,7 +86,7 @@ impl Partners {
     }
 
     /// Waits until every request is answered. To be called when no requests are made any more.
-    pub fn settle(&self) {
+    pub fn wait_until_answered(&self) {
         // Connections are served in turn, so once this one is answered (by its end), all earlier ones are counted.
         let mut probe = TcpStream::connect(self.server.address).expect("the partners listen");
         probe.write_all(PROBE).and_then(|()| probe.read_to_end(&mut Vec::new())).expect("the partners answer");

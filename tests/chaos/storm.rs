@@ -119,7 +119,7 @@ impl<'run> Storm<'run> {
     /// Returns the number of accepted deliveries whose message is still on its queue, once nothing runs. A letter that
     /// is twice in the dead letter queue makes the result too large.
     fn unsettled(&self) -> usize {
-        self.scene.partners.settle();
+        self.scene.partners.wait_until_answered();
         self.scene.books.between_sends(|sent| {
             let here = |queue| self.scene.source.remaining(queue) + self.scene.source.dead_count(queue);
             let here: u64 = (0..self.scene.queues).map(here).sum();

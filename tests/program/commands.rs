@@ -288,7 +288,7 @@ fn sending(workspace: &Workspace, file: &str) -> Child {
 
 /// Runs until `count` messages in total have been delivered. A run that has found the queue empty returns the messages
 /// that arrive afterwards, so several runs may be needed.
-fn settle(workspace: &Workspace, count: u64) {
+fn run_until_acked(workspace: &Workspace, count: u64) {
     let mut acked = 0;
     until(
         || {
@@ -319,7 +319,7 @@ fn a_slow_input_is_sent_as_it_comes_until_a_signal() {
         let mut input = child.stdin.take().unwrap();
         for (from, to) in [(0, 3), (3, 5)] {
             (from..to).for_each(|number| writeln!(input, "{}", invoice(Some("acme"), number)).unwrap());
-            settle(&workspace, (to - from) as u64);
+            run_until_acked(&workspace, (to - from) as u64);
         }
         assert_eq!(interrupt(child, signal), (Some(0), sent(5, true)));
         assert_eq!(lines(&workspace.path("out/acme.jsonl")).len(), 5);
@@ -334,7 +334,7 @@ fn a_file_that_a_signal_leaves_unfinished_is_a_failure() {
     let child = sending(&workspace, "pipe");
     let mut input = std::fs::File::options().write(true).open(&file).unwrap();
     writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
-    settle(&workspace, 1);
+    run_until_acked(&workspace, 1);
     assert_eq!(interrupt(child, "TERM"), (Some(1), sent(1, true)));
 }
 

@@ -99,7 +99,7 @@ impl Scene {
     }
 
     /// Waits until every message sent so far is delivered, except those without an account.
-    fn settle(&mut self) {
+    fn wait_until_delivered(&mut self) {
         let wanted = (0..self.sent).filter(|number| number % 100 != 99).count();
         let mut seen = self.take_requests();
         until(
@@ -181,7 +181,7 @@ fn reloads_of_all_kinds_lose_and_repeat_nothing() {
     scene.reload(&(invoices("concurrency = 2") + &stock(1)));
     scene.send("stock", 2000);
     scene.reload(&(invoices("concurrency = 12\nreceive_batch = 7\nvisibility_timeout = \"5m\"") + &stock(1)));
-    scene.settle();
+    scene.wait_until_delivered();
     let first = scene.sent;
 
     // A new jq program under the same handler name, and another file under the same queue name.
@@ -197,7 +197,7 @@ fn reloads_of_all_kinds_lose_and_repeat_nothing() {
             + &stock(2)
             + "[queues.earlier]\nsource = \"sqlite\"\nhandler = \"order\"\nname = \"invoice\"\n"),
     );
-    scene.settle();
+    scene.wait_until_delivered();
     let rotated = scene.requests.len();
     assert!(scene.requests.iter().all(|request| is_signed_with(request, "old")));
 
@@ -216,7 +216,7 @@ fn reloads_of_all_kinds_lose_and_repeat_nothing() {
     assert!(!metrics.contains("queue=\"stock\"") && metrics.contains("queue=\"invoice\""), "{metrics}");
     scene.reload(&(invoices("path = \"other.db\"") + &stock(3)));
     scene.send("stock", 500);
-    scene.settle();
+    scene.wait_until_delivered();
     let (sent, report) = (scene.sent, scene.end());
 
     let all = assert_all_once(&scene);
@@ -265,7 +265,7 @@ fn reloads_of_sqs_queues_lose_and_repeat_nothing() {
     scene.send("invoice", 400);
     scene.reload(&section("invoice", &one, "concurrency = 12\nreceive_batch = 7\nvisibility_timeout = \"5m\""));
     scene.send("invoice", 400);
-    scene.settle();
+    scene.wait_until_delivered();
     assert_eq!(scene.queue("invoice").unwrap()["replaced"], 0);
 
     // Another queue takes over the name while the first one has work. What the first returns waits
@@ -274,7 +274,7 @@ fn reloads_of_sqs_queues_lose_and_repeat_nothing() {
     scene.reload(&section("invoice", &other, ""));
     scene.send("invoice", 400);
     scene.reload(&(section("invoice", &other, "") + &section("earlier", &one, "")));
-    scene.settle();
+    scene.wait_until_delivered();
 
     // A queue is removed while it has work, and comes back.
     scene.send("earlier", 600);
@@ -282,7 +282,7 @@ fn reloads_of_sqs_queues_lose_and_repeat_nothing() {
     scene.send("invoice", 400);
     scene.is_gone("earlier");
     scene.reload(&(section("invoice", &other, "concurrency = 3") + &section("earlier", &one, "")));
-    scene.settle();
+    scene.wait_until_delivered();
     let (sent, report) = (scene.sent, scene.end());
 
     assert_all_once(&scene);
@@ -297,7 +297,7 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     let base = invoices("parking = \"parked.db\"\nconcurrency = 5") + memory;
     let mut scene = Scene::start(&base);
     scene.send("invoice", 100);
-    scene.settle();
+    scene.wait_until_delivered();
     scene.is_refused(&base.replace("concurrency", "concurency"), "queues.invoice.concurency");
     scene.is_refused(&(base.clone() + "[handlers.bad]\njq = '{a: .b'\n"), "handlers.bad");
     scene.is_refused(
@@ -316,7 +316,7 @@ fn a_reload_that_is_refused_names_its_key_and_changes_nothing() {
     // Restores the file for the command that sends.
     scene.write(&base);
     scene.send("invoice", 100);
-    scene.settle();
+    scene.wait_until_delivered();
 
     // A changed log filter does not need a restart.
     scene.running.as_ref().unwrap().signal("HUP");

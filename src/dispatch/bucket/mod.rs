@@ -1,5 +1,7 @@
 //! A bucket: the waiting deliveries of one queue for one partner, which leave in the order in which they entered. Part
 //! of the dispatcher's state machine.
+//!
+//! `gate` stops one bucket alone, and `head` finds out whether the batch at its front is at fault.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

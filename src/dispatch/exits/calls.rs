@@ -195,7 +195,7 @@ impl QueueCalls {
     pub fn new(rules: &QueueRules) -> Self {
         Self {
             entry_limit: rules.entry_limit.max(1),
-            linger: rules.settle_linger,
+            linger: rules.delete_linger,
             lease: rules.visibility_timeout,
             deletes: Calls::new(),
             deletes_since: None,
@@ -211,7 +211,7 @@ impl QueueCalls {
     /// Takes other rules; the number of ackers stays the same.
     pub fn set_rules(&mut self, rules: &QueueRules) {
         self.entry_limit = rules.entry_limit.max(1);
-        self.linger = rules.settle_linger;
+        self.linger = rules.delete_linger;
         self.lease = rules.visibility_timeout;
     }
 

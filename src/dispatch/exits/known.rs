@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use crate::message::settle::SettledPart;
 
-/// What of a message is settled: accepted by its partner, or in a dead letter.
+/// What of a message is settled: accepted by its partner, parked, or in a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// All of them: only the delete of the message is missing.

@@ -1,5 +1,5 @@
-//! The ways out: a held copy is deleted, returned or set aside, and leaves the ledger once its queue has confirmed
-//! that. Part of the dispatcher's state machine.
+//! How a held copy leaves: by a delete, a return or a dead letter. Takes in what the queue answers, asks again where that
+//! is needed, and removes the copy once the queue has confirmed. Part of the dispatcher's state machine.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::dispatch::record::tally::CallResult;
 const AT_ONCE: usize = 32;
 
 impl Dispatcher {
-    /// Lets a message go if nothing of it is open any more, or if nothing more of it is to be sent. To be called
+    /// Has the copy leave if nothing of it is open any more, or if nothing more of it is to be sent. To be called
     /// after a delivery of it has landed or was parked, or a dead letter about it was written. Does nothing while
     /// more of that is under way.
     pub(in crate::dispatch) fn leave_if_done(&mut self, ticket: Ticket) {
@@ -32,7 +32,7 @@ impl Dispatcher {
             self.drop_lost(ticket);
         } else if let Some(until) = held.special().withdrawn {
             self.give_back(ticket, until);
-            self.let_go();
+            self.act_on_released();
         }
     }
 
@@ -265,7 +265,7 @@ impl Dispatcher {
         self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
         self.leave(ticket, Exit::LeaseLost);
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Returns the queue whose places are taken by messages of this one: a parking takes those of

@@ -3,6 +3,8 @@
 //!
 //! Demand flows against the messages: a poller receives only what it has demand for, and demand is given only for
 //! places that the room and the handler's backlog have.
+//!
+//! `jobs` are those at the handler; `suspects` go alone.
 
 pub(super) mod jobs;
 pub(super) mod suspects;

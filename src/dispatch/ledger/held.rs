@@ -13,7 +13,7 @@ use crate::message::{DeliveryName, Message, Receipt};
 
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
-use crate::dispatch::leases::GroupKey;
+use crate::dispatch::ledger::leases::GroupKey;
 use crate::dispatch::waiting::Spot;
 
 /// How a copy left the ledger.

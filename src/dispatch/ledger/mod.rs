@@ -3,6 +3,8 @@
 //! message, the ledger does not.
 //!
 //! Each copy ends in exactly one [`Exit`], decided when it leaves.
+//!
+//! `held` is one copy, `deliveries` what becomes of its deliveries, and `slots` where the copies lie.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -15,15 +17,17 @@ use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
-use super::ages::Ages;
 use super::keys::{QueueIndex, Ticket};
-use super::leases::Leases;
 
+mod ages;
 mod deliveries;
 mod held;
+pub(super) mod leases;
 mod slots;
 
+use self::ages::Ages;
 use self::held::Special;
+use self::leases::Leases;
 use self::slots::Slots;
 
 pub use self::deliveries::Freed;

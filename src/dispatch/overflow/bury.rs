@@ -1,6 +1,6 @@
 //! Deliveries that can neither stay in memory nor be returned. If they fill half of the room, or so much of one queue's
 //! part that it would stand still, the oldest of them become dead letters; they are redriven once their partner takes
-//! again. Otherwise the unavailable partners would stop all others.
+//! again. Otherwise partners that are away would stop all others.
 
 use std::time::Duration;
 

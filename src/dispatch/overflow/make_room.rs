@@ -1,6 +1,6 @@
 //! What leaves memory unsent. While less than half of the room is free, or a queue gets none of it, the
-//! partners that hold most beyond their share shed their newest deliveries. The unavailable never crowd out
-//! the available; a backlog of partners that accept is shed only for others that need its room. `shed`
+//! partners that hold most beyond their share shed their newest deliveries. Partners that are away never
+//! crowd out those that take; a backlog of partners that take is shed only if others need the room. `shed`
 //! decides where the deliveries go.
 
 use std::collections::HashSet;
@@ -93,7 +93,7 @@ impl Dispatcher {
             }
             self.shed(key, ticket);
         }
-        self.let_go();
+        self.act_on_released();
         self.partners.weigh(key, self.now);
     }
 

@@ -5,6 +5,9 @@
 //! behind it. Parked deliveries come back account by account, oldest first, as rows of a queue of their own in the same
 //! ledger. They are settled like any copy, and only then deleted from the disk. A row that has to leave memory again is
 //! forgotten here and read again in its turn.
+//!
+//! `park` is the way in, `unpark` the way back, `transfer` what is on its way between one queue and its disk, and `lot`
+//! what one bucket has there.
 
 mod lot;
 mod park;

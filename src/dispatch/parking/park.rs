@@ -51,7 +51,7 @@ impl Dispatcher {
     }
 
     /// Parks the message's waiting deliveries because the queue will soon show it again, whatever we ask, and before them
-    /// those that are behind them in their buckets, which would overtake them else. Does nothing if something of the
+    /// those that are behind them in their buckets, which would otherwise overtake them. Does nothing if something of the
     /// message is on the wire.
     pub(in crate::dispatch) fn park_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent() && !held.is_under_way()) else { return };
@@ -200,7 +200,7 @@ impl Dispatcher {
         // Nothing is read of a bucket while deliveries of it are on their way to the disk.
         buckets.dedup();
         buckets.into_iter().for_each(|bucket| self.wants_rows(bucket));
-        self.let_go();
+        self.act_on_released();
     }
 
     /// Logs the first delivery that goes to the disk, then sums.

@@ -56,7 +56,7 @@ impl Default for Crowd {
     }
 }
 
-/// The partner that gives up deliveries next, and how many.
+/// The partner that sheds deliveries next, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overfull {
     /// The partner to ask.
@@ -185,12 +185,12 @@ impl Partners {
         self.crowd.rank(key, standing, ranking);
     }
 
-    /// Returns whether a partner that takes nothing holds deliveries that it could be asked to give up.
+    /// Returns whether a partner that takes nothing holds deliveries that it could be asked to shed.
     pub fn is_anyone_away(&self) -> bool {
         !self.crowd.away.is_empty()
     }
 
-    /// Returns the partner that gives up deliveries next, if there is one. A partner that takes its deliveries gives up
+    /// Returns the partner that sheds deliveries next, if there is one. A partner that takes its deliveries sheds
     /// some only while other partners need the room.
     pub fn most_overfull(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<Overfull> {
         loop {
@@ -224,7 +224,7 @@ impl Partners {
     }
 
     /// Passes over the partner until the given moment. `stuck` holds the moment at which its oldest delivery entered,
-    /// and the part of the room taken by deliveries that it should give up and may not.
+    /// and the part of the room taken by deliveries that it should shed and may not.
     pub fn pass_over(&mut self, key: PartnerKey, until: Instant, stuck: Option<(Instant, Stuck)>, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
         self.crowd.join(key, &mut partner.standing);
@@ -237,7 +237,7 @@ impl Partners {
         partner.alarm.by(due, until, Timer::Partner(key));
     }
 
-    /// Returns the part of the room, in billionths, that is taken by deliveries that should be given up and may not:
+    /// Returns the part of the room, in billionths, that is taken by deliveries that should be shed and may not:
     /// those of one queue, or of all.
     pub fn stuck_parts(&self, queue: Option<QueueIndex>) -> u64 {
         self.crowd.stuck_parts.of(queue)

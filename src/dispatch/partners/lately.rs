@@ -29,7 +29,7 @@ impl Lately {
     }
 
     /// Returns whether enough of the messages were for partners below their share, so that deliveries of partners that
-    /// take may be given up for them.
+    /// take may be shed for them.
     pub fn others_need_room(&self) -> bool {
         self.below * ONE_IN >= WINDOW
     }

@@ -1,5 +1,8 @@
 //! All partners and their buckets: what enters a bucket, which buckets are looked at, and when a bucket or partner is
 //! forgotten. [`flushing`] decides which bucket flushes, [`crowd`] which partner holds too much.
+//!
+//! `directory` finds a partner by its account, `lately` says whether others need the room, and `longest` which delivery has
+//! waited for the longest.
 
 mod crowd;
 mod directory;

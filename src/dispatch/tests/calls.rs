@@ -41,7 +41,7 @@ fn several_ackers_have_a_call_each() {
 #[test]
 fn deletes_wait_for_company_where_a_call_has_its_price() {
     rig(|queue| {
-        queue.settle_linger = Duration::from_millis(100);
+        queue.delete_linger = Duration::from_millis(100);
         queue.entry_limit = 2;
     })
     .play(&[
@@ -57,7 +57,7 @@ fn deletes_wait_for_company_where_a_call_has_its_price() {
 
 #[test]
 fn company_is_waited_for_after_a_fault_as_well() {
-    let mut rig = rig(|queue| queue.settle_linger = Duration::from_millis(500));
+    let mut rig = rig(|queue| queue.delete_linger = Duration::from_millis(500));
     rig.play(&[
         (0, "receive a b", "handle a|b"),
         (1, "handled a=discard", ""),
@@ -162,7 +162,7 @@ fn calls_that_fail_while_others_go_well_are_one_trouble_until_none_has_failed_fo
 #[test]
 fn an_old_fault_does_not_hide_when_the_next_delete_is_due() {
     let mut rig = rig(|queue| {
-        queue.settle_linger = Duration::from_millis(500);
+        queue.delete_linger = Duration::from_millis(500);
         queue.ackers = 2;
     });
     rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a=retry:1s", "hide a=1s"), (2, "settled fault", "")]);

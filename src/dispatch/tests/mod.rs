@@ -95,7 +95,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
         ask_at_least: 1,
         letter_requests: 1,
         entry_limit: 10,
-        settle_linger: Duration::ZERO,
+        delete_linger: Duration::ZERO,
         zero_counts: 1,
         recount: Duration::from_millis(100),
     }

@@ -1,11 +1,11 @@
 //! Progress: what counts as due and not started, and what is a stated wait.
 
-use super::super::{Kind, Medium};
+use super::super::{Medium, WorkKind};
 use super::rig::Rig;
 use super::rules;
 
 /// Returns how much of this kind of work is due, and how much was done so far.
-fn progress(rig: &Rig, kind: Kind) -> (usize, u64) {
+fn progress(rig: &Rig, kind: WorkKind) -> (usize, u64) {
     let all = rig.dispatcher.progress();
     all.iter().find(|progress| progress.kind == kind).map(|progress| (progress.due, progress.done)).expect("it is reported")
 }
@@ -16,11 +16,11 @@ fn messages_behind_a_handler_that_does_not_come_back_are_due() {
     rules.queues[0].concurrency = 1;
     let mut rig = Rig::new(rules);
     rig.play(&[(0, "receive a b c", "handle a")]);
-    assert_eq!(progress(&rig, Kind::Handle), (2, 0));
+    assert_eq!(progress(&rig, WorkKind::Handle), (2, 0));
     rig.play(&[(20_000, "tick", "")]);
-    assert_eq!(progress(&rig, Kind::Handle), (2, 0));
+    assert_eq!(progress(&rig, WorkKind::Handle), (2, 0));
     rig.play(&[(20_000, "handled a=discard took:20ms", "handle b; delete a")]);
-    assert_eq!(progress(&rig, Kind::Handle), (1, 1));
+    assert_eq!(progress(&rig, WorkKind::Handle), (1, 1));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn what_waits_for_a_partner_that_is_away_is_not_due() {
         (10, "handled b->acme", ""),
     ]);
     let due: Vec<_> = rig.dispatcher.progress().into_iter().filter(|progress| progress.due > 0).map(|p| p.kind).collect();
-    assert_eq!(due, [Kind::Receive], "the poller has demand: it has to come back from each receive");
+    assert_eq!(due, [WorkKind::Receive], "the poller has demand: it has to come back from each receive");
 }
 
 #[test]
@@ -43,18 +43,18 @@ fn those_that_are_well_and_wait_for_a_thread_are_due() {
     rules.delivery_threads = 1;
     let mut rig = Rig::new(rules);
     rig.prove(&["acme", "initech"]);
-    let landed = progress(&rig, Kind::Deliver(Medium::Wire)).1;
+    let landed = progress(&rig, WorkKind::Deliver(Medium::Wire)).1;
     rig.play(&[(10, "receive a b", "handle a|b"), (10, "handled a->acme b->initech", "flush acme a")]);
-    assert_eq!(progress(&rig, Kind::Deliver(Medium::Wire)), (1, landed));
+    assert_eq!(progress(&rig, WorkKind::Deliver(Medium::Wire)), (1, landed));
     rig.play(&[(20, "accepted acme", "flush initech b; delete a")]);
-    assert_eq!(progress(&rig, Kind::Deliver(Medium::Wire)), (0, landed + 1));
+    assert_eq!(progress(&rig, WorkKind::Deliver(Medium::Wire)), (0, landed + 1));
 }
 
 #[test]
 fn what_waits_behind_a_call_to_the_queue_is_due() {
     let mut rig = Rig::new(rules());
     rig.play(&[(0, "receive a b", "handle a|b"), (0, "handled a=discard", "delete a"), (0, "handled b=discard", "")]);
-    assert_eq!(progress(&rig, Kind::Settle), (1, 0));
+    assert_eq!(progress(&rig, WorkKind::Call), (1, 0));
     rig.play(&[(10, "settled", "delete b")]);
-    assert_eq!(progress(&rig, Kind::Settle), (0, 1));
+    assert_eq!(progress(&rig, WorkKind::Call), (0, 1));
 }

@@ -188,7 +188,7 @@ fn of_one_among_several_queues_less_may_be_stuck_before_it_stands_still() {
 
 /// Each message is assumed to have 1 MiB at first, so that q0's long poll reserves all that is shared of the eight.
 #[test]
-fn a_queue_that_gets_no_place_has_those_that_are_away_give_up() {
+fn a_queue_that_gets_no_place_has_those_that_are_away_shed() {
     let small_steps = PartnerRules { min_backoff: std::time::Duration::from_secs(10), ..partner_rules() };
     let partners = PartnerTable { default: std::sync::Arc::new(small_steps), by_account: Default::default() };
     let mut rig = Rig::new(Rules {

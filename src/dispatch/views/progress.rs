@@ -9,13 +9,13 @@ use crate::dispatch::rules::Medium;
 
 /// A kind of work that other threads do for the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum WorkKind {
     /// Receiving: demand that a poller has not used up.
     Receive,
     /// Handling: messages that no handler has begun with.
     Handle,
-    /// QueueCalls: calls that wait for an acker while all ackers are busy.
-    Settle,
+    /// Calling the queue: calls that wait for an acker while all ackers are busy.
+    Call,
     /// Delivering: buckets of partners that take, which wait for nothing but a thread of this medium.
     Deliver(Medium),
 }
@@ -24,7 +24,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The kind of work.
-    pub kind: Kind,
+    pub kind: WorkKind,
     /// The queue that the work belongs to; `None`: all queues.
     pub queue: Option<QueueIndex>,
     /// The number of pieces of work that could be done now and are not begun.
@@ -44,15 +44,15 @@ impl Dispatcher {
             let (intake, counts) = (&queue.intake, &queue.counts);
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
             let receives = usize::from(intake.is_asking());
-            add(Kind::Receive, receives, intake.reports(), queue.rules.wait_time);
+            add(WorkKind::Receive, receives, intake.reports(), queue.rules.wait_time);
             // If no handler runs for want of room, the wait is for whatever makes room, not for a handler.
             let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
-            add(Kind::Handle, waiting, counts.handled, Duration::ZERO);
-            add(Kind::Settle, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);
+            add(WorkKind::Handle, waiting, counts.handled, Duration::ZERO);
+            add(WorkKind::Call, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);
         }
         for medium in [Medium::Wire, Medium::Disk] {
             let (due, done) = self.partners.threads_progress(medium);
-            all.push(Progress { kind: Kind::Deliver(medium), queue: None, due, done, patience: Duration::ZERO });
+            all.push(Progress { kind: WorkKind::Deliver(medium), queue: None, due, done, patience: Duration::ZERO });
         }
         all
     }

@@ -268,7 +268,7 @@ impl Shell {
             Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
             Command::CallQueue { queue, acker, call } => {
                 let (edge, around) = self.edge(queue)?;
-                if let Some(none) = edge.settle(around, now, acker, call)? {
+                if let Some(none) = edge.call(around, now, acker, call)? {
                     self.lacks_threads(now, &none);
                 }
                 Ok(())

@@ -174,7 +174,7 @@ impl MemoryQueue {
 
     /// Calls `settle` with the present time, in milliseconds since 1970, for each entry whose receipt may belong to this
     /// queue. Returns one result per entry, in order.
-    fn settle<'a, T>(
+    fn for_each_held<'a, T>(
         &self,
         entries: &'a [T],
         receipt: impl Fn(&'a T) -> &'a Receipt,
@@ -201,14 +201,14 @@ impl Queue for MemoryQueue {
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "delete", receipts.len())?;
-        let results = self.settle(receipts, |receipt| receipt, |state, _, receipt, now| state.rows.delete(receipt, now));
+        let results = self.for_each_held(receipts, |receipt| receipt, |state, _, receipt, now| state.rows.delete(receipt, now));
         self.waiting.announce();
         Ok(results)
     }
 
     fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "change visibility", changes.len())?;
-        let results = self.settle(
+        let results = self.for_each_held(
             changes,
             |change| &change.receipt,
             |state, VisibilityChange { hidden, settled, .. }, receipt, now| {

@@ -79,7 +79,7 @@ impl Location {
         Ok(Self { region, endpoint })
     }
 
-    /// Returns the service at this place, with the keys of the process and connections of its own.
+    /// Returns the service at this location, with the keys of the process and connections of its own.
     pub fn service(&self) -> Service {
         Service::new(&self.region, &self.endpoint, keys())
     }

@@ -17,7 +17,7 @@ pub struct Queues {
 
 impl Queues {
     /// Returns the queue as a partner. Reads the files of AWS profiles, but contacts no service. The error says why the
-    /// queue's place cannot be determined.
+    /// queue's location cannot be determined.
     pub fn open(&self, url: &str) -> Result<SqsSink, String> {
         let location = Location::find(&Hints { url: Some(url), ..Hints::default() }).map_err(|error| format!("url: {error}"))?;
         let mut services = self.services.lock();

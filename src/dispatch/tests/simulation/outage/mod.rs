@@ -48,7 +48,7 @@ enum Act {
     Receive { queue: usize, poller: usize, poll: u64 },
     Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch>, answer: Answer },
-    Settle { queue: usize, acker: usize, call: QueueCall },
+    CallQueue { queue: usize, acker: usize, call: QueueCall },
     Wake,
     FinishWhenEmpty,
 }
@@ -216,7 +216,7 @@ impl Outage {
                 }
                 self.tell(Event::Answered { flush, answer });
             }
-            Act::Settle { queue, acker, call } => self.settle(queue, acker, call),
+            Act::CallQueue { queue, acker, call } => self.call_queue(queue, acker, call),
         }
     }
 
@@ -264,7 +264,7 @@ impl Outage {
             }
             Command::CallQueue { queue, acker, call } => {
                 let wait = self.millis(30);
-                self.after(wait, Act::Settle { queue, acker, call });
+                self.after(wait, Act::CallQueue { queue, acker, call });
             }
             Command::Finish => self.finished = true,
             Command::Park { .. } | Command::Unpark { .. } => panic!("no queue has a parking"),
@@ -367,7 +367,7 @@ impl Outage {
         }
     }
 
-    fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
+    fn call_queue(&mut self, queue: usize, acker: usize, call: QueueCall) {
         if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
             let fault = Fault { reason: "throttled".into(), transient: true };
             return self.tell(Event::QueueAnswered { queue, acker, results: Err(fault) });

@@ -42,7 +42,7 @@ enum Act {
     Receive { queue: usize, poller: usize, ask: Ask },
     Handle { queue: usize, job: Ticket },
     Answer { flush: FlushId, batch: Arc<Batch> },
-    Settle { queue: usize, acker: usize, call: QueueCall },
+    CallQueue { queue: usize, acker: usize, call: QueueCall },
     Park { queue: usize, deliveries: Vec<ToPark> },
     Unpark { queue: usize, wants: Vec<Want> },
     Operate { account: String, action: Action },
@@ -111,7 +111,7 @@ impl World {
                 ask_at_least: if random.bool() { 1 } else { 10 },
                 letter_requests: 2,
                 entry_limit: random.usize(1..20),
-                settle_linger: Duration::from_millis(random.u64(0..50)),
+                delete_linger: Duration::from_millis(random.u64(0..50)),
                 zero_counts: 1,
                 recount: Duration::from_millis(100),
             })
@@ -235,7 +235,7 @@ impl World {
                 self.watch.lands(self.now, &batch.account, flush, &answer);
                 self.tell(Event::Answered { flush, answer });
             }
-            Act::Settle { queue, acker, call } => self.settle(queue, acker, call),
+            Act::CallQueue { queue, acker, call } => self.call_queue(queue, acker, call),
             Act::Park { queue, deliveries } => {
                 let fails = self.disk.most.is_some() && self.random.u8(..10) == 0;
                 let results = if fails { Err(locked()) } else { Ok(self.disk.park(self.now, &deliveries)) };
@@ -343,7 +343,7 @@ impl World {
             }
             Command::CallQueue { queue, acker, call } => {
                 let wait = self.millis(30);
-                self.after(wait, Act::Settle { queue, acker, call });
+                self.after(wait, Act::CallQueue { queue, acker, call });
             }
             Command::Park { queue, deliveries } => self.run_errand(Act::Park { queue, deliveries }),
             Command::Unpark { queue, wants } => self.run_errand(Act::Unpark { queue, wants }),

@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    pub(super) fn settle(&mut self, queue: usize, acker: usize, call: QueueCall) {
+    pub(super) fn call_queue(&mut self, queue: usize, acker: usize, call: QueueCall) {
         if self.random.u8(..40) == 0 && !matches!(call, QueueCall::Count) {
             return self.tell(Event::QueueAnswered { queue, acker, results: Err(locked()) });
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use slotmap::{SlotMap, new_key_type};
 
-use super::keys::{QueueIndex, Ticket};
+use crate::dispatch::keys::{QueueIndex, Ticket};
 
 /// The most copies of one group: as long as a single member stays, the group keeps the tickets of all that have left.
 const LARGEST: usize = 64;
