@@ -186,6 +186,8 @@ fn change(
             }
             tried.extend(ids.drain(..));
             match all(choice) {
+                // A listing that a signal ended does not know what it could not see.
+                Ok((found, _)) if !patient.goes_on() => ids = found,
                 Ok(found) => (ids, unseen) = found,
                 Err(error) => changed.ended = Some(error),
             }
@@ -205,7 +207,7 @@ fn change(
         changed: done as u64,
         failed: &failed,
         kept: &kept,
-        interrupted: !patient.goes_on() && (how.dry_run || handled < chosen || chosen == 0),
+        interrupted: !patient.goes_on() && (how.dry_run || handled < chosen || chosen == 0 || unseen.letters > 0),
     };
     let (status, word) = (records::say_changed(outcome, how)?, how.word);
     if failed.is_empty() && kept.is_empty() && ended.is_none() {

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,12 +97,12 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     let (at_work, end) = bounded::<()>(0);
     let (remote, told) = (running.remote(), notify.clone());
     let reloads = Reloads::start(config.to_owned(), remote, admin, told).context("cannot start the thread reload")?;
-    caught.pass_to(running.remote(), notify.clone(), reloads).context("cannot start the thread signal")?;
+    let stopped = caught.pass_to(running.remote(), notify.clone(), reloads).context("cannot start the thread signal")?;
     notify.ready();
     systemd::start(&notify, running.remote(), end.clone())?;
     let has_end = options.until_empty || options.at_most.is_some();
     let watch = watch(running.remote(), bars, has_end, end.clone())?;
-    let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end)).transpose()?;
+    let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end, stopped)).transpose()?;
     let remote = running.remote();
     let report = running.wait();
     notify.stopping();
@@ -197,12 +198,18 @@ fn all_empty(queues: &[Arc<dyn Queue>]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Starts a thread that stops the engine after a time, unless the engine ends earlier. The thread returns
-/// whether it stopped the engine.
-fn stop_after(remote: Remote, at_most: Duration, end: Receiver<()>) -> anyhow::Result<thread::JoinHandle<bool>> {
+/// Starts a thread that stops the engine after a time, unless the engine ends or a signal has `stopped` it earlier. The
+/// thread returns whether it stopped the engine.
+fn stop_after(
+    remote: Remote,
+    at_most: Duration,
+    end: Receiver<()>,
+    stopped: Arc<AtomicBool>,
+) -> anyhow::Result<thread::JoinHandle<bool>> {
     let timer = thread::Builder::new().name("timer".to_owned()).spawn(move || {
         let _guard = remote.guard("timer");
-        let timed_out = end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout);
+        let timed_out =
+            end.recv_timeout(at_most) == Err(crossbeam_channel::RecvTimeoutError::Timeout) && !stopped.load(Ordering::Acquire);
         if timed_out {
             log::info!("stopping: the time given by --for is over");
             remote.drain();

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -69,8 +70,11 @@ impl Caught {
         !stops.is_empty()
     }
 
-    /// Starts the thread. It ends only with the process, since it blocks in a wait that nothing else ends.
-    pub fn pass_to(mut self, remote: Remote, notify: Notify, reloads: Reloads) -> io::Result<()> {
+    /// Starts the thread. It ends only with the process, since it blocks in a wait that nothing else ends. Returns
+    /// whether a signal to stop has come, now and later.
+    pub fn pass_to(mut self, remote: Remote, notify: Notify, reloads: Reloads) -> io::Result<Arc<AtomicBool>> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&stopped);
         thread::Builder::new().name("signal".to_owned()).spawn(move || {
             // If this thread died, nothing could stop the service in an orderly way.
             let _guard = remote.guard("signal");
@@ -82,6 +86,7 @@ impl Caught {
                     SIGUSR1 => remote.log_state(),
                     stop => {
                         let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
+                        tell.store(true, Ordering::Release);
                         if std::mem::replace(&mut first, false) {
                             log::info!("stopping: signal={name}; a second signal stops without delivering what waits");
                             notify.stopping();
@@ -95,6 +100,6 @@ impl Caught {
                 }
             }
         })?;
-        Ok(())
+        Ok(stopped)
     }
 }

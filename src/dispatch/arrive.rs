@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use smallvec::SmallVec;
 
 use crate::message::settle::{DeadKind, DeadReason, SettledPart};
-use crate::message::{Delivery, Item, Message, Outcome, Received};
+use crate::message::{Delivery, DeliveryName, Item, Message, Outcome, Received};
 
 use super::Dispatcher;
 use super::event::{Fault, Handled, TakenBack, ToHandle};
@@ -16,7 +16,7 @@ use super::exits::known::Settled;
 use super::exits::reason::ReturnReason;
 use super::intake::suspects::is_suspect;
 use super::keys::{BucketKey, QueueIndex, Ticket};
-use super::ledger::{Arrival, Exit, Stage};
+use super::ledger::{Arrival, Exit, Held, Stage};
 use super::order::Release;
 use super::pause::retry_delay;
 use super::record::tally::{CallResult, Operation};
@@ -95,6 +95,12 @@ impl Dispatcher {
                 queue.counts.exit(Exit::Duplicate);
                 queue.order.skip(sequence, &message, now, &mut self.released);
                 self.ledger.renew(twin, receipt, message.receives, now, leased_until);
+                let held = self.ledger.get(twin);
+                let is_news = |name: &&DeliveryName| held.is_some_and(|held| !held.settled().contains(*name));
+                if settled.is_some_and(|settled| settled.deliveries.iter().any(|name| is_news(&name))) {
+                    // Another process has settled a part of it meanwhile: the next copy goes on from there.
+                    self.give_back(twin, now);
+                }
             }
             Ok(ticket) => {
                 self.room.hold(index, body);
@@ -358,7 +364,8 @@ impl Dispatcher {
         self.ledger.advance(ticket, Stage::Delivering);
         if entered == 0 {
             // All that the handler makes of this message was settled before.
-            self.leave_by_delete(ticket, Exit::Acked);
+            let exit = self.ledger.get(ticket).map_or(Exit::Acked, Held::exit);
+            self.leave_by_delete(ticket, exit);
         }
         for (key, item) in behind {
             self.join(index, ticket, key, item);

@@ -102,6 +102,20 @@ fn a_second_signal_leaves_what_is_on_the_wire() {
 }
 
 #[test]
+fn a_signal_ends_a_run_well_although_its_time_is_over_during_the_drain() {
+    let partner = Partner::start(|mut connection: Connection| {
+        connection.request();
+        connection.hang();
+    });
+    let workspace = workspace(&partner, "timeout = \"4s\"");
+    let running = workspace.start(&["run", "--until-empty", "--for", "2s"]);
+    partner.requests.recv_timeout(PATIENCE).unwrap();
+    // The drain waits for the flush that hangs, and the time of `--for` is over meanwhile.
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+}
+
+#[test]
 fn the_first_signal_after_the_time_is_over_cuts_nothing_off() {
     let (answers, may_answer) = crossbeam_channel::unbounded::<()>();
     let partner = Partner::start(move |mut connection: Connection| {

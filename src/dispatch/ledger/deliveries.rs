@@ -65,6 +65,7 @@ impl Held {
     pub fn inherit(&mut self, settled: SettledPart) {
         self.is_partial = true;
         self.accepted = u16::from(settled.accepted);
+        self.dead = u16::from(!settled.accepted && !settled.deliveries.is_empty());
         self.several = Some(Box::new(Several { spots: Vec::new(), settled: settled.deliveries }));
     }
 

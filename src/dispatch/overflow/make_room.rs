@@ -46,6 +46,9 @@ impl Dispatcher {
             let Some(overfull) = self.partners.most_overfull(self.now, &mut self.due) else { break };
             self.shed_most(overfull);
         }
+        if parks {
+            (0..self.queues.len()).for_each(|index| self.shed_rows(index));
+        }
         self.bury();
     }
 
@@ -55,23 +58,15 @@ impl Dispatcher {
     }
 
     /// Returns whether deliveries of partners that are away are in the way of others: less than half of the room is
-    /// free, or a queue has no place to ask for, since the rest is reserved for what other queues may receive, or rows of
-    /// a partner that accepts deliveries find no place, since the rows of others have all places that rows may take.
+    /// free, or a queue has no place to ask for, since the rest is reserved for what other queues may receive.
     pub(in crate::dispatch) fn lacks_room(&self) -> bool {
         self.is_tight() || (self.partners.is_anyone_away() && (0..self.queues.len()).any(|index| self.is_short(index)))
     }
 
-    /// Returns whether the queue would ask for messages, or for rows of its parking, and has no place for one.
+    /// Returns whether the queue would ask for messages and has no place for one.
     fn is_short(&self, index: QueueIndex) -> bool {
-        let Some(queue) = self.queues.get(index) else { return false };
-        let asks = queue.is_serving() && queue.parks_for.is_none() && queue.intake.is_idle();
-        (asks && self.room.is_short_for(index)) || self.rows_are_short(index, queue)
-    }
-
-    /// Returns whether rows of the queue's parking are in the way of other rows, which are wanted.
-    fn rows_are_short(&self, index: QueueIndex, queue: &QueueState) -> bool {
-        let Some(transfer) = queue.parking.as_deref() else { return false };
-        transfer.lacks_places && transfer.in_memory >= self.room.half_of(index)
+        let asks = |queue: &QueueState| queue.is_serving() && queue.parks_for.is_none() && queue.intake.is_idle();
+        self.queues.get(index).is_some_and(asks) && self.room.is_short_for(index)
     }
 
     /// Makes the most overfull partner shed its newest deliveries, until it is no longer the most

@@ -224,10 +224,12 @@ impl Dispatcher {
     /// Records that a row has left memory: it is deleted, or stays only on the disk.
     pub(in crate::dispatch) fn row_left(&mut self, rows: QueueIndex, spot: Option<Spot>, place: i64, exit: Exit) {
         let index = self.takes_places_of(rows);
-        if let Some(transfer) = self.transfer_mut(index) {
-            transfer.in_memory = transfer.in_memory.saturating_sub(1);
-        }
         let Some(Spot { bucket: key, .. }) = spot else { return };
+        if let Some(partner) = self.partners.bucket(key).map(|bucket| bucket.partner)
+            && let Some(transfer) = self.transfer_mut(index)
+        {
+            transfer.in_memory.leaves(partner);
+        }
         if let Some(lot) = self.partners.bucket_mut(key).and_then(|bucket| bucket.lot.as_deref_mut()) {
             lot.forgets();
         }

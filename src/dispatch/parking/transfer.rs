@@ -1,13 +1,13 @@
 //! One queue's deliveries on their way to the disk and back. At most one call each way is under way at a time, so that
 //! the deliveries that arrive meanwhile share the next call and its sync.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use crate::dispatch::due::Alarm;
-use crate::dispatch::keys::{BucketKey, QueueIndex, Ticket};
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::pause::Pause;
 use crate::message::Item;
 
@@ -38,6 +38,42 @@ impl Leaver {
     }
 }
 
+/// The rows of a parking that are in memory, by partner.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    rows: usize,
+    of: HashMap<PartnerKey, usize>,
+}
+
+impl InMemory {
+    /// Returns the number of all rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns the partners that have rows in memory, each with their number.
+    pub fn by_partner(&self) -> impl Iterator<Item = (PartnerKey, usize)> + '_ {
+        self.of.iter().map(|(partner, rows)| (*partner, *rows))
+    }
+
+    /// Counts a row that came in.
+    pub fn enters(&mut self, partner: PartnerKey) {
+        self.rows += 1;
+        *self.of.entry(partner).or_default() += 1;
+    }
+
+    /// Counts a row that has left.
+    pub fn leaves(&mut self, partner: PartnerKey) {
+        self.rows = self.rows.saturating_sub(1);
+        if let Some(rows) = self.of.get_mut(&partner) {
+            *rows -= 1;
+            if *rows == 0 {
+                self.of.remove(&partner);
+            }
+        }
+    }
+}
+
 /// The traffic between one queue's buckets and its parking.
 #[derive(Debug)]
 pub struct Transfer {
@@ -51,10 +87,12 @@ pub struct Transfer {
     pub wanting: VecDeque<BucketKey>,
     /// The buckets in the read that is under way, each with the number of places reserved for it.
     pub asked: Vec<(BucketKey, usize)>,
-    /// The number of rows that came back and are not settled yet.
-    pub in_memory: usize,
-    /// Whether a partner that is not away gets no rows, for want of a place.
-    pub lacks_places: bool,
+    /// The rows that came back and are not settled yet.
+    pub in_memory: InMemory,
+    /// A partner that is not away and gets no rows, for want of a place.
+    pub lacks_places: Option<PartnerKey>,
+    /// Before this moment no rows of partners that are away are looked for, that could make place.
+    pub shed_at: Option<Instant>,
     /// The timer for the end of a pause between reads.
     pub alarm: Alarm,
     /// The pause of writes, after the parking was full or failed.
@@ -71,8 +109,9 @@ impl Transfer {
             called: Vec::new(),
             wanting: VecDeque::new(),
             asked: Vec::new(),
-            in_memory: 0,
-            lacks_places: false,
+            in_memory: InMemory::default(),
+            lacks_places: None,
+            shed_at: None,
             alarm: Alarm::default(),
             parks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             unparks: Pause::new(MIN_BACKOFF, MAX_BACKOFF),

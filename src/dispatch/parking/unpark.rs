@@ -4,19 +4,23 @@ use smallvec::SmallVec;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
-use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
+use crate::dispatch::partner::Partner;
 use crate::dispatch::record::tally::Operation;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
 use crate::message::Account;
 use crate::message::park::{Row, Unparked, Want};
 
-use super::Lot;
+use super::{Lot, Transfer};
 
 /// The largest number of accounts in one call, and of rows of each account.
 const ACCOUNTS: usize = 64;
 const ROWS: usize = 500;
+
+/// The shortest time between two searches for rows that could make place for others.
+const SHED_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// The lease of a row in memory. Its length does not matter, since no other process takes rows.
 const LEASE: std::time::Duration = std::time::Duration::from_secs(12 * 3600);
@@ -82,7 +86,7 @@ impl Dispatcher {
             return;
         }
         let (mut wants, mut asked, mut reserved) = (Vec::new(), Vec::new(), 0);
-        let (mut again, mut lacks_places) = (Vec::new(), false);
+        let (mut again, mut lacks_places) = (Vec::new(), None);
         while asked.len() < ACCOUNTS && again.len() < ACCOUNTS {
             let Some(key) = self.transfer_mut(index).and_then(|transfer| transfer.wanting.pop_front()) else { break };
             match self.turn_of(index, key, reserved) {
@@ -99,8 +103,8 @@ impl Dispatcher {
                 }
                 Turn::WithHalfOfRoom => again.push(key),
                 Turn::WithRoom => {
-                    let partner = self.partners.bucket(key).and_then(|bucket| self.partners.partner(bucket.partner));
-                    lacks_places |= partner.is_some_and(|partner| !partner.is_away());
+                    let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
+                    lacks_places = lacks_places.or(partner.filter(|partner| !self.is_away(*partner)));
                     again.push(key);
                 }
             }
@@ -132,19 +136,68 @@ impl Dispatcher {
         if holds * 2 >= share {
             return Turn::NotNow;
         }
-        let in_memory =
-            self.queues.get(index).and_then(|queue| queue.parking.as_deref()).map_or(0, |transfer| transfer.in_memory);
+        let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return Turn::NotNow };
+        let in_memory = transfer.in_memory.rows();
         let places = self.room.half_of(index).saturating_sub(in_memory + asked);
         let free = match self.room.free(index) {
             // Places that are reserved for the long polls of idle queues may take all of the room for as long as they
-            // last. As a queue does in such a room, its rows come one at a time then.
-            0 if in_memory + asked == 0 => self.room.one_more(index),
+            // last. As a queue does in such a room, its rows come one at a time then; rows of partners that are away
+            // are no reason for others to wait.
+            0 if asked == 0 && (in_memory == 0 || (!partner.is_away() && self.rows_of_away(transfer) == in_memory)) => {
+                self.room.one_more(index)
+            }
             free => free,
         };
         match (share - holds).min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
             _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
             rows => Turn::Now(rows),
+        }
+    }
+
+    /// Returns the number of rows in memory whose partners are away.
+    fn rows_of_away(&self, transfer: &Transfer) -> usize {
+        transfer.in_memory.by_partner().filter(|(partner, _)| self.is_away(*partner)).map(|(_, rows)| rows).sum()
+    }
+
+    fn is_away(&self, partner: PartnerKey) -> bool {
+        self.partners.partner(partner).is_some_and(Partner::is_away)
+    }
+
+    /// Has rows of partners that are away leave memory, down to their shares, if they have places that rows of another
+    /// partner want. They stay on the disk. Looks at most once per [`SHED_INTERVAL`].
+    pub(in crate::dispatch) fn shed_rows(&mut self, index: QueueIndex) {
+        let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
+        let is_full = transfer.in_memory.rows() >= self.room.half_of(index);
+        let others_want = transfer.lacks_places.is_some_and(|partner| !self.is_away(partner));
+        if !others_want || !is_full || transfer.shed_at.is_some_and(|at| at > self.now) {
+            return;
+        }
+        let beyond = |(key, rows): (PartnerKey, usize)| {
+            let partner = self.partners.partner(key).filter(|partner| partner.is_away())?;
+            let beyond = rows.saturating_sub(self.partners.share(partner));
+            (beyond > 0).then_some((key, beyond))
+        };
+        let mut givers: Vec<_> = transfer.in_memory.by_partner().filter_map(beyond).collect();
+        // The order of a hash map must decide nothing.
+        givers.sort_unstable();
+        let mut rows = Vec::new();
+        for (partner, beyond) in givers {
+            let Some(partner) = self.partners.partner(partner) else { continue };
+            let buckets = self.partners.buckets_of(partner).filter(|bucket| bucket.queue == index);
+            let newest = buckets.flat_map(|bucket| bucket.newest_first()).map(|slip| slip.ticket);
+            let is_row = |ticket: &Ticket| self.ledger.get(*ticket).is_some_and(|held| held.special().row.is_some());
+            rows.extend(newest.filter(is_row).take(beyond));
+            if rows.len() >= ROWS {
+                break;
+            }
+        }
+        let next = self.now + SHED_INTERVAL;
+        if let Some(transfer) = self.transfer_mut(index) {
+            transfer.shed_at = Some(next);
+        }
+        for row in rows {
+            self.forget_row(row);
         }
     }
 
@@ -229,9 +282,6 @@ impl Dispatcher {
             }
             return;
         };
-        if let Some(transfer) = self.transfer_mut(index) {
-            transfer.in_memory += 1;
-        }
         self.room.hold(index, item.payload.len());
         self.ledger.advance(ticket, Stage::Delivering);
         // A row that has waited for longer than the clock can express starts its age anew.
@@ -240,6 +290,11 @@ impl Dispatcher {
         held.opened_as_row(place, item.payload.len());
         if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
+            if let Some(partner) = self.partners.bucket(key).map(|bucket| bucket.partner)
+                && let Some(transfer) = self.transfer_mut(index)
+            {
+                transfer.in_memory.enters(partner);
+            }
         }
         if let Some(lot) = self.lot_mut(key) {
             lot.remembers();
@@ -249,7 +304,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn transfer_mut(&mut self, index: QueueIndex) -> Option<&mut super::Transfer> {
+    pub(super) fn transfer_mut(&mut self, index: QueueIndex) -> Option<&mut Transfer> {
         self.queues.get_mut(index)?.parking.as_deref_mut()
     }
 

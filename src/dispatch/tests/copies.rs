@@ -115,3 +115,15 @@ fn what_was_redriven_is_delivered_although_its_message_once_was() {
         (60_004, "receive a-r1!1#2", "delete a-r1'2"),
     ]);
 }
+
+#[test]
+fn a_copy_of_which_another_process_settled_a_part_makes_way_for_the_newer_one() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "answered x 503 100s", ""),
+        (3, "answered y 503 100s", ""),
+        (4_000, "receive a#3~0@x", "hide a'2=0"),
+    ]);
+}

@@ -394,12 +394,9 @@ fn rows_of_partners_that_are_away_leave_memory_for_those_of_others() {
     rig.play(&[
         (0, "unparked", "flush a a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 a10 a11 a12 a13 a14"),
         (10, "unreachable a", ""),
-        (400, "tick", "unpark c 1"),
-        (401, "unparked", "flush c c0"),
-        (402, "accepted c", "unpark c 1; q2: delete c0"),
-        (403, "unparked", "flush c c1"),
-        (404, "accepted c", "unpark c 1"),
-        (405, "unparked", "flush c c2"),
+        (400, "tick", "unpark c 5"),
+        (401, "unparked", "flush c c0 c1 c2"),
+        (402, "accepted c", "q2: delete c0 c1 c2"),
     ]);
 }
 
@@ -415,4 +412,32 @@ fn rows_come_one_at_a_time_while_long_polls_of_idle_queues_reserve_all_bytes() {
         (2, "q2: settled", "unpark x 1"),
         (3, "unparked", "flush x p1"),
     ]);
+}
+
+#[test]
+fn rows_of_one_that_accepts_are_no_reason_to_shed_messages_of_another_queue() {
+    let mut rules = Rules { max_in_flight: 400, ..parking_rules(&[("a", 160)]) };
+    rules.queues.push(queue_rules("q1"));
+    (rules.queues[1].concurrency, rules.queues[1].receive_limit) = (100, 40);
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "a", (0..160).map(|n| format!("a{n}")));
+    let ids: Vec<String> = (0..40).map(|n| format!("z{n}")).collect();
+    rig.send(0, &format!("q1: receive {}", ids.join(" ")));
+    rig.send(0, &format!("q1: handled {}", ids.iter().map(|id| format!("{id}->z")).collect::<Vec<_>>().join(" ")));
+    rig.send(0, "unparked");
+    rig.send(1, "q1: answered z 503 60s");
+    for at in [100, 200, 300, 400, 600, 800] {
+        let commands = rig.send(at, "tick");
+        assert!(!commands.contains("hide"), "at {at} ms: {commands}");
+    }
+}
+
+#[test]
+fn a_row_of_one_that_is_away_does_not_hold_up_those_of_others() {
+    let mut rules = Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("a", 1), ("c", 2)]) };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "a", ["a0".to_owned()].into_iter());
+    put_on_the_disk(&mut rig, "c", (0..2).map(|n| format!("c{n}")));
+    rig.play(&[(0, "unparked", "flush a a0"), (1, "answered a 503 600s", "unpark c 1"), (2, "unparked", "flush c c0")]);
 }

@@ -94,7 +94,7 @@ fn check_lot(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &Buc
     let cannot_delete = dispatcher.queues[transfer.rows].calls.cannot_delete();
     let may_read = transfer.gives(now) && !cannot_delete && dispatcher.room.one_more(queue) > 0;
     assert!(
-        !is_in_line || holds * 2 >= share || !may_read || transfer.in_memory > 0,
+        !is_in_line || holds * 2 >= share || !may_read || transfer.in_memory.rows() > 0,
         "no parked delivery for {} is read, and none is in memory: {bucket:?}",
         partner.account
     );
