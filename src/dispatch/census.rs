@@ -11,7 +11,6 @@ use super::exits::calls::CallKind;
 use super::keys::QueueIndex;
 use super::queue_state::QueueState;
 use super::rules::QueueRules;
-use super::stop::GRACE;
 use super::timer::Timer;
 
 /// The count of all queues, to find out whether they are empty.
@@ -122,7 +121,7 @@ impl Dispatcher {
         census.empty = if all_empty { census.empty + 1 } else { 0 };
         let found_none = |queue: &QueueState| queue.rules.zero_counts <= 1 || queue.intake.found_none() || !queue.is_serving();
         if census.empty >= census.needed && self.queues.iter().all(found_none) {
-            self.drain(self.now + GRACE);
+            self.end_as_empty();
         } else {
             let at = self.now + census.apart;
             census.not_before = Some(at);

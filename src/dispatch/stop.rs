@@ -11,7 +11,7 @@ use super::rules::QueueRules;
 use super::timer::Timer;
 
 /// The time left for returning messages once everything is stopped. A lease that cannot be returned by then lapses.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How far the engine is on its way to its end.
 #[derive(Debug)]
@@ -76,6 +76,11 @@ impl Dispatcher {
             self.return_what_cannot_leave(key);
             self.partners.list(key);
         }
+    }
+
+    /// Ends the run since every queue is empty.
+    pub(super) fn end_as_empty(&mut self) {
+        self.drain(self.now + GRACE);
     }
 
     /// Acts if the drain's deadline has passed, or the grace time after it. A timer that was set for a later moment

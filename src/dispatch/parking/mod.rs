@@ -7,9 +7,11 @@
 //! forgotten here and read again in its turn.
 //!
 //! `park` is the way in, `unpark` the way back, `transfer` what is on its way between one queue and its disk, and `lot`
-//! what one bucket has there.
+//! what one bucket has there. `in_memory` counts the rows that came back, and `make_place` has some of them leave again.
 
+mod in_memory;
 mod lot;
+mod make_place;
 mod park;
 mod transfer;
 mod unpark;

@@ -1,11 +1,12 @@
 //! One queue's deliveries on their way to the disk and back. At most one call each way is under way at a time, so that
 //! the deliveries that arrive meanwhile share the next call and its sync.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use super::in_memory::InMemory;
 use crate::dispatch::due::Alarm;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::pause::Pause;
@@ -35,42 +36,6 @@ impl Leaver {
     /// Returns whether the delivery is older than the parked rows: it is if it was in memory.
     pub fn is_older(&self) -> bool {
         self.place.is_some()
-    }
-}
-
-/// The rows of a parking that are in memory, by partner.
-#[derive(Debug, Default)]
-pub struct InMemory {
-    rows: usize,
-    of: HashMap<PartnerKey, usize>,
-}
-
-impl InMemory {
-    /// Returns the number of all rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Returns the partners that have rows in memory, each with their number.
-    pub fn by_partner(&self) -> impl Iterator<Item = (PartnerKey, usize)> + '_ {
-        self.of.iter().map(|(partner, rows)| (*partner, *rows))
-    }
-
-    /// Counts a row that came in.
-    pub fn enters(&mut self, partner: PartnerKey) {
-        self.rows += 1;
-        *self.of.entry(partner).or_default() += 1;
-    }
-
-    /// Counts a row that has left.
-    pub fn leaves(&mut self, partner: PartnerKey) {
-        self.rows = self.rows.saturating_sub(1);
-        if let Some(rows) = self.of.get_mut(&partner) {
-            *rows -= 1;
-            if *rows == 0 {
-                self.of.remove(&partner);
-            }
-        }
     }
 }
 

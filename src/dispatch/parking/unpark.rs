@@ -4,9 +4,8 @@ use smallvec::SmallVec;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
-use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
-use crate::dispatch::partner::Partner;
 use crate::dispatch::record::tally::Operation;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
@@ -17,10 +16,7 @@ use super::{Lot, Transfer};
 
 /// The largest number of accounts in one call, and of rows of each account.
 const ACCOUNTS: usize = 64;
-const ROWS: usize = 500;
-
-/// The shortest time between two searches for rows that could make place for others.
-const SHED_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+pub(super) const ROWS: usize = 500;
 
 /// The lease of a row in memory. Its length does not matter, since no other process takes rows.
 const LEASE: std::time::Duration = std::time::Duration::from_secs(12 * 3600);
@@ -152,52 +148,6 @@ impl Dispatcher {
             0 => Turn::WithRoom,
             _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
             rows => Turn::Now(rows),
-        }
-    }
-
-    /// Returns the number of rows in memory whose partners are away.
-    fn rows_of_away(&self, transfer: &Transfer) -> usize {
-        transfer.in_memory.by_partner().filter(|(partner, _)| self.is_away(*partner)).map(|(_, rows)| rows).sum()
-    }
-
-    fn is_away(&self, partner: PartnerKey) -> bool {
-        self.partners.partner(partner).is_some_and(Partner::is_away)
-    }
-
-    /// Has rows of partners that are away leave memory, down to their shares, if they have places that rows of another
-    /// partner want. They stay on the disk. Looks at most once per [`SHED_INTERVAL`].
-    pub(in crate::dispatch) fn shed_rows(&mut self, index: QueueIndex) {
-        let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
-        let is_full = transfer.in_memory.rows() >= self.room.half_of(index);
-        let others_want = transfer.lacks_places.is_some_and(|partner| !self.is_away(partner));
-        if !others_want || !is_full || transfer.shed_at.is_some_and(|at| at > self.now) {
-            return;
-        }
-        let beyond = |(key, rows): (PartnerKey, usize)| {
-            let partner = self.partners.partner(key).filter(|partner| partner.is_away())?;
-            let beyond = rows.saturating_sub(self.partners.share(partner));
-            (beyond > 0).then_some((key, beyond))
-        };
-        let mut givers: Vec<_> = transfer.in_memory.by_partner().filter_map(beyond).collect();
-        // The order of a hash map must decide nothing.
-        givers.sort_unstable();
-        let mut rows = Vec::new();
-        for (partner, beyond) in givers {
-            let Some(partner) = self.partners.partner(partner) else { continue };
-            let buckets = self.partners.buckets_of(partner).filter(|bucket| bucket.queue == index);
-            let newest = buckets.flat_map(|bucket| bucket.newest_first()).map(|slip| slip.ticket);
-            let is_row = |ticket: &Ticket| self.ledger.get(*ticket).is_some_and(|held| held.special().row.is_some());
-            rows.extend(newest.filter(is_row).take(beyond));
-            if rows.len() >= ROWS {
-                break;
-            }
-        }
-        let next = self.now + SHED_INTERVAL;
-        if let Some(transfer) = self.transfer_mut(index) {
-            transfer.shed_at = Some(next);
-        }
-        for row in rows {
-            self.forget_row(row);
         }
     }
 
