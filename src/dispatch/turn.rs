@@ -8,6 +8,7 @@ use super::Dispatcher;
 use super::event::{Command, QueueCall};
 use super::keys::{BucketKey, QueueIndex};
 use super::ledger::{Held, Stage};
+use super::partner::Partner;
 use super::partners::Manner;
 use super::timer::Timer;
 use super::waiting::Slip;
@@ -72,14 +73,16 @@ impl Dispatcher {
         false
     }
 
-    /// Returns whether a bucket of a FIFO queue has to wait because the lease of its first
-    /// delivery has ended and is not extended yet: another instance may have the message,
-    /// and the rest of its group. If so, the bucket is looked at again after [`LEASE_LOOK`].
+    /// Returns whether a bucket of a FIFO queue has to wait because the lease of a delivery that would be sent next has
+    /// ended and is not extended yet: another instance may have the message, and the rest of its group. If so, the bucket
+    /// is looked at again after [`LEASE_LOOK`].
     fn waits_for_lease(&mut self, key: BucketKey) -> bool {
         let Some(bucket) = self.partners.bucket(key) else { return false };
+        let next = self.partners.partner(bucket.partner).map_or(1, Partner::batch_limit);
         let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
-        let waits =
-            bucket.oldest_first().filter_map(held).any(|held| held.leased_until <= self.now && held.special().row.is_none());
+        let mut sent_next = bucket.oldest_first().filter_map(held).take(next);
+        let waits = sent_next.any(|held| held.leased_until <= self.now && held.special().row.is_none());
+        drop(sent_next);
         if waits && let Some(bucket) = self.partners.bucket_mut(key) {
             bucket.listed = false;
             bucket.alarm.by(&mut self.due, self.now + LEASE_LOOK, Timer::Bucket(key));
