@@ -24,8 +24,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, OnceLock};
 
 use crate::engine::Remote;
-use crate::settings::AdminSettings;
-use crate::settings::Secret;
+use crate::settings::{AdminSettings, Secret};
 
 use self::access::Access;
 use self::server::Server;

@@ -96,8 +96,8 @@ impl Dispatcher {
                 queue.order.skip(sequence, &message, now, &mut self.released);
                 self.ledger.renew(twin, receipt, message.receives, now, leased_until);
                 let held = self.ledger.get(twin);
-                let is_news = |name: &&DeliveryName| held.is_some_and(|held| !held.settled().contains(*name));
-                if settled.is_some_and(|settled| settled.deliveries.iter().any(|name| is_news(&name))) {
+                let is_news = |name: &DeliveryName| held.is_some_and(|held| !held.settled().contains(name));
+                if settled.is_some_and(|settled| settled.deliveries.iter().any(is_news)) {
                     // Another process has settled a part of it meanwhile: the next copy goes on from there.
                     self.give_back(twin, now);
                 }

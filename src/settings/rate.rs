@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
-
 /// A maximum number of requests per unit of time, written `"50/s"`, `"300/m"` or `"10/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -43,14 +41,6 @@ impl fmt::Display for Rate {
             // A user of the library may construct a rate with another unit.
             _ => write!(f, "{} in {}", self.requests, humantime::format_duration(self.per)),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Rate {
-    /// Deserializes the text form. The error does not hold the text.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| de::Error::custom("not in the form expected"))
     }
 }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
-use octoconf::settings::Rate;
-use octoconf::settings::{Deliver, Settings, Source};
+use octoconf::settings::{Deliver, Rate, Settings, Source};
 use proptest::prelude::*;
 
 const QUEUE: &str = "[queues.stock]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\n";

@@ -4,8 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::partner::{OK, Partner, Request, batch, everyone, http};
 use octoconf::message::Answer;
-use octoconf::settings::Secret;
-use octoconf::settings::{Deliver, Format, HttpSettings};
+use octoconf::settings::{Deliver, Format, HttpSettings, Secret};
 use octoconf::sink::{Clock, Limits, Sink, Sinks};
 
 fn received(partner: &Partner, settings: HttpSettings, payloads: &[&str]) -> Request {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::support::partner::{Connection, OK, Partner, batch, http, http_sinks};
 use octoconf::message::Answer;
-use octoconf::settings::HttpSettings;
-use octoconf::settings::Secret;
+use octoconf::settings::{HttpSettings, Secret};
 use octoconf::sink::{Clock, Sink};
 
 /// Returns the sink's answer to one request that is answered by a script.

@@ -13,8 +13,7 @@ use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
 use crate::environment::Environment;
 use crate::message::Account;
-use crate::settings::Secret;
-use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Settings};
+use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Secret, Settings};
 
 mod across;
 mod partner;

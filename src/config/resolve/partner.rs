@@ -11,9 +11,7 @@ use crate::config::section::{Section, shown};
 use crate::config::units::{Maybe, Span};
 use crate::config::url::{check_placeholders, check_service_url, check_url};
 use crate::queue::sqs::Location;
-use crate::settings::Rate;
-use crate::settings::Secret;
-use crate::settings::{Deliver, Format, HttpSettings, PartnerSettings};
+use crate::settings::{Deliver, Format, HttpSettings, PartnerSettings, Rate, Secret};
 use crate::sink::{FileTemplate, target};
 
 /// The maximum number of entries, and of bytes, in one request to SQS.

@@ -303,7 +303,8 @@ impl Dispatcher {
                     self.times.age.observe(before + self.now.saturating_duration_since(held.received_at));
                 }
                 Exit::Dead => {
-                    // Each way to this exit leads through a dead letter, which sets the kind.
+                    // A dead letter of this process sets the kind. Those of an earlier one, which died before it could
+                    // delete the message, are not known by kind.
                     if let Some(kind) = held.dead_kind() {
                         queue.tally.dead(kind);
                     }
@@ -311,10 +312,12 @@ impl Dispatcher {
                 Exit::Returned => {
                     // Without a reason of its own, a return is due to the stop, to the queue's retirement, or to
                     // another message of the group.
-                    let common = match () {
-                        () if self.phase.is_stopping() => ReturnReason::Stopping,
-                        () if !queue.is_serving() => ReturnReason::Retiring,
-                        () => ReturnReason::Group,
+                    let common = if self.phase.is_stopping() {
+                        ReturnReason::Stopping
+                    } else if !queue.is_serving() {
+                        ReturnReason::Retiring
+                    } else {
+                        ReturnReason::Group
                     };
                     queue.tally.returned(held.special().return_reason.unwrap_or(common));
                 }

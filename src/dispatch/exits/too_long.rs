@@ -20,7 +20,7 @@ impl Dispatcher {
     /// Does the same without parking, or after the parking had no room. Does
     /// nothing while a delivery of the message is on its way to the disk.
     pub(in crate::dispatch) fn leaves_in_time(&mut self, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket).filter(|held| !held.goes_to_disk()) else { return };
+        let Some(held) = self.ledger.get(ticket).filter(|held| !held.is_on_way_to_disk()) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
             self.set_return_reason(ticket, ReturnReason::HeldTooLong);

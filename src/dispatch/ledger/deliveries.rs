@@ -42,7 +42,7 @@ impl Held {
     }
 
     /// Returns whether a delivery of the message is on its way to the disk.
-    pub fn goes_to_disk(&self) -> bool {
+    pub fn is_on_way_to_disk(&self) -> bool {
         self.on_way_to_disk() > 0
     }
 

@@ -97,11 +97,7 @@ impl Dispatcher {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
-        let reason = if self.partners.partner(giver).is_some_and(Partner::is_away) {
-            ReturnReason::PartnerUnavailable
-        } else {
-            ReturnReason::PartnerTooSlow
-        };
+        let reason = if self.partners.is_away(giver) { ReturnReason::PartnerUnavailable } else { ReturnReason::PartnerTooSlow };
         self.set_return_reason(ticket, reason);
         let Some(queue) = self.queues.get_mut(index) else { return };
         for follower in queue.order.take_along(sequence, &message, until).into_iter().rev() {

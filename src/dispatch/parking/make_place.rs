@@ -7,7 +7,6 @@ use super::Transfer;
 use super::unpark::ROWS;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
-use crate::dispatch::partner::Partner;
 
 /// The shortest time between two searches for rows that could make place for others.
 const SHED_INTERVAL: Duration = Duration::from_millis(250);
@@ -15,11 +14,7 @@ const SHED_INTERVAL: Duration = Duration::from_millis(250);
 impl Dispatcher {
     /// Returns the number of rows in memory whose partners are away.
     pub(super) fn rows_of_away(&self, transfer: &Transfer) -> usize {
-        transfer.in_memory.by_partner().filter(|(partner, _)| self.is_away(*partner)).map(|(_, rows)| rows).sum()
-    }
-
-    pub(super) fn is_away(&self, partner: PartnerKey) -> bool {
-        self.partners.partner(partner).is_some_and(Partner::is_away)
+        transfer.in_memory.by_partner().filter(|(partner, _)| self.partners.is_away(*partner)).map(|(_, rows)| rows).sum()
     }
 
     /// Has rows of partners that are away leave memory, down to their shares, if they have places that rows of another
@@ -27,7 +22,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn shed_rows(&mut self, index: QueueIndex) {
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
         let is_full = transfer.in_memory.rows() >= self.room.half_of(index);
-        let others_want = transfer.lacks_places.is_some_and(|partner| !self.is_away(partner));
+        let others_want = transfer.lacks_places.is_some_and(|partner| !self.partners.is_away(partner));
         if !others_want || !is_full || transfer.shed_at.is_some_and(|at| at > self.now) {
             return;
         }

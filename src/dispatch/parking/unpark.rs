@@ -100,7 +100,7 @@ impl Dispatcher {
                 Turn::WithHalfOfRoom => again.push(key),
                 Turn::WithRoom => {
                     let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
-                    lacks_places = lacks_places.or(partner.filter(|partner| !self.is_away(*partner)));
+                    lacks_places = lacks_places.or(partner.filter(|partner| !self.partners.is_away(*partner)));
                     again.push(key);
                 }
             }

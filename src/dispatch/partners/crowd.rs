@@ -185,6 +185,11 @@ impl Partners {
         self.crowd.rank(key, standing, ranking);
     }
 
+    /// Returns whether the partner is known and takes nothing now.
+    pub fn is_away(&self, key: PartnerKey) -> bool {
+        self.partner(key).is_some_and(Partner::is_away)
+    }
+
     /// Returns whether a partner that takes nothing holds deliveries that it could be asked to shed.
     pub fn is_anyone_away(&self) -> bool {
         !self.crowd.away.is_empty()

@@ -116,9 +116,9 @@ impl Tally {
         for (count, more) in self.calls.iter_mut().flatten().zip(calls.iter().flatten()) {
             *count += more;
         }
-        returned.iter().for_each(|(reason, count)| *self.returned.entry(*reason).or_default() += count);
-        dead.iter().for_each(|(kind, count)| *self.dead.entry(*kind).or_default() += count);
-        letters.iter().for_each(|(kind, count)| *self.letters.entry(*kind).or_default() += count);
+        add_all(&mut self.returned, returned);
+        add_all(&mut self.dead, dead);
+        add_all(&mut self.letters, letters);
     }
 
     /// Counts a handler run that ended.
@@ -187,6 +187,12 @@ impl Tally {
     /// Returns the number of receives that ended, whatever they found.
     pub fn receives(&self) -> u64 {
         self.calls.first().map_or(0, |results| results.iter().sum())
+    }
+}
+
+fn add_all<K: Copy + Ord>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *counts.entry(*key).or_default() += count;
     }
 }
 

@@ -14,8 +14,7 @@ use ureq::http::{HeaderMap, Uri};
 
 use super::secrets::Secrets;
 use super::signature::Signer;
-use crate::settings::Secret;
-use crate::settings::{Format, HttpSettings};
+use crate::settings::{Format, HttpSettings, Secret};
 
 /// All characters but the unreserved ones of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -102,7 +102,7 @@ fn check_room(dispatcher: &Dispatcher) {
         let takes = &mut takes[dispatcher.takes_places_of(held.queue)];
         takes.held += 1;
         takes.bytes += held.bytes() as u64;
-        none_leaves &= !held.is_leaving() && !held.goes_to_disk();
+        none_leaves &= !held.is_leaving() && !held.is_on_way_to_disk();
     }
     for (takes, queue) in takes.iter_mut().zip(&dispatcher.queues) {
         let rows = queue.parking.iter().flat_map(|transfer| &transfer.asked).map(|(_, rows)| rows);
