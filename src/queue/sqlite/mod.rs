@@ -170,13 +170,25 @@ impl SqliteQueue {
 
     fn take(&self, max: usize, lease: Duration) -> Result<Vec<Received>, QueueError> {
         let mut sequence = self.sequence.lock();
-        let first = *sequence;
-        let Copies { good, bad } = self.write(Promise::Crash, "receive", |transaction| {
+        let leased = self.write(Promise::Crash, "receive", |transaction| {
             // Read inside the transaction: a lease must not run while the call waits for its turn.
             let now = self.now_in(transaction)?;
-            receive::take(transaction, self.queue, max, now, later(now, lease), first)
+            receive::lease(transaction, self.queue, max, now, later(now, lease))
         })?;
-        // Only after the commit: a transaction that failed has used no number.
+        if leased.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = self.store.read_on(|transaction| receive::read_leased(transaction, &leased, *sequence));
+        let Copies { good, bad, unread } = read.map_err(|fault| {
+            // If this fails too, the leases end by themselves.
+            let _ = self.write(Promise::Crash, "receive", |transaction| receive::unlease_all(transaction, self.queue, &leased));
+            fault.of(&self.name, "receive")
+        })?;
+        if !unread.is_empty() {
+            // As above.
+            let _ = self.write(Promise::Crash, "receive", |transaction| receive::unlease(transaction, &unread, &leased));
+        }
+        // Only now: a receive that failed has used no number.
         *sequence += good.len() as u64;
         if !bad.is_empty() {
             let why = format!("{}; it comes back when its lease ends", bad.join("; "));

@@ -1,5 +1,6 @@
-//! Receiving messages, in one transaction of the caller: make lapsed messages visible, choose the oldest that may be
-//! taken, lease them. The cost grows with the number of messages taken and lapsed, not with the length of the queue.
+//! Receiving messages, in two transactions of the caller. The first makes lapsed messages visible, chooses the oldest
+//! that may be taken and leases them; the second reads them, while other threads have their turn to write. The cost
+//! grows with the number of messages taken and lapsed, not with the length of the queue.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -33,83 +34,113 @@ const NEXT_OF_GROUP: &str = "
     WHERE queue = ?1 AND grp = ?2 AND seq > ?3
     ORDER BY seq LIMIT 1";
 
-/// The new number of receives is read afterwards rather than returned:
-/// SQLite keeps the rows of `RETURNING` in a table of its own.
-const LEASE: &str = "UPDATE messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
+/// The new number of receives is read afterwards rather than returned: SQLite keeps the rows of `RETURNING` in a table
+/// of its own. `OR ROLLBACK` ends the transaction if a row cannot be changed, as the caller would; else SQLite notes
+/// what every page held before, so as to undo the statement alone.
+const LEASE: &str = "UPDATE OR ROLLBACK messages SET hidden_until = ?2, receives = receives + 1 WHERE seq IN rarray(?1)";
 
-/// Undoes [`LEASE`], as if the message had not been received.
-const UNLEASE: &str = "UPDATE messages SET hidden_until = NULL, receives = receives - 1 WHERE seq IN rarray(?1)";
+/// Undoes [`LEASE`], as if the message had not been received, unless it was received again since.
+const UNLEASE: &str =
+    "UPDATE messages SET hidden_until = NULL, receives = receives - 1 WHERE seq IN rarray(?1) AND hidden_until = ?2";
 
-/// Runs after [`LEASE`], so it reads the new number of receives.
+/// Runs after [`LEASE`], so it reads the new number of receives. A row whose lease has another end was received again by
+/// another process. `CROSS JOIN` has SQLite look up the rows in the order of the list, without a table of its own.
 const CONTENT: &str = "
     SELECT id, sent_at, body, attributes, open, receives, grp, seq, settled
-    FROM messages JOIN contents USING (seq) WHERE messages.seq IN rarray(?1)";
+    FROM rarray(?1) CROSS JOIN messages ON seq = value LEFT JOIN contents USING (seq) WHERE hidden_until = ?2";
 
 const ANY: &str = "
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until IS NULL AND grp IS NULL)
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND hidden_until <= ?2)
         OR EXISTS (SELECT 1 FROM free_groups WHERE queue = ?1)";
 
-/// The result of a receive.
+/// The rows that a receive has leased.
+pub(super) struct Leased {
+    /// The number of each row and the group of its message, from the oldest to the newest.
+    rows: Vec<(i64, Option<String>)>,
+    /// The end of the leases, in ms since 1970.
+    until: i64,
+}
+
+/// What was read of leased rows.
 pub(super) struct Copies {
     pub good: Vec<Received>,
     /// What is wrong with the rows that were left out. They are hidden for as long as the others.
     pub bad: Vec<String>,
+    /// The rows behind those of the same group, to be given back by [`unlease`].
+    pub unread: Vec<i64>,
 }
 
-/// Takes up to `max` messages, leases them until `until`, and numbers them from `sequence` on. Times are in ms since
-/// 1970. A row that cannot be read must not stop the queue: it is left out, with the messages of its group behind it.
-pub(super) fn take(
-    transaction: &Transaction<'_>,
-    queue: i64,
-    max: usize,
-    now: i64,
-    until: i64,
-    sequence: u64,
-) -> Result<Copies, Fault> {
+/// Chooses up to `max` messages and leases them until `until`. Times are in ms since 1970. What is leased is to be read
+/// by [`read_leased`].
+pub(super) fn lease(transaction: &Transaction<'_>, queue: i64, max: usize, now: i64, until: i64) -> Result<Leased, Fault> {
     promote(transaction, queue, now)?;
     let chosen = choose(transaction, queue, max)?;
-    let mut copies = Copies { good: Vec::with_capacity(chosen.len()), bad: Vec::new() };
-    if chosen.is_empty() {
-        return Ok(copies);
+    if !chosen.is_empty() {
+        let leased = rows(chosen.iter().map(|(seq, _)| *seq));
+        transaction.prepare_cached(LEASE)?.execute((&leased, until))?;
+        groups::lock(transaction, queue, &groups_of(&chosen))?;
     }
-    let leased = rows(chosen.iter().map(|(seq, _)| *seq));
-    transaction.prepare_cached(LEASE)?.execute((&leased, until))?;
+    Ok(Leased { rows: chosen, until })
+}
+
+/// Reads what was leased, and numbers it from `sequence` on. Only reads. A row that cannot be read must not stop the
+/// queue: it is left out, with the messages of its group behind it.
+pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequence: u64) -> Result<Copies, Fault> {
     let mut content = transaction.prepare_cached(CONTENT)?;
-    let mut found = content.query([&leased])?;
-    let mut read_rows = HashMap::with_capacity(chosen.len());
+    let mut found = content.query((rows(leased.rows.iter().map(|(seq, _)| *seq)), leased.until))?;
+    let mut read_rows = HashMap::with_capacity(leased.rows.len());
     while let Some(row) = found.next()? {
         read_rows.insert(row.get::<_, i64>(7)?, read(row));
     }
-    drop(found);
-    let touched: Touched = chosen.iter().filter_map(|(_, group)| group.clone()).collect();
-    let (mut held_up, mut unread) = (Touched::new(), Vec::new());
-    // From the oldest to the newest.
-    for (seq, group) in chosen {
+    let mut copies = Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new() };
+    let mut held_up = Touched::new();
+    for (seq, group) in &leased.rows {
         if group.as_ref().is_some_and(|group| held_up.contains(group)) {
-            unread.push(seq);
+            copies.unread.push(*seq);
             continue;
         }
-        match read_rows.remove(&seq).unwrap_or_else(|| Err("it has no content, the file is damaged".to_owned())) {
-            Ok((message, settled)) => {
-                let receipt = Receipt::Row { row: seq, receive: i64::from(message.receives) };
+        match read_rows.remove(seq) {
+            Some(Ok((message, settled))) => {
+                let receipt = Receipt::Row { row: *seq, receive: i64::from(message.receives) };
                 let sequence = sequence + copies.good.len() as u64;
                 copies.good.push(Received { message: Arc::new(message), receipt, sequence, settled });
             }
-            Err(why) => {
+            Some(Err(why)) => {
                 copies.bad.push(format!("row {seq} of messages: {why}; correct or delete it with the sqlite3 program"));
-                held_up.extend(group);
+                held_up.extend(group.clone());
             }
+            // The lease has ended already, and the message is with another process.
+            None => held_up.extend(group.clone()),
         }
     }
-    if !unread.is_empty() {
-        transaction.prepare_cached(UNLEASE)?.execute([rows(unread)])?;
-    }
-    groups::lock(transaction, queue, &touched)?;
     Ok(copies)
 }
 
-/// Returns whether a [`take`] would find a message. Only reads.
+/// Gives back rows that could not be read for what is before them, whose leases keep their groups locked.
+pub(super) fn unlease(transaction: &Transaction<'_>, unread: &[i64], leased: &Leased) -> Result<(), Fault> {
+    transaction.prepare_cached(UNLEASE)?.execute((rows(unread.iter().copied()), leased.until))?;
+    Ok(())
+}
+
+/// Gives back all that was leased, because nothing of it could be read.
+pub(super) fn unlease_all(transaction: &Transaction<'_>, queue: i64, leased: &Leased) -> Result<(), Fault> {
+    let all: Vec<i64> = leased.rows.iter().map(|(seq, _)| *seq).collect();
+    unlease(transaction, &all, leased)?;
+    groups::free(transaction, queue, &groups_of(&leased.rows))
+}
+
+impl Leased {
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+fn groups_of(rows: &[(i64, Option<String>)]) -> Touched {
+    rows.iter().filter_map(|(_, group)| group.clone()).collect()
+}
+
+/// Returns whether a [`lease`] would find a message. Only reads.
 pub(super) fn any(transaction: &Transaction<'_>, queue: i64, now: i64) -> Result<bool, Fault> {
     Ok(transaction.prepare_cached(ANY)?.query_row([queue, now], |row| row.get(0))?)
 }
@@ -156,7 +187,7 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<(
 
 /// Returns the message of a row, and which of its deliveries are settled.
 fn read(row: &Row<'_>) -> Result<(Message, Option<Box<SettledPart>>), String> {
-    let id = text(row, 0)?.unwrap_or_default();
+    let id = text(row, 0)?.ok_or("it has no content, the file is damaged")?;
     let of = |why: String| format!("message {id}: {why}");
     let settled = content::settled_from_text(text(row, 8).map_err(of)?).map_err(of)?;
     let message = Message {

@@ -25,8 +25,8 @@ const GOOD: &str = "
 /// Does the same for many rows, whose receipts are compared with the result. `NOT INDEXED` makes
 /// SQLite look up the rows by number: the index of hidden rows would lead through all leased ones.
 const LEASED: &str = "
-    SELECT seq, receives, grp, bulky FROM messages NOT INDEXED
-    WHERE seq IN rarray(?1) AND queue = ?2 AND delayed = 0 AND hidden_until > ?3";
+    SELECT seq, receives, grp, bulky FROM rarray(?1) CROSS JOIN messages NOT INDEXED ON seq = value
+    WHERE queue = ?2 AND delayed = 0 AND hidden_until > ?3";
 
 const DELETE_ALL: &str = "DELETE FROM messages WHERE seq IN rarray(?1)";
 

@@ -172,6 +172,11 @@ impl Store {
     /// log cannot be cut back while a reader uses it. Fails if the file is gone.
     pub(in crate::queue) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.stands()?;
+        self.read_on(work)
+    }
+
+    /// Does the same although the file may be gone: what was received of it is not in any other.
+    pub(super) fn read_on<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut reader = self.reader.lock();
         let transaction = reader.transaction()?;
         work(&transaction)
@@ -183,6 +188,12 @@ impl Store {
         let writers = self.writers.lock();
         work(&writers.durable);
         work(&writers.quick);
+    }
+
+    /// Runs `work` on the reading connection, for tests that take something away from it.
+    #[cfg(test)]
+    pub(in crate::queue) fn with_reader(&self, work: impl FnOnce(&Connection)) {
+        work(&self.reader.lock());
     }
 }
 
@@ -214,6 +225,8 @@ fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchr
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Nothing in a folder for temporary files, which may be full, slow or missing.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     // This comes before anything that needs room, because a process that died may have left a log that fills the disk.
     room.make(&mut connection, schema, Growth::None)?;
     connection.busy_timeout(patience)?;

@@ -1,0 +1,72 @@
+//! What may happen between the two transactions of a receive, the lease and the read.
+
+use crate::queue::sqlite::Copies;
+use crate::queue::sqlite::fault::Fault;
+use crate::queue::sqlite::receive::{Leased, lease, read_leased, unlease_all};
+use crate::queue::sqlite::store::Promise;
+
+use super::*;
+
+/// The ends of the leases, in ms since 1970.
+const FIRST_END: i64 = 2000;
+const SECOND_END: i64 = 9000;
+
+impl Scene {
+    /// A queue whose messages are grouped by their first byte.
+    fn grouped() -> Self {
+        let mut scene = Self::new();
+        let group = |body: &[u8]| body.first().map(|first| char::from(*first).to_string().into());
+        let options = SqliteOptions {
+            grouping: Some(Arc::new(group)),
+            clock: Arc::new(|| UNIX_EPOCH + Duration::from_secs(1)),
+            ..SqliteOptions::new(scene.folder.path().join("queue.db"), "stock")
+        };
+        scene.queue = SqliteQueue::open(options).unwrap();
+        scene
+    }
+
+    fn write<T>(&self, work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>) -> T {
+        self.queue.store.write(Promise::Crash, LOCK_TIMEOUT, work).unwrap()
+    }
+
+    fn lease(&self, now: i64, until: i64) -> Leased {
+        self.write(|transaction| lease(transaction, self.queue.queue, 10, now, until))
+    }
+
+    fn read(&self, leased: &Leased) -> Copies {
+        self.queue.store.read_on(|transaction| read_leased(transaction, leased, 0)).unwrap()
+    }
+}
+
+fn bodies(received: &[Received]) -> Vec<&[u8]> {
+    received.iter().map(|received| &*received.message.body).collect()
+}
+
+#[test]
+fn what_is_received_again_before_it_is_read_belongs_to_the_later_one() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2", b"b1"] {
+        scene.send(body).unwrap();
+    }
+    let late = scene.lease(1000, FIRST_END);
+    let again = scene.lease(FIRST_END, SECOND_END);
+    let Copies { good, bad, unread } = scene.read(&late);
+    assert_eq!((bodies(&good).len(), bad.len(), unread.len()), (0, 0, 1), "a2 is behind a1");
+    scene.write(|transaction| unlease_all(transaction, scene.queue.queue, &late));
+    assert_eq!(bodies(&scene.read(&again).good), [b"a1", b"a2", b"b1"], "its leases stand");
+}
+
+#[test]
+fn what_cannot_be_read_is_given_back_as_if_it_had_not_been_received() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2", b"b1"] {
+        scene.send(body).unwrap();
+    }
+    scene.queue.store.with_reader(|reader| reader.execute_batch("CREATE TEMP TABLE contents (seq INTEGER PRIMARY KEY)").unwrap());
+    assert!(scene.receive().unwrap_err().to_string().contains("no such column"));
+    scene.queue.store.with_reader(|reader| reader.execute_batch("DROP TABLE temp.contents").unwrap());
+    let received = scene.receive().unwrap();
+    assert_eq!(bodies(&received), [b"a1", b"a2", b"b1"]);
+    assert!(received.iter().all(|received| received.message.receives == 1));
+    assert_eq!(received.iter().map(|received| received.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+}
