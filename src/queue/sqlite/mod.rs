@@ -1,9 +1,9 @@
 //! The embedded queue: one SQLite file that holds any number of queues by name, used by several processes at once.
 //!
-//! Poller and acker threads, `send` and the `dead` commands call it. Each call that changes something
-//! is one `BEGIN IMMEDIATE` transaction: all of it happens, or nothing. The module keeps no thread,
-//! and no state in memory except the next sequence number, so the process may die at any moment. The
-//! file must be on a local disk, because its write-ahead log needs memory that the processes share.
+//! Poller and acker threads, `send` and the `dead` commands call it. Each call that changes something is one `BEGIN
+//! IMMEDIATE` transaction: all of it happens, or nothing. A receive leases in one, and reads what it has leased after
+//! that. The module keeps no thread, and no state in memory except the next sequence number, so the process may die at
+//! any moment. The file must be on a local disk, because its write-ahead log needs memory that the processes share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
