@@ -53,6 +53,11 @@ pub struct Unparked {
     pub account: Account,
     /// The rows, oldest first.
     pub rows: Vec<Row>,
+    /// What is wrong with the rows among these that were left out. They stay parked, and whoever asks for what is
+    /// behind [`Unparked::last`] does not meet them again.
+    pub unreadable: Vec<String>,
+    /// The place of the last row that was looked at, `None` if there was none.
+    pub last: Option<i64>,
     /// Whether more rows of the account are parked behind these.
     pub more: bool,
 }

@@ -106,7 +106,7 @@ impl Lot {
         self.asking = false;
     }
 
-    /// Ends a read that returned this many rows, the last of them at `last`; `more`: there are others behind it.
+    /// Ends a read that looked at this many rows, the last of them at `last`; `more`: there are others behind it.
     /// Returns whether the rows are to be taken in: not if older ones have left memory meanwhile.
     pub fn heard(&mut self, rows: usize, last: Option<i64>, more: bool) -> bool {
         self.asking = false;

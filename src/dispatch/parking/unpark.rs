@@ -1,5 +1,7 @@
 //! The way back from the parking: as many rows as a partner takes, oldest first.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use crate::dispatch::Dispatcher;
@@ -19,7 +21,7 @@ const ACCOUNTS: usize = 64;
 pub(super) const ROWS: usize = 500;
 
 /// The lease of a row in memory. Its length does not matter, since no other process takes rows.
-const LEASE: std::time::Duration = std::time::Duration::from_secs(12 * 3600);
+const LEASE: Duration = Duration::from_secs(12 * 3600);
 
 /// Whether a bucket gets rows.
 enum Turn {
@@ -166,7 +168,11 @@ impl Dispatcher {
         let (rows, asked) = (transfer.rows, std::mem::take(&mut transfer.asked));
         let answers = match answers {
             Ok(answers) => {
-                if transfer.unparked() {
+                let unreadable = answers.iter().flat_map(|answer| &answer.unreadable).next_back().cloned();
+                let is_well = transfer.unparked();
+                if let Some(reason) = unreadable {
+                    self.fails(rows, Operation::Unpark, Fault { reason, transient: false }, Duration::ZERO);
+                } else if is_well {
                     self.goes_well(rows, Operation::Unpark);
                 }
                 answers
@@ -180,10 +186,10 @@ impl Dispatcher {
         for (key, reserved) in asked {
             self.room.release(index, reserved);
             match answers.next() {
-                Some(Unparked { rows: came, more, .. }) => {
-                    let (count, last) = (came.len(), came.last().map(|row| row.place));
-                    let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(count, last, more));
-                    self.phase.census.received(count);
+                Some(Unparked { rows: came, unreadable, last, more, .. }) => {
+                    let looked_at = came.len() + unreadable.len();
+                    let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(looked_at, last, more));
+                    self.phase.census.received(came.len());
                     for row in came.into_iter().filter(|_| in_order) {
                         self.take_row_in(index, rows, key, row);
                     }

@@ -14,6 +14,8 @@ pub struct Disk {
     last: i64,
     /// The largest number of rows that it holds.
     pub most: Option<usize>,
+    /// The ids of deliveries whose rows cannot be read.
+    pub damaged: Vec<String>,
 }
 
 struct Stored {
@@ -70,13 +72,17 @@ impl Disk {
         let mut found: Vec<_> = self.rows.iter().filter(|row| row.account == want.account && row.place > want.after).collect();
         found.sort_by_key(|row| row.place);
         let more = found.len() > want.rows;
-        let rows = found.into_iter().take(want.rows).map(|row| Row {
+        found.truncate(want.rows);
+        let last = found.last().map(|row| row.place);
+        let (bad, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| self.damaged.contains(&row.item.id().to_string()));
+        let unreadable = bad.into_iter().map(|row| format!("row {} is damaged", row.seq)).collect();
+        let rows = good.into_iter().map(|row| Row {
             receipt: Receipt::Row { row: row.seq, receive: 1 },
             place: row.place,
             item: row.item.clone(),
             waited: now - row.waits_since,
         });
-        Unparked { account: want.account.clone(), rows: rows.collect(), more }
+        Unparked { account: want.account.clone(), rows: rows.collect(), unreadable, last, more }
     }
 
     /// Deletes a row and returns the id of its delivery.

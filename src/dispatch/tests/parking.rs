@@ -285,6 +285,17 @@ fn rows_that_cannot_be_read_are_tried_again() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_holds_up_no_other_and_is_said() {
+    let mut rig = restarted();
+    rig.disk.damaged = vec!["e".into()];
+    rig.play(&[(20, "unparked", "flush x d f"), (30, "accepted x", "q1: delete d f"), (40, "q1: settled", "")]);
+    let failing = rig.dispatcher.status().queues[1].failing.clone();
+    assert_eq!(failing.iter().map(|failing| failing.doing.word()).collect::<Vec<_>>(), ["unpark"]);
+    assert!(failing[0].reason.contains("damaged"), "{failing:?}");
+    assert_eq!(rig.disk.found(), [("x".into(), 1)]);
+}
+
+#[test]
 fn a_parking_that_cannot_be_written_is_listed_among_what_fails() {
     let mut rig = crowded();
     let failing =

@@ -1,6 +1,7 @@
 //! The statements on parked rows: putting a delivery into its account's line,
 //! reading it, deleting it. All functions run in a transaction of the caller.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -174,7 +175,8 @@ fn move_on(transaction: &Transaction<'_>, queue: i64, account: &str, first: i64)
     Ok(first + by)
 }
 
-/// Reads the wanted rows of each account; they stay in the file.
+/// Reads the wanted rows of each account; they stay in the file. A row that cannot be read must not hold up others: it
+/// is left out.
 pub(super) fn take(transaction: &Transaction<'_>, queue: i64, now: i64, wants: &[Want]) -> Result<Vec<Unparked>, Fault> {
     let mut take = transaction.prepare_cached(TAKE)?;
     let mut left = TAKEN_BYTES;
@@ -183,29 +185,40 @@ pub(super) fn take(transaction: &Transaction<'_>, queue: i64, now: i64, wants: &
         // One row more than wanted shows whether there are more.
         let limit = i64::try_from(*most).unwrap_or(i64::MAX).saturating_add(1);
         let mut found = take.query(params![queue, account.as_str(), after, limit])?;
-        let (mut rows, mut more) = (Vec::new(), false);
+        let mut unparked =
+            Unparked { account: account.clone(), rows: Vec::new(), unreadable: Vec::new(), last: None, more: false };
         while let Some(row) = found.next()? {
-            if rows.len() >= *most || left == 0 {
-                more = true;
+            if unparked.rows.len() + unparked.unreadable.len() >= *most || left == 0 {
+                unparked.more = true;
                 break;
             }
-            let row = read(row, now)?;
-            left = left.saturating_sub(row.item.payload.len());
-            rows.push(row);
+            unparked.last = Some(row.get(1)?);
+            match read(row, now) {
+                Ok(row) => {
+                    left = left.saturating_sub(row.item.payload.len());
+                    unparked.rows.push(row);
+                }
+                Err(why) => unparked.unreadable.push(why),
+            }
         }
-        all.push(Unparked { account: account.clone(), rows, more });
+        all.push(unparked);
     }
     Ok(all)
 }
 
-fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, Fault> {
-    let id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
-    let attributes = row.get_ref(7)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+/// Returns the row, or what is wrong with it.
+fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, String> {
+    let number: i64 = row.get(0).map_err(|error| error.to_string())?;
+    columns(row, number, now)
+        .map_err(|why| format!("row {number} of parked: {why}; correct it with the sqlite3 program and restart, or delete it"))
+}
+
+fn columns(row: &rusqlite::Row<'_>, number: i64, now: i64) -> Result<Row, Box<dyn Error>> {
+    let id = row.get_ref(2)?.as_str()?;
     let message = Message {
         id: id.into(),
         body: Bytes::new(),
-        attributes: content::attributes_from_text(attributes)
-            .map_err(|why| Fault::refused(format!("parked delivery of message {id}: {why}; correct or delete its row")))?,
+        attributes: content::attributes_from_text(row.get_ref(7)?.as_str_or_null()?)?,
         group: None,
         sent_at: from_millis(row.get(4)?),
         receives: row.get(6)?,
@@ -214,7 +227,7 @@ fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, Fault> {
     let waits_since: i64 = row.get(5)?;
     let waited = u64::try_from(now.saturating_sub(waits_since)).unwrap_or(0);
     Ok(Row {
-        receipt: Receipt::Row { row: row.get(0)?, receive: 1 },
+        receipt: Receipt::Row { row: number, receive: 1 },
         place: row.get(1)?,
         item: Item { message: Arc::new(message), index: row.get(3)?, payload: row.get::<_, Vec<u8>>(8)?.into() },
         waited: std::time::Duration::from_millis(waited),

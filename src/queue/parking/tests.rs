@@ -94,6 +94,24 @@ fn an_accounts_line_comes_back_in_order_and_page_by_page() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_is_left_out_and_named() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    parking.park(&[behind("x", &["a", "b", "c"]), behind("y", &["d"])].concat()).unwrap();
+    let file = rusqlite::Connection::open(scene.path()).unwrap();
+    file.execute("UPDATE parked SET attributes = 'no JSON' WHERE message_id IN ('b', 'd')", []).unwrap();
+    let first = take(&parking, "x", START, 2);
+    assert_eq!((ids(&first), first.more), (vec!["a".to_owned()], true), "one row was looked at in vain");
+    let [why] = &first.unreadable[..] else { panic!("{:?}", first.unreadable) };
+    assert!(why.contains("row 2 of parked") && why.contains("attributes") && why.contains("sqlite3"), "{why}");
+    let rest = take(&parking, "x", first.last.unwrap(), 2);
+    assert_eq!((ids(&rest), rest.unreadable.len(), rest.more), (vec!["c".to_owned()], 0, false));
+    let only = take(&parking, "y", START, 2);
+    assert_eq!((ids(&only).len(), only.unreadable.len(), only.more), (0, 1, false));
+    assert!(only.last.is_some_and(|last| last > START));
+}
+
+#[test]
 fn a_row_brings_all_that_a_partner_needs() {
     let scene = Scene::new();
     scene.parking().park(&behind("x", &["a-7"])).unwrap();
