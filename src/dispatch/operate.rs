@@ -59,7 +59,8 @@ impl Dispatcher {
             return Err(Refusal::AskedToWait { left: until.saturating_duration_since(self.now) });
         }
         partner.hurry(self.now);
-        for bucket in partner.buckets.clone() {
+        let buckets: Vec<_> = partner.buckets.iter().collect();
+        for bucket in buckets {
             if let Some(bucket) = self.partners.bucket_mut(bucket) {
                 bucket.gate.skip_wait(self.now);
             }
@@ -72,7 +73,7 @@ impl Dispatcher {
         let key = self.known(account)?;
         let Some(partner) = self.partners.partner(key) else { return Err(Refusal::Unknown) };
         let nothing = if partner.flights.is_empty() { Refusal::NothingWaits } else { Refusal::OnTheWire };
-        let waiting = partner.buckets.iter().filter_map(|key| Some((*key, self.partners.bucket(*key)?)));
+        let waiting = partner.buckets.iter().filter_map(|key| Some((key, self.partners.bucket(key)?)));
         let waiting: Vec<_> = waiting.filter(|(_, bucket)| !bucket.is_empty()).collect();
         if waiting.is_empty() {
             return Err(nothing);

@@ -47,6 +47,8 @@ pub struct Bucket {
     pub alarm: Alarm,
     /// Whether the bucket is in the list of those to look at before the turn ends.
     pub listed: bool,
+    /// Whether the bucket is among those of its partner that are in use.
+    pub counts_as_used: bool,
     /// Set while the bucket could flush, but no delivery thread is free.
     pub thread_wait: Option<ThreadWait>,
     /// The number of deliveries that ever left [`Bucket::waiting`] for a batch.
@@ -94,6 +96,7 @@ impl Bucket {
             active_at: now,
             alarm: Alarm::default(),
             listed: false,
+            counts_as_used: false,
             thread_wait: None,
             composed: 0,
         }
@@ -148,6 +151,11 @@ impl Bucket {
     /// Returns whether no delivery waits, neither in memory nor in the parking.
     pub fn is_bare(&self) -> bool {
         self.is_empty() && self.lot.is_none()
+    }
+
+    /// Returns whether there is anything of the bucket in memory, on the wire or in the parking.
+    pub fn is_in_use(&self) -> bool {
+        !self.is_bare() || self.in_flight > 0
     }
 
     /// Returns whether the delivery of this message still waits.

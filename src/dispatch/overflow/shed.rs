@@ -128,7 +128,7 @@ impl Dispatcher {
     fn back_at(&mut self, giver: PartnerKey, ticket: Ticket) -> Option<Instant> {
         let partner = self.partners.partner(giver)?;
         let held = self.ledger.get(ticket)?;
-        let next = partner.buckets.iter().filter_map(|key| self.partners.next_attempt(*key, self.now)).min();
+        let next = partner.buckets.iter().filter_map(|key| self.partners.next_attempt(key, self.now)).min();
         let attempt = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.now));
         let wait = SHORTEST.max(attempt).max(self.ahead(partner)).mul_f64(1.0 + JITTER * self.random.f64());
         let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at()));

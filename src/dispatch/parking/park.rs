@@ -99,8 +99,7 @@ impl Dispatcher {
         if !self.ledger.goes_to_disk(leaver.ticket, leaver.item.payload.len()) {
             return;
         }
-        if let Some(bucket) = self.partners.bucket_mut(leaver.bucket) {
-            let lot = bucket.lot.get_or_insert_default();
+        if let Some(lot) = self.partners.lot_for(leaver.bucket) {
             lot.enters(leaver.is_older());
             leaver.after = lot.after();
         }
@@ -216,8 +215,8 @@ impl Dispatcher {
 
     /// Records a row that is on the disk and not in memory.
     pub(in crate::dispatch) fn holds_row(&mut self, key: BucketKey, place: i64) {
-        let Some(bucket) = self.partners.bucket_mut(key) else { return };
-        bucket.lot.get_or_insert_default().holds(place);
+        let Some(lot) = self.partners.lot_for(key) else { return };
+        lot.holds(place);
         self.wants_rows(key);
     }
 

@@ -40,8 +40,8 @@ impl Dispatcher {
     pub(in crate::dispatch) fn found_parked(&mut self, index: QueueIndex, found: Vec<(Account, u64)>) {
         for (account, rows) in found.into_iter().filter(|(_, rows)| *rows > 0) {
             let Some(key) = self.partners.bucket_for(index, account, self.now, &mut self.due) else { continue };
-            if let Some(bucket) = self.partners.bucket_mut(key) {
-                bucket.lot = Some(Box::new(Lot::found(rows)));
+            if let Some(lot) = self.partners.lot_for(key) {
+                *lot = Lot::found(rows);
             }
             self.wants_rows(key);
         }
@@ -63,7 +63,7 @@ impl Dispatcher {
     /// Puts all buckets of the partner that have parked rows into the line: the partner may hold less than before.
     pub(in crate::dispatch) fn wants_rows_of(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key) else { return };
-        let with_rows = partner.buckets.iter().copied().filter(|bucket| self.partners.has_lot(*bucket));
+        let with_rows = partner.buckets.iter().filter(|bucket| self.partners.has_lot(*bucket));
         let with_rows: SmallVec<[BucketKey; 2]> = with_rows.collect();
         with_rows.into_iter().for_each(|bucket| self.wants_rows(bucket));
     }

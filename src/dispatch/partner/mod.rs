@@ -5,6 +5,7 @@
 //! answer to whether a flush may start, and if not, when and why: flushing, the drain, the status and `why` all ask it.
 
 mod batch_size;
+mod buckets;
 mod gate;
 mod pace;
 mod share;
@@ -22,11 +23,12 @@ use crate::message::Account;
 use super::bucket::Bucket;
 use super::due::Alarm;
 use super::health::{Class, Health};
-use super::keys::{BucketKey, FlushId};
+use super::keys::FlushId;
 use super::rules::PartnerRules;
 use super::standing::Standing;
 
 use self::batch_size::BatchSize;
+use self::buckets::Buckets;
 use self::gate::PartnerGate;
 use self::pace::Pace;
 
@@ -39,8 +41,8 @@ pub struct Partner {
     pub account: Account,
     /// The partner's settings. A reload replaces them.
     pub rules: Arc<PartnerRules>,
-    /// The partner's buckets, one for each queue that has deliveries for it.
-    pub buckets: SmallVec<[BucketKey; 1]>,
+    /// The partner's buckets.
+    pub buckets: Buckets,
     /// The flushes on the wire, the oldest first.
     pub flights: SmallVec<[FlushId; 1]>,
     /// The number of deliveries on the wire.
@@ -147,7 +149,7 @@ impl Partner {
         Self {
             account,
             rules,
-            buckets: SmallVec::new(),
+            buckets: Buckets::default(),
             flights: SmallVec::new(),
             on_wire: 0,
             health: Health::default(),

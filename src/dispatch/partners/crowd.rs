@@ -128,7 +128,7 @@ impl Partners {
 
     /// Returns the number of deliveries that wait for the partner or are on the wire.
     pub fn holds(&self, partner: &Partner) -> usize {
-        let waits = self.buckets_of(partner).map(Bucket::waits);
+        let waits = self.buckets_in_use_of(partner).map(Bucket::waits);
         partner.on_wire + waits.sum::<usize>()
     }
 
@@ -148,7 +148,7 @@ impl Partners {
 
     /// Returns when the longest-waiting of the partner's deliveries entered.
     pub fn oldest(&self, partner: &Partner) -> Option<Instant> {
-        self.buckets_of(partner).filter_map(Bucket::oldest).min()
+        self.buckets_in_use_of(partner).filter_map(Bucket::oldest).min()
     }
 
     /// Records that a message was received, and whether it was for a partner that held less than its share.

@@ -29,9 +29,11 @@ impl Partners {
     /// bucket comes first, in case the partner takes only one of them.
     fn is_preceded(&self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get(key.0) else { return false };
-        let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.len() > 1) else { return false };
+        let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.are_several()) else {
+            return false;
+        };
         let own = (bucket.oldest(), key);
-        partner.buckets.iter().any(|other| {
+        partner.buckets.in_use().iter().any(|other| {
             let bucket = self.buckets.get(other.0).filter(|bucket| bucket.listed && !bucket.is_empty());
             bucket.is_some_and(|bucket| (bucket.oldest(), *other) < own)
         })
@@ -93,7 +95,7 @@ impl Partners {
         let partner = self.partners.get(bucket.partner.0)?;
         let until = bucket.active_at + partner.rules.max_backoff;
         let may_go = |other: &Bucket| !other.is_empty() && !other.is_only_a_doubtful_front() && other.gate.wait(now).is_none();
-        let mut others = partner.buckets.iter().filter(|other| **other != key);
+        let mut others = partner.buckets.in_use().iter().filter(|other| **other != key);
         let others_first = others.any(|other| self.buckets.get(other.0).is_some_and(may_go));
         (others_first && now < until).then_some(until)
     }
@@ -226,12 +228,12 @@ impl Partners {
         for flight in partner.flights.iter().filter_map(|flush| self.flights.get(*flush)) {
             self.threads.reclass(flight.medium, 1, before, class);
         }
-        for key in &partner.buckets {
+        for key in partner.buckets.iter() {
             let Some(bucket) = self.buckets.get_mut(key.0) else { continue };
             if let Some(wait) = &mut bucket.thread_wait {
-                self.threads.leave(*key, *wait);
+                self.threads.leave(key, *wait);
                 wait.class = class;
-                self.threads.enlist(*key, *wait);
+                self.threads.enlist(key, *wait);
             }
         }
     }

@@ -23,6 +23,6 @@ impl Partners {
 
     /// Returns when the longest-waiting delivery of the partner began to wait.
     pub fn waits_since(&self, partner: &Partner) -> Option<Instant> {
-        partner.buckets.iter().filter_map(|key| self.longest(*key)).map(|slip| slip.since).min()
+        partner.buckets.iter().filter_map(|key| self.longest(key)).map(|slip| slip.since).min()
     }
 }

@@ -103,20 +103,16 @@ impl Partners {
     pub fn bucket_for(&mut self, queue: QueueIndex, account: Account, now: Instant, due: &mut Due<Timer>) -> Option<BucketKey> {
         let partner = self.find_or_add(account);
         let found = self.partners.get_mut(partner.0)?;
-        let buckets = &self.buckets;
-        let of_queue = |key: &&BucketKey| buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue);
-        match found.buckets.iter().find(of_queue) {
-            Some(key) => Some(*key),
-            None => {
-                let mut bucket = Bucket::new(partner, queue, now);
-                let idle = now + found.rules.idle_timeout;
-                let key = BucketKey(self.buckets.next());
-                bucket.alarm.by(due, idle, Timer::Bucket(key));
-                self.buckets.insert(bucket);
-                found.buckets.push(key);
-                Some(key)
-            }
+        if let Some(key) = found.buckets.of_queue(queue) {
+            return Some(key);
         }
+        let mut bucket = Bucket::new(partner, queue, now);
+        let idle = now + found.rules.idle_timeout;
+        let key = BucketKey(self.buckets.next());
+        bucket.alarm.by(due, idle, Timer::Bucket(key));
+        self.buckets.insert(bucket);
+        found.buckets.add(queue, key);
+        Some(key)
     }
 
     /// Finds the existing buckets of these queues for these accounts, and reads them and their partners, so that they
@@ -136,19 +132,10 @@ impl Partners {
             let (queue, account, place) = (*wanted)?;
             let (_, partner) = self.partners.at(place).filter(|(_, partner)| partner.account == *account)?;
             seen += partner.on_wire + partner.flights.len() + usize::from(partner.is_away());
-            match partner.buckets.as_slice() {
-                [bucket] => Some(*bucket),
-                several => {
-                    several.iter().find(|key| self.buckets.get(key.0).is_some_and(|bucket| bucket.queue == queue)).copied()
-                }
-            }
+            partner.buckets.of_queue(queue)
         }));
-        for (bucket, wanted) in found.iter_mut().zip(&partners) {
-            let (Some(key), Some((queue, ..))) = (*bucket, wanted) else { continue };
-            match self.buckets.get(key.0).filter(|bucket| bucket.queue == *queue) {
-                Some(bucket) => seen += bucket.waits() + usize::from(bucket.listed),
-                None => *bucket = None,
-            }
+        for bucket in found.iter().filter_map(|key| self.bucket((*key)?)) {
+            seen += bucket.waits() + usize::from(bucket.listed);
         }
         std::hint::black_box(seen);
     }
@@ -164,12 +151,9 @@ impl Partners {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
         let below = self.partner(partner).is_some_and(|partner| self.is_below_share(partner));
+        self.list(key);
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.active_at = bucket.active_at.max(slip.since);
-        if !bucket.listed {
-            bucket.listed = true;
-            self.listed.push_back(key);
-        }
         Some((Spot { bucket: key, place: bucket.enter(slip, item) }, below))
     }
 
@@ -188,7 +172,7 @@ impl Partners {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
         let (partner, item, has_lot) = (bucket.partner, bucket.take(spot.place, ticket)?, bucket.lot.is_some());
         self.touch(partner);
-        if has_lot || self.partner(partner)?.buckets.len() > 1 {
+        if has_lot || self.partner(partner)?.buckets.are_several() {
             // Parked rows may be wanted now, and another bucket of the partner may
             // have left its turn to this one because of the delivery that was taken.
             self.list_all_of(partner);
@@ -261,7 +245,29 @@ impl Partners {
 
     /// Returns the partner's buckets, one for each queue that has sent it something.
     pub fn buckets_of(&self, partner: &Partner) -> impl Iterator<Item = &Bucket> {
-        partner.buckets.iter().filter_map(|key| self.bucket(*key))
+        partner.buckets.iter().filter_map(|key| self.bucket(key))
+    }
+
+    /// Returns those of the partner's buckets that have something in memory, on the wire or parked.
+    pub fn buckets_in_use_of(&self, partner: &Partner) -> impl Iterator<Item = &Bucket> {
+        partner.buckets.in_use().iter().filter_map(|key| self.bucket(*key))
+    }
+
+    /// Returns what the bucket has in the parking, for something that is about to be there.
+    pub fn lot_for(&mut self, key: BucketKey) -> Option<&mut Lot> {
+        self.use_bucket(key);
+        Some(self.buckets.get_mut(key.0)?.lot.get_or_insert_default())
+    }
+
+    /// Counts the bucket among those of its partner that are in use.
+    fn use_bucket(&mut self, key: BucketKey) {
+        if let Some(bucket) = self.buckets.get_mut(key.0)
+            && !bucket.counts_as_used
+            && let Some(partner) = self.partners.get_mut(bucket.partner.0)
+        {
+            bucket.counts_as_used = true;
+            partner.buckets.begin_use(key);
+        }
     }
 
     pub fn buckets(&self) -> impl Iterator<Item = (BucketKey, &Bucket)> {
@@ -280,8 +286,9 @@ impl Partners {
         self.threads.progress(medium)
     }
 
-    /// Lists the bucket to be looked at before the turn ends.
+    /// Lists the bucket to be looked at before the turn ends, because something has entered it or may leave it.
     pub fn list(&mut self, key: BucketKey) {
+        self.use_bucket(key);
         if let Some(bucket) = self.buckets.get_mut(key.0)
             && !bucket.listed
         {
@@ -297,16 +304,16 @@ impl Partners {
 
     /// Lists all buckets of the partner that have something in memory or parked.
     pub fn list_all_of(&mut self, partner: PartnerKey) {
-        let Some(partner) = self.partners.get(partner.0) else { return };
-        for key in &partner.buckets {
-            if let Some(bucket) = self.buckets.get_mut(key.0)
-                && !bucket.listed
-                && !bucket.is_bare()
-            {
+        let Some(partner) = self.partners.get_mut(partner.0) else { return };
+        partner.buckets.look_over(|key| {
+            let Some(bucket) = self.buckets.get_mut(key.0) else { return false };
+            if !bucket.listed && !bucket.is_bare() {
                 bucket.listed = true;
-                self.listed.push_back(*key);
+                self.listed.push_back(key);
             }
-        }
+            bucket.counts_as_used = bucket.is_in_use();
+            bucket.counts_as_used
+        });
     }
 
     /// Removes the bucket if it has been idle for long enough; else sets its alarm to look again.
@@ -328,7 +335,7 @@ impl Partners {
         if let Some(wait) = bucket.thread_wait.take() {
             self.threads.leave(key, wait);
         }
-        partner.buckets.retain(|other| *other != key);
+        partner.buckets.remove(key);
         self.buckets.remove(key.0);
         self.forget_if_done(partner_key, now, due);
     }

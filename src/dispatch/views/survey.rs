@@ -131,18 +131,18 @@ impl Dispatcher {
                 PartnerState::Paused => &mut counts.paused,
             } += 1;
             let mut waits = false;
-            for key in &partner.buckets {
-                let Some(bucket) = self.partners.bucket(*key) else { continue };
+            for key in partner.buckets.iter() {
+                let Some(bucket) = self.partners.bucket(key) else { continue };
                 survey.buckets += 1;
                 if let Some(of_queue) = survey.parked.get_mut(bucket.queue) {
                     *of_queue += bucket.parked();
                 }
-                let Some(oldest) = self.partners.longest(*key).map(|slip| slip.since) else { continue };
+                let Some(oldest) = self.partners.longest(key).map(|slip| slip.since) else { continue };
                 waits = true;
                 if let Some(of_queue) = survey.oldest.get_mut(bucket.queue) {
                     *of_queue = Some(of_queue.map_or(oldest, |at| at.min(oldest)));
                 }
-                survey.waits(oldest, *key);
+                survey.waits(oldest, key);
             }
             survey.counts.waiting += usize::from(waits);
         }

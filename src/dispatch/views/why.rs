@@ -105,10 +105,10 @@ impl Dispatcher {
         let stranger = known.is_none().then(|| self.partners.stranger(account)).filter(|_| held_back > 0);
         let partner = known.or(stranger.as_ref())?;
         let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
-        let longest = |key: &BucketKey| Some((self.partners.longest(*key)?, self.partners.bucket(*key)?));
+        let longest = |key: BucketKey| Some((self.partners.longest(key)?, self.partners.bucket(key)?));
         let (longest, oldest) = partner.buckets.iter().filter_map(longest).min_by_key(|(slip, _)| slip.since).unzip();
         let access = partner.access(oldest, self.now);
-        let of_queue = |key: &BucketKey| Some(self.bucket_report(partner, *key, self.partners.bucket(*key)?));
+        let of_queue = |key: BucketKey| Some(self.bucket_report(partner, key, self.partners.bucket(key)?));
         Some(PartnerReport {
             account: partner.account.to_string(),
             state: self.partners.state(partner, self.now),

@@ -40,6 +40,12 @@ fn check_partners(dispatcher: &Dispatcher) {
         let flights = partner.flights.iter().map(|flush| dispatcher.partners.flight(*flush).expect("it is on the wire"));
         let on_wire: usize = flights.map(|flight| flight.parcel.slips.len()).sum();
         assert_eq!(partner.on_wire, on_wire, "deliveries on the wire to {}", partner.account);
+        for key in partner.buckets.iter() {
+            let bucket = dispatcher.partners.bucket(key).expect("it is the partner's");
+            let is_listed = partner.buckets.in_use().contains(&key);
+            assert_eq!(is_listed, bucket.counts_as_used, "{key:?} of {}", partner.account);
+            assert!(is_listed || !bucket.is_in_use(), "{key:?} of {} is in use", partner.account);
+        }
     }
 }
 
