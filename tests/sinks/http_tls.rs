@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -39,6 +39,14 @@ impl Authority {
         let key = key();
         let certificate = certificate("octoconf tests", None, FAR_AWAY, &key, None);
         Self { certificate, key }
+    }
+
+    /// Makes this authority one of the system's roots for the programs of the workspace.
+    fn trusted_in(&self, workspace: Workspace) -> Workspace {
+        let roots = workspace.path("roots.pem");
+        fs::write(&roots, self.certificate.to_pem().unwrap()).unwrap();
+        // The place in which the platform's TLS library looks for the system's roots.
+        workspace.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())])
     }
 
     /// Starts a server with a certificate of this authority for the name or address, valid until the given time.
@@ -100,12 +108,47 @@ enum Answer {
     Accepted,
     /// Bytes that are not a TLS record.
     Garbage,
+    /// Two answers at once, each in a record of its own; the connection stays open.
+    Twice,
 }
 
-/// A server that listens until the test ends, and passes on the first line of each request that came through TLS.
+/// A server that listens until the test ends, and passes on the first line of each request that came through TLS, with
+/// the number of its connection.
 struct Server {
     port: u16,
-    requests: Receiver<String>,
+    requests: Receiver<(usize, String)>,
+}
+
+/// A socket that sends what is written while it is held back in one piece.
+struct Socket {
+    stream: TcpStream,
+    held_back: Option<Vec<u8>>,
+}
+
+impl Socket {
+    fn send_held_back(&mut self) -> io::Result<()> {
+        let bytes = self.held_back.take().unwrap_or_default();
+        self.stream.write_all(&bytes)
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.held_back {
+            Some(held_back) => held_back.write(bytes),
+            None => self.stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 impl Server {
@@ -116,18 +159,27 @@ impl Server {
         let acceptor = Arc::new(acceptor);
         // The thread is not joined: it ends with the test process.
         let serving = move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = acceptor.accept(stream.unwrap()) else { continue };
+            for (connection, stream) in listener.incoming().enumerate() {
+                let socket = Socket { stream: stream.unwrap(), held_back: None };
+                let Ok(stream) = acceptor.accept(socket) else { continue };
                 let mut stream = BufReader::new(stream);
-                let Some((line, length)) = head(&mut stream) else { continue };
-                // The whole body is read, since closing with unread data would reset the connection.
-                stream.read_exact(&mut vec![0; length]).unwrap();
-                let mut stream = stream.into_inner();
-                sender.send(line).unwrap();
-                let _ = match answer {
-                    Answer::Accepted => stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"),
-                    Answer::Garbage => stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-                };
+                while let Some((line, length)) = head(&mut stream) {
+                    // The whole body is read, since closing with unread data would reset the connection.
+                    stream.read_exact(&mut vec![0; length]).unwrap();
+                    sender.send((connection, line)).unwrap();
+                    let stream = stream.get_mut();
+                    match answer {
+                        Answer::Accepted => _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"),
+                        Answer::Garbage => _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+                        Answer::Twice => {
+                            stream.get_mut().held_back = Some(Vec::new());
+                            (0..2).for_each(|_| stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap());
+                            let _ = stream.get_mut().send_held_back();
+                            continue;
+                        }
+                    }
+                    break;
+                }
             }
         };
         thread::Builder::new().spawn(serving).unwrap();
@@ -151,6 +203,23 @@ fn head(stream: &mut impl BufRead) -> Option<(String, usize)> {
     None
 }
 
+const CONFIG: &str = r#"
+    [admin]
+    listen = ""
+    [engine]
+    shutdown_timeout = "2s"
+    [queues.q]
+    source = "sqlite"
+    handler = "plain"
+    [handlers.plain]
+    jq = "."
+    bucket = ".account"
+    [partners.default]
+    deliver = "http"
+    url = "https://127.0.0.1:1/"
+    min_backoff = "5m"
+"#;
+
 #[test]
 fn an_unknown_authority_is_not_trusted() {
     let server = Authority::new().server("127.0.0.1", FAR_AWAY, Answer::Accepted);
@@ -170,33 +239,13 @@ fn a_root_of_the_system_is_trusted_for_name_and_time() {
         ("expired", authority.server("127.0.0.1", LONG_AGO + 1, Answer::Accepted)),
         ("broken", authority.server("127.0.0.1", FAR_AWAY, Answer::Garbage)),
     ];
-    let mut config = r#"
-        [admin]
-        listen = ""
-        [engine]
-        shutdown_timeout = "2s"
-        [queues.q]
-        source = "sqlite"
-        handler = "plain"
-        [handlers.plain]
-        jq = "."
-        bucket = ".account"
-        [partners.default]
-        deliver = "http"
-        url = "https://127.0.0.1:1/"
-        min_backoff = "5m"
-    "#
-    .to_owned();
+    let mut config = CONFIG.to_owned();
     let mut messages = String::new();
     for (account, server) in &servers {
         write!(config, "\n[partners.{account}]\nurl = \"https://127.0.0.1:{}/{account}\"\n", server.port).unwrap();
         writeln!(messages, "{{\"account\":\"{account}\"}}").unwrap();
     }
-    let workspace = Workspace::new("octoconf.toml", &config);
-    let roots = workspace.path("roots.pem");
-    fs::write(&roots, authority.certificate.to_pem().unwrap()).unwrap();
-    // The place in which the platform's TLS library looks for the system's roots.
-    let workspace = workspace.with_environment(&[("SSL_CERT_FILE", roots.to_str().unwrap())]);
+    let workspace = authority.trusted_in(Workspace::new("octoconf.toml", &config));
     let file = workspace.write("messages.jsonl", &messages);
     workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
 
@@ -206,11 +255,25 @@ fn a_root_of_the_system_is_trusted_for_name_and_time() {
     }
     workspace.said(&["partner=\"broken\"", "waiting for the answer of"]);
     let [good, others @ ..] = &servers;
-    assert_eq!(good.1.requests.recv().unwrap(), "POST /good HTTP/1.1\r\n");
+    assert_eq!(good.1.requests.recv().unwrap(), (0, "POST /good HTTP/1.1\r\n".to_owned()));
     running.signal("TERM");
     assert_eq!(running.end(), Some(0));
     let asked: Vec<(&str, usize)> = others.iter().map(|(account, server)| (*account, server.requests.len())).collect();
     assert_eq!(asked, [("other", 0), ("expired", 0), ("broken", 1)]);
     let queue = &workspace.report()["queues"][0];
     assert_eq!((&queue["delivered"], &queue["dead"]), (&1.into(), &0.into()));
+}
+
+/// The second answer would be taken for that to the next request, which may fare otherwise.
+#[test]
+fn a_connection_that_holds_more_than_its_answer_serves_no_other_request() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1", FAR_AWAY, Answer::Twice);
+    let partner = format!("\n[partners.acme]\nurl = \"https://127.0.0.1:{}/\"\nmax_batch = 1\n", server.port);
+    let workspace = authority.trusted_in(Workspace::new("octoconf.toml", &format!("{CONFIG}{partner}")));
+    let file = workspace.write("messages.jsonl", &"{\"account\":\"acme\"}\n".repeat(3));
+    workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
+    workspace.expect(0, &["run", "--until-empty"]);
+    let connections: Vec<usize> = server.requests.try_iter().map(|(connection, _)| connection).collect();
+    assert_eq!(connections, [0, 1, 2]);
 }

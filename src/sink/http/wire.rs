@@ -138,8 +138,13 @@ impl Transport for Tcp {
         }
     }
 
-    /// Returns whether the connection is open and silent, as an idle connection must be for the next request.
+    /// Returns whether the connection is open and silent, as an idle connection must be for the next request: what is
+    /// there already would be taken for its answer. Under TLS, a read may have brought more than the library above has
+    /// asked for.
     fn is_open(&mut self) -> bool {
+        if !self.buffers.input().is_empty() {
+            return false;
+        }
         let looked = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         looked.is_err_and(|errno| errno == rustix::io::Errno::AGAIN)
     }
