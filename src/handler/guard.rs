@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::Handler;
-use crate::message::{MAX_DELIVERIES, Message, Outcome};
+use crate::message::{Delivery, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
 
 /// The largest size of a reason in bytes: together with a message's other facts it must fit
 /// into one SQS attribute of 2 KiB.
@@ -20,7 +20,8 @@ pub const MIN_RETRY: Duration = Duration::from_secs(1);
 /// Runs a handler on a message. Blocks for as long as the handler does and never panics. The outcome keeps these rules:
 ///
 /// * a panic is a reject with the panic's text (the handler is not replaced, so it must keep its own state intact);
-/// * no deliveries are a discard, more than [`MAX_DELIVERIES`] a reject, one without an account a reject that names it;
+/// * no deliveries are a discard, more than [`MAX_DELIVERIES`] a reject, one without an account, or with one of more than
+///   [`MAX_ACCOUNT`] bytes, a reject that names it;
 /// * a retry waits for at least [`MIN_RETRY`];
 /// * a reason has at most [`MAX_REASON`] bytes.
 pub fn run_caught(handler: &dyn Handler, message: &Message) -> Outcome {
@@ -36,10 +37,17 @@ fn hold_to_rules(outcome: Outcome) -> Outcome {
         Outcome::Deliver(deliveries) if deliveries.len() > MAX_DELIVERIES => {
             reject(&format!("{} deliveries of one message, {MAX_DELIVERIES} are the limit", deliveries.len()))
         }
-        Outcome::Deliver(deliveries) => match deliveries.iter().position(|delivery| delivery.account.is_empty()) {
-            None => Outcome::Deliver(deliveries),
-            Some(index) => reject(&format!("delivery {} of {} has an empty account", index + 1, deliveries.len())),
-        },
+        Outcome::Deliver(deliveries) => {
+            let wrong = |delivery: &Delivery| match delivery.account.len() {
+                0 => Some("an empty account".to_owned()),
+                1..=MAX_ACCOUNT => None,
+                bytes => Some(format!("an account of {bytes} bytes, {MAX_ACCOUNT} are the limit")),
+            };
+            match deliveries.iter().map(wrong).enumerate().find_map(|(index, why)| Some((index, why?))) {
+                None => Outcome::Deliver(deliveries),
+                Some((index, why)) => reject(&format!("delivery {} of {} has {why}", index + 1, deliveries.len())),
+            }
+        }
         Outcome::Discard => Outcome::Discard,
         Outcome::Retry { after, reason } => Outcome::Retry { after: after.max(MIN_RETRY), reason: shorten(reason) },
         Outcome::Reject { reason } => Outcome::Reject { reason: shorten(reason) },
@@ -78,7 +86,6 @@ mod tests {
     use smallvec::SmallVec;
 
     use super::*;
-    use crate::message::Delivery;
 
     fn message() -> Message {
         Message {
@@ -103,7 +110,7 @@ mod tests {
         }
     }
 
-    fn to_accounts(accounts: impl IntoIterator<Item = &'static str>) -> Outcome {
+    fn deliver_to<'a>(accounts: impl IntoIterator<Item = &'a str>) -> Outcome {
         let payload = Bytes::from_static(b"1");
         Outcome::Deliver(
             accounts.into_iter().map(|account| Delivery { account: account.into(), payload: payload.clone() }).collect(),
@@ -146,8 +153,11 @@ mod tests {
     #[test]
     fn deliveries_are_bounded_and_have_accounts() {
         assert_eq!(outcome(|_| Outcome::Deliver(SmallVec::new())), Outcome::Discard);
-        assert_eq!(outcome(|_| to_accounts(["a"; MAX_DELIVERIES])), to_accounts(["a"; MAX_DELIVERIES]));
-        assert_eq!(reason(|_| to_accounts(["a"; MAX_DELIVERIES + 1])), "1001 deliveries of one message, 1000 are the limit");
-        assert_eq!(reason(|_| to_accounts(["a", "", "b"])), "delivery 2 of 3 has an empty account");
+        assert_eq!(outcome(|_| deliver_to(["a"; MAX_DELIVERIES])), deliver_to(["a"; MAX_DELIVERIES]));
+        assert_eq!(reason(|_| deliver_to(["a"; MAX_DELIVERIES + 1])), "1001 deliveries of one message, 1000 are the limit");
+        assert_eq!(reason(|_| deliver_to(["a", "", "b"])), "delivery 2 of 3 has an empty account");
+        let of_bytes = |bytes: usize| move |_: &Message| deliver_to([&*"a".repeat(bytes)]);
+        assert_eq!(outcome(of_bytes(MAX_ACCOUNT)), deliver_to([&*"a".repeat(MAX_ACCOUNT)]));
+        assert_eq!(reason(of_bytes(1025)), "delivery 1 of 1 has an account of 1025 bytes, 1024 are the limit");
     }
 }

@@ -120,7 +120,8 @@ pub struct Received {
 /// A handler's decision about one message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Deliver one payload or more, each to the bucket of its account; at most [`MAX_DELIVERIES`].
+    /// Deliver one payload or more, each to the bucket of its account; at most [`MAX_DELIVERIES`], and no account longer
+    /// than [`MAX_ACCOUNT`].
     Deliver(SmallVec<[Delivery; 1]>),
     /// Deliver nothing: the message is acked.
     Discard,
@@ -144,6 +145,9 @@ pub const MAX_BODY: usize = 1024 * 1024;
 
 /// The largest number of deliveries of one message: a message that leads to more is rejected.
 pub const MAX_DELIVERIES: usize = 1000;
+
+/// The largest size of an account in bytes. It is copied for each delivery, and is shown in logs, pages and metrics.
+pub const MAX_ACCOUNT: usize = 1024;
 
 impl Outcome {
     /// Returns the outcome that delivers one payload to one bucket.

@@ -38,7 +38,7 @@ use smallvec::SmallVec;
 
 use super::{Handler, unreadable};
 use crate::json;
-use crate::message::{Account, Attribute, AttributeValue, Delivery, MAX_DELIVERIES, Message, Outcome};
+use crate::message::{Account, Attribute, AttributeValue, Delivery, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
 
 pub mod program;
 mod write;
@@ -142,6 +142,12 @@ impl JqHandler {
         for result in self.bucket.run(body, about).take(MAX_DELIVERIES) {
             let value = result.map_err(|error| format!("bucket `{path}`: {error}"))?;
             match (name_of(&value), value) {
+                (Some(account), _) if account.len() > MAX_ACCOUNT => {
+                    return Err(format!(
+                        "bucket `{path}` gave an account of {} bytes, {MAX_ACCOUNT} are the limit",
+                        account.len()
+                    ));
+                }
                 (Some(account), _) => accounts.push(account),
                 (None, Val::Null) => return Err(format!("bucket `{path}` is null or missing")),
                 (None, Val::TStr(text)) if text.is_empty() => return Err(format!("bucket `{path}` is empty")),

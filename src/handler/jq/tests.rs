@@ -111,6 +111,7 @@ fn the_bucket_is_a_string_or_an_integer_of_the_body() {
     assert_eq!(to("-3"), "-3");
     assert_eq!(to("123456789012345678901234567890"), "123456789012345678901234567890");
     assert_eq!(to("null"), "bucket `.account` is null or missing");
+    assert_eq!(to(&format!("{:?}", "a".repeat(1025))), "bucket `.account` gave an account of 1025 bytes, 1024 are the limit");
     assert_eq!(to("\"\""), "bucket `.account` is empty");
     for other in ["1.5", "1e3", "true", "[\"a\"]", "{}"] {
         assert_eq!(to(other), "bucket `.account` is neither a string nor an integer");
