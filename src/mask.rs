@@ -2,13 +2,23 @@
 //!
 //! Pure.
 
+use smallvec::{SmallVec, smallvec};
+
 /// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// Replaces the secrets in `text` with [`MASK`]. Secrets are also found if they are percent-encoded once or twice, as a
-/// canonical request quotes them. Secrets shorter than four bytes are left alone.
+/// The largest size of an entity between its ampersand and its semicolon, in bytes, and the semicolon.
+const LONGEST_ENTITY: usize = 10;
+
+/// The named entities of HTML that its escaping functions write.
+const NAMED: [(&str, char); 8] =
+    [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("sol", '/'), ("plus", '+'), ("equals", '=')];
+
+/// Replaces the secrets in `text` with [`MASK`]. Secrets are also found as whoever quotes our request may spell them: with
+/// percent signs (once or twice, as in a canonical request), with backslashes as in JSON, or with entities as in HTML.
+/// Secrets shorter than four bytes are left alone.
 pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, secret.as_bytes()))
+    secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, without)
 }
 
 /// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
@@ -30,11 +40,11 @@ pub fn mask_url(url: &str) -> String {
     format!("{scheme}://{userinfo}{host}{path}{query}")
 }
 
-fn without(text: String, secret: &[u8]) -> String {
+fn without(text: String, secret: &str) -> String {
     let (mut shown, mut rest) = (String::new(), text.as_str());
     let mut found = false;
     while let Some(first) = rest.chars().next() {
-        let (length, kept) = match spelt(rest.as_bytes(), secret) {
+        let (length, kept) = match spelt(rest, secret) {
             Some(length) => (length, MASK),
             None => (first.len_utf8(), rest.get(..first.len_utf8()).unwrap_or_default()),
         };
@@ -46,22 +56,60 @@ fn without(text: String, secret: &[u8]) -> String {
 }
 
 /// Returns how many bytes at the beginning of `text` spell the secret, or `None` if `text` does not begin with it.
-fn spelt(text: &[u8], secret: &[u8]) -> Option<usize> {
-    let rest = secret.iter().try_fold(text, |rest, byte| after(rest, *byte))?;
-    Some(text.len() - rest.len())
+fn spelt(text: &str, secret: &str) -> Option<usize> {
+    // An ampersand may be one, or the beginning of `&amp;`: only what follows tells.
+    let mut rests: SmallVec<[&str; 2]> = smallvec![text];
+    for character in secret.chars() {
+        rests = rests.iter().flat_map(|rest| after(rest, character)).collect();
+        if rests.is_empty() {
+            return None;
+        }
+    }
+    rests.iter().map(|rest| text.len() - rest.len()).max()
 }
 
-/// Returns what follows `byte` at the beginning of `text`, where the byte may be plain or percent-encoded, or `None` if
-/// `text` begins with anything else.
-fn after(text: &[u8], byte: u8) -> Option<&[u8]> {
-    match text.split_first() {
-        Some((first, rest)) if *first == byte => Some(rest),
-        _ => [&b"%"[..], b"%25"].iter().find_map(|mark| {
-            let (digits, rest) = text.strip_prefix(*mark)?.split_at_checked(2)?;
-            let digit = |at: usize| digits.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-            (digit(0)? * 16 + digit(1)? == u32::from(byte)).then_some(rest)
-        }),
+/// Returns what may follow `character` at the beginning of `text`, for each way to spell it that fits.
+fn after(text: &str, character: char) -> impl Iterator<Item = &str> {
+    let plain = text.strip_prefix(character);
+    [plain, after_percent(text, character), after_backslash(text, character), after_entity(text, character)].into_iter().flatten()
+}
+
+/// `%2F`, as in URLs and forms, or `%252F`, in those that were encoded twice.
+fn after_percent(text: &str, character: char) -> Option<&str> {
+    let mut bytes = [0; 4];
+    character.encode_utf8(&mut bytes).bytes().try_fold(text, |text, byte| {
+        let rest = text.strip_prefix("%25").or_else(|| text.strip_prefix('%'))?;
+        let (digits, rest) = rest.split_at_checked(2)?;
+        (u8::from_str_radix(digits, 16) == Ok(byte)).then_some(rest)
+    })
+}
+
+/// `\/` or `\u002f`, as in JSON and most languages, with more backslashes where that was quoted again.
+fn after_backslash(text: &str, character: char) -> Option<&str> {
+    let rest = text.trim_start_matches('\\');
+    if rest.len() == text.len() {
+        return None;
     }
+    let by_number = || {
+        let (digits, rest) = rest.strip_prefix('u')?.split_at_checked(4)?;
+        (u32::from_str_radix(digits, 16) == Ok(u32::from(character))).then_some(rest)
+    };
+    by_number().or_else(|| rest.strip_prefix(character))
+}
+
+/// `&#47;`, `&#x2f;` or `&amp;`, as in HTML and XML.
+fn after_entity(text: &str, character: char) -> Option<&str> {
+    let text = text.strip_prefix('&')?;
+    let (name, rest) = text.split_at_checked(text.bytes().take(LONGEST_ENTITY).position(|byte| byte == b';')?)?;
+    let rest = rest.strip_prefix(';')?;
+    let number = match name.strip_prefix('#') {
+        Some(digits) => match digits.strip_prefix(['x', 'X']) {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => digits.parse().ok(),
+        },
+        None => NAMED.iter().find(|(named, _)| *named == name).map(|(_, character)| u32::from(*character)),
+    };
+    (number == Some(u32::from(character))).then_some(rest)
 }
 
 #[cfg(test)]
@@ -69,7 +117,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        hide(text.to_owned(), ["ab/cd+ef=", "tök/en==", "AKID1"])
+        hide(text.to_owned(), ["ab/cd+ef=", "tök/en==", "AKID1", "<k&v&w>"])
     }
 
     #[test]
@@ -97,6 +145,13 @@ mod tests {
             ("x ab%252Fcd%252Bef%253D y", "x *** y"),
             ("tök/en==|t%C3%B6k%2Fen%3D%3D", "***|***"),
             ("ab/cd+ef", "ab/cd+ef"),
+            (r"x ab\/cd+ef= y", "x *** y"),
+            (r"x ab\\/cd\u002Bef\u003d y", "x *** y"),
+            (r"t\u00f6k\/en==", "***"),
+            (r"ab\u003fcd+ef=", r"ab\u003fcd+ef="),
+            ("x ab&#47;cd&#x2B;ef&equals; y", "x *** y"),
+            ("x &lt;k&amp;v&amp;w&gt; y", "x *** y"),
+            ("x &lt;k&v&w&gt; &amp; &; & y", "x *** &amp; &; & y"),
             ("ä%c3%", "ä%c3%"),
         ] {
             assert_eq!(shown(text), hidden, "{text}");
