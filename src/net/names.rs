@@ -5,10 +5,13 @@
 //! requests for one name share a lookup.
 //!
 //! Independence: names whose last lookup failed or was slow may occupy only half of the threads, so that partners with
-//! dead name servers do not hold up the others. An answer that was good is served while the name is looked up anew.
+//! dead name servers do not hold up the others. Of names that were never looked up nothing is known, as all are after a
+//! start: while a lookup takes long, another thread stands in for its own. An answer that was good is served while the
+//! name is looked up anew.
 //!
 //! Called by delivery threads, pollers and ackers.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +41,10 @@ const LAST_RESORT_FOR: Duration = Duration::from_secs(86_400);
 const FAILED_FOR: Duration = Duration::from_secs(5);
 /// The duration from which a lookup makes its name suspect.
 const SLOW_FROM: Duration = Duration::from_secs(1);
+/// The duration from which another thread stands in for that of a lookup.
+const STUCK_FROM: Duration = Duration::from_millis(250);
+/// The largest number of threads that stand in for others.
+const MAX_STAND_INS: usize = 56;
 
 /// The pause before another attempt to start threads after the system refused one.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -62,11 +69,13 @@ type Waiting = (Sender<Box<str>>, Receiver<Box<str>>);
 /// A function that starts a thread of this name.
 type Spawn = Box<dyn Fn(String, Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
-/// The threads that run. They are started in order, and the first half also looks up suspect names.
+/// The threads that run. They are started in order. The first half of those that are always there also looks up suspect
+/// names.
 #[derive(Default)]
 struct Crew {
     running: usize,
-    tried: Option<Instant>,
+    /// When the system last refused a thread.
+    refused: Option<Instant>,
     /// Why the system refused a thread; `None` once all threads run.
     lacks: Option<Arc<str>>,
 }
@@ -82,11 +91,24 @@ pub struct Resolved {
 }
 
 struct Shared {
-    names: Mutex<Lru<Box<str>, Name>>,
+    names: Mutex<Table>,
     /// Signalled when a lookup has ended.
     ended: Condvar,
     look_up: LookUp,
     clock: Clock,
+}
+
+struct Table {
+    known: Lru<Box<str>, Name>,
+    /// The names that are being looked up, and since when.
+    under_way: HashMap<Box<str>, Instant>,
+}
+
+impl Table {
+    /// Returns the number of lookups that take long.
+    fn stuck(&self, now: Instant) -> usize {
+        self.under_way.values().filter(|since| now.saturating_duration_since(**since) >= STUCK_FROM).count()
+    }
 }
 
 #[derive(Default)]
@@ -119,11 +141,12 @@ pub enum LookUpError {
 }
 
 impl Names {
-    /// Creates a table without names. `threads` is the number of names looked up at once,
-    /// two or more; half of the threads also look up suspect names. They are started with
-    /// the first lookup; those that the system refuses then, with a later one.
+    /// Creates a table without names. `threads` is the number of names looked up at once, two or more, without those that
+    /// take long; half of the threads also look up suspect names. They are started with the first lookup; those that the
+    /// system refuses then, with a later one.
     pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
-        let shared = Shared { names: Mutex::new(Lru::new()), ended: Condvar::new(), look_up, clock: clock.clone() };
+        let table = Table { known: Lru::new(), under_way: HashMap::new() };
+        let shared = Shared { names: Mutex::new(table), ended: Condvar::new(), look_up, clock: clock.clone() };
         let spawn: Spawn = Box::new(|name, body| thread::Builder::new().name(name).spawn(body).map(drop));
         let (good, suspect) = (bounded(MAX_WAITING), bounded(MAX_WAITING));
         Self { shared: Arc::new(shared), clock, threads, crew: Mutex::default(), good, suspect, spawn }
@@ -154,15 +177,17 @@ impl Names {
     /// only if no usable address is known.
     fn find(&self, host: &str, deadline: Instant) -> Result<Arc<[IpAddr]>, LookUpError> {
         let mut names = self.shared.names.lock();
-        if names.get(host).is_none() {
-            names.insert(host.into(), Name::default());
-            if names.len() > MAX_NAMES {
-                names.evict(64, |name| !name.pending);
+        if names.known.get(host).is_none() {
+            names.known.insert(host.into(), Name::default());
+            if names.known.len() > MAX_NAMES {
+                names.known.evict(64, |name| !name.pending);
             }
         }
         loop {
             let now = self.clock.steady();
-            let Some(name) = names.get(host) else { return Err(LookUpError::Busy) };
+            let stuck = names.stuck(now);
+            let waits = !names.under_way.contains_key(host);
+            let Some(name) = names.known.get(host) else { return Err(LookUpError::Busy) };
             let age = name.found.as_ref().map(|(_, at)| now.saturating_duration_since(*at));
             let usable_for =
                 |limit| name.found.as_ref().filter(|_| age.is_some_and(|age| age < limit)).map(|(found, _)| Arc::clone(found));
@@ -176,37 +201,42 @@ impl Names {
             }
             let stale = usable_for(STALE_FOR);
             if !name.pending {
-                let queued = self.queue(host, name.suspect, now);
+                let queued = self.queue(host, name.suspect, stuck, now);
                 name.pending = queued.is_ok();
                 if let Err(error) = queued {
                     return last_resort.ok_or(error);
                 }
+            } else if waits && !name.suspect {
+                // The name is in the line already, so a refused stand-in is no reason to fail.
+                let _ = self.complete(stuck, now);
             }
             if let Some(found) = stale {
                 return Ok(found);
             }
-            if self.shared.ended.wait_until(&mut names, deadline).timed_out() {
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
                 return last_resort.ok_or(LookUpError::Timeout);
             }
+            self.shared.ended.wait_for(&mut names, left.min(STUCK_FROM));
         }
     }
 
-    fn queue(&self, host: &str, suspect: bool, now: Instant) -> Result<(), LookUpError> {
-        self.complete(now)?;
+    fn queue(&self, host: &str, suspect: bool, stuck: usize, now: Instant) -> Result<(), LookUpError> {
+        self.complete(stuck, now)?;
         let (waiting, _) = if suspect { &self.suspect } else { &self.good };
         waiting.try_send(host.into()).map_err(|_| LookUpError::Busy)
     }
 
-    /// Starts the threads that are missing. If the system refuses one, they
+    /// Starts the threads that are missing, and stand-ins for those that are stuck. If the system refuses one, they
     /// are tried again after [`RETRY_PAUSE`]. Fails only if no thread runs at all.
     ///
     /// The threads end once the [`Names`] are dropped. None is joined, since a thread
     /// may be inside the system's resolver for very long, and it holds nothing.
-    fn complete(&self, now: Instant) -> Result<(), LookUpError> {
+    fn complete(&self, stuck: usize, now: Instant) -> Result<(), LookUpError> {
         let mut crew = self.crew.lock();
-        let due = crew.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= RETRY_PAUSE);
-        while crew.running < self.threads && due {
-            crew.tried = Some(now);
+        let wanted = self.threads + stuck.min(MAX_STAND_INS);
+        let due = crew.refused.is_none_or(|refused| now.saturating_duration_since(refused) >= RETRY_PAUSE);
+        while crew.running < wanted && due {
             let at = crew.running;
             let shared = Arc::clone(&self.shared);
             let from_good = self.good.1.clone();
@@ -220,11 +250,12 @@ impl Names {
                     );
                 }
                 crew.lacks = Some(error.to_string().into());
+                crew.refused = Some(now);
                 break;
             }
             crew.running += 1;
-            if crew.running == self.threads && crew.lacks.take().is_some() {
-                log::info!("threads={}: all threads for look-ups run now", self.threads);
+            if crew.running >= wanted && crew.lacks.take().is_some() {
+                log::info!("threads={}: all threads for look-ups run now", crew.running);
             }
         }
         let lacks = crew.lacks.as_ref().filter(|_| crew.running == 0);
@@ -241,6 +272,7 @@ impl Shared {
             };
             let Ok(host) = job else { return };
             let started = self.clock.steady();
+            self.names.lock().under_way.insert(host.clone(), started);
             // A few of these threads serve all names, so none may end, and no name may wait for an
             // answer that never comes.
             let answer = catch_unwind(AssertUnwindSafe(|| (self.look_up)(&host)))
@@ -252,7 +284,8 @@ impl Shared {
     fn record(&self, host: &str, started: Instant, answer: io::Result<Vec<IpAddr>>) {
         let now = self.clock.steady();
         let mut names = self.names.lock();
-        if let Some(name) = names.get(host) {
+        names.under_way.remove(host);
+        if let Some(name) = names.known.get(host) {
             name.pending = false;
             let failure = match answer {
                 Ok(found) if found.is_empty() => Some("the name has no address".into()),
@@ -336,7 +369,7 @@ mod tests {
             assert_eq!(asked, host);
             reply.send(answer).unwrap();
             let mut names = self.names.shared.names.lock();
-            while names.get(host).unwrap().pending {
+            while names.known.get(host).unwrap().pending {
                 self.names.shared.ended.wait(&mut names);
             }
         }
@@ -379,6 +412,22 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn names_that_are_never_answered_do_not_hold_up_others_that_are_new() {
+        let stage = Stage::new();
+        let dead = (0..THREADS).map(|number| format!("dead-{number}"));
+        dead.for_each(|name| assert!(matches!(stage.peek(&name), Err(LookUpError::Timeout))));
+        let held_up: Vec<_> = (0..THREADS).map(|_| stage.asked.recv().unwrap()).collect();
+        assert!(matches!(stage.peek("b"), Err(LookUpError::Timeout)));
+        assert!(matches!(stage.peek("b"), Err(LookUpError::Timeout)));
+        assert_eq!(stage.names.crew.lock().running, THREADS, "none takes long yet");
+        stage.pass(1);
+        assert!(matches!(stage.peek("b"), Err(LookUpError::Timeout)));
+        stage.answer("b", Ok(vec![ip(1)]));
+        assert_eq!(stage.find("b").unwrap()[0], ip(1));
+        drop(held_up);
     }
 
     #[test]
@@ -448,7 +497,7 @@ mod tests {
             let (_, reply) = stage.asked.recv().unwrap();
             reply.send(Ok(Vec::new())).unwrap();
             let mut names = stage.names.shared.names.lock();
-            while names.get(host.as_str()).unwrap().pending {
+            while names.known.get(host.as_str()).unwrap().pending {
                 stage.names.shared.ended.wait(&mut names);
             }
         }
