@@ -143,11 +143,13 @@ impl Room {
     }
 
     /// Returns 1 if the queue may ask for a message of unknown size although the room may turn out too small for it: its
-    /// service's limit, the places and the bytes are not used up yet.
+    /// service's limit, its own places and the shared ones, and the bytes are not used up yet.
     pub fn one_more(&self, queue: QueueIndex) -> usize {
-        let allows = |used: &Used| !used.is_out && used.limit.is_none_or(|limit| used.places() < limit);
-        let has_room = self.used < self.places && self.bytes < self.byte_cap;
-        usize::from(has_room && self.queues.get(queue).is_some_and(allows))
+        let allows = |used: &Used| {
+            let within_limit = used.limit.is_none_or(|limit| used.places() < limit);
+            !used.is_out && within_limit && self.own_places(used, Shared::Whole) > 0
+        };
+        usize::from(self.bytes < self.byte_cap && self.queues.get(queue).is_some_and(allows))
     }
 
     fn free_but(&self, queue: QueueIndex, part: Shared) -> usize {
@@ -162,11 +164,16 @@ impl Room {
         self.queues.get(queue).is_some_and(|used| self.free_places(used, Shared::Whole) == 0)
     }
 
-    fn free_places(&self, used: &Used, part: Shared) -> usize {
+    /// Returns how many places the queue may still take, whatever the size of its messages.
+    fn own_places(&self, used: &Used, part: Shared) -> usize {
         let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
         let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
         // After a reload other queues may hold more than their new guarantees.
-        let places = (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.used));
+        (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.used))
+    }
+
+    fn free_places(&self, used: &Used, part: Shared) -> usize {
+        let places = self.own_places(used, part);
         places.min(usize::try_from(self.free_bytes(used, part) / used.largest.get()).unwrap_or(usize::MAX))
     }
 
@@ -368,6 +375,17 @@ mod tests {
             room.leave(1, 1);
         }
         assert_eq!((room.free(0), room.held()), (75, 0));
+    }
+
+    #[test]
+    fn one_more_is_none_of_the_places_that_are_another_queues_own() {
+        let mut room = Room::new(4, 2 * LARGEST_BODY, 2);
+        room.reserve(1, 1);
+        room.hold(0, 1);
+        assert_eq!((room.free(0), room.one_more(0)), (0, 1), "the bytes are reserved, and may turn out to be enough");
+        (0..2).for_each(|_| room.hold(0, 1));
+        room.release(1, 1);
+        assert_eq!((room.one_more(0), room.one_more(1)), (0, 1));
     }
 
     #[test]
