@@ -2,7 +2,8 @@
 //! of the bucket. Part of the dispatcher's state machine.
 //!
 //! The rules are those of [`bucket::head`](super::bucket::head). They apply only while the breaker is open, so that a
-//! brief disturbance puts no delivery in doubt. On a FIFO queue a batch is halved as well, so that the deliveries
+//! brief disturbance puts no delivery in doubt, or where it cannot open: of several flushes on the wire, each accepted
+//! one shuts it, and is the proof that a probe would be. On a FIFO queue a batch is halved as well, so that the deliveries
 //! before the one at fault get through and `why` can name that one; then it blocks the bucket, as order demands.
 //!
 //! Only server errors leave a doubt. When a single delivery is refused after `breaker_failures` culprits in a row, the
@@ -22,6 +23,7 @@ impl Dispatcher {
         let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
         let (is_open, enough) = (partner.is_open(), partner.rules.breaker_failures);
+        let others_fly = !partner.flights.is_empty();
         if std::mem::take(&mut parcel.doubt.probes)
             && let Some(bucket) = self.partners.bucket_mut(key)
         {
@@ -31,12 +33,12 @@ impl Dispatcher {
         parcel.doubt.refused = blame == Blame::Refuses;
         if blame == Blame::InDoubt {
             parcel.doubt.draws = parcel.doubt.draws.saturating_add(1);
-            if is_open && parcel.doubt.draws >= enough {
+            if (is_open || others_fly) && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
                     self.back_halved(key, parcel);
                     return self.return_what_cannot_leave(key);
                 }
-                parcel.doubt.steps_aside = !fifo;
+                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (is_open && !fifo, !is_open && !fifo);
             }
         }
         self.back_into_bucket(key, parcel);

@@ -44,6 +44,19 @@ fn after_each(rig: &mut Rig, mut at: u64, answers: &[&str]) -> (u64, Vec<String>
 }
 
 #[test]
+fn where_others_are_on_the_wire_what_they_draw_is_the_proof() {
+    let mut rig = rig(|_, partner| partner.parallel = 2);
+    assert_eq!(all_to_x(&mut rig, &["a", "b", "c", "d", "e"]), "flush x a; flush x b");
+    for (at, next) in [(10, "c"), (20, "d")] {
+        assert_eq!(rig.send(at, "answered x 500"), "", "the partner waits");
+        let commands = rig.send(at + 1, "accepted x");
+        assert!(commands.starts_with(&format!("flush x a; flush x {next}; delete")), "{commands}");
+        rig.send(at + 2, "settled");
+    }
+    assert_eq!(rig.send(30, "answered x 500"), "flush x e; letter a:refused");
+}
+
+#[test]
 fn a_delivery_at_which_the_partner_breaks_is_a_culprit_once_another_is_accepted() {
     let mut rig = rig(|_, _| {});
     assert_eq!(all_to_x(&mut rig, &["a", "b", "c"]), "flush x a");
