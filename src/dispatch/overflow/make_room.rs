@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::ledger::Held;
 use crate::dispatch::partners::Overfull;
 use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::standing::Stuck;
@@ -33,7 +34,7 @@ impl Dispatcher {
         self.partners.divide(self.room.places());
         let parks = self.queues.iter().any(|queue| queue.parking.is_some());
         while let Some(key) = self.partners.next_touched() {
-            self.partners.weigh(key, self.now);
+            self.partners.weigh(key, self.now, &mut self.due);
             self.show_again(key);
             if parks {
                 self.wants_rows_of(key);
@@ -89,7 +90,7 @@ impl Dispatcher {
             self.shed(key, ticket);
         }
         self.act_on_released();
-        self.partners.weigh(key, self.now);
+        self.partners.weigh(key, self.now, &mut self.due);
     }
 
     /// Keeps only the first message of each FIFO group: the others of the group go along
@@ -114,19 +115,33 @@ impl Dispatcher {
         let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
         // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
-        for slip in buckets.into_iter().flat_map(|bucket| bucket.newest_first()).take(most) {
-            if found.leave.len() >= wanted {
-                break;
-            }
-            if self.may_shed(key, slip.ticket) {
-                // Several deliveries of one message to the partner share its ticket.
-                if found.leave.last() != Some(&slip.ticket) {
-                    found.leave.push(slip.ticket);
+        let mut left = most;
+        for bucket in buckets {
+            let mut newer_stays = false;
+            for slip in bucket.newest_first() {
+                if found.leave.len() >= wanted || left == 0 {
+                    return found;
                 }
-            } else if let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) {
-                found.stuck.add(held.queue, self.room.part_of_one(held));
+                left -= 1;
+                let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
+                // Nothing may be on the disk while something newer stays in memory.
+                let would_be_overtaken = newer_stays && self.goes_to_disk(held);
+                if !would_be_overtaken && self.may_shed(key, slip.ticket) {
+                    // Several deliveries of one message to the partner share its ticket.
+                    if found.leave.last() != Some(&slip.ticket) {
+                        found.leave.push(slip.ticket);
+                    }
+                } else {
+                    newer_stays = true;
+                    found.stuck.add(held.queue, self.room.part_of_one(held));
+                }
             }
         }
         found
+    }
+
+    /// Returns whether the message's deliveries would go to the disk if they left memory.
+    fn goes_to_disk(&self, held: &Held) -> bool {
+        held.special().row.is_some() || self.open_parking(held.queue).is_some()
     }
 }

@@ -34,14 +34,10 @@ impl Dispatcher {
         let mut givers: Vec<_> = transfer.in_memory.by_partner().filter_map(beyond).collect();
         // The order of a hash map must decide nothing.
         givers.sort_unstable();
-        let mut rows = Vec::new();
-        for (partner, beyond) in givers {
-            let Some(partner) = self.partners.partner(partner) else { continue };
-            let buckets = self.partners.buckets_of(partner).filter(|bucket| bucket.queue == index);
-            let newest = buckets.flat_map(|bucket| bucket.newest_first()).map(|slip| slip.ticket);
-            let is_row = |ticket: &Ticket| self.ledger.get(*ticket).is_some_and(|held| held.special().row.is_some());
-            rows.extend(newest.filter(is_row).take(beyond));
-            if rows.len() >= ROWS {
+        let (mut leave, mut rows) = (Vec::new(), 0);
+        for (giver, beyond) in givers {
+            rows += self.look_for_rows(index, giver, beyond, &mut leave);
+            if rows >= ROWS {
                 break;
             }
         }
@@ -49,8 +45,32 @@ impl Dispatcher {
         if let Some(transfer) = self.transfer_mut(index) {
             transfer.shed_at = Some(next);
         }
-        for row in rows {
-            self.forget_row(row);
+        for (giver, ticket) in leave {
+            self.shed(giver, ticket);
         }
+        self.act_on_released();
+    }
+
+    /// Searches the partner's newest deliveries of the queue for up to `wanted` rows that may leave memory, and adds them
+    /// to `leave` with what is newer than they are: that goes to the disk before them, so that nothing newer stays in
+    /// memory. Returns the number of rows.
+    fn look_for_rows(&self, index: QueueIndex, giver: PartnerKey, wanted: usize, leave: &mut Vec<(PartnerKey, Ticket)>) -> usize {
+        let Some(partner) = self.partners.partner(giver) else { return 0 };
+        let (mut rows, mut newer) = (0, Vec::new());
+        for bucket in self.partners.buckets_of(partner).filter(|bucket| bucket.queue == index) {
+            newer.clear();
+            for ticket in bucket.newest_first().map(|slip| slip.ticket) {
+                let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { continue };
+                if rows == wanted || !self.may_shed(giver, ticket) {
+                    break;
+                }
+                newer.push((giver, ticket));
+                if held.special().row.is_some() {
+                    rows += 1;
+                    leave.append(&mut newer);
+                }
+            }
+        }
+        rows
     }
 }

@@ -162,7 +162,7 @@ impl Partners {
     }
 
     /// Determines where the partner stands.
-    pub fn weigh(&mut self, key: PartnerKey, now: Instant) {
+    pub fn weigh(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partner(key) else { return };
         let (holds, is_away) = (self.holds(partner), partner.is_away());
         let Some(partner) = self.partners.get_mut(key.0) else { return };
@@ -172,6 +172,10 @@ impl Partners {
         let standing = &mut partner.standing;
         if standing.passed_over.as_ref().is_some_and(|passed| passed.until <= now || passed.away != is_away || holds == 0) {
             self.crowd.join(key, standing);
+        }
+        if let Some(passed) = &standing.passed_over {
+            // The alarm may have rung for something else.
+            partner.alarm.by(due, passed.until, Timer::Partner(key));
         }
         self.crowd.count(standing, is_away && holds > 0);
         let ranking = if standing.passed_over.is_some() || holds == 0 {
@@ -202,7 +206,7 @@ impl Partners {
             let overfull = self.first_overfull()?;
             let key = overfull.partner;
             let before = self.partner(key)?.standing.ranking;
-            self.weigh(key, now);
+            self.weigh(key, now, due);
             let partner = self.partner(key)?;
             if partner.standing.ranking != before {
                 continue;

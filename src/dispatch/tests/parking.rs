@@ -285,6 +285,31 @@ fn rows_that_cannot_be_read_are_tried_again() {
 }
 
 #[test]
+fn rows_that_make_place_for_others_do_not_leave_what_is_newer_in_memory() {
+    let mut rules = Rules { max_in_flight: 40, ..parking_rules(&[("a", 15), ("c", 3)]) };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "a", (10..25).map(|n| n.to_string()));
+    put_on_the_disk(&mut rig, "c", ["c", "d", "e"].map(str::to_owned).into_iter());
+    rig.play(&[
+        (0, "unparked", "flush a 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24"),
+        (10, "answered a 503 5s", ""),
+        (20, "receive n", "handle n"),
+        (30, "handled n->a", ""),
+        (400, "tick", "park a:<n; unpark c 5"),
+        (410, "parked", "delete n"),
+        (420, "unparked", "flush c c d e"),
+        (430, "settled", ""),
+        (5_011, "tick", "flush a 10 11 12 13 14 15 16 17 18 19"),
+        (5_020, "accepted a", "unpark a 2; q2: delete 10 11 12 13 14 15 16 17 18 19"),
+        (5_030, "q2: settled", ""),
+        (5_040, "unparked", "flush a 20 21; unpark a 10"),
+        (5_050, "unparked", ""),
+        (5_060, "accepted a", "flush a 22 23 24 n; q2: delete 20 21"),
+    ]);
+}
+
+#[test]
 fn a_row_that_cannot_be_read_holds_up_no_other_and_is_said() {
     let mut rig = restarted();
     rig.disk.damaged = vec!["e".into()];

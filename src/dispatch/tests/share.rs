@@ -1,5 +1,7 @@
 //! Shares of the room: what leaves memory because its partner is away, what may not, and how it comes back.
 
+use std::time::Duration;
+
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
 use crate::dispatch::{PartnerRules, PartnerTable, Rules};
@@ -78,6 +80,20 @@ fn nothing_leaves_while_half_of_the_room_is_free_or_before_it_waited_for_a_while
     let mut young = crowded("receive l m n a b c d e f");
     young.play(&[(240, "answered x 503 10s", "")]);
     assert_eq!(young.skip_to_commands().0, 252, "the oldest came at 2 ms");
+}
+
+/// Its deliveries are too young at first, and its next attempt comes before they are old enough.
+#[test]
+fn who_was_passed_over_is_asked_again_although_its_alarm_rang_for_its_next_attempt() {
+    let mut rules = narrow();
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.partners.default = PartnerRules { max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 200ms", "")]);
+    rig.send(20, "receive b c d e f g h");
+    rig.play(&[(30, "handled b->x c->x d->x e->x f->x g->x h->x", ""), (202, "tick", "flush x a")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!((ids(&hidden(&commands)), at < 500), (vec!["h", "g"], true), "{commands} at {at}");
 }
 
 #[test]
