@@ -163,6 +163,7 @@ impl Dispatcher {
     ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("outcomes of an unknown queue") };
         queue.intake.job_ended(job, (!done.is_empty()).then_some(slowest));
+        self.room.end_handling(index, done.len() + undone.len());
         self.take_outcomes(index, done);
         self.start_again(index, undone);
     }
@@ -173,6 +174,7 @@ impl Dispatcher {
             let Some(queue) = self.queues.get_mut(index) else { return self.stray("a job of an unknown queue") };
             return queue.intake.not_begun(job, self.now);
         };
+        self.room.end_handling(index, done.len() + undone.len());
         self.take_outcomes(index, done);
         self.start_again(index, undone);
     }
@@ -192,7 +194,7 @@ impl Dispatcher {
             if let Outcome::Deliver(deliveries) = &handled.outcome {
                 let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
                 held.add_payloads(bytes);
-                self.room.add_bytes(index, bytes);
+                self.room.add_payloads(index, bytes);
             }
             queue.order.complete(held.sequence, handled, self.now, &mut self.released);
             let one_by_one = queue.order.is_by_group();

@@ -4,6 +4,10 @@
 //! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places and
 //! of the bytes is guaranteed to the queues in equal parts, so that one queue's slow handlers, large bodies or long
 //! polls cannot starve another. The other half is shared: a queue takes from it first come, first served.
+//!
+//! Bytes are of bodies, and of payloads once their handler has made them. What is on its way is counted before it is
+//! there: a message that is asked for as one as large as the largest body seen lately, one that is with its handler as
+//! the most payload that a message of its queue lately led to.
 
 use super::keys::QueueIndex;
 use super::ledger::{Freed, Held, Leaving};
@@ -29,20 +33,58 @@ pub struct Room {
     places: usize,
     /// The number of bytes that may be held.
     byte_cap: u64,
-    /// The number of places guaranteed to each queue.
-    guaranteed: usize,
+    /// What is guaranteed to each queue.
+    sure: Guarantee,
     /// The number of queues that have a guarantee.
     sharers: usize,
     /// The bytes held, of all queues.
     bytes: u64,
     /// The messages held, of all queues.
     held: usize,
-    /// The places held and reserved, of all queues.
-    used: usize,
     /// What each queue takes, by queue index.
     queues: Vec<Used>,
-    /// The places taken beyond the guarantees: Σ max(0, used − guaranteed).
-    shared_used: usize,
+    /// What all queues take.
+    taken: Taken,
+}
+
+/// What is guaranteed to a queue.
+#[derive(Debug, Clone, Copy)]
+struct Guarantee {
+    places: usize,
+    bytes: u64,
+}
+
+impl Guarantee {
+    fn of(places: usize, bytes: u64, sharers: usize) -> Self {
+        let sharers = sharers.max(1);
+        Self { places: places / (2 * sharers), bytes: bytes / (2 * sharers as u64) }
+    }
+}
+
+/// What is taken of the room: in all, and beyond the guarantees, of what is shared.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    /// The places held and reserved.
+    places: usize,
+    shared_places: usize,
+    /// The bytes held, and those of the messages asked for.
+    weight: u64,
+    shared_weight: u64,
+    /// The bytes held, and those of the payloads that handlers may be making.
+    load: u64,
+    shared_load: u64,
+}
+
+impl Taken {
+    /// Replaces one queue's part of the sum.
+    fn replace(&mut self, before: &Self, after: &Self) {
+        self.places = self.places + after.places - before.places;
+        self.shared_places = self.shared_places + after.shared_places - before.shared_places;
+        self.weight = self.weight + after.weight - before.weight;
+        self.shared_weight = self.shared_weight + after.shared_weight - before.shared_weight;
+        self.load = self.load + after.load - before.load;
+        self.shared_load = self.shared_load + after.shared_load - before.shared_load;
+    }
 }
 
 /// The part of the remaining shared room that a queue may take.
@@ -72,9 +114,14 @@ struct Used {
     bytes: u64,
     /// The places reserved for messages that are asked for and not yet received.
     reserved: usize,
+    /// The number of messages that are with the queue's handler.
+    handled: usize,
     /// The largest number of places that the queue's service allows.
     limit: Option<usize>,
+    /// The largest body.
     largest: Largest,
+    /// The most payload that one message led to.
+    largest_result: Largest,
 }
 
 impl Used {
@@ -82,29 +129,35 @@ impl Used {
         self.held + self.reserved
     }
 
-    /// Returns the places taken of the shared room.
-    fn beyond(&self, guaranteed: usize) -> usize {
-        if self.is_out { self.places() } else { self.places().saturating_sub(guaranteed) }
-    }
-
-    /// Returns the bytes held and those that may come: each message asked for may be as
-    /// large as the largest seen lately.
+    /// Returns the bytes held and those that may come with the messages asked for.
     fn weight(&self) -> u64 {
-        self.bytes + self.reserved as u64 * self.largest.get()
+        self.bytes + self.reserved as u64 * self.largest.get(LARGEST_BODY)
     }
 
-    /// Returns the bytes taken of the shared room.
-    fn bytes_beyond(&self, guaranteed: u64) -> u64 {
-        if self.is_out { self.weight() } else { self.weight().saturating_sub(guaranteed) }
+    /// Returns the bytes held and those that handlers may be making.
+    fn load(&self) -> u64 {
+        self.bytes + self.handled as u64 * self.largest_result.get(0)
+    }
+
+    fn taken(&self, sure: Guarantee) -> Taken {
+        let sure = if self.is_out { Guarantee { places: 0, bytes: 0 } } else { sure };
+        let (places, weight, load) = (self.places(), self.weight(), self.load());
+        Taken {
+            places,
+            shared_places: places.saturating_sub(sure.places),
+            weight,
+            shared_weight: weight.saturating_sub(sure.bytes),
+            load,
+            shared_load: load.saturating_sub(sure.bytes),
+        }
     }
 }
 
 impl Room {
     pub fn new(places: usize, bytes: u64, queues: usize) -> Self {
-        let guaranteed = places / (2 * queues.max(1));
-        let sharers = queues;
+        let (sure, sharers) = (Guarantee::of(places, bytes, queues), queues);
         let queues = vec![Used::default(); queues];
-        Self { places, byte_cap: bytes, guaranteed, sharers, bytes: 0, held: 0, used: 0, queues, shared_used: 0 }
+        Self { places, byte_cap: bytes, sure, sharers, bytes: 0, held: 0, queues, taken: Taken::default() }
     }
 
     /// Divides the guarantees anew after a reload. `sharers` tells for each queue that there ever was whether it has a
@@ -119,8 +172,14 @@ impl Room {
             }
         }
         self.sharers = self.queues.iter().filter(|used| !used.is_out).count();
-        self.guaranteed = self.places / (2 * self.sharers.max(1));
-        self.shared_used = self.queues.iter().map(|used| used.beyond(self.guaranteed)).sum();
+        self.sure = Guarantee::of(self.places, self.byte_cap, self.sharers);
+        self.taken = self.sum();
+    }
+
+    fn sum(&self) -> Taken {
+        let mut sum = Taken::default();
+        self.queues.iter().for_each(|used| sum.replace(&Taken::default(), &used.taken(self.sure)));
+        sum
     }
 
     /// Returns the largest number of messages held.
@@ -166,34 +225,39 @@ impl Room {
 
     /// Returns how many places the queue may still take, whatever the size of its messages.
     fn own_places(&self, used: &Used, part: Shared) -> usize {
-        let shared = self.places.saturating_sub(self.guaranteed * self.sharers).saturating_sub(self.shared_used);
-        let sure = if used.is_out { 0 } else { self.guaranteed.saturating_sub(used.places()) };
+        let shared = self.places.saturating_sub(self.sure.places * self.sharers).saturating_sub(self.taken.shared_places);
+        let sure = if used.is_out { 0 } else { self.sure.places.saturating_sub(used.places()) };
         // After a reload other queues may hold more than their new guarantees.
-        (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.used))
+        (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.taken.places))
     }
 
     fn free_places(&self, used: &Used, part: Shared) -> usize {
         let places = self.own_places(used, part);
-        places.min(usize::try_from(self.free_bytes(used, part) / used.largest.get()).unwrap_or(usize::MAX))
+        let shared = part.of(self.shared_bytes().saturating_sub(self.taken.shared_weight));
+        let bytes = self.free_bytes(used, used.weight(), shared).min(self.byte_cap.saturating_sub(self.taken.weight));
+        places.min(usize::try_from(bytes / used.largest.get(LARGEST_BODY).max(1)).unwrap_or(usize::MAX))
     }
 
-    fn free_bytes(&self, used: &Used, part: Shared) -> u64 {
-        let sharers = self.sharers.max(1) as u64;
-        let guaranteed = self.byte_cap / (2 * sharers);
-        let sure = if used.is_out { 0 } else { guaranteed.saturating_sub(used.weight()) };
-        let (mut all, mut beyond) = (0, 0);
-        for queue in &self.queues {
-            all += queue.weight();
-            beyond += queue.bytes_beyond(guaranteed);
-        }
-        let shared = self.byte_cap.saturating_sub(guaranteed * self.sharers as u64).saturating_sub(beyond);
-        (sure + part.of(shared)).min(self.byte_cap.saturating_sub(all))
+    /// Returns the bytes that are not guaranteed to any queue.
+    fn shared_bytes(&self) -> u64 {
+        self.byte_cap.saturating_sub(self.sure.bytes * self.sharers as u64)
     }
 
-    /// Returns whether the cap on bytes is reached: no further handler then starts, except
-    /// if nothing else can make room.
-    pub fn is_full_of_bytes(&self) -> bool {
-        self.bytes >= self.byte_cap && self.held > 1
+    /// Returns the bytes that are left to a queue that takes so many, beside what is `shared`.
+    fn free_bytes(&self, used: &Used, taken: u64, shared: u64) -> u64 {
+        let sure = if used.is_out { 0 } else { self.sure.bytes.saturating_sub(taken) };
+        sure + shared
+    }
+
+    /// Returns how many more messages of the queue may be handed to its handler, at most `most`, so that there are bytes
+    /// for the payloads that it may make. Zero: none, unless nothing else can make room. One always may alone.
+    pub fn fit_at_handler(&self, queue: QueueIndex, most: usize) -> usize {
+        let Some(used) = self.queues.get(queue).filter(|_| self.held > 1) else { return most };
+        let shared = self.shared_bytes().saturating_sub(self.taken.shared_load);
+        let bytes = self.free_bytes(used, used.load(), shared).min(self.byte_cap.saturating_sub(self.taken.load));
+        // A payload may turn out smaller than the largest: while any byte is left, one more is tried.
+        let fit = bytes.div_ceil(used.largest_result.get(0).max(1));
+        usize::try_from(fit).unwrap_or(usize::MAX).min(most)
     }
 
     /// Sets how many messages the queue's service allows to be hidden at once.
@@ -239,8 +303,8 @@ impl Room {
 
     /// Returns half of the largest number of places that the queue may take.
     pub fn half_of(&self, queue: QueueIndex) -> usize {
-        let shared = self.places.saturating_sub(self.guaranteed * self.sharers);
-        let sure = if self.queues.get(queue).is_some_and(|used| !used.is_out) { self.guaranteed } else { 0 };
+        let shared = self.places.saturating_sub(self.sure.places * self.sharers);
+        let sure = if self.queues.get(queue).is_some_and(|used| !used.is_out) { self.sure.places } else { 0 };
         (shared + sure).div_ceil(2)
     }
 
@@ -265,12 +329,23 @@ impl Room {
         });
     }
 
-    /// Counts the bytes of payloads, from the moment at which their handler made them.
-    pub fn add_bytes(&mut self, queue: QueueIndex, bytes: usize) {
+    /// Counts messages that are handed to their handler.
+    pub fn begin_handling(&mut self, queue: QueueIndex, messages: usize) {
+        self.change(queue, |used| used.handled += messages);
+    }
+
+    /// Stops counting messages that are no longer with their handler.
+    pub fn end_handling(&mut self, queue: QueueIndex, messages: usize) {
+        self.change(queue, |used| used.handled = used.handled.saturating_sub(messages));
+    }
+
+    /// Counts the bytes of the payloads of one message, from the moment at which their handler made them.
+    pub fn add_payloads(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes += bytes as u64;
-        if let Some(used) = self.queues.get_mut(queue) {
+        self.change(queue, |used| {
             used.bytes += bytes as u64;
-        }
+            used.largest_result.saw(bytes as u64);
+        });
     }
 
     /// Stops counting bytes that a message no longer holds, while the message itself is still held.
@@ -280,24 +355,24 @@ impl Room {
 
     fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
-        if let Some(used) = self.queues.get_mut(queue) {
-            used.bytes = used.bytes.saturating_sub(bytes as u64);
-        }
+        self.change(queue, |used| used.bytes = used.bytes.saturating_sub(bytes as u64));
     }
 
     /// Stops counting a message as held.
     pub fn leave(&mut self, queue: QueueIndex, bytes: usize) {
         self.held = self.held.saturating_sub(1);
-        self.drop_bytes(queue, bytes);
-        self.change(queue, |used| used.held = used.held.saturating_sub(1));
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        self.change(queue, |used| {
+            used.held = used.held.saturating_sub(1);
+            used.bytes = used.bytes.saturating_sub(bytes as u64);
+        });
     }
 
     fn change(&mut self, queue: QueueIndex, change: impl FnOnce(&mut Used)) {
         let Some(used) = self.queues.get_mut(queue) else { return };
-        let before = (used.places(), used.beyond(self.guaranteed));
+        let before = used.taken(self.sure);
         change(used);
-        self.used = self.used + used.places() - before.0;
-        self.shared_used = self.shared_used + used.beyond(self.guaranteed) - before.1;
+        self.taken.replace(&before, &used.taken(self.sure));
     }
 
     pub fn held(&self) -> usize {
@@ -308,36 +383,35 @@ impl Room {
         self.bytes
     }
 
-    /// Returns the messages and bytes held of the queue, and the places reserved for it.
+    /// Returns the messages and bytes held of the queue, the places reserved for it, and its messages at the handler.
     #[cfg(test)]
-    pub fn taken_by(&self, queue: QueueIndex) -> (usize, u64, usize) {
-        self.queues.get(queue).map_or((0, 0, 0), |used| (used.held, used.bytes, used.reserved))
+    pub fn taken_by(&self, queue: QueueIndex) -> (usize, u64, usize, usize) {
+        self.queues.get(queue).map_or((0, 0, 0, 0), |used| (used.held, used.bytes, used.reserved, used.handled))
     }
 
     /// Returns whether the sums are those over all queues.
     #[cfg(test)]
     pub fn adds_up(&self) -> bool {
-        let sum = |of: fn(&Used) -> usize| self.queues.iter().map(of).sum::<usize>();
-        let beyond: usize = self.queues.iter().map(|used| used.beyond(self.guaranteed)).sum();
-        (self.held, self.used, self.shared_used) == (sum(|used| used.held), sum(Used::places), beyond)
-            && self.bytes == self.queues.iter().map(|used| used.bytes).sum::<u64>()
+        let held: usize = self.queues.iter().map(|used| used.held).sum();
+        let bytes: u64 = self.queues.iter().map(|used| used.bytes).sum();
+        (self.held, self.bytes, self.taken) == (held, bytes, self.sum())
     }
 }
 
-/// The size of the largest of the last 1,000 to 2,000 bodies.
+/// The largest of the last 1,000 to 2,000 sizes.
 #[derive(Debug, Clone)]
 struct Largest {
-    /// The largest body of the window before.
-    before: u64,
-    /// The largest body of the present window.
+    /// The largest size of the window before; `None` during the first window.
+    before: Option<u64>,
+    /// The largest size of the present window.
     now: u64,
-    /// The number of bodies until the next window begins.
+    /// The number of sizes until the next window begins.
     left: u64,
 }
 
 impl Default for Largest {
     fn default() -> Self {
-        Self { before: LARGEST_BODY, now: 0, left: FIRST_WINDOW }
+        Self { before: None, now: 0, left: FIRST_WINDOW }
     }
 }
 
@@ -346,12 +420,13 @@ impl Largest {
         self.now = self.now.max(bytes);
         self.left -= 1;
         if self.left == 0 {
-            (self.before, self.now, self.left) = (self.now, 0, WINDOW);
+            (self.before, self.now, self.left) = (Some(self.now), 0, WINDOW);
         }
     }
 
-    fn get(&self) -> u64 {
-        self.before.max(self.now).max(1)
+    /// Returns the largest size; during the first window at least `unknown`.
+    fn get(&self, unknown: u64) -> u64 {
+        self.before.unwrap_or(unknown).max(self.now)
     }
 }
 
@@ -445,6 +520,23 @@ mod tests {
     }
 
     #[test]
+    fn handlers_that_make_much_of_little_get_as_much_as_their_queue_has_bytes_for() {
+        let mut room = Room::new(100, 800, 2);
+        (0..6).for_each(|queue| room.hold(queue % 2, 0));
+        assert_eq!(room.fit_at_handler(0, 64), 64, "nobody knows what they make");
+        room.begin_handling(0, 2);
+        room.end_handling(0, 2);
+        (0..2).for_each(|_| room.add_payloads(0, 100));
+        assert_eq!((room.fit_at_handler(0, 64), room.fit_at_handler(1, 64)), (4, 64), "600 of 800 bytes may be its own");
+        room.begin_handling(0, 3);
+        assert_eq!(room.fit_at_handler(0, 64), 1, "the three may make 300");
+        room.begin_handling(0, 1);
+        assert_eq!((room.fit_at_handler(0, 64), room.fit_at_handler(1, 64)), (0, 64), "the other queue's bytes are left to it");
+        room.leave(0, 100);
+        assert_eq!(room.fit_at_handler(0, 64), 1);
+    }
+
+    #[test]
     fn is_tight_where_less_than_half_is_free_of_either() {
         let mut room = Room::new(10, 1000, 1);
         let none = Leaving::default();
@@ -454,7 +546,7 @@ mod tests {
         assert!(room.is_tight(none));
         assert!(!room.is_tight(Leaving { messages: 1, bytes: 10 }), "one of them is leaving");
         room.leave(0, 10);
-        room.add_bytes(0, 551);
+        room.add_payloads(0, 551);
         assert!(room.is_tight(none), "601 of 1,000 bytes");
         assert_eq!(room.places(), 8, "120 bytes each");
         assert_eq!((room.part(10), room.part(500)), (WHOLE / 10, WHOLE / 2));
@@ -468,7 +560,7 @@ mod tests {
         assert_eq!(room.free(0), 0);
         room.release(0, 1);
         room.hold(0, 5000);
-        assert!(!room.is_full_of_bytes(), "the only one held must get to its handler");
+        assert_eq!(room.fit_at_handler(0, 64), 64, "the only one held must get to its handler");
         assert_eq!(room.free(0), 0);
         room.leave(0, 5000);
         assert_eq!((room.free(0), room.bytes()), (1, 0));

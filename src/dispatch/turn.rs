@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Dispatcher;
 use super::event::{Command, QueueCall};
+use super::intake::JOB;
 use super::keys::{BucketKey, QueueIndex};
 use super::ledger::{Held, Stage};
 use super::partner::Partner;
@@ -103,12 +104,12 @@ impl Dispatcher {
     /// Starts jobs of the queue's handler, as far as its concurrency and the room for bytes allow.
     fn start_jobs(&mut self, index: QueueIndex) {
         loop {
-            let full = self.room.is_full_of_bytes();
-            if full && !self.nothing_moves() {
+            let fit = self.room.fit_at_handler(index, JOB);
+            if fit == 0 && !self.nothing_moves() {
                 break;
             }
             let Some(queue) = self.queues.get_mut(index) else { return };
-            let Some(mut job) = queue.intake.next_job(self.now, full) else { break };
+            let Some(mut job) = queue.intake.next_job(self.now, fit.max(1)) else { break };
             job.retain(|one| {
                 // A message may have left while it waited, because its lease was lost.
                 let Some(held) = self.ledger.get(one.ticket).filter(|held| held.stage() == Stage::Pending) else {
@@ -121,6 +122,7 @@ impl Dispatcher {
             });
             let Some(first) = job.first() else { continue };
             queue.intake.job_started(first.ticket, job.len(), self.now);
+            self.room.begin_handling(index, job.len());
             let threads = queue.intake.threads();
             self.commands.push_back(Command::Handle { queue: index, messages: job, threads });
         }

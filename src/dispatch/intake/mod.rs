@@ -267,9 +267,9 @@ impl Intake {
         }
     }
 
-    /// Returns the messages of the next job, if the handler has a place for one. `single`: of one message,
-    /// however quick the handler is.
-    pub fn next_job(&mut self, now: Instant, single: bool) -> Option<Vec<ToHandle>> {
+    /// Returns the messages of the next job, if the handler has a place for one: at most `most`, however quick the
+    /// handler is.
+    pub fn next_job(&mut self, now: Instant, most: usize) -> Option<Vec<ToHandle>> {
         let (threads, blocked) = (self.threads(), self.jobs.blocked());
         let free = threads.saturating_sub(blocked);
         let at_once = blocked + if self.quick { free * (1 + AHEAD) } else { free };
@@ -289,7 +289,7 @@ impl Intake {
             return None;
         }
         self.suspects.other_started();
-        let size = if self.slow || single { 1 } else { JOB.min(self.pending.len()) };
+        let size = if self.slow { 1 } else { JOB.min(self.pending.len()).min(most) };
         Some(self.pending.drain(..size).collect())
     }
 

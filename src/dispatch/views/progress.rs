@@ -38,7 +38,6 @@ pub struct Progress {
 impl Dispatcher {
     /// Returns how far each kind of work has come. O(queues).
     pub fn progress(&self) -> Vec<Progress> {
-        let waits_for_room = self.room.is_full_of_bytes() && !self.nothing_moves();
         let mut all = Vec::with_capacity(3 * self.queues.len() + 2);
         for (index, queue) in self.queues.iter().enumerate().filter(|(_, queue)| !queue.is_gone()) {
             let (intake, counts) = (&queue.intake, &queue.counts);
@@ -46,6 +45,7 @@ impl Dispatcher {
             let receives = usize::from(intake.is_asking());
             add(WorkKind::Receive, receives, intake.reports(), queue.rules.wait_time);
             // If no handler runs for want of room, the wait is for whatever makes room, not for a handler.
+            let waits_for_room = self.room.fit_at_handler(index, 1) == 0 && !self.nothing_moves();
             let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
             add(WorkKind::Handle, waiting, counts.handled, Duration::ZERO);
             add(WorkKind::Call, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);

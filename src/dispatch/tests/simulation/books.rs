@@ -115,8 +115,10 @@ fn check_room(dispatcher: &Dispatcher) {
         takes.reserved = queue.intake.asked_for() + rows.sum::<usize>();
     }
     for (queue, takes) in takes.iter().enumerate() {
-        let (held, bytes, reserved) = dispatcher.room.taken_by(queue);
+        let (held, bytes, reserved, handled) = dispatcher.room.taken_by(queue);
         assert_eq!(Takes { held, bytes, reserved }, *takes, "the room of queue {queue}");
+        let runs = dispatcher.queues[queue].intake.running() > 0;
+        assert!(runs || handled == 0, "{handled} messages of queue {queue} are with its handler, and no job runs");
     }
     assert!(dispatcher.room.adds_up(), "the sums over all queues: {:?}", dispatcher.room);
     let leaving = dispatcher.ledger.leaving();
