@@ -1,7 +1,10 @@
 //! Dead letters: written in the transaction that takes their message
 //! off the queue, listed a page at a time, redriven or deleted by id.
 
+use std::error::Error;
+
 use compact_str::ToCompactString;
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::content;
@@ -161,24 +164,44 @@ pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Re
     Ok(Some(read(row)?.1))
 }
 
+/// Returns the letter of a row. Damage must neither hide the other letters nor keep this one from being purged: what
+/// cannot be read is left out, and the reason tells that.
 fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
     let number: i64 = row.get(0)?;
-    let attributes: Option<String> = row.get(8)?;
+    let text = |column| {
+        Ok::<_, rusqlite::Error>(match row.get_ref(column)? {
+            ValueRef::Null => None,
+            ValueRef::Integer(number) => Some(number.to_string()),
+            ValueRef::Real(number) => Some(number.to_string()),
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        })
+    };
+    let bytes = |column| {
+        Ok::<_, rusqlite::Error>(match row.get_ref(column)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
+        })
+    };
+    let count = |column| row.get(column).unwrap_or(0);
+    let mut reason = text(3)?.unwrap_or_default();
+    let attributes = content::attributes_from_text(text(8)?.as_deref()).unwrap_or_else(|why| {
+        reason.push_str(&format!(" (the row of this letter is damaged: {why})"));
+        Vec::new()
+    });
     let letter = DeadLetter {
         id: number.to_compact_string(),
-        message_id: row.get::<_, String>(1)?.into(),
-        kind: row.get(2)?,
-        reason: row.get(3)?,
-        account: row.get::<_, Option<String>>(4)?.map(Into::into),
-        index: row.get(5)?,
-        payload: row.get::<_, Option<Vec<u8>>>(6)?.map(Into::into),
-        body: row.get::<_, Vec<u8>>(7)?.into(),
-        attributes: content::attributes_from_text(attributes.as_deref())
-            .map_err(|why| Fault::refused(format!("dead letter {number}: {why}; correct or purge it")))?,
-        receives: row.get(9)?,
-        redrives: row.get(10)?,
-        sent_at: from_millis(row.get(11)?),
-        dead_at: from_millis(row.get(12)?),
+        message_id: text(1)?.unwrap_or_default().into(),
+        kind: text(2)?.unwrap_or_default(),
+        reason,
+        account: text(4)?.map(Into::into),
+        index: row.get(5).unwrap_or(None),
+        payload: bytes(6)?.map(Into::into),
+        body: bytes(7)?.unwrap_or_default().into(),
+        attributes,
+        receives: count(9),
+        redrives: count(10),
+        sent_at: from_millis(row.get(11).unwrap_or(0)),
+        dead_at: from_millis(row.get(12).unwrap_or(0)),
     };
     Ok((number, letter))
 }
@@ -195,8 +218,13 @@ pub(super) fn redrive(
     let mut touched = Touched::new();
     let mut redriven = 0;
     for id in ids {
-        let letter = take.query_row([*id, queue], |row| Ok(Letter::read(row))).optional()?.transpose()?;
+        let letter = take.query_row([*id, queue], |row| Ok(Letter::read(row))).optional()?;
         let Some(letter) = letter else { continue };
+        let letter = letter.map_err(|why| {
+            Fault::refused(format!(
+                "dead letter {id} is damaged: {why}; correct it with the sqlite3 program, or purge it; nothing was redriven"
+            ))
+        })?;
         let message = Insert {
             id: &redriven_id(&letter.message_id, *id),
             group: grouping.and_then(|group| group(&letter.body)),
@@ -226,15 +254,20 @@ struct Letter {
 }
 
 impl Letter {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
+    /// Returns the letter, or what would make its message one that no receive can read.
+    fn read(row: &Row<'_>) -> Result<Self, Box<dyn Error>> {
+        let letter = Self {
             message_id: row.get(0)?,
             body: row.get(1)?,
             attributes: row.get(2)?,
             open: row.get(3)?,
             redrives: row.get(4)?,
             settled: row.get(5)?,
-        })
+        };
+        content::attributes_from_text(letter.attributes.as_deref())?;
+        content::open_from_text(letter.open.as_deref())?;
+        content::settled_from_text(letter.settled.as_deref())?;
+        Ok(letter)
     }
 }
 

@@ -92,6 +92,9 @@ impl SqliteOptions {
     }
 }
 
+/// The largest number of unreadable rows of one receive that are named.
+const NAMED_ROWS: usize = 3;
+
 /// One queue of a file. It is cheap to share and safe to use from many threads.
 pub struct SqliteQueue {
     name: String,
@@ -191,7 +194,10 @@ impl SqliteQueue {
         // Only now: a receive that failed has used no number.
         *sequence += good.len() as u64;
         if !bad.is_empty() {
-            let why = format!("{}; it comes back when its lease ends", bad.join("; "));
+            let others = bad.len().saturating_sub(NAMED_ROWS);
+            let others = if others > 0 { format!("; so are {others} others") } else { String::new() };
+            let named = bad.iter().take(NAMED_ROWS).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let why = format!("{named}{others}; what cannot be read comes back when its lease ends");
             if good.is_empty() {
                 return Err(self.remarkable(why));
             }

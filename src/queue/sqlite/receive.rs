@@ -87,12 +87,11 @@ pub(super) fn lease(transaction: &Transaction<'_>, queue: i64, max: usize, now: 
 /// Reads what was leased, and numbers it from `sequence` on. Only reads. A row that cannot be read must not stop the
 /// queue: it is left out, with the messages of its group behind it.
 pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequence: u64) -> Result<Copies, Fault> {
-    let mut content = transaction.prepare_cached(CONTENT)?;
-    let mut found = content.query((rows(leased.rows.iter().map(|(seq, _)| *seq)), leased.until))?;
-    let mut read_rows = HashMap::with_capacity(leased.rows.len());
-    while let Some(row) = found.next()? {
-        read_rows.insert(row.get::<_, i64>(7)?, read(row));
-    }
+    let all = leased.rows.iter().map(|(seq, _)| *seq);
+    let mut read_rows = match contents(transaction, all.clone(), leased.until) {
+        Ok(read_rows) => read_rows,
+        Err(_) => one_by_one(transaction, all, leased.until)?,
+    };
     let mut copies = Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new() };
     let mut held_up = Touched::new();
     for (seq, group) in &leased.rows {
@@ -115,6 +114,41 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
         }
     }
     Ok(copies)
+}
+
+type Contents = HashMap<i64, Result<(Message, Option<Box<SettledPart>>), String>>;
+
+/// Returns what the rows hold, or what is wrong with a row. Fails if the file cannot be read where one of them is.
+fn contents(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, until: i64) -> Result<Contents, Fault> {
+    let mut content = transaction.prepare_cached(CONTENT)?;
+    let mut found = content.query((rows(wanted), until))?;
+    let mut contents = Contents::new();
+    while let Some(row) = found.next()? {
+        contents.insert(row.get(7)?, read(row));
+    }
+    Ok(contents)
+}
+
+/// Does the same row by row, so that a damaged page of the file stops no other messages than those that are on it. Fails
+/// if no row can be read.
+fn one_by_one(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, until: i64) -> Result<Contents, Fault> {
+    let (mut all, mut readable, mut last) = (Contents::new(), false, None);
+    for seq in wanted {
+        match contents(transaction, std::iter::once(seq), until) {
+            Ok(content) => {
+                readable |= !content.is_empty();
+                all.extend(content);
+            }
+            Err(fault) => {
+                all.insert(seq, Err(fault.to_string()));
+                last = Some(fault);
+            }
+        }
+    }
+    match last {
+        Some(fault) if !readable => Err(fault),
+        _ => Ok(all),
+    }
 }
 
 /// Gives back rows that could not be read for what is before them, whose leases keep their groups locked.

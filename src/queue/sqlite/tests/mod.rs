@@ -9,6 +9,7 @@ use super::*;
 use crate::message::Received;
 
 mod clock;
+mod dead;
 mod receive;
 mod small_disk;
 

@@ -56,6 +56,23 @@ fn what_is_received_again_before_it_is_read_belongs_to_the_later_one() {
     assert_eq!(bodies(&scene.read(&again).good), [b"a1", b"a2", b"b1"], "its leases stand");
 }
 
+/// As if the page of one row were damaged.
+#[test]
+fn where_the_file_is_damaged_the_rows_around_are_read() {
+    let scene = Scene::new();
+    for body in [b"a1", b"a2", b"a3"] {
+        scene.send(body).unwrap();
+    }
+    let damage = "
+        CREATE TEMP VIEW contents AS
+        SELECT seq, id, sent_at, iif(seq = 2, json('damaged'), body) AS body, attributes, open FROM main.contents";
+    scene.queue.store.with_reader(|reader| reader.execute_batch(damage).unwrap());
+    let Copies { good, bad, unread } = scene.read(&scene.lease(1000, FIRST_END));
+    assert_eq!((bodies(&good), unread.len()), (vec![&b"a1"[..], b"a3"], 0));
+    let [why] = &bad[..] else { panic!("{bad:?}") };
+    assert!(why.contains("row 2 of messages: malformed JSON"), "{why}");
+}
+
 #[test]
 fn what_cannot_be_read_is_given_back_as_if_it_had_not_been_received() {
     let scene = Scene::grouped();
