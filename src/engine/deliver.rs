@@ -137,7 +137,6 @@ impl Starter {
                 recv(sweep) -> _ => {
                     self.deliverer.sinks.sweep();
                     self.crew.forget_ended();
-                    continue;
                 }
             }
             loop {
