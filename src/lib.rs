@@ -81,5 +81,6 @@ pub mod message;
 mod net;
 mod plain;
 pub mod queue;
+pub mod rfc3339;
 pub mod settings;
 pub mod sink;

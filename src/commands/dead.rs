@@ -178,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn times_that_no_calendar_has_are_shown_as_the_last_that_it_has() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::MAX);
+        let letter = DeadLetter { sent_at: far, dead_at: far, ..letter() };
+        for shown in [listed(false, std::slice::from_ref(&letter)), listed(true, std::slice::from_ref(&letter)), text(&letter)] {
+            assert!(shown.contains("9999-12-31T23:59:59Z"), "{shown}");
+        }
+    }
+
+    #[test]
     fn a_table_keeps_each_letter_on_its_line() {
         let table = listed(false, &[letter(), letter()]);
         assert_eq!(table.lines().count(), 3);

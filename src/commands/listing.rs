@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::rfc3339;
+
 /// An entry of a listing: one line of a table, or one JSON object.
 pub trait Entry {
     /// The text shown if there are no entries.
@@ -63,5 +65,5 @@ impl<'a, T: Entry> Listing<'a, T> {
 }
 
 pub(super) fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(at).to_string()
+    rfc3339::seconds(at).to_string()
 }

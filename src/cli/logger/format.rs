@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use log::Level;
+use octoconf::rfc3339;
 use serde_json::{Map, Value, json};
 
 /// The chosen format, with `auto` resolved.
@@ -49,7 +50,7 @@ fn priority(level: Level) -> u8 {
 
 /// Returns the time in RFC 3339 with milliseconds, in UTC.
 fn time(since: Duration) -> String {
-    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
+    rfc3339::millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
 /// Returns the `key=value` pairs of a message, as our own lines write them. A value is a word, or

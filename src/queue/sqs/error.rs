@@ -14,6 +14,7 @@ use super::transport::Answer;
 use super::xml::Elements;
 use crate::mask::hide;
 use crate::queue::{EntryError, QueueError};
+use crate::rfc3339;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,7 +273,7 @@ fn clock(answer: &Answer) -> Option<String> {
     };
     let off = Duration::from_secs(off.as_secs());
     (off > CLOCK_OFF).then(|| {
-        let show = |time: SystemTime| humantime::format_rfc3339_seconds(time);
+        let show = |time: SystemTime| rfc3339::seconds(time);
         let (off, ours, theirs) = (humantime::format_duration(off), show(answer.received), show(theirs));
         format!("the clock of this machine is {off} {word} ({ours} here, {theirs} there): set it")
     })

@@ -12,6 +12,7 @@ use ureq::http::{HeaderMap, Method, Request, Uri};
 
 use super::target::Target;
 use crate::message::{AttributeValue, Batch, Item};
+use crate::rfc3339;
 use crate::settings::Format;
 use crate::sink::lines;
 
@@ -161,7 +162,7 @@ fn push_event(body: &mut Vec<u8>, item: &Item, queue: &str) {
         text(&item.id()),
         text(&format!("/octoconf/{}", utf8_percent_encode(queue, percent_encoding::NON_ALPHANUMERIC))),
         text(&kind),
-        humantime::format_rfc3339_millis(item.message.sent_at),
+        rfc3339::millis(item.message.sent_at),
     );
     body.extend_from_slice(head.as_bytes());
     body.extend_from_slice(&data);
@@ -207,6 +208,16 @@ mod tests {
             expected("m3", "octoconf.stock", r#""not json""#),
         ];
         assert_eq!(events, format!("[{}]", list.join(",")));
+    }
+
+    #[test]
+    fn a_time_that_no_event_can_hold_is_the_last_that_it_can() {
+        let mut batch = batch("acme", &["1"]);
+        let message = (*batch.items[0].message).clone();
+        let sent_at = UNIX_EPOCH + Duration::from_millis(u64::MAX);
+        batch.items[0].message = std::sync::Arc::new(Message { sent_at, ..message });
+        let event = String::from_utf8(body(Format::Cloudevents, &batch).into_owned()).unwrap();
+        assert!(event.contains(r#""time":"9999-12-31T23:59:59.999Z""#), "{event}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::rfc3339;
+
 /// Why there are no keys. The text says what was tried and what to
 /// do about it; it never holds a key, a token or an unread answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +56,7 @@ pub enum CredentialsError {
     /// A source returned keys that had already ended. It is asked again.
     #[error(
         "AWS credentials: {from} gave keys that expired at {}; check the clock of this machine, then look at what renews them",
-        humantime::format_rfc3339_seconds(*.at)
+        rfc3339::seconds(*.at)
     )]
     Expired {
         /// The source.

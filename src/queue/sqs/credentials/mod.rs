@@ -12,6 +12,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::rfc3339;
+
 pub use self::cache::Cached;
 pub use self::chain::Chain;
 pub use self::error::CredentialsError;
@@ -86,7 +88,7 @@ impl Keys {
 impl fmt::Debug for Keys {
     /// Shows only the end of the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.expires_at.map(|end| humantime::format_rfc3339_seconds(end).to_string());
+        let end = self.expires_at.map(|end| rfc3339::seconds(end).to_string());
         f.debug_struct("Keys").field("expires_at", &end).finish_non_exhaustive()
     }
 }

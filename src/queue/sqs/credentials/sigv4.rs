@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::Keys;
+use crate::rfc3339;
 
 /// The region, service and time that a signature is for.
 pub struct Scope<'a> {
@@ -23,7 +24,7 @@ pub struct Scope<'a> {
 /// `headers` are those to sign. `host` must be among them; names must be in lower case and sorted, values trimmed.
 pub fn sign_post(keys: &Keys, scope: &Scope<'_>, headers: &[(&str, &str)], body: &[u8]) -> Vec<(&'static str, String)> {
     // The format is 20150830T123600Z.
-    let time = humantime::format_rfc3339_seconds(scope.at).to_string().replace(['-', ':'], "");
+    let time = rfc3339::seconds(scope.at).to_string().replace(['-', ':'], "");
     let day = time.get(..8).unwrap_or_default();
     let token = keys.session_token.as_deref();
     // The names are still sorted: no name that is sent to STS comes after these.
