@@ -21,7 +21,8 @@ impl Entry for DeadLetter {
 
     fn row(&self) -> String {
         let account = one_line(self.account.as_deref().unwrap_or("-"));
-        format!("{:>8}  {:20}  {:12}  {account:20}  {}", self.id, time(self.dead_at), self.kind, one_line(&self.reason))
+        let (id, kind) = (one_line(&self.id), one_line(&self.kind));
+        format!("{id:>8}  {:20}  {kind:12}  {account:20}  {}", time(self.dead_at), one_line(&self.reason))
     }
 
     fn object(&self) -> impl Serialize {
@@ -193,6 +194,10 @@ mod tests {
         assert!(table.lines().last().unwrap().ends_with("account: is null "), "{table}");
         let shown = text(&letter());
         assert!(shown.contains("account: is\\nnull\\u{202e}\n"), "{shown}");
+        let hostile = DeadLetter { id: "\u{1b}[2Ja".into(), kind: "\u{9b}2Jb".to_owned(), ..letter() };
+        for shown in [listed(false, std::slice::from_ref(&hostile)), text(&hostile)] {
+            assert!(!shown.contains(['\u{1b}', '\u{9b}']) && shown.contains("2Ja") && shown.contains("2Jb"), "{shown:?}");
+        }
         assert!(shown.contains(r#"{"account":"a", "account":null}"#), "as it was received: {shown}");
         assert_eq!(listed(false, &[]), "no dead letters\n");
     }

@@ -109,3 +109,36 @@ fn next(before: Redriven) -> Redriven {
 fn at(millis: u64) -> std::time::SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::AttributeValue;
+
+    #[test]
+    fn facts_of_no_kind_of_ours_are_those_of_a_producer() {
+        let of = |kind: &str| {
+            let facts = serde_json::json!({
+                "kind": kind, "reason": "r", "source": "elsewhere", "id": "1", "sent_at": 0, "receives": 1, "redrives": 7,
+            });
+            let ours = Attribute { name: "octoconf".into(), value: AttributeValue::String(facts.to_string()) };
+            Letter::of(Record {
+                id: "1b9d".into(),
+                handle: "h".into(),
+                body: "b".into(),
+                attributes: vec![ours],
+                group: None,
+                sent: 0,
+                receives: 3,
+                moved_from: Some("arn:aws:sqs:eu-west-1:1:stock".to_owned()),
+            })
+        };
+        let Letter { letter, source, .. } = of("refused");
+        assert_eq!((letter.kind.as_str(), source.as_deref(), letter.attributes.len()), ("refused", Some("elsewhere"), 0));
+        for foreign in ["\u{1b}[2J", "Refused", ""] {
+            let Letter { letter, source, .. } = of(foreign);
+            assert_eq!((letter.kind.as_str(), source.as_deref(), letter.attributes.len()), ("moved", Some("stock"), 1));
+            assert_eq!((letter.id.as_str(), letter.receives, letter.redrives), ("1b9d", 3, 0));
+        }
+    }
+}

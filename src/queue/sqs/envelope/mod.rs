@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::MAX_ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
+use crate::message::settle::DeadKind;
 use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 
 const ATTR_FACTS: &str = "octoconf";
@@ -30,6 +31,7 @@ const COUNT_BYTES: usize = 24;
 /// The facts about a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterFacts {
+    /// The word of a [`DeadKind`].
     pub kind: String,
     pub reason: String,
     /// The queue that the letter comes from.
@@ -187,12 +189,18 @@ impl LetterFacts {
 
     /// Returns whether the attributes of a dead letter hold its facts. They do unless there was no room.
     pub fn are_in(attributes: &[Attribute]) -> bool {
-        attributes.iter().any(|attribute| read::<Self>(attribute).is_some())
+        attributes.iter().any(|attribute| Self::read(attribute).is_some())
+    }
+
+    /// Reads the facts if their kind is one of ours. Any producer may write the attribute, and SQS's redrive policy
+    /// moves it along with its message.
+    fn read(attribute: &Attribute) -> Option<Envelope<Self>> {
+        read::<Self>(attribute).filter(|envelope| DeadKind::ALL.iter().any(|kind| kind.word() == envelope.facts.kind))
     }
 
     /// Takes the attributes of a dead letter apart.
     pub fn unpack(attributes: Vec<Attribute>) -> Unpacked {
-        let (mut attributes, envelope) = unpack::<Self>(attributes);
+        let (mut attributes, envelope) = unpack(attributes, Self::read);
         let Some(Envelope { facts, attributes: folded, dropped }) = envelope else {
             return Unpacked { attributes, ..Unpacked::default() };
         };
@@ -218,11 +226,11 @@ impl Redriven {
         if !attributes.iter().any(|attribute| attribute.name == ATTR_FACTS) {
             return (attributes, None);
         }
-        // These are the facts of a letter, on a dead letter queue that is consumed as an ordinary queue.
+        // These are the facts of a letter, on a dead letter queue that is consumed as an ordinary queue; or they look so.
         if attributes.iter().find_map(read::<LetterFacts>).is_some() {
             return (attributes, None);
         }
-        let (mut attributes, envelope) = unpack::<Self>(attributes);
+        let (mut attributes, envelope) = unpack(attributes, read::<Self>);
         let redriven = envelope.map(|envelope| {
             attributes.extend(envelope.attributes.into_iter().filter_map(Folded::unfold));
             envelope.facts
@@ -262,7 +270,10 @@ fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option
     Some(kept)
 }
 
-fn unpack<T: DeserializeOwned>(mut attributes: Vec<Attribute>) -> (Vec<Attribute>, Option<Envelope<T>>) {
+fn unpack<T>(
+    mut attributes: Vec<Attribute>,
+    read: impl Fn(&Attribute) -> Option<Envelope<T>>,
+) -> (Vec<Attribute>, Option<Envelope<T>>) {
     let found = attributes.iter().enumerate().find_map(|(at, attribute)| Some((at, read(attribute)?)));
     match found {
         Some((at, envelope)) => {
