@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::failure::{Failure, in_full};
+use super::output;
 
 /// The interval at which `status --watch` refreshes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,12 +24,8 @@ pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failur
     if watch {
         return follow(&client, first, json);
     }
-    let mut out = io::stdout();
-    if json {
-        writeln!(out, "{first:#}")?;
-    } else {
-        out.write_all(render(&first, None, size(false)).as_bytes())?;
-    }
+    let text = if json { format!("{first:#}\n") } else { render(&first, None, size(false)) };
+    output::unless_unread(show(&text, false))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -51,7 +48,10 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
             Err(Failure::Failed(error)) if terminal => in_full(error) + "\n",
             Err(_) => return seen.map(|_| ExitCode::SUCCESS),
         };
-        show(&text, terminal)?;
+        if let Err(error) = show(&text, terminal) {
+            output::unless_unread(Err(error))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         if let Ok(status) = seen {
             before = Some(status);
         }
@@ -90,28 +90,25 @@ fn size(whole: bool) -> Size {
 
 /// Prints why a partner waits.
 pub fn why(config: &Path, account: &str, json: bool) -> Result<ExitCode, Failure> {
-    explain(&Client::new(config)?.partner(account)?, json)
+    explain("", &Client::new(config)?.partner(account)?, json)
 }
 
 /// Sets the first delivery of a waiting partner aside as a dead letter, then prints why the partner waits now.
 pub fn skip(config: &Path, account: &str, json: bool) -> Result<ExitCode, Failure> {
     let report = Client::new(config)?.act(account, "skip")?;
-    if !json {
-        writeln!(io::stdout(), "The delivery at its head is set aside as a dead letter.")?;
-    }
-    explain(&report, json)
+    explain(if json { "" } else { "The delivery at its head is set aside as a dead letter.\n" }, &report, json)
 }
 
-fn explain(report: &Value, json: bool) -> Result<ExitCode, Failure> {
-    let mut out = io::stdout();
+/// Prints why a partner waits, after a text of whole lines.
+fn explain(before: &str, report: &Value, json: bool) -> Result<ExitCode, Failure> {
+    let mut text = before.to_owned();
     if json {
-        writeln!(out, "{report:#}")?;
+        text += &format!("{report:#}\n");
     } else {
         let sentences = report["why"].as_array().into_iter().flatten();
-        for sentence in sentences.filter_map(Value::as_str) {
-            writeln!(out, "{sentence}")?;
-        }
+        text.extend(sentences.filter_map(Value::as_str).flat_map(|sentence| [sentence, "\n"]));
     }
+    output::unless_unread(show(&text, false))?;
     Ok(ExitCode::SUCCESS)
 }
 

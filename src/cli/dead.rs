@@ -15,6 +15,7 @@ use octoconf::settings::Rate;
 
 use super::args::{Dead, Filter};
 use super::failure::Failure;
+use super::output;
 use super::patience::Patient;
 use super::progress::Progress;
 use super::records::{self, Change, Outcome};
@@ -85,7 +86,7 @@ fn show(letters: &dyn DeadLetters, (queue, id): (&str, &str), json: bool, patien
         }
     })?;
     let text = if json { serde_json::to_string_pretty(&view::object(&letter))? } else { view::text(&letter) };
-    writeln!(io::stdout(), "{}", text.trim_end())?;
+    output::unless_unread(writeln!(io::stdout(), "{}", text.trim_end()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -209,15 +210,17 @@ fn change(
         kept: &kept,
         interrupted: !patient.goes_on() && (how.dry_run || handled < chosen || chosen == 0 || unseen.letters > 0),
     };
-    let (status, word) = (records::say_changed(outcome, how)?, how.word);
+    let (status, word) = (records::say_changed(outcome, how), how.word);
     if failed.is_empty() && kept.is_empty() && ended.is_none() {
-        return Ok(status);
+        return status;
     }
     let mut why: Vec<String> = failed.iter().map(|(id, why)| format!("dead letter {id} is not {word}: {why}")).collect();
     why.extend(kept.iter().map(|(id, why)| {
         format!("dead letter {id} is {word}, but stays a dead letter, since it could not be deleted: {why}; purge it: redriving it again repeats it")
     }));
     why.extend(ended.map(|error| format!("it ended before all were {word}: {error}")));
+    // What failed is said nowhere else if the output fails, too.
+    why.extend(status.err().map(Failure::text));
     Err(anyhow::anyhow!(why.join("\n")).into())
 }
 

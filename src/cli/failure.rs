@@ -9,6 +9,16 @@ pub enum Failure {
     Refused(String),
 }
 
+impl Failure {
+    /// Returns what to tell of the failure.
+    pub fn text(self) -> String {
+        match self {
+            Self::Failed(error) => in_full(&error),
+            Self::Refused(why) => why,
+        }
+    }
+}
+
 /// Returns an error and its causes on one line. A cause whose text is already contained is not repeated, since many
 /// errors include the texts of their causes.
 pub fn in_full(error: &anyhow::Error) -> String {

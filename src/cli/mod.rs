@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::CommandFactory;
+use octoconf::commands::try_out::TryError;
 use octoconf::commands::{check, send, try_out};
 
 use self::args::{Arguments, Command};
@@ -68,8 +69,8 @@ pub fn run(arguments: &Arguments, caught: Option<Caught>) -> Result<ExitCode, Fa
             // Generated into memory first, since `generate` panics when it cannot write.
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "octoconf", &mut text);
-            io::stdout().write_all(&text)?;
-            io::stdout().flush()?;
+            let mut out = io::stdout();
+            output::unless_unread(out.write_all(&text).and_then(|()| out.flush()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -90,9 +91,10 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
     let setup = setup::Setup::new(config)?;
     let handler = setup.handler(queue)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    try_out::try_out(handler.as_ref(), files::open(file)?, &mut out, json).context("try")?;
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    match try_out::try_out(handler.as_ref(), files::open(file)?, &mut out, json) {
+        Err(TryError::Write(error)) if output::is_unread(&error) => Ok(ExitCode::SUCCESS),
+        tried => Ok(tried.map(|_| ExitCode::SUCCESS).context("try")?),
+    }
 }
 
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {

@@ -1,6 +1,6 @@
 //! Parts that the commands `dead` and `parked` share.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::process::ExitCode;
 
 use compact_str::CompactString;
@@ -29,11 +29,8 @@ pub fn list<T: Entry>(
             failed.is_none() && left > 0
         })?;
     }
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    listing.end()?;
-    out.flush()?;
+    let written = failed.map_or_else(|| listing.end(), Err);
+    output::unless_unread(written)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -53,14 +53,15 @@ impl<'a, T: Entry> Listing<'a, T> {
         Ok(())
     }
 
-    /// Writes the end of the listing, or [`Entry::NONE`] if it is an empty table.
+    /// Writes the end of the listing, or [`Entry::NONE`] if it is an empty table, and flushes the output.
     pub fn end(self) -> io::Result<()> {
         match (self.json, self.any) {
             (true, true) => self.out.write_all(b"\n]\n"),
             (true, false) => self.out.write_all(b"[]\n"),
             (false, true) => Ok(()),
             (false, false) => writeln!(self.out, "{}", T::NONE),
-        }
+        }?;
+        self.out.flush()
     }
 }
 

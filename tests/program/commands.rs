@@ -250,6 +250,45 @@ fn without_output(workspace: &Workspace, arguments: &[&str]) -> String {
     said
 }
 
+/// Runs a command whose standard output nobody reads any more; returns its exit status and what it reports on standard
+/// error.
+fn unread(workspace: &Workspace, arguments: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
+    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(workspace.path("")).stdout(writer);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_output_without_a_reader_changes_no_exit_status() {
+    let workspace = workspace();
+    workspace.write("in.jsonl", "1\n{\"account\":\n");
+    let (status, said) = unread(&workspace, &["send", "invoice", "in.jsonl"]);
+    assert!(status == Some(1) && said.contains("line 2"), "{status:?}: {said}");
+    workspace.expect(0, &["run", "--until-empty"]);
+    let list = ["dead", "list", "invoice", "--json"];
+    let id = workspace.json(&list)[0]["id"].to_string();
+    let quiet: [&[&str]; 6] = [
+        &["completions", "bash"],
+        &["check"],
+        &["dead", "list", "invoice"],
+        &list,
+        &["dead", "show", "invoice", &id],
+        &["dead", "redrive", "invoice", "--json"],
+    ];
+    for arguments in quiet {
+        assert_eq!(unread(&workspace, arguments), (Some(0), String::new()), "{arguments:?}");
+    }
+    let (status, said) = unread(&workspace, &["try", "invoice", ".", "--json"]);
+    assert!(status == Some(1) && said.contains("line 1 cannot be read"), "{status:?}: {said}");
+    let (status, said) = unread(&workspace, &["dead", "purge", "invoice", "999"]);
+    assert!(status == Some(1) && said.contains("has no dead letter 999"), "{status:?}: {said}");
+    workspace.write("octoconf.toml", &CONFIG.replace("handler", "handlr"));
+    assert_eq!(unread(&workspace, &["check", "--json"]), (Some(2), String::new()));
+}
+
 #[test]
 fn a_full_output_does_not_hide_what_was_done() {
     let workspace = workspace();
@@ -336,6 +375,13 @@ fn a_file_that_a_signal_leaves_unfinished_is_a_failure() {
     writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
     run_until_acked(&workspace, 1);
     assert_eq!(interrupt(child, "TERM"), (Some(1), sent(1, true)));
+    let mut child = sending(&workspace, "pipe");
+    drop(child.stdout.take());
+    let mut input = std::fs::File::options().write(true).open(&file).unwrap();
+    writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
+    run_until_acked(&workspace, 1);
+    send_signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(1), "also where nobody reads the result");
 }
 
 #[test]

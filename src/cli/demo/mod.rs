@@ -30,7 +30,7 @@ use self::partners::Partners;
 use self::traffic::{DemoQueue, Traffic};
 use super::args::Demo;
 use super::failure::Failure;
-use super::{files, logger, signals};
+use super::{files, logger, output, signals};
 
 /// The number of messages per call to a queue, and the interval at which each of the two producers makes a call: about
 /// 6,000 messages a second together.
@@ -241,25 +241,26 @@ fn conclude(books: &Books, report: &Report, (outcome, left): (Outcome, u64), as_
     let found: Vec<Reconciliation> = DemoQueue::ALL.into_iter().map(|kind| books.reconcile(kind)).collect();
     let (median, p99) = books.latency().unwrap_or_default();
     let partners = report.status.partners.total;
-    let mut out = io::stdout();
-    if as_json {
+    let text = if as_json {
         let queues: Vec<_> = found.iter().map(Reconciliation::json).collect();
         let latency = json!({ "median_ms": median.as_secs_f64() * 1e3, "p99_ms": p99.as_secs_f64() * 1e3 });
         let Reconciliation { sent, delivered, dead, lost, duplicated, .. } = Reconciliation::total(&found);
         let all = json!({ "sent": sent, "delivered": delivered, "dead": dead, "lost": lost, "duplicated": duplicated, "queues": queues, "partners": partners, "elapsed_s": report.elapsed_s, "healthy_latency": latency, "in_time": in_time, "interrupted": interrupted, "left": left });
-        writeln!(out, "{all:#}")?;
+        format!("{all:#}\n")
     } else {
-        writeln!(out, "{:8} {:>9} {:>9} {:>7} {:>6} {:>10}", "queue", "sent", "delivered", "dead", "lost", "duplicated")?;
+        let mut table =
+            format!("{:8} {:>9} {:>9} {:>7} {:>6} {:>10}\n", "queue", "sent", "delivered", "dead", "lost", "duplicated");
         for Reconciliation { queue, sent, delivered, dead, lost, duplicated } in &found {
-            writeln!(out, "{queue:8} {sent:>9} {delivered:>9} {dead:>7} {lost:>6} {duplicated:>10}")?;
+            table += &format!("{queue:8} {sent:>9} {delivered:>9} {dead:>7} {lost:>6} {duplicated:>10}\n");
         }
         let (median, p99) = (median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-        writeln!(
-            out,
-            "{partners} partners in {:.1} s; healthy ones waited {median:.0} ms (median), {p99:.0} ms (p99)",
-            report.elapsed_s
-        )?;
-    }
+        let elapsed_s = report.elapsed_s;
+        table
+            + &format!(
+                "{partners} partners in {elapsed_s:.1} s; healthy ones waited {median:.0} ms (median), {p99:.0} ms (p99)\n"
+            )
+    };
+    output::tell(&text, || "the demo is over".to_owned())?;
     let lost = Reconciliation::total(&found).lost;
     if interrupted {
         return Err(anyhow::anyhow!("interrupted: {left} messages were still on the queues").into());

@@ -59,7 +59,8 @@ pub fn try_out(handler: &dyn Handler, lines: impl BufRead, out: &mut dyn Write, 
         let line = match line {
             Ok(line) => line,
             Err(error) => {
-                report.close()?;
+                // Where the output fails as well, the input is what the caller has to correct.
+                let _ = report.close();
                 return Err(error.into());
             }
         };
