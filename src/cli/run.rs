@@ -35,6 +35,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the service until a signal, `--until-empty` or `--for` stops it.
+#[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
 pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitCode, Failure> {
     // From here on no signal ends the process, and each is kept until the engine can receive it.
     let caught = caught.map_or_else(signals::catch, Ok).context("cannot take signals over")?;
@@ -42,9 +43,24 @@ pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitC
     if let Some(path) = &options.report {
         report::check(path)?;
     }
+    let began = Instant::now();
     let bars = MultiProgress::new();
-    let _log = logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log")?;
-    match serve(config, options, &setup, &bars, caught) {
+    let mut report = None;
+    let (_log, mut outcome) = match logger::start(&setup.settings.engine.log, &bars).context("cannot start the thread log") {
+        Ok(log) => (Some(log), serve(config, options, &setup, &bars, caught, &mut report)),
+        Err(error) => (None, Err(error.into())),
+    };
+    if let Some(path) = &options.report {
+        // However the run ended: the report of an earlier run must not pass for this one's.
+        let report = report.unwrap_or_else(|| Report::of_nothing(&setup.settings, began.elapsed()));
+        if let Err(error) = report::write(path, &report) {
+            match outcome {
+                Ok(_) => outcome = Err(error.into()),
+                Err(_) => log::error!("{}", in_full(&error)),
+            }
+        }
+    }
+    match outcome {
         // Logged like everything else: standard error itself may have no reader.
         Err(Failure::Failed(error)) if log::log_enabled!(log::Level::Error) => {
             log::error!("failed: {}", in_full(&error));
@@ -54,27 +70,22 @@ pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitC
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
-fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut caught: Caught) -> Result<ExitCode, Failure> {
-    let began = Instant::now();
-    let report_nothing = || match &options.report {
-        Some(path) => report::write(path, &Report::of_nothing(&setup.settings, began.elapsed())),
-        None => Ok(()),
-    };
+/// Returns how the run ended. `report` is set if the engine ran and it is known what it did.
+fn serve(
+    config: &Path,
+    options: &Run,
+    setup: &Setup,
+    bars: &MultiProgress,
+    mut caught: Caught,
+    report: &mut Option<Report>,
+) -> Result<ExitCode, Failure> {
     let notify = Notify::of_environment();
     for warning in &setup.warnings {
         log::warn!("configuration: {warning}");
     }
-    let opened = open(setup, &mut caught, options.at_most, &notify).inspect_err(|_| {
-        // A report of an earlier run must not pass for this one's.
-        if let Err(error) = report_nothing() {
-            log::error!("{}", in_full(&error));
-        }
-    });
-    let (admin, engine) = match opened? {
+    let (admin, engine) = match open(setup, &mut caught, options.at_most, &notify)? {
         Opened::Engine(admin, engine) => (admin, engine),
         Opened::Nothing { late } => {
-            report_nothing()?;
             let Some(why) = late else {
                 log::info!("stopped before the queues could be opened");
                 return Ok(ExitCode::SUCCESS);
@@ -104,7 +115,7 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
     let watch = watch(running.remote(), bars, has_end, end.clone())?;
     let timer = options.at_most.map(|at_most| stop_after(running.remote(), at_most, end, stopped)).transpose()?;
     let remote = running.remote();
-    let report = running.wait();
+    let ended = running.wait();
     notify.stopping();
     drop(at_work);
     let timed_out = timer.is_some_and(|timer| timer.join().unwrap_or(true));
@@ -112,13 +123,16 @@ fn serve(config: &Path, options: &Run, setup: &Setup, bars: &MultiProgress, mut 
         // If the thread had panicked, the engine would have ended with that as its reason.
         let _ = watch.join();
     }
-    let report = report?;
+    let report = match ended {
+        Ok(ended) => report.insert(ended),
+        Err(died) => {
+            *report = remote.last_report();
+            return Err(died.into());
+        }
+    };
     let [received, acked, dead, returned] = totals(&report.status);
     // Logged before the report is written, so that the figures are not lost if writing fails.
     log::info!("stopped: elapsed_s={:.1} received={received} acked={acked} dead={dead} returned={returned}", report.elapsed_s);
-    if let Some(path) = &options.report {
-        report::write(path, &report)?;
-    }
     let unreached = unreached(&report.status);
     if timed_out && !unreached.is_empty() {
         log::error!("queues could not be opened within the time that --for gave: queues={}", unreached.join(","));

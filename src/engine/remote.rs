@@ -18,6 +18,7 @@ use super::error::Death;
 use super::health::{EngineHealth, LastReload};
 use super::inquiries::{ANSWER_TIMEOUT, Answered, Inquiry, Operated};
 use super::reload::InForce;
+use super::report::Report;
 use super::shell::Control;
 use super::threads::{DeathGuard, DeathLine};
 
@@ -118,6 +119,14 @@ impl Remote {
     /// dispatcher's turns, at most 4 s in all.
     pub fn status(&self) -> Option<Status> {
         self.snapshot(Duration::ZERO).ok().map(|snapshot| snapshot.status.clone())
+    }
+
+    /// Returns the report of an engine that died: the newest snapshot that somebody asked for, whose state is therefore
+    /// not `stopped`. `None` if there is none. Asks nobody, and blocks for at most 2 s.
+    pub fn last_report(&self) -> Option<Report> {
+        let newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT)?;
+        let last = &newest.as_ref()?.snapshot;
+        Some(Report::new(last.status.clone(), last.last_reload.clone(), self.started.elapsed()))
     }
 
     /// Returns a snapshot of the engine that is at most `at_most` old, or older if the last snapshot was costly. A

@@ -38,7 +38,7 @@ impl Report {
         Self { version: env!("CARGO_PKG_VERSION"), uptime_s: seconds, elapsed_s: seconds, messages_per_s, last_reload, status }
     }
 
-    /// Returns the report of a run that ended before its queues could be opened: the same keys, with nothing done.
+    /// Returns the report of a run that did not come to work: the same keys, with nothing done.
     pub fn of_nothing(settings: &Settings, elapsed: Duration) -> Self {
         let named = settings.queues.iter().map(|(name, queue)| (name.clone(), source_name(&queue.source), queue.handler.clone()));
         let parked = settings.queues.iter().filter(|(_, queue)| queue.parking.is_some());

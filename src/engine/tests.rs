@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::{self, Context, Environment, FileFormat, Loaded};
+use crate::dispatch::EngineState;
 use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
 use crate::message::{Message, Outcome, Receipt, Received};
 use crate::queue::{DeadLetters, Limits, NewMessage, QueueError, VisibilityChange};
@@ -103,7 +104,10 @@ fn a_poller_or_an_acker_that_panics_ends_the_engine_with_its_name() {
 #[test]
 fn a_thread_beside_the_engine_that_panics_ends_it() {
     let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
-    let guard = running.remote().guard("signal");
+    let remote = running.remote();
+    assert!(remote.last_report().is_none());
+    assert!(remote.status().is_some());
+    let guard = remote.guard("signal");
     let thread = std::thread::Builder::new().spawn(move || {
         let _guard = guard;
         std::panic::resume_unwind(Box::new(()));
@@ -111,6 +115,7 @@ fn a_thread_beside_the_engine_that_panics_ends_it() {
     assert!(thread.unwrap().join().is_err());
     let RunError::Died(why) = running.wait().unwrap_err();
     assert_eq!(why, Death::panicked("signal"));
+    assert_eq!(remote.last_report().unwrap().status.state, EngineState::Running);
 }
 
 #[test]

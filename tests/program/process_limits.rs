@@ -93,6 +93,20 @@ fn a_limit_of_file_size_is_a_reason_in_words() {
 }
 
 #[test]
+fn a_run_that_gets_no_threads_leaves_no_report_of_an_earlier_one() {
+    let workspace = workspace();
+    workspace.expect(0, &["send", "invoice", workspace.write("in.jsonl", &invoices()).to_str().unwrap()]);
+    assert_eq!(workspace.run_until_empty()["queues"][0]["acked"], MESSAGES);
+    let config = fs::read_to_string(workspace.path("octoconf.toml")).unwrap();
+    workspace.write("octoconf.toml", &format!("{config}\n[engine]\nhandler_threads = 2000\n"));
+    // In KiB of address space: less than the stacks of these threads take.
+    let output = limited(&workspace, "-v 8000000", &["run", "--until-empty", "--report", "report.json"]).output().unwrap();
+    assert!(output.status.code() == Some(1) && told(&output).contains("cannot start the thread"), "{}", told(&output));
+    let report = workspace.report();
+    assert_eq!((&report["state"], &report["queues"][0]["acked"]), (&"stopped".into(), &0.into()));
+}
+
+#[test]
 fn a_lack_of_file_descriptors_is_reported_as_such() {
     let workspace = workspace();
     workspace.expect(0, &["send", "invoice", workspace.write("none.jsonl", "").to_str().unwrap()]);
