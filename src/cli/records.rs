@@ -1,6 +1,6 @@
 //! Parts that the commands `dead` and `parked` share.
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use compact_str::CompactString;
@@ -18,20 +18,34 @@ pub fn list<T: Entry>(
     json: bool,
     read: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), QueueError>,
 ) -> Result<ExitCode, Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut listing = Listing::new(&mut out, json);
+    list_to(&mut BufWriter::new(io::stdout().lock()), limit, json, read)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_to<T: Entry>(
+    out: &mut dyn Write,
+    limit: Option<usize>,
+    json: bool,
+    read: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), QueueError>,
+) -> Result<(), Failure> {
+    let mut listing = Listing::new(out, json);
     let mut left = limit.unwrap_or(usize::MAX);
     let mut failed = None;
     if left > 0 {
-        read(&mut |entry| {
+        let read = read(&mut |entry| {
             left -= 1;
             failed = listing.entry(entry).err();
             failed.is_none() && left > 0
-        })?;
+        });
+        if let Err(error) = read {
+            // Where the output fails as well, the queue is what the caller has to look at.
+            let _ = listing.break_off();
+            return Err(error.into());
+        }
     }
     let written = failed.map_or_else(|| listing.end(), Err);
     output::unless_unread(written)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What a command that changes records was asked for.
@@ -86,4 +100,45 @@ pub fn say_changed(
         changed => format!("{changed} were {word}"),
     })?;
     Ok(ExitCode::from(u8::from(interrupted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::*;
+
+    struct Number(u32);
+
+    impl Entry for Number {
+        const NONE: &'static str = "none";
+
+        fn head() -> String {
+            "NUMBER".to_owned()
+        }
+
+        fn row(&self) -> String {
+            self.0.to_string()
+        }
+
+        fn object(&self) -> impl Serialize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_is_a_failure_and_whole_json_all_the_same() {
+        let listed = |json: bool, count: u32| {
+            let mut out = Vec::new();
+            let ended = list_to(&mut out, None, json, |each| {
+                assert!((0..count).all(|number| each(&Number(number))));
+                Err(QueueError::Unavailable { queue: "stock".to_owned(), what: "list", why: "it is locked".to_owned() })
+            });
+            assert!(ended.unwrap_err().text().contains("it is locked"));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(serde_json::from_str::<Vec<u32>>(&listed(true, 2)).unwrap(), [0, 1]);
+        assert_eq!(listed(false, 2), "NUMBER\n0\n1\n");
+        assert_eq!((listed(true, 0), listed(false, 0)), (String::new(), String::new()), "nothing is known");
+    }
 }

@@ -63,6 +63,12 @@ impl<'a, T: Entry> Listing<'a, T> {
         }?;
         self.out.flush()
     }
+
+    /// Ends a listing that could not be read to its end: completes an array that was begun, and writes nothing else,
+    /// since what is missing is not known.
+    pub fn break_off(self) -> io::Result<()> {
+        if self.any { self.end() } else { Ok(()) }
+    }
 }
 
 pub(super) fn time(at: SystemTime) -> String {
