@@ -3,7 +3,8 @@
 //! On a dead letter queue it holds the [`LetterFacts`] of the letter, on the way back to its
 //! queue [`Redriven`]. It takes one of SQS's ten attributes and a part of the bytes that its
 //! queue accepts (1 MiB at most). If these leave no room, attributes of the producer move
-//! into it; those that do not fit there either are dropped and counted. Pure functions.
+//! into it, as do those that have the name of one of ours; those that do not fit there either
+//! are dropped and counted. Pure functions.
 
 use std::sync::Arc;
 
@@ -251,7 +252,9 @@ fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option
     let mut rest = Vec::new();
     for attribute in attributes {
         let with = bytes + attribute_bytes(attribute);
-        if kept.len() + 1 < MAX_ATTRIBUTES && alone + with <= room {
+        // A message has one attribute of a name, so a producer's of ours would be lost beside it.
+        let is_free = attribute.name != ATTR_FACTS && attribute.name != ATTR_PAYLOAD;
+        if is_free && kept.len() + 1 < MAX_ATTRIBUTES && alone + with <= room {
             bytes = with;
             kept.push(attribute.clone());
         } else {

@@ -64,6 +64,26 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
 }
 
 #[test]
+fn attributes_that_have_our_names_move_into_ours_and_come_back() {
+    let own = vec![text("a", "1"), text(ATTR_FACTS, "theirs"), text(ATTR_PAYLOAD, "theirs too")];
+    let names = |packed: &[Attribute]| packed.iter().map(|attribute| attribute.name.to_string()).collect::<Vec<_>>();
+    let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
+    assert_eq!(names(&packed), ["a", ATTR_FACTS, ATTR_PAYLOAD]);
+    let unpacked = LetterFacts::unpack(packed);
+    assert_eq!((unpacked.facts, unpacked.payload, unpacked.dropped), (Some(facts()), Some("payload".into()), 0));
+    assert_eq!(unpacked.attributes, own);
+
+    let redriven = Redriven { redrives: 1, open: Open::default() };
+    let packed = redriven.clone().pack(&own, ROOM).unwrap();
+    assert_eq!(names(&packed), ["a", ATTR_FACTS]);
+    assert_eq!(Redriven::unpack(packed), (own.clone(), Some(redriven)));
+
+    let long = [text(ATTR_FACTS, &"x".repeat(MAX_JSON_BYTES))];
+    let unpacked = LetterFacts::unpack(facts().pack(&long, None, ROOM));
+    assert_eq!((unpacked.facts, unpacked.attributes.len(), unpacked.dropped), (Some(facts()), 0, 1));
+}
+
+#[test]
 fn what_fits_nowhere_is_dropped_and_counted() {
     let mut own: Vec<_> = (0..9).map(|n| text(&format!("name-{n}"), "value")).collect();
     own.push(text("long", &"x".repeat(MAX_JSON_BYTES)));
