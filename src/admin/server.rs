@@ -60,8 +60,8 @@ impl Server {
             server.spawn(format!("admin-{number}"), move || serve(&waiting, &site))?;
         }
         server.spawn("admin".to_owned(), move || {
-            if let Err(error) = accept(&listener, &woken, &line) {
-                site.failed(&format!("the thread admin cannot accept connections: {error}"));
+            if let Some(why) = why_ended(|| accept(&listener, &woken, &line)) {
+                site.failed(&why);
             }
         })?;
         Ok(server)
@@ -90,6 +90,15 @@ impl Drop for Server {
                 log::error!("a thread of the admin server panicked");
             }
         }
+    }
+}
+
+/// Runs the body of the thread `admin`. Returns why it ended, if that was too early: an error or a panic.
+fn why_ended(body: impl FnOnce() -> io::Result<()>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("the thread admin cannot accept connections: {error}")),
+        Err(_) => Some("the thread admin panicked".to_owned()),
     }
 }
 
@@ -185,5 +194,18 @@ fn serve(waiting: &Receiver<Client>, site: &Site) {
         if answered.is_err() {
             log::error!("an answer of the admin server panicked; please report this");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_accepts_does_not_end_unsaid() {
+        assert_eq!(why_ended(|| Ok(())), None);
+        let why = why_ended(|| Err(io::Error::other("no memory"))).unwrap();
+        assert_eq!(why, "the thread admin cannot accept connections: no memory");
+        assert_eq!(why_ended(|| std::panic::resume_unwind(Box::new(()))).unwrap(), "the thread admin panicked");
     }
 }
