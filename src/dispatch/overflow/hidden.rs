@@ -24,12 +24,16 @@ new_key_type! {
     struct HiddenKey;
 }
 
+/// When a message was sent, and the order in which it was received among those that were sent at the same time: many
+/// are sent in one call, and what leaves memory leaves it newest first.
+pub type Sent = (SystemTime, u64);
+
 /// The hidden messages of all queues.
 #[derive(Debug)]
 pub struct Hidden {
     slots: SlotMap<HiddenKey, Slot>,
     /// The messages of each partner that can be shown again, the first sent first.
-    by_partner: HashMap<PartnerKey, BTreeSet<(SystemTime, HiddenKey)>, RandomState>,
+    by_partner: HashMap<PartnerKey, BTreeSet<(Sent, HiddenKey)>, RandomState>,
     queues: Vec<OfQueue>,
     /// The number of receipts remembered.
     receipts: usize,
@@ -39,7 +43,7 @@ pub struct Hidden {
 struct Slot {
     queue: QueueIndex,
     partner: PartnerKey,
-    sent_at: SystemTime,
+    sent: Sent,
     /// Until when the message is hidden.
     until: Instant,
     /// The receipt with which the message can be shown; `None`: it shows only by itself.
@@ -95,15 +99,15 @@ impl Hidden {
     }
 
     /// Remembers a message that is hidden until this moment because of this partner.
-    pub fn remember(&mut self, queue: QueueIndex, partner: PartnerKey, receipt: Receipt, sent_at: SystemTime, until: Instant) {
+    pub fn remember(&mut self, queue: QueueIndex, partner: PartnerKey, receipt: Receipt, sent: Sent, until: Instant) {
         let Some(of_queue) = self.queues.get_mut(queue) else { return };
         let receipt = Some(receipt).filter(|_| self.receipts < RECEIPTS);
         let is_remembered = receipt.is_some();
-        let key = self.slots.insert(Slot { queue, partner, sent_at, until, receipt });
+        let key = self.slots.insert(Slot { queue, partner, sent, until, receipt });
         of_queue.by_end.insert((until, key));
         if is_remembered {
             self.receipts += 1;
-            self.by_partner.entry(partner).or_default().insert((sent_at, key));
+            self.by_partner.entry(partner).or_default().insert((sent, key));
         }
     }
 
@@ -131,7 +135,7 @@ impl Hidden {
                 return Some((slot.queue, Show { receipt: slot.receipt?, until: slot.until }));
             }
             slot.receipt = None;
-            let place = (slot.sent_at, key);
+            let place = (slot.sent, key);
             self.drop_receipt(partner, place);
         }
     }
@@ -142,12 +146,12 @@ impl Hidden {
             queue.by_end.remove(&(slot.until, key));
         }
         if slot.receipt.is_some() {
-            self.drop_receipt(slot.partner, (slot.sent_at, key));
+            self.drop_receipt(slot.partner, (slot.sent, key));
         }
         Some(slot)
     }
 
-    fn drop_receipt(&mut self, partner: PartnerKey, place: (SystemTime, HiddenKey)) {
+    fn drop_receipt(&mut self, partner: PartnerKey, place: (Sent, HiddenKey)) {
         self.receipts -= 1;
         if let Some(all) = self.by_partner.get_mut(&partner) {
             all.remove(&place);
@@ -178,12 +182,13 @@ mod tests {
     #[test]
     fn the_first_sent_of_a_partner_is_shown_first() {
         let (mut hidden, [a, b], start) = (Hidden::new(1), partners(), start());
-        for (sent, partner) in [(3, a), (1, a), (2, b)] {
-            let sent_at = SystemTime::UNIX_EPOCH + MINUTE * sent;
-            hidden.remember(0, partner, row(i64::from(sent)), sent_at, start + MINUTE);
+        // The last two of a were sent in one call, and returned newest first.
+        for (minute, sequence, partner) in [(3, 5, a), (1, 4, a), (1, 3, a), (2, 2, b)] {
+            let sent_at = SystemTime::UNIX_EPOCH + MINUTE * minute;
+            hidden.remember(0, partner, row(sequence as i64), (sent_at, sequence), start + MINUTE);
         }
         let mut shown = || hidden.oldest(a, start).map(|(_, show)| show.receipt);
-        assert_eq!([shown(), shown(), shown()], [Some(row(1)), Some(row(3)), None]);
+        assert_eq!([shown(), shown(), shown(), shown()], [Some(row(3)), Some(row(4)), Some(row(5)), None]);
         assert_eq!((hidden.count(0), hidden.receipts, hidden.by_partner.len()), (1, 1, 1));
     }
 
@@ -192,7 +197,7 @@ mod tests {
         let (mut hidden, [a, _], start) = (Hidden::new(2), partners(), start());
         hidden.leaves(1);
         hidden.arrived(1);
-        hidden.remember(1, a, row(1), SystemTime::UNIX_EPOCH, start + MINUTE);
+        hidden.remember(1, a, row(1), (SystemTime::UNIX_EPOCH, 0), start + MINUTE);
         assert_eq!((hidden.count(0), hidden.count(1), hidden.next_end()), (0, 1, Some(start + MINUTE)));
         assert!(hidden.oldest(a, start + MINUTE - SOON).is_none());
         assert_eq!(hidden.next_over(start + MINUTE - SOON), None);

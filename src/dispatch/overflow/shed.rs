@@ -148,12 +148,12 @@ impl Dispatcher {
     pub(in crate::dispatch) fn remember_hidden(&mut self, ticket: Ticket, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(giver) = held.special().shed_by else { return };
-        let (index, receipt, sent_at) = (held.queue, held.receipt.clone(), held.message.sent_at);
+        let (index, receipt, sent) = (held.queue, held.receipt.clone(), (held.message.sent_at, held.sequence));
         if self.queues.get(index).is_none_or(|queue| !queue.is_serving()) {
             // The message is not ours to show again.
             return;
         }
-        self.hidden.remember(index, giver, receipt, sent_at, until);
+        self.hidden.remember(index, giver, receipt, sent, until);
         self.count_hidden(index, giver);
     }
 }
