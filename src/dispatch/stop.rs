@@ -58,8 +58,8 @@ impl Phase {
 }
 
 impl Dispatcher {
-    /// Stops receiving. Waiting deliveries may leave until the deadline; those that their partner will not
-    /// take by then are returned now.
+    /// Stops receiving. Waiting deliveries may leave until the deadline; those that their partner will not take by then
+    /// are returned now, and those that parked ones wait behind are parked, too.
     pub(super) fn drain(&mut self, deadline: Instant) {
         if self.phase.is_stopping() {
             return;
@@ -73,6 +73,7 @@ impl Dispatcher {
         // Nearly all of a million buckets hold nothing, and need no look.
         let buckets: Vec<_> = self.partners.buckets().filter(|(_, bucket)| !bucket.is_bare()).map(|(key, _)| key).collect();
         for key in buckets {
+            self.park_before_the_end(key);
             self.return_what_cannot_leave(key);
             self.partners.list(key);
         }
@@ -161,6 +162,7 @@ impl Dispatcher {
         if self.partners.next_attempt(key, self.now).is_none_or(|at| at < deadline) {
             return;
         }
+        self.park_before_the_end(key);
         let waiting = self.partners.bucket_mut(key).map(|bucket| bucket.drain()).unwrap_or_default();
         for ticket in waiting.into_iter().rev() {
             self.give_back(ticket, self.now);

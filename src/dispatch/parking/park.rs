@@ -11,6 +11,7 @@ use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};
 
+use super::Lot;
 use super::transfer::{Leaver, Transfer};
 
 /// The largest number of deliveries in one call; together with their bytes this makes a transaction that takes some ten
@@ -69,6 +70,27 @@ impl Dispatcher {
             }
         }
         self.park(None, ticket);
+    }
+
+    /// Parks what waits in a bucket that has something parked, since the service stops: these deliveries are older, and
+    /// messages that went back to their queue would come behind the parked ones after the start. Does nothing once the
+    /// drain is over: a stop by force waits for no disk.
+    pub(in crate::dispatch) fn park_before_the_end(&mut self, key: BucketKey) {
+        if self.phase.deadline().is_none_or(|deadline| deadline <= self.now) {
+            return;
+        }
+        let Some(bucket) = self.partners.bucket(key).filter(|bucket| bucket.lot.as_deref().is_some_and(Lot::is_open)) else {
+            return;
+        };
+        let (partner, newest_first) = (bucket.partner, bucket.newest_first());
+        let waiting: Vec<Ticket> = newest_first.map(|slip| slip.ticket).collect();
+        let goes_to_disk = |held: &Held| held.special().row.is_some() || self.open_parking(held.queue).is_some();
+        let can_go = |ticket: &Ticket| self.may_shed(partner, *ticket) && self.ledger.get(*ticket).is_some_and(goes_to_disk);
+        // What cannot go keeps all that is older in memory, too.
+        let waiting: Vec<Ticket> = waiting.into_iter().take_while(can_go).collect();
+        for ticket in waiting {
+            self.shed(partner, ticket);
+        }
     }
 
     /// Adds a new delivery to a bucket that has, or had, parked deliveries: behind them on the

@@ -310,6 +310,22 @@ fn rows_that_make_place_for_others_do_not_leave_what_is_newer_in_memory() {
 }
 
 #[test]
+fn at_a_stop_what_is_older_than_the_parked_goes_to_the_disk_before_them() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (330, "drain 2s", "interrupt; q1: interrupt; park x:<c x:<b x:<a"),
+        (340, "parked", "delete c b a"),
+        (350, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+    let mut next = Rig::new(parking_rules(&[("x", 6)]));
+    std::mem::swap(&mut next.disk, &mut rig.disk);
+    next.play(&[(0, "unparked", "flush x a b c d e f")]);
+}
+
+#[test]
 fn a_row_that_cannot_be_read_holds_up_no_other_and_is_said() {
     let mut rig = restarted();
     rig.disk.damaged = vec!["e".into()];
