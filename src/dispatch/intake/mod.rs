@@ -217,7 +217,8 @@ impl Intake {
         // Whatever fills the room may do so for days: a queue of which nothing is on its way to a bucket gets one message
         // at a time.
         let free = if free == 0 && self.is_idle() && self.jobs.is_empty() { room.one_more(queue) } else { free };
-        let free = free.min(backlog.saturating_sub(self.waiting() + self.asked_for()));
+        // Suspects do not count: they go alone, however few they are, and other messages pass them. The room bounds them.
+        let free = free.min(backlog.saturating_sub(self.pending.len() + self.asked_for()));
         // Where requests have a price, a poller uses up its demand before it gets more.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
         let poller = self.asked.iter().take(self.pollers(now)).position(|asked| *asked <= low)?;

@@ -54,3 +54,17 @@ fn one_that_leaves_before_its_turn_does_not_hold_up_the_next() {
         (4, "settled", "handle c"),
     ]);
 }
+
+#[test]
+fn however_many_wait_the_queue_is_asked_for_others_which_pass_them() {
+    let mut rig = rig();
+    rig.asks = true;
+    // Far more suspects than the handler's backlog of other messages may have.
+    let ids = |from: u32, to: u32| (from..to).map(|n| format!(" s{n}#3")).collect::<String>();
+    rig.play(&[
+        (0, &format!("receive{}", ids(0, 10)), "handle s0; ask 20"),
+        (1, &format!("receive{}", ids(10, 30)), "ask 30"),
+        (2, &format!("receive{}", ids(30, 60)), "ask 30"),
+        (3, "receive a", "handle a; ask 1"),
+    ]);
+}
