@@ -124,7 +124,7 @@ impl Dispatcher {
                     } else {
                         queue.order.expect(sequence, ticket, &message);
                     }
-                    queue.intake.push(ToHandle { ticket, message });
+                    queue.intake.push(ToHandle { ticket, message }, now);
                 }
             }
         }

@@ -50,6 +50,11 @@ impl Jobs {
         self.blocked
     }
 
+    /// Returns whether there is a job that has not been slow for this long.
+    pub fn any_late_by_less(&self, time: Duration, now: Instant) -> bool {
+        self.running.iter().any(|running| now < running.late_at + time)
+    }
+
     /// Records that a job of this many messages was handed over.
     pub fn started(&mut self, job: Ticket, messages: usize, now: Instant) {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);

@@ -19,7 +19,7 @@ use crate::message::settle::Ask;
 
 use crate::dispatch::event::{Demand, ToHandle};
 use crate::dispatch::intake::jobs::{Jobs, QUICK, SLOW};
-use crate::dispatch::intake::suspects::{Suspects, is_suspect};
+use crate::dispatch::intake::suspects::{LONG, Suspects, is_suspect};
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::pause::Pause;
 use crate::dispatch::room::Room;
@@ -248,13 +248,14 @@ impl Intake {
     /// nothing.
     pub fn next_look(&self, now: Instant) -> Option<Instant> {
         let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
+        let suspect = self.suspects.next_look(self.others(now));
         // A moment that has passed must not hide one that is to come.
-        asks.into_iter().chain(self.suspects.next_look()).chain(self.jobs.next_look(self.quick)).filter(|at| *at > now).min()
+        asks.into_iter().chain(suspect).chain(self.jobs.next_look(self.quick)).filter(|at| *at > now).min()
     }
 
     /// Takes in a message for the handler.
-    pub fn push(&mut self, one: ToHandle) {
-        if self.is_suspect(&one) { self.suspects.push(one) } else { self.pending.push_back(one) }
+    pub fn push(&mut self, one: ToHandle, now: Instant) {
+        if self.is_suspect(&one) { self.suspects.push(one, now) } else { self.pending.push_back(one) }
     }
 
     fn is_suspect(&self, one: &ToHandle) -> bool {
@@ -277,8 +278,7 @@ impl Intake {
         if self.jobs.len() >= at_once {
             return None;
         }
-        let others = !self.jobs.is_empty() || !self.pending.is_empty();
-        if let Some(suspect) = self.suspects.next(now, self.rules.max_receives, others) {
+        if let Some(suspect) = self.suspects.next(now, self.rules.max_receives, self.others(now)) {
             return Some(vec![suspect]);
         }
         if self.pending.is_empty() {
@@ -292,6 +292,12 @@ impl Intake {
         self.suspects.other_started();
         let size = if self.slow { 1 } else { JOB.min(self.pending.len()).min(most) };
         Some(self.pending.drain(..size).collect())
+    }
+
+    /// Returns whether suspects leave their turn to other messages, which wait for the handler or have not been with it for
+    /// long.
+    fn others(&self, now: Instant) -> bool {
+        !self.pending.is_empty() || self.jobs.any_late_by_less(LONG, now)
     }
 
     /// Returns the number of the pool's threads that the queue's jobs may have at once. For a quick handler that is the

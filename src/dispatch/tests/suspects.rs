@@ -68,3 +68,23 @@ fn however_many_wait_the_queue_is_asked_for_others_which_pass_them() {
         (3, "receive a", "handle a; ask 1"),
     ]);
 }
+
+#[test]
+fn one_whose_handler_does_not_end_holds_the_next_up_for_seconds_only() {
+    let mut rig = rig();
+    rig.play(&[(0, "receive a#3 b#3 c#3", "handle a")]);
+    assert_eq!(rig.skip_to_commands(), (3000, "handle b".to_owned()));
+    // It ends at last, and is not what c waits for.
+    rig.play(&[(3500, "handled a=discard", "delete a"), (3501, "settled", "")]);
+    assert_eq!(rig.skip_to_commands(), (6000, "handle c".to_owned()));
+}
+
+#[test]
+fn other_handlers_that_do_not_end_hold_them_up_for_seconds_only() {
+    let mut rig = rig();
+    rig.play(&[(0, "receive h", "handle h"), (1, "receive a#3 b#3", "")]);
+    assert_eq!(rig.skip_to_commands(), (3001, "handle a".to_owned()));
+    // The outcome of a waits for h, as order demands, but b waits for h no more.
+    rig.play(&[(3100, "handled a=discard", "")]);
+    assert_eq!(rig.skip_to_commands(), (3300, "handle b".to_owned()));
+}

@@ -37,7 +37,7 @@ fn check_handlers(dispatcher: &Dispatcher, now: Instant) {
     for (index, queue) in dispatcher.queues.iter().enumerate() {
         // Suspects wait for the one at work, but not for long.
         let only_suspects = queue.intake.waiting() == queue.intake.suspects.len();
-        let has_time = only_suspects && queue.intake.suspects.next_look().is_some_and(|at| at > now);
+        let has_time = only_suspects && queue.intake.suspects.next_look(false).is_some_and(|at| at > now);
         let waiting = queue.intake.waiting();
         assert!(waiting == 0 || has_time, "{waiting} messages of queue {index} wait for their handler, and nothing moves");
     }
