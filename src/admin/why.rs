@@ -93,9 +93,15 @@ fn waits(partner: &PartnerReport) -> String {
     let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
     if partner.waiting == 0 {
         let account = one_line(&partner.account);
+        // How long what is parked has waited is not known: no less than the report says.
+        let (place, longer) = match (partner.in_flight, partner.parked) {
+            (_, 0) => ("on the wire", ""),
+            (0, _) => ("parked", " or longer"),
+            _ => ("on the wire or parked", ""),
+        };
         return match oldest.as_str() {
             "" => format!("Nothing waits for {account}; {wire}."),
-            oldest => format!("All that waits for {account} is on the wire{oldest}; {wire}."),
+            oldest => format!("All that waits for {account} is {place}{oldest}{longer}; {wire}."),
         };
     }
     let queues: Vec<&str> = partner.queues.iter().filter(|queue| queue.waiting > 0).map(|queue| queue.queue.as_str()).collect();
@@ -240,6 +246,15 @@ mod tests {
             [
                 "1200 deliveries are parked on the disk, and come back in order once the partner accepts deliveries.",
                 "1 message was returned and is hidden in the queue, to be shown again, oldest first, once the partner accepts deliveries.",
+            ]
+        );
+        let reason = "what is parked waits for room, or to be read from the disk";
+        let all_parked = PartnerReport { waiting: 0, parked: 6, ..partner(PartnerState::Healthy, reason) };
+        assert_eq!(
+            sentences(&all_parked)[..2],
+            [
+                "All that waits for acme is parked, the oldest for 1 min 15 s or longer; nothing is on the wire.",
+                "Why: what is parked waits for room, or to be read from the disk.",
             ]
         );
         let late = PartnerReport { held_back: 3, ..partner(PartnerState::Healthy, "a flush is on the wire") };

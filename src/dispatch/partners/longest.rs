@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::dispatch::keys::BucketKey;
-use crate::dispatch::partner::Partner;
 use crate::dispatch::waiting::Slip;
 
 use super::Partners;
@@ -21,8 +20,10 @@ impl Partners {
         bucket.first().into_iter().chain(on_wire).min_by_key(|slip| slip.since)
     }
 
-    /// Returns when the longest-waiting delivery of the partner began to wait.
-    pub fn waits_since(&self, partner: &Partner) -> Option<Instant> {
-        partner.buckets.iter().filter_map(|key| self.longest(key)).map(|slip| slip.since).min()
+    /// Returns when the longest-waiting delivery of the bucket began to wait. If all that waits is on the disk, that is not
+    /// known: then it is at the latest when something last entered memory or left it.
+    pub fn waits_since(&self, key: BucketKey) -> Option<Instant> {
+        let parked = || self.bucket(key).filter(|bucket| bucket.parked() > 0).map(|bucket| bucket.active_at);
+        self.longest(key).map(|slip| slip.since).or_else(parked)
     }
 }

@@ -226,3 +226,21 @@ fn a_queue_that_gets_no_place_has_those_that_are_away_shed() {
         "three of eight places are held, the other five are reserved for q0: {commands}"
     );
 }
+
+#[test]
+fn why_says_so_if_all_that_there_is_for_it_is_hidden() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 10s"))), ["f", "e", "d"]);
+    rig.play(&[
+        (301, "settled", ""),
+        (302, "skip x", "reply backing_off; letter a:skipped"),
+        (303, "skip x", "reply backing_off"),
+        (304, "skip x", "reply backing_off"),
+        (305, "settled", "letter b:skipped c:skipped"),
+        (306, "settled", ""),
+        (11_000, "tick", "hide d=0"),
+    ]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.hidden, report.reason), (2, "its messages were returned, and are hidden in their queue for now"));
+    assert_eq!((report.oldest_age_s, report.queues[0].reason), (None, report.reason));
+}

@@ -1,8 +1,10 @@
 //! The survey of all partners: counted in parts or at once, the result is the same and true.
 
-use super::super::{Search, Survey};
+use super::super::{ParkingRules, Rules, Search, Survey};
 use super::rig::Rig;
-use super::{partner_rules, rules};
+use super::{message, partner_rules, rules};
+use crate::message::Item;
+use crate::message::park::{START, ToPark};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +99,40 @@ fn what_is_on_the_wire_waits_where_its_partner_is_away() {
     assert_eq!(told(&rig), (1, vec![("hangs".to_owned(), 1, 0, 2.0)], Some(2.0)), "between two attempts");
     rig.send(9000, "tick");
     assert_eq!(told(&rig), (1, vec![("hangs".to_owned(), 0, 1, 9.0)], Some(9.0)), "at its next attempt from the start");
+}
+
+/// Of two partners with deliveries on the disk, one gets all the places that there are for these.
+#[test]
+fn what_is_on_the_disk_waits_too() {
+    let found = vec![("x".into(), 6), ("y".into(), 6)];
+    let parking = ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: 10, found };
+    let mut rig = Rig::new(Rules { max_in_flight: 12, parkings: vec![parking], ..rules() });
+    let delivery = |account: &str, n: u32| ToPark {
+        account: account.into(),
+        item: Item { message: Arc::new(message(&format!("{account}{n}"), None)), index: None, payload: "1".into() },
+        waited: Duration::ZERO,
+        after: START,
+        older: false,
+    };
+    let deliveries: Vec<ToPark> = ["x", "y"].into_iter().flat_map(|account| (0..6).map(move |n| delivery(account, n))).collect();
+    rig.disk.park(rig.start, &deliveries);
+    assert_eq!(rig.send(0, "unparked"), "flush x x0 x1 x2 x3 x4 x5");
+    rig.send(5000, "tick");
+    let report = rig.dispatcher.partner("y").unwrap();
+    assert_eq!(
+        (report.reason, report.parked, report.waiting),
+        ("what is parked waits for room, or to be read from the disk", 6, 0)
+    );
+    assert_eq!((report.reason, report.oldest_age_s), (report.queues[0].reason, Some(5.0)));
+    let status = rig.dispatcher.status();
+    let rows: Vec<_> =
+        status.waiting.iter().map(|row| (row.account.as_str(), row.waiting, row.parked, row.oldest_age_s)).collect();
+    assert_eq!((status.partners.waiting, rows), (2, vec![("x", 0, 0, 5.0), ("y", 0, 6, 5.0)]));
+    let queue = &status.queues[0];
+    assert_eq!((queue.parked_now, queue.oldest_waiting_s), (6, Some(5.0)));
+    let mut search = Search::new("y", 1);
+    rig.dispatcher.search(&mut search, 9);
+    assert_eq!(search.found()[0].oldest_age_s, Some(5.0));
 }
 
 #[test]

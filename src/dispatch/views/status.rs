@@ -95,7 +95,7 @@ pub struct QueueStatus {
     /// second; `None`: nothing is held.
     pub oldest_age_s: Option<f64>,
     /// How long the oldest delivery has waited, in seconds, in a bucket or on the wire to a partner
-    /// that is away; `None`: none waits.
+    /// that is away; of a bucket that is all on the disk, how long at least. `None`: none waits.
     pub oldest_waiting_s: Option<f64>,
     /// The number of deliveries that are on the disk and not in memory.
     pub parked_now: u64,
@@ -160,7 +160,7 @@ pub struct WaitingPartner {
     pub reason: String,
     /// The time to the next attempt, in seconds; `None`: it depends on an event.
     pub next_attempt_in_s: Option<f64>,
-    /// How long the oldest delivery has waited, in seconds.
+    /// How long the oldest delivery has waited, in seconds; if all are on the disk, how long at least.
     pub oldest_age_s: f64,
     /// The number of failures in a row.
     pub failures: u32,
@@ -261,7 +261,7 @@ impl Dispatcher {
         // Some buckets may have gone since the survey saw them.
         let waiting = survey.longest().into_iter().filter_map(|key| {
             let bucket = self.partners.bucket(key)?;
-            Some((self.partners.longest(key)?.since, key, bucket))
+            Some((self.partners.waits_since(key)?, key, bucket))
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable_by_key(|(oldest, key, _)| (*oldest, *key));

@@ -54,7 +54,7 @@ pub struct PartnerCounts {
     pub total: usize,
     /// Partners that may be tried.
     pub healthy: usize,
-    /// Partners for which deliveries wait, in any state.
+    /// Partners for which deliveries wait, in any state, in memory or on the disk.
     pub waiting: usize,
     /// Partners that wait after failures, or because they asked for a wait.
     pub backing_off: usize,
@@ -85,9 +85,9 @@ pub struct FoundPartner {
     pub account: String,
     /// The partner's state.
     pub state: PartnerState,
-    /// The number of deliveries that are not on the wire.
+    /// The number of deliveries in memory that are not on the wire.
     pub waiting: usize,
-    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
+    /// How long the oldest delivery has waited, in seconds; if all are on the disk, how long at least. `None`: none waits.
     pub oldest_age_s: Option<f64>,
 }
 
@@ -137,7 +137,7 @@ impl Dispatcher {
                 if let Some(of_queue) = survey.parked.get_mut(bucket.queue) {
                     *of_queue += bucket.parked();
                 }
-                let Some(oldest) = self.partners.longest(key).map(|slip| slip.since) else { continue };
+                let Some(oldest) = self.partners.waits_since(key) else { continue };
                 waits = true;
                 if let Some(of_queue) = survey.oldest.get_mut(bucket.queue) {
                     *of_queue = Some(of_queue.map_or(oldest, |at| at.min(oldest)));
@@ -160,7 +160,7 @@ impl Dispatcher {
             if !search.matches(&partner.account) {
                 continue;
             }
-            let oldest = self.partners.waits_since(partner);
+            let oldest = partner.buckets.iter().filter_map(|key| self.partners.waits_since(key)).min();
             search.found.push(FoundPartner {
                 account: partner.account.to_string(),
                 state: self.partners.state(partner, self.now),

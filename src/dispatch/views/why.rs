@@ -39,7 +39,7 @@ pub struct PartnerReport {
     /// The number of messages that were returned to their queue because of this partner, and are shown
     /// again once it takes its deliveries.
     pub hidden: usize,
-    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
+    /// How long the oldest delivery has waited, in seconds; if all are on the disk, how long at least. `None`: none waits.
     pub oldest_age_s: Option<f64>,
     /// The number of failures in a row.
     pub failures: u32,
@@ -89,7 +89,7 @@ pub struct BucketReport {
     pub reason: &'static str,
     /// The time to the next attempt, in seconds; `None`: it depends on an event.
     pub next_attempt_in_s: Option<f64>,
-    /// How long the oldest delivery has waited, in seconds; `None`: none waits.
+    /// How long the oldest delivery has waited, in seconds; if all are on the disk, how long at least. `None`: none waits.
     pub oldest_age_s: Option<f64>,
     /// The number of failures in a row, of the partner or of its endpoint for this queue, the larger of the two.
     pub failures: u32,
@@ -107,6 +107,9 @@ impl Dispatcher {
         let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
         let longest = |key: BucketKey| Some((self.partners.longest(key)?, self.partners.bucket(key)?));
         let (longest, oldest) = partner.buckets.iter().filter_map(longest).min_by_key(|(slip, _)| slip.since).unzip();
+        // If all that waits is on the disk, that is what the report is about.
+        let oldest = oldest.or_else(|| buckets.iter().copied().find(|bucket| bucket.parked() > 0));
+        let since = partner.buckets.iter().filter_map(|key| self.partners.waits_since(key)).min();
         let access = partner.access(oldest, self.now);
         let of_queue = |key: BucketKey| Some(self.bucket_report(partner, key, self.partners.bucket(key)?));
         Some(PartnerReport {
@@ -123,7 +126,7 @@ impl Dispatcher {
             on_wire_s: self.partners.flushes_since(partner).map(|at| self.now.saturating_duration_since(at).as_secs_f64()),
             held_back,
             hidden: partner.hidden,
-            oldest_age_s: longest.map(|slip| self.age_s(slip)),
+            oldest_age_s: since.map(|at| self.age_s(at)),
             failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
             blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
@@ -149,7 +152,7 @@ impl Dispatcher {
             state: partner.state(Some(bucket), self.now),
             reason: self.reason(partner, Some(bucket), access),
             next_attempt_in_s: next_attempt_in_s(partner, Some(bucket), access, self.now),
-            oldest_age_s: self.partners.longest(key).map(|slip| self.age_s(slip)),
+            oldest_age_s: self.partners.waits_since(key).map(|at| self.age_s(at)),
             failures: partner.failures_at(bucket),
         }
     }
@@ -192,8 +195,8 @@ impl Dispatcher {
         others.map(|other| other.oldest()).min() == Some(bucket.oldest())
     }
 
-    fn age_s(&self, slip: &Slip) -> f64 {
-        self.now.saturating_duration_since(slip.since).as_secs_f64()
+    fn age_s(&self, since: Instant) -> f64 {
+        self.now.saturating_duration_since(since).as_secs_f64()
     }
 }
 
@@ -217,7 +220,14 @@ fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool
         Access::At(_, Wait::Endpoint) => "the endpoint for this queue is set up wrongly",
         Access::At(_, Wait::Rate) => "its rate allows no more for now",
         Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
+            None if bucket.is_some_and(|bucket| bucket.parked() > 0) => {
+                "what is parked waits for room, or to be read from the disk"
+            }
             None if !partner.flights.is_empty() => "all that there is for it is on the wire",
+            // Whose bucket they left is not known if there are several.
+            None if partner.hidden > 0 && (bucket.is_none() || !partner.buckets.are_several()) => {
+                "its messages were returned, and are hidden in their queue for now"
+            }
             None => "nothing waits for it",
             Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
             Some(_) if next => "it may go now, and goes once a delivery thread is free",
