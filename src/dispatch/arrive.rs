@@ -25,6 +25,17 @@ use super::waiting::Slip;
 /// The number of messages that are hashed ahead before they are taken in.
 const AHEAD: usize = 32;
 
+/// How a copy leaves at once. That has to wait until all of its receive is taken in, since those behind it in its FIFO
+/// group may be among them and have to follow.
+enum Exclusion {
+    /// The copy is returned, since nothing more is received.
+    Unwanted,
+    /// The copy is returned, since its message is to be received again.
+    Again,
+    /// The copy was received too often.
+    Dead(DeadReason),
+}
+
 impl Dispatcher {
     /// Takes in received messages, or demand that a poller returns unused.
     pub(super) fn received(
@@ -50,7 +61,7 @@ impl Dispatcher {
             self.goes_well(index, Operation::Receive);
         }
         self.phase.census.received(messages.len());
-        let mut unwanted = Vec::new();
+        let mut excluded = Vec::new();
         let wall = self.wall.map(|(at, wall)| wall + self.now.saturating_duration_since(at));
         let mut messages = messages.into_iter();
         while !messages.as_slice().is_empty() {
@@ -60,19 +71,34 @@ impl Dispatcher {
             let hashes: SmallVec<[u64; AHEAD]> =
                 next.map(|received| self.ledger.hash(index, &received.message.id, None)).collect();
             for (hash, received) in hashes.into_iter().zip(messages.by_ref()) {
-                unwanted.extend(self.take_in(index, received, hash, leased_until, wall));
+                excluded.extend(self.take_in(index, received, hash, leased_until, wall));
             }
         }
-        // Newest first, so that a FIFO group stays locked until its first message is returned.
-        for ticket in unwanted.into_iter().rev() {
-            self.leave_by_return(ticket, self.now);
-        }
+        self.exclude(excluded);
         self.watch_leases(index);
         self.act_on_released();
     }
 
-    /// Takes one copy in, and decides whether its handler has to see it. Returns its ticket if it is to be
-    /// returned to the queue at once.
+    /// Has copies leave that no handler is to see, given in the order of receive.
+    fn exclude(&mut self, excluded: Vec<(Ticket, Exclusion)>) {
+        // Dead letters are written in the order of receive. What is returned goes newest first, so that a FIFO group stays
+        // locked until its first message is returned.
+        let is_returned = |(ticket, exclusion): &(Ticket, Exclusion)| match exclusion {
+            Exclusion::Unwanted | Exclusion::Again => true,
+            Exclusion::Dead(_) => self.circulates(*ticket),
+        };
+        let (returned, dead): (Vec<_>, Vec<_>) = excluded.into_iter().partition(is_returned);
+        for (ticket, exclusion) in dead.into_iter().chain(returned.into_iter().rev()) {
+            match exclusion {
+                Exclusion::Unwanted => self.leave_by_return(ticket, self.now),
+                Exclusion::Again => self.give_back(ticket, self.now),
+                Exclusion::Dead(reason) => self.leave_as_dead(ticket, reason),
+            }
+        }
+    }
+
+    /// Takes one copy in, and decides whether its handler has to see it. Returns the copy that is to leave at once, if
+    /// one is: this one, or an older one of the same message.
     fn take_in(
         &mut self,
         index: QueueIndex,
@@ -80,7 +106,7 @@ impl Dispatcher {
         hash: u64,
         leased_until: Instant,
         wall: Option<SystemTime>,
-    ) -> Option<Ticket> {
+    ) -> Option<(Ticket, Exclusion)> {
         let Received { message, receipt, sequence, settled } = received;
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
@@ -99,7 +125,7 @@ impl Dispatcher {
                 let is_news = |name: &DeliveryName| held.is_some_and(|held| !held.settled().contains(name));
                 if settled.is_some_and(|settled| settled.deliveries.iter().any(is_news)) {
                     // Another process has settled a part of it meanwhile: the next copy goes on from there.
-                    self.give_back(twin, now);
+                    return Some((twin, Exclusion::Again));
                 }
             }
             Ok(ticket) => {
@@ -109,9 +135,9 @@ impl Dispatcher {
                     self.leave_by_delete(ticket, Exit::Duplicate);
                 } else if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
-                    self.leave_as_dead(ticket, DeadReason { kind: DeadKind::MaxReceives, text });
+                    return Some((ticket, Exclusion::Dead(DeadReason { kind: DeadKind::MaxReceives, text })));
                 } else if self.phase.is_stopping() || !queue.is_serving() {
-                    return Some(ticket);
+                    return Some((ticket, Exclusion::Unwanted));
                 } else {
                     if let Some(settled) = both(known, settled)
                         && let Some(held) = self.ledger.get_mut(ticket)

@@ -2,6 +2,8 @@
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
+use crate::dispatch::Event;
+use crate::message::settle::Facts;
 
 fn rig() -> Rig {
     let mut rules = rules();
@@ -107,6 +109,31 @@ fn a_group_that_waits_for_a_handler_is_returned_whole_by_a_drain() {
         (9, "accepted x", ""),
         (10, "settled", "delete d"),
     ]);
+}
+
+#[test]
+fn what_is_returned_at_once_takes_those_of_the_same_receive_along() {
+    let mut rig = rig();
+    let facts = Facts { circulates: true, ..Facts::default() };
+    rig.handle(0, Event::Facts { queue: 0, facts });
+    rig.play(&[
+        // There is no place for dead letters.
+        (0, "receive z/g a/g#6 b/g#6 c/g d/h", "handle z|d; hide c=960s b=960s a=960s"),
+        (1, "handled z->x", "flush x z"),
+        (2, "settled", ""),
+        (3, "accepted x", "delete z"),
+        (4, "settled", ""),
+    ]);
+    rig.play(&[
+        (10, "receive e/i", "handle e"),
+        // Another process has settled a part of it meanwhile, and may have more of its group.
+        (5_000, "receive e/i#2~0@acme f/i", "hide f=0 e'2=0"),
+    ]);
+}
+
+#[test]
+fn dead_letters_are_in_the_order_of_receive() {
+    rig().play(&[(0, "receive a/g#6 b/g#6 c/g", "handle c; letter a:max_receives b:max_receives")]);
 }
 
 #[test]
