@@ -22,7 +22,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn leaves_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| !held.is_on_way_to_disk()) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
-        let Some(last) = self.last_receive(index).filter(|last| receives + 1 >= *last) else {
+        let Some(last) = self.last_receive(index).filter(|last| receives.saturating_add(1) >= *last) else {
             self.set_return_reason(ticket, ReturnReason::HeldTooLong);
             return self.give_back(ticket, self.now);
         };

@@ -191,6 +191,21 @@ fn without_such_a_limit_a_message_is_held_for_as_long_as_it_takes() {
 }
 
 #[test]
+fn a_count_of_receives_may_be_as_large_as_it_can_be() {
+    let mut rules = rules();
+    rules.queues[0].max_receives = 0;
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "facts 3 43200s", ""),
+        (0, &format!("receive a#{}", u32::MAX), "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 86400s", ""),
+    ]);
+    assert_eq!(rig.skip_to_commands(), (11 * HOUR + HOUR / 2, "letter a:partner_unavailable".to_owned()));
+}
+
+#[test]
 fn what_may_not_be_received_again_is_a_dead_letter_instead() {
     let mut rules = rules();
     rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
