@@ -122,6 +122,8 @@ struct Used {
     largest: Largest,
     /// The most payload that one message led to.
     largest_result: Largest,
+    /// What of this is in the sum of all queues.
+    counted: Taken,
 }
 
 impl Used {
@@ -173,6 +175,9 @@ impl Room {
         }
         self.sharers = self.queues.iter().filter(|used| !used.is_out).count();
         self.sure = Guarantee::of(self.places, self.byte_cap, self.sharers);
+        for used in &mut self.queues {
+            used.counted = used.taken(self.sure);
+        }
         self.taken = self.sum();
     }
 
@@ -370,9 +375,10 @@ impl Room {
 
     fn change(&mut self, queue: QueueIndex, change: impl FnOnce(&mut Used)) {
         let Some(used) = self.queues.get_mut(queue) else { return };
-        let before = used.taken(self.sure);
         change(used);
-        self.taken.replace(&before, &used.taken(self.sure));
+        let now = used.taken(self.sure);
+        self.taken.replace(&used.counted, &now);
+        used.counted = now;
     }
 
     pub fn held(&self) -> usize {
