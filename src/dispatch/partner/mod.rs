@@ -1,8 +1,9 @@
 //! A partner: how much it takes, summed over all its buckets.
 //!
 //! [`gate`](PartnerGate) decides when a partner may be tried, [`pace`](Pace) how often, [`health`](super::health) how
-//! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`Partner::access`] is the one
-//! answer to whether a flush may start, and if not, when and why: flushing, the drain, the status and `why` all ask it.
+//! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`buckets`](Buckets) tells which
+//! of its buckets hold something. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and
+//! why: flushing, the drain, the status and `why` all ask it.
 
 mod batch_size;
 mod buckets;
