@@ -104,13 +104,6 @@ struct Table {
     under_way: HashMap<Box<str>, Instant>,
 }
 
-impl Table {
-    /// Returns the number of lookups that take long.
-    fn stuck(&self, now: Instant) -> usize {
-        self.under_way.values().filter(|since| now.saturating_duration_since(**since) >= STUCK_FROM).count()
-    }
-}
-
 #[derive(Default)]
 struct Name {
     /// The addresses that the last successful lookup found, and when.
@@ -185,9 +178,8 @@ impl Names {
         }
         loop {
             let now = self.clock.steady();
-            let stuck = names.stuck(now);
-            let waits = !names.under_way.contains_key(host);
-            let Some(name) = names.known.get(host) else { return Err(LookUpError::Busy) };
+            let Table { known, under_way } = &mut *names;
+            let Some(name) = known.get(host) else { return Err(LookUpError::Busy) };
             let age = name.found.as_ref().map(|(_, at)| now.saturating_duration_since(*at));
             let usable_for =
                 |limit| name.found.as_ref().filter(|_| age.is_some_and(|age| age < limit)).map(|(found, _)| Arc::clone(found));
@@ -201,14 +193,14 @@ impl Names {
             }
             let stale = usable_for(STALE_FOR);
             if !name.pending {
-                let queued = self.queue(host, name.suspect, stuck, now);
+                let queued = self.queue(host, name.suspect, stuck(under_way, now), now);
                 name.pending = queued.is_ok();
                 if let Err(error) = queued {
                     return last_resort.ok_or(error);
                 }
-            } else if waits && !name.suspect {
+            } else if !name.suspect && !under_way.contains_key(host) {
                 // The name is in the line already, so a refused stand-in is no reason to fail.
-                let _ = self.complete(stuck, now);
+                let _ = self.complete(stuck(under_way, now), now);
             }
             if let Some(found) = stale {
                 return Ok(found);
@@ -301,6 +293,11 @@ impl Shared {
         drop(names);
         self.ended.notify_all();
     }
+}
+
+/// Returns the number of lookups that take long, of those under way.
+fn stuck(under_way: &HashMap<Box<str>, Instant>, now: Instant) -> usize {
+    under_way.values().filter(|since| now.saturating_duration_since(**since) >= STUCK_FROM).count()
 }
 
 /// Returns the wanted addresses of a URL's host, as many of them as `ureq` accepts for one host.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
-use crate::dispatch::ledger::Held;
 use crate::dispatch::partners::Overfull;
 use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::standing::Stuck;
@@ -125,7 +124,7 @@ impl Dispatcher {
                 left -= 1;
                 let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
                 // Nothing may be on the disk while something newer stays in memory.
-                let would_be_overtaken = newer_stays && self.goes_to_disk(held);
+                let would_be_overtaken = newer_stays && self.is_shed_to_disk(held);
                 if !would_be_overtaken && self.may_shed(key, slip.ticket) {
                     // Several deliveries of one message to the partner share its ticket.
                     if found.leave.last() != Some(&slip.ticket) {
@@ -138,10 +137,5 @@ impl Dispatcher {
             }
         }
         found
-    }
-
-    /// Returns whether the message's deliveries would go to the disk if they left memory.
-    fn goes_to_disk(&self, held: &Held) -> bool {
-        held.special().row.is_some() || self.open_parking(held.queue).is_some()
     }
 }

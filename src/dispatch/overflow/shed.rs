@@ -40,6 +40,11 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether [`Dispatcher::shed`] takes the message's deliveries to the disk, or leaves them there.
+    pub(in crate::dispatch) fn is_shed_to_disk(&self, held: &Held) -> bool {
+        held.special().row.is_some() || self.open_parking(held.queue).is_some()
+    }
+
     /// Makes the message's deliveries for this partner leave memory: to the disk, if they are rows of it or their queue
     /// has an open parking, else with the whole message back to its queue.
     pub(in crate::dispatch) fn shed(&mut self, giver: PartnerKey, ticket: Ticket) {

@@ -55,20 +55,18 @@ impl Dispatcher {
     /// to `leave` with what is newer than they are: that goes to the disk before them, so that nothing newer stays in
     /// memory. Returns the number of rows.
     fn look_for_rows(&self, index: QueueIndex, giver: PartnerKey, wanted: usize, leave: &mut Vec<(PartnerKey, Ticket)>) -> usize {
-        let Some(partner) = self.partners.partner(giver) else { return 0 };
+        let key = self.partners.partner(giver).and_then(|partner| partner.buckets.of_queue(index));
+        let Some(bucket) = key.and_then(|key| self.partners.bucket(key)) else { return 0 };
         let (mut rows, mut newer) = (0, Vec::new());
-        for bucket in self.partners.buckets_of(partner).filter(|bucket| bucket.queue == index) {
-            newer.clear();
-            for ticket in bucket.newest_first().map(|slip| slip.ticket) {
-                let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { continue };
-                if rows == wanted || !self.may_shed(giver, ticket) {
-                    break;
-                }
-                newer.push((giver, ticket));
-                if held.special().row.is_some() {
-                    rows += 1;
-                    leave.append(&mut newer);
-                }
+        for ticket in bucket.newest_first().map(|slip| slip.ticket) {
+            let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { continue };
+            if rows == wanted || !self.may_shed(giver, ticket) {
+                break;
+            }
+            newer.push((giver, ticket));
+            if held.special().row.is_some() {
+                rows += 1;
+                leave.append(&mut newer);
             }
         }
         rows

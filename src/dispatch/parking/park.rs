@@ -82,13 +82,11 @@ impl Dispatcher {
         let Some(bucket) = self.partners.bucket(key).filter(|bucket| bucket.lot.as_deref().is_some_and(Lot::is_open)) else {
             return;
         };
-        let (partner, newest_first) = (bucket.partner, bucket.newest_first());
-        let waiting: Vec<Ticket> = newest_first.map(|slip| slip.ticket).collect();
-        let goes_to_disk = |held: &Held| held.special().row.is_some() || self.open_parking(held.queue).is_some();
-        let can_go = |ticket: &Ticket| self.may_shed(partner, *ticket) && self.ledger.get(*ticket).is_some_and(goes_to_disk);
+        let (partner, newest_first) = (bucket.partner, bucket.newest_first().map(|slip| slip.ticket));
+        let to_disk = |ticket: Ticket| self.ledger.get(ticket).is_some_and(|held| self.is_shed_to_disk(held));
         // What cannot go keeps all that is older in memory, too.
-        let waiting: Vec<Ticket> = waiting.into_iter().take_while(can_go).collect();
-        for ticket in waiting {
+        let waiting = newest_first.take_while(|ticket| self.may_shed(partner, *ticket) && to_disk(*ticket));
+        for ticket in waiting.collect::<Vec<_>>() {
             self.shed(partner, ticket);
         }
     }

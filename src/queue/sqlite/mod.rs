@@ -189,7 +189,8 @@ impl SqliteQueue {
         })?;
         if !unread.is_empty() {
             // As above.
-            let _ = self.write(Promise::Crash, "receive", |transaction| receive::unlease(transaction, &unread, &leased));
+            let _ = self
+                .write(Promise::Crash, "receive", |transaction| receive::unlease(transaction, unread.iter().copied(), &leased));
         }
         // Only now: a receive that failed has used no number.
         *sequence += good.len() as u64;

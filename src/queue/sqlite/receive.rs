@@ -87,10 +87,9 @@ pub(super) fn lease(transaction: &Transaction<'_>, queue: i64, max: usize, now: 
 /// Reads what was leased, and numbers it from `sequence` on. Only reads. A row that cannot be read must not stop the
 /// queue: it is left out, with the messages of its group behind it.
 pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequence: u64) -> Result<Copies, Fault> {
-    let all = leased.rows.iter().map(|(seq, _)| *seq);
-    let mut read_rows = match contents(transaction, all.clone(), leased.until) {
+    let mut read_rows = match contents(transaction, leased.seqs(), leased.until) {
         Ok(read_rows) => read_rows,
-        Err(_) => one_by_one(transaction, all, leased.until)?,
+        Err(_) => one_by_one(transaction, leased.seqs(), leased.until)?,
     };
     let mut copies = Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new() };
     let mut held_up = Touched::new();
@@ -152,21 +151,24 @@ fn one_by_one(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, 
 }
 
 /// Gives back rows that could not be read for what is before them, whose leases keep their groups locked.
-pub(super) fn unlease(transaction: &Transaction<'_>, unread: &[i64], leased: &Leased) -> Result<(), Fault> {
-    transaction.prepare_cached(UNLEASE)?.execute((rows(unread.iter().copied()), leased.until))?;
+pub(super) fn unlease(transaction: &Transaction<'_>, unread: impl Iterator<Item = i64>, leased: &Leased) -> Result<(), Fault> {
+    transaction.prepare_cached(UNLEASE)?.execute((rows(unread), leased.until))?;
     Ok(())
 }
 
 /// Gives back all that was leased, because nothing of it could be read.
 pub(super) fn unlease_all(transaction: &Transaction<'_>, queue: i64, leased: &Leased) -> Result<(), Fault> {
-    let all: Vec<i64> = leased.rows.iter().map(|(seq, _)| *seq).collect();
-    unlease(transaction, &all, leased)?;
+    unlease(transaction, leased.seqs(), leased)?;
     groups::free(transaction, queue, &groups_of(&leased.rows))
 }
 
 impl Leased {
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    fn seqs(&self) -> impl Iterator<Item = i64> {
+        self.rows.iter().map(|(seq, _)| *seq)
     }
 }
 
