@@ -77,7 +77,8 @@ impl Waiting {
 
     /// Returns the oldest delivery.
     pub fn front(&self) -> Option<(&Slip, &Item)> {
-        self.iter().next()
+        let first = self.first.as_ref()?;
+        Some((&first.slip, first.item.as_ref()?))
     }
 
     pub fn pop_front(&mut self) -> Option<(Slip, Item)> {

@@ -166,7 +166,10 @@ impl Bucket {
 
     /// Returns the slip of the delivery that has waited for the longest time.
     pub fn first(&self) -> Option<&Slip> {
-        self.oldest_first().next()
+        match self.parcels.front() {
+            Some(parcel) => parcel.slips.first(),
+            None => self.waiting.front().map(|(slip, _)| slip),
+        }
     }
 
     /// Returns when the newest waiting delivery entered.

@@ -10,11 +10,11 @@ const GROW_AFTER: u32 = 16;
 /// The same before the refused size is tried again. At worst one flush in some hundred is refused then.
 const RETRY_AFTER: u32 = 1_000;
 
-/// See the [module documentation](self).
+/// See the [module documentation](self). Nothing is allocated for a partner that never found a flush too large, as most.
 #[derive(Debug, Default)]
-pub struct BatchSize(Option<Learned>);
+pub struct BatchSize(Option<Box<Learned>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Learned {
     /// The largest number of deliveries in one flush.
     limit: usize,
@@ -29,14 +29,14 @@ struct Learned {
 impl BatchSize {
     /// Returns the largest number of deliveries in one flush, if it is less than `max_batch`.
     pub fn learned(&self, max_batch: usize) -> Option<usize> {
-        self.0.map(|learned| learned.limit).filter(|limit| *limit < max_batch)
+        self.0.as_ref().map(|learned| learned.limit).filter(|limit| *limit < max_batch)
     }
 
     /// Records that a flush of this many deliveries was too large.
     pub fn refused(&mut self, deliveries: usize) {
         let Some(learned) = &mut self.0 else {
             let (limit, refused) = ((deliveries / 2).max(1), deliveries);
-            self.0 = Some(Learned { limit, refused, accepted: 0, in_a_row: 0 });
+            self.0 = Some(Box::new(Learned { limit, refused, accepted: 0, in_a_row: 0 }));
             return;
         };
         // A larger flush may have left before the limit was as low.
@@ -77,7 +77,7 @@ impl BatchSize {
         if let Some(learned) = &mut self.0
             && learned.limit < within
         {
-            *learned = Learned { limit: within, refused: within + 1, accepted: 0, in_a_row: 0 };
+            **learned = Learned { limit: within, refused: within + 1, accepted: 0, in_a_row: 0 };
         }
     }
 }
