@@ -15,8 +15,8 @@
 //! | It is received because its poller was given demand. | `intake`, `room` |
 //! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger`, `leases`, `ages`, `extend` |
 //! | A job takes it to its handler; one that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
-//! | Outcomes are put back into the order of receive. | `order` |
-//! | Each delivery enters the bucket of its partner. | `partners`, `partner`, `bucket`, `waiting` |
+//! | Outcomes are put back into the order of receive. | `outcome`, `order` |
+//! | Each delivery enters the bucket of its partner. | `outcome`, `partners`, `partner`, `bucket`, `waiting` |
 //! | The bucket flushes once its gates are open. | `partners::flushing`, `partner::gate` |
 //! | A flush to the wire or the disk needs a delivery thread. | `threads`, `health` |
 //! | The flush lands; a verdict says what its answer means. | `flights`, `land`, `verdict`, `blame` |
@@ -63,6 +63,7 @@ mod land;
 mod ledger;
 mod operate;
 mod order;
+mod outcome;
 mod overflow;
 mod parking;
 mod partner;

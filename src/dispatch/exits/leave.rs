@@ -108,6 +108,13 @@ impl Dispatcher {
         Some(queue)
     }
 
+    /// Takes a copy that leaves before its turn out of the order, so that no other message waits for it.
+    pub(in crate::dispatch) fn forget_order(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        let Some(queue) = self.queues.get_mut(held.queue) else { return };
+        queue.order.skip(held.sequence, &held.message, self.now, &mut self.released);
+    }
+
     /// Takes in what a queue did with the entries of an acker's call, in the order of the call.
     pub(in crate::dispatch) fn queue_answered(
         &mut self,
