@@ -146,7 +146,11 @@ impl Watch {
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
         let may_be_at_fault = seen.refused >= seen.rules.breaker_failures;
-        if seen.rules.medium != Medium::Inline && (!seen.is_well(now) || may_be_at_fault || seen.may_be_forgotten(now)) {
+        // The simulated services take their time even for an inline flush. If a reload gives the partner another medium
+        // meanwhile, the dispatcher may hold that flush to be slow.
+        let inline_left = seen.on_wire.iter().any(|(.., medium)| *medium == Medium::Inline);
+        let may_wait = !seen.is_well(now) || may_be_at_fault || inline_left || seen.may_be_forgotten(now);
+        if seen.rules.medium != Medium::Inline && may_wait {
             return;
         }
         let all_taken = self.occupied(now, false, false) == self.threads;
