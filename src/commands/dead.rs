@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::listing::{Entry, time};
+use crate::json;
 use crate::message::{Attribute, AttributeValue};
 use crate::plain::{Visible, one_line};
 use crate::queue::DeadLetter;
@@ -101,10 +102,15 @@ impl<'a, T> Shown<'a, T> {
     }
 }
 
-/// Includes JSON as written. Parsing and writing it again would round long numbers, sort the keys
-/// and drop one of two equal keys.
+/// The deepest JSON that a letter's body is shown as. Within the letter, and the letter within a list, it stays readable
+/// for parsers that stop at 128 levels; some stop at a few hundred.
+const SHOWN_DEPTH: json::Bounds = json::Bounds { depth: 120, ..json::Bounds::DEPTH };
+
+/// Includes JSON as written, and what is no JSON, or nests deeper than [`SHOWN_DEPTH`], as a string. Parsing and writing it
+/// again would round long numbers, sort the keys and drop one of two equal keys.
 fn as_it_is(bytes: &[u8]) -> Content {
-    let Ok(json) = serde_json::from_slice::<&RawValue>(bytes) else { return Content::Text(as_text(bytes)) };
+    let json = json::check(bytes, SHOWN_DEPTH).ok().and_then(|()| serde_json::from_slice::<&RawValue>(bytes).ok());
+    let Some(json) = json else { return Content::Text(as_text(bytes)) };
     // JSON strings contain no raw line breaks, so these stand between tokens. A listing has one line per entry.
     let on_one_line = json.get().replace(['\n', '\r'], " ");
     RawValue::from_string(on_one_line).map_or_else(|_| Content::Text(as_text(bytes)), Content::Json)
@@ -175,6 +181,16 @@ mod tests {
         for text in [&b"not JSON\n"[..], b"\xff", b"", b"{} {}", b"\"a\nb\""] {
             let array: Value = serde_json::from_str(&of(text)).unwrap();
             assert_eq!(array[0]["body"], String::from_utf8_lossy(text).into_owned());
+        }
+    }
+
+    #[test]
+    fn a_body_that_few_parsers_can_nest_is_shown_as_a_string() {
+        for (depth, is_json) in [(120, true), (121, false), (20_000, false)] {
+            let body = "[".repeat(depth) + &"]".repeat(depth);
+            let shown = listed(true, &[DeadLetter { body: body.clone().into(), ..letter() }]);
+            let array: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!((array[0]["body"] == *body, array[0]["body"].is_array()), (!is_json, is_json), "{depth}");
         }
     }
 

@@ -158,7 +158,11 @@ fn numbers_and_times_have_ranges() {
         ("[engine]\nflush_interval = '0s'", "engine.flush_interval: 0s is out of range; set it to 1ms to 1m"),
         (
             "[engine]\nlog = 'loud=very'",
-            "engine.log: found \"loud=very\"; write error, warn, info, debug or trace, or MODULE=LEVEL, with commas between",
+            "engine.log: found \"loud=very\"; write off, error, warn, info, debug or trace, or MODULE=LEVEL, with commas between",
+        ),
+        (
+            "[engine]\nlog = 'info,warning'",
+            "engine.log: found \"info,warning\"; write off, error, warn, info, debug or trace, or MODULE=LEVEL, with commas between",
         ),
         (
             "[queues.s]\nsource = 'memory'\nhandler = 'order'\nconcurrency = 0",

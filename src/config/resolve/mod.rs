@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
+
+use log::LevelFilter;
 
 use super::Context;
 use super::problem::{Problems, join};
@@ -191,11 +194,17 @@ fn check_jq(program: &str, context: &Context<'_>) -> Result<(), String> {
     (context.check_jq)(program).map_err(|error| format!("not a jq program: {error}"))
 }
 
+/// Checks a log filter. The syntax also allows a module without a level, for all of its lines. It would take a misspelt
+/// level for such a module, and nothing would be logged at all: so a level must be written with every module.
 fn check_log(filter: &str) -> Result<(), String> {
-    let parsed = env_filter::Builder::new().try_parse(filter).map(|_| ());
-    parsed.map_err(|_| {
-        format!("found {}; write error, warn, info, debug or trace, or MODULE=LEVEL, with commas between", quote(filter))
-    })
+    let parses = env_filter::Builder::new().try_parse(filter).is_ok();
+    let directives = filter.split_once('/').map_or(filter, |(directives, _pattern)| directives);
+    let names_level =
+        |directive: &str| directive.is_empty() || directive.contains('=') || LevelFilter::from_str(directive).is_ok();
+    if parses && directives.split(',').all(|directive| names_level(directive.trim())) {
+        return Ok(());
+    }
+    Err(format!("found {}; write off, error, warn, info, debug or trace, or MODULE=LEVEL, with commas between", quote(filter)))
 }
 
 fn check_listen(listen: &str) -> Result<(), String> {
