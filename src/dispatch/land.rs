@@ -46,8 +46,8 @@ impl Dispatcher {
         let queue = bucket.queue;
         let Flight { bucket: key, partner: partner_key, mut parcel, began, .. } = flight;
         let mut answer = answer;
-        if let Answer::Partly { open, rest } = answer {
-            let (accepted, left) = parcel.split_by(open);
+        if let Answer::Partly { accepted, rest } = answer {
+            let (accepted, left) = parcel.split_by(accepted);
             if let Some(accepted) = accepted {
                 self.well(key, began, accepted.slips.len());
                 self.delivered(queue, &accepted);

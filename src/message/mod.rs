@@ -262,9 +262,10 @@ pub enum Answer {
     },
     /// A service that answers for each delivery separately accepted some of them.
     Partly {
-        /// The places in the batch of the deliveries that were not accepted: ascending, at least one.
-        open: Box<[usize]>,
-        /// The answer for those deliveries.
+        /// The places in the batch of the deliveries that were accepted. All others stay open: a place that is left out by
+        /// mistake leads to a duplicate, never to a loss.
+        accepted: Box<[usize]>,
+        /// The answer for the other deliveries.
         rest: Box<Answer>,
     },
 }

@@ -311,16 +311,16 @@ impl Parcel {
         (part(front, front_slips, 0), part(back, back_slips, middle))
     }
 
-    /// Splits the deliveries whose places are not in `open` from those whose places are. Both are new batches; `None`:
-    /// that one would be empty.
-    pub fn split_by(&self, open: &[usize]) -> (Option<Self>, Option<Self>) {
+    /// Splits the deliveries whose places are in `accepted` from all others. Both are new batches; `None`: that one would
+    /// be empty.
+    pub fn split_by(&self, accepted: &[usize]) -> (Option<Self>, Option<Self>) {
         let side = |wanted: bool| {
-            let chosen = self.slips.iter().zip(&self.batch.items).enumerate().filter(|(at, _)| open.contains(at) == wanted);
+            let chosen = self.slips.iter().zip(&self.batch.items).enumerate().filter(|(at, _)| accepted.contains(at) == wanted);
             let (slips, items): (SmallVec<[Slip; 2]>, SmallVec<[Item; 1]>) =
                 chosen.map(|(_, (slip, item))| (*slip, item.clone())).unzip();
             (!slips.is_empty()).then(|| self.part(items, slips))
         };
-        (side(false), side(true))
+        (side(true), side(false))
     }
 
     /// Returns itself if all messages are still held, else a new batch of those that are. `None`: none is.

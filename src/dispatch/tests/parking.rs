@@ -260,7 +260,7 @@ fn rows_whose_deletes_fail_are_not_joined_by_others() {
     let mut rig = much_parked();
     rig.play(&[
         (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
-        (10, "partly x 5 503", "q1: delete p1 p2 p3 p4 p5"),
+        (10, "partly x 0,1,2,3,4 503", "q1: delete p1 p2 p3 p4 p5"),
         (20, "q1: settled ok ok ok ok failed", ""),
         (21, "receive l m", "handle l|m"),
         (22, "handled l->y m->y", "flush y l m"),

@@ -15,7 +15,7 @@
 //! | `back a->x left:e` | the answer to `take back`: what is done and what is left of the job |
 //! | `back a` | the same: nothing is done, and nothing left |
 //! | `back a waits` | the same: no thread has begun with the job |
-//! | `partly x 1,3 503` | the oldest flush to x landed: deliveries 1 and 3 drew that answer, the others are accepted |
+//! | `partly x 1,3 503` | the oldest flush to x landed: deliveries 1 and 3 are accepted, the others drew that answer |
 //! | `accepted x`, `answered x 503`, `answered x 429 60s` | the oldest flush to x landed; `x+1`: the next |
 //! | `unreachable x`, `cannot x` | the same without an answer |
 //! | `settled`, `settled fault` | the oldest call of the queue ended: all well; failed as a whole |
@@ -215,9 +215,9 @@ impl Rig {
                 self.answered(queue, account, Answer::Status { code, retry_after, excerpt: "".into() })
             }
             ("partly", [account, places, code]) => {
-                let open = places.split(',').map(|place| place.parse().expect("a place")).collect();
+                let accepted = places.split(',').map(|place| place.parse().expect("a place")).collect();
                 let rest = Answer::Status { code: code.parse().expect("a status"), retry_after: None, excerpt: "".into() };
-                self.answered(queue, account, Answer::Partly { open, rest: Box::new(rest) })
+                self.answered(queue, account, Answer::Partly { accepted, rest: Box::new(rest) })
             }
             ("settled", results) => self.settled(queue, results),
             ("parked", ["fault"]) => {

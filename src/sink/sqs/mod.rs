@@ -98,7 +98,7 @@ impl Sink for SqsSink {
 
 /// Returns the answer for a batch of `all` deliveries, of which `open` are not accepted, each
 /// with an answer of its own.
-fn answer_for(mut open: Vec<(usize, Answer)>, all: usize) -> Answer {
+fn answer_for(open: Vec<(usize, Answer)>, all: usize) -> Answer {
     // All open deliveries get the same answer, the one that condemns the least: the others get an answer of their
     // own at the next attempt.
     let Some((_, rest)) = open.iter().min_by_key(|(_, answer)| severity(answer)) else { return Answer::Accepted };
@@ -106,8 +106,8 @@ fn answer_for(mut open: Vec<(usize, Answer)>, all: usize) -> Answer {
     if open.len() == all {
         return rest;
     }
-    open.sort_unstable_by_key(|(place, _)| *place);
-    Answer::Partly { open: open.into_iter().map(|(place, _)| place).collect(), rest: Box::new(rest) }
+    let accepted = (0..all).filter(|place| !open.iter().any(|(open, _)| open == place)).collect();
+    Answer::Partly { accepted, rest: Box::new(rest) }
 }
 
 /// Ranks answers by what the dispatcher's verdict does, from the mildest: the partner waits, the bucket waits, a
@@ -198,8 +198,8 @@ mod tests {
         EntryFault::Transient("busy".into())
     }
 
-    fn partly(open: &[usize], rest: Answer) -> Answer {
-        Answer::Partly { open: open.into(), rest: Box::new(rest) }
+    fn partly(accepted: &[usize], rest: Answer) -> Answer {
+        Answer::Partly { accepted: accepted.into(), rest: Box::new(rest) }
     }
 
     #[test]
@@ -216,21 +216,21 @@ mod tests {
     fn a_group_is_sent_one_by_one_and_nothing_overtakes_what_was_refused() {
         let (answer, sent) = deliver_to(true, &["a", "b", "c"], vec![Ok(vec![Ok(())]), Ok(vec![Err(busy())])]);
         assert_eq!(sent, [["a"], ["b"]]);
-        assert_eq!(answer, partly(&[1, 2], unreachable("busy".into())));
+        assert_eq!(answer, partly(&[0], unreachable("busy".into())));
     }
 
     #[test]
     fn the_good_are_accepted_and_the_rest_is_named() {
         let results = vec![Ok(()), Err(busy()), Ok(()), Err(busy())];
         let (answer, _) = deliver(&["a", "b", "c", "d"], vec![Ok(results)]);
-        assert_eq!(answer, partly(&[1, 3], unreachable("busy".into())));
+        assert_eq!(answer, partly(&[0, 2], unreachable("busy".into())));
     }
 
     #[test]
     fn what_follows_a_failure_is_not_sent() {
         let payloads = ["x"; 25];
         let (answer, sent) = deliver(&payloads, vec![Ok(vec![Ok(()); 10]), Err(Fault::Transient("busy".into()))]);
-        assert_eq!(answer, partly(&(10..25).collect::<Vec<_>>(), unreachable("busy".into())));
+        assert_eq!(answer, partly(&(0..10).collect::<Vec<_>>(), unreachable("busy".into())));
         assert_eq!(sent.len(), 2);
         let (answer, _) = deliver(&payloads, vec![Err(Fault::Missing("gone".into()))]);
         assert_eq!(answer, status(404, "gone".into()));
@@ -240,8 +240,8 @@ mod tests {
     fn one_that_sqs_never_takes_does_not_hold_up_the_others() {
         let (answer, sent) = deliver(&["a", "\0", "c"], vec![]);
         assert_eq!(sent, [["a", "c"]]);
-        let Answer::Partly { open, rest } = answer else { panic!("expected Partly") };
-        assert_eq!(*open, [1]);
+        let Answer::Partly { accepted, rest } = answer else { panic!("expected Partly") };
+        assert_eq!(*accepted, [0, 2]);
         assert!(matches!(*rest, Answer::Refused { .. }));
         assert!(matches!(deliver(&["\0"], vec![]).0, Answer::Refused { .. }));
     }
@@ -252,7 +252,7 @@ mod tests {
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Err(busy())])]);
         assert_eq!(answer, unreachable("busy".into()));
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Ok(())])]);
-        assert_eq!(answer, partly(&[0, 1], status(400, "no".into())));
+        assert_eq!(answer, partly(&[2], status(400, "no".into())));
         let (answer, _) = deliver(&["a", "b"], vec![Err(Fault::Refused("no".into()))]);
         assert_eq!(answer, status(403, "no".into()));
     }
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn an_entry_without_a_result_is_not_taken_for_sent() {
         let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Ok(())])]);
-        assert_eq!(answer, partly(&[1], unreachable("SQS did not say how an entry ended".into())));
+        assert_eq!(answer, partly(&[0], unreachable("SQS did not say how an entry ended".into())));
     }
 
     #[test]
