@@ -26,6 +26,9 @@ enum Exclusion {
     Unwanted,
     /// The copy is returned, since its message is to be received again.
     Again,
+    /// The message itself goes on as it was, but it is about to be returned, so those that came behind this copy of it,
+    /// which has this number, are returned as well.
+    Behind(u64),
     /// The copy was received too often.
     Dead(DeadReason),
 }
@@ -78,7 +81,7 @@ impl Dispatcher {
         // Dead letters are written in the order of receive. What is returned goes newest first, so that a FIFO group stays
         // locked until its first message is returned.
         let is_returned = |(ticket, exclusion): &(Ticket, Exclusion)| match exclusion {
-            Exclusion::Unwanted | Exclusion::Again => true,
+            Exclusion::Unwanted | Exclusion::Again | Exclusion::Behind(_) => true,
             Exclusion::Dead(_) => self.circulates(*ticket),
         };
         let (returned, dead): (Vec<_>, Vec<_>) = excluded.into_iter().partition(is_returned);
@@ -86,6 +89,7 @@ impl Dispatcher {
             match exclusion {
                 Exclusion::Unwanted => self.leave_by_return(ticket, self.now),
                 Exclusion::Again => self.give_back(ticket, self.now),
+                Exclusion::Behind(sequence) => self.give_back_those_behind(ticket, sequence, self.now),
                 Exclusion::Dead(reason) => self.leave_as_dead(ticket, reason),
             }
         }
@@ -120,6 +124,10 @@ impl Dispatcher {
                 if settled.is_some_and(|settled| settled.deliveries.iter().any(is_news)) {
                     // Another process has settled a part of it meanwhile: the next copy goes on from there.
                     return Some((twin, Exclusion::Again));
+                }
+                let Some(held) = held else { return None };
+                if held.goes_back() || queue.order.has_to_follow(held.sequence, &held.message) {
+                    return Some((twin, Exclusion::Behind(sequence)));
                 }
             }
             Ok(ticket) => {

@@ -11,16 +11,18 @@ impl Dispatcher {
     /// Returns a message to its queue, hidden until `until`, and on a FIFO queue those held behind it in its group as
     /// well: newest first, so that the group stays locked until its first message is returned.
     pub(in crate::dispatch) fn give_back(&mut self, ticket: Ticket, until: Instant) {
-        self.give_back_those_behind(ticket, until);
+        if let Some(held) = self.ledger.get(ticket) {
+            self.give_back_those_behind(ticket, held.sequence, until);
+        }
         self.leave_by_return(ticket, until);
     }
 
-    /// Returns the messages that are held behind this one in its FIFO group, newest first. On a
+    /// Returns the messages of the FIFO group of this one whose numbers are larger than `sequence`, newest first. On a
     /// standard queue there are none.
-    pub(in crate::dispatch) fn give_back_those_behind(&mut self, ticket: Ticket, until: Instant) {
+    pub(in crate::dispatch) fn give_back_those_behind(&mut self, ticket: Ticket, sequence: u64, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
-        for follower in queue.order.take_along(held.sequence, &held.message, until).into_iter().rev() {
+        for follower in queue.order.take_along(sequence, &held.message, until).into_iter().rev() {
             // A message that is in its handler follows when the handler ends.
             if self.ledger.get(follower).is_some_and(|held| held.stage() != Stage::Handling) {
                 self.leave_by_return(follower, until);

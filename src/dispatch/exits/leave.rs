@@ -56,6 +56,11 @@ impl Dispatcher {
             held.special_mut().withdrawn = Some(until);
             return;
         }
+        if held.is_settled() {
+            // It was to follow another one of its FIFO group, in the batch with which it was accepted.
+            let exit = held.exit();
+            return self.leave_by_delete(ticket, exit);
+        }
         if held.special().row.is_some() {
             return self.forget_row(ticket);
         }
@@ -269,7 +274,9 @@ impl Dispatcher {
     /// Drops a copy whose lease is lost.
     fn drop_lost(&mut self, ticket: Ticket) {
         // The message's new holder must be the first to handle the group, so what is held behind it is returned.
-        self.give_back_those_behind(ticket, self.now);
+        if let Some(held) = self.ledger.get(ticket) {
+            self.give_back_those_behind(ticket, held.sequence, self.now);
+        }
         self.forget_order(ticket);
         self.leave(ticket, Exit::LeaseLost);
         self.act_on_released();

@@ -210,6 +210,18 @@ impl Held {
         self.stage == Stage::Delivering && !self.lost && self.special().withdrawn.is_none()
     }
 
+    /// Returns whether everything that the message leads to is settled, and nothing of it is under way any more.
+    pub fn is_settled(&self) -> bool {
+        self.stage == Stage::Delivering && self.open == 0 && !self.is_under_way()
+    }
+
+    /// Returns whether the copy is about to be returned to its queue with open deliveries that are not on the wire: the
+    /// queue is asked to take it, or will be once what is on the wire has landed.
+    pub fn goes_back(&self) -> bool {
+        let is_withdrawn = self.special().withdrawn.is_some() && self.open > self.on_wire;
+        is_withdrawn || self.stage == Stage::Leaving(Exit::Returned)
+    }
+
     /// Records where one more delivery waits.
     pub fn waits_at(&mut self, spot: Spot) {
         match &mut self.several {

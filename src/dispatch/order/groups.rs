@@ -116,10 +116,17 @@ impl Groups {
         follow.collect()
     }
 
+    /// Returns whether the message will be returned once its handler is done with it.
+    pub fn has_to_follow(&self, sequence: u64, message: &Message) -> bool {
+        let group = message.group.as_ref().and_then(|name| self.lines.get(name));
+        let member = group.and_then(|group| group.members.get(group.place(sequence)?));
+        member.is_some_and(|member| member.follow.is_some() && !matches!(member.turn, Turn::Over))
+    }
+
     /// Takes a message that is no longer held out of the line. A line that is empty then goes away.
     pub fn departed(&mut self, sequence: u64, message: &Message) {
         let Some(group) = self.group(message) else { return };
-        if let Ok(place) = group.members.binary_search_by_key(&sequence, |member| member.sequence) {
+        if let Some(place) = group.place(sequence) {
             group.members.remove(place);
             group.over -= usize::from(place < group.over);
         }
@@ -132,8 +139,12 @@ impl Groups {
 }
 
 impl Group {
+    fn place(&self, sequence: u64) -> Option<usize> {
+        self.members.binary_search_by_key(&sequence, |member| member.sequence).ok()
+    }
+
     fn member(&mut self, sequence: u64) -> Option<&mut Member> {
-        let place = self.members.binary_search_by_key(&sequence, |member| member.sequence).ok()?;
+        let place = self.place(sequence)?;
         self.members.get_mut(place)
     }
 

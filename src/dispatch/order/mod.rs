@@ -145,6 +145,14 @@ impl Order {
         behind.into_iter().flatten()
     }
 
+    /// Returns whether the message will be returned once its handler is done with it, behind one before it in its group.
+    pub fn has_to_follow(&self, sequence: u64, message: &Message) -> bool {
+        match self {
+            Self::Groups(groups) => groups.has_to_follow(sequence, message),
+            Self::Free | Self::Whole(_) => false,
+        }
+    }
+
     /// Records that the message is returned, hidden until `until`, and that those behind it in its group have to
     /// follow. Returns all of these, in order. Those whose handler still runs are released as
     /// [`Release::Follow`] once it ends.

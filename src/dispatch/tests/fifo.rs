@@ -264,3 +264,49 @@ fn a_copy_that_was_renewed_on_the_wire_takes_its_group_along() {
         (61_004, "settled", ""),
     ]);
 }
+
+#[test]
+fn what_was_accepted_is_not_returned_with_a_message_before_it_in_the_same_batch() {
+    rig().play(&[
+        (0, "pause y", "reply paused"),
+        (0, "receive a/g b/g c/g", "handle a|b|c"),
+        (1, "handled a->y", ""),
+        (1, "handled b->x,y", "flush x b-0"),
+        (1, "handled c->y", ""),
+        (2, "answered x 429 60s", ""),
+        (3, "resume y", "reply healthy; flush y a b-1 c"),
+        (4, "drain 30s", "interrupt"),
+        (5, "receive", ""),
+        (6, "accepted y", "delete a c"),
+        (7, "settled", "hide b=0~1@y"),
+    ]);
+}
+
+#[test]
+fn new_copies_do_not_overtake_one_that_is_still_being_returned() {
+    rig().play(&[
+        (0, "receive a/g b/g c/g", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 50s", ""),
+        (3, "handled b->x c->x", ""),
+        (30_000, "tick", "hide a=60s b=60s c=60s"),
+        (30_001, "settled gone ok ok", "hide c=0 b=0"),
+        // c is gone, but b is still held, since the queue did not answer.
+        (30_002, "settled gone failed", ""),
+        (30_003, "receive a/g#2 b/g#2 c/g#2 d/g e/h", "handle a|e"),
+    ]);
+}
+
+#[test]
+fn new_copies_do_not_overtake_one_that_has_to_follow_once_its_handler_ends() {
+    rig().play(&[
+        (0, "receive a/g b/g", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 50s", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled gone ok", ""),
+        (30_002, "receive a/g#2 b/g#2 c/g", "handle a; hide c=0"),
+        (30_003, "settled", ""),
+        (30_004, "handled b->x", "hide b'2=0"),
+    ]);
+}
