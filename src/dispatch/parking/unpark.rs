@@ -8,6 +8,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
+use crate::dispatch::partner::Access;
 use crate::dispatch::record::tally::Operation;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
@@ -29,7 +30,8 @@ enum Turn {
     Now(usize),
     /// The bucket gets rows when something happens to it.
     NotNow,
-    /// The bucket gets rows when half of the room is free, since its partner takes nothing now.
+    /// The bucket gets rows when half of the room is free, since its partner takes nothing now; if it is barely free, when
+    /// the partner may be tried.
     WithHalfOfRoom,
     /// The bucket gets rows when there is a place for one.
     WithRoom,
@@ -149,6 +151,10 @@ impl Dispatcher {
         match (share - holds).min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
             _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
+            // A row that cannot be tried now would soon leave memory again.
+            _ if partner.is_away() && self.is_nearly_tight() && partner.access(Some(bucket), self.now) != Access::Open => {
+                Turn::WithHalfOfRoom
+            }
             rows => Turn::Now(rows),
         }
     }
