@@ -4,10 +4,14 @@
 //! have brought another handler, which makes other deliveries or the same ones in another order. So a delivery is found again by its
 //! account first, and by its place only among several for one account.
 
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
 use crate::message::settle::{DeadKind, DeadReason};
-use crate::message::{Delivery, DeliveryName};
+use crate::message::{Account, Delivery, DeliveryName};
 
 /// What becomes of each delivery that the handler makes now, by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,13 @@ impl Dispatcher {
     pub(in crate::dispatch) fn lacks_what_is_open(&mut self, ticket: Ticket, deliveries: &[Delivery]) -> bool {
         let Some(held) = self.ledger.get(ticket) else { return false };
         let Some(open) = held.redriven_for() else { return false };
-        let is_open = |name: &&DeliveryName| !held.settled().iter().any(|settled| is_same(settled, name));
+        let mut settled: Vec<&DeliveryName> = held.settled().iter().collect();
+        settled.sort_by_key(|settled| settled.index);
+        let is_open = |name: &&DeliveryName| {
+            let from = settled.partition_point(|settled| settled.index < name.index);
+            let mut with_index = settled.iter().skip(from).take_while(|settled| settled.index == name.index);
+            !with_index.any(|settled| is_same(settled, name))
+        };
         let open: Vec<DeliveryName> = open.iter().filter(is_open).cloned().collect();
         let found = places(&open, deliveries);
         let missing: Vec<_> = open.iter().zip(found).filter(|(_, place)| place.is_none()).map(|(name, _)| name.clone()).collect();
@@ -83,10 +93,16 @@ fn places(known: &[DeliveryName], now: &[Delivery]) -> Vec<Option<usize>> {
         name.account.as_ref().is_none_or(|account| *account == delivery.account).then_some(place)
     };
     let mut places: Vec<Option<usize>> = known.iter().map(|name| at_home(name).filter(|place| take(*place))).collect();
+    if places.iter().all(Option::is_some) {
+        return places;
+    }
+    let mut free: HashMap<&Account, VecDeque<usize>> = HashMap::new();
+    for (place, delivery) in now.iter().enumerate().filter(|(place, _)| take(*place)) {
+        free.entry(&delivery.account).or_default().push_back(place);
+    }
     for (name, found) in known.iter().zip(&mut places) {
         if let (Some(account), None) = (&name.account, &found) {
-            let for_it = now.iter().enumerate().filter(|(_, delivery)| delivery.account == *account);
-            *found = for_it.map(|(place, _)| place).find(|place| take(*place));
+            *found = free.get_mut(account).and_then(VecDeque::pop_front);
         }
     }
     places

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::call::MAX_ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
 use crate::message::settle::DeadKind;
-use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
+use crate::message::{Account, Attribute, AttributeValue, DeliveryName, MAX_DELIVERIES};
 
 const ATTR_FACTS: &str = "octoconf";
 /// The payload of a dead delivery, if there is room for it. It may be left out, since a redrive produces it anew.
@@ -28,6 +28,10 @@ const MAX_JSON_BYTES: usize = 2048;
 const HEAD_BYTES: usize = ATTR_FACTS.len() + "String".len();
 /// The bytes reserved for the number of dropped attributes.
 const COUNT_BYTES: usize = 24;
+/// The largest size of JSON that may be ours, in bytes: if the facts alone fill [`MAX_JSON_BYTES`], the number of dropped
+/// attributes still goes with them. A producer may write the attribute with up to 1 MiB, and what its JSON
+/// names would be searched for among all deliveries of the message.
+const MAX_READ_BYTES: usize = MAX_JSON_BYTES + COUNT_BYTES;
 
 /// The facts about a dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +100,11 @@ impl Open {
             .zip(accounts)
             .map(|(index, account)| DeliveryName { index, account: account.map(Account::from) });
         Some(names.collect())
+    }
+
+    /// Whether a message can have so many deliveries. Otherwise a producer wrote the list.
+    fn is_possible(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.len() <= MAX_DELIVERIES)
     }
 
     /// Whether all are open.
@@ -231,7 +240,8 @@ impl Redriven {
         if attributes.iter().find_map(read::<LetterFacts>).is_some() {
             return (attributes, None);
         }
-        let (mut attributes, envelope) = unpack(attributes, read::<Self>);
+        let ours = |attribute: &Attribute| read::<Self>(attribute).filter(|envelope| envelope.facts.open.is_possible());
+        let (mut attributes, envelope) = unpack(attributes, ours);
         let redriven = envelope.map(|envelope| {
             attributes.extend(envelope.attributes.into_iter().filter_map(Folded::unfold));
             envelope.facts
@@ -290,7 +300,9 @@ fn unpack<T>(
 /// Reads the envelope; `None` if the attribute is not ours, since a producer may use the same name.
 fn read<T: DeserializeOwned>(attribute: &Attribute) -> Option<Envelope<T>> {
     match &attribute.value {
-        AttributeValue::String(text) if attribute.name == ATTR_FACTS => serde_json::from_str(text).ok(),
+        AttributeValue::String(text) if attribute.name == ATTR_FACTS && text.len() <= MAX_READ_BYTES => {
+            serde_json::from_str(text).ok()
+        }
         _ => None,
     }
 }

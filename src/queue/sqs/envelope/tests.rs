@@ -114,6 +114,16 @@ fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
 }
 
 #[test]
+fn facts_that_fill_their_room_are_read_with_the_number_of_what_is_dropped() {
+    let short = LetterFacts { reason: String::new(), ..facts() };
+    let full = LetterFacts { reason: "x".repeat(MAX_JSON_BYTES - json(&short).len()), ..short };
+    let packed = full.clone().pack(&vec![text(ATTR_FACTS, &"y".repeat(3000)); 9], None, ROOM);
+    assert!(note(&packed).len() > MAX_JSON_BYTES, "{}", note(&packed).len());
+    let unpacked = LetterFacts::unpack(packed);
+    assert_eq!((unpacked.facts, unpacked.dropped), (Some(full), 9));
+}
+
+#[test]
 fn an_account_longer_than_ours_may_be_is_cut_at_last() {
     let long = LetterFacts { account: Some("ä".repeat(3000)), ..facts() };
     let packed = long.pack(&[], None, ROOM);
@@ -139,6 +149,16 @@ fn an_attribute_of_a_producer_that_has_our_name_is_left_alone() {
         let unpacked = LetterFacts::unpack(own.clone());
         assert_eq!((unpacked.attributes, unpacked.facts), (own, None));
     }
+    // A producer may write what looks like ours, but is larger than ours ever is.
+    let open = |count: usize| format!("{{\"redrives\":1,\"open\":[{}]}}", vec!["9"; count].join(","));
+    let long = LetterFacts { reason: "x".repeat(MAX_READ_BYTES), ..facts() };
+    for large in [open(MAX_DELIVERIES + 1), open(500_000), serde_json::to_string(&long).unwrap()] {
+        let own = vec![text(ATTR_FACTS, &large)];
+        assert_eq!(Redriven::unpack(own.clone()), (own.clone(), None));
+        assert_eq!(LetterFacts::unpack(own).facts, None);
+    }
+    let (_, redriven) = Redriven::unpack(vec![text(ATTR_FACTS, &open(MAX_DELIVERIES))]);
+    assert_eq!(redriven.unwrap().open.names().unwrap().len(), MAX_DELIVERIES);
     // The facts of a letter do not make it a redriven message.
     let letter = facts().pack(&[], None, ROOM);
     assert_eq!(Redriven::unpack(letter.clone()), (letter, None));
