@@ -108,7 +108,7 @@ impl Dispatcher {
         let Received { message, receipt, sequence, settled } = received;
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
-        let (now, body) = (self.now, message.body.len());
+        let (now, weight) = (self.now, message.weight());
         // The clock of the queue's service may be ahead of ours: then the age is 0.
         let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
         let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
@@ -131,7 +131,7 @@ impl Dispatcher {
                 }
             }
             Ok(ticket) => {
-                self.room.hold(index, body);
+                self.room.hold(index, weight);
                 let max_receives = queue.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);

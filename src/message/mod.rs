@@ -53,6 +53,16 @@ impl Message {
             open: None,
         }
     }
+
+    /// Returns the bytes of memory that the message keeps for as long as it is held: those of its body, of its
+    /// attributes' names and values, and of the names of its open deliveries. The few bytes that every message needs do
+    /// not count.
+    pub fn weight(&self) -> usize {
+        let attributes = self.attributes.iter().map(|attribute| attribute.name.len() + attribute.value.len());
+        let name = |name: &DeliveryName| size_of::<DeliveryName>() + name.account.as_ref().map_or(0, CompactString::len);
+        let open = self.open.iter().flat_map(|open| open.iter().map(name));
+        self.body.len() + attributes.chain(open).sum::<usize>()
+    }
 }
 
 /// Names one of several deliveries of a message, so that the message finds it again when it comes back. Handlers change: the delivery at
@@ -84,6 +94,16 @@ pub enum AttributeValue {
     Number(String),
     /// Bytes.
     Binary(Bytes),
+}
+
+impl AttributeValue {
+    /// Returns the size of the value in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::String(text) | Self::Number(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// What a queue needs to delete, hide or extend one received copy. A later receive of the same
@@ -268,4 +288,28 @@ pub enum Answer {
         /// The answer for the other deliveries.
         rest: Box<Answer>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_weighs_what_its_producer_wrote() {
+        let mut message = Message::new("1b9d", "12345");
+        assert_eq!(message.weight(), 5);
+        for (value, bytes) in [
+            (AttributeValue::String("x".repeat(1000)), 1000),
+            (AttributeValue::Number("17".into()), 2),
+            (AttributeValue::Binary(vec![0; 300].into()), 300),
+        ] {
+            let before = message.weight();
+            message.attributes.push(Attribute { name: "name".into(), value });
+            assert_eq!(message.weight() - before, bytes + 4);
+        }
+        let before = message.weight();
+        let name = |account: &str| DeliveryName { index: 1, account: Some(account.into()) };
+        message.open = Some([name(""), name(&"y".repeat(500))].into());
+        assert_eq!(message.weight() - before, 2 * size_of::<DeliveryName>() + 500);
+    }
 }

@@ -92,7 +92,8 @@ impl Held {
 
     /// Records that the copy is a row of a parking, at this place of its account's line, with one open delivery.
     pub fn opened_as_row(&mut self, place: i64, payload: usize) {
-        (self.open, self.bytes) = (1, payload);
+        self.open = 1;
+        self.bytes += payload;
         self.special_mut().row = Some(place);
     }
 

@@ -84,7 +84,7 @@ pub struct Held {
     pub leased_until: Instant,
     /// Where the only delivery of the message waits or waited; unused if there are several.
     pub spot: Option<Spot>,
-    /// The bytes that count against the room: those of the body, and of the payloads that are open.
+    /// The bytes that count against the room: those of the message, and of the payloads that are open.
     pub(super) bytes: usize,
     /// The group with which the lease is looked after, if it is to be.
     pub(super) lease: Option<GroupKey>,

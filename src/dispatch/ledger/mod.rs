@@ -267,7 +267,7 @@ impl Ledger {
             received_at: now,
             leased_until,
             spot: None,
-            bytes: message.body.len(),
+            bytes: message.weight(),
             lease: look_at.and_then(|at| self.leases.join(queue, at, ticket)),
             hash,
             receives: message.receives,

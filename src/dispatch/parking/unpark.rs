@@ -244,7 +244,7 @@ impl Dispatcher {
             }
             return;
         };
-        self.room.hold(index, item.payload.len());
+        self.room.hold(index, message.weight() + item.payload.len());
         self.ledger.advance(ticket, Stage::Delivering);
         // A row that has waited for longer than the clock can express starts its age anew.
         let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };

@@ -2,12 +2,12 @@
 //! reserve for its next receives.
 //!
 //! *Held* is everything that was received and is not yet confirmed deleted, returned or parked. Half of the places and
-//! of the bytes is guaranteed to the queues in equal parts, so that one queue's slow handlers, large bodies or long
+//! of the bytes is guaranteed to the queues in equal parts, so that one queue's slow handlers, large messages or long
 //! polls cannot starve another. The other half is shared: a queue takes from it first come, first served.
 //!
-//! Bytes are of bodies, and of payloads once their handler has made them. What is on its way is counted before it is
-//! there: a message that is asked for as one as large as the largest body seen lately, one that is with its handler as
-//! the most payload that a message of its queue lately led to.
+//! Bytes are of messages, their attributes included, and of payloads once their handler has made them. What is on its way
+//! is counted before it is there: a message that is asked for as one as large as the largest seen lately, one that is with
+//! its handler as the most payload that a message of its queue lately led to.
 
 use crate::message::MAX_BODY;
 
@@ -239,14 +239,14 @@ impl Room {
         self.change(queue, |used| used.reserved = used.reserved.saturating_sub(messages));
     }
 
-    /// Counts a message with its body as held.
-    pub fn hold(&mut self, queue: QueueIndex, body: usize) {
+    /// Counts a message of this many bytes as held.
+    pub fn hold(&mut self, queue: QueueIndex, bytes: usize) {
         self.held += 1;
-        self.bytes += body as u64;
+        self.bytes += bytes as u64;
         self.change(queue, |used| {
             used.held += 1;
-            used.bytes += body as u64;
-            used.largest.saw(body as u64);
+            used.bytes += bytes as u64;
+            used.largest.saw(bytes as u64);
         });
     }
 

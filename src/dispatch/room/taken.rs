@@ -62,7 +62,7 @@ pub struct Used {
     pub handled: usize,
     /// The largest number of places that the queue's service allows.
     pub limit: Option<usize>,
-    /// The largest body.
+    /// The largest message.
     pub largest: Largest,
     /// The most payload that one message led to.
     pub largest_result: Largest,

@@ -264,6 +264,18 @@ fn bodies_that_fill_the_room_are_handled_one_by_one() {
 }
 
 #[test]
+fn attributes_fill_the_room_as_bodies_do() {
+    let mut heavy = rules();
+    heavy.max_in_flight_bytes = 1000;
+    let mut rig = rig(heavy);
+    rig.asks = false;
+    rig.play(&[(0, "receive a$900 b$900", "handle a")]);
+    assert_eq!(rig.dispatcher.status().in_flight_bytes, 2 * 903);
+    rig.play(&[(1, "handled a=discard", "delete a"), (2, "settled", "handle b")]);
+    assert_eq!(rig.dispatcher.status().in_flight_bytes, 903);
+}
+
+#[test]
 fn bytes_bound_demand_as_well() {
     let mut heavy = rules();
     heavy.max_in_flight_bytes = 3 * 1024 * 1024;

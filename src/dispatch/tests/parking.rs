@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::rig::Rig;
 use super::{message, queue_rules, rules};
 use crate::dispatch::{Note, Operation, ParkingRules, Rules};
-use crate::message::Item;
 use crate::message::park::{START, ToPark};
+use crate::message::{Attribute, AttributeValue, Item};
 
 /// Returns the rules of a room with twelve places: six may be taken before the room is short, and a
 /// partner that is away may hold three.
@@ -145,6 +145,19 @@ fn what_was_parked_before_the_start_comes_first() {
         (50, "unparked", ""),
         (60, "accepted x", "flush x g; q1: delete d e f"),
     ]);
+}
+
+#[test]
+fn the_attributes_of_a_row_fill_the_room() {
+    let mut rig = Rig::new(parking_rules(&[("x", 1)]));
+    let mut message = message("d", None);
+    message.attributes.push(Attribute { name: "x".into(), value: AttributeValue::String("y".repeat(900)) });
+    let item = Item { message: Arc::new(message), index: None, payload: "1".into() };
+    rig.disk.park(rig.start, &[ToPark { account: "x".into(), item, waited: Duration::ZERO, after: START, older: false }]);
+    rig.play(&[(0, "unparked", "flush x d")]);
+    assert_eq!(rig.dispatcher.status().in_flight_bytes, 904);
+    rig.play(&[(1, "accepted x", "q1: delete d"), (2, "q1: settled", "")]);
+    assert_eq!(rig.dispatcher.status().in_flight_bytes, 0);
 }
 
 #[test]

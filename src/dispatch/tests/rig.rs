@@ -6,6 +6,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `receive a b/g c#3 d*500` | messages: plain, of group g, in their third receive, with a body of 500 bytes |
+//! | `receive d$500` | a message with an attribute of 500 bytes beside its name, `x` |
 //! | `receive e!1 f!1+2 g!` | messages redriven for delivery 1, for 1 and 2, with an empty list |
 //! | `receive h~0@acme+2@beta` | a message of which the queue knows that these deliveries are settled, one of them accepted |
 //! | `receive` | a receive found no message |
@@ -48,10 +49,10 @@ use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts, SettledPart, VisibilityChange};
-use crate::message::{Answer, Delivery, DeliveryName, Outcome, Receipt, Received};
+use crate::message::{Answer, Attribute, AttributeValue, Delivery, DeliveryName, Outcome, Receipt, Received};
 
 /// What begins a mark behind the id of a received message.
-const MARKS: [char; 5] = ['/', '#', '*', '!', '~'];
+const MARKS: [char; 6] = ['/', '#', '*', '$', '!', '~'];
 
 pub struct Rig {
     pub dispatcher: Dispatcher,
@@ -271,6 +272,10 @@ impl Rig {
                     '/' => message.group = Some(value.into()),
                     '#' => message.receives = value.parse().expect("a count"),
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
+                    '$' => {
+                        let value = AttributeValue::Binary(vec![0; value.parse().expect("a size")].into());
+                        message.attributes.push(Attribute { name: "x".into(), value });
+                    }
                     '~' => {
                         let deliveries = value.split('+').map(delivery_name).collect();
                         settled = Some(Box::new(SettledPart { deliveries, accepted: true }));
