@@ -1,7 +1,7 @@
 //! The thread `reload`: reads the configuration again and puts it in force.
 //!
 //! It is a thread of its own, since a reload may take long (a file that another program keeps locked, a disk that does
-//! not answer) and must not delay a signal that stops the service.
+//! not answer, a dispatcher that is late) and must not delay a signal that stops the service.
 
 use std::io;
 use std::path::{Path, PathBuf};

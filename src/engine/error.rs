@@ -111,9 +111,6 @@ pub enum ReloadError {
     /// The sinks of these partners cannot be set up.
     #[error("{}", joined(.0))]
     Sinks(Vec<SetupError>),
-    /// The dispatcher does not answer in time. The reload may still come into force.
-    #[error("the dispatcher does not answer: the reload may yet come into force; reload again to be sure")]
-    NoAnswer,
     /// The engine drains or has ended.
     #[error("the service is stopping: its next start reads the file")]
     Stopping,

@@ -135,7 +135,7 @@ impl Engine {
             rules,
             lanes,
             sinks: Arc::new(sinks),
-            in_force: InForce::new(settings.clone(), queues),
+            in_force: InForce { settings: settings.clone(), queues },
             handler_threads: settings.engine.handler_threads,
             flush_interval: settings.engine.flush_interval,
             shutdown_timeout: settings.engine.shutdown_timeout,

@@ -4,17 +4,16 @@
 //! are opened, pipelines compiled, sinks set up. Then `dispatch` applies the result between two of its turns. What a
 //! partner needs (a thread or none), where its deliveries go and which queues exist thus always fit together.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
 use crate::handler::registry::Registry;
 use crate::settings::{EngineSettings, Settings};
-use crate::sink::Prepared;
 
 use super::error::ReloadError;
 use super::inquiries::ANSWER_TIMEOUT;
 use super::plan::Queues;
 use super::restart::need_restart;
-use super::shell::{Control, Reload, Unstarted};
+use super::shell::{Applied, Control, Reload, Unstarted};
 use super::{Remote, rules};
 
 /// The configuration that a reload starts from. Locked only for moments; [`Remote::reload`] holds a separate lock
@@ -22,37 +21,6 @@ use super::{Remote, rules};
 pub struct InForce {
     pub settings: Settings,
     pub queues: Queues,
-    /// A reload whose confirmation did not come in time; `None` if there is none.
-    awaited: Option<Awaited>,
-}
-
-/// A reload that was handed to the dispatcher, and the configuration in force once the dispatcher confirms it.
-struct Awaited {
-    answer: Receiver<Result<Prepared, Box<Unstarted>>>,
-    settings: Settings,
-    queues: Queues,
-}
-
-impl InForce {
-    pub fn new(settings: Settings, queues: Queues) -> Self {
-        Self { settings, queues, awaited: None }
-    }
-
-    /// Determines what became of a reload whose confirmation did not come in time.
-    fn catch_up(&mut self) -> Result<(), ReloadError> {
-        let Some(awaited) = self.awaited.take() else { return Ok(()) };
-        match awaited.answer.try_recv() {
-            Ok(Ok(_before)) => (self.settings, self.queues) = (awaited.settings, awaited.queues),
-            // The reload changed nothing.
-            Ok(Err(_)) => {}
-            Err(TryRecvError::Empty) => {
-                self.awaited = Some(awaited);
-                return Err(ReloadError::NoAnswer);
-            }
-            Err(TryRecvError::Disconnected) => return Err(ReloadError::Stopping),
-        }
-        Ok(())
-    }
 }
 
 impl Remote {
@@ -60,18 +28,18 @@ impl Remote {
     /// keep the rules under which they left, and running jobs end with the handler that they began with. Waiting
     /// deliveries leave by the new rules.
     ///
-    /// Blocks while queues are opened (seconds if a file is locked or a disk does not answer), and for the
-    /// dispatcher: at most 2 s until it takes the reload and 2 s until it confirms it. Neither a stop nor a request
-    /// to the engine waits for a reload.
+    /// Blocks while queues are opened (seconds if a file is locked or a disk does not answer), and until the dispatcher has
+    /// taken the reload, however late that is: a reload that was handed over cannot be taken back, so to give up waiting
+    /// would leave it unknown which settings are in force. Neither a stop nor a request to the engine waits for a
+    /// reload; once the engine has ended, this returns within 2 s.
     ///
     /// # Errors
     ///
-    /// See [`ReloadError`]. After [`ReloadError::NoAnswer`] the settings may still come into force.
+    /// See [`ReloadError`].
     pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock();
         let (before, queues_before) = {
-            let mut in_force = self.in_force.lock();
-            in_force.catch_up()?;
+            let in_force = self.in_force.lock();
             (in_force.settings.clone(), in_force.queues.clone())
         };
         let keys = need_restart(&before, settings);
@@ -87,27 +55,50 @@ impl Remote {
         let (done, answer) = bounded(1);
         let partners = rules::partner_table(&settings.partners);
         let reload = Reload { sinks, partners, plan, changes, done };
-        self.control.send_timeout(Control::Reload(Box::new(reload)), ANSWER_TIMEOUT).map_err(|error| match error {
-            SendTimeoutError::Timeout(_) => ReloadError::NoAnswer,
-            SendTimeoutError::Disconnected(_) => ReloadError::Stopping,
-        })?;
         // The files of the previous settings are closed here, since nothing but this thread waits for that.
-        let answered = answer.recv_timeout(ANSWER_TIMEOUT).map(|outcome| outcome.map(drop));
-        let mut in_force = self.in_force.lock();
-        match answered {
-            Ok(Ok(())) => (in_force.settings, in_force.queues) = (settings, queues),
-            Ok(Err(unstarted)) => {
-                drop(in_force);
+        match self.apply(reload, &answer)?.map(drop) {
+            Ok(()) => {
+                let mut in_force = self.in_force.lock();
+                (in_force.settings, in_force.queues) = (settings, queues);
+                Ok(())
+            }
+            Err(unstarted) => {
                 let Unstarted { error, plan } = *unstarted;
                 drop(plan);
-                return Err(error);
+                Err(error)
             }
-            Err(RecvTimeoutError::Timeout) => {
-                in_force.awaited = Some(Awaited { answer, settings, queues });
-                return Err(ReloadError::NoAnswer);
-            }
-            Err(RecvTimeoutError::Disconnected) => return Err(ReloadError::Stopping),
         }
-        Ok(())
+    }
+
+    /// Hands the reload to the dispatcher and waits for its answer. Says in the log if that takes long. Fails only if the
+    /// engine drains or ends, and then the reload has changed nothing.
+    fn apply(&self, reload: Reload, answer: &Receiver<Applied>) -> Result<Applied, ReloadError> {
+        let mut is_late = false;
+        let mut late = || {
+            if !std::mem::replace(&mut is_late, true) {
+                log::warn!(
+                    "the reload is late, and not refused: the dispatcher has not answered within {} s and is waited for; the log will \
+                     say how the reload ended",
+                    ANSWER_TIMEOUT.as_secs()
+                );
+            }
+        };
+        let mut control = Control::Reload(Box::new(reload));
+        while let Err(unsent) = self.control.send_timeout(control, ANSWER_TIMEOUT) {
+            let SendTimeoutError::Timeout(unsent) = unsent else { return Err(ReloadError::Stopping) };
+            control = unsent;
+            late();
+        }
+        loop {
+            match answer.recv_timeout(ANSWER_TIMEOUT) {
+                Ok(applied) => return Ok(applied),
+                // A request that arrives while the engine ends stays in its channel, unanswered.
+                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
+                    return answer.try_recv().map_err(|_| ReloadError::Stopping);
+                }
+                Err(RecvTimeoutError::Timeout) => late(),
+                Err(RecvTimeoutError::Disconnected) => return Err(ReloadError::Stopping),
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -220,6 +220,11 @@ impl Remote {
     /// [`Silent`] if the dispatcher does not answer in time.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
         self.ask(|reply| Inquiry::Operate { account, action, reply })
+    }
+
+    /// Returns whether the dispatcher has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.asked.over.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Sends a request to the dispatcher and waits for its answer, at most [`ANSWER_TIMEOUT`] in all.

@@ -191,6 +191,36 @@ fn what_is_asked_while_a_reload_opens_a_store_is_answered() {
 }
 
 #[test]
+fn a_reload_waits_for_the_answer_of_a_late_dispatcher_and_ends_with_the_engine() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    // What is asked of the dispatcher comes here, and reaches it when the test passes it on.
+    let (control, late) = crossbeam_channel::bounded(1);
+    let reload = || {
+        let ((settings, registry), asked) = (
+            settings("[queues.more]\nsource = 'memory'\nhandler = 'nothing'\n"),
+            Remote { control: control.clone(), ..remote.clone() },
+        );
+        let (ended, end) = crossbeam_channel::bounded(1);
+        let body = move || ended.send(asked.reload(&settings, &registry)).unwrap();
+        std::thread::Builder::new().spawn(body).unwrap();
+        (late.recv().unwrap(), end)
+    };
+    let (handed, end) = reload();
+    let early = end.recv_timeout(inquiries::ANSWER_TIMEOUT * 3 / 2).map(|ended| ended.map_err(|error| error.to_string()));
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    assert_eq!(remote.queues().len(), 1);
+    remote.control.send(handed).unwrap();
+    end.recv().unwrap().unwrap();
+    assert_eq!(remote.queues().len(), 2);
+
+    let (_never_handed_on, end) = reload();
+    remote.stop();
+    running.wait().unwrap();
+    assert!(matches!(end.recv().unwrap(), Err(ReloadError::Stopping)));
+}
+
+#[test]
 fn a_queue_that_has_become_empty_does_not_keep_the_room_for_the_time_of_a_long_poll() {
     let queue =
         |name: &str| format!("[queues.{name}]\nsource = 'memory'\nhandler = 'nothing'\nwait_time = '20s'\nconcurrency = 3\n");

@@ -49,8 +49,11 @@ pub struct Reload {
     /// Answers once the configuration is in force, with the sinks that it replaced:
     /// the thread that requested the reload closes their files. An error means that
     /// nothing has changed. Dropped without an answer if the engine is stopping.
-    pub(in crate::engine) done: Sender<Result<Prepared, Box<Unstarted>>>,
+    pub(in crate::engine) done: Sender<Applied>,
 }
+
+/// What became of a reload: the sinks that it replaced, or why nothing has changed.
+pub type Applied = Result<Prepared, Box<Unstarted>>;
 
 /// A reload whose queues could not be started.
 pub struct Unstarted {

@@ -30,7 +30,7 @@ use super::threads::Crew;
 mod control;
 mod lanes;
 
-pub use self::control::{Control, Reload, Unstarted};
+pub use self::control::{Applied, Control, Reload, Unstarted};
 
 /// The largest number of partners' answers that one turn takes in. Batches thus form under load,
 /// and no turn becomes long.
