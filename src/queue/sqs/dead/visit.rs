@@ -205,7 +205,8 @@ impl SqsQueue {
         if visit.bad.is_empty() { Ok(visit.unseen()) } else { Err(failed(Fault::Transient(visit.bad.join("; ")))) }
     }
 
-    /// Calls `act` with the letters of these ids, in portions of one page at most.
+    /// Calls `act` with the letters of these ids, in portions of one page at most. Returns, beside what was changed, the
+    /// ids whose letters a walk that came to its end did not see, in the order of `ids`.
     ///
     /// A single walk finds all of them, unless the caller takes longer than the leases
     /// last. That matters because each walk may have to receive the whole queue.
@@ -215,10 +216,11 @@ impl SqsQueue {
         portions: Portions<'_>,
         ids: &[CompactString],
         act: impl Fn(&mut Visit, &[Letter], &mut Changed) -> Result<(), Fault>,
-    ) -> Changed {
+    ) -> (Changed, Vec<CompactString>) {
         let mut wanted: HashSet<&str> = ids.iter().map(CompactString::as_str).collect();
         let mut changed = Changed::default();
         let mut walking = !wanted.is_empty();
+        let mut stopped = false;
         while walking {
             walking = false;
             let walked = self.visit(what, |visit, mut letters| {
@@ -233,6 +235,7 @@ impl SqsQueue {
                         wanted.remove(letter.letter.id.as_str());
                     }
                     if !(portions.after)(portion.len()) {
+                        stopped = true;
                         return Ok(false);
                     }
                 }
@@ -243,7 +246,28 @@ impl SqsQueue {
                 break;
             }
         }
-        changed
+        if stopped || changed.ended.is_some() || !self.dead.patience.lock().goes_on() {
+            wanted.clear();
+        }
+        let unseen = ids.iter().filter(|id| wanted.remove(id.as_str())).cloned().collect();
+        (changed, unseen)
+    }
+
+    fn redrive_letters(&self, portions: Portions<'_>, ids: &[CompactString]) -> (Changed, Vec<CompactString>) {
+        self.with_letters("redrive", portions, ids, |visit, letters, changed| self.put_back(visit, letters, changed))
+    }
+
+    fn purge_letters(&self, portions: Portions<'_>, ids: &[CompactString]) -> (Changed, Vec<CompactString>) {
+        self.with_letters("purge", portions, ids, |visit, letters, changed| {
+            let all: Vec<_> = letters.iter().collect();
+            for (letter, taken) in letters.iter().zip(visit.take(&all)?) {
+                match taken {
+                    Ok(there) => changed.done += usize::from(there),
+                    Err(why) => changed.failed.push((letter.letter.id.clone(), why)),
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Sends letters back to the queue, and takes those that arrived off the dead letter queue.
@@ -325,27 +349,31 @@ impl DeadLetters for SqsQueue {
 
     /// Sends a letter before it deletes it: if the process dies in between, the letter is on both queues.
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.redrive_in(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids).all(&self.name, "redrive")
+        let (changed, _gone) = self.redrive_letters(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids);
+        changed.all(&self.name, "redrive")
     }
 
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
-        self.purge_in(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids).all(&self.name, "purge")
+        let (changed, _gone) = self.purge_letters(Portions { most: MAX_ENTRIES, after: &mut |_| true }, ids);
+        changed.all(&self.name, "purge")
     }
 
     fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
-        self.with_letters("redrive", portions, ids, |visit, letters, changed| self.put_back(visit, letters, changed))
+        with_unseen(self.redrive_letters(portions, ids))
     }
 
     fn purge_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
-        self.with_letters("purge", portions, ids, |visit, letters, changed| {
-            let all: Vec<_> = letters.iter().collect();
-            for (letter, taken) in letters.iter().zip(visit.take(&all)?) {
-                match taken {
-                    Ok(there) => changed.done += usize::from(there),
-                    Err(why) => changed.failed.push((letter.letter.id.clone(), why)),
-                }
-            }
-            Ok(())
-        })
+        with_unseen(self.purge_letters(portions, ids))
     }
+}
+
+/// Counts the letters that were not seen as failed: a person chose them, and they may still be there.
+fn with_unseen((mut changed, unseen): (Changed, Vec<CompactString>)) -> Changed {
+    let why = format!(
+        "it was not seen now: somebody else may look at it, which hides it for up to {} min, or have taken it; list the dead letters \
+         again",
+        LEASE.as_secs() / 60
+    );
+    changed.failed.extend(unseen.into_iter().map(|id| (id, why.clone())));
+    changed
 }

@@ -71,6 +71,35 @@ fn a_letter_that_is_put_back_and_cannot_be_deleted_is_no_failed_one() {
 }
 
 #[test]
+fn letters_that_were_chosen_and_are_not_seen_now_are_named() {
+    let script = || {
+        vec![
+            last(ok("ReceiveMessage", &format!("{}{}", message("b", "1"), message("x", "2")))),
+            most(2000),
+            ok("SendMessageBatch", &sent(&[0])),
+            last(done("DeleteMessageBatch", 0..1)),
+            last(ok("ReceiveMessage", "")),
+            counts(1, 1),
+            done("ChangeMessageVisibilityBatch", 0..1),
+        ]
+    };
+    let stub = Stub::new(script());
+    let ids = ["c", "b", "a", "c"].map(CompactString::from);
+    let (queue, _) = attended(&stub);
+    let changed = queue.dead_letters().unwrap().redrive_in(Portions { most: 10, after: &mut |_| true }, &ids);
+    let failed: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.contains("not seen now"))).collect();
+    assert_eq!((changed.done, failed), (1, vec![("c", true), ("a", true)]));
+    assert!(changed.ended.is_none() && changed.kept.is_empty(), "{changed:?}");
+    stub.end();
+    // A program that means those that still exist is told how many these were.
+    let mut script = script();
+    script.drain(1..3);
+    let stub = Stub::new(script);
+    assert_eq!(stub.queue("stock").dead_letters().unwrap().purge(&ids).unwrap(), 1);
+    stub.end();
+}
+
+#[test]
 fn letters_that_somebody_hides_are_counted_where_they_cannot_be_seen() {
     let stub = Stub::new(vec![
         last(ok("ReceiveMessage", &message("a", "1"))),
