@@ -27,7 +27,11 @@ pub(super) struct Letter {
 impl Letter {
     pub(super) fn of(record: Record) -> Self {
         let Record { id, handle, body, attributes, group, sent, receives, moved_from } = record;
-        let Unpacked { facts, attributes, dropped, payload } = LetterFacts::unpack(attributes);
+        // What SQS itself moved here is no letter of ours, whatever its producer wrote into the attribute of that name.
+        let Unpacked { facts, attributes, dropped, payload } = match moved_from {
+            None => LetterFacts::unpack(attributes),
+            Some(_) => Unpacked { attributes, ..Unpacked::default() },
+        };
         let dead_at = at(sent);
         let Some(facts) = facts else {
             let (attributes, before) = Redriven::unpack(attributes);
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn facts_of_no_kind_of_ours_are_those_of_a_producer() {
-        let of = |kind: &str| {
+        let of = |kind: &str, moved_from: Option<&str>| {
             let facts = serde_json::json!({
                 "kind": kind, "reason": "r", "source": "elsewhere", "id": "1", "sent_at": 0, "receives": 1, "redrives": 7,
             });
@@ -130,13 +134,17 @@ mod tests {
                 group: None,
                 sent: 0,
                 receives: 3,
-                moved_from: Some("arn:aws:sqs:eu-west-1:1:stock".to_owned()),
+                moved_from: moved_from.map(str::to_owned),
             })
         };
-        let Letter { letter, source, .. } = of("refused");
+        let Letter { letter, source, .. } = of("refused", None);
         assert_eq!((letter.kind.as_str(), source.as_deref(), letter.attributes.len()), ("refused", Some("elsewhere"), 0));
         for foreign in ["\u{1b}[2J", "Refused", ""] {
-            let Letter { letter, source, .. } = of(foreign);
+            let Letter { letter, source, .. } = of(foreign, None);
+            assert_eq!((letter.kind.as_str(), source, letter.attributes.len()), ("unknown", None, 1));
+        }
+        for any in ["Refused", "refused"] {
+            let Letter { letter, source, .. } = of(any, Some("arn:aws:sqs:eu-west-1:1:stock"));
             assert_eq!((letter.kind.as_str(), source.as_deref(), letter.attributes.len()), ("moved", Some("stock"), 1));
             assert_eq!((letter.id.as_str(), letter.receives, letter.redrives), ("1b9d", 3, 0));
         }
