@@ -1,7 +1,10 @@
-//! Keys that are kept, and renewed before they end: one calling thread at
-//! a time renews them, while all others continue with the present keys.
+//! Keys that are kept, and renewed before they end, by one thread at a time. While the present keys are valid, that is a
+//! thread of its own, and no caller waits for it: a source may take a minute, and callers have leases to extend.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
@@ -17,8 +20,18 @@ const REFETCH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// The shortest time between two requests to a source.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
+/// What a thread that renews keys does.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// A source of keys with a memory. It is meant to be shared, so that many threads use the same keys.
 pub struct Cached<S> {
+    shared: Arc<Shared<S>>,
+    /// Starts a thread.
+    spawn: fn(Work) -> io::Result<()>,
+}
+
+/// What callers share with the thread that renews the keys.
+struct Shared<S> {
     source: S,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -54,16 +67,24 @@ impl Cached<Chain> {
 impl<S: Credentials> Cached<S> {
     /// Creates an empty memory for `source`; the first [`Credentials::get`] asks it.
     pub fn new(source: S, clock: Arc<dyn Clock>) -> Self {
-        Self { source, clock, state: Mutex::default(), done: Condvar::new() }
+        Self { shared: Arc::new(Shared { source, clock, state: Mutex::default(), done: Condvar::new() }), spawn }
     }
 
     /// Makes the source be asked again when keys are needed next. The present keys are used until it returns others.
     pub fn look_again(&self) {
-        if let Some(kept) = &mut self.state.lock().kept {
+        if let Some(kept) = &mut self.shared.state.lock().kept {
             kept.outdated = true;
         }
     }
+}
 
+/// Starts a thread that renews keys. It is not joined: a source may take a minute, and at the end of the process nobody
+/// needs its keys. There is one at a time.
+fn spawn(work: Work) -> io::Result<()> {
+    thread::Builder::new().name("keys".to_owned()).spawn(work).map(drop)
+}
+
+impl<S: Credentials> Shared<S> {
     /// Asks the source on behalf of all threads, and wakes those that
     /// wait. `good` are keys that may still be used if that fails.
     fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
@@ -85,20 +106,29 @@ impl<S: Credentials> Cached<S> {
             }
         }
     }
+
+    /// Does the same on a thread of its own, while the present keys are valid. A panic of the source, which the panic hook
+    /// reports, counts as a failure: once the keys have ended, it happens on a thread that the process needs.
+    fn renew_ahead(&self) {
+        if catch_unwind(AssertUnwindSafe(|| self.renew(None))).is_err() {
+            let error = CredentialsError::unreachable("their source", "it panicked, which is a bug in octoconf");
+            self.state.lock().failed = Some((self.clock.now(), error));
+        }
+    }
 }
 
-impl<S: Credentials> Credentials for Cached<S> {
-    /// Blocks for as long as the source takes, and only if there are no
-    /// valid keys, or if the calling thread is the one that renews them.
+impl<S: Credentials + 'static> Credentials for Cached<S> {
+    /// Blocks for as long as the source takes, and only if there are no valid keys, or if the system refuses the thread
+    /// that would renew them.
     ///
     /// # Errors
     ///
     /// The errors of the source, if there are no valid keys. For
     /// a second after a failure the source is not asked again.
     fn get(&self) -> Result<Keys, CredentialsError> {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         let good = loop {
-            let now = self.clock.now();
+            let now = self.shared.clock.now();
             let good = state.kept.as_ref().filter(|kept| kept.keys.are_valid_at(now));
             match good {
                 Some(kept) if !kept.is_due(now) || state.asking => return Ok(kept.keys.clone()),
@@ -111,23 +141,28 @@ impl<S: Credentials> Credentials for Cached<S> {
             if !state.asking {
                 break good;
             }
-            self.done.wait(&mut state);
+            self.shared.done.wait(&mut state);
         };
         state.asking = true;
         drop(state);
-        self.renew(good)
+        let Some(keys) = good else { return self.shared.renew(None) };
+        let shared = Arc::clone(&self.shared);
+        match (self.spawn)(Box::new(move || shared.renew_ahead())) {
+            Ok(()) => Ok(keys),
+            Err(_) => self.shared.renew(Some(keys)),
+        }
     }
 
     /// Forgets these keys, unless they were fetched within the last second: a
     /// source that keeps returning them is asked for others once a second at most.
     fn refused(&self, keys: &Keys) {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         let just_came = |kept: &Kept| now.duration_since(kept.at).is_ok_and(|age| age < MIN_PAUSE);
-        self.state.lock().kept.take_if(|kept| kept.keys == *keys && !just_came(kept));
+        self.shared.state.lock().kept.take_if(|kept| kept.keys == *keys && !just_came(kept));
     }
 
     fn origin(&self) -> String {
-        self.source.origin()
+        self.shared.source.origin()
     }
 }
 
@@ -153,7 +188,7 @@ impl Kept {
     }
 }
 
-struct Done<'a, S>(&'a Cached<S>);
+struct Done<'a, S>(&'a Shared<S>);
 
 impl<S> Drop for Done<'_, S> {
     fn drop(&mut self) {
@@ -164,9 +199,7 @@ impl<S> Drop for Done<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-    use std::thread;
 
     use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -211,9 +244,26 @@ mod tests {
         Rig { cached: Cached::new(source, Arc::new(clock)), asked, answers, seconds }
     }
 
+    impl<S> Cached<S> {
+        /// Waits until no thread asks the source.
+        fn settle(&self) {
+            let mut state = self.shared.state.lock();
+            while state.asking {
+                self.shared.done.wait(&mut state);
+            }
+        }
+    }
+
     impl Rig {
         fn at(&self, seconds: u64) -> Answer {
             self.seconds.store(seconds, Ordering::SeqCst);
+            self.cached.get()
+        }
+
+        /// Returns the keys once those are renewed that are due.
+        fn after(&self, seconds: u64) -> Answer {
+            let _ = self.at(seconds);
+            self.cached.settle();
             self.cached.get()
         }
 
@@ -238,7 +288,7 @@ mod tests {
         }
         assert_eq!(rig.asked(), 1);
         rig.answers.send(Ok(keys("two", Some(2 * HOUR)))).unwrap();
-        assert_eq!(rig.at(HOUR - 300).unwrap().access_key_id, "two");
+        assert_eq!(rig.after(HOUR - 300).unwrap().access_key_id, "two");
         assert_eq!(rig.asked(), 1);
     }
 
@@ -252,7 +302,7 @@ mod tests {
         rig.answers.send(Ok(keys("two", Some(31)))).unwrap();
         // Renewing twice within a second is too often.
         for at in [30, 30] {
-            assert_eq!(rig.at(at).unwrap().access_key_id, "two");
+            assert_eq!(rig.after(at).unwrap().access_key_id, "two");
         }
         assert_eq!(rig.asked(), 2);
     }
@@ -265,28 +315,54 @@ mod tests {
             assert_eq!(rig.at(at).unwrap().access_key_id, "one");
         }
         rig.answers.send(Ok(keys("two", None))).unwrap();
-        assert_eq!(rig.at(900).unwrap().access_key_id, "two");
+        assert_eq!(rig.after(900).unwrap().access_key_id, "two");
     }
 
     #[test]
-    fn while_one_renews_the_others_go_on() {
+    fn nobody_waits_for_a_renewal_while_the_keys_are_valid() {
         let rig = rig();
         rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
         rig.at(0).unwrap();
         rig.seconds.store(HOUR - 10, Ordering::SeqCst);
         thread::scope(|scope| {
-            let renewing = scope.spawn(|| rig.cached.get().unwrap().access_key_id);
-            // The first request was made at the start, the second is made now.
-            for _ in 0..2 {
-                rig.asked.recv().unwrap();
-            }
-            for _ in 0..3 {
-                assert_eq!(rig.cached.get().unwrap().access_key_id, "one");
-            }
+            let (got, gets) = bounded(3);
+            let rig = &rig;
+            scope.spawn(move || (0..3).for_each(|_| got.send(rig.cached.get().unwrap().access_key_id).unwrap()));
+            let first = gets.recv_timeout(Duration::from_secs(10));
+            // The source answers only now.
             rig.answers.send(Ok(keys("two", Some(2 * HOUR)))).unwrap();
-            assert_eq!(renewing.join().unwrap(), "two");
+            assert_eq!(first.as_deref(), Ok("one"));
         });
-        assert_eq!((rig.cached.get().unwrap().access_key_id.as_str(), rig.asked()), ("two", 0));
+        rig.cached.settle();
+        assert_eq!((rig.cached.get().unwrap().access_key_id.as_str(), rig.asked()), ("two", 2));
+    }
+
+    #[test]
+    fn keys_that_end_while_they_are_renewed_are_waited_for() {
+        let rig = rig();
+        rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
+        rig.at(0).unwrap();
+        assert_eq!(rig.at(HOUR - 10).unwrap().access_key_id, "one");
+        rig.seconds.store(HOUR, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| rig.cached.get().unwrap().access_key_id);
+            rig.answers.send(Ok(keys("two", Some(2 * HOUR)))).unwrap();
+            assert_eq!(waits.join().unwrap(), "two");
+        });
+        assert_eq!(rig.asked(), 2);
+    }
+
+    #[test]
+    fn a_caller_renews_where_the_system_refuses_a_thread() {
+        let Rig { cached, asked, answers, seconds } = rig();
+        let cached = Cached { spawn: |_| Err(io::ErrorKind::WouldBlock.into()), ..cached };
+        let rig = Rig { cached, asked, answers, seconds };
+        for answer in [Ok(keys("one", Some(HOUR))), Err(down()), Ok(keys("two", Some(2 * HOUR)))] {
+            rig.answers.send(answer).unwrap();
+        }
+        for (at, name) in [(0, "one"), (HOUR - 10, "one"), (HOUR - 9, "two")] {
+            assert_eq!(rig.at(at).unwrap().access_key_id, name);
+        }
     }
 
     #[test]
@@ -334,7 +410,7 @@ mod tests {
         for at in [HOUR - 300, HOUR - 299, HOUR - 1] {
             rig.answers.send(Err(down())).unwrap();
             for _ in 0..3 {
-                assert_eq!(rig.at(at).unwrap().access_key_id, "one");
+                assert_eq!(rig.after(at).unwrap().access_key_id, "one");
             }
         }
         assert_eq!(rig.asked(), 4, "once at the start, once at each of the seconds");
@@ -359,9 +435,9 @@ mod tests {
         rig.answers.send(Ok(keys("one", Some(2 * HOUR)))).unwrap();
         rig.at(HOUR).unwrap();
         rig.answers.send(Err(down())).unwrap();
-        assert_eq!(rig.at(100).unwrap().access_key_id, "one");
+        assert_eq!(rig.after(100).unwrap().access_key_id, "one");
         rig.answers.send(Ok(keys("two", Some(HOUR)))).unwrap();
-        assert_eq!(rig.at(50).unwrap().access_key_id, "two");
+        assert_eq!(rig.after(50).unwrap().access_key_id, "two");
     }
 
     #[test]
@@ -394,27 +470,41 @@ mod tests {
         }
         rig.at(0).unwrap();
         rig.cached.look_again();
-        assert_eq!(rig.at(5).unwrap().access_key_id, "old");
-        assert_eq!(rig.at(6).unwrap().access_key_id, "new");
+        assert_eq!(rig.after(5).unwrap().access_key_id, "old");
+        assert_eq!(rig.after(6).unwrap().access_key_id, "new");
         assert_eq!((rig.at(7).unwrap().access_key_id.as_str(), rig.asked()), ("new", 3));
     }
 
     #[test]
     fn a_panic_at_the_source_is_no_lock_for_ever() {
-        let calls = AtomicUsize::new(0);
-        struct Panics<'a>(&'a AtomicUsize);
-        impl Credentials for Panics<'_> {
+        /// Panics at the first call and at the third.
+        #[derive(Default)]
+        struct Panics(AtomicUsize);
+        impl Credentials for Panics {
             fn get(&self) -> Answer {
-                assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "as the test wants");
-                Ok(keys("one", None))
+                if self.0.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+                    // Without the panic hook, whose text would appear in the test's output.
+                    std::panic::resume_unwind(Box::new(()));
+                }
+                Ok(keys("one", Some(60)))
             }
 
             fn origin(&self) -> String {
                 "the test".to_owned()
             }
         }
-        let cached = Cached::new(Panics(&calls), Arc::new(now));
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let seconds = Arc::clone(&seconds);
+            move || now() + Duration::from_secs(seconds.load(Ordering::SeqCst))
+        };
+        let cached = Cached::new(Panics::default(), Arc::new(clock));
         assert!(catch_unwind(AssertUnwindSafe(|| cached.get())).is_err());
-        assert_eq!(cached.get().unwrap().access_key_id, "one");
+        for at in [0, 30, 30] {
+            seconds.store(at, Ordering::SeqCst);
+            assert_eq!(cached.get().unwrap().access_key_id, "one");
+            cached.settle();
+        }
+        assert_eq!(cached.shared.source.0.load(Ordering::SeqCst), 3, "not again within the second");
     }
 }

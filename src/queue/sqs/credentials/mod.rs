@@ -2,8 +2,8 @@
 //! roles, containers and instances, as the AWS SDKs find them.
 //!
 //! The threads that talk to SQS call it, many at once. A service uses [`Cached`] over [`Chain`]: it
-//! blocks only a caller that finds no usable keys and the one that renews them, for as long as one source
-//! takes. Nothing here logs, keeps a thread or shows a key: neither `Debug` nor an error holds one.
+//! blocks only callers that find no usable keys, for as long as one source takes, and renews keys on a
+//! thread for that time. Nothing here logs or shows a key: neither `Debug` nor an error holds one.
 //!
 //! No crate does this for blocking code: `aws-config` and `aws-sigv4` bring tokio,
 //! `aws-creds` brings a second HTTP client and lacks role profiles, and `reqsign` lacks
