@@ -62,6 +62,9 @@ pub struct QueueRules {
     /// The smallest number of free places worth a request: fewer are asked for only after
     /// they have been free for a second.
     pub ask_at_least: usize,
+    /// The shortest time from the beginning of a receive that found nothing to the next one, for queues that may answer
+    /// it at once; zero: there is none.
+    pub ask_interval: Duration,
     /// The number of requests that one call to set messages aside costs: a service may keep its
     /// dead letters on another queue.
     pub letter_requests: u64,
@@ -94,6 +97,7 @@ impl QueueRules {
             ackers: 1,
             receive_limit: 0,
             ask_at_least: 0,
+            ask_interval: Duration::ZERO,
             letter_requests: 1,
             entry_limit: parking.entry_limit,
             delete_linger: Duration::ZERO,

@@ -20,6 +20,10 @@ const MAX_REPORTED_TOGETHER: usize = 256;
 /// A receive that took longer than this is reported by itself, so that its messages do not wait.
 const REPORT_ALONE_AFTER: Duration = Duration::from_millis(1);
 
+/// The shortest wait for messages in a queue that does not charge for requests. A message ends the wait when it comes, so
+/// none is later than with a `wait_time` of zero, and an empty queue takes no core.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+
 /// The state of one poller thread.
 pub struct Poller {
     pub name: Arc<str>,
@@ -67,7 +71,13 @@ impl Poller {
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, now());
             }
-            let wait = if priced || (*found_none && messages <= WAITS_WITH) { ask.wait } else { Duration::ZERO };
+            let wait = if priced {
+                ask.wait
+            } else if *found_none && messages <= WAITS_WITH {
+                ask.wait.max(SHORTEST_WAIT)
+            } else {
+                Duration::ZERO
+            };
             match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
                 Ok(Brought { received, at, failed }) => {
                     *found_none = received.is_empty();
@@ -237,6 +247,34 @@ mod tests {
         }
     }
 
+    fn poller(queue: &Arc<Second>, demands: Receiver<Demand>, inbox: Sender<Event>) -> Poller {
+        Poller {
+            name: "stock".into(),
+            queue: Arc::clone(queue) as Arc<dyn Queue>,
+            index: 0,
+            number: 0,
+            demands,
+            inbox,
+            stop: Arc::default(),
+            told: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    #[test]
+    fn an_empty_queue_is_waited_for_even_if_no_wait_is_set() {
+        let queue = MemoryQueue::new(MemoryOptions::new("stock"));
+        let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
+        let (inbox, events) = unbounded();
+        let (_demands, demands) = unbounded();
+        let poller = poller(&queue, demands, inbox);
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+        let start = now();
+        poller.serve(Demand { messages: 10, ask }, &mut true).unwrap();
+        assert!(start.elapsed() >= SHORTEST_WAIT, "{:?}", start.elapsed());
+        let events: Vec<_> = events.try_iter().collect();
+        assert!(matches!(&events[..], [Event::Received { demand_used: 10, .. }]), "{events:?}");
+    }
+
     #[test]
     fn leases_are_counted_from_the_first_of_several_receives_and_what_fails_is_told() {
         let lease = Duration::from_secs(30);
@@ -247,16 +285,7 @@ mod tests {
             let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
             let (inbox, events) = unbounded();
             let (_demands, demands) = unbounded();
-            let poller = Poller {
-                name: "stock".into(),
-                queue: Arc::clone(&queue) as Arc<dyn Queue>,
-                index: 0,
-                number: 0,
-                demands,
-                inbox,
-                stop: Arc::default(),
-                told: Arc::new(AtomicBool::new(true)),
-            };
+            let poller = poller(&queue, demands, inbox);
             let received = poller.receive(8, ask).unwrap();
             let began = (*queue.began.lock())?;
             assert!(received.at <= began && received.failed.is_some());

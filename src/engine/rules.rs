@@ -18,6 +18,10 @@ const REMOTE_POLLERS: usize = 16;
 /// The number of ackers of a queue whose requests are round trips.
 const REMOTE_ACKERS: usize = 8;
 
+/// The shortest time from one receive from SQS to the next, if the first one found nothing: with `wait_time = "0s"`, or on
+/// a server that knows no long poll, it returns at once, and each receive has a price.
+const REMOTE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The number of counts of zero, [`REMOTE_RECOUNT`] apart, after which an SQS queue is taken to be empty. The counts of
 /// SQS are approximate and lag behind.
 const REMOTE_ZEROS: u32 = 3;
@@ -72,6 +76,8 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         ackers: ackers(limits),
         receive_limit,
         ask_at_least: if limits.priced { receive_limit } else { 1 },
+        // A poller of an embedded queue waits in the queue, which wakes it for a new message.
+        ask_interval: if limits.priced { REMOTE_INTERVAL } else { Duration::ZERO },
         // SQS needs two requests: one sends the letters to the dead-letter queue, the other deletes the messages.
         letter_requests: if limits.priced { 2 } else { 1 },
         entry_limit: limits.entries,

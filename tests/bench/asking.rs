@@ -113,6 +113,7 @@ fn rules(partners: usize) -> Rules {
         ackers: 1,
         receive_limit: 1000,
         ask_at_least: 1,
+        ask_interval: Duration::ZERO,
         letter_requests: 1,
         entry_limit: 1000,
         delete_linger: Duration::ZERO,

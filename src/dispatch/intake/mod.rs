@@ -76,6 +76,10 @@ pub struct Intake {
     window: usize,
     /// Since when some places are free, but too few to be worth a request.
     few_since: Option<Instant>,
+    /// When each poller was last given demand; `None`: never.
+    asked_at: Vec<Option<Instant>>,
+    /// When to ask again after a receive that found nothing; `None` if the last one found something.
+    empty_until: Option<Instant>,
     /// The pause after a failed receive.
     pause: Pause,
     /// The messages that were received and wait for a place in the handler, without the suspects.
@@ -97,16 +101,18 @@ pub struct Intake {
 impl Intake {
     /// Creates the intake of a queue with these rules.
     pub fn new(rules: Arc<QueueRules>) -> Self {
-        let asked = vec![0; rules.pollers.max(1)];
+        let pollers = rules.pollers.max(1);
         let window = rules.receive_limit.min(WAITS_WITH);
         Self {
             rules,
-            asked,
+            asked: vec![0; pollers],
             reports: 0,
             active: 1,
             few_pollers: None,
             window,
             few_since: None,
+            asked_at: vec![None; pollers],
+            empty_until: None,
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             pending: VecDeque::new(),
             suspects: Suspects::default(),
@@ -124,6 +130,7 @@ impl Intake {
         let pollers = rules.pollers.max(1);
         // The list never shrinks: a poller that has demand will still report what came of it.
         self.asked.resize(self.asked.len().max(pollers), 0);
+        self.asked_at.resize(self.asked.len(), None);
         self.active = self.active.min(pollers);
         self.window = rules.receive_limit.min(WAITS_WITH);
         self.few_since = None;
@@ -141,9 +148,13 @@ impl Intake {
         self.found_none = received == 0;
         self.found_much = received > 0 && received >= used / 2;
         let widest = WIDEST.max(self.rules.receive_limit);
+        self.empty_until = None;
         if received == 0 {
             self.active = 1;
             self.window = self.rules.receive_limit.min(WAITS_WITH);
+            // A service that did not wait for messages, as the settings or itself would have it, is not asked on and on.
+            let asked_at = self.asked_at.get(poller).copied().flatten();
+            self.empty_until = asked_at.map(|at| at + self.rules.ask_interval);
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where requests have a price, more pollers are used instead of larger demand: a long poll reserves a place
@@ -177,7 +188,7 @@ impl Intake {
 
     /// Records that a receive failed. Returns how long the pause lasts, and whether this is the first failure in a row.
     pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
-        (self.found_none, self.found_much) = (false, false);
+        (self.found_none, self.found_much, self.empty_until) = (false, false, None);
         self.pause.failed(now, transient, random)
     }
 
@@ -235,9 +246,13 @@ impl Intake {
                 return None;
             }
         }
+        if self.empty_until.is_some_and(|until| now < until) {
+            return None;
+        }
         self.few_since = None;
-        if let Some(asked) = self.asked.get_mut(poller) {
+        if let (Some(asked), Some(asked_at)) = (self.asked.get_mut(poller), self.asked_at.get_mut(poller)) {
             *asked += messages;
+            *asked_at = Some(now);
         }
         room.reserve(queue, messages);
         let ask = Ask { max: self.rules.receive_limit, wait: self.rules.wait_time, lease: self.rules.visibility_timeout };
@@ -247,7 +262,7 @@ impl Intake {
     /// Returns when demand or a job may become possible by the passing of time alone. A moment that is over means
     /// nothing.
     pub fn next_look(&self, now: Instant) -> Option<Instant> {
-        let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE));
+        let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE)).max(self.empty_until);
         let suspect = self.suspects.next_look(self.others(now));
         // A moment that has passed must not hide one that is to come.
         asks.into_iter().chain(suspect).chain(self.jobs.next_look(self.quick)).filter(|at| *at > now).min()

@@ -1,5 +1,7 @@
 //! Demand: a queue is never asked for more than there is room for, and is asked again when there is room.
 
+use std::time::Duration;
+
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::{Event, Rules};
@@ -59,6 +61,29 @@ fn a_queue_whose_requests_have_a_price_is_asked_once_ten_places_are_free_or_afte
         (1202, "settled", "delete b"),
         (2099, "tick", ""),
         (2100, "tick", "ask 3"),
+    ]);
+}
+
+#[test]
+fn a_queue_that_does_not_wait_for_messages_is_asked_once_in_an_interval_while_it_is_empty() {
+    let mut rig = priced(|rules| {
+        rules.queues[0].wait_time = Duration::ZERO;
+        rules.queues[0].ask_interval = Duration::from_secs(1);
+    });
+    rig.play(&[
+        // It was asked at the start.
+        (5, "receive", ""),
+        (999, "tick", ""),
+        (1000, "tick", "ask 10"),
+        (1001, "receive", ""),
+    ]);
+    assert_eq!(rig.next_deadline(), Some(2000));
+    rig.play(&[
+        (2000, "tick", "ask 10"),
+        // What came shows that there may be more.
+        (2001, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 10"),
+        // A long poll has taken its time already.
+        (7000, "receive", "ask 10"),
     ]);
 }
 

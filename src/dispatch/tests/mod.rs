@@ -93,6 +93,7 @@ pub fn queue_rules(name: &str) -> QueueRules {
         ackers: 1,
         receive_limit: 10,
         ask_at_least: 1,
+        ask_interval: Duration::ZERO,
         letter_requests: 1,
         entry_limit: 10,
         delete_linger: Duration::ZERO,

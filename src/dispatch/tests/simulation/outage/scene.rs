@@ -117,6 +117,7 @@ impl Scene {
             pollers: random.usize(1..4),
             ackers: random.usize(1..4),
             ask_at_least: if random.bool() { 1 } else { 10 },
+            ask_interval: Duration::ZERO,
             recount: Duration::from_secs(5),
             ..queue_rules(&format!("q{queue}"))
         });

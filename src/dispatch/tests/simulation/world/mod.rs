@@ -109,6 +109,7 @@ impl World {
                 ackers: random.usize(1..3),
                 receive_limit: random.usize(1..20),
                 ask_at_least: if random.bool() { 1 } else { 10 },
+                ask_interval: Duration::ZERO,
                 letter_requests: 2,
                 entry_limit: random.usize(1..20),
                 delete_linger: Duration::from_millis(random.u64(0..50)),
