@@ -314,6 +314,12 @@ fn sections_must_fit_each_other() {
         "[queues.s]\nhandler = 'order'\nname = 's.fifo'\nparking = 'p.db'",
         &["queues.s.parking: a FIFO queue has no parking, its locked groups are the store; leave it out"],
     );
+    for url in ["https://sqs.eu-west-1.amazonaws.com/1/s.fifo", "https://sqs.eu-west-1.amazonaws.com/1/s.fifo/"] {
+        expect(
+            &format!("[queues.s]\nhandler = 'order'\nurl = '{url}'\nparking = 'p.db'"),
+            &["queues.s.parking: a FIFO queue has no parking, its locked groups are the store; leave it out"],
+        );
+    }
     expect(
         "[queues.a]\nsource = 'sqlite'\nhandler = 'order'\nname = 'n'\n[queues.b]\nsource = 'sqlite'\nhandler = 'order'\nname = 'n'\npath = './octoconf.db'",
         &["queues.b: has the same path and name as queues.a; change one, or keep one of the two"],

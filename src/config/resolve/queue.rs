@@ -9,6 +9,7 @@ use crate::config::section::{Section, quote};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
 use crate::queue::embedded::RECEIVE;
+use crate::queue::sqs::Named;
 use crate::settings::{QueueSettings, Source, SqsSettings};
 
 /// The longest lease and the longest `order_wait`: the SQS limit on visibility timeouts.
@@ -168,7 +169,7 @@ fn check_dead_letter(text: &str) -> Result<(), String> {
 /// Whether the messages of the source carry groups.
 pub(super) fn is_fifo(source: &Source) -> bool {
     match source {
-        Source::Sqs(sqs) => sqs.url.as_deref().unwrap_or(&sqs.name).ends_with(".fifo"),
+        Source::Sqs(sqs) => Named::of(sqs.url.as_ref().unwrap_or(&sqs.name)).is_fifo(),
         Source::Sqlite { group, .. } | Source::Memory { group, .. } => group.is_some(),
     }
 }
