@@ -32,6 +32,7 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 use octoconf::commands::try_out::TryError;
 use octoconf::commands::{check, send, try_out};
+use octoconf::engine::forgotten;
 
 use self::args::{Arguments, Command};
 use self::failure::Failure;
@@ -77,7 +78,11 @@ pub fn run(arguments: &Arguments, caught: Option<Caught>) -> Result<ExitCode, Fa
 }
 
 fn check(config: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let outcome = setup::load(config);
+    let mut outcome = setup::load(config);
+    if let Ok(loaded) = &mut outcome {
+        loaded.warnings.extend(forgotten(&loaded.settings).iter().map(ToString::to_string));
+        loaded.warnings.sort();
+    }
     let refused = outcome.is_err();
     if refused && !json {
         return Err(Failure::Refused(check::text(&outcome)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded};
-use octoconf::engine::{open_parking, open_queue};
+use octoconf::engine::{forgotten, open_parking, open_queue};
 use octoconf::handler::registry::Registry;
 use octoconf::handler::{Handler, jq};
 use octoconf::queue::Queue;
@@ -82,19 +82,31 @@ impl Setup {
 
     /// Returns whether the file of the queue's parking is missing, and reports that on standard error.
     pub fn misses_parking(&self, name: &str) -> Result<bool, Failure> {
-        let parking = self.queue(name)?.parking.as_ref();
+        let parking = self.parks(name)?.parking.as_ref();
         Ok(parking.is_some_and(|path| say_missing(&format!("queues.{name}.parking"), path)))
     }
 
     /// Opens the parking of a queue. If that creates a file, it is reported on standard error.
     pub fn parking(&self, name: &str) -> Result<Parking, Failure> {
-        let settings = self.queue(name)?;
+        let settings = self.parks(name)?;
         let made = settings.parking.as_deref().filter(|path| is_missing(path));
         let parking = open_parking(name, settings).context("cannot open the parking")?;
         if let Some(path) = made {
             say_made(&format!("queues.{name}.parking"), path);
         }
-        parking.ok_or_else(|| Failure::Refused(format!("queues.{name}.parking: it has none; set it to a file")))
+        parking.ok_or_else(|| {
+            Failure::Refused(format!(
+                "queues.{name}.parking: it has none; set it to a file, or to the one that it had if something is parked there"
+            ))
+        })
+    }
+
+    /// Returns the section of a queue. If there is none, but deliveries are parked under its name, the error says so.
+    fn parks(&self, name: &str) -> Result<&QueueSettings, Failure> {
+        self.queue(name).map_err(|failure| match (failure, forgotten(&self.settings).iter().find(|found| found.queue == name)) {
+            (Failure::Refused(why), Some(found)) => Failure::Refused(format!("{why}; {found}")),
+            (failure, _) => failure,
+        })
     }
 
     fn queue(&self, name: &str) -> Result<&QueueSettings, Failure> {

@@ -32,6 +32,7 @@ mod duty;
 mod edge;
 mod error;
 mod fault;
+mod forgotten;
 mod health;
 mod inquiries;
 mod job;
@@ -67,6 +68,7 @@ use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
 pub use self::error::{Death, ReloadError, RunError, StartError};
+pub use self::forgotten::{Forgotten, forgotten};
 pub use self::health::{EngineHealth, LastReload};
 use self::health::{Pulse, Watchdog};
 pub use self::inquiries::Operated;
@@ -121,6 +123,7 @@ impl Engine {
             return Err(error.into());
         }
         let queues = Queues::at_start(&opened, settings);
+        forgotten::tell(&queues);
         let parkings =
             opened.iter_mut().enumerate().filter_map(|(of, opened)| Some(opened.parking.as_mut()?.rules(of))).collect();
         let (lanes, parking_lanes): (Vec<_>, Vec<_>) = opened.into_iter().map(|opened| (opened.lane, opened.parking)).unzip();

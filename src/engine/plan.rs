@@ -107,6 +107,12 @@ impl Queues {
         queues.chain(self.slots.values().filter_map(|slot| slot.parking.clone())).collect()
     }
 
+    /// Returns the open parkings, including those of retiring queues: the name of each queue, and its parking's file.
+    pub fn open_parkings(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let open = self.parkings.iter().filter(|open| open.parking.strong_count() > 0);
+        open.map(|open| (open.of.clone(), open.path.clone()))
+    }
+
     /// Returns the number of queues that there ever were, parkings included, which is the next free index.
     pub fn seen(&self) -> usize {
         self.seen
@@ -195,7 +201,8 @@ fn keeps_order(settings: &QueueSettings) -> bool {
     has_groups || !settings.order_wait.is_zero()
 }
 
-fn absolute(path: &Path) -> PathBuf {
+/// Returns the path by which a parking file is compared with others.
+pub(super) fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 

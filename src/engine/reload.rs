@@ -14,7 +14,7 @@ use super::inquiries::ANSWER_TIMEOUT;
 use super::plan::Queues;
 use super::restart::need_restart;
 use super::shell::{Applied, Control, Reload, Unstarted};
-use super::{Remote, rules};
+use super::{Remote, forgotten, rules};
 
 /// The configuration that a reload starts from. Locked only for moments; [`Remote::reload`] holds a separate lock
 /// for as long as it takes.
@@ -59,7 +59,9 @@ impl Remote {
         match self.apply(reload, &answer)?.map(drop) {
             Ok(()) => {
                 let mut in_force = self.in_force.lock();
-                (in_force.settings, in_force.queues) = (settings, queues);
+                (in_force.settings, in_force.queues) = (settings, queues.clone());
+                drop(in_force);
+                forgotten::tell(&queues);
                 Ok(())
             }
             Err(unstarted) => {

@@ -1,9 +1,14 @@
 //! A partner is down for long, under traffic. Its deliveries wait on disk, the other partners are not affected, and
 //! once it is back it receives all of them, once and in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use octoconf::message::park::{START, ToPark};
+use octoconf::message::{Item, Message};
+use octoconf::queue::parking::{Parking, ParkingOptions};
 use serde_json::Value;
 
 use crate::support::partner::{Connection, Partner, Request};
@@ -168,4 +173,43 @@ fn parked_deliveries_can_be_purged_by_account() {
     assert_eq!(workspace.expect(0, &["parked", "purge", "invoice"]), format!("{} purged\n", kept - 7));
     assert_eq!(workspace.expect(0, &["parked", "list", "invoice"]), "nothing is parked\n");
     assert!(workspace.expect(2, &["parked", "list", "elsewhere"]).contains("no queue is called"));
+}
+
+#[test]
+fn what_is_parked_for_a_section_that_was_renamed_is_told() {
+    let section = |name: &str| {
+        format!(
+            "[admin]\nlisten = ''\n[queues.{name}]\nsource = 'sqlite'\nname = 'invoice'\nhandler = 'order'\nparking = 'parking.db'\n\
+             [partners.default]\ndeliver = 'discard'\n"
+        )
+    };
+    let workspace = Workspace::new("octoconf.toml", &section("before"));
+    let parked = park_three(&workspace.path("parking.db"), "before");
+    for said in [workspace.expect(0, &["check"]), workspace.expect(0, &["parked", "list", "before"])] {
+        assert!(!said.contains("nothing delivers them"), "{said}");
+    }
+
+    workspace.write("octoconf.toml", &section("after"));
+    let check = workspace.expect(0, &["check"]);
+    let told = ["queues.after.parking: ", "parking.db also holds 3 deliveries", "queues.before", "`octoconf parked list before`"];
+    assert!(told.iter().all(|part| check.contains(part)), "{check}");
+    let list = workspace.expect(2, &["parked", "list", "before"]);
+    assert!(list.contains("no queue is called \"before\"") && list.contains("give the section its name back"), "{list}");
+    assert_eq!(workspace.start(&["run", "--until-empty"]).end(), Some(0), "{}", workspace.log());
+    workspace.said(&[&["WARN"][..], &told].concat());
+    assert_eq!(parked.count_of(None).unwrap(), 3);
+}
+
+/// Parks three deliveries as a service with this section would.
+fn park_three(file: &Path, section: &str) -> Parking {
+    let parking = Parking::open(ParkingOptions::new(file, section, 1 << 20)).unwrap();
+    let delivery = |n: usize| ToPark {
+        account: "acme".into(),
+        item: Item { message: Message::new(format!("m{n}"), "{}").into(), index: None, payload: "{}".into() },
+        waited: Duration::ZERO,
+        after: START,
+        older: false,
+    };
+    parking.park(&(0..3).map(delivery).collect::<Vec<_>>()).unwrap();
+    parking
 }

@@ -25,10 +25,12 @@ use crate::message::Account;
 use crate::message::park::{Parked, ToPark, Unparked, Want};
 
 pub use self::lane::ParkedQueue;
+pub use self::names::parked_under;
 
 mod claim;
 mod lane;
 mod list;
+mod names;
 mod rows;
 #[cfg(test)]
 mod tests;
