@@ -101,6 +101,17 @@ fn of_what_version_4_returned_nothing_is_known_until_it_is_said() {
     assert_eq!(take().message.open.as_deref(), Some(&settled.deliveries[..]));
 }
 
+#[test]
+fn groups_that_were_stranded_in_version_5_are_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("versions/v5.sql")).unwrap();
+    let group: Grouping = std::sync::Arc::new(|_| None);
+    let stock = open(&path, "stock", Some(group)).unwrap();
+    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    assert_eq!(taken.iter().map(|received| received.message.id.as_str()).collect::<Vec<_>>(), ["a5", "b6", "a10"]);
+}
+
 fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
     let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
     let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();

@@ -1,4 +1,5 @@
-//! Which FIFO groups are free. This is the only module that writes `free_groups`, in transactions of its callers.
+//! Which FIFO groups are free. This is the only module that writes `free_groups`, in transactions of its callers. When
+//! another program deletes messages, a trigger of the file does what [`free`] would do.
 //!
 //! As on SQS, a group is locked while any message of it is leased, or returned with a delay. A message that was sent
 //! with a delay holds back only the messages behind it. A receive calls [`lock`]; every other change to messages of

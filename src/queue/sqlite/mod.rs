@@ -182,15 +182,16 @@ impl SqliteQueue {
             return Ok(Vec::new());
         }
         let read = self.store.read_on(|transaction| receive::read_leased(transaction, &leased, *sequence));
-        let Copies { good, bad, unread } = read.map_err(|fault| {
+        let Copies { good, bad, unread, held_up } = read.map_err(|fault| {
             // If this fails too, the leases end by themselves.
             let _ = self.write(Promise::Crash, "receive", |transaction| receive::unlease_all(transaction, self.queue, &leased));
             fault.of(&self.name, "receive")
         })?;
-        if !unread.is_empty() {
+        if !held_up.is_empty() {
             // As above.
-            let _ = self
-                .write(Promise::Crash, "receive", |transaction| receive::unlease(transaction, unread.iter().copied(), &leased));
+            let _ = self.write(Promise::Crash, "receive", |transaction| {
+                receive::unlease(transaction, self.queue, unread.iter().copied(), &held_up, &leased)
+            });
         }
         // Only now: a receive that failed has used no number.
         *sequence += good.len() as u64;

@@ -69,6 +69,8 @@ pub(super) struct Copies {
     pub bad: Vec<String>,
     /// The rows behind those of the same group, to be given back by [`unlease`].
     pub unread: Vec<i64>,
+    /// The groups of rows that were not read, which [`unlease`] frees if nothing of them is leased any more.
+    pub held_up: Touched,
 }
 
 /// Chooses up to `max` messages and leases them until `until`. Times are in ms since 1970. What is leased is to be read
@@ -91,10 +93,10 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
         Ok(read_rows) => read_rows,
         Err(_) => one_by_one(transaction, leased.seqs(), leased.until)?,
     };
-    let mut copies = Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new() };
-    let mut held_up = Touched::new();
+    let mut copies =
+        Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new(), held_up: Touched::new() };
     for (seq, group) in &leased.rows {
-        if group.as_ref().is_some_and(|group| held_up.contains(group)) {
+        if group.as_ref().is_some_and(|group| copies.held_up.contains(group)) {
             copies.unread.push(*seq);
             continue;
         }
@@ -106,10 +108,10 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
             }
             Some(Err(why)) => {
                 copies.bad.push(format!("row {seq} of messages: {why}; correct or delete it with the sqlite3 program"));
-                held_up.extend(group.clone());
+                copies.held_up.extend(group.clone());
             }
-            // The lease has ended already, and the message is with another process.
-            None => held_up.extend(group.clone()),
+            // The lease has ended already and the message is with another process, or someone has deleted it.
+            None => copies.held_up.extend(group.clone()),
         }
     }
     Ok(copies)
@@ -150,16 +152,22 @@ fn one_by_one(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, 
     }
 }
 
-/// Gives back rows that could not be read for what is before them, whose leases keep their groups locked.
-pub(super) fn unlease(transaction: &Transaction<'_>, unread: impl Iterator<Item = i64>, leased: &Leased) -> Result<(), Fault> {
+/// Gives back rows that could not be read for what is before them. The leases of that keep their groups locked, unless
+/// it was deleted meanwhile: then nothing else would free the groups.
+pub(super) fn unlease(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    unread: impl Iterator<Item = i64>,
+    groups: &Touched,
+    leased: &Leased,
+) -> Result<(), Fault> {
     transaction.prepare_cached(UNLEASE)?.execute((rows(unread), leased.until))?;
-    Ok(())
+    groups::free(transaction, queue, groups)
 }
 
 /// Gives back all that was leased, because nothing of it could be read.
 pub(super) fn unlease_all(transaction: &Transaction<'_>, queue: i64, leased: &Leased) -> Result<(), Fault> {
-    unlease(transaction, leased.seqs(), leased)?;
-    groups::free(transaction, queue, &groups_of(&leased.rows))
+    unlease(transaction, queue, leased.seqs(), &groups_of(&leased.rows), leased)
 }
 
 impl Leased {

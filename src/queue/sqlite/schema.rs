@@ -33,6 +33,7 @@ pub(super) static QUEUES: Schema = Schema {
         include_str!("v3.sql"),
         include_str!("v4.sql"),
         include_str!("v5.sql"),
+        include_str!("v6.sql"),
     ],
     sweep: Some(leftovers::SWEEP_OLDEST),
 };

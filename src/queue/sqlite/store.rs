@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
@@ -218,6 +219,8 @@ fn connect(path: &Path, schema: &Schema, room: &Room, patience: Duration, synchr
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(patience)?;
     rows::enable(&connection)?;
+    // The triggers of a file are for the programs of others, see `groups`.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     schema.check(&mut connection)?;
     use_log(&mut connection)?;

@@ -1,9 +1,12 @@
 //! What may happen between the two transactions of a receive, the lease and the read.
 
+use crate::queue::EntryError;
 use crate::queue::sqlite::Copies;
 use crate::queue::sqlite::fault::Fault;
-use crate::queue::sqlite::receive::{Leased, lease, read_leased, unlease_all};
+use crate::queue::sqlite::receive::{Leased, lease, read_leased, unlease, unlease_all};
 use crate::queue::sqlite::store::Promise;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::*;
 
@@ -23,6 +26,11 @@ impl Scene {
         };
         scene.queue = SqliteQueue::open(options).unwrap();
         scene
+    }
+
+    /// A connection as the `sqlite3` program has one.
+    fn by_hand(&self) -> Connection {
+        Connection::open(self.folder.path().join("queue.db")).unwrap()
     }
 
     fn write<T>(&self, work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>) -> T {
@@ -50,7 +58,7 @@ fn what_is_received_again_before_it_is_read_belongs_to_the_later_one() {
     }
     let late = scene.lease(1000, FIRST_END);
     let again = scene.lease(FIRST_END, SECOND_END);
-    let Copies { good, bad, unread } = scene.read(&late);
+    let Copies { good, bad, unread, .. } = scene.read(&late);
     assert_eq!((bodies(&good).len(), bad.len(), unread.len()), (0, 0, 1), "a2 is behind a1");
     scene.write(|transaction| unlease_all(transaction, scene.queue.queue, &late));
     assert_eq!(bodies(&scene.read(&again).good), [b"a1", b"a2", b"b1"], "its leases stand");
@@ -67,7 +75,7 @@ fn where_the_file_is_damaged_the_rows_around_are_read() {
         CREATE TEMP VIEW contents AS
         SELECT seq, id, sent_at, iif(seq = 2, json('damaged'), body) AS body, attributes, open FROM main.contents";
     scene.queue.store.with_reader(|reader| reader.execute_batch(damage).unwrap());
-    let Copies { good, bad, unread } = scene.read(&scene.lease(1000, FIRST_END));
+    let Copies { good, bad, unread, .. } = scene.read(&scene.lease(1000, FIRST_END));
     assert_eq!((bodies(&good), unread.len()), (vec![&b"a1"[..], b"a3"], 0));
     let [why] = &bad[..] else { panic!("{bad:?}") };
     assert!(why.contains("row 2 of messages: malformed JSON"), "{why}");
@@ -86,4 +94,68 @@ fn what_cannot_be_read_is_given_back_as_if_it_had_not_been_received() {
     assert_eq!(bodies(&received), [b"a1", b"a2", b"b1"]);
     assert!(received.iter().all(|received| received.message.receives == 1));
     assert_eq!(received.iter().map(|received| received.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_group_goes_on_once_its_unreadable_message_is_deleted_by_hand() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2", b"b1"] {
+        scene.send(body).unwrap();
+    }
+    let by_hand = scene.by_hand();
+    by_hand.execute("UPDATE contents SET attributes = 'no JSON' WHERE seq = 1", []).unwrap();
+    assert_eq!(bodies(&scene.receive().unwrap()), [b"b1"]);
+    assert!(scene.receive().unwrap_err().to_string().contains("correct or delete it with the sqlite3 program"));
+    assert!(scene.receive().unwrap().is_empty(), "a2 is behind a1");
+    by_hand.execute("DELETE FROM messages WHERE seq = 1", []).unwrap();
+    assert_eq!(bodies(&scene.receive().unwrap()), [b"a2"]);
+}
+
+#[test]
+fn a_group_goes_on_if_its_first_message_is_deleted_before_it_is_read() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2"] {
+        scene.send(body).unwrap();
+    }
+    let leased = scene.lease(1000, FIRST_END);
+    scene.by_hand().execute("DELETE FROM messages WHERE seq = 1", []).unwrap();
+    let Copies { good, unread, held_up, .. } = scene.read(&leased);
+    assert_eq!((good.len(), &unread[..]), (0, &[2][..]));
+    scene.write(|transaction| unlease(transaction, scene.queue.queue, unread.iter().copied(), &held_up, &leased));
+    assert_eq!(bodies(&scene.receive().unwrap()), [b"a2"]);
+}
+
+/// As a program would leave it that deletes messages with triggers turned off.
+#[test]
+fn a_group_whose_first_message_is_gone_is_freed_by_the_receive_that_finds_that() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2"] {
+        scene.send(body).unwrap();
+    }
+    let by_hand = scene.by_hand();
+    by_hand.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    by_hand.execute("DELETE FROM messages WHERE seq = 1", []).unwrap();
+    assert!(scene.receive().unwrap().is_empty());
+    assert_eq!(bodies(&scene.receive().unwrap()), [b"a2"]);
+}
+
+#[test]
+fn a_message_that_is_deleted_by_hand_frees_nothing_that_is_leased() {
+    let scene = Scene::grouped();
+    for body in [b"a1", b"a2", b"a3"] {
+        scene.send(body).unwrap();
+    }
+    let first = scene.queue.receive(&Ask { max: 2, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    scene.by_hand().execute("DELETE FROM messages WHERE seq = 1", []).unwrap();
+    assert!(scene.receive().unwrap().is_empty(), "a2 is leased");
+    let receipts: Vec<_> = first.into_iter().map(|received| received.receipt).collect();
+    assert_eq!(scene.queue.delete(&receipts).unwrap(), [Err(EntryError::Gone), Ok(())]);
+    assert_eq!(bodies(&scene.receive().unwrap()), [b"a3"]);
+}
+
+#[test]
+fn no_connection_of_ours_runs_the_triggers_of_a_file() {
+    let scene = Scene::new();
+    let off = |connection: &Connection| assert!(!connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).unwrap());
+    scene.queue.store.with_writers(off);
 }
