@@ -15,6 +15,10 @@ use crate::queue::{
     embedded,
 };
 
+/// The size of the bodies, in bytes, from which on a call takes no further dead letter: it bounds the memory that they
+/// need, and what the origin queue writes at once.
+const BODIES_AT_ONCE: usize = 4 * 1024 * 1024;
+
 /// A parking from which this process delivers.
 pub struct ParkedQueue {
     /// The parking itself, for parking and unparking.
@@ -57,6 +61,37 @@ impl ParkedQueue {
             ..letter.clone()
         }))
     }
+
+    /// Writes the first of these letters to the origin queue, as many as go into one call and as their bodies allow.
+    /// Returns their results, at least one. A row that cannot be read fails for itself, unless none of them can.
+    fn write_some(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
+        let most = self.origin.limits().entries.max(1);
+        let (mut found, mut written, mut bytes, mut unread) = (Vec::new(), Vec::new(), 0, None);
+        for letter in letters {
+            if written.len() >= most || bytes >= BODIES_AT_ONCE {
+                break;
+            }
+            found.push(match self.letter(letter) {
+                Ok(Some(letter)) => {
+                    bytes += letter.message.body.len();
+                    written.push(letter);
+                    None
+                }
+                Ok(None) => Some(Ok(())),
+                Err(error) => {
+                    let failed = Err(EntryError::Failed(error.to_string()));
+                    unread.get_or_insert(error);
+                    Some(failed)
+                }
+            });
+        }
+        if let Some(error) = unread.filter(|_| written.is_empty()) {
+            return Err(error);
+        }
+        let mut results = if written.is_empty() { Vec::new() } else { self.origin.set_aside(&written)? }.into_iter();
+        let missing = || Err(EntryError::Failed("no result came for it".to_owned()));
+        Ok(found.into_iter().map(|result| result.or_else(|| results.next()).unwrap_or_else(missing)).collect())
+    }
 }
 
 fn number(receipt: &Receipt) -> Option<i64> {
@@ -89,28 +124,14 @@ impl Queue for ParkedQueue {
     /// Once a letter may have been written, a failure is reported for its entries only. If the
     /// whole call failed, it would be made again, with the letters that are already written.
     fn set_aside(&self, letters: &[SetAside]) -> Result<Vec<EntryResult>, QueueError> {
-        let found = letters.iter().map(|letter| self.letter(letter)).collect::<Result<Vec<_>, _>>()?;
-        let written: Vec<SetAside> = found.iter().flatten().cloned().collect();
-        let mut results = Vec::with_capacity(written.len());
-        for call in written.chunks(self.origin.limits().entries.max(1)) {
-            match self.origin.set_aside(call) {
+        let mut results = Vec::with_capacity(letters.len());
+        while results.len() < letters.len() {
+            match self.write_some(letters.get(results.len()..).unwrap_or_default()) {
                 Ok(ended) => results.extend(ended),
                 Err(error) if results.is_empty() => return Err(error),
-                Err(error) => {
-                    let unwritten = written.len() - results.len();
-                    results.extend(vec![Err(EntryError::Failed(error.to_string())); unwritten]);
-                    break;
-                }
+                Err(error) => results.resize_with(letters.len(), || Err(EntryError::Failed(error.to_string()))),
             }
         }
-        let mut results = results.into_iter();
-        let mut results: Vec<EntryResult> = found
-            .iter()
-            .map(|letter| match letter {
-                Some(_) => results.next().unwrap_or_else(|| Err(EntryError::Failed("no result came for it".to_owned()))),
-                None => Ok(()),
-            })
-            .collect();
         let done = letters.iter().zip(&mut results).filter(|(letter, result)| letter.last && result.is_ok());
         let (rows, done): (Vec<_>, Vec<_>) = done.map(|(letter, result)| (&letter.receipt, result)).unzip();
         if let Err(error) = self.delete_rows(&rows) {

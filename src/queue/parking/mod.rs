@@ -28,6 +28,7 @@ pub use self::lane::ParkedQueue;
 pub use self::names::parked_under;
 
 mod claim;
+mod damaged;
 mod lane;
 mod list;
 mod names;

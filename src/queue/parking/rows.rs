@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::damaged;
 use crate::message::park::{Parked, Row, START, ToPark, Unparked, Want};
 use crate::message::{AttributeValue, Item, Message, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
@@ -176,38 +177,69 @@ fn move_on(transaction: &Transaction<'_>, queue: i64, account: &str, first: i64)
 }
 
 /// Reads the wanted rows of each account; they stay in the file. A row that cannot be read must not hold up others: it
-/// is left out.
+/// is left out. Fails if nothing can be read and the disk may be away.
 pub(super) fn take(transaction: &Transaction<'_>, queue: i64, now: i64, wants: &[Want]) -> Result<Vec<Unparked>, Fault> {
-    let mut take = transaction.prepare_cached(TAKE)?;
-    let mut left = TAKEN_BYTES;
+    let (mut left, mut lost) = (TAKEN_BYTES, None);
     let mut all = Vec::with_capacity(wants.len());
-    for Want { account, after, rows: most } in wants {
-        // One row more than wanted shows whether there are more.
-        let limit = i64::try_from(*most).unwrap_or(i64::MAX).saturating_add(1);
-        let mut found = take.query(params![queue, account.as_str(), after, limit])?;
-        let mut unparked =
-            Unparked { account: account.clone(), rows: Vec::new(), unreadable: Vec::new(), last: None, more: false };
-        while let Some(row) = found.next()? {
-            if unparked.rows.len() + unparked.unreadable.len() >= *most || left == 0 {
-                unparked.more = true;
-                break;
+    for want in wants {
+        let before = left;
+        all.push(match take_line(transaction, queue, now, want, &mut left) {
+            Err(fault) if fault.is_damage() => {
+                left = before;
+                damaged::take_line(transaction, queue, now, want, &mut left, &mut lost)?
             }
-            unparked.last = Some(row.get(1)?);
-            match read(row, now) {
-                Ok(row) => {
-                    left = left.saturating_sub(row.item.payload.len());
-                    unparked.rows.push(row);
-                }
-                Err(why) => unparked.unreadable.push(why),
-            }
-        }
-        all.push(unparked);
+            taken => taken?,
+        });
     }
-    Ok(all)
+    match lost {
+        Some(fault) if all.iter().all(|unparked| unparked.rows.is_empty()) => Err(fault),
+        _ => Ok(all),
+    }
+}
+
+/// Reads the rows of one account, at most about `left` bytes of payloads, which it takes off `left`.
+fn take_line(transaction: &Transaction<'_>, queue: i64, now: i64, want: &Want, left: &mut usize) -> Result<Unparked, Fault> {
+    let mut take = transaction.prepare_cached(TAKE)?;
+    let mut found = take.query(params![queue, want.account.as_str(), want.after, limit(want)])?;
+    let mut unparked = nothing_of(want);
+    while let Some(row) = found.next()? {
+        if is_enough(&mut unparked, want, *left) {
+            break;
+        }
+        unparked.last = Some(row.get(1)?);
+        add(&mut unparked, read(row, now), left);
+    }
+    Ok(unparked)
+}
+
+/// Returns how many rows to look for: one more than wanted shows whether there are more.
+pub(super) fn limit(want: &Want) -> i64 {
+    i64::try_from(want.rows).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+pub(super) fn nothing_of(want: &Want) -> Unparked {
+    Unparked { account: want.account.clone(), rows: Vec::new(), unreadable: Vec::new(), last: None, more: false }
+}
+
+/// Returns whether all that is wanted was looked at, or as many bytes as an answer holds. If so, it notes that there is
+/// more: to be called when a further row has been found.
+pub(super) fn is_enough(unparked: &mut Unparked, want: &Want, left: usize) -> bool {
+    unparked.more = unparked.rows.len() + unparked.unreadable.len() >= want.rows || left == 0;
+    unparked.more
+}
+
+pub(super) fn add(unparked: &mut Unparked, row: Result<Row, String>, left: &mut usize) {
+    match row {
+        Ok(row) => {
+            *left = left.saturating_sub(row.item.payload.len());
+            unparked.rows.push(row);
+        }
+        Err(why) => unparked.unreadable.push(why),
+    }
 }
 
 /// Returns the row, or what is wrong with it.
-fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, String> {
+pub(super) fn read(row: &rusqlite::Row<'_>, now: i64) -> Result<Row, String> {
     let number: i64 = row.get(0).map_err(|error| error.to_string())?;
     columns(row, number, now)
         .map_err(|why| format!("row {number} of parked: {why}; correct it with the sqlite3 program and restart, or delete it"))

@@ -8,6 +8,7 @@ use super::*;
 use crate::message::park::START;
 use crate::message::{Attribute, AttributeValue, Item, Message, Receipt, Received};
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
+use crate::queue::sqlite::spoil::spoil;
 use crate::queue::{
     Ask, Count, DeadFilter, DeadKind, DeadLetters, DeadReason, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
     SetAside, VisibilityChange,
@@ -109,6 +110,52 @@ fn a_row_that_cannot_be_read_is_left_out_and_named() {
     let only = take(&parking, "y", START, 2);
     assert_eq!((ids(&only).len(), only.unreadable.len(), only.more), (0, 1, false));
     assert!(only.last.is_some_and(|last| last > START));
+}
+
+/// Parks `a` and `c` for x and `b` for y, and damages the part of the file that `mark` fills.
+fn damaged(mark: &str) -> (Scene, Parking) {
+    let scene = Scene::new();
+    let large = |account: &str, id: &str| {
+        let mut delivery = delivery(account, id);
+        delivery.item.payload = format!("payload-of-{id} ").repeat(1000).into();
+        let body = format!("body-of-{id} ").repeat(1000).into();
+        delivery.item.message = Arc::new(Message { body, ..Message::clone(&delivery.item.message) });
+        delivery
+    };
+    scene.parking().park(&[large("x", "a"), large("y", "b"), large("x", "c")]).unwrap();
+    spoil(&scene.path(), mark);
+    let parking = scene.parking();
+    (scene, parking)
+}
+
+#[test]
+fn a_damaged_page_holds_up_no_row_but_its_own() {
+    let (_scene, parking) = damaged("payload-of-a ");
+    let want = |account: &str, after| Want { account: account.into(), after, rows: 9 };
+    let answers = parking.unpark(&[want("x", START), want("y", START)]).unwrap();
+    assert_eq!((ids(&answers[0]), ids(&answers[1])), (vec!["c".to_owned()], vec!["b".to_owned()]));
+    let [why] = &answers[0].unreadable[..] else { panic!("{answers:?}") };
+    assert!(why.contains("row 1 of parked, for x") && why.contains("malformed") && why.contains(".recover"), "{why}");
+    assert!(answers[1].unreadable.is_empty());
+    assert_eq!(answers[0].last, Some(answers[0].rows[0].place));
+    // What asks behind the damaged row does not meet it again.
+    let one = Want { rows: 1, ..want("x", START) };
+    let first = parking.unpark(&[one]).unwrap().remove(0);
+    assert_eq!((first.rows.len(), first.unreadable.len(), first.more), (0, 1, true));
+    assert_eq!(ids(&take(&parking, "x", first.last.unwrap(), 9)), ["c"]);
+}
+
+#[test]
+fn a_body_on_a_damaged_page_keeps_only_its_own_letter_from_being_written() {
+    let (_scene, parking) = damaged("body-of-a ");
+    let origin = memory();
+    let queue = ParkedQueue::new(parking, Arc::clone(&origin) as Arc<dyn Queue>).unwrap();
+    let rows = take(&queue.parking, "x", START, 9).rows;
+    let letters: Vec<_> = rows.iter().map(|row| letter(row, "why")).collect();
+    let results = queue.set_aside(&letters).unwrap();
+    assert!(matches!(&results[..], [Err(EntryError::Failed(why)), Ok(())] if why.contains("malformed")), "{results:?}");
+    assert!(queue.set_aside(&letters[..1]).is_err(), "nothing is written");
+    assert_eq!(ids(&take(&queue.parking, "x", START, 9)), ["a"]);
 }
 
 #[test]

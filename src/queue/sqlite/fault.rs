@@ -41,6 +41,18 @@ impl Fault {
         }
     }
 
+    /// Returns whether what was read is certainly damaged.
+    pub(in crate::queue) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+    }
+
+    /// Returns whether the file may be damaged where it was read and readable elsewhere. Without a second look a sector
+    /// that cannot be read is not told from a disk that is away.
+    pub(in crate::queue) fn is_damage(&self) -> bool {
+        let failed = matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure));
+        failed || self.is_corrupt()
+    }
+
     /// Converts the fault to the error that the queue's caller sees.
     pub(in crate::queue) fn of(self, queue: &str, what: &'static str) -> QueueError {
         let queue = queue.to_owned();

@@ -46,6 +46,8 @@ mod send;
 mod set_back;
 mod settle;
 mod settled;
+#[cfg(test)]
+pub(super) mod spoil;
 pub(super) mod store;
 #[cfg(test)]
 mod tests;
