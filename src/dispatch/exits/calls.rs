@@ -25,6 +25,10 @@ use crate::dispatch::rules::QueueRules;
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
+/// The size of the messages and payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
+/// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
+const LETTER_BYTES: usize = 4 * 1024 * 1024;
+
 /// A message whose visibility is to be changed.
 #[derive(Debug)]
 enum Wanted {
@@ -355,10 +359,12 @@ impl QueueCalls {
         if !self.letters.is_ready(now) {
             return None;
         }
-        let (mut sent, mut entries) = (Vec::new(), Vec::new());
-        while entries.len() < self.entry_limit {
+        let (mut sent, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while entries.len() < self.entry_limit && bytes < LETTER_BYTES {
             let Some(letter) = self.letters.wanted.pop_front() else { break };
             let Some(held) = ledger.get(letter.ticket) else { continue };
+            // Each letter holds the whole message beside its own payload.
+            bytes += held.message.body.len() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len());
             entries.push(SetAside {
                 message: Arc::clone(&held.message),
                 receipt: held.receipt.clone(),

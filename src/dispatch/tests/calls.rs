@@ -195,6 +195,19 @@ fn one_kind_that_fails_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_call_takes_so_many_bytes_of_letters_and_at_least_one() {
+    rig(|_| {}).play(&[
+        (0, "receive a*3000000 b*3000000 c*5000000 d", "handle a|b|c|d"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "handled b=reject", ""),
+        (3, "handled c=reject", ""),
+        (4, "handled d=reject", ""),
+        (5, "settled", "letter b:rejected c:rejected"),
+        (6, "settled", "letter d:rejected"),
+    ]);
+}
+
+#[test]
 fn a_letter_that_is_written_is_not_written_again_when_its_message_stays() {
     let mut rig = rig(|_| {});
     rig.play(&[

@@ -89,9 +89,10 @@ impl Room {
         Self { space, file: file.to_owned(), log: log.into() }
     }
 
-    /// Looks at the disk. Returns `None` if there is plenty of room, or if the free space is not known.
-    fn look(&self) -> Option<Look> {
-        let left = self.space.left(&self.file).filter(|left| *left < PLENTY_BYTES)?;
+    /// Looks at the disk. Returns `None` if there is plenty of room for a write that takes `needs` bytes, or if the free
+    /// space is not known.
+    fn look(&self, needs: u64) -> Option<Look> {
+        let left = self.space.left(&self.file).filter(|left| *left < PLENTY_BYTES.saturating_add(needs))?;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         Some(Look { left, file: size(&self.file), log: size(&self.log) })
     }
@@ -103,17 +104,17 @@ impl Room {
     ///
     /// A write that makes the file larger is refused if it would leave less than the reserve.
     pub fn make(&self, connection: &mut Connection, schema: &Schema, growth: Growth) -> Result<(), Fault> {
-        let Some(look) = self.look() else { return Ok(()) };
         let bytes = growth.bytes();
         let grows = if bytes > 0 { bytes.saturating_add(bytes / 4).saturating_add(SPLIT_BYTES) } else { 0 };
         // Once in the log, once in the file.
         let needs = grows.saturating_mul(2);
+        let Some(look) = self.look(needs) else { return Ok(()) };
         if look.takes(growth, needs) {
             return Ok(());
         }
         let look = if look.log > CUT_BACK_FROM || (grows > 0 && look.log > 0) {
             cut_back(connection);
-            self.look()
+            self.look(needs)
         } else {
             Some(look)
         };

@@ -186,6 +186,24 @@ fn dead_letters_leave_the_room_that_deletes_need() {
 }
 
 #[test]
+fn a_call_that_takes_more_than_plenty_is_refused_before_it_fills_the_disk() {
+    let scene = Scene::new(300 * MIB);
+    scene.send(3, 1000).unwrap();
+    let payload = bytes::Bytes::from(vec![b'p'; 60 * 1024 * 1024]);
+    let letter = |received: &Received| SetAside {
+        message: Arc::clone(&received.message),
+        receipt: received.receipt.clone(),
+        delivery: Some(crate::queue::DeadDelivery { account: "x".into(), index: Some(0), payload: payload.clone() }),
+        reason: crate::queue::DeadReason { kind: crate::queue::DeadKind::Refused, text: "no such order".into() },
+        last: false,
+    };
+    let letters: Vec<_> = scene.receive().iter().map(letter).collect();
+    let error = scene.queue.set_aside(&letters).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("full but for a reserve"), "{error}");
+    scene.check();
+}
+
+#[test]
 fn what_has_no_room_is_refused_with_the_numbers_and_taken_once_there_is_some() {
     let scene = Scene::new(6 * MIB);
     let (_, error) = scene.fill(100, 1000);
