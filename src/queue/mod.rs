@@ -260,6 +260,25 @@ pub struct Changed {
 }
 
 impl Changed {
+    fn halve(
+        &mut self,
+        portion: &[CompactString],
+        act: &mut dyn FnMut(&[CompactString]) -> Result<usize, QueueError>,
+    ) -> Result<(), QueueError> {
+        match (act(portion), portion) {
+            (Ok(done), _) => self.done += done,
+            (Err(error), _) if error.is_transient() => return Err(error),
+            (Err(QueueError::Refused { why, .. }), [id]) => self.failed.push((id.clone(), why)),
+            (Err(error), [id]) => self.failed.push((id.clone(), error.to_string())),
+            (Err(_), _) => {
+                let (first, second) = portion.split_at(portion.len() / 2);
+                self.halve(first, act)?;
+                self.halve(second, act)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the number of letters done if all went well, else the first failure.
     pub fn all(self, queue: &str, what: &'static str) -> Result<usize, QueueError> {
         let kept = self.kept.into_iter().map(|(id, why)| (id, format!("it is put back, and cannot be deleted here: {why}")));
@@ -282,19 +301,14 @@ pub struct Portions<'a> {
 }
 
 impl Portions<'_> {
-    /// Calls `act` with each portion of `all`, up to the first call that
-    /// fails or after which it is not to go on, and sums up the numbers that it returns.
-    pub fn of<T>(self, all: &[T], mut act: impl FnMut(&[T]) -> Result<usize, QueueError>) -> Changed {
+    /// Calls `act` with each portion of `all`, up to the first call after which it is not to go on or that fails for a
+    /// reason that may pass, and sums up the numbers that it returns. `act` changes all letters of a call or none: a
+    /// portion that fails for another reason is halved until each letter at fault stands alone.
+    pub fn of(self, all: &[CompactString], mut act: impl FnMut(&[CompactString]) -> Result<usize, QueueError>) -> Changed {
         let mut changed = Changed::default();
         for portion in all.chunks(self.most.max(1)) {
-            match act(portion) {
-                Ok(done) => changed.done += done,
-                Err(error) => {
-                    changed.ended = Some(error);
-                    break;
-                }
-            }
-            if !(self.after)(portion.len()) {
+            changed.ended = changed.halve(portion, &mut act).err();
+            if changed.ended.is_some() || !(self.after)(portion.len()) {
                 break;
             }
         }

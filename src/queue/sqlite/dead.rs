@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use bytes::Bytes;
 use compact_str::ToCompactString;
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -11,7 +12,7 @@ use super::content;
 use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::send::{self, Insert};
-use super::{settle, settled};
+use super::{damaged, settle, settled};
 use crate::message::{AttributeValue, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
 use crate::queue::embedded::{Grouping, redriven_id};
@@ -47,8 +48,11 @@ const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
 
 /// The largest number of letters on a page; `PAGE_BYTES` bounds the bytes of
 /// their bodies and payloads. They bound the memory that a listing needs.
-const PAGE_LETTERS: i64 = 256;
-const PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const PAGE_LETTERS: i64 = 256;
+pub(super) const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Letters with their numbers, oldest first.
+pub(super) type Page = Vec<(i64, DeadLetter)>;
 
 /// Returns about how many bytes a letter adds to the file: its
 /// message, what is recorded about it, and its row in two indices.
@@ -135,12 +139,14 @@ fn write(transaction: &Transaction<'_>, queue: i64, now: i64, letter: &SetAside,
 
 /// Returns the next letters that pass the filter and whose number is above
 /// `after`, each with its number. An empty page means that there are no more.
-pub(super) fn page(
-    transaction: &Transaction<'_>,
-    queue: i64,
-    filter: &DeadFilter,
-    after: i64,
-) -> Result<Vec<(i64, DeadLetter)>, Fault> {
+pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, after: i64) -> Result<Page, Fault> {
+    match whole_page(transaction, queue, filter, after) {
+        Err(fault) if fault.is_damage() => damaged::page(transaction, queue, filter, after),
+        page => page,
+    }
+}
+
+fn whole_page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, after: i64) -> Result<Page, Fault> {
     let mut page = transaction.prepare_cached(PAGE)?;
     let partner = filter.partner.as_deref();
     let mut rows = page.query(params![queue, after, partner, filter.reason, PAGE_LETTERS])?;
@@ -150,14 +156,26 @@ pub(super) fn page(
         && let Some(row) = rows.next()?
     {
         let (number, letter) = read(row)?;
-        bytes += letter.body.len() + letter.payload.as_ref().map_or(0, |payload| payload.len());
+        bytes += size(&letter);
         letters.push((number, letter));
     }
     Ok(letters)
 }
 
-/// Returns the letter with this number, if it exists.
+/// Returns the size of a letter in memory, in bytes.
+pub(super) fn size(letter: &DeadLetter) -> usize {
+    letter.body.len() + letter.payload.as_ref().map_or(0, |payload| payload.len())
+}
+
+/// Returns the letter with this number, if it exists. Of one on a damaged page it returns what can be read.
 pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
+    match find_whole(transaction, queue, number) {
+        Err(fault) if fault.is_damage() => damaged::find(transaction, queue, number, &fault),
+        found => found,
+    }
+}
+
+fn find_whole(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
     let mut find = transaction.prepare_cached(FIND)?;
     let mut rows = find.query([number, queue])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -166,7 +184,7 @@ pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Re
 
 /// Returns the letter of a row. Damage must neither hide the other letters nor keep this one from being purged: what
 /// cannot be read is left out, and the reason tells that.
-fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
+pub(super) fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
     let number: i64 = row.get(0)?;
     let text = |column| {
         Ok::<_, rusqlite::Error>(match row.get_ref(column)? {
@@ -206,6 +224,25 @@ fn read(row: &Row<'_>) -> Result<(i64, DeadLetter), Fault> {
     Ok((number, letter))
 }
 
+/// Returns a letter of which nothing is known but its number.
+pub(super) fn unknown(number: i64) -> DeadLetter {
+    DeadLetter {
+        id: number.to_compact_string(),
+        message_id: "".into(),
+        kind: String::new(),
+        reason: String::new(),
+        account: None,
+        index: None,
+        payload: None,
+        body: Bytes::new(),
+        attributes: Vec::new(),
+        receives: 0,
+        redrives: 0,
+        sent_at: from_millis(0),
+        dead_at: from_millis(0),
+    }
+}
+
 /// Puts letters back on the queue. Returns how many of the ids still existed.
 pub(super) fn redrive(
     transaction: &Transaction<'_>,
@@ -221,9 +258,7 @@ pub(super) fn redrive(
         let letter = take.query_row([*id, queue], |row| Ok(Letter::read(row))).optional()?;
         let Some(letter) = letter else { continue };
         let letter = letter.map_err(|why| {
-            Fault::refused(format!(
-                "dead letter {id} is damaged: {why}; correct it with the sqlite3 program, or purge it; nothing was redriven"
-            ))
+            Fault::refused(format!("dead letter {id} is damaged: {why}; correct it with the sqlite3 program, or purge it"))
         })?;
         let message = Insert {
             id: &redriven_id(&letter.message_id, *id),

@@ -31,6 +31,7 @@ use crate::message::{Receipt, Received};
 
 pub(super) mod content;
 mod count;
+mod damaged;
 mod dead;
 pub(super) mod fault;
 mod groups;

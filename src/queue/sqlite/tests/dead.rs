@@ -1,6 +1,8 @@
 //! Dead letters whose rows are damaged.
 
 use super::*;
+use crate::queue::Portions;
+use crate::queue::sqlite::spoil::spoil;
 
 const LETTERS: &str = "
     INSERT INTO dead (queue, message_id, kind, reason, body, attributes, open, receives, redrives, sent_at, dead_at) VALUES
@@ -24,9 +26,60 @@ fn a_damaged_letter_hides_no_other_and_can_be_purged() {
 
     for id in ["1", "3"] {
         let error = scene.queue.redrive(&["2".into(), id.into()]).unwrap_err().to_string();
-        assert!(error.contains(&format!("dead letter {id} is damaged")) && error.contains("nothing was redriven"), "{error}");
+        assert!(error.contains(&format!("dead letter {id} is damaged")), "{error}");
         assert!(scene.queue.find(id).unwrap().is_some());
     }
+    let changed = scene.queue.redrive_in(Portions { most: 2, after: &mut |_| true }, &["1", "2", "3"].map(CompactString::from));
+    assert!(changed.ended.is_none() && changed.done == 1, "{changed:?}");
+    let failed: Vec<_> = changed.failed.iter().map(|(id, why)| (id.as_str(), why.contains("is damaged: its"))).collect();
+    assert_eq!(failed, [("1", true), ("3", true)], "{changed:?}");
+    assert_eq!(scene.receive().unwrap().len(), 1);
     assert_eq!(scene.queue.purge(&["1".into(), "3".into()]).unwrap(), 2);
-    assert_eq!(scene.queue.redrive(&["2".into()]).unwrap(), 1);
+    assert!(scene.queue.find("2").unwrap().is_none());
+}
+
+#[test]
+fn a_damaged_page_hides_no_letter_but_its_own() {
+    let scene = Scene::new();
+    let path = scene.folder.path().join("queue.db");
+    let letter = |id: &str, account: &str| {
+        format!(
+            "INSERT INTO dead (queue, message_id, kind, reason, account, idx, body, receives, redrives, sent_at, dead_at)
+             VALUES (1, '{id}', 'rejected', 'no total', '{account}', 0, CAST('{}' AS BLOB), 1, 0, 1000, 1000);",
+            format!("body-of-{id} ").repeat(2000)
+        )
+    };
+    let letters = [letter("a", "x"), letter("b", "y"), letter("c", "x"), letter("d", "y")].concat();
+    scene.queue.store.with_writers(|connection| _ = connection.execute_batch(&letters));
+    let Scene { queue, folder } = scene;
+    drop(queue);
+    spoil(&path, "body-of-b ");
+    let scene = Scene { queue: SqliteQueue::open(SqliteOptions::new(&path, "stock")).unwrap(), folder };
+
+    let list = |filter: &DeadFilter| {
+        let mut seen = Vec::new();
+        let mut note = |letter: DeadLetter| {
+            seen.push((letter.message_id.to_string(), letter.body.len()));
+            true
+        };
+        scene.queue.list(filter, &mut note).unwrap();
+        seen
+    };
+    let all = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), if *id == "b" { 0 } else { 20_000 })).collect::<Vec<_>>();
+    assert_eq!(list(&DeadFilter::default()), all(&["a", "b", "c", "d"]));
+    assert_eq!(list(&DeadFilter { partner: Some("y".into()), reason: None }), all(&["b", "d"]));
+    let damaged = scene.queue.find("2").unwrap().unwrap();
+    assert!(damaged.reason.starts_with("no total (the file is damaged where this letter is"), "{damaged:?}");
+    assert!(scene.queue.find("9").unwrap().is_none());
+
+    let ids = ["1", "2"].map(CompactString::from);
+    let changed = scene.queue.redrive_in(Portions { most: 9, after: &mut |_| true }, &ids);
+    assert!(changed.ended.is_none() && changed.done == 1, "{changed:?}");
+    let [(id, why)] = &changed.failed[..] else { panic!("{changed:?}") };
+    assert!(id == "2" && why.contains(".recover"), "{why}");
+    let ids = ["2", "3"].map(CompactString::from);
+    let changed = scene.queue.purge_in(Portions { most: 9, after: &mut |_| true }, &ids);
+    assert!(changed.ended.is_none() && changed.done == 1, "{changed:?}");
+    assert!(changed.failed[0].0 == "2" && changed.failed[0].1.contains(".recover"), "{changed:?}");
+    assert_eq!(list(&DeadFilter::default()), all(&["b", "d"]));
 }
