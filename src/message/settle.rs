@@ -58,8 +58,9 @@ pub enum EntryError {
     #[error("{0}")]
     Failed(String),
     /// The dead letter is written, but its message could not be taken off the queue. Only
-    /// the delete is tried again: writing the letter again would make it two letters.
-    #[error("the dead letter is written, but its message cannot be deleted: {0}")]
+    /// the delete is tried again: writing the letter again would make it two letters. As the result of a
+    /// delete: no further attempt would succeed.
+    #[error("it is accepted or the dead letter is written, but its message cannot be deleted: {0}")]
     NotDeleted(String),
 }
 

@@ -197,7 +197,8 @@ impl Dispatcher {
         match result {
             // A newer copy came meanwhile, which is now the one to delete.
             Ok(()) | Err(EntryError::Gone) if renewed => self.delete_again(index, ticket),
-            Ok(()) => self.leave(ticket, exit),
+            // A row that is on a damaged page stays in its parking for good; to try again would hold up all others.
+            Ok(()) | Err(EntryError::NotDeleted(_)) => self.leave(ticket, exit),
             // While the lease lasts, no other consumer can have the message.
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {

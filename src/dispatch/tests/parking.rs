@@ -288,6 +288,20 @@ fn rows_whose_deletes_fail_are_not_joined_by_others() {
 }
 
 #[test]
+fn a_row_that_can_never_be_deleted_holds_up_no_others() {
+    let mut rig = much_parked();
+    rig.play(&[
+        (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
+        (10, "accepted x", "q1: delete p1 p2 p3 p4 p5 p6"),
+        (20, "q1: settled undeleted ok ok ok ok ok", "unpark x 6"),
+        (30, "unparked", "flush x p7 p8 p9 p10 p11 p12"),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[1].counts.acked, 6, "it is delivered");
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: Operation::Delete, .. });
+    assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
+}
+
+#[test]
 fn rows_that_cannot_be_read_are_tried_again() {
     let mut rig = restarted();
     assert_eq!(rig.send(0, "unparked fault"), "");

@@ -106,11 +106,23 @@ impl Queue for ParkedQueue {
         Err(self.refused("receive", "what is parked comes back account by account"))
     }
 
-    /// A row that is already gone was purged; it counts as deleted.
+    /// A row that is already gone was purged; it counts as deleted. A row on a damaged page cannot be deleted, and stays
+    /// in the file after its delivery; the others are then deleted one by one.
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.parking.name, "delete", receipts.len())?;
-        self.delete_rows(&receipts.iter().collect::<Vec<_>>())?;
-        Ok(vec![Ok(()); receipts.len()])
+        let error = match self.delete_rows(&receipts.iter().collect::<Vec<_>>()) {
+            Ok(()) => return Ok(vec![Ok(()); receipts.len()]),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => error,
+        };
+        let alone = |receipt| {
+            self.delete_rows(&[receipt]).map_err(|error| {
+                EntryError::NotDeleted(format!("{error}; the row is already delivered, and comes again after a restart"))
+            })
+        };
+        let results: Vec<EntryResult> = receipts.iter().map(alone).collect();
+        // Then it is more than a page.
+        if results.len() > 1 && results.iter().all(Result::is_err) { Err(error) } else { Ok(results) }
     }
 
     /// Does nothing, since there are no leases: no other process takes from the file.

@@ -36,8 +36,12 @@ pub(super) fn page(transaction: &Transaction<'_>, queue: i64, after: &str) -> Re
     let mut rows = lines.query(params![queue, after, PAGE])?;
     while let Some(row) = rows.next()? {
         let (account, place): (String, i64) = (row.get(0)?, row.get(3)?);
-        let (oldest, since): (String, i64) =
-            first.query_row(params![queue, account, place], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let first = first.query_row(params![queue, account, place], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (oldest, since): (String, i64) = match first.map_err(Fault::from) {
+            // The index has the rest. A service that did not start would deliver nothing of what can be read.
+            Err(fault) if fault.is_damage() => ("(cannot be read)".to_owned(), 0),
+            first => first?,
+        };
         page.push(ParkedAccount {
             account: Account::from(account),
             deliveries: row.get::<_, i64>(1)?.unsigned_abs(),

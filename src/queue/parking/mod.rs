@@ -95,9 +95,9 @@ pub struct ParkedAccount {
     pub deliveries: u64,
     /// The bytes of their payloads and bodies.
     pub bytes: u64,
-    /// The id of the message whose delivery is first in line.
+    /// The id of the message whose delivery is first in line; `(cannot be read)` if its row is on a damaged page.
     pub oldest: CompactString,
-    /// Since when the first delivery has waited for the partner.
+    /// Since when the first delivery has waited for the partner; 1970 if its row is on a damaged page.
     pub waits_since: SystemTime,
 }
 

@@ -159,6 +159,43 @@ fn a_body_on_a_damaged_page_keeps_only_its_own_letter_from_being_written() {
 }
 
 #[test]
+fn a_delivered_row_on_a_damaged_page_keeps_no_other_from_being_deleted() {
+    let (_scene, parking) = damaged("body-of-a ");
+    let queue = ParkedQueue::new(parking, memory()).unwrap();
+    let receipts: Vec<_> = take(&queue.parking, "x", START, 9).rows.into_iter().map(|row| row.receipt).collect();
+    let not_deleted = |result: &EntryResult| matches!(result, Err(EntryError::NotDeleted(why)) if why.contains("malformed"));
+    let results = queue.delete(&receipts).unwrap();
+    assert!(not_deleted(&results[0]) && results[1].is_ok(), "{results:?}");
+    assert_eq!(ids(&take(&queue.parking, "x", START, 9)), ["a"]);
+    assert!(not_deleted(&queue.delete(&receipts[..1]).unwrap()[0]));
+}
+
+/// As if the page of the row itself were damaged.
+#[test]
+fn what_is_parked_is_listed_although_a_first_row_cannot_be_read() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    parking.park(&[behind("x", &["a", "b"]), behind("y", &["c"])].concat()).unwrap();
+    let root: u32 = parking
+        .store
+        .read(|file| Ok(file.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'parked'", [], |row| row.get(0))?))
+        .unwrap();
+    drop(parking);
+    let mut bytes = std::fs::read(scene.path()).unwrap();
+    let page = (root as usize - 1) * 4096;
+    bytes[page..page + 8].fill(0xff);
+    std::fs::write(scene.path(), bytes).unwrap();
+    let mut lines = Vec::new();
+    let mut each = |line: ParkedAccount| {
+        lines.push((line.account.to_string(), line.deliveries, line.oldest.to_string()));
+        true
+    };
+    scene.parking().list(&mut each).unwrap();
+    let line = |account: &str, deliveries| (account.to_owned(), deliveries, "(cannot be read)".to_owned());
+    assert_eq!(lines, [line("x", 2), line("y", 1)]);
+}
+
+#[test]
 fn a_row_brings_all_that_a_partner_needs() {
     let scene = Scene::new();
     scene.parking().park(&behind("x", &["a-7"])).unwrap();
