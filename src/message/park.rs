@@ -30,6 +30,10 @@ pub enum Parked {
     At(i64),
     /// The delivery was parked before and stays where it is: parking it twice makes one row.
     Already,
+    /// A delivery of the message with the same index is parked for another account, since another handler made the
+    /// message's deliveries in another order. There is one row for both, and it stays what it is. Those behind it in
+    /// the call are [`Parked::Full`].
+    ForAnother,
     /// There is no room for the delivery, or there was none for one before it in the call: no delivery may be on the
     /// disk while a newer one stays in memory.
     Full,

@@ -19,6 +19,9 @@ use super::transfer::{Leaver, Transfer};
 const AT_ONCE: usize = 500;
 const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 
+const FOR_ANOTHER: &str = "a delivery with the same index of the same message is parked for another partner, since a handler made them in \
+                           another order before: messages are returned instead, for a moment; it passes once that one is delivered or purged";
+
 impl Dispatcher {
     /// Returns the parking of the queue, if it has one that accepts deliveries now.
     pub(in crate::dispatch) fn open_parking(&self, index: QueueIndex) -> Option<&Transfer> {
@@ -176,9 +179,13 @@ impl Dispatcher {
             Ok(results) => (results, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
-        if results.contains(&Parked::Full) {
-            fault =
-                Some(Fault { reason: "it is full (parking_max_bytes): messages are returned instead".into(), transient: true });
+        let why = results.iter().find_map(|result| match result {
+            Parked::Full => Some("it is full (parking_max_bytes): messages are returned instead"),
+            Parked::ForAnother => Some(FOR_ANOTHER),
+            Parked::At(_) | Parked::Already => None,
+        });
+        if let Some(why) = why {
+            fault = Some(Fault { reason: why.into(), transient: true });
         }
         let failed = fault.is_some();
         match fault {
@@ -209,7 +216,7 @@ impl Dispatcher {
                     self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item);
                 }
                 Some(Parked::Already) => self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item),
-                Some(Parked::Full) | None => without_room.push(leaver),
+                Some(Parked::ForAnother | Parked::Full) | None => without_room.push(leaver),
             }
         }
         // The deliveries that were in memory stood in the line newest first; each goes back to its own place.

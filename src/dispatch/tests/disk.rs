@@ -31,7 +31,7 @@ impl Disk {
         let mut is_full = false;
         let mut park = |delivery| {
             let result = if is_full { Parked::Full } else { self.park_one(now, delivery) };
-            is_full = result == Parked::Full;
+            is_full = matches!(result, Parked::Full | Parked::ForAnother);
             result
         };
         deliveries.iter().map(&mut park).collect()
@@ -39,8 +39,8 @@ impl Disk {
 
     fn park_one(&mut self, now: Instant, delivery: &ToPark) -> Parked {
         let ToPark { account, item, waited, after, older } = delivery;
-        if self.has(&item.id()) {
-            return Parked::Already;
+        if let Some(row) = self.rows.iter().find(|row| row.item.id() == item.id()) {
+            return if row.account == *account { Parked::Already } else { Parked::ForAnother };
         }
         if self.most.is_some_and(|most| self.rows.len() >= most) {
             return Parked::Full;

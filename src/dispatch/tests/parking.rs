@@ -54,6 +54,16 @@ fn a_parking_that_was_asked_for_nothing_is_no_reason_not_to_be_ready() {
 }
 
 #[test]
+fn a_place_that_is_taken_by_another_partners_delivery_is_not_called_full() {
+    let mut rig = crowded();
+    put_on_the_disk(&mut rig, "z", std::iter::once("e".to_owned()));
+    let commands = rig.send(310, "parked");
+    assert!(commands.contains("hide e"), "{commands}");
+    let is_said = |note: &Note| matches!(note, Note::QueueFailing { doing: Operation::Park, fault, .. } if fault.reason.contains("parked for another partner"));
+    assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
+}
+
+#[test]
 fn everything_new_goes_behind_it() {
     let mut rig = crowded();
     rig.play(&[

@@ -59,7 +59,7 @@ const BODY: &str = "SELECT body FROM parked WHERE seq = ?1 AND queue = ?2";
 const DELETE: &str = "DELETE FROM parked WHERE seq = ?1 AND queue = ?2";
 
 /// Puts deliveries into their lines while the file stays below `max_bytes`.
-/// Returns one result per delivery; once one does not fit, nor do those after it.
+/// Returns one result per delivery; once one cannot be parked, nor are those after it.
 pub(super) fn park(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -70,7 +70,7 @@ pub(super) fn park(
     let mut results = Vec::with_capacity(parkings.len());
     for parking in parkings {
         let result = match results.last() {
-            Some(Parked::Full) => Parked::Full,
+            Some(Parked::Full | Parked::ForAnother) => Parked::Full,
             _ => park_one(transaction, queue, now, max_bytes, parking)?,
         };
         results.push(result);
@@ -97,9 +97,7 @@ fn park_one(transaction: &Transaction<'_>, queue: i64, now: i64, max_bytes: u64,
         transaction.prepare_cached(KNOWN)?.query_row(params![queue, message.id.as_str(), index], |row| row.get(0)).optional()?;
     match known {
         Some(known) if known == *account => return Ok(Parked::Already),
-        // Another handler made the message's deliveries in another order. A delivery is identified by its index, and the
-        // one with this index is still to be delivered.
-        Some(_) => return Ok(Parked::Full),
+        Some(_) => return Ok(Parked::ForAnother),
         None => {}
     }
     let attributes = content::attributes_to_text(&message.attributes)
