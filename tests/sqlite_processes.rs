@@ -117,7 +117,7 @@ fn consume_and_tell() {
             queue.interrupt();
         });
         loop {
-            let ask = Ask { max: 7, wait: Duration::from_secs(3600), lease: Duration::from_secs(600) };
+            let ask = Ask { max: 7, wait: Duration::from_secs(3600), lease: Duration::from_secs(600), bytes: usize::MAX };
             let taken = queue.receive(&ask).unwrap();
             if taken.is_empty() {
                 return;
@@ -134,7 +134,7 @@ fn consume_and_tell() {
 /// Receives what there is under a short lease, prints it, and holds it until killed.
 fn hold_and_tell() {
     let queue = open(&file());
-    let ask = Ask { max: 100, wait: Duration::ZERO, lease: Duration::from_secs(1) };
+    let ask = Ask { max: 100, wait: Duration::ZERO, lease: Duration::from_secs(1), bytes: usize::MAX };
     for received in queue.receive(&ask).unwrap() {
         tell(&received.message.id);
     }
@@ -246,7 +246,9 @@ fn messages_that_a_killed_sender_reported_are_there() {
         let queue = open(&file);
         let mut there = HashSet::new();
         loop {
-            let taken = queue.receive(&Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(600) }).unwrap();
+            let taken = queue
+                .receive(&Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(600), bytes: usize::MAX })
+                .unwrap();
             if taken.is_empty() {
                 break;
             }
@@ -263,7 +265,7 @@ fn messages_that_a_killed_consumer_held_come_back() {
     let queue = open(&file);
     queue.send(&vec![NewMessage::default(); 20]).unwrap();
     let held = told_until_killed(child("hold", &file), 20);
-    let ask = Ask { max: 100, wait: Duration::from_secs(600), lease: Duration::from_secs(600) };
+    let ask = Ask { max: 100, wait: Duration::from_secs(600), lease: Duration::from_secs(600), bytes: usize::MAX };
     let back = queue.receive(&ask).unwrap();
     assert_eq!(back.iter().map(|received| received.message.id.to_string()).collect::<Vec<_>>(), held);
     assert!(back.iter().all(|received| received.message.receives == 2));

@@ -256,7 +256,8 @@ pub struct Demand {
     /// The number of messages, over as many receives as it takes. The poller returns what is left once a receive finds
     /// none (or fewer than were asked for, on a queue whose requests have a price).
     pub messages: usize,
-    /// How to ask: the limits of one receive.
+    /// How to ask: the limits of one receive, but the bytes are for all messages of the demand. They are those that the
+    /// room has for it. If messages turn out larger than any lately, the poller returns what is left of its demand.
     pub ask: Ask,
 }
 

@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(none.is_some(), acker == 1);
             assert!(matches!(next(), Event::Counted { acker: of, count: Ok(_), .. } if of == acker));
         }
-        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
         let demand = Demand { messages: WAITS_WITH, ask };
         assert!(edge.receive(around, 1, demand).unwrap().is_some());
         assert!(edge.receive(around, 0, demand).unwrap().is_none());

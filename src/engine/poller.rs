@@ -56,6 +56,9 @@ impl Poller {
     /// Receives until the demand is used up or a receive finds nothing. Blocks for long polls. `found_none` says
     /// whether the last receive found nothing. Returns `None` once the dispatcher is gone.
     ///
+    /// Messages that are larger than those lately use up the bytes of the demand before its places. The rest of the demand
+    /// is returned then, and the dispatcher grants what it has room for.
+    ///
     /// If the service charges for requests, a receive that returns fewer messages than it asked for ends the demand as
     /// well. The rest of the demand would otherwise stay reserved for as long as messages come one by one.
     ///
@@ -64,10 +67,13 @@ impl Poller {
     /// room of all queues would stay reserved for the time of a long poll. So the poller first looks without waiting,
     /// returns all its demand, and gets a little to wait with.
     fn serve(&self, demand: Demand, found_none: &mut bool) -> Option<()> {
-        let Demand { mut messages, ask } = demand;
+        let Demand { mut messages, mut ask } = demand;
         let priced = self.queue.limits().priced;
         while messages > 0 {
-            messages += self.demands.try_iter().map(|more| more.messages).sum::<usize>();
+            for more in self.demands.try_iter() {
+                messages += more.messages;
+                ask.bytes = ask.bytes.saturating_add(more.ask.bytes);
+            }
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, now());
             }
@@ -81,7 +87,8 @@ impl Poller {
             match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
                 Ok(Brought { received, at, failed }) => {
                     *found_none = received.is_empty();
-                    let is_short = received.is_empty() || (priced && received.len() < ask.max.min(messages));
+                    ask.bytes = ask.bytes.saturating_sub(weight(&received));
+                    let is_short = received.is_empty() || ask.bytes == 0 || (priced && received.len() < ask.max.min(messages));
                     let used = if is_short { messages } else { received.len().min(messages) };
                     messages -= used;
                     self.report(received, used, at + ask.lease)?;
@@ -144,8 +151,11 @@ impl Poller {
             if start.elapsed() > REPORT_ALONE_AFTER || self.stop.load(Ordering::Acquire) {
                 break;
             }
-            let max = ask.max.min(at_most - received.len());
-            match self.queue.receive(&Ask { max, wait: Duration::ZERO, ..ask }) {
+            let (max, bytes) = (ask.max.min(at_most - received.len()), ask.bytes.saturating_sub(weight(&received)));
+            if bytes == 0 {
+                break;
+            }
+            match self.queue.receive(&Ask { max, bytes, wait: Duration::ZERO, ..ask }) {
                 Ok(more) if more.is_empty() => break,
                 Ok(more) => received.extend(more),
                 Err(error) => {
@@ -165,6 +175,10 @@ impl Poller {
     fn report(&self, messages: Vec<Received>, demand_used: usize, leased_until: Instant) -> Option<()> {
         self.inbox.send(Event::Received { queue: self.index, poller: self.number, messages, leased_until, demand_used }).ok()
     }
+}
+
+fn weight(messages: &[Received]) -> usize {
+    messages.iter().map(|received| received.message.weight()).sum()
 }
 
 /// The result of one receive, or of several together.
@@ -197,9 +211,10 @@ mod tests {
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
     use crate::queue::{DeadLetters, Limits, NewMessage, VisibilityChange};
 
-    /// A queue that fails at every receive after the first, and notes when that receive began.
+    /// A queue that may fail at every receive after the first, and notes when that receive began.
     struct Second {
         queue: MemoryQueue,
+        fails: bool,
         receives: Mutex<usize>,
         began: Mutex<Option<Instant>>,
     }
@@ -207,7 +222,7 @@ mod tests {
     impl Queue for Second {
         fn receive(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
             *self.receives.lock() += 1;
-            if *self.receives.lock() == 1 {
+            if *self.receives.lock() == 1 || !self.fails {
                 return self.queue.receive(ask);
             }
             *self.began.lock() = Some(now());
@@ -263,11 +278,11 @@ mod tests {
     #[test]
     fn an_empty_queue_is_waited_for_even_if_no_wait_is_set() {
         let queue = MemoryQueue::new(MemoryOptions::new("stock"));
-        let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
+        let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None), fails: true });
         let (inbox, events) = unbounded();
         let (_demands, demands) = unbounded();
         let poller = poller(&queue, demands, inbox);
-        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
         let start = now();
         poller.serve(Demand { messages: 10, ask }, &mut true).unwrap();
         assert!(start.elapsed() >= SHORTEST_WAIT, "{:?}", start.elapsed());
@@ -276,13 +291,34 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_larger_than_expected_ends_the_demand() {
+        let queue = MemoryQueue::new(MemoryOptions::new("stock"));
+        let bodies: Vec<_> =
+            [10, 10, 100, 10].map(|bytes| NewMessage { body: vec![b'x'; bytes].into(), ..NewMessage::default() }).into();
+        queue.send(&bodies).unwrap();
+        let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None), fails: false });
+        let (inbox, events) = unbounded();
+        let (_demands, demands) = unbounded();
+        let poller = poller(&queue, demands, inbox);
+        // Room for eight messages of ten bytes.
+        let ask = Ask { max: 1, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: 80 };
+        poller.serve(Demand { messages: 8, ask }, &mut false).unwrap();
+        let (mut came, mut used) = (0, 0);
+        for event in events.try_iter() {
+            let Event::Received { messages, demand_used, .. } = event else { continue };
+            (came, used) = (came + messages.len(), used + demand_used);
+        }
+        assert_eq!((came, used), (3, 8), "the rest of the demand is returned");
+    }
+
+    #[test]
     fn leases_are_counted_from_the_first_of_several_receives_and_what_fails_is_told() {
         let lease = Duration::from_secs(30);
-        let ask = Ask { max: 1, wait: Duration::ZERO, lease };
+        let ask = Ask { max: 1, wait: Duration::ZERO, lease, bytes: usize::MAX };
         // On a busy machine the first receive may take so long that no second one follows in the same report.
         let seen = (0..1000).find_map(|_| {
             let queue = MemoryQueue::new(MemoryOptions { preload: vec!["{}".into()], ..MemoryOptions::new("stock") });
-            let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None) });
+            let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None), fails: true });
             let (inbox, events) = unbounded();
             let (_demands, demands) = unbounded();
             let poller = poller(&queue, demands, inbox);

@@ -18,6 +18,9 @@ pub struct Ask {
     pub wait: Duration,
     /// How long a received message stays hidden from other receivers.
     pub lease: Duration,
+    /// The most bytes ([`Message::weight`]) that the messages should have together: the call ends with the message that
+    /// reaches them. SQS has no such parameter, and a queue in memory no need for it.
+    pub bytes: usize,
 }
 
 /// What a queue service does to messages by itself. `None` in a field: the service never does it.

@@ -32,7 +32,7 @@ pub fn send_delayed(queue: &dyn Queue, body: &'static str, delay: Duration) {
 }
 
 pub fn ask(max: usize) -> Ask {
-    Ask { max, wait: Duration::ZERO, lease: LEASE }
+    Ask { max, wait: Duration::ZERO, lease: LEASE, bytes: usize::MAX }
 }
 
 /// Makes one receive without waiting.

@@ -17,7 +17,7 @@ fn message(body: &'static str) -> NewMessage {
 }
 
 fn ask() -> Ask {
-    Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }
+    Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX }
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_file_of_version_1_is_used_as_it_is() {
 
     let stock = open(&path, "stock", None).unwrap();
     assert_eq!(stock.count().unwrap(), Count { visible: 2, hidden: 1, delayed: 1 });
-    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX }).unwrap();
     let told: Vec<_> = taken.iter().map(|received| (received.message.id.as_str(), received.message.receives)).collect();
     assert_eq!(told, [("first", 3), ("second-r4", 1)]);
     let first = &taken[0].message;
@@ -46,7 +46,8 @@ fn a_file_of_version_1_is_used_as_it_is() {
     // Group g is locked by its first message; group h is free.
     let group: Grouping = std::sync::Arc::new(|_| None);
     let invoice = open(&path, "invoice", Some(group)).unwrap();
-    let taken = invoice.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let taken =
+        invoice.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX }).unwrap();
     assert_eq!(taken.iter().map(|received| received.message.id.as_str()).collect::<Vec<_>>(), ["h1", "h2"]);
 }
 
@@ -90,7 +91,12 @@ fn of_what_version_4_returned_nothing_is_known_until_it_is_said() {
     let path = folder.path().join("queue.db");
     Connection::open(&path).unwrap().execute_batch(include_str!("versions/v4.sql")).unwrap();
     let stock = open(&path, "stock", None).unwrap();
-    let take = || stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap().remove(0);
+    let take = || {
+        stock
+            .receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })
+            .unwrap()
+            .remove(0)
+    };
     let first = take();
     assert_eq!((first.message.id.as_str(), first.message.receives, &first.settled), ("first", 2, &None));
     let settled = SettledPart { deliveries: vec![DeliveryName { index: 1, account: Some("acme".into()) }], accepted: false };
@@ -108,12 +114,12 @@ fn groups_that_were_stranded_in_version_5_are_freed() {
     Connection::open(&path).unwrap().execute_batch(include_str!("versions/v5.sql")).unwrap();
     let group: Grouping = std::sync::Arc::new(|_| None);
     let stock = open(&path, "stock", Some(group)).unwrap();
-    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let taken = stock.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX }).unwrap();
     assert_eq!(taken.iter().map(|received| received.message.id.as_str()).collect::<Vec<_>>(), ["a5", "b6", "a10"]);
 }
 
 fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
-    let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
+    let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })?;
     let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();
     queue.delete(&receipts)
 }

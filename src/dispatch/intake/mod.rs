@@ -255,7 +255,12 @@ impl Intake {
             *asked_at = Some(now);
         }
         room.reserve(queue, messages);
-        let ask = Ask { max: self.rules.receive_limit, wait: self.rules.wait_time, lease: self.rules.visibility_timeout };
+        let ask = Ask {
+            max: self.rules.receive_limit,
+            wait: self.rules.wait_time,
+            lease: self.rules.visibility_timeout,
+            bytes: room.bytes_for(queue, messages),
+        };
         Some((poller, Demand { messages, ask }))
     }
 

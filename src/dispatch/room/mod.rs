@@ -229,6 +229,12 @@ impl Room {
         (shared + sure).div_ceil(2)
     }
 
+    /// Returns the bytes that are counted for so many messages that the queue asks for.
+    pub fn bytes_for(&self, queue: QueueIndex, messages: usize) -> usize {
+        let largest = self.queues.get(queue).map_or(LARGEST_BODY, |used| used.largest.get(LARGEST_BODY));
+        messages.saturating_mul(usize::try_from(largest).unwrap_or(usize::MAX))
+    }
+
     /// Reserves places for messages or parked rows that are about to be asked for.
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
         self.change(queue, |used| used.reserved += messages);

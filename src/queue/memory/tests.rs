@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::queue::{DeadDelivery, DeadKind, DeadReason};
 
-const NO_WAIT: Ask = Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+const NO_WAIT: Ask = Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
 
 fn preloaded(lines: &[&'static str], repeat: u64) -> MemoryOptions {
     MemoryOptions { preload: lines.iter().map(|line| Bytes::from(*line)).collect(), repeat, ..MemoryOptions::new("stock") }

@@ -174,23 +174,23 @@ impl SqliteQueue {
         QueueError::Unavailable { queue: self.name.clone(), what: "receive", why }
     }
 
-    fn take(&self, max: usize, lease: Duration) -> Result<Vec<Received>, QueueError> {
+    fn take(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
         let mut sequence = self.sequence.lock();
         let leased = self.write(Promise::Crash, "receive", |transaction| {
             // Read inside the transaction: a lease must not run while the call waits for its turn.
             let now = self.now_in(transaction)?;
-            receive::lease(transaction, self.queue, max, now, later(now, lease))
+            receive::lease(transaction, self.queue, ask.max, now, later(now, ask.lease))
         })?;
         if leased.is_empty() {
             return Ok(Vec::new());
         }
-        let read = self.store.read_on(|transaction| receive::read_leased(transaction, &leased, *sequence));
+        let read = self.store.read_on(|transaction| receive::read_leased(transaction, &leased, *sequence, ask.bytes));
         let Copies { good, bad, unread, held_up } = read.map_err(|fault| {
             // If this fails too, the leases end by themselves.
             let _ = self.write(Promise::Crash, "receive", |transaction| receive::unlease_all(transaction, self.queue, &leased));
             fault.of(&self.name, "receive")
         })?;
-        if !held_up.is_empty() {
+        if !(held_up.is_empty() && unread.is_empty()) {
             // As above.
             let _ = self.write(Promise::Crash, "receive", |transaction| {
                 receive::unlease(transaction, self.queue, unread.iter().copied(), &held_up, &leased)
@@ -222,7 +222,7 @@ impl Queue for SqliteQueue {
             return Err(self.remarkable(why));
         }
         let any = || self.read("receive", |transaction| receive::any(transaction, self.queue, self.now()));
-        self.waiting.receive(ask.wait, || self.take(max, ask.lease), any)
+        self.waiting.receive(ask.wait, || self.take(&Ask { max, ..*ask }), any)
     }
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {

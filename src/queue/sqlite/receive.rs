@@ -67,7 +67,7 @@ pub(super) struct Copies {
     pub good: Vec<Received>,
     /// What is wrong with the rows that were left out. They are hidden for as long as the others.
     pub bad: Vec<String>,
-    /// The rows behind those of the same group, to be given back by [`unlease`].
+    /// The rows behind those of the same group, and those that would be too many bytes, to be given back by [`unlease`].
     pub unread: Vec<i64>,
     /// The groups of rows that were not read, which [`unlease`] frees if nothing of them is leased any more.
     pub held_up: Touched,
@@ -86,12 +86,16 @@ pub(super) fn lease(transaction: &Transaction<'_>, queue: i64, max: usize, now: 
     Ok(Leased { rows: chosen, until })
 }
 
-/// Reads what was leased, and numbers it from `sequence` on. Only reads. A row that cannot be read must not stop the
-/// queue: it is left out, with the messages of its group behind it.
-pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequence: u64) -> Result<Copies, Fault> {
-    let mut read_rows = match contents(transaction, leased.seqs(), leased.until) {
+/// Reads what was leased up to the message that reaches `bytes`, and numbers it from `sequence` on. Only reads. A row that
+/// cannot be read must not stop the queue: it is left out, with the messages of its group behind it.
+pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequence: u64, bytes: usize) -> Result<Copies, Fault> {
+    let mut left = bytes;
+    let mut read_rows = match contents(transaction, leased.seqs(), leased.until, &mut left) {
         Ok(read_rows) => read_rows,
-        Err(_) => one_by_one(transaction, leased.seqs(), leased.until)?,
+        Err(_) => {
+            left = bytes;
+            one_by_one(transaction, leased.seqs(), leased.until, &mut left)?
+        }
     };
     let mut copies =
         Copies { good: Vec::with_capacity(leased.rows.len()), bad: Vec::new(), unread: Vec::new(), held_up: Touched::new() };
@@ -110,6 +114,10 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
                 copies.bad.push(format!("row {seq} of messages: {why}; correct or delete it with the sqlite3 program"));
                 copies.held_up.extend(group.clone());
             }
+            None if left == 0 => {
+                copies.unread.push(*seq);
+                copies.held_up.extend(group.clone());
+            }
             // The lease has ended already and the message is with another process, or someone has deleted it.
             None => copies.held_up.extend(group.clone()),
         }
@@ -119,23 +127,41 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
 
 type Contents = HashMap<i64, Result<(Message, Option<Box<SettledPart>>), String>>;
 
-/// Returns what the rows hold, or what is wrong with a row. Fails if the file cannot be read where one of them is.
-fn contents(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, until: i64) -> Result<Contents, Fault> {
+/// Returns what the rows hold, or what is wrong with a row, until no bytes are `left`; then the rows behind it are missing.
+/// Fails if the file cannot be read where one of them is.
+fn contents(
+    transaction: &Transaction<'_>,
+    wanted: impl Iterator<Item = i64>,
+    until: i64,
+    left: &mut usize,
+) -> Result<Contents, Fault> {
     let mut content = transaction.prepare_cached(CONTENT)?;
     let mut found = content.query((rows(wanted), until))?;
     let mut contents = Contents::new();
-    while let Some(row) = found.next()? {
-        contents.insert(row.get(7)?, read(row));
+    while *left > 0
+        && let Some(row) = found.next()?
+    {
+        let content = read(row);
+        *left = left.saturating_sub(content.as_ref().map_or(0, |(message, _)| message.weight()));
+        contents.insert(row.get(7)?, content);
     }
     Ok(contents)
 }
 
 /// Does the same row by row, so that a damaged page of the file stops no other messages than those that are on it. Fails
 /// if no row can be read.
-fn one_by_one(transaction: &Transaction<'_>, wanted: impl Iterator<Item = i64>, until: i64) -> Result<Contents, Fault> {
+fn one_by_one(
+    transaction: &Transaction<'_>,
+    wanted: impl Iterator<Item = i64>,
+    until: i64,
+    left: &mut usize,
+) -> Result<Contents, Fault> {
     let (mut all, mut readable, mut last) = (Contents::new(), false, None);
     for seq in wanted {
-        match contents(transaction, std::iter::once(seq), until) {
+        if *left == 0 {
+            break;
+        }
+        match contents(transaction, std::iter::once(seq), until, left) {
             Ok(content) => {
                 readable |= !content.is_empty();
                 all.extend(content);

@@ -44,7 +44,7 @@ fn engine() -> f64 {
 fn queue_alone() -> f64 {
     let (_folder, settings) = filled();
     let queue = run::engine(&settings).queue("invoice").expect("it is configured");
-    let ask = Ask { max: queue.limits().receive, lease: Duration::from_secs(60), wait: Duration::ZERO };
+    let ask = Ask { max: queue.limits().receive, lease: Duration::from_secs(60), wait: Duration::ZERO, bytes: usize::MAX };
     let (start, mut messages) = (Instant::now(), 0);
     loop {
         let received = queue.receive(&ask).expect("the file can be read");

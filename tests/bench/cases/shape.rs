@@ -58,7 +58,7 @@ pub fn per_second(settings: &str, messages: u64) -> f64 {
 }
 
 fn poll(queue: &dyn Queue, demand: &Receiver<usize>, inbox: &Sender<Event>) {
-    let ask = Ask { max: TENS, lease: Duration::from_secs(60), wait: Duration::ZERO };
+    let ask = Ask { max: TENS, lease: Duration::from_secs(60), wait: Duration::ZERO, bytes: usize::MAX };
     for wanted in demand {
         let mut received = Vec::with_capacity(wanted);
         while received.len() < wanted {

@@ -62,7 +62,7 @@ fn empty(endpoint: &str, queue: &str, messages: u64) -> Value {
 /// Our queue alone, on one thread: it receives and deletes, as the other loops do.
 fn empty_alone(endpoint: &str, queue: &str, messages: u64) -> Value {
     let queue = engine(&settings(endpoint, &[queue], "1s")).queue(queue).expect("it is configured");
-    let ask = Ask { max: 10, wait: Duration::from_secs(1), lease: Duration::from_secs(60) };
+    let ask = Ask { max: 10, wait: Duration::from_secs(1), lease: Duration::from_secs(60), bytes: usize::MAX };
     let mut watch = Watch::new(messages);
     let mut deleted = 0;
     while deleted < messages {

@@ -34,7 +34,7 @@ fn send(queue: &SqliteQueue, body: &'static str, delay: u64) {
 }
 
 fn receive(queue: &SqliteQueue) -> Result<Vec<Received>, QueueError> {
-    queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })
+    queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })
 }
 
 fn bodies(queue: &SqliteQueue) -> Vec<String> {

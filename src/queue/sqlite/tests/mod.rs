@@ -41,7 +41,7 @@ impl Scene {
     }
 
     fn receive(&self) -> Result<Vec<Received>, QueueError> {
-        self.queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })
+        self.queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })
     }
 }
 
@@ -199,7 +199,7 @@ fn a_row_that_cannot_be_read_stops_neither_its_queue_nor_other_groups() {
     file.execute_batch("UPDATE contents SET attributes = 'x' WHERE body = x'6231'; DELETE FROM contents WHERE body = x'6431'")
         .unwrap();
     let receive = || {
-        let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) })?;
+        let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })?;
         let told = taken.iter().map(|received| {
             (String::from_utf8_lossy(&received.message.body).into_owned(), received.sequence, received.message.receives)
         });

@@ -42,7 +42,7 @@ impl Scene {
     }
 
     fn read(&self, leased: &Leased) -> Copies {
-        self.queue.store.read_on(|transaction| read_leased(transaction, leased, 0)).unwrap()
+        self.queue.store.read_on(|transaction| read_leased(transaction, leased, 0, usize::MAX)).unwrap()
     }
 }
 
@@ -62,6 +62,27 @@ fn what_is_received_again_before_it_is_read_belongs_to_the_later_one() {
     assert_eq!((bodies(&good).len(), bad.len(), unread.len()), (0, 0, 1), "a2 is behind a1");
     scene.write(|transaction| unlease_all(transaction, scene.queue.queue, &late));
     assert_eq!(bodies(&scene.read(&again).good), [b"a1", b"a2", b"b1"], "its leases stand");
+}
+
+#[test]
+fn a_receive_ends_with_the_message_that_reaches_its_bytes_and_the_others_are_as_if_not_received() {
+    let scene = Scene::grouped();
+    for body in [&b"a1"[..], b"b1", b"a2", b"c1", b"a3"] {
+        scene.send(body).unwrap();
+    }
+    let take = |bytes| {
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes };
+        scene.queue.receive(&ask).unwrap()
+    };
+    let first = take(3);
+    assert_eq!(bodies(&first), [b"a1", b"b1"], "the second one reaches three bytes");
+    let second = take(1);
+    assert_eq!((bodies(&second), second[0].message.receives, second[0].sequence), (vec![&b"c1"[..]], 1, 2), "a is locked");
+    let receipts: Vec<_> = first.iter().map(|received| received.receipt.clone()).collect();
+    scene.queue.delete(&receipts).unwrap();
+    let third = take(usize::MAX);
+    assert_eq!(bodies(&third), [b"a2", b"a3"]);
+    assert!(third.iter().all(|received| received.message.receives == 1));
 }
 
 /// As if the page of one row were damaged.
@@ -145,7 +166,8 @@ fn a_message_that_is_deleted_by_hand_frees_nothing_that_is_leased() {
     for body in [b"a1", b"a2", b"a3"] {
         scene.send(body).unwrap();
     }
-    let first = scene.queue.receive(&Ask { max: 2, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+    let first =
+        scene.queue.receive(&Ask { max: 2, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX }).unwrap();
     scene.by_hand().execute("DELETE FROM messages WHERE seq = 1", []).unwrap();
     assert!(scene.receive().unwrap().is_empty(), "a2 is leased");
     let receipts: Vec<_> = first.into_iter().map(|received| received.receipt).collect();

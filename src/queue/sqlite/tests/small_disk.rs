@@ -59,7 +59,10 @@ impl Scene {
     }
 
     fn receive(&self) -> Vec<Received> {
-        let taken = self.queue.receive(&Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30) }).unwrap();
+        let taken = self
+            .queue
+            .receive(&Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })
+            .unwrap();
         self.check();
         taken
     }

@@ -80,7 +80,8 @@ impl Visit {
         while self.again <= self.seen.len() && self.patience.goes_on() {
             // The letters of an answer that is lost stay hidden until their leases end.
             let (records, bad) = self.patience.call(|| {
-                let document = self.target.receive(&Ask { max: MAX_ENTRIES, wait: LONG_POLL, lease: LEASE })?;
+                let document =
+                    self.target.receive(&Ask { max: MAX_ENTRIES, wait: LONG_POLL, lease: LEASE, bytes: usize::MAX })?;
                 receive::records(&document)
             })?;
             let (came, unreadable) = (records.len(), !bad.is_empty());

@@ -11,7 +11,7 @@ use crate::queue::{DeadFilter, DeadLetter, Portions};
 
 mod attended;
 
-const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30) };
+const ASK: Ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
 
 fn message(id: &str, body: &str) -> String {
     format!(
