@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::partner::{Connection, OK, Partner, batch, http, http_sinks};
+use crate::support::partner::{Connection, OK, Partner, batch, http, http_sinks, unreachable};
 use octoconf::message::Answer;
 use octoconf::settings::{HttpSettings, Secret};
 use octoconf::sink::{Clock, Sink};
@@ -95,10 +95,59 @@ fn an_answer_before_the_body_is_read_counts() {
 
 #[test]
 fn an_interim_answer_is_not_the_verdict() {
+    let busy = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+    for interim in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\nserver: x\r\ndate: y\r\n\r\n",
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\nserver: x\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",
+    ] {
+        for pieces in
+            [vec![interim.to_owned() + busy], vec![interim.to_owned(), busy.to_owned()], split(&(interim.to_owned() + busy))]
+        {
+            let answer = verdict(move |mut connection| {
+                for piece in &pieces {
+                    connection.send(piece);
+                    connection.dawdle(Duration::from_millis(1));
+                }
+            });
+            assert_eq!(answer, Answer::Status { code: 503, retry_after: None, excerpt: "".into() }, "{interim:?}");
+        }
+    }
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.chars().map(String::from).collect()
+}
+
+#[test]
+fn a_head_that_breaks_off_after_an_interim_answer_changes_nothing() {
     let answer = verdict(|mut connection| {
-        connection.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+        connection.send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-le");
     });
-    assert_eq!(answer, Answer::Status { code: 503, retry_after: None, excerpt: "".into() });
+    assert_eq!(answer, Answer::Accepted);
+}
+
+#[test]
+fn a_body_is_no_interim_answer_whatever_it_looks_like() {
+    let answer = verdict(|mut connection| {
+        connection.send("HTTP/1.1 500 Oh\r\ncontent-length: 33\r\n\r\n");
+        connection.dawdle(Duration::from_millis(20));
+        connection.send("HTTP/1.1 100 Continue\r\n\r\nnonsense");
+    });
+    let excerpt = "HTTP/1.1 100 Continue\\r\\n\\r\\nnonsense".into();
+    assert_eq!(answer, Answer::Status { code: 500, retry_after: None, excerpt });
+}
+
+#[test]
+fn interim_answers_without_end_time_out() {
+    let partner = Partner::start(|mut connection| {
+        connection.request();
+        connection.drip("HTTP/1.1 100 Continue\r\nserver: x\r\n\r\n");
+    });
+    let timeout = Duration::from_millis(200);
+    let reason = unreachable(http_sinks(HttpSettings { timeout, ..http(partner.url()) }).deliver(&batch("acme", &["1"])));
+    assert_eq!(reason, format!("waiting for the answer of {}: timed out", partner.address));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::head;
 use crate::net::clock::Clock;
 
 /// Enough time to read what the socket holds.
@@ -113,14 +114,20 @@ pub fn waiting() {
     change(|attempt| attempt.phase = Phase::Wait);
 }
 
-/// Records that bytes of an answer have arrived. `input` holds all bytes that were not consumed yet.
-pub fn received(input: &[u8]) {
+/// Records that bytes of an answer have arrived. `input` holds all bytes that were not consumed yet. Returns how many of
+/// them, at the beginning, are interim answers, which the caller has to skip.
+pub fn received(input: &[u8]) -> usize {
+    let mut interim = 0;
     change(|attempt| {
         attempt.answered = true;
+        // What follows the status line of the answer proper may look like an interim answer, but is none.
         if attempt.status.is_none() {
-            attempt.status = status_of(input);
+            let answer = head::after_interim(input);
+            interim = input.len() - answer.len();
+            attempt.status = head::status_of(answer);
         }
     });
+    interim
 }
 
 fn change(with: impl FnOnce(&mut Attempt)) {
@@ -130,38 +137,9 @@ fn change(with: impl FnOnce(&mut Attempt)) {
     }
 }
 
-/// Returns the code of a complete HTTP/1 status line (RFC 9112, section 4) that ends an exchange, so not the
-/// code of an interim answer.
-fn status_of(input: &[u8]) -> Option<u16> {
-    let end = input.iter().position(|byte| *byte == b'\n')?;
-    let line = std::str::from_utf8(input.get(..end)?).ok()?.trim_end_matches('\r');
-    let rest = line.strip_prefix("HTTP/1.0 ").or_else(|| line.strip_prefix("HTTP/1.1 "))?;
-    let code = rest.get(..3).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))?;
-    let ended = rest.get(3..).is_some_and(|reason| reason.is_empty() || reason.starts_with(' '));
-    code.parse().ok().filter(|code| ended && *code >= 200)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_status_line_counts_once_it_is_whole_and_final() {
-        assert_eq!(status_of(b"HTTP/1.1 200 OK\r\n"), Some(200));
-        assert_eq!(status_of(b"HTTP/1.0 503 \r\nRetry"), Some(503));
-        assert_eq!(status_of(b"HTTP/1.1 429\n"), Some(429));
-        for input in [
-            "",
-            "HTTP/1.1 200 OK",
-            "HTTP/1.1 100 Continue\r\n",
-            "HTTP/2 200 OK\r\n",
-            "HTTP/1.1 2000 OK\r\n",
-            "HTTP/1.1 20\r\n",
-            "hello\r\n",
-        ] {
-            assert_eq!(status_of(input.as_bytes()), None, "{input:?}");
-        }
-    }
 
     #[test]
     fn each_phase_has_its_own_deadline_and_none_goes_past_the_end() {

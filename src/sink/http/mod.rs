@@ -26,6 +26,7 @@ use crate::settings::HttpSettings;
 mod agents;
 mod attempt;
 mod guard;
+mod head;
 mod lookup;
 mod reply;
 mod request;

@@ -178,9 +178,7 @@ impl Transport for Watched {
             Err(Error::Io(_)) => while undecided() && matches!(self.await_input(timeout), Ok(true)) {},
             Err(Error::Timeout(_)) => {
                 attempt::last_look(&self.clock);
-                while undecided() && matches!(self.inner.await_input(timeout), Ok(true)) {
-                    attempt::received(self.inner.buffers().input());
-                }
+                while undecided() && matches!(self.read(timeout), Ok(true)) {}
             }
             _ => {}
         }
@@ -189,11 +187,7 @@ impl Transport for Watched {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         attempt::waiting();
-        let progress = self.inner.await_input(timeout)?;
-        if progress {
-            attempt::received(self.inner.buffers().input());
-        }
-        Ok(progress)
+        self.read(timeout)
     }
 
     fn is_open(&mut self) -> bool {
@@ -202,6 +196,24 @@ impl Transport for Watched {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+impl Watched {
+    /// Reads until something of the answer proper has arrived, or the connection has ended: then the result is `false`.
+    /// Complete interim answers are dropped, however many come until the deadline.
+    fn read(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        while self.inner.await_input(timeout)? {
+            let buffers = self.inner.buffers();
+            let interim = attempt::received(buffers.input());
+            if interim > 0 {
+                buffers.input_consume(interim);
+            }
+            if !buffers.input().is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
