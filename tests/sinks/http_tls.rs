@@ -103,6 +103,8 @@ fn certificate(name: &str, host: Option<&str>, until: i64, key: &PKey<Private>, 
     builder.build()
 }
 
+const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 #[derive(Clone, Copy)]
 enum Answer {
     Accepted,
@@ -110,6 +112,8 @@ enum Answer {
     Garbage,
     /// Two answers at once, each in a record of its own; the connection stays open.
     Twice,
+    /// A refusal before the body is read, and a reset.
+    Early,
 }
 
 /// A server that listens until the test ends, and passes on the first line of each request that came through TLS, with
@@ -164,6 +168,12 @@ impl Server {
                 let Ok(stream) = acceptor.accept(socket) else { continue };
                 let mut stream = BufReader::new(stream);
                 while let Some((line, length)) = head(&mut stream) {
+                    if let Answer::Early = answer {
+                        let refusal = b"HTTP/1.1 429 Slow\r\nretry-after: 3600\r\nconnection: close\r\n\r\nslow down";
+                        stream.get_mut().write_all(refusal).unwrap();
+                        sender.send((connection, line)).unwrap();
+                        break;
+                    }
                     // The whole body is read, since closing with unread data would reset the connection.
                     stream.read_exact(&mut vec![0; length]).unwrap();
                     sender.send((connection, line)).unwrap();
@@ -171,9 +181,10 @@ impl Server {
                     match answer {
                         Answer::Accepted => _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"),
                         Answer::Garbage => _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+                        Answer::Early => break,
                         Answer::Twice => {
                             stream.get_mut().held_back = Some(Vec::new());
-                            (0..2).for_each(|_| stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap());
+                            (0..2).for_each(|_| stream.write_all(EMPTY).unwrap());
                             let _ = stream.get_mut().send_held_back();
                             continue;
                         }
@@ -276,4 +287,22 @@ fn a_connection_that_holds_more_than_its_answer_serves_no_other_request() {
     workspace.expect(0, &["run", "--until-empty"]);
     let connections: Vec<usize> = server.requests.try_iter().map(|(connection, _)| connection).collect();
     assert_eq!(connections, [0, 1, 2]);
+}
+
+#[test]
+fn an_answer_before_the_body_is_read_counts_with_its_fields() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1", FAR_AWAY, Answer::Early);
+    let partner = format!(
+        "\n[partners.acme]\nurl = \"https://127.0.0.1:{}/\"\nmax_batch_bytes = \"16MiB\"\nlinger = \"2s\"\n",
+        server.port
+    );
+    let workspace = authority.trusted_in(Workspace::new("octoconf.toml", &format!("{CONFIG}{partner}")));
+    let line = format!("{{\"account\":\"acme\",\"x\":\"{}\"}}\n", "x".repeat(900_000));
+    let file = workspace.write("messages.jsonl", &line.repeat(12));
+    workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
+    let running = workspace.start(&["run"]);
+    workspace.said(&["a partner waits", "next_attempt_in_ms=3600000", "429", "slow down"]);
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(0));
 }

@@ -93,6 +93,29 @@ fn an_answer_before_the_body_is_read_counts() {
     assert_eq!(answer, Answer::Status { code: 413, retry_after: None, excerpt: "".into() });
 }
 
+/// What a partner that is too busy to read says when to come again.
+#[test]
+fn an_answer_before_the_body_is_read_counts_with_its_fields_and_ends_the_connection() {
+    // The long interim answers fill the buffer to various degrees.
+    for long in [0, 3000, 5000, 8000, 12_000, 16_000] {
+        let partner = Partner::start(move |mut connection| {
+            connection.head();
+            connection.send(format!("HTTP/1.1 102 Processing\r\nx: {}\r\n\r\n", "x".repeat(long)));
+            let body = "slow down ".repeat(200);
+            connection.send(format!("HTTP/1.1 429 Slow\r\nretry-after: 3600\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+            connection.reset();
+        });
+        let payload = format!("\"{}\"", "x".repeat(8 * 1024 * 1024));
+        let sinks = http_sinks(http(partner.url()));
+        for attempt in 1..=2 {
+            let answer = sinks.deliver(&batch("acme", &[&payload]));
+            let Answer::Status { code: 429, retry_after: Some(wait), excerpt } = answer else { panic!("{long}: {answer:?}") };
+            assert_eq!((wait, partner.accepted()), (Duration::from_secs(3600), attempt));
+            assert!(excerpt.starts_with("slow down slow down"), "{long}: {excerpt}");
+        }
+    }
+}
+
 #[test]
 fn an_interim_answer_is_not_the_verdict() {
     let busy = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
@@ -196,14 +219,20 @@ fn an_early_answer_counts_even_if_nothing_more_is_read() {
     let (done, on_done) = crossbeam_channel::bounded::<()>(0);
     let partner = Partner::start(move |mut connection| {
         connection.head();
-        connection.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");
+        connection.send("HTTP/1.1 503 Busy\r\nretry-after: 60\r\ncontent-length: 4\r\n\r\nbusy");
         // The partner neither reads on nor closes the connection.
         let _ = on_done.recv();
     });
+    // Dropped before the partner, which waits for its scripts, if the test fails.
+    let done = done;
     let timeout = Duration::from_millis(500);
     let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
     let payload = format!("\"{}\"", "x".repeat(32 * 1024 * 1024));
-    let answer = sinks.deliver(&batch("acme", &[&payload]));
+    for attempt in 1..=2 {
+        let answer = sinks.deliver(&batch("acme", &[&payload]));
+        let retry_after = Some(Duration::from_secs(60));
+        assert_eq!(answer, Answer::Status { code: 503, retry_after, excerpt: "busy".into() });
+        assert_eq!(partner.accepted(), attempt, "the request was not sent to its end, and nothing can follow it");
+    }
     drop(done);
-    assert_eq!(answer, Answer::Status { code: 413, retry_after: None, excerpt: "".into() });
 }

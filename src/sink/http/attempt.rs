@@ -103,10 +103,10 @@ pub fn sending(clock: &Clock) {
     });
 }
 
-/// Allows a moment to read what the socket may hold already, after the timeout ended before all of
+/// Allows a moment to read what the socket may hold already, though the timeout may have ended before all of
 /// the request was sent. The phase stays as it is, since the thread does not wait for an answer.
 pub fn last_look(clock: &Clock) {
-    change(|attempt| attempt.deadline = clock.steady() + LAST_LOOK);
+    change(|attempt| attempt.deadline = attempt.deadline.max(clock.steady() + LAST_LOOK));
 }
 
 /// Records that the thread waits for an answer.

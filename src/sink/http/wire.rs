@@ -73,7 +73,8 @@ impl Connector<()> for Dialer {
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         let tcp = Tcp { stream, buffers, clock: self.0.clock.clone(), _counted: Counted::new(&self.0.open) };
         let inner = self.0.tls.connect(details, Some(tcp))?;
-        Ok(inner.map(|inner| Watched { inner: Box::new(inner), clock: self.0.clock.clone() }))
+        let watched = |inner| Watched { inner, clock: self.0.clock.clone(), early: None, cut_off: false };
+        Ok(inner.map(|inner| watched(Box::new(inner) as Box<dyn Transport>)))
     }
 }
 
@@ -161,6 +162,10 @@ impl fmt::Debug for Tcp {
 pub struct Watched {
     inner: Box<dyn Transport>,
     clock: Clock,
+    /// Whether the partner has answered and takes no more of the request.
+    cut_off: bool,
+    /// What came of the answer to a request that was cut off, until it is read.
+    early: Option<Vec<u8>>,
 }
 
 impl Transport for Watched {
@@ -169,29 +174,47 @@ impl Transport for Watched {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        if self.cut_off {
+            return Ok(());
+        }
         attempt::sending(&self.clock);
-        let sent = self.inner.transmit_output(amount, timeout);
-        let undecided = || attempt::current().is_some_and(|attempt| attempt.status.is_none());
+        let Err(error) = self.inner.transmit_output(amount, timeout) else { return Ok(()) };
         // A partner may answer before it has read everything, with 413 for example, and then
         // close the connection or read no further. The answer is still in the socket, and counts.
-        match sent {
-            Err(Error::Io(_)) => while undecided() && matches!(self.await_input(timeout), Ok(true)) {},
-            Err(Error::Timeout(_)) => {
-                attempt::last_look(&self.clock);
-                while undecided() && matches!(self.read(timeout), Ok(true)) {}
-            }
-            _ => {}
+        match error {
+            Error::Io(_) => attempt::waiting(),
+            Error::Timeout(_) => attempt::last_look(&self.clock),
+            _ => return Err(error),
         }
-        sent
+        let undecided = || attempt::current().is_some_and(|attempt| attempt.status.is_none());
+        while undecided() && matches!(self.read(timeout), Ok(true)) {}
+        if undecided() {
+            return Err(error);
+        }
+        // To `ureq` the rest of the request is sent, since it reads the fields of an answer only then. It uses the input
+        // buffer for other things until then.
+        let buffers = self.inner.buffers();
+        let early = buffers.input().to_vec();
+        buffers.input_consume(early.len());
+        (self.cut_off, self.early) = (true, Some(early));
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        attempt::waiting();
-        self.read(timeout)
+        let Some(early) = self.early.take() else {
+            attempt::waiting();
+            return self.read(timeout);
+        };
+        attempt::last_look(&self.clock);
+        let buffers = self.inner.buffers();
+        let space = buffers.input_append_buf().get_mut(..early.len());
+        space.ok_or(Error::BodyStalled)?.copy_from_slice(&early);
+        buffers.input_appended(early.len());
+        Ok(true)
     }
 
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        !self.cut_off && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {
