@@ -110,8 +110,13 @@ enum Answer {
     Accepted,
     /// Bytes that are not a TLS record.
     Garbage,
+    /// An interim answer, then one that leaves the connection open.
+    Kept,
     /// Two answers at once, each in a record of its own; the connection stays open.
     Twice,
+    /// Two answers, of which the second ends the record that also ends the first. The reader's buffer of 16 KiB does not
+    /// hold the whole record behind what came before it, so the TLS library keeps the second answer.
+    Buried,
     /// A refusal before the body is read, and a reset.
     Early,
 }
@@ -181,6 +186,20 @@ impl Server {
                     match answer {
                         Answer::Accepted => _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"),
                         Answer::Garbage => _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+                        Answer::Kept => {
+                            stream.write_all(b"HTTP/1.1 100 Continue\r\nserver: x\r\n\r\n").unwrap();
+                            stream.write_all(EMPTY).unwrap();
+                            continue;
+                        }
+                        Answer::Buried => {
+                            // As long as the second answer, which the buffer thus has no room for.
+                            let start = format!("{:p<1$}", "HTTP/1.1 200 OK\r\nx: ", EMPTY.len());
+                            let length = 16 * 1024 - "\r\ncontent-length: 16384\r\n\r\n".len() - EMPTY.len();
+                            let rest = format!("\r\ncontent-length: {length}\r\n\r\n{:b<length$}", "");
+                            stream.write_all(start.as_bytes()).unwrap();
+                            stream.write_all(&[rest.as_bytes(), EMPTY].concat()).unwrap();
+                            continue;
+                        }
                         Answer::Early => break,
                         Answer::Twice => {
                             stream.get_mut().held_back = Some(Vec::new());
@@ -275,18 +294,28 @@ fn a_root_of_the_system_is_trusted_for_name_and_time() {
     assert_eq!((&queue["delivered"], &queue["dead"]), (&1.into(), &0.into()));
 }
 
-/// The second answer would be taken for that to the next request, which may fare otherwise.
-#[test]
-fn a_connection_that_holds_more_than_its_answer_serves_no_other_request() {
+/// Returns the number of the connection on which each of three requests came, one message each.
+fn connections(answer: Answer) -> Vec<usize> {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", FAR_AWAY, Answer::Twice);
+    let server = authority.server("127.0.0.1", FAR_AWAY, answer);
     let partner = format!("\n[partners.acme]\nurl = \"https://127.0.0.1:{}/\"\nmax_batch = 1\n", server.port);
     let workspace = authority.trusted_in(Workspace::new("octoconf.toml", &format!("{CONFIG}{partner}")));
     let file = workspace.write("messages.jsonl", &"{\"account\":\"acme\"}\n".repeat(3));
     workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
     workspace.expect(0, &["run", "--until-empty"]);
-    let connections: Vec<usize> = server.requests.try_iter().map(|(connection, _)| connection).collect();
-    assert_eq!(connections, [0, 1, 2]);
+    server.requests.try_iter().map(|(connection, _)| connection).collect()
+}
+
+/// The second answer would be taken for that to the next request, which may fare otherwise.
+#[test]
+fn a_connection_that_holds_more_than_its_answer_serves_no_other_request() {
+    assert_eq!(connections(Answer::Twice), [0, 1, 2]);
+    assert_eq!(connections(Answer::Buried), [0, 1, 2]);
+}
+
+#[test]
+fn a_connection_that_is_silent_after_its_answer_serves_the_next_request() {
+    assert_eq!(connections(Answer::Kept), [0, 0, 0]);
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
+use ureq::unversioned::transport::time::Duration::NotHappening;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NativeTlsConnector, NextTimeout, Transport,
 };
@@ -71,9 +72,10 @@ impl Connector<()> for Dialer {
         let stream = self.dial(&details.addrs)?;
         stream.set_nodelay(true)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        let tcp = Tcp { stream, buffers, clock: self.0.clock.clone(), _counted: Counted::new(&self.0.open) };
+        let (clock, sealed) = (self.0.clock.clone(), Arc::new(AtomicBool::new(false)));
+        let tcp = Tcp { stream, buffers, clock, sealed: Arc::clone(&sealed), _counted: Counted::new(&self.0.open) };
         let inner = self.0.tls.connect(details, Some(tcp))?;
-        let watched = |inner| Watched { inner, clock: self.0.clock.clone(), early: None, cut_off: false };
+        let watched = |inner| Watched { inner, clock: self.0.clock.clone(), sealed, early: None, cut_off: false };
         Ok(inner.map(|inner| watched(Box::new(inner) as Box<dyn Transport>)))
     }
 }
@@ -99,6 +101,8 @@ pub struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
     clock: Clock,
+    /// Whether nothing may be read now.
+    sealed: Arc<AtomicBool>,
     _counted: Counted,
 }
 
@@ -125,6 +129,9 @@ impl Transport for Tcp {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if self.sealed.load(Ordering::Relaxed) {
+            return Err(Error::Io(ErrorKind::WouldBlock.into()));
+        }
         loop {
             self.stream.set_read_timeout(Some(time_left(&self.clock)?))?;
             match (&self.stream).read(self.buffers.input_append_buf()) {
@@ -162,6 +169,8 @@ impl fmt::Debug for Tcp {
 pub struct Watched {
     inner: Box<dyn Transport>,
     clock: Clock,
+    /// Keeps [`Tcp`] from reading.
+    sealed: Arc<AtomicBool>,
     /// Whether the partner has answered and takes no more of the request.
     cut_off: bool,
     /// What came of the answer to a request that was cut off, until it is read.
@@ -214,7 +223,7 @@ impl Transport for Watched {
     }
 
     fn is_open(&mut self) -> bool {
-        !self.cut_off && self.inner.is_open()
+        !self.cut_off && self.inner.is_open() && !(self.is_tls() && self.holds_text())
     }
 
     fn is_tls(&self) -> bool {
@@ -237,6 +246,16 @@ impl Watched {
             }
         }
         Ok(false)
+    }
+
+    /// Returns whether the TLS library holds text, or the end of all text, that was not asked for yet. The connection
+    /// must be silent. Does not block.
+    fn holds_text(&mut self) -> bool {
+        let timeout = NextTimeout { after: NotHappening, reason: Timeout::RecvBody, per_read: None, per_write: None };
+        self.sealed.store(true, Ordering::Relaxed);
+        let held = self.inner.await_input(timeout);
+        self.sealed.store(false, Ordering::Relaxed);
+        held.is_ok()
     }
 }
 
