@@ -19,13 +19,14 @@
 //! a bug and ends the process.
 //!
 //! `lane` is a queue with what its threads need, and `edge` those threads; `threads` starts and joins all of them, `tasks`
-//! says how many the system allows. `job` and `pile` are what passes to the pool and to the delivery threads. `open`, `rules`,
-//! `plan`, `reload` and `restart` turn settings into queues and rules, at the start and at a reload. `remote` and `inquiries`
-//! serve other threads; `notes`, `describe`, `duty`, `stall`, `cost` and `report` are what operators see; `error` and `fault`
-//! say what went wrong.
+//! says how many the system allows. `job` and `pile` are what passes to the pool and to the delivery threads, and `crowd`
+//! shares the pool's threads out. `open`, `rules`, `plan`, `reload` and `restart` turn settings into queues and rules, at the
+//! start and at a reload. `remote` and `inquiries` serve other threads; `notes`, `describe`, `duty`, `stall`, `cost` and
+//! `report` are what operators see; `error` and `fault` say what went wrong.
 
 mod acker;
 mod cost;
+mod crowd;
 mod deliver;
 mod describe;
 mod duty;

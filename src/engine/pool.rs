@@ -7,7 +7,8 @@
 //! A *runner* is a task on a rayon thread that takes jobs from the line of one queue until the line has been
 //! empty for long. A busy queue thus costs rayon nothing per job, and a queue whose handler blocks occupies only
 //! its own runners. A waiting runner takes no thread from another queue, since the pool has a thread for every
-//! runner that any queue may have.
+//! runner that any queue may have. Only after a reload it may have too few for a while, and they are
+//! [shared](super::crowd).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,6 +22,7 @@ use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, Ticket
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
 
+use super::crowd::{Crowd, Stopped};
 use super::duty::Duty;
 use super::error::{Death, StartError};
 use super::job::Job;
@@ -42,11 +44,17 @@ const LINGER: Duration = Duration::from_secs(10);
 
 /// The pool, owned by `dispatch`.
 pub struct Pool {
-    threads: ThreadPool,
-    duties: Arc<[Arc<Duty>]>,
+    threads: Threads,
     /// What the pool knows of each queue, by index.
     lanes: Vec<Given>,
     inbox: Sender<Event>,
+}
+
+/// The threads, and the runners that share them.
+struct Threads {
+    pool: ThreadPool,
+    duties: Arc<[Arc<Duty>]>,
+    crowd: Arc<Crowd<Line>>,
 }
 
 /// What the pool knows of one queue.
@@ -54,15 +62,32 @@ pub struct Pool {
 struct Given {
     /// The line for new jobs; `None` for a queue without a handler, and for a closed one.
     open: Option<Open>,
+    /// The lines before that one. Each ends with its last runner.
+    earlier: Vec<Weak<Line>>,
     /// The jobs that were put in, by name. Some may have ended.
     jobs: Vec<(Ticket, Weak<Job>)>,
 }
 
 /// A line that accepts jobs. Once this is dropped, the line's runners end when no job is left.
 struct Open {
-    jobs: Sender<Arc<Job>>,
-    recalls: Sender<()>,
+    jobs: Sender<Next>,
+    recalls: Sender<Recall>,
     line: Arc<Line>,
+}
+
+/// What a runner that waits for a job is given.
+enum Next {
+    Job(Arc<Job>),
+    /// Another queue waits for a thread.
+    GiveWay,
+}
+
+/// Why a resting runner need not rest any longer.
+enum Recall {
+    /// It is needed again.
+    Needed,
+    /// Another queue waits for its thread.
+    GiveWay,
 }
 
 /// The jobs of one queue and the runners that serve them.
@@ -70,14 +95,14 @@ struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
-    waiting: Receiver<Arc<Job>>,
+    waiting: Receiver<Next>,
     /// The number of runners beyond the limit, which rest until they are needed again.
     resting: AtomicUsize,
-    /// One entry for each resting runner that is needed again.
-    recalled: Receiver<()>,
+    /// One entry for each resting runner that is not to rest any longer.
+    recalled: Receiver<Recall>,
     /// The number of runners, without the resting ones.
     runners: AtomicUsize,
-    /// The largest number of runners, as the dispatcher last set it.
+    /// The largest number of runners, as the dispatcher last set it for this line and the earlier ones of the queue.
     at_most: AtomicUsize,
     inbox: Sender<Event>,
 }
@@ -93,8 +118,9 @@ impl Pool {
         let deaths = crew.death_line();
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
         let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
-        let threads = threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })?;
-        let mut pool = Self { threads, duties, lanes: Vec::new(), inbox: inbox.clone() };
+        let pool = threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })?;
+        let threads = Threads { crowd: Arc::new(Crowd::new(pool.current_num_threads())), pool, duties };
+        let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
             pool.open(queue, lane);
         }
@@ -107,8 +133,10 @@ impl Pool {
             self.lanes.resize_with(queue + 1, Given::default);
         }
         let Some(given) = self.lanes.get_mut(queue) else { return };
+        given.end_line();
         given.open = lane.handler.as_ref().map(|handler| {
-            let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency));
+            // One place more, for a call to give way.
+            let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency) + 1);
             let (recalls, recalled) = bounded(lane.concurrency.max(1));
             let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
             let line = Line {
@@ -129,7 +157,7 @@ impl Pool {
     /// Closes the queue's line: no more jobs are accepted.
     pub(super) fn close(&mut self, queue: QueueIndex) {
         if let Some(given) = self.lanes.get_mut(queue) {
-            given.open = None;
+            given.end_line();
         }
     }
 
@@ -137,16 +165,18 @@ impl Pool {
     /// not wait. An error means that the dispatcher started more jobs than there may be, which is a bug.
     pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), Death> {
         let given = self.lanes.get_mut(queue).ok_or_else(|| Death::broken("a job of an unknown queue"))?;
+        given.allow(at_most);
         let open = given.open.as_ref().ok_or_else(|| Death::broken("a job of a queue without a handler"))?;
-        open.line.at_most.store(at_most, Ordering::SeqCst);
         let Some(job) = Job::new(messages).map(Arc::new) else { return Ok(()) };
         if given.jobs.len() == given.jobs.capacity() {
             given.jobs.retain(|(_, job)| job.strong_count() > 0);
             given.jobs.reserve(given.jobs.len());
         }
         given.jobs.push((job.name(), Arc::downgrade(&job)));
-        open.jobs.try_send(job).map_err(|_| open.line.broken("more jobs wait for its handler than there may be"))?;
-        open.run(&self.threads, &self.duties)
+        open.jobs.try_send(Next::Job(job)).map_err(|_| open.line.broken("more jobs wait for its handler than there may be"))?;
+        open.run(&self.threads)?;
+        self.share();
+        Ok(())
     }
 
     /// Takes back from a job the outcomes so far and the messages that were not begun, and sets the number of
@@ -157,35 +187,71 @@ impl Pool {
         // A job that has ended reports itself.
         let job = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, job)| job.upgrade());
         let back = job.map_or_else(|| Some(TakenBack::default()), |job| job.take_back());
-        if let Some(open) = &given.open {
-            open.line.at_most.store(at_most, Ordering::SeqCst);
-            if !open.line.waiting.is_empty() {
-                open.run(&self.threads, &self.duties)?;
-            }
+        given.allow(at_most);
+        if let Some(open) = given.open.as_ref().filter(|open| !open.line.waiting.is_empty()) {
+            open.run(&self.threads)?;
+            self.share();
         }
         Ok(back)
+    }
+
+    /// While runners wait for a thread, calls upon idle ones to give way.
+    fn share(&self) {
+        if self.threads.crowd.is_short() {
+            self.lanes.iter().filter_map(|given| given.open.as_ref()).for_each(Open::call);
+        }
+    }
+}
+
+impl Given {
+    /// Ends the line for new jobs, but not the jobs in it.
+    fn end_line(&mut self) {
+        self.earlier.retain(|line| line.strong_count() > 0);
+        self.earlier.extend(self.open.take().map(|open| Arc::downgrade(&open.line)));
+    }
+
+    /// Sets the number of threads that the queue's jobs may have together. A job of an earlier line may keep its thread for
+    /// ever; those in the line for new jobs get the others. They get at least one: the dispatcher starts a job only if
+    /// the queue has a thread for it, but a runner counts for a moment after its job has ended.
+    fn allow(&self, at_most: usize) {
+        let Some(open) = &self.open else { return };
+        let earlier = self.earlier.iter().filter_map(Weak::upgrade).map(|line| line.runners.load(Ordering::SeqCst));
+        open.line.at_most.store(at_most.saturating_sub(earlier.sum()).max(1), Ordering::SeqCst);
     }
 }
 
 impl Open {
     /// Adds a runner to the line, unless the line has as many as it may have.
-    fn run(&self, threads: &ThreadPool, duties: &Arc<[Arc<Duty>]>) -> Result<(), Death> {
+    fn run(&self, threads: &Threads) -> Result<(), Death> {
         let Self { recalls, line, .. } = self;
         if !line.add_runner() {
             return Ok(());
         }
         if line.take_resting() {
             let full = |_| line.broken("more runners are recalled than rest");
-            return recalls.try_send(()).map_err(full);
+            return recalls.try_send(Recall::Needed).map_err(full);
         }
-        let (line, duties) = (Arc::clone(line), Arc::clone(duties));
-        threads.spawn(move || {
+        let Threads { pool, duties, crowd } = threads;
+        let (duties, crowd) = (Arc::clone(duties), Arc::clone(crowd));
+        crowd.add(Arc::clone(line));
+        pool.spawn(move || {
             let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
             if let Some(duty) = duty {
-                line.run(duty);
+                crowd.serve(|line| line.run(duty, &crowd));
             }
         });
         Ok(())
+    }
+
+    /// Calls upon one idle runner, if there is one, to give its thread to a runner that waits for one. A busy
+    /// runner looks for itself once its job has ended.
+    fn call(&self) {
+        if self.line.take_resting() {
+            // There is a place for each runner that rests.
+            let _ = self.recalls.try_send(Recall::GiveWay);
+        } else if self.line.waiting.is_empty() {
+            let _ = self.jobs.try_send(Next::GiveWay);
+        }
     }
 }
 
@@ -217,42 +283,55 @@ impl Line {
 
     /// Waits until this runner, which is beyond the limit, is needed again. A handler that takes about [`QUICK`] is
     /// given two threads at one moment and ten at the next. Returns `false` if the runner was not needed for
-    /// [`LINGER`], or the line is closed.
-    fn rest(&self) -> bool {
+    /// [`LINGER`], its thread is needed elsewhere, or the line is closed.
+    fn rest(&self, crowd: &Crowd<Self>) -> bool {
         self.resting.fetch_add(1, Ordering::SeqCst);
-        if self.recalled.recv_timeout(LINGER).is_ok() {
-            return true;
+        let linger = if crowd.is_short() { Duration::ZERO } else { LINGER };
+        if let Ok(recall) = self.recalled.recv_timeout(linger) {
+            return matches!(recall, Recall::Needed);
         }
         // If the count of resting runners no longer includes this one, its recall is on its way, or the line is closed.
-        !self.take_resting() && self.recalled.recv().is_ok()
+        !self.take_resting() && matches!(self.recalled.recv(), Ok(Recall::Needed))
     }
 
-    /// Runs a runner: takes jobs until the line has been empty, or the runner not needed, for [`LINGER`].
-    fn run(&self, duty: &Duty) {
+    /// Runs a runner: takes jobs until the line has been empty, or the runner not needed, for [`LINGER`], or others need
+    /// its thread.
+    fn run(&self, duty: &Duty, crowd: &Crowd<Self>) -> Stopped {
         loop {
-            while let Some(job) = self.next() {
+            while let Some(job) = self.next(crowd) {
                 let event = self.handle(&job, duty);
                 // The send fails only once the engine has ended: the leases then lapse.
                 let _ = self.inbox.send(event);
-                if self.drop_runner() && !self.rest() {
-                    return;
+                if self.drop_runner() && !self.rest(crowd) {
+                    return Stopped::ForGood;
+                }
+                if crowd.is_short() {
+                    return Stopped::ForOthers;
                 }
             }
             self.runners.fetch_sub(1, Ordering::SeqCst);
             // A job put in before the decrement relied on this runner.
             if self.waiting.is_empty() || !self.add_runner() {
-                return;
+                return Stopped::ForGood;
             }
         }
     }
 
     /// Waits for the next job. If none is there, a thread that is about to bring one gets the core first, which is
-    /// cheaper than being woken.
-    fn next(&self) -> Option<Arc<Job>> {
-        self.waiting.try_recv().ok().or_else(|| {
-            thread::yield_now();
-            self.waiting.recv_timeout(LINGER).ok()
-        })
+    /// cheaper than being woken. Returns `None` if none came for [`LINGER`], or others need the thread.
+    fn next(&self, crowd: &Crowd<Self>) -> Option<Arc<Job>> {
+        loop {
+            let next = self.waiting.try_recv().ok().or_else(|| {
+                thread::yield_now();
+                let linger = if crowd.is_short() { Duration::ZERO } else { LINGER };
+                self.waiting.recv_timeout(linger).ok()
+            })?;
+            match next {
+                Next::Job(job) => return Some(job),
+                // By now another runner may have given way.
+                Next::GiveWay => {}
+            }
+        }
     }
 
     /// Runs the handler over the job's messages, in order, until one takes long.
@@ -314,14 +393,15 @@ mod tests {
     #[test]
     fn a_runner_that_rests_is_recalled_or_ends_with_its_line() {
         let Open { jobs: _jobs, recalls, line } = line(1);
+        let crowd = Crowd::new(1);
         thread::scope(|scope| {
-            let rests = scope.spawn(|| line.rest());
+            let rests = scope.spawn(|| line.rest(&crowd));
             while !line.take_resting() {
                 thread::yield_now();
             }
-            recalls.send(()).unwrap();
+            recalls.send(Recall::Needed).unwrap();
             assert!(rests.join().unwrap());
-            let rests = scope.spawn(|| line.rest());
+            let rests = scope.spawn(|| line.rest(&crowd));
             drop(recalls);
             assert!(!rests.join().unwrap());
         });
@@ -343,7 +423,7 @@ mod tests {
         let crew = Crew::new();
         let (inbox, _events) = bounded(1);
         let pool = Pool::new(1, &[], &inbox, &crew).unwrap();
-        pool.threads.spawn(|| std::panic::resume_unwind(Box::new(())));
+        pool.threads.pool.spawn(|| std::panic::resume_unwind(Box::new(())));
         assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("handle-00"));
     }
 }
