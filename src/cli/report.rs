@@ -4,13 +4,19 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use crossbeam_channel::{Receiver, after, bounded, select};
 use octoconf::engine::Report;
 use rustix::fs::{Access, access};
 
 use super::failure::Failure;
 use super::output;
+
+/// How long a run that is over waits for its report to be written.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Refuses a path that cannot be written. An existing file keeps its content, and a missing one
 /// is still missing afterwards.
@@ -45,10 +51,30 @@ fn try_out(path: &Path) -> io::Result<()> {
 }
 
 /// Writes the report to the file, or to standard output if the path is `-`.
-pub fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
+///
+/// Blocks for [`PATIENCE`] at most, and only until the next item of `stops`. A pipe that nobody reads or a file system that
+/// does not answer could otherwise keep the process from its end, for which a service manager waits. An error means that the
+/// report is not written, or not known to be.
+pub fn write(path: &Path, report: &Report, stops: &Receiver<()>) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(report)? + "\n";
+    // The signals that stopped the run.
+    while stops.try_recv().is_ok() {}
+    let (tell, told) = bounded(1);
+    let to = path.to_owned();
+    let writing = thread::Builder::new().name("report".to_owned()).spawn(move || drop(tell.send(put(&to, &text))));
+    writing.context("cannot start the thread report")?;
+    let until = select! {
+        recv(told) -> outcome => return outcome.context("the thread report panicked")?,
+        recv(stops) -> _ => "until a signal to stop".to_owned(),
+        recv(after(PATIENCE)) -> _ => format!("within {} s", PATIENCE.as_secs()),
+    };
+    let to = if is_standard_output(path) { "standard output".into() } else { path.display().to_string() };
+    Err(anyhow::anyhow!("the report could not be written to {to} {until}; see that the pipe is read, or the disk answers"))
+}
+
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     if is_standard_output(path) {
-        return output::tell(&text, || "the run is over".to_owned());
+        return output::tell(text, || "the run is over".to_owned());
     }
     fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))
 }

@@ -39,6 +39,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitCode, Failure> {
     // From here on no signal ends the process, and each is kept until the engine can receive it.
     let caught = caught.map_or_else(signals::catch, Ok).context("cannot take signals over")?;
+    let (_open, stops) = caught.stops.clone();
     let setup = Setup::new(config)?;
     if let Some(path) = &options.report {
         report::check(path)?;
@@ -53,7 +54,7 @@ pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitC
     if let Some(path) = &options.report {
         // However the run ended: the report of an earlier run must not pass for this one's.
         let report = report.unwrap_or_else(|| Report::of_nothing(&setup.settings, began.elapsed()));
-        if let Err(error) = report::write(path, &report) {
+        if let Err(error) = report::write(path, &report, &stops) {
             match outcome {
                 Ok(_) => outcome = Err(error.into()),
                 Err(_) => log::error!("{}", in_full(&error)),

@@ -1,6 +1,7 @@
 //! The thread `signal`. For `run`: TERM and INT drain the engine, and the second of them stops it without delivering
-//! what waits; HUP asks for a reload; USR1 logs the state. For `send`, `dead` and `demo`: the first TERM or INT asks the
-//! command to end with what it has done, and the second ends the process.
+//! what waits; HUP asks for a reload; USR1 logs the state. For `send`,
+//! `dead` and `demo`: the first TERM or INT asks the command to end with what it has done, and the second ends the
+//! process.
 //!
 //! The thread never waits for the work that a signal causes, because the next signal may be
 //! the one that stops the service.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use octoconf::engine::Remote;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -21,7 +22,7 @@ use super::systemd::Notify;
 /// Takes over the signals. Must be called before the engine starts any thread, so that no signal is lost: signals are
 /// kept until [`Caught::pass_to`].
 pub fn catch() -> io::Result<Caught> {
-    Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new() })
+    Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new(), stops: bounded(1) })
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with an error, instead of ending the process
@@ -60,6 +61,8 @@ pub struct Caught {
     signals: Signals,
     /// Signals other than those that stop, which arrived before there was an engine.
     early: Vec<i32>,
+    /// Has an item once a signal to stop has come after [`Caught::pass_to`].
+    pub stops: (Sender<()>, Receiver<()>),
 }
 
 impl Caught {
@@ -87,6 +90,7 @@ impl Caught {
                     stop => {
                         let name = signal_hook::low_level::signal_name(stop).unwrap_or("a signal");
                         tell.store(true, Ordering::Release);
+                        let _ = self.stops.0.try_send(());
                         if std::mem::replace(&mut first, false) {
                             log::info!("stopping: signal={name}; a second signal stops without delivering what waits");
                             notify.stopping();

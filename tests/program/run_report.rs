@@ -59,6 +59,21 @@ fn a_dash_is_standard_output() {
     assert!(!workspace.path("-").exists());
 }
 
+/// A named pipe that nobody reads, for instance.
+#[test]
+fn a_report_that_cannot_be_written_keeps_no_run_from_its_end() {
+    let workspace = workspace();
+    let pipe = workspace.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let said = workspace.expect(1, &["run", "--until-empty", "--report", "pipe"]);
+    assert!(said.contains("the report could not be written to pipe within 5 s"), "{said}");
+    let running = workspace.start(&["run", "--until-empty", "--report", "pipe"]);
+    workspace.said(&["stopped: elapsed_s"]);
+    running.signal("TERM");
+    assert_eq!(running.end(), Some(1));
+    workspace.said(&["failed: the report could not be written to pipe until a signal to stop"]);
+}
+
 #[test]
 fn a_locked_queue_fails_the_run_in_time_with_a_report() {
     let workspace = workspace();
