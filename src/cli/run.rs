@@ -37,7 +37,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Runs the service until a signal, `--until-empty` or `--for` stops it.
 #[expect(clippy::disallowed_methods, reason = "how long it was tried is a part of the report")]
 pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitCode, Failure> {
-    // From here on no signal ends the process, and each is kept until the engine can receive it.
+    // From here on no first signal ends the process, and each is kept until the engine can receive it.
     let caught = caught.map_or_else(signals::catch, Ok).context("cannot take signals over")?;
     let (_open, stops) = caught.stops.clone();
     let setup = Setup::new(config)?;
@@ -101,6 +101,7 @@ fn serve(
         config.display(),
         setup.settings.queues.len()
     );
+    caught.spare();
     let running = engine.start(RunOptions { until_empty: options.until_empty, seed: fastrand::u64(..) })?;
     if let Some(admin) = &admin {
         admin.shows(running.remote());

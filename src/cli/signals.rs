@@ -1,5 +1,5 @@
 //! The thread `signal`. For `run`: TERM and INT drain the engine, and the second of them stops it without delivering
-//! what waits; HUP asks for a reload; USR1 logs the state. For `send`,
+//! what waits, or ends the process while there is no engine yet; HUP asks for a reload; USR1 logs the state. For `send`,
 //! `dead` and `demo`: the first TERM or INT asks the command to end with what it has done, and the second ends the
 //! process.
 //!
@@ -13,23 +13,34 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use octoconf::engine::Remote;
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::Signals;
 
 use super::reload::Reloads;
 use super::systemd::Notify;
 
 /// Takes over the signals. Must be called before the engine starts any thread, so that no signal is lost: signals are
-/// kept until [`Caught::pass_to`].
+/// kept until [`Caught::pass_to`]. Until [`Caught::spare`], the second signal to stop ends the process, since
+/// reading a file or opening a queue may block for ever.
 pub fn catch() -> io::Result<Caught> {
-    Ok(Caught { signals: Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?, early: Vec::new(), stops: bounded(1) })
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let first = Arc::new(AtomicBool::new(false));
+    let mut endings = Vec::new();
+    for stop in [SIGTERM, SIGINT] {
+        // In this order: the first signal is not a second one yet.
+        endings.push(register_conditional_default(stop, Arc::clone(&first))?);
+        endings.push(register(stop, Arc::clone(&first))?);
+    }
+    Ok(Caught { signals, early: Vec::new(), endings, stops: bounded(1) })
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with an error, instead of ending the process
 /// silently. The signal is handled by a handler that does nothing, and not ignored, because child processes inherit
 /// an ignored signal but not a handler.
 pub fn outlive_file_limit() -> io::Result<()> {
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
+    register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Returns a channel that receives an item on the first TERM or INT, for commands that stop in an orderly way. The
@@ -61,6 +72,8 @@ pub struct Caught {
     signals: Signals,
     /// Signals other than those that stop, which arrived before there was an engine.
     early: Vec<i32>,
+    /// What lets a second signal to stop end the process.
+    endings: Vec<SigId>,
     /// Has an item once a signal to stop has come after [`Caught::pass_to`].
     pub stops: (Sender<()>, Receiver<()>),
 }
@@ -71,6 +84,13 @@ impl Caught {
         let (stops, others): (Vec<i32>, Vec<i32>) = self.signals.pending().partition(|signal| [SIGTERM, SIGINT].contains(signal));
         self.early.extend(others);
         !stops.is_empty()
+    }
+
+    /// Keeps every signal from ending the process from now on. To be called before anything is received.
+    pub fn spare(&mut self) {
+        for ending in self.endings.drain(..) {
+            signal_hook::low_level::unregister(ending);
+        }
     }
 
     /// Starts the thread. It ends only with the process, since it blocks in a wait that nothing else ends. Returns

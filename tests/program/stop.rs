@@ -195,3 +195,17 @@ fn a_signal_before_anything_is_read_ends_the_run_in_order() {
     assert_eq!(running.end(), Some(0), "{}", workspace.log());
     assert_eq!(workspace.report()["state"], "stopped");
 }
+
+#[test]
+fn a_second_signal_ends_a_start_that_blocks() {
+    let text =
+        "[queues.q]\nsource = \"memory\"\npreload = \"pipe\"\nhandler = \"order\"\n[partners.default]\ndeliver = \"discard\"\n";
+    let workspace = Workspace::new("octoconf.toml", &format!("[admin]\nlisten = \"127.0.0.1:0\"\n{text}"));
+    assert!(std::process::Command::new("mkfifo").arg(workspace.path("pipe")).status().unwrap().success());
+    let mut running = workspace.start(&["run"]);
+    workspace.said(&["the admin server listens"]);
+    running.signal("TERM");
+    running.signal("INT");
+    until(|| running.ended().is_some(), || format!("two signals do not end it: {}", workspace.log()));
+    assert!(!workspace.log().contains("starting: version"), "{}", workspace.log());
+}
