@@ -68,7 +68,7 @@ impl Queue for Broken {
 }
 
 /// The settings of one queue in memory, followed by `more` lines of the file.
-fn settings(more: &str) -> (Settings, Registry) {
+pub fn settings(more: &str) -> (Settings, Registry) {
     let text = format!(
         "[engine]\nhandler_threads = 20\n[queues.invoice]\nsource = 'memory'\nhandler = 'nothing'\n[partners.default]\ndeliver = 'discard'\n{more}"
     );

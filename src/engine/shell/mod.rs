@@ -146,8 +146,8 @@ impl Shell {
         while !self.finished {
             let due = if self.inquiries.is_busy() { Some(told) } else { self.dispatcher.next_deadline() };
             let due = due.map_or_else(never, at);
+            // Deaths and controls come first, since a turn takes in everything else that waits, whatever woke it.
             let event = select_biased! {
-                recv(self.results) -> event => event.map_err(|_| Death::broken("the deliver threads are gone"))?,
                 recv(self.crew.deaths()) -> death => return Err(death.unwrap_or_else(|_| Death::broken("nobody reports panics"))),
                 recv(controls) -> control => {
                     if control.is_err() {
@@ -156,6 +156,7 @@ impl Shell {
                     }
                     self.controlled(control.ok())?
                 }
+                recv(self.results) -> event => event.map_err(|_| Death::broken("the deliver threads are gone"))?,
                 recv(self.inbox) -> event => event.map_err(|_| Death::broken("the inbox is gone"))?,
                 recv(due) -> _ => Event::Tick,
                 recv(ticker) -> _ => Event::Tick,
@@ -338,3 +339,6 @@ fn completed(mut status: Status, lanes: &[Lane], uptime: Duration) -> Status {
     }
     status
 }
+
+#[cfg(test)]
+mod tests;
