@@ -48,14 +48,14 @@ pub struct Reload {
     pub changes: QueueChanges,
     /// Answers once the configuration is in force, with the sinks that it replaced:
     /// the thread that requested the reload closes their files. An error means that
-    /// nothing has changed. Dropped without an answer if the engine is stopping.
+    /// nothing has changed. Dropped without an answer if the engine ends first.
     pub(in crate::engine) done: Sender<Applied>,
 }
 
 /// What became of a reload: the sinks that it replaced, or why nothing has changed.
 pub type Applied = Result<Prepared, Box<Unstarted>>;
 
-/// A reload whose queues could not be started.
+/// A reload whose queues could not be started, or that came during a stop.
 pub struct Unstarted {
     pub error: ReloadError,
     /// What the reload had opened. The requester closes it: that
@@ -70,9 +70,13 @@ impl Shell {
         Ok(match control {
             Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),
-            // An engine that is stopping takes no new configuration. The requester is notified by
-            // the end of its channel.
-            Some(Control::Reload(_)) if self.stopping => Event::Tick,
+            // An engine that is stopping takes no new configuration. What the reload has opened goes back to the
+            // requester, as below.
+            Some(Control::Reload(reload)) if self.stopping => {
+                let Reload { plan, done, .. } = *reload;
+                let _ = done.try_send(Err(Box::new(Unstarted { error: ReloadError::Stopping, plan })));
+                Event::Tick
+            }
             Some(Control::Reload(reload)) => {
                 let Reload { sinks, partners, plan, changes, done } = *reload;
                 // The requester may have given up waiting, here and below.

@@ -1,8 +1,12 @@
 //! What other threads ask of the engine is heard in time, and costs `dispatch` nothing.
 
 use super::*;
-use crate::engine::Engine;
+use crate::dispatch::QueueChanges;
+use crate::engine::error::ReloadError;
+use crate::engine::plan::Plan;
+use crate::engine::rules::partner_table;
 use crate::engine::tests::settings;
+use crate::engine::{Engine, lane};
 
 #[expect(clippy::disallowed_methods, reason = "a start of an engine, as in `Engine::start`")]
 fn shell() -> Shell {
@@ -30,4 +34,25 @@ fn a_control_is_heard_however_many_answers_wait() {
     let ended = shell.run(controls, Duration::from_secs(1), &duty);
     assert_eq!(ended.unwrap_err(), Death::panicked("signal"));
     assert!(results.len() > ANSWERS / 2, "only {} of the answers were left by then", results.len());
+}
+
+/// Closing the files of its queues may take a sync.
+#[test]
+fn a_reload_that_comes_during_a_stop_is_closed_by_who_asked_for_it() {
+    let mut shell = shell();
+    shell.controlled(Some(Control::Stop { drain: Duration::ZERO })).unwrap();
+    let (settings, registry) = settings("");
+    let (done, answer) = bounded(1);
+    let added = vec![lane::open("invoice", &settings.queues["invoice"], &registry).unwrap()];
+    let reload = Reload {
+        sinks: shell.sinks.prepare(&settings.partners).unwrap(),
+        partners: partner_table(&settings.partners),
+        plan: Plan { added, ..Plan::default() },
+        changes: QueueChanges::default(),
+        done,
+    };
+    shell.controlled(Some(Control::Reload(Box::new(reload)))).unwrap();
+    let Unstarted { error, plan } = *answer.try_recv().unwrap().err().unwrap();
+    assert!(matches!(error, ReloadError::Stopping), "{error}");
+    assert_eq!(plan.added.len(), 1);
 }
