@@ -125,7 +125,7 @@ impl Dispatcher {
                     // Another process has settled a part of it meanwhile: the next copy goes on from there.
                     return Some((twin, Exclusion::Again));
                 }
-                let Some(held) = held else { return None };
+                let held = held?;
                 if held.goes_back() || queue.order.has_to_follow(held.sequence, &held.message) {
                     return Some((twin, Exclusion::Behind(sequence)));
                 }
