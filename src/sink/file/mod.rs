@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -80,6 +81,8 @@ struct Volume {
     /// Any folder on the file system, open for as long as the process
     /// runs, so that the kernel reports write errors to this process.
     any: Arc<Folder>,
+    /// The number of rounds that have failed; see [`FileSink::sync`].
+    failed_syncs: AtomicU64,
 }
 
 /// Lines that are written and wait for their sync.
@@ -90,6 +93,8 @@ struct Pending {
     end: u64,
     /// The value of [`open::Progress::cuts`] when the lines were written.
     cuts: u64,
+    /// The value of [`Volume::failed_syncs`] before the lines were written.
+    failed_syncs: u64,
     /// Keeps the file from being evicted.
     _slot: Arc<Slot>,
     reply: Reply,
@@ -101,6 +106,7 @@ struct Written {
     file: Arc<OpenFile>,
     end: u64,
     cuts: u64,
+    failed_syncs: u64,
 }
 
 /// The duty to sync for all threads that write to one file system.
@@ -181,8 +187,8 @@ impl FileSink {
     pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
         let target = template.fill(&batch.queue, &batch.account);
         match self.write(&target, &lines::of(&batch.items)) {
-            Ok((Written { file, volume, end, cuts }, slot)) => {
-                let pending = Pending { path: target.path, file, end, cuts, _slot: slot, reply };
+            Ok((Written { file, volume, end, cuts, failed_syncs }, slot)) => {
+                let pending = Pending { path: target.path, file, end, cuts, failed_syncs, _slot: slot, reply };
                 volume.rounds.join(pending).map(|lead| Syncing { sink: Arc::clone(self), volume, lead })
             }
             Err(error) => {
@@ -217,8 +223,9 @@ impl FileSink {
         // This comes before the lines are written: if it failed after that,
         // they would stay in the file, and the retry would repeat them.
         let volume = self.volume(file)?;
+        let failed_syncs = volume.failed_syncs.load(Ordering::Acquire);
         let appended = file.append(target, lines, &*self.disk)?;
-        Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts }))
+        Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts, failed_syncs }))
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
@@ -245,11 +252,14 @@ impl FileSink {
         if let Some(volume) = self.volumes.lock().get(&file.device) {
             return Ok(Arc::clone(volume));
         }
-        let volume = Arc::new(Volume { rounds: Rounds::new(GATHER_TIME), device: file.device, any: file.anchor()? });
+        let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor()?);
+        let volume = Arc::new(Volume { rounds, device, any, failed_syncs: AtomicU64::new(0) });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
-    /// Runs one round: answers every member, and takes back the lines of a round that failed.
+    /// Runs one round: answers every member, and takes back the lines of a round that failed. The kernel reports an
+    /// error once, to the sync that finds it: lines that were written before the last failure may be what it was about,
+    /// even if they are in the round after it. They are taken back too.
     fn sync(&self, volume: &Volume, members: Vec<Pending>) {
         // An earlier round failed and cut these lines off after they were written. Only rounds cut,
         // and one runs at a time.
@@ -258,21 +268,25 @@ impl FileSink {
         for member in lost {
             member.settle(Err("an earlier sync of the same file failed".into()));
         }
+        let failures = volume.failed_syncs.load(Ordering::Acquire);
+        let doubted = live.iter().filter(|member| member.failed_syncs != failures);
+        let doubted: BTreeSet<_> = doubted.map(|member| Arc::as_ptr(&member.file)).collect();
         let synced = self.sync_files(volume, &live);
+        if synced.is_err() {
+            volume.failed_syncs.fetch_add(1, Ordering::Release);
+        }
         let mut cut = BTreeSet::new();
         for member in live {
-            match &synced {
-                Ok(folders) => {
-                    let outcome = member.confirm(folders);
-                    member.settle(outcome);
-                }
-                Err(error) => {
-                    if cut.insert(Arc::as_ptr(&member.file)) {
-                        member.file.cut_back();
-                    }
-                    member.settle(Err(advice(error)));
-                }
+            let file = Arc::as_ptr(&member.file);
+            let outcome = match &synced {
+                Ok(_) if doubted.contains(&file) => Err("a sync of its file system failed while it was written".into()),
+                Ok(folders) => member.confirm(folders),
+                Err(error) => Err(advice(error)),
+            };
+            if (synced.is_err() || doubted.contains(&file)) && cut.insert(file) {
+                member.file.cut_back();
             }
+            member.settle(outcome);
         }
     }
 

@@ -38,7 +38,8 @@ struct Gate {
 
 impl Scripted {
     fn pass(&self) -> io::Result<()> {
-        if let Some(gate) = self.gate.lock().take() {
+        let gate = self.gate.lock().take();
+        if let Some(gate) = gate {
             gate.entered.send(()).unwrap();
             gate.leave.recv().unwrap();
         }
@@ -228,6 +229,39 @@ fn lines_behind_those_of_a_failed_sync_are_not_accepted() {
         assert!(reason(behind.join().unwrap()).contains("earlier sync"));
     });
     assert_eq!(read(), "1\n");
+}
+
+#[test]
+fn lines_of_other_files_written_during_a_failed_sync_are_not_accepted() {
+    let stage = Stage::new();
+    let failed = |account: String| assert!(reason(stage.deliver(&account, &["1"])).contains(&account));
+    let gathers = |members| {
+        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        while volume.rounds.gathering() < members {
+            thread::yield_now();
+        }
+    };
+    assert_eq!(stage.deliver("first", &["0"]), Answer::Accepted);
+    thread::scope(|scope| {
+        let (first_entered, first_goes) = stage.disk.hold_next_sync();
+        scope.spawn(|| assert_eq!(stage.deliver("first", &["1"]), Answer::Accepted));
+        first_entered.recv().unwrap();
+        (0..10).for_each(|n| drop(scope.spawn(move || failed(format!("before-{n}")))));
+        gathers(10);
+        let (entered, go) = stage.disk.hold_next_sync();
+        first_goes.send(()).unwrap();
+        entered.recv().unwrap();
+        // The sync of the file system reports its error once, and has met the lines of these files too.
+        *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+        (0..10).for_each(|n| drop(scope.spawn(move || failed(format!("during-{n}")))));
+        gathers(10);
+        go.send(()).unwrap();
+    });
+    for n in 0..10 {
+        assert_eq!(stage.read(&format!("during-{n}")), "");
+        assert_eq!(stage.deliver(&format!("during-{n}"), &["1"]), Answer::Accepted);
+        assert_eq!(stage.read(&format!("during-{n}")), "1\n");
+    }
 }
 
 /// Delivers `new` to a file that contains `before`, and returns the file's content afterwards.
