@@ -24,7 +24,8 @@ pub struct Rules {
     pub max_in_flight_bytes: u64,
     /// The largest number of flushes in flight at once, over all partners.
     pub delivery_threads: usize,
-    /// The largest number of these flushes that may go to the local disk at once.
+    /// The largest number of these flushes that may go to the local disk at once, without those of partners that are
+    /// slow or fail.
     pub disk_threads: usize,
     /// Whether to finish once every queue is empty and every message is settled.
     pub until_empty: bool,

@@ -6,9 +6,10 @@
 //! thread. With `delivery_threads = N` some threads therefore stay free as long as no more than N / 2 flushes of
 //! healthy partners begin to hang within that time. With a single thread there is no half to keep free.
 //!
-//! Flushes to the local disk may use only a part of the threads, since files share one disk: more flushes at once
-//! make each smaller and none faster, and a disk that hangs must not hold the threads of other partners. Within this
-//! part the same half is kept free.
+//! Flushes to the local disk may use only a part of the threads, since files share their disks: more flushes at once
+//! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of suspects
+//! do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
+//! long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -41,9 +42,13 @@ pub struct DeliveryThreads {
 #[derive(Debug)]
 struct Part {
     at_most: usize,
+    /// Whether the flushes of suspects are left out of `at_most`.
+    spares_suspects: bool,
     in_flight: usize,
     /// The flushes in flight of partners that are not well.
     unwell: usize,
+    /// Those of them whose partners are suspects.
+    suspect: usize,
     /// The number of flushes that have landed since the start.
     landed: u64,
     lists: WaitLists,
@@ -78,23 +83,39 @@ impl WaitLists {
 }
 
 impl Part {
-    fn new(at_most: usize) -> Self {
-        Self { at_most: at_most.max(1), in_flight: 0, unwell: 0, landed: 0, lists: WaitLists::default() }
+    fn new(at_most: usize, spares_suspects: bool) -> Self {
+        let lists = WaitLists::default();
+        Self { at_most: at_most.max(1), spares_suspects, in_flight: 0, unwell: 0, suspect: 0, landed: 0, lists }
+    }
+
+    /// Returns the number of flushes in flight that do not count.
+    fn spared(&self) -> usize {
+        if self.spares_suspects { self.suspect } else { 0 }
     }
 
     fn is_full(&self) -> bool {
-        self.in_flight >= self.at_most
+        self.in_flight.saturating_sub(self.spared()) >= self.at_most
     }
 
     /// Returns whether the partners that are not well use up their half.
     fn is_full_of_unwell(&self) -> bool {
-        self.unwell * 2 >= self.at_most
+        self.unwell.saturating_sub(self.spared()) * 2 >= self.at_most
+    }
+
+    /// Changes the counts by class, for this many flushes in flight.
+    fn count(&mut self, class: Class, change: impl Fn(usize) -> usize) {
+        if class != Class::Well {
+            self.unwell = change(self.unwell);
+        }
+        if class == Class::Suspect {
+            self.suspect = change(self.suspect);
+        }
     }
 }
 
 impl DeliveryThreads {
     pub fn new(at_most: usize, on_disk: usize) -> Self {
-        Self { at_most: at_most.max(1), wire: Part::new(at_most), disk: Part::new(on_disk.min(at_most)) }
+        Self { at_most: at_most.max(1), wire: Part::new(at_most, false), disk: Part::new(on_disk.min(at_most), true) }
     }
 
     fn part(&self, medium: Medium) -> Option<&Part> {
@@ -127,7 +148,7 @@ impl DeliveryThreads {
     pub fn take(&mut self, medium: Medium, class: Class) {
         if let Some(part) = self.part_mut(medium) {
             part.in_flight += 1;
-            part.unwell += usize::from(class != Class::Well);
+            part.count(class, |count| count + 1);
         }
     }
 
@@ -136,7 +157,7 @@ impl DeliveryThreads {
         if let Some(part) = self.part_mut(medium) {
             part.in_flight = part.in_flight.saturating_sub(1);
             part.landed += 1;
-            part.unwell = part.unwell.saturating_sub(usize::from(class != Class::Well));
+            part.count(class, |count| count.saturating_sub(1));
         }
     }
 
@@ -144,11 +165,8 @@ impl DeliveryThreads {
     /// [`DeliveryThreads::leave`] and [`DeliveryThreads::enlist`].
     pub fn reclass(&mut self, medium: Medium, in_flight: usize, from: Class, to: Class) {
         if let Some(part) = self.part_mut(medium) {
-            match (from == Class::Well, to == Class::Well) {
-                (true, false) => part.unwell += in_flight,
-                (false, true) => part.unwell = part.unwell.saturating_sub(in_flight),
-                _ => {}
-            }
+            part.count(from, |count| count.saturating_sub(in_flight));
+            part.count(to, |count| count + in_flight);
         }
     }
 

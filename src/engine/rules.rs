@@ -32,6 +32,7 @@ const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
 
 /// The number of flushes to files at once. They share disk syncs, and deliveries that wait meanwhile make fuller
 /// batches. Measured with thousands of files: 64 to 128 give the most messages a second.
+/// Flushes that a disk holds up for long do not count: see the `threads` of the dispatcher.
 const DISK_THREADS: usize = 96;
 
 /// Returns the rules for these queues, without their parkings.

@@ -179,3 +179,57 @@ fn a_refused_message_says_nothing_about_its_partner() {
         (4, "handled c->x", "flush x c"),
     ]);
 }
+
+/// Returns a rig with a hundred delivery threads, two of them for the disk, to which all partners deliver.
+fn on_disk(proven: &[&str]) -> Rig {
+    let mut rules = rules();
+    (rules.delivery_threads, rules.disk_threads) = (100, 2);
+    let mut file = partner_rules();
+    file.medium = Medium::Disk;
+    rules.partners.default = file.into();
+    let mut rig = Rig::new(rules);
+    rig.prove(proven);
+    rig
+}
+
+#[test]
+fn files_on_a_disk_that_hangs_do_not_hold_up_those_on_another() {
+    on_disk(&["h1", "h2", "h3", "g1", "g2"]).play(&[
+        (0, "receive a b c d e f", "handle a|b|c|d|e|f"),
+        (1, "handled a->h1 b->h2", "flush h1 a; flush h2 b"),
+        (2, "handled c->h3 d->g1", ""),
+        // The first two are slow by now, and leave their threads to others.
+        (1001, "tick", "flush h3 c; flush g1 d"),
+        (1002, "handled e->g2", ""),
+        (1003, "accepted g1", "flush g2 e; delete d"),
+        (1004, "accepted g2", ""),
+        (1005, "handled f->g1", "flush g1 f"),
+    ]);
+}
+
+#[test]
+fn after_a_start_files_on_a_disk_that_hangs_do_not_hold_up_those_on_another() {
+    on_disk(&[]).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->h1 b->h2 c->g1 d->g2", "flush h1 a"),
+        (1001, "tick", "flush h2 b"),
+        (2001, "tick", "flush g1 c"),
+        (2002, "accepted g1", "flush g2 d; delete c"),
+    ]);
+}
+
+#[test]
+fn flushes_on_a_disk_that_hangs_take_at_most_half_of_all_threads() {
+    let mut rules = rules();
+    (rules.delivery_threads, rules.disk_threads) = (4, 1);
+    let mut file = partner_rules();
+    file.medium = Medium::Disk;
+    rules.partners.default = file.into();
+    Rig::new(rules).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->h1 b->h2 c->h3", "flush h1 a"),
+        (1001, "tick", "flush h2 b"),
+        (2001, "tick", ""),
+        (2002, "accepted h1", "flush h3 c; delete a"),
+    ]);
+}

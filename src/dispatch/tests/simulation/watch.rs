@@ -37,11 +37,20 @@ struct Seen {
 impl Seen {
     /// Returns whether the partner is neither slow, failing nor unproven.
     fn is_well(&self, now: Instant) -> bool {
-        let Some(usual) = self.last_success else { return false };
-        let patience = (usual * 2).max(Duration::from_secs(1));
+        self.last_success.is_some() && !self.is_suspect(now)
+    }
+
+    /// Returns whether the partner is slow or failing.
+    fn is_suspect(&self, now: Instant) -> bool {
+        let patience = self.last_success.map_or(Duration::ZERO, |usual| usual * 2).max(Duration::from_secs(1));
         // The service answers an inline flush before anything else happens: the dispatcher does not watch it.
         let in_time = |began: Instant, medium: Medium| medium == Medium::Inline || now < began + patience;
-        !self.failing && self.on_wire.iter().all(|(_, began, medium)| in_time(*began, *medium))
+        self.failing || !self.on_wire.iter().all(|(_, began, medium)| in_time(*began, *medium))
+    }
+
+    /// Returns whether the partner may be at fault for the answers about its messages, which makes it a suspect.
+    fn may_be_at_fault(&self) -> bool {
+        self.refused >= self.rules.breaker_failures
     }
 
     /// Returns whether nothing has been on the wire for so long that the dispatcher may have forgotten the partner,
@@ -77,16 +86,18 @@ impl Watch {
         Self { threads, disk_threads, seen: seen.collect() }
     }
 
-    /// Returns the number of flushes on delivery threads: all or only those to the disk, of all partners or
-    /// only of those that are not well.
-    fn occupied(&self, now: Instant, on_disk: bool, unwell: bool) -> usize {
-        let partners = self.seen.values().filter(|seen| !unwell || !seen.is_well(now));
-        let counts = |medium: Medium| match medium {
-            Medium::Inline => false,
-            Medium::Wire => !on_disk,
-            Medium::Disk => true,
-        };
-        partners.flat_map(|seen| &seen.on_wire).filter(|(.., medium)| counts(*medium)).count()
+    /// Returns the number of flushes on delivery threads, of these partners.
+    fn occupied(&self, of: impl Fn(&Seen) -> bool) -> usize {
+        self.flushes(of).filter(|medium| *medium != Medium::Inline).count()
+    }
+
+    /// Returns the number of flushes to the disk, of these partners.
+    fn on_disk(&self, of: impl Fn(&Seen) -> bool) -> usize {
+        self.flushes(of).filter(|medium| *medium == Medium::Disk).count()
+    }
+
+    fn flushes(&self, of: impl Fn(&Seen) -> bool) -> impl Iterator<Item = Medium> {
+        self.seen.values().filter(move |seen| of(seen)).flat_map(|seen| &seen.on_wire).map(|(.., medium)| *medium)
     }
 
     /// Checks a flush that begins.
@@ -99,18 +110,19 @@ impl Watch {
             assert!(now - *began >= seen.shortest_span(back + 2), "the rate of {account} is exceeded");
         }
         if seen.rules.medium != Medium::Inline && !seen.is_well(now) {
-            let unwell = self.occupied(now, false, true);
+            let unwell = self.occupied(|seen| !seen.is_well(now));
             assert!(unwell * 2 < self.threads, "{account} is not well, and {unwell} of {} threads are like it", self.threads);
         }
         if seen.rules.medium == Medium::Disk && !seen.is_well(now) {
-            let unwell = self.occupied(now, true, true);
-            assert!(unwell * 2 < self.disk_threads, "{account} is not well, and {unwell} of {} for files", self.disk_threads);
+            let new = self.on_disk(|seen| !seen.is_well(now) && !seen.is_suspect(now) && !seen.may_be_at_fault());
+            assert!(new * 2 < self.disk_threads, "{account} is not well, and {new} of {} for files", self.disk_threads);
         }
         let seen = self.seen.get_mut(account).expect("one of the accounts");
         seen.on_wire.push((flush, now, seen.rules.medium));
         seen.began.push(now);
-        assert!(self.occupied(now, false, false) <= self.threads, "more flushes than threads");
-        assert!(self.occupied(now, true, false) <= self.disk_threads, "more flushes to files than threads for them");
+        assert!(self.occupied(|_| true) <= self.threads, "more flushes than threads");
+        let on_disk = self.on_disk(|seen| !seen.is_suspect(now) && !seen.may_be_at_fault());
+        assert!(on_disk <= self.disk_threads, "more flushes to files than threads for them");
     }
 
     /// Records that a flush has landed with this answer.
@@ -145,16 +157,16 @@ impl Watch {
     /// is well may wait only for a thread, and only while all threads that it may use are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
-        let may_be_at_fault = seen.refused >= seen.rules.breaker_failures;
         // The simulated services take their time even for an inline flush. If a reload gives the partner another medium
         // meanwhile, the dispatcher may hold that flush to be slow.
         let inline_left = seen.on_wire.iter().any(|(.., medium)| *medium == Medium::Inline);
-        let may_wait = !seen.is_well(now) || may_be_at_fault || inline_left || seen.may_be_forgotten(now);
+        let may_wait = !seen.is_well(now) || seen.may_be_at_fault() || inline_left || seen.may_be_forgotten(now);
         if seen.rules.medium != Medium::Inline && may_wait {
             return;
         }
-        let all_taken = self.occupied(now, false, false) == self.threads;
-        let all_on_disk = seen.rules.medium == Medium::Disk && self.occupied(now, true, false) == self.disk_threads;
+        let all_taken = self.occupied(|_| true) == self.threads;
+        let on_disk = || self.on_disk(|seen| !seen.is_suspect(now));
+        let all_on_disk = seen.rules.medium == Medium::Disk && on_disk() >= self.disk_threads;
         let waits_for_one = seen.rules.medium != Medium::Inline && (all_taken || all_on_disk);
         assert!(waits_for_one, "{account} is well and waits although a thread is free");
     }
