@@ -12,7 +12,7 @@
 //! deleted, for example to rotate it, is noticed at the next flush. The folders in the configured
 //! path may be anything; no name of an account or a queue leads out of them ([`template`], [`open`]).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +43,7 @@ pub mod rounds;
 pub mod template;
 
 /// The largest number of files and folders that a round syncs one by one. If there are more, the whole file system is
-/// synced once. On ext4 each sync of a file commits the journal once: with 64 threads over 4,000 files, that made 1,600
+/// synced once, if it can report failures ([`Disk::reports_losses`]). On ext4 each sync of a file commits the journal once: with 64 threads over 4,000 files, that made 1,600
 /// flushes a second one by one and 15,000 together. A few are still synced one by one, since syncing the file system
 /// waits for everything else that the machine has written.
 const MAX_ONE_BY_ONE: usize = 4;
@@ -81,7 +81,9 @@ struct Volume {
     /// Any folder on the file system, open for as long as the process
     /// runs, so that the kernel reports write errors to this process.
     any: Arc<Folder>,
-    /// The number of rounds that have failed; see [`FileSink::sync`].
+    /// Whether a sync of the whole file system reports data that was lost; else files are synced one by one.
+    reports_losses: bool,
+    /// The number of failed syncs of the whole file system or of a folder; see [`FileSink::sync`].
     failed_syncs: AtomicU64,
 }
 
@@ -253,13 +255,14 @@ impl FileSink {
             return Ok(Arc::clone(volume));
         }
         let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor()?);
-        let volume = Arc::new(Volume { rounds, device, any, failed_syncs: AtomicU64::new(0) });
+        let reports_losses = self.disk.reports_losses(&any.file);
+        let volume = Arc::new(Volume { rounds, device, any, reports_losses, failed_syncs: AtomicU64::new(0) });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
     }
 
-    /// Runs one round: answers every member, and takes back the lines of a round that failed. The kernel reports an
-    /// error once, to the sync that finds it: lines that were written before the last failure may be what it was about,
-    /// even if they are in the round after it. They are taken back too.
+    /// Runs one round: answers every member, and takes back the lines of files whose sync failed. The kernel reports an
+    /// error once, to the sync that finds it: if the file system was synced, lines that were written before its last
+    /// failure may be what that was about, even if they are in the round after it. They are taken back too.
     fn sync(&self, volume: &Volume, members: Vec<Pending>) {
         // An earlier round failed and cut these lines off after they were written. Only rounds cut,
         // and one runs at a time.
@@ -269,46 +272,44 @@ impl FileSink {
             member.settle(Err("an earlier sync of the same file failed".into()));
         }
         let failures = volume.failed_syncs.load(Ordering::Acquire);
-        let doubted = live.iter().filter(|member| member.failed_syncs != failures);
-        let doubted: BTreeSet<_> = doubted.map(|member| Arc::as_ptr(&member.file)).collect();
-        let synced = self.sync_files(volume, &live);
-        if synced.is_err() {
-            volume.failed_syncs.fetch_add(1, Ordering::Release);
-        }
-        let mut cut = BTreeSet::new();
+        let mut files: BTreeMap<_, Vec<Pending>> = BTreeMap::new();
         for member in live {
-            let file = Arc::as_ptr(&member.file);
-            let outcome = match &synced {
-                Ok(_) if doubted.contains(&file) => Err("a sync of its file system failed while it was written".into()),
-                Ok(folders) => member.confirm(folders),
-                Err(error) => Err(advice(error)),
-            };
-            if (synced.is_err() || doubted.contains(&file)) && cut.insert(file) {
-                member.file.cut_back();
+            files.entry(Arc::as_ptr(&member.file)).or_default().push(member);
+        }
+        let synced = self.sync_files(volume, files.values().filter_map(|members| Some(&*members.first()?.file)));
+        for (members, mut synced) in files.into_values().zip(synced) {
+            if synced.is_ok() && members.iter().any(|member| member.failed_syncs != failures) {
+                synced = Err("a sync of its file system failed while it was written".into());
             }
-            member.settle(outcome);
+            if synced.is_err() {
+                members.iter().take(1).for_each(|member| member.file.cut_back());
+            }
+            for member in members {
+                let outcome = synced.as_ref().map_err(String::clone).and_then(|folders| member.confirm(folders));
+                member.settle(outcome);
+            }
         }
     }
 
-    /// Syncs the files and their folders. Returns the identities of these folders, sorted.
-    fn sync_files(&self, volume: &Volume, members: &[Pending]) -> io::Result<Vec<Id>> {
-        let mut files: Vec<&Arc<OpenFile>> = members.iter().map(|member| &member.file).collect();
-        files.sort_unstable_by_key(|file| Arc::as_ptr(file));
-        files.dedup_by_key(|file| Arc::as_ptr(file));
-        let mut folders: Vec<_> = files.iter().flat_map(|file| file.progress.lock().folders.clone()).collect();
-        folders.sort_unstable_by_key(|folder| folder.id());
-        folders.dedup_by_key(|folder| folder.id());
-        let ids = folders.iter().map(|folder| folder.id()).collect();
+    /// Syncs the files and their folders. Returns for each file the identities of its folders, or why its sync failed.
+    fn sync_files<'a>(&self, volume: &Volume, files: impl Iterator<Item = &'a OpenFile>) -> Vec<Result<Vec<Id>, String>> {
+        let files: Vec<_> = files.map(|file| (file, file.progress.lock().folders.clone())).collect();
+        let folders: BTreeMap<Id, _> =
+            files.iter().flat_map(|(_, folders)| folders).map(|folder| (folder.id(), folder)).collect();
+        let told = |synced: io::Result<()>| synced.map_err(|error| advice(&error));
 
-        if files.len() + folders.len() > MAX_ONE_BY_ONE {
-            self.disk.sync_all(&volume.any.file)?;
-            // A folder on the way to a file may be on another file system than the file.
-            folders.retain(|folder| folder.device != volume.device);
-        } else {
-            files.iter().try_for_each(|file| self.disk.sync(&file.file))?;
+        let together = volume.reports_losses && files.len() + folders.len() > MAX_ONE_BY_ONE;
+        let whole = if together { told(self.disk.sync_all(&volume.any.file)) } else { Ok(()) };
+        let of_file = |(file, _): &(&OpenFile, _)| if together { whole.clone() } else { told(self.disk.sync(&file.file)) };
+        let data: Vec<_> = files.iter().map(of_file).collect();
+        // A folder on the way to a file may be on another file system than the file.
+        let elsewhere = folders.into_iter().filter(|(_, folder)| !together || folder.device != volume.device);
+        let entries: BTreeMap<Id, _> = elsewhere.map(|(id, folder)| (id, told(folder.sync(&*self.disk)))).collect();
+        if whole.is_err() || entries.values().any(Result::is_err) {
+            volume.failed_syncs.fetch_add(1, Ordering::Release);
         }
-        folders.iter().try_for_each(|folder| folder.sync(&*self.disk))?;
-        Ok(ids)
+        let synced = |folder: &Arc<Folder>| entries.get(&folder.id()).cloned().unwrap_or(Ok(())).map(|()| folder.id());
+        files.iter().zip(data).map(|((_, folders), data)| data.and_then(|()| folders.iter().map(synced).collect())).collect()
     }
 }
 
@@ -319,7 +320,7 @@ impl Pending {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
         // Another path to the file may have added folders meanwhile.
-        progress.folders.retain(|folder| folders.binary_search(&folder.id()).is_err());
+        progress.folders.retain(|folder| !folders.contains(&folder.id()));
         match self.file.file.metadata() {
             Ok(meta) if meta.nlink() > 0 => Ok(()),
             Ok(_) => Err("it was deleted while it was written; the lines go to a new one".into()),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,6 +21,8 @@ struct Scripted {
     all: AtomicUsize,
     /// How many bytes of the next append are written before it fails with a full disk.
     full_after: Mutex<Option<usize>>,
+    /// Whether a sync of everything says nothing about failed writes.
+    silent: AtomicBool,
     /// The error of the next sync of any kind.
     sync_fails: Mutex<Option<ErrorKind>>,
     gate: Mutex<Option<Gate>>,
@@ -83,6 +85,10 @@ impl Disk for Scripted {
         self.all.fetch_add(1, Ordering::Relaxed);
         self.synced_all.lock().push(any.metadata()?.dev());
         self.pass()
+    }
+
+    fn reports_losses(&self, _: &File) -> bool {
+        !self.silent.load(Ordering::Relaxed)
     }
 }
 
@@ -262,6 +268,34 @@ fn lines_of_other_files_written_during_a_failed_sync_are_not_accepted() {
         assert_eq!(stage.deliver(&format!("during-{n}"), &["1"]), Answer::Accepted);
         assert_eq!(stage.read(&format!("during-{n}")), "1\n");
     }
+}
+
+#[test]
+fn where_a_sync_of_everything_says_nothing_each_file_is_synced_and_answered_by_itself() {
+    let stage = Stage::new();
+    stage.disk.silent.store(true, Ordering::Relaxed);
+    assert_eq!(stage.deliver("first", &["0"]), Answer::Accepted);
+    stage.disk.syncs();
+    let (entered, go) = stage.disk.hold_next_sync();
+    let accepted = thread::scope(|scope| {
+        let stage = &stage;
+        scope.spawn(|| stage.deliver("first", &["1"]));
+        entered.recv().unwrap();
+        let flushes: Vec<_> = (0..20).map(|n| scope.spawn(move || stage.deliver(&n.to_string(), &["1"]))).collect();
+        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        while volume.rounds.gathering() < 20 {
+            thread::yield_now();
+        }
+        let (second_entered, second_goes) = stage.disk.hold_next_sync();
+        go.send(()).unwrap();
+        second_entered.recv().unwrap();
+        *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+        second_goes.send(()).unwrap();
+        flushes.into_iter().map(|flush| flush.join().unwrap()).filter(|answer| *answer == Answer::Accepted).count()
+    });
+    assert_eq!((accepted, stage.disk.syncs()), (19, (23, 0)), "21 files and two folders, and the failure of one file is its own");
+    let lines: usize = (0..20).map(|n| stage.read(&n.to_string()).len()).sum();
+    assert_eq!(lines, 19 * 2, "its lines were taken back");
 }
 
 /// Delivers `new` to a file that contains `before`, and returns the file's content afterwards.
