@@ -164,10 +164,12 @@ pub enum Medium {
     /// A sink that never waits: its flushes need no thread.
     Inline,
     #[default]
-    /// Any other destination that may block: HTTP, SQS or standard output.
+    /// Any other destination that may block: HTTP or SQS.
     Wire,
     /// The local disk.
     Disk,
+    /// Standard output: a single stream, which all its partners share.
+    Pipe,
 }
 
 /// The settings of one partner.

@@ -10,6 +10,9 @@
 //! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of suspects
 //! do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
 //! long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
+//!
+//! Flushes to standard output have a part of their own, in which suspects do count: if the reader of a pipe stops, every
+//! flush to it hangs for as long, and more of them would only take threads from other partners.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -17,6 +20,10 @@ use std::time::Instant;
 use super::health::Class;
 use super::keys::BucketKey;
 use super::rules::Medium;
+
+/// The number of threads that write to standard output, one after the other: the second makes its lines ready while the
+/// first one writes.
+const PIPE_THREADS: usize = 2;
 
 /// A bucket's position in the line for a delivery thread: it lacks nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +39,11 @@ pub struct ThreadWait {
 /// The use of the delivery threads, and the buckets that wait for one.
 #[derive(Debug)]
 pub struct DeliveryThreads {
-    /// The largest number of flushes in flight, over both media.
+    /// The largest number of flushes in flight, over all media.
     at_most: usize,
     wire: Part,
     disk: Part,
+    pipe: Part,
 }
 
 /// The part of the threads for one medium.
@@ -115,7 +123,16 @@ impl Part {
 
 impl DeliveryThreads {
     pub fn new(at_most: usize, on_disk: usize) -> Self {
-        Self { at_most: at_most.max(1), wire: Part::new(at_most, false), disk: Part::new(on_disk.min(at_most), true) }
+        Self {
+            at_most: at_most.max(1),
+            wire: Part::new(at_most, false),
+            disk: Part::new(on_disk.min(at_most), true),
+            pipe: Part::new(PIPE_THREADS.min(at_most), false),
+        }
+    }
+
+    fn parts(&self) -> [(Medium, &Part); 3] {
+        [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk), (Medium::Pipe, &self.pipe)]
     }
 
     fn part(&self, medium: Medium) -> Option<&Part> {
@@ -123,6 +140,7 @@ impl DeliveryThreads {
             Medium::Inline => None,
             Medium::Wire => Some(&self.wire),
             Medium::Disk => Some(&self.disk),
+            Medium::Pipe => Some(&self.pipe),
         }
     }
 
@@ -131,16 +149,17 @@ impl DeliveryThreads {
             Medium::Inline => None,
             Medium::Wire => Some(&mut self.wire),
             Medium::Disk => Some(&mut self.disk),
+            Medium::Pipe => Some(&mut self.pipe),
         }
     }
 
     /// Returns whether a flush of a partner of this class may start.
     pub fn has_thread(&self, medium: Medium, class: Class) -> bool {
         let Some(part) = self.part(medium) else { return true };
-        if part.is_full() || self.wire.in_flight + self.disk.in_flight >= self.at_most {
+        if part.is_full() || self.wire.in_flight + self.disk.in_flight + self.pipe.in_flight >= self.at_most {
             return false;
         }
-        let unwell = self.wire.unwell + self.disk.unwell;
+        let unwell = self.wire.unwell + self.disk.unwell + self.pipe.unwell;
         class == Class::Well || !(part.is_full_of_unwell() || unwell * 2 >= self.at_most)
     }
 
@@ -193,7 +212,7 @@ impl DeliveryThreads {
     /// Returns whether a bucket in the line may start.
     pub fn can_serve(&self) -> bool {
         // This is asked for each flush, and mostly no bucket waits.
-        !(self.wire.lists.is_empty() && self.disk.lists.is_empty()) && self.first().is_some()
+        !self.parts().iter().all(|(_, part)| part.lists.is_empty()) && self.first().is_some()
     }
 
     /// Takes the next bucket that may start out of the line.
@@ -206,7 +225,7 @@ impl DeliveryThreads {
     /// Returns the longest-waiting bucket of those that may start, in the order of their keys if equal. A suspect comes
     /// only if no partner that is not proven may start.
     fn first(&self) -> Option<(Medium, Class, (Instant, BucketKey))> {
-        let parts = [(Medium::Wire, &self.wire), (Medium::Disk, &self.disk)];
+        let parts = self.parts();
         let may_start = |medium, class| self.has_thread(medium, class);
         let well = parts.iter().filter_map(|&(medium, part)| {
             let first = *part.lists.well.first()?;

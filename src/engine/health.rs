@@ -158,6 +158,7 @@ fn name(progress: &Progress, lanes: &[Lane]) -> String {
         WorkKind::Handle => format!("handlers of queue {queue}"),
         WorkKind::Call => format!("acks of queue {queue}"),
         WorkKind::Deliver(Medium::Disk) => "deliveries to files".to_owned(),
+        WorkKind::Deliver(Medium::Pipe) => "deliveries to standard output".to_owned(),
         WorkKind::Deliver(_) => "deliveries to partners".to_owned(),
     }
 }

@@ -115,8 +115,9 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
 fn medium(deliver: &Deliver) -> Medium {
     match deliver {
         Deliver::File { .. } => Medium::Disk,
+        Deliver::Http(_) | Deliver::Sqs { .. } => Medium::Wire,
         // Standard output may be a pipe whose reader has stopped reading, so writing to it may block.
-        Deliver::Http(_) | Deliver::Sqs { .. } | Deliver::Stdout => Medium::Wire,
+        Deliver::Stdout => Medium::Pipe,
         Deliver::Discard => Medium::Inline,
     }
 }
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn nothing_that_can_be_waited_for_is_done_without_a_thread() {
         assert_eq!(medium(&Deliver::Discard), Medium::Inline);
-        assert_eq!(medium(&Deliver::Stdout), Medium::Wire);
+        assert_eq!(medium(&Deliver::Stdout), Medium::Pipe);
         assert_eq!(medium(&Deliver::File { path: "out/{account}".into() }), Medium::Disk);
     }
 }

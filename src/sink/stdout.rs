@@ -1,7 +1,8 @@
 //! `deliver = "stdout"`: one payload per line, to look at or for pipes.
 //!
 //! Called by delivery threads, many at once; a lock keeps the lines whole. Blocks for as long as the reader of the pipe
-//! does not read, which holds up every partner that delivers here, since they share one pipe.
+//! does not read, which holds up every partner that delivers here, since they share one pipe. The dispatcher has at most
+//! two delivery threads call this, so that the others stay free.
 
 use std::io::{self, ErrorKind, Write};
 

@@ -1,5 +1,5 @@
 //! Delivery threads are few: the longest-waiting bucket gets the next one, whatever its queue.
-//! The disk has only a part of them.
+//! The disk has only a part of them, and standard output another.
 
 use std::sync::Arc;
 
@@ -74,6 +74,20 @@ fn the_disk_has_a_part_of_the_threads_and_leaves_the_rest_to_the_wire() {
         (2, "handled b->f2", ""),
         (3, "handled c->web", "flush web c"),
         (4, "accepted f1", "flush f2 b; delete a"),
+    ]);
+}
+
+#[test]
+fn standard_output_takes_two_threads_however_long_its_reader_does_not_read() {
+    let mut rules = rules();
+    rules.delivery_threads = 100;
+    with_medium(&mut rules, &["o1", "o2", "o3"], Medium::Pipe);
+    rig(rules, &["o1", "o2", "o3", "web"]).play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (1, "handled a->o1 b->o2 c->o3", "flush o1 a; flush o2 b"),
+        (3000, "tick", ""),
+        (3001, "handled d->web", "flush web d"),
+        (3002, "accepted o1", "flush o3 c; delete a"),
     ]);
 }
 

@@ -38,7 +38,7 @@ pub struct Progress {
 impl Dispatcher {
     /// Returns how far each kind of work has come. O(queues).
     pub fn progress(&self) -> Vec<Progress> {
-        let mut all = Vec::with_capacity(3 * self.queues.len() + 2);
+        let mut all = Vec::with_capacity(3 * self.queues.len() + 3);
         for (index, queue) in self.queues.iter().enumerate().filter(|(_, queue)| !queue.is_gone()) {
             let (intake, counts) = (&queue.intake, &queue.counts);
             let mut add = |kind, due, done, patience| all.push(Progress { kind, queue: Some(index), due, done, patience });
@@ -50,7 +50,7 @@ impl Dispatcher {
             add(WorkKind::Handle, waiting, counts.handled, Duration::ZERO);
             add(WorkKind::Call, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);
         }
-        for medium in [Medium::Wire, Medium::Disk] {
+        for medium in [Medium::Wire, Medium::Disk, Medium::Pipe] {
             let (due, done) = self.partners.threads_progress(medium);
             all.push(Progress { kind: WorkKind::Deliver(medium), queue: None, due, done, patience: Duration::ZERO });
         }

@@ -266,7 +266,7 @@ impl Shell {
                 self.dispatcher.handle(now, Event::Answered { flush, answer });
                 Ok(())
             }
-            Command::Flush { flush, batch, medium: Medium::Wire | Medium::Disk } => self.deliverers.hand_over(now, flush, batch),
+            Command::Flush { flush, batch, .. } => self.deliverers.hand_over(now, flush, batch),
             Command::CallQueue { queue, acker, call } => {
                 let (edge, around) = self.edge(queue)?;
                 if let Some(none) = edge.call(around, now, acker, call)? {

@@ -167,7 +167,9 @@ impl Watch {
         let all_taken = self.occupied(|_| true) == self.threads;
         let on_disk = || self.on_disk(|seen| !seen.is_suspect(now));
         let all_on_disk = seen.rules.medium == Medium::Disk && on_disk() >= self.disk_threads;
-        let waits_for_one = seen.rules.medium != Medium::Inline && (all_taken || all_on_disk);
+        let all_at_pipe =
+            seen.rules.medium == Medium::Pipe && self.flushes(|_| true).filter(|medium| *medium == Medium::Pipe).count() >= 2;
+        let waits_for_one = seen.rules.medium != Medium::Inline && (all_taken || all_on_disk || all_at_pipe);
         assert!(waits_for_one, "{account} is well and waits although a thread is free");
     }
 }

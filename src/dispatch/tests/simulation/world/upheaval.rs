@@ -46,7 +46,7 @@ impl World {
         let (rules, random) = (Arc::make_mut(own), &mut self.random);
         match random.u8(..5) {
             0 => rules.rate = random.bool().then(|| (random.u32(1..10), Duration::from_secs(1))),
-            1 => rules.medium = [Medium::Inline, Medium::Wire, Medium::Disk][random.usize(..3)],
+            1 => rules.medium = [Medium::Inline, Medium::Wire, Medium::Disk, Medium::Pipe][random.usize(..4)],
             2 => rules.parallel = random.usize(1..5),
             3 => rules.give_up_after = random.bool().then(|| Duration::from_millis(random.u64(5_000..60_000))),
             _ => rules.linger = Duration::from_millis(random.u64(0..2) * 300),
