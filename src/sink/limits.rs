@@ -17,8 +17,8 @@ pub struct Limits {
     pub delivery_threads: usize,
     /// The largest number of idle connections.
     pub idle_connections: usize,
-    /// The largest number of partner files that stay open between flushes. Files being written come on top,
-    /// one per delivery thread.
+    /// The largest number of partner files that stay open between flushes, and of folders of new files that wait for
+    /// their sync. Files being written come on top, one per delivery thread.
     pub open_files: usize,
 }
 

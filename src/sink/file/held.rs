@@ -22,6 +22,8 @@ struct Shared<T> {
     files: Mutex<HashMap<Id, Weak<T>>>,
     /// Signalled when a file was opened or closed.
     changed: Condvar,
+    /// Cloned for each folder that is open beside the files.
+    folders: Arc<()>,
 }
 
 /// What the table has of a file.
@@ -40,7 +42,7 @@ pub struct Claim<T> {
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Self(Arc::new(Shared { files: Mutex::default(), changed: Condvar::new() }))
+        Self(Arc::new(Shared { files: Mutex::default(), changed: Condvar::new(), folders: Arc::default() }))
     }
 }
 
@@ -51,9 +53,19 @@ impl<T> Clone for Held<T> {
 }
 
 impl<T> Held<T> {
+    /// Counts a folder as open until the result is dropped.
+    pub fn folder(&self) -> Arc<()> {
+        Arc::clone(&self.0.folders)
+    }
+
+    /// Returns the number of folders that are open beside the files.
+    pub fn folders(&self) -> usize {
+        Arc::strong_count(&self.0.folders) - 1
+    }
+
     /// Returns the file if it is open, else the claim to open it. Blocks while another thread opens or closes the file.
     pub fn find(&self, id: Id) -> Found<T> {
-        let Shared { files, changed } = &*self.0;
+        let Shared { files, changed, .. } = &*self.0;
         let mut files = files.lock();
         while let Some(held) = files.get(&id) {
             if let Some(open) = held.upgrade() {

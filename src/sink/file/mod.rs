@@ -58,7 +58,7 @@ const EVICTION_LOOKS: usize = 64;
 /// The files of all partners of one configuration.
 pub struct FileSink {
     disk: Arc<dyn Disk>,
-    /// The largest number of files kept open while nothing is written to them.
+    /// The largest number of files kept open while nothing is written to them, and of folders that wait for their sync.
     open_files: usize,
     /// The slots by the path of their file. `None` once another configuration is in
     /// force: a delivery that is still under way then opens its file for itself alone.
@@ -203,21 +203,28 @@ impl FileSink {
     fn write(&self, target: &FilePath, lines: &[u8]) -> io::Result<(Written, Arc<Slot>)> {
         let slot = self.slot(&target.path);
         let mut current = slot.current.lock();
-        let mut written = match &*current {
-            Some(file) => self.append(file, target, lines)?,
-            None => None,
-        };
-        if written.is_none() {
-            // The old file is closed first: if no more files may be open, its place is needed.
-            *current = None;
-            let file = current.insert(OpenFile::open(target, &self.held)?);
-            written = self.append(file, target, lines)?;
+        let written = self.write_to(&mut current, target, lines);
+        if written.is_err() {
+            // On a full disk, all files would otherwise keep their folders open until there is space again.
+            current.take_if(|file| file.has_folders());
         }
         drop(current);
-        let written = written.ok_or_else(|| {
+        Ok((written?, slot))
+    }
+
+    /// Appends to the file that is open, or opens it if the path no longer leads to that one.
+    fn write_to(&self, current: &mut Option<Arc<OpenFile>>, target: &FilePath, lines: &[u8]) -> io::Result<Written> {
+        if let Some(file) = current
+            && let Some(written) = self.append(file, target, lines)?
+        {
+            return Ok(written);
+        }
+        // The old file is closed first: if no more files may be open, its place is needed.
+        *current = None;
+        let file = current.insert(OpenFile::open(target, &self.held)?);
+        self.append(file, target, lines)?.ok_or_else(|| {
             io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is created: leave the path to octoconf")
-        })?;
-        Ok((written, slot))
+        })
     }
 
     /// Appends the lines, see [`OpenFile::append`].
@@ -239,7 +246,8 @@ impl FileSink {
         let slot = Arc::new(Slot::default());
         slots.insert(path.to_owned(), Arc::clone(&slot));
         let mut evicted = Vec::new();
-        while slots.len() > self.open_files.max(1) {
+        // Folders wait for their sync for long only if syncs fail.
+        while slots.len() + self.held.folders() > self.open_files.max(1) {
             // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
             let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };
             evicted.push(idle);
@@ -254,7 +262,7 @@ impl FileSink {
         if let Some(volume) = self.volumes.lock().get(&file.device) {
             return Ok(Arc::clone(volume));
         }
-        let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor()?);
+        let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor(&self.held)?);
         let reports_losses = self.disk.reports_losses(&any.file);
         let volume = Arc::new(Volume { rounds, device, any, reports_losses, failed_syncs: AtomicU64::new(0) });
         Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))

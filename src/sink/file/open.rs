@@ -55,6 +55,8 @@ pub struct Folder {
     /// Whether this is the partner's file itself, because its folder
     /// may not be opened. The whole file system is synced then.
     stand_in: bool,
+    /// Counts the folder among the open ones.
+    _counted: Arc<()>,
 }
 
 impl OpenFile {
@@ -62,10 +64,10 @@ impl OpenFile {
     /// is open already by another path is shared. Blocks for as long as the disk does.
     pub fn open(target: &FilePath, held: &Held<Self>) -> io::Result<Arc<Self>> {
         make_root(&target.root)?;
-        let mut folder = Arc::new(Folder::of(File::open(&target.root)?)?);
+        let mut folder = Arc::new(Folder::of(File::open(&target.root)?, held.folder())?);
         let mut folders = vec![Arc::clone(&folder)];
         for name in &target.folders {
-            folder = Arc::new(Folder::of(open_folder(&folder.file, name)?)?);
+            folder = Arc::new(Folder::of(open_folder(&folder.file, name)?, held.folder())?);
             folders.push(Arc::clone(&folder));
         }
         let file = open_in(&folder.file, &target.file, target.follow)?;
@@ -77,7 +79,7 @@ impl OpenFile {
             ));
         }
         if target.follow
-            && let Some(home) = beyond_link(target, &folder, &file, &meta)?
+            && let Some(home) = beyond_link(target, &folder, &file, &meta, held)?
         {
             folders = vec![Arc::new(home)];
         }
@@ -139,10 +141,15 @@ impl OpenFile {
     /// Returns a folder on the file's file system that can stay open for as long as
     /// the process runs: one of those that lead to the file, else the file itself, as
     /// a stand-in. The file would keep its blocks after it was moved away and deleted.
-    pub fn anchor(&self) -> io::Result<Arc<Folder>> {
+    pub fn anchor(&self, held: &Held<Self>) -> io::Result<Arc<Folder>> {
         let progress = self.progress.lock();
         let beside = progress.folders.iter().rev().find(|folder| folder.device == self.device && !folder.stand_in);
-        beside.map_or_else(|| Folder::stand_in(&self.file).map(Arc::new), |folder| Ok(Arc::clone(folder)))
+        beside.map_or_else(|| Folder::stand_in(&self.file, held.folder()).map(Arc::new), |folder| Ok(Arc::clone(folder)))
+    }
+
+    /// Returns whether the file keeps folders open because they have not been synced yet.
+    pub fn has_folders(&self) -> bool {
+        !self.progress.lock().folders.is_empty()
     }
 
     /// Removes everything that no sync has confirmed.
@@ -156,13 +163,13 @@ impl OpenFile {
 }
 
 impl Folder {
-    fn of(file: File) -> io::Result<Self> {
+    fn of(file: File, counted: Arc<()>) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self { file, device: meta.dev(), inode: meta.ino(), stand_in: false })
+        Ok(Self { file, device: meta.dev(), inode: meta.ino(), stand_in: false, _counted: counted })
     }
 
-    fn stand_in(file: &File) -> io::Result<Self> {
-        Ok(Self { stand_in: true, ..Self::of(file.try_clone()?)? })
+    fn stand_in(file: &File, counted: Arc<()>) -> io::Result<Self> {
+        Ok(Self { stand_in: true, ..Self::of(file.try_clone()?, counted)? })
     }
 
     /// Syncs the folder, and returns once its entries survive a power loss.
@@ -184,18 +191,26 @@ impl Folder {
 
 /// Returns the folder in which the file itself is, if the path is a symbolic link to it; else `None`.
 /// That folder may be on another file system, and the new entry is there if the file was just created.
-fn beyond_link(target: &FilePath, folder: &Folder, file: &File, meta: &Metadata) -> io::Result<Option<Folder>> {
+fn beyond_link(
+    target: &FilePath,
+    folder: &Folder,
+    file: &File,
+    meta: &Metadata,
+    held: &Held<OpenFile>,
+) -> io::Result<Option<Folder>> {
     if folder.holds(&*target.file, meta)? {
         return Ok(None);
     }
     let path = fs::canonicalize(&target.path)?;
     let home = match (path.parent().map(File::open), path.file_name()) {
-        (Some(Ok(home)), Some(name)) => Some(Folder::of(home)?).filter(|home| home.holds(name, meta).unwrap_or(false)),
+        (Some(Ok(home)), Some(name)) => {
+            Some(Folder::of(home, held.folder())?).filter(|home| home.holds(name, meta).unwrap_or(false))
+        }
         (Some(Err(error)), _) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
         // The folder may not be read, or the link has just been changed.
         _ => None,
     };
-    home.map_or_else(|| Folder::stand_in(file), Ok).map(Some)
+    home.map_or_else(|| Folder::stand_in(file, held.folder()), Ok).map(Some)
 }
 
 /// Keeps other processes from writing the file while it is open.

@@ -469,6 +469,26 @@ fn open_files_stay_within_their_bound() {
 }
 
 #[test]
+fn folders_of_files_that_cannot_be_written_or_synced_do_not_stay_open() {
+    for written in [false, true] {
+        let stage = Stage::with_open_files(8);
+        let deep = Template::parse(&format!("{}/{{queue}}/{{account}}/a/b/c.jsonl", stage.dir.path().display())).unwrap();
+        for account in 0..20 {
+            if written {
+                *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+            } else {
+                *stage.disk.full_after.lock() = Some(0);
+            }
+            reason(stage.sink.deliver(&deep, &batch(&account.to_string(), &["1"])));
+            let ours = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+            let ours = ours.filter(|path| path.starts_with(stage.dir.path())).count();
+            // Those of the last delivery come on top of the bound: its file and five folders.
+            assert!(ours <= 8 + 6, "{ours} files and folders are open");
+        }
+    }
+}
+
+#[test]
 fn flushes_to_many_files_at_once_keep_lines_whole_and_in_order() {
     let stage = Stage::with_open_files(3);
     thread::scope(|scope| {

@@ -71,9 +71,10 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
 #[test]
 fn the_file_stands_in_for_a_folder_that_cannot_be_opened() {
     let stage = Stage::new();
-    let file = OpenFile::open(&stage.template.fill("stock", "acme"), &Held::default()).unwrap();
+    let held = Held::default();
+    let file = OpenFile::open(&stage.template.fill("stock", "acme"), &held).unwrap();
     file.progress.lock().folders.clear();
-    file.anchor().unwrap().sync(&*stage.disk).unwrap();
+    file.anchor(&held).unwrap().sync(&*stage.disk).unwrap();
     assert_eq!((stage.disk.syncs(), &**stage.disk.synced_all.lock()), ((0, 1), &[file.device][..]));
 }
 
