@@ -323,15 +323,17 @@ impl FileSink {
 
 impl Pending {
     /// Confirms the lines after a successful sync of the file and of
-    /// these folders, unless the file has been deleted meanwhile.
+    /// these folders, unless the file has been deleted or cut short meanwhile.
     fn confirm(&self, folders: &[Id]) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
         progress.durable = progress.durable.max(self.end);
         // Another path to the file may have added folders meanwhile.
         progress.folders.retain(|folder| !folders.contains(&folder.id()));
         match self.file.file.metadata() {
-            Ok(meta) if meta.nlink() > 0 => Ok(()),
-            Ok(_) => Err("it was deleted while it was written; the lines go to a new one".into()),
+            Ok(meta) if meta.nlink() == 0 => Err("it was deleted while it was written; the lines go to a new one".into()),
+            // Where a copy is made before (`copytruncate`), it may or may not have the lines.
+            Ok(meta) if meta.len() < self.end => Err("it was cut short while it was written; the lines are written again".into()),
+            Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }

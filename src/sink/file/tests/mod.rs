@@ -399,6 +399,22 @@ fn a_file_deleted_while_it_is_written_is_not_accepted() {
 }
 
 #[test]
+fn a_file_emptied_while_it_is_written_is_not_accepted() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    let (entered, go) = stage.disk.hold_next_sync();
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| stage.deliver("acme", &["2"]));
+        entered.recv().unwrap();
+        fs::OpenOptions::new().write(true).open(stage.path("acme")).unwrap().set_len(0).unwrap();
+        go.send(()).unwrap();
+        assert!(reason(flush.join().unwrap()).contains("cut short"));
+    });
+    assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
+    assert_eq!(stage.read("acme"), "2\n");
+}
+
+#[test]
 fn a_file_emptied_from_under_us_is_not_filled_with_zeros() {
     let stage = Stage::new();
     assert_eq!(stage.deliver("acme", &["1", "2", "3"]), Answer::Accepted);
