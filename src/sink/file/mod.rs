@@ -17,8 +17,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -65,7 +65,7 @@ pub struct FileSink {
     slots: Mutex<Option<Lru<PathBuf, Arc<Slot>>>>,
     held: Held<OpenFile>,
     /// The file systems by device number; as many as there are under the configured paths.
-    volumes: Arc<Mutex<HashMap<u64, Arc<Volume>>>>,
+    volumes: Arc<Mutex<HashMap<u64, Weak<Volume>>>>,
 }
 
 /// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
@@ -74,12 +74,12 @@ struct Slot {
     current: Mutex<Option<Arc<OpenFile>>>,
 }
 
-/// One file system, whose files are synced together.
-struct Volume {
+/// One file system, whose files are synced together. It lives as long as one of these files is open.
+pub struct Volume {
     rounds: Rounds<Pending>,
     device: u64,
-    /// Any folder on the file system, open for as long as the process
-    /// runs, so that the kernel reports write errors to this process.
+    /// Any folder on the file system, opened before anything is written there, so that the kernel
+    /// reports all write errors to it. Without files that are open, it must not keep the file system mounted.
     any: Arc<Folder>,
     /// Whether a sync of the whole file system reports data that was lost; else files are synced one by one.
     reports_losses: bool,
@@ -259,13 +259,25 @@ impl FileSink {
     }
 
     fn volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
-        if let Some(volume) = self.volumes.lock().get(&file.device) {
+        if let Some(volume) = file.volume.get() {
             return Ok(Arc::clone(volume));
         }
+        let known = self.volumes.lock().get(&file.device).and_then(Weak::upgrade);
+        let volume = known.map_or_else(|| self.new_volume(file), Ok)?;
+        Ok(Arc::clone(file.volume.get_or_init(|| volume)))
+    }
+
+    fn new_volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
         let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor(&self.held)?);
         let reports_losses = self.disk.reports_losses(&any.file);
         let volume = Arc::new(Volume { rounds, device, any, reports_losses, failed_syncs: AtomicU64::new(0) });
-        Ok(Arc::clone(self.volumes.lock().entry(file.device).or_insert(volume)))
+        let mut volumes = self.volumes.lock();
+        // Another thread may have been faster.
+        let known = volumes.get(&file.device).and_then(Weak::upgrade);
+        Ok(known.unwrap_or_else(|| {
+            volumes.insert(file.device, Arc::downgrade(&volume));
+            volume
+        }))
     }
 
     /// Runs one round: answers every member, and takes back the lines of files whose sync failed. The kernel reports an

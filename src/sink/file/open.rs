@@ -7,11 +7,12 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::Volume;
 use super::disk::Disk;
 use super::held::{Claim, Found, Held, Id};
 use super::template::FilePath;
@@ -29,6 +30,8 @@ pub struct OpenFile {
     pub file: File,
     pub device: u64,
     inode: u64,
+    /// The file system of the file, from the first append on.
+    pub volume: OnceLock<Arc<Volume>>,
     pub progress: Mutex<Progress>,
     /// Dropped after the file, so that the next thread that opens the file does not find this process's own lock.
     claim: Claim<Self>,
@@ -95,7 +98,7 @@ impl OpenFile {
             Found::Free(claim) => claim,
         };
         let progress = Progress { durable: 0, cuts: 0, broken: false, folders };
-        let mut open = Self { file, device, inode, progress: Mutex::new(progress), claim };
+        let mut open = Self { file, device, inode, volume: OnceLock::new(), progress: Mutex::new(progress), claim };
         lock(&open.file)?;
         // The length counts only from here on: another process may have written until it released the lock.
         open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &target.path)?;
@@ -138,9 +141,9 @@ impl OpenFile {
         }
     }
 
-    /// Returns a folder on the file's file system that can stay open for as long as
-    /// the process runs: one of those that lead to the file, else the file itself, as
-    /// a stand-in. The file would keep its blocks after it was moved away and deleted.
+    /// Returns a folder on the file's file system that can stay open for longer than
+    /// the file: one of those that lead to the file, else the file itself, as a
+    /// stand-in. The file would keep its blocks after it was moved away and deleted.
     pub fn anchor(&self, held: &Held<Self>) -> io::Result<Arc<Folder>> {
         let progress = self.progress.lock();
         let beside = progress.folders.iter().rev().find(|folder| folder.device == self.device && !folder.stand_in);

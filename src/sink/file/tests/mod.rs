@@ -167,7 +167,7 @@ fn many_flushes_at_once_share_one_sync() {
         for n in 0..20 {
             scope.spawn(move || assert_eq!(stage.deliver(&format!("account-{n}"), &["1"]), Answer::Accepted));
         }
-        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        let volume = stage.sink.volumes.lock().values().find_map(Weak::upgrade).unwrap();
         while volume.rounds.gathering() < 20 {
             thread::yield_now();
         }
@@ -242,7 +242,7 @@ fn lines_of_other_files_written_during_a_failed_sync_are_not_accepted() {
     let stage = Stage::new();
     let failed = |account: String| assert!(reason(stage.deliver(&account, &["1"])).contains(&account));
     let gathers = |members| {
-        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        let volume = stage.sink.volumes.lock().values().find_map(Weak::upgrade).unwrap();
         while volume.rounds.gathering() < members {
             thread::yield_now();
         }
@@ -282,7 +282,7 @@ fn where_a_sync_of_everything_says_nothing_each_file_is_synced_and_answered_by_i
         scope.spawn(|| stage.deliver("first", &["1"]));
         entered.recv().unwrap();
         let flushes: Vec<_> = (0..20).map(|n| scope.spawn(move || stage.deliver(&n.to_string(), &["1"]))).collect();
-        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        let volume = stage.sink.volumes.lock().values().find_map(Weak::upgrade).unwrap();
         while volume.rounds.gathering() < 20 {
             thread::yield_now();
         }
@@ -466,6 +466,17 @@ fn what_is_no_file_is_named() {
 
     let device = Template::parse("/dev/full").unwrap();
     assert!(reason(stage.sink.deliver(&device, &batch("acme", &["1"]))).contains("not a regular file"));
+}
+
+#[test]
+fn without_open_files_nothing_on_their_file_system_is_open() {
+    let stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    stage.sink.close();
+    let mut open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    assert_eq!(open.find(|path| path.starts_with(stage.dir.path())), None);
+    // Another configuration writes there again.
+    assert_eq!(stage.sink.renewed().deliver(&stage.template, &batch("acme", &["2"])), Answer::Accepted);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn the_folder_of_a_path_that_joins_during_a_sync_is_synced_by_the_next_one() {
         scope.spawn(|| assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted));
         entered.recv().unwrap();
         let joins = scope.spawn(|| assert_eq!(stage.sink.deliver(&other, &batch("acme", &["3"])), Answer::Accepted));
-        let volume = Arc::clone(stage.sink.volumes.lock().values().next().unwrap());
+        let volume = stage.sink.volumes.lock().values().find_map(Weak::upgrade).unwrap();
         while volume.rounds.gathering() < 1 && !joins.is_finished() {
             thread::yield_now();
         }
