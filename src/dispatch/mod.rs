@@ -13,7 +13,7 @@
 //! | step | module |
 //! |---|---|
 //! | It is received because its poller was given demand. | `intake`, `room` |
-//! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger`, `leases`, `ages`, `extend` |
+//! | Its copy is in the ledger, which keeps the lease, until it leaves. | `arrive`, `ledger` (`leases`, `ages`), `extend` |
 //! | A job takes it to its handler; one that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
 //! | Outcomes are put back into the order of receive. | `outcome`, `order` |
 //! | Each delivery enters the bucket of its partner. | `outcome`, `partners`, `partner`, `bucket`, `waiting` |
@@ -144,7 +144,8 @@ pub struct Dispatcher {
     /// The same moment by both clocks, from which the age of messages is computed. `None`: the wall clock was never
     /// set, and messages have no age.
     wall: Option<(Instant, SystemTime)>,
-    /// Outcomes whose turn has come, to be acted upon. This list and `ahead` are kept for their allocations.
+    /// Outcomes whose turn has come. Whatever may push to this list calls [`Dispatcher::act_on_released`] afterwards: it is
+    /// empty at the end of each event. This list and `ahead` are kept for their allocations.
     released: Vec<Release>,
     ahead: Vec<Option<BucketKey>>,
 }
@@ -228,6 +229,7 @@ impl Dispatcher {
 
     /// Returns the next thing to do, `None` if there is nothing until the next event or [`Dispatcher::next_deadline`].
     pub fn poll_command(&mut self) -> Option<Command> {
+        debug_assert!(self.released.is_empty(), "an outcome was released and not acted upon");
         loop {
             if let Some(command) = self.commands.pop_front() {
                 return Some(command);

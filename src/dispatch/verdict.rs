@@ -10,7 +10,7 @@ use crate::message::settle::DeadKind;
 pub struct History {
     /// The number of deliveries in the batch that drew the answer.
     pub deliveries: usize,
-    /// The number of 409 answers in a row that this batch, holding a single delivery, has drawn before.
+    /// The number of 409 answers in a row that this batch has drawn before.
     pub conflicts: u32,
     /// The number of culprits in a row, without an accepted flush between them.
     pub culprits: u32,

@@ -103,7 +103,8 @@ impl Edge {
         let (to_poller, demands) = bounded(MAX_DEMANDS);
         let (name, queue, inbox) = (Arc::clone(&around.lane.name), Arc::clone(queue), around.inbox.clone());
         let (stop, told) = (Arc::clone(&self.stop), Arc::clone(&self.told));
-        let body = Poller { name, queue, index: around.index, number, demands, inbox, stop, told };
+        let parks = around.lane.parking.is_some();
+        let body = Poller { name, queue, index: around.index, number, demands, inbox, stop, told, parks };
         around.start("poll", number, move |duty| body.run(duty))?;
         self.pollers.insert(number, to_poller);
         Ok(())

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Demand, Event, Fault, QueueIndex, WAITS_WITH};
 use crate::message::Received;
+use crate::message::settle::FEW_RECEIVES;
 use crate::queue::{Ask, Facts, Queue, QueueError};
 
 use super::duty::Duty;
@@ -38,6 +39,8 @@ pub struct Poller {
     pub stop: Arc<AtomicBool>,
     /// Set once the queue's facts were reported. Nothing is received before.
     pub told: Arc<AtomicBool>,
+    /// Whether the queue has a parking.
+    pub parks: bool,
 }
 
 impl Poller {
@@ -112,6 +115,7 @@ impl Poller {
             // Two pollers may both report the facts, which are the same.
             if !self.told.swap(true, Ordering::AcqRel) {
                 self.warn_of_letters(&facts);
+                self.warn_of_returns(&facts);
             }
             // The send fails only once the engine has ended, and then nothing is received either.
             let _ = self.inbox.send(Event::Facts { queue: self.index, facts });
@@ -127,6 +131,21 @@ impl Poller {
             log::warn!(
                 "the dead letter queue takes less than the queue: queue={} most_bytes={message} dead_letter_bytes={letter}; a longer message \
                  cannot be set aside: raise MaximumMessageSize of the dead letter queue",
+                self.name
+            );
+        }
+    }
+
+    /// Logs a warning if a message becomes a dead letter after few returns. `check` cannot know this, since it makes no
+    /// request.
+    fn warn_of_returns(&self, facts: &Facts) {
+        if let Some(after) = facts.redrive_after.filter(|after| *after < FEW_RECEIVES)
+            && !self.parks
+            && !self.queue.limits().fifo
+        {
+            log::warn!(
+                "the redrive policy allows few receives: queue={} max_receive_count={after}; returns use them up while a partner is away, \
+                 and then a message is a dead letter: set parking, or a maxReceiveCount of at least {FEW_RECEIVES}",
                 self.name
             );
         }
@@ -272,6 +291,7 @@ mod tests {
             inbox,
             stop: Arc::default(),
             told: Arc::new(AtomicBool::new(true)),
+            parks: false,
         }
     }
 

@@ -1,6 +1,5 @@
-//! Requests to a queue about the copies received from it, and the result of each entry.
-//!
-//! Shared by the dispatcher, which decides what becomes of a copy, and the queues, which carry it out.
+//! What the dispatcher and the queues exchange: the parameters of a receive, facts, counts, and requests about the copies
+//! received, with the result of each entry. The dispatcher decides what becomes of a copy, and the queues carry it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,9 @@ pub struct Ask {
     /// reaches them. SQS has no such parameter, and a queue in memory no need for it.
     pub bytes: usize,
 }
+
+/// The number of receives below which a message becomes a dead letter after few returns, as an absent partner causes them.
+pub const FEW_RECEIVES: u32 = 10;
 
 /// What a queue service does to messages by itself. `None` in a field: the service never does it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

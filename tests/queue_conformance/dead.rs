@@ -1,6 +1,6 @@
 //! Dead letters: whole messages and single deliveries, listed, redriven and purged.
 
-use octoconf::message::DeliveryName;
+use octoconf::message::{DeliveryName, Receipt};
 use octoconf::queue::{Count, DeadFilter, DeadKind, DeadLetter, EntryError, NewMessage, SetAside};
 
 use crate::bodies::attributes;
@@ -38,6 +38,18 @@ pub fn one_delivery_is_set_aside_and_its_message_stays(driver: &dyn Driver) {
     assert_eq!((letter.payload.unwrap(), letter.body), ("payload 2".into(), "a".into()));
     assert_eq!(queue.count().unwrap(), Count { hidden: 1, ..Count::default() });
     delete(&*queue, &[taken]);
+}
+
+/// The queue has deleted its message: the parking keeps the delivery.
+pub fn a_letter_about_a_parked_delivery_is_written(driver: &dyn Driver) {
+    let queue = driver.queue(false);
+    send(&*queue, &["a"]);
+    let taken = take_one(&*queue);
+    delete(&*queue, std::slice::from_ref(&taken));
+    set_aside(&*queue, &[SetAside { receipt: Receipt::Parked, ..partial(&taken, 2, false) }]);
+    let [letter]: [DeadLetter; 1] = letters(&*queue).try_into().unwrap();
+    assert_eq!((letter.account.as_deref(), letter.index, letter.message_id), (Some("acme"), Some(2), taken.message.id.clone()));
+    assert!(queue.count().unwrap().is_empty());
 }
 
 pub fn the_last_letter_takes_the_message_along(driver: &dyn Driver) {

@@ -71,6 +71,7 @@ macro_rules! conformance {
             dead {
                 a_whole_message_is_set_aside
                 one_delivery_is_set_aside_and_its_message_stays
+                a_letter_about_a_parked_delivery_is_written
                 the_last_letter_takes_the_message_along
                 a_whole_message_is_redriven
                 one_delivery_is_redriven_as_the_only_one_open

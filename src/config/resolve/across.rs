@@ -10,6 +10,7 @@ use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::units::{Size, Span};
+use crate::message::settle::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::sink::FileTemplate;
@@ -257,7 +258,6 @@ fn warn_of_room(settings: &Settings, warnings: &mut Vec<String>) {
 /// Warns about queues without parking: deliveries of an absent partner are returned to the queue, and
 /// each return costs a receive.
 fn warn_of_returns(name: &str, queue: &QueueSettings, settings: &Settings, warnings: &mut Vec<String>) {
-    const FEW_RECEIVES: u32 = 10;
     if queue.parking.is_some() || is_fifo(&queue.source) {
         return;
     }

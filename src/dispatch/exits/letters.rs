@@ -40,7 +40,7 @@ impl Dispatcher {
     /// Takes in the result of one dead letter.
     pub(in crate::dispatch) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;
-        let room = self.takes_places_of(index);
+        let places_of = self.takes_places_of(index);
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let renewed = held.renewals != renewals;
         match result {
@@ -60,7 +60,7 @@ impl Dispatcher {
             Ok(()) | Err(EntryError::NotDeleted(_)) => {
                 if let Some(delivery) = &letter.delivery {
                     let freed = held.letter_written(delivery.index, &delivery.account, delivery.payload.len());
-                    self.room.regain(room, freed);
+                    self.room.regain(places_of, freed);
                 }
                 self.sum_up_dead(index, ticket, &letter.reason);
                 self.leave_if_done(ticket);

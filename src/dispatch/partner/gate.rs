@@ -135,7 +135,8 @@ impl PartnerGate {
     ) {
         let shut = self.shut();
         let is_news = shut.count(now, began);
-        match retry_after {
+        // A partner that asks for no wait at all gets the back-off: without any, it would be tried in a loop.
+        match retry_after.filter(|wait| !wait.is_zero()) {
             Some(wait) => shut.asks(now, wait),
             None if is_news => {
                 let wait = jittered(backoff(rules.min_backoff, rules.max_backoff, shut.severity(rules)), random);

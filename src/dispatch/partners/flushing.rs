@@ -212,7 +212,7 @@ impl Partners {
     /// so does that of its flushes on the wire and of its buckets that wait for a thread.
     pub fn judge(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partners.get_mut(key.0) else { return };
-        let oldest = partner.flights.first().and_then(|flush| self.flights.get(*flush)).map(|flight| flight.began);
+        let oldest = partner.flights.first().and_then(|flush| self.flights.began(*flush));
         if let Some(began) = oldest {
             // A younger flush is watched without a timer of its partner.
             let slow_at = began + partner.health.patience();

@@ -212,7 +212,7 @@ impl Partners {
 
     /// Returns when the partner's oldest flush on the wire began.
     pub fn flushes_since(&self, partner: &Partner) -> Option<Instant> {
-        partner.flights.iter().filter_map(|flush| self.flights.began(*flush)).min()
+        self.flights.began(*partner.flights.first()?)
     }
 
     /// Returns whether a flush of the bucket may start, and if not, when and why.

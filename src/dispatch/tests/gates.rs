@@ -36,6 +36,14 @@ fn retry_after_stops_all_buckets_of_the_partner_and_no_other_partner() {
 }
 
 #[test]
+fn a_partner_that_asks_for_no_wait_gets_the_back_off() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 0s", "")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at > 2 && commands == "flush x a", "{commands} at {at}");
+}
+
+#[test]
 fn retry_after_holds_although_an_older_flush_succeeds() {
     rig(|partner| {
         partner.parallel = 2;

@@ -150,7 +150,7 @@ pub struct WaitingPartner {
     pub queue: String,
     /// The number of deliveries in memory that are not on the wire.
     pub waiting: usize,
-    /// The number of deliveries on the disk.
+    /// The number of deliveries on the disk that are not in memory, and of those on their way there.
     pub parked: u64,
     /// The number of flushes on the wire.
     pub in_flight: usize,
