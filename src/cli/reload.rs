@@ -67,7 +67,7 @@ fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
         }
         Ok(())
     });
-    remote.health().reloaded(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
+    remote.reload_ended(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
     match done {
         Ok(()) => log::info!("reloaded: config={}", config.display()),
         Err(why) => log::error!(

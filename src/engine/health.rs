@@ -91,7 +91,7 @@ impl EngineHealth {
     }
 
     /// Records the end of a reload, with the reason if it was refused.
-    pub fn reloaded(&self, now: Instant, refused: Option<&str>) {
+    pub(super) fn reloaded(&self, now: Instant, refused: Option<&str>) {
         *self.last_reload.lock() = Some(Ended { at: now, refused: refused.map(str::to_owned) });
     }
 

@@ -65,6 +65,8 @@ impl Asked {
 struct Moment {
     at: Instant,
     good_for: Duration,
+    /// Whether the engine was changed since.
+    is_outdated: bool,
     snapshot: Arc<Snapshot>,
 }
 
@@ -141,6 +143,7 @@ impl Remote {
         // Callers that come while a snapshot is being taken wait here and find the new one.
         let mut newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT).ok_or(Silent)?;
         if let Some(moment) = &*newest
+            && !moment.is_outdated
             && moment.at.elapsed() < moment.good_for.max(at_most)
         {
             return Ok(Arc::clone(&moment.snapshot));
@@ -149,7 +152,12 @@ impl Remote {
         let uptime_s = self.started.elapsed().as_secs_f64();
         let last_reload = self.health.last_reload(Instant::now());
         let snapshot = Arc::new(Snapshot { version: env!("CARGO_PKG_VERSION"), uptime_s, last_reload, status, turns });
-        *newest = Some(Moment { at: Instant::now(), good_for: cost * VALIDITY_PER_COST, snapshot: Arc::clone(&snapshot) });
+        *newest = Some(Moment {
+            at: Instant::now(),
+            good_for: cost * VALIDITY_PER_COST,
+            is_outdated: false,
+            snapshot: Arc::clone(&snapshot),
+        });
         Ok(snapshot)
     }
 
@@ -219,7 +227,23 @@ impl Remote {
     ///
     /// [`Silent`] if the dispatcher does not answer in time.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
-        self.ask(|reply| Inquiry::Operate { account, action, reply })
+        let operated = self.ask(|reply| Inquiry::Operate { account, action, reply })?;
+        self.outdate_snapshot();
+        Ok(operated)
+    }
+
+    /// Records how a reload ended: well, or refused for this reason. Does not wait.
+    pub fn reload_ended(&self, now: Instant, refused: Option<&str>) {
+        self.health.reloaded(now, refused);
+        self.outdate_snapshot();
+    }
+
+    /// Has the next caller of [`Remote::snapshot`] get a new one, since the engine was just changed. Does not wait.
+    fn outdate_snapshot(&self) {
+        // Whoever has it locked is taking a new one.
+        if let Some(moment) = self.asked.newest.try_lock().as_deref_mut().and_then(Option::as_mut) {
+            moment.is_outdated = true;
+        }
     }
 
     /// Returns whether the dispatcher has ended.

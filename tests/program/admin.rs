@@ -281,8 +281,11 @@ fn actions_need_the_token() {
         assert!(!reply.body.contains(TOKEN));
     }
     assert_eq!(instance.get("/api/partners/quick").json()["state"], "healthy");
+    let are_paused = || instance.get("/api/status").json()["partners"]["paused"].clone();
+    assert_eq!(are_paused(), 0);
     let paused = instance.post("/api/partners/quick/pause");
     assert_eq!((paused.status, &paused.json()["state"]), (200, &json!("paused")));
+    assert_eq!(are_paused(), 1, "an action is seen at once, however new the last answer is");
     assert_eq!(instance.post("/api/partners/quick/flush").status, 409, "a pause is not overridden");
     assert_eq!(instance.post("/api/partners/quick/resume").json()["state"], "healthy");
     assert_eq!(instance.post("/api/partners/acme/flush").status, 409, "a Retry-After is not overridden");
