@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dispatcher;
+use super::bucket::Bucket;
 use super::event::{Command, QueueCall};
 use super::intake::JOB;
 use super::keys::{BucketKey, QueueIndex};
@@ -75,15 +76,17 @@ impl Dispatcher {
     }
 
     /// Returns whether a bucket of a FIFO queue has to wait because the lease of a delivery that would be sent next has
-    /// ended and is not extended yet: another instance may have the message, and the rest of its group. If so, the bucket
-    /// is looked at again after [`LEASE_LOOK`].
-    fn waits_for_lease(&mut self, key: BucketKey) -> bool {
-        let Some(bucket) = self.partners.bucket(key) else { return false };
+    /// ended and is not extended yet: another instance may have the message, and the rest of its group.
+    pub(super) fn lacks_lease(&self, bucket: &Bucket) -> bool {
         let next = self.partners.partner(bucket.partner).map_or(1, Partner::batch_limit);
         let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
         let mut sent_next = bucket.oldest_first().filter_map(held).take(next);
-        let waits = sent_next.any(|held| held.leased_until <= self.now && held.special().row.is_none());
-        drop(sent_next);
+        sent_next.any(|held| held.leased_until <= self.now && held.special().row.is_none())
+    }
+
+    /// Does the same. If the bucket has to wait, it is looked at again after [`LEASE_LOOK`].
+    fn waits_for_lease(&mut self, key: BucketKey) -> bool {
+        let waits = self.partners.bucket(key).is_some_and(|bucket| self.lacks_lease(bucket));
         if waits && let Some(bucket) = self.partners.bucket_mut(key) {
             bucket.listed = false;
             bucket.alarm.by(&mut self.due, self.now + LEASE_LOOK, Timer::Bucket(key));

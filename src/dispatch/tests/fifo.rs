@@ -184,9 +184,11 @@ fn one_flush_of_a_bucket_is_on_the_wire_whatever_parallel_says() {
     rules.queues[0].fifo = true;
     let partner = std::sync::Arc::make_mut(&mut rules.partners.default);
     (partner.parallel, partner.max_batch) = (4, 1);
-    Rig::new(rules).play(&[
-        (0, "receive a/g b/g c/h", "handle a|b|c"),
-        (1, "handled a->x b->x c->y", "flush x a; flush y c"),
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a/g b/g c/h", "handle a|b|c"), (1, "handled a->x b->x c->y", "flush x a; flush y c")]);
+    let reason = rig.dispatcher.partner("x").unwrap().reason;
+    assert_eq!(reason, "a flush is on the wire, and of a FIFO queue one at a time is");
+    rig.play(&[
         (2, "answered x 503", ""),
         (3, "accepted y", "delete c"),
         (4, "settled", ""),

@@ -175,6 +175,11 @@ impl Dispatcher {
     fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
         let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
         let Some(bucket) = blocked else {
+            if access == Access::Open
+                && let Some(reason) = bucket.and_then(|bucket| self.waits_for_its_group(bucket))
+            {
+                return reason;
+            }
             let of_first = bucket.filter(|bucket| bucket.listed && self.is_first(partner, bucket));
             return reason(partner, bucket, access, of_first.is_some());
         };
@@ -186,6 +191,18 @@ impl Dispatcher {
             "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
         } else {
             "its breaker is open, and the delivery at its head may be at fault: one behind it is tried, now and then, to tell"
+        }
+    }
+
+    /// Returns why a bucket of a FIFO queue waits although its partner may be tried; `None`: for no reason of its order.
+    fn waits_for_its_group(&self, bucket: &Bucket) -> Option<&'static str> {
+        let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
+        if !fifo || bucket.is_empty() {
+            None
+        } else if bucket.in_flight > 0 {
+            Some("a flush is on the wire, and of a FIFO queue one at a time is")
+        } else {
+            self.lacks_lease(bucket).then_some("the lease of what would be sent next has ended, and is not extended yet")
         }
     }
 
