@@ -90,6 +90,11 @@ impl<S: Credentials> Shared<S> {
     fn renew(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
         // However this ends, even by a panic of the source, the other threads stop waiting.
         let _done = Done(self);
+        self.ask(good)
+    }
+
+    /// Asks the source and keeps what it answers.
+    fn ask(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
         let answer = self.source.get();
         let now = self.clock.now();
         let answer = answer.and_then(|keys| keys.checked("their source", now));
@@ -110,7 +115,8 @@ impl<S: Credentials> Shared<S> {
     /// Does the same on a thread of its own, while the present keys are valid. A panic of the source, which the panic hook
     /// reports, counts as a failure: once the keys have ended, it happens on a thread that the process needs.
     fn renew_ahead(&self) {
-        if catch_unwind(AssertUnwindSafe(|| self.renew(None))).is_err() {
+        let _done = Done(self);
+        if catch_unwind(AssertUnwindSafe(|| self.ask(None))).is_err() {
             let error = CredentialsError::unreachable("their source", "it panicked, which is a bug in octoconf");
             self.state.lock().failed = Some((self.clock.now(), error));
         }
