@@ -45,10 +45,10 @@ mod waiting;
 /// A message is lost, or comes for ever, where one of these does not hold; `tests/queue_conformance` tests them.
 ///
 /// * An entry is answered `Ok` only once it is durable. A dead letter with `last` is durable before its message is deleted.
-/// * A receipt is [`EntryError::Gone`](crate::message::settle::EntryError::Gone) only if the copy is no longer this
-///   process's: the copy is then forgotten. What merely failed is `Failed`, and is tried again.
-/// * [`Queue::set_aside`] also writes letters with [`Receipt::Parked`](crate::message::Receipt::Parked): the message of
-///   such a letter is not on the queue any more, and there is nothing to take off it.
+/// * A receipt is [`EntryError::Gone`] only if the copy is no longer this process's: the copy is then forgotten. What
+///   merely failed is [`EntryError::Failed`], and is tried again.
+/// * [`Queue::set_aside`] also writes letters with [`Receipt::Parked`]: the message of such a letter is not on the queue
+///   any more, and there is nothing to take off it.
 /// * A message that [`DeadLetters::redrive`] puts back has another id than it had: by its old id it would be taken for one
 ///   that is settled, and be deleted unsent.
 /// * [`Received::sequence`] has no gaps: on a standard queue the outcomes behind a number that never comes would wait for it.

@@ -43,9 +43,9 @@ pub mod rounds;
 pub mod template;
 
 /// The largest number of files and folders that a round syncs one by one. If there are more, the whole file system is
-/// synced once, if it can report failures ([`Disk::reports_losses`]). On ext4 each sync of a file commits the journal once: with 64 threads over 4,000 files, that made 1,600
-/// flushes a second one by one and 15,000 together. A few are still synced one by one, since syncing the file system
-/// waits for everything else that the machine has written.
+/// synced once, if it can report failures ([`Disk::reports_losses`]). On ext4 each sync of a file commits the journal once:
+/// with 64 threads over 4,000 files, that made 1,600 flushes a second one by one and 15,000 together. A few are still
+/// synced one by one, since syncing the file system waits for everything else that the machine has written.
 const MAX_ONE_BY_ONE: usize = 4;
 
 /// How long a round waits for more members after a round that was a crowd. Some thousands of flushes a second
