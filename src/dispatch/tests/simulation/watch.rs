@@ -48,6 +48,17 @@ impl Seen {
         self.failing || !self.on_wire.iter().all(|(_, began, medium)| in_time(*began, *medium))
     }
 
+    /// Returns whether an inline flush is left although the partner has another medium by now, through a reload. The
+    /// simulated services take their time even for an inline flush, so the dispatcher may hold that one to be slow.
+    fn has_inline_left(&self) -> bool {
+        self.rules.medium != Medium::Inline && self.on_wire.iter().any(|(.., medium)| *medium == Medium::Inline)
+    }
+
+    /// Returns whether the dispatcher may take the partner for a suspect, as far as can be seen from the wire.
+    fn may_be_suspect(&self, now: Instant) -> bool {
+        self.is_suspect(now) || self.may_be_at_fault() || self.has_inline_left()
+    }
+
     /// Returns whether the partner may be at fault for the answers about its messages, which makes it a suspect.
     fn may_be_at_fault(&self) -> bool {
         self.refused >= self.rules.breaker_failures
@@ -114,15 +125,19 @@ impl Watch {
             assert!(unwell * 2 < self.threads, "{account} is not well, and {unwell} of {} threads are like it", self.threads);
         }
         if seen.rules.medium == Medium::Disk && !seen.is_well(now) {
-            let new = self.on_disk(|seen| !seen.is_well(now) && !seen.is_suspect(now) && !seen.may_be_at_fault());
+            let new = self.on_disk(|seen| !seen.is_well(now) && !seen.may_be_suspect(now));
             assert!(new * 2 < self.disk_threads, "{account} is not well, and {new} of {} for files", self.disk_threads);
         }
         let seen = self.seen.get_mut(account).expect("one of the accounts");
         seen.on_wire.push((flush, now, seen.rules.medium));
         seen.began.push(now);
         assert!(self.occupied(|_| true) <= self.threads, "more flushes than threads");
-        let on_disk = self.on_disk(|seen| !seen.is_suspect(now) && !seen.may_be_at_fault());
-        assert!(on_disk <= self.disk_threads, "more flushes to files than threads for them");
+        // When a suspect is well again, its flushes count again, so there may be more than that for a while. None begins then.
+        let begins = &self.seen[account];
+        if begins.rules.medium == Medium::Disk && !begins.may_be_suspect(now) {
+            let on_disk = self.on_disk(|seen| !seen.may_be_suspect(now));
+            assert!(on_disk <= self.disk_threads, "more flushes to files than threads for them");
+        }
     }
 
     /// Records that a flush has landed with this answer.
@@ -157,10 +172,7 @@ impl Watch {
     /// is well may wait only for a thread, and only while all threads that it may use are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
-        // The simulated services take their time even for an inline flush. If a reload gives the partner another medium
-        // meanwhile, the dispatcher may hold that flush to be slow.
-        let inline_left = seen.on_wire.iter().any(|(.., medium)| *medium == Medium::Inline);
-        let may_wait = !seen.is_well(now) || seen.may_be_at_fault() || inline_left || seen.may_be_forgotten(now);
+        let may_wait = !seen.is_well(now) || seen.may_be_suspect(now) || seen.may_be_forgotten(now);
         if seen.rules.medium != Medium::Inline && may_wait {
             return;
         }
