@@ -63,8 +63,8 @@ pub struct QueueRules {
     /// The smallest number of free places worth a request: fewer are asked for only after
     /// they have been free for a second.
     pub ask_at_least: usize,
-    /// The shortest time from the beginning of a receive that found nothing to the next one, for queues that may answer
-    /// it at once; zero: there is none.
+    /// The longest time that is kept from the beginning of a receive that found nothing to the next one, for queues that
+    /// may answer it at once; zero: none is.
     pub ask_interval: Duration,
     /// The number of requests that one call to set messages aside costs: a service may keep its
     /// dead letters on another queue.

@@ -18,7 +18,7 @@ const REMOTE_POLLERS: usize = 16;
 /// The number of ackers of a queue whose requests are round trips.
 const REMOTE_ACKERS: usize = 8;
 
-/// The shortest time from one receive from SQS to the next, if the first one found nothing: with `wait_time = "0s"`, or on
+/// The time from one receive from SQS to the next, if several in a row found nothing: with `wait_time = "0s"`, or on
 /// a server that knows no long poll, it returns at once, and each receive has a price.
 const REMOTE_INTERVAL: Duration = Duration::from_secs(1);
 

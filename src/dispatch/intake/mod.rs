@@ -21,7 +21,7 @@ use crate::dispatch::event::{Demand, ToHandle};
 use crate::dispatch::intake::jobs::{Jobs, QUICK, SLOW};
 use crate::dispatch::intake::suspects::{LONG, Suspects, is_suspect};
 use crate::dispatch::keys::{QueueIndex, Ticket};
-use crate::dispatch::pause::Pause;
+use crate::dispatch::pause::{Pause, backoff};
 use crate::dispatch::room::Room;
 use crate::dispatch::rules::QueueRules;
 
@@ -49,6 +49,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// after an outage nothing flows until the next request finds that it has ended.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The interval of asking after the first receive that found nothing; it doubles up to [`QueueRules::ask_interval`]. A
+/// service that does not wait may have more messages in the next moment.
+const FIRST_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a poller for which the system refused a thread gets no demand.
 const NO_POLLER: Duration = Duration::from_secs(10);
@@ -80,6 +84,8 @@ pub struct Intake {
     asked_at: Vec<Option<Instant>>,
     /// When to ask again after a receive that found nothing; `None` if the last one found something.
     empty_until: Option<Instant>,
+    /// The number of receives in a row that found nothing.
+    empties: u32,
     /// The pause after a failed receive.
     pause: Pause,
     /// The messages that were received and wait for a place in the handler, without the suspects.
@@ -113,6 +119,7 @@ impl Intake {
             few_since: None,
             asked_at: vec![None; pollers],
             empty_until: None,
+            empties: 0,
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
             pending: VecDeque::new(),
             suspects: Suspects::default(),
@@ -149,12 +156,13 @@ impl Intake {
         self.found_much = received > 0 && received >= used / 2;
         let widest = WIDEST.max(self.rules.receive_limit);
         self.empty_until = None;
+        self.empties = if received == 0 { self.empties.saturating_add(1) } else { 0 };
         if received == 0 {
             self.active = 1;
             self.window = self.rules.receive_limit.min(WAITS_WITH);
             // A service that did not wait for messages, as the settings or itself would have it, is not asked on and on.
             let asked_at = self.asked_at.get(poller).copied().flatten();
-            self.empty_until = asked_at.map(|at| at + self.rules.ask_interval);
+            self.empty_until = asked_at.map(|at| at + backoff(FIRST_INTERVAL, self.rules.ask_interval, self.empties));
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
             // Where requests have a price, more pollers are used instead of larger demand: a long poll reserves a place
