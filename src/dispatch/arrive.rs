@@ -13,7 +13,7 @@ use super::event::{Fault, ToHandle};
 use super::exits::known::Settled;
 use super::intake::suspects::is_suspect;
 use super::keys::{QueueIndex, Ticket};
-use super::ledger::{Arrival, Exit};
+use super::ledger::{Arrival, Exit, Held};
 use super::record::tally::{CallResult, Operation};
 
 /// The number of messages that are hashed ahead before they are taken in.
@@ -89,7 +89,7 @@ impl Dispatcher {
             match exclusion {
                 Exclusion::Unwanted => self.leave_by_return(ticket, self.now),
                 Exclusion::Again => self.give_back(ticket, self.now),
-                Exclusion::Behind(sequence) => self.give_back_those_behind(ticket, sequence, self.now),
+                Exclusion::Behind(sequence) => self.give_back_those_after(ticket, sequence, self.now),
                 Exclusion::Dead(reason) => self.leave_as_dead(ticket, reason),
             }
         }
@@ -108,7 +108,7 @@ impl Dispatcher {
         let Received { message, receipt, sequence, settled } = received;
         let queue = self.queues.get_mut(index)?;
         let known = queue.known.recall(&message.id).cloned();
-        let (now, weight) = (self.now, message.weight());
+        let now = self.now;
         // The clock of the queue's service may be ahead of ours: then the age is 0.
         let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
         let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
@@ -131,7 +131,7 @@ impl Dispatcher {
                 }
             }
             Ok(ticket) => {
-                self.room.hold(index, weight);
+                self.room.hold(index, self.ledger.get(ticket).map_or(0, Held::bytes));
                 let max_receives = queue.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);

@@ -88,9 +88,9 @@ impl Poller {
                 Duration::ZERO
             };
             match self.facts().and_then(|()| self.receive(messages, Ask { wait, ..ask })) {
-                Ok(Brought { received, at, failed }) => {
+                Ok(Brought { received, bytes, at, failed }) => {
                     *found_none = received.is_empty();
-                    ask.bytes = ask.bytes.saturating_sub(weight(&received));
+                    ask.bytes = ask.bytes.saturating_sub(bytes);
                     let is_short = received.is_empty() || ask.bytes == 0 || (priced && received.len() < ask.max.min(messages));
                     let used = if is_short { messages } else { received.len().min(messages) };
                     messages -= used;
@@ -159,9 +159,10 @@ impl Poller {
         // The leases of these messages run from here, since a later receive may have to wait for a busy file; but at the
         // latest from the end of the long poll: an answer that comes after that was delayed on its way.
         let at = now().min(start + ask.wait);
+        let mut bytes = weight(&received);
         let mut failed = None;
         if self.queue.limits().priced {
-            return Ok(Brought { received, at, failed });
+            return Ok(Brought { received, bytes, at, failed });
         }
         while !received.is_empty()
             && received.len().is_multiple_of(ask.max)
@@ -170,20 +171,24 @@ impl Poller {
             if start.elapsed() > REPORT_ALONE_AFTER || self.stop.load(Ordering::Acquire) {
                 break;
             }
-            let (max, bytes) = (ask.max.min(at_most - received.len()), ask.bytes.saturating_sub(weight(&received)));
-            if bytes == 0 {
+            let left = ask.bytes.saturating_sub(bytes);
+            if left == 0 {
                 break;
             }
-            match self.queue.receive(&Ask { max, bytes, wait: Duration::ZERO, ..ask }) {
+            let max = ask.max.min(at_most - received.len());
+            match self.queue.receive(&Ask { max, bytes: left, wait: Duration::ZERO, ..ask }) {
                 Ok(more) if more.is_empty() => break,
-                Ok(more) => received.extend(more),
+                Ok(more) => {
+                    bytes += weight(&more);
+                    received.extend(more);
+                }
                 Err(error) => {
                     failed = Some(error);
                     break;
                 }
             }
         }
-        Ok(Brought { received, at, failed })
+        Ok(Brought { received, bytes, at, failed })
     }
 
     fn report_failure(&self, error: &QueueError, demand_used: usize) -> Option<()> {
@@ -203,6 +208,8 @@ fn weight(messages: &[Received]) -> usize {
 /// The result of one receive, or of several together.
 struct Brought {
     received: Vec<Received>,
+    /// The bytes of these messages.
+    bytes: usize,
     /// When the leases of the first answer began at the latest. They end first.
     at: Instant,
     /// Why a later receive failed; `None` if none did.

@@ -11,15 +11,20 @@ impl Dispatcher {
     /// Returns a message to its queue, hidden until `until`, and on a FIFO queue those held behind it in its group as
     /// well: newest first, so that the group stays locked until its first message is returned.
     pub(in crate::dispatch) fn give_back(&mut self, ticket: Ticket, until: Instant) {
-        if let Some(held) = self.ledger.get(ticket) {
-            self.give_back_those_behind(ticket, held.sequence, until);
-        }
+        self.give_back_those_behind(ticket, until);
         self.leave_by_return(ticket, until);
     }
 
-    /// Returns the messages of the FIFO group of this one whose numbers are larger than `sequence`, newest first. On a
+    /// Returns the messages that are held behind this one in its FIFO group, newest first. On a
     /// standard queue there are none.
-    pub(in crate::dispatch) fn give_back_those_behind(&mut self, ticket: Ticket, sequence: u64, until: Instant) {
+    pub(in crate::dispatch) fn give_back_those_behind(&mut self, ticket: Ticket, until: Instant) {
+        if let Some(held) = self.ledger.get(ticket) {
+            self.give_back_those_after(ticket, held.sequence, until);
+        }
+    }
+
+    /// Does the same with those of the group whose numbers are larger than `sequence`.
+    pub(in crate::dispatch) fn give_back_those_after(&mut self, ticket: Ticket, sequence: u64, until: Instant) {
         let Some(held) = self.ledger.get(ticket) else { return };
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
         for follower in queue.order.take_along(sequence, &held.message, until).into_iter().rev() {

@@ -275,9 +275,7 @@ impl Dispatcher {
     /// Drops a copy whose lease is lost.
     fn drop_lost(&mut self, ticket: Ticket) {
         // The message's new holder must be the first to handle the group, so what is held behind it is returned.
-        if let Some(held) = self.ledger.get(ticket) {
-            self.give_back_those_behind(ticket, held.sequence, self.now);
-        }
+        self.give_back_those_behind(ticket, self.now);
         self.forget_order(ticket);
         self.leave(ticket, Exit::LeaseLost);
         self.act_on_released();

@@ -244,12 +244,12 @@ impl Dispatcher {
             }
             return;
         };
-        self.room.hold(index, message.weight() + item.payload.len());
         self.ledger.advance(ticket, Stage::Delivering);
         // A row that has waited for longer than the clock can express starts its age anew.
         let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.opened_as_row(place, item.payload.len());
+        self.room.hold(index, held.bytes());
         if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
             if let Some(partner) = self.partners.bucket(key).map(|bucket| bucket.partner)

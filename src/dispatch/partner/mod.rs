@@ -2,8 +2,9 @@
 //!
 //! [`gate`](PartnerGate) decides when a partner may be tried, [`pace`](Pace) how often, [`health`](super::health) how
 //! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`buckets`](Buckets) tells which
-//! of its buckets hold something. [`Partner::access`] is the one answer to whether a flush may start, and if not, when and
-//! why: flushing, the drain, the status and `why` all ask it.
+//! of its buckets hold something. [`Partner::access`] is the one answer to whether gates, rate and `parallel` let a flush
+//! start, and if not, when and why: flushing, the drain, the status and `why` all ask it. `partners::flushing` adds what
+//! holds a bucket up otherwise: FIFO, the turn of other buckets, linger and threads.
 
 mod batch_size;
 mod buckets;
