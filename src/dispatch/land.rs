@@ -12,7 +12,7 @@ use super::event::Note;
 use super::flights::Flight;
 use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::partner::PartnerState;
-use super::verdict::{Gate, History, Verdict, blame, verdict};
+use super::verdict::{Gate, History, Verdict, verdict};
 
 /// How much of a partner's answer is kept for logs and dead letters (1 KiB).
 const EXCERPT: usize = 1024;
@@ -65,7 +65,6 @@ impl Dispatcher {
             breaker_failures: partner.rules.breaker_failures,
         };
         let verdict = verdict(answer, history);
-        let blame = blame(answer, &verdict);
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
@@ -77,17 +76,17 @@ impl Dispatcher {
                 }
                 self.delivered(queue, &parcel);
             }
-            Verdict::Unavailable { retry_after } => {
+            Verdict::Unavailable { retry_after, blame } => {
                 let edge = partner.failed(self.now, began, retry_after, described(answer), &mut self.random);
                 self.say_wait(key, edge);
                 self.back_in_doubt(key, parcel, blame);
             }
-            Verdict::Misconfigured { gate: Gate::Partner } => {
+            Verdict::Misconfigured { gate: Gate::Partner, blame } => {
                 let edge = partner.misconfigured(self.now, began, described(answer));
                 self.say_wait(key, edge);
                 self.back_in_doubt(key, parcel, blame);
             }
-            Verdict::Misconfigured { gate: Gate::Bucket } => {
+            Verdict::Misconfigured { gate: Gate::Bucket, blame } => {
                 partner.endpoint_refused(described(answer));
                 let max_backoff = partner.rules.max_backoff;
                 let is_edge = self.partners.bucket_mut(key).is_some_and(|bucket| bucket.gate.refused(self.now, max_backoff));

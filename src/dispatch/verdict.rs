@@ -27,7 +27,7 @@ pub enum Verdict {
     /// Every delivery of the batch is accepted.
     Delivered,
     /// The whole partner waits: for as long as it asks, else for the back-off.
-    Unavailable { retry_after: Option<Duration> },
+    Unavailable { retry_after: Option<Duration>, blame: Blame },
     /// The batch is too large for the partner: it is halved, and the size is remembered.
     TooLarge,
     /// A message in the batch is at fault: halving the batch finds it.
@@ -37,10 +37,11 @@ pub enum Verdict {
     /// The sink can never take any of these deliveries.
     Impossible,
     /// The set-up is wrong: nothing is lost, and the flush is tried again after the longest back-off.
-    Misconfigured { gate: Gate },
+    Misconfigured { gate: Gate, blame: Blame },
 }
 
-/// The side that an answer blames, as determined by [`blame`].
+/// The side that an answer blames, as far as one answer can tell. The partner may be broken or refuse everything, or it
+/// may fail only at the one delivery that it was given; in that case only another delivery can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The partner is at fault.
@@ -64,7 +65,7 @@ pub enum Gate {
 pub fn verdict(answer: &Answer, history: History) -> Verdict {
     let (code, retry_after) = match answer {
         Answer::Accepted => return Verdict::Delivered,
-        Answer::Unreachable { .. } => return Verdict::Unavailable { retry_after: None },
+        Answer::Unreachable { .. } => return Verdict::Unavailable { retry_after: None, blame: Blame::Partner },
         Answer::Refused { .. } => return Verdict::Impossible,
         // Only the deliveries that were not accepted are judged: the others have left the batch by then.
         Answer::Partly { rest, .. } => return verdict(rest, history),
@@ -75,31 +76,17 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         // A first 409 means that the partner is still at work on the batch. If several deliveries draw it for long,
         // only halving tells which one does.
         409 if history.conflicts + 1 >= history.breaker_failures => at_fault(history),
-        408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after },
+        408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after, blame: Blame::Partner },
         // The partner takes other deliveries and fails at this one.
         code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: DeadKind::Refused },
         413 if history.deliveries > 1 => Verdict::TooLarge,
         413 => Verdict::Culprit { kind: DeadKind::TooLarge },
-        404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket },
-        code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner },
+        404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Partner },
+        code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Partner },
         400..=499 => at_fault(history),
         // 5xx, and codes that no specification defines.
-        _ => Verdict::Unavailable { retry_after },
-    }
-}
-
-/// Returns which side an answer blames, as far as one answer can tell. The partner may be broken or refuse everything,
-/// or it may fail only at the one delivery that it was given; in that case only another delivery can tell.
-pub fn blame(answer: &Answer, verdict: &Verdict) -> Blame {
-    let code = match answer {
-        Answer::Status { code, .. } => *code,
-        Answer::Partly { rest, .. } => return blame(rest, verdict),
-        Answer::Accepted | Answer::Unreachable { .. } | Answer::Refused { .. } => return Blame::Partner,
-    };
-    match verdict {
-        Verdict::Unavailable { .. } if breaks_at_it(code) => Blame::InDoubt,
-        Verdict::Misconfigured { gate: Gate::Partner } if !is_about_the_set_up(code) => Blame::Refuses,
-        _ => Blame::Partner,
+        code if breaks_at_it(code) => Verdict::Unavailable { retry_after, blame: Blame::InDoubt },
+        _ => Verdict::Unavailable { retry_after, blame: Blame::Partner },
     }
 }
 
@@ -118,7 +105,7 @@ fn at_fault(history: History) -> Verdict {
     if history.deliveries > 1 {
         Verdict::Bisect
     } else if history.culprits >= history.breaker_failures {
-        Verdict::Misconfigured { gate: Gate::Partner }
+        Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Refuses }
     } else {
         Verdict::Culprit { kind: DeadKind::Refused }
     }
@@ -136,6 +123,10 @@ mod tests {
     const ONE: History = History { deliveries: 1, conflicts: 0, culprits: 0, on_trial: false, breaker_failures: 5 };
     const MANY: History = History { deliveries: 10, ..ONE };
 
+    fn waits(retry_after: Option<u64>, blame: Blame) -> Verdict {
+        Verdict::Unavailable { retry_after: retry_after.map(Duration::from_secs), blame }
+    }
+
     fn unreachable() -> Answer {
         Answer::Unreachable { reason: "no route".into() }
     }
@@ -149,39 +140,39 @@ mod tests {
     #[test]
     fn an_unavailable_partner_waits_as_long_as_it_asks() {
         for code in [408, 409, 425, 429, 500, 501, 502, 503, 504, 599, 600, 199] {
-            assert_eq!(of(code, ONE), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) }, "{code}");
+            let blame = if matches!(code, 500 | 501 | 599) { Blame::InDoubt } else { Blame::Partner };
+            assert_eq!(of(code, ONE), waits(Some(7), blame), "{code}");
             assert_eq!(of(code, MANY), of(code, ONE), "{code}");
         }
-        assert_eq!(verdict(&unreachable(), ONE), Verdict::Unavailable { retry_after: None });
+        assert_eq!(verdict(&unreachable(), ONE), waits(None, Blame::Partner));
     }
 
     #[test]
     fn a_conflict_that_stays_is_a_culprit() {
-        assert_eq!(of(409, History { conflicts: 3, ..ONE }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+        assert_eq!(of(409, History { conflicts: 3, ..ONE }), waits(Some(7), Blame::Partner));
         assert_eq!(of(409, History { conflicts: 4, ..ONE }), Verdict::Culprit { kind: DeadKind::Refused });
-        assert_eq!(of(409, History { conflicts: 3, ..MANY }), Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) });
+        assert_eq!(of(409, History { conflicts: 3, ..MANY }), waits(Some(7), Blame::Partner));
         assert_eq!(of(409, History { conflicts: 4, ..MANY }), Verdict::Bisect, "which of them is it?");
     }
 
     #[test]
     fn a_server_error_on_trial_is_a_culprit_and_a_server_that_is_away_is_not() {
         let on_trial = History { on_trial: true, ..ONE };
-        let waits = Verdict::Unavailable { retry_after: Some(Duration::from_secs(7)) };
         for code in [500, 501, 505, 507, 511, 520, 599] {
             assert_eq!(of(code, on_trial), Verdict::Culprit { kind: DeadKind::Refused }, "{code}");
-            assert_eq!(of(code, History { on_trial: true, ..MANY }), waits, "{code}");
+            assert_eq!(of(code, History { on_trial: true, ..MANY }), waits(Some(7), Blame::InDoubt), "{code}");
         }
         for code in [408, 409, 425, 429, 502, 503, 504, 600, 199] {
-            assert_eq!(of(code, on_trial), waits, "{code}");
+            assert_eq!(of(code, on_trial), waits(Some(7), Blame::Partner), "{code}");
         }
-        assert_eq!(verdict(&unreachable(), on_trial), Verdict::Unavailable { retry_after: None });
+        assert_eq!(verdict(&unreachable(), on_trial), waits(None, Blame::Partner));
     }
 
     #[test]
     fn only_what_one_delivery_may_have_caused_is_in_doubt() {
-        let whose = |code, history| {
-            let answer = Answer::Status { code, retry_after: None, excerpt: "".into() };
-            blame(&answer, &verdict(&answer, history))
+        let whose = |code, history| match of(code, history) {
+            Verdict::Unavailable { blame, .. } | Verdict::Misconfigured { blame, .. } => blame,
+            verdict => panic!("{code}: {verdict:?} blames no side"),
         };
         let refuses_all = History { culprits: 5, conflicts: 4, ..ONE };
         for code in [500, 501, 505, 599] {
@@ -193,7 +184,6 @@ mod tests {
         for code in [301, 401, 403, 404, 408, 410, 421, 425, 429, 451, 502, 503, 504, 600] {
             assert_eq!((whose(code, ONE), whose(code, refuses_all)), (Blame::Partner, Blame::Partner), "{code}");
         }
-        assert_eq!(blame(&unreachable(), &verdict(&unreachable(), ONE)), Blame::Partner);
     }
 
     #[test]
@@ -213,16 +203,19 @@ mod tests {
     #[test]
     fn a_partner_that_refuses_all_is_at_fault_itself() {
         assert_eq!(of(400, History { culprits: 4, ..ONE }), Verdict::Culprit { kind: DeadKind::Refused });
-        assert_eq!(of(400, History { culprits: 5, ..ONE }), Verdict::Misconfigured { gate: Gate::Partner });
+        assert_eq!(
+            of(400, History { culprits: 5, ..ONE }),
+            Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Refuses }
+        );
     }
 
     #[test]
     fn a_wrong_set_up_loses_nothing() {
         for code in [300, 301, 302, 304, 307, 308, 401, 402, 403, 405, 406, 407, 415, 421, 426, 451] {
-            assert_eq!(of(code, MANY), Verdict::Misconfigured { gate: Gate::Partner }, "{code}");
+            assert_eq!(of(code, MANY), Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Partner }, "{code}");
         }
         for code in [404, 410] {
-            assert_eq!(of(code, ONE), Verdict::Misconfigured { gate: Gate::Bucket }, "{code}");
+            assert_eq!(of(code, ONE), Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Partner }, "{code}");
         }
     }
 
