@@ -198,7 +198,7 @@ mod tests {
             name: "a".into(),
             source: "memory",
             handler_name: String::new(),
-            limits: Limits { priced: true, ..queue.limits() },
+            limits: Limits { remote: true, ..queue.limits() },
             queue: Some(Arc::new(queue)),
             handler: Some(Arc::new(|_: &crate::message::Message| crate::message::Outcome::Discard)),
             concurrency: 1,

@@ -120,7 +120,7 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
 /// the queue's pollers before they receive.
 pub(crate) fn refused<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<(Arc<str>, QueueError)> {
     // Only services have facts to ask for: a queue on disk or in memory is fully known.
-    let services = lanes.filter(|lane| lane.limits.priced);
+    let services = lanes.filter(|lane| lane.limits.remote);
     let queues = services.filter_map(|lane| Some((Arc::clone(&lane.name), lane.queue.clone()?)));
     first_refusal(queues.map(|(name, queue)| (name, move || queue.facts())), FACTS_TIMEOUT)
 }

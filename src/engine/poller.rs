@@ -71,7 +71,7 @@ impl Poller {
     /// returns all its demand, and gets a little to wait with.
     fn serve(&self, demand: Demand, found_none: &mut bool) -> Option<()> {
         let Demand { mut messages, mut ask } = demand;
-        let priced = self.queue.limits().priced;
+        let priced = self.queue.limits().price.is_some();
         while messages > 0 {
             for more in self.demands.try_iter() {
                 messages += more.messages;
@@ -161,7 +161,7 @@ impl Poller {
         let at = now().min(start + ask.wait);
         let mut bytes = weight(&received);
         let mut failed = None;
-        if self.queue.limits().priced {
+        if self.queue.limits().price.is_some() {
             return Ok(Brought { received, bytes, at, failed });
         }
         while !received.is_empty()

@@ -70,27 +70,26 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         wait_time: settings.wait_time,
         max_receives: settings.max_receives,
         pollers: match settings.pollers {
-            0 if limits.priced => REMOTE_POLLERS,
+            0 if limits.remote => REMOTE_POLLERS,
             0 => EMBEDDED_POLLERS,
             pollers => pollers,
         },
         ackers: ackers(limits),
         receive_limit,
-        ask_at_least: if limits.priced { receive_limit } else { 1 },
+        ask_at_least: if limits.price.is_some() { receive_limit } else { 1 },
         // A poller of an embedded queue waits in the queue, which wakes it for a new message.
-        ask_interval: if limits.priced { REMOTE_INTERVAL } else { Duration::ZERO },
-        // SQS needs two requests: one sends the letters to the dead-letter queue, the other deletes the messages.
-        letter_requests: if limits.priced { 2 } else { 1 },
+        ask_interval: if limits.remote { REMOTE_INTERVAL } else { Duration::ZERO },
+        letter_requests: limits.letter_requests,
         entry_limit: limits.entries,
         delete_linger: limits.linger,
-        zero_counts: if limits.priced { REMOTE_ZEROS } else { 1 },
-        recount: if limits.priced { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
+        zero_counts: if limits.remote { REMOTE_ZEROS } else { 1 },
+        recount: if limits.remote { REMOTE_RECOUNT } else { EMBEDDED_RECOUNT },
     }
 }
 
 /// Returns the number of calls to a queue with these limits that may be under way at once.
 pub fn ackers(limits: Limits) -> usize {
-    if limits.priced { REMOTE_ACKERS } else { 1 }
+    if limits.remote { REMOTE_ACKERS } else { 1 }
 }
 
 fn partner_rules(settings: &PartnerSettings) -> PartnerRules {

@@ -137,7 +137,7 @@ fn each_thread_says_what_it_does() {
 #[test]
 fn an_engine_goes_on_without_the_threads_that_the_system_does_not_give() {
     let mut engine = engine("");
-    (engine.rules.queues[0].pollers, engine.rules.queues[0].ackers, engine.lanes[0].limits.priced) = (4, 4, true);
+    (engine.rules.queues[0].pollers, engine.rules.queues[0].ackers, engine.lanes[0].limits.remote) = (4, 4, true);
     let queue = engine.queue("invoice").unwrap();
     let running = engine.start(RunOptions { until_empty: false, seed: 1 }).unwrap();
     let remote = running.remote();

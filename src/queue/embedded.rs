@@ -24,7 +24,15 @@ const MAX_ATTRIBUTES: usize = 10;
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn limits(grouping: Option<&Grouping>) -> Limits {
-    Limits { receive: RECEIVE, entries: MAX_ENTRIES, fifo: grouping.is_some(), priced: false, linger: Duration::ZERO }
+    Limits {
+        receive: RECEIVE,
+        entries: MAX_ENTRIES,
+        fifo: grouping.is_some(),
+        remote: false,
+        price: None,
+        letter_requests: 1,
+        linger: Duration::ZERO,
+    }
 }
 
 /// Returns the number by which an embedded queue knows a dead letter; `None` if the text is not the id of one.

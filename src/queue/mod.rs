@@ -114,9 +114,14 @@ pub struct Limits {
     pub entries: usize,
     /// Whether messages carry FIFO groups.
     pub fifo: bool,
-    /// Whether each request has a price (SQS), so that asking often for a
-    /// few messages costs more than waiting until there is room for many.
-    pub priced: bool,
+    /// Whether a service answers from afar (SQS): each request takes a round trip, so that several may be under way at
+    /// once, the service cannot wake a poller, and its counts may lag behind.
+    pub remote: bool,
+    /// What the service charges for a request, in billionths of a dollar; `None`: nothing. Where requests have a price,
+    /// asking often for a few messages costs more than waiting until there is room for many.
+    pub price: Option<u32>,
+    /// The number of requests in which messages are set aside as dead letters.
+    pub letter_requests: u64,
     /// How long a delete waits for others to share its call, on queues
     /// where many deletes in one call cost less than single ones.
     pub linger: Duration,

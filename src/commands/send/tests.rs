@@ -58,7 +58,15 @@ impl Queue for Recorder {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: 1, entries: self.entries, fifo: false, priced: false, linger: Duration::ZERO }
+        Limits {
+            receive: 1,
+            entries: self.entries,
+            fifo: false,
+            remote: false,
+            price: None,
+            letter_requests: 1,
+            linger: Duration::ZERO,
+        }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {

@@ -59,6 +59,14 @@ const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// How long deletes wait to fill a request of ten, since each request
 /// has a price. From 50 messages a second on, requests are full.
 const LINGER: Duration = Duration::from_millis(200);
+/// The price of a request to a standard queue, in billionths of a dollar, beyond the free tier in most regions
+/// (aws.amazon.com/sqs/pricing). A payload above 64 KiB is billed as several requests, which no estimate sees; nor does
+/// it see discounts.
+const STANDARD_PRICE: u32 = 400;
+/// The price of a request to a FIFO queue.
+const FIFO_PRICE: u32 = 500;
+/// One request sends letters to the dead-letter queue, another deletes the messages.
+const LETTER_REQUESTS: u64 = 2;
 /// How many times an entry that fails by itself is sent in all: most such failures are short-lived.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -296,7 +304,17 @@ impl Queue for SqsQueue {
     }
 
     fn limits(&self) -> Limits {
-        Limits { receive: MAX_ENTRIES, entries: MAX_ENTRIES, fifo: self.queue.is_fifo(), priced: true, linger: LINGER }
+        let fifo = self.queue.is_fifo();
+        let price = if fifo { FIFO_PRICE } else { STANDARD_PRICE };
+        Limits {
+            receive: MAX_ENTRIES,
+            entries: MAX_ENTRIES,
+            fifo,
+            remote: true,
+            price: Some(price),
+            letter_requests: LETTER_REQUESTS,
+            linger: LINGER,
+        }
     }
 
     fn facts(&self) -> Result<Facts, QueueError> {
