@@ -17,7 +17,7 @@
 //! | A job takes it to its handler; one that may end the process goes alone. | `intake::jobs`, `intake::suspects` |
 //! | Outcomes are put back into the order of receive. | `outcome`, `order` |
 //! | Each delivery enters the bucket of its partner. | `outcome`, `partners`, `partner`, `bucket`, `waiting` |
-//! | The bucket flushes once its gates are open. | `partners::flushing`, `partner::gate` |
+//! | The bucket is flushed once nothing keeps it from that. | `obstacle`, `flush`, `partners::flushing`, `partner::gate` |
 //! | A flush to the wire or the disk needs a delivery thread. | `threads`, `health` |
 //! | The flush lands; a verdict says what its answer means. | `flights`, `land`, `verdict`, `blame` |
 //! | The message is deleted, returned or set aside. | `exits` |
@@ -56,11 +56,13 @@ mod exits;
 mod extend;
 mod facts;
 mod flights;
+mod flush;
 mod health;
 mod intake;
 mod keys;
 mod land;
 mod ledger;
+mod obstacle;
 mod operate;
 mod order;
 mod outcome;

@@ -1,22 +1,12 @@
-//! The end of a turn. Once all events of the turn are in, buckets are flushed, handlers and ackers get their work, and
-//! the queues are asked for more messages.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! The end of a turn. Once all events of the turn are in and all buckets that can be are flushed, handlers and ackers get
+//! their work, and the queues are asked for more messages.
 
 use super::Dispatcher;
-use super::bucket::Bucket;
 use super::event::{Command, QueueCall};
 use super::intake::JOB;
-use super::keys::{BucketKey, QueueIndex};
-use super::ledger::{Held, Stage};
-use super::partner::Partner;
-use super::partners::Manner;
+use super::keys::QueueIndex;
+use super::ledger::Stage;
 use super::timer::Timer;
-use super::waiting::Slip;
-
-/// How long until a delivery whose lease has ended is looked at again.
-const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Closes the turn, after all of its events are in and all buckets that can be are flushed: makes room, starts
@@ -34,64 +24,6 @@ impl Dispatcher {
         }
         self.look_for_gone();
         self.look_for_the_end();
-    }
-
-    /// Flushes the next bucket that can be flushed; returns false if there is none. Only one bucket is
-    /// flushed per call, so that an answer that is available at once is processed while everything about it
-    /// is still in the processor's cache.
-    pub(super) fn flush_next(&mut self) -> bool {
-        let hurry = self.phase.is_stopping();
-        while let Some(key) = self.partners.next_listed(self.now, &mut self.due) {
-            self.wants_rows(key);
-            let Some(bucket) = self.partners.bucket(key) else { continue };
-            let index = bucket.queue;
-            let fifo = self.queues.get(index).is_some_and(|queue| queue.rules.fifo);
-            if fifo && self.waits_for_lease(key) {
-                if hurry {
-                    self.return_what_cannot_leave(key);
-                }
-                continue;
-            }
-            let Some(queue) = self.queues.get(index) else { continue };
-            let ledger = &self.ledger;
-            let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-            let Some(flush) = self.partners.try_flush(key, self.now, Manner { hurry, fifo }, &queue.name, &mut self.due, held)
-            else {
-                if hurry {
-                    self.return_what_cannot_leave(key);
-                }
-                continue;
-            };
-            let Some(flight) = self.partners.flight(flush) else { continue };
-            for slip in &flight.parcel.slips {
-                if let Some(held) = self.ledger.get_mut(slip.ticket) {
-                    held.took_off();
-                }
-            }
-            let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
-            self.commands.push_back(Command::Flush { flush, batch, medium });
-            return true;
-        }
-        false
-    }
-
-    /// Returns whether a bucket of a FIFO queue has to wait because the lease of a delivery that would be sent next has
-    /// ended and is not extended yet: another instance may have the message, and the rest of its group.
-    pub(super) fn lacks_lease(&self, bucket: &Bucket) -> bool {
-        let next = self.partners.partner(bucket.partner).map_or(1, Partner::batch_limit);
-        let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
-        let mut sent_next = bucket.oldest_first().filter_map(held).take(next);
-        sent_next.any(|held| held.leased_until <= self.now && held.special().row.is_none())
-    }
-
-    /// Does the same. If the bucket has to wait, it is looked at again after [`LEASE_LOOK`].
-    fn waits_for_lease(&mut self, key: BucketKey) -> bool {
-        let waits = self.partners.bucket(key).is_some_and(|bucket| self.lacks_lease(bucket));
-        if waits && let Some(bucket) = self.partners.bucket_mut(key) {
-            bucket.listed = false;
-            bucket.alarm.by(&mut self.due, self.now + LEASE_LOOK, Timer::Bucket(key));
-        }
-        waits
     }
 
     /// Takes messages back from jobs that are held up by a slow message, so that other

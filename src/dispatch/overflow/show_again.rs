@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
-use crate::dispatch::partner::Access;
+use crate::dispatch::obstacle::Obstacle;
 use crate::dispatch::timer::Timer;
 
 /// The time after which a partner is looked at again if nothing may be shown now.
@@ -53,12 +53,9 @@ impl Dispatcher {
     /// nothing else to be tried with.
     fn show_for_a_try(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key).filter(|partner| self.partners.holds(partner) == 0) else { return };
-        let wait_is_over = match partner.access(None, self.now) {
-            Access::At(at, _) => at,
-            Access::Open => self.now,
-            // A landing flush, or an operator, leads here again.
-            Access::Busy | Access::Paused => return,
-        };
+        let obstacle = partner.obstacle(None, self.now);
+        // If the obstacle has no end that is known, a landing flush, or an operator, leads here again.
+        let Some(wait_is_over) = obstacle.map_or(Some(self.now), Obstacle::ends_at) else { return };
         let again = partner.rules.max_backoff.max(LATER);
         let mut at = partner.shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
         if at <= self.now {

@@ -8,7 +8,6 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
-use crate::dispatch::partner::Access;
 use crate::dispatch::record::tally::Operation;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
@@ -152,7 +151,7 @@ impl Dispatcher {
             0 => Turn::WithRoom,
             _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
             // A row that cannot be tried now would soon leave memory again.
-            _ if partner.is_away() && self.is_nearly_tight() && partner.access(Some(bucket), self.now) != Access::Open => {
+            _ if partner.is_away() && self.is_nearly_tight() && partner.obstacle(Some(bucket), self.now).is_some() => {
                 Turn::WithHalfOfRoom
             }
             rows => Turn::Now(rows),

@@ -2,9 +2,8 @@
 //!
 //! [`gate`](PartnerGate) decides when a partner may be tried, [`pace`](Pace) how often, [`health`](super::health) how
 //! many of the delivery threads it may use, and [`share`](Drain) how much of the room. [`buckets`](Buckets) tells which
-//! of its buckets hold something. [`Partner::access`] is the one answer to whether gates, rate and `parallel` let a flush
-//! start, and if not, when and why: flushing, the drain, the status and `why` all ask it. `partners::flushing` adds what
-//! holds a bucket up otherwise: FIFO, the turn of other buckets, linger and threads.
+//! of its buckets hold something. [`Partner::obstacle`] is the one answer to whether gates, rate and `parallel` let a flush
+//! start, and if not, when and why.
 
 mod batch_size;
 mod buckets;
@@ -26,6 +25,7 @@ use super::bucket::Bucket;
 use super::due::Alarm;
 use super::health::{Class, Health};
 use super::keys::FlushId;
+use super::obstacle::{Obstacle, Wait};
 use super::rules::PartnerRules;
 use super::standing::Standing;
 
@@ -76,34 +76,6 @@ pub struct Partner {
     pub place: usize,
     gate: PartnerGate,
     pace: Pace,
-}
-
-/// Whether a flush may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// A flush may start now.
-    Open,
-    /// Not before a flush on the wire has landed.
-    Busy,
-    /// Not before an operator resumes the partner.
-    Paused,
-    /// Not before this moment, for this reason.
-    At(Instant, Wait),
-}
-
-/// The reason for a wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The partner asked for the wait (`Retry-After`).
-    Asked,
-    /// The partner failed.
-    Backoff,
-    /// The partner failed too often in a row, or its set-up is wrong.
-    Breaker,
-    /// The partner's endpoint for this queue is set up wrongly.
-    Endpoint,
-    /// The partner's rate limit is reached.
-    Rate,
 }
 
 /// The state of a partner in one word. The words are part of the contract with users.
@@ -171,21 +143,23 @@ impl Partner {
         }
     }
 
-    /// Returns whether a flush of this bucket may start; without a bucket, whether a flush of any bucket may.
-    pub fn access(&self, bucket: Option<&Bucket>, now: Instant) -> Access {
+    /// Returns what keeps the partner from taking a flush of this bucket now; without a bucket, of any.
+    pub fn obstacle(&self, bucket: Option<&Bucket>, now: Instant) -> Option<Obstacle> {
         if self.gate.is_paused() {
-            return Access::Paused;
+            return Some(Obstacle::Paused);
         }
         let endpoint = bucket.and_then(|bucket| bucket.gate.wait(now)).map(|at| (at, Wait::Endpoint));
         let gate = self.gate.wait(now, &self.rules).into_iter().chain(endpoint).max_by_key(|(at, _)| *at);
         if let Some((at, wait)) = gate {
-            return Access::At(at, wait);
+            return Some(Obstacle::Until(at, wait));
         }
-        let is_probed = bucket.is_some_and(|bucket| bucket.gate.is_shut() && bucket.in_flight > 0);
-        if is_probed || self.flights.len() >= self.gate.at_once(&self.rules) {
-            return Access::Busy;
+        if bucket.is_some_and(|bucket| bucket.gate.is_shut() && bucket.in_flight > 0) {
+            return Some(Obstacle::Probe);
         }
-        self.pace.wait(now, &self.rules).map_or(Access::Open, |at| Access::At(at, Wait::Rate))
+        if self.flights.len() >= self.gate.at_once(&self.rules) {
+            return Some(if self.failures() > 0 { Obstacle::Probe } else { Obstacle::Parallel });
+        }
+        self.pace.wait(now, &self.rules).map(|at| Obstacle::Until(at, Wait::Rate))
     }
 
     /// Replaces the partner's rules.
@@ -197,15 +171,15 @@ impl Partner {
     /// Returns the partner's state as far as this bucket is concerned; without a bucket, its state regardless of any.
     pub fn state(&self, bucket: Option<&Bucket>, now: Instant) -> PartnerState {
         let is_shut = bucket.is_some_and(|bucket| bucket.gate.is_shut());
-        match (self.access(bucket, now), self.trouble()) {
-            (Access::Paused, _) => PartnerState::Paused,
+        match (self.obstacle(bucket, now), self.trouble()) {
+            (Some(Obstacle::Paused), _) => PartnerState::Paused,
             (_, Some(PartnerState::Open)) => PartnerState::Open,
             _ if is_shut => PartnerState::Open,
             (_, Some(trouble)) => trouble,
-            (Access::At(_, Wait::Rate), None) => PartnerState::Limited,
+            (Some(Obstacle::Until(_, Wait::Rate)), None) => PartnerState::Limited,
             // The wait that the partner asked for outlasts the success of an older flush.
-            (Access::At(..), None) => PartnerState::BackingOff,
-            (Access::Open | Access::Busy, None) => PartnerState::Healthy,
+            (Some(Obstacle::Until(..)), None) => PartnerState::BackingOff,
+            (_, None) => PartnerState::Healthy,
         }
     }
 
@@ -368,12 +342,12 @@ mod tests {
     #[test]
     fn its_rate_and_its_flushes_on_the_wire_say_when_the_next_may_start() {
         let (mut partner, now) = (partner(|rules| rules.rate = Some((1, SECOND))), start());
-        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Open, PartnerState::Healthy));
+        assert_eq!((partner.obstacle(None, now), partner.state(None, now)), (None, PartnerState::Healthy));
         partner.flushes(flush(), now);
-        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Busy, PartnerState::Healthy));
+        assert_eq!((partner.obstacle(None, now), partner.state(None, now)), (Some(Obstacle::Parallel), PartnerState::Healthy));
         partner.lands(flush());
-        let at = Access::At(now + SECOND, Wait::Rate);
-        assert_eq!((partner.access(None, now), partner.state(None, now)), (at, PartnerState::Limited));
+        let at = Some(Obstacle::Until(now + SECOND, Wait::Rate));
+        assert_eq!((partner.obstacle(None, now), partner.state(None, now)), (at, PartnerState::Limited));
     }
 
     #[test]
@@ -383,12 +357,12 @@ mod tests {
         partner.lands(flush());
         let edge = partner.failed(now, now, Some(SECOND * 60), "answered 429".into(), &mut Rng::with_seed(7));
         assert_eq!(edge, Some(PartnerState::BackingOff));
-        assert_eq!(partner.access(None, now), Access::At(now + SECOND * 60, Wait::Asked));
+        assert_eq!(partner.obstacle(None, now), Some(Obstacle::Until(now + SECOND * 60, Wait::Asked)));
         assert_eq!(partner.state(None, now + SECOND * 60), PartnerState::BackingOff, "until something is accepted");
         let edges = [now, now + SECOND].map(|now| partner.misconfigured(now, now, "answered 401".into()));
         assert_eq!(edges, [Some(PartnerState::Open), None]);
         assert!(partner.pause(true) && !partner.pause(true));
-        assert_eq!((partner.access(None, now), partner.state(None, now)), (Access::Paused, PartnerState::Paused));
+        assert_eq!((partner.obstacle(None, now), partner.state(None, now)), (Some(Obstacle::Paused), PartnerState::Paused));
     }
 
     #[test]
@@ -405,14 +379,11 @@ mod tests {
         let (partner, now) = (partner(|rules| rules.parallel = 8), start());
         let mut bucket = bucket(now);
         bucket.gate.refused(now, SECOND * 300);
-        assert_eq!(partner.access(Some(&bucket), now), Access::At(now + SECOND * 300, Wait::Endpoint));
-        assert_eq!(partner.access(None, now), Access::Open);
+        assert_eq!(partner.obstacle(Some(&bucket), now), Some(Obstacle::Until(now + SECOND * 300, Wait::Endpoint)));
+        assert_eq!(partner.obstacle(None, now), None);
         let later = now + SECOND * 300;
-        assert_eq!(
-            (partner.access(Some(&bucket), later), partner.state(Some(&bucket), later)),
-            (Access::Open, PartnerState::Open)
-        );
+        assert_eq!((partner.obstacle(Some(&bucket), later), partner.state(Some(&bucket), later)), (None, PartnerState::Open));
         bucket.in_flight = 1;
-        assert_eq!(partner.access(Some(&bucket), later), Access::Busy, "one probe");
+        assert_eq!(partner.obstacle(Some(&bucket), later), Some(Obstacle::Probe), "one probe");
     }
 }

@@ -1,33 +1,29 @@
-//! Which bucket flushes next, and which delivery thread it may use.
+//! How a bucket waits for its flush, in the list of the turn, behind an alarm or in the line for a delivery thread; and the
+//! flushes on the wire, from their beginning until they have landed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dispatch::bucket::{Bounds, Bucket};
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flight;
 use crate::dispatch::health::PATIENCE;
 use crate::dispatch::keys::{BucketKey, FlushId, PartnerKey, Ticket};
-use crate::dispatch::partner::{Access, Wait};
+use crate::dispatch::obstacle::{Obstacle, Wait};
+use crate::dispatch::partner::Partner;
 use crate::dispatch::rules::Medium;
 use crate::dispatch::threads::ThreadWait;
 use crate::dispatch::timer::Timer;
 
 use super::Partners;
 
-/// How a bucket is to be flushed.
-#[derive(Debug, Clone, Copy)]
-pub struct Manner {
-    /// Whether to flush without lingering, since the engine stops.
-    pub hurry: bool,
-    /// Whether only one flush may be on the wire, whatever `parallel` is set to: the bucket's queue is a FIFO queue.
-    pub fifo: bool,
-}
+/// How long until a bucket of a FIFO queue whose lease has ended is looked at again.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Partners {
     /// Returns whether another bucket of the same partner is also listed in this turn and has an older delivery: that
     /// bucket comes first, in case the partner takes only one of them.
-    fn is_preceded(&self, key: BucketKey) -> bool {
+    pub fn is_preceded(&self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get(key.0) else { return false };
         let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.are_several()) else {
             return false;
@@ -39,47 +35,78 @@ impl Partners {
         })
     }
 
-    /// Returns the next bucket to look at before the turn ends. If a bucket that waits for a delivery thread may
-    /// have one, all listed buckets that need nothing but a thread join the line first; else the buckets come in the
-    /// order in which something happened to them.
-    pub fn next_listed(&mut self, now: Instant, due: &mut Due<Timer>) -> Option<BucketKey> {
-        let serves = self.threads.can_serve();
-        while let Some(key) = self.listed.pop_front() {
-            if serves && self.wait_for_thread(key, now, due) {
-                continue;
-            }
-            if !self.is_preceded(key) {
-                return Some(key);
-            }
-            self.listed.push_back(key);
+    /// Takes the first bucket off the list of those to look at before the turn ends.
+    pub fn pop_listed(&mut self) -> Option<BucketKey> {
+        let key = self.listed.pop_front()?;
+        if let Some(bucket) = self.buckets.get_mut(key.0) {
+            bucket.listed = false;
         }
-        let key = if serves { self.threads.next()? } else { return None };
+        Some(key)
+    }
+
+    /// Returns whether a bucket that waits for a delivery thread may have one.
+    pub fn line_moves(&self) -> bool {
+        self.threads.can_serve()
+    }
+
+    /// Takes the next bucket that may have a delivery thread out of the line.
+    pub fn next_in_line(&mut self) -> Option<BucketKey> {
+        let key = self.threads.next()?;
         if let Some(bucket) = self.buckets.get_mut(key.0) {
             bucket.thread_wait = None;
         }
         Some(key)
     }
 
-    /// Makes the bucket wait for a delivery thread, in the order of its oldest delivery. Returns false for
-    /// a bucket that needs no thread, holds nothing in memory, or may not flush now.
-    fn wait_for_thread(&mut self, key: BucketKey, now: Instant, due: &mut Due<Timer>) -> bool {
-        let Some(bucket) = self.buckets.get_mut(key.0) else { return true };
-        let Some(partner) = self.partners.get(bucket.partner.0) else { return true };
-        let (medium, class) = (partner.rules.medium, partner.health.class());
-        let Some(since) = bucket.oldest() else { return false };
-        if medium == Medium::Inline || partner.access(Some(bucket), now) != Access::Open {
-            return false;
+    /// Returns whether the bucket holds something in memory that only a delivery thread can send.
+    pub fn needs_thread(&self, key: BucketKey) -> bool {
+        let partner = self.bucket(key).filter(|bucket| !bucket.is_empty()).and_then(|bucket| self.partner(bucket.partner));
+        partner.is_some_and(|partner| partner.rules.medium != Medium::Inline)
+    }
+
+    /// Returns whether a delivery thread is free for a flush of this partner, or it needs none.
+    pub fn has_thread(&self, partner: &Partner) -> bool {
+        self.threads.has_thread(partner.rules.medium, partner.health.class())
+    }
+
+    /// Makes sure that the bucket is looked at again once the obstacle is gone.
+    pub fn wait_for(&mut self, key: BucketKey, obstacle: Obstacle, now: Instant, due: &mut Due<Timer>) {
+        self.watch_age(key, due);
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return };
+        match obstacle {
+            // A flush that lands, and an operator who resumes, have all buckets of the partner looked at.
+            Obstacle::Paused | Obstacle::Parallel | Obstacle::Probe | Obstacle::InOrder => {}
+            Obstacle::Lease => bucket.alarm.by(due, now + LEASE_LOOK, Timer::Bucket(key)),
+            Obstacle::Turn { until: at } | Obstacle::Until(at, Wait::Endpoint | Wait::Linger) => {
+                bucket.alarm.by(due, at, Timer::Bucket(key));
+            }
+            Obstacle::Until(at, Wait::Asked | Wait::Backoff | Wait::Breaker | Wait::Rate) => {
+                let partner = bucket.partner;
+                if let Some(found) = self.partners.get_mut(partner.0) {
+                    found.alarm.by(due, at, Timer::Partner(partner));
+                }
+            }
+            Obstacle::Thread => self.join_line(key),
         }
-        bucket.listed = false;
-        if let Some(give_up_after) = partner.rules.give_up_after {
-            bucket.alarm.by(due, since + give_up_after, Timer::Bucket(key));
+    }
+
+    /// Has the bucket looked at when its oldest delivery is to be given up.
+    fn watch_age(&mut self, key: BucketKey, due: &mut Due<Timer>) {
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return };
+        let give_up_after = self.partners.get(bucket.partner.0).and_then(|partner| partner.rules.give_up_after);
+        if let (Some(give_up_after), Some(oldest)) = (give_up_after, bucket.oldest()) {
+            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
         }
-        if bucket.thread_wait.is_none() {
-            let wait = ThreadWait { medium, class, since };
-            bucket.thread_wait = Some(wait);
-            self.threads.enlist(key, wait);
-        }
-        true
+    }
+
+    /// Puts the bucket in the line for a delivery thread, in the order of its oldest delivery.
+    fn join_line(&mut self, key: BucketKey) {
+        let Some(bucket) = self.buckets.get_mut(key.0) else { return };
+        let Some(partner) = self.partners.get(bucket.partner.0) else { return };
+        let Some(since) = bucket.oldest().filter(|_| bucket.thread_wait.is_none()) else { return };
+        let wait = ThreadWait { medium: partner.rules.medium, class: partner.health.class(), since };
+        bucket.thread_wait = Some(wait);
+        self.threads.enlist(key, wait);
     }
 
     /// Returns whether any flush is on the wire.
@@ -100,69 +127,28 @@ impl Partners {
         (others_first && now < until).then_some(until)
     }
 
-    /// Flushes the bucket if a flush may start now; else makes sure that the bucket is looked at once it may.
-    /// Returns the flush that started.
-    pub fn try_flush(
+    /// Composes a batch of the bucket and puts it on the wire; what is not `held` any more is dropped. The caller has
+    /// found no obstacle. `None`: nothing is left to be sent.
+    pub fn begin_flush(
         &mut self,
         key: BucketKey,
         now: Instant,
-        Manner { hurry, fifo }: Manner,
         queue_name: &Arc<str>,
         due: &mut Due<Timer>,
         held: impl Fn(Ticket) -> bool,
     ) -> Option<FlushId> {
-        // Deliveries that are no longer held are dropped while the batch is composed.
-        self.touch(self.bucket(key)?.partner);
-        let yields_until = self.yields_until(key, now);
+        let partner_key = self.bucket(key)?.partner;
+        self.touch(partner_key);
         let bucket = self.buckets.get_mut(key.0)?;
-        bucket.listed = false;
-        let partner_key = bucket.partner;
         let partner = self.partners.get_mut(partner_key.0)?;
-        let oldest = bucket.oldest()?;
-        if let Some(give_up_after) = partner.rules.give_up_after {
-            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
-        }
-        match partner.access(Some(bucket), now) {
-            // A group stays in order over failures only if no second flush of it is on the wire.
-            Access::Open if fifo && bucket.in_flight > 0 => return None,
-            Access::Open => {}
-            Access::Busy | Access::Paused => return None,
-            Access::At(at, Wait::Endpoint) => {
-                bucket.alarm.by(due, at, Timer::Bucket(key));
-                return None;
-            }
-            Access::At(at, _) => {
-                partner.alarm.by(due, at, Timer::Partner(partner_key));
-                return None;
-            }
-        }
-        if let Some(until) = yields_until {
-            bucket.alarm.by(due, until, Timer::Bucket(key));
-            return None;
-        }
         let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
-        let linger = partner.rules.linger;
-        let hurry = hurry || partner.hurried_at.is_some_and(|at| oldest <= at);
-        if !linger.is_zero() && !hurry && now < oldest + linger && !bucket.fills(bounds) {
-            bucket.alarm.by(due, oldest + linger, Timer::Bucket(key));
-            return None;
-        }
-        let (medium, class) = (partner.rules.medium, partner.health.class());
-        if !self.threads.has_thread(medium, class) {
-            self.wait_for_thread(key, now, due);
-            return None;
-        }
         let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
-        let deliveries = parcel.slips.len();
+        let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());
         bucket.in_flight += 1;
         bucket.active_at = now;
         let has_more = !bucket.is_empty();
-        if let (Some(give_up_after), Some(oldest)) = (partner.rules.give_up_after, bucket.oldest()) {
-            // A delivery may be older than the one before it: the disk and another receive have ages of their own.
-            bucket.alarm.by(due, oldest + give_up_after, Timer::Bucket(key));
-        }
-        self.threads.take(medium, class);
+        self.threads.take(medium, partner.health.class());
         let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);
         partner.flushes(flush, now);
         partner.on_wire += deliveries;
@@ -174,6 +160,8 @@ impl Partners {
                 self.list_all_of(partner_key);
             }
         }
+        // A delivery may be older than the one before it: the disk and another receive have ages of their own.
+        self.watch_age(key, due);
         Some(flush)
     }
 
@@ -238,16 +226,14 @@ impl Partners {
         }
     }
 
-    /// Returns when the bucket may flush next, `None` if it waits for nothing that has a time. A pause has no known
-    /// end, and counts as the longest back-off.
+    /// Returns when the partner can be tried next with what this bucket holds; `None` if it waits for nothing that has a
+    /// time. A pause has no known end, and counts as the longest back-off.
     pub fn next_attempt(&self, key: BucketKey, now: Instant) -> Option<Instant> {
-        match self.access(key, now)? {
-            Access::Open | Access::Busy => None,
-            Access::At(at, _) => Some(at),
-            Access::Paused => {
-                let partner = self.partner(self.bucket(key)?.partner)?;
-                Some(now + partner.rules.max_backoff)
-            }
+        let bucket = self.bucket(key)?;
+        let partner = self.partner(bucket.partner)?;
+        match partner.obstacle(Some(bucket), now)? {
+            Obstacle::Paused => Some(now + partner.rules.max_backoff),
+            obstacle => obstacle.ends_at(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! All partners and their buckets: what enters a bucket, which buckets are looked at, and when a bucket or partner is
-//! forgotten. [`flushing`] decides which bucket flushes, [`crowd`] which partner holds too much.
+//! forgotten. [`flushing`] keeps those that wait for a flush and those on the wire, [`crowd`] knows which partner holds too much.
 //!
 //! `directory` finds a partner by its account, `lately` says whether others need the room, and `longest` which delivery has
 //! waited for the longest.
@@ -22,7 +22,7 @@ use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flights;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::parking::Lot;
-use crate::dispatch::partner::{Access, Partner, PartnerState};
+use crate::dispatch::partner::{Partner, PartnerState};
 use crate::dispatch::rules::{Medium, PartnerTable};
 use crate::dispatch::slab::Slab;
 use crate::dispatch::threads::DeliveryThreads;
@@ -33,7 +33,6 @@ use self::crowd::Crowd;
 use self::directory::{Directory, Tag};
 
 pub use self::crowd::{Overfull, PART_OF_AWAY};
-pub use self::flushing::Manner;
 
 /// The shortest time after which a bucket in use is looked at again for idleness.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
@@ -213,12 +212,6 @@ impl Partners {
     /// Returns when the partner's oldest flush on the wire began.
     pub fn flushes_since(&self, partner: &Partner) -> Option<Instant> {
         self.flights.began(*partner.flights.first()?)
-    }
-
-    /// Returns whether a flush of the bucket may start, and if not, when and why.
-    pub fn access(&self, key: BucketKey, now: Instant) -> Option<Access> {
-        let bucket = self.bucket(key)?;
-        Some(self.partner(bucket.partner)?.access(Some(bucket), now))
     }
 
     /// Returns the partner's state: the worst over all its buckets.

@@ -11,7 +11,8 @@ use crate::dispatch::bucket::Bucket;
 use crate::dispatch::bucket::head::Doubt;
 use crate::dispatch::health::Class;
 use crate::dispatch::keys::BucketKey;
-use crate::dispatch::partner::{Access, Partner, PartnerState, Wait};
+use crate::dispatch::obstacle::{Obstacle, Wait};
+use crate::dispatch::partner::{Partner, PartnerState};
 use crate::dispatch::waiting::Slip;
 
 /// The report on one partner, over all queues. The keys are part of the contract with users.
@@ -95,6 +96,9 @@ pub struct BucketReport {
     pub failures: u32,
 }
 
+/// Why a bucket waits that could be flushed.
+const FOR_ANOTHER: &str = "another of its queues goes first";
+
 impl Dispatcher {
     /// Returns the report on a partner; `None` if nothing waits for it, nothing is on the wire and nothing
     /// needs to be remembered. O(messages held), since it searches the deliveries that have left their
@@ -105,21 +109,22 @@ impl Dispatcher {
         let stranger = known.is_none().then(|| self.partners.stranger(account)).filter(|_| held_back > 0);
         let partner = known.or(stranger.as_ref())?;
         let buckets: Vec<&Bucket> = self.partners.buckets_of(partner).collect();
-        let longest = |key: BucketKey| Some((self.partners.longest(key)?, self.partners.bucket(key)?));
+        let keyed = |key: BucketKey| Some((key, self.partners.bucket(key)?));
+        let longest = |key: BucketKey| Some((self.partners.longest(key)?, keyed(key)?));
         let (longest, oldest) = partner.buckets.iter().filter_map(longest).min_by_key(|(slip, _)| slip.since).unzip();
         // If all that waits is on the disk, that is what the report is about.
-        let oldest = oldest.or_else(|| buckets.iter().copied().find(|bucket| bucket.parked() > 0));
+        let oldest = oldest.or_else(|| partner.buckets.iter().filter_map(keyed).find(|(_, bucket)| bucket.parked() > 0));
         let since = partner.buckets.iter().filter_map(|key| self.partners.waits_since(key)).min();
-        let access = partner.access(oldest, self.now);
+        let obstacle = oldest.map_or_else(|| partner.obstacle(None, self.now), |(key, _)| self.obstacle(key));
         let of_queue = |key: BucketKey| Some(self.bucket_report(partner, key, self.partners.bucket(key)?));
         Some(PartnerReport {
             account: partner.account.to_string(),
             state: self.partners.state(partner, self.now),
             reason: match oldest {
                 None if held_back > 0 => "a message received before is still with its handler, and order is kept",
-                _ => self.reason(partner, oldest, access),
+                _ => self.reason(partner, oldest, obstacle),
             },
-            next_attempt_in_s: next_attempt_in_s(partner, oldest, access, self.now),
+            next_attempt_in_s: self.ends_in_s(obstacle),
             waiting: buckets.iter().map(|bucket| bucket.waits()).sum(),
             parked: buckets.iter().map(|bucket| bucket.parked()).sum(),
             in_flight: partner.flights.len(),
@@ -129,7 +134,7 @@ impl Dispatcher {
             oldest_age_s: since.map(|at| self.age_s(at)),
             failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
             last_error: partner.last_error.as_deref().map(str::to_owned),
-            blocked_by: oldest.filter(|bucket| is_blocked(partner, bucket)).and_then(Bucket::front_id),
+            blocked_by: oldest.filter(|(_, bucket)| is_blocked(partner, bucket)).and_then(|(_, bucket)| bucket.front_id()),
             learned_batch: partner.batch_size.learned(partner.rules.max_batch),
             rate: partner.rules.rate.map(|(requests, per)| RateReport {
                 requests,
@@ -143,15 +148,15 @@ impl Dispatcher {
     }
 
     pub(in crate::dispatch) fn bucket_report(&self, partner: &Partner, key: BucketKey, bucket: &Bucket) -> BucketReport {
-        let access = partner.access(Some(bucket), self.now);
+        let obstacle = self.obstacle(key);
         BucketReport {
             queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
             waiting: bucket.waits(),
             parked: bucket.parked(),
             in_flight: bucket.in_flight,
             state: partner.state(Some(bucket), self.now),
-            reason: self.reason(partner, Some(bucket), access),
-            next_attempt_in_s: next_attempt_in_s(partner, Some(bucket), access, self.now),
+            reason: self.reason(partner, Some((key, bucket)), obstacle),
+            next_attempt_in_s: self.ends_in_s(obstacle),
             oldest_age_s: self.partners.waits_since(key).map(|at| self.age_s(at)),
             failures: partner.failures_at(bucket),
         }
@@ -172,17 +177,40 @@ impl Dispatcher {
         Some(held.leased_until.saturating_duration_since(self.now).as_secs_f64())
     }
 
-    fn reason(&self, partner: &Partner, bucket: Option<&Bucket>, access: Access) -> &'static str {
-        let blocked = bucket.filter(|bucket| matches!(access, Access::At(_, Wait::Breaker)) && is_blocked(partner, bucket));
-        let Some(bucket) = blocked else {
-            if access == Access::Open
-                && let Some(reason) = bucket.and_then(|bucket| self.waits_for_its_group(bucket))
-            {
-                return reason;
+    /// Returns why the partner waits with what this bucket holds, in words; without a bucket, why it waits at all.
+    fn reason(&self, partner: &Partner, bucket: Option<(BucketKey, &Bucket)>, obstacle: Option<Obstacle>) -> &'static str {
+        match obstacle {
+            Some(Obstacle::Paused) => "an operator paused it",
+            Some(Obstacle::Parallel) => "a flush is on the wire",
+            Some(Obstacle::Probe) => "its probe is on the wire, and all else waits for the answer",
+            Some(Obstacle::InOrder) => "a flush is on the wire, and of a FIFO queue one at a time is",
+            Some(Obstacle::Lease) => "the lease of what would be sent next has ended, and is not extended yet",
+            Some(Obstacle::Turn { .. }) => FOR_ANOTHER,
+            Some(Obstacle::Until(_, Wait::Asked)) => "it asked for a pause (Retry-After)",
+            Some(Obstacle::Until(_, Wait::Backoff)) => "it backs off after a failure",
+            Some(Obstacle::Until(_, Wait::Breaker)) => {
+                let blocked = bucket.filter(|(_, bucket)| is_blocked(partner, bucket));
+                blocked.map_or("its breaker is open", |(_, bucket)| self.why_its_head_blocks(bucket))
             }
-            let of_first = bucket.filter(|bucket| bucket.listed && self.is_first(partner, bucket));
-            return reason(partner, bucket, access, of_first.is_some());
-        };
+            Some(Obstacle::Until(_, Wait::Endpoint)) => "the endpoint for this queue is set up wrongly",
+            Some(Obstacle::Until(_, Wait::Rate)) => "its rate allows no more for now",
+            Some(Obstacle::Until(_, Wait::Linger)) => "it lingers for a fuller batch",
+            Some(Obstacle::Thread) if partner.health.class() == Class::Well => "no delivery thread is free",
+            Some(Obstacle::Thread) => "no delivery thread is free of the half that slow, failing and new partners share",
+            None => match bucket {
+                Some((key, bucket)) if !bucket.is_empty() => {
+                    if self.partners.is_preceded(key) {
+                        FOR_ANOTHER
+                    } else {
+                        "it may go now, and goes once a delivery thread is free"
+                    }
+                }
+                _ => why_nothing_waits(partner, bucket.map(|(_, bucket)| bucket)),
+            },
+        }
+    }
+
+    fn why_its_head_blocks(&self, bucket: &Bucket) -> &'static str {
         if self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
         } else if bucket.doubt().is_some_and(|doubt| doubt.refused) {
@@ -194,22 +222,9 @@ impl Dispatcher {
         }
     }
 
-    /// Returns why a bucket of a FIFO queue waits although its partner may be tried; `None`: for no reason of its order.
-    fn waits_for_its_group(&self, bucket: &Bucket) -> Option<&'static str> {
-        let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
-        if !fifo || bucket.is_empty() {
-            None
-        } else if bucket.in_flight > 0 {
-            Some("a flush is on the wire, and of a FIFO queue one at a time is")
-        } else {
-            self.lacks_lease(bucket).then_some("the lease of what would be sent next has ended, and is not extended yet")
-        }
-    }
-
-    /// Returns whether no bucket of the partner has waited for longer than this one.
-    fn is_first(&self, partner: &Partner, bucket: &Bucket) -> bool {
-        let others = self.partners.buckets_of(partner).filter(|other| !other.is_empty());
-        others.map(|other| other.oldest()).min() == Some(bucket.oldest())
+    fn ends_in_s(&self, obstacle: Option<Obstacle>) -> Option<f64> {
+        let at = obstacle?.ends_at()?;
+        Some(at.saturating_duration_since(self.now).as_secs_f64())
     }
 
     fn age_s(&self, since: Instant) -> f64 {
@@ -224,51 +239,16 @@ fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
     partner.is_open() && (refused || (draws > 0 && draws >= partner.rules.breaker_failures))
 }
 
-/// Returns why the partner waits, in words. `next`: the bucket is the next one of the partner to be
-/// looked at before the turn ends.
-fn reason(partner: &Partner, bucket: Option<&Bucket>, access: Access, next: bool) -> &'static str {
-    match access {
-        Access::Paused => "an operator paused it",
-        Access::Busy if partner.failures() > 0 => "its probe is on the wire, and all else waits for the answer",
-        Access::Busy => "a flush is on the wire",
-        Access::At(_, Wait::Asked) => "it asked for a pause (Retry-After)",
-        Access::At(_, Wait::Backoff) => "it backs off after a failure",
-        Access::At(_, Wait::Breaker) => "its breaker is open",
-        Access::At(_, Wait::Endpoint) => "the endpoint for this queue is set up wrongly",
-        Access::At(_, Wait::Rate) => "its rate allows no more for now",
-        Access::Open => match bucket.filter(|bucket| !bucket.is_empty()) {
-            None if bucket.is_some_and(|bucket| bucket.parked() > 0) => {
-                "what is parked waits for room, or to be read from the disk"
-            }
-            None if !partner.flights.is_empty() => "all that there is for it is on the wire",
-            // Whose bucket they left is not known if there are several.
-            None if partner.hidden > 0 && (bucket.is_none() || !partner.buckets.are_several()) => {
-                "its messages were returned, and are hidden in their queue for now"
-            }
-            None => "nothing waits for it",
-            Some(_) if lingers_until(partner, bucket, access).is_some() => "it lingers for a fuller batch",
-            Some(_) if next => "it may go now, and goes once a delivery thread is free",
-            Some(bucket) if bucket.thread_wait.is_none() => "another of its queues goes first",
-            Some(_) if partner.health.class() == Class::Well => "no delivery thread is free",
-            Some(_) => "no delivery thread is free of the half that slow, failing and new partners share",
-        },
+/// Returns why nothing is in memory that could be sent, in words.
+fn why_nothing_waits(partner: &Partner, bucket: Option<&Bucket>) -> &'static str {
+    if bucket.is_some_and(|bucket| bucket.parked() > 0) {
+        "what is parked waits for room, or to be read from the disk"
+    } else if !partner.flights.is_empty() {
+        "all that there is for it is on the wire"
+    } else if partner.hidden > 0 && (bucket.is_none() || !partner.buckets.are_several()) {
+        // Whose bucket they left is not known if there are several.
+        "its messages were returned, and are hidden in their queue for now"
+    } else {
+        "nothing waits for it"
     }
-}
-
-/// Returns until when the bucket lingers for more deliveries; `None` if it does not.
-fn lingers_until(partner: &Partner, bucket: Option<&Bucket>, access: Access) -> Option<Instant> {
-    let bucket =
-        bucket.filter(|bucket| access == Access::Open && bucket.thread_wait.is_none() && !partner.rules.linger.is_zero())?;
-    let oldest = bucket.oldest()?;
-    // An operator's flush ends the lingering of the deliveries that waited at that moment.
-    let hurried = partner.hurried_at.is_some_and(|at| oldest <= at);
-    (!hurried).then_some(oldest + partner.rules.linger)
-}
-
-fn next_attempt_in_s(partner: &Partner, bucket: Option<&Bucket>, access: Access, now: Instant) -> Option<f64> {
-    let at = match access {
-        Access::At(at, _) => Some(at),
-        Access::Busy | Access::Open | Access::Paused => lingers_until(partner, bucket, access),
-    };
-    at.map(|at| at.saturating_duration_since(now).as_secs_f64())
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{BucketKey, QueueIndex};
+use crate::dispatch::obstacle::{Obstacle, Wait};
 use crate::dispatch::parking::{Lot, Transfer};
-use crate::dispatch::partner::{Access, Partner, Wait};
+use crate::dispatch::partner::Partner;
 use crate::dispatch::queue_state::QueueState;
 
 use super::books::partners;
@@ -48,27 +49,27 @@ fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &
     let (Some(oldest), false) = (bucket.oldest(), dispatcher.phase.is_forced()) else { return };
     let by = |at: Instant| bucket.alarm.at().is_some_and(|alarm| alarm <= at.max(now));
     let partner_by = |at: Instant| partner.alarm.at().is_some_and(|alarm| alarm <= at.max(now));
-    let (queue, account, access) = (bucket.queue, &partner.account, partner.access(Some(bucket), now));
+    let (queue, account, obstacle) = (bucket.queue, &partner.account, partner.obstacle(Some(bucket), now));
     // A bucket that lingers, or leaves its turn to another one, may not know yet of a wait of its partner.
     let own = dispatcher.partners.yields_until(key, now).max(Some(oldest + partner.rules.linger)).unwrap_or(oldest);
-    let looked_at = match access {
+    let looked_at = match obstacle {
         // One flush at a time keeps a FIFO group in order over failures.
-        Access::Open if bucket.in_flight > 0 && dispatcher.queues[queue].rules.fifo => true,
-        Access::Open => own > now && (by(own) || partner_by(own)),
-        Access::Busy => !partner.flights.is_empty(),
-        Access::Paused => true,
-        Access::At(at, Wait::Endpoint) => by(own.max(at)),
-        Access::At(at, _) => by(own.max(at)) || partner_by(own.max(at)),
+        None if bucket.in_flight > 0 && dispatcher.queues[queue].rules.fifo => true,
+        None => own > now && (by(own) || partner_by(own)),
+        Some(Obstacle::Paused) => true,
+        Some(Obstacle::Until(at, Wait::Endpoint)) => by(own.max(at)),
+        Some(Obstacle::Until(at, _)) => by(own.max(at)) || partner_by(own.max(at)),
+        Some(_) => !partner.flights.is_empty(),
     };
     let looked_at = looked_at || bucket.thread_wait.is_some();
-    assert!(looked_at, "nothing looks again at what queue {queue} has for {account} ({access:?}): {bucket:?}");
-    if let (Access::At(at, Wait::Rate), Some((requests, per))) = (access, partner.rules.rate) {
+    assert!(looked_at, "nothing looks again at what queue {queue} has for {account} ({obstacle:?}): {bucket:?}");
+    if let (Some(Obstacle::Until(at, Wait::Rate)), Some((requests, per))) = (obstacle, partner.rules.rate) {
         let (wait, longest) = (at - now, per / requests + std::time::Duration::from_nanos(1));
         assert!(wait <= longest, "{account} waits for {wait:?}, and its rate is one in {longest:?}");
     }
     if let Some(give_up_after) = partner.rules.give_up_after {
         let late = bucket.alarm.at().map(|alarm| alarm.saturating_duration_since(oldest + give_up_after));
-        let what = format!("what queue {queue} has for {account} ({access:?}) is given up too late, by {late:?} from {now:?}");
+        let what = format!("what queue {queue} has for {account} ({obstacle:?}) is given up too late, by {late:?} from {now:?}");
         assert!(by(oldest + give_up_after), "{what}: {bucket:?}");
     }
 }

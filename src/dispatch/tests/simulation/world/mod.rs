@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use smallvec::SmallVec;
 
-use crate::dispatch::partner::Access;
 use crate::dispatch::tests::disk::Disk;
 use crate::dispatch::tests::{message, partner_rules, start};
 use crate::dispatch::{
@@ -311,7 +310,7 @@ impl World {
             let partner = partners.partner(bucket.partner).expect("it has a bucket");
             let could_leave = bucket.oldest().is_some_and(|oldest| oldest + partner.rules.linger <= self.now);
             let yields = partners.yields_until(key, self.now).is_some();
-            if could_leave && !yields && partners.access(key, self.now) == Some(Access::Open) {
+            if could_leave && !yields && partner.obstacle(Some(bucket), self.now).is_none() {
                 self.watch.waits(self.now, &partner.account);
             }
         }
