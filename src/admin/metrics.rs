@@ -96,15 +96,8 @@ impl Collector for Figures {
         writer.level("in_flight_messages", "Messages held", status.in_flight as f64)?;
         writer.level("in_flight_bytes", "Bytes of bodies and payloads held", status.in_flight_bytes as f64)?;
         writer.level("buckets", "Buckets in memory", status.buckets as f64)?;
-        let partners = &status.partners;
-        let states = [
-            ("healthy", partners.healthy),
-            ("backing_off", partners.backing_off),
-            ("open", partners.open),
-            ("limited", partners.limited),
-            ("paused", partners.paused),
-        ];
-        writer.gauge("partners", "Partners in memory", states.map(|(state, count)| ([("state", state)], count as f64)))?;
+        let partners = status.partners.by_state().map(|(state, count)| ([("state", state.word())], count as f64));
+        writer.gauge("partners", "Partners in memory", partners)?;
         writer.level("uptime_seconds", "Time since the start", self.snapshot.uptime_s)?;
         writer.histogram("delivery_duration_seconds", "Flushes, from hand-over to answer", &status.times.delivery)?;
         writer.histogram("message_age_seconds", "Messages, from sent to acked", &status.times.age)?;

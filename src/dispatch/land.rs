@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use crate::message::Answer;
 use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::{Answer, MAX_EXCERPT};
 
 use super::Dispatcher;
 use super::bucket::Parcel;
@@ -13,9 +13,6 @@ use super::flights::Flight;
 use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
 use super::partner::PartnerState;
 use super::verdict::{Gate, History, Verdict, verdict};
-
-/// How much of a partner's answer is kept for logs and dead letters (1 KiB).
-const EXCERPT: usize = 1024;
 
 impl Dispatcher {
     /// Takes in the answer to a flush.
@@ -214,7 +211,7 @@ fn described(answer: &Answer) -> Box<str> {
         Answer::Accepted => "accepted".into(),
         Answer::Status { code, excerpt, .. } if excerpt.is_empty() => format!("answered {code}").into(),
         Answer::Status { code, excerpt, .. } => {
-            let end = excerpt.floor_char_boundary(EXCERPT);
+            let end = excerpt.floor_char_boundary(MAX_EXCERPT);
             format!("answered {code}: {}", excerpt.get(..end).unwrap_or_default()).into()
         }
         Answer::Unreachable { reason } | Answer::Refused { reason } => reason.clone(),

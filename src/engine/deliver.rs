@@ -228,11 +228,11 @@ impl Deliverer {
                     over.store(true, Ordering::Release);
                 }
             });
-            let sync = self.sinks.begin(&batch, reply);
+            let work = self.sinks.begin(&batch, reply);
             drop(batch);
-            if let Some(sync) = sync {
-                duty.begin("syncs files", "");
-                sync.run();
+            if let Some(work) = work {
+                duty.begin(work.what, "");
+                work.run();
             }
             duty.rest();
             if self.over.load(Ordering::Acquire) {

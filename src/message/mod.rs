@@ -256,6 +256,9 @@ impl Batch {
 /// joined by dots are unambiguous.
 const BATCHES: Uuid = uuid::uuid!("6f63746f-636f-5e66-8000-626174636865");
 
+/// The most bytes of a partner's answer that are kept for logs, reports and dead letters (1 KiB).
+pub const MAX_EXCERPT: usize = 1024;
+
 /// A partner's answer to one batch. [`crate::dispatch`] turns it into a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -267,7 +270,7 @@ pub enum Answer {
         code: u16,
         /// The wait that the partner asked for in `Retry-After`.
         retry_after: Option<Duration>,
-        /// At most 1 KiB of the answer's body, as text.
+        /// At most [`MAX_EXCERPT`] bytes of the answer's body, as text.
         excerpt: Box<str>,
     },
     /// There was no answer: no connection, a TLS failure, a timeout, a full disk, a panic in the sink.

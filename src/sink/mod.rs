@@ -20,11 +20,10 @@ mod stdout;
 mod testing;
 
 pub use crate::net::clock::Clock;
-pub use file::Syncing;
 pub(crate) use file::template::Template as FileTemplate;
 pub(crate) use http::target;
 pub use limits::{Limits, raise_open_files};
-pub use reply::Reply;
+pub use reply::{Reply, SharedWork};
 pub use sinks::{Prepared, SetupError, Sinks};
 pub use sqs::SqsSink;
 pub use stdout::StdoutSink;
@@ -39,9 +38,10 @@ pub trait Sink: Send + Sync {
     /// side, since the messages are then deleted from their queue.
     fn deliver(&self, batch: &Batch) -> Answer;
 
-    /// Does the same as [`Sink::deliver`], but may send the answer later: in a sink that syncs a disk once for many
-    /// deliveries, the thread that leads the sync sends it. Returns the sync if the calling thread has to lead it now.
-    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+    /// Does the same as [`Sink::deliver`], but may send the answer later: where one piece of work ends many deliveries, as
+    /// one sync of a disk does, the thread that does the work sends it. Returns the work if the calling thread has to do it
+    /// now.
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<SharedWork> {
         reply.send(caught(|| self.deliver(batch)));
         None
     }

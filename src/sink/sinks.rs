@@ -10,10 +10,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::file::{FilePartner, FileSink, Syncing};
+use super::file::{FilePartner, FileSink};
 use super::http::{HttpPartner, HttpSink};
 use super::limits::Limits;
-use super::reply::Reply;
+use super::reply::{Reply, SharedWork};
 use super::sqs::Queues;
 use super::stdout::StdoutSink;
 use super::{Sink, caught};
@@ -105,7 +105,7 @@ impl Sink for Sinks {
         caught(|| sink.deliver(batch))
     }
 
-    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<SharedWork> {
         let sink = self.of(&batch.account);
         // A panic drops the reply, which says so.
         catch_unwind(AssertUnwindSafe(|| sink.begin(batch, reply))).ok().flatten()

@@ -173,11 +173,12 @@ fn partners(settings: &Settings) -> impl Iterator<Item = (String, &PartnerSettin
     std::iter::once(("partners.default".to_owned(), &settings.partners.default)).chain(by_account)
 }
 
-/// Returns how long one delivery to the partner may take.
+/// Returns how long one delivery to the partner may take, as far as that is configured. A file, a pipe and SQS have no
+/// such key.
 fn longest_delivery(partner: &PartnerSettings) -> Duration {
     match &partner.deliver {
         Deliver::Http(http) => http.timeout.saturating_add(http.connect_timeout),
-        _ => Duration::ZERO,
+        Deliver::File { .. } | Deliver::Sqs { .. } | Deliver::Stdout | Deliver::Discard => Duration::ZERO,
     }
 }
 

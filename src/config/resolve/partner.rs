@@ -151,7 +151,7 @@ fn batch(section: &Section<'_>, deliver: &Deliver, warnings: &mut Vec<String>) -
     let (most, most_bytes, why) = match deliver {
         Deliver::Http(http) if http.format == Format::Single => (1, u64::MAX, "format = \"single\""),
         Deliver::Sqs { .. } => (SQS_BATCH, SQS_BATCH_BYTES, "deliver = \"sqs\""),
-        _ => (usize::MAX, u64::MAX, ""),
+        Deliver::Http(_) | Deliver::File { .. } | Deliver::Stdout | Deliver::Discard => (usize::MAX, u64::MAX, ""),
     };
     // An inherited number is reduced without a warning: only a number written in this section may have been
     // meant for this way of delivery.

@@ -66,6 +66,19 @@ pub struct PartnerCounts {
     pub paused: usize,
 }
 
+impl PartnerCounts {
+    /// Returns the number of partners in each state.
+    pub fn by_state(&self) -> [(PartnerState, usize); 5] {
+        [
+            (PartnerState::Healthy, self.healthy),
+            (PartnerState::BackingOff, self.backing_off),
+            (PartnerState::Open, self.open),
+            (PartnerState::Limited, self.limited),
+            (PartnerState::Paused, self.paused),
+        ]
+    }
+}
+
 /// A search for the partners whose account contains a text.
 #[derive(Debug)]
 pub struct Search {

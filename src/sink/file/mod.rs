@@ -15,7 +15,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -29,10 +28,10 @@ use rustix::io::Errno;
 use self::disk::{Disk, Kernel};
 use self::held::{Held, Id};
 use self::open::{Folder, OpenFile};
-use self::rounds::{Lead, Rounds};
+use self::rounds::Rounds;
 use self::template::{FilePath, Template};
-use super::reply::Reply;
-use super::{Sink, lines, text_of};
+use super::reply::{Reply, SharedWork};
+use super::{Sink, lines};
 use crate::lru::Lru;
 use crate::message::{Answer, Batch};
 
@@ -111,14 +110,6 @@ struct Written {
     failed_syncs: u64,
 }
 
-/// The duty to sync for all threads that write to one file system.
-#[must_use = "no other thread syncs"]
-pub struct Syncing {
-    sink: Arc<FileSink>,
-    volume: Arc<Volume>,
-    lead: Lead<Pending>,
-}
-
 /// The files of the partners that share one section of the configuration.
 pub struct FilePartner {
     sink: Arc<FileSink>,
@@ -142,7 +133,7 @@ impl Sink for FilePartner {
         self.sink.deliver(&self.template, batch)
     }
 
-    fn begin(&self, batch: &Batch, reply: Reply) -> Option<Syncing> {
+    fn begin(&self, batch: &Batch, reply: Reply) -> Option<SharedWork> {
         self.sink.begin(&self.template, batch, reply)
     }
 }
@@ -186,12 +177,15 @@ impl FileSink {
 
     /// Does the same without waiting for the disk's sync: the thread that
     /// leads the sync sends the reply. `Some` if that is this thread.
-    pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<Syncing> {
+    pub fn begin(self: &Arc<Self>, template: &Template, batch: &Batch, reply: Reply) -> Option<SharedWork> {
         let target = template.fill(&batch.queue, &batch.account);
         match self.write(&target, &lines::of(&batch.items)) {
             Ok((Written { file, volume, end, cuts, failed_syncs }, slot)) => {
                 let pending = Pending { path: target.path, file, end, cuts, failed_syncs, _slot: slot, reply };
-                volume.rounds.join(pending).map(|lead| Syncing { sink: Arc::clone(self), volume, lead })
+                let lead = volume.rounds.join(pending)?;
+                let sink = Arc::clone(self);
+                // For as long as the disk takes, and for as long as other threads keep writing.
+                Some(SharedWork::new("syncs files", move || lead.run(|members| sink.sync(&volume, members))))
             }
             Err(error) => {
                 reply.send(answer_of(&target.path, &error));
@@ -355,19 +349,6 @@ impl Pending {
             Ok(()) => Answer::Accepted,
             Err(reason) => Answer::Unreachable { reason: format!("file {}: {reason}", self.path.display()).into() },
         });
-    }
-}
-
-impl Syncing {
-    /// Syncs what was written and replies, round by round, until no thread waits. Blocks for as
-    /// long as the disk does, and for as long as other threads keep writing. Never panics: a
-    /// panic is logged, and the deliveries that it cost are answered by their dropped [`Reply`].
-    pub fn run(self) {
-        let Self { sink, volume, lead } = self;
-        let rounds = || lead.run(|members| sink.sync(&volume, members));
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(rounds)) {
-            log::error!("a fault in octoconf itself, please report it: a sync of files: {}", text_of(&*panic));
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use ureq::http::Response;
 use ureq::http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::secrets::Secrets;
-use crate::message::Answer;
+use crate::message::{Answer, MAX_EXCERPT};
 
 /// The largest number of bytes of a body that are read. Beyond that, a new connection costs less
 /// than the rest of this one.
@@ -19,8 +19,6 @@ const MAX_BODY: usize = 64 * 1024;
 /// The largest number of bytes of a body that are kept. Secrets are masked before the excerpt is cut, so
 /// that none is cut in two.
 const MAX_KEPT: usize = 8 * 1024;
-/// The largest number of bytes of an excerpt.
-const MAX_EXCERPT: usize = 1024;
 /// The longest wait that a partner may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
