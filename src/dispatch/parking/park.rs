@@ -6,7 +6,7 @@ use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Held};
 use crate::dispatch::record::summary::Sum;
-use crate::dispatch::record::tally::Operation;
+use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::waiting::{Slip, Spot};
 use crate::message::Item;
 use crate::message::park::{Parked, START, ToPark};
@@ -158,7 +158,11 @@ impl Dispatcher {
             called.push(leaver);
         }
         transfer.called = called;
+        let rows = transfer.rows;
         if !deliveries.is_empty() {
+            if let Some(rows) = self.queues.get_mut(rows) {
+                rows.counts.requests += 1;
+            }
             self.commands.push_back(Command::Park { queue: index, deliveries });
         }
         for leaver in unwanted {
@@ -200,6 +204,9 @@ impl Dispatcher {
                     self.goes_well(rows, Operation::Park);
                 }
             }
+        }
+        if let Some(rows) = self.queues.get_mut(rows) {
+            rows.tally.called(Operation::Park, if failed { CallResult::Failed } else { CallResult::Ok });
         }
         let mut results = results.into_iter();
         let (mut without_room, mut buckets) = (Vec::new(), Vec::new());

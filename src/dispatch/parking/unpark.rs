@@ -8,7 +8,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
-use crate::dispatch::record::tally::Operation;
+use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
 use crate::message::Account;
@@ -171,6 +171,15 @@ impl Dispatcher {
     pub(in crate::dispatch) fn unparked(&mut self, index: QueueIndex, answers: Result<Vec<Unparked>, Fault>) {
         let Some(transfer) = self.transfer_mut(index) else { return self.stray("rows of a queue without parking") };
         let (rows, asked) = (transfer.rows, std::mem::take(&mut transfer.asked));
+        if let Some(rows) = self.queues.get_mut(rows) {
+            let result = match &answers {
+                Ok(answers) if answers.iter().all(|answer| answer.rows.is_empty()) => CallResult::Empty,
+                Ok(_) => CallResult::Ok,
+                Err(_) => CallResult::Failed,
+            };
+            rows.tally.called(Operation::Unpark, result);
+        }
+        let Some(transfer) = self.transfer_mut(index) else { return };
         let answers = match answers {
             Ok(answers) => {
                 let unreadable = answers.iter().flat_map(|answer| &answer.unreadable).next_back().cloned();

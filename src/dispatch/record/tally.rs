@@ -92,9 +92,9 @@ impl CallResult {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Handler runs, in the order of [`OUTCOMES`].
-    outcomes: [u64; 4],
+    outcomes: [u64; OUTCOMES.len()],
     /// Calls, by [`Operation`] and [`CallResult`].
-    calls: [[u64; 3]; 7],
+    calls: [[u64; CallResult::ALL.len()]; Operation::ALL.len()],
     /// Messages returned, by reason.
     returned: BTreeMap<ReturnReason, u64>,
     /// Messages set aside of which no delivery was accepted, by reason.
@@ -186,7 +186,7 @@ impl Tally {
 
     /// Returns the number of receives that ended, whatever they found.
     pub fn receives(&self) -> u64 {
-        self.calls.first().map_or(0, |results| results.iter().sum())
+        self.calls.get(Operation::Receive as usize).map_or(0, |results| results.iter().sum())
     }
 }
 

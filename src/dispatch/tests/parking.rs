@@ -44,6 +44,8 @@ fn what_leaves_memory_is_acked_once_it_is_on_the_disk() {
     let counts = &queues[0].counts;
     assert_eq!((counts.acked, counts.parked, counts.returned, rig.dispatcher.held()), (6, 3, 0, 3));
     assert_eq!((&*queues[1].name, queues[0].parked_now), ("q0.parking", 3));
+    let calls: Vec<_> = queues[1].tally.calls().collect();
+    assert_eq!((queues[1].counts.requests, calls), (1, vec![("park", "ok", 1)]));
 }
 
 #[test]
@@ -187,6 +189,7 @@ fn a_row_that_has_to_leave_again_stays_on_the_disk() {
     let (rows, tally) = (&status.queues[1].counts, &status.queues[1].tally);
     assert_eq!((rows.received, rows.returned), (3, 1));
     assert_eq!(tally.returns().collect::<Vec<_>>(), [("parked", 1)]);
+    assert_eq!(tally.calls().collect::<Vec<_>>(), [("unpark", "ok", 1)]);
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
 }
 
