@@ -29,7 +29,10 @@ pub fn contend(arguments: &[String]) -> Option<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse().expect("a number");
     let said = match arguments[..] {
-        ["engine", endpoint, queue, messages] => empty(endpoint, queue, number(messages)),
+        ["engine", endpoint, queue, messages] => empty(&settings(endpoint, &[queue], "1s"), number(messages)),
+        ["http", partner, endpoint, queue, messages] => {
+            empty(&settings_with(endpoint, &[queue], "1s", partner), number(messages))
+        }
         ["queue", endpoint, queue, messages] => empty_alone(endpoint, queue, number(messages)),
         ["rusoto", endpoint, url, messages] => rusoto::empty(endpoint, url, number(messages)),
         ["idle", endpoint, ref queues @ ..] => idle::watch(endpoint, queues),
@@ -40,8 +43,8 @@ pub fn contend(arguments: &[String]) -> Option<ExitCode> {
 }
 
 /// Runs the engine as `run` does, until `messages` messages are deleted.
-fn empty(endpoint: &str, queue: &str, messages: u64) -> Value {
-    let engine = engine(&settings(endpoint, &[queue], "1s"));
+fn empty(settings: &str, messages: u64) -> Value {
+    let engine = engine(settings);
     let running = engine.start(RunOptions { until_empty: false, seed: 1 }).expect("threads");
     let until = |acked: u64| loop {
         let counts = counts(&running).remove(0);
@@ -117,13 +120,18 @@ pub fn counts(running: &Running) -> Vec<QueueCounts> {
 
 /// Returns settings with queues of the server, each with the handler `order` and delivered to nowhere.
 pub fn settings(endpoint: &str, queues: &[&str], wait: &str) -> String {
+    settings_with(endpoint, queues, wait, "deliver = \"discard\"")
+}
+
+/// Returns the same with these settings of all partners.
+fn settings_with(endpoint: &str, queues: &[&str], wait: &str, partner: &str) -> String {
     let queue = |name: &&str| {
         format!(
             "[queues.{name}]\nsource = \"sqs\"\nendpoint = \"{endpoint}\"\nhandler = \"order\"\ndead_letter = \"none\"\nwait_time = \"{wait}\"\n"
         )
     };
     let queues: String = queues.iter().map(queue).collect();
-    format!("{queues}[partners.default]\ndeliver = \"discard\"\n")
+    format!("{queues}[partners.default]\n{partner}\n")
 }
 
 /// Returns the CPU time of this process so far, of all threads, in microseconds.

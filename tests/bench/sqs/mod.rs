@@ -3,10 +3,11 @@
 //! Each contender is a process of its own that empties a queue of the tests' SQS server and prints its costs: the
 //! engine; our queue alone; the bare calls of rusoto over the same HTTP client; AWS's own client on tokio, which is the
 //! limit of the row. All but the engine only receive and delete. The contenders take turns, so that a machine that
-//! becomes slower becomes slower for all of them.
+//! becomes slower becomes slower for all of them. The rows of `http` have the engine alone.
 
 mod contend;
 mod figures;
+mod http;
 mod idle;
 mod message;
 mod rusoto;
@@ -27,11 +28,14 @@ pub use self::contend::contend;
 /// The number of messages per run: the tests' server becomes slower with the depth of a queue.
 const MESSAGES: usize = 1_500;
 
+/// The number of accounts: as many as the talk had buckets.
+const ACCOUNTS: u32 = 2_900;
+
 /// The sizes of bodies in bytes, and the names of their rows.
 const SIZES: [(usize, &str); 2] = [(300, "300 B"), (20_000, "20 kB")];
 
 /// The names of the rows, by which they are chosen.
-pub const ROWS: [&str; 3] = ["sqs 300 B", "sqs 20 kB", "sqs idle"];
+pub const ROWS: [&str; 4] = ["sqs 300 B", "sqs 20 kB", "sqs http", "sqs idle"];
 
 /// Measures and prints the rows that are wanted, and returns their figures as JSON.
 pub fn measure(wanted: impl Fn(&str) -> bool) -> Option<Value> {
@@ -44,12 +48,13 @@ pub fn measure(wanted: impl Fn(&str) -> bool) -> Option<Value> {
     if !figures.is_empty() {
         figures::print(&figures);
     }
+    let http = wanted("sqs http").then(|| http::measure(server.get_or_insert_with(SqsServer::start)));
     let idle = wanted("sqs idle").then(|| idle::measure(server.get_or_insert_with(SqsServer::start)));
     if let Some(idle) = &idle {
         idle.print();
     }
     let rows: Vec<Value> = figures.iter().map(Figures::json).collect();
-    server.map(|_| json!({ "busy": rows, "idle": idle.map(|idle| idle.json()) }))
+    server.map(|_| json!({ "busy": rows, "http": http, "idle": idle.map(|idle| idle.json()) }))
 }
 
 fn messages() -> usize {
@@ -60,14 +65,17 @@ fn messages() -> usize {
 fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
     let runs: Vec<[Value; 4]> = (0..runs(RUNS))
         .map(|run| {
-            let engine = emptied(server, bytes, run, |queue| this_program(&["engine", &server.endpoint(), &queue.name]));
-            let queue = emptied(server, bytes, run, |queue| this_program(&["queue", &server.endpoint(), &queue.name]));
-            let rusoto = emptied(server, bytes, run, |queue| this_program(&["rusoto", &server.endpoint(), &queue.url]));
+            let engine =
+                emptied(server, (bytes, ACCOUNTS), run, |queue| this_program(&["engine", &server.endpoint(), &queue.name]));
+            let queue =
+                emptied(server, (bytes, ACCOUNTS), run, |queue| this_program(&["queue", &server.endpoint(), &queue.name]));
+            let rusoto =
+                emptied(server, (bytes, ACCOUNTS), run, |queue| this_program(&["rusoto", &server.endpoint(), &queue.url]));
             // AWS's client takes minutes to build, so in a test run our queue's figures stand in for it.
             let aws_sdk = if rehearses() {
                 queue.clone()
             } else {
-                emptied(server, bytes, run, |queue| aws_sdk(&[&server.endpoint(), &queue.url]))
+                emptied(server, (bytes, ACCOUNTS), run, |queue| aws_sdk(&[&server.endpoint(), &queue.url]))
             };
             [engine, queue, rusoto, aws_sdk]
         })
@@ -85,10 +93,15 @@ fn size(server: &SqsServer, bytes: usize, name: &str) -> Figures {
     }
 }
 
-/// Returns what a contender prints about a queue that it has emptied.
-fn emptied(server: &SqsServer, bytes: usize, run: usize, contender: impl Fn(&TestQueue<'_>) -> Command) -> Value {
+/// Returns what a contender prints about a queue that it has emptied, of messages of this size for so many accounts.
+fn emptied(
+    server: &SqsServer,
+    (bytes, accounts): (usize, u32),
+    run: usize,
+    contender: impl Fn(&TestQueue<'_>) -> Command,
+) -> Value {
     let queue = server.queue("bench", &[]);
-    queue.send(&message::bodies(bytes, messages(), run as u64));
+    queue.send(&message::bodies(bytes, accounts, messages(), run as u64));
     let said = outcome(contender(&queue).arg(messages().to_string()));
     assert_eq!(queue.counts(), (0, 0, 0), "every message was deleted");
     queue.delete();
