@@ -39,8 +39,11 @@ const MAX_NAMES: usize = 10_000;
 const FRESH_FOR: Duration = Duration::from_secs(30);
 /// How long an answer is served while a new one is on its way.
 const STALE_FOR: Duration = Duration::from_secs(600);
-/// How long an answer stands in while lookups fail (RFC 8767 suggests one to three days).
+/// How long an answer stands in while lookups fail or do not end (RFC 8767 suggests one to three days).
 const LAST_RESORT_FOR: Duration = Duration::from_secs(86_400);
+/// How long a lookup is awaited before such an answer stands in for it. The caller still has to connect: RFC 8767 (5)
+/// suggests a timer of its own for this, well before the caller's.
+const LAST_RESORT_AFTER: Duration = Duration::from_millis(250);
 /// How long a failure counts as an answer, so that a busy bucket does not cause a lookup with every flush.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 /// The duration from which a lookup makes its name suspect.
@@ -152,9 +155,10 @@ impl Names {
     }
 
     /// Returns the addresses of a host in the order of preference, at least one. Blocks until `deadline` at most, and
-    /// only if no usable address is known.
+    /// only if no usable address is known; [`LAST_RESORT_AFTER`] at most if there is one of last resort.
     fn find(&self, host: &str, deadline: Instant) -> Result<Arc<[IpAddr]>, LookUpError> {
         let mut names = self.shared.names.lock();
+        let began = self.clock.steady();
         if names.known.get(host).is_none() {
             names.known.insert(host.into(), Name::default());
             if names.known.len() > MAX_NAMES {
@@ -190,7 +194,12 @@ impl Names {
             if let Some(found) = stale {
                 return Ok(found);
             }
-            let left = deadline.saturating_duration_since(now);
+            let end = match last_resort {
+                // Of a lookup that takes long already, nothing more is awaited.
+                Some(_) => deadline.min(under_way.get(host).map_or(began, |since| began.min(*since)) + LAST_RESORT_AFTER),
+                None => deadline,
+            };
+            let left = end.saturating_duration_since(now);
             if left.is_zero() {
                 return last_resort.ok_or(LookUpError::Timeout);
             }

@@ -123,6 +123,23 @@ fn many_who_ask_at_once_are_one_look_up() {
 }
 
 #[test]
+fn an_answer_of_last_resort_stands_in_before_the_time_of_the_caller_is_over() {
+    let stage = Stage::new();
+    assert!(matches!(stage.peek("a"), Err(LookUpError::Timeout)));
+    stage.answer("a", Ok(vec![ip(1)]));
+    stage.pass(601);
+    let held_up = thread::scope(|scope| {
+        let asking = scope.spawn(|| stage.find("a"));
+        let held_up = stage.asked.recv().unwrap();
+        stage.pass(1);
+        assert_eq!(asking.join().unwrap().unwrap()[0], ip(1), "long before the hour that it would have had");
+        held_up
+    });
+    assert_eq!(stage.find("a").unwrap()[0], ip(1), "nobody else waits for this look-up");
+    drop(held_up);
+}
+
+#[test]
 fn an_old_answer_is_served_while_a_new_one_is_fetched() {
     let stage = Stage::new();
     assert!(matches!(stage.peek("a"), Err(LookUpError::Timeout)));

@@ -46,14 +46,16 @@ struct State {
     asking: bool,
     /// The last failure and its time; cleared by the next success.
     failed: Option<(SystemTime, CredentialsError)>,
+    /// How often [`Cached::look_again`] was called: the source may have had other keys since.
+    looks: u64,
 }
 
 /// Keys, and when they were fetched.
 struct Kept {
     keys: Keys,
     at: SystemTime,
-    /// Whether the source is to be asked again soon, since it may have other keys.
-    outdated: bool,
+    /// The value of [`State::looks`] when the source was asked for them.
+    looks: u64,
 }
 
 impl Cached<Chain> {
@@ -70,11 +72,10 @@ impl<S: Credentials> Cached<S> {
         Self { shared: Arc::new(Shared { source, clock, state: Mutex::default(), done: Condvar::new() }), spawn }
     }
 
-    /// Makes the source be asked again when keys are needed next. The present keys are used until it returns others.
+    /// Makes the source be asked again when keys are needed next, even if it is being asked now: what it answers then may
+    /// be what it read before. The present keys are used until it returns others.
     pub fn look_again(&self) {
-        if let Some(kept) = &mut self.shared.state.lock().kept {
-            kept.outdated = true;
-        }
+        self.shared.state.lock().looks += 1;
     }
 }
 
@@ -95,6 +96,7 @@ impl<S: Credentials> Shared<S> {
 
     /// Asks the source and keeps what it answers.
     fn ask(&self, good: Option<Keys>) -> Result<Keys, CredentialsError> {
+        let looks = self.state.lock().looks;
         let answer = self.source.get();
         let now = self.clock.now();
         let answer = answer.and_then(|keys| keys.checked("their source", now));
@@ -102,7 +104,7 @@ impl<S: Credentials> Shared<S> {
         match answer {
             Ok(keys) => {
                 state.failed = None;
-                state.kept = Some(Kept { keys: keys.clone(), at: now, outdated: false });
+                state.kept = Some(Kept { keys: keys.clone(), at: now, looks });
                 Ok(keys)
             }
             Err(error) => {
@@ -137,7 +139,7 @@ impl<S: Credentials + 'static> Credentials for Cached<S> {
             let now = self.shared.clock.now();
             let good = state.kept.as_ref().filter(|kept| kept.keys.are_valid_at(now));
             match good {
-                Some(kept) if !kept.is_due(now) || state.asking => return Ok(kept.keys.clone()),
+                Some(kept) if !kept.is_due(now, state.looks) || state.asking => return Ok(kept.keys.clone()),
                 _ => {}
             }
             let good = good.map(|kept| kept.keys.clone());
@@ -181,12 +183,12 @@ impl State {
 }
 
 impl Kept {
-    fn is_due(&self, now: SystemTime) -> bool {
+    fn is_due(&self, now: SystemTime, looks: u64) -> bool {
         // If the clock was set back, the age of the keys is not known.
         let Ok(age) = now.duration_since(self.at) else { return true };
         let life = self.keys.expires_at.map(|end| end.duration_since(self.at).unwrap_or_default());
         let renew_after = match life {
-            _ if self.outdated => MIN_PAUSE,
+            _ if self.looks != looks => MIN_PAUSE,
             Some(life) => life.saturating_sub(RENEW_AHEAD).max(life / 2),
             None => REFETCH_INTERVAL,
         };

@@ -275,6 +275,21 @@ fn a_look_at_the_source_in_between_costs_no_keys_that_are_good() {
 }
 
 #[test]
+fn a_look_during_a_renewal_is_another_one() {
+    let rig = rig();
+    rig.answers.send(Ok(keys("old", Some(HOUR)))).unwrap();
+    rig.at(0).unwrap();
+    rig.at(HOUR - 300).unwrap();
+    // The source has read what it will answer, before it is given other keys.
+    assert_eq!((rig.asked.recv(), rig.asked.recv()), (Ok(()), Ok(())));
+    rig.cached.look_again();
+    rig.answers.send(Ok(keys("old", Some(2 * HOUR)))).unwrap();
+    rig.cached.settle();
+    rig.answers.send(Ok(keys("new", Some(2 * HOUR)))).unwrap();
+    assert_eq!(rig.after(HOUR - 299).unwrap().access_key_id, "new");
+}
+
+#[test]
 fn a_panic_at_the_source_is_no_lock_for_ever() {
     /// Panics at the first call and at the third.
     #[derive(Default)]
