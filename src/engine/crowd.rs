@@ -17,9 +17,16 @@ pub struct Crowd<Line> {
     threads: usize,
     /// The number of runners: those with a thread, and those that wait for one.
     runners: AtomicUsize,
+    at_work: Mutex<AtWork<Line>>,
+}
+
+/// The runners that wait, and the threads that take them.
+struct AtWork<Line> {
     /// The line of each runner that waits for a thread, in the order in which they get one. Bounded, since the number of
     /// each line's runners is.
-    waiting: Mutex<VecDeque<Arc<Line>>>,
+    waiting: VecDeque<Arc<Line>>,
+    /// The number of threads that serve, or were asked to: at most as many as there are.
+    serving: usize,
 }
 
 /// Why a runner stopped.
@@ -33,13 +40,21 @@ pub enum Stopped {
 
 impl<Line> Crowd<Line> {
     pub fn new(threads: usize) -> Self {
-        Self { threads, runners: AtomicUsize::new(0), waiting: Mutex::default() }
+        let at_work = AtWork { waiting: VecDeque::new(), serving: 0 };
+        Self { threads, runners: AtomicUsize::new(0), at_work: Mutex::new(at_work) }
     }
 
-    /// Adds a runner for this line. The caller then has a thread call [`Crowd::serve`].
-    pub fn add(&self, line: Arc<Line>) {
+    /// Adds a runner for this line. Returns whether the caller has to have one more thread call [`Crowd::serve`]. If all
+    /// serve already, one of them takes the runner: a further call would wait in the pool's queue, which has no bound, and
+    /// a thread that is never without a runner never gets to it.
+    #[must_use = "nobody else has a thread serve"]
+    pub fn add(&self, line: Arc<Line>) -> bool {
         self.runners.fetch_add(1, Ordering::SeqCst);
-        self.waiting.lock().push_back(line);
+        let mut at_work = self.at_work.lock();
+        at_work.waiting.push_back(line);
+        let needs_one = at_work.serving < self.threads;
+        at_work.serving += usize::from(needs_one);
+        needs_one
     }
 
     /// Returns whether there are more runners than threads.
@@ -49,13 +64,22 @@ impl<Line> Crowd<Line> {
 
     /// Runs runners, one after the other, until none waits for a thread.
     pub fn serve(&self, run: impl Fn(&Line) -> Stopped) {
-        loop {
-            let Some(line) = self.waiting.lock().pop_front() else { return };
+        while let Some(line) = self.next() {
             match run(&line) {
                 Stopped::ForGood => _ = self.runners.fetch_sub(1, Ordering::SeqCst),
-                Stopped::ForOthers => self.waiting.lock().push_back(line),
+                Stopped::ForOthers => self.at_work.lock().waiting.push_back(line),
             }
         }
+    }
+
+    /// Returns the line of the next runner. If none waits, the calling thread no longer serves.
+    fn next(&self) -> Option<Arc<Line>> {
+        let mut at_work = self.at_work.lock();
+        let line = at_work.waiting.pop_front();
+        if line.is_none() {
+            at_work.serving -= 1;
+        }
+        line
     }
 }
 
@@ -142,6 +166,22 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn as_many_threads_are_asked_to_serve_as_there_are() {
+        let crowd = Crowd::new(2);
+        assert_eq!([1, 2, 3, 4].map(|line| crowd.add(Arc::new(line))), [true, true, false, false]);
+        let served = Mutex::new(Vec::new());
+        crowd.serve(|line| {
+            served.lock().push(*line);
+            // A runner that is added while both serve is taken by one of them.
+            assert!(*line > 1 || !crowd.add(Arc::new(5)));
+            Stopped::ForGood
+        });
+        assert_eq!(*served.lock(), [1, 2, 3, 4, 5]);
+        assert!(crowd.add(Arc::new(6)), "one of them has ended");
+        assert!(!crowd.is_short());
     }
 
     #[test]

@@ -233,13 +233,14 @@ impl Open {
         }
         let Threads { pool, duties, crowd } = threads;
         let (duties, crowd) = (Arc::clone(duties), Arc::clone(crowd));
-        crowd.add(Arc::clone(line));
-        pool.spawn(move || {
-            let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
-            if let Some(duty) = duty {
-                crowd.serve(|line| line.run(duty, &crowd));
-            }
-        });
+        if crowd.add(Arc::clone(line)) {
+            pool.spawn(move || {
+                let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
+                if let Some(duty) = duty {
+                    crowd.serve(|line| line.run(duty, &crowd));
+                }
+            });
+        }
         Ok(())
     }
 
