@@ -2,3 +2,4 @@
 
 pub mod clock;
 pub mod names;
+pub mod tls;

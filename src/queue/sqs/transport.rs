@@ -7,20 +7,20 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read as _};
+use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::DATE;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport as Connection,
-};
-use ureq::{Agent, Error};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport as Connection};
+use ureq::{Agent, Error, Proxy, ProxyProtocol};
 
 use super::codec::Signed;
 use super::resolve::Lookups;
 use crate::mask::mask_url;
+use crate::net::tls;
 
 /// The time for look-up, connection and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +63,7 @@ impl Transport {
     /// Creates the connections' agents, without connecting. Requests go through
     /// the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
     pub fn new() -> Self {
+        warn_of_socks();
         let names = Lookups::system();
         Self { polls: agent(names.clone()), calls: agent(names) }
     }
@@ -85,6 +86,17 @@ impl Transport {
     }
 }
 
+/// Warns, once, of a proxy in the environment that cannot be used.
+fn warn_of_socks() {
+    static WARNED: Once = Once::new();
+    let is_usable = |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+    if Proxy::try_from_env().is_some_and(|proxy| !is_usable(&proxy)) {
+        WARNED.call_once(|| {
+            log::warn!("the proxy that the environment names is no HTTP proxy: requests to SQS go without it; set HTTPS_PROXY to an http:// URL");
+        });
+    }
+}
+
 fn agent(names: Lookups) -> Agent {
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder()
@@ -101,7 +113,7 @@ fn agent(names: Lookups) -> Agent {
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
         .build();
-    Agent::with_parts(config, Watching(DefaultConnector::default()), names)
+    Agent::with_parts(config, Watching(tls::connector()), names)
 }
 
 fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Error> {
@@ -167,14 +179,14 @@ struct Progress {
 
 /// Records when a connection is made and when bytes arrive.
 #[derive(Debug)]
-struct Watching(DefaultConnector);
+struct Watching<C>(C);
 
-impl Connector<()> for Watching {
+impl<C: Connector<()>> Connector<()> for Watching<C> {
     type Out = Watched;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Watched>, Error> {
         PROGRESS.set(Progress { connected: true, ..PROGRESS.get() });
-        Ok(self.0.connect(details, chained)?.map(Watched))
+        Ok(self.0.connect(details, chained)?.map(|connection| Watched(connection.boxed())))
     }
 }
 

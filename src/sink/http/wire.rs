@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use ureq::unversioned::transport::time::Duration::NotHappening;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NativeTlsConnector, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
 use super::attempt;
 use crate::net::clock::Clock;
+use crate::net::tls::Tls;
 
 /// Makes connections for all agents, so that they share one TLS connector with its roots, and one count.
 #[derive(Clone)]
@@ -27,14 +26,14 @@ pub struct Dialer(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
-    tls: NativeTlsConnector,
+    tls: Tls,
     open: Arc<AtomicUsize>,
 }
 
 impl Dialer {
     /// Creates a dialer without connections.
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, tls: NativeTlsConnector::default(), open: Arc::default() }))
+        Self(Arc::new(Inner { clock, tls: Tls::shared(), open: Arc::default() }))
     }
 
     /// Returns the number of connections, in use or idle.

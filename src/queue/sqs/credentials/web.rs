@@ -11,9 +11,11 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Error};
 
 use super::CredentialsError;
+use crate::net::tls;
 
 /// The largest answer in bytes, far above any that holds keys.
 const LONGEST_ANSWER: u64 = 64 * 1024;
@@ -52,7 +54,7 @@ impl Web {
             .max_idle_connections(0)
             .user_agent(AutoHeaderValue::Provided(concat!("octoconf/", env!("CARGO_PKG_VERSION")).to_owned().into()))
             .build();
-        Self(Agent::new_with_config(config))
+        Self(Agent::with_parts(config, tls::connector(), DefaultResolver::default()))
     }
 
     /// Makes a request and returns the answer. Blocks for at most `patience`.
