@@ -19,6 +19,10 @@ use crate::settings::{Format, HttpSettings, Secret};
 /// All characters but the unreserved ones of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The characters besides letters and digits that may stand behind the host of a URL (RFC 3986, section 2), and those of
+/// placeholders.
+const IN_REST: &str = "-._~:/?[]@!$&'()*+,;=%{}";
+
 /// The headers that octoconf sets in each request, or that determine where a message ends.
 const OURS: [&str; 13] = [
     "connection",
@@ -195,6 +199,9 @@ impl UrlTemplate {
         if has_dots(rest) {
             return Err(TargetError::Dots);
         }
+        if rest.contains(|c: char| !(c.is_ascii_alphanumeric() || IN_REST.contains(c))) {
+            return Err(TargetError::Invalid);
+        }
         let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
         // A URL that is wrong with sample values is wrong for all accounts.
         let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
@@ -358,6 +365,8 @@ mod tests {
             ("http://\u{fc}.com/", TargetError::Invalid),
             ("http://[::1/", TargetError::Invalid),
             ("http://h/<x>", TargetError::Invalid),
+            ("http://h/a|b", TargetError::Invalid),
+            ("http://h/?\u{e9}", TargetError::Invalid),
         ] {
             assert_eq!(target(url).err(), Some(error), "{url}");
         }
