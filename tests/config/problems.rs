@@ -41,6 +41,8 @@ fn all_problems_are_told_at_once_in_the_order_of_the_keys() {
         [partners.acme]
         rate = '50'
         min_backoff = '10m'
+        linger = '10s'
+        give_up_after = '5s'
         [admn]
         token = 'hush'
     ";
@@ -49,6 +51,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_keys() {
         &[
             "admn: unknown section; did you mean admin?",
             "engine.max_in_flight: found \"many\"; write a whole number",
+            "partners.acme.linger: 10s is not shorter than give_up_after, 5s: deliveries would be given up before they are tried; shorten linger",
             "partners.acme.min_backoff: 10m is longer than max_backoff, 5m; swap or change them",
             "partners.acme.rate: found \"50\"; write a rate such as \"50/s\", \"300/m\" or \"10/h\", or \"\" for none",
             "queues.invoice.concurency: unknown key; did you mean concurrency?",

@@ -55,12 +55,21 @@ pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &m
         let text = format!("{} is longer than max_backoff, {}; swap or change them", Span(min_backoff), Span(max_backoff));
         section.report(&["min_backoff", "max_backoff"], text);
     }
+    let (linger, give_up_after) = (span(section, "linger", Duration::ZERO, HOUR), give_up_after(section));
+    if let Some(given) = give_up_after.filter(|given| *given <= linger) {
+        let text = format!(
+            "{} is not shorter than give_up_after, {}: deliveries would be given up before they are tried; shorten linger",
+            Span(linger),
+            Span(given)
+        );
+        section.report(&["linger", "give_up_after"], text);
+    }
     let (max_batch, max_batch_bytes) = batch(section, &deliver, warnings);
     PartnerSettings {
         deliver,
         max_batch,
         max_batch_bytes,
-        linger: span(section, "linger", Duration::ZERO, HOUR),
+        linger,
         rate: section.get::<Maybe<Rate>>("rate").0,
         burst: section.get_in("burst", 1..=1_000_000),
         parallel: section.get_in("parallel", 1..=10_000),
@@ -69,7 +78,7 @@ pub(super) fn resolve(section: &Section<'_>, secrets: &Secrets<'_>, warnings: &m
         breaker_failures: section.get_in("breaker_failures", 1..=1_000_000),
         max_waiting: section.get_in("max_waiting", 1..=100_000_000),
         hold_for: span(section, "hold_for", Duration::from_millis(1), DAY),
-        give_up_after: give_up_after(section),
+        give_up_after,
         idle_timeout: span(section, "idle_timeout", Duration::from_millis(1), DAY),
     }
 }
