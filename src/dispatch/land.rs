@@ -84,9 +84,11 @@ impl Dispatcher {
                 self.back_in_doubt(key, parcel, blame);
             }
             Verdict::Misconfigured { gate: Gate::Bucket, blame } => {
-                partner.endpoint_refused(described(answer));
+                let error = described(answer);
+                partner.endpoint_refused(error.clone());
                 let max_backoff = partner.rules.max_backoff;
-                let is_edge = self.partners.bucket_mut(key).is_some_and(|bucket| bucket.gate.refused(self.now, max_backoff));
+                let bucket = self.partners.bucket_mut(key);
+                let is_edge = bucket.is_some_and(|bucket| bucket.gate.refused(self.now, max_backoff, error));
                 self.say_wait(key, is_edge.then_some(PartnerState::Open));
                 self.back_in_doubt(key, parcel, blame);
             }

@@ -17,6 +17,8 @@ struct Refused {
     refusals: u32,
     /// When the wait ends or ended.
     until: Option<Instant>,
+    /// The last refusal, in words.
+    error: Box<str>,
 }
 
 impl BucketGate {
@@ -28,6 +30,12 @@ impl BucketGate {
     /// Returns the number of such refusals in a row.
     pub fn refusals(&self) -> u32 {
         self.0.as_ref().map_or(0, |refused| refused.refusals)
+    }
+
+    /// Returns the last refusal in words; `None` if the gate is not shut. Another bucket of the partner may have been accepted
+    /// since, which ends the partner's last error.
+    pub fn error(&self) -> Option<&str> {
+        self.0.as_ref().map(|refused| &*refused.error)
     }
 
     /// Returns when the wait ends, `None` if there is none or it is over.
@@ -42,10 +50,11 @@ impl BucketGate {
     }
 
     /// Records a refusal and waits for `max_backoff`. Returns whether this is the first refusal in a row.
-    pub fn refused(&mut self, now: Instant, max_backoff: Duration) -> bool {
+    pub fn refused(&mut self, now: Instant, max_backoff: Duration, error: Box<str>) -> bool {
         let refused = self.0.get_or_insert_default();
         refused.refusals = refused.refusals.saturating_add(1);
         refused.until = refused.until.max(Some(now + max_backoff));
+        refused.error = error;
         refused.refusals == 1
     }
 

@@ -202,6 +202,11 @@ impl Partner {
         self.gate.is_open(&self.rules)
     }
 
+    /// Returns the error because of which this bucket waits; `None` if there is none.
+    pub fn error_at<'a>(&'a self, bucket: &'a Bucket) -> Option<&'a str> {
+        bucket.gate.error().or(self.last_error.as_deref())
+    }
+
     /// Returns the number of failures in a row of the partner, or of this bucket of it if those are more.
     pub fn failures_at(&self, bucket: &Bucket) -> u32 {
         self.failures().max(bucket.gate.refusals())
@@ -378,7 +383,7 @@ mod tests {
     fn a_refused_endpoint_concerns_its_bucket_alone() {
         let (partner, now) = (partner(|rules| rules.parallel = 8), start());
         let mut bucket = bucket(now);
-        bucket.gate.refused(now, SECOND * 300);
+        bucket.gate.refused(now, SECOND * 300, "answered 404".into());
         assert_eq!(partner.obstacle(Some(&bucket), now), Some(Obstacle::Until(now + SECOND * 300, Wait::Endpoint)));
         assert_eq!(partner.obstacle(None, now), None);
         let later = now + SECOND * 300;

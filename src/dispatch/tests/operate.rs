@@ -289,6 +289,10 @@ fn why_tells_what_it_waits_for_in_each_queue() {
         report.queues.iter().map(|queue| (&*queue.queue, queue.waiting, queue.in_flight, queue.reason)).collect();
     assert_eq!(queues, [("q0", 3, 0, "the endpoint for this queue is set up wrongly"), ("q1", 0, 1, "a flush is on the wire")]);
     assert_eq!(rig.dispatcher.partner("nobody"), None);
+    rig.play(&[(2003, "q1: accepted x", "q1: delete f")]);
+    let error = rig.dispatcher.partner("x").unwrap().last_error;
+    assert_eq!(error.as_deref(), Some("answered 404"), "that of the endpoint that is still set up wrongly");
+    assert_eq!(rig.dispatcher.status().waiting[0].last_error, error);
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub struct PartnerReport {
     pub oldest_age_s: Option<f64>,
     /// The number of failures in a row.
     pub failures: u32,
-    /// The partner's last error; `None` once a flush is accepted.
+    /// The partner's last error; `None` once a flush is accepted, unless the endpoint for another queue refuses still.
     pub last_error: Option<String>,
     /// The id of the delivery at the head of the longest-waiting bucket (of a batch: the first), if it may be at
     /// fault for the wait of all others.
@@ -133,7 +133,11 @@ impl Dispatcher {
             hidden: partner.hidden,
             oldest_age_s: since.map(|at| self.age_s(at)),
             failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
-            last_error: partner.last_error.as_deref().map(str::to_owned),
+            last_error: buckets
+                .iter()
+                .find_map(|bucket| partner.error_at(bucket))
+                .or(partner.last_error.as_deref())
+                .map(str::to_owned),
             blocked_by: oldest.filter(|(_, bucket)| is_blocked(partner, bucket)).and_then(|(_, bucket)| bucket.front_id()),
             learned_batch: partner.batch_size.learned(partner.rules.max_batch),
             rate: partner.rules.rate.map(|(requests, per)| RateReport {
