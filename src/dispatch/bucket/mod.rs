@@ -43,6 +43,8 @@ pub struct Bucket {
     pub lot: Option<Box<Lot>>,
     /// When something last entered or left.
     pub active_at: Instant,
+    /// When the last flush began; `None`: there was none.
+    pub tried_at: Option<Instant>,
     /// The timer of the bucket's linger, gate, `give_up_after` and idle time.
     pub alarm: Alarm,
     /// Whether the bucket is in the list of those to look at before the turn ends.
@@ -94,6 +96,7 @@ impl Bucket {
             gate: BucketGate::default(),
             lot: None,
             active_at: now,
+            tried_at: None,
             alarm: Alarm::default(),
             listed: false,
             counts_as_used: false,

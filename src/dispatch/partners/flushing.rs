@@ -22,16 +22,19 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Partners {
     /// Returns whether another bucket of the same partner is also listed in this turn and has an older delivery: that
-    /// bucket comes first, in case the partner takes only one of them.
+    /// bucket comes first, in case the partner takes only one of them. While the partner fails, its buckets are tried in
+    /// turn instead: what fails may be the endpoint for one queue, and each probe with the oldest delivery would go there.
     pub fn is_preceded(&self, key: BucketKey) -> bool {
         let Some(bucket) = self.buckets.get(key.0) else { return false };
         let Some(partner) = self.partners.get(bucket.partner.0).filter(|partner| partner.buckets.are_several()) else {
             return false;
         };
-        let own = (bucket.oldest(), key);
+        let fails = partner.failures() > 0;
+        let rank = |bucket: &Bucket, key| (bucket.tried_at.filter(|_| fails), bucket.oldest(), key);
+        let own = rank(bucket, key);
         partner.buckets.in_use().iter().any(|other| {
             let bucket = self.buckets.get(other.0).filter(|bucket| bucket.listed && !bucket.is_empty());
-            bucket.is_some_and(|bucket| (bucket.oldest(), *other) < own)
+            bucket.is_some_and(|bucket| rank(bucket, *other) < own)
         })
     }
 
@@ -146,7 +149,7 @@ impl Partners {
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
         let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());
         bucket.in_flight += 1;
-        bucket.active_at = now;
+        (bucket.active_at, bucket.tried_at) = (now, Some(now));
         let has_more = !bucket.is_empty();
         self.threads.take(medium, partner.health.class());
         let flush = self.flights.begin(Flight { bucket: key, partner: partner_key, parcel, medium, began: now }, due);

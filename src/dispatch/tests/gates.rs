@@ -29,9 +29,9 @@ fn retry_after_stops_all_buckets_of_the_partner_and_no_other_partner() {
         (3, "q1: handled c->x", ""),
         (4, "handled b->y", "flush y b"),
         (10_001, "tick", ""),
-        // The longest-waiting bucket comes first, and one probe at a time.
-        (10_002, "tick", "flush x a"),
-        (10_003, "accepted x", "q1: flush x c; delete a"),
+        // The bucket that was not tried last comes first, and one probe at a time.
+        (10_002, "tick", "q1: flush x c"),
+        (10_003, "q1: accepted x", "flush x a; q1: delete c"),
     ]);
 }
 
@@ -84,7 +84,24 @@ fn a_wrong_set_up_of_the_partner_stops_all_its_buckets_and_kills_nothing() {
         (2, "answered x 401", ""),
         (3, "q1: handled b->x", ""),
         (20_001, "tick", ""),
-        (20_002, "tick", "flush x a"),
+        (20_002, "tick", "q1: flush x b"),
+    ]);
+}
+
+#[test]
+fn a_partner_that_fails_is_probed_with_each_of_its_queues_in_turn() {
+    let mut rig = rig(|partner| (partner.min_backoff, partner.max_backoff) = (SECOND, SECOND));
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (0, "q1: receive b c", "q1: handle b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 503", ""),
+        (3, "q1: handled b->x c->x", ""),
+        // The oldest delivery would be the first one's again, whose endpoint may be the one that fails.
+        (1002, "tick", "q1: flush x b c"),
+        (1003, "q1: accepted x", "flush x a; q1: delete b c"),
+        (1004, "answered x 503", ""),
+        (2004, "tick", "flush x a"),
     ]);
 }
 
