@@ -10,6 +10,8 @@
 //! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of suspects
 //! do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
 //! long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
+//! All flushes to the disk together stay within that half nevertheless: each partner that was well may begin to hang, and
+//! is found out one part after the other.
 //!
 //! Flushes to standard output have a part of their own, in which suspects do count: if the reader of a pipe stops, every
 //! flush to it hangs for as long, and more of them would only take threads from other partners.
@@ -156,7 +158,8 @@ impl DeliveryThreads {
     /// Returns whether a flush of a partner of this class may start.
     pub fn has_thread(&self, medium: Medium, class: Class) -> bool {
         let Some(part) = self.part(medium) else { return true };
-        if part.is_full() || self.wire.in_flight + self.disk.in_flight + self.pipe.in_flight >= self.at_most {
+        let is_beyond_half = part.spares_suspects && part.in_flight >= part.at_most.max(self.at_most / 2);
+        if part.is_full() || is_beyond_half || self.wire.in_flight + self.disk.in_flight + self.pipe.in_flight >= self.at_most {
             return false;
         }
         let unwell = self.wire.unwell + self.disk.unwell + self.pipe.unwell;

@@ -78,6 +78,22 @@ fn the_disk_has_a_part_of_the_threads_and_leaves_the_rest_to_the_wire() {
 }
 
 #[test]
+fn a_disk_that_hangs_leaves_half_of_all_threads_however_many_of_its_partners_were_well() {
+    let mut rules = rules();
+    (rules.delivery_threads, rules.disk_threads) = (8, 2);
+    let files = ["f1", "f2", "f3", "f4", "f5", "f6"];
+    with_medium(&mut rules, &files, Medium::Disk);
+    let mut rig = rig(rules, &[&files[..], &["web"]].concat());
+    rig.play(&[
+        (0, "receive a b c d e f w", "handle a|b|c|d|e|f|w"),
+        (1, "handled a->f1 b->f2 c->f3 d->f4 e->f5 f->f6", "flush f1 a; flush f2 b"),
+        (1_001, "tick", "flush f3 c; flush f4 d"),
+        (2_001, "tick", ""),
+        (3_001, "handled w->web", "flush web w"),
+    ]);
+}
+
+#[test]
 fn standard_output_takes_two_threads_however_long_its_reader_does_not_read() {
     let mut rules = rules();
     rules.delivery_threads = 100;

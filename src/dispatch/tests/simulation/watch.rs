@@ -107,6 +107,11 @@ impl Watch {
         self.flushes(of).filter(|medium| *medium == Medium::Disk).count()
     }
 
+    /// Returns how many flushes to the disk there may be, those that hang included.
+    fn most_on_disk(&self) -> usize {
+        self.disk_threads.max(self.threads / 2)
+    }
+
     fn flushes(&self, of: impl Fn(&Seen) -> bool) -> impl Iterator<Item = Medium> {
         self.seen.values().filter(move |seen| of(seen)).flat_map(|seen| &seen.on_wire).map(|(.., medium)| *medium)
     }
@@ -132,6 +137,8 @@ impl Watch {
         seen.on_wire.push((flush, now, seen.rules.medium));
         seen.began.push(now);
         assert!(self.occupied(|_| true) <= self.threads, "more flushes than threads");
+        let begins_on_disk = self.seen[account].rules.medium == Medium::Disk;
+        assert!(!begins_on_disk || self.on_disk(|_| true) <= self.most_on_disk(), "flushes to files take more than half");
         // When a suspect is well again, its flushes count again, so there may be more than that for a while. None begins then.
         let begins = &self.seen[account];
         if begins.rules.medium == Medium::Disk && !begins.may_be_suspect(now) {
@@ -178,7 +185,8 @@ impl Watch {
         }
         let all_taken = self.occupied(|_| true) == self.threads;
         let on_disk = || self.on_disk(|seen| !seen.is_suspect(now));
-        let all_on_disk = seen.rules.medium == Medium::Disk && on_disk() >= self.disk_threads;
+        let hang_on_disk = || self.on_disk(|_| true) >= self.most_on_disk();
+        let all_on_disk = seen.rules.medium == Medium::Disk && (on_disk() >= self.disk_threads || hang_on_disk());
         let all_at_pipe =
             seen.rules.medium == Medium::Pipe && self.flushes(|_| true).filter(|medium| *medium == Medium::Pipe).count() >= 2;
         let waits_for_one = seen.rules.medium != Medium::Inline && (all_taken || all_on_disk || all_at_pipe);
