@@ -130,14 +130,18 @@ impl Dispatcher {
                 let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
                 // Nothing may be on the disk while something newer stays in memory.
                 let would_be_overtaken = newer_stays && self.is_shed_to_disk(held);
-                if !would_be_overtaken && self.may_shed(key, slip.ticket) {
+                let may_leave = self.may_shed(key, slip.ticket);
+                if may_leave && !would_be_overtaken {
                     // Several deliveries of one message to the partner share its ticket.
                     if found.leave.last() != Some(&slip.ticket) {
                         found.leave.push(slip.ticket);
                     }
                 } else {
                     newer_stays = true;
-                    found.stuck.add(held.queue, self.room.part_of_one(held));
+                    // What only waits for something newer to leave is not stuck: none of it may be buried.
+                    if !may_leave {
+                        found.stuck.add(held.queue, self.room.part_of_one(held));
+                    }
                 }
             }
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::{message, queue_rules, rules};
-use crate::dispatch::{Note, Operation, ParkingRules, Rules};
+use super::{message, partner_rules, queue_rules, rules};
+use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, Rules};
 use crate::message::park::{START, ToPark};
 use crate::message::{Attribute, AttributeValue, Item};
 
@@ -532,4 +532,32 @@ fn a_row_of_one_that_is_away_does_not_hold_up_those_of_others() {
     put_on_the_disk(&mut rig, "a", ["a0".to_owned()].into_iter());
     put_on_the_disk(&mut rig, "c", (0..2).map(|n| format!("c{n}")));
     rig.play(&[(0, "unparked", "flush a a0"), (1, "answered a 503 600s", "unpark c 1"), (2, "unparked", "flush c c0")]);
+}
+
+#[test]
+fn rows_that_may_not_leave_before_what_is_newer_are_no_reason_to_look_again_at_once() {
+    let mut rules = parking_rules(&[("x", 5)]);
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.partners.default = PartnerRules { max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (1..=5).map(|n| format!("p{n}")));
+    let events = [
+        (0, "facts 2 43200s"),
+        (0, "unparked"),
+        (1, "receive h k l v"),
+        (2, "handled h->x k->z l->z v->w"),
+        (300, "answered z 503 600s"),
+        (300, "answered w 503 600s"),
+        (301, "tick"),
+        // What is newer than the rows of x may leave neither to the disk nor to its queue.
+        (302, "parked fault"),
+        (302, "answered x 503 600s"),
+    ];
+    for (at, event) in events {
+        rig.send(at, event);
+    }
+    for _ in 0..2 {
+        rig.send(302, "tick");
+    }
+    assert!(rig.next_deadline() > Some(302), "{:?}", rig.next_deadline());
 }
