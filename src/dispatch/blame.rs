@@ -3,8 +3,11 @@
 //!
 //! The rules are those of [`bucket::head`](super::bucket::head). They apply only while the breaker is open, so that a
 //! brief disturbance puts no delivery in doubt, or where it cannot open: of several flushes on the wire, each accepted
-//! one shuts it, and is the proof that a probe would be. On a FIFO queue a batch is halved as well, so that the deliveries
-//! before the one at fault get through and `why` can name that one; then it blocks the bucket, as order demands.
+//! one shuts it. If it is of the same bucket, it is the proof that a probe would be. One of another bucket went to another
+//! endpoint: it proves nothing, and does not end the bucket's own wait, or the front would be sent again and again.
+//!
+//! On a FIFO queue a batch is halved as well, so that the deliveries before the one at fault get through and `why` can name
+//! that one; then it blocks the bucket, as order demands.
 //!
 //! Only server errors leave a doubt. When a single delivery is refused after `breaker_failures` culprits in a row, the
 //! partner is at fault: the delivery keeps its place, so that order is kept once the partner is mended, and `why` names
@@ -24,6 +27,13 @@ impl Dispatcher {
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
         let (is_open, enough) = (partner.is_open(), partner.rules.breaker_failures);
         let others_fly = !partner.flights.is_empty();
+        let rests_until = partner.backs_off_until(self.now).filter(|_| partner.buckets.are_several());
+        let accepted = bucket.accepted;
+        if let Some(until) = rests_until
+            && let Some(bucket) = self.partners.bucket_mut(key)
+        {
+            bucket.gate.rests(until);
+        }
         if std::mem::take(&mut parcel.doubt.probes)
             && let Some(bucket) = self.partners.bucket_mut(key)
         {
@@ -32,13 +42,14 @@ impl Dispatcher {
         parcel.doubt.on_trial = false;
         parcel.doubt.refused = blame == Blame::Refuses;
         if blame == Blame::InDoubt {
-            parcel.doubt.draws = parcel.doubt.draws.saturating_add(1);
+            let is_proven = parcel.doubt.draws > 0 && accepted != parcel.doubt.accepted_before;
+            (parcel.doubt.draws, parcel.doubt.accepted_before) = (parcel.doubt.draws.saturating_add(1), accepted);
             if (is_open || others_fly) && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
                     self.back_halved(key, parcel);
                     return self.return_what_cannot_leave(key);
                 }
-                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (is_open && !fifo, !is_open && !fifo);
+                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (is_open && !fifo, !is_open && is_proven && !fifo);
             }
         }
         self.back_into_bucket(key, parcel);

@@ -117,6 +117,7 @@ impl Dispatcher {
     /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a failure.
     fn well(&mut self, key: BucketKey, began: Instant, deliveries: usize) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
+        bucket.accepted = bucket.accepted.wrapping_add(1);
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
         partner.drain.accepted(deliveries, began, self.now);

@@ -3,6 +3,9 @@
 //!
 //! The gate shuts when the endpoint for the bucket's queue is set up wrongly, which says nothing about the partner's
 //! other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
+//!
+//! The bucket also rests for as long as its partner backs off after a failure of it. Other buckets' flushes that are
+//! accepted end the partner's wait, but not this one.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +22,14 @@ struct Refused {
     until: Option<Instant>,
     /// The last refusal, in words.
     error: Box<str>,
+    /// When the rest after a failure ends or ended.
+    rests_until: Option<Instant>,
 }
 
 impl BucketGate {
     /// Returns whether the last answer was such a refusal.
     pub fn is_shut(&self) -> bool {
-        self.0.is_some()
+        self.refusals() > 0
     }
 
     /// Returns the number of such refusals in a row.
@@ -35,12 +40,23 @@ impl BucketGate {
     /// Returns the last refusal in words; `None` if the gate is not shut. Another bucket of the partner may have been accepted
     /// since, which ends the partner's last error.
     pub fn error(&self) -> Option<&str> {
-        self.0.as_ref().map(|refused| &*refused.error)
+        self.0.as_ref().filter(|refused| refused.refusals > 0).map(|refused| &*refused.error)
     }
 
     /// Returns when the wait ends, `None` if there is none or it is over.
     pub fn wait(&self, now: Instant) -> Option<Instant> {
         self.remembered_until().filter(|until| *until > now)
+    }
+
+    /// Returns when the rest after a failure ends, `None` if there is none or it is over.
+    pub fn rest(&self, now: Instant) -> Option<Instant> {
+        self.0.as_ref()?.rests_until.filter(|until| *until > now)
+    }
+
+    /// Records that the bucket rests after a failure.
+    pub fn rests(&mut self, until: Instant) {
+        let refused = self.0.get_or_insert_default();
+        refused.rests_until = refused.rests_until.max(Some(until));
     }
 
     /// Returns when the last wait ends or ended. The bucket is kept until then although it is idle, since a new one
@@ -67,6 +83,7 @@ impl BucketGate {
     pub fn skip_wait(&mut self, now: Instant) {
         if let Some(refused) = &mut self.0 {
             refused.until = refused.until.map(|until| until.min(now));
+            refused.rests_until = refused.rests_until.map(|until| until.min(now));
         }
     }
 }

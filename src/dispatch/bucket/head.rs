@@ -34,6 +34,8 @@ pub struct Doubt {
     pub on_trial: bool,
     /// Whether this batch is the probe that goes out in place of one that stepped aside.
     pub probes: bool,
+    /// [`Bucket::accepted`] as of the last of these answers: what is accepted after it is a proof against the batch.
+    pub accepted_before: u32,
     /// Whether the last answer refused the batch after so many others that the partner is at fault.
     pub refused: bool,
 }
@@ -41,7 +43,11 @@ pub struct Doubt {
 impl Doubt {
     /// Returns what of this holds for a part of the batch: a delivery that was not alone is not in doubt itself.
     pub(super) fn of_a_part(self, deliveries: usize) -> Self {
-        if deliveries > 1 { Self { draws: self.draws, ..Self::default() } } else { Self::default() }
+        if deliveries > 1 {
+            Self { draws: self.draws, accepted_before: self.accepted_before, ..Self::default() }
+        } else {
+            Self::default()
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Bucket {
     pub counts_as_used: bool,
     /// Set while the bucket could flush, but no delivery thread is free.
     pub thread_wait: Option<ThreadWait>,
+    /// The number of flushes that were accepted; it may wrap around.
+    pub accepted: u32,
     /// The number of deliveries that ever left [`Bucket::waiting`] for a batch.
     composed: u64,
 }
@@ -101,6 +103,7 @@ impl Bucket {
             listed: false,
             counts_as_used: false,
             thread_wait: None,
+            accepted: 0,
             composed: 0,
         }
     }

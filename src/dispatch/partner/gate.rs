@@ -97,6 +97,11 @@ impl PartnerGate {
         self.0.as_ref()?.asked_until.filter(|at| *at > now)
     }
 
+    /// Returns when the wait after failures ends; `None` if there is none left.
+    pub fn backs_off_until(&self, now: Instant) -> Option<Instant> {
+        self.0.as_ref()?.until.filter(|at| *at > now)
+    }
+
     /// Returns how many flushes may be on the wire at once: a single probe while the partner fails, until an
     /// accepted flush opens the gate.
     pub fn at_once(&self, rules: &PartnerRules) -> usize {

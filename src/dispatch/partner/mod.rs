@@ -149,7 +149,10 @@ impl Partner {
             return Some(Obstacle::Paused);
         }
         let endpoint = bucket.and_then(|bucket| bucket.gate.wait(now)).map(|at| (at, Wait::Endpoint));
-        let gate = self.gate.wait(now, &self.rules).into_iter().chain(endpoint).max_by_key(|(at, _)| *at);
+        let rest = bucket.and_then(|bucket| bucket.gate.rest(now)).map(|at| (at, Wait::Backoff));
+        let waits = [self.gate.wait(now, &self.rules), endpoint, rest];
+        // Of two that end together the first says more.
+        let gate = waits.into_iter().rev().flatten().max_by_key(|(at, _)| *at);
         if let Some((at, wait)) = gate {
             return Some(Obstacle::Until(at, wait));
         }
@@ -224,6 +227,11 @@ impl Partner {
     /// Returns when the wait that the partner asked for ends; `None` if there is none left.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.gate.asked_until(now)
+    }
+
+    /// Returns when the wait after failures ends; `None` if there is none left.
+    pub fn backs_off_until(&self, now: Instant) -> Option<Instant> {
+        self.gate.backs_off_until(now)
     }
 
     /// Returns until when the partner must be remembered although it has no bucket. A pause is remembered until it

@@ -124,7 +124,8 @@ impl Partners {
         let bucket = self.buckets.get(key.0).filter(|bucket| bucket.is_only_a_doubtful_front())?;
         let partner = self.partners.get(bucket.partner.0)?;
         let until = bucket.active_at + partner.rules.max_backoff;
-        let may_go = |other: &Bucket| !other.is_empty() && !other.is_only_a_doubtful_front() && other.gate.wait(now).is_none();
+        let is_free = |other: &Bucket| other.gate.wait(now).is_none() && other.gate.rest(now).is_none();
+        let may_go = |other: &Bucket| !other.is_empty() && !other.is_only_a_doubtful_front() && is_free(other);
         let mut others = partner.buckets.in_use().iter().filter(|other| **other != key);
         let others_first = others.any(|other| self.buckets.get(other.0).is_some_and(may_go));
         (others_first && now < until).then_some(until)

@@ -338,3 +338,28 @@ fn two_such_heads_do_not_wait_for_each_other() {
     assert_eq!(sent, ["flush x a"], "the oldest of two that are alike");
     rig.play(&[(now, "accepted x", "q1: flush x e; delete a"), (now, "q1: accepted x", "q1: delete e")]);
 }
+
+#[test]
+fn what_another_queue_of_the_partner_has_accepted_is_no_proof_against_a_delivery() {
+    let mut rig = rig(|_, partner| partner.parallel = 2);
+    rig.play(&[(0, "q1: receive e", "q1: handle e"), (0, "q1: handled e->x", "q1: flush x e")]);
+    assert_eq!(all_to_x(&mut rig, &["a", "b", "c"]), "flush x a");
+    // The flushes of each queue on the wire, and those that were answered.
+    let (mut on_wire, mut answered) = ([1, 1], [0, 0]);
+    for at in (10..10_000).step_by(10) {
+        let mut lines = vec!["answered x 500".to_owned(); on_wire[0]];
+        lines.extend([format!("q1: receive m{at}"), format!("q1: handled m{at}->x")]);
+        lines.extend(["q1: accepted x", "q1: settled"].repeat(on_wire[1]).into_iter().map(str::to_owned));
+        answered = [answered[0] + on_wire[0], answered[1] + on_wire[1]];
+        on_wire = [0, 0];
+        for line in lines {
+            let commands = rig.send(at, &line);
+            assert!(!commands.contains("letter"), "{line} at {at} ms: {commands}");
+            for command in commands.split("; ") {
+                on_wire[0] += usize::from(command.starts_with("flush x"));
+                on_wire[1] += usize::from(command.starts_with("q1: flush x"));
+            }
+        }
+    }
+    assert!(answered[0] < 80 && answered[1] > 50, "q1's successes end no wait of q0: {answered:?}");
+}
