@@ -27,7 +27,7 @@ use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
 use self::held::{Held, Id};
-use self::open::{Folder, OpenFile};
+use self::open::{CUT_SHORT, Folder, OpenFile, Progress};
 use self::rounds::Rounds;
 use self::template::{FilePath, Template};
 use super::reply::{Reply, SharedWork};
@@ -92,7 +92,7 @@ struct Pending {
     file: Arc<OpenFile>,
     /// The length of the file after these lines.
     end: u64,
-    /// The value of [`open::Progress::cuts`] when the lines were written.
+    /// The value of [`Progress::cuts`] when the lines were written.
     cuts: u64,
     /// The value of [`Volume::failed_syncs`] before the lines were written.
     failed_syncs: u64,
@@ -278,17 +278,15 @@ impl FileSink {
     /// error once, to the sync that finds it: if the file system was synced, lines that were written before its last
     /// failure may be what that was about, even if they are in the round after it. They are taken back too.
     fn sync(&self, volume: &Volume, members: Vec<Pending>) {
-        // An earlier round failed and cut these lines off after they were written. Only rounds cut,
-        // and one runs at a time.
-        let (live, lost): (Vec<_>, Vec<_>) =
-            members.into_iter().partition(|member| member.file.progress.lock().cuts == member.cuts);
-        for member in lost {
-            member.settle(Err("an earlier sync of the same file failed".into()));
-        }
         let failures = volume.failed_syncs.load(Ordering::Acquire);
         let mut files: BTreeMap<_, Vec<Pending>> = BTreeMap::new();
-        for member in live {
-            files.entry(Arc::as_ptr(&member.file)).or_default().push(member);
+        for member in members {
+            let lost = member.lost(&member.file.progress.lock());
+            if lost.is_ok() {
+                files.entry(Arc::as_ptr(&member.file)).or_default().push(member);
+            } else {
+                member.settle(lost);
+            }
         }
         let synced = self.sync_files(volume, files.values().filter_map(|members| Some(&*members.first()?.file)));
         for (members, mut synced) in files.into_values().zip(synced) {
@@ -328,17 +326,23 @@ impl FileSink {
 }
 
 impl Pending {
+    /// Fails with the reason if the lines were cut off after they were written: by a failed
+    /// round before this one, or by another program, as an append has noticed.
+    fn lost(&self, progress: &Progress) -> Result<(), String> {
+        if progress.cuts == self.cuts { Ok(()) } else { Err(progress.cut.into()) }
+    }
+
     /// Confirms the lines after a successful sync of the file and of
     /// these folders, unless the file has been deleted or cut short meanwhile.
     fn confirm(&self, folders: &[Id]) -> Result<(), String> {
         let mut progress = self.file.progress.lock();
+        self.lost(&progress)?;
         progress.durable = progress.durable.max(self.end);
         // Another path to the file may have added folders meanwhile.
         progress.folders.retain(|folder| !folders.contains(&folder.id()));
         match self.file.file.metadata() {
             Ok(meta) if meta.nlink() == 0 => Err("it was deleted while it was written; the lines go to a new one".into()),
-            // Where a copy is made before (`copytruncate`), it may or may not have the lines.
-            Ok(meta) if meta.len() < self.end => Err("it was cut short while it was written; the lines are written again".into()),
+            Ok(meta) if meta.len() < self.end => Err(CUT_SHORT.into()),
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

@@ -41,14 +41,22 @@ pub struct OpenFile {
 pub struct Progress {
     /// The length up to which the file has survived a sync, or was there when it was opened.
     pub durable: u64,
-    /// How often the file was cut back because a sync failed. Lines appended before such a cut are gone.
+    /// The length after the last append or cut of ours. A file that is shorter was cut short by another program.
+    length: u64,
+    /// How often the file was cut, by us or by another program. Lines that waited for their sync at such a cut are gone.
     pub cuts: u64,
+    /// Why it was cut last.
+    pub cut: &'static str,
     /// Whether cutting back failed. The file must then be repaired before anything is appended.
     pub broken: bool,
     /// The folders that lead to the file, until they have been synced. They are listed even if the file existed before,
     /// since the process that created it may have died before its entry was on disk.
     pub folders: Vec<Arc<Folder>>,
 }
+
+/// What another program did that made a file shorter. Where it makes a copy
+/// before (`copytruncate`), that copy may or may not have the lines.
+pub const CUT_SHORT: &str = "it was cut short while it was written; the lines are written again";
 
 /// A folder whose entries need a sync.
 pub struct Folder {
@@ -97,11 +105,13 @@ impl OpenFile {
             }
             Found::Free(claim) => claim,
         };
-        let progress = Progress { durable: 0, cuts: 0, broken: false, folders };
+        let progress = Progress { durable: 0, length: 0, cuts: 0, cut: "", broken: false, folders };
         let mut open = Self { file, device, inode, volume: OnceLock::new(), progress: Mutex::new(progress), claim };
         lock(&open.file)?;
         // The length counts only from here on: another process may have written until it released the lock.
-        open.progress.get_mut().durable = repair(&open.file, open.file.metadata()?.len(), &target.path)?;
+        let length = repair(&open.file, open.file.metadata()?.len(), &target.path)?;
+        let progress = open.progress.get_mut();
+        (progress.durable, progress.length) = (length, length);
         let open = Arc::new(open);
         open.claim.opened(&open);
         Ok(open)
@@ -116,6 +126,11 @@ impl OpenFile {
         let mut progress = self.progress.lock();
         // This call tells both which file is there and how long it is.
         let Some(mut before) = self.length_at(target)? else { return Ok(None) };
+        if before < progress.length {
+            // Once these lines are appended, the file may be as long again as those expect that wait for their sync.
+            progress.cuts += 1;
+            progress.cut = CUT_SHORT;
+        }
         if progress.broken {
             before = repair(&self.file, before, &target.path)?;
             progress.broken = false;
@@ -123,11 +138,13 @@ impl OpenFile {
         // If another program emptied the file (`copytruncate`), the
         // lines that were durable in it are no longer our concern.
         progress.durable = progress.durable.min(before);
+        progress.length = before;
         if let Err(error) = disk.append(&self.file, lines) {
             progress.broken |= self.file.set_len(before).is_err();
             return Err(error);
         }
-        Ok(Some((before + lines.len() as u64, progress.cuts)))
+        progress.length = before + lines.len() as u64;
+        Ok(Some((progress.length, progress.cuts)))
     }
 
     /// Returns the length of this file, or `None` if the path does not lead to it.
@@ -159,6 +176,8 @@ impl OpenFile {
     pub fn cut_back(&self) {
         let mut progress = self.progress.lock();
         progress.cuts += 1;
+        progress.cut = "an earlier sync of the same file failed";
+        progress.length = progress.length.min(progress.durable);
         let unconfirmed = self.file.metadata().map(|meta| meta.len() > progress.durable);
         let cut = unconfirmed.and_then(|unconfirmed| if unconfirmed { self.file.set_len(progress.durable) } else { Ok(()) });
         progress.broken |= cut.is_err();

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::sink::testing::batch;
 
+mod losses;
 mod paths;
 
 /// A disk that counts its syncs, fails as scripted, and can hold a sync until the test releases it.
