@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::file::{FilePartner, FileSink};
 use super::http::{HttpPartner, HttpSink};
@@ -53,7 +53,8 @@ struct Partners {
 struct Kinds {
     http: Arc<HttpSink>,
     file: Arc<FileSink>,
-    stdout: Arc<StdoutSink>,
+    /// Opened for the first partner that needs it.
+    stdout: Mutex<Option<Arc<StdoutSink>>>,
     queues: Queues,
 }
 
@@ -73,7 +74,7 @@ impl Sinks {
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;
         let file = FileSink::new(limits.open_files);
-        let kinds = Kinds { http: Arc::new(http), file, stdout: Arc::default(), queues: Queues::default() };
+        let kinds = Kinds { http: Arc::new(http), file, stdout: Mutex::default(), queues: Queues::default() };
         Ok(Self { partners: RwLock::new(kinds.partners(settings)?), kinds })
     }
 
@@ -146,9 +147,17 @@ impl Kinds {
         Ok(match deliver {
             Deliver::Http(settings) => Arc::new(HttpPartner::new(Arc::clone(&self.http), settings)?),
             Deliver::File { path } => Arc::new(FilePartner::new(Arc::clone(files), path)?),
-            Deliver::Stdout => Arc::<StdoutSink>::clone(&self.stdout),
+            Deliver::Stdout => self.stdout()?,
             Deliver::Discard => Arc::new(Discard),
             Deliver::Sqs { url } => Arc::new(self.queues.open(url)?),
         })
+    }
+
+    fn stdout(&self) -> Result<Arc<StdoutSink>, String> {
+        let mut stdout = self.stdout.lock();
+        if let Some(open) = &*stdout {
+            return Ok(Arc::clone(open));
+        }
+        Ok(Arc::clone(stdout.insert(Arc::new(StdoutSink::open()?))))
     }
 }
