@@ -37,9 +37,9 @@ impl StdoutSink {
     ///
     /// # Errors
     ///
-    /// When the process has no descriptor left; the text says so.
+    /// When standard output may not be written, or the process has no descriptor left; the text says so.
     pub fn open() -> Result<Self, String> {
-        Self::on(io::stdout().as_fd()).map_err(|error| format!("standard output: {error}"))
+        Self::on(io::stdout().as_fd()).map_err(|error| format!("deliver = \"stdout\": standard output: {error}"))
     }
 
     /// Creates a sink that writes to `out` instead of standard output.
@@ -48,6 +48,12 @@ impl StdoutSink {
     }
 
     fn on(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
+        if fcntl_getfl(descriptor)?.intersection(OFlags::RWMODE) == OFlags::RDONLY {
+            return Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                "it is open for reading only: start octoconf with a pipe, a file (>> FILE) or a terminal there, or deliver elsewhere",
+            ));
+        }
         let file = File::from(descriptor.try_clone_to_owned()?);
         let torn = ends_torn(&file)?;
         Ok(Self { out: Mutex::new(Out { to: Box::new(Descriptor(file)), torn }) })
@@ -260,6 +266,14 @@ mod tests {
             assert_eq!(StdoutSink::on(out.as_fd()).unwrap().deliver(&batch("acme", &["1"])), Answer::Accepted);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
         }
+    }
+
+    #[test]
+    fn what_may_not_be_written_is_refused() {
+        let error = StdoutSink::on(File::open("/dev/null").unwrap().as_fd()).err().unwrap();
+        assert!(error.to_string().contains("reading only"), "{error}");
+        StdoutSink::on(File::create("/dev/null").unwrap().as_fd()).unwrap();
+        StdoutSink::on(File::options().read(true).write(true).open("/dev/null").unwrap().as_fd()).unwrap();
     }
 
     #[test]
