@@ -82,7 +82,8 @@ pub struct Volume {
     any: Arc<Folder>,
     /// Whether a sync of the whole file system reports data that was lost; else files are synced one by one.
     reports_losses: bool,
-    /// The number of failed syncs of the whole file system or of a folder; see [`FileSink::sync`].
+    /// The number of failed syncs of the whole file system; see [`FileSink::sync`]. A folder's
+    /// own sync tells nothing about files that are not in it.
     failed_syncs: AtomicU64,
 }
 
@@ -316,8 +317,14 @@ impl FileSink {
         let data: Vec<_> = files.iter().map(of_file).collect();
         // A folder on the way to a file may be on another file system than the file.
         let elsewhere = folders.into_iter().filter(|(_, folder)| !together || folder.device != volume.device);
-        let entries: BTreeMap<Id, _> = elsewhere.map(|(id, folder)| (id, told(folder.sync(&*self.disk)))).collect();
-        if whole.is_err() || entries.values().any(Result::is_err) {
+        let mut all_failed = whole.is_err();
+        let mut entry = |folder: &Folder| {
+            let synced = told(folder.sync(&*self.disk));
+            all_failed |= folder.stand_in && synced.is_err();
+            synced
+        };
+        let entries: BTreeMap<Id, _> = elsewhere.map(|(id, folder)| (id, entry(folder))).collect();
+        if all_failed {
             volume.failed_syncs.fetch_add(1, Ordering::Release);
         }
         let synced = |folder: &Arc<Folder>| entries.get(&folder.id()).cloned().unwrap_or(Ok(())).map(|()| folder.id());

@@ -65,7 +65,7 @@ pub struct Folder {
     pub inode: u64,
     /// Whether this is the partner's file itself, because its folder
     /// may not be opened. The whole file system is synced then.
-    stand_in: bool,
+    pub stand_in: bool,
     /// Counts the folder among the open ones.
     _counted: Arc<()>,
 }
@@ -190,7 +190,7 @@ impl Folder {
         Ok(Self { file, device: meta.dev(), inode: meta.ino(), stand_in: false, _counted: counted })
     }
 
-    fn stand_in(file: &File, counted: Arc<()>) -> io::Result<Self> {
+    pub fn stand_in(file: &File, counted: Arc<()>) -> io::Result<Self> {
         Ok(Self { stand_in: true, ..Self::of(file.try_clone()?, counted)? })
     }
 

@@ -26,6 +26,8 @@ struct Scripted {
     silent: AtomicBool,
     /// The error of the next sync of any kind.
     sync_fails: Mutex<Option<ErrorKind>>,
+    /// The folder, as device and inode, of which every sync fails.
+    folder_fails: Mutex<Option<(u64, u64)>>,
     gate: Mutex<Option<Gate>>,
     /// What was synced by itself, as device and inode, and below it the devices that were synced as a whole.
     synced: Mutex<Vec<(u64, u64)>>,
@@ -77,8 +79,12 @@ impl Disk for Scripted {
     fn sync(&self, file: &File) -> io::Result<()> {
         self.files.fetch_add(1, Ordering::Relaxed);
         let meta = file.metadata()?;
-        self.synced.lock().push((meta.dev(), meta.ino()));
+        let id = (meta.dev(), meta.ino());
+        self.synced.lock().push(id);
         self.pass()?;
+        if *self.folder_fails.lock() == Some(id) {
+            return Err(ErrorKind::Other.into());
+        }
         Kernel.sync(file)
     }
 
