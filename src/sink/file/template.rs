@@ -29,6 +29,9 @@ pub struct Template {
 #[derive(Debug)]
 struct Name {
     parts: Vec<Part>,
+    /// A character of each text between a queue and an account. It is encoded in the account, so that the name can be
+    /// taken apart again: `stock-eu-acme` is the account `acme` of `stock-eu`, since `eu-acme` of `stock` has `%2D`.
+    separators: Vec<char>,
     /// The largest number of bytes that each placeholder's value may take.
     room: usize,
 }
@@ -67,6 +70,12 @@ pub enum TemplateError {
     /// A name is too long for any file system. The error shows only its beginning.
     #[error("the name {name:?}… has, with its placeholders, more than the {NAME_MAX} bytes of a file name: shorten it")]
     TooLong { name: String },
+    /// Nothing stands between the queue and the account, or only what an encoded account contains too, so two buckets
+    /// could get one file.
+    #[error(
+        "the name {0:?} does not show where the queue ends and the account begins, so two accounts could share a file: write {{queue}}-{{account}} or {{queue}}/{{account}}"
+    )]
+    RunTogether(String),
     /// The path contains `.` or `..` where it must not: below a placeholder, `..` would lead out of the partner's
     /// folder, and neither is the name of a file.
     #[error("path {0:?} has \".\" or \"..\" below a placeholder or in place of the file: write the folder or file that is meant")]
@@ -148,7 +157,8 @@ impl Name {
         if values > 0 && room < DIGEST {
             return Err(too_long());
         }
-        Ok(Self { parts, room })
+        let separators = separators(&parts).ok_or_else(|| TemplateError::RunTogether(name.to_owned()))?;
+        Ok(Self { parts, separators, room })
     }
 
     fn fill(&self, queue: &str, account: &str) -> String {
@@ -156,26 +166,47 @@ impl Name {
         for part in &self.parts {
             match part {
                 Part::Text(text) => name.push_str(text),
-                Part::Queue => push_encoded(&mut name, queue, self.room),
-                Part::Account => push_encoded(&mut name, account, self.room),
+                // Encoded in one of the two, the separator tells them apart. Queues have few and known names.
+                Part::Queue => push_encoded(&mut name, queue, &[], self.room),
+                Part::Account => push_encoded(&mut name, account, &self.separators, self.room),
             }
         }
         name
     }
 }
 
+/// Returns a character of each text between a queue and an account that no encoded value needs for something
+/// else (as an escape or a digest does), or `None` if such a text has none.
+fn separators(parts: &[Part]) -> Option<Vec<char>> {
+    let mut separators = Vec::new();
+    let mut before: Option<&Part> = None;
+    let mut between = "";
+    for part in parts {
+        if let Part::Text(text) = part {
+            between = text;
+            continue;
+        }
+        if before.is_some_and(|before| matches!(before, Part::Queue) != matches!(part, Part::Queue)) {
+            separators
+                .push(between.chars().find(|separator| !matches!(separator, '%' | '~' | '0'..='9' | 'A'..='F' | 'a'..='f'))?);
+        }
+        (before, between) = (Some(part), "");
+    }
+    Some(separators)
+}
+
 /// Appends a value in a form that can only be part of one name. Letters and digits of any script, `-`, `_`, `@`,
-/// `+`, `=`, `,` and a dot that does not come first stand for themselves; every other byte becomes `%` and two
-/// hexadecimal digits. Different values stay different, since `%` itself is encoded. A value longer than `room`
+/// `+`, `=`, `,` and a dot that does not come first stand for themselves, unless `reserved` lists them; every other
+/// byte becomes `%` and two hexadecimal digits. Different values stay different, since `%` itself is encoded. A value longer than `room`
 /// bytes is cut and ends with its digest.
-fn push_encoded(name: &mut String, value: &str, room: usize) {
+fn push_encoded(name: &mut String, value: &str, reserved: &[char], room: usize) {
     let start = name.len();
     // The place to cut if the value turns out too long: never within an encoded character.
     let mut cut = start;
     for (at, character) in value.char_indices() {
         let plain =
             character.is_alphanumeric() || matches!(character, '-' | '_' | '@' | '+' | '=' | ',') || (character == '.' && at > 0);
-        if plain {
+        if plain && !reserved.contains(&character) {
             name.push(character);
         } else {
             let mut bytes = [0; 4];
@@ -272,6 +303,40 @@ mod tests {
             assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Dots(path.into()));
         }
         assert_eq!(Template::parse("a\0b").unwrap_err(), TemplateError::Nul("a\0b".into()));
+    }
+
+    #[test]
+    fn two_values_in_one_name_are_told_apart() {
+        let fill = |path: &str, queue: &str, account: &str| Template::parse(path).unwrap().fill(queue, account).file;
+        assert_eq!(fill("{queue}-{account}.jsonl", "stock-eu", "acme.com"), "stock-eu-acme.com.jsonl", "as ever");
+        assert_eq!(fill("{queue}-{account}.jsonl", "stock", "eu-acme"), "stock-eu%2Dacme.jsonl");
+        assert_eq!(fill("{account}.{queue}", "stock", "acme.com"), "acme%2Ecom.stock");
+        assert_eq!(fill("{queue}0_{account}", "stock", "a_0"), "stock0_a%5F0", "a digit would stand in %30 again");
+        assert_eq!(fill("{account}-{account}", "stock", "a-b"), "a-b-a-b", "one value twice is no other's");
+        for path in
+            ["{queue}{account}", "out/{account}{queue}.jsonl", "{queue}0{account}", "{queue}%{account}", "{queue}~{account}"]
+        {
+            assert!(Template::parse(path).unwrap_err().to_string().contains("{queue}-{account}"), "{path}");
+        }
+    }
+
+    #[test]
+    fn two_buckets_never_share_a_name() {
+        let parts = ["a", "-", ".", "%", "2"];
+        let pairs = parts.iter().flat_map(|one| parts.iter().map(move |other| format!("{one}{other}")));
+        let values: Vec<String> =
+            parts.iter().map(|part| (*part).to_owned()).chain(pairs).chain([format!("a-{}", "a".repeat(250))]).collect();
+        let queues = || values.iter().flat_map(|end| ["", "a-", "a.", "a--"].map(|start| format!("{start}{end}")));
+        for path in ["{queue}-{account}", "{account}.{queue}", "-{account}-.{queue}", "{queue}--{account}-"] {
+            let template = Template::parse(path).unwrap();
+            let mut buckets = std::collections::BTreeMap::new();
+            for (queue, account) in queues().flat_map(|queue| queues().map(move |account| (queue.clone(), account))) {
+                let name = template.fill(&queue, &account).file;
+                if let Some(other) = buckets.insert(name, (queue.clone(), account.clone())) {
+                    assert_eq!((queue, account), other, "{path}");
+                }
+            }
+        }
     }
 
     proptest! {
