@@ -135,6 +135,7 @@ impl Engine {
         let delivery_threads = tasks::delivery_threads(limits.delivery_threads, others);
         let (rules, limits) = (Rules { delivery_threads, ..rules }, sink::Limits { delivery_threads, ..limits });
         let sinks = Sinks::new(&settings.partners, limits, env!("CARGO_PKG_VERSION")).map_err(StartError::Sinks)?;
+        sinks.reserve(settings);
         Ok(Self {
             rules,
             lanes,

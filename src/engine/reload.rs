@@ -48,6 +48,8 @@ impl Remote {
         }
         let sinks = self.sinks.prepare(&settings.partners).map_err(ReloadError::Sinks)?;
         let (mut plan, queues) = queues_before.plan(&before, settings, registry)?;
+        // Only now: a file that is no queue after all would be refused to its partner.
+        self.sinks.reserve(settings);
         let changes = plan.changes(settings, queues_before.seen());
         // The pool keeps its threads, whatever the file says now.
         let engine = EngineSettings { handler_threads: before.engine.handler_threads, ..settings.engine.clone() };

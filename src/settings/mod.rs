@@ -13,9 +13,11 @@ use crate::message::Account;
 
 pub use self::rate::Rate;
 pub use self::secret::Secret;
+pub(crate) use self::stores::Store;
 
 mod rate;
 mod secret;
+mod stores;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::{Sink, caught};
 use crate::message::{Account, Answer, Batch};
 use crate::net::clock::Clock;
 use crate::net::names::Names;
-use crate::settings::{Deliver, PartnersSettings};
+use crate::settings::{Deliver, PartnersSettings, Settings};
 
 /// All sinks, and the one of each partner.
 pub struct Sinks {
@@ -86,6 +86,12 @@ impl Sinks {
     /// Replaces the present settings, and returns those. Does not block.
     pub fn install(&self, Prepared(partners): Prepared) -> Prepared {
         Prepared(std::mem::replace(&mut *self.partners.write(), partners))
+    }
+
+    /// Refuses deliveries to the files of these queues from now on. To be called before anything is
+    /// delivered beside them. Blocks for as long as the disk does.
+    pub(crate) fn reserve(&self, settings: &Settings) {
+        self.kinds.file.reserve(&settings.stores());
     }
 
     /// Closes connections that have been idle for long. To be called regularly.

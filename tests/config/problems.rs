@@ -365,6 +365,8 @@ fn deliveries_must_not_go_into_the_file_of_a_queue() {
         let expected: Vec<_> = text.iter().map(|text| format!("partners.a.path: {text}")).collect();
         assert_eq!(problems(&format!("{queue}[partners.a]\ndeliver = 'file'\npath = '{path}'")), expected, "{path}");
     }
+    let preload = "[queues.s]\nsource = 'memory'\npreload = 'a.jsonl'\nhandler = 'order'\n[partners.a]\ndeliver = 'file'\npath = '{account}.jsonl'";
+    expect(preload, &["partners.a.path: leads to the file that fills queues.s; give what is delivered a file of its own"]);
     let default = "[partners.default]\ndeliver = 'file'\npath = 'a.db'\n[partners.b]\nburst = 2\n";
     let found = problems_in(&format!("{default}{queue}"), FileFormat::Toml, &Environment::default());
     assert_eq!(found, [format!("partners.default.path: {of_queue}")]);

@@ -113,19 +113,13 @@ fn check_parking_files(settings: &Settings, problems: &Problems) {
     }
 }
 
-/// Reports a partner's file that is also a database of ours: appended lines would destroy the database.
+/// Reports a partner's file that is also a queue's: appended lines would destroy a database. Accounts
+/// without a section are checked by the file sink.
 fn check_partner_files(settings: &Settings, problems: &Problems) {
     let mut ours: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for (name, queue) in &settings.queues {
-        let own = if let Source::Sqlite { path, .. } = &queue.source { Some(path) } else { None };
-        let files = [(own, format!("of queues.{name}")), (queue.parking.as_ref(), format!("of what queues.{name} has parked"))];
-        for (path, whose) in files {
-            let Some(path) = path else { continue };
-            for beside in BESIDE {
-                let mut file = plain(path).into_os_string();
-                file.push(beside);
-                ours.entry(file.into()).or_insert_with(|| whose.clone());
-            }
+    for store in settings.stores() {
+        for file in store.files(&plain(&store.path)) {
+            ours.entry(file).or_insert_with(|| store.whose.clone());
         }
     }
     let of_default = path_of(&settings.partners.default);
@@ -145,9 +139,6 @@ fn check_partner_files(settings: &Settings, problems: &Problems) {
         }
     }
 }
-
-/// The suffixes of a database file, and of the files that SQLite and this program put beside it.
-const BESIDE: [&str; 5] = ["", "-wal", "-shm", "-journal", "-lock"];
 
 fn path_of(partner: &PartnerSettings) -> Option<&str> {
     if let Deliver::File { path } = &partner.deliver { Some(path) } else { None }

@@ -28,16 +28,19 @@ use rustix::io::Errno;
 use self::disk::{Disk, Kernel};
 use self::held::{Held, Id};
 use self::open::{CUT_SHORT, Folder, OpenFile, Progress};
+use self::reserved::Reserved;
 use self::rounds::Rounds;
 use self::template::{FilePath, Template};
 use super::reply::{Reply, SharedWork};
 use super::{Sink, lines};
 use crate::lru::Lru;
 use crate::message::{Answer, Batch};
+use crate::settings::Store;
 
 pub mod disk;
 mod held;
 pub mod open;
+mod reserved;
 pub mod rounds;
 pub mod template;
 
@@ -65,6 +68,7 @@ pub struct FileSink {
     held: Held<OpenFile>,
     /// The file systems by device number; as many as there are under the configured paths.
     volumes: Arc<Mutex<HashMap<u64, Weak<Volume>>>>,
+    reserved: Arc<Reserved>,
 }
 
 /// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
@@ -148,13 +152,19 @@ impl FileSink {
     /// Writes and syncs through `disk`.
     pub fn on(disk: Arc<dyn Disk>, open_files: usize) -> Arc<Self> {
         let slots = Mutex::new(Some(Lru::new()));
-        Arc::new(Self { disk, open_files, slots, held: Held::default(), volumes: Arc::default() })
+        Arc::new(Self { disk, open_files, slots, held: Held::default(), volumes: Arc::default(), reserved: Arc::default() })
     }
 
     /// Creates the sink of another configuration. A file that both have open is open once.
     pub fn renewed(&self) -> Arc<Self> {
         let (disk, held, volumes) = (Arc::clone(&self.disk), self.held.clone(), Arc::clone(&self.volumes));
-        Arc::new(Self { disk, open_files: self.open_files, slots: Mutex::new(Some(Lru::new())), held, volumes })
+        let reserved = Arc::clone(&self.reserved);
+        Arc::new(Self { disk, open_files: self.open_files, slots: Mutex::new(Some(Lru::new())), held, volumes, reserved })
+    }
+
+    /// Refuses deliveries to these files from now on, under every configuration. Blocks for as long as the disk does.
+    pub fn reserve(&self, stores: &[Store]) {
+        self.reserved.add(stores);
     }
 
     /// Closes all files, since another process may have to write them. A file with deliveries
@@ -216,6 +226,7 @@ impl FileSink {
         }
         // The old file is closed first: if no more files may be open, its place is needed.
         *current = None;
+        self.reserved.check(target)?;
         let file = current.insert(OpenFile::open(target, &self.held)?);
         self.append(file, target, lines)?.ok_or_else(|| {
             io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is created: leave the path to octoconf")
@@ -367,7 +378,7 @@ impl Pending {
 fn answer_of(path: &Path, error: &io::Error) -> Answer {
     let reason = format!("file {}: {}", path.display(), advice(error)).into();
     match error.kind() {
-        // No waiting makes this name possible on this file system.
+        // No waiting makes this name possible on this file system, or another than a queue's file.
         ErrorKind::InvalidFilename => Answer::Refused { reason },
         _ => Answer::Unreachable { reason },
     }

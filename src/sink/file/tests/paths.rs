@@ -189,3 +189,35 @@ fn a_delivery_under_settings_that_were_replaced_keeps_no_file_open() {
     assert_eq!(other.deliver(&stage.template, &batch("acme", &["4"])), Answer::Accepted);
     assert_eq!(stage.read("acme"), "1\n2\n3\n4\n");
 }
+
+#[test]
+fn an_account_named_like_a_queue_s_file_is_refused() {
+    let stage = Stage::new();
+    let file = |name: &str| stage.dir.path().join(name);
+    fs::create_dir(file("data")).unwrap();
+    fs::write(file("data/octoconf.db"), "a database").unwrap();
+    symlink("data/octoconf.db", file("link")).unwrap();
+    symlink("data", file("other")).unwrap();
+    let of = |path: &str| Template::parse(&file(path).display().to_string()).unwrap();
+    let deliver = |path: &str, account: &str| stage.sink.deliver(&of(path), &batch(account, &["1"]));
+    // The file of another queue is behind a link, and its log beside the link's target.
+    fs::write(file("data/real.db"), "").unwrap();
+    symlink("real.db", file("data/linked.db")).unwrap();
+    let stores = ["data/octoconf.db", "data/linked.db"].map(|path| Store::database(&file(path), "of queues.stock".into()));
+    stage.sink.reserve(&stores);
+
+    let ours = ["octoconf.db", "octoconf.db-wal", "octoconf.db-shm", "octoconf.db-journal", "octoconf.db-lock", "real.db-wal"];
+    for (path, account) in
+        ours.map(|name| ("other/{account}", name)).into_iter().chain([("data/{account}", ours[0]), ("link", "a")])
+    {
+        let Answer::Refused { reason } = deliver(path, account) else { panic!("{account} was not refused") };
+        assert!(reason.contains("queues.stock"), "{reason}");
+    }
+    assert_eq!(fs::read_to_string(file("data/octoconf.db")).unwrap(), "a database");
+    assert_eq!(fs::read_dir(file("data")).unwrap().count(), 3, "none of those beside it was made");
+    let renewed = stage.sink.renewed().deliver(&of("data/{account}"), &batch("octoconf.db", &["1"]));
+    assert!(matches!(renewed, Answer::Refused { .. }));
+
+    assert_eq!(deliver("data/{account}", "octoconf.db2"), Answer::Accepted);
+    assert_eq!(deliver("out/{account}", "octoconf.db"), Answer::Accepted);
+}
