@@ -203,6 +203,7 @@ impl Dispatcher {
             let found = found.or_else(|| self.partners.bucket_for(index, account, self.now, &mut self.due));
             let Some(key) = found else { continue };
             if self.partners.has_lot(key) {
+                for_one_below |= self.partners.is_for_one_below(key);
                 behind.push((key, item));
                 continue;
             }

@@ -144,6 +144,11 @@ impl Partners {
         self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
     }
 
+    /// Returns whether the bucket's partner holds less than its share.
+    pub fn is_for_one_below(&self, key: BucketKey) -> bool {
+        self.bucket(key).and_then(|bucket| self.partner(bucket.partner)).is_some_and(|partner| self.is_below_share(partner))
+    }
+
     /// Puts a delivery at the end of the bucket. Returns where it waits, and whether its partner
     /// held less than its share before.
     pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {

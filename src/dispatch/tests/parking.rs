@@ -561,3 +561,30 @@ fn rows_that_may_not_leave_before_what_is_newer_are_no_reason_to_look_again_at_o
     }
     assert!(rig.next_deadline() > Some(302), "{:?}", rig.next_deadline());
 }
+
+#[test]
+fn messages_for_partners_that_had_something_parked_count_among_those_that_need_room() {
+    let mut rules = Rules { max_in_flight: 40, ..parking_rules(&[("y", 1)]) };
+    rules.queues[0].concurrency = 100;
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "y", ["p".to_owned()].into_iter());
+    rig.play(&[
+        (0, "unparked", "flush y p"),
+        (1, "accepted y", "q1: delete p"),
+        (2, "q1: settled", ""),
+        (3, "receive s0", "handle s0"),
+        (4, "handled s0->s", "flush s s0"),
+        (3_004, "accepted s", "delete s0"),
+        (3_005, "settled", ""),
+    ]);
+    // A backlog of one that takes, slowly; then some for one that had something parked once.
+    for n in 1..=25 {
+        rig.send(3_006, &format!("receive s{n}"));
+        rig.send(3_006, &format!("handled s{n}->s"));
+    }
+    let parks = |n: u64| {
+        let lines = [format!("receive y{n}"), format!("handled y{n}->y"), "accepted y".to_owned(), "settled".to_owned()];
+        lines.iter().any(|line| rig.send(3_300 + n * 10, line).contains("park s:"))
+    };
+    assert!((0..30).any(parks), "thirty messages for y, and nothing of s has left");
+}
