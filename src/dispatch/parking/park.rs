@@ -209,13 +209,14 @@ impl Dispatcher {
             rows.tally.called(Operation::Park, if failed { CallResult::Failed } else { CallResult::Ok });
         }
         let mut results = results.into_iter();
-        let (mut without_room, mut buckets) = (Vec::new(), Vec::new());
+        let (mut without_room, mut buckets, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
         // The deliveries behind a failed one are taken back with it: none may be on the disk
         // while a newer one is in memory.
         let behind = if failed { self.transfer_mut(index).map(|transfer| std::mem::take(&mut transfer.waiting)) } else { None };
         for leaver in called.into_iter().chain(behind.into_iter().flatten()) {
             self.arrived(&leaver);
             buckets.push(leaver.bucket);
+            tickets.push(leaver.ticket);
             match results.next() {
                 Some(Parked::At(place)) => {
                     self.holds_row(leaver.bucket, place);
@@ -229,6 +230,14 @@ impl Dispatcher {
         // The deliveries that were in memory stood in the line newest first; each goes back to its own place.
         for leaver in without_room {
             self.has_no_room(leaver);
+        }
+        // When it was time for a message to leave, nothing was done about it if a part of it was on its way to the disk.
+        tickets.dedup();
+        for ticket in tickets {
+            let must_leave = |held: &Held| held.may_be_sent() && self.ledger.is_held_too_long(held, self.now);
+            if self.ledger.get(ticket).is_some_and(must_leave) {
+                self.held_too_long(ticket);
+            }
         }
         // Nothing is read of a bucket while deliveries of it are on their way to the disk.
         buckets.dedup();

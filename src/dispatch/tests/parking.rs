@@ -459,6 +459,25 @@ fn what_is_parked_in_time_takes_along_what_is_behind_it() {
 }
 
 #[test]
+fn a_message_of_which_a_part_went_to_the_disk_leaves_in_time_all_the_same() {
+    const HOUR: u64 = 3_600_000;
+    let mut rules = parking_rules(&[]);
+    rules.queues[0].visibility_timeout = Duration::from_secs(12 * 3600);
+    Rig::new(rules).play(&[
+        (0, "facts 1000 43200s", ""),
+        (0, "receive d e", "handle d|e"),
+        (1, "handled d->x e->x,y", "flush x d e-0; flush y e-1"),
+        (2, "answered x 429 86400s", ""),
+        (3, "answered y 429 86400s", ""),
+        // A part of e goes along with d, before it is the turn of e itself.
+        (11 * HOUR + HOUR / 2, "tick", "park x:<e-0 x:<d"),
+        (11 * HOUR + HOUR / 2 + 1, "parked", "park y:<e-1; unpark x 2; delete d"),
+        (11 * HOUR + HOUR / 2 + 2, "parked", ""),
+        (11 * HOUR + HOUR / 2 + 3, "settled", "delete e"),
+    ]);
+}
+
+#[test]
 fn several_deliveries_of_one_message_keep_their_order() {
     Rig::new(parking_rules(&[])).play(&[
         (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
