@@ -75,14 +75,14 @@ impl Dispatcher {
         self.park(None, ticket);
     }
 
-    /// Parks what waits in a bucket that has something parked, since the service stops: these deliveries are older, and
-    /// messages that went back to their queue would come behind the parked ones after the start. Does nothing once the
-    /// drain is over: a stop by force waits for no disk.
+    /// Parks what waits in a bucket that has something on the disk, be it in memory as well or not, since the service
+    /// stops: messages that went back to their queue would come behind the rows after the start, although they are older.
+    /// Does nothing once the drain is over: a stop by force waits for no disk.
     pub(in crate::dispatch) fn park_before_the_end(&mut self, key: BucketKey) {
         if self.phase.deadline().is_none_or(|deadline| deadline <= self.now) {
             return;
         }
-        let Some(bucket) = self.partners.bucket(key).filter(|bucket| bucket.lot.as_deref().is_some_and(Lot::is_open)) else {
+        let Some(bucket) = self.partners.bucket(key).filter(|bucket| bucket.lot.as_deref().is_some_and(Lot::is_kept)) else {
             return;
         };
         let (partner, newest_first) = (bucket.partner, bucket.newest_first().map(|slip| slip.ticket));

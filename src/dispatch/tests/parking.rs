@@ -366,6 +366,27 @@ fn at_a_stop_what_is_older_than_the_parked_goes_to_the_disk_before_them() {
 }
 
 #[test]
+fn at_a_stop_what_is_older_than_rows_in_memory_goes_to_the_disk_before_them() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "accepted x", "flush x b c; unpark x 3; delete a"),
+        (10_320, "settled", ""),
+        (10_330, "unparked", ""),
+        (10_360, "answered x 503 60s", ""),
+        (10_370, "drain 2s", "interrupt; q1: interrupt; park x:<c x:<b"),
+        (10_380, "parked", "delete c b"),
+        (10_390, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.held(), 0);
+    let mut next = Rig::new(parking_rules(&[("x", 5)]));
+    std::mem::swap(&mut next.disk, &mut rig.disk);
+    next.play(&[(0, "unparked", "flush x b c d e f")]);
+}
+
+#[test]
 fn a_row_that_cannot_be_read_holds_up_no_other_and_is_said() {
     let mut rig = restarted();
     rig.disk.damaged = vec!["e".into()];
