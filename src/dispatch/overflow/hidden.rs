@@ -124,6 +124,12 @@ impl Hidden {
         self.forget(key).map(|slot| (slot.queue, slot.partner))
     }
 
+    /// Returns the queue of the first sent of the messages that are hidden because of this partner and can be shown.
+    pub fn queue_of_oldest(&self, partner: PartnerKey) -> Option<QueueIndex> {
+        let (_, key) = self.by_partner.get(&partner)?.first()?;
+        Some(self.slots.get(*key)?.queue)
+    }
+
     /// Takes out the first sent of the messages that are hidden because of this partner and can be shown. Returns its
     /// queue and how to show it; `None` if there is none, or all of them show by themselves soon enough.
     pub fn oldest(&mut self, partner: PartnerKey, now: Instant) -> Option<(QueueIndex, Show)> {

@@ -29,7 +29,8 @@ impl Dispatcher {
         }
         let (holds, half) = (self.partners.holds(partner), self.partners.share(partner) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
-        let behind = self.queues.iter().any(|queue| queue.calls.is_behind());
+        let next = self.hidden.queue_of_oldest(key).and_then(|index| self.queues.get(index));
+        let behind = next.is_some_and(|queue| queue.calls.is_behind());
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
             _ if holds >= half || behind || self.lacks_room() => LATER,

@@ -151,6 +151,27 @@ fn once_the_partner_takes_the_first_sent_shows_first() {
 }
 
 #[test]
+fn a_queue_that_does_not_answer_keeps_no_messages_of_another_hidden() {
+    let mut rules = narrow();
+    rules.queues.push(queue_rules("q1"));
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.queues[1].entry_limit = 1;
+    let mut rig = Rig::new(rules);
+    rig.send(0, "receive a b c d e f");
+    rig.send(0, "q1: receive u v w");
+    rig.send(1, "q1: handled u->t v->t w->t");
+    rig.send(2, "handled a->x b->x c->x d->x e->x f->x");
+    let left = hidden(&rig.send(300, "answered x 503 600s"));
+    rig.send(301, "settled");
+    // The leases of q1 have to be extended, one by one, and the first call never ends.
+    assert_eq!(rig.send(30_001, "tick"), "q1: hide u=60s");
+    assert_eq!(rig.send(600_301, "tick"), "flush x a b c");
+    assert_eq!(rig.send(600_310, "accepted x"), "delete a b c");
+    let shown = hidden(&rig.send(600_311, "settled"));
+    assert_eq!(shown.first(), left.last().map(|(id, _)| (id.clone(), 0)).as_ref(), "{shown:?}");
+}
+
+#[test]
 fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
     let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
     rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
