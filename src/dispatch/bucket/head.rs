@@ -68,6 +68,16 @@ impl Bucket {
         self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.parcels.len() == 1 && self.waiting.is_empty()
     }
 
+    /// Returns whether the front steps aside for a delivery that would have to come into memory first.
+    pub fn lacks_proof(&self) -> bool {
+        self.is_only_a_doubtful_front() && self.in_flight == 0
+    }
+
+    /// Returns whether the front steps aside, and a single delivery is behind it in memory.
+    pub fn has_just_its_proof(&self) -> bool {
+        self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.waits() == 2
+    }
+
     /// Composes the probe that goes out in place of the front. `None`: the front does not step aside,
     /// or nothing is behind it.
     pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {

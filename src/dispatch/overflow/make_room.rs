@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::partners::Overfull;
 use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::standing::Stuck;
+use crate::dispatch::waiting::Slip;
 
 /// The time after which a partner that holds deliveries that may not leave is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -97,6 +99,13 @@ impl Dispatcher {
         self.partners.weigh(key, self.now, &mut self.due);
     }
 
+    /// Returns whether all that the bucket has is a front that may be at fault and a row that was read as the proof: it
+    /// would be read again at once. It stays until the partner has judged it, unless half of the room is taken.
+    pub(in crate::dispatch) fn keeps_its_proof(&self, bucket: &Bucket) -> bool {
+        let is_row = |slip: &Slip| self.ledger.get(slip.ticket).is_some_and(|held| held.special().row.is_some());
+        bucket.has_just_its_proof() && bucket.newest_first().next().is_some_and(is_row) && !self.is_tight()
+    }
+
     /// Keeps only the first message of each FIFO group: the others of the group go along
     /// with it, all until the same time.
     fn first_of_groups(&self, newest_first: Vec<Ticket>) -> Vec<Ticket> {
@@ -120,7 +129,7 @@ impl Dispatcher {
         // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
         let mut left = most;
-        for bucket in buckets {
+        for bucket in buckets.into_iter().filter(|bucket| !self.keeps_its_proof(bucket)) {
             let mut newer_stays = false;
             for slip in bucket.newest_first() {
                 if found.leave.len() >= wanted || left == 0 {

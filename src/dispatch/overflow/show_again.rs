@@ -50,11 +50,19 @@ impl Dispatcher {
         }
     }
 
-    /// Shows one message, once the partner's wait is over, to try a partner that is away and holds
-    /// nothing else to be tried with.
+    /// Shows one message to try a partner that is away with: once its wait is over, if it holds nothing else to be tried
+    /// with; before that, if all that it holds are fronts that may be at fault, which only what is behind them can prove.
     fn show_for_a_try(&mut self, key: PartnerKey) {
-        let Some(partner) = self.partners.partner(key).filter(|partner| self.partners.holds(partner) == 0) else { return };
-        let obstacle = partner.obstacle(None, self.now);
+        let Some(partner) = self.partners.partner(key) else { return };
+        let lacks_proof = |partner| {
+            let mut buckets = self.partners.buckets_in_use_of(partner);
+            buckets.all(|bucket| bucket.is_empty() || bucket.lacks_proof())
+        };
+        let obstacle = match self.partners.holds(partner) {
+            0 => partner.obstacle(None, self.now),
+            _ if partner.on_wire == 0 && lacks_proof(partner) => None,
+            _ => return,
+        };
         // If the obstacle has no end that is known, a landing flush, or an operator, leads here again.
         let Some(wait_is_over) = obstacle.map_or(Some(self.now), Obstacle::ends_at) else { return };
         let again = partner.rules.max_backoff.max(LATER);

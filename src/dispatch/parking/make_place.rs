@@ -56,7 +56,8 @@ impl Dispatcher {
     /// memory. Returns the number of rows.
     fn look_for_rows(&self, index: QueueIndex, giver: PartnerKey, wanted: usize, leave: &mut Vec<(PartnerKey, Ticket)>) -> usize {
         let key = self.partners.partner(giver).and_then(|partner| partner.buckets.of_queue(index));
-        let Some(bucket) = key.and_then(|key| self.partners.bucket(key)) else { return 0 };
+        let bucket = key.and_then(|key| self.partners.bucket(key)).filter(|bucket| !self.keeps_its_proof(bucket));
+        let Some(bucket) = bucket else { return 0 };
         let (mut rows, mut newer) = (0, Vec::new());
         for ticket in bucket.newest_first().map(|slip| slip.ticket) {
             let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { continue };

@@ -121,9 +121,10 @@ impl Dispatcher {
         self.commands.push_back(Command::Unpark { queue: index, wants });
     }
 
-    /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share;
-    /// while it takes nothing, only if half of the room is free. All rows together, those being read included, may take
-    /// at most half of their queue's places: the rest is for new messages.
+    /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share, and
+    /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if half
+    /// of the room is free. All rows together, those being read included, may take at most half of their queue's places:
+    /// the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
@@ -132,7 +133,8 @@ impl Dispatcher {
         }
         // A partner without anything held always gets a row to be tried with.
         let (holds, share) = (self.partners.holds(partner), self.partners.share(partner).max(1));
-        if holds * 2 >= share {
+        let wanted = if holds * 2 < share { share - holds } else { usize::from(bucket.lacks_proof()) };
+        if wanted == 0 {
             return Turn::NotNow;
         }
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return Turn::NotNow };
@@ -147,7 +149,7 @@ impl Dispatcher {
             }
             free => free,
         };
-        match (share - holds).min(ROWS).min(places).min(free) {
+        match wanted.min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
             _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
             // A row that cannot be tried now would soon leave memory again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
-use crate::dispatch::{PartnerRules, Rules};
+use crate::dispatch::{ParkingRules, PartnerRules, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -362,4 +362,53 @@ fn what_another_queue_of_the_partner_has_accepted_is_no_proof_against_a_delivery
         }
     }
     assert!(answered[0] < 80 && answered[1] > 50, "q1's successes end no wait of q0: {answered:?}");
+}
+
+/// Returns a rig in which three partners are away, so that each may hold one: x with `a`, at which it breaks, and with `b`
+/// and `c`, which have left memory. Also returns what the last answer to `a` led to.
+fn alone(parks: bool) -> (Rig, String) {
+    let mut rig = rig(|rules, partner| {
+        rules.queues.truncate(1);
+        rules.max_in_flight = 16;
+        partner.max_backoff = SECOND * 10;
+        if parks {
+            rules.parkings = vec![ParkingRules { name: "q0.parking".into(), of: 0, entry_limit: 10, found: Vec::new() }];
+        }
+    });
+    rig.send(0, "receive k v a b c l m n o p");
+    rig.send(1, "handled k->z v->w a->x b->x c->x l->y m->y n->y o->y p->y");
+    let failed = ["answered z 503 6000s", "answered w 503 6000s", "answered x 500"];
+    for (at, line) in (300..).zip(failed.into_iter().chain(["accepted y"; 5])) {
+        let mut commands = vec![rig.send(at, line)];
+        // Whatever leaves arrives at once.
+        while let Some(commanded) = commands.pop() {
+            if commanded.contains("park x:") {
+                commands.push(rig.send(at, "parked"));
+            }
+            if commanded.contains("delete") || commanded.contains("hide") {
+                commands.push(rig.send(at, "settled"));
+            }
+        }
+    }
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "flush x a");
+    let then = rig.send(at, "answered x 500");
+    (rig, then)
+}
+
+#[test]
+fn a_head_that_blocks_gets_something_behind_it_however_small_the_share() {
+    let (mut rig, then) = alone(true);
+    assert_eq!(then, "unpark x 1");
+    let at = rig.next_deadline().unwrap() - 1;
+    rig.play(&[(at, "unparked", "")]);
+    let (at, sent) = rig.skip_to_commands();
+    assert_eq!(sent, "flush x b", "and nothing more was read before");
+    let commands = rig.send(at, "accepted x");
+    assert!(commands.contains("flush x a"), "{commands}");
+    let commands = rig.send(at + 1, "answered x 500");
+    assert!(commands.contains("letter a:refused"), "{commands}");
+
+    let (_, then) = alone(false);
+    assert_eq!(then, "hide b=0");
 }
