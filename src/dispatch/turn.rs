@@ -20,6 +20,10 @@ impl Dispatcher {
             self.write_parked(queue);
             self.read_parked(queue);
             self.start_calls(queue);
+        }
+        // A freed place goes to the parked rows of any queue first: a queue with a backlog takes all that there are.
+        for place in 0..self.living.len() {
+            let Some(&queue) = self.living.get(place) else { break };
             self.grant_demand(queue);
         }
         self.look_for_gone();

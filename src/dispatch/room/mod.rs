@@ -118,7 +118,7 @@ impl Room {
     pub fn one_more(&self, queue: QueueIndex) -> usize {
         let allows = |used: &Used| {
             let within_limit = used.limit.is_none_or(|limit| used.places() < limit);
-            !used.is_out && within_limit && self.own_places(used, Shared::Whole) > 0
+            within_limit && self.own_places(used, Shared::Whole) > 0
         };
         usize::from(self.bytes < self.byte_cap && self.queues.get(queue).is_some_and(allows))
     }

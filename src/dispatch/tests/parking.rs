@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{message, partner_rules, queue_rules, rules};
-use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, Rules};
+use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, QueueChanges, Rules};
 use crate::message::park::{START, ToPark};
 use crate::message::{Attribute, AttributeValue, Item};
 
@@ -627,4 +627,44 @@ fn messages_for_partners_that_had_something_parked_count_among_those_that_need_r
         lines.iter().any(|line| rig.send(3_300 + n * 10, line).contains("park s:"))
     };
     assert!((0..30).any(parks), "thirty messages for y, and nothing of s has left");
+}
+
+#[test]
+fn rows_of_a_queue_that_retires_have_their_turn_beside_a_backlog() {
+    let mut rules = Rules { max_in_flight: 12, ..rules() };
+    rules.queues.push(queue_rules("q1"));
+    rules.queues.iter_mut().for_each(|queue| queue.concurrency = 100);
+    let found = vec![("x".into(), 9)];
+    rules.parkings = vec![ParkingRules { name: "q1.parking".into(), of: 1, entry_limit: 10, found }];
+    let mut rig = Rig::new(rules);
+    rig.asks = true;
+    put_on_the_disk(&mut rig, "x", (0..9).map(|n| format!("p{n}")));
+    // Sends the line, and has q0 receive all that it asks for.
+    let mut received = 0;
+    let mut send = |rig: &mut Rig, at: u64, line: &str| {
+        let mut all = vec![match line {
+            "retire" => rig.reload(at, QueueChanges { retired: vec![1], ..QueueChanges::default() }),
+            line => rig.send(at, line),
+        }];
+        let mut place = 0;
+        while let Some(commands) = all.get(place).cloned() {
+            for _ in 0..commands.split("; ").filter_map(|command| command.strip_prefix("ask ")?.parse::<usize>().ok()).sum() {
+                all.push(rig.send(at, &format!("receive m{received}")));
+                all.push(rig.send(at, &format!("handled m{received}->y")));
+                received += 1;
+            }
+            place += 1;
+        }
+        all.join("; ")
+    };
+    send(&mut rig, 0, "q1: unparked");
+    send(&mut rig, 1, "retire");
+    send(&mut rig, 2, "receive first");
+    send(&mut rig, 2, "handled first->y");
+    let mut sent = send(&mut rig, 10, "q1: accepted x") + &send(&mut rig, 11, "q2: settled");
+    for at in [20, 30, 40] {
+        sent += &send(&mut rig, at, "accepted y");
+        sent += &send(&mut rig, at + 1, "settled");
+    }
+    assert!(sent.contains("q1: unpark x"), "{sent}");
 }
