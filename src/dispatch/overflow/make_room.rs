@@ -59,11 +59,6 @@ impl Dispatcher {
         self.room.is_tight(self.ledger.leaving())
     }
 
-    /// Returns whether an eighth of the room more would make it tight.
-    pub(in crate::dispatch) fn is_nearly_tight(&self) -> bool {
-        self.room.is_nearly_tight(self.ledger.leaving())
-    }
-
     /// Returns whether deliveries of partners that are away are in the way of others: less than half of the room is
     /// free, or a queue has no place to ask for, since the rest is reserved for what other queues may receive.
     pub(in crate::dispatch) fn lacks_room(&self) -> bool {

@@ -29,9 +29,8 @@ enum Turn {
     Now(usize),
     /// The bucket gets rows when something happens to it.
     NotNow,
-    /// The bucket gets rows when half of the room is free, since its partner takes nothing now; if it is barely free, when
-    /// the partner may be tried.
-    WithHalfOfRoom,
+    /// The bucket gets rows when its partner, which takes nothing now, may be tried and half of the room is free.
+    ForATry,
     /// The bucket gets rows when there is a place for one.
     WithRoom,
 }
@@ -100,7 +99,7 @@ impl Dispatcher {
                         lot.stands_no_more();
                     }
                 }
-                Turn::WithHalfOfRoom => again.push(key),
+                Turn::ForATry => again.push(key),
                 Turn::WithRoom => {
                     let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
                     lacks_places = lacks_places.or(partner.filter(|partner| !self.partners.is_away(*partner)));
@@ -123,7 +122,7 @@ impl Dispatcher {
 
     /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share, and
     /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if half
-    /// of the room is free. All rows together, those being read included, may take at most half of their queue's places:
+    /// of the room is free and it may be tried now. All rows together, those being read included, may take at most half of their queue's places:
     /// the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
@@ -151,10 +150,10 @@ impl Dispatcher {
         };
         match wanted.min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
-            _ if partner.is_away() && self.is_tight() => Turn::WithHalfOfRoom,
-            // A row that cannot be tried now would soon leave memory again.
-            _ if partner.is_away() && self.is_nearly_tight() && partner.obstacle(Some(bucket), self.now).is_some() => {
-                Turn::WithHalfOfRoom
+            _ if partner.is_away() && self.is_tight() => Turn::ForATry,
+            // A row that cannot be tried now would soon leave memory again; in a small room at once.
+            _ if partner.is_away() && !bucket.lacks_proof() && partner.obstacle(Some(bucket), self.now).is_some() => {
+                Turn::ForATry
             }
             rows => Turn::Now(rows),
         }

@@ -181,19 +181,9 @@ impl Room {
     /// Returns whether less than half of the room is free, in places or in bytes. Messages
     /// that are leaving do not count.
     pub fn is_tight(&self, leaving: Leaving) -> bool {
-        self.holds_more_than(4, leaving)
-    }
-
-    /// Returns whether the room will be tight if an eighth of it is taken.
-    pub fn is_nearly_tight(&self, leaving: Leaving) -> bool {
-        self.holds_more_than(3, leaving)
-    }
-
-    /// Returns whether more than so many eighths of the room are taken.
-    fn holds_more_than(&self, eighths: usize, leaving: Leaving) -> bool {
         let messages = self.held.saturating_sub(leaving.messages);
         let bytes = self.bytes.saturating_sub(leaving.bytes);
-        messages * 8 > self.places * eighths || bytes > self.byte_cap / 8 * eighths as u64
+        messages * 2 > self.places || bytes > self.byte_cap / 2
     }
 
     /// Returns how many messages fit into the room if all are of the average size of those held.
