@@ -9,6 +9,7 @@ use crate::message::settle::{DeadKind, DeadReason};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::Held;
+use crate::dispatch::overflow::make_room::OncePerMessage;
 use crate::dispatch::partner::Partner;
 use crate::dispatch::partners::PART_OF_AWAY;
 use crate::dispatch::room::WHOLE;
@@ -74,13 +75,14 @@ impl Dispatcher {
         let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
         buckets.sort_by_key(|bucket| bucket.oldest());
         let (mut tickets, mut found) = (Vec::new(), 0);
+        let mut may_shed = OncePerMessage::default();
         for slip in buckets.into_iter().flat_map(|bucket| bucket.oldest_first()) {
             if found > parts || tickets.len() >= AT_ONCE {
                 break;
             }
             let is_meant = |held: &&Held| held.may_be_sent() && queue.is_none_or(|queue| queue == held.queue);
             let Some(held) = self.ledger.get(slip.ticket).filter(is_meant) else { continue };
-            if tickets.last() != Some(&slip.ticket) && !self.may_shed(key, slip.ticket) {
+            if tickets.last() != Some(&slip.ticket) && !may_shed.of(slip.ticket, || self.may_shed(key, slip.ticket)) {
                 found += self.room.part_of_one(held);
                 tickets.push(slip.ticket);
             }

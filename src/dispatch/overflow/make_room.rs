@@ -29,6 +29,22 @@ struct Found {
     stuck: Stuck,
 }
 
+/// The answer to a question about the message of a delivery. Each answer costs a walk over all deliveries of the message,
+/// of which a thousand may wait one behind the other in a bucket: the question is put once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct OncePerMessage {
+    last: Option<(Ticket, bool)>,
+}
+
+impl OncePerMessage {
+    /// Returns the answer for this message; asks unless the delivery before was of the same one.
+    pub(super) fn of(&mut self, ticket: Ticket, ask: impl FnOnce() -> bool) -> bool {
+        let known = self.last.filter(|(last, _)| *last == ticket);
+        let (_, answer) = *self.last.insert(known.unwrap_or_else(|| (ticket, ask())));
+        answer
+    }
+}
+
 impl Dispatcher {
     /// Determines which partners hold more than their share, and has as much shed as necessary.
     pub(in crate::dispatch) fn make_room(&mut self) {
@@ -124,6 +140,7 @@ impl Dispatcher {
         // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
         let mut left = most;
+        let mut may_shed = OncePerMessage::default();
         for bucket in buckets.into_iter().filter(|bucket| !self.keeps_its_proof(bucket)) {
             let mut newer_stays = false;
             for slip in bucket.newest_first() {
@@ -134,7 +151,7 @@ impl Dispatcher {
                 let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
                 // Nothing may be on the disk while something newer stays in memory.
                 let would_be_overtaken = newer_stays && self.is_shed_to_disk(held);
-                let may_leave = self.may_shed(key, slip.ticket);
+                let may_leave = may_shed.of(slip.ticket, || self.may_shed(key, slip.ticket));
                 if may_leave && !would_be_overtaken {
                     // Several deliveries of one message to the partner share its ticket.
                     if found.leave.last() != Some(&slip.ticket) {
@@ -150,5 +167,24 @@ impl Dispatcher {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::tickets;
+
+    #[test]
+    fn many_deliveries_of_one_message_lead_to_one_question() {
+        let (t, mut asked, mut once) = (tickets(2), Vec::new(), OncePerMessage::default());
+        for (place, answer) in [(0, true), (0, true), (0, true), (1, false), (1, false), (0, false)] {
+            let said = once.of(t[place], || {
+                asked.push(place);
+                asked.len() == 1
+            });
+            assert_eq!(said, answer);
+        }
+        assert_eq!(asked, [0, 1, 0]);
     }
 }
