@@ -34,6 +34,7 @@ impl Dispatcher {
         // The messages that may not be sent any more leave now: their deliveries may be back in the bucket.
         for ticket in unwanted {
             self.leave_if_done(ticket);
+            self.let_nobody_overtake(ticket);
         }
     }
 

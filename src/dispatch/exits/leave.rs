@@ -267,8 +267,16 @@ impl Dispatcher {
             self.note(Note::LeasesLost { queue: index, count: sum.count, example: sum.example });
         }
         self.watch_sums(index);
-        if !decided_elsewhere {
-            self.drop_lost(ticket);
+        if decided_elsewhere { self.let_nobody_overtake(ticket) } else { self.drop_lost(ticket) }
+    }
+
+    /// Returns those held behind the copy in its FIFO group if something of it waits that may not be sent any more. As
+    /// long as another part of the copy is under way it stays, and its bucket would pass over what waits of it.
+    pub(in crate::dispatch) fn let_nobody_overtake(&mut self, ticket: Ticket) {
+        let Some(held) = self.ledger.get(ticket) else { return };
+        if held.is_under_way() && !held.may_be_sent() && held.open() > held.on_wire() {
+            self.give_back_those_behind(ticket, held.special().withdrawn.unwrap_or(self.now));
+            self.act_on_released();
         }
     }
 

@@ -312,3 +312,58 @@ fn new_copies_do_not_overtake_one_that_has_to_follow_once_its_handler_ends() {
         (30_004, "handled b->x", "hide b'2=0"),
     ]);
 }
+
+#[test]
+fn a_lost_message_takes_its_group_along_although_a_part_of_it_is_on_the_wire() {
+    rig().play(&[
+        (0, "receive a/g b/g", "handle a|b"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "answered y 429 40s", ""),
+        (3, "handled b->y", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        // a-0 is on the wire; a-1 waits and may not be sent any more.
+        (30_001, "settled gone ok", "hide b=0"),
+        (30_002, "settled", ""),
+        (40_003, "tick", ""),
+        (40_004, "answered x 503", ""),
+    ]);
+}
+
+#[test]
+fn a_lost_message_that_is_refused_in_one_bucket_is_not_overtaken_there_while_another_flush_of_it_is_out() {
+    // Whether it stays lost, or a copy brings a new lease: what waits of it is not sent.
+    for (copy, hidden) in [("tick", "hide b=0"), ("receive a/g#2", "hide b=0")] {
+        rig().play(&[
+            (0, "receive a/g b/g", "handle a|b"),
+            (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+            (2, "handled b->x", ""),
+            (30_000, "tick", "hide a=60s b=60s"),
+            (30_001, "settled gone ok", ""),
+            (30_002, copy, ""),
+            (30_003, "answered x 503", hidden),
+            (30_004, "settled", ""),
+            (32_000, "tick", ""),
+        ]);
+    }
+}
+
+#[test]
+fn a_message_held_too_long_is_not_overtaken_while_a_letter_about_it_is_written() {
+    let mut rules = rules();
+    rules.queues[0].fifo = true;
+    rules.queues[0].ackers = 2;
+    rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
+    const LONG: u64 = 11 * 3_600_000 + 1_800_000;
+    Rig::new(rules).play(&[
+        (0, "facts 3 43200s", ""),
+        (0, "receive a/g#2", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "answered y 429 86400s", ""),
+        (3_000, "receive b/g", "handle b"),
+        (3_001, "handled b->x", ""),
+        (LONG, "tick", "letter a-1:partner_unavailable+open"),
+        // a-0 waits, and is not sent any more.
+        (LONG + 1, "answered x 503", "hide b=0"),
+        (LONG + 2, "settled", "hide a=0~dead:1@y"),
+    ]);
+}
