@@ -219,10 +219,11 @@ impl Room {
         (shared + sure).div_ceil(2)
     }
 
-    /// Returns the bytes that are counted for so many messages that the queue asks for.
+    /// Returns the bytes that are counted for so many messages that the queue asks for. At least one for each: a receive
+    /// ends once it has brought so many, and messages without a body have none.
     pub fn bytes_for(&self, queue: QueueIndex, messages: usize) -> usize {
         let largest = self.queues.get(queue).map_or(LARGEST_BODY, |used| used.largest.get(LARGEST_BODY));
-        messages.saturating_mul(usize::try_from(largest).unwrap_or(usize::MAX))
+        messages.saturating_mul(usize::try_from(largest.max(1)).unwrap_or(usize::MAX))
     }
 
     /// Reserves places for messages or parked rows that are about to be asked for.

@@ -58,6 +58,13 @@ fn bytes_bound_what_is_asked_for_by_the_largest_body_seen_lately() {
 }
 
 #[test]
+fn empty_bodies_are_asked_for() {
+    let mut room = Room::new(1000, 4 * LARGEST_BODY, 1);
+    (0..FIRST_WINDOW).for_each(|_| room.hold(0, 0));
+    assert_eq!(room.bytes_for(0, 10), 10, "a receive of no bytes would bring nothing");
+}
+
+#[test]
 fn a_queue_whose_polls_reserve_all_shared_bytes_leaves_the_others_theirs() {
     let mut room = Room::new(1000, 8 * LARGEST_BODY, 2);
     assert_eq!((room.free(0), room.free(1)), (6, 6), "two are each one's own, four are shared");
