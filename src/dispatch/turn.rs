@@ -6,6 +6,7 @@ use super::event::{Command, QueueCall};
 use super::intake::JOB;
 use super::keys::QueueIndex;
 use super::ledger::Stage;
+use super::queue_state::QueueState;
 use super::timer::Timer;
 
 impl Dispatcher {
@@ -44,7 +45,7 @@ impl Dispatcher {
     fn start_jobs(&mut self, index: QueueIndex) {
         loop {
             let fit = self.room.fit_at_handler(index, JOB);
-            if fit == 0 && !self.nothing_moves() {
+            if fit == 0 && !self.handles_one_anyway(index) {
                 break;
             }
             let Some(queue) = self.queues.get_mut(index) else { return };
@@ -71,10 +72,19 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether a message of the queue is to be handled although there are no bytes for what its handler makes:
+    /// nothing else makes room, or outcomes wait for a message that no handler has begun with. These outcomes are in no
+    /// bucket, so that nothing of them can be sent or shed, and as long as another queue makes room and takes it again
+    /// they would wait.
+    pub(super) fn handles_one_anyway(&self, index: QueueIndex) -> bool {
+        let is_awaited = |queue: &QueueState| queue.order.waits_for_pending(queue.intake.running() == 0);
+        self.nothing_moves() || self.queues.get(index).is_some_and(is_awaited)
+    }
+
     /// Returns whether nothing that is held is about to make room: no handler runs, and nothing is on the wire, on
     /// its way to the disk or leaving. Deliveries that wait for their partner do not count, since they may wait for
     /// days. If nothing moves, one more message is handled, and what it adds beyond its partner's share is shed.
-    pub(super) fn nothing_moves(&self) -> bool {
+    fn nothing_moves(&self) -> bool {
         let runs = || self.queues.iter().any(|queue| queue.intake.running() > 0);
         self.ledger.leaving().messages == 0 && !self.partners.any_on_wire() && !runs()
     }

@@ -16,6 +16,8 @@ use super::Release;
 #[derive(Debug, Default)]
 pub struct Groups {
     lines: HashMap<CompactString, Group, RandomState>,
+    /// The number of outcomes that wait for their turn.
+    done: usize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,11 @@ impl Groups {
         })
     }
 
+    /// Returns whether outcomes wait for their turn.
+    pub fn any_waits(&self) -> bool {
+        self.done > 0
+    }
+
     /// Returns the messages behind this one in its group, in order.
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
         let group = message.group.as_ref().and_then(|name| self.lines.get(name));
@@ -88,8 +95,10 @@ impl Groups {
     pub fn skip(&mut self, sequence: u64, message: &Message, out: &mut Vec<Release>) {
         let Some(group) = self.group(message) else { return };
         if let Some(member) = group.member(sequence) {
+            let was_done = usize::from(member.turn.is_done());
             member.turn = Turn::Over;
-            group.release(out);
+            let over = was_done + group.release(out);
+            self.done -= over;
         }
     }
 
@@ -99,7 +108,8 @@ impl Groups {
             && let Some(member) = group.member(sequence)
         {
             member.turn = Turn::Done(handled);
-            group.release(out);
+            let released = group.release(out);
+            self.done = self.done + 1 - released;
         } else {
             out.push(Release::Outcome(handled));
         }
@@ -126,15 +136,22 @@ impl Groups {
     /// Takes a message that is no longer held out of the line. A line that is empty then goes away.
     pub fn departed(&mut self, sequence: u64, message: &Message) {
         let Some(group) = self.group(message) else { return };
+        let mut was_done = false;
         if let Some(place) = group.place(sequence) {
-            group.members.remove(place);
+            was_done = group.members.remove(place).is_some_and(|member| member.turn.is_done());
             group.over -= usize::from(place < group.over);
         }
-        if group.members.is_empty()
-            && let Some(name) = &message.group
-        {
+        let is_empty = group.members.is_empty();
+        self.done -= usize::from(was_done);
+        if is_empty && let Some(name) = &message.group {
             self.lines.remove(name);
         }
+    }
+}
+
+impl Turn {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
     }
 }
 
@@ -148,18 +165,21 @@ impl Group {
         self.members.get_mut(place)
     }
 
-    /// Releases members from the first that has not had its turn, up to one whose handler is not done.
-    fn release(&mut self, out: &mut Vec<Release>) {
+    /// Releases members from the first that has not had its turn, up to one whose handler is not done. Returns the number
+    /// of outcomes that waited no longer.
+    fn release(&mut self, out: &mut Vec<Release>) -> usize {
+        let mut released = 0;
         while let Some(member) = self.members.get_mut(self.over) {
             let handled = match std::mem::replace(&mut member.turn, Turn::Over) {
                 Turn::Done(handled) => Some(handled),
                 Turn::Over => None,
                 Turn::Waits => {
                     member.turn = Turn::Waits;
-                    return;
+                    return released;
                 }
             };
             self.over += 1;
+            released += usize::from(handled.is_some());
             match (handled, member.follow) {
                 (None, _) => {}
                 (Some(_), Some(until)) => out.push(Release::Follow(member.ticket, until)),
@@ -169,10 +189,11 @@ impl Group {
                     if wants_later {
                         // The dispatcher decides whether the rest of the group has to follow. Either way this message
                         // leaves, and `skip` then releases the rest.
-                        return;
+                        return released;
                     }
                 }
             }
         }
+        released
     }
 }

@@ -136,6 +136,16 @@ impl Order {
         }
     }
 
+    /// Returns whether outcomes wait for a message that no handler has begun with. `idle`: no handler of the queue runs.
+    pub fn waits_for_pending(&self, idle: bool) -> bool {
+        match self {
+            Self::Free => false,
+            Self::Whole(resequencer) => resequencer.waits_for_pending(),
+            // A group does not know whose handler runs.
+            Self::Groups(groups) => idle && groups.any_waits(),
+        }
+    }
+
     /// Returns the messages that would have to follow if this one were returned, in order.
     pub fn behind(&self, sequence: u64, message: &Message) -> impl Iterator<Item = Ticket> {
         let behind = match self {
@@ -304,5 +314,29 @@ mod tests {
         order.departed(0, &a);
         let Order::Groups(groups) = order else { unreachable!() };
         assert!(groups.is_empty());
+    }
+
+    #[test]
+    fn outcomes_are_known_to_wait_for_a_message_that_no_handler_has_begun_with() {
+        for fifo in [false, true] {
+            let (mut order, start, t) = (Order::new(fifo, Duration::from_secs(5)), start(), tickets(4));
+            let (a, mut out) = (message("m", Some("a")), Vec::new());
+            for (sequence, ticket) in (0..).zip(&t) {
+                order.expect(sequence, *ticket, &a);
+            }
+            assert!(!order.waits_for_pending(true), "no outcome waits");
+            order.complete(2, handled(t[2], Some("a"), Outcome::Discard), start, &mut out);
+            order.complete(3, handled(t[3], Some("a"), Outcome::Discard), start, &mut out);
+            assert!(order.waits_for_pending(true));
+            order.started(0, start);
+            assert!(!order.waits_for_pending(false), "the handler runs");
+            order.waits_again(0);
+            order.skip(0, &a, start, &mut out);
+            order.skip(3, &a, start, &mut out);
+            order.departed(3, &a);
+            assert!(order.waits_for_pending(true), "for the second");
+            order.skip(1, &a, start, &mut out);
+            assert_eq!((released(out), order.waits_for_pending(true)), (vec![t[2]], false));
+        }
     }
 }

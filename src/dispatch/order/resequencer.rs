@@ -17,6 +17,8 @@ pub struct Resequencer {
     base: u64,
     /// The messages from `base` on, by number.
     slots: VecDeque<Slot>,
+    /// The number of slots with an outcome that waits for its turn.
+    done: usize,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ enum Slot {
 
 impl Resequencer {
     pub fn new(wait: Duration) -> Self {
-        Self { wait, base: 0, slots: VecDeque::new() }
+        Self { wait, base: 0, slots: VecDeque::new(), done: 0 }
     }
 
     pub fn set_wait(&mut self, wait: Duration) {
@@ -78,6 +80,8 @@ impl Resequencer {
             self.slots.push_back(Slot::Absent);
         }
         if let Some(old) = self.slots.get_mut(place) {
+            self.done += usize::from(slot.is_done());
+            self.done -= usize::from(old.is_done());
             *old = slot;
         }
     }
@@ -107,9 +111,15 @@ impl Resequencer {
             }
             self.base += 1;
             if let Some(Slot::Done(handled)) = self.slots.pop_front() {
+                self.done -= 1;
                 out.push(Release::Outcome(*handled));
             }
         }
+    }
+
+    /// Returns whether outcomes wait for a message that no handler has begun with, so that no time ends their wait.
+    pub fn waits_for_pending(&self) -> bool {
+        self.done > 0 && matches!(self.slots.front(), Some(Slot::Pending))
     }
 
     /// Returns when the message at the head will be overtaken. `None`: its handler does not run, or nothing is behind
@@ -119,5 +129,11 @@ impl Resequencer {
             Some(Slot::Running(since)) if self.slots.len() > 1 => Some(*since + self.wait),
             _ => None,
         }
+    }
+}
+
+impl Slot {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
     }
 }

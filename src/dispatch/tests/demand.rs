@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
-use crate::dispatch::{Event, Rules};
+use crate::dispatch::{Event, QueueRules, Rules};
 
 /// Returns a rig with a queue whose requests cost money.
 fn priced(change: impl FnOnce(&mut Rules)) -> Rig {
@@ -227,6 +227,75 @@ fn a_message_that_others_wait_for_is_handled_even_when_the_bytes_are_full() {
         (4, "handled c->acme*5000", ""),
         (5, "handled left:b", "handle b"),
     ]);
+}
+
+/// Two queues that share 1,000 bytes. A message of q0 leads to as much as 400 of them.
+fn with_a_busy_queue(change: impl FnOnce(&mut QueueRules)) -> Rig {
+    let mut rules = rules();
+    rules.max_in_flight_bytes = 1000;
+    rules.queues = vec![queue_rules("q0"), queue_rules("q1")];
+    rules.queues.iter_mut().for_each(|queue| queue.concurrency = 2);
+    change(&mut rules.queues[1]);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive m0", "handle m0"),
+        (1, "handled m0->beta*400", "flush beta m0"),
+        (2, "accepted beta", "delete m0"),
+        (3, "settled", ""),
+    ]);
+    rig
+}
+
+/// Has q0 handle one message after the other until q1 has its turn.
+fn keep_busy_until(rig: &mut Rig, mut said: String, wanted: &str) {
+    let extend = |rig: &mut Rig, at: u64| {
+        let calls = rig.send(at, "tick");
+        ["q1: ", ""].iter().filter(|queue| calls.split("; ").any(|call| call.starts_with(&format!("{queue}hide")))).for_each(
+            |queue| {
+                rig.send(at + 1, &format!("{queue}settled"));
+            },
+        );
+    };
+    for n in 1..100 {
+        if said.contains(wanted) {
+            return;
+        }
+        let at = n * 1000;
+        rig.send(at, &format!("receive m{}", n + 3));
+        said = rig.send(at + 10, &format!("handled m{n}->beta"));
+        said += &rig.send(at + 20, "accepted beta");
+        said += &rig.send(at + 30, "settled");
+        extend(rig, at + 40);
+    }
+    panic!("there is no {wanted:?}");
+}
+
+#[test]
+fn a_message_that_outcomes_wait_for_is_handled_however_busy_another_queue_is() {
+    let mut rig = with_a_busy_queue(|_| {});
+    rig.play(&[
+        (4, "q1: receive z", "q1: handle z"),
+        (5, "q1: handled z=discard took:1ms", "q1: delete z"),
+        (6, "q1: settled", ""),
+        (7, "q1: receive a b", "q1: handle a b"),
+        (8, "q1: receive c*10", "q1: handle c"),
+        // The outcome of c fills what q1 is sure of, and waits for a and b.
+        (9, "q1: handled c->acme*300 took:1ms", ""),
+    ]);
+    let mut said = rig.send(10, "receive m1 m2 m3");
+    said += &rig.send(11, "q1: handled a=discard left:b took:20ms");
+    said += &rig.send(12, "q1: settled");
+    keep_busy_until(&mut rig, said, "q1: handle b");
+}
+
+#[test]
+fn a_suspect_that_its_group_waits_for_is_handled_however_busy_another_queue_is() {
+    let mut rig = with_a_busy_queue(|queue| (queue.fifo, queue.max_receives) = (true, 4));
+    rig.play(&[(4, "q1: receive b/g#3 c/g d/g", "q1: handle c|d")]);
+    let mut said = rig.send(10, "receive m1 m2 m3");
+    said += &rig.send(11, "q1: handled c->acme*300");
+    said += &rig.send(12, "q1: handled d->acme*300");
+    keep_busy_until(&mut rig, said, "q1: handle b");
 }
 
 #[test]

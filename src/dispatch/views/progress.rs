@@ -45,7 +45,7 @@ impl Dispatcher {
             let receives = usize::from(intake.is_asking());
             add(WorkKind::Receive, receives, intake.reports(), queue.rules.wait_time);
             // If no handler runs for want of room, the wait is for whatever makes room, not for a handler.
-            let waits_for_room = self.room.fit_at_handler(index, 1) == 0 && !self.nothing_moves();
+            let waits_for_room = self.room.fit_at_handler(index, 1) == 0 && !self.handles_one_anyway(index);
             let waiting = if waits_for_room && intake.running() == 0 { 0 } else { intake.waiting() };
             add(WorkKind::Handle, waiting, counts.handled, Duration::ZERO);
             add(WorkKind::Call, queue.calls.overdue(), queue.calls.ended(), Duration::ZERO);
