@@ -11,6 +11,7 @@ use super::exits::known::Known;
 use super::intake::Intake;
 use super::keys::QueueIndex;
 use super::order::Order;
+use super::overflow::shed::HIDDEN;
 use super::parking::Transfer;
 use super::record::counts::QueueCounts;
 use super::record::summary::Summary;
@@ -106,9 +107,9 @@ impl Serialize for QueueStage {
 }
 
 impl QueueState {
-    /// Creates the state of a queue that serves. `known` is the largest number of messages of which is remembered what
-    /// is settled.
-    pub fn new(rules: QueueRules, known: usize) -> Self {
+    /// Creates the state of a queue that serves, of which at most `held` messages are held. What is settled is remembered
+    /// of as many more as may be hidden: each of them comes back.
+    pub fn new(rules: QueueRules, held: usize) -> Self {
         let rules = Arc::new(rules);
         Self {
             name: Arc::clone(&rules.name),
@@ -120,7 +121,7 @@ impl QueueState {
             intake: Intake::new(Arc::clone(&rules)),
             rules,
             facts: Facts::default(),
-            known: Known::new(known),
+            known: Known::new(HIDDEN.saturating_add(held)),
             counts: QueueCounts::default(),
             tally: Tally::default(),
             reached: false,

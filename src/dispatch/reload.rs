@@ -12,7 +12,7 @@ use compact_str::CompactString;
 
 use super::Dispatcher;
 use super::event::Command;
-use super::exits::known::Settled;
+use super::exits::known::{MOST_BYTES, Settled};
 use super::keys::QueueIndex;
 use super::parking::Transfer;
 use super::queue_state::{Life, QueueState};
@@ -53,6 +53,7 @@ impl Dispatcher {
             queue.known.learn(&before.known);
         }
         self.enter(queue);
+        self.bound_known();
         if let Some(parking) = parking {
             if let Some(queue) = self.queues.get_mut(index) {
                 queue.parking = Some(Box::new(Transfer::new(index + 1)));
@@ -107,6 +108,27 @@ impl Dispatcher {
             }
         } else {
             queue.known.remember(id, settled);
+        }
+        self.bound_known();
+    }
+
+    /// Forgets what is known of a message that is settled as a whole and deleted, so that it does not come back.
+    pub(super) fn forget(&mut self, index: QueueIndex, id: &str) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.known.forget(id);
+        if !queue.is_serving() {
+            let name = Arc::clone(&queue.name);
+            self.queues.iter_mut().filter(|queue| queue.name == name).for_each(|queue| queue.known.forget(id));
+        }
+    }
+
+    /// Forgets the oldest of the queue that remembers most, as long as all queues together remember too much.
+    fn bound_known(&mut self) {
+        while self.queues.iter().map(|queue| queue.known.bytes()).sum::<usize>() > MOST_BYTES {
+            let most = self.queues.iter_mut().max_by_key(|queue| queue.known.bytes());
+            if !most.is_some_and(|queue| queue.known.forget_oldest()) {
+                return;
+            }
         }
     }
 

@@ -203,8 +203,8 @@ impl Dispatcher {
             Err(EntryError::Failed(_)) if !expired => self.delete_again(index, ticket),
             Err(_) => {
                 let id = held.message.id.clone();
-                self.remember(index, id, Settled::All);
                 self.leave(ticket, if exit == Exit::Duplicate { exit } else { Exit::LeaseLost });
+                self.remember(index, id, Settled::All);
             }
         }
     }
@@ -311,8 +311,14 @@ impl Dispatcher {
         if held.special().shed_by.is_some() {
             self.hidden.arrived(held.queue);
         }
-        if let Some(known) = held.known().filter(|_| exit != Exit::Acked) {
-            self.remember(held.queue, held.message.id.clone(), known);
+        match exit {
+            // Its handler need not have run: what earlier copies settled counts as new.
+            Exit::Returned | Exit::LeaseLost => {
+                if let Some(settled) = held.settled_part() {
+                    self.remember(held.queue, held.message.id.clone(), Settled::Some(settled));
+                }
+            }
+            Exit::Acked | Exit::Dead | Exit::Duplicate => self.forget(held.queue, &held.message.id),
         }
         if let Some(queue) = self.queues.get_mut(held.queue) {
             queue.order.departed(held.sequence, &held.message);

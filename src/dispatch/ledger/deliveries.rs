@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use super::held::{Exit, Held, Several};
-use crate::dispatch::exits::known::Settled;
 use crate::message::settle::{DeadKind, SettledPart};
 use crate::message::{Account, DeliveryName};
 
@@ -162,11 +161,5 @@ impl Held {
     pub fn settled_part(&self) -> Option<SettledPart> {
         let settled = Some(self.settled()).filter(|settled| !settled.is_empty())?;
         Some(SettledPart { deliveries: settled.to_vec(), accepted: self.accepted > 0 })
-    }
-
-    /// Returns what has to be remembered for the next copy of the message, if some of the deliveries are
-    /// settled and some are not.
-    pub fn known(&self) -> Option<Settled> {
-        if self.open > 0 { self.settled_part().map(Settled::Some) } else { None }
     }
 }

@@ -25,7 +25,7 @@ const JITTER: f64 = 0.5;
 
 /// The largest number of hidden messages of one queue that were returned because of their partners, if its service
 /// has no lower limit of its own.
-const HIDDEN: usize = 90_000;
+pub(in crate::dispatch) const HIDDEN: usize = 90_000;
 
 impl Dispatcher {
     /// Returns whether the message's deliveries for this partner may leave memory.

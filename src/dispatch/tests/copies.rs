@@ -127,3 +127,48 @@ fn a_copy_of_which_another_process_settled_a_part_makes_way_for_the_newer_one() 
         (4_000, "receive a#3~0@x", "hide a'2=0"),
     ]);
 }
+
+#[test]
+fn what_is_settled_of_each_hidden_message_is_remembered() {
+    let mut rules = rules();
+    rules.max_in_flight = 4;
+    let mut rig = Rig::new(rules);
+    rig.send(0, "pause y");
+    let (mut at, mut returned) = (10, Vec::new());
+    for n in 0..100 {
+        let steps = [format!("receive m{n}"), format!("handled m{n}->x,y"), "accepted x".to_owned(), "tick".to_owned()];
+        for (wait, step) in [1, 1, 1, 300].into_iter().zip(steps) {
+            at += wait;
+            let said = rig.send(at, &step);
+            if let Some(hide) = said.split("; ").find_map(|command| command.strip_prefix("hide ")) {
+                returned.extend(hide.split(' ').map(|entry| entry.split('=').next().unwrap().to_owned()));
+                rig.send(at, "settled");
+            }
+        }
+        if returned.len() >= 6 {
+            break;
+        }
+    }
+    // All of them are still hidden, more than there are places. The first shows again, while y is still away.
+    rig.send(at, &format!("receive {}#2", returned[0]));
+    assert_eq!(rig.send(at + 1, &format!("handled {}->x,y", returned[0])), "", "x accepted it before");
+}
+
+#[test]
+fn what_is_known_of_a_message_is_forgotten_once_it_is_settled() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "accepted x", ""),
+        (3, "answered y 429 60s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (60_003, "receive a#2", "handle a"),
+        (60_004, "handled a->x,y", "flush y a-1"),
+        (60_005, "accepted y", "delete a'2"),
+    ]);
+    assert!(rig.dispatcher.queues[0].known.recall("a").is_some());
+    rig.send(60_006, "settled");
+    assert_eq!(rig.dispatcher.queues[0].known.recall("a"), None);
+}
