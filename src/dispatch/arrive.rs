@@ -135,17 +135,20 @@ impl Dispatcher {
                 let max_receives = queue.rules.max_receives;
                 if known == Some(Settled::All) {
                     self.leave_by_delete(ticket, Exit::Duplicate);
-                } else if max_receives > 0 && message.receives > max_receives {
+                    return None;
+                }
+                // However the copy leaves, what earlier ones settled counts.
+                if let Some(settled) = both(known, settled)
+                    && let Some(held) = self.ledger.get_mut(ticket)
+                {
+                    held.inherit(settled);
+                }
+                if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
                     return Some((ticket, Exclusion::Dead(DeadReason { kind: DeadKind::MaxReceives, text })));
                 } else if self.phase.is_stopping() || !queue.is_serving() {
                     return Some((ticket, Exclusion::Unwanted));
                 } else {
-                    if let Some(settled) = both(known, settled)
-                        && let Some(held) = self.ledger.get_mut(ticket)
-                    {
-                        held.inherit(settled);
-                    }
                     if is_suspect(message.receives, max_receives) && !queue.rules.fifo {
                         // A suspect may take its turn much later, so no other message waits for its outcome.
                         queue.order.skip(sequence, &message, now, &mut self.released);

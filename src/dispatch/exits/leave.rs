@@ -11,7 +11,7 @@ use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Sent, Show, S
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
-use crate::dispatch::ledger::{Exit, Stage};
+use crate::dispatch::ledger::{Exit, Held, Stage};
 use crate::dispatch::record::tally::CallResult;
 
 /// The number of copies that are read ahead before the results about them are acted upon.
@@ -84,7 +84,9 @@ impl Dispatcher {
         if let Some(held) = self.ledger.get_mut(ticket) {
             held.dies_whole(reason.kind);
         }
-        let Some(index) = self.leaving(ticket, Exit::Dead) else { return };
+        // Deliveries of it may have been accepted: by this copy or by one before it.
+        let exit = self.ledger.get(ticket).map_or(Exit::Dead, Held::exit);
+        let Some(index) = self.leaving(ticket, exit) else { return };
         if let Some(queue) = self.queues.get_mut(index) {
             queue.calls.set_aside(Letter { ticket, delivery, reason, last: true });
         }

@@ -45,12 +45,13 @@ impl Dispatcher {
         let renewed = held.renewals != renewals;
         match result {
             Ok(()) if letter.last => {
+                let exit = held.exit();
                 self.sum_up_dead(index, ticket, &letter.reason);
                 if renewed {
                     // The letter took an older copy off the queue; the newer one has to be deleted too.
                     self.delete_again(index, ticket);
                 } else {
-                    self.leave(ticket, Exit::Dead);
+                    self.leave(ticket, exit);
                 }
             }
             Err(EntryError::NotDeleted(_)) if letter.last => {

@@ -121,8 +121,9 @@ impl Held {
         self.special_mut().dead_kind = Some(kind);
     }
 
-    /// Records that the whole message becomes a dead letter.
+    /// Records that the whole message becomes a dead letter, which counts as one more.
     pub fn dies_whole(&mut self, kind: DeadKind) {
+        self.dead = self.dead.saturating_add(1);
         self.special_mut().dead_kind = Some(kind);
     }
 

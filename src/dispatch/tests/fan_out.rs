@@ -304,3 +304,29 @@ fn both_this_process_and_the_queue_may_know_what_is_settled() {
         (60_003, "stop", "interrupt; hide a'2=0~0@acme+1@beta"),
     ]);
 }
+
+#[test]
+fn a_partly_accepted_message_that_is_set_aside_is_not_counted_as_dead() {
+    let lost = [
+        (0, "facts 3 43200s", ""),
+        (0, "receive a#2", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "accepted x", ""),
+        (3, "answered y 429 60s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+    ];
+    let ends: [&[(u64, &str, &str)]; 3] = [
+        &[(30_002, "receive a#3", "handle a"), (30_003, "handled a=retry:1s", "letter a'2:max_receives")],
+        &[(30_002, "receive a#3", "handle a"), (30_003, "handled a=reject", "letter a'2:rejected")],
+        &[(30_002, "receive a#101", "letter a'2:max_receives")],
+    ];
+    for end in ends {
+        let mut rig = Rig::new(rules());
+        rig.play(&lost);
+        rig.play(end);
+        rig.play(&[(30_004, "settled", "")]);
+        let counts = &rig.dispatcher.status().queues[0].counts;
+        assert_eq!((counts.acked, counts.dead, counts.leases_lost), (1, 0, 1), "{end:?}");
+    }
+}
