@@ -62,7 +62,8 @@ impl Dispatcher {
             let Some(held) = self.ledger.get_mut(ticket).filter(|held| held.stage() == Stage::Handling) else { continue };
             if let Outcome::Deliver(deliveries) = &handled.outcome {
                 let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
-                held.add_payloads(bytes);
+                let payloads = u16::try_from(deliveries.len()).unwrap_or(u16::MAX);
+                let bytes = held.add_payloads(payloads, bytes);
                 self.room.add_payloads(index, bytes);
             }
             queue.order.complete(held.sequence, handled, self.now, &mut self.released);

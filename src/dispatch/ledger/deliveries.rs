@@ -7,6 +7,10 @@ use super::held::{Exit, Held, Several};
 use crate::message::settle::{DeadKind, SettledPart};
 use crate::message::{Account, DeliveryName};
 
+/// The bytes counted for each of several deliveries beside its payload: its place in its bucket and its name. A thousand
+/// deliveries of one byte each take a hundred times what their payloads do.
+pub const DELIVERY_BYTES: usize = 128;
+
 /// Bytes of payloads that a copy no longer holds: the room is to be told.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the room counts these bytes until it is told"]
@@ -65,16 +69,27 @@ impl Held {
         self.is_partial = true;
         self.accepted = u16::from(settled.accepted);
         self.dead = u16::from(!settled.accepted && !settled.deliveries.is_empty());
-        self.several = Some(Box::new(Several { spots: Vec::new(), settled: settled.deliveries }));
+        self.several = Some(Box::new(Several { settled: settled.deliveries, ..Several::default() }));
     }
 
-    /// Records the payloads that the handler made, of this many bytes in all.
-    pub fn add_payloads(&mut self, bytes: usize) {
+    /// Records the payloads that the handler made: how many, and their bytes in all. Returns the bytes that they count.
+    pub fn add_payloads(&mut self, payloads: u16, bytes: usize) -> usize {
+        let mut bytes = bytes;
+        if payloads > 1 {
+            self.several.get_or_insert_default().weighed = payloads;
+            bytes += usize::from(payloads) * DELIVERY_BYTES;
+        }
         self.bytes += bytes;
+        bytes
     }
 
     /// Drops a payload that is not sent, since its delivery was settled before.
     pub fn drop_payload(&mut self, bytes: usize) -> Freed {
+        let mut bytes = bytes;
+        if let Some(several) = self.several.as_mut().filter(|several| several.weighed > 0) {
+            several.weighed -= 1;
+            bytes += DELIVERY_BYTES;
+        }
         self.bytes = self.bytes.saturating_sub(bytes);
         Freed(bytes)
     }

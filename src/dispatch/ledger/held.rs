@@ -170,6 +170,8 @@ pub(super) struct Several {
     pub(super) spots: Vec<Spot>,
     /// The deliveries that are accepted or in a written dead letter, those of earlier copies included.
     pub(super) settled: Vec<DeliveryName>,
+    /// The number of deliveries whose payloads are held, each of which counts a few bytes more than its payload.
+    pub(super) weighed: u16,
 }
 
 impl Special {

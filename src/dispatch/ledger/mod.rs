@@ -30,6 +30,8 @@ use self::held::Special;
 use self::leases::Leases;
 use self::slots::Slots;
 
+#[cfg(test)]
+pub use self::deliveries::DELIVERY_BYTES;
 pub use self::deliveries::Freed;
 pub use self::held::{Arrival, Exit, Held, Stage};
 

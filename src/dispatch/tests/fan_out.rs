@@ -2,6 +2,7 @@
 
 use super::rig::Rig;
 use super::rules;
+use crate::dispatch::ledger::DELIVERY_BYTES;
 
 #[test]
 fn is_deleted_when_the_last_delivery_is_accepted() {
@@ -329,4 +330,22 @@ fn a_partly_accepted_message_that_is_set_aside_is_not_counted_as_dead() {
         let counts = &rig.dispatcher.status().queues[0].counts;
         assert_eq!((counts.acked, counts.dead, counts.leases_lost), (1, 0, 1), "{end:?}");
     }
+}
+
+#[test]
+fn each_of_many_small_deliveries_counts_for_more_than_its_payload() {
+    let mut rig = Rig::new(rules());
+    let mut counted = |at, event| {
+        rig.send(at, event);
+        rig.dispatcher.status().in_flight_bytes as usize
+    };
+    let alone = counted(0, "receive a b c");
+    assert_eq!(counted(1, "handled a->x"), alone + 1, "the only one of its message");
+    assert_eq!(counted(2, "handled b->x,y,z"), alone + 4 + 3 * DELIVERY_BYTES);
+    assert_eq!(counted(3, "accepted y"), alone + 3 + 2 * DELIVERY_BYTES);
+    // A dead letter holds what it is about until it is written.
+    assert_eq!(counted(4, "answered z 422"), alone + 3 + 2 * DELIVERY_BYTES);
+    assert_eq!(counted(5, "settled"), alone + 2 + DELIVERY_BYTES);
+    assert_eq!(counted(6, "accepted x"), alone + 1 + DELIVERY_BYTES);
+    assert_eq!(counted(7, "accepted x"), alone);
 }
