@@ -8,9 +8,11 @@
 //! waits in vain. Checked at the end: every message is accepted or dead, in the order of receive, and the counters add up.
 //!
 //! [`outage`] simulates partners that are away for hours, under traffic: what leaves memory then, and how it comes
-//! back. `scripts/simulate --seeds N` runs N seeds, `scripts/simulate --seed S` replays one.
+//! back. [`groups`] simulates a FIFO queue whose leases lapse. `scripts/simulate --seeds N` runs N seeds,
+//! `scripts/simulate --seed S` replays one.
 
 mod books;
+mod groups;
 mod liveness;
 mod outage;
 mod pool;
@@ -18,6 +20,7 @@ mod sweep;
 mod watch;
 mod world;
 
+use self::groups::Groups;
 use self::outage::Outage;
 use self::sweep::{Failed, Sweep};
 use self::world::World;
@@ -31,6 +34,12 @@ fn nothing_is_lost_whatever_happens() {
 #[test]
 fn an_outage_costs_no_other_partner_and_ends() {
     let failed = Sweep::from_environment(50).run(|seed| Outage::new(seed).run());
+    assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn groups_keep_their_order_whatever_becomes_of_leases() {
+    let failed = Sweep::from_environment(60).run(|seed| Groups::new(seed).run());
     assert!(failed.is_empty(), "{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 
