@@ -130,6 +130,8 @@ pub struct Dispatcher {
     queues: Vec<QueueState>,
     /// The indices of the queues that are not gone.
     living: Vec<QueueIndex>,
+    /// The first queue that found no place for what it wanted to ask for, when demand was last granted.
+    lacked_a_place: Option<QueueIndex>,
     room: Room,
     ledger: Ledger,
     partners: Partners,
@@ -185,6 +187,7 @@ impl Dispatcher {
             released: Vec::new(),
             ahead: Vec::new(),
             living: (0..queues.len()).collect(),
+            lacked_a_place: None,
             queues,
         };
         for (queue, found) in found {

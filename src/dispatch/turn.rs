@@ -23,10 +23,7 @@ impl Dispatcher {
             self.start_calls(queue);
         }
         // A freed place goes to the parked rows of any queue first: a queue with a backlog takes all that there are.
-        for place in 0..self.living.len() {
-            let Some(&queue) = self.living.get(place) else { break };
-            self.grant_demand(queue);
-        }
+        self.grant_all_demand();
         self.look_for_gone();
         self.look_for_the_end();
     }
@@ -101,6 +98,20 @@ impl Dispatcher {
         }
         if let Some(at) = queue.calls.next_look(self.now) {
             queue.alarms.calls.by(&mut self.due, at, Timer::Calls(index));
+        }
+    }
+
+    /// Grants demand to the pollers of all queues. In a room with fewer places than queues, the polls of idle ones may take
+    /// all places: the first queue that finds none is the first to be granted one that becomes free.
+    fn grant_all_demand(&mut self) {
+        let first = self.living.iter().position(|queue| Some(*queue) == self.lacked_a_place).unwrap_or(0);
+        self.lacked_a_place = None;
+        for place in (first..self.living.len()).chain(0..first) {
+            let Some(&queue) = self.living.get(place) else { break };
+            self.grant_demand(queue);
+            if self.lacked_a_place.is_none() && self.is_short(queue) {
+                self.lacked_a_place = Some(queue);
+            }
         }
     }
 

@@ -89,6 +89,21 @@ fn a_queue_that_does_not_wait_for_messages_is_asked_once_in_an_interval_while_it
 }
 
 #[test]
+fn in_a_room_with_fewer_places_than_queues_each_queue_has_its_turn() {
+    let mut small = rules();
+    small.max_in_flight = 1;
+    small.queues.push(queue_rules("q1"));
+    rig(small).play(&[
+        // The poll of the first queue has the only place, and finds nothing.
+        (1000, "receive", "q1: ask 1"),
+        (1001, "q1: receive a", "q1: handle a"),
+        (1002, "q1: handled a=discard", "q1: delete a"),
+        (1003, "q1: settled", "ask 1"),
+        (2000, "receive", "q1: ask 1"),
+    ]);
+}
+
+#[test]
 fn places_that_come_and_go_start_the_second_anew() {
     let mut rig = priced(|rules| {
         rules.max_in_flight = 11;

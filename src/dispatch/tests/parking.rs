@@ -475,7 +475,7 @@ fn what_is_parked_in_time_takes_along_what_is_behind_it() {
         (11 * HOUR + HOUR / 2 + 1, "parked", "delete b a"),
         (11 * HOUR + HOUR / 2 + 2, "settled", ""),
         // They would only wait in memory until x may be tried.
-        (12 * HOUR + 10, "tick", "unpark x 2"),
+        (12 * HOUR + 10, "tick", "unpark x 3"),
         (12 * HOUR + 11, "unparked", "flush x a b"),
     ]);
 }

@@ -403,7 +403,7 @@ impl Groups {
 
     fn execute(&mut self, call: QueueCall) -> Vec<EntryResult> {
         let (now, well) = (self.now, self.is_well());
-        let mut entry = |world: &mut Self, done: &mut dyn FnMut(&mut Self) -> EntryResult| {
+        let entry = |world: &mut Self, done: &mut dyn FnMut(&mut Self) -> EntryResult| {
             if world.is_in_trouble(2) { Err(EntryError::Failed("busy".into())) } else { done(world) }
         };
         match call {
