@@ -123,8 +123,8 @@ fn nobody_waits_for_a_renewal_while_the_keys_are_valid() {
     rig.answers.send(Ok(keys("one", Some(HOUR)))).unwrap();
     rig.at(0).unwrap();
     rig.seconds.store(HOUR - 10, Ordering::SeqCst);
+    let (got, gets) = bounded(3);
     thread::scope(|scope| {
-        let (got, gets) = bounded(3);
         let rig = &rig;
         scope.spawn(move || (0..3).for_each(|_| got.send(rig.cached.get().unwrap().access_key_id).unwrap()));
         let first = gets.recv_timeout(Duration::from_secs(10));
