@@ -197,8 +197,8 @@ fn separators(parts: &[Part]) -> Option<Vec<char>> {
 
 /// Appends a value in a form that can only be part of one name. Letters and digits of any script, `-`, `_`, `@`,
 /// `+`, `=`, `,` and a dot that does not come first stand for themselves, unless `reserved` lists them; every other
-/// byte becomes `%` and two hexadecimal digits. Different values stay different, since `%` itself is encoded. A value longer than `room`
-/// bytes is cut and ends with its digest.
+/// byte becomes `%` and two hexadecimal digits. Different values stay different, since `%` itself is encoded. A value
+/// longer than `room` bytes is cut and ends with its digest.
 fn push_encoded(name: &mut String, value: &str, reserved: &[char], room: usize) {
     let start = name.len();
     // The place to cut if the value turns out too long: never within an encoded character.
