@@ -27,6 +27,7 @@ mod parking;
 mod progress;
 mod queues;
 mod reload;
+mod rows;
 mod share;
 mod survey;
 mod suspects;
