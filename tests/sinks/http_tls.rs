@@ -169,7 +169,10 @@ impl Server {
         // The thread is not joined: it ends with the test process.
         let serving = move || {
             for (connection, stream) in listener.incoming().enumerate() {
-                let socket = Socket { stream: stream.unwrap(), held_back: None };
+                let stream = stream.unwrap();
+                // What is held until the other side has acknowledged what came before is lost with a reset.
+                stream.set_nodelay(true).unwrap();
+                let socket = Socket { stream, held_back: None };
                 let Ok(stream) = acceptor.accept(socket) else { continue };
                 let mut stream = BufReader::new(stream);
                 while let Some((line, length)) = head(&mut stream) {
