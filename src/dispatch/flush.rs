@@ -1,13 +1,17 @@
 //! The flushes of a turn: the buckets to which something happened are looked at one by one, and each that has no obstacle
-//! is flushed.
+//! is flushed. [`Dispatcher::obstacle`] determines what keeps one from it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Dispatcher;
+use super::bucket::{Bounds, Bucket};
 use super::event::Command;
 use super::keys::{BucketKey, FlushId};
 use super::ledger::Held;
-use super::obstacle::Obstacle;
+use super::obstacle::{Obstacle, Wait};
+use super::partner::Partner;
+use super::waiting::Slip;
 
 impl Dispatcher {
     /// Flushes the next bucket that can be flushed; returns false if there is none. Only one bucket is
@@ -72,5 +76,48 @@ impl Dispatcher {
         }
         let (batch, medium) = (Arc::clone(&flight.parcel.batch), flight.medium);
         self.commands.push_back(Command::Flush { flush, batch, medium });
+    }
+
+    /// Returns what keeps the bucket from being flushed now: of several obstacles the one that weighs most. `None`: it may
+    /// be flushed. If the bucket holds nothing in memory, only its partner can be the obstacle.
+    pub(super) fn obstacle(&self, key: BucketKey) -> Option<Obstacle> {
+        let bucket = self.partners.bucket(key)?;
+        let partner = self.partners.partner(bucket.partner)?;
+        let of_partner = partner.obstacle(Some(bucket), self.now);
+        let Some(oldest) = bucket.oldest().filter(|_| of_partner.is_none()) else { return of_partner };
+        if self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo) {
+            if bucket.in_flight > 0 {
+                return Some(Obstacle::InOrder);
+            }
+            if self.lacks_lease(partner, bucket) {
+                return Some(Obstacle::Lease);
+            }
+        }
+        if let Some(until) = self.partners.yields_until(key, self.now) {
+            return Some(Obstacle::Turn { until });
+        }
+        if let Some(at) = self.lingers_until(partner, bucket, oldest) {
+            return Some(Obstacle::Until(at, Wait::Linger));
+        }
+        (!self.partners.has_thread(partner)).then_some(Obstacle::Thread)
+    }
+
+    /// Returns whether the lease of a delivery that would be sent next has ended.
+    fn lacks_lease(&self, partner: &Partner, bucket: &Bucket) -> bool {
+        let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
+        let mut sent_next = bucket.oldest_first().filter_map(held).take(partner.batch_limit());
+        sent_next.any(|held: &Held| held.leased_until <= self.now && held.special().row.is_none())
+    }
+
+    /// Returns until when the bucket lingers, unless its deliveries fill a batch, or nothing may linger: the engine stops,
+    /// or an operator asked for a flush after its oldest delivery had entered.
+    fn lingers_until(&self, partner: &Partner, bucket: &Bucket, oldest: Instant) -> Option<Instant> {
+        let linger = partner.rules.linger;
+        let hurry = self.phase.is_stopping() || partner.hurried_at.is_some_and(|at| oldest <= at);
+        if linger.is_zero() || hurry {
+            return None;
+        }
+        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
+        Some(oldest + linger).filter(|at| *at > self.now && !bucket.fills(bounds))
     }
 }

@@ -1,24 +1,18 @@
-//! What keeps a bucket from being flushed: one type, and the one function that determines it.
+//! What keeps a bucket from being flushed, in one type.
 //!
-//! [`Partner::obstacle`] knows what the partner itself decides: pause, gates, `parallel`, rate. [`Dispatcher::obstacle`]
-//! adds what also depends on the bucket, its queue and the other partners. Whoever wants to know whether a bucket may be
-//! flushed asks here, flushing and `why` alike, so that what is shown is what is done.
+//! [`Partner::obstacle`] determines what the partner itself decides: pause, gates, `parallel`, rate.
+//! [`Dispatcher::obstacle`] adds what also depends on the bucket, its queue and the other partners. Whoever wants to know
+//! whether a bucket may be flushed asks these, flushing and `why` alike, so that what is shown is what is done.
 //!
 //! A rule of flow control is a check in one of these two functions, a variant of [`Obstacle`] or [`Wait`], the one who
 //! has the bucket looked at again ([`Partners::wait_for`]), and its words in `views::why`; the compiler asks for the last
 //! three.
 //!
+//! [`Dispatcher::obstacle`]: super::Dispatcher::obstacle
 //! [`Partner::obstacle`]: super::partner::Partner::obstacle
 //! [`Partners::wait_for`]: super::partners::Partners::wait_for
 
 use std::time::Instant;
-
-use super::Dispatcher;
-use super::bucket::{Bounds, Bucket};
-use super::keys::BucketKey;
-use super::ledger::Held;
-use super::partner::Partner;
-use super::waiting::Slip;
 
 /// What keeps a bucket from being flushed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,50 +65,5 @@ impl Obstacle {
             Self::Until(at, _) => Some(at),
             Self::Paused | Self::Parallel | Self::Probe | Self::InOrder | Self::Lease | Self::Turn { .. } | Self::Thread => None,
         }
-    }
-}
-
-impl Dispatcher {
-    /// Returns what keeps the bucket from being flushed now: of several obstacles the one that weighs most. `None`: it may
-    /// be flushed. If the bucket holds nothing in memory, only its partner can be the obstacle.
-    pub(super) fn obstacle(&self, key: BucketKey) -> Option<Obstacle> {
-        let bucket = self.partners.bucket(key)?;
-        let partner = self.partners.partner(bucket.partner)?;
-        let of_partner = partner.obstacle(Some(bucket), self.now);
-        let Some(oldest) = bucket.oldest().filter(|_| of_partner.is_none()) else { return of_partner };
-        if self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo) {
-            if bucket.in_flight > 0 {
-                return Some(Obstacle::InOrder);
-            }
-            if self.lacks_lease(partner, bucket) {
-                return Some(Obstacle::Lease);
-            }
-        }
-        if let Some(until) = self.partners.yields_until(key, self.now) {
-            return Some(Obstacle::Turn { until });
-        }
-        if let Some(at) = self.lingers_until(partner, bucket, oldest) {
-            return Some(Obstacle::Until(at, Wait::Linger));
-        }
-        (!self.partners.has_thread(partner)).then_some(Obstacle::Thread)
-    }
-
-    /// Returns whether the lease of a delivery that would be sent next has ended.
-    fn lacks_lease(&self, partner: &Partner, bucket: &Bucket) -> bool {
-        let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
-        let mut sent_next = bucket.oldest_first().filter_map(held).take(partner.batch_limit());
-        sent_next.any(|held: &Held| held.leased_until <= self.now && held.special().row.is_none())
-    }
-
-    /// Returns until when the bucket lingers, unless its deliveries fill a batch, or nothing may linger: the engine stops,
-    /// or an operator asked for a flush after its oldest delivery had entered.
-    fn lingers_until(&self, partner: &Partner, bucket: &Bucket, oldest: Instant) -> Option<Instant> {
-        let linger = partner.rules.linger;
-        let hurry = self.phase.is_stopping() || partner.hurried_at.is_some_and(|at| oldest <= at);
-        if linger.is_zero() || hurry {
-            return None;
-        }
-        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
-        Some(oldest + linger).filter(|at| *at > self.now && !bucket.fills(bounds))
     }
 }
