@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Dispatcher;
-use super::bucket::{Bounds, Bucket};
+use super::bucket::Bucket;
 use super::event::Command;
 use super::keys::{BucketKey, FlushId};
 use super::ledger::Held;
@@ -117,7 +117,6 @@ impl Dispatcher {
         if linger.is_zero() || hurry {
             return None;
         }
-        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
-        Some(oldest + linger).filter(|at| *at > self.now && !bucket.fills(bounds))
+        Some(oldest + linger).filter(|at| *at > self.now && !bucket.fills(partner.bounds()))
     }
 }

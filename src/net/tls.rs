@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, LazyLock, Once};
 
 use ureq::Error;
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NativeTlsConnector, NextTimeout, TcpConnector,
     Transport,
@@ -24,6 +25,11 @@ pub struct Tls<C = NativeTlsConnector>(Arc<Inner<C>>);
 struct Inner<C> {
     connector: C,
     made: Once,
+}
+
+/// Returns the settings of every agent. The shared connector is made with those of the first one.
+pub fn config() -> TlsConfig {
+    TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build()
 }
 
 /// Returns a connector for TCP, through the proxy of an agent if it has one, and TLS.

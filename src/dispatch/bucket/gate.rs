@@ -9,13 +9,14 @@
 
 use std::time::{Duration, Instant};
 
-/// The gate of one bucket, for answers that are about its queue's endpoint alone (404, 410).
+/// The gate of one bucket. Nothing is allocated for a bucket that waits for nothing of its own.
 #[derive(Debug, Default)]
-pub struct BucketGate(Option<Box<Refused>>);
+pub struct BucketGate(Option<Box<Waits>>);
 
-/// The refusals in a row, and the wait after the last one.
+/// The refusals of the queue's endpoint (404, 410) in a row with the wait after the last one, and the rest after a failure
+/// of the partner.
 #[derive(Debug, Default)]
-struct Refused {
+struct Waits {
     /// The number of refusals.
     refusals: u32,
     /// When the wait ends or ended.
@@ -34,13 +35,13 @@ impl BucketGate {
 
     /// Returns the number of such refusals in a row.
     pub fn refusals(&self) -> u32 {
-        self.0.as_ref().map_or(0, |refused| refused.refusals)
+        self.0.as_ref().map_or(0, |waits| waits.refusals)
     }
 
-    /// Returns the last refusal in words; `None` if the gate is not shut. Another bucket of the partner may have been accepted
-    /// since, which ends the partner's last error.
+    /// Returns the last refusal in words; `None` if the gate is not shut. Another bucket of the partner may have been
+    /// accepted since, which ends the partner's last error.
     pub fn error(&self) -> Option<&str> {
-        self.0.as_ref().filter(|refused| refused.refusals > 0).map(|refused| &*refused.error)
+        self.0.as_ref().filter(|waits| waits.refusals > 0).map(|waits| &*waits.error)
     }
 
     /// Returns when the wait ends, `None` if there is none or it is over.
@@ -55,8 +56,8 @@ impl BucketGate {
 
     /// Records that the bucket rests after a failure.
     pub fn rests(&mut self, until: Instant) {
-        let refused = self.0.get_or_insert_default();
-        refused.rests_until = refused.rests_until.max(Some(until));
+        let waits = self.0.get_or_insert_default();
+        waits.rests_until = waits.rests_until.max(Some(until));
     }
 
     /// Returns when the last wait ends or ended. The bucket is kept until then although it is idle, since a new one
@@ -67,23 +68,23 @@ impl BucketGate {
 
     /// Records a refusal and waits for `max_backoff`. Returns whether this is the first refusal in a row.
     pub fn refused(&mut self, now: Instant, max_backoff: Duration, error: Box<str>) -> bool {
-        let refused = self.0.get_or_insert_default();
-        refused.refusals = refused.refusals.saturating_add(1);
-        refused.until = refused.until.max(Some(now + max_backoff));
-        refused.error = error;
-        refused.refusals == 1
+        let waits = self.0.get_or_insert_default();
+        waits.refusals = waits.refusals.saturating_add(1);
+        waits.until = waits.until.max(Some(now + max_backoff));
+        waits.error = error;
+        waits.refusals == 1
     }
 
     /// Records that something was accepted. Returns the number of refusals that this ends.
     pub fn succeeded(&mut self) -> u32 {
-        self.0.take().map_or(0, |refused| refused.refusals)
+        self.0.take().map_or(0, |waits| waits.refusals)
     }
 
     /// Ends the wait, on behalf of an operator; the next flush is still a probe.
     pub fn skip_wait(&mut self, now: Instant) {
-        if let Some(refused) = &mut self.0 {
-            refused.until = refused.until.map(|until| until.min(now));
-            refused.rests_until = refused.rests_until.map(|until| until.min(now));
+        if let Some(waits) = &mut self.0 {
+            waits.until = waits.until.map(|until| until.min(now));
+            waits.rests_until = waits.rests_until.map(|until| until.min(now));
         }
     }
 }

@@ -122,8 +122,8 @@ impl Dispatcher {
 
     /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share, and
     /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if half
-    /// of the room is free and it may be tried now. All rows together, those being read included, may take at most half of their queue's places:
-    /// the rest is for new messages.
+    /// of the room is free and it may be tried now. All rows together, those being read included, may take at most half
+    /// of their queue's places: the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };

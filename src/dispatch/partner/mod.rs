@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use crate::message::Account;
 
-use super::bucket::Bucket;
+use super::bucket::{Bounds, Bucket};
 use super::due::Alarm;
 use super::health::{Class, Health};
 use super::keys::FlushId;
@@ -243,6 +243,11 @@ impl Partner {
     /// Returns the largest number of deliveries in one flush.
     pub fn batch_limit(&self) -> usize {
         self.batch_size.learned(self.rules.max_batch).unwrap_or(self.rules.max_batch)
+    }
+
+    /// Returns the bounds of one batch.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { count: self.batch_limit(), bytes: self.rules.max_batch_bytes }
     }
 
     /// Records that a flush starts.

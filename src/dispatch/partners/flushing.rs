@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::bucket::{Bounds, Bucket};
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::due::Due;
 use crate::dispatch::flights::Flight;
 use crate::dispatch::health::PATIENCE;
@@ -145,7 +145,7 @@ impl Partners {
         self.touch(partner_key);
         let bucket = self.buckets.get_mut(key.0)?;
         let partner = self.partners.get_mut(partner_key.0)?;
-        let bounds = Bounds { count: partner.batch_limit(), bytes: partner.rules.max_batch_bytes };
+        let bounds = partner.bounds();
         let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
         let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());

@@ -154,7 +154,7 @@ impl Partners {
     pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
-        let below = self.partner(partner).is_some_and(|partner| self.is_below_share(partner));
+        let below = self.is_for_one_below(key);
         self.list(key);
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.active_at = bucket.active_at.max(slip.since);

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::DATE;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport as Connection};
 use ureq::{Agent, Error, Proxy, ProxyProtocol};
 
@@ -98,9 +97,8 @@ fn warn_of_socks() {
 }
 
 fn agent(names: Lookups) -> Agent {
-    let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder()
-        .tls_config(tls)
+        .tls_config(tls::config())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)

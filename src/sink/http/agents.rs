@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
 use super::lookup::Lookups;
 use super::wire::Dialer;
 use crate::lru::Lru;
 use crate::net::names::Names;
+use crate::net::tls;
 
 /// The number of bytes of each of a connection's two buffers, one per direction.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -99,9 +99,8 @@ impl Agents {
     }
 
     fn make(&self, guarded: bool) -> Agent {
-        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
         let config = Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls::config())
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)

@@ -10,7 +10,6 @@ use std::time::Duration;
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Error};
 
@@ -43,9 +42,8 @@ pub struct Reply {
 
 impl Web {
     pub fn new() -> Self {
-        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
         let config = Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls::config())
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
