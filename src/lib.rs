@@ -24,13 +24,13 @@
 //!
 //! # In your own program
 //!
-//! Register your handlers in a [`handler::registry::Registry`] and pass it to [`engine::Engine`] together with your
-//! settings:
+//! Register your handlers in a [`handler::Registry`], read the settings with it, and pass both results to
+//! [`engine::Engine`]:
 //!
 //! ```no_run
-//! use octoconf::config::{self, Context, Environment, FileFormat};
+//! use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 //! use octoconf::engine::{Engine, RunOptions};
-//! use octoconf::handler::{Registry, jq};
+//! use octoconf::handler::Registry;
 //! use octoconf::message::{Message, Outcome};
 //! use octoconf::queue::NewMessage;
 //!
@@ -46,13 +46,10 @@
 //! let mut registry = Registry::new();
 //! registry.register("to_north", |message: &Message| Outcome::deliver("north", message.body.clone()));
 //!
-//! let environment = Environment::default();
-//! let names: Vec<&str> = registry.names().collect();
-//! let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
-//! let context = Context { environment: &environment, handlers: &names, check_jq: &check_jq };
-//! let settings = config::parse(SETTINGS, FileFormat::Toml, "the settings", &context)?.settings;
+//! let context = Context { environment: &Environment::default(), handlers: &registry };
+//! let Loaded { settings, handlers, .. } = config::parse(SETTINGS, FileFormat::Toml, "the settings", &context)?;
 //!
-//! let engine = Engine::new(&settings, &registry)?;
+//! let engine = Engine::new(&settings, &handlers)?;
 //! let queue = engine.queue("readings").ok_or("there is no such queue")?;
 //! queue.send(&[NewMessage { body: "20.1".into(), ..NewMessage::default() }])?;
 //!

@@ -59,7 +59,7 @@ fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
         for warning in &setup.warnings {
             log::warn!("configuration: {warning}");
         }
-        remote.reload(&setup.settings, &setup.registry).map_err(|error| error.to_string())?;
+        remote.reload(&setup.settings, &setup.handlers).map_err(|error| error.to_string())?;
         // These steps cannot fail, so they come after those that can.
         logger::change(&setup.settings.engine.log);
         if let Some(admin) = admin {

@@ -181,7 +181,7 @@ fn engine(
     let too_late = at_most.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
     let mut said = false;
     loop {
-        match Engine::new(&setup.settings, &setup.registry) {
+        match Engine::new(&setup.settings, &setup.handlers) {
             Err(StartError::Queue(error)) if error.is_transient() => {
                 if !std::mem::replace(&mut said, true) {
                     log::warn!("a queue cannot be opened yet, trying again: reason={:?}", error.to_string());

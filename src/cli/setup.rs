@@ -7,8 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use octoconf::config::{self, ConfigErrors, Context, Environment, Loaded};
 use octoconf::engine::{forgotten, open_parking, open_queue};
-use octoconf::handler::registry::Registry;
-use octoconf::handler::{Handler, jq};
+use octoconf::handler::{Handler, Registry};
 use octoconf::queue::Queue;
 use octoconf::queue::parking::Parking;
 use octoconf::settings::{QueueSettings, Settings, Source};
@@ -22,33 +21,26 @@ pub struct Setup {
     /// What is valid but likely to surprise, each as `KEY: TEXT`.
     pub warnings: Vec<String>,
     /// The handlers in code, and the jq pipelines of the configuration.
-    pub registry: Registry,
+    pub handlers: Registry,
 }
 
 /// Reads and validates the file, with this process's environment.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
-    let environment = Environment::of_process();
-    let registry = Registry::new();
-    let handlers: Vec<&str> = registry.names().collect();
-    let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
-    config::load(path, &Context { environment: &environment, handlers: &handlers, check_jq: &check_jq })
+    config::load(path, &Context { environment: &Environment::of_process(), handlers: &Registry::new() })
 }
 
 impl Setup {
-    /// Reads and validates the file, and compiles its handlers.
+    /// Reads and validates the file.
     pub fn new(path: &Path) -> Result<Self, Failure> {
-        let Loaded { settings, warnings } = load(path).map_err(|errors| Failure::Refused(errors.to_string()))?;
-        let registry = Registry::new().with_pipelines(&settings.handlers).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::Refused(lines.join("\n"))
-        })?;
-        Ok(Self { settings, warnings, registry })
+        let loaded = load(path).map_err(|errors| Failure::Refused(errors.to_string()))?;
+        let Loaded { settings, handlers, warnings } = loaded;
+        Ok(Self { settings, warnings, handlers })
     }
 
     /// Returns the handler of a queue.
     pub fn handler(&self, queue: &str) -> Result<Arc<dyn Handler>, Failure> {
         let name = &self.queue(queue)?.handler;
-        self.registry.get(name).ok_or_else(|| Failure::Refused(format!("queues.{queue}.handler: no handler is called {name}")))
+        self.handlers.get(name).ok_or_else(|| Failure::Refused(format!("queues.{queue}.handler: no handler is called {name}")))
     }
 
     /// Opens a queue that outlives the process. A memory queue is refused, since this process would see only messages

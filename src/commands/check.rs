@@ -43,10 +43,11 @@ fn problem(problem: &Problem) -> Value {
 mod tests {
     use super::*;
     use crate::config::{self, Context, Environment, FileFormat};
+    use crate::handler::Registry;
 
     fn outcome(text: &str) -> Result<Loaded, ConfigErrors> {
         let environment = Environment::from_iter([("KEY", "hush-hush"), ("OCTOCONF_ENGINE__LOG", "debug")]);
-        let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+        let context = Context { environment: &environment, handlers: &Registry::new() };
         config::parse(text, FileFormat::Toml, "octoconf.toml", &context)
     }
 

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use crate::handler::Registry;
 use crate::settings::{AdminSettings, Secret, Settings};
 
 pub use self::problem::{ConfigErrors, Problem};
@@ -35,10 +36,8 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 pub struct Context<'a> {
     /// The environment variables: overrides of keys, and secrets.
     pub environment: &'a Environment,
-    /// The names of the handlers in code: the built-in ones and those that a user of the library adds.
-    pub handlers: &'a [&'a str],
-    /// Compiles a jq program. The error describes what is wrong with the program, on one line.
-    pub check_jq: &'a dyn Fn(&str) -> Result<(), String>,
+    /// The handlers in code: the built-in ones and those that a user of the library adds.
+    pub handlers: &'a Registry,
 }
 
 /// A valid configuration.
@@ -46,6 +45,8 @@ pub struct Context<'a> {
 pub struct Loaded {
     /// The resolved settings.
     pub settings: Settings,
+    /// Every handler that a queue can name: those in code, and the pipelines of the configuration.
+    pub handlers: Registry,
     /// What is valid but likely to surprise, each as `KEY: TEXT`, in the order of the keys.
     pub warnings: Vec<String>,
 }
@@ -158,10 +159,10 @@ pub fn parse(text: &str, kind: FileFormat, name: &str, context: &Context<'_>) ->
         }
     };
     known::check(&merged, &defaults, &problems);
-    let settings = resolve::resolve(&merged, &defaults, context, &problems, &mut warnings);
+    let (settings, handlers) = resolve::resolve(&merged, &defaults, context, &problems, &mut warnings);
     // Sorted by key, as the problems are, because the trees are hash maps.
     warnings.sort();
-    if problems.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(problems.into_errors(name)) }
+    if problems.is_empty() { Ok(Loaded { settings, handlers, warnings }) } else { Err(problems.into_errors(name)) }
 }
 
 fn partners_dir(main: &tree::Tree, defaults: &tree::Tree, problems: &problem::Problems) -> String {

@@ -212,7 +212,7 @@ mod tests {
     use crate::config::{self, Context, Environment, FileFormat};
 
     fn settings(folder: &Path, queues: &str) -> Settings {
-        let context = Context { environment: &Environment::default(), handlers: &["order", "product"], check_jq: &|_| Ok(()) };
+        let context = Context { environment: &Environment::default(), handlers: &Registry::new() };
         let text = format!(
             "[queues.invoice]\nsource = 'sqlite'\npath = 'FOLDER/q.db'\nhandler = 'order'\n{queues}\n[partners.default]\ndeliver = 'discard'\n"
         );

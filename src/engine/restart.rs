@@ -93,10 +93,11 @@ fn differences(path: &str, old: Option<&Value>, new: Option<&Value>, keys: &mut 
 mod tests {
     use super::*;
     use crate::config::{self, Context, Environment, FileFormat};
+    use crate::handler::Registry;
 
     fn settings(text: &str) -> Settings {
         let environment = Environment::from_iter([("A", "one"), ("B", "two")]);
-        let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+        let context = Context { environment: &environment, handlers: &Registry::new() };
         config::parse(text, FileFormat::Toml, "octoconf.toml", &context).unwrap().settings
     }
 

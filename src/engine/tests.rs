@@ -75,10 +75,9 @@ pub fn settings(more: &str) -> (Settings, Registry) {
     let nothing = |_: &Message| Outcome::Discard;
     let mut registry = Registry::new();
     registry.register("nothing", nothing);
-    let environment = Environment::default();
-    let context = Context { environment: &environment, handlers: &["nothing"], check_jq: &|_| Ok(()) };
-    let Loaded { settings, .. } = config::parse(&text, FileFormat::Toml, "test", &context).unwrap();
-    (settings, registry)
+    let context = Context { environment: &Environment::default(), handlers: &registry };
+    let Loaded { settings, handlers, .. } = config::parse(&text, FileFormat::Toml, "test", &context).unwrap();
+    (settings, handlers)
 }
 
 /// An engine over that queue, with one message in it.

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::dispatch::QueueCounts;
 use octoconf::engine::{Engine, RunOptions};
-use octoconf::handler::jq;
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::queue::NewMessage;
 
 /// The result of a run.
@@ -29,14 +28,10 @@ pub fn engine(text: &str) -> Engine {
 
 pub fn engine_with(registry: &Registry, text: &str) -> Engine {
     let text = format!("[admin]\nlisten = \"\"\n{text}");
-    let handlers: Vec<&str> = registry.names().collect();
-    let environment = Environment::default();
-    let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
-    let context = Context { environment: &environment, handlers: &handlers, check_jq: &check_jq };
+    let context = Context { environment: &Environment::default(), handlers: registry };
     let loaded = config::parse(&text, FileFormat::Toml, "bench", &context);
-    let Loaded { settings, .. } = loaded.unwrap_or_else(|errors| panic!("the configuration is not good: {errors}"));
-    let registry = registry.with_pipelines(&settings.handlers).unwrap_or_else(|_| panic!("the pipelines compile"));
-    Engine::new(&settings, &registry).expect("the engine can be set up")
+    let Loaded { settings, handlers, .. } = loaded.unwrap_or_else(|errors| panic!("the configuration is not good: {errors}"));
+    Engine::new(&settings, &handlers).expect("the engine can be set up")
 }
 
 /// Runs until every queue is empty. Asserts that every message was delivered, once as far as the engine knows.

@@ -2,6 +2,7 @@
 //! configuration files of users.
 
 use octoconf::config::{self, Context, Environment, FileFormat};
+use octoconf::handler::Registry;
 
 /// Each key with its default, once for each source and way of delivery that has the key.
 const PROMISED: &str = r#"
@@ -112,7 +113,7 @@ rate = "5/s"
 #[test]
 fn every_promised_key_is_known_and_has_its_promised_default() {
     let environment = Environment::default();
-    let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
+    let context = Context { environment: &environment, handlers: &Registry::new() };
     let read = |text| config::parse(text, FileFormat::Toml, "octoconf.toml", &context);
     let promised = read(PROMISED).map_err(|errors| errors.to_string());
     let short = read(SHORT).map_err(|errors| errors.to_string());

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
+use octoconf::handler::Registry;
 use octoconf::settings::{Deliver, Rate, Settings, Source};
 use proptest::prelude::*;
 
 const QUEUE: &str = "[queues.stock]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\n";
 
 fn loaded(text: &str, kind: FileFormat, environment: &Environment) -> Loaded {
-    let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+    let context = Context { environment, handlers: &Registry::new() };
     config::parse(text, kind, "octoconf", &context).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
@@ -172,7 +173,7 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "(\\[|\\]|=|\\.|queues|partners|default|\"|'|\n|\\PC){0,40}", is_ini: bool) {
         let environment = Environment::default();
-        let context = Context { environment: &environment, handlers: &[], check_jq: &|_| Ok(()) };
+        let context = Context { environment: &environment, handlers: &Registry::new() };
         let kind = if is_ini { FileFormat::Ini } else { FileFormat::Toml };
         prop_assert!(config::parse(&text, kind, "x", &context).is_err(), "without a way to deliver it cannot be right");
     }

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use octoconf::config::{self, ConfigErrors, Context, Environment, FileFormat, Loaded};
+use octoconf::handler::Registry;
 
 const MAIN: &str = "[queues.q]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\nburst = 4\n";
 
@@ -17,7 +18,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn parse(folder: &Path, below: &str, environment: &Environment) -> Result<Loaded, ConfigErrors> {
-    let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+    let context = Context { environment, handlers: &Registry::new() };
     let text = format!("partners_dir = {:?}\n{MAIN}{below}", folder.to_str().unwrap());
     config::parse(&text, FileFormat::Toml, "octoconf.toml", &context)
 }
@@ -47,7 +48,7 @@ fn files_in_either_format_add_partners() {
     assert_eq!(loaded.settings.show()["partners_dir"], folder.path().to_str().unwrap());
     let shown = loaded.settings.show_text();
     assert!(shown.starts_with(&format!("# partners_dir = \"{}\": ", folder.path().display())), "{shown}");
-    let context = Context { environment: &Environment::default(), handlers: &["order"], check_jq: &|_| Ok(()) };
+    let context = Context { environment: &Environment::default(), handlers: &Registry::new() };
     let again = config::parse(&shown, FileFormat::Toml, "saved.toml", &context).unwrap().settings;
     assert_eq!(again.partners, loaded.settings.partners, "what is shown can be saved, with the partners of the folder");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);

@@ -1,12 +1,12 @@
 //! What is wrong with a configuration is reported in full: all problems at once, each with its key and what to do.
 
 use octoconf::config::{self, Context, Environment, FileFormat};
+use octoconf::handler::Registry;
 
 const GOOD: &str = "[partners.default]\ndeliver = 'discard'\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n";
 
 fn problems_in(text: &str, kind: FileFormat, environment: &Environment) -> Vec<String> {
-    let check_jq = |program: &str| if program.contains("oops") { Err("unexpected oops".to_owned()) } else { Ok(()) };
-    let context = Context { environment, handlers: &["order", "product"], check_jq: &check_jq };
+    let context = Context { environment, handlers: &Registry::new() };
     match config::parse(text, kind, "octoconf.toml", &context) {
         Ok(_) => Vec::new(),
         Err(errors) => errors.problems.iter().map(ToString::to_string).collect(),
@@ -274,9 +274,9 @@ fn jq_programs_are_checked_with_their_key() {
     expect(
         "[handlers.h]\njq = 'oops'\nbucket = 'oops'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\ngroup = 'oops'",
         &[
-            "handlers.h.bucket: not a jq program: unexpected oops",
-            "handlers.h.jq: not a jq program: unexpected oops",
-            "queues.s.group: not a jq program: unexpected oops",
+            "handlers.h.bucket: not a jq program: `oops` is not defined at line 1 column 1",
+            "handlers.h.jq: not a jq program: `oops` is not defined at line 1 column 1",
+            "queues.s.group: not a jq program: `oops` is not defined at line 1 column 1",
         ],
     );
 }
@@ -495,7 +495,7 @@ fn problems_of_sinks_are_reported_with_all_others() {
 #[test]
 fn a_file_that_cannot_be_read_is_one_problem() {
     let environment = Environment::default();
-    let context = Context { environment: &environment, handlers: &[], check_jq: &|_| Ok(()) };
+    let context = Context { environment: &environment, handlers: &Registry::new() };
     let folder = tempfile::tempdir().unwrap();
     let told = |name: &str, bytes: Option<&[u8]>| {
         let path = folder.path().join(name);

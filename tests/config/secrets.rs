@@ -2,13 +2,14 @@
 
 use octoconf::commands::check;
 use octoconf::config::{self, ConfigErrors, Context, Environment, FileFormat, Loaded};
+use octoconf::handler::Registry;
 use octoconf::settings::Deliver;
 
 /// The text that stands in every place that may hold a secret.
 const SECRET: &str = "hush-hush";
 
 fn parse(text: &str, kind: FileFormat, environment: &Environment) -> Result<Loaded, ConfigErrors> {
-    let context = Context { environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+    let context = Context { environment, handlers: &Registry::new() };
     config::parse(text, kind, "octoconf", &context)
 }
 

@@ -1,10 +1,11 @@
 //! What works but will surprise is reported once, with its key.
 
 use octoconf::config::{self, Context, Environment, FileFormat};
+use octoconf::handler::Registry;
 
 fn warnings(text: &str) -> Vec<String> {
     let environment = Environment::default();
-    let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+    let context = Context { environment: &environment, handlers: &Registry::new() };
     let text = format!("{text}\n[queues.q]\nsource = 'memory'\nhandler = 'order'\n");
     config::parse(&text, FileFormat::Toml, "octoconf.toml", &context).unwrap_or_else(|errors| panic!("{errors}")).warnings
 }

@@ -6,9 +6,9 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use octoconf::config::{self, Context, Environment, FileFormat};
+use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::engine::{Engine, RunOptions};
-use octoconf::handler::{Registry, jq};
+use octoconf::handler::Registry;
 use octoconf::message::{Delivery, Message, Outcome};
 use octoconf::queue::NewMessage;
 
@@ -38,12 +38,10 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let mut registry = Registry::new();
     registry.register("by_meter", by_meter);
 
-    let names: Vec<&str> = registry.names().collect();
-    let check_jq = |program: &str| jq::check(program).map_err(|error| error.to_string());
-    let context = Context { environment: &Environment::default(), handlers: &names, check_jq: &check_jq };
-    let settings = config::parse(SETTINGS, FileFormat::Toml, "the settings", &context)?.settings;
+    let context = Context { environment: &Environment::default(), handlers: &registry };
+    let Loaded { settings, handlers, .. } = config::parse(SETTINGS, FileFormat::Toml, "the settings", &context)?;
 
-    let engine = Engine::new(&settings, &registry)?;
+    let engine = Engine::new(&settings, &handlers)?;
     let queue = engine.queue("readings").ok_or("there is no such queue")?;
     let bodies = ["north 20.1", "south 23.4", "north 20.3"].map(|text| Bytes::from_static(text.as_bytes()));
     queue.send(&bodies.map(|body| NewMessage { body, ..NewMessage::default() }))?;

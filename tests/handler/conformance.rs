@@ -1,24 +1,23 @@
 //! What every handler must do, whether in code or a pipeline: return an outcome that keeps to the rules, and the same
 //! outcome each time and on every thread, whatever the body is.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use octoconf::handler::guard::MAX_REASON;
-use octoconf::handler::{Handler, Registry, run_caught};
+use octoconf::handler::{Handler, Registry, jq, run_caught};
 use octoconf::message::{MAX_DELIVERIES, Message, Outcome};
-use octoconf::settings::HandlerSettings;
 
 /// Every handler that comes with octoconf, pipelines of several shapes, and a handler in code that trusts its input.
 fn registry() -> Registry {
-    let pipeline = |jq: &str, bucket: &str| HandlerSettings { jq: jq.into(), bucket: bucket.into() };
-    let pipelines = BTreeMap::from([
-        ("echo".to_owned(), pipeline(".", ".account")),
-        ("lines".to_owned(), pipeline(".lines[]", ".lines[].account")),
-        ("greedy".to_owned(), pipeline("repeat(.)", ".account")),
-        ("total".to_owned(), pipeline("{total: (.quantity * .unit_price)}", ".account")),
-    ]);
-    let mut registry = Registry::new().with_pipelines(&pipelines).unwrap_or_default();
+    let mut registry = Registry::new();
+    for (name, program, bucket) in [
+        ("echo", ".", ".account"),
+        ("lines", ".lines[]", ".lines[].account"),
+        ("greedy", "repeat(.)", ".account"),
+        ("total", "{total: (.quantity * .unit_price)}", ".account"),
+    ] {
+        registry.register(name, jq::compile(program, bucket).unwrap());
+    }
     registry.register("trusting", |message: &Message| {
         let first = message.body.iter().position(|&byte| byte == b'"').map(|at| message.body.slice(at..at + 20));
         Outcome::deliver("", first.unwrap_or_default())

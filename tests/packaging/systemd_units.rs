@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use octoconf::config::{self, Context, Environment, FileFormat};
+use octoconf::handler::Registry;
 
 const UNITS: [&str; 2] = ["octoconf.service", "octoconf@.service"];
 
@@ -53,7 +54,7 @@ fn the_units_fit_the_program() {
         for file in ["octoconf.toml", "sqs.toml"] {
             let credentials = folder_of_credentials(&unit);
             let environment = Environment::from_iter([("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap())]);
-            let context = Context { environment: &environment, handlers: &["order", "product"], check_jq: &|_| Ok(()) };
+            let context = Context { environment: &environment, handlers: &Registry::new() };
             let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(file)).unwrap();
             let loaded = config::parse(&text, FileFormat::Toml, file, &context).unwrap();
             let shutdown = loaded.settings.engine.shutdown_timeout.as_secs();

@@ -135,11 +135,9 @@ fn engine(path: &str, partners: &Partners) -> anyhow::Result<Engine> {
         "#,
         partners.address
     );
-    let (registry, environment) = (Registry::new(), Environment::default());
-    let handlers: Vec<&str> = registry.names().collect();
-    let context = Context { environment: &environment, handlers: &handlers, check_jq: &|_| Ok(()) };
-    let Loaded { settings, .. } = config::parse(&text, FileFormat::Toml, "demo", &context)?;
-    Ok(Engine::new(&settings, &registry)?)
+    let context = Context { environment: &Environment::default(), handlers: &Registry::new() };
+    let Loaded { settings, handlers, .. } = config::parse(&text, FileFormat::Toml, "demo", &context)?;
+    Ok(Engine::new(&settings, &handlers)?)
 }
 
 /// Sends messages at a steady pace, as shops do.

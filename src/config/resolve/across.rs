@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::queue::is_fifo;
 use super::single::gives_one;
-use crate::config::Context;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::units::{Size, Span};
+use crate::handler::Registry;
 use crate::message::settle::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
@@ -19,11 +19,11 @@ use crate::sink::FileTemplate;
 ///
 /// `queues_named` is false if the file names no queue. If the key `queues` is not a table, that has been reported
 /// already and `queues_named` is true.
-pub(super) fn check(settings: &mut Settings, queues_named: bool, context: &Context<'_>, problems: &Problems) {
+pub(super) fn check(settings: &mut Settings, queues_named: bool, in_code: &Registry, problems: &Problems) {
     if !queues_named {
         problems.add("queues", "there is none; add a [queues.NAME] with its source and handler", None);
     }
-    check_handlers(settings, context, problems);
+    check_handlers(settings, in_code, problems);
     check_threads(settings, problems);
     check_same_source(settings, problems);
     check_parking_names(settings, problems);
@@ -31,11 +31,11 @@ pub(super) fn check(settings: &mut Settings, queues_named: bool, context: &Conte
     check_partner_files(settings, problems);
 }
 
-fn check_handlers(settings: &Settings, context: &Context<'_>, problems: &Problems) {
-    for name in settings.handlers.keys().filter(|name| context.handlers.contains(&name.as_str())) {
+fn check_handlers(settings: &Settings, in_code: &Registry, problems: &Problems) {
+    for name in settings.handlers.keys().filter(|name| in_code.get(name).is_some()) {
         problems.add(join("handlers", name), "a handler in code has this name; choose another", None);
     }
-    let known = || context.handlers.iter().copied().chain(settings.handlers.keys().map(String::as_str));
+    let known = || in_code.names().chain(settings.handlers.keys().map(String::as_str));
     for (queue, of) in &settings.queues {
         if !of.handler.is_empty() && !known().any(|name| name == of.handler) {
             let key = join(&join("queues", queue), "handler");

@@ -15,6 +15,7 @@ use super::section::{Level, Section, quote};
 use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
 use crate::environment::Environment;
+use crate::handler::{Registry, jq};
 use crate::message::Account;
 use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Secret, Settings};
 
@@ -27,22 +28,21 @@ mod single;
 struct Resolver<'a> {
     tree: &'a Tree,
     defaults: &'a Tree,
-    context: &'a Context<'a>,
     secrets: Secrets<'a>,
     problems: &'a Problems,
 }
 
-/// Resolves every section. If there are problems, the settings hold defaults in place of bad
-/// values and must not be used.
+/// Resolves every section. Returns the settings, and the handlers in code with the pipelines added. If there are
+/// problems, the settings hold defaults in place of bad values, pipelines are missing, and neither must be used.
 pub(super) fn resolve(
     tree: &Tree,
     defaults: &Tree,
     context: &Context<'_>,
     problems: &Problems,
     warnings: &mut Vec<String>,
-) -> Settings {
-    let resolver = Resolver { tree, defaults, context, secrets: Secrets::new(context.environment), problems };
-    let queues = resolver.named("queues", |name, section| queue::resolve(name, section, context));
+) -> (Settings, Registry) {
+    let resolver = Resolver { tree, defaults, secrets: Secrets::new(context.environment), problems };
+    let queues = resolver.named("queues", queue::resolve);
     let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
     let root = Section::new(vec![Level { path: "", table: tree }], defaults, problems);
     let mut settings = Settings {
@@ -54,15 +54,21 @@ pub(super) fn resolve(
         partners: resolver.partners(warnings),
     };
     let queues_named = tree.get("queues").is_some_and(|queues| as_table(queues).is_none_or(|queues| !queues.is_empty()));
-    across::check(&mut settings, queues_named, context, problems);
+    across::check(&mut settings, queues_named, context.handlers, problems);
     across::warn(&settings, warnings);
-    settings
+    let mut handlers = context.handlers.clone();
+    for (name, HandlerSettings { jq, bucket }) in &settings.handlers {
+        // A program that does not compile has been reported above.
+        if let Ok(pipeline) = jq::compile(jq, bucket) {
+            handlers.register(name, pipeline);
+        }
+    }
+    (settings, handlers)
 }
 
 /// Resolves only the section `admin`.
 pub(super) fn resolve_admin(tree: &Tree, defaults: &Tree, environment: &Environment, problems: &Problems) -> AdminSettings {
-    let context = Context { environment, handlers: &[], check_jq: &|_| Ok(()) };
-    Resolver { tree, defaults, context: &context, secrets: Secrets::new(environment), problems }.admin()
+    Resolver { tree, defaults, secrets: Secrets::new(environment), problems }.admin()
 }
 
 impl<'a> Resolver<'a> {
@@ -116,7 +122,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn handler(&self, section: &Section<'_>) -> HandlerSettings {
-        let jq = |program: &String| if program.is_empty() { Ok(()) } else { check_jq(program, self.context) };
+        let jq = |program: &String| if program.is_empty() { Ok(()) } else { check_jq(program) };
         let handler = HandlerSettings { jq: section.get_if("jq", jq), bucket: section.get_if("bucket", jq) };
         if !section.has_text("jq") {
             section.report(&["jq"], "there is none; write the jq program that makes the payloads, for example \".\"");
@@ -190,8 +196,8 @@ fn secret_of(
     secrets.read(&text).ok().flatten()
 }
 
-fn check_jq(program: &str, context: &Context<'_>) -> Result<(), String> {
-    (context.check_jq)(program).map_err(|error| format!("not a jq program: {error}"))
+fn check_jq(program: &str) -> Result<(), String> {
+    jq::check(program).map_err(|error| format!("not a jq program: {error}"))
 }
 
 /// Checks a log filter. The syntax also allows a module without a level, for all of its lines. It would take a misspelt
@@ -238,7 +244,7 @@ mod tests {
 
     fn problem_keys(text: &str) -> Vec<String> {
         let environment = Environment::default();
-        let context = Context { environment: &environment, handlers: &["order"], check_jq: &|_| Ok(()) };
+        let context = Context { environment: &environment, handlers: &Registry::new() };
         match parse(text, FileFormat::Toml, "x.toml", &context) {
             Ok(_) => Vec::new(),
             Err(errors) => errors.problems.into_iter().map(|problem| problem.key).collect(),

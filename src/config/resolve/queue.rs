@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{HOUR, SECOND, check_jq, optional, size, span, whole_seconds, word};
-use crate::config::Context;
 use crate::config::section::{Section, quote};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
@@ -41,13 +40,13 @@ const KEYS_OF: [(&str, &[SourceKind]); 9] = [
     ("repeat", &[SourceKind::Memory]),
 ];
 
-pub(super) fn resolve(name: &str, section: &Section<'_>, context: &Context<'_>) -> QueueSettings {
+pub(super) fn resolve(name: &str, section: &Section<'_>) -> QueueSettings {
     let known = word(section, "source", &KINDS);
     if let Some(kind) = known {
         check_keys_of(section, kind);
     }
     let kind = known.unwrap_or(SourceKind::Sqlite);
-    let source = source(name, section, kind, context);
+    let source = source(name, section, kind);
     let parking = optional(section, "parking", |_| Ok(())).map(PathBuf::from);
     if parking.is_some() && is_fifo(&source) {
         section.report(&["parking"], "a FIFO queue has no parking, its locked groups are the store; leave it out");
@@ -111,8 +110,8 @@ fn check_keys_of(section: &Section<'_>, kind: SourceKind) {
     }
 }
 
-fn source(section_name: &str, section: &Section<'_>, kind: SourceKind, context: &Context<'_>) -> Source {
-    let group = || optional(section, "group", |path| check_jq(path, context));
+fn source(section_name: &str, section: &Section<'_>, kind: SourceKind) -> Source {
+    let group = || optional(section, "group", check_jq);
     match kind {
         SourceKind::Sqs => Source::Sqs(sqs(section_name, section)),
         SourceKind::Sqlite => Source::Sqlite {

@@ -51,15 +51,9 @@ pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 /// A function from a body to its FIFO group; `None`: the message stands alone.
 pub type GroupPath = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
-/// Compiles a pipeline. The error names every problem of both programs, each with the key that the program is under.
+/// Compiles a pipeline. The error is that of the first program that does not compile.
 pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
-    let jq = Program::compile(jq).map_err(|error| error.under("jq"));
-    let bucket = Program::compile(bucket).map_err(|error| error.under("bucket"));
-    match (jq, bucket) {
-        (Ok(jq), Ok(bucket)) => Ok(JqHandler { jq, bucket }),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-        (Err(error), Err(other)) => Err(error.and(other)),
-    }
+    Ok(JqHandler { jq: Program::compile(jq)?, bucket: Program::compile(bucket)? })
 }
 
 /// Checks that a program compiles.

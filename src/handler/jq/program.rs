@@ -121,7 +121,7 @@ fn error_text(exception: Exn<'_, Val>) -> String {
     }
 }
 
-/// Why a program does not compile: every problem found, in order.
+/// Why a program does not compile: every problem found, in order; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JqError {
     problems: Vec<Problem>,
@@ -129,35 +129,18 @@ pub struct JqError {
 
 /// One problem of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key of the program, `jq` or `bucket`, if a pipeline was compiled; else empty.
-    pub key: &'static str,
+struct Problem {
     /// The line, counted from 1.
-    pub line: usize,
+    line: usize,
     /// The column in characters, counted from 1.
-    pub column: usize,
+    column: usize,
     /// What was expected, or is unknown, at this place.
-    pub what: String,
+    what: String,
     /// The reason, if it is not obvious; else empty.
-    pub why: &'static str,
+    why: &'static str,
 }
 
 impl JqError {
-    /// Returns the problems, at least one.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-
-    pub(super) fn under(mut self, key: &'static str) -> Self {
-        self.problems.iter_mut().for_each(|problem| problem.key = key);
-        self
-    }
-
-    pub(super) fn and(mut self, other: Self) -> Self {
-        self.problems.extend(other.problems);
-        self
-    }
-
     /// Collects the problems of all files; there is only one, the program, since the standard library compiles.
     fn collect<E>(errors: load::Errors<&str, (), E>, problems: impl Fn(E) -> Vec<Problem>) -> Self {
         Self { problems: errors.into_iter().flat_map(|(_file, error)| problems(error)).collect() }
@@ -169,25 +152,12 @@ impl fmt::Display for JqError {
         let mut told = BTreeSet::new();
         for (index, problem) in self.problems.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { "; " })?;
+            let Problem { line, column, what, why } = problem;
             // A reason that several problems share is written once.
-            problem.tell(f, told.insert(problem.why))?;
+            let (before_why, why) = if told.insert(*why) && !why.is_empty() { (": ", *why) } else { ("", "") };
+            write!(f, "{what}{before_why}{why} at line {line} column {column}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tell(f, true)
-    }
-}
-
-impl Problem {
-    fn tell(&self, f: &mut fmt::Formatter<'_>, with_reason: bool) -> fmt::Result {
-        let Self { key, line, column, what, why } = self;
-        let colon = if key.is_empty() { "" } else { ": " };
-        let (before_why, why) = if with_reason && !why.is_empty() { (": ", *why) } else { ("", "") };
-        write!(f, "{key}{colon}{what}{before_why}{why} at line {line} column {column}")
     }
 }
 
@@ -241,7 +211,6 @@ fn problem(text: &str, part: &str, what: String) -> Problem {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     Problem {
-        key: "",
         line: 1 + before.matches('\n').count(),
         column: 1 + before.get(line_start..).map_or(0, |line| line.chars().count()),
         what,
