@@ -106,9 +106,11 @@ impl Dispatcher {
                 if kind == DeadKind::TooLarge {
                     partner.batch_size.culprit_found(parcel.within);
                 }
-                if let Answer::Status { code, retry_after, .. } = answer {
-                    partner.refused_one(self.now, *code, *retry_after);
-                }
+                let (is_server_error, wait) = match answer {
+                    Answer::Status { code, retry_after, .. } => (*code >= 500, *retry_after),
+                    _ => (false, None),
+                };
+                partner.refused_one(self.now, is_server_error, wait);
                 self.all_dead(queue, &parcel, kind, answer);
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, DeadKind::Impossible, answer),
@@ -218,7 +220,7 @@ fn described(answer: &Answer) -> Box<str> {
             let end = excerpt.floor_char_boundary(MAX_EXCERPT);
             format!("answered {code}: {}", excerpt.get(..end).unwrap_or_default()).into()
         }
-        Answer::Unreachable { reason } | Answer::Refused { reason } => reason.clone(),
+        Answer::Unreachable { reason } | Answer::Refused { reason, .. } => reason.clone(),
         Answer::Partly { rest, .. } => described(rest),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::message::Answer;
 use crate::message::settle::DeadKind;
+use crate::message::{Answer, RefusalCause};
 
 /// The facts that an answer is judged against.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +66,7 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
     let (code, retry_after) = match answer {
         Answer::Accepted => return Verdict::Delivered,
         Answer::Unreachable { .. } => return Verdict::Unavailable { retry_after: None, blame: Blame::Partner },
-        Answer::Refused { .. } => return Verdict::Impossible,
+        Answer::Refused { cause, .. } => return on_refusal(*cause, history),
         // Only the deliveries that were not accepted are judged: the others have left the batch by then.
         Answer::Partly { rest, .. } => return verdict(rest, history),
         Answer::Status { code, retry_after, .. } => (*code, *retry_after),
@@ -79,8 +79,7 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         408 | 409 | 425 | 429 => Verdict::Unavailable { retry_after, blame: Blame::Partner },
         // The partner takes other deliveries and fails at this one.
         code if history.on_trial && history.deliveries == 1 && breaks_at_it(code) => Verdict::Culprit { kind: DeadKind::Refused },
-        413 if history.deliveries > 1 => Verdict::TooLarge,
-        413 => Verdict::Culprit { kind: DeadKind::TooLarge },
+        413 => too_large(history),
         404 | 410 => Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Partner },
         code if is_about_the_set_up(code) => Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Partner },
         400..=499 => at_fault(history),
@@ -88,6 +87,21 @@ pub fn verdict(answer: &Answer, history: History) -> Verdict {
         code if breaks_at_it(code) => Verdict::Unavailable { retry_after, blame: Blame::InDoubt },
         _ => Verdict::Unavailable { retry_after, blame: Blame::Partner },
     }
+}
+
+/// Returns the verdict on a refusal without a status code, as on the code that says the same.
+fn on_refusal(cause: RefusalCause, history: History) -> Verdict {
+    match cause {
+        RefusalCause::SetUp => Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Partner },
+        RefusalCause::Place => Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Partner },
+        RefusalCause::Size => too_large(history),
+        RefusalCause::Content => at_fault(history),
+        RefusalCause::Impossible => Verdict::Impossible,
+    }
+}
+
+fn too_large(history: History) -> Verdict {
+    if history.deliveries > 1 { Verdict::TooLarge } else { Verdict::Culprit { kind: DeadKind::TooLarge } }
 }
 
 /// Returns whether the code is a server error that one request may have caused. 502 to 504 come from an intermediary,
@@ -220,7 +234,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sink_cannot_take_is_impossible() {
-        assert_eq!(verdict(&Answer::Refused { reason: "no file name".into() }, MANY), Verdict::Impossible);
+    fn a_refusal_without_a_status_is_judged_like_the_status_that_says_the_same() {
+        let refused = |cause, history| verdict(&Answer::Refused { cause, reason: "no".into() }, history);
+        for (cause, code) in
+            [(RefusalCause::SetUp, 403), (RefusalCause::Place, 404), (RefusalCause::Size, 413), (RefusalCause::Content, 400)]
+        {
+            for history in [ONE, MANY, History { culprits: 5, ..ONE }] {
+                assert_eq!(refused(cause, history), of(code, history), "{code}");
+            }
+        }
+        assert_eq!(
+            [ONE, MANY].map(|history| refused(RefusalCause::Impossible, history)),
+            [Verdict::Impossible, Verdict::Impossible]
+        );
     }
 }

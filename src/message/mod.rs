@@ -264,9 +264,9 @@ pub const MAX_EXCERPT: usize = 1024;
 pub enum Answer {
     /// Every delivery of the batch is accepted, or durably written.
     Accepted,
-    /// A status line other than 2xx.
+    /// An HTTP status line other than 2xx.
     Status {
-        /// The HTTP status code.
+        /// The status code.
         code: u16,
         /// The wait that the partner asked for in `Retry-After`.
         retry_after: Option<Duration>,
@@ -278,9 +278,11 @@ pub enum Answer {
         /// What happened, in words.
         reason: Box<str>,
     },
-    /// The sink can never deliver this batch, for example because no file name can hold the account.
+    /// The sink, or a service that does not answer by HTTP status codes, refuses the batch.
     Refused {
-        /// Why the sink refuses it, in words.
+        /// What would have to be different.
+        cause: RefusalCause,
+        /// Why it is refused, in words.
         reason: Box<str>,
     },
     /// A service that answers for each delivery separately accepted some of them.
@@ -291,6 +293,21 @@ pub enum Answer {
         /// The answer for the other deliveries.
         rest: Box<Answer>,
     },
+}
+
+/// Why a batch is refused. The order is that of the consequences, the mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalCause {
+    /// The partner's set-up, such as its keys or what they permit. Nothing is wrong with the deliveries.
+    SetUp,
+    /// The place where this queue's deliveries go does not exist.
+    Place,
+    /// The size of the batch.
+    Size,
+    /// The content of a delivery in the batch.
+    Content,
+    /// The sink can never deliver any of these deliveries, for example because no file name can hold the account.
+    Impossible,
 }
 
 #[cfg(test)]

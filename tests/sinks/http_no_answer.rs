@@ -120,7 +120,7 @@ fn private_hosts_are_refused_unless_they_are_allowed() {
     let partner = Partner::answering(OK);
     let url = format!("http://{{account}}:{}/", partner.address.port());
     let guarded = http_sinks(http(&url));
-    let Answer::Refused { reason } = guarded.deliver(&batch("127.0.0.1", &["1"])) else { panic!("not refused") };
+    let Answer::Refused { reason, .. } = guarded.deliver(&batch("127.0.0.1", &["1"])) else { panic!("not refused") };
     assert!(reason.contains("allow_private_addresses"), "{reason}");
     // Not refused for good, since a name may resolve to another address tomorrow.
     assert!(unreachable(guarded.deliver(&batch("localhost", &["1"]))).contains("allow_private_addresses"));

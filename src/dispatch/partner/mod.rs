@@ -284,9 +284,9 @@ impl Partner {
 
     /// Records that the partner refused one delivery, which is at fault. A wait that the partner asked for is obeyed
     /// nevertheless, and a server error still counts against its health.
-    pub fn refused_one(&mut self, now: Instant, code: u16, retry_after: Option<Duration>) {
+    pub fn refused_one(&mut self, now: Instant, is_server_error: bool, retry_after: Option<Duration>) {
         self.culprits = self.culprits.saturating_add(1);
-        if code >= 500 {
+        if is_server_error {
             self.health.failed();
         }
         if let Some(wait) = retry_after {

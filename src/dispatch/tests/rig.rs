@@ -49,7 +49,7 @@ use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
 use crate::message::settle::{Count, EntryError, EntryResult, Facts, SettledPart, VisibilityChange};
-use crate::message::{Answer, Attribute, AttributeValue, Delivery, DeliveryName, Outcome, Receipt, Received};
+use crate::message::{Answer, Attribute, AttributeValue, Delivery, DeliveryName, Outcome, Receipt, Received, RefusalCause};
 
 /// What begins a mark behind the id of a received message.
 const MARKS: [char; 6] = ['/', '#', '*', '$', '!', '~'];
@@ -210,7 +210,9 @@ impl Rig {
             }
             ("accepted", [account]) => self.answered(queue, account, Answer::Accepted),
             ("unreachable", [account]) => self.answered(queue, account, Answer::Unreachable { reason: "no route".into() }),
-            ("cannot", [account]) => self.answered(queue, account, Answer::Refused { reason: "no such name".into() }),
+            ("cannot", [account]) => {
+                self.answered(queue, account, Answer::Refused { cause: RefusalCause::Impossible, reason: "no such name".into() })
+            }
             ("answered", [account, code, rest @ ..]) => {
                 let (code, retry_after) = (code.parse().expect("a status"), rest.first().map(|text| duration(text)));
                 self.answered(queue, account, Answer::Status { code, retry_after, excerpt: "".into() })

@@ -34,7 +34,7 @@ use self::template::{FilePath, Template};
 use super::reply::{Reply, SharedWork};
 use super::{Sink, lines};
 use crate::lru::Lru;
-use crate::message::{Answer, Batch};
+use crate::message::{Answer, Batch, RefusalCause};
 use crate::settings::Store;
 
 pub mod disk;
@@ -379,7 +379,7 @@ fn answer_of(path: &Path, error: &io::Error) -> Answer {
     let reason = format!("file {}: {}", path.display(), advice(error)).into();
     match error.kind() {
         // No waiting makes this name possible on this file system, or another than a queue's file.
-        ErrorKind::InvalidFilename => Answer::Refused { reason },
+        ErrorKind::InvalidFilename => Answer::Refused { cause: RefusalCause::Impossible, reason },
         _ => Answer::Unreachable { reason },
     }
 }

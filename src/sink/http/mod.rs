@@ -18,7 +18,7 @@ use self::lookup::PrivateAddress;
 use self::target::Target;
 use self::wire::Dialer;
 use super::Sink;
-use crate::message::{Answer, Batch};
+use crate::message::{Answer, Batch, RefusalCause};
 use crate::net::clock::Clock;
 use crate::net::names::{LookUp, Names};
 use crate::settings::HttpSettings;
@@ -87,7 +87,7 @@ impl HttpSink {
     pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
         let url = match target.url(&batch.queue, &batch.account) {
             Ok(url) => url,
-            Err(reason) => return Answer::Refused { reason: reason.into() },
+            Err(reason) => return Answer::Refused { cause: RefusalCause::Impossible, reason: reason.into() },
         };
         let body = request::body(target.format, batch);
         let now = self.clock.steady();
@@ -171,7 +171,7 @@ fn failure(url: &Uri, error: &Error, phase: Phase) -> Answer {
         Error::Other(other) => match other.downcast_ref::<PrivateAddress>() {
             // The account itself is the address, so waiting does not help.
             Some(error @ PrivateAddress { literal: true, .. }) => {
-                return Answer::Refused { reason: format!("{authority}: {error}").into() };
+                return Answer::Refused { cause: RefusalCause::Impossible, reason: format!("{authority}: {error}").into() };
             }
             _ => other.to_string(),
         },

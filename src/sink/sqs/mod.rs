@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use self::entries::entry;
 use super::Sink;
-use crate::message::{Answer, Batch};
+use crate::message::{Answer, Batch, RefusalCause};
 use crate::queue::sqs::{Entry, EntryFault, Fault, Remote, fitting};
 
 mod entries;
@@ -67,7 +67,7 @@ impl Sink for SqsSink {
                     entries.push(entry);
                     places.push(place);
                 }
-                Err(reason) => open.push((place, Answer::Refused { reason: reason.into() })),
+                Err(reason) => open.push((place, refused(RefusalCause::Impossible, reason))),
             }
         }
         let most = if self.outlet.is_fifo() { 1 } else { usize::MAX };
@@ -110,42 +110,32 @@ fn answer_for(open: Vec<(usize, Answer)>, all: usize) -> Answer {
     Answer::Partly { accepted, rest: Box::new(rest) }
 }
 
-/// Ranks answers by what the dispatcher's verdict does, from the mildest: the partner waits, the bucket waits, a
-/// smaller batch, a search for a culprit, a dead letter.
-fn severity(answer: &Answer) -> u8 {
-    match answer {
-        Answer::Status { code: 403, .. } => 1,
-        Answer::Status { code: 404, .. } => 2,
-        Answer::Status { code: 413, .. } => 3,
-        Answer::Status { .. } => 4,
-        Answer::Refused { .. } => 5,
-        _ => 0,
-    }
+/// Ranks answers by their consequences. That the partner waits (`None`) is milder than any refusal.
+fn severity(answer: &Answer) -> Option<RefusalCause> {
+    if let Answer::Refused { cause, .. } = answer { Some(*cause) } else { None }
 }
 
-/// Translates a fault of a request into an HTTP status, since the dispatcher's verdicts are defined by those: SQS
-/// itself answers 400 to nearly everything.
 fn answer_to_call(fault: Fault) -> Answer {
     match fault {
         Fault::Transient(why) => unreachable(why),
-        Fault::Missing(why) => status(404, why),
-        Fault::TooLarge(why) => status(413, why),
-        Fault::Content(why) => status(400, why),
-        // The cause is wrong keys or a denied action: nothing is wrong with the messages.
-        Fault::Refused(why) => status(403, why),
+        Fault::Missing(why) => refused(RefusalCause::Place, why),
+        Fault::TooLarge(why) => refused(RefusalCause::Size, why),
+        Fault::Content(why) => refused(RefusalCause::Content, why),
+        // The cause is wrong keys or a denied action.
+        Fault::Refused(why) => refused(RefusalCause::SetUp, why),
     }
 }
 
 fn answer_to_entry(fault: EntryFault) -> Answer {
     match fault {
         EntryFault::Transient(why) => unreachable(why),
-        EntryFault::Refused(why) => status(400, why),
+        EntryFault::Refused(why) => refused(RefusalCause::Content, why),
         EntryFault::Gone => unreachable("SQS reports a bad receipt, although none was sent".to_owned()),
     }
 }
 
-fn status(code: u16, why: String) -> Answer {
-    Answer::Status { code, retry_after: None, excerpt: why.into() }
+fn refused(cause: RefusalCause, why: String) -> Answer {
+    Answer::Refused { cause, reason: why.into() }
 }
 
 fn unreachable(why: String) -> Answer {
@@ -233,7 +223,7 @@ mod tests {
         assert_eq!(answer, partly(&(0..10).collect::<Vec<_>>(), unreachable("busy".into())));
         assert_eq!(sent.len(), 2);
         let (answer, _) = deliver(&payloads, vec![Err(Fault::Missing("gone".into()))]);
-        assert_eq!(answer, status(404, "gone".into()));
+        assert_eq!(answer, refused(RefusalCause::Place, "gone".into()));
     }
 
     #[test]
@@ -242,8 +232,8 @@ mod tests {
         assert_eq!(sent, [["a", "c"]]);
         let Answer::Partly { accepted, rest } = answer else { panic!("expected Partly") };
         assert_eq!(*accepted, [0, 2]);
-        assert!(matches!(*rest, Answer::Refused { .. }));
-        assert!(matches!(deliver(&["\0"], vec![]).0, Answer::Refused { .. }));
+        assert_eq!(severity(&rest), Some(RefusalCause::Impossible));
+        assert_eq!(severity(&deliver(&["\0"], vec![]).0), Some(RefusalCause::Impossible));
     }
 
     #[test]
@@ -252,17 +242,19 @@ mod tests {
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Err(busy())])]);
         assert_eq!(answer, unreachable("busy".into()));
         let (answer, _) = deliver(&["\0", "b", "c"], vec![Ok(vec![Err(invalid()), Ok(())])]);
-        assert_eq!(answer, partly(&[2], status(400, "no".into())));
+        assert_eq!(answer, partly(&[2], refused(RefusalCause::Content, "no".into())));
         let (answer, _) = deliver(&["a", "b"], vec![Err(Fault::Refused("no".into()))]);
-        assert_eq!(answer, status(403, "no".into()));
+        assert_eq!(answer, refused(RefusalCause::SetUp, "no".into()));
     }
 
     #[test]
     fn what_a_whole_request_fails_of_is_told_from_what_a_message_does() {
-        for (fault, code) in
-            [(Fault::TooLarge("no".into()), 413), (Fault::Content("no".into()), 400), (Fault::Missing("no".into()), 404)]
-        {
-            assert_eq!(deliver(&["a", "b"], vec![Err(fault)]).0, status(code, "no".into()));
+        for (fault, cause) in [
+            (Fault::TooLarge("no".into()), RefusalCause::Size),
+            (Fault::Content("no".into()), RefusalCause::Content),
+            (Fault::Missing("no".into()), RefusalCause::Place),
+        ] {
+            assert_eq!(deliver(&["a", "b"], vec![Err(fault)]).0, refused(cause, "no".into()));
         }
     }
 

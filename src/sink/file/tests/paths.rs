@@ -210,7 +210,7 @@ fn an_account_named_like_a_queue_s_file_is_refused() {
     for (path, account) in
         ours.map(|name| ("other/{account}", name)).into_iter().chain([("data/{account}", ours[0]), ("link", "a")])
     {
-        let Answer::Refused { reason } = deliver(path, account) else { panic!("{account} was not refused") };
+        let Answer::Refused { reason, .. } = deliver(path, account) else { panic!("{account} was not refused") };
         assert!(reason.contains("queues.stock"), "{reason}");
     }
     assert_eq!(fs::read_to_string(file("data/octoconf.db")).unwrap(), "a database");
