@@ -2,23 +2,19 @@
 //!
 //! Called by delivery threads, many at once. Each file has its own lock, so a slow disk under one partner's file holds
 //! up no other. The lock around the table of open files is never held during a kernel call. Threads share only the
-//! waits for the disk ([`rounds`]).
+//! waits for the disk ([`rounds`], [`volume`]).
 //!
 //! An unfinished last line is ended before the next line is appended: it is cut off if it is the beginning of a JSON
-//! value, else it is kept and gets a line feed ([`open`]). Nothing but the beginning of a single line is ever deleted.
+//! value, else it is kept and gets a line feed ([`last_line`]). Nothing but the beginning of a single line is ever deleted.
 //!
-//! Only one process may write a file, which is held under an advisory lock while it is open. Within
+//! Only one process may write a file, which is held under an advisory lock while it is open ([`open`]). Within
 //! this process it is open once, whatever paths lead to it ([`held`]). A file that is renamed or
 //! deleted, for example to rotate it, is noticed at the next flush. The folders in the configured
-//! path may be anything; no name of an account or a queue leads out of them ([`template`], [`open`]).
+//! path may be anything; no name of an account or a queue leads out of them ([`template`], [`folder`]).
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use hashbrown::HashMap;
@@ -26,33 +22,26 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use self::disk::{Disk, Kernel};
-use self::held::{Held, Id};
-use self::open::{CUT_SHORT, Folder, OpenFile, Progress};
+use self::held::Held;
+use self::open::OpenFile;
 use self::reserved::Reserved;
-use self::rounds::Rounds;
 use self::template::{FilePath, Template};
+use self::volume::{Pending, Volume};
 use super::reply::{Reply, SharedWork};
 use super::{Sink, lines};
 use crate::lru::Lru;
 use crate::message::{Answer, Batch, RefusalCause};
 use crate::settings::Store;
 
-pub mod disk;
+mod disk;
+mod folder;
 mod held;
-pub mod open;
+mod last_line;
+mod open;
 mod reserved;
-pub mod rounds;
+mod rounds;
 pub mod template;
-
-/// The largest number of files and folders that a round syncs one by one. If there are more, the whole file system is
-/// synced once, if it can report failures ([`Disk::reports_losses`]). On ext4 each sync of a file commits the journal once:
-/// with 64 threads over 4,000 files, that made 1,600 flushes a second one by one and 15,000 together. A few are still
-/// synced one by one, since syncing the file system waits for everything else that the machine has written.
-const MAX_ONE_BY_ONE: usize = 4;
-
-/// How long a round waits for more members after a round that was a crowd. Some thousands of flushes a second
-/// make a crowd in that time.
-const GATHER_TIME: Duration = Duration::from_millis(2);
+mod volume;
 
 /// The number of least recently used files that are searched for one that no thread is writing.
 const EVICTION_LOOKS: usize = 64;
@@ -75,35 +64,6 @@ pub struct FileSink {
 #[derive(Default)]
 struct Slot {
     current: Mutex<Option<Arc<OpenFile>>>,
-}
-
-/// One file system, whose files are synced together. It lives as long as one of these files is open.
-pub struct Volume {
-    rounds: Rounds<Pending>,
-    device: u64,
-    /// Any folder on the file system, opened before anything is written there, so that the kernel
-    /// reports all write errors to it. Without files that are open, it must not keep the file system mounted.
-    any: Arc<Folder>,
-    /// Whether a sync of the whole file system reports data that was lost; else files are synced one by one.
-    reports_losses: bool,
-    /// The number of failed syncs of the whole file system; see [`FileSink::sync`]. A folder's
-    /// own sync tells nothing about files that are not in it.
-    failed_syncs: AtomicU64,
-}
-
-/// Lines that are written and wait for their sync.
-struct Pending {
-    path: PathBuf,
-    file: Arc<OpenFile>,
-    /// The length of the file after these lines.
-    end: u64,
-    /// The value of [`Progress::cuts`] when the lines were written.
-    cuts: u64,
-    /// The value of [`Volume::failed_syncs`] before the lines were written.
-    failed_syncs: u64,
-    /// Keeps the file from being evicted.
-    _slot: Arc<Slot>,
-    reply: Reply,
 }
 
 /// The result of a write.
@@ -196,7 +156,7 @@ impl FileSink {
                 let lead = volume.rounds.join(pending)?;
                 let sink = Arc::clone(self);
                 // For as long as the disk takes, and for as long as other threads keep writing.
-                Some(SharedWork::new("syncs files", move || lead.run(|members| sink.sync(&volume, members))))
+                Some(SharedWork::new("syncs files", move || lead.run(|members| volume.sync(&*sink.disk, members))))
             }
             Err(error) => {
                 reply.send(answer_of(&target.path, &error));
@@ -238,7 +198,7 @@ impl FileSink {
         // This comes before the lines are written: if it failed after that,
         // they would stay in the file, and the retry would repeat them.
         let volume = self.volume(file)?;
-        let failed_syncs = volume.failed_syncs.load(Ordering::Acquire);
+        let failed_syncs = volume.failed_syncs();
         let appended = file.append(target, lines, &*self.disk)?;
         Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts, failed_syncs }))
     }
@@ -274,9 +234,7 @@ impl FileSink {
     }
 
     fn new_volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
-        let (rounds, device, any) = (Rounds::new(GATHER_TIME), file.device, file.anchor(&self.held)?);
-        let reports_losses = self.disk.reports_losses(&any.file);
-        let volume = Arc::new(Volume { rounds, device, any, reports_losses, failed_syncs: AtomicU64::new(0) });
+        let volume = Arc::new(Volume::of(file, &self.held, &*self.disk)?);
         let mut volumes = self.volumes.lock();
         // Another thread may have been faster.
         let known = volumes.get(&file.device).and_then(Weak::upgrade);
@@ -284,93 +242,6 @@ impl FileSink {
             volumes.insert(file.device, Arc::downgrade(&volume));
             volume
         }))
-    }
-
-    /// Runs one round: answers every member, and takes back the lines of files whose sync failed. The kernel reports an
-    /// error once, to the sync that finds it: if the file system was synced, lines that were written before its last
-    /// failure may be what that was about, even if they are in the round after it. They are taken back too.
-    fn sync(&self, volume: &Volume, members: Vec<Pending>) {
-        let failures = volume.failed_syncs.load(Ordering::Acquire);
-        let mut files: BTreeMap<_, Vec<Pending>> = BTreeMap::new();
-        for member in members {
-            let lost = member.lost(&member.file.progress.lock());
-            if lost.is_ok() {
-                files.entry(Arc::as_ptr(&member.file)).or_default().push(member);
-            } else {
-                member.settle(lost);
-            }
-        }
-        let synced = self.sync_files(volume, files.values().filter_map(|members| Some(&*members.first()?.file)));
-        for (members, mut synced) in files.into_values().zip(synced) {
-            if synced.is_ok() && members.iter().any(|member| member.failed_syncs != failures) {
-                synced = Err("a sync of its file system failed while it was written".into());
-            }
-            if synced.is_err() {
-                members.iter().take(1).for_each(|member| member.file.cut_back());
-            }
-            for member in members {
-                let outcome = synced.as_ref().map_err(String::clone).and_then(|folders| member.confirm(folders));
-                member.settle(outcome);
-            }
-        }
-    }
-
-    /// Syncs the files and their folders. Returns for each file the identities of its folders, or why its sync failed.
-    fn sync_files<'a>(&self, volume: &Volume, files: impl Iterator<Item = &'a OpenFile>) -> Vec<Result<Vec<Id>, String>> {
-        let files: Vec<_> = files.map(|file| (file, file.progress.lock().folders.clone())).collect();
-        let folders: BTreeMap<Id, _> =
-            files.iter().flat_map(|(_, folders)| folders).map(|folder| (folder.id(), folder)).collect();
-        let told = |synced: io::Result<()>| synced.map_err(|error| advice(&error));
-
-        let together = volume.reports_losses && files.len() + folders.len() > MAX_ONE_BY_ONE;
-        let whole = if together { told(self.disk.sync_all(&volume.any.file)) } else { Ok(()) };
-        let of_file = |(file, _): &(&OpenFile, _)| if together { whole.clone() } else { told(self.disk.sync(&file.file)) };
-        let data: Vec<_> = files.iter().map(of_file).collect();
-        // A folder on the way to a file may be on another file system than the file.
-        let elsewhere = folders.into_iter().filter(|(_, folder)| !together || folder.device != volume.device);
-        let mut all_failed = whole.is_err();
-        let mut entry = |folder: &Folder| {
-            let synced = told(folder.sync(&*self.disk));
-            all_failed |= folder.stand_in && synced.is_err();
-            synced
-        };
-        let entries: BTreeMap<Id, _> = elsewhere.map(|(id, folder)| (id, entry(folder))).collect();
-        if all_failed {
-            volume.failed_syncs.fetch_add(1, Ordering::Release);
-        }
-        let synced = |folder: &Arc<Folder>| entries.get(&folder.id()).cloned().unwrap_or(Ok(())).map(|()| folder.id());
-        files.iter().zip(data).map(|((_, folders), data)| data.and_then(|()| folders.iter().map(synced).collect())).collect()
-    }
-}
-
-impl Pending {
-    /// Fails with the reason if the lines were cut off after they were written: by a failed
-    /// round before this one, or by another program, as an append has noticed.
-    fn lost(&self, progress: &Progress) -> Result<(), String> {
-        if progress.cuts == self.cuts { Ok(()) } else { Err(progress.cut.into()) }
-    }
-
-    /// Confirms the lines after a successful sync of the file and of
-    /// these folders, unless the file has been deleted or cut short meanwhile.
-    fn confirm(&self, folders: &[Id]) -> Result<(), String> {
-        let mut progress = self.file.progress.lock();
-        self.lost(&progress)?;
-        progress.durable = progress.durable.max(self.end);
-        // Another path to the file may have added folders meanwhile.
-        progress.folders.retain(|folder| !folders.contains(&folder.id()));
-        match self.file.file.metadata() {
-            Ok(meta) if meta.nlink() == 0 => Err("it was deleted while it was written; the lines go to a new one".into()),
-            Ok(meta) if meta.len() < self.end => Err(CUT_SHORT.into()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn settle(self, outcome: Result<(), String>) {
-        self.reply.send(match outcome {
-            Ok(()) => Answer::Accepted,
-            Err(reason) => Answer::Unreachable { reason: format!("file {}: {reason}", self.path.display()).into() },
-        });
     }
 }
 

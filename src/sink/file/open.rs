@@ -3,27 +3,20 @@
 //!
 //! Called by delivery threads, under the lock of the file's slot.
 
-use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
-use super::Volume;
 use super::disk::Disk;
-use super::held::{Claim, Found, Held, Id};
+use super::folder::{self, Folder};
+use super::held::{Claim, Found, Held};
+use super::last_line::repair;
 use super::template::FilePath;
-use crate::json;
-
-/// The number of bytes of a torn line that are read at once.
-const CHUNK: usize = 64 * 1024;
-
-/// The largest number of bytes of a last line that can be one of ours: the most that a jq handler may return, and
-/// 16 times the longest body.
-const MAX_LAST_LINE: u64 = 16 * 1024 * 1024;
+use super::volume::Volume;
 
 /// A file that is open for appending, shared by all paths that lead to it.
 pub struct OpenFile {
@@ -58,27 +51,15 @@ pub struct Progress {
 /// before (`copytruncate`), that copy may or may not have the lines.
 pub const CUT_SHORT: &str = "it was cut short while it was written; the lines are written again";
 
-/// A folder whose entries need a sync.
-pub struct Folder {
-    pub file: File,
-    pub device: u64,
-    pub inode: u64,
-    /// Whether this is the partner's file itself, because its folder
-    /// may not be opened. The whole file system is synced then.
-    pub stand_in: bool,
-    /// Counts the folder among the open ones.
-    _counted: Arc<()>,
-}
-
 impl OpenFile {
     /// Opens the file, and creates it and its folders if they are missing. A file that
     /// is open already by another path is shared. Blocks for as long as the disk does.
     pub fn open(target: &FilePath, held: &Held<Self>) -> io::Result<Arc<Self>> {
-        make_root(&target.root)?;
+        folder::make_root(&target.root)?;
         let mut folder = Arc::new(Folder::of(File::open(&target.root)?, held.folder())?);
         let mut folders = vec![Arc::clone(&folder)];
         for name in &target.folders {
-            folder = Arc::new(Folder::of(open_folder(&folder.file, name)?, held.folder())?);
+            folder = Arc::new(Folder::of(folder::open_in(&folder.file, name)?, held.folder())?);
             folders.push(Arc::clone(&folder));
         }
         let file = open_in(&folder.file, &target.file, target.follow)?;
@@ -90,7 +71,7 @@ impl OpenFile {
             ));
         }
         if target.follow
-            && let Some(home) = beyond_link(target, &folder, &file, &meta, held)?
+            && let Some(home) = folder::beyond_link(target, &folder, &file, &meta, held)?
         {
             folders = vec![Arc::new(home)];
         }
@@ -184,57 +165,6 @@ impl OpenFile {
     }
 }
 
-impl Folder {
-    fn of(file: File, counted: Arc<()>) -> io::Result<Self> {
-        let meta = file.metadata()?;
-        Ok(Self { file, device: meta.dev(), inode: meta.ino(), stand_in: false, _counted: counted })
-    }
-
-    pub fn stand_in(file: &File, counted: Arc<()>) -> io::Result<Self> {
-        Ok(Self { stand_in: true, ..Self::of(file.try_clone()?, counted)? })
-    }
-
-    /// Syncs the folder, and returns once its entries survive a power loss.
-    pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
-        if self.stand_in { disk.sync_all(&self.file) } else { disk.sync(&self.file) }
-    }
-
-    /// Returns the identity of the folder.
-    pub fn id(&self) -> Id {
-        (self.device, self.inode)
-    }
-
-    /// Returns whether `name` in this folder is the file of `meta` itself, and not a symbolic link to it.
-    fn holds(&self, name: impl rustix::path::Arg, meta: &Metadata) -> io::Result<bool> {
-        let entry = rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok((entry.st_dev, entry.st_ino) == (meta.dev(), meta.ino()))
-    }
-}
-
-/// Returns the folder in which the file itself is, if the path is a symbolic link to it; else `None`.
-/// That folder may be on another file system, and the new entry is there if the file was just created.
-fn beyond_link(
-    target: &FilePath,
-    folder: &Folder,
-    file: &File,
-    meta: &Metadata,
-    held: &Held<OpenFile>,
-) -> io::Result<Option<Folder>> {
-    if folder.holds(&*target.file, meta)? {
-        return Ok(None);
-    }
-    let path = fs::canonicalize(&target.path)?;
-    let home = match (path.parent().map(File::open), path.file_name()) {
-        (Some(Ok(home)), Some(name)) => {
-            Some(Folder::of(home, held.folder())?).filter(|home| home.holds(name, meta).unwrap_or(false))
-        }
-        (Some(Err(error)), _) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
-        // The folder may not be read, or the link has just been changed.
-        _ => None,
-    };
-    home.map_or_else(|| Folder::stand_in(file, held.folder()), Ok).map(Some)
-}
-
 /// Keeps other processes from writing the file while it is open.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
@@ -248,40 +178,6 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Creates the missing part of the root, each level durable before the
-/// next. Folders below the root are synced together with the files.
-fn make_root(root: &Path) -> io::Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
-    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_root(parent)?;
-    match fs::create_dir(root) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
-            error.kind(),
-            format!("{} is a file, or a link that leads nowhere, where a folder belongs: move it away", root.display()),
-        )),
-        Err(error) => Err(error),
-        Ok(()) => File::open(parent)?.sync_all(),
-    }
-}
-
-/// Opens a folder by its name in another, and creates it if it is missing. A symbolic link in its place is an error.
-fn open_folder(parent: &File, name: &str) -> io::Result<File> {
-    let open = || {
-        rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-    };
-    let fd = match open() {
-        Err(rustix::io::Errno::NOENT) => match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => open()?,
-            Err(error) => return Err(error.into()),
-        },
-        other => other?,
-    };
-    Ok(fd.into())
-}
-
 /// Opens the file itself, without blocking: a named pipe in its place must not hold up the thread.
 fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
     let mut flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -289,75 +185,4 @@ fn open_in(folder: &File, name: &str, follow: bool) -> io::Result<File> {
         flags |= OFlags::NOFOLLOW;
     }
     Ok(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o640))?.into())
-}
-
-/// Ends the last line if it lacks its line feed, so that the next line does not become part of it. Returns
-/// the length that is left.
-///
-/// A line of ours lacks its end if its writer died, or lost power, before it could report the line as delivered. Such a
-/// line is delivered again. What is left of it is the beginning of a JSON value, which no reader could use. It alone is
-/// cut off: one line, of at most [`MAX_LAST_LINE`] bytes. A complete value lacks only its line feed, and gets it. So does
-/// everything else (text from a library user's handler, or written by a person or another program), since it is not
-/// ours to delete. A longer last line is an error, since this is hardly a file of lines.
-fn repair(mut file: &File, length: u64, path: &Path) -> io::Result<u64> {
-    let Some(start) = last_line(file, length)? else {
-        return Err(io::Error::new(
-            ErrorKind::InvalidData,
-            format!(
-                "its last line has no end within {} MiB, so it is not one of our files; move it away, or end it with a line feed",
-                MAX_LAST_LINE / 1024 / 1024
-            ),
-        ));
-    };
-    if start == length {
-        return Ok(length);
-    }
-    let mut line = vec![0; usize::try_from(length - start).map_err(io::Error::other)?];
-    file.read_exact_at(&mut line, start)?;
-    let bytes = line.len();
-    if is_beginning(&line) {
-        file.set_len(start)?;
-        log::warn!("file={path:?} torn_bytes={bytes}: a last line that was never finished was cut off; it is delivered again");
-        return Ok(start);
-    }
-    file.write_all(b"\n")?;
-    log::warn!(
-        "file={path:?} bytes={bytes}: the last line had no line feed and got one; if it is one of ours, it is delivered again"
-    );
-    Ok(length + 1)
-}
-
-/// Returns the offset at which the last line begins, which is `length` if that line is ended, or `None` if the line is
-/// longer than one of ours.
-fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
-    let mut end = length;
-    // The first read is of one byte, since nearly every file ends well.
-    let mut chunk = vec![0; 1];
-    while end > 0 && length - end <= MAX_LAST_LINE {
-        let size = chunk.len().min(usize::try_from(end).unwrap_or(usize::MAX));
-        let start = end - size as u64;
-        chunk.truncate(size);
-        file.read_exact_at(&mut chunk, start)?;
-        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            end = start + at as u64 + 1;
-            break;
-        }
-        end = start;
-        chunk.resize(CHUNK, 0);
-    }
-    Ok(Some(end).filter(|end| length - end <= MAX_LAST_LINE))
-}
-
-/// Returns whether a text is JSON that ends too early: the beginning of a value, but not a complete one. A number may
-/// always go on, so it counts as a beginning.
-fn is_beginning(line: &[u8]) -> bool {
-    let text = match std::str::from_utf8(line) {
-        // The line is torn within a character.
-        Err(error) if error.error_len().is_none() => line.get(..error.valid_up_to()).unwrap_or_default(),
-        _ => line,
-    };
-    match json::check(text, json::Bounds::NONE) {
-        Ok(()) => text.len() == line.len() && line.last().is_some_and(u8::is_ascii_digit),
-        Err(error) => error.problem == json::Problem::Ends,
-    }
 }

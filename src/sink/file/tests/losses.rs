@@ -1,6 +1,7 @@
 //! What takes lines away, or fails a sync, and whom that concerns.
 
 use super::*;
+use crate::sink::file::folder::Folder;
 
 #[test]
 fn lines_in_a_file_that_was_emptied_and_has_grown_again_are_not_accepted() {

@@ -1,7 +1,7 @@
 //! The file sink on a real folder, with a disk whose syncs are counted and whose failures are scripted.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
