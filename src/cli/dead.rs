@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use compact_str::CompactString;
-use octoconf::queue::attendant::Attendant as _;
-use octoconf::queue::{Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
+use octoconf::queue::{Attendant as _, Changed, DeadFilter, DeadLetter, DeadLetters, Portions, QueueError, Unseen};
 use octoconf::settings::Rate;
 
 use super::args::{Dead, Filter};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use octoconf::queue::attendant::Attendant;
+use octoconf::queue::Attendant;
 
 use super::signals;
 

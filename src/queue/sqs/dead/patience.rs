@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::queue::attendant::Attendant;
+use crate::queue::Attendant;
 use crate::queue::sqs::error::{EntryFault, Fault};
 
 /// How often a request is made in all. With the pauses between them, these take 7.5 s and the time of the requests.

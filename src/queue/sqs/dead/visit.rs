@@ -11,7 +11,6 @@ use compact_str::{CompactString, format_compact};
 use super::letter::Letter;
 use super::patience::Patience;
 use super::send_apart;
-use crate::queue::attendant::Attendant;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, MAX_ENTRIES};
 use crate::queue::sqs::content::{self, ALONE};
@@ -19,7 +18,7 @@ use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::facts;
 use crate::queue::sqs::receive;
 use crate::queue::sqs::remote::Remote;
-use crate::queue::{Ask, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
+use crate::queue::{Ask, Attendant, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
 /// How long letters are leased for a visit. Listing, redrives and purges extend the leases in time; finding does not.
 const LEASE: Duration = Duration::from_secs(15 * 60);

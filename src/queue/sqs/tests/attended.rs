@@ -1,7 +1,7 @@
 //! Operations on dead letters that somebody waits for: what fails for a moment, what is hidden, and a stop.
 
 use super::*;
-use crate::queue::attendant::Attendant;
+use crate::queue::Attendant;
 
 /// Waits for nothing, and goes on as long as it is told.
 #[derive(Default)]
