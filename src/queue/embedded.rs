@@ -66,8 +66,7 @@ pub(super) fn check_messages(queue: &str, messages: &[NewMessage]) -> Result<(),
         } else {
             continue;
         };
-        let why = format!("message {} of {}: {why}; nothing was sent", at + 1, messages.len());
-        return Err(QueueError::Refused { queue: queue.into(), what: "send", why });
+        return Err(QueueError::Unsendable { queue: queue.into(), at, why });
     }
     Ok(())
 }
@@ -112,8 +111,8 @@ mod tests {
         ];
         check_messages("q", std::slice::from_ref(&fine)).unwrap();
         for (message, says) in wrong {
-            let error = check_messages("q", &[fine.clone(), message]).unwrap_err().to_string();
-            assert!(error.contains(says) && error.contains("message 2 of 2"), "{error}");
+            let error = check_messages("q", &[fine.clone(), message]).unwrap_err();
+            assert!(matches!(&error, QueueError::Unsendable { at: 1, why, .. } if why.contains(says)), "{error}");
         }
         assert!(check_messages("q", &vec![NewMessage::default(); MAX_ENTRIES + 1]).is_err());
     }
