@@ -80,7 +80,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::panic::panic_any;
-    use std::time::SystemTime;
 
     use bytes::Bytes;
     use smallvec::SmallVec;
@@ -88,15 +87,7 @@ mod tests {
     use super::*;
 
     fn message() -> Message {
-        Message {
-            id: "1".into(),
-            body: Bytes::from_static(b"{}"),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH,
-            receives: 1,
-            open: None,
-        }
+        Message::new("1", "{}")
     }
 
     fn outcome(handler: impl Fn(&Message) -> Outcome + Send + Sync) -> Outcome {

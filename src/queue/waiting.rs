@@ -95,7 +95,6 @@ mod tests {
     use std::cell::Cell;
     use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
-    use std::time::SystemTime;
 
     use super::*;
     use crate::message::{Message, Receipt};
@@ -103,16 +102,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     fn one() -> Vec<Received> {
-        let message = Message {
-            id: "1".into(),
-            body: "1".into(),
-            attributes: Vec::new(),
-            group: None,
-            sent_at: SystemTime::UNIX_EPOCH,
-            receives: 1,
-            open: None,
-        };
-        vec![Received { message: Arc::new(message), receipt: Receipt::Row { row: 1, receive: 1 }, sequence: 0, settled: None }]
+        let message = Arc::new(Message::new("1", "1"));
+        vec![Received { message, receipt: Receipt::Row { row: 1, receive: 1 }, sequence: 0, settled: None }]
     }
 
     #[test]

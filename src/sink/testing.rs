@@ -16,15 +16,8 @@ pub fn batch(account: &str, payloads: &[&str]) -> Batch {
 }
 
 pub fn item(id: &str, payload: &str) -> Item {
-    let message = Message {
-        id: id.into(),
-        body: Bytes::new(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045),
-        receives: 1,
-        open: None,
-    };
+    let sent_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+    let message = Message { sent_at, ..Message::new(id, Bytes::new()) };
     Item { message: Arc::new(message), index: None, payload: Bytes::copy_from_slice(payload.as_bytes()) }
 }
 

@@ -75,15 +75,7 @@ pub fn try_out(handler: &dyn Handler, lines: impl BufRead, out: &mut dyn Write, 
 fn message(line: &Line) -> Message {
     #[expect(clippy::disallowed_methods, reason = "a command stands in for the queue, whose clock this is")]
     let sent_at = SystemTime::now();
-    Message {
-        id: compact_str::format_compact!("line-{}", line.number),
-        body: line.body.clone(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at,
-        receives: 1,
-        open: None,
-    }
+    Message { sent_at, ..Message::new(format!("line-{}", line.number), line.body.clone()) }
 }
 
 impl Tally {

@@ -1,7 +1,5 @@
 //! Golden payloads, every way to be rejected, and a comparison of the fast path with a slow and simple one.
 
-use std::time::SystemTime;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -10,15 +8,7 @@ use crate::handler::Handler;
 use crate::message::{Message, Outcome};
 
 fn handle(handler: &dyn Handler, body: impl Into<Bytes>) -> Outcome {
-    handler.handle(&Message {
-        id: "1".into(),
-        body: body.into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    })
+    handler.handle(&Message::new("1", body))
 }
 
 fn reason(handler: &dyn Handler, body: impl Into<Bytes>) -> String {

@@ -1,21 +1,13 @@
 //! The results of pipelines, what they refuse, and what they must not be able to do.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 
 fn message(body: impl Into<Bytes>) -> Message {
-    Message {
-        id: "m1".into(),
-        body: body.into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: SystemTime::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    }
+    Message::new("m1", body)
 }
 
 fn run(jq: &str, bucket: &str, body: impl Into<Bytes>) -> Outcome {

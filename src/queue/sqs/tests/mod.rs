@@ -41,15 +41,7 @@ fn failed(id: usize, code: &str) -> String {
 }
 
 fn letter(handle: &str, last: bool) -> SetAside {
-    let message = Message {
-        id: "1b9d".into(),
-        body: "b".into(),
-        attributes: Vec::new(),
-        group: None,
-        sent_at: std::time::UNIX_EPOCH,
-        receives: 1,
-        open: None,
-    };
+    let message = Message::new("1b9d", "b");
     let reason = DeadReason { kind: DeadKind::Rejected, text: "account is null".into() };
     SetAside { message: Arc::new(message), receipt: Receipt::Handle(handle.into()), delivery: None, reason, last }
 }
