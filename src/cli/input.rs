@@ -1,12 +1,15 @@
-//! The input lines of `send`.
+//! The input of `send` and `try`: a file, or standard input.
 //!
-//! A thread of its own reads them, so that while the input is silent the main thread can notice a signal,
-//! or send the lines that it has.
+//! The lines of `send` are read by a thread of its own, so that while the input is silent the main thread can notice a
+//! signal, or send the lines that it has.
 
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select_biased};
 use octoconf::commands::lines::{Line, LineError, Lines};
 use octoconf::commands::send::Next;
@@ -17,6 +20,15 @@ const READ_AHEAD: usize = 64;
 /// How long the input may be silent before the lines read so far are sent, so that `tail -f FILE | octoconf send QUEUE`
 /// does not wait for a full batch.
 const MAX_SILENCE: Duration = Duration::from_millis(100);
+
+/// Opens a file to read lines from; `-` is standard input.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Box::new(BufReader::with_capacity(256 * 1024, file)))
+}
 
 /// The lines of an input, read by another thread.
 pub struct Input {
@@ -86,7 +98,7 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufReader, Write as _};
+    use std::io::Write as _;
 
     use super::*;
 

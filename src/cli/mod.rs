@@ -9,7 +9,6 @@ mod client;
 mod dead;
 mod demo;
 pub mod failure;
-mod files;
 mod input;
 pub mod logger;
 mod output;
@@ -96,7 +95,7 @@ fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCo
     let setup = setup::Setup::new(config)?;
     let handler = setup.handler(queue)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    match try_out::try_out(handler.as_ref(), files::open(file)?, &mut out, json) {
+    match try_out::try_out(handler.as_ref(), input::open(file)?, &mut out, json) {
         Err(TryError::Write(error)) if output::is_unread(&error) => Ok(ExitCode::SUCCESS),
         tried => Ok(tried.map(|_| ExitCode::SUCCESS).context("try")?),
     }
@@ -106,7 +105,7 @@ fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode,
     let of_memory = "set preload to a file of bodies, or source = \"sqlite\"";
     let setup = setup::Setup::new(config)?;
     // Before the queue is opened: opening it may create its file, which a missing input file should not cause.
-    let lines = files::open(file)?;
+    let lines = input::open(file)?;
     let queue = setup.open(queue, of_memory)?;
     let stop = signals::stops().context("cannot take signals over")?;
     let mut input = Input::start(lines, stop).context("cannot start the thread read")?;

@@ -25,7 +25,7 @@ use super::reload::Reloads;
 use super::setup::Setup;
 use super::signals::{self, Caught};
 use super::systemd::{self, Notify};
-use super::{files, logger, report};
+use super::{logger, progress, report};
 
 /// The interval at which a running engine is shown: on a terminal, and as lines in the log.
 const BAR_INTERVAL: Duration = Duration::from_millis(200);
@@ -248,7 +248,7 @@ fn watch(
         return Ok(None);
     }
     let glance = if terminal { BAR_INTERVAL } else { LINE_INTERVAL };
-    let bar = bars.add(ProgressBar::no_length().with_style(files::counting("messages settled")));
+    let bar = bars.add(ProgressBar::no_length().with_style(progress::counting("messages settled")));
     let body = move || {
         let _guard = remote.guard("watch");
         while end.recv_timeout(glance) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {

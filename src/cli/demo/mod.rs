@@ -30,7 +30,7 @@ use self::partners::Partners;
 use self::traffic::{DemoQueue, Traffic};
 use super::args::Demo;
 use super::failure::Failure;
-use super::{files, logger, output, signals};
+use super::{logger, output, progress, signals};
 
 /// The number of messages per call to a queue, and the interval at which each of the two producers makes a call: about
 /// 6,000 messages a second together.
@@ -68,7 +68,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let watch = {
         let (remote, books, messages) = (remote.clone(), Arc::clone(&books), options.messages);
         let ended_early = Arc::clone(&ended_early);
-        let bar = bars.add(ProgressBar::new(messages).with_style(files::towards("messages delivered")));
+        let bar = bars.add(ProgressBar::new(messages).with_style(progress::towards("messages delivered")));
         thread::Builder::new()
             .name("watch".into())
             .spawn(move || watch(&Watched { remote, books, bar, end, stop, ended_early }, MAX_DURATION))
