@@ -5,11 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::queue::is_fifo;
-use super::single::gives_one;
 use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::units::{Size, Span};
-use crate::handler::Registry;
+use crate::handler::{Registry, jq};
 use crate::message::settle::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
@@ -261,7 +260,7 @@ fn warn_of_returns(name: &str, queue: &QueueSettings, settings: &Settings, warni
             queue.max_receives
         ));
     }
-    if settings.handlers.get(&queue.handler).is_some_and(|handler| !gives_one(&handler.jq)) {
+    if settings.handlers.get(&queue.handler).is_some_and(|handler| !jq::gives_one_result(&handler.jq)) {
         warnings.push(format!(
             "{}: handler {} may make several deliveries of a message, which is not returned while one of them is on the wire; set parking for long outages",
             join(&path, "parking"),

@@ -22,7 +22,6 @@ use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSe
 mod across;
 mod partner;
 mod queue;
-mod single;
 
 /// The input of a resolution, and the place for its problems.
 struct Resolver<'a> {

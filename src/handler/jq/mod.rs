@@ -40,9 +40,11 @@ use super::{Handler, unreadable};
 use crate::json;
 use crate::message::{Account, Attribute, AttributeValue, Delivery, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
 
-pub mod program;
+mod one_result;
+mod program;
 mod write;
 
+pub(crate) use one_result::gives_one_result;
 pub use program::{JqError, Program};
 
 /// The largest size in bytes of all payloads of one message together.

@@ -8,7 +8,7 @@
 const MAX_DEPTH: usize = 16;
 
 /// Whether the program is of one of the plain forms, and so returns one result.
-pub(super) fn gives_one(program: &str) -> bool {
+pub fn gives_one_result(program: &str) -> bool {
     value(program, 0).is_some_and(|rest| rest.trim_start().is_empty())
 }
 
@@ -89,7 +89,7 @@ mod tests {
             "{sku: .sku, price: .unit_price}",
             "{sku, \"kind\": \"stock\", of: {id: $message.id, whole: ., none: null}}",
         ] {
-            assert!(gives_one(program), "{program}");
+            assert!(gives_one_result(program), "{program}");
         }
     }
 
@@ -115,8 +115,8 @@ mod tests {
             "$messages",
             "def f: 1, 2; f",
         ] {
-            assert!(!gives_one(program), "{program}");
+            assert!(!gives_one_result(program), "{program}");
         }
-        assert!(!gives_one(&"{a:".repeat(100_000)));
+        assert!(!gives_one_result(&"{a:".repeat(100_000)));
     }
 }
