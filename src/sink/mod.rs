@@ -12,6 +12,7 @@ mod file;
 mod http;
 mod limits;
 mod lines;
+mod placeholders;
 mod reply;
 mod sinks;
 mod sqs;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::sink::placeholders::{self, Piece};
+
 /// The largest number of bytes of a file or folder name on the file systems of Linux.
 const NAME_MAX: usize = 255;
 /// The number of bytes with which a shortened value ends: a tilde, which no encoded value contains, and half of a
@@ -28,19 +30,12 @@ pub struct Template {
 /// One file or folder name of a template.
 #[derive(Debug)]
 struct Name {
-    parts: Vec<Part>,
+    parts: Vec<Piece>,
     /// A character of each text between a queue and an account. It is encoded in the account, so that the name can be
     /// taken apart again: `stock-eu-acme` is the account `acme` of `stock-eu`, since `eu-acme` of `stock` has `%2D`.
     separators: Vec<char>,
     /// The largest number of bytes that each placeholder's value may take.
     room: usize,
-}
-
-#[derive(Debug)]
-enum Part {
-    Text(String),
-    Queue,
-    Account,
 }
 
 /// A template filled in for one bucket.
@@ -127,30 +122,10 @@ impl Name {
         if matches!(name, "." | "..") {
             return Err(TemplateError::Dots(path.to_owned()));
         }
-        let mut parts = Vec::new();
-        let mut rest = name;
-        while let Some(open) = rest.find(['{', '}']) {
-            let (text, from_brace) = rest.split_at(open);
-            if !text.is_empty() {
-                parts.push(Part::Text(text.to_owned()));
-            }
-            if let Some(after) = from_brace.strip_prefix("{queue}") {
-                parts.push(Part::Queue);
-                rest = after;
-            } else if let Some(after) = from_brace.strip_prefix("{account}") {
-                parts.push(Part::Account);
-                rest = after;
-            } else {
-                let found = from_brace.split_inclusive('}').next().unwrap_or(from_brace);
-                return Err(TemplateError::Unknown { path: path.to_owned(), found: found.to_owned() });
-            }
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-
-        let text: usize = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum();
-        let values = parts.iter().filter(|part| !matches!(part, Part::Text(_))).count();
+        let unknown = |found: &str| TemplateError::Unknown { path: path.to_owned(), found: found.to_owned() };
+        let parts = placeholders::pieces(name).map_err(unknown)?;
+        let text: usize = parts.iter().map(|part| if let Piece::Text(text) = part { text.len() } else { 0 }).sum();
+        let values = parts.iter().filter(|part| part.is_placeholder()).count();
         let too_long = || TemplateError::TooLong { name: name.chars().take(40).collect() };
         let left = NAME_MAX.checked_sub(text).ok_or_else(too_long)?;
         let room = left / values.max(1);
@@ -165,10 +140,10 @@ impl Name {
         let mut name = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => name.push_str(text),
+                Piece::Text(text) => name.push_str(text),
                 // Encoded in one of the two, the separator tells them apart. Queues have few and known names.
-                Part::Queue => push_encoded(&mut name, queue, &[], self.room),
-                Part::Account => push_encoded(&mut name, account, &self.separators, self.room),
+                Piece::Queue => push_encoded(&mut name, queue, &[], self.room),
+                Piece::Account => push_encoded(&mut name, account, &self.separators, self.room),
             }
         }
         name
@@ -177,16 +152,16 @@ impl Name {
 
 /// Returns a character of each text between a queue and an account that no encoded value needs for something
 /// else (as an escape or a digest does), or `None` if such a text has none.
-fn separators(parts: &[Part]) -> Option<Vec<char>> {
+fn separators(parts: &[Piece]) -> Option<Vec<char>> {
     let mut separators = Vec::new();
-    let mut before: Option<&Part> = None;
+    let mut before: Option<&Piece> = None;
     let mut between = "";
     for part in parts {
-        if let Part::Text(text) = part {
+        if let Piece::Text(text) = part {
             between = text;
             continue;
         }
-        if before.is_some_and(|before| matches!(before, Part::Queue) != matches!(part, Part::Queue)) {
+        if before.is_some_and(|before| matches!(before, Piece::Queue) != matches!(part, Piece::Queue)) {
             separators
                 .push(between.chars().find(|separator| !matches!(separator, '%' | '~' | '0'..='9' | 'A'..='F' | 'a'..='f'))?);
         }

@@ -15,6 +15,7 @@ use ureq::http::{HeaderMap, Uri};
 use super::secrets::Secrets;
 use super::signature::Signer;
 use crate::settings::{Format, HttpSettings, Secret};
+use crate::sink::placeholders::{self, Piece};
 
 /// All characters but the unreserved ones of RFC 3986 (section 2.3).
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -67,12 +68,6 @@ struct UrlTemplate {
     rest: Vec<Piece>,
     /// The whole URL, if it has no placeholder.
     fixed: Option<Uri>,
-}
-
-enum Piece {
-    Text(String),
-    Queue,
-    Account,
 }
 
 /// Why a partner's HTTP settings cannot be used. The text says what is wrong with the value under [`TargetError::key`]
@@ -166,7 +161,7 @@ impl Target {
             headers.insert(name, value);
         }
         let signer = settings.signing_secret.as_ref().map(signer).transpose()?;
-        let guarded = !settings.allow_private_addresses && url.host.iter().any(|piece| !matches!(piece, Piece::Text(_)));
+        let guarded = !settings.allow_private_addresses && url.host.iter().any(Piece::is_placeholder);
         let HttpSettings { format, timeout, connect_timeout, .. } = *settings;
         let secrets = Secrets::of(settings);
         Ok(Self { url, format, timeout, connect_timeout, signer, headers, secrets, guarded })
@@ -205,7 +200,7 @@ impl UrlTemplate {
         let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
         // A URL that is wrong with sample values is wrong for all accounts.
         let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
-        if !template.host.iter().chain(&template.rest).any(|piece| !matches!(piece, Piece::Text(_))) {
+        if !template.host.iter().chain(&template.rest).any(Piece::is_placeholder) {
             template.fixed = Some(sample);
         }
         Ok((template, authorization))
@@ -248,26 +243,8 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and_then(|_| url.get(scheme.len()..))
 }
 
-/// Splits a text into literal pieces and placeholders.
 fn pieces(text: &str) -> Result<Vec<Piece>, TargetError> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, brace) = rest.split_at(at);
-        pieces.push(Piece::Text(before.to_owned()));
-        rest = if let Some(after) = brace.strip_prefix("{queue}") {
-            pieces.push(Piece::Queue);
-            after
-        } else if let Some(after) = brace.strip_prefix("{account}") {
-            pieces.push(Piece::Account);
-            after
-        } else {
-            let found = brace.split_inclusive('}').next().unwrap_or(brace).chars().take(32).collect();
-            return Err(TargetError::Placeholder(found));
-        };
-    }
-    pieces.push(Piece::Text(rest.to_owned()));
-    Ok(pieces)
+    placeholders::pieces(text).map_err(|found| TargetError::Placeholder(found.chars().take(32).collect()))
 }
 
 /// Returns a value that may be part of a host name: it can change nothing but the name.
