@@ -76,6 +76,7 @@ mod lru;
 mod mask;
 pub mod message;
 mod net;
+mod panics;
 mod plain;
 pub mod queue;
 pub mod rfc3339;

@@ -3,12 +3,12 @@
 //!
 //! Called by the pool's threads, for every message.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::Handler;
 use crate::message::{Delivery, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
+use crate::panics::text_of;
 
 /// The largest size of a reason in bytes: together with a message's other facts it must fit
 /// into one SQS attribute of 2 KiB.
@@ -27,7 +27,7 @@ pub const MIN_RETRY: Duration = Duration::from_secs(1);
 pub fn run_caught(handler: &dyn Handler, message: &Message) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| handler.handle(message))) {
         Ok(outcome) => hold_to_rules(outcome),
-        Err(panic) => reject(&format!("the handler panicked: {}", panic_text(&*panic))),
+        Err(panic) => reject(&format!("the handler panicked: {}", text_of(&*panic).unwrap_or("without a text"))),
     }
 }
 
@@ -66,15 +66,6 @@ fn shorten(mut reason: String) -> String {
         reason.push_str(MARK);
     }
     reason
-}
-
-/// Returns the text of a panic; a payload other than text has none.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "without a text",
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::message::{Answer, Batch};
+use crate::panics::text_of;
 
 mod file;
 mod http;
@@ -50,15 +51,12 @@ pub trait Sink: Send + Sync {
 
 /// Delivers, and turns a panic into an answer: the trouble of one partner must not end the thread that serves the others.
 fn caught(deliver: impl FnOnce() -> Answer) -> Answer {
-    catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable {
-        reason: format!("a fault in octoconf itself, please report it: {}", text_of(&*panic)).into(),
-    })
+    catch_unwind(AssertUnwindSafe(deliver)).unwrap_or_else(|panic| Answer::Unreachable { reason: fault(&*panic).into() })
 }
 
-/// Returns the text of a panic, for an answer or the log.
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+/// Describes a panic, which is a bug, for an answer or the log.
+fn fault(panic: &(dyn Any + Send)) -> String {
+    format!("a fault in octoconf itself, please report it: {}", text_of(panic).unwrap_or("a panic without a text"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::text_of;
+use super::fault;
 use crate::message::Answer;
 
 /// Takes one answer. If it is dropped without one, it sends an answer that says so, since a flush must
@@ -43,7 +43,7 @@ impl SharedWork {
     pub fn run(self) {
         let Self { what, work } = self;
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-            log::error!("a fault in octoconf itself, please report it: a thread that {what}: {}", text_of(&*panic));
+            log::error!("a thread that {what}: {}", fault(&*panic));
         }
     }
 }
