@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use octoconf::queue::sqs::credentials::{Fixed, Keys};
-use octoconf::queue::sqs::{Named, Remote, Service};
+use octoconf::queue::sqs::{Named, RemoteQueue, Service};
 use octoconf::settings::{Deliver, Format, HttpSettings};
 use octoconf::sink::{Sink, Sinks, SqsSink, StdoutSink};
 use parking_lot::Mutex;
@@ -153,7 +153,7 @@ impl Sqs {
         let service = Arc::new(Service::new("eu-west-1", &proxy.endpoint(), Arc::new(Fixed(keys))));
         let queue = server.queue(name, &[]);
         let (name, url) = (queue.name.clone(), queue.url.clone());
-        let sink = SqsSink::new(Arc::new(Remote::new(service, Named::of(&name))));
+        let sink = SqsSink::new(Arc::new(RemoteQueue::new(service, Named::of(&name))));
         Self { sink, name, url, proxy, server, seen: Places::default() }
     }
 

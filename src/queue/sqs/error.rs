@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::credentials::Keys;
-use super::transport::Answer;
+use super::transport::Response;
 use super::xml::Elements;
 use crate::mask::hide;
 use crate::queue::{EntryError, QueueError};
@@ -71,7 +71,7 @@ const MAX_QUOTED_CODE: usize = 100;
 
 /// Returns the document of an answer if it is one of SQS's, else what the answer means.
 /// `keys` are those that the request was signed with; they are masked in the text.
-pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
+pub fn document(answer: &Response, keys: &Keys) -> Result<Bytes, Fault> {
     let status = answer.status;
     if let Some(said) = Said::read(&answer.body) {
         return Err(said.fault(answer, keys));
@@ -90,7 +90,7 @@ pub fn document(answer: &Answer, keys: &Keys) -> Result<Bytes, Fault> {
 }
 
 /// Returns whether the service refuses the keys of the request as unknown or expired: it may accept others.
-pub fn blames_keys(answer: &Answer) -> bool {
+pub fn blames_keys(answer: &Response) -> bool {
     let said = || Said::read(&answer.body).is_some_and(|said| is_about_keys(bare(&said.code)));
     answer.status >= 400 && said()
 }
@@ -101,7 +101,7 @@ fn is_about_keys(code: &str) -> bool {
 }
 
 /// Returns why the body of a successful answer cannot come from SQS; `None` if it may.
-fn nature(answer: &Answer) -> Option<Fault> {
+fn nature(answer: &Response) -> Option<Fault> {
     let body = answer.body.trim_ascii_start();
     let is = |word: &str| body.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     if body.is_empty() {
@@ -136,7 +136,7 @@ impl Said {
         Some(Self { code: text("Code").unwrap_or_default(), message: text("Message").unwrap_or_default() })
     }
 
-    fn fault(&self, answer: &Answer, keys: &Keys) -> Fault {
+    fn fault(&self, answer: &Response, keys: &Keys) -> Fault {
         let said = quote(&self.code, &self.message, keys);
         match class_of(&self.code) {
             CodeClass::Transient => Fault::Transient(said),
@@ -265,7 +265,7 @@ impl From<EntryFault> for EntryError {
 }
 
 /// Returns how far our clock is from the server's if that is far enough to make a signature fail.
-fn clock(answer: &Answer) -> Option<String> {
+fn clock(answer: &Response) -> Option<String> {
     let theirs = answer.date?;
     let (off, word) = match answer.received.duration_since(theirs) {
         Ok(off) => (off, "fast"),
@@ -300,8 +300,13 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_720_000_000);
 
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, date: Some(UNIX_EPOCH + NOW), received: UNIX_EPOCH + NOW, body: Bytes::copy_from_slice(body.as_bytes()) }
+    fn answer(status: u16, body: &str) -> Response {
+        Response {
+            status,
+            date: Some(UNIX_EPOCH + NOW),
+            received: UNIX_EPOCH + NOW,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
     }
 
     fn refusal(status: u16, code: &str) -> Fault {
@@ -360,7 +365,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_is_said_with_how_much() {
         let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error></ErrorResponse>";
-        let off = |received| document(&Answer { received, ..answer(403, body) }, &keys()).unwrap_err().why().to_owned();
+        let off = |received| document(&Response { received, ..answer(403, body) }, &keys()).unwrap_err().why().to_owned();
         let there = UNIX_EPOCH + NOW;
         assert!(
             off(there + Duration::from_secs(7200)).contains("is 2h fast (2024-07-03T11:46:40Z here, 2024-07-03T09:46:40Z there)")

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::LONGEST_LEASE;
 use super::error::Fault;
-use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, Remote};
+use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
 use super::{Count, Facts, QueueError, SqsQueue};
 
 /// The largest number of messages in flight, on standard and FIFO queues (AWS).
@@ -29,7 +29,7 @@ pub struct RedrivePolicy {
 
 impl RedrivePolicy {
     /// Reads the policy of a queue; `None` if the queue has none.
-    pub fn of(queue: &Remote) -> Result<Option<Self>, Fault> {
+    pub fn of(queue: &RemoteQueue) -> Result<Option<Self>, Fault> {
         Ok(Self::read(&queue.attributes(&["RedrivePolicy"])?))
     }
 
@@ -51,7 +51,7 @@ impl RedrivePolicy {
 }
 
 /// Returns how many messages the queue holds, as far as SQS knows.
-pub fn count(queue: &Remote) -> Result<Count, Fault> {
+pub fn count(queue: &RemoteQueue) -> Result<Count, Fault> {
     let attributes = queue.attributes(&COUNTS)?;
     let [visible, hidden, delayed] = COUNTS.map(|name| {
         let text = attributes.get(name).ok_or_else(|| Fault::Transient(format!("the answer has no {name}")))?;

@@ -29,7 +29,7 @@ use super::{
 pub use self::call::Entry;
 pub use self::error::{EntryFault, Fault};
 pub use self::location::{Hints, Location, LocationError, look_for_other_keys};
-pub use self::remote::{Named, Remote, fitting};
+pub use self::remote::{Named, RemoteQueue, fitting};
 pub use self::service::Service;
 
 mod answer;
@@ -100,7 +100,7 @@ pub enum DeadLetterQueue {
 /// One queue of SQS. It is cheap to share and safe to use from many threads.
 pub struct SqsQueue {
     name: String,
-    queue: Remote,
+    queue: RemoteQueue,
     dead: Target,
     grouping: Option<Grouping>,
     sequence: AtomicU64,
@@ -115,7 +115,7 @@ impl SqsQueue {
         Self {
             name,
             dead: Target::new(Arc::clone(&service), dead_letter),
-            queue: Remote::new(service, queue),
+            queue: RemoteQueue::new(service, queue),
             grouping,
             sequence: AtomicU64::new(0),
             left_out: Mutex::new(None),

@@ -64,7 +64,7 @@ impl Named {
 }
 
 /// A queue at a service. It is safe to use from many threads.
-pub struct Remote {
+pub struct RemoteQueue {
     service: Arc<Service>,
     named: Named,
     /// The URL once it is known; dropped when the queue is missing.
@@ -76,7 +76,7 @@ pub struct Remote {
 /// The attribute with the largest size of a message in bytes (AWS: 1 KiB to 1 MiB).
 pub const ATTR_MAX_MESSAGE_SIZE: &str = "MaximumMessageSize";
 
-impl Remote {
+impl RemoteQueue {
     /// Creates the queue without a request.
     pub fn new(service: Arc<Service>, named: Named) -> Self {
         let url = match &named {

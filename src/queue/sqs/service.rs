@@ -10,7 +10,7 @@ use super::call::Call;
 use super::codec::Codec;
 use super::credentials::{Credentials, CredentialsError, Keys};
 use super::error::{self, EntryFault, Fault};
-use super::transport::{Answer, Terms, Transport};
+use super::transport::{Response, Terms, Transport};
 use super::xml::Element;
 use crate::mask::hide;
 
@@ -70,7 +70,7 @@ impl Service {
         Ok((document, keys))
     }
 
-    fn send(&self, call: &Call<'_>, keys: &Keys) -> Result<Answer, Fault> {
+    fn send(&self, call: &Call<'_>, keys: &Keys) -> Result<Response, Fault> {
         let signed = self.codec.sign(call, keys).ok_or_else(|| Fault::Refused("the request cannot be built".to_owned()))?;
         let terms = Terms { long: call.is_long(), patience: call.patience(), longest_answer: call.longest_answer() };
         self.transport.send(&signed, terms).map_err(|why| Fault::Transient(hide(why, keys.secrets())))

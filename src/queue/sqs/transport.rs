@@ -32,7 +32,7 @@ const IDLE_CONNECTIONS: usize = 64;
 
 /// The server's answer to one request.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// The time on the server's clock (RFC 9110, section 6.6.1), if the answer has it.
     pub date: Option<SystemTime>,
@@ -71,7 +71,7 @@ impl Transport {
     ///
     /// A request that dies on a reused connection before the first byte of an
     /// answer is sent once more, since the server had closed that connection.
-    pub fn send(&self, request: &Signed, terms: Terms) -> Result<Answer, String> {
+    pub fn send(&self, request: &Signed, terms: Terms) -> Result<Response, String> {
         let agent = if terms.long { &self.polls } else { &self.calls };
         for last in [false, true] {
             PROGRESS.set(Progress::default());
@@ -114,7 +114,7 @@ fn agent(names: Lookups) -> Agent {
     Agent::with_parts(config, Watching(tls::connector()), names)
 }
 
-fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Error> {
+fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Response, Error> {
     let mut post = agent.post(&request.url).config().timeout_global(Some(terms.patience)).build();
     for (name, value) in &request.headers {
         post = post.header(name, value.as_slice());
@@ -128,7 +128,7 @@ fn attempt(agent: &Agent, request: &Signed, terms: Terms) -> Result<Answer, Erro
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     body.into_with_config().limit(terms.longest_answer).reader().read_to_end(&mut bytes)?;
     let body = bytes;
-    Ok(Answer { status: parts.status.as_u16(), date, received, body: body.into() })
+    Ok(Response { status: parts.status.as_u16(), date, received, body: body.into() })
 }
 
 fn is_closed(error: &io::Error) -> bool {

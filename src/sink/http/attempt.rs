@@ -51,7 +51,7 @@ pub enum Phase {
 
 /// The timeouts of one delivery, from which the deadlines of its attempts follow.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Timeouts {
     /// How long the lookup, the connection and the TLS handshake may take together.
     pub connect_timeout: Duration,
     /// How long sending and receiving the whole answer may take.
@@ -60,8 +60,8 @@ pub struct Limits {
     pub end: Instant,
 }
 
-impl Limits {
-    /// Returns the limits of a delivery that starts now.
+impl Timeouts {
+    /// Returns the timeouts of a delivery that starts now.
     pub fn starting(now: Instant, connect_timeout: Duration, timeout: Duration) -> Self {
         Self { connect_timeout, timeout, end: now + connect_timeout + timeout }
     }
@@ -69,9 +69,9 @@ impl Limits {
 
 /// Starts an attempt on this thread. The lookup, the connection and the TLS handshake together
 /// have the connect timeout.
-pub fn begin(now: Instant, limits: Limits) {
-    let deadline = (now + limits.connect_timeout).min(limits.end);
-    let Limits { timeout, end, .. } = limits;
+pub fn begin(now: Instant, timeouts: Timeouts) {
+    let deadline = (now + timeouts.connect_timeout).min(timeouts.end);
+    let Timeouts { timeout, end, .. } = timeouts;
     CURRENT.set(Some(Attempt { phase: Phase::LookUp, deadline, timeout, end, fresh: false, answered: false, status: None }));
 }
 
@@ -146,15 +146,15 @@ mod tests {
         let clock = Clock::system();
         let start = clock.steady();
         let at = move |secs| start + Duration::from_secs(secs);
-        let limits = Limits::starting(start, Duration::from_secs(2), Duration::from_secs(10));
-        begin(start, limits);
+        let timeouts = Timeouts::starting(start, Duration::from_secs(2), Duration::from_secs(10));
+        begin(start, timeouts);
         assert_eq!(current().unwrap().deadline, at(2));
         sending(&Clock::with_steady(move || at(1)));
         assert_eq!(current().unwrap().deadline, at(11));
         sending(&Clock::with_steady(move || at(5)));
         assert_eq!(current().unwrap().deadline, at(11), "the clock runs from the first byte");
 
-        begin(at(9), limits);
+        begin(at(9), timeouts);
         sending(&Clock::with_steady(move || at(10)));
         assert_eq!(finish().unwrap().deadline, at(12), "a second try ends with the delivery");
         assert!(current().is_none());

@@ -13,7 +13,7 @@ use ureq::http::header::{HeaderValue, InvalidHeaderValue};
 use ureq::http::{Request, Uri};
 
 use self::agents::{Agents, InUse};
-use self::attempt::{Attempt, Limits, Phase};
+use self::attempt::{Attempt, Phase, Timeouts};
 use self::lookup::PrivateAddress;
 use self::target::Target;
 use self::wire::Dialer;
@@ -92,10 +92,10 @@ impl HttpSink {
         let body = request::body(target.format, batch);
         let now = self.clock.steady();
         let agent = self.agents.take(&url, target.guarded, now);
-        let limits = Limits::starting(now, target.connect_timeout, target.timeout);
+        let timeouts = Timeouts::starting(now, target.connect_timeout, target.timeout);
         let make = || request::request(target, url.clone(), batch, &body, &self.user_agent, self.clock.wall());
 
-        let (result, attempt) = self.attempt(&agent, make(), limits, target);
+        let (result, attempt) = self.attempt(&agent, make(), timeouts, target);
         if is_out_of_files(&result) {
             // An idle connection is worth less than this request.
             self.agents.close_idle();
@@ -106,7 +106,7 @@ impl HttpSink {
         // nothing of this request was answered. All idle connections are suspect now: an age of zero makes the agent
         // drop them and connect anew.
         let again = agent.configure_request(make()).max_idle_age(std::time::Duration::ZERO).build();
-        let (result, attempt) = self.attempt(&agent, again, limits, target);
+        let (result, attempt) = self.attempt(&agent, again, timeouts, target);
         self.answer(&url, result, attempt)
     }
 
@@ -115,10 +115,10 @@ impl HttpSink {
         &self,
         agent: &InUse<'_>,
         request: Request<&[u8]>,
-        limits: Limits,
+        timeouts: Timeouts,
         target: &Target,
     ) -> (Result<Answer, Error>, Option<Attempt>) {
-        attempt::begin(self.clock.steady(), limits);
+        attempt::begin(self.clock.steady(), timeouts);
         let result = agent.run(request).map(|response| reply::of_response(response, self.clock.wall(), &target.secrets));
         (result, attempt::finish())
     }

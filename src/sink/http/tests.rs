@@ -143,7 +143,7 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
     let uri: Uri = "https://acme.example/".parse().unwrap();
     let config = ureq::config::Config::default();
     let resolve = || {
-        attempt::begin(clock.steady(), Limits::starting(clock.steady(), Duration::from_secs(5), Duration::from_secs(5)));
+        attempt::begin(clock.steady(), Timeouts::starting(clock.steady(), Duration::from_secs(5), Duration::from_secs(5)));
         let timeout =
             NextTimeout { after: UreqDuration::NotHappening, reason: ureq::Timeout::Resolve, per_read: None, per_write: None };
         guarded.resolve(&uri, &config, timeout).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())

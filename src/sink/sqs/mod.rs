@@ -10,7 +10,7 @@ use std::sync::Arc;
 use self::entries::entry;
 use super::Sink;
 use crate::message::{Answer, Batch, RefusalCause};
-use crate::queue::sqs::{Entry, EntryFault, Fault, Remote, fitting};
+use crate::queue::sqs::{Entry, EntryFault, Fault, RemoteQueue, fitting};
 
 mod entries;
 mod queues;
@@ -31,13 +31,13 @@ pub trait Outlet: Send + Sync {
     fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<(), EntryFault>>, Fault>;
 }
 
-impl Outlet for Remote {
+impl Outlet for RemoteQueue {
     fn is_fifo(&self) -> bool {
-        Remote::is_fifo(self)
+        RemoteQueue::is_fifo(self)
     }
 
     fn send(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<(), EntryFault>>, Fault> {
-        let sent = Remote::send(self, entries)?;
+        let sent = RemoteQueue::send(self, entries)?;
         Ok(sent.into_iter().map(|sent| sent.map(drop)).collect())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::SqsSink;
-use crate::queue::sqs::{Hints, Location, Named, Remote, Service};
+use crate::queue::sqs::{Hints, Location, Named, RemoteQueue, Service};
 
 /// Opens queues by their URLs. Queues of one region and server share their connections, over reloads too, since
 /// thousands of partners may have queues there.
@@ -22,6 +22,6 @@ impl Queues {
         let location = Location::find(&Hints { url: Some(url), ..Hints::default() }).map_err(|error| format!("url: {error}"))?;
         let mut services = self.services.lock();
         let service = services.entry(location).or_insert_with_key(|location| Arc::new(location.service()));
-        Ok(SqsSink::new(Arc::new(Remote::new(Arc::clone(service), Named::of(url)))))
+        Ok(SqsSink::new(Arc::new(RemoteQueue::new(Arc::clone(service), Named::of(url)))))
     }
 }

@@ -12,7 +12,7 @@ use self::patience::Patience;
 use super::call::Entry;
 use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
-use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, Remote};
+use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
 use super::service::Service;
 use super::{DeadLetterQueue, QueueError, no_result};
 
@@ -25,7 +25,7 @@ mod write;
 pub(super) struct Target {
     service: Arc<Service>,
     configured: DeadLetterQueue,
-    found: Mutex<Option<Arc<Remote>>>,
+    found: Mutex<Option<Arc<RemoteQueue>>>,
     /// Who waits for the `dead` commands.
     patience: Mutex<Patience>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new(service: Arc<Service>, configured: DeadLetterQueue) -> Self {
         let found = match &configured {
-            DeadLetterQueue::To(named) => Some(Arc::new(Remote::new(Arc::clone(&service), named.clone()))),
+            DeadLetterQueue::To(named) => Some(Arc::new(RemoteQueue::new(Arc::clone(&service), named.clone()))),
             DeadLetterQueue::OfPolicy | DeadLetterQueue::Nowhere => None,
         };
         Self { service, configured, found: Mutex::new(found), patience: Mutex::default() }
@@ -45,7 +45,7 @@ impl Target {
 
     /// Returns the dead letter queue of `source`; `None` if it has none.
     /// The first call reads the redrive policy, if that names the queue.
-    fn of(&self, source: &Remote) -> Result<Option<Arc<Remote>>, Fault> {
+    fn of(&self, source: &RemoteQueue) -> Result<Option<Arc<RemoteQueue>>, Fault> {
         let found = self.found.lock().clone();
         if found.is_some() || self.configured != DeadLetterQueue::OfPolicy {
             return Ok(found);
@@ -61,8 +61,8 @@ impl Target {
         }
     }
 
-    fn remember(&self, named: Named) -> Arc<Remote> {
-        let remote = Arc::new(Remote::new(Arc::clone(&self.service), named));
+    fn remember(&self, named: Named) -> Arc<RemoteQueue> {
+        let remote = Arc::new(RemoteQueue::new(Arc::clone(&self.service), named));
         *self.found.lock() = Some(Arc::clone(&remote));
         remote
     }

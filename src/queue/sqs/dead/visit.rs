@@ -17,7 +17,7 @@ use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};
 use crate::queue::sqs::facts;
 use crate::queue::sqs::receive;
-use crate::queue::sqs::remote::Remote;
+use crate::queue::sqs::remote::RemoteQueue;
 use crate::queue::{Ask, Attendant, Changed, DeadFilter, DeadLetter, DeadLetters, EntryError, Portions, QueueError, Unseen};
 
 /// How long letters are leased for a visit. Listing, redrives and purges extend the leases in time; finding does not.
@@ -32,7 +32,7 @@ const LONG_POLL: Duration = Duration::from_secs(1);
 
 /// A walk through a dead letter queue. Dropping it returns the letters.
 struct Visit {
-    target: Arc<Remote>,
+    target: Arc<RemoteQueue>,
     patience: Patience,
     /// The receipt handles of letters that are leased by us and not taken.
     held: Vec<Box<str>>,
@@ -46,7 +46,7 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(target: Arc<Remote>, patience: Patience) -> Self {
+    fn new(target: Arc<RemoteQueue>, patience: Patience) -> Self {
         Self { target, patience, held: Vec::new(), seen: HashSet::new(), again: 0, bad: Vec::new(), leased_at: now() }
     }
 

@@ -13,7 +13,7 @@ use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::{DEAD, check_text};
 use crate::queue::sqs::envelope::{LetterFacts, Open};
 use crate::queue::sqs::error::{EntryFault, Fault};
-use crate::queue::sqs::remote::Remote;
+use crate::queue::sqs::remote::RemoteQueue;
 use crate::queue::sqs::{SqsQueue, handle, no_result};
 use crate::queue::{EntryError, EntryResult, QueueError, SetAside};
 
@@ -85,7 +85,7 @@ impl SqsQueue {
 
     /// Returns a letter as it is sent to a queue that accepts
     /// messages of at most `most` bytes, else why it cannot be sent.
-    fn entry<'a>(&self, letter: &'a SetAside, target: &Remote, most: usize) -> Result<Entry<'a>, String> {
+    fn entry<'a>(&self, letter: &'a SetAside, target: &RemoteQueue, most: usize) -> Result<Entry<'a>, String> {
         let SetAside { message, delivery, reason, receipt, .. } = letter;
         let (fifo, body) = (target.is_fifo(), message.body.len());
         let room = most.checked_sub(body).ok_or_else(|| {
@@ -130,7 +130,7 @@ impl SqsQueue {
 
 /// Converts the failure of a letter. The text names its message, and
 /// what may be done if the dead letter queue refuses it as it is.
-fn refused(fault: EntryFault, letter: &SetAside, target: &Remote) -> EntryError {
+fn refused(fault: EntryFault, letter: &SetAside, target: &RemoteQueue) -> EntryError {
     let EntryFault::Refused(why) = fault else { return fault.into() };
     // If the refusal is for its size, the limit has been lowered.
     target.forget_most();
