@@ -1,5 +1,5 @@
 //! What both queues and sinks need in order to reach servers over the network.
 
-pub mod clock;
+pub mod clocks;
 pub mod names;
 pub mod tls;

@@ -21,7 +21,7 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
-pub use crate::net::clock::Clock;
+pub use crate::net::clocks::Clocks;
 pub(crate) use file::template::Template as FileTemplate;
 pub(crate) use http::target;
 pub use limits::{Limits, raise_open_files};

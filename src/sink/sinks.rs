@@ -18,7 +18,7 @@ use super::sqs::Queues;
 use super::stdout::StdoutSink;
 use super::{Sink, caught};
 use crate::message::{Account, Answer, Batch};
-use crate::net::clock::Clock;
+use crate::net::clocks::Clocks;
 use crate::net::names::Names;
 use crate::settings::{Deliver, PartnersSettings, Settings};
 
@@ -65,11 +65,16 @@ impl Sinks {
     /// Checks and parses every partner's settings. `version` becomes part of the user agent. The error lists
     /// everything that is wrong.
     pub fn new(settings: &PartnersSettings, limits: Limits, version: &str) -> Result<Self, Vec<SetupError>> {
-        Self::with_clock(settings, limits, version, Clock::system())
+        Self::with_clocks(settings, limits, version, Clocks::system())
     }
 
     /// Like [`Sinks::new`], with the given clocks.
-    pub fn with_clock(settings: &PartnersSettings, limits: Limits, version: &str, clock: Clock) -> Result<Self, Vec<SetupError>> {
+    pub fn with_clocks(
+        settings: &PartnersSettings,
+        limits: Limits,
+        version: &str,
+        clock: Clocks,
+    ) -> Result<Self, Vec<SetupError>> {
         let http = HttpSink::new(version, limits.idle_connections, Names::system(), clock);
         let http =
             http.map_err(|_| vec![SetupError { partner: "default".into(), problem: "the version fits no header".into() }])?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::partner::{Connection, Partner};
 use crate::support::program::{Running, Workspace, until};
-use octoconf::sink::Clock;
+use octoconf::sink::Clocks;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ type Log = Arc<Mutex<BTreeMap<String, Vec<Seen>>>>;
 
 /// The server of all accounts: `POST /ACCOUNT/QUEUE`, answered by the account's row.
 fn server(log: Log) -> Partner {
-    let clock = Clock::system();
+    let clock = Clocks::system();
     Partner::start(move |mut connection: Connection| {
         while let Some(request) = connection.request() {
             let path = request.head.split(' ').nth(1).unwrap().to_owned();
@@ -76,7 +76,7 @@ fn row(account: &str, queue: &str, numbers: &[u64], before: usize) -> (Option<u1
         _ if !is_refused => String::new(),
         "asks" => "retry-after: 2\r\n".to_owned(),
         "date" => {
-            let date = Clock::system().wall() + Duration::from_secs(4);
+            let date = Clocks::system().wall() + Duration::from_secs(4);
             format!("retry-after: {}\r\n", httpdate::fmt_http_date(date))
         }
         _ => String::new(),

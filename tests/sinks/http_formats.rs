@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use crate::support::partner::{OK, Partner, Request, batch, everyone, http};
 use octoconf::message::Answer;
 use octoconf::settings::{Deliver, Format, HttpSettings, Secret};
-use octoconf::sink::{Clock, Limits, Sink, Sinks};
+use octoconf::sink::{Clocks, Limits, Sink, Sinks};
 
 fn received(partner: &Partner, settings: HttpSettings, payloads: &[&str]) -> Request {
-    let clock = Clock::with_wall(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_265_330));
+    let clock = Clocks::with_wall(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_614_265_330));
     let settings = everyone(Deliver::Http(settings));
-    let sinks = Sinks::with_clock(&settings, Limits::of(16), "1.2.3", clock).unwrap();
+    let sinks = Sinks::with_clocks(&settings, Limits::of(16), "1.2.3", clock).unwrap();
     assert_eq!(sinks.deliver(&batch("acme/1", payloads)), Answer::Accepted);
     partner.requests.recv().unwrap()
 }

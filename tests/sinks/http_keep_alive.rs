@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::partner::{OK, Partner, batch, everyone, http, http_sinks};
 use octoconf::message::Answer;
 use octoconf::settings::Deliver;
-use octoconf::sink::{Clock, Limits, Sink, Sinks};
+use octoconf::sink::{Clocks, Limits, Sink, Sinks};
 
 #[test]
 fn requests_one_after_another_share_a_connection() {
@@ -61,11 +61,11 @@ fn a_connection_that_nobody_used_for_long_is_closed() {
         }
         closed.send(connection.number).unwrap();
     });
-    let (start, passed) = (Clock::system().steady(), Arc::new(AtomicU64::new(0)));
+    let (start, passed) = (Clocks::system().steady(), Arc::new(AtomicU64::new(0)));
     let now = Arc::clone(&passed);
-    let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+    let clock = Clocks::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
     let settings = everyone(Deliver::Http(http(partner.url())));
-    let sinks = Sinks::with_clock(&settings, Limits::of(16), "1", clock).unwrap();
+    let sinks = Sinks::with_clocks(&settings, Limits::of(16), "1", clock).unwrap();
     let at = |second| {
         passed.store(second, Ordering::SeqCst);
         sinks.sweep();

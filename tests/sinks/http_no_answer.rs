@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::support::partner::{OK, Partner, batch, http, http_sinks, unreachable};
 use octoconf::message::Answer;
 use octoconf::settings::HttpSettings;
-use octoconf::sink::{Clock, Sink};
+use octoconf::sink::{Clocks, Sink};
 
 fn reason(url: String) -> String {
     let timeout = Duration::from_millis(200);
     let sinks = http_sinks(HttpSettings { timeout, ..http(url) });
-    let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
+    let (clock, batch) = (Clocks::system(), batch("acme", &["1"]));
     let began = clock.steady();
     let reason = unreachable(sinks.deliver(&batch));
     // Much longer than the timeout, since the machine may be busy, but much shorter than any

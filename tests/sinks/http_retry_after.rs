@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::support::partner::{Partner, batch, everyone, http};
 use octoconf::message::Answer;
 use octoconf::settings::Deliver;
-use octoconf::sink::{Clock, Limits, Sink, Sinks};
+use octoconf::sink::{Clocks, Limits, Sink, Sinks};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110.
 const NOW: u64 = 784_111_777;
@@ -56,8 +56,8 @@ fn a_date_counts_from_the_date_of_the_answer() {
 #[expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 fn answer(headers: &str) -> Answer {
     let partner = Partner::answering(format!("HTTP/1.1 429 Slow\r\n{headers}\r\ncontent-length: 4\r\n\r\nslow"));
-    let clock = Clock::with_wall(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
-    let sinks = Sinks::with_clock(&everyone(Deliver::Http(http(partner.url()))), Limits::of(16), "1", clock).unwrap();
+    let clock = Clocks::with_wall(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
+    let sinks = Sinks::with_clocks(&everyone(Deliver::Http(http(partner.url()))), Limits::of(16), "1", clock).unwrap();
     sinks.deliver(&batch("acme", &["1"]))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::partner::{Connection, OK, Partner, batch, http, http_sinks, unreachable};
 use octoconf::message::Answer;
 use octoconf::settings::{HttpSettings, Secret};
-use octoconf::sink::{Clock, Sink};
+use octoconf::sink::{Clocks, Sink};
 
 /// Returns the sink's answer to one request that is answered by a script.
 fn verdict(script: impl Fn(Connection) + Send + Sync + 'static) -> Answer {
@@ -18,7 +18,7 @@ fn verdict_within(timeout: Duration, script: impl Fn(Connection) + Send + Sync +
         script(connection);
     });
     let sinks = http_sinks(HttpSettings { timeout, ..http(partner.url()) });
-    let (clock, batch) = (Clock::system(), batch("acme", &["1"]));
+    let (clock, batch) = (Clocks::system(), batch("acme", &["1"]));
     let began = clock.steady();
     let answer = sinks.deliver(&batch);
     // Much longer than the timeout, since the machine may be busy, but much shorter than any

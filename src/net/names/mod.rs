@@ -25,7 +25,7 @@ use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 
 use crate::lru::Lru;
 
-use super::clock::Clock;
+use super::clocks::Clocks;
 
 use self::crew::{Crew, Work};
 
@@ -57,7 +57,7 @@ pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 /// The names known so far, and the threads that look them up.
 pub struct Names {
     shared: Arc<Shared>,
-    clock: Clock,
+    clock: Clocks,
     /// The threads that look names up.
     crew: Crew,
     /// The number of them that also look up suspect names: half of those that are always there.
@@ -84,7 +84,7 @@ struct Shared {
     /// Signalled when a lookup has ended.
     ended: Condvar,
     look_up: LookUp,
-    clock: Clock,
+    clock: Clocks,
 }
 
 struct Table {
@@ -126,7 +126,7 @@ impl Names {
     /// Creates a table without names. `threads` is the number of names looked up at once, two or more, without those that
     /// take long; half of the threads also look up suspect names. They are started with the first lookup; those that the
     /// system refuses then, with a later one.
-    pub fn new(look_up: LookUp, clock: Clock, threads: usize) -> Self {
+    pub fn new(look_up: LookUp, clock: Clocks, threads: usize) -> Self {
         let table = Table { known: Lru::new(), under_way: HashMap::new() };
         let shared = Shared { names: Mutex::new(table), ended: Condvar::new(), look_up, clock: clock.clone() };
         let (good, suspect) = (bounded(MAX_WAITING), bounded(MAX_WAITING));

@@ -16,10 +16,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let start = Clock::system().steady();
+        let start = Clocks::system().steady();
         let seconds = Arc::new(AtomicU64::new(0));
         let now = Arc::clone(&seconds);
-        let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+        let clock = Clocks::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
         let (ask, asked) = bounded(100);
         let look_up: LookUp = Arc::new(move |host| {
             let (answer, on_answer) = bounded(1);
@@ -173,7 +173,7 @@ fn a_failure_is_remembered_for_a_moment_and_an_answer_outlives_it() {
 
 #[test]
 fn a_resolver_that_panics_is_a_failure_like_any_other() {
-    let clock = Clock::system();
+    let clock = Clocks::system();
     let names = Names::new(Arc::new(|_| std::panic::resume_unwind(Box::new(()))), clock.clone(), THREADS);
     for host in (0..2 * THREADS).map(|host| host.to_string()) {
         let Err(LookUpError::Failed(reason)) = names.find(&host, clock.steady() + Duration::from_secs(60)) else {

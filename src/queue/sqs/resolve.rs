@@ -9,7 +9,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
-use crate::net::clock::Clock;
+use crate::net::clocks::Clocks;
 use crate::net::names::{LookUpError, Names, addresses};
 
 /// The number of threads that look up names: one server has one name, or two with a proxy.
@@ -19,12 +19,12 @@ const THREADS: usize = 2;
 #[derive(Clone)]
 pub struct Lookups {
     names: Arc<Names>,
-    clock: Clock,
+    clock: Clocks,
 }
 
 impl Lookups {
     pub fn system() -> Self {
-        let clock = Clock::system();
+        let clock = Clocks::system();
         Self { names: Arc::new(Names::new(Names::system(), clock.clone(), THREADS)), clock }
     }
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::head;
-use crate::net::clock::Clock;
+use crate::net::clocks::Clocks;
 
 /// Enough time to read what the socket holds.
 const LAST_LOOK: Duration = Duration::from_millis(10);
@@ -94,7 +94,7 @@ pub fn connecting() {
 }
 
 /// Records that bytes of the request are about to be sent. The timeout starts with the first of them.
-pub fn sending(clock: &Clock) {
+pub fn sending(clock: &Clocks) {
     change(|attempt| {
         if matches!(attempt.phase, Phase::LookUp | Phase::Connect) {
             attempt.phase = Phase::Send;
@@ -105,7 +105,7 @@ pub fn sending(clock: &Clock) {
 
 /// Allows a moment to read what the socket may hold already, though the timeout may have ended before all of
 /// the request was sent. The phase stays as it is, since the thread does not wait for an answer.
-pub fn last_look(clock: &Clock) {
+pub fn last_look(clock: &Clocks) {
     change(|attempt| attempt.deadline = attempt.deadline.max(clock.steady() + LAST_LOOK));
 }
 
@@ -143,19 +143,19 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_own_deadline_and_none_goes_past_the_end() {
-        let clock = Clock::system();
+        let clock = Clocks::system();
         let start = clock.steady();
         let at = move |secs| start + Duration::from_secs(secs);
         let timeouts = Timeouts::starting(start, Duration::from_secs(2), Duration::from_secs(10));
         begin(start, timeouts);
         assert_eq!(current().unwrap().deadline, at(2));
-        sending(&Clock::with_steady(move || at(1)));
+        sending(&Clocks::with_steady(move || at(1)));
         assert_eq!(current().unwrap().deadline, at(11));
-        sending(&Clock::with_steady(move || at(5)));
+        sending(&Clocks::with_steady(move || at(5)));
         assert_eq!(current().unwrap().deadline, at(11), "the clock runs from the first byte");
 
         begin(at(9), timeouts);
-        sending(&Clock::with_steady(move || at(10)));
+        sending(&Clocks::with_steady(move || at(10)));
         assert_eq!(finish().unwrap().deadline, at(12), "a second try ends with the delivery");
         assert!(current().is_none());
     }

@@ -19,7 +19,7 @@ use self::target::Target;
 use self::wire::Dialer;
 use super::Sink;
 use crate::message::{Answer, Batch, RefusalCause};
-use crate::net::clock::Clock;
+use crate::net::clocks::Clocks;
 use crate::net::names::{LookUp, Names};
 use crate::settings::HttpSettings;
 
@@ -43,7 +43,7 @@ const LOOK_UPS: usize = 8;
 /// The way to all partners that are reached by HTTP.
 pub struct HttpSink {
     agents: Agents,
-    clock: Clock,
+    clock: Clocks,
     user_agent: HeaderValue,
 }
 
@@ -72,7 +72,7 @@ impl Sink for HttpPartner {
 impl HttpSink {
     /// Creates the sink. `version` becomes part of the user agent, and `idle` is the largest number of idle
     /// connections. An error means that `version` cannot stand in a header.
-    pub fn new(version: &str, idle: usize, look_up: LookUp, clock: Clock) -> Result<Self, InvalidHeaderValue> {
+    pub fn new(version: &str, idle: usize, look_up: LookUp, clock: Clocks) -> Result<Self, InvalidHeaderValue> {
         let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
         let agents = Agents::new(Dialer::new(clock.clone()), names, idle);
         Ok(Self { agents, user_agent: HeaderValue::from_str(&format!("octoconf/{version}"))?, clock })

@@ -88,7 +88,7 @@ fn parsed(addresses: &[&str]) -> Vec<IpAddr> {
 }
 
 fn sink(look_up: LookUp) -> HttpSink {
-    HttpSink::new("1", 4, look_up, Clock::system()).unwrap()
+    HttpSink::new("1", 4, look_up, Clocks::system()).unwrap()
 }
 
 fn target(url: &str) -> Target {
@@ -134,10 +134,10 @@ fn a_connection_of_a_partner_that_may_be_anywhere_is_no_way_around() {
 #[test]
 fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says_next() {
     let (look_up, found) = names(&["10.0.0.1", "1.1.1.1", "127.0.0.1", "2606:4700::1111", "::ffff:10.0.0.1"]);
-    let start = Clock::system().steady();
+    let start = Clocks::system().steady();
     let seconds = Arc::new(AtomicU64::new(0));
     let now = Arc::clone(&seconds);
-    let clock = Clock::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
+    let clock = Clocks::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
     let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
     let guarded = Lookups { names, guarded: true };
     let uri: Uri = "https://acme.example/".parse().unwrap();

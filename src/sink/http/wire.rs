@@ -17,7 +17,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 use ureq::{Error, Timeout};
 
 use super::attempt;
-use crate::net::clock::Clock;
+use crate::net::clocks::Clocks;
 use crate::net::tls::Tls;
 
 /// Makes connections for all agents, so that they share one TLS connector with its roots, and one count.
@@ -25,14 +25,14 @@ use crate::net::tls::Tls;
 pub struct Dialer(Arc<Inner>);
 
 struct Inner {
-    clock: Clock,
+    clock: Clocks,
     tls: Tls,
     open: Arc<AtomicUsize>,
 }
 
 impl Dialer {
     /// Creates a dialer without connections.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clocks) -> Self {
         Self(Arc::new(Inner { clock, tls: Tls::shared(), open: Arc::default() }))
     }
 
@@ -99,7 +99,7 @@ impl Drop for Counted {
 pub struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
-    clock: Clock,
+    clock: Clocks,
     /// Whether nothing may be read now.
     sealed: Arc<AtomicBool>,
     _counted: Counted,
@@ -167,7 +167,7 @@ impl fmt::Debug for Tcp {
 #[derive(Debug)]
 pub struct Watched {
     inner: Box<dyn Transport>,
-    clock: Clock,
+    clock: Clocks,
     /// Keeps [`Tcp`] from reading.
     sealed: Arc<AtomicBool>,
     /// Whether the partner has answered and takes no more of the request.
@@ -259,7 +259,7 @@ impl Watched {
 }
 
 /// Returns the time left in the phase of this thread's attempt. It is never zero, which sockets take for no limit.
-fn time_left(clock: &Clock) -> Result<Duration, Error> {
+fn time_left(clock: &Clocks) -> Result<Duration, Error> {
     let attempt = attempt::current().ok_or_else(|| Error::Io(io::Error::other("a connection was used outside of a delivery")))?;
     let left = attempt.deadline.saturating_duration_since(clock.steady());
     if left.is_zero() { Err(Error::Timeout(Timeout::Global)) } else { Ok(left) }

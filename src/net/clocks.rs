@@ -6,12 +6,12 @@ use std::time::{Instant, SystemTime};
 
 /// Two clocks: a steady one for timeouts and the age of looked-up names, and a wall clock for timestamps and dates.
 #[derive(Clone)]
-pub struct Clock {
+pub struct Clocks {
     steady: Arc<dyn Fn() -> Instant + Send + Sync>,
     wall: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
-impl Clock {
+impl Clocks {
     /// Returns the clocks of this machine.
     #[expect(clippy::disallowed_methods, reason = "the edge where the time of a request comes from")]
     pub fn system() -> Self {
@@ -39,8 +39,8 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for Clocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
+        f.write_str("Clocks")
     }
 }
