@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::sink::testing::batch;
 
+mod last_line;
 mod losses;
+mod open_files;
 mod paths;
 
 /// A disk that counts its syncs, fails as scripted, and can hold a sync until the test releases it.
@@ -305,76 +307,6 @@ fn where_a_sync_of_everything_says_nothing_each_file_is_synced_and_answered_by_i
     assert_eq!(lines, 19 * 2, "its lines were taken back");
 }
 
-/// Delivers `new` to a file that contains `before`, and returns the file's content afterwards.
-fn appended_to(before: &[u8]) -> Vec<u8> {
-    let stage = Stage::new();
-    fs::create_dir_all(stage.path("acme").parent().unwrap()).unwrap();
-    fs::write(stage.path("acme"), before).unwrap();
-    assert_eq!(stage.deliver("acme", &["new"]), Answer::Accepted);
-    fs::read(stage.path("acme")).unwrap()
-}
-
-#[test]
-fn a_torn_last_line_is_cut_off_before_appending() {
-    for (before, after) in [
-        ("1\n2\n{\"to", "1\n2\n"),
-        ("{\"to", ""),
-        ("1\n", "1\n"),
-        ("", ""),
-        ("1\n{\"a\":tr", "1\n"),
-        ("1\n{\"a\":\"\\u00", "1\n"),
-        ("1\n[{\"a\":-", "1\n"),
-        ("1\n[1.", "1\n"),
-        ("1\n[1e+", "1\n"),
-        ("1\n[\"\\", "1\n"),
-        ("1\n[", "1\n"),
-        ("1\n{\"a\"", "1\n"),
-        ("1\n-", "1\n"),
-        ("1\n\"tex", "1\n"),
-        ("1\nnul", "1\n"),
-        // This may be the beginning of 123.
-        ("1\n12", "1\n"),
-    ] {
-        assert_eq!(String::from_utf8(appended_to(before.as_bytes())).unwrap(), format!("{after}new\n"), "{before:?}");
-    }
-    // The line is torn within a character.
-    assert_eq!(appended_to(b"1\n{\"name\":\"Kr\xc3"), b"1\nnew\n");
-    let long = format!("1\n{{\"a\":\"{}", "x".repeat(300_000));
-    assert_eq!(appended_to(long.as_bytes()), b"1\nnew\n", "longer than one read");
-}
-
-#[test]
-fn a_last_line_that_is_whole_or_not_ours_is_kept_and_gets_its_end() {
-    for before in [
-        "1\n{\"a\":1}",
-        "[1]",
-        "1\n\"text\"",
-        "true",
-        "what a person wrote",
-        "1\n{\"a\":1} {\"b\"",
-        "{a",
-        "1\n\u{fc}",
-        "truth",
-        "{\"a\":1}x",
-    ] {
-        assert_eq!(String::from_utf8(appended_to(before.as_bytes())).unwrap(), format!("{before}\nnew\n"), "{before:?}");
-    }
-    let mut foreign = b"x".repeat(300_000);
-    foreign[0] = 0xff;
-    assert_eq!(appended_to(&foreign), [&foreign[..], b"\nnew\n"].concat());
-}
-
-#[test]
-fn a_file_without_lines_is_left_alone() {
-    let stage = Stage::new();
-    fs::create_dir_all(stage.path("acme").parent().unwrap()).unwrap();
-    let before = "[".repeat(16 * 1024 * 1024 + 1);
-    fs::write(stage.path("acme"), &before).unwrap();
-    let reason = reason(stage.deliver("acme", &["1"]));
-    assert!(reason.contains("acme.jsonl") && reason.contains("move it away"), "{reason}");
-    assert!(fs::read(stage.path("acme")).unwrap() == before.as_bytes());
-}
-
 #[test]
 fn a_file_that_was_moved_away_or_deleted_is_made_anew() {
     let stage = Stage::new();
@@ -473,53 +405,6 @@ fn what_is_no_file_is_named() {
 
     let device = Template::parse("/dev/full").unwrap();
     assert!(reason(stage.sink.deliver(&device, &batch("acme", &["1"]))).contains("not a regular file"));
-}
-
-#[test]
-fn without_open_files_nothing_on_their_file_system_is_open() {
-    let stage = Stage::new();
-    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
-    stage.sink.close();
-    let mut open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-    assert_eq!(open.find(|path| path.starts_with(stage.dir.path())), None);
-    // Another configuration writes there again.
-    assert_eq!(stage.sink.renewed().deliver(&stage.template, &batch("acme", &["2"])), Answer::Accepted);
-}
-
-#[test]
-fn open_files_stay_within_their_bound() {
-    let stage = Stage::with_open_files(4);
-    let open = || fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-    for round in 0..3 {
-        for account in 0..20 {
-            assert_eq!(stage.deliver(&account.to_string(), &[&round.to_string()]), Answer::Accepted);
-            let ours = open().filter(|path| path.starts_with(stage.dir.path()) && path.extension().is_some()).count();
-            assert!(ours <= 4, "{ours} files are open");
-        }
-    }
-    for account in 0..20 {
-        assert_eq!(stage.read(&account.to_string()), "0\n1\n2\n");
-    }
-}
-
-#[test]
-fn folders_of_files_that_cannot_be_written_or_synced_do_not_stay_open() {
-    for written in [false, true] {
-        let stage = Stage::with_open_files(8);
-        let deep = Template::parse(&format!("{}/{{queue}}/{{account}}/a/b/c.jsonl", stage.dir.path().display())).unwrap();
-        for account in 0..20 {
-            if written {
-                *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
-            } else {
-                *stage.disk.full_after.lock() = Some(0);
-            }
-            reason(stage.sink.deliver(&deep, &batch(&account.to_string(), &["1"])));
-            let ours = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-            let ours = ours.filter(|path| path.starts_with(stage.dir.path())).count();
-            // Those of the last delivery come on top of the bound: its file and five folders.
-            assert!(ours <= 8 + 6, "{ours} files and folders are open");
-        }
-    }
 }
 
 #[test]
