@@ -60,25 +60,40 @@
 //! ```
 //!
 //! `tests/examples/` in the repository has complete programs.
+//!
+//! Handlers are all that a program adds from outside. Another kind of queue or another way to deliver is a change of this
+//! crate, since settings, checks and rules name each of them; `.github/CONTRIBUTING.md` lists the places.
 
 #![forbid(unsafe_code)]
 
+// What all modules share, and the decisions.
+pub mod message;
+
+pub mod dispatch;
+
+// The edges, one trait each.
+pub mod handler;
+mod net;
+pub mod queue;
+pub mod sink;
+
+// Threads, channels and the main loop.
+pub mod engine;
+
+// What is configured.
+pub mod config;
+mod environment;
+pub mod settings;
+
+// What operators see and do.
 pub mod admin;
 pub mod commands;
-pub mod config;
-pub mod dispatch;
-pub mod engine;
-mod environment;
-pub mod handler;
+
+// Tools that know nothing of messages.
 pub mod json;
 mod log_limit;
 mod lru;
 mod mask;
-pub mod message;
-mod net;
 mod panics;
 mod plain;
-pub mod queue;
 pub mod rfc3339;
-pub mod settings;
-pub mod sink;

@@ -4,11 +4,11 @@ use crate::json::{Problem, SyntaxError};
 use crate::message::{Message, Outcome};
 
 pub mod builtin;
-pub mod guard;
+pub(crate) mod guard;
 pub mod jq;
-pub mod registry;
+pub(crate) mod registry;
 
-pub use guard::run_caught;
+pub use guard::{MAX_REASON, MIN_RETRY, run_caught};
 pub use registry::Registry;
 
 /// A queue's handler: turns a message into an [`Outcome`]. It may block; the queue's `concurrency` limits how many

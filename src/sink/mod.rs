@@ -27,7 +27,7 @@ pub(crate) use http::target;
 pub use limits::{Limits, raise_open_files};
 pub use reply::{Reply, SharedWork};
 pub use sinks::{Prepared, SetupError, Sinks};
-pub use sqs::SqsSink;
+pub use sqs::{Outlet, SqsSink};
 pub use stdout::StdoutSink;
 
 /// A way to hand batches to partners. [`Sinks`] has one for each section of the configuration.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use octoconf::engine::{Engine, RunOptions};
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::queue::{NewMessage, Queue};
 
 use crate::run;

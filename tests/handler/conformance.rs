@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use octoconf::handler::guard::MAX_REASON;
-use octoconf::handler::{Handler, Registry, jq, run_caught};
+use octoconf::handler::{Handler, MAX_REASON, Registry, jq, run_caught};
 use octoconf::message::{MAX_DELIVERIES, Message, Outcome};
 
 /// Every handler that comes with octoconf, pipelines of several shapes, and a handler in code that trusts its input.

@@ -20,7 +20,7 @@ use octoconf::admin::Admin;
 use octoconf::config::{self, Context, Environment, FileFormat, Loaded};
 use octoconf::dispatch::Status;
 use octoconf::engine::{Engine, Remote, Report, RunOptions};
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::queue::{DeadFilter, NewMessage, Queue};
 use octoconf::settings::AdminSettings;
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use octoconf::handler::Handler;
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::message::{Message, Outcome};
 use ureq::Agent;
 

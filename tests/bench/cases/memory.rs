@@ -10,7 +10,7 @@ use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Filter, Vars};
 use jaq_json::Val;
 use octoconf::handler::Handler;
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::message::{Message, Outcome};
 
 use super::shape;

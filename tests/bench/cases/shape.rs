@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use octoconf::handler::Handler;
-use octoconf::handler::registry::Registry;
+use octoconf::handler::Registry;
 use octoconf::message::settle::Ask;
 use octoconf::message::{Outcome, Receipt, Received};
 use octoconf::queue::Queue;
