@@ -225,6 +225,8 @@ pub enum EntryFault {
     Gone,
     /// The entry may succeed when it is tried again.
     Transient(String),
+    /// A person has to act, on keys, a policy or a key of KMS for example; the entry itself may be right.
+    Denied(String),
     /// SQS will never accept the entry as it is.
     Refused(String),
 }
@@ -238,7 +240,12 @@ impl EntryFault {
             "ReceiptHandleIsInvalid" | "MessageNotInflight" => Self::Gone,
             // "The receipt handle has expired", on FIFO queues.
             "InvalidParameterValue" if handle => Self::Gone,
-            _ if sender && !matches!(class_of(code), CodeClass::Transient) => Self::Refused(quote(code, message, keys)),
+            _ if sender => match class_of(code) {
+                CodeClass::Transient => Self::Transient(quote(code, message, keys)),
+                CodeClass::Missing | CodeClass::Signature => Self::Denied(quote(code, message, keys)),
+                CodeClass::Refused(advice) => Self::Denied(format!("{}{advice}", quote(code, message, keys))),
+                CodeClass::TooLarge | CodeClass::Content | CodeClass::Unknown => Self::Refused(quote(code, message, keys)),
+            },
             _ => Self::Transient(quote(code, message, keys)),
         }
     }
@@ -259,7 +266,7 @@ impl From<EntryFault> for EntryError {
         match fault {
             EntryFault::Gone => Self::Gone,
             // Tried again until the lease ends, which costs little, since SQS may allow by then what it refuses now.
-            EntryFault::Transient(why) | EntryFault::Refused(why) => Self::Failed(why),
+            EntryFault::Transient(why) | EntryFault::Denied(why) | EntryFault::Refused(why) => Self::Failed(why),
         }
     }
 }
@@ -431,5 +438,11 @@ mod tests {
         assert!(matches!(of("InvalidParameterValue", total, true), EntryFault::Refused(_)));
         assert_eq!(of("InternalError", "again", false), EntryFault::Transient("InternalError: again".into()));
         assert_eq!(of("RequestThrottled", "", true), EntryFault::Transient("RequestThrottled".into()));
+        for (code, says) in
+            [("KMS.AccessDeniedException", "kms:Decrypt"), ("KmsDisabled", "key in KMS"), ("AccessDenied", "policy")]
+        {
+            let fault = of(code, "no", true);
+            assert!(matches!(&fault, EntryFault::Denied(why) if why.contains(says)), "{fault:?}");
+        }
     }
 }

@@ -129,6 +129,7 @@ fn answer_to_call(fault: Fault) -> Answer {
 fn answer_to_entry(fault: EntryFault) -> Answer {
     match fault {
         EntryFault::Transient(why) => unreachable(why),
+        EntryFault::Denied(why) => refused(RefusalCause::SetUp, why),
         EntryFault::Refused(why) => refused(RefusalCause::Content, why),
         EntryFault::Gone => unreachable("SQS reports a bad receipt, although none was sent".to_owned()),
     }
@@ -150,6 +151,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::queue::sqs::credentials::Keys;
     use crate::sink::testing::batch;
 
     type Results = Result<Vec<Result<(), EntryFault>>, Fault>;
@@ -245,6 +247,19 @@ mod tests {
         assert_eq!(answer, partly(&[2], refused(RefusalCause::Content, "no".into())));
         let (answer, _) = deliver(&["a", "b"], vec![Err(Fault::Refused("no".into()))]);
         assert_eq!(answer, refused(RefusalCause::SetUp, "no".into()));
+    }
+
+    #[test]
+    fn a_set_up_that_sqs_refuses_entry_by_entry_condemns_no_message() {
+        let keys = Keys { access_key_id: "a".into(), secret_access_key: "s".into(), session_token: None, expires_at: None };
+        for code in ["KMS.DisabledException", "KmsAccessDenied", "AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"] {
+            let fault = EntryFault::of(code, "no", true, &keys);
+            let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Err(fault.clone()), Err(fault)])]);
+            assert!(matches!(answer, Answer::Refused { cause: RefusalCause::SetUp, .. }), "{code}: {answer:?}");
+        }
+        let fault = EntryFault::of("InvalidMessageContents", "no", true, &keys);
+        let (answer, _) = deliver(&["a"], vec![Ok(vec![Err(fault)])]);
+        assert!(matches!(answer, Answer::Refused { cause: RefusalCause::Content, .. }), "{answer:?}");
     }
 
     #[test]

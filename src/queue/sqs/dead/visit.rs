@@ -153,7 +153,7 @@ impl Visit {
             .map(|deleted| match deleted {
                 Ok(()) => Ok(true),
                 Err(EntryFault::Gone) => Ok(false),
-                Err(EntryFault::Transient(why) | EntryFault::Refused(why)) => Err(why),
+                Err(EntryFault::Transient(why) | EntryFault::Denied(why) | EntryFault::Refused(why)) => Err(why),
             })
             .collect();
         let gone: HashSet<&str> =
