@@ -102,7 +102,13 @@ fn answer_for(open: Vec<(usize, Answer)>, all: usize) -> Answer {
     // All open deliveries get the same answer, the one that condemns the least: the others get an answer of their
     // own at the next attempt.
     let Some((_, rest)) = open.iter().min_by_key(|(_, answer)| severity(answer)) else { return Answer::Accepted };
-    let rest = rest.clone();
+    let rest = match rest {
+        // A dead letter names its own reason. Of those that have different ones, each is told it once it stands alone.
+        Answer::Refused { cause: RefusalCause::Impossible, reason } if open.iter().any(|(_, other)| other != rest) => {
+            refused(RefusalCause::Content, reason.to_string())
+        }
+        rest => rest.clone(),
+    };
     if open.len() == all {
         return rest;
     }
@@ -260,6 +266,19 @@ mod tests {
         let fault = EntryFault::of("InvalidMessageContents", "no", true, &keys);
         let (answer, _) = deliver(&["a"], vec![Ok(vec![Err(fault)])]);
         assert!(matches!(answer, Answer::Refused { cause: RefusalCause::Content, .. }), "{answer:?}");
+    }
+
+    #[test]
+    fn each_that_sqs_never_takes_is_told_its_own_reason() {
+        let (answer, _) = deliver(&["\0", "b", ""], vec![]);
+        let Answer::Partly { accepted, rest } = answer else { panic!("expected Partly") };
+        assert_eq!(*accepted, [1]);
+        assert!(
+            matches!(*rest, Answer::Refused { cause: RefusalCause::Content, .. }),
+            "they are told apart by halving: {rest:?}"
+        );
+        let (answer, _) = deliver(&["\0", "\0"], vec![]);
+        assert!(matches!(answer, Answer::Refused { cause: RefusalCause::Impossible, .. }), "the reason of both: {answer:?}");
     }
 
     #[test]
