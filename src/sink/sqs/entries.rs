@@ -17,6 +17,10 @@ use crate::queue::sqs::content::{self, is_allowed};
 /// two accounts share a group.
 const HASHED: &str = "sha256-";
 
+/// The prefixes of accounts that are hashed although SQS would accept them. A message whose group has one of the last two
+/// counts as one that stands alone, on the queue or as a dead letter, so its account's order would be lost.
+const RESERVED: [&str; 3] = [HASHED, content::ALONE, content::DEAD];
+
 /// Returns the entry for one delivery. The error says why SQS can never accept the delivery.
 ///
 /// For a FIFO queue, the deduplication id is the same for each attempt of one delivery, and differs after a redrive,
@@ -38,9 +42,9 @@ pub fn entry<'a>(batch: &Batch, item: &'a Item, fifo: bool) -> Result<Entry<'a>,
     })
 }
 
-/// Returns the account if SQS accepts it as a group id, else its digest.
+/// Returns the account if it may be a group id, else its digest.
 fn group(account: &str) -> CompactString {
-    if content::is_group(account) && !account.starts_with(HASHED) {
+    if content::is_group(account) && !RESERVED.iter().any(|prefix| account.starts_with(prefix)) {
         account.to_compact_string()
     } else {
         format_compact!("{HASHED}{}", digest(&[account]))
@@ -113,7 +117,11 @@ mod tests {
             assert_eq!(group(account), account);
         }
         let long = "x".repeat(129);
-        let hashed: Vec<_> = ["", "a b", "ümlaut", "a\n", "sha256-x", long.as_str()].into_iter().map(group).collect();
+        // The reader of the queue would take each message of the last two to stand alone.
+        let hashed: Vec<_> = ["", "a b", "ümlaut", "a\n", "sha256-x", long.as_str(), "octoconf.alone.x", "octoconf.dead.x"]
+            .into_iter()
+            .map(group)
+            .collect();
         for group in &hashed {
             assert!(group.starts_with("sha256-") && group.len() == 71, "{group}");
         }
