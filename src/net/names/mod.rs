@@ -7,12 +7,13 @@
 //! Independence: names whose last lookup failed or was slow may occupy only half of the threads, so that partners with
 //! dead name servers do not hold up the others. Of names that were never looked up nothing is known, as all are after a
 //! start: while a lookup takes long, another thread stands in for its own. An answer that was good is served while the
-//! name is looked up anew.
+//! name is looked up anew, and for long if name servers fail; that a name does not exist is an answer as good as another,
+//! since its last address may be another's by then.
 //!
 //! Called by delivery threads, pollers and ackers.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,7 +52,12 @@ const SLOW_FROM: Duration = Duration::from_secs(1);
 /// The duration from which another thread stands in for that of a lookup.
 const STUCK_FROM: Duration = Duration::from_millis(250);
 
-/// A function that looks a name up: the system's resolver, or a replacement.
+/// What the system's resolver says of a name that does not exist, or has no address: EAI_NONAME and EAI_NODATA of glibc,
+/// EAI_NONAME of musl. The standard library passes on no code.
+const ABSENT: [&str; 3] = ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
+
+/// A function that looks a name up: the system's resolver, or a replacement. [`ErrorKind::NotFound`] means that the name
+/// servers know of no such name, or of no address of it.
 pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// The names known so far, and the threads that look them up.
@@ -136,7 +142,8 @@ impl Names {
     /// Returns the system's resolver: `/etc/hosts`, DNS and whatever else the machine is set up for.
     pub fn system() -> LookUp {
         Arc::new(|host| {
-            let mut addresses: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+            let found = (host, 0).to_socket_addrs().map_err(with_absence)?;
+            let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             addresses.dedup();
             Ok(addresses)
         })
@@ -250,12 +257,21 @@ impl Shared {
         if let Some(name) = names.known.get(host) {
             name.pending = false;
             let failure = match answer {
-                Ok(found) if found.is_empty() => Some("the name has no address".into()),
+                Ok(found) if found.is_empty() => {
+                    name.found = None;
+                    Some("the name has no address".into())
+                }
                 Ok(found) => {
                     name.found = Some((found.into(), now));
                     None
                 }
-                Err(error) => Some(error.to_string().into()),
+                Err(error) => {
+                    // That is an answer, unlike a failure (RFC 8767, section 4).
+                    if error.kind() == ErrorKind::NotFound {
+                        name.found = None;
+                    }
+                    Some(error.to_string().into())
+                }
             };
             name.suspect = failure.is_some() || now.saturating_duration_since(started) > SLOW_FROM;
             name.failed = failure.map(|reason| (reason, now));
@@ -263,6 +279,14 @@ impl Shared {
         drop(names);
         self.ended.notify_all();
     }
+}
+
+/// Returns the error of the system's resolver with the kind [`ErrorKind::NotFound`] if that is what it says, and with
+/// another if not: a file that the resolver misses is no answer about the name.
+fn with_absence(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let absent = ABSENT.iter().any(|absent| text.contains(absent));
+    io::Error::new(if absent { ErrorKind::NotFound } else { ErrorKind::Other }, text)
 }
 
 /// Returns the number of lookups that take long, of those under way.

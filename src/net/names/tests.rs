@@ -171,6 +171,34 @@ fn a_failure_is_remembered_for_a_moment_and_an_answer_outlives_it() {
     assert!(stage.peek("a").is_err(), "it is too old for anything");
 }
 
+/// Its last address may be somebody else's by then.
+#[test]
+fn a_name_that_no_longer_exists_leads_nowhere() {
+    for gone in [Err(io::ErrorKind::NotFound.into()), Ok(Vec::new())] {
+        let stage = Stage::new();
+        assert!(stage.peek("a").is_err());
+        stage.answer("a", Ok(vec![ip(1)]));
+        stage.pass(60);
+        assert_eq!(stage.peek("a").unwrap()[0], ip(1), "until it is known");
+        stage.answer("a", gone);
+        assert!(matches!(stage.find("a"), Err(LookUpError::Failed(_))));
+        stage.pass(6);
+        assert!(stage.peek("a").is_err());
+        stage.answer("a", Ok(vec![ip(2)]));
+        assert_eq!(stage.find("a").unwrap()[0], ip(2));
+    }
+}
+
+#[test]
+fn the_system_tells_a_name_that_does_not_exist_from_a_failure() {
+    // RFC 6761 guarantees that the name never exists. Without a name server that cannot be known.
+    let error = Names::system()("no-such-name.invalid").unwrap_err();
+    assert!(error.kind() == io::ErrorKind::NotFound || error.to_string().contains("Temporary failure"), "{error:?}");
+    // No name: the resolver need not ask anybody.
+    assert_eq!(Names::system()("a..b").unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_ne!(with_absence(io::Error::from_raw_os_error(2)).kind(), io::ErrorKind::NotFound, "a file that is missing");
+}
+
 #[test]
 fn a_resolver_that_panics_is_a_failure_like_any_other() {
     let clock = Clocks::system();
