@@ -11,6 +11,8 @@ use crate::sink::placeholders::{self, Piece};
 
 /// The largest number of bytes of a file or folder name on the file systems of Linux.
 const NAME_MAX: usize = 255;
+/// The largest number of bytes of a path that Linux takes (`PATH_MAX`, without the NUL).
+const PATH_MAX: usize = 4095;
 /// The number of bytes with which a shortened value ends: a tilde, which no encoded value contains, and half of a
 /// SHA-256 digest in hexadecimal.
 const DIGEST: usize = 1 + 32;
@@ -65,6 +67,9 @@ pub enum TemplateError {
     /// A name is too long for any file system. The error shows only its beginning.
     #[error("the name {name:?}… has, with its placeholders, more than the {NAME_MAX} bytes of a file name: shorten it")]
     TooLong { name: String },
+    /// The whole path is too long.
+    #[error("the path has, with its placeholders, more than the {PATH_MAX} bytes that the system takes: shorten it")]
+    LongPath,
     /// Nothing stands between the queue and the account, or only what an encoded account contains too, so two buckets
     /// could get one file.
     #[error(
@@ -78,6 +83,12 @@ pub enum TemplateError {
     /// The path contains a NUL, where it would end for the kernel.
     #[error("path {0:?} holds a NUL, which a file name cannot contain: leave it out")]
     Nul(String),
+}
+
+impl TemplateError {
+    fn too_long(name: &str) -> Self {
+        Self::TooLong { name: name.chars().take(40).collect() }
+    }
 }
 
 impl Template {
@@ -102,6 +113,13 @@ impl Template {
         // Two slashes in a row mean one, as everywhere in Unix.
         let used = folders.iter().filter(|name| !name.is_empty()).chain([file]);
         let names = used.map(|name| Name::parse(name, path)).collect::<Result<Vec<_>, _>>()?;
+        // A path that is too long for the system would be taken for the fault of each account.
+        if let Some(name) = above.iter().find(|name| name.len() > NAME_MAX) {
+            return Err(TemplateError::too_long(name));
+        }
+        if root.as_os_str().len() + names.iter().map(|name| 1 + name.longest()).sum::<usize>() > PATH_MAX {
+            return Err(TemplateError::LongPath);
+        }
         Ok(Self { root, names, placeholders: path.contains('{') })
     }
 
@@ -126,7 +144,7 @@ impl Name {
         let parts = placeholders::pieces(name).map_err(unknown)?;
         let text: usize = parts.iter().map(|part| if let Piece::Text(text) = part { text.len() } else { 0 }).sum();
         let values = parts.iter().filter(|part| part.is_placeholder()).count();
-        let too_long = || TemplateError::TooLong { name: name.chars().take(40).collect() };
+        let too_long = || TemplateError::too_long(name);
         let left = NAME_MAX.checked_sub(text).ok_or_else(too_long)?;
         let room = left / values.max(1);
         if values > 0 && room < DIGEST {
@@ -134,6 +152,11 @@ impl Name {
         }
         let separators = separators(&parts).ok_or_else(|| TemplateError::RunTogether(name.to_owned()))?;
         Ok(Self { parts, separators, room })
+    }
+
+    /// Returns the largest number of bytes that the name can have.
+    fn longest(&self) -> usize {
+        self.parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { self.room }).sum()
     }
 
     fn fill(&self, queue: &str, account: &str) -> String {
@@ -274,6 +297,10 @@ mod tests {
         }
         assert!(matches!(Template::parse(&format!("{}{{account}}", "a".repeat(230))), Err(TemplateError::TooLong { .. })));
         assert!(matches!(Template::parse(&"x".repeat(5000)), Err(TemplateError::TooLong { .. })));
+        assert!(matches!(Template::parse(&format!("{}/{{account}}", "x".repeat(256))), Err(TemplateError::TooLong { .. })));
+        let deep = |folders: usize| Template::parse(&format!("{}{{account}}", "x/".repeat(folders)));
+        assert!(matches!(deep(1921), Err(TemplateError::LongPath)));
+        assert_eq!(deep(1920).unwrap().fill("q", &"y".repeat(1000)).path.as_os_str().len(), 4095);
         for path in ["{account}/../x", ".", "..", "out/."] {
             assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Dots(path.into()));
         }
