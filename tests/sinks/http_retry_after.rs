@@ -52,6 +52,32 @@ fn a_date_counts_from_the_date_of_the_answer() {
     }
 }
 
+#[test]
+fn the_longest_of_several_counts() {
+    for headers in ["Retry-After: 5\r\nRetry-After: 7", "Retry-After: 7\r\nRetry-After: 5", "Retry-After: soon\r\nRetry-After: 7"]
+    {
+        assert_eq!(answer(headers), slow(Some(7)), "{headers}");
+    }
+}
+
+#[test]
+fn it_is_read_in_a_head_that_cannot_be_read_as_a_whole() {
+    let many = "x: y\r\n".repeat(200);
+    let large = format!("x: {}\r\n", "y".repeat(20_000));
+    for (headers, seconds) in [
+        ("bad field: x\r\nRetry-After: 120".to_owned(), Some(120)),
+        ("Retry-After: 120\r\nx: y\r\n folded: z".to_owned(), Some(120)),
+        ("Retry-After: 120\r\n\u{1}: x".to_owned(), Some(120)),
+        (format!("{many}Retry-After: 120"), Some(120)),
+        (format!("Date: Sun, 06 Nov 1994 09:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 09:49:42 GMT\r\n{large}x: y"), Some(5)),
+        ("bad field: x".to_owned(), None),
+    ] {
+        let answer = answer(&headers);
+        let Answer::Status { code: 429, retry_after, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(retry_after, seconds.map(Duration::from_secs), "{}", headers.get(..60).unwrap_or(&headers));
+    }
+}
+
 /// Returns the answer that a partner's reply with these headers leads to, if our clock shows [`NOW`].
 #[expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 fn answer(headers: &str) -> Answer {

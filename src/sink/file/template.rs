@@ -156,7 +156,7 @@ impl Name {
 
     /// Returns the largest number of bytes that the name can have.
     fn longest(&self) -> usize {
-        self.parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { self.room }).sum()
+        self.parts.iter().map(|part| if let Piece::Text(text) = part { text.len() } else { self.room }).sum()
     }
 
     fn fill(&self, queue: &str, account: &str) -> String {

@@ -4,7 +4,7 @@
 //! data. So the data that these need, and the data that they report, lie in a thread-local variable. All timeouts are
 //! thereby ours and strict: those of `ureq` start anew with each phase, and for writes with each part sent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use super::head;
@@ -15,6 +15,9 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 
 thread_local! {
     static CURRENT: Cell<Option<Attempt>> = const { Cell::new(None) };
+
+    /// The head of the answer to the last request, as far as it has arrived: `ureq` shows none that it cannot parse.
+    static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One attempt to send a request and receive its answer.
@@ -34,6 +37,8 @@ pub struct Attempt {
     pub answered: bool,
     /// The status code, once the status line is complete.
     pub status: Option<u16>,
+    /// Whether all of the answer's head has arrived.
+    has_head: bool,
 }
 
 /// What an attempt is doing.
@@ -72,7 +77,17 @@ impl Timeouts {
 pub fn begin(now: Instant, timeouts: Timeouts) {
     let deadline = (now + timeouts.connect_timeout).min(timeouts.end);
     let Timeouts { timeout, end, .. } = timeouts;
-    CURRENT.set(Some(Attempt { phase: Phase::LookUp, deadline, timeout, end, fresh: false, answered: false, status: None }));
+    HEAD.with_borrow_mut(Vec::clear);
+    CURRENT.set(Some(Attempt {
+        phase: Phase::LookUp,
+        deadline,
+        timeout,
+        end,
+        fresh: false,
+        answered: false,
+        status: None,
+        has_head: false,
+    }));
 }
 
 /// Returns the attempt of this thread, or `None` outside of a delivery.
@@ -83,6 +98,11 @@ pub fn current() -> Option<Attempt> {
 /// Removes the attempt from this thread and returns its last state.
 pub fn finish() -> Option<Attempt> {
     CURRENT.take()
+}
+
+/// Calls `read` with the head of the answer to this thread's last request, as far as it has arrived.
+pub fn with_head<T>(read: impl FnOnce(&[u8]) -> T) -> T {
+    HEAD.with_borrow(|head| read(head))
 }
 
 /// Records that a connection is being made for this attempt.
@@ -125,6 +145,14 @@ pub fn received(input: &[u8]) -> usize {
             let answer = head::after_interim(input);
             interim = input.len() - answer.len();
             attempt.status = head::status_of(answer);
+        }
+        if attempt.status.is_some() && !attempt.has_head {
+            let (head, is_whole) = head::head_of(input.get(interim..).unwrap_or_default());
+            attempt.has_head = is_whole;
+            HEAD.with_borrow_mut(|kept| {
+                kept.clear();
+                kept.extend_from_slice(head);
+            });
         }
     });
     interim

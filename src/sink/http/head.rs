@@ -20,6 +20,30 @@ pub fn after_interim(mut input: &[u8]) -> &[u8] {
     }
 }
 
+/// Returns the values of the fields of this name in a head, as far as they are text and their lines are complete. Lines
+/// that are no fields do not matter.
+pub fn values<'a>(head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let mut rest = head;
+    let lines = std::iter::from_fn(move || {
+        let line;
+        (line, rest) = split_line(rest)?;
+        Some(line).filter(|line| !line.is_empty())
+    });
+    lines.skip(1).filter_map(move |line| {
+        let (found, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        found.trim_end().eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+/// Returns the head at the beginning of `input`, as far as it is there, and whether it is whole.
+pub fn head_of(input: &[u8]) -> (&[u8], bool) {
+    let input = without_empty_lines(input);
+    match after_head(input) {
+        Some(rest) => (input.get(..input.len() - rest.len()).unwrap_or_default(), true),
+        None => (input, false),
+    }
+}
+
 /// Returns what follows the empty line that ends a head, or `None` if that line is not there yet.
 fn after_head(mut input: &[u8]) -> Option<&[u8]> {
     loop {
@@ -78,6 +102,20 @@ mod tests {
         ] {
             assert_eq!(status_of(input.as_bytes()), None, "{input:?}");
         }
+    }
+
+    #[test]
+    fn fields_are_found_in_a_head_that_is_not_valid_or_not_whole() {
+        let found = |input: &'static str| values(head_of(input.as_bytes()).0, "retry-after").collect::<Vec<_>>();
+        assert_eq!(
+            found("\r\nHTTP/1.1 429 Slow\r\nbad field: x\r\n\0\r\nRetry-After:  7 \r\nretry-after : 9\r\nRetry-"),
+            ["7", "9"]
+        );
+        for head in ["", "retry-after: 7", "HTTP/1.1 429\r\nx: y\r\n\r\nretry-after: 7\r\n", "HTTP/1.1 429\r\nretry-after: 7"] {
+            assert_eq!(found(head), [""; 0], "{head:?}");
+        }
+        assert_eq!(head_of(b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbody"), (&b"HTTP/1.1 200 OK\r\n\r\n"[..], true));
+        assert_eq!(head_of(b"\r\nHTTP/1.1 200 OK\r\nx"), (&b"HTTP/1.1 200 OK\r\nx"[..], false));
     }
 
     #[test]

@@ -126,8 +126,9 @@ impl HttpSink {
     fn answer(&self, url: &Uri, result: Result<Answer, Error>, attempt: Option<Attempt>) -> Answer {
         match (result, attempt.and_then(|attempt| attempt.status)) {
             (Ok(answer), _) => answer,
-            // The headers broke off, were invalid or too large: the status line before them counts.
-            (Err(_), Some(code)) => reply::of_status(code),
+            // The headers broke off, were invalid or too large: the status line before them counts, and the wait that can be
+            // read among them.
+            (Err(_), Some(code)) => attempt::with_head(|head| reply::of_broken_head(code, head, self.clock.wall())),
             (Err(error), None) => failure(url, &error, attempt.map_or(Phase::LookUp, |attempt| attempt.phase)),
         }
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use ureq::Body;
 use ureq::http::Response;
-use ureq::http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use ureq::http::header::{DATE, HeaderName, RETRY_AFTER};
 
+use super::head;
 use super::secrets::Secrets;
 use crate::message::{Answer, MAX_EXCERPT};
 
@@ -31,6 +32,17 @@ pub fn of_status(code: u16) -> Answer {
     }
 }
 
+/// Returns the answer for a head that is not valid, too large, or breaks off: what it says of a wait counts.
+pub fn of_broken_head(code: u16, head: &[u8], now: SystemTime) -> Answer {
+    match of_status(code) {
+        Answer::Status { code, excerpt, .. } => {
+            let date = head::values(head, DATE.as_str()).next();
+            Answer::Status { code, retry_after: retry_after(head::values(head, RETRY_AFTER.as_str()), date, now), excerpt }
+        }
+        accepted => accepted,
+    }
+}
+
 /// Reads a response to its end, up to [`MAX_BODY`], and returns the answer. Blocks until the
 /// deadline of the attempt at most.
 pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets) -> Answer {
@@ -38,7 +50,9 @@ pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets)
     let start = read(&mut body);
     match of_status(parts.status.as_u16()) {
         Answer::Status { code, .. } => {
-            Answer::Status { code, retry_after: retry_after(&parts.headers, now), excerpt: excerpt(&start, secrets) }
+            let texts = |name: HeaderName| parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+            let retry_after = retry_after(texts(RETRY_AFTER), texts(DATE).next(), now);
+            Answer::Status { code, retry_after, excerpt: excerpt(&start, secrets) }
         }
         accepted => accepted,
     }
@@ -82,11 +96,11 @@ fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
 
 /// Returns how long the partner wants to be left alone. A date in `Retry-After` is by the
 /// partner's clock, and so is `Date`, the moment of the answer (RFC 9110, section 6.6.1): with
-/// both of them, an error of our clock does not matter. Without a valid `Date`, our clock is used.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let answered = text(DATE).and_then(|date| httpdate::parse_http_date(date.trim()).ok());
-    retry_after_of(text(RETRY_AFTER)?, answered.unwrap_or(now))
+/// both of them, an error of our clock does not matter. Without a valid `Date`, our clock is used. Of several waits, as
+/// an intermediary may add one, the longest counts.
+fn retry_after<'a>(waits: impl Iterator<Item = &'a str>, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let answered = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
+    waits.filter_map(|wait| retry_after_of(wait, answered)).max()
 }
 
 /// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, of which the time from `answered` is returned.
