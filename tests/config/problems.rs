@@ -349,6 +349,17 @@ fn the_parking_needs_a_file_and_a_name_of_its_own() {
 }
 
 #[test]
+fn a_queue_must_fit_the_urls_of_which_its_name_is_a_part() {
+    let queue = "[queues.my_queue]\nsource = 'memory'\nhandler = 'order'\n";
+    for (url, fits) in [("http://{queue}.example.com", false), ("http://h/{queue}", true), ("http://{account}.h/", true)] {
+        let found = problems(&format!("{queue}[partners.a]\ndeliver = 'http'\nurl = '{url}'"));
+        assert_eq!(found.is_empty(), fits, "{url}: {found:?}");
+        let named = |problem: &String| problem.starts_with("partners.a.url: with ") && problem.contains("my_queue");
+        assert!(found.iter().all(named), "{url}: {found:?}");
+    }
+}
+
+#[test]
 fn deliveries_must_not_go_into_the_file_of_a_queue() {
     let queue = "[queues.s]\nsource = 'sqlite'\npath = './a.db'\nhandler = 'order'\nparking = 'p.db'\n";
     let of_queue = "leads to the file of queues.s; give what is delivered a file of its own";

@@ -12,7 +12,7 @@ use crate::handler::{Registry, jq};
 use crate::message::settle::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
-use crate::sink::FileTemplate;
+use crate::sink::{FileTemplate, target};
 
 /// Reports conflicts between sections, and resolves `handler_threads = 0`.
 ///
@@ -28,6 +28,7 @@ pub(super) fn check(settings: &mut Settings, queues_named: bool, in_code: &Regis
     check_parking_names(settings, problems);
     check_parking_files(settings, problems);
     check_partner_files(settings, problems);
+    check_partner_urls(settings, problems);
 }
 
 fn check_handlers(settings: &Settings, in_code: &Registry, problems: &Problems) {
@@ -137,6 +138,28 @@ fn check_partner_files(settings: &Settings, problems: &Problems) {
             problems.add(join(&join("partners", section), "path"), text, None);
         }
     }
+}
+
+/// Reports a partner's URL of which a queue's name cannot be a part: nothing of that queue could be sent there.
+fn check_partner_urls(settings: &Settings, problems: &Problems) {
+    let of_default = url_of(&settings.partners.default);
+    let by_account = settings.partners.by_account.iter().filter_map(|(account, partner)| {
+        // A URL inherited from the default is reported once, at the default.
+        Some((account.as_str(), url_of(partner).filter(|url| of_default != Some(*url))?))
+    });
+    let sections = of_default.map(|url| ("default", url)).into_iter().chain(by_account);
+    for (section, url) in sections.filter(|(_, url)| url.contains("{queue}")) {
+        for queue in settings.queues.keys() {
+            if let Err(why) = target::check_queue(url, queue) {
+                let text = format!("with {} for {{queue}}: {why}; leave {{queue}} out there, or rename the queue", quote(queue));
+                problems.add(join(&join("partners", section), "url"), text, None);
+            }
+        }
+    }
+}
+
+fn url_of(partner: &PartnerSettings) -> Option<&str> {
+    if let Deliver::Http(http) = &partner.deliver { Some(&http.url) } else { None }
 }
 
 fn path_of(partner: &PartnerSettings) -> Option<&str> {

@@ -21,7 +21,7 @@ use crate::net::names::Names;
 use crate::net::tls;
 
 /// The number of bytes of each of a connection's two buffers, one per direction.
-const BUFFER_BYTES: usize = 16 * 1024;
+pub const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a connection may be idle and still be used: less than the 60 s after which load
 /// balancers commonly close theirs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);

@@ -15,7 +15,7 @@ use ureq::http::{Request, Uri};
 use self::agents::{Agents, InUse};
 use self::attempt::{Attempt, Phase, Timeouts};
 use self::lookup::PrivateAddress;
-use self::target::Target;
+use self::target::{NoUrl, Target};
 use self::wire::Dialer;
 use super::Sink;
 use crate::message::{Answer, Batch, RefusalCause};
@@ -87,7 +87,8 @@ impl HttpSink {
     pub fn deliver(&self, target: &Target, batch: &Batch) -> Answer {
         let url = match target.url(&batch.queue, &batch.account) {
             Ok(url) => url,
-            Err(reason) => return Answer::Refused { cause: RefusalCause::Impossible, reason: reason.into() },
+            Err(NoUrl::ForAccount(reason)) => return Answer::Refused { cause: RefusalCause::Impossible, reason: reason.into() },
+            Err(NoUrl::ForQueue(reason)) => return Answer::Refused { cause: RefusalCause::Place, reason: reason.into() },
         };
         let body = request::body(target.format, batch);
         let now = self.clock.steady();

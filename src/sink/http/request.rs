@@ -75,7 +75,7 @@ pub fn request<'a>(
     {
         put(&mut headers, "traceparent", trace);
     }
-    // The configured headers come last, so that they replace the content type and the user agent.
+    // The configured headers come last, so that they replace the trace. No other header of ours may be configured.
     headers.extend(target.headers.clone());
 
     let mut request = Request::new(body);

@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use ureq::http::{HeaderMap, Uri};
 
+use super::agents::BUFFER_BYTES;
 use super::secrets::Secrets;
 use super::signature::Signer;
 use crate::settings::{Format, HttpSettings, Secret};
@@ -40,6 +41,19 @@ const OURS: [&str; 13] = [
     "webhook-signature",
     "webhook-timestamp",
 ];
+
+/// Values with which a URL is tried out. They are allowed wherever a placeholder may stand.
+const SAMPLE_QUEUE: &str = "q";
+const SAMPLE_ACCOUNT: &str = "a";
+
+/// Why there is no URL for a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoUrl {
+    /// There can never be one for this account.
+    ForAccount(String),
+    /// There is none for any account of this queue: its name, or the URL, has to be changed.
+    ForQueue(String),
+}
 
 /// One partner's settings in the form in which requests need them.
 pub struct Target {
@@ -79,7 +93,7 @@ pub enum TargetError {
     Scheme,
     /// The URL has no valid host, contains invalid characters, or is too long.
     #[error(
-        "names no valid host, holds characters that a URL cannot hold, or is longer than 64 KiB; encode such characters as %XX, \
+        "names no valid host, holds characters that a URL cannot hold, or is longer than 16 KiB; encode such characters as %XX, \
          and write a host in other letters in its xn-- form"
     )]
     Invalid,
@@ -101,6 +115,12 @@ pub enum TargetError {
     /// The value of this header contains control characters.
     #[error("holds a line break or another control character; write it on one line")]
     HeaderValue(String),
+    /// The value of this header contains characters that only other headers may contain.
+    #[error("holds characters that are not ASCII, which this header cannot hold")]
+    HeaderAscii(String),
+    /// The line of this header does not fit into the buffer of a connection.
+    #[error("longer than 16 KiB, which no server accepts in one header; shorten it")]
+    HeaderLong(String),
     /// The signing secret is not base64.
     #[error(
         "not base64 of a key, with or without whsec_ before it, as Standard Webhooks defines it; write the secret that the partner gave out"
@@ -113,7 +133,11 @@ impl TargetError {
     pub fn key(&self) -> String {
         match self {
             Self::Scheme | Self::Invalid | Self::Dots | Self::Placeholder(_) | Self::UserPlaceholder => "url".to_owned(),
-            Self::HeaderName(name) | Self::HeaderReserved(name) | Self::HeaderValue(name) => format!("headers.{name}"),
+            Self::HeaderName(name)
+            | Self::HeaderReserved(name)
+            | Self::HeaderValue(name)
+            | Self::HeaderAscii(name)
+            | Self::HeaderLong(name) => format!("headers.{name}"),
             Self::Secret => "signing_secret".to_owned(),
         }
     }
@@ -122,6 +146,11 @@ impl TargetError {
 /// Checks a URL as [`Target::new`] does. The configuration uses this to report all problems at once, each with its key.
 pub fn check_url(url: &str) -> Result<(), TargetError> {
     UrlTemplate::parse(url).map(drop)
+}
+
+/// Checks that a queue of this name can be a part of the URL. A URL that is wrong in itself passes.
+pub fn check_queue(url: &str, queue: &str) -> Result<(), String> {
+    UrlTemplate::parse(url).map_or(Ok(()), |(url, _)| url.fill(queue, SAMPLE_ACCOUNT).map(drop))
 }
 
 /// Checks a header as [`Target::new`] does.
@@ -147,7 +176,16 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetEr
     }
     let is_text = value.chars().all(|c| c == '\t' || !c.is_control());
     let value = Some(value).filter(|_| is_text).and_then(secret_value);
-    Ok((parsed, value.ok_or_else(|| TargetError::HeaderValue(name.to_owned()))?))
+    let value = value.ok_or_else(|| TargetError::HeaderValue(name.to_owned()))?;
+    // `ureq` refuses every request that has such a value there.
+    if parsed == AUTHORIZATION && value.to_str().is_err() {
+        return Err(TargetError::HeaderAscii(name.to_owned()));
+    }
+    // `ureq` writes each line as a whole into its buffer, the last with the empty line behind it.
+    if name.len() + ": ".len() + value.len() + "\r\n\r\n".len() > BUFFER_BYTES {
+        return Err(TargetError::HeaderLong(name.to_owned()));
+    }
+    Ok((parsed, value))
 }
 
 impl Target {
@@ -167,12 +205,15 @@ impl Target {
         Ok(Self { url, format, timeout, connect_timeout, signer, headers, secrets, guarded })
     }
 
-    /// Returns the URL for one bucket, without a user part. The error says why there can be none for this account.
-    pub fn url(&self, queue: &str, account: &str) -> Result<Uri, String> {
-        match &self.url.fixed {
-            Some(uri) => Ok(uri.clone()),
-            None => self.url.fill(queue, account),
+    /// Returns the URL for one bucket, without a user part.
+    pub fn url(&self, queue: &str, account: &str) -> Result<Uri, NoUrl> {
+        if let Some(uri) = &self.url.fixed {
+            return Ok(uri.clone());
         }
+        self.url.fill(queue, account).map_err(|reason| match self.url.fill(queue, SAMPLE_ACCOUNT) {
+            Ok(_) => NoUrl::ForAccount(reason),
+            Err(reason) => NoUrl::ForQueue(reason),
+        })
     }
 }
 
@@ -199,7 +240,7 @@ impl UrlTemplate {
         }
         let mut template = Self { scheme, host: pieces(host)?, rest: pieces(rest)?, fixed: None };
         // A URL that is wrong with sample values is wrong for all accounts.
-        let sample = template.fill("q", "a").map_err(|_| TargetError::Invalid)?;
+        let sample = template.fill(SAMPLE_QUEUE, SAMPLE_ACCOUNT).map_err(|_| TargetError::Invalid)?;
         if !template.host.iter().chain(&template.rest).any(Piece::is_placeholder) {
             template.fixed = Some(sample);
         }
@@ -225,12 +266,28 @@ impl UrlTemplate {
         }
         if has_dots(url.get(host_ends..).unwrap_or_default()) {
             // Encoding does not help: servers also take %2E%2E for two dots (RFC 3986, section 6.2.2.2).
-            return Err("an account of one or two dots cannot be a part of a URL's path".to_owned());
+            return Err("an account or a queue of one or two dots cannot be a part of a URL's path".to_owned());
         }
-        let uri: Uri =
-            url.parse().map_err(|_| "the account makes a URL that is not valid, perhaps too long (64 KiB)".to_owned())?;
-        if uri.host().is_none_or(str::is_empty) { Err("the URL names no host".to_owned()) } else { Ok(uri) }
+        let invalid = || "the account makes a URL that is not valid, perhaps too long (16 KiB)".to_owned();
+        // `ureq` writes the first line of a request as a whole into its buffer.
+        if "POST / HTTP/1.1\r\n".len() + url.len() - host_ends > BUFFER_BYTES {
+            return Err(invalid());
+        }
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        match uri.host() {
+            None | Some("") => Err("the URL names no host".to_owned()),
+            Some(host) if !is_host(host) => {
+                Err("no server can have the host name: each part of it has 1 to 63 characters, the whole at most 253".to_owned())
+            }
+            Some(_) => Ok(uri),
+        }
     }
+}
+
+/// Returns whether a host is an IPv6 address, or may be a name by its lengths (RFC 1035, section 2.3.4) or an IPv4 address.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    host.starts_with('[') || (name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len())))
 }
 
 /// Returns whether a segment of the path is one or two dots. `rest` is a URL from the end of its host on.
@@ -275,7 +332,7 @@ mod tests {
         Target::new(&http_settings(url))
     }
 
-    fn url(template: &str, account: &str) -> Result<String, String> {
+    fn url(template: &str, account: &str) -> Result<String, NoUrl> {
         target(template).unwrap().url("stock", account).map(|uri| uri.to_string())
     }
 
@@ -320,6 +377,31 @@ mod tests {
     }
 
     #[test]
+    fn an_account_that_is_no_name_for_any_server_makes_no_url() {
+        let long = "x".repeat(64);
+        for account in ["a..b", ".a", "a.", long.as_str(), &"ab.".repeat(90)] {
+            let refused = url("https://{account}.example.com/", account);
+            assert!(matches!(refused, Err(NoUrl::ForAccount(_))), "{account}: {refused:?}");
+        }
+        for account in ["a.", &"x".repeat(63), "10.0.0.1", "xn--bcher-kva"] {
+            assert!(url("https://x.{account}/", account).is_ok(), "{account}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_fits_no_host_condemns_no_account() {
+        let of = |url: &str, queue: &str| target(url).unwrap().url(queue, "acme");
+        for (template, queue) in
+            [("http://{queue}.example.com/", "my_queue"), ("http://h/{queue}/", ".."), ("http://h/{queue}/", ".")]
+        {
+            assert!(matches!(of(template, queue), Err(NoUrl::ForQueue(_))), "{queue}");
+            assert!(check_queue(template, queue).is_err(), "{queue}");
+        }
+        assert!(of("http://h/{queue}/", "my_queue").is_ok());
+        assert_eq!(check_queue("http://h/{queue}/", "my queue"), Ok(()));
+    }
+
+    #[test]
     fn the_user_part_becomes_a_header_and_leaves_the_url() {
         let target = target("https://us%65r:p%40ss@example.com/x").unwrap();
         assert_eq!(target.url("q", "a").unwrap().to_string(), "https://example.com/x");
@@ -355,6 +437,10 @@ mod tests {
         assert_eq!(with_header("x-key", "ok"), None);
         assert_eq!(with_header("x key", "ok"), Some(TargetError::HeaderName("x key".into())));
         assert_eq!(with_header("Webhook-ID", "ok"), Some(TargetError::HeaderReserved("Webhook-ID".into())));
+        assert_eq!(with_header("Authorization", "Bearer \u{e9}"), Some(TargetError::HeaderAscii("Authorization".into())));
+        assert_eq!(with_header("x-name", "\u{e9}"), None);
+        assert_eq!(with_header("x-key", &"k".repeat(16 * 1024)), Some(TargetError::HeaderLong("x-key".into())));
+        assert_eq!(target(&format!("http://h/?{}", "k".repeat(16 * 1024))).err(), Some(TargetError::Invalid));
         assert_eq!(with_header("x-key", "a\r\nb: c"), Some(TargetError::HeaderValue("x-key".into())));
         let mut unsigned = http_settings("http://h/");
         unsigned.signing_secret = Some(Secret::new("whsec_!!!"));
