@@ -55,13 +55,14 @@ impl Message {
     }
 
     /// Returns the bytes of memory that the message keeps for as long as it is held: those of its body, of its
-    /// attributes' names and values, and of the names of its open deliveries. The few bytes that every message needs do
-    /// not count.
+    /// attributes' names and values, of its group, which on an embedded queue may be as long as its body, and of the
+    /// names of its open deliveries. The few bytes that every message needs do not count.
     pub fn weight(&self) -> usize {
         let attributes = self.attributes.iter().map(|attribute| attribute.name.len() + attribute.value.len());
         let name = |name: &DeliveryName| size_of::<DeliveryName>() + name.account.as_ref().map_or(0, CompactString::len);
         let open = self.open.iter().flat_map(|open| open.iter().map(name));
-        self.body.len() + attributes.chain(open).sum::<usize>()
+        let group = self.group.as_ref().map_or(0, CompactString::len);
+        self.body.len() + group + attributes.chain(open).sum::<usize>()
     }
 }
 
@@ -331,5 +332,8 @@ mod tests {
         let name = |account: &str| DeliveryName { index: 1, account: Some(account.into()) };
         message.open = Some([name(""), name(&"y".repeat(500))].into());
         assert_eq!(message.weight() - before, 2 * size_of::<DeliveryName>() + 500);
+        let before = message.weight();
+        message.group = Some("z".repeat(1000).into());
+        assert_eq!(message.weight() - before, 1000);
     }
 }

@@ -74,8 +74,8 @@ fn a_receive_ends_with_the_message_that_reaches_its_bytes_and_the_others_are_as_
         let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes };
         scene.queue.receive(&ask).unwrap()
     };
-    let first = take(3);
-    assert_eq!(bodies(&first), [b"a1", b"b1"], "the second one reaches three bytes");
+    let first = take(4);
+    assert_eq!(bodies(&first), [b"a1", b"b1"], "each has two bytes, and its group has one: the second one reaches four");
     let second = take(1);
     assert_eq!((bodies(&second), second[0].message.receives, second[0].sequence), (vec![&b"c1"[..]], 1, 2), "a is locked");
     let receipts: Vec<_> = first.iter().map(|received| received.receipt.clone()).collect();
