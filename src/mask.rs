@@ -10,6 +10,10 @@ const MASK: &str = "***";
 /// The largest size of an entity between its ampersand and its semicolon, in bytes, and the semicolon.
 const LONGEST_ENTITY: usize = 10;
 
+/// The most backslashes that stand before a character: each time that a JSON string is quoted again, they double. A partner
+/// may send thousands, which would be counted anew from each of them.
+const MOST_BACKSLASHES: usize = 32;
+
 /// The named entities of HTML that its escaping functions write.
 const NAMED: [(&str, char); 8] =
     [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("sol", '/'), ("plus", '+'), ("equals", '=')];
@@ -86,10 +90,8 @@ fn after_percent(text: &str, character: char) -> Option<&str> {
 
 /// `\/` or `\u002f`, as in JSON and most languages, with more backslashes where that was quoted again.
 fn after_backslash(text: &str, character: char) -> Option<&str> {
-    let rest = text.trim_start_matches('\\');
-    if rest.len() == text.len() {
-        return None;
-    }
+    let count = text.bytes().take(MOST_BACKSLASHES + 1).take_while(|byte| *byte == b'\\').count();
+    let rest = text.get(count..).filter(|_| (1..=MOST_BACKSLASHES).contains(&count))?;
     let by_number = || {
         let (digits, rest) = rest.strip_prefix('u')?.split_at_checked(4)?;
         (u32::from_str_radix(digits, 16) == Ok(u32::from(character))).then_some(rest)
@@ -156,5 +158,12 @@ mod tests {
         ] {
             assert_eq!(shown(text), hidden, "{text}");
         }
+    }
+
+    #[test]
+    fn a_character_is_quoted_so_often_and_no_oftener() {
+        let quoted = |backslashes| format!("ab{}/cd+ef=", "\\".repeat(backslashes));
+        assert_eq!(shown(&quoted(MOST_BACKSLASHES)), "***");
+        assert_eq!(shown(&quoted(MOST_BACKSLASHES + 1)), quoted(MOST_BACKSLASHES + 1));
     }
 }
