@@ -36,6 +36,9 @@ mod crew;
 const MAX_WAITING: usize = 1024;
 /// The largest number of names that are remembered.
 const MAX_NAMES: usize = 10_000;
+/// The largest number of addresses of a name that are remembered: several times what `ureq` tries for one request, since
+/// some may not be wanted.
+const MAX_ADDRESSES: usize = 64;
 /// How long an answer is used as it is. The system's resolver does not report the record's time to live.
 const FRESH_FOR: Duration = Duration::from_secs(30);
 /// How long an answer is served while a new one is on its way.
@@ -261,7 +264,8 @@ impl Shared {
                     name.found = None;
                     Some("the name has no address".into())
                 }
-                Ok(found) => {
+                Ok(mut found) => {
+                    found.truncate(MAX_ADDRESSES);
                     name.found = Some((found.into(), now));
                     None
                 }

@@ -122,6 +122,16 @@ fn many_who_ask_at_once_are_one_look_up() {
     assert!(stage.asked.is_empty());
 }
 
+/// Whoever owns a name may give it thousands, and thousands of names are remembered.
+#[test]
+fn no_more_addresses_of_a_name_are_kept_than_a_connection_may_try() {
+    let stage = Stage::new();
+    assert!(stage.peek("a").is_err());
+    stage.answer("a", Ok((0..5000_u32).map(|n| IpAddr::from(n.to_be_bytes())).collect()));
+    let found = stage.find("a").unwrap();
+    assert!(found.len() <= 64 && found[0] == IpAddr::from([0, 0, 0, 0]), "{}", found.len());
+}
+
 #[test]
 fn an_answer_of_last_resort_stands_in_before_the_time_of_the_caller_is_over() {
     let stage = Stage::new();
