@@ -6,7 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Returns whether an address belongs to the public Internet, by the special-purpose registries of IANA (RFC 6890 and
-/// its updates). An IPv6 address that embeds an IPv4 address is judged by the latter.
+/// its updates), to which one address is added that is public by its number only. An IPv6 address that embeds an IPv4
+/// address is judged by the latter.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -15,6 +16,8 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
+    // The platform services of an Azure machine, which answer to that machine alone.
+    const WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = address.octets();
     let special = match (a, b, c) {
         (0, ..) => true,                        // this network
@@ -32,7 +35,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         (224.., ..) => true,                    // multicast, reserved, broadcast
         _ => false,
     };
-    !special
+    !special && address != WIRE_SERVER
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -71,6 +74,7 @@ mod tests {
             "1.1.1.1",
             "8.8.8.8",
             "100.63.0.1",
+            "168.63.129.17",
             "172.32.0.1",
             "192.0.1.1",
             "223.255.255.255",
@@ -86,6 +90,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
