@@ -53,7 +53,7 @@ impl ParkedQueue {
     fn letter(&self, letter: &SetAside) -> Result<Option<SetAside>, QueueError> {
         let parking = &self.parking;
         let Some(row) = number(&letter.receipt) else { return Ok(None) };
-        let body = parking.read("set aside", |transaction| rows::body(transaction, parking.queue, row))?;
+        let body = parking.read_on("set aside", |transaction| rows::body(transaction, parking.queue, row))?;
         Ok(body.map(|body| SetAside {
             message: Arc::new(Message { body, ..Message::clone(&letter.message) }),
             receipt: Receipt::Parked,

@@ -143,8 +143,10 @@ impl Parking {
 
     /// Reads the wanted deliveries of each account, oldest first, about 4 MiB of payloads
     /// in all. Returns one answer per entry of `wants`. All of the deliveries stay parked.
+    ///
+    /// A file that was moved or deleted meanwhile is read on: it alone has these deliveries.
     pub fn unpark(&self, wants: &[Want]) -> Result<Vec<Unparked>, QueueError> {
-        self.read("unpark", |transaction| rows::take(transaction, self.queue, self.now(), wants))
+        self.read_on("unpark", |transaction| rows::take(transaction, self.queue, self.now(), wants))
     }
 
     /// Calls `each` with a summary of every account that has parked deliveries, by account, until it returns `false`.
@@ -189,5 +191,9 @@ impl Parking {
 
     fn read<T>(&self, what: &'static str, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, QueueError> {
         self.store.read(work).map_err(|fault| fault.of(&self.name, what))
+    }
+
+    fn read_on<T>(&self, what: &'static str, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, QueueError> {
+        self.store.read_on(work).map_err(|fault| fault.of(&self.name, what))
     }
 }

@@ -399,6 +399,23 @@ fn memory() -> Arc<MemoryQueue> {
 }
 
 #[test]
+fn what_is_parked_in_a_file_that_was_moved_away_is_still_delivered() {
+    let scene = Scene::new();
+    let origin = memory();
+    let queue = ParkedQueue::new(scene.parking(), Arc::clone(&origin) as Arc<dyn Queue>).unwrap();
+    queue.parking.park(&behind("x", &["a", "b"])).unwrap();
+    std::fs::rename(scene.path(), scene.folder.path().join("away.db")).unwrap();
+    let error = queue.parking.park(&behind("x", &["c"])).unwrap_err().to_string();
+    assert!(error.contains("put it back"), "{error}");
+    let rows = take(&queue.parking, "x", START, 9).rows;
+    assert_eq!(queue.delete(&[rows[0].receipt.clone()]).unwrap(), [Ok(())]);
+    assert_eq!(queue.set_aside(&[letter(&rows[1], "why")]).unwrap(), [Ok(())]);
+    std::fs::rename(scene.folder.path().join("away.db"), scene.path()).unwrap();
+    assert!(queue.count().unwrap().is_empty());
+    assert_eq!(origin.dead_letters().unwrap().find("1").unwrap().unwrap().body, "body of b");
+}
+
+#[test]
 fn one_process_claims_a_file_for_all_of_its_queues_and_another_one_waits() {
     let scene = Scene::new();
     let first = ParkedQueue::new(scene.parking(), memory()).unwrap();

@@ -176,8 +176,9 @@ impl Store {
         self.read_on(work)
     }
 
-    /// Does the same although the file may be gone: what was received of it is not in any other.
-    pub(super) fn read_on<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Does the same although the file may be gone: what was received of it, or parked in it, is not in any other, and
+    /// once the process ends it is nowhere if the file was deleted.
+    pub(in crate::queue) fn read_on<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut reader = self.reader.lock();
         let transaction = reader.transaction()?;
         work(&transaction)
