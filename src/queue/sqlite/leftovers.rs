@@ -44,9 +44,13 @@ pub(super) fn is_bulky(body: &[u8], attributes: Option<&str>) -> bool {
     body.len() + attributes.map_or(0, str::len) > BULKY_BYTES
 }
 
-/// Notes messages that were deleted, and removes the contents of the oldest if there are many.
-pub(super) fn note(transaction: &Transaction<'_>, gone: &Rows) -> Result<(), Fault> {
+/// Notes messages that were deleted. With `sweep` it removes the contents of the oldest if there are many, which fails
+/// where the file is damaged.
+pub(super) fn note(transaction: &Transaction<'_>, gone: &Rows, sweep: bool) -> Result<(), Fault> {
     transaction.prepare_cached(NOTE)?.execute([gone])?;
+    if !sweep {
+        return Ok(());
+    }
     let left: i64 = transaction.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
     if left > MAX_LEFTOVERS {
         let end: i64 = transaction.prepare_cached(END)?.query_row([SWEPT_TOGETHER], |row| row.get(0))?;
@@ -74,7 +78,7 @@ mod tests {
 
     fn note_all(file: &mut Connection, gone: impl IntoIterator<Item = i64>) {
         let transaction = file.transaction().unwrap();
-        note(&transaction, &rows(gone)).unwrap();
+        note(&transaction, &rows(gone), true).unwrap();
         transaction.commit().unwrap();
     }
 

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
@@ -113,6 +114,8 @@ pub struct SqliteQueue {
     sequence: Mutex<u64>,
     /// What an operator should know although nothing failed. The next receive reports it as its error.
     remark: Mutex<Option<String>>,
+    /// Whether deletes remove what earlier ones left behind: not once the file turned out to be damaged there.
+    sweeps: AtomicBool,
 }
 
 impl SqliteQueue {
@@ -132,7 +135,8 @@ impl SqliteQueue {
         match opened {
             Ok((store, queue)) => {
                 let (waiting, sequence, remark) = (Waiting::default(), Mutex::new(0), Mutex::new(None));
-                Ok(Self { name, queue, store, grouping, clock, patience, waiting, sequence, remark })
+                let sweeps = true.into();
+                Ok(Self { name, queue, store, grouping, clock, patience, waiting, sequence, remark, sweeps })
             }
             Err(fault) => Err(fault.of(&format!("{name} in {}", path.display()), "open")),
         }
@@ -172,6 +176,14 @@ impl SqliteQueue {
     /// Returns the error by which a receive reports `why`.
     fn remarkable(&self, why: String) -> QueueError {
         QueueError::Unavailable { queue: self.name.clone(), what: "receive", why }
+    }
+
+    fn stop_sweeping(&self, fault: &Fault) {
+        self.sweeps.store(false, Ordering::Relaxed);
+        *self.remark.lock() = Some(format!(
+            "what deleted messages left in the file cannot be removed: {fault}; deletes go on, and the file grows by what they leave; stop \
+             every process that uses it, then restore it or try `sqlite3 FILE .recover`"
+        ));
     }
 
     fn take(&self, ask: &Ask) -> Result<Vec<Received>, QueueError> {
@@ -227,9 +239,18 @@ impl Queue for SqliteQueue {
 
     fn delete(&self, receipts: &[Receipt]) -> Result<Vec<EntryResult>, QueueError> {
         embedded::check_entries(&self.name, "delete", receipts.len())?;
-        let results = self.write(Promise::Crash, "delete", |transaction| {
-            settle::delete(transaction, self.queue, self.now_in(transaction)?, receipts)
-        })?;
+        let delete = |sweep: bool| {
+            self.store.write(Promise::Crash, self.patience, |transaction| {
+                settle::delete(transaction, self.queue, self.now_in(transaction)?, receipts, sweep)
+            })
+        };
+        let sweep = self.sweeps.load(Ordering::Relaxed);
+        let results = match delete(sweep) {
+            // What is long deleted must not keep other messages from being deleted.
+            Err(fault) if sweep && fault.is_damage() => delete(false).inspect(|_| self.stop_sweeping(&fault)),
+            results => results,
+        };
+        let results = results.map_err(|fault| fault.of(&self.name, "delete"))?;
         self.announce_groups();
         Ok(results)
     }

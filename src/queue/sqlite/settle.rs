@@ -42,12 +42,13 @@ const HELD: &str = "
     SELECT redrives FROM messages JOIN contents USING (seq)
     WHERE messages.seq = ?1 AND queue = ?2 AND receives = ?3 AND delayed = 0 AND hidden_until > ?4";
 
-/// Deletes the messages of good receipts. Returns one result per receipt, in order.
+/// Deletes the messages of good receipts; `sweep`: see [`leftovers::note`]. Returns one result per receipt, in order.
 pub(super) fn delete(
     transaction: &Transaction<'_>,
     queue: i64,
     now: i64,
     receipts: &[Receipt],
+    sweep: bool,
 ) -> Result<Vec<EntryResult>, Fault> {
     let mut held = held(transaction, queue, now, receipts)?;
     let mut touched = Touched::new();
@@ -77,7 +78,7 @@ pub(super) fn delete(
     if !gone.is_empty() {
         let gone = rows(gone);
         transaction.prepare_cached(DELETE_ALL)?.execute([&gone])?;
-        leftovers::note(transaction, &gone)?;
+        leftovers::note(transaction, &gone, sweep)?;
     }
     groups::free(transaction, queue, &touched)?;
     Ok(results)

@@ -10,6 +10,7 @@ use crate::message::Received;
 
 mod clock;
 mod dead;
+mod leftovers;
 mod receive;
 mod small_disk;
 
