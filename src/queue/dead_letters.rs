@@ -125,9 +125,22 @@ impl Portions<'_> {
     /// Calls `act` with each portion of `all`, up to the first call after which it is not to go on or that fails for a
     /// reason that may pass, and sums up the numbers that it returns. `act` changes all letters of a call or none: a
     /// portion that fails for another reason is halved until each letter at fault stands alone.
-    pub fn of(self, all: &[CompactString], mut act: impl FnMut(&[CompactString]) -> Result<usize, QueueError>) -> Changed {
-        let mut changed = Changed::default();
-        for portion in all.chunks(self.most.max(1)) {
+    pub fn of(self, all: &[CompactString], act: impl FnMut(&[CompactString]) -> Result<usize, QueueError>) -> Changed {
+        self.cut(all, <[_]>::len, act)
+    }
+
+    /// Does the same with portions of as many letters as `fit` returns for the letters that come next, at least one.
+    pub(crate) fn cut(
+        self,
+        all: &[CompactString],
+        fit: impl Fn(&[CompactString]) -> usize,
+        mut act: impl FnMut(&[CompactString]) -> Result<usize, QueueError>,
+    ) -> Changed {
+        let (mut changed, mut left) = (Changed::default(), all);
+        while !left.is_empty() {
+            let (next, _) = left.split_at(left.len().min(self.most.max(1)));
+            let (portion, behind) = left.split_at(fit(next).clamp(1, next.len()));
+            left = behind;
             changed.ended = changed.halve(portion, &mut act).err();
             if changed.ended.is_some() || !(self.after)(portion.len()) {
                 break;

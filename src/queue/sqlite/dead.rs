@@ -44,12 +44,19 @@ const FIND: &str = "
 const TAKE: &str =
     "DELETE FROM dead WHERE id = ?1 AND queue = ?2 RETURNING message_id, body, attributes, open, redrives, settled";
 
+/// SQLite takes the length of a body from the row's head, without reading its pages.
+const LENGTH: &str = "SELECT length(body) FROM dead WHERE id = ?1 AND queue = ?2";
+
 const PURGE: &str = "DELETE FROM dead WHERE id = ?1 AND queue = ?2";
 
 /// The largest number of letters on a page; `PAGE_BYTES` bounds the bytes of
 /// their bodies and payloads. They bound the memory that a listing needs.
 pub(super) const PAGE_LETTERS: i64 = 256;
 pub(super) const PAGE_BYTES: usize = 1024 * 1024;
+
+/// The size of the bodies, in bytes, from which on a transaction puts no further letter back. All of them go through the
+/// log, and nobody else writes meanwhile.
+const REDRIVEN_BYTES: i64 = 4 * 1024 * 1024;
 
 /// Letters with their numbers, oldest first.
 pub(super) type Page = Vec<(i64, DeadLetter)>;
@@ -243,6 +250,18 @@ pub(super) fn unknown(number: i64) -> DeadLetter {
     }
 }
 
+/// Returns how many of the first letters a redrive should put back in one transaction: those whose bodies have
+/// [`REDRIVEN_BYTES`] together. A body that cannot be read counts nothing, since the redrive says what is wrong with it.
+pub(super) fn fit(transaction: &Transaction<'_>, queue: i64, ids: &[i64]) -> Result<usize, Fault> {
+    let mut length = transaction.prepare_cached(LENGTH)?;
+    let mut bytes = 0;
+    let reaches = |id: &i64| {
+        bytes += length.query_row([*id, queue], |row| row.get::<_, i64>(0)).unwrap_or(0);
+        bytes >= REDRIVEN_BYTES
+    };
+    Ok(ids.iter().position(reaches).map_or(ids.len(), |last| last + 1))
+}
+
 /// Puts letters back on the queue. Returns how many of the ids still existed.
 pub(super) fn redrive(
     transaction: &Transaction<'_>,
@@ -330,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_letter_is_found_by_its_id() {
-        for statement in [FIND, TAKE, PURGE] {
+        for statement in [FIND, TAKE, LENGTH, PURGE] {
             let plan = plan(statement);
             assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid=?)"), "{statement}: {plan}");
         }

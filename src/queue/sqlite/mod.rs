@@ -25,8 +25,8 @@ use super::embedded::{self, Grouping};
 use super::space::{FileSystem, Space};
 use super::waiting::Waiting;
 use super::{
-    Ask, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, SetAside, Unseen,
-    VisibilityChange,
+    Ask, Changed, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Portions, Queue,
+    QueueError, SetAside, Unseen, VisibilityChange,
 };
 use crate::message::{Receipt, Received};
 
@@ -391,6 +391,15 @@ impl DeadLetters for SqliteQueue {
     fn purge(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
         let ids = numbers(ids);
         self.write(Promise::PowerLoss, "purge", |transaction| dead::purge(transaction, self.queue, &ids))
+    }
+
+    fn redrive_in(&self, portions: Portions<'_>, ids: &[CompactString]) -> Changed {
+        let fit = |ids: &[CompactString]| {
+            let fit = self.read("redrive", |transaction| dead::fit(transaction, self.queue, &numbers(ids)));
+            // The redrive itself says what is wrong with the file.
+            fit.unwrap_or(ids.len())
+        };
+        portions.cut(ids, fit, |portion| self.redrive(portion))
     }
 }
 

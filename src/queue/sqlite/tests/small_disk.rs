@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::message::{DeliveryName, Received};
-use crate::queue::SettledPart;
+use crate::queue::{Portions, SettledPart};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -87,6 +87,17 @@ fn open(folder: &Path, disk: &Arc<Disk>) -> Result<SqliteQueue, QueueError> {
     SqliteQueue::open(SqliteOptions { space: Arc::new(space), ..SqliteOptions::new(folder.join("queue.db"), "stock") })
 }
 
+/// A letter about the whole message.
+fn letter(received: &Received) -> SetAside {
+    SetAside {
+        message: Arc::clone(&received.message),
+        receipt: received.receipt.clone(),
+        delivery: None,
+        reason: crate::queue::DeadReason { kind: crate::queue::DeadKind::Refused, text: "no such order".into() },
+        last: true,
+    }
+}
+
 #[test]
 fn a_disk_full_of_backlog_can_be_drained_and_filled_again() {
     for (size, count, bytes) in [(6, 200, 300), (12, 10, 50_000), (40, 500, 700)] {
@@ -123,13 +134,6 @@ fn leases_and_dead_letters_go_on_where_nothing_more_is_taken_in() {
         assert!(scene.queue.change_visibility(&longer).unwrap().iter().all(Result::is_ok));
         scene.check();
     }
-    let letter = |received: &Received| SetAside {
-        message: Arc::clone(&received.message),
-        receipt: received.receipt.clone(),
-        delivery: None,
-        reason: crate::queue::DeadReason { kind: crate::queue::DeadKind::Refused, text: "no such order".into() },
-        last: true,
-    };
     let letters: Vec<_> = taken.iter().map(letter).collect();
     assert!(scene.queue.set_aside(&letters).unwrap().iter().all(Result::is_ok));
     scene.check();
@@ -186,6 +190,31 @@ fn dead_letters_leave_the_room_that_deletes_need() {
     let receipts: Vec<_> = taken.iter().map(|received| received.receipt.clone()).collect();
     assert!(scene.queue.delete(&receipts).unwrap().iter().all(Result::is_ok));
     scene.drain();
+}
+
+#[test]
+fn large_dead_letters_are_put_back_although_the_disk_has_no_room_for_all_of_them_at_once() {
+    let scene = Scene::new(100 * MIB);
+    for _ in 0..20 {
+        scene.send(1, 1_000_000).unwrap();
+        let letters: Vec<_> = scene.receive().iter().map(letter).collect();
+        assert_eq!(scene.queue.set_aside(&letters).unwrap(), [Ok(())]);
+    }
+    let mut ids = Vec::new();
+    let mut note = |letter: DeadLetter| {
+        ids.push(letter.id);
+        true
+    };
+    scene.queue.list(&DeadFilter::default(), &mut note).unwrap();
+    scene.queue.store.with_writers(|connection| assert!(crate::queue::sqlite::room::cut_back(connection)));
+    scene.disk.0.store(Disk::used(&scene.folder.path().join("queue.db")) + 12 * MIB, Ordering::Relaxed);
+    let mut after = |_| {
+        scene.check();
+        true
+    };
+    let changed = scene.queue.redrive_in(Portions { most: 1000, after: &mut after }, &ids);
+    assert!(changed.done == 20 && changed.failed.is_empty() && changed.ended.is_none(), "{changed:?}");
+    assert_eq!(scene.drain(), 20);
 }
 
 #[test]
