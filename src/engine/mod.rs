@@ -244,6 +244,11 @@ impl Running {
             recv(self.end) -> end => end.map_err(|_| None),
             recv(self.crew.deaths()) -> death => Err(death.ok()),
         };
+        if let Err(Some(death)) = &end {
+            // Only one receives the report. The dispatcher must hear of it too, or it goes on for as long as somebody
+            // keeps a handle.
+            self.crew.death_line().pass_on(death.clone());
+        }
         let end = match end {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(why)) | Err(Some(why)) => Err(RunError::Died(why)),

@@ -52,7 +52,7 @@ pub struct Asked {
     /// When the next search may begin. Locked while a search is under way.
     next_search: Mutex<Instant>,
     /// Disconnected once the dispatcher has ended.
-    over: Receiver<()>,
+    pub(super) over: Receiver<()>,
 }
 
 impl Asked {

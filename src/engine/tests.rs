@@ -118,6 +118,18 @@ fn a_thread_beside_the_engine_that_panics_ends_it() {
 }
 
 #[test]
+fn an_engine_that_died_does_no_more_although_a_handle_to_it_is_kept() {
+    // The report of a death is received once: by the dispatcher, or by whoever waits for the engine.
+    for _ in 0..20 {
+        let running = engine("delete").start(RunOptions { until_empty: true, seed: 1 }).unwrap();
+        let remote = running.remote();
+        assert!(matches!(running.wait(), Err(RunError::Died(_))));
+        let end = remote.asked.over.recv_timeout(Duration::from_secs(10));
+        assert_eq!(end, Err(crossbeam_channel::RecvTimeoutError::Disconnected));
+    }
+}
+
+#[test]
 fn each_thread_says_what_it_does() {
     let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
     let remote = running.remote();

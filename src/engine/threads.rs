@@ -132,8 +132,13 @@ impl DeathLine {
 
     /// Reports that the thread of this name has panicked.
     pub fn tell(&self, name: &str) {
+        self.pass_on(Death::panicked(name));
+    }
+
+    /// Reports a death, be it one that was received before and that another thread has to hear of as well.
+    pub fn pass_on(&self, death: Death) {
         // One report is enough to end the process. A second one finds the channel full and is dropped.
-        let _ = self.0.try_send(Death::panicked(name));
+        let _ = self.0.try_send(death);
     }
 }
 
