@@ -75,7 +75,8 @@ impl Poller {
         while messages > 0 {
             for more in self.demands.try_iter() {
                 messages += more.messages;
-                ask.bytes = ask.bytes.saturating_add(more.ask.bytes);
+                // While messages come, demand need never run out, and a reload may have changed how to ask.
+                ask = Ask { bytes: ask.bytes.saturating_add(more.ask.bytes), ..more.ask };
             }
             if self.stop.load(Ordering::Acquire) {
                 return self.report(Vec::new(), messages, now());
@@ -315,6 +316,21 @@ mod tests {
         assert!(start.elapsed() >= SHORTEST_WAIT, "{:?}", start.elapsed());
         let events: Vec<_> = events.try_iter().collect();
         assert!(matches!(&events[..], [Event::Received { demand_used: 10, .. }]), "{events:?}");
+    }
+
+    #[test]
+    fn a_poller_that_never_runs_out_of_demand_asks_as_it_was_last_told() {
+        let queue = MemoryQueue::new(MemoryOptions { preload: vec!["{}".into()], repeat: 20, ..MemoryOptions::new("stock") });
+        let queue = Arc::new(Second { queue, receives: Mutex::new(0), began: Mutex::new(None), fails: false });
+        let (inbox, events) = unbounded();
+        let (more, demands) = unbounded();
+        let poller = poller(&queue, demands, inbox);
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
+        let longer = Ask { lease: Duration::from_secs(3600), ..ask };
+        more.send(Demand { messages: 10, ask: longer }).unwrap();
+        poller.serve(Demand { messages: 10, ask }, &mut false).unwrap();
+        let Some(Event::Received { messages, leased_until, .. }) = events.try_iter().next() else { panic!("nothing came") };
+        assert!(!messages.is_empty() && leased_until > now() + longer.lease / 2);
     }
 
     #[test]
