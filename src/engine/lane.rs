@@ -92,9 +92,7 @@ impl ParkingLane {
 /// a store takes; services are not asked.
 pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) -> Result<Opened, StartError> {
     let handler_name = settings.handler.clone();
-    let handler = registry
-        .get(&handler_name)
-        .ok_or_else(|| StartError::Handler { queue: name.to_owned(), handler: handler_name.clone() })?;
+    let handler = handler(name, &handler_name, registry)?;
     let queue = open_queue(name, settings)?;
     let parked = open_parking(name, settings)?.map(|parking| parking_lane(name, parking, &queue)).transpose()?;
     let (parking, parking_lane) = parked.unzip();
@@ -111,6 +109,11 @@ pub(crate) fn open(name: &str, settings: &QueueSettings, registry: &Registry) ->
         retires: false,
     };
     Ok(Opened { lane, parking: parking_lane })
+}
+
+/// Looks up the handler of a queue by its name.
+pub(crate) fn handler(queue: &str, name: &str, registry: &Registry) -> Result<Arc<dyn Handler>, StartError> {
+    registry.get(name).ok_or_else(|| StartError::Handler { queue: queue.to_owned(), handler: name.to_owned() })
 }
 
 /// Asks the services of all queues at the same time whether the queues can be used as they are configured. Returns the

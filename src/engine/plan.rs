@@ -15,7 +15,7 @@ use crate::queue::Queue;
 use crate::queue::parking::Parking;
 use crate::settings::{QueueSettings, Settings, Source};
 
-use super::error::ReloadError;
+use super::error::{ReloadError, StartError};
 use super::lane::{self, Lane, Opened};
 use super::rules::queue_rules;
 
@@ -39,6 +39,8 @@ struct QueueSlot {
     index: QueueIndex,
     name: Arc<str>,
     queue: Arc<dyn Queue>,
+    /// The handler that new jobs run.
+    handler: Arc<dyn Handler>,
     /// The queue's parking as a queue of its own; `None` if it has no parking.
     parking: Option<Arc<dyn Queue>>,
 }
@@ -119,9 +121,10 @@ impl Queues {
     }
 
     fn enter(&mut self, index: QueueIndex, opened: &Opened, settings: &Settings) {
-        let Lane { name, queue: Some(queue), parking, .. } = &opened.lane else { return };
+        let Lane { name, queue: Some(queue), handler: Some(handler), parking, .. } = &opened.lane else { return };
         let parked = opened.parking.as_ref().and_then(|parking| parking.lane.queue.clone());
-        let slot = QueueSlot { index, name: Arc::clone(name), queue: Arc::clone(queue), parking: parked };
+        let (queue, handler) = (Arc::clone(queue), Arc::clone(handler));
+        let slot = QueueSlot { index, name: Arc::clone(name), queue, handler, parking: parked };
         self.slots.insert(name.to_string(), slot);
         let path = settings.queues.get(&**name).and_then(|queue| queue.parking.as_deref());
         if let (Some(parking), Some(path)) = (parking, path) {
@@ -144,16 +147,19 @@ impl Queues {
             let before = old.queues.get(name);
             match (before, new.queues.get(name)) {
                 (Some(before), Some(settings)) if is_same_queue(before, settings) => {
-                    let pipeline = |all: &Settings| all.handlers.get(&settings.handler).cloned();
-                    let other = before.handler != settings.handler || pipeline(old) != pipeline(new);
-                    if other || before != settings {
+                    let handler = other_handler(slot, old, new, settings, registry)
+                        .map_err(|error| ReloadError::Open { queue: name.clone(), error })?;
+                    if handler.is_some() || before != settings {
                         plan.changed.push(Changed {
                             index: slot.index,
                             rules: queue_rules(settings, &slot.name, slot.queue.limits()),
                             handler_name: settings.handler.clone(),
-                            handler: registry.get(&settings.handler).filter(|_| other),
+                            handler: handler.clone(),
                             parking_max_bytes: settings.parking_max_bytes,
                         });
+                    }
+                    if let (Some(handler), Some(slot)) = (handler, after.slots.get_mut(name)) {
+                        slot.handler = handler;
                     }
                     continue;
                 }
@@ -184,6 +190,24 @@ impl Queues {
         }
         Ok((plan, after))
     }
+}
+
+/// Returns the handler that the queue is to have from now on; `None` if it stays the same. A handler in code is another one
+/// if it was registered anew, and a pipeline if its programs differ: each reload compiles them anew.
+fn other_handler(
+    slot: &QueueSlot,
+    old: &Settings,
+    new: &Settings,
+    settings: &QueueSettings,
+    registry: &Registry,
+) -> Result<Option<Arc<dyn Handler>>, StartError> {
+    let name = &settings.handler;
+    let handler = lane::handler(&slot.name, name, registry)?;
+    let is_same = match (old.handlers.get(name), new.handlers.get(name)) {
+        (None, None) => Arc::ptr_eq(&handler, &slot.handler),
+        (before, after) => before == after && old.queues.get(&*slot.name).is_some_and(|queue| queue.handler == *name),
+    };
+    Ok((!is_same).then_some(handler))
 }
 
 /// Returns whether the two are the same queue under different rules. Whether order is kept is a property of the queue:

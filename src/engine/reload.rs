@@ -24,7 +24,8 @@ pub struct InForce {
 }
 
 impl Remote {
-    /// Puts the settings in force together with the handlers of the registry, or changes nothing. Flushes on the wire
+    /// Puts the settings in force together with the handlers of the registry, or changes nothing. A queue has another handler
+    /// from then on if its name was registered anew, unless that registry is a clone. Flushes on the wire
     /// keep the rules under which they left, and running jobs end with the handler that they began with. Waiting
     /// deliveries leave by the new rules.
     ///

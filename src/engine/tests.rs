@@ -178,6 +178,24 @@ fn a_queue_for_which_there_is_no_thread_is_refused_by_a_reload() {
 }
 
 #[test]
+fn a_reload_brings_the_handler_that_is_registered_now() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let (mut settings, mut registry) = settings("");
+    registry.register("nothing", |_: &Message| Outcome::deliver("acme", "1"));
+    remote.reload(&settings, &registry).unwrap();
+    let queue = Arc::clone(&remote.queues()[0]);
+    queue.send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
+    settings.queues.get_mut("invoice").unwrap().handler = "unknown".into();
+    let refused = remote.reload(&settings, &registry).unwrap_err().to_string();
+    assert!(refused.contains("no handler is called unknown"), "{refused}");
+    remote.finish_when_empty();
+    let queue = running.wait().unwrap().status.queues.remove(0);
+    assert!(queue.counts.delivered >= 1, "the handler of before was run");
+    assert_eq!((queue.counts.acked, queue.handler.as_str()), (2, "nothing"));
+}
+
+#[test]
 fn what_is_asked_while_a_reload_opens_a_store_is_answered() {
     let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
     let remote = running.remote();

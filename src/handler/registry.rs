@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::Handler;
 use super::builtin::{Order, Product};
@@ -18,9 +18,13 @@ pub struct Registry {
 impl Registry {
     /// Returns a registry with the built-in handlers `order` and `product`.
     pub fn new() -> Self {
-        let mut registry = Self { handlers: BTreeMap::new() };
-        registry.register("order", Order).register("product", Product);
-        registry
+        // All registries share these, since a handler that is registered anew counts as another one at a reload.
+        static BUILT_IN: LazyLock<Registry> = LazyLock::new(|| {
+            let mut registry = Registry { handlers: BTreeMap::new() };
+            registry.register("order", Order).register("product", Product);
+            registry
+        });
+        BUILT_IN.clone()
     }
 
     /// Adds a handler written in code: a type of its own, or any `Fn(&Message) -> Outcome`. It replaces a handler of
