@@ -6,6 +6,8 @@
 //! status meanwhile get the same answer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -35,8 +37,21 @@ pub enum Inquiry {
     Search { text: String, reply: Sender<Vec<FoundPartner>> },
     /// What is known of one partner.
     Partner { account: Account, reply: Sender<Option<PartnerReport>> },
-    /// An operator's action upon a partner.
-    Operate { account: Account, action: Action, reply: Sender<Operated> },
+    /// An operator's action upon a partner. It is done by whoever takes the claim, if that is the dispatcher.
+    Operate { account: Account, action: Action, claim: Claim, reply: Sender<Operated> },
+}
+
+/// Decides between the dispatcher, which is about to do an action, and its requester, which gives up waiting: an action
+/// whose requester was told that there is no answer is not done later. An operator repeats it, and done twice a `skip`
+/// would make dead letters of two deliveries.
+#[derive(Debug, Clone, Default)]
+pub struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Takes the action, to do it or to withdraw it. Returns whether it was not taken before.
+    pub fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// The state of the engine at one moment.
@@ -89,11 +104,13 @@ impl Inquiries {
             Inquiry::Partner { account, reply } => {
                 let _ = reply.try_send(dispatcher.partner(&account));
             }
-            Inquiry::Operate { account, action, reply } => {
+            Inquiry::Operate { account, action, claim, reply } if claim.take() => {
                 self.last_request += 1;
                 self.actions.push_back((self.last_request, reply));
                 return Event::Operate { request: self.last_request, account, action };
             }
+            // Withdrawn.
+            Inquiry::Operate { .. } => {}
         }
         Event::Tick
     }

@@ -16,7 +16,7 @@ use crate::sink::Sinks;
 use super::duty::{Roster, ThreadReport};
 use super::error::Death;
 use super::health::{EngineHealth, LastReload};
-use super::inquiries::{ANSWER_TIMEOUT, Answered, Inquiry, Operated};
+use super::inquiries::{ANSWER_TIMEOUT, Answered, Claim, Inquiry, Operated};
 use super::reload::InForce;
 use super::report::Report;
 use super::shell::Control;
@@ -221,13 +221,17 @@ impl Remote {
     }
 
     /// Acts upon a partner. Returns the partner as it is afterwards, or why nothing was done. Blocks
-    /// for a turn, at most 2 s.
+    /// for a turn, at most 2 s, or 4 s if the action has begun by then.
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time.
+    /// [`Silent`] if the dispatcher does not answer in time. Nothing is done then, not even later, unless the engine
+    /// ends in the turn of the action.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
-        let operated = self.ask(|reply| Inquiry::Operate { account, action, reply })?;
+        let claim = Claim::default();
+        let withdrawn = claim.clone();
+        let question = |reply| Inquiry::Operate { account, action, claim, reply };
+        let operated = self.ask_unless(question, || withdrawn.take())?;
         self.outdate_snapshot();
         Ok(operated)
     }
@@ -252,12 +256,22 @@ impl Remote {
     }
 
     /// Sends a request to the dispatcher and waits for its answer, at most [`ANSWER_TIMEOUT`] in all.
-    #[expect(clippy::disallowed_methods, reason = "whoever asks waits for so long in all")]
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry) -> Result<T, Silent> {
+        self.ask_unless(question, || true)
+    }
+
+    /// Does the same, and withdraws a request that is not answered in time. One that cannot be withdrawn is being
+    /// worked on in the present turn, so its answer is waited for once more.
+    #[expect(clippy::disallowed_methods, reason = "whoever asks waits for so long in all")]
+    fn ask_unless<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry, withdraw: impl FnOnce() -> bool) -> Result<T, Silent> {
         let (reply, answer) = bounded(1);
         let too_late = Instant::now() + ANSWER_TIMEOUT;
         self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|_| Silent)?;
         // A request that arrives while the engine ends stays in its channel, unanswered.
-        answer.recv_deadline(too_late).map_err(|_| Silent)
+        let answered = match answer.recv_deadline(too_late) {
+            Err(RecvTimeoutError::Timeout) if !withdraw() => answer.recv_timeout(ANSWER_TIMEOUT),
+            answered => answered,
+        };
+        answered.map_err(|_| Silent)
     }
 }

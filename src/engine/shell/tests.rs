@@ -1,8 +1,9 @@
 //! What other threads ask of the engine is heard in time, and costs `dispatch` nothing.
 
 use super::*;
-use crate::dispatch::QueueChanges;
+use crate::dispatch::{Action, QueueChanges};
 use crate::engine::error::ReloadError;
+use crate::engine::inquiries::{Claim, Inquiry};
 use crate::engine::plan::Plan;
 use crate::engine::rules::partner_table;
 use crate::engine::tests::settings;
@@ -55,4 +56,20 @@ fn a_reload_that_comes_during_a_stop_is_closed_by_who_asked_for_it() {
     let Unstarted { error, plan } = *answer.try_recv().unwrap().err().unwrap();
     assert!(matches!(error, ReloadError::Stopping), "{error}");
     assert_eq!(plan.added.len(), 1);
+}
+
+/// An operator who was told that there is no answer repeats the action.
+#[test]
+fn an_action_whose_requester_has_given_up_is_not_done_later() {
+    let mut shell = shell();
+    let mut asked = |claim: Claim| {
+        let (reply, _answer) = bounded(1);
+        let inquiry = Inquiry::Operate { account: "acme".into(), action: Action::Skip, claim, reply };
+        shell.controlled(Some(Control::Ask(inquiry))).unwrap()
+    };
+    let (withdrawn, awaited) = (Claim::default(), Claim::default());
+    assert!(withdrawn.take(), "before the dispatcher");
+    assert!(matches!(asked(withdrawn), Event::Tick));
+    assert!(matches!(asked(awaited.clone()), Event::Operate { .. }));
+    assert!(!awaited.take(), "too late to withdraw it");
 }
