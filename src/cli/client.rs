@@ -1,5 +1,6 @@
 //! The client of the admin server, through which commands reach a running instance, with short timeouts.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use octoconf::admin;
 use octoconf::config::{self, Environment};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::Request;
+use ureq::{Agent, Timeout};
 
 use super::failure::Failure;
 
@@ -44,6 +45,10 @@ impl Client {
         }
         let address =
             admin::reached_at(&access.listen).with_context(|| format!("admin.listen: {} has no address", access.listen))?;
+        Ok(Self::of(address, config, access))
+    }
+
+    fn of(address: SocketAddr, config: &Path, access: config::AdminAccess) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -52,7 +57,7 @@ impl Client {
             .proxy(None)
             .build()
             .new_agent();
-        Ok(Self { agent, address, config: config.to_owned(), access })
+        Self { agent, address, config: config.to_owned(), access }
     }
 
     /// Returns what `/api/status` answers. Blocks for at most [`ANSWER_TIMEOUT`].
@@ -79,14 +84,21 @@ impl Client {
         // The empty body makes the request carry a `content-length`.
         let request = request.body("").context("cannot make the request")?;
         let from = config.display();
-        let mut answer = self.agent.run(request).with_context(|| {
-            format!(
-                "no instance answers on {address} (admin.listen of {from}): start it, or name the configuration that it runs with"
-            )
+        // What the instance does with a request that has reached it does not depend on whether its answer arrives.
+        let done = if method == "GET" { "" } else { "; it may have been done all the same: look before you repeat it" };
+        let mut answer = self.agent.run(request).map_err(|error| {
+            let why = if was_sent(&error) {
+                format!("{address} (admin.listen of {from}) gives no answer{done}")
+            } else {
+                format!(
+                    "no instance answers on {address} (admin.listen of {from}): start it, or name the configuration that it runs with"
+                )
+            };
+            anyhow::Error::new(error).context(why)
         })?;
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        let body = body.with_context(|| format!("the answer of {address} broke off"))?;
+        let body = body.with_context(|| format!("the answer of {address} broke off{done}"))?;
         let value = serde_json::from_str(&body).ok();
         match (status, value) {
             (200, Some(value)) => Ok(value),
@@ -106,6 +118,58 @@ impl Client {
     }
 }
 
+/// Returns whether the request may have reached a server.
+fn was_sent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::ConnectionFailed | ureq::Error::Timeout(Timeout::Connect) => false,
+        ureq::Error::Io(error) => error.kind() != io::ErrorKind::ConnectionRefused,
+        _ => true,
+    }
+}
+
 fn partner(account: &str) -> String {
     format!("/api/partners/{}", utf8_percent_encode(account, NON_ALPHANUMERIC))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn client(address: SocketAddr) -> Client {
+        Client::of(address, Path::new("a.toml"), config::AdminAccess { listen: address.to_string(), token: Ok(None) })
+    }
+
+    fn why(asked: Result<Value, Failure>) -> String {
+        let Err(Failure::Failed(error)) = asked else { panic!("{asked:?}") };
+        error.to_string()
+    }
+
+    /// A `skip` that is repeated because its answer did not arrive makes a dead letter of another delivery.
+    #[test]
+    fn an_action_without_an_answer_is_told_apart_from_an_instance_that_is_not_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a server of this test, which it joins")]
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                // Both requests come without a body. It is closed without an answer.
+                let (mut connection, _) = listener.accept().unwrap();
+                let (mut head, mut part) = (Vec::new(), [0; 1024]);
+                while !head.ends_with(b"\r\n\r\n") {
+                    let length = connection.read(&mut part).unwrap();
+                    head.extend_from_slice(&part[..length]);
+                }
+            }
+        });
+        let client = client(address);
+        let (asked, acted) = (why(client.partner("acme")), why(client.act("acme", "skip")));
+        server.join().unwrap();
+        assert_eq!(asked, format!("{address} (admin.listen of a.toml) gives no answer"));
+        assert_eq!(acted, format!("{asked}; it may have been done all the same: look before you repeat it"));
+        assert!(why(client.act("acme", "skip")).starts_with("no instance answers on "), "nobody listens any more");
+    }
 }
