@@ -139,13 +139,20 @@ impl Dispatcher {
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return Turn::NotNow };
         let in_memory = transfer.in_memory.rows();
         let places = self.room.half_of(index).saturating_sub(in_memory + asked);
+        // The rows in memory of partners that are away may stay there for long.
+        let has_turn = || {
+            if partner.is_away() {
+                in_memory == 0 || holds == 0 || bucket.lacks_proof()
+            } else {
+                self.rows_of_away(transfer) == in_memory
+            }
+        };
         let free = match self.room.free(index) {
             // Places that are reserved for the long polls of idle queues may take all of the room for as long as they
             // last. As a queue does in such a room, its rows come one at a time then; rows of partners that are away
-            // are no reason for others to wait.
-            0 if asked == 0 && (in_memory == 0 || (!partner.is_away() && self.rows_of_away(transfer) == in_memory)) => {
-                self.room.one_more(index)
-            }
+            // are no reason for others to wait, nor against the one row with which another partner is tried or a front
+            // that may be at fault is judged.
+            0 if asked == 0 && has_turn() => self.room.one_more(index),
             free => free,
         };
         match wanted.min(ROWS).min(places).min(free) {

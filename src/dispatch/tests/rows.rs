@@ -236,6 +236,35 @@ fn a_row_of_one_that_is_away_does_not_hold_up_those_of_others() {
 }
 
 #[test]
+fn a_row_proves_the_one_before_it_at_fault_while_long_polls_reserve_all_bytes() {
+    let mut rules = Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("x", 3)]) };
+    rules.partners.default = PartnerRules { breaker_failures: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (0..3).map(|n| format!("p{n}")));
+    rig.play(&[(0, "unparked", "flush x p0"), (1, "answered x 500", "unpark x 1"), (2, "unparked", "")]);
+    assert_eq!(rig.skip_to_commands().1, "flush x p1");
+}
+
+#[test]
+fn a_row_of_one_that_is_away_does_not_keep_another_from_being_tried() {
+    let mut rules = Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("a", 1), ("b", 2)]) };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "a", ["a0".to_owned()].into_iter());
+    put_on_the_disk(&mut rig, "b", (0..2).map(|n| format!("b{n}")));
+    rig.play(&[
+        (0, "unparked", "flush a a0"),
+        (1, "answered a 503 600s", "unpark b 1"),
+        (2, "unparked", "flush b b0"),
+        (3, "answered b 503 5s", ""),
+        (4, "skip b", "reply backing_off; q2: letter b0:skipped"),
+        (5, "q2: settled", ""),
+        (5_003, "tick", "unpark b 1"),
+        (5_004, "unparked", "flush b b1"),
+    ]);
+}
+
+#[test]
 fn rows_that_may_not_leave_before_what_is_newer_are_no_reason_to_look_again_at_once() {
     let mut rules = parking_rules(&[("x", 5)]);
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
