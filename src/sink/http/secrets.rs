@@ -17,19 +17,28 @@ impl Secrets {
     pub fn of(settings: &HttpSettings) -> Self {
         let mut secrets = Vec::new();
         for value in settings.headers.values() {
-            let value = value.expose();
+            // The blanks around a value are no part of it (RFC 9110, section 5.5).
+            let value = value.expose().trim();
             // After the scheme (RFC 9110, section 11.4) come the credentials, which are a secret by themselves.
-            secrets.extend(value.split_once(' ').map(|(_, credentials)| credentials.trim().to_owned()));
+            if let Some((scheme, credentials)) = value.split_once(' ') {
+                let user = STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"));
+                secrets.extend(user.iter().flat_map(|user| parts(&String::from_utf8_lossy(user))));
+                secrets.push(credentials.trim().to_owned());
+            }
             secrets.push(value.to_owned());
         }
-        secrets.extend(settings.signing_secret.iter().map(|secret| secret.expose().to_owned()));
+        if let Some(secret) = &settings.signing_secret {
+            let secret = secret.expose().trim();
+            secrets.extend(secret.strip_prefix("whsec_").map(str::to_owned));
+            secrets.push(secret.to_owned());
+        }
         let url = settings.url.split('#').next().unwrap_or_default();
         let (before, query) = url.split_once('?').unwrap_or((url, ""));
         let authority = before.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         if let Some((user, _)) = authority.rsplit_once('@') {
             let decoded = decoded(user);
             secrets.push(STANDARD.encode(if decoded.contains(':') { decoded.clone() } else { format!("{decoded}:") }));
-            secrets.extend(decoded.splitn(2, ':').map(str::to_owned));
+            secrets.extend(parts(&decoded));
         }
         for pair in query.split('&') {
             let value = pair.split_once('=').map_or(pair, |(_, value)| value);
@@ -48,6 +57,11 @@ impl Secrets {
     }
 }
 
+/// Returns the name and the password of basic authentication.
+fn parts(user: &str) -> Vec<String> {
+    user.splitn(2, ':').map(str::to_owned).collect()
+}
+
 fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -57,6 +71,24 @@ mod tests {
     use super::*;
     use crate::settings::Secret;
     use crate::sink::testing::http_settings;
+
+    #[test]
+    fn what_a_partner_makes_of_a_secret_is_hidden_too() {
+        let mut settings = http_settings("http://h/");
+        let basic = STANDARD.encode("bobby:hush:hush");
+        for (name, value) in [("authorization", format!("basic {basic}")), ("x-key", "blank-key \t".to_owned())] {
+            settings.headers.insert(name.into(), Secret::new(value));
+        }
+        settings.signing_secret = Some(Secret::new(" whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+        let secrets = Secrets::of(&settings);
+        for (text, hidden) in [
+            ("no user bobby with hush:hush", "no user *** with ***"),
+            ("bad key 'blank-key'", "bad key '***'"),
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "***, ***"),
+        ] {
+            assert_eq!(secrets.hide(text.to_owned()), hidden, "{text}");
+        }
+    }
 
     #[test]
     fn what_a_partner_quotes_of_a_request_is_hidden() {
