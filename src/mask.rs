@@ -19,8 +19,8 @@ const NAMED: [(&str, char); 8] =
     [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("sol", '/'), ("plus", '+'), ("equals", '=')];
 
 /// Replaces the secrets in `text` with [`MASK`]. Secrets are also found as whoever quotes our request may spell them: with
-/// percent signs (once or twice, as in a canonical request), with backslashes as in JSON, or with entities as in HTML.
-/// Secrets shorter than four bytes are left alone.
+/// percent signs (once or twice, as in a canonical request) and pluses, with backslashes as in JSON, or with entities as in
+/// HTML. Secrets shorter than four bytes are left alone.
 pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, without)
 }
@@ -74,16 +74,18 @@ fn spelt(text: &str, secret: &str) -> Option<usize> {
 
 /// Returns what may follow `character` at the beginning of `text`, for each way to spell it that fits.
 fn after(text: &str, character: char) -> impl Iterator<Item = &str> {
-    let plain = text.strip_prefix(character);
-    [plain, after_percent(text, character), after_backslash(text, character), after_entity(text, character)].into_iter().flatten()
+    let (once, twice) = (after_percent(text, character, "%"), after_percent(text, character, "%25"));
+    let (backslash, entity) = (after_backslash(text, character), after_entity(text, character));
+    // A blank is a plus in forms.
+    let plus = text.strip_prefix('+').filter(|_| character == ' ');
+    [text.strip_prefix(character), plus, once, twice, backslash, entity].into_iter().flatten()
 }
 
-/// `%2F`, as in URLs and forms, or `%252F`, in those that were encoded twice.
-fn after_percent(text: &str, character: char) -> Option<&str> {
+/// `%2F`, as in URLs and forms, where `sign` is `%`; `%252F`, in those that were encoded twice, where it is `%25`.
+fn after_percent<'a>(text: &'a str, character: char, sign: &str) -> Option<&'a str> {
     let mut bytes = [0; 4];
     character.encode_utf8(&mut bytes).bytes().try_fold(text, |text, byte| {
-        let rest = text.strip_prefix("%25").or_else(|| text.strip_prefix('%'))?;
-        let (digits, rest) = rest.split_at_checked(2)?;
+        let (digits, rest) = text.strip_prefix(sign)?.split_at_checked(2)?;
         (u8::from_str_radix(digits, 16) == Ok(byte)).then_some(rest)
     })
 }
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        hide(text.to_owned(), ["ab/cd+ef=", "tök/en==", "AKID1", "<k&v&w>"])
+        hide(text.to_owned(), ["ab/cd+ef=", "tök/en==", "AKID1", "<k&v&w>", "50%off%", r"a\\\b"])
     }
 
     #[test]
@@ -155,6 +157,8 @@ mod tests {
             ("x &lt;k&amp;v&amp;w&gt; y", "x *** y"),
             ("x &lt;k&v&w&gt; &amp; &; & y", "x *** &amp; &; & y"),
             ("ä%c3%", "ä%c3%"),
+            ("50%off%, 50%25off%25, 50%2525off%2525, 50%25off%", "***, ***, ***, ***"),
+            (r"a\\\b, a\\\\\\b", r"***, ***"),
         ] {
             assert_eq!(shown(text), hidden, "{text}");
         }
