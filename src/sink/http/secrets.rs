@@ -43,11 +43,16 @@ impl Secrets {
         for pair in query.split('&') {
             let value = pair.split_once('=').map_or(pair, |(_, value)| value);
             // An account is no secret, and often what an error is about.
-            secrets.extend(value.split(['{', '}']).filter(|part| !matches!(*part, "account" | "queue")).map(decoded));
+            for part in value.split(['{', '}']).filter(|part| !matches!(*part, "account" | "queue")) {
+                // Most servers take a plus in a query for a blank, as in forms.
+                secrets.push(decoded(&part.replace('+', " ")));
+                secrets.push(decoded(part));
+            }
         }
         secrets.retain(|secret| !secret.is_empty());
         // One secret may be part of another, so the longest are masked first.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        secrets.dedup();
         Self(secrets)
     }
 
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_a_partner_makes_of_a_secret_is_hidden_too() {
-        let mut settings = http_settings("http://h/");
+        let mut settings = http_settings("http://h/?key=ab+cd/ef==&tag=100%25+sure");
         let basic = STANDARD.encode("bobby:hush:hush");
         for (name, value) in [("authorization", format!("basic {basic}")), ("x-key", "blank-key \t".to_owned())] {
             settings.headers.insert(name.into(), Secret::new(value));
@@ -84,6 +89,8 @@ mod tests {
         for (text, hidden) in [
             ("no user bobby with hush:hush", "no user *** with ***"),
             ("bad key 'blank-key'", "bad key '***'"),
+            ("ab+cd/ef==, ab cd/ef==, ab%20cd%2Fef%3D%3D", "***, ***, ***"),
+            ("100%25+sure, 100% sure, 100%25%20sure", "***, ***, ***"),
             ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "***, ***"),
         ] {
             assert_eq!(secrets.hide(text.to_owned()), hidden, "{text}");
