@@ -2,7 +2,7 @@
 //!
 //! Called by delivery threads, many at once; a lock keeps the lines whole. Blocks for as long as the reader of the pipe
 //! does not read, which holds up every partner that delivers here, since they share one pipe. The dispatcher has at most
-//! two delivery threads call this, so that the others stay free.
+//! two delivery threads call this, so that the others stay free. Where standard output is a file, each batch is synced.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -30,7 +30,11 @@ struct Out {
 
 /// A descriptor of standard output, beside the one of [`io::stdout`]: that one keeps a part of what it could not write
 /// and writes it later, and it takes every write as done if nothing may be written there.
-struct Descriptor(File);
+struct Descriptor {
+    file: File,
+    /// Whether it is a regular file, whose lines are lost with the power unless they are synced.
+    is_regular: bool,
+}
 
 impl StdoutSink {
     /// Opens standard output.
@@ -55,8 +59,8 @@ impl StdoutSink {
             ));
         }
         let file = File::from(descriptor.try_clone_to_owned()?);
-        let torn = ends_torn(&file)?;
-        Ok(Self { out: Mutex::new(Out { to: Box::new(Descriptor(file)), torn }) })
+        let (torn, is_regular) = (ends_torn(&file)?, file.metadata()?.is_file());
+        Ok(Self { out: Mutex::new(Out { to: Box::new(Descriptor { file, is_regular }), torn }) })
     }
 }
 
@@ -111,19 +115,20 @@ impl Write for Descriptor {
     /// Waits for room, also where the descriptor itself does not: whoever shares the pipe may have made it so.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.0.write(bytes) {
+            match self.file.write(bytes) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            match poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None) {
+            match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
+    /// Returns once what was written to a file survives a power loss. Nothing can make a pipe or a terminal durable.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.is_regular { self.file.sync_data() } else { Ok(()) }
     }
 }
 
@@ -274,6 +279,14 @@ mod tests {
         assert!(error.to_string().contains("reading only"), "{error}");
         StdoutSink::on(File::create("/dev/null").unwrap().as_fd()).unwrap();
         StdoutSink::on(File::options().read(true).write(true).open("/dev/null").unwrap().as_fd()).unwrap();
+    }
+
+    /// `/proc` takes the line, but syncs nothing.
+    #[test]
+    fn what_is_written_to_a_file_is_accepted_once_it_is_synced() {
+        let out = File::options().write(true).open("/proc/self/comm").unwrap();
+        let answer = StdoutSink::on(out.as_fd()).unwrap().deliver(&batch("acme", &["1"]));
+        assert!(matches!(&answer, Answer::Unreachable { reason } if reason.contains("Invalid argument")), "{answer:?}");
     }
 
     #[test]
