@@ -35,7 +35,7 @@ pub use self::service::Service;
 mod answer;
 mod call;
 mod codec;
-pub mod content;
+pub(crate) mod content;
 pub mod credentials;
 mod dead;
 mod envelope;
