@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use compact_str::{CompactString, ToCompactString as _};
 use hashbrown::HashMap;
 
@@ -11,7 +10,7 @@ use crate::message::DeliveryName;
 use crate::message::settle::DeadDelivery;
 use crate::queue::{DeadFilter, DeadLetter, SetAside, SettledPart};
 
-/// The largest total size of the letters' bodies and payloads.
+/// The largest total size of the letters: of their messages, attributes included, and their payloads.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 #[derive(Default)]
@@ -30,16 +29,14 @@ pub(super) struct Letter {
     pub open: Option<Arc<[DeliveryName]>>,
     /// What was settled of a message that was set aside as a whole.
     pub settled: Option<Box<SettledPart>>,
+    bytes: usize,
 }
 
 impl Dead {
     /// Returns whether `letters` fit beside the letters that are
     /// there, with at most `max` letters and [`MAX_BYTES`] in all.
     pub(super) fn has_room(&self, letters: &[SetAside], max: usize) -> bool {
-        let bytes: usize = letters
-            .iter()
-            .map(|letter| letter.message.body.len() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len()))
-            .sum();
+        let bytes: usize = letters.iter().map(weight).sum();
         self.letters.len() + letters.len() <= max && self.bytes + bytes <= MAX_BYTES
     }
 
@@ -78,9 +75,10 @@ impl Dead {
             Some(name) => (Some([name].into()), None),
             None => (message.open.clone(), settled),
         };
-        self.bytes += weight(&letter);
+        let bytes = weight(aside);
+        self.bytes += bytes;
         self.by_delivery.insert(key, id);
-        self.letters.insert(id, Letter { letter, open, settled });
+        self.letters.insert(id, Letter { letter, open, settled, bytes });
     }
 
     /// Returns the first letter that passes the filter and whose number is above `after`, with its number.
@@ -95,13 +93,13 @@ impl Dead {
 
     pub(super) fn remove(&mut self, id: i64) -> Option<Letter> {
         let removed = self.letters.remove(&id)?;
-        self.bytes -= weight(&removed.letter);
+        self.bytes -= removed.bytes;
         let name = removed.letter.index.map(|index| DeliveryName { index, account: removed.letter.account.clone() });
         self.by_delivery.remove(&(removed.letter.message_id.clone(), name));
         Some(removed)
     }
 }
 
-fn weight(letter: &DeadLetter) -> usize {
-    letter.body.len() + letter.payload.as_ref().map_or(0, Bytes::len)
+fn weight(letter: &SetAside) -> usize {
+    letter.message.weight() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len())
 }

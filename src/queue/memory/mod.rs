@@ -335,7 +335,7 @@ impl DeadLetters for MemoryQueue {
         let sent_at = self.clock.now();
         let mut redriven = 0;
         for id in ids.iter().filter_map(|id| embedded::letter_number(id)) {
-            let Some(dead::Letter { letter, open, settled }) = state.dead.remove(id) else { continue };
+            let Some(dead::Letter { letter, open, settled, .. }) = state.dead.remove(id) else { continue };
             let content = Content {
                 id: redriven_id(&letter.message_id, id),
                 group: self.group_of(&letter.body),

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::message::{Attribute, AttributeValue};
 use crate::queue::{DeadDelivery, DeadKind, DeadReason};
 
 const NO_WAIT: Ask = Ask { max: 500, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
@@ -107,6 +108,19 @@ fn dead_letters_are_bounded_in_bytes_too_and_give_them_back() {
     assert!(queue.set_aside(&[large(&taken[1])]).is_err());
     queue.purge(&["1".into()]).unwrap();
     queue.set_aside(&[large(&taken[1])]).unwrap();
+}
+
+#[test]
+fn attributes_count_among_the_bytes_of_dead_letters() {
+    let queue = MemoryQueue::new(MemoryOptions::new("stock"));
+    let value = AttributeValue::Binary(Bytes::from(vec![0; 100 * 1024 * 1024]));
+    let attributes = vec![Attribute { name: "picture".into(), value }];
+    queue.send(&vec![NewMessage { attributes, ..NewMessage::default() }; 3]).unwrap();
+    let letters: Vec<_> = queue.receive(&NO_WAIT).unwrap().iter().map(whole).collect();
+    queue.set_aside(&letters[..2]).unwrap();
+    assert!(queue.set_aside(&letters[2..]).is_err());
+    assert_eq!(queue.redrive(&["1".into()]).unwrap(), 1);
+    queue.set_aside(&letters[2..]).unwrap();
 }
 
 #[test]
