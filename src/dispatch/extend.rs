@@ -1,5 +1,7 @@
 //! Extends the leases of held copies before they end. Part of the dispatcher's state machine.
 
+use std::time::Duration;
+
 use super::Dispatcher;
 use super::exits::calls::Hide;
 use super::keys::QueueIndex;
@@ -23,6 +25,18 @@ impl Dispatcher {
         }
         self.act_on_released();
         self.watch_leases(index);
+    }
+
+    /// Records that more time has passed by the clocks of the queues than by ours, so that all leases end earlier by that. A
+    /// receive that was under way meanwhile is not known here: it reports a lease as long as it was asked for.
+    pub(super) fn lose_time(&mut self, by: Duration) {
+        self.ledger.lose_time(by);
+        for index in 0..self.queues.len() {
+            if let Some(queue) = self.queues.get_mut(index) {
+                queue.calls.lose_time(by);
+            }
+            self.watch_leases(index);
+        }
     }
 
     /// Makes sure that the leases of the queue are looked after in time.

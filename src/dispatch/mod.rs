@@ -88,7 +88,7 @@ mod views;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
@@ -121,6 +121,10 @@ pub use self::views::progress::{Progress, WorkKind};
 pub use self::views::status::{Cost, EngineState, QueueStatus, Status, Times, WaitingPartner};
 pub use self::views::survey::{FoundPartner, PartnerCounts, Search, Survey};
 pub use self::views::why::{BucketReport, PartnerReport, RateReport};
+
+/// A difference between two clocks that is no inaccuracy of one of them: the wall clock was set, or the machine slept, in
+/// which time an [`Instant`] stands still on Linux.
+const STEP: Duration = Duration::from_secs(1);
 
 /// The dispatcher's state machine; see the [module documentation](self).
 #[derive(Debug)]
@@ -226,9 +230,15 @@ impl Dispatcher {
         }
     }
 
-    /// Sets what the wall clock shows at `now`. Messages carry the wall-clock time at which they were sent. To be
-    /// called from time to time, since a wall clock may be adjusted.
+    /// Sets what the wall clock shows at `now`. Messages carry the wall-clock time at which they were sent, and a wall clock
+    /// may be adjusted. To be called at the beginning of each turn: if the wall clock went ahead by more than `now` did since
+    /// the last call, the machine may have slept, and leases ended meanwhile.
     pub fn set_wall_clock(&mut self, now: Instant, wall: SystemTime) {
+        let expected = self.wall.map(|(at, wall)| wall + now.saturating_duration_since(at));
+        let ahead = expected.and_then(|expected| wall.duration_since(expected).ok());
+        if let Some(ahead) = ahead.filter(|ahead| *ahead >= STEP) {
+            self.lose_time(ahead);
+        }
         self.wall = Some((now, wall));
     }
 

@@ -230,6 +230,20 @@ impl QueueCalls {
         self.hides.wanted.push_back(Wanted::Held(ticket, hide));
     }
 
+    /// Records that the leases which are being extended, and the times for which messages are being hidden, end earlier by
+    /// this much.
+    pub fn lose_time(&mut self, by: Duration) {
+        let hides = self.ackers.iter_mut().flatten().filter_map(|sent| match sent {
+            Sent::Hides(subjects) => Some(subjects),
+            Sent::Deletes(_) | Sent::Letters(_) | Sent::Count => None,
+        });
+        for subject in hides.flatten() {
+            if let Subject::Held(Entry { what: (_, until), .. }) = subject {
+                *until = until.checked_sub(by).unwrap_or(*until);
+            }
+        }
+    }
+
     /// Requests that a returned message be shown again.
     pub fn show(&mut self, show: Show) {
         self.hides.wanted.push_back(Wanted::Show(show));

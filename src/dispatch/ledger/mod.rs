@@ -353,6 +353,19 @@ impl Ledger {
         self.watch(ticket);
     }
 
+    /// Records that all leases end earlier by this much. Rows of a parking have none that could end.
+    pub fn lose_time(&mut self, by: Duration) {
+        let leased = self.held.iter().filter(|(_, held)| held.special().row.is_none());
+        let ends = leased.map(|(ticket, held)| (ticket, held.leased_until.checked_sub(by).unwrap_or(held.received_at)));
+        for (ticket, until) in ends.collect::<Vec<_>>() {
+            let Some(held) = self.held.get_mut(ticket) else { continue };
+            held.leased_until = until;
+            if held.lease.is_some() {
+                self.extended(ticket, until);
+            }
+        }
+    }
+
     /// Stops looking after the lease, until it is [`Ledger::extended`].
     pub fn let_lapse(&mut self, ticket: Ticket) {
         if let Some(group) = self.get_mut(ticket).and_then(|held| held.lease.take()) {

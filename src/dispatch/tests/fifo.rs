@@ -1,5 +1,7 @@
 //! FIFO queues: within a group the order survives handlers, bucket, retries, returns and lost leases.
 
+use std::time::{Duration, SystemTime};
+
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::Event;
@@ -221,6 +223,26 @@ fn nothing_is_sent_whose_lease_has_ended_until_it_is_extended() {
     let (at, flush) = rig.skip_to_commands();
     assert_eq!(flush, "flush x a");
     assert!(at > 80_000 && at <= retry.0 + 1_001, "{at}");
+}
+
+#[test]
+fn nothing_is_sent_whose_lease_ended_while_the_machine_slept() {
+    let mut rig = rig();
+    let both_clocks = |rig: &mut Rig, at: u64, wall: u64| {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall);
+        rig.dispatcher.set_wall_clock(rig.start + Duration::from_millis(at), wall);
+    };
+    both_clocks(&mut rig, 0, 0);
+    rig.play(&[(0, "receive a/g", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 40s", "")]);
+    both_clocks(&mut rig, 20_000, 20_900);
+    rig.play(&[(20_000, "tick", "")]);
+    // An hour passes of which the clock that never steps shows nothing.
+    both_clocks(&mut rig, 20_001, 3_620_901);
+    rig.play(&[(20_002, "tick", "hide a=60s"), (40_003, "tick", "")]);
+    // The same again, while the extension is under way.
+    both_clocks(&mut rig, 40_003, 7_240_903);
+    rig.play(&[(40_004, "settled", ""), (40_005, "tick", "hide a=60s"), (41_500, "tick", ""), (41_501, "settled", "")]);
+    assert_eq!(rig.skip_to_commands().1, "flush x a");
 }
 
 #[test]

@@ -44,9 +44,6 @@ const MESSAGES_A_TURN: usize = 128;
 /// The length from which a turn is logged as long, since partners wait for it.
 const LONG_TURN: Duration = Duration::from_millis(100);
 
-/// The interval between two readings of the wall clock, which may have been set.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
-
 /// What the watchdog and other observers see of the dispatcher.
 pub struct Watched {
     pub pulse: Arc<Pulse>,
@@ -141,10 +138,11 @@ impl Shell {
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
     pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, Death> {
         let ticker = tick(interval);
-        let mut told = self.tell_the_time(self.started);
+        self.tell_the_time(self.started);
         self.turn(self.started, Event::Tick)?;
         while !self.finished {
-            let due = if self.inquiries.is_busy() { Some(told) } else { self.dispatcher.next_deadline() };
+            // A moment that has passed is due at once.
+            let due = if self.inquiries.is_busy() { Some(self.started) } else { self.dispatcher.next_deadline() };
             let due = due.map_or_else(never, at);
             // Deaths and controls come first, since a turn takes in everything else that waits, whatever woke it.
             let event = select_biased! {
@@ -162,9 +160,7 @@ impl Shell {
                 recv(ticker) -> _ => Event::Tick,
             };
             let start = Instant::now();
-            if start > told + CLOCK_INTERVAL {
-                told = self.tell_the_time(start);
-            }
+            self.tell_the_time(start);
             duty.begin_at(start, "makes a turn", "");
             self.turn(start, event)?;
             self.inquire();
@@ -182,11 +178,10 @@ impl Shell {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "messages carry wall-clock times: their age is told from one moment by both clocks"
+        reason = "messages carry wall-clock times, and only the wall clock shows that the machine slept"
     )]
-    fn tell_the_time(&mut self, now: Instant) -> Instant {
+    fn tell_the_time(&mut self, now: Instant) {
         self.dispatcher.set_wall_clock(now, SystemTime::now());
-        now
     }
 
     /// Makes one turn: takes in the events that have come, then carries out the commands that follow.
