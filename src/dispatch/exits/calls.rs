@@ -271,8 +271,16 @@ impl QueueCalls {
 
     /// Returns whether deletes have failed, and some are waiting or being tried again.
     pub fn cannot_delete(&self) -> bool {
-        let is_out = || self.ackers.iter().flatten().any(|sent| sent.kind() == CallKind::Delete);
-        self.deletes.pause.is_failing() && (!self.deletes.wanted.is_empty() || is_out())
+        self.deletes.pause.is_failing() && (!self.deletes.wanted.is_empty() || self.is_out(CallKind::Delete))
+    }
+
+    /// Returns whether dead letters could not be written, and some are waiting or being tried again.
+    pub fn cannot_set_aside(&self) -> bool {
+        self.letters.pause.is_failing() && (!self.letters.wanted.is_empty() || self.is_out(CallKind::SetAside))
+    }
+
+    fn is_out(&self, kind: CallKind) -> bool {
+        self.ackers.iter().flatten().any(|sent| sent.kind() == kind)
     }
 
     /// Returns whether nothing is requested of the queue, counts aside, and no call is under way.

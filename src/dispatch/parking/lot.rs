@@ -1,5 +1,7 @@
 //! What a bucket has in the parking, as far as the dispatcher knows: the disk has the last word.
 
+use std::time::Instant;
+
 use crate::message::park::START;
 
 /// The parked deliveries of one bucket.
@@ -21,11 +23,24 @@ pub struct Lot {
     in_memory: u64,
     /// Whether the bucket is in the line of buckets that want rows.
     stands: bool,
+    /// Since when the first row on the disk has waited for the partner, at the earliest. `None`: not known, since it was
+    /// parked before the start.
+    since: Option<Instant>,
 }
 
 impl Default for Lot {
     fn default() -> Self {
-        Self { after: START, stored: 0, entering: 0, older: 0, asking: false, rewound: false, in_memory: 0, stands: false }
+        Self {
+            after: START,
+            stored: 0,
+            entering: 0,
+            older: 0,
+            asking: false,
+            rewound: false,
+            in_memory: 0,
+            stands: false,
+            since: None,
+        }
     }
 }
 
@@ -88,8 +103,17 @@ impl Lot {
         self.older = self.older.saturating_sub(usize::from(older));
     }
 
-    /// Counts a row that is on the disk at this place and not in memory.
-    pub fn holds(&mut self, place: i64) {
+    /// Returns since when the first row on the disk has waited, at the earliest; `None` if that is not known.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Counts a row that is on the disk at this place and not in memory. `since`: since when it has waited for the partner,
+    /// if it was not there before; one that was is among those of which the last one's time is known.
+    pub fn holds(&mut self, place: i64, since: Option<Instant>) {
+        if let Some(since) = since {
+            self.since = if self.stored == 0 { Some(since) } else { self.since.map(|first| first.min(since)) };
+        }
         self.stored += 1;
         self.rewound |= self.asking && place <= self.after;
         self.after = self.after.min(place.saturating_sub(1));
@@ -106,14 +130,16 @@ impl Lot {
         self.asking = false;
     }
 
-    /// Ends a read that looked at this many rows, the last of them at `last`; `more`: there are others behind it.
-    /// Returns whether the rows are to be taken in: not if older ones have left memory meanwhile.
-    pub fn heard(&mut self, rows: usize, last: Option<i64>, more: bool) -> bool {
+    /// Ends a read that looked at this many rows, the last of them at `last`; `more`: there are others behind it, which
+    /// have waited since `since` at the earliest. Returns whether the rows are to be taken in: not if older ones have left
+    /// memory meanwhile.
+    pub fn heard(&mut self, rows: usize, last: Option<i64>, more: bool, since: Option<Instant>) -> bool {
         self.asking = false;
         if self.rewound {
             return false;
         }
         self.after = self.after.max(last.unwrap_or(START));
+        self.since = since.or(self.since);
         self.stored = if more { self.stored.saturating_sub(rows as u64).max(1) } else { 0 };
         true
     }
@@ -140,11 +166,11 @@ mod tests {
         lot.enters(true);
         assert!(lot.is_open() && !lot.may_ask(), "nothing is there yet");
         lot.entered(true);
-        lot.holds(100);
+        lot.holds(100, None);
         assert!(lot.is_open() && lot.may_ask());
         lot.asks();
         assert!(!lot.may_ask() && !lot.takes_older());
-        lot.heard(1, Some(100), false);
+        lot.heard(1, Some(100), false, None);
         assert!(!lot.is_open() && lot.takes_older());
         assert_eq!(lot.after(), 100);
     }
@@ -153,12 +179,12 @@ mod tests {
     fn what_leaves_memory_again_is_read_again_from_its_place() {
         let mut lot = Lot::found(3);
         lot.asks();
-        lot.heard(3, Some(30), false);
-        lot.holds(30);
-        lot.holds(20);
+        lot.heard(3, Some(30), false, None);
+        lot.holds(30, None);
+        lot.holds(20, None);
         assert_eq!((lot.after(), lot.deliveries()), (19, 2));
         lot.asks();
-        lot.heard(1, Some(20), true);
+        lot.heard(1, Some(20), true, None);
         assert_eq!((lot.after(), lot.deliveries()), (20, 1));
     }
 
@@ -166,15 +192,15 @@ mod tests {
     fn rows_that_come_after_older_ones_left_are_read_again() {
         let mut lot = Lot::found(9);
         lot.asks();
-        assert!(lot.heard(3, Some(30), true));
+        assert!(lot.heard(3, Some(30), true, None));
         lot.asks();
-        lot.holds(30);
-        lot.holds(100);
-        assert!(!lot.heard(2, Some(50), false));
+        lot.holds(30, None);
+        lot.holds(100, None);
+        assert!(!lot.heard(2, Some(50), false, None));
         assert_eq!((lot.after(), lot.may_ask()), (29, true));
         lot.asks();
-        lot.holds(110);
-        assert!(lot.heard(9, Some(110), false), "what came behind them is among them");
+        lot.holds(110, None);
+        assert!(lot.heard(9, Some(110), false, None), "what came behind them is among them");
         assert!(!lot.is_open());
     }
 
@@ -182,11 +208,11 @@ mod tests {
     fn the_disk_knows_better_how_much_there_is() {
         let mut purged = Lot::found(50);
         purged.asks();
-        purged.heard(0, None, false);
+        purged.heard(0, None, false, None);
         assert!(!purged.is_open());
         let mut more = Lot::found(1);
         more.asks();
-        more.heard(5, Some(5), true);
+        more.heard(5, Some(5), true, None);
         assert!(more.may_ask());
     }
 }

@@ -1,5 +1,7 @@
 //! The way into the parking.
 
+use std::time::Instant;
+
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::exits::reason::ReturnReason;
@@ -219,7 +221,8 @@ impl Dispatcher {
             tickets.push(leaver.ticket);
             match results.next() {
                 Some(Parked::At(place)) => {
-                    self.holds_row(leaver.bucket, place);
+                    let since = self.ledger.get(leaver.ticket).map(|held| held.received_at);
+                    self.holds_row(leaver.bucket, place, since);
                     self.sum_up_parked(index, &leaver);
                     self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item);
                 }
@@ -256,10 +259,10 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// Records a row that is on the disk and not in memory.
-    pub(in crate::dispatch) fn holds_row(&mut self, key: BucketKey, place: i64) {
+    /// Records a row that is on the disk and not in memory. `since`: see [`Lot::holds`].
+    fn holds_row(&mut self, key: BucketKey, place: i64, since: Option<Instant>) {
         let Some(lot) = self.partners.lot_for(key) else { return };
-        lot.holds(place);
+        lot.holds(place, since);
         self.wants_rows(key);
     }
 
@@ -276,7 +279,7 @@ impl Dispatcher {
             lot.forgets();
         }
         if matches!(exit, Exit::Returned | Exit::LeaseLost) {
-            self.holds_row(key, place);
+            self.holds_row(key, place, None);
         }
     }
 

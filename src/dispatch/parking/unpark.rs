@@ -1,13 +1,15 @@
 //! The way back from the parking: as many rows as a partner takes, oldest first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, Stage};
+use crate::dispatch::partner::Partner;
 use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::Slip;
@@ -99,7 +101,10 @@ impl Dispatcher {
                         lot.stands_no_more();
                     }
                 }
-                Turn::ForATry => again.push(key),
+                Turn::ForATry => {
+                    again.push(key);
+                    self.looks_when_rows_expire(index, key);
+                }
                 Turn::WithRoom => {
                     let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
                     lacks_places = lacks_places.or(partner.filter(|partner| !self.partners.is_away(*partner)));
@@ -122,8 +127,8 @@ impl Dispatcher {
 
     /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share, and
     /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if half
-    /// of the room is free and it may be tried now. All rows together, those being read included, may take at most half
-    /// of their queue's places: the rest is for new messages.
+    /// of the room is free and it may be tried now, or if the rows are so old that they are given up. All rows together,
+    /// those being read included, may take at most half of their queue's places: the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
@@ -157,12 +162,38 @@ impl Dispatcher {
         };
         match wanted.min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
+            // They become dead letters at once. Where these cannot be written, they would take the places of others' rows.
+            rows if self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now) && !self.lacks_letters(transfer) => {
+                Turn::Now(rows)
+            }
             _ if partner.is_away() && self.is_tight() => Turn::ForATry,
             // A row that cannot be tried now would soon leave memory again; in a small room at once.
             _ if partner.is_away() && !bucket.lacks_proof() && partner.obstacle(Some(bucket), self.now).is_some() => {
                 Turn::ForATry
             }
             rows => Turn::Now(rows),
+        }
+    }
+
+    /// Returns when the bucket's first row is older than the partner's `give_up_after`, at the earliest: now, if nobody
+    /// knows how old it is. `None` if rows are never given up.
+    fn rows_expire_at(&self, partner: &Partner, bucket: &Bucket) -> Option<Instant> {
+        let give_up_after = partner.rules.give_up_after?;
+        Some(bucket.lot.as_deref()?.since().map_or(self.now, |since| since + give_up_after))
+    }
+
+    fn lacks_letters(&self, transfer: &Transfer) -> bool {
+        self.queues.get(transfer.rows).is_some_and(|rows| rows.calls.cannot_set_aside())
+    }
+
+    /// Looks at the line again once the bucket's first row is to be given up, whatever its partner does until then.
+    fn looks_when_rows_expire(&mut self, index: QueueIndex, key: BucketKey) {
+        let bucket = self.partners.bucket(key);
+        let at = bucket.and_then(|bucket| self.rows_expire_at(self.partners.partner(bucket.partner)?, bucket));
+        if let Some(at) = at.filter(|at| *at > self.now)
+            && let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut())
+        {
+            transfer.alarm.by(&mut self.due, at, Timer::Parking(index));
         }
     }
 
@@ -210,11 +241,13 @@ impl Dispatcher {
             match answers.next() {
                 Some(Unparked { rows: came, unreadable, last, more, .. }) => {
                     let looked_at = came.len() + unreadable.len();
-                    let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(looked_at, last, more));
+                    let since = came.last().map(|row| self.waits_since(row));
+                    let in_order = self.lot_mut(key).is_some_and(|lot| lot.heard(looked_at, last, more, since));
                     self.phase.census.received(came.len());
                     for row in came.into_iter().filter(|_| in_order) {
                         self.take_row_in(index, rows, key, row);
                     }
+                    self.expire(key);
                 }
                 None => {
                     if let Some(lot) = self.lot_mut(key) {
@@ -237,7 +270,8 @@ impl Dispatcher {
 
     /// Enters one row into the ledger and its bucket. During a stop the row goes back at once and stays on the disk.
     fn take_row_in(&mut self, index: QueueIndex, rows: QueueIndex, key: BucketKey, row: Row) {
-        let Row { receipt, place, item, waited } = row;
+        let since = self.waits_since(&row);
+        let Row { receipt, place, item, .. } = row;
         let (now, message) = (self.now, &item.message);
         if let Some(queue) = self.queues.get_mut(rows) {
             queue.counts.received += 1;
@@ -261,8 +295,7 @@ impl Dispatcher {
             return;
         };
         self.ledger.advance(ticket, Stage::Delivering);
-        // A row that has waited for longer than the clock can express starts its age anew.
-        let slip = Slip { ticket, since: now.checked_sub(waited).unwrap_or(now) };
+        let slip = Slip { ticket, since };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.opened_as_row(place, item.payload.len());
         self.room.hold(index, held.bytes());
@@ -280,6 +313,11 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             self.forget_row(ticket);
         }
+    }
+
+    /// Returns since when a row has waited. One that has waited for longer than the clock can express starts its age anew.
+    fn waits_since(&self, row: &Row) -> Instant {
+        self.now.checked_sub(row.waited).unwrap_or(self.now)
     }
 
     pub(super) fn transfer_mut(&mut self, index: QueueIndex) -> Option<&mut Transfer> {

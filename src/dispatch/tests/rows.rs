@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parking::{crowded, parking_rules, put_on_the_disk, restarted};
 use super::rig::Rig;
 use super::{message, partner_rules, queue_rules, rules};
-use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, QueueChanges, Rules};
+use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, PartnerTable, QueueChanges, Rules};
 use crate::message::park::{START, ToPark};
 use crate::message::{Attribute, AttributeValue, Item};
 
@@ -96,6 +96,42 @@ fn a_row_that_can_never_be_deleted_holds_up_no_others() {
     assert_eq!(rig.dispatcher.status().queues[1].counts.acked, 6, "it is delivered");
     let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: Operation::Delete, .. });
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
+}
+
+/// Returns a rig with twelve deliveries of x on the disk, which are given up once they have waited for 5 s.
+fn much_to_give_up() -> Rig {
+    let partner = PartnerRules { give_up_after: Some(Duration::from_secs(5)), ..partner_rules() };
+    let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
+    let mut rig = Rig::new(Rules { partners, ..parking_rules(&[("x", 12)]) });
+    put_on_the_disk(&mut rig, "x", (1..=12).map(|n| format!("p{n}")));
+    rig
+}
+
+#[test]
+fn rows_that_are_too_old_are_given_up_although_their_partner_may_not_be_tried() {
+    much_to_give_up().play(&[
+        (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
+        (10, "answered x 503 60s", ""),
+        (5_000, "tick", "q1: letter p1:expired p2:expired p3:expired p4:expired p5:expired p6:expired"),
+        (5_010, "q1: settled", "unpark x 3"),
+        (5_020, "unparked", "unpark x 3; q1: letter p7:expired p8:expired p9:expired"),
+        (5_030, "unparked", ""),
+        (5_040, "q1: settled", "q1: letter p10:expired p11:expired p12:expired"),
+    ]);
+}
+
+#[test]
+fn rows_that_are_too_old_do_not_take_the_places_of_others_while_their_letters_cannot_be_written() {
+    let mut rig = much_to_give_up();
+    rig.play(&[
+        (0, "unparked", "flush x p1 p2 p3 p4 p5 p6"),
+        (10, "answered x 503 60s", ""),
+        (5_000, "tick", "q1: letter p1:expired p2:expired p3:expired p4:expired p5:expired p6:expired"),
+        (5_010, "q1: settled ok ok ok failed failed failed", ""),
+    ]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "q1: letter p4:expired p5:expired p6:expired");
+    assert_eq!(rig.send(at + 10, "q1: settled"), "unpark x 3");
 }
 
 #[test]
