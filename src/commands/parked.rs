@@ -16,7 +16,8 @@ impl Entry for ParkedAccount {
 
     fn row(&self) -> String {
         let Self { account, deliveries, bytes, oldest, waits_since } = self;
-        format!("{deliveries:>10}  {bytes:>14}  {:20}  {oldest:36}  {}", time(*waits_since), one_line(account))
+        let (account, oldest) = (one_line(account), one_line(oldest));
+        format!("{deliveries:>10}  {bytes:>14}  {:20}  {oldest:36}  {account}", time(*waits_since))
     }
 
     fn object(&self) -> impl Serialize {
@@ -69,5 +70,8 @@ mod tests {
         assert_eq!(table.lines().count(), 3);
         assert!(table.lines().last().unwrap().ends_with("  a b"), "{table}");
         assert_eq!(listed(false, 0), "nothing is parked\n");
+        let hostile =
+            ParkedAccount { account: "a".into(), deliveries: 1, bytes: 1, oldest: "\u{1b}[2Jm".into(), waits_since: UNIX_EPOCH };
+        assert!(!hostile.row().contains('\u{1b}'), "{:?}", hostile.row());
     }
 }
