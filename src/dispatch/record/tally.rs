@@ -165,9 +165,10 @@ impl Tally {
         self.returned.iter().map(|(reason, count)| (reason.word(), *count))
     }
 
-    /// Returns the number of dead messages by kind of reason, without kinds that never occurred.
+    /// Returns the number of dead messages by kind of reason, for all kinds: to an alert on an increase, a counter that
+    /// begins with its first dead letters has not increased.
     pub fn deaths(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.dead.iter().map(|(kind, count)| (kind.word(), *count))
+        DeadKind::ALL.into_iter().map(|kind| (kind.word(), self.dead.get(&kind).copied().unwrap_or_default()))
     }
 
     /// Returns the number of dead letters by kind of reason, without kinds that never occurred.
@@ -209,6 +210,15 @@ mod tests {
         let seen: Vec<_> = tally.calls().collect();
         assert_eq!(seen, [("receive", "ok", 1), ("receive", "empty", 1), ("count", "failed", 1)]);
         assert_eq!(tally.receives(), 2);
+    }
+
+    #[test]
+    fn each_kind_of_death_is_shown_before_it_occurs() {
+        let mut tally = Tally::default();
+        let before: Vec<_> = tally.deaths().collect();
+        assert_eq!((before.len(), before.iter().map(|(_, count)| count).sum()), (DeadKind::ALL.len(), 0));
+        tally.dead(DeadKind::Expired);
+        assert_eq!(tally.deaths().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [("expired", 1)]);
     }
 
     #[test]
