@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::resume_unwind;
+use std::thread;
 
 use jaq_core::load::{self, Arena, File, Loader, parse};
 use jaq_core::native::{Fun, bome, run, v};
@@ -15,10 +17,14 @@ use jaq_core::{Compiler, Ctx, Exn, Filter, Vars, compile::Undefined, data::JustL
 use jaq_json::Val;
 use jaq_std::ValT as _;
 
-use super::write;
+use super::{size, write};
 use crate::json;
 
 type Data = JustLut<Val>;
+
+/// Bytes of the stack on which programs are compiled: twice what the largest one was seen to take in a debug build.
+/// Unused stack costs only address space.
+const STACK: usize = 32 * 1024 * 1024;
 
 /// The filters of the standard library that reach beyond the computation: those that users write and
 /// those that they are defined by.
@@ -43,8 +49,25 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles a program. This takes milliseconds, since the standard library is compiled with it.
+    /// Compiles a program. This takes milliseconds, since the standard library is compiled with it. It is done on a
+    /// thread of its own, whose stack suffices for the largest program, whatever the caller's: a program that one command
+    /// accepts does not end a service that reloads it.
     pub fn compile(text: &str) -> Result<Self, JqError> {
+        if let Some((rest, what)) = size::excess(text) {
+            return Err(JqError { problems: vec![problem(text, rest, what)] });
+        }
+        thread::scope(|scope| {
+            let compiling = thread::Builder::new().name("jq".to_owned()).stack_size(STACK);
+            match compiling.spawn_scoped(scope, || Self::compile_here(text)) {
+                Ok(compiling) => compiling.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(error) => {
+                    Err(JqError { problems: vec![problem(text, text, format!("there is no thread to compile it on ({error})"))] })
+                }
+            }
+        })
+    }
+
+    fn compile_here(text: &str) -> Result<Self, JqError> {
         let arena = Arena::default();
         let modules = Loader::new(definitions())
             .load(&arena, File { code: text, path: () })
@@ -221,6 +244,47 @@ fn problem(text: &str, part: &str, what: String) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The stack of a test's thread is that of the thread that reloads a configuration.
+    #[test]
+    fn the_largest_programs_compile_anywhere_and_run_on_the_stack_of_a_handler() {
+        let most = size::MAX_OPERATORS;
+        let keys: Vec<_> = (0..most).map(|key| format!("k{key}: .a")).collect();
+        let cases: Vec<_> = (0..most / 2).map(|case| format!("elif .a == {case} then {case} ")).collect();
+        let nested = |open: &str, close: &str| open.repeat(size::MAX_BRACKETS) + "." + &close.repeat(size::MAX_BRACKETS);
+        let programs = [
+            ".|".repeat(most) + ".",
+            ".,".repeat(most) + ".",
+            ".a // ".repeat(most) + ".",
+            ".a + ".repeat(most) + ".a",
+            ".a == 1 or ".repeat(most / 2) + "false",
+            "-".repeat(most) + "1",
+            "try ".repeat(most) + ".",
+            ". as $x | ".repeat(most / 2) + ".",
+            format!("if false then 0 {} else . end", cases[1..].concat()),
+            format!("{{{}}}", keys.join(", ")),
+            nested("[", "]"),
+            nested("(", ")"),
+            nested("{a: ", "}"),
+        ];
+        for text in programs {
+            let program = Program::compile(&text).unwrap_or_else(|error| panic!("{error}: {text:.40}"));
+            let run = move || {
+                let input = jaq_json::read::parse_single(br#"{"a": -5}"#).unwrap();
+                program.run(input, Val::Null).next().is_some()
+            };
+            let handler = thread::Builder::new().stack_size(16 * 1024 * 1024).spawn(run).unwrap();
+            assert!(handler.join().unwrap(), "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn a_larger_program_is_refused() {
+        for text in [".|".repeat(100_000), "(".repeat(100_000), "[".repeat(100_000), "-".repeat(100_000), "if ".repeat(100_000)] {
+            let error = Program::compile(&text).unwrap_err().to_string();
+            assert!(error.starts_with("more than "), "{error}");
+        }
+    }
 
     /// If jaq's own `sub` were used, nothing would differ but the memory that it takes.
     #[test]
