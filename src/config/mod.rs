@@ -151,7 +151,9 @@ pub fn parse(text: &str, kind: FileFormat, name: &str, context: &Context<'_>) ->
         folder if folder.is_empty() => tree::Tree::new(),
         folder => file::read_partners(&folder, &main, &problems, &mut warnings),
     };
-    let merged = match tree::merge([partners, main, overrides::overrides(context.environment, &problems)]) {
+    let overrides = overrides::overrides(context.environment, &problems);
+    warnings.extend(overrides::missed(&overrides, [&partners, &main]));
+    let merged = match tree::merge([partners, main, overrides]) {
         Ok(merged) => merged,
         Err(error) => {
             problems.add("--config", format!("the layers cannot be merged: {error}"), None);

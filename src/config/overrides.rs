@@ -2,8 +2,8 @@
 
 use config::{Map, Value, ValueKind};
 
-use super::problem::Problems;
-use super::tree::insert_at;
+use super::problem::{Problems, join};
+use super::tree::{self, Tree, insert_at};
 use crate::environment::Environment;
 
 const PREFIX: &str = "OCTOCONF_";
@@ -48,6 +48,25 @@ pub(super) fn overrides(environment: &Environment, problems: &Problems) -> Map<S
         }
     }
     tree
+}
+
+/// Returns a warning for each handler and partner that only variables make while the files have one whose name differs in
+/// case alone. The keys of variables are in lower case, so they do not reach that one. A queue needs no warning: made
+/// by one variable, it lacks a handler.
+pub(super) fn missed(overrides: &Tree, files: [&Tree; 2]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for kind in ["handlers", "partners"] {
+        let written: Vec<&String> = files.into_iter().flat_map(|file| tree::table(file, &[kind]).keys()).collect();
+        for name in tree::table(overrides, &[kind]).keys().filter(|name| !written.contains(name)) {
+            if let Some(meant) = written.iter().find(|meant| meant.to_lowercase() == *name) {
+                let (made, meant) = (join(kind, name), join(kind, meant));
+                warnings.push(format!(
+                    "{made}: made by a variable, which does not reach {meant}, since its keys are in lower case; set the key in the file"
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]

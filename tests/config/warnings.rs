@@ -17,6 +17,22 @@ fn expect(text: &str, starts: &[&str]) {
     assert!(all, "{text}\n{found:#?}");
 }
 
+/// The rate of a partner would otherwise be overridden for nobody, in silence.
+#[test]
+fn a_variable_that_does_not_reach_the_partner_it_means() {
+    let environment = Environment::from_iter([
+        ("OCTOCONF_PARTNERS__GLOBEX__RATE", "1/s"),
+        ("OCTOCONF_PARTNERS__ACME.COM__RATE", "1/s"),
+        ("OCTOCONF_PARTNERS__NEW__RATE", "1/s"),
+        ("OCTOCONF_PARTNERS__BOTH__RATE", "1/s"),
+    ]);
+    let context = Context { environment: &environment, handlers: &Registry::new() };
+    let text = "[queues.q]\nsource = 'memory'\nhandler = 'order'\n[partners.default]\ndeliver = 'discard'\n[partners.Globex]\n[partners.'acme.com']\n[partners.Both]\n[partners.both]\n";
+    let found = config::parse(text, FileFormat::Toml, "octoconf.toml", &context).unwrap().warnings;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("partners.globex: made by a variable, which does not reach partners.Globex,"), "{}", found[0]);
+}
+
 #[test]
 fn the_defaults_give_none() {
     expect("[partners.default]\nurl = 'https://h'", &[]);
