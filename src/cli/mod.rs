@@ -24,14 +24,16 @@ mod signals;
 mod systemd;
 
 use std::io::{self, BufWriter, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Context as _;
 use clap::CommandFactory;
 use octoconf::commands::try_out::TryError;
 use octoconf::commands::{check, send, try_out};
-use octoconf::engine::forgotten;
+use octoconf::engine::{HANDLER_STACK, forgotten};
 
 use self::args::{Arguments, Command};
 use self::failure::Failure;
@@ -94,11 +96,18 @@ fn check(config: &Path, json: bool) -> Result<ExitCode, Failure> {
 fn try_out(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let setup = setup::Setup::new(config)?;
     let handler = setup.handler(queue)?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    match try_out::try_out(handler.as_ref(), input::open(file)?, &mut out, json) {
-        Err(TryError::Write(error)) if output::is_unread(&error) => Ok(ExitCode::SUCCESS),
-        tried => Ok(tried.map(|_| ExitCode::SUCCESS).context("try")?),
-    }
+    // A body whose values need more stack than the main thread has would end this command, and not the service.
+    let trying = thread::Builder::new().name("handle".to_owned()).stack_size(HANDLER_STACK);
+    thread::scope(|scope| {
+        let trying = trying.spawn_scoped(scope, || {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match try_out::try_out(handler.as_ref(), input::open(file)?, &mut out, json) {
+                Err(TryError::Write(error)) if output::is_unread(&error) => Ok(ExitCode::SUCCESS),
+                tried => Ok(tried.map(|_| ExitCode::SUCCESS).context("try")?),
+            }
+        });
+        trying.context("cannot start the thread handle")?.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 fn send(config: &Path, queue: &str, file: &Path, json: bool) -> Result<ExitCode, Failure> {

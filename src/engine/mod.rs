@@ -76,6 +76,7 @@ pub use self::inquiries::Operated;
 use self::lane::Lane;
 pub use self::open::{open_parking, open_queue};
 use self::plan::Queues;
+pub use self::pool::HANDLER_STACK;
 use self::reload::InForce;
 use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};

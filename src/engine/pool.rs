@@ -33,9 +33,9 @@ use super::threads::Crew;
 /// noticeable. A handler that begins to block is noticed after this many messages at the latest.
 const STRIDE: u32 = 8;
 
-/// Bytes of a handler thread's stack. A jq program needs more stack the deeper the values are that it builds, and an
+/// Bytes of a handler thread's stack, also where a handler runs outside of the pool. A jq program needs more stack the deeper the values are that it builds, and an
 /// overflow ends the process. Unused stack costs only address space.
-const STACK: usize = 16 * 1024 * 1024;
+pub const HANDLER_STACK: usize = 16 * 1024 * 1024;
 
 /// How long a runner waits for another job. A thread that goes back to rayon looks for work dozens of times before it
 /// sleeps, each time at every other thread, and wakes another thread that does the same. With 20 queues and their 200
@@ -117,7 +117,8 @@ impl Pool {
         // Without this, rayon would abort the process without a reason.
         let deaths = crew.death_line();
         let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
-        let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(STACK);
+        let threads =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(HANDLER_STACK);
         let pool = threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })?;
         let threads = Threads { crowd: Arc::new(Crowd::new(pool.current_num_threads())), pool, duties };
         let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };

@@ -96,6 +96,18 @@ fn try_shows_outcomes_and_sends_nothing() {
     assert_eq!(workspace.run_until_empty()["queues"][0]["received"], 0);
 }
 
+/// The main thread of a command has half of it.
+#[test]
+fn try_has_the_stack_of_a_handler() {
+    let workspace = workspace();
+    let keys: Vec<String> = (0..2000).map(|key| format!("k{key}: .a")).collect();
+    let wide = format!("[handlers.wide]\njq = '{{{}}}'\n", keys.join(", "));
+    workspace.write("octoconf.toml", &(CONFIG.replace("\"order\"", "\"wide\"") + &wide));
+    let file = workspace.write("in.jsonl", "{\"account\":\"acme\",\"a\":1}\n");
+    let shown = workspace.json(&["try", "invoice", file.to_str().unwrap(), "--json"]);
+    assert_eq!(shown[0]["payload"]["k1999"], 1);
+}
+
 #[test]
 fn dead_letters_are_listed_filtered_redriven_and_purged() {
     let workspace = workspace();
