@@ -62,20 +62,21 @@ impl Client {
 
     /// Returns what `/api/status` answers. Blocks for at most [`ANSWER_TIMEOUT`].
     pub fn status(&self) -> Result<Value, Failure> {
-        self.ask("GET", "/api/status")
+        self.ask("GET", "/api/status", "version")
     }
 
     /// Returns what `/api/partners/{account}` answers.
     pub fn partner(&self, account: &str) -> Result<Value, Failure> {
-        self.ask("GET", &partner(account))
+        self.ask("GET", &partner(account), "account")
     }
 
     /// Performs an action on a partner and returns the partner's state afterwards.
     pub fn act(&self, account: &str, action: &str) -> Result<Value, Failure> {
-        self.ask("POST", &format!("{}/{action}", partner(account)))
+        self.ask("POST", &format!("{}/{action}", partner(account)), "account")
     }
 
-    fn ask(&self, method: &str, path: &str) -> Result<Value, Failure> {
+    /// `key` is one that the answer of an instance has; another program may listen on the address.
+    fn ask(&self, method: &str, path: &str, key: &str) -> Result<Value, Failure> {
         let Self { address, config, access, .. } = self;
         let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
         if let Ok(Some(token)) = &access.token {
@@ -99,16 +100,16 @@ impl Client {
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let body = body.with_context(|| format!("the answer of {address} broke off{done}"))?;
-        let value = serde_json::from_str(&body).ok();
+        let value: Option<Value> = serde_json::from_str(&body).ok();
         match (status, value) {
-            (200, Some(value)) => Ok(value),
+            (200, Some(value)) if value.get(key).is_some() => Ok(value),
             (_, value) => Err(self.refused(status, value.as_ref()).into()),
         }
     }
 
     fn refused(&self, status: u16, value: Option<&Value>) -> anyhow::Error {
         let Some(why) = value.and_then(|value| value.get("error")?.as_str()) else {
-            return anyhow::anyhow!("{} answers {status}, which octoconf never does; check admin.listen", self.address);
+            return anyhow::anyhow!("{} answers {status}, and not as octoconf does; check admin.listen", self.address);
         };
         match (&self.access.token, status) {
             (Err(unreadable), 401) => anyhow::anyhow!("{why}; here it cannot be read: {unreadable}"),
@@ -133,14 +134,22 @@ fn partner(account: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::net::TcpListener;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
 
     fn client(address: SocketAddr) -> Client {
         Client::of(address, Path::new("a.toml"), config::AdminAccess { listen: address.to_string(), token: Ok(None) })
+    }
+
+    fn read_head(connection: &mut TcpStream) {
+        let (mut head, mut part) = (Vec::new(), [0; 1024]);
+        while !head.ends_with(b"\r\n\r\n") {
+            let length = connection.read(&mut part).unwrap();
+            head.extend_from_slice(&part[..length]);
+        }
     }
 
     fn why(asked: Result<Value, Failure>) -> String {
@@ -158,11 +167,7 @@ mod tests {
             for _ in 0..2 {
                 // Both requests come without a body. It is closed without an answer.
                 let (mut connection, _) = listener.accept().unwrap();
-                let (mut head, mut part) = (Vec::new(), [0; 1024]);
-                while !head.ends_with(b"\r\n\r\n") {
-                    let length = connection.read(&mut part).unwrap();
-                    head.extend_from_slice(&part[..length]);
-                }
+                read_head(&mut connection);
             }
         });
         let client = client(address);
@@ -171,5 +176,20 @@ mod tests {
         assert_eq!(asked, format!("{address} (admin.listen of a.toml) gives no answer"));
         assert_eq!(acted, format!("{asked}; it may have been done all the same: look before you repeat it"));
         assert!(why(client.act("acme", "skip")).starts_with("no instance answers on "), "nobody listens any more");
+    }
+
+    #[test]
+    fn another_program_on_the_address_has_set_nothing_aside() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a server of this test, which it joins")]
+        let server = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            read_head(&mut connection);
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        });
+        let acted = why(client(address).act("acme", "skip"));
+        server.join().unwrap();
+        assert_eq!(acted, format!("{address} answers 200, and not as octoconf does; check admin.listen"));
     }
 }
