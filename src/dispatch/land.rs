@@ -63,6 +63,9 @@ impl Dispatcher {
             breaker_failures: partner.rules.breaker_failures,
         };
         let verdict = verdict(answer, history);
+        if let Answer::Status { retry_after: Some(wait), .. } = answer {
+            partner.asks_to_wait(self.now, *wait);
+        }
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
@@ -97,20 +100,13 @@ impl Dispatcher {
                 if half == Verdict::TooLarge {
                     partner.batch_size.refused(parcel.slips.len());
                 }
-                if let Answer::Status { retry_after: Some(wait), .. } = answer {
-                    partner.asks_to_wait(self.now, *wait);
-                }
                 self.back_halved(key, parcel);
             }
             Verdict::Culprit { kind } => {
                 if kind == DeadKind::TooLarge {
                     partner.batch_size.culprit_found(parcel.within);
                 }
-                let (is_server_error, wait) = match answer {
-                    Answer::Status { code, retry_after, .. } => (*code >= 500, *retry_after),
-                    _ => (false, None),
-                };
-                partner.refused_one(self.now, is_server_error, wait);
+                partner.refused_one(matches!(answer, Answer::Status { code: 500.., .. }));
                 self.all_dead(queue, &parcel, kind, answer);
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, DeadKind::Impossible, answer),

@@ -282,19 +282,16 @@ impl Partner {
         self.refused(error, |gate, rules| gate.failed(now, began, retry_after, rules, random))
     }
 
-    /// Records that the partner refused one delivery, which is at fault. A wait that the partner asked for is obeyed
-    /// nevertheless, and a server error still counts against its health.
-    pub fn refused_one(&mut self, now: Instant, is_server_error: bool, retry_after: Option<Duration>) {
+    /// Records that the partner refused one delivery, which is at fault. A server error still counts against its health.
+    pub fn refused_one(&mut self, is_server_error: bool) {
         self.culprits = self.culprits.saturating_add(1);
         if is_server_error {
             self.health.failed();
         }
-        if let Some(wait) = retry_after {
-            self.gate.asks(now, wait);
-        }
     }
 
-    /// Obeys a wait that the partner asked for, although only a part of its deliveries is at fault.
+    /// Obeys a wait that the partner asked for, whatever its answer means otherwise: it may be busy, the set-up wrong, or
+    /// only a part of its deliveries at fault.
     pub fn asks_to_wait(&mut self, now: Instant, wait: Duration) {
         self.gate.asks(now, wait);
     }

@@ -62,6 +62,18 @@ fn retry_after_holds_although_an_older_flush_succeeds() {
 }
 
 #[test]
+fn retry_after_holds_whatever_the_status_is() {
+    for code in [301, 400, 401, 403, 404, 413, 422, 429, 451, 500, 503] {
+        let mut rig = rig(|partner| partner.max_backoff = SECOND * 20);
+        rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a b")]);
+        rig.send(2, &format!("answered x {code} 60s"));
+        rig.play(&[(59_999, "tick", ""), (60_000, "flush x", "reply AskedToWait { left: 2ms }")]);
+        let commands = rig.send(60_002, "tick");
+        assert!(commands.starts_with("flush x a"), "{code}: {commands}");
+    }
+}
+
+#[test]
 fn a_wrong_set_up_of_one_queues_endpoint_stops_that_bucket_only() {
     rig(|partner| partner.max_backoff = SECOND * 20).play(&[
         (0, "receive a", "handle a"),
