@@ -1,36 +1,52 @@
-//! The rank of one partner among the partners that hold more than their share, and the part of its deliveries that may
-//! not leave memory. It is kept with the partner; [`partners::crowd`](super::partners) keeps the order of all partners.
+//! The rank of one holder among those that hold more than their share, and the part of its deliveries that may not leave
+//! memory. It is kept with the partner or the bucket; [`partners::crowd`](super::partners) keeps the order of all holders.
 
 use std::time::Instant;
 
-use super::keys::QueueIndex;
+use super::keys::{BucketKey, PartnerKey, QueueIndex};
 
-/// The rank of one partner among the partners that hold more than their share.
+/// One to whom the rules about shares of the room apply: a partner, with all of its buckets except those that are holders
+/// of their own. That is a bucket whose endpoint refuses flushes while the partner takes others: it counts as a partner
+/// that fails. Otherwise what nothing takes would have the share of a partner that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    Partner(PartnerKey),
+    Bucket(BucketKey),
+}
+
+/// The rank of one holder among those that hold more than their share.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// The partner's entry in the order of the crowd; `None`: it has none.
+    /// The holder's entry in the order of the crowd; `None`: it has none.
     pub ranking: Option<Ranking>,
-    /// Whether the partner counts among those that are away and hold something.
+    /// Whether the holder counts among those that are away and hold something.
     pub counts: bool,
-    /// Until when the partner is not asked to shed anything; `None`: it may be asked.
+    /// Until when the holder is not asked to shed anything; `None`: it may be asked.
     pub passed_over: Option<Box<PassedOver>>,
 }
 
-/// A partner's entry in the order of the crowd.
+impl Standing {
+    /// Returns whether the holder is known to the crowd.
+    pub fn is_any(&self) -> bool {
+        self.ranking.is_some() || self.counts || self.passed_over.is_some()
+    }
+}
+
+/// A holder's entry in the order of the crowd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranking {
-    /// The partner is away and holds this many deliveries.
+    /// The holder is away and holds this many deliveries.
     Away(usize),
-    /// The partner takes, and holds this many deliveries beyond its share.
+    /// The holder takes, and holds this many deliveries beyond its share.
     Beyond(usize),
 }
 
-/// The time for which a partner is not asked to shed anything.
+/// The time for which a holder is not asked to shed anything.
 #[derive(Debug)]
 pub struct PassedOver {
     /// When that time ends.
     pub until: Instant,
-    /// Whether the partner was away when it was passed over.
+    /// Whether the holder was away when it was passed over.
     pub away: bool,
     /// When its oldest delivery entered, and the part of the room taken by deliveries that may not leave.
     pub stuck: Option<(Instant, Stuck)>,

@@ -25,6 +25,8 @@ struct Waits {
     error: Box<str>,
     /// When the rest after a failure ends or ended.
     rests_until: Option<Instant>,
+    /// When a message that is hidden because of the refusals may be shown, at the earliest.
+    shows_at: Option<Instant>,
 }
 
 impl BucketGate {
@@ -73,6 +75,16 @@ impl BucketGate {
         waits.until = waits.until.max(Some(now + max_backoff));
         waits.error = error;
         waits.refusals == 1
+    }
+
+    /// Returns when a message that is hidden because of the refusals may be shown, at the earliest.
+    pub fn shows_at(&self) -> Option<Instant> {
+        self.0.as_ref()?.shows_at
+    }
+
+    /// Sets when the next hidden message may be shown.
+    pub fn show_at(&mut self, at: Instant) {
+        self.0.get_or_insert_default().shows_at = Some(at);
     }
 
     /// Records that something was accepted. Returns the number of refusals that this ends.

@@ -14,6 +14,7 @@ use crate::message::{Account, Batch, Item};
 use super::due::Alarm;
 use super::keys::{PartnerKey, QueueIndex, Ticket};
 use super::parking::Lot;
+use super::standing::Standing;
 use super::threads::ThreadWait;
 use super::waiting::{Slip, Waiting};
 
@@ -37,8 +38,12 @@ pub struct Bucket {
     pub waiting: Waiting,
     /// The number of flushes of this bucket on the wire.
     pub in_flight: usize,
+    /// The number of deliveries of these flushes.
+    pub on_wire: usize,
     /// What stops this bucket alone.
     pub gate: BucketGate,
+    /// The bucket's rank among those that hold more than their share, while it is a holder of its own.
+    pub standing: Option<Box<Standing>>,
     /// What the bucket has in the parking. `None`: nothing was ever parked.
     pub lot: Option<Box<Lot>>,
     /// When something last entered or left.
@@ -95,7 +100,9 @@ impl Bucket {
             parcels: VecDeque::new(),
             waiting: Waiting::default(),
             in_flight: 0,
+            on_wire: 0,
             gate: BucketGate::default(),
+            standing: None,
             lot: None,
             active_at: now,
             tried_at: None,
@@ -159,9 +166,15 @@ impl Bucket {
         self.is_empty() && self.lot.is_none()
     }
 
-    /// Returns whether there is anything of the bucket in memory, on the wire or in the parking.
+    /// Returns whether there is anything of the bucket in memory, on the wire or in the parking, or was until its standing
+    /// is determined again.
     pub fn is_in_use(&self) -> bool {
-        !self.is_bare() || self.in_flight > 0
+        !self.is_bare() || self.in_flight > 0 || self.standing.is_some()
+    }
+
+    /// Returns the number of deliveries that wait or are on the wire.
+    pub fn holds(&self) -> usize {
+        self.waits() + self.on_wire
     }
 
     /// Returns whether the delivery of this message still waits.

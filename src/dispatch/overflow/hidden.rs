@@ -32,8 +32,8 @@ pub type Sent = (SystemTime, u64);
 #[derive(Debug)]
 pub struct Hidden {
     slots: SlotMap<HiddenKey, Slot>,
-    /// The messages of each partner that can be shown again, the first sent first.
-    by_partner: HashMap<PartnerKey, BTreeSet<(Sent, HiddenKey)>, RandomState>,
+    /// The messages of each partner that can be shown again, by queue, the first sent first.
+    by_partner: HashMap<PartnerKey, Vec<(QueueIndex, BTreeSet<(Sent, HiddenKey)>)>, RandomState>,
     queues: Vec<OfQueue>,
     /// The number of receipts remembered.
     receipts: usize,
@@ -93,9 +93,24 @@ impl Hidden {
         }
     }
 
-    /// Returns how many messages hidden because of this partner can be shown before their time.
-    pub fn of(&self, partner: PartnerKey) -> usize {
-        self.by_partner.get(&partner).map_or(0, BTreeSet::len)
+    /// Returns how many messages of these queues, hidden because of this partner, can be shown before their time.
+    pub fn of(&self, partner: PartnerKey, queues: impl Fn(QueueIndex) -> bool) -> usize {
+        self.of_partner(partner).iter().filter(|(queue, _)| queues(*queue)).map(|(_, all)| all.len()).sum()
+    }
+
+    /// Returns the queues of the messages that are hidden because of this partner and can be shown.
+    pub fn queues_of(&self, partner: PartnerKey) -> impl Iterator<Item = QueueIndex> {
+        self.of_partner(partner).iter().map(|(queue, _)| *queue)
+    }
+
+    fn of_partner(&self, partner: PartnerKey) -> &[(QueueIndex, BTreeSet<(Sent, HiddenKey)>)] {
+        self.by_partner.get(&partner).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the first sent of these messages.
+    fn first(&self, partner: PartnerKey, queues: impl Fn(QueueIndex) -> bool) -> Option<HiddenKey> {
+        let wanted = self.of_partner(partner).iter().filter(|(queue, _)| queues(*queue));
+        wanted.filter_map(|(_, all)| all.first()).min().map(|(_, key)| *key)
     }
 
     /// Remembers a message that is hidden until this moment because of this partner.
@@ -107,7 +122,11 @@ impl Hidden {
         of_queue.by_end.insert((until, key));
         if is_remembered {
             self.receipts += 1;
-            self.by_partner.entry(partner).or_default().insert((sent, key));
+            let of_partner = self.by_partner.entry(partner).or_default();
+            match of_partner.iter_mut().find(|(of, _)| *of == queue) {
+                Some((_, all)) => _ = all.insert((sent, key)),
+                None => of_partner.push((queue, BTreeSet::from([(sent, key)]))),
+            }
         }
     }
 
@@ -124,25 +143,30 @@ impl Hidden {
         self.forget(key).map(|slot| (slot.queue, slot.partner))
     }
 
-    /// Returns the queue of the first sent of the messages that are hidden because of this partner and can be shown.
-    pub fn queue_of_oldest(&self, partner: PartnerKey) -> Option<QueueIndex> {
-        let (_, key) = self.by_partner.get(&partner)?.first()?;
-        Some(self.slots.get(*key)?.queue)
+    /// Returns the queue of the first sent of the messages of these queues that are hidden because of this partner and can
+    /// be shown.
+    pub fn queue_of_oldest(&self, partner: PartnerKey, queues: impl Fn(QueueIndex) -> bool) -> Option<QueueIndex> {
+        Some(self.slots.get(self.first(partner, queues)?)?.queue)
     }
 
-    /// Takes out the first sent of the messages that are hidden because of this partner and can be shown. Returns its
-    /// queue and how to show it; `None` if there is none, or all of them show by themselves soon enough.
-    pub fn oldest(&mut self, partner: PartnerKey, now: Instant) -> Option<(QueueIndex, Show)> {
+    /// Takes out the first sent of the messages of these queues that are hidden because of this partner and can be shown.
+    /// Returns its queue and how to show it; `None` if there is none, or all of them show by themselves soon enough.
+    pub fn oldest(
+        &mut self,
+        partner: PartnerKey,
+        now: Instant,
+        queues: impl Fn(QueueIndex) -> bool,
+    ) -> Option<(QueueIndex, Show)> {
         loop {
-            let &(_, key) = self.by_partner.get(&partner)?.first()?;
+            let key = self.first(partner, &queues)?;
             let slot = self.slots.get_mut(key)?;
             if slot.until > now + SOON {
                 let slot = self.forget(key)?;
                 return Some((slot.queue, Show { receipt: slot.receipt?, until: slot.until }));
             }
             slot.receipt = None;
-            let place = (slot.sent, key);
-            self.drop_receipt(partner, place);
+            let (queue, place) = (slot.queue, (slot.sent, key));
+            self.drop_receipt(partner, queue, place);
         }
     }
 
@@ -152,15 +176,18 @@ impl Hidden {
             queue.by_end.remove(&(slot.until, key));
         }
         if slot.receipt.is_some() {
-            self.drop_receipt(slot.partner, (slot.sent, key));
+            self.drop_receipt(slot.partner, slot.queue, (slot.sent, key));
         }
         Some(slot)
     }
 
-    fn drop_receipt(&mut self, partner: PartnerKey, place: (Sent, HiddenKey)) {
+    fn drop_receipt(&mut self, partner: PartnerKey, queue: QueueIndex, place: (Sent, HiddenKey)) {
         self.receipts -= 1;
         if let Some(all) = self.by_partner.get_mut(&partner) {
-            all.remove(&place);
+            if let Some((_, of_queue)) = all.iter_mut().find(|(of, _)| *of == queue) {
+                of_queue.remove(&place);
+            }
+            all.retain(|(_, of_queue)| !of_queue.is_empty());
             if all.is_empty() {
                 self.by_partner.remove(&partner);
             }
@@ -193,7 +220,7 @@ mod tests {
             let sent_at = SystemTime::UNIX_EPOCH + MINUTE * minute;
             hidden.remember(0, partner, row(sequence as i64), (sent_at, sequence), start + MINUTE);
         }
-        let mut shown = || hidden.oldest(a, start).map(|(_, show)| show.receipt);
+        let mut shown = || hidden.oldest(a, start, |_| true).map(|(_, show)| show.receipt);
         assert_eq!([shown(), shown(), shown(), shown()], [Some(row(3)), Some(row(4)), Some(row(5)), None]);
         assert_eq!((hidden.count(0), hidden.receipts, hidden.by_partner.len()), (1, 1, 1));
     }
@@ -205,7 +232,7 @@ mod tests {
         hidden.arrived(1);
         hidden.remember(1, a, row(1), (SystemTime::UNIX_EPOCH, 0), start + MINUTE);
         assert_eq!((hidden.count(0), hidden.count(1), hidden.next_end()), (0, 1, Some(start + MINUTE)));
-        assert!(hidden.oldest(a, start + MINUTE - SOON).is_none());
+        assert!(hidden.oldest(a, start + MINUTE - SOON, |_| true).is_none());
         assert_eq!(hidden.next_over(start + MINUTE - SOON), None);
         assert_eq!(hidden.next_over(start + MINUTE), Some((1, a)));
         assert_eq!((hidden.count(1), hidden.next_end(), hidden.slots.len(), hidden.receipts), (0, None, 0, 0));

@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
-use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
+use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::partners::Overfull;
 use crate::dispatch::queue_state::QueueState;
-use crate::dispatch::standing::Stuck;
+use crate::dispatch::standing::{Holder, Stuck};
 use crate::dispatch::waiting::Slip;
 
-/// The time after which a partner that holds deliveries that may not leave is asked again.
+/// The time after which a holder of deliveries that may not leave is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The smallest number of deliveries that a partner sheds at once: a call to the queue has ten entries.
+/// The smallest number of deliveries that a holder sheds at once: a call to the queue has ten entries.
 const AT_ONCE: usize = 10;
 
-/// The result of a search for deliveries that a partner can shed.
+/// The result of a search for deliveries that a holder can shed.
 #[derive(Debug, Default)]
 struct Found {
     /// The messages that may leave, the newest first.
@@ -46,7 +46,7 @@ impl OncePerMessage {
 }
 
 impl Dispatcher {
-    /// Determines which partners hold more than their share, and has as much shed as necessary.
+    /// Determines who holds more than its share, and has as much shed as necessary.
     pub(in crate::dispatch) fn make_room(&mut self) {
         self.partners.divide(self.room.places());
         let parks = self.queues.iter().any(|queue| queue.parking.is_some());
@@ -75,7 +75,7 @@ impl Dispatcher {
         self.room.is_tight(self.ledger.leaving())
     }
 
-    /// Returns whether deliveries of partners that are away are in the way of others: less than half of the room is
+    /// Returns whether deliveries that nobody takes are in the way of others: less than half of the room is
     /// free, or a queue has no place to ask for, since the rest is reserved for what other queues may receive.
     pub(in crate::dispatch) fn lacks_room(&self) -> bool {
         self.is_tight() || (self.partners.is_anyone_away() && (0..self.queues.len()).any(|index| self.is_short(index)))
@@ -87,18 +87,18 @@ impl Dispatcher {
         self.queues.get(index).is_some_and(asks) && self.room.is_short_for(index)
     }
 
-    /// Makes the most overfull partner shed its newest deliveries, until it is no longer the most
+    /// Makes the most overfull holder shed its newest deliveries, until it is no longer the most
     /// overfull or the room no longer short.
     fn shed_most(&mut self, overfull: Overfull) {
-        let Overfull { partner: key, beyond, more_than_next } = overfull;
+        let Overfull { holder, beyond, more_than_next } = overfull;
+        let Some(key) = self.partners.partner_of(holder) else { return };
         // At least a quarter, since each call walks again over the deliveries that may not leave.
         let wanted = more_than_next.max(beyond / 4).max(AT_ONCE).min(beyond);
-        let found = self.look_for(key, wanted, beyond);
+        let found = self.look_for(holder, wanted, beyond);
         if found.leave.len() < wanted {
-            // Without a pause the partner would be found again and again.
-            let oldest = self.partners.partner(key).and_then(|partner| self.partners.oldest(partner));
-            let stuck = oldest.filter(|_| found.stuck.of(None) > 0).map(|oldest| (oldest, found.stuck));
-            self.partners.pass_over(key, self.now + PATIENCE, stuck, &mut self.due);
+            // Without a pause the holder would be found again and again.
+            let stuck = self.partners.oldest(holder).filter(|_| found.stuck.of(None) > 0).map(|oldest| (oldest, found.stuck));
+            self.partners.pass_over(holder, self.now + PATIENCE, stuck, &mut self.due);
         }
         for ticket in self.first_of_groups(found.leave) {
             if !self.lacks_room() {
@@ -132,11 +132,11 @@ impl Dispatcher {
         first
     }
 
-    /// Searches the partner's newest deliveries, at most `most` of them, for some that may leave.
-    fn look_for(&self, key: PartnerKey, wanted: usize, most: usize) -> Found {
+    /// Searches the holder's newest deliveries, at most `most` of them, for some that may leave.
+    fn look_for(&self, holder: Holder, wanted: usize, most: usize) -> Found {
         let mut found = Found::default();
-        let Some(partner) = self.partners.partner(key) else { return found };
-        let mut buckets: Vec<_> = self.partners.buckets_of(partner).filter(|bucket| !bucket.is_empty()).collect();
+        let Some(key) = self.partners.partner_of(holder) else { return found };
+        let mut buckets: Vec<_> = self.partners.buckets_held_by(holder).filter(|bucket| !bucket.is_empty()).collect();
         // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
         let mut left = most;

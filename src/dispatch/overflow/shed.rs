@@ -9,8 +9,8 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::ledger::{Held, Stage};
-use crate::dispatch::partner::Partner;
 use crate::dispatch::pause::backoff;
+use crate::dispatch::standing::Holder;
 
 /// The shortest time for which a message that is returned because of its partner is hidden.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ impl Dispatcher {
             && !held.spots().iter().any(|spot| {
                 let bucket = self.partners.bucket(spot.bucket).filter(|bucket| bucket.partner != giver);
                 bucket.is_some_and(|bucket| {
-                    let takes = self.partners.partner(bucket.partner).is_some_and(|partner| !partner.is_away());
+                    let takes = !self.partners.is_away_for(bucket.partner, bucket.queue);
                     takes && bucket.has(spot.place, ticket)
                 })
             })
@@ -102,7 +102,8 @@ impl Dispatcher {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
-        let reason = if self.partners.is_away(giver) { ReturnReason::PartnerUnavailable } else { ReturnReason::PartnerTooSlow };
+        let is_away = self.partners.is_away_for(giver, index);
+        let reason = if is_away { ReturnReason::PartnerUnavailable } else { ReturnReason::PartnerTooSlow };
         self.set_return_reason(ticket, reason);
         let Some(queue) = self.queues.get_mut(index) else { return };
         for follower in queue.order.take_along(sequence, &message, until).into_iter().rev() {
@@ -133,18 +134,24 @@ impl Dispatcher {
     fn back_at(&mut self, giver: PartnerKey, ticket: Ticket) -> Option<Instant> {
         let partner = self.partners.partner(giver)?;
         let held = self.ledger.get(ticket)?;
-        let next = partner.buckets.iter().filter_map(|key| self.partners.next_attempt(key, self.now)).min();
+        let bucket = partner.buckets.of_queue(held.queue);
+        let next = bucket.and_then(|key| self.partners.next_attempt(key, self.now));
+        let holder = bucket.and_then(|key| self.partners.holder_of(key)).unwrap_or(Holder::Partner(giver));
         let attempt = next.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.now));
-        let wait = SHORTEST.max(attempt).max(self.ahead(partner)).mul_f64(1.0 + JITTER * self.random.f64());
+        let wait = SHORTEST.max(attempt).max(self.ahead(holder)).mul_f64(1.0 + JITTER * self.random.f64());
         let left = LONGEST.saturating_sub(self.now.saturating_duration_since(held.renewed_at()));
         Some(self.now + backoff(wait, left, held.receives))
     }
 
-    /// Returns how long the partner needs for what it holds and has hidden, at its present
-    /// rate; zero if it takes nothing now.
-    pub(in crate::dispatch) fn ahead(&self, partner: &Partner) -> Duration {
-        let ahead = (self.partners.holds(partner) + partner.hidden) as f32;
-        let rate = partner.drain.per_second().filter(|_| !partner.is_away());
+    /// Returns how long it takes at the present rate until everything is taken that the holder has, in memory and hidden;
+    /// zero if nothing of it is taken now.
+    pub(in crate::dispatch) fn ahead(&self, holder: Holder) -> Duration {
+        let Some(key) = self.partners.partner_of(holder).filter(|_| !self.partners.is_away(holder)) else {
+            return Duration::ZERO;
+        };
+        let hidden = self.hidden.of(key, |queue| !self.partners.is_away_for(key, queue));
+        let ahead = (self.partners.holds(holder) + hidden) as f32;
+        let rate = self.partners.partner(key).and_then(|partner| partner.drain.per_second());
         rate.map_or(Duration::ZERO, |rate| Duration::try_from_secs_f32(ahead / rate).unwrap_or(LONGEST))
     }
 

@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::dispatch::Dispatcher;
+use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::obstacle::Obstacle;
+use crate::dispatch::partner::Partner;
+use crate::dispatch::standing::Holder;
 use crate::dispatch::timer::Timer;
 
 /// The time after which a partner is looked at again if nothing may be shown now.
@@ -25,18 +30,28 @@ impl Dispatcher {
             return;
         }
         if partner.is_away() {
-            return self.show_for_a_try(key);
+            return self.show_for_a_try(Holder::Partner(key));
         }
-        let (holds, half) = (self.partners.holds(partner), self.partners.share(partner) / 2);
+        let holders = partner.buckets.iter().filter_map(|bucket| self.partners.holder_of(bucket));
+        let refuse: SmallVec<[Holder; 1]> = holders.filter(|holder| *holder != Holder::Partner(key)).collect();
+        refuse.into_iter().for_each(|holder| self.show_for_a_try(holder));
+        self.show_as_it_takes(key);
+    }
+
+    /// Shows messages of the queues from which the partner takes, as fast as it takes them.
+    fn show_as_it_takes(&mut self, key: PartnerKey) {
+        let Some(partner) = self.partners.partner(key) else { return };
+        let holder = Holder::Partner(key);
+        let Some(next) = self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)) else { return };
+        let (holds, half) = (self.partners.holds(holder), self.partners.share(holder) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
-        let next = self.hidden.queue_of_oldest(key).and_then(|index| self.queues.get(index));
-        let behind = next.is_some_and(|queue| queue.calls.is_behind());
+        let behind = self.queues.get(next).is_some_and(|queue| queue.calls.is_behind());
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
             _ if holds >= half || behind || self.lacks_room() => LATER,
             _ => {
                 let most = (rate as usize).max(AT_ONCE).min(half - holds);
-                let shown = (0..most).take_while(|_| self.show_oldest(key)).count();
+                let shown = (0..most).take_while(|_| self.show_oldest(holder)).count();
                 Duration::try_from_secs_f32(shown as f32 / rate)
                     .unwrap_or(Duration::MAX)
                     .clamp(Duration::from_millis(100), Duration::from_secs(600))
@@ -50,34 +65,63 @@ impl Dispatcher {
         }
     }
 
-    /// Shows one message to try a partner that is away with: once its wait is over, if it holds nothing else to be tried
+    /// Returns whether the messages of this queue that are hidden because of the holder's partner are the holder's.
+    fn is_hidden_by(&self, holder: Holder, queue: QueueIndex) -> bool {
+        match holder {
+            Holder::Partner(key) => {
+                self.partners.partner(key).is_some_and(Partner::is_away) || !self.partners.is_away_for(key, queue)
+            }
+            Holder::Bucket(key) => self.partners.bucket(key).is_some_and(|bucket| bucket.queue == queue),
+        }
+    }
+
+    /// Shows one message to try one that is away with: once its wait is over, if it holds nothing else to be tried
     /// with; before that, if all that it holds are fronts that may be at fault, which only what is behind them can prove.
-    fn show_for_a_try(&mut self, key: PartnerKey) {
+    fn show_for_a_try(&mut self, holder: Holder) {
+        let Some(key) = self.partners.partner_of(holder) else { return };
         let Some(partner) = self.partners.partner(key) else { return };
-        let lacks_proof = |partner| {
-            let mut buckets = self.partners.buckets_in_use_of(partner);
-            buckets.all(|bucket| bucket.is_empty() || bucket.lacks_proof())
+        if self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)).is_none() {
+            return;
+        }
+        let bucket = match holder {
+            Holder::Partner(_) => None,
+            Holder::Bucket(key) => self.partners.bucket(key),
         };
-        let obstacle = match self.partners.holds(partner) {
-            0 => partner.obstacle(None, self.now),
-            _ if partner.on_wire == 0 && lacks_proof(partner) => None,
+        let lacks_proof = |bucket: &Bucket| bucket.on_wire == 0 && (bucket.is_empty() || bucket.lacks_proof());
+        let obstacle = match self.partners.holds(holder) {
+            0 => partner.obstacle(bucket, self.now),
+            _ if self.partners.buckets_held_by(holder).all(lacks_proof) => None,
             _ => return,
         };
         // If the obstacle has no end that is known, a landing flush, or an operator, leads here again.
         let Some(wait_is_over) = obstacle.map_or(Some(self.now), Obstacle::ends_at) else { return };
         let again = partner.rules.max_backoff.max(LATER);
-        let mut at = partner.shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
+        let shows_at = bucket.map_or(partner.shows_at, |bucket| bucket.gate.shows_at());
+        let mut at = shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
         if at <= self.now {
-            let is_tried = !self.lacks_room() && self.show_oldest(key);
+            let is_tried = !self.lacks_room() && self.show_oldest(holder);
             at = self.now + if is_tried { again } else { LATER };
         }
-        let Some(partner) = self.partners.partner_mut(key) else { return };
-        partner.shows_at = Some(at);
-        partner.alarm.by(&mut self.due, at, Timer::Partner(key));
+        match holder {
+            Holder::Partner(key) => {
+                if let Some(partner) = self.partners.partner_mut(key) {
+                    partner.shows_at = Some(at);
+                }
+            }
+            Holder::Bucket(key) => {
+                if let Some(bucket) = self.partners.bucket_mut(key) {
+                    bucket.gate.show_at(at);
+                }
+            }
+        }
+        self.partners.look_again(holder, at, &mut self.due);
     }
 
-    fn show_oldest(&mut self, key: PartnerKey) -> bool {
-        let shown = self.hidden.oldest(key, self.now);
+    fn show_oldest(&mut self, holder: Holder) -> bool {
+        let Some(key) = self.partners.partner_of(holder) else { return false };
+        let queues: SmallVec<[QueueIndex; 2]> =
+            self.hidden.queues_of(key).filter(|queue| self.is_hidden_by(holder, *queue)).collect();
+        let shown = self.hidden.oldest(key, self.now, |queue| queues.contains(&queue));
         let is_shown = shown.is_some();
         if let Some((index, show)) = shown {
             if let Some(queue) = self.queues.get_mut(index) {
@@ -85,7 +129,7 @@ impl Dispatcher {
             }
             self.count_hidden(index, key);
         } else if let Some(partner) = self.partners.partner_mut(key) {
-            partner.hidden = self.hidden.of(key);
+            partner.hidden = self.hidden.of(key, |_| true);
         }
         is_shown
     }
@@ -104,7 +148,7 @@ impl Dispatcher {
     /// fewer or more may be held instead.
     pub(in crate::dispatch) fn count_hidden(&mut self, index: QueueIndex, key: PartnerKey) {
         if let Some(partner) = self.partners.partner_mut(key) {
-            partner.hidden = self.hidden.of(key);
+            partner.hidden = self.hidden.of(key, |_| true);
         }
         self.partners.touch(key);
         if let Some(at) = self.hidden.next_end() {

@@ -12,9 +12,10 @@ use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 const SHED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Dispatcher {
-    /// Returns the number of rows in memory whose partners are away.
-    pub(super) fn rows_of_away(&self, transfer: &Transfer) -> usize {
-        transfer.in_memory.by_partner().filter(|(partner, _)| self.partners.is_away(*partner)).map(|(_, rows)| rows).sum()
+    /// Returns the number of the queue's rows in memory whose partners take nothing of it.
+    pub(super) fn rows_of_away(&self, index: QueueIndex, transfer: &Transfer) -> usize {
+        let of_away = transfer.in_memory.by_partner().filter(|(partner, _)| self.partners.is_away_for(*partner, index));
+        of_away.map(|(_, rows)| rows).sum()
     }
 
     /// Has rows of partners that are away leave memory, down to their shares, if they have places that rows of another
@@ -22,13 +23,13 @@ impl Dispatcher {
     pub(in crate::dispatch) fn shed_rows(&mut self, index: QueueIndex) {
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return };
         let is_full = transfer.in_memory.rows() >= self.room.half_of(index);
-        let others_want = transfer.lacks_places.is_some_and(|partner| !self.partners.is_away(partner));
+        let others_want = transfer.lacks_places.is_some_and(|partner| !self.partners.is_away_for(partner, index));
         if !others_want || !is_full || transfer.shed_at.is_some_and(|at| at > self.now) {
             return;
         }
         let beyond = |(key, rows): (PartnerKey, usize)| {
-            let partner = self.partners.partner(key).filter(|partner| partner.is_away())?;
-            let beyond = rows.saturating_sub(self.partners.share(partner));
+            let bucket = self.partners.partner(key)?.buckets.of_queue(index).filter(|_| self.partners.is_away_for(key, index))?;
+            let beyond = rows.saturating_sub(self.partners.share(self.partners.holder_of(bucket)?));
             (beyond > 0).then_some((key, beyond))
         };
         let mut givers: Vec<_> = transfer.in_memory.by_partner().filter_map(beyond).collect();

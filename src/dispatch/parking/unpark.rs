@@ -107,7 +107,7 @@ impl Dispatcher {
                 }
                 Turn::WithRoom => {
                     let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
-                    lacks_places = lacks_places.or(partner.filter(|partner| !self.partners.is_away(*partner)));
+                    lacks_places = lacks_places.or(partner.filter(|partner| !self.partners.is_away_for(*partner, index)));
                     again.push(key);
                 }
             }
@@ -136,7 +136,9 @@ impl Dispatcher {
             return Turn::NotNow;
         }
         // A partner without anything held always gets a row to be tried with.
-        let (holds, share) = (self.partners.holds(partner), self.partners.share(partner).max(1));
+        let Some(holder) = self.partners.holder_of(key) else { return Turn::NotNow };
+        let (holds, share) = (self.partners.holds(holder), self.partners.share(holder).max(1));
+        let is_away = self.partners.is_away(holder);
         let wanted = if holds * 2 < share { share - holds } else { usize::from(bucket.lacks_proof()) };
         if wanted == 0 {
             return Turn::NotNow;
@@ -146,10 +148,10 @@ impl Dispatcher {
         let places = self.room.half_of(index).saturating_sub(in_memory + asked);
         // The rows in memory of partners that are away may stay there for long.
         let has_turn = || {
-            if partner.is_away() {
+            if is_away {
                 in_memory == 0 || holds == 0 || bucket.lacks_proof()
             } else {
-                self.rows_of_away(transfer) == in_memory
+                self.rows_of_away(index, transfer) == in_memory
             }
         };
         let free = match self.room.free(index) {
@@ -166,11 +168,9 @@ impl Dispatcher {
             rows if self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now) && !self.lacks_letters(transfer) => {
                 Turn::Now(rows)
             }
-            _ if partner.is_away() && self.is_tight() => Turn::ForATry,
+            _ if is_away && self.is_tight() => Turn::ForATry,
             // A row that cannot be tried now would soon leave memory again; in a small room at once.
-            _ if partner.is_away() && !bucket.lacks_proof() && partner.obstacle(Some(bucket), self.now).is_some() => {
-                Turn::ForATry
-            }
+            _ if is_away && !bucket.lacks_proof() && partner.obstacle(Some(bucket), self.now).is_some() => Turn::ForATry,
             rows => Turn::Now(rows),
         }
     }

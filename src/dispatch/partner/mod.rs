@@ -224,6 +224,12 @@ impl Partner {
         self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
+    /// Returns whether the endpoint of this bucket takes nothing now, although the partner is not away: what waits there
+    /// is apart from what the partner takes.
+    pub fn refuses_only(&self, bucket: &Bucket) -> bool {
+        bucket.gate.is_shut() && !self.is_away()
+    }
+
     /// Returns when the wait that the partner asked for ends; `None` if there is none left.
     pub fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.gate.asked_until(now)
@@ -309,10 +315,9 @@ impl Partner {
         self.trouble().filter(|after| Some(*after) != before)
     }
 
-    /// Records that the endpoint of one bucket refused a flush for good: this shuts that
-    /// bucket's gate, not the partner's.
+    /// Records that the endpoint of one bucket refused a flush for good: this shuts that bucket's gate, and says nothing
+    /// about the partner's health, as which other endpoints would pay for it.
     pub fn endpoint_refused(&mut self, error: Box<str>) {
-        self.health.failed();
         self.last_error = Some(error);
     }
 

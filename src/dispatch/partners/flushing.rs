@@ -150,6 +150,7 @@ impl Partners {
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
         let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());
         bucket.in_flight += 1;
+        bucket.on_wire += deliveries;
         (bucket.active_at, bucket.tried_at) = (now, Some(now));
         let has_more = !bucket.is_empty();
         self.threads.take(medium, partner.health.class());
@@ -180,6 +181,7 @@ impl Partners {
         let flight = self.flights.land(flush)?;
         if let Some(bucket) = self.buckets.get_mut(flight.bucket.0) {
             bucket.in_flight = bucket.in_flight.saturating_sub(1);
+            bucket.on_wire = bucket.on_wire.saturating_sub(flight.parcel.slips.len());
             bucket.active_at = now;
         }
         if let Some(partner) = self.partners.get_mut(flight.partner.0) {

@@ -14,7 +14,7 @@ impl Partners {
     pub fn longest(&self, key: BucketKey) -> Option<&Slip> {
         let bucket = self.bucket(key)?;
         let partner = self.partner(bucket.partner)?;
-        let away = if partner.is_away() { partner.flights.as_slice() } else { &[] };
+        let away = if self.is_away_for(bucket.partner, bucket.queue) { partner.flights.as_slice() } else { &[] };
         let flights = away.iter().filter_map(|flush| self.flights.get(*flush)).filter(|flight| flight.bucket == key);
         let on_wire = flights.flat_map(|flight| &flight.parcel.slips);
         bucket.first().into_iter().chain(on_wire).min_by_key(|slip| slip.since)

@@ -1,5 +1,6 @@
 //! All partners and their buckets: what enters a bucket, which buckets are looked at, and when a bucket or partner is
-//! forgotten. [`flushing`] keeps those that wait for a flush and those on the wire, [`crowd`] knows which partner holds too much.
+//! forgotten. [`flushing`] keeps those that wait for a flush and those on the wire, [`holders`] tells who holds what and how
+//! much it may hold, and [`crowd`] knows who holds too much.
 //!
 //! `directory` finds a partner by its account, `lately` says whether others need the room, and `longest` which delivery has
 //! waited for the longest.
@@ -7,6 +8,7 @@
 mod crowd;
 mod directory;
 mod flushing;
+mod holders;
 mod lately;
 mod longest;
 
@@ -25,6 +27,7 @@ use crate::dispatch::parking::Lot;
 use crate::dispatch::partner::{Partner, PartnerState};
 use crate::dispatch::rules::{Medium, PartnerTable};
 use crate::dispatch::slab::Slab;
+use crate::dispatch::standing::Holder;
 use crate::dispatch::threads::DeliveryThreads;
 use crate::dispatch::timer::Timer;
 use crate::dispatch::waiting::{Slip, Spot};
@@ -144,13 +147,8 @@ impl Partners {
         self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
     }
 
-    /// Returns whether the bucket's partner holds less than its share.
-    pub fn is_for_one_below(&self, key: BucketKey) -> bool {
-        self.bucket(key).and_then(|bucket| self.partner(bucket.partner)).is_some_and(|partner| self.is_below_share(partner))
-    }
-
-    /// Puts a delivery at the end of the bucket. Returns where it waits, and whether its partner
-    /// held less than its share before.
+    /// Puts a delivery at the end of the bucket. Returns where it waits, and whether its holder held less than its share
+    /// before.
     pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
@@ -325,7 +323,9 @@ impl Partners {
             bucket.alarm.by(due, idle_at, Timer::Bucket(key));
             return;
         }
-        if !bucket.is_empty() || bucket.in_flight > 0 || bucket.lot.as_deref().is_some_and(Lot::is_kept) {
+        // Of what an endpoint that refuses has hidden in its queue, no more than one is shown to try it with.
+        let hides = bucket.gate.is_shut() && partner.hidden > 0;
+        if !bucket.is_empty() || bucket.in_flight > 0 || hides || bucket.lot.as_deref().is_some_and(Lot::is_kept) {
             bucket.alarm.by(due, now + idle_timeout.max(SHORTEST_IDLE), Timer::Bucket(key));
             return;
         }
@@ -334,7 +334,9 @@ impl Partners {
             self.threads.leave(key, wait);
         }
         partner.buckets.remove(key);
-        self.buckets.remove(key.0);
+        if let Some(mut standing) = self.buckets.remove(key.0).and_then(|bucket| bucket.standing) {
+            self.crowd.leave(Holder::Bucket(key), &mut standing);
+        }
         self.forget_if_done(partner_key, now, due);
     }
 
@@ -357,7 +359,7 @@ impl Partners {
         }
         partner.alarm.cancel(due, Timer::Partner(key));
         if let Some(mut partner) = self.partners.remove(key.0) {
-            self.crowd.leave(key, &mut partner.standing);
+            self.crowd.leave(Holder::Partner(key), &mut partner.standing);
             self.directory.remove(self.directory.tag(&partner.account), key.0.place());
             self.roll.swap_remove(partner.place);
             if let Some(moved) = self.roll.get(partner.place).and_then(|moved| self.partners.get_mut(moved.0)) {

@@ -25,7 +25,7 @@ impl Dispatcher {
     /// Counts a message that is returned because of its partner; the first is logged, then sums.
     pub(in crate::dispatch) fn sum_up_returned(&mut self, index: QueueIndex, giver: PartnerKey, id: &str) {
         let Some(partner) = self.partners.partner(giver) else { return };
-        let (account, away) = (&partner.account, partner.is_away());
+        let (account, away) = (&partner.account, self.partners.is_away_for(giver, index));
         let Some(queue) = self.queues.get_mut(index) else { return };
         let why = || {
             let why = if away { "takes nothing" } else { "takes less than comes for it" };

@@ -265,3 +265,51 @@ fn why_says_so_if_all_that_there_is_for_it_is_hidden() {
     assert_eq!((report.hidden, report.reason), (2, "its messages were returned, and are hidden in their queue for now"));
     assert_eq!((report.oldest_age_s, report.queues[0].reason), (None, report.reason));
 }
+
+/// Returns a rig with two queues and eight of twenty places taken by q0's deliveries for x, whose endpoint for q0 refuses
+/// them. What q1 has for x was accepted since.
+fn refused_for_one_queue() -> Rig {
+    let mut rules = Rules { max_in_flight: 20, ..rules() };
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c d e f g h", "handle a|b|c|d|e|f|g|h"),
+        (0, "q1: receive p", "q1: handle p"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "q1: handled p->x", "q1: flush x p"),
+        (4, "q1: accepted x", "q1: delete p"),
+        (5, "q1: settled", ""),
+        (6, "handled b->x c->x d->x e->x f->x g->x h->x", ""),
+    ]);
+    rig
+}
+
+#[test]
+fn what_waits_at_an_endpoint_that_refuses_leaves_although_its_partner_takes_from_another_queue() {
+    let mut rig = refused_for_one_queue();
+    let left = hidden(&rig.send(300, "q1: receive q r s t u"));
+    assert_eq!(ids(&left), ["h", "g", "f"], "down to the share of one that is away, or until half of the room is free");
+    assert!(left.iter().all(|(_, millis)| *millis >= 299_702), "until the next attempt at its own endpoint: {left:?}");
+    rig.play(&[(301, "settled", ""), (302, "q1: handled q->x r->x s->x t->x u->x", "q1: flush x q r s t u")]);
+    assert_eq!(rig.send(600, "tick"), "", "x takes them, and need not shed them");
+    let tally = &rig.dispatcher.status().queues[0].tally;
+    assert_eq!(tally.returns().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
+}
+
+#[test]
+fn what_an_endpoint_that_refuses_has_hidden_shows_once_that_endpoint_takes() {
+    let mut rig = refused_for_one_queue();
+    rig.send(300, "q1: receive q r s t u");
+    rig.play(&[
+        (301, "settled", ""),
+        (302, "q1: handled q->x r->x s->x t->x u->x", "q1: flush x q r s t u"),
+        (303, "q1: accepted x", "q1: delete q r s t u"),
+        (304, "q1: settled", ""),
+        (60_000, "tick", ""),
+        (300_002, "tick", "flush x a"),
+        (300_003, "accepted x", "flush x b c d e; delete a"),
+        (300_004, "settled", "hide f=0 g=0 h=0"),
+    ]);
+}

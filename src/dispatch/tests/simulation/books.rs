@@ -45,6 +45,9 @@ fn check_partners(dispatcher: &Dispatcher) {
             let is_listed = partner.buckets.in_use().contains(&key);
             assert_eq!(is_listed, bucket.counts_as_used, "{key:?} of {}", partner.account);
             assert!(is_listed || !bucket.is_in_use(), "{key:?} of {} is in use", partner.account);
+            let flights = partner.flights.iter().filter_map(|flush| dispatcher.partners.flight(*flush));
+            let of_bucket = flights.filter(|flight| flight.bucket == key).map(|flight| flight.parcel.slips.len());
+            assert_eq!(bucket.on_wire, of_bucket.sum::<usize>(), "deliveries on the wire of {key:?} of {}", partner.account);
         }
     }
 }

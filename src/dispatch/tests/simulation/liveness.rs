@@ -78,10 +78,12 @@ fn check_bucket(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &
 fn check_lot(dispatcher: &Dispatcher, now: Instant, key: BucketKey, bucket: &Bucket, partner: &Partner) {
     let queue: QueueIndex = bucket.queue;
     let Some(transfer) = dispatcher.queues[queue].parking.as_deref() else { return };
-    if !bucket.lot.as_deref().is_some_and(Lot::may_ask) || partner.is_away() || dispatcher.phase.is_stopping() {
+    let holder = dispatcher.partners.holder_of(key).expect("its own or its partner");
+    let is_away = dispatcher.partners.is_away(holder);
+    if !bucket.lot.as_deref().is_some_and(Lot::may_ask) || is_away || dispatcher.phase.is_stopping() {
         return;
     }
-    let (holds, share) = (dispatcher.partners.holds(partner), dispatcher.partners.share(partner).max(1));
+    let (holds, share) = (dispatcher.partners.holds(holder), dispatcher.partners.share(holder).max(1));
     let is_in_line = transfer.wanting.contains(&key);
     // A partner that holds half of its share gets rows once it holds less: a change of what it holds is looked at in the next
     // turn. After a flush has landed, and when a thread is free for one of the partner's buckets, the bucket is looked at.

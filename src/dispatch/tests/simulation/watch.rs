@@ -157,6 +157,8 @@ impl Watch {
             Answer::Accepted => (seen.failing, seen.refused, seen.last_success) = (false, 0, Some(now - began)),
             // As long as they are few, these answers are about messages, not about the partner.
             Answer::Status { code: 413 | 422, .. } => seen.refused += 1,
+            // That is about the endpoint of one queue.
+            Answer::Status { code: 404, .. } => {}
             Answer::Status { retry_after, .. } => {
                 seen.failing = true;
                 seen.silence = seen.silence.max(retry_after.map(|wait| now + wait));

@@ -2,7 +2,7 @@
 //!
 //! Checked at every step: no more is held than allowed, and the rules towards a partner hold as in the other world. No
 //! message is received so often that its service sets it aside. Partners that are well get their messages within
-//! [`LONGEST_WAIT`], however many others are away. No message becomes a dead letter while it could be returned. No
+//! [`LONGEST_WAIT`], however many others are away; so do those that only refuse another queue's. No message becomes a dead letter while it could be returned. No
 //! message costs more than a few requests per hour. Once all partners take again, everything is delivered within
 //! [`RECOVERY`], in order: hidden messages do not stay hidden.
 
@@ -258,8 +258,8 @@ impl Outage {
             }
             Command::Flush { flush, batch, .. } => {
                 self.watch.begins(self.now, &batch.account, flush);
-                let model = self.scene.partners.iter().find(|partner| partner.account == batch.account).expect("one of them");
-                let (wait, answer) = model.answer(self.start, self.now, &mut self.random);
+                let (model, queue) = (self.scene.partner(&batch.account), queue_of(&batch));
+                let (wait, answer) = model.answer(queue, self.start, self.now, &mut self.random);
                 self.after(wait, Act::Answer { flush, batch, answer });
             }
             Command::CallQueue { queue, acker, call } => {
@@ -340,8 +340,8 @@ impl Outage {
     }
 
     fn accept(&mut self, batch: &Batch) {
-        let queue: usize = batch.queue[1..].parse().expect("q0 or q1");
-        let well = batch.account[1..].parse::<usize>().is_ok_and(|n| n > TOO_SLOW);
+        let queue = queue_of(batch);
+        let well = self.scene.partner(&batch.account).is_well_for(queue);
         for item in &batch.items {
             let id = item.message.id.as_str();
             let row: i64 = id.split_once('m').expect("qNmN").1.parse().expect("a row");
@@ -465,4 +465,8 @@ impl Outage {
         }
         assert_eq!((status.in_flight, status.in_flight_bytes), (0, 0));
     }
+}
+
+fn queue_of(batch: &Batch) -> usize {
+    batch.queue[1..].parse().expect("q0 or q1")
 }

@@ -25,6 +25,9 @@ pub const LARGEST: usize = 100_000;
 /// A number of receives that no message comes near to.
 pub const MANY: u32 = 100;
 
+/// The longest time that an answer of the partner takes that is too slow.
+const SLOW: Duration = Duration::from_secs(4);
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Scene {
@@ -66,6 +69,8 @@ pub enum Trouble {
     Asks,
     Hangs,
     Refuses,
+    /// Its endpoint for the first queue is not there, and it takes all from the other.
+    RefusesOneQueue,
 }
 
 impl Scene {
@@ -101,6 +106,10 @@ impl Scene {
             steals: random.u8(..3) == 0,
             partners,
         }
+    }
+
+    pub fn partner(&self, account: &Account) -> &PartnerModel {
+        self.partners.iter().find(|partner| partner.account == *account).expect("one of them")
     }
 
     /// Returns the time after which all partners take again.
@@ -147,16 +156,22 @@ fn partner_model(n: usize, span: Duration, backlog: bool, random: &mut Rng) -> P
         // A backlog is worked off within minutes.
         let from = if backlog { Duration::ZERO } else { span * random.u32(0..30) / 100 };
         let longest = if random.u8(..10) == 0 { 14 * 60 } else { 120 };
-        let kinds = [Trouble::Fails, Trouble::Asks, Trouble::Hangs, Trouble::Refuses];
+        let kinds = [Trouble::Fails, Trouble::Asks, Trouble::Hangs, Trouble::Refuses, Trouble::RefusesOneQueue];
         (from, from + MINUTE * random.u32(10..longest), kinds[random.usize(..kinds.len())])
     });
-    let latency = Duration::from_millis(if n == TOO_SLOW { 4_000 } else { random.u64(5..400) });
+    let latency = if n == TOO_SLOW { SLOW } else { Duration::from_millis(random.u64(5..400)) };
     PartnerModel { account: format!("a{n}").into(), latency, away }
 }
 
 impl PartnerModel {
-    /// Returns the partner's answer to a flush that reaches it now, and the time that it takes.
-    pub fn answer(&self, start: Instant, now: Instant, random: &mut Rng) -> (Duration, Answer) {
+    /// Returns whether the partner takes everything from this queue at all times.
+    pub fn is_well_for(&self, queue: usize) -> bool {
+        let quick = self.latency < SLOW;
+        quick && self.away.is_none_or(|(.., trouble)| matches!(trouble, Trouble::RefusesOneQueue) && queue > 0)
+    }
+
+    /// Returns the partner's answer to a flush of this queue that reaches it now, and the time that it takes.
+    pub fn answer(&self, queue: usize, start: Instant, now: Instant, random: &mut Rng) -> (Duration, Answer) {
         let status = |code, retry_after| Answer::Status { code, retry_after, excerpt: "".into() };
         let wait = self.latency.mul_f64(0.5 + random.f64() / 2.0);
         let since = now - start;
@@ -165,6 +180,8 @@ impl PartnerModel {
             Some((.., Trouble::Fails)) => (wait, status(503, None)),
             Some((.., Trouble::Asks)) => (wait, status(429, Some(MINUTE * 2))),
             Some((.., Trouble::Refuses)) => (wait, status(401, None)),
+            Some((.., Trouble::RefusesOneQueue)) if queue > 0 => (wait, Answer::Accepted),
+            Some((.., Trouble::RefusesOneQueue)) => (wait, status(404, None)),
             Some((.., Trouble::Hangs)) => (Duration::from_secs(10), Answer::Unreachable { reason: "timed out".into() }),
         }
     }
