@@ -41,7 +41,7 @@ impl Dispatcher {
     /// Acts upon the answer. If it accepts only a part of the batch, the verdict is about the rest.
     fn act_upon(&mut self, flight: Flight, answer: &Answer) {
         let Some(bucket) = self.partners.bucket(flight.bucket) else { return };
-        let queue = bucket.queue;
+        let (queue, culprits_of_bucket) = (bucket.queue, bucket.culprits);
         let Flight { bucket: key, partner: partner_key, mut parcel, began, .. } = flight;
         let mut answer = answer;
         if let Answer::Partly { accepted, rest } = answer {
@@ -59,6 +59,7 @@ impl Dispatcher {
             deliveries: parcel.slips.len(),
             conflicts: parcel.conflicts,
             culprits: partner.culprits,
+            culprits_of_bucket,
             on_trial: parcel.doubt.on_trial,
             breaker_failures: partner.rules.breaker_failures,
         };
@@ -107,6 +108,9 @@ impl Dispatcher {
                     partner.batch_size.culprit_found(parcel.within);
                 }
                 partner.refused_one(matches!(answer, Answer::Status { code: 500.., .. }));
+                if let Some(bucket) = self.partners.bucket_mut(key) {
+                    bucket.culprits = bucket.culprits.saturating_add(1);
+                }
                 self.all_dead(queue, &parcel, kind, answer);
             }
             Verdict::Impossible => self.all_dead(queue, &parcel, DeadKind::Impossible, answer),
@@ -116,7 +120,7 @@ impl Dispatcher {
     /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a failure.
     fn well(&mut self, key: BucketKey, began: Instant, deliveries: usize) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
-        bucket.accepted = bucket.accepted.wrapping_add(1);
+        (bucket.accepted, bucket.culprits) = (bucket.accepted.wrapping_add(1), 0);
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
         partner.drain.accepted(deliveries, began, self.now);

@@ -12,8 +12,10 @@ pub struct History {
     pub deliveries: usize,
     /// The number of 409 answers in a row that this batch has drawn before.
     pub conflicts: u32,
-    /// The number of culprits in a row, without an accepted flush between them.
+    /// The number of culprits in a row, without an accepted flush of the partner between them.
     pub culprits: u32,
+    /// The same of this bucket alone: another endpoint of the partner may have accepted flushes of other queues meanwhile.
+    pub culprits_of_bucket: u32,
     /// Whether the delivery has drawn answers that may be its own fault or the partner's, and the partner has since
     /// accepted a delivery behind it.
     pub on_trial: bool,
@@ -48,7 +50,7 @@ pub enum Blame {
     Partner,
     /// The delivery may be at fault, if the partner accepts other deliveries.
     InDoubt,
-    /// The partner is at fault: it refused this delivery after too many others.
+    /// The partner or its endpoint for the queue is at fault: it refused this delivery after too many others.
     Refuses,
 }
 
@@ -114,12 +116,15 @@ fn is_about_the_set_up(code: u16) -> bool {
     matches!(code, 300..=399 | 401 | 402 | 403 | 405 | 406 | 407 | 415 | 421 | 426 | 451)
 }
 
-/// Returns the verdict if a message is at fault. A partner that refuses one message after another is at fault itself.
+/// Returns the verdict if a message is at fault. A partner that refuses one message after another is at fault itself, and
+/// so is an endpoint that does while the partner's others accept theirs.
 fn at_fault(history: History) -> Verdict {
     if history.deliveries > 1 {
         Verdict::Bisect
     } else if history.culprits >= history.breaker_failures {
         Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Refuses }
+    } else if history.culprits_of_bucket >= history.breaker_failures {
+        Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Refuses }
     } else {
         Verdict::Culprit { kind: DeadKind::Refused }
     }
@@ -134,7 +139,8 @@ mod tests {
         verdict(&Answer::Status { code, retry_after, excerpt: "".into() }, history)
     }
 
-    const ONE: History = History { deliveries: 1, conflicts: 0, culprits: 0, on_trial: false, breaker_failures: 5 };
+    const ONE: History =
+        History { deliveries: 1, conflicts: 0, culprits: 0, culprits_of_bucket: 0, on_trial: false, breaker_failures: 5 };
     const MANY: History = History { deliveries: 10, ..ONE };
 
     fn waits(retry_after: Option<u64>, blame: Blame) -> Verdict {
@@ -221,6 +227,13 @@ mod tests {
             of(400, History { culprits: 5, ..ONE }),
             Verdict::Misconfigured { gate: Gate::Partner, blame: Blame::Refuses }
         );
+    }
+
+    #[test]
+    fn an_endpoint_that_refuses_all_is_at_fault_itself_although_others_of_the_partner_accept() {
+        let of_bucket = |culprits_of_bucket| of(422, History { culprits_of_bucket, ..ONE });
+        assert_eq!(of_bucket(4), Verdict::Culprit { kind: DeadKind::Refused });
+        assert_eq!(of_bucket(5), Verdict::Misconfigured { gate: Gate::Bucket, blame: Blame::Refuses });
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The gate of a bucket: what stops the bucket alone, although its partner accepts flushes. Part of the
 //! dispatcher's state machine.
 //!
-//! The gate shuts when the endpoint for the bucket's queue is set up wrongly, which says nothing about the partner's
-//! other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
+//! The gate shuts when the endpoint for the bucket's queue is set up wrongly, or refuses one delivery after another: this
+//! says nothing about the partner's other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
 //!
 //! The bucket also rests for as long as its partner backs off after a failure of it. Other buckets' flushes that are
 //! accepted end the partner's wait, but not this one.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct BucketGate(Option<Box<Waits>>);
 
-/// The refusals of the queue's endpoint (404, 410) in a row with the wait after the last one, and the rest after a failure
+/// The refusals of the queue's endpoint (404, 410, or any that is at fault itself) in a row with the wait after the last one, and the rest after a failure
 /// of the partner.
 #[derive(Debug, Default)]
 struct Waits {

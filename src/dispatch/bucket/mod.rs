@@ -60,6 +60,8 @@ pub struct Bucket {
     pub thread_wait: Option<ThreadWait>,
     /// The number of flushes that were accepted; it may wrap around.
     pub accepted: u32,
+    /// The number of culprits (deliveries at fault) in a row, without an accepted flush of the bucket between them.
+    pub culprits: u32,
     /// The number of deliveries that ever left [`Bucket::waiting`] for a batch.
     composed: u64,
 }
@@ -111,6 +113,7 @@ impl Bucket {
             counts_as_used: false,
             thread_wait: None,
             accepted: 0,
+            culprits: 0,
             composed: 0,
         }
     }

@@ -139,6 +139,44 @@ fn a_partner_that_refuses_one_after_the_other_is_at_fault_itself() {
 }
 
 #[test]
+fn an_endpoint_that_refuses_one_after_the_other_is_at_fault_itself_whatever_the_others_accept() {
+    let mut rig = rig(|partner| {
+        partner.breaker_failures = 2;
+        partner.max_backoff = SECOND * 20;
+    });
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (0, "q1: receive p q r", "q1: handle p|q|r"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 400", "letter a:refused"),
+        (3, "settled", ""),
+        (4, "q1: handled p->x", "q1: flush x p"),
+        (5, "q1: accepted x", "q1: delete p"),
+        (6, "q1: settled", ""),
+        (7, "handled b->x", "flush x b"),
+        (8, "answered x 400", "letter b:refused"),
+        (9, "settled", ""),
+        (10, "q1: handled q->x", "q1: flush x q"),
+        (11, "q1: accepted x", "q1: delete q"),
+        (12, "q1: settled", ""),
+        (13, "handled c->x", "flush x c"),
+        (14, "answered x 400", ""),
+        (15, "handled d->x", ""),
+        (16, "q1: handled r->x", "q1: flush x r"),
+        (17, "q1: accepted x", "q1: delete r"),
+    ]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    let refused = report.reason.starts_with("it refused more deliveries in a row than breaker_failures");
+    assert_eq!((report.state.word(), refused, report.blocked_by.as_deref()), ("open", true, Some("c")), "{report:?}");
+    rig.play(&[
+        (18, "skip x", "reply open; letter c:skipped"),
+        (19, "settled", ""),
+        (20_014, "tick", "flush x d"),
+        (20_015, "accepted x", "delete d"),
+    ]);
+}
+
+#[test]
 fn a_pause_outlives_the_buckets() {
     let mut rig = rig(|partner| {
         partner.give_up_after = Some(SECOND * 5);

@@ -196,7 +196,10 @@ impl Dispatcher {
                 let blocked = bucket.filter(|(_, bucket)| is_blocked(partner, bucket));
                 blocked.map_or("its breaker is open", |(_, bucket)| self.why_its_head_blocks(bucket))
             }
-            Some(Obstacle::Until(_, Wait::Endpoint)) => "the endpoint for this queue is set up wrongly",
+            Some(Obstacle::Until(_, Wait::Endpoint)) => {
+                let blocked = bucket.filter(|(_, bucket)| is_blocked(partner, bucket));
+                blocked.map_or("the endpoint for this queue is set up wrongly", |(_, bucket)| self.why_its_head_blocks(bucket))
+            }
             Some(Obstacle::Until(_, Wait::Rate)) => "its rate allows no more for now",
             Some(Obstacle::Until(_, Wait::Linger)) => "it lingers for a fuller batch",
             Some(Obstacle::Thread) if partner.health.class() == Class::Well => "no delivery thread is free",
@@ -240,7 +243,8 @@ impl Dispatcher {
 /// refused after too many others.
 fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
     let Some(Doubt { draws, refused, .. }) = bucket.doubt() else { return false };
-    partner.is_open() && (refused || (draws > 0 && draws >= partner.rules.breaker_failures))
+    let is_in_doubt = draws > 0 && draws >= partner.rules.breaker_failures;
+    (refused && bucket.gate.is_shut()) || (partner.is_open() && (refused || is_in_doubt))
 }
 
 /// Returns why nothing is in memory that could be sent, in words.
