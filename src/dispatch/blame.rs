@@ -2,9 +2,10 @@
 //! of the bucket. Part of the dispatcher's state machine.
 //!
 //! The rules are those of [`bucket::head`](super::bucket::head). They apply only while the breaker is open, so that a
-//! brief disturbance puts no delivery in doubt, or where it cannot open: of several flushes on the wire, each accepted
-//! one shuts it. If it is of the same bucket, it is the proof that a probe would be. One of another bucket went to another
-//! endpoint: it proves nothing, and does not end the bucket's own wait, or the front would be sent again and again.
+//! brief disturbance puts no delivery in doubt, or where it cannot open: each accepted flush shuts it, of several on the
+//! wire or of another bucket. If it is of the same bucket, it is the proof that a probe would be. One of another bucket
+//! went to another endpoint: it proves nothing, and does not end the bucket's own wait, or the front would be sent again
+//! and again. The front has then drawn `breaker_failures` answers all the same, one after each of these waits.
 //!
 //! On a FIFO queue a batch is halved as well, so that the deliveries before the one at fault get through and `why` can name
 //! that one; then it blocks the bucket, as order demands.
@@ -13,9 +14,12 @@
 //! partner is at fault: the delivery keeps its place, so that order is kept once the partner is mended, and `why` names
 //! it, so that an operator can `skip` it.
 
+use std::sync::Arc;
+
 use super::Dispatcher;
 use super::bucket::Parcel;
 use super::keys::BucketKey;
+use super::pause::{backoff, jittered};
 use super::verdict::Blame;
 
 impl Dispatcher {
@@ -25,14 +29,19 @@ impl Dispatcher {
         let Some(bucket) = self.partners.bucket(key) else { return };
         let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
-        let (is_open, enough) = (partner.is_open(), partner.rules.breaker_failures);
+        let (tries_behind, enough) = (partner.tries_what_is_behind(), partner.rules.breaker_failures);
         let others_fly = !partner.flights.is_empty();
         let rests_until = partner.backs_off_until(self.now).filter(|_| partner.buckets.are_several());
-        let accepted = bucket.accepted;
+        let (accepted, failures, rules) = (bucket.accepted, partner.failures(), Arc::clone(&partner.rules));
         if let Some(until) = rests_until
             && let Some(bucket) = self.partners.bucket_mut(key)
         {
-            bucket.gate.rests(until);
+            let own = bucket.gate.failed(self.now);
+            // Other endpoints of the partner ended its failures in a row, but not those of this one: its rest grows with
+            // each of them, or it would have the others wait again and again.
+            let longer = (own > failures).then(|| backoff(rules.min_backoff, rules.max_backoff, own));
+            let longer = longer.map(|wait| self.now + jittered(wait, &mut self.random));
+            bucket.gate.rests(longer.map_or(until, |longer| longer.max(until)));
         }
         if std::mem::take(&mut parcel.doubt.probes)
             && let Some(bucket) = self.partners.bucket_mut(key)
@@ -44,12 +53,12 @@ impl Dispatcher {
         if blame == Blame::InDoubt {
             let is_proven = parcel.doubt.draws > 0 && accepted != parcel.doubt.accepted_before;
             (parcel.doubt.draws, parcel.doubt.accepted_before) = (parcel.doubt.draws.saturating_add(1), accepted);
-            if (is_open || others_fly) && parcel.doubt.draws >= enough {
+            if (tries_behind || others_fly) && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
                     self.back_halved(key, parcel);
                     return self.return_what_cannot_leave(key);
                 }
-                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (is_open && !fifo, !is_open && is_proven && !fifo);
+                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (tries_behind && !fifo, !tries_behind && is_proven && !fifo);
             }
         }
         self.back_into_bucket(key, parcel);

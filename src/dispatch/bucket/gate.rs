@@ -4,8 +4,8 @@
 //! The gate shuts when the endpoint for the bucket's queue is set up wrongly, or refuses one delivery after another: this
 //! says nothing about the partner's other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
 //!
-//! The bucket also rests for as long as its partner backs off after a failure of it. Other buckets' flushes that are
-//! accepted end the partner's wait, but not this one.
+//! The bucket also rests for as long as its partner backs off after a failure of it, or longer after several in a row. Other
+//! buckets' flushes that are accepted end the partner's wait, but not this one.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ struct Waits {
     until: Option<Instant>,
     /// The last refusal, in words.
     error: Box<str>,
+    /// The number of failures in a row, each after the rest that the one before it led to.
+    failures: u32,
     /// When the rest after a failure ends or ended.
     rests_until: Option<Instant>,
     /// When a message that is hidden because of the refusals may be shown, at the earliest.
@@ -54,6 +56,15 @@ impl BucketGate {
     /// Returns when the rest after a failure ends, `None` if there is none or it is over.
     pub fn rest(&self, now: Instant) -> Option<Instant> {
         self.0.as_ref()?.rests_until.filter(|until| *until > now)
+    }
+
+    /// Counts a failure, unless it landed in the rest after another: both were on the wire together then. Returns the
+    /// number of failures in a row.
+    pub fn failed(&mut self, now: Instant) -> u32 {
+        let rests = self.rest(now).is_some();
+        let waits = self.0.get_or_insert_default();
+        waits.failures = waits.failures.saturating_add(u32::from(!rests));
+        waits.failures
     }
 
     /// Records that the bucket rests after a failure.

@@ -205,6 +205,12 @@ impl Partner {
         self.gate.is_open(&self.rules)
     }
 
+    /// Returns whether a delivery behind a front that may be at fault is tried in place of it: while the breaker is open.
+    /// Of several buckets each one's accepted flushes shut it, however often the front of another is refused.
+    pub fn tries_what_is_behind(&self) -> bool {
+        self.is_open() || self.buckets.are_several()
+    }
+
     /// Returns the error because of which this bucket waits; `None` if there is none.
     pub fn error_at<'a>(&'a self, bucket: &'a Bucket) -> Option<&'a str> {
         bucket.gate.error().or(self.last_error.as_deref())

@@ -146,7 +146,7 @@ impl Partners {
         let bucket = self.buckets.get_mut(key.0)?;
         let partner = self.partners.get_mut(partner_key.0)?;
         let bounds = partner.bounds();
-        let probe = partner.is_open().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
+        let probe = partner.tries_what_is_behind().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
         let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
         let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());
         bucket.in_flight += 1;

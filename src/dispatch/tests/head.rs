@@ -303,7 +303,11 @@ fn a_head_with_nothing_behind_it_leaves_the_turn_to_the_partners_other_queues() 
     ]);
     let (now, sent) = rig.skip_to_commands();
     assert_eq!(sent, "q1: flush x f");
-    rig.play(&[(now, "q1: accepted x", "flush x a; q1: delete f"), (now, "accepted x", "delete a")]);
+    // It has failed for the third time, and its own rest outlasts that of the partner.
+    rig.play(&[(now, "q1: accepted x", "q1: delete f"), (now, "q1: settled", "")]);
+    let (now, sent) = rig.skip_to_commands();
+    assert_eq!(sent, "flush x a");
+    rig.play(&[(now, "accepted x", "delete a")]);
 }
 
 #[test]
@@ -362,6 +366,61 @@ fn what_another_queue_of_the_partner_has_accepted_is_no_proof_against_a_delivery
         }
     }
     assert!(answered[0] < 80 && answered[1] > 50, "q1's successes end no wait of q0: {answered:?}");
+}
+
+/// Each of q1's successes ends the failures in a row, so that the breaker never opens.
+#[test]
+fn a_head_steps_aside_although_another_queue_of_the_partner_keeps_its_breaker_shut() {
+    for several_at_once in [1, 2] {
+        let mut rig = rig(|_, partner| (partner.breaker_failures, partner.max_batch) = (3, several_at_once));
+        let mut commands = vec![all_to_x(&mut rig, &["a", "b", "c", "d"])];
+        let mut done = Vec::new();
+        for at in (10..60_000).step_by(10) {
+            commands.push(rig.send(at, &format!("q1: receive m{at}")));
+            commands.push(rig.send(at, &format!("q1: handled m{at}->x")));
+            // Everything is answered at once: whatever holds `a` draws 500, and the rest is accepted.
+            while let Some(all) = commands.pop() {
+                for command in all.split("; ") {
+                    let (queue, call) = command.split_once(": ").map_or(("", command), |(_, call)| ("q1: ", call));
+                    if let Some(sent) = call.strip_prefix("flush x ") {
+                        let answer = if queue.is_empty() && sent.contains('a') { "answered x 500" } else { "accepted x" };
+                        commands.push(rig.send(at, &format!("{queue}{answer}")));
+                    } else if call.starts_with("delete") || call.starts_with("letter") {
+                        done.extend(Some(call.to_owned()).filter(|_| queue.is_empty()));
+                        commands.push(rig.send(at, &format!("{queue}settled")));
+                    }
+                }
+            }
+        }
+        assert!(done.contains(&"letter a:refused".to_owned()), "{done:?}");
+        let others: String = done.iter().filter_map(|call| call.strip_prefix("delete ")).collect();
+        assert!(["b", "c", "d"].iter().all(|id| others.contains(id)), "{done:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_fails_has_the_partners_other_queues_wait_ever_more_seldom() {
+    let mut rig = rig(|_, _| {});
+    let mut commands = vec![all_to_x(&mut rig, &["a"])];
+    let (mut failed, mut accepted) = (0, 0);
+    for at in (10..60_000).step_by(10) {
+        commands.push(rig.send(at, &format!("q1: receive m{at}")));
+        commands.push(rig.send(at, &format!("q1: handled m{at}->x")));
+        while let Some(all) = commands.pop() {
+            for command in all.split("; ") {
+                if command.starts_with("flush x") {
+                    failed += 1;
+                    commands.push(rig.send(at, "answered x 503"));
+                } else if command.starts_with("q1: flush x") {
+                    accepted += 1;
+                    commands.push(rig.send(at, "q1: accepted x"));
+                } else if command.starts_with("q1: delete") {
+                    commands.push(rig.send(at, "q1: settled"));
+                }
+            }
+        }
+    }
+    assert!(failed < 20 && accepted > 5_000, "{failed} attempts at the one, {accepted} accepted by the other");
 }
 
 /// Returns a rig in which three partners are away, so that each may hold one: x with `a`, at which it breaks, and with `b`

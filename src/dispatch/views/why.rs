@@ -244,7 +244,7 @@ impl Dispatcher {
 fn is_blocked(partner: &Partner, bucket: &Bucket) -> bool {
     let Some(Doubt { draws, refused, .. }) = bucket.doubt() else { return false };
     let is_in_doubt = draws > 0 && draws >= partner.rules.breaker_failures;
-    (refused && bucket.gate.is_shut()) || (partner.is_open() && (refused || is_in_doubt))
+    (refused && bucket.gate.is_shut()) || (partner.tries_what_is_behind() && (refused || is_in_doubt))
 }
 
 /// Returns why nothing is in memory that could be sent, in words.
