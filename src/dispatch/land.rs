@@ -111,9 +111,9 @@ impl Dispatcher {
                 if let Some(bucket) = self.partners.bucket_mut(key) {
                     bucket.culprits = bucket.culprits.saturating_add(1);
                 }
-                self.all_dead(queue, &parcel, kind, answer);
+                self.all_dead(&parcel, kind, answer);
             }
-            Verdict::Impossible => self.all_dead(queue, &parcel, DeadKind::Impossible, answer),
+            Verdict::Impossible => self.all_dead(&parcel, DeadKind::Impossible, answer),
         }
     }
 
@@ -185,11 +185,11 @@ impl Dispatcher {
     }
 
     /// Sets all deliveries of the batch aside as dead letters, with the answer as the reason.
-    fn all_dead(&mut self, queue: QueueIndex, parcel: &Parcel, kind: DeadKind, answer: &Answer) {
+    fn all_dead(&mut self, parcel: &Parcel, kind: DeadKind, answer: &Answer) {
         let text = described(answer);
         for (slip, item) in parcel.slips.iter().zip(&parcel.batch.items) {
             let reason = DeadReason { kind, text: text.to_string() };
-            self.delivery_dead(queue, slip.ticket, &parcel.batch.account, item, reason);
+            self.delivery_dead(slip.ticket, &parcel.batch.account, item, reason);
         }
     }
 

@@ -87,13 +87,13 @@ impl Dispatcher {
         if bucket.in_flight > 0 {
             return Err(Refusal::OnTheWire);
         }
-        let (queue, error) = (bucket.queue, partner.last_error.as_deref().unwrap_or("none").to_owned());
+        let error = partner.error_at(bucket).unwrap_or("none").to_owned();
         let ledger = &self.ledger;
         let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
         let front = self.partners.bucket_mut(head).and_then(|bucket| bucket.take_front(held));
         let (ticket, item) = front.ok_or(Refusal::NothingWaits)?;
         let text = format!("set aside by an operator (skip); last error: {error}");
-        self.delivery_dead(queue, ticket, account, &item, DeadReason { kind: DeadKind::Skipped, text });
+        self.delivery_dead(ticket, account, &item, DeadReason { kind: DeadKind::Skipped, text });
         self.partners.list_all_of(key);
         Ok(())
     }

@@ -9,11 +9,11 @@ impl Dispatcher {
     /// Sets aside, as dead letters, the bucket's deliveries that are older than the partner's `give_up_after`.
     pub(in crate::dispatch) fn expire(&mut self, key: BucketKey) {
         let Some(bucket) = self.partners.bucket(key) else { return };
-        let (queue, partner_key) = (bucket.queue, bucket.partner);
+        let partner_key = bucket.partner;
         let Some(partner) = self.partners.partner(partner_key) else { return };
         let Some(give_up_after) = partner.rules.give_up_after else { return };
         let account = partner.account.clone();
-        let error = partner.last_error.as_deref().unwrap_or("none").to_owned();
+        let error = partner.error_at(bucket).unwrap_or("none").to_owned();
         let Some(before) = self.now.checked_sub(give_up_after) else { return };
         let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
         self.partners.touch(partner_key);
@@ -23,7 +23,7 @@ impl Dispatcher {
                 continue;
             }
             let text = format!("not delivered within give_up_after = {give_up_after:?}; last error: {error}");
-            self.delivery_dead(queue, ticket, &account, &item, DeadReason { kind: DeadKind::Expired, text });
+            self.delivery_dead(ticket, &account, &item, DeadReason { kind: DeadKind::Expired, text });
         }
     }
 }

@@ -13,19 +13,13 @@ use crate::dispatch::ledger::{Exit, Stage};
 impl Dispatcher {
     /// Sets one delivery aside as a dead letter, and with it its message if that led to no other one. On a queue
     /// without dead letters, returns the message instead.
-    pub(in crate::dispatch) fn delivery_dead(
-        &mut self,
-        index: QueueIndex,
-        ticket: Ticket,
-        account: &Account,
-        item: &Item,
-        reason: DeadReason,
-    ) {
+    pub(in crate::dispatch) fn delivery_dead(&mut self, ticket: Ticket, account: &Account, item: &Item, reason: DeadReason) {
         if self.circulates(ticket) {
             return self.circulate(ticket, &reason);
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        let Some(queue) = self.queues.get_mut(index) else { return };
+        // A row of a parking counts as a delivery of the parking, as it does when it is accepted.
+        let Some(queue) = self.queues.get_mut(held.queue) else { return };
         queue.counts.deliveries_dead += 1;
         held.dies(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };

@@ -2,7 +2,7 @@
 
 use super::reason::ReturnReason;
 use crate::dispatch::Dispatcher;
-use crate::dispatch::keys::{QueueIndex, Ticket};
+use crate::dispatch::keys::Ticket;
 use crate::dispatch::ledger::Stage;
 use crate::message::settle::{DeadKind, DeadReason};
 
@@ -30,18 +30,18 @@ impl Dispatcher {
             "held for as long as the queue allows, in its receive {receives} of {last}; redrive it once its partner takes deliveries"
         );
         let reason = DeadReason { kind: DeadKind::PartnerUnavailable, text };
-        if delivering { self.open_dead(index, ticket, &reason) } else { self.leave_as_dead(ticket, reason) }
+        if delivering { self.open_dead(ticket, &reason) } else { self.leave_as_dead(ticket, reason) }
     }
 
     /// Turns the waiting deliveries of a message into dead letters. What is on the wire is the last of it that is sent.
-    fn open_dead(&mut self, index: QueueIndex, ticket: Ticket, reason: &DeadReason) {
+    fn open_dead(&mut self, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.on_wire() > 0 {
             held.special_mut().withdrawn = Some(self.now);
         }
         for spot in held.spots() {
             if let Some((account, item)) = self.partners.take(spot, ticket) {
-                self.delivery_dead(index, ticket, &account, &item, reason.clone());
+                self.delivery_dead(ticket, &account, &item, reason.clone());
             }
         }
     }

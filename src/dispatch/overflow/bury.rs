@@ -102,7 +102,7 @@ impl Dispatcher {
             }
             if let Some((account, item)) = self.partners.take(spot, ticket) {
                 self.partners.unstick(holder, index, part);
-                self.delivery_dead(index, ticket, &account, &item, reason.clone());
+                self.delivery_dead(ticket, &account, &item, reason.clone());
             }
         }
     }

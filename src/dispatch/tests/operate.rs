@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
-use crate::dispatch::{Action, Event, PartnerReport, PartnerRules, PartnerState};
+use crate::dispatch::{Action, Event, Note, PartnerReport, PartnerRules, PartnerState};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -348,4 +348,31 @@ fn why_tells_who_waits_for_a_thread_and_of_which_half() {
     let reason = |account| rig.dispatcher.partner(account).unwrap().reason;
     assert_eq!(reason("z"), "no delivery thread is free");
     assert_eq!(reason("new"), "no delivery thread is free of the half that slow, failing and new partners share");
+}
+
+#[test]
+fn the_letter_of_what_a_refused_endpoint_kept_names_that_refusal_whatever_other_queues_delivered() {
+    let reason_after = |change: fn(&mut PartnerRules), table: &[(u64, &str, &str)]| {
+        let mut rig = rig(change);
+        rig.play(&[
+            (0, "receive a", "handle a"),
+            (0, "q1: receive b", "q1: handle b"),
+            (1, "handled a->x", "flush x a"),
+            (2, "answered x 404", ""),
+            (3, "q1: handled b->x", "q1: flush x b"),
+            (4, "q1: accepted x", "q1: delete b"),
+            (5, "q1: settled", ""),
+        ]);
+        rig.play(table);
+        let reasons = rig.notes.iter().filter_map(|note| match note {
+            Note::DeadLetters { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        reasons.last().expect("a dead letter is said")
+    };
+    let skipped = reason_after(|_| {}, &[(6, "skip x", "reply open; letter a:skipped"), (7, "settled", "")]);
+    assert_eq!(skipped, "set aside by an operator (skip); last error: answered 404");
+    let give_up = |partner: &mut PartnerRules| partner.give_up_after = Some(SECOND * 5);
+    let expired = reason_after(give_up, &[(5001, "tick", "letter a:expired"), (5002, "settled", "")]);
+    assert_eq!(expired, "not delivered within give_up_after = 5s; last error: answered 404");
 }

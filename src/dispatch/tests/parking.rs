@@ -194,7 +194,10 @@ fn a_parked_delivery_that_is_refused_becomes_a_dead_letter() {
         (30, "answered x 400", "flush x e; q1: letter d:refused"),
         (40, "q1: settled", ""),
     ]);
-    assert_eq!(rig.dispatcher.status().queues[1].counts.dead, 1);
+    let status = rig.dispatcher.status();
+    assert_eq!(status.queues[1].counts.dead, 1);
+    let deliveries = [0, 1].map(|queue: usize| status.queues[queue].counts.deliveries_dead);
+    assert_eq!(deliveries, [0, 1], "as the parking counts those that are accepted");
 }
 
 #[test]
