@@ -125,7 +125,7 @@ impl Dispatcher {
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
         partner.drain.accepted(deliveries, began, self.now);
         partner.batch_size.accepted(deliveries, partner.rules.max_batch);
-        let failures = partner.succeeded(self.now.saturating_duration_since(began)).max(refusals);
+        let failures = partner.succeeded(self.now, self.now.saturating_duration_since(began)).max(refusals);
         if failures > 0 {
             let account = partner.account.clone();
             // The messages that are hidden for this partner need not wait for its next attempt any more.

@@ -26,8 +26,8 @@
 //! `serve` serves what is due by time (`due`, `timer`), and `turn` ends each turn. `reload` changes rules and
 //! queues, `operate` is what operators do to a partner, `record` counts for them, `views` show it, and `stop` ends it
 //! all. What belongs to one queue is in `queue_state`. The vocabulary is in `event`, the settings in `rules`, the keys in
-//! `keys` (their values in `slab`). `facts` are what a queue's service does by itself, `standing` ranks the partners that
-//! hold too much, `pause` computes waits after failures, and `census` finds out whether all queues are empty.
+//! `keys` (their values in `slab`). `facts` are what a queue's service does by itself, `standing` ranks the holders of
+//! too much, `pause` computes waits after failures, and `census` finds out whether all queues are empty.
 //!
 //! # Words
 //!
@@ -36,8 +36,9 @@
 //! * A *delivery* is one payload for one partner. It waits in a *bucket* as a *slip* (its
 //!   message's ticket and the moment) with its item; the place where it waits is its *spot*.
 //! * A *parcel* is a composed batch with its slips: it is sent again as it is. A *flight* is a parcel on the wire.
-//! * A partner is *away* if it is slow, fails, or is paused. Its *share* is what it may hold in memory;
-//!   one that holds more is *overfull*, and its *standing* is its place in the ranking of those.
+//! * A partner is *away* if it is slow, fails, has asked for a pause, or is paused. A *holder* is a partner, or a bucket
+//!   whose endpoint alone refuses, which is away. Its *share* is what it may hold in memory; one that holds more is
+//!   *overfull*, and its *standing* is its place in the ranking of those.
 //! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
 //! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.
 //! * A delivery is *settled* once it is accepted, on the disk of the parking or in a written dead letter. Once all of

@@ -274,11 +274,20 @@ impl Partner {
     }
 
     /// Records that a flush was accepted after `took`. Returns the number of failures in a row that this ended.
-    pub fn succeeded(&mut self, took: Duration) -> u32 {
+    pub fn succeeded(&mut self, now: Instant, took: Duration) -> u32 {
         self.culprits = 0;
         self.last_error = None;
         self.health.succeeded(took);
+        self.is_away_while_it_asks(now);
         self.gate.succeeded()
+    }
+
+    /// Counts a wait that the partner asked for as a failure: it takes nothing until then, whatever older flushes of it
+    /// are accepted, and would otherwise hold as much of the room as a partner that takes.
+    fn is_away_while_it_asks(&mut self, now: Instant) {
+        if self.gate.asked_until(now).is_some() {
+            self.health.failed();
+        }
     }
 
     /// Records that a flush that began at `began` found the partner unavailable. Returns
@@ -306,6 +315,7 @@ impl Partner {
     /// only a part of its deliveries at fault.
     pub fn asks_to_wait(&mut self, now: Instant, wait: Duration) {
         self.gate.asks(now, wait);
+        self.is_away_while_it_asks(now);
     }
 
     /// Records that the partner's set-up is wrong. Returns the new state if this changed it.
@@ -395,7 +405,7 @@ mod tests {
     fn a_wait_that_it_asked_for_is_one_without_failures_too() {
         let (mut partner, now) = (partner(|_| {}), start());
         partner.failed(now, now, Some(SECOND * 60), "answered 429".into(), &mut Rng::with_seed(7));
-        assert_eq!(partner.succeeded(SECOND), 1);
+        assert_eq!(partner.succeeded(now, SECOND), 1);
         assert_eq!((partner.failures(), partner.state(None, now)), (0, PartnerState::BackingOff));
         assert_eq!(partner.state(None, now + SECOND * 60), PartnerState::Healthy);
     }

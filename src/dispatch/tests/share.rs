@@ -313,3 +313,41 @@ fn what_an_endpoint_that_refuses_has_hidden_shows_once_that_endpoint_takes() {
         (300_004, "settled", "hide f=0 g=0 h=0"),
     ]);
 }
+
+/// What is accepted was on its way before the partner asked for a pause: until that is over, it takes nothing more.
+#[test]
+fn a_partner_that_asked_for_a_pause_is_away_although_an_older_flush_is_accepted() {
+    let mut rules = narrow();
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.partners.default = PartnerRules { max_batch: 1, parallel: 2, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l; flush y m"),
+        (2, "handled a->x b->x", "flush x a; flush x b"),
+        (3, "handled c->x d->x e->x f->x", ""),
+        (4, "answered x 429 600s", ""),
+        (5, "accepted x", "delete b"),
+        (6, "settled", ""),
+    ]);
+    let hidden = hidden(&rig.skip_to_commands().1);
+    assert_eq!(ids(&hidden), ["f", "e"], "until half of the room is free");
+    assert!(hidden.iter().all(|(_, millis)| *millis > 590_000), "{hidden:?}");
+}
+
+#[test]
+fn a_partner_that_asks_for_a_pause_with_what_it_refuses_is_away_until_then() {
+    let mut rules = narrow();
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.partners.default = PartnerRules { max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l"),
+        (2, "handled a->x b->x", "flush x a"),
+        (3, "handled c->x d->x e->x f->x", ""),
+        (4, "answered x 413 600s", "letter a:too_large"),
+        (5, "settled", ""),
+    ]);
+    assert_eq!(ids(&hidden(&rig.skip_to_commands().1)), ["f", "e"], "until half of the room is free");
+}

@@ -154,7 +154,11 @@ impl Watch {
         let (_, began, _) = seen.on_wire.remove(place);
         seen.landed = Some(now);
         match answer {
-            Answer::Accepted => (seen.failing, seen.refused, seen.last_success) = (false, 0, Some(now - began)),
+            Answer::Accepted => {
+                // A partner that has asked for silence takes nothing, although an older flush is accepted.
+                seen.failing = seen.silence.is_some_and(|until| until > now);
+                (seen.refused, seen.last_success) = (0, Some(now - began));
+            }
             // As long as they are few, these answers are about messages, not about the partner.
             Answer::Status { code: 413 | 422, .. } => seen.refused += 1,
             // That is about the endpoint of one queue.
