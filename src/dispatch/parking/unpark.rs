@@ -236,9 +236,18 @@ impl Dispatcher {
             }
         };
         let mut answers = answers.into_iter();
+        let (mut line, mut last_in_line) = (Vec::new(), Vec::new());
         for (key, reserved) in asked {
             self.room.release(index, reserved);
-            match answers.next() {
+            let answer = answers.next();
+            // The rows of those before it took all the bytes that an answer holds: it comes first the next time.
+            let got_none = answer.as_ref().is_some_and(|answer| answer.last.is_none() && answer.more);
+            if got_none {
+                line.push(key)
+            } else {
+                last_in_line.push(key)
+            }
+            match answer {
                 Some(Unparked { rows: came, unreadable, last, more, .. }) => {
                     let looked_at = came.len() + unreadable.len();
                     let since = came.last().map(|row| self.waits_since(row));
@@ -255,9 +264,10 @@ impl Dispatcher {
                     }
                 }
             }
-            self.wants_rows(key);
             self.partners.list(key);
         }
+        line.append(&mut last_in_line);
+        line.into_iter().for_each(|key| self.wants_rows(key));
     }
 
     fn cannot_unpark(&mut self, index: QueueIndex, rows: QueueIndex, fault: Fault) {

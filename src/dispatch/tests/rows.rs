@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::parking::{crowded, parking_rules, put_on_the_disk, restarted};
 use super::rig::Rig;
 use super::{message, partner_rules, queue_rules, rules};
-use crate::dispatch::{Note, Operation, ParkingRules, PartnerRules, PartnerTable, QueueChanges, Rules};
-use crate::message::park::{START, ToPark};
+use crate::dispatch::{Event, Note, Operation, ParkingRules, PartnerRules, PartnerTable, QueueChanges, Rules};
+use crate::message::park::{START, ToPark, Want};
 use crate::message::{Attribute, AttributeValue, Item};
 
 #[test]
@@ -132,6 +132,19 @@ fn rows_that_are_too_old_do_not_take_the_places_of_others_while_their_letters_ca
     let (at, commands) = rig.skip_to_commands();
     assert_eq!(commands, "q1: letter p4:expired p5:expired p6:expired");
     assert_eq!(rig.send(at + 10, "q1: settled"), "unpark x 3");
+}
+
+#[test]
+fn who_got_no_rows_since_those_of_others_filled_an_answer_is_the_first_to_get_some() {
+    let partner = PartnerRules { max_waiting: 8, ..partner_rules() };
+    let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
+    let mut rig = Rig::new(Rules { partners, max_in_flight: 40, ..parking_rules(&[("x", 12), ("y", 12)]) });
+    for account in ["x", "y"] {
+        put_on_the_disk(&mut rig, account, (1..=12).map(|n| format!("{account}{n}")));
+    }
+    let want = |account: &str, rows| Want { account: account.into(), after: START, rows };
+    let answers = rig.disk.unpark(rig.start, &[want("x", 2), want("y", 0)]);
+    assert_eq!(rig.handle(0, Event::Unparked { queue: 0, answers: Ok(answers) }), "flush x x1 x2; unpark y 8 x 6");
 }
 
 #[test]
