@@ -33,11 +33,10 @@ impl Fault {
     /// or a file limit or a quota made the kernel refuse it. A failed sync is not included,
     /// because data whose sync failed must not be taken for written afterwards.
     pub(super) fn lacks_room(&self) -> bool {
-        let codes = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
         match self {
-            Self::Sqlite(Error::SqliteFailure(error, _)) => codes.contains(&error.extended_code),
+            Self::Sqlite(error) => lacks_room(error),
             Self::Full(_) => true,
-            Self::Sqlite(_) | Self::Refused(_) | Self::Unavailable(_) => false,
+            Self::Refused(_) | Self::Unavailable(_) => false,
         }
     }
 
@@ -64,10 +63,22 @@ impl Fault {
         if let Some(advice) = limits::advice(&error) {
             return QueueError::Unavailable { queue, what, why: format!("{error}: {advice}") };
         }
-        let (mends, advice) = advice(error.sqlite_error_code());
+        let (mends, advice) = match error.sqlite_error_code() {
+            // A full disk on which the file cannot be opened, for lack of room for its index in memory (`FILE-shm`).
+            Some(ErrorCode::SystemIoFailure) if lacks_room(&error) => (
+                true,
+                "its disk may be full: free space on it, or check its quotas and the kernel's log; nothing reported as done is lost",
+            ),
+            code => advice(code),
+        };
         let why = format!("{error}: {advice}");
         if mends { QueueError::Unavailable { queue, what, why } } else { QueueError::Refused { queue, what, why } }
     }
+}
+
+fn lacks_room(error: &Error) -> bool {
+    let codes = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
+    matches!(error, Error::SqliteFailure(error, _) if codes.contains(&error.extended_code))
 }
 
 /// Returns whether waiting may help, and what a person can do.
@@ -133,5 +144,8 @@ mod tests {
     fn an_error_names_the_queue_the_work_and_what_to_do() {
         let text = error(ffi::SQLITE_FULL).to_string();
         assert!(text.contains("stock") && text.contains("receive") && text.contains("free space"), "{text}");
+        // How SQLite says that a full disk has no room to open the file.
+        let text = error(ffi::SQLITE_IOERR_SHMSIZE).to_string();
+        assert!(text.contains("may be full: free space"), "{text}");
     }
 }
