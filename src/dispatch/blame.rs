@@ -33,10 +33,11 @@ impl Dispatcher {
         let others_fly = !partner.flights.is_empty();
         let rests_until = partner.backs_off_until(self.now).filter(|_| partner.buckets.are_several());
         let (accepted, failures, rules) = (bucket.accepted, partner.failures(), Arc::clone(&partner.rules));
+        let error = rests_until.and_then(|_| partner.last_error.clone()).unwrap_or_default();
         if let Some(until) = rests_until
             && let Some(bucket) = self.partners.bucket_mut(key)
         {
-            let own = bucket.gate.failed(self.now);
+            let own = bucket.gate.failed(self.now, error);
             // Other endpoints of the partner ended its failures in a row, but not those of this one: its rest grows with
             // each of them, or it would have the others wait again and again.
             let longer = (own > failures).then(|| backoff(rules.min_backoff, rules.max_backoff, own));

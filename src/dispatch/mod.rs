@@ -37,7 +37,7 @@
 //!   message's ticket and the moment) with its item; the place where it waits is its *spot*.
 //! * A *parcel* is a composed batch with its slips: it is sent again as it is. A *flight* is a parcel on the wire.
 //! * A partner is *away* if it is slow, fails, has asked for a pause, or is paused. A *holder* is a partner, or a bucket
-//!   whose endpoint alone refuses, which is away. Its *share* is what it may hold in memory; one that holds more is
+//!   whose endpoint alone refuses or fails, which is away. Its *share* is what it may hold in memory; one that holds more is
 //!   *overfull*, and its *standing* is its place in the ranking of those.
 //! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
 //! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.

@@ -27,7 +27,7 @@ impl Dispatcher {
                     }
                     self.expire(key);
                     self.partners.list(key);
-                    self.partners.touch_if_refused(key);
+                    self.partners.touch_if_it_fails(key);
                     self.partners.reclaim(key, self.now, &mut self.due);
                 }
                 Timer::Lease(index) => {

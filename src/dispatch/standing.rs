@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::keys::{BucketKey, PartnerKey, QueueIndex};
 
 /// One to whom the rules about shares of the room apply: a partner, with all of its buckets except those that are holders
-/// of their own. That is a bucket whose endpoint refuses flushes while the partner takes others: it counts as a partner
-/// that fails. Otherwise what nothing takes would have the share of a partner that takes.
+/// of their own. That is a bucket whose endpoint refuses or fails while the partner takes from other queues: it counts as a
+/// partner that fails. Otherwise what nothing takes would have the share of a partner that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     Partner(PartnerKey),

@@ -21,13 +21,13 @@ struct Waits {
     refusals: u32,
     /// When the wait ends or ended.
     until: Option<Instant>,
-    /// The last refusal, in words.
+    /// The last refusal or failure, in words.
     error: Box<str>,
     /// The number of failures in a row, each after the rest that the one before it led to.
     failures: u32,
     /// When the rest after a failure ends or ended.
     rests_until: Option<Instant>,
-    /// When a message that is hidden because of the refusals may be shown, at the earliest.
+    /// When a message that is hidden because of them may be shown, at the earliest.
     shows_at: Option<Instant>,
 }
 
@@ -42,10 +42,21 @@ impl BucketGate {
         self.0.as_ref().map_or(0, |waits| waits.refusals)
     }
 
-    /// Returns the last refusal in words; `None` if the gate is not shut. Another bucket of the partner may have been
-    /// accepted since, which ends the partner's last error.
+    /// Returns whether the last flush was refused or failed, as far as the bucket keeps account of that: a failure counts if
+    /// the partner has other buckets, whose flushes may be accepted meanwhile.
+    pub fn fails(&self) -> bool {
+        self.failures() > 0
+    }
+
+    /// Returns the number of refusals or failures in a row, whichever are more.
+    pub fn failures(&self) -> u32 {
+        self.0.as_ref().map_or(0, |waits| waits.refusals.max(waits.failures))
+    }
+
+    /// Returns the last refusal or failure in words; `None` if there was none since the last success. Another bucket of the
+    /// partner may have been accepted since, which ends the partner's last error.
     pub fn error(&self) -> Option<&str> {
-        self.0.as_ref().filter(|waits| waits.refusals > 0).map(|waits| &*waits.error)
+        self.0.as_ref().filter(|_| self.fails()).map(|waits| &*waits.error)
     }
 
     /// Returns when the wait ends, `None` if there is none or it is over.
@@ -60,10 +71,11 @@ impl BucketGate {
 
     /// Counts a failure, unless it landed in the rest after another: both were on the wire together then. Returns the
     /// number of failures in a row.
-    pub fn failed(&mut self, now: Instant) -> u32 {
+    pub fn failed(&mut self, now: Instant, error: Box<str>) -> u32 {
         let rests = self.rest(now).is_some();
         let waits = self.0.get_or_insert_default();
         waits.failures = waits.failures.saturating_add(u32::from(!rests));
+        waits.error = error;
         waits.failures
     }
 
@@ -88,7 +100,7 @@ impl BucketGate {
         waits.refusals == 1
     }
 
-    /// Returns when a message that is hidden because of the refusals may be shown, at the earliest.
+    /// Returns when a message that is hidden because of refusals or failures may be shown, at the earliest.
     pub fn shows_at(&self) -> Option<Instant> {
         self.0.as_ref()?.shows_at
     }

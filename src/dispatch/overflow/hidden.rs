@@ -28,12 +28,15 @@ new_key_type! {
 /// are sent in one call, and what leaves memory leaves it newest first.
 pub type Sent = (SystemTime, u64);
 
+/// The hidden messages of one partner, by queue, the first sent first. Few queues feed one partner.
+type ByQueue = Vec<(QueueIndex, BTreeSet<(Sent, HiddenKey)>)>;
+
 /// The hidden messages of all queues.
 #[derive(Debug)]
 pub struct Hidden {
     slots: SlotMap<HiddenKey, Slot>,
-    /// The messages of each partner that can be shown again, by queue, the first sent first.
-    by_partner: HashMap<PartnerKey, Vec<(QueueIndex, BTreeSet<(Sent, HiddenKey)>)>, RandomState>,
+    /// The messages of each partner that can be shown again.
+    by_partner: HashMap<PartnerKey, ByQueue, RandomState>,
     queues: Vec<OfQueue>,
     /// The number of receipts remembered.
     receipts: usize,

@@ -137,8 +137,8 @@ impl Dispatcher {
         let mut found = Found::default();
         let Some(key) = self.partners.partner_of(holder) else { return found };
         let mut buckets: Vec<_> = self.partners.buckets_held_by(holder).filter(|bucket| !bucket.is_empty()).collect();
-        // Buckets whose endpoint refuses them come first, then those with the newest deliveries.
-        buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.is_shut(), bucket.newest())));
+        // Buckets whose endpoint fails come first, then those with the newest deliveries.
+        buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.gate.fails(), bucket.newest())));
         let mut left = most;
         let mut may_shed = OncePerMessage::default();
         for bucket in buckets.into_iter().filter(|bucket| !self.keeps_its_proof(bucket)) {

@@ -218,7 +218,7 @@ impl Partner {
 
     /// Returns the number of failures in a row of the partner, or of this bucket of it if those are more.
     pub fn failures_at(&self, bucket: &Bucket) -> u32 {
-        self.failures().max(bucket.gate.refusals())
+        self.failures().max(bucket.gate.failures())
     }
 
     pub fn is_paused(&self) -> bool {
@@ -230,10 +230,10 @@ impl Partner {
         self.health.class() == Class::Suspect || self.gate.is_paused()
     }
 
-    /// Returns whether the endpoint of this bucket takes nothing now, although the partner is not away: what waits there
-    /// is apart from what the partner takes.
-    pub fn refuses_only(&self, bucket: &Bucket) -> bool {
-        bucket.gate.is_shut() && !self.is_away()
+    /// Returns whether the endpoint of this bucket refuses or fails, although the partner is not away: what waits there is
+    /// apart from what the partner takes.
+    pub fn fails_only_at(&self, bucket: &Bucket) -> bool {
+        bucket.gate.fails() && !self.is_away()
     }
 
     /// Returns when the wait that the partner asked for ends; `None` if there is none left.

@@ -1,5 +1,5 @@
 //! The holders of more than their share, ordered by how much more, so that the most overfull one is found without looking
-//! at all of them. A holder is a partner, or a bucket whose endpoint refuses: see [`Holder`]. A partner that is healthy and
+//! at all of them. A holder is a partner, or a bucket whose endpoint alone fails: see [`Holder`]. A partner that is healthy and
 //! within its share costs nothing here.
 
 use std::collections::BTreeSet;
@@ -145,8 +145,9 @@ impl Partners {
     /// Determines where the partner stands, and each bucket of it that is a holder of its own, or was.
     pub fn weigh(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
         let Some(partner) = self.partner(key) else { return };
-        let may_be_own =
-            |key: &&BucketKey| self.bucket(**key).is_some_and(|bucket| bucket.standing.is_some() || partner.refuses_only(bucket));
+        let may_be_own = |key: &&BucketKey| {
+            self.bucket(**key).is_some_and(|bucket| bucket.standing.is_some() || partner.fails_only_at(bucket))
+        };
         let own: SmallVec<[BucketKey; 2]> = partner.buckets.in_use().iter().filter(may_be_own).copied().collect();
         self.weigh_holder(Holder::Partner(key), now, due);
         own.into_iter().for_each(|key| self.weigh_holder(Holder::Bucket(key), now, due));

@@ -16,7 +16,7 @@ impl Partners {
     pub fn holder_of(&self, key: BucketKey) -> Option<Holder> {
         let bucket = self.bucket(key)?;
         let partner = self.partner(bucket.partner)?;
-        Some(if partner.refuses_only(bucket) { Holder::Bucket(key) } else { Holder::Partner(bucket.partner) })
+        Some(if partner.fails_only_at(bucket) { Holder::Bucket(key) } else { Holder::Partner(bucket.partner) })
     }
 
     /// Returns the partner that the holder is, or is a part of.
@@ -37,8 +37,8 @@ impl Partners {
 
     fn is_held_by(&self, holder: Holder, partner: &Partner, bucket: &Bucket) -> bool {
         match holder {
-            Holder::Partner(_) => !partner.refuses_only(bucket),
-            Holder::Bucket(key) => partner.refuses_only(bucket) && self.bucket(key).is_some_and(|own| own.queue == bucket.queue),
+            Holder::Partner(_) => !partner.fails_only_at(bucket),
+            Holder::Bucket(key) => partner.fails_only_at(bucket) && self.bucket(key).is_some_and(|own| own.queue == bucket.queue),
         }
     }
 
@@ -61,10 +61,10 @@ impl Partners {
     pub fn is_for_one_below(&self, key: BucketKey) -> bool {
         let Some(bucket) = self.bucket(key) else { return false };
         let Some(partner) = self.partner(bucket.partner) else { return false };
-        if partner.refuses_only(bucket) {
+        if partner.fails_only_at(bucket) {
             return bucket.holds() < self.share_of_away(partner);
         }
-        let own = self.buckets_in_use_of(partner).filter(|bucket| !partner.refuses_only(bucket));
+        let own = self.buckets_in_use_of(partner).filter(|bucket| !partner.fails_only_at(bucket));
         let holds = own.map(Bucket::holds).sum::<usize>();
         if partner.is_away() {
             return holds < self.share_of_away(partner);
@@ -107,12 +107,12 @@ impl Partners {
     pub fn is_away_for(&self, key: PartnerKey, queue: QueueIndex) -> bool {
         let Some(partner) = self.partner(key) else { return false };
         let bucket = || partner.buckets.of_queue(queue).and_then(|key| self.bucket(key));
-        partner.is_away() || bucket().is_some_and(|bucket| partner.refuses_only(bucket))
+        partner.is_away() || bucket().is_some_and(|bucket| partner.fails_only_at(bucket))
     }
 
-    /// Notes that the bucket's partner is to be looked at, if its endpoint refuses: its alarm may have rung for its standing.
-    pub fn touch_if_refused(&mut self, key: BucketKey) {
-        if let Some(partner) = self.bucket(key).filter(|bucket| bucket.gate.is_shut()).map(|bucket| bucket.partner) {
+    /// Notes that the bucket's partner is to be looked at, if its endpoint fails: its alarm may have rung for its standing.
+    pub fn touch_if_it_fails(&mut self, key: BucketKey) {
+        if let Some(partner) = self.bucket(key).filter(|bucket| bucket.gate.fails()).map(|bucket| bucket.partner) {
             self.touch(partner);
         }
     }

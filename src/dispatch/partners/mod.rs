@@ -323,8 +323,8 @@ impl Partners {
             bucket.alarm.by(due, idle_at, Timer::Bucket(key));
             return;
         }
-        // Of what an endpoint that refuses has hidden in its queue, no more than one is shown to try it with.
-        let hides = bucket.gate.is_shut() && partner.hidden > 0;
+        // Of what an endpoint that fails has hidden in its queue, no more than one is shown to try it with.
+        let hides = bucket.gate.fails() && partner.hidden > 0;
         if !bucket.is_empty() || bucket.in_flight > 0 || hides || bucket.lot.as_deref().is_some_and(Lot::is_kept) {
             bucket.alarm.by(due, now + idle_timeout.max(SHORTEST_IDLE), Timer::Bucket(key));
             return;

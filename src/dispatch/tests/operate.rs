@@ -364,11 +364,11 @@ fn the_letter_of_what_a_refused_endpoint_kept_names_that_refusal_whatever_other_
             (5, "q1: settled", ""),
         ]);
         rig.play(table);
-        let reasons = rig.notes.iter().filter_map(|note| match note {
+        let mut reasons = rig.notes.iter().filter_map(|note| match note {
             Note::DeadLetters { reason, .. } => Some(reason.clone()),
             _ => None,
         });
-        reasons.last().expect("a dead letter is said")
+        reasons.next().expect("a dead letter is said")
     };
     let skipped = reason_after(|_| {}, &[(6, "skip x", "reply open; letter a:skipped"), (7, "settled", "")]);
     assert_eq!(skipped, "set aside by an operator (skip); last error: answered 404");

@@ -299,6 +299,32 @@ fn what_waits_at_an_endpoint_that_refuses_leaves_although_its_partner_takes_from
 }
 
 #[test]
+fn what_waits_at_an_endpoint_that_fails_leaves_although_its_partner_takes_from_another_queue() {
+    let mut rules = Rules { max_in_flight: 20, ..rules() };
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "q1: receive o p", "q1: handle o|p"),
+        (0, "q1: handled o->x", "q1: flush x o"),
+        (0, "q1: accepted x", "q1: delete o"),
+        (0, "q1: settled", ""),
+        (0, "receive a b c d e f g h", "handle a|b|c|d|e|f|g|h"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 503", ""),
+        (3, "handled b->x c->x d->x e->x f->x g->x h->x", ""),
+        (4, "q1: handled p->x", ""),
+    ]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "q1: flush x p", "each queue in turn");
+    rig.play(&[(at, "q1: accepted x", "flush x a; q1: delete p"), (at, "q1: settled", "")]);
+    let report = rig.dispatcher.partner("x").unwrap();
+    assert_eq!((report.failures, report.last_error.as_deref()), (1, Some("answered 503")), "of that endpoint");
+    let left = hidden(&rig.send(at + 300, "q1: receive q r s t u"));
+    assert_eq!(ids(&left), ["h", "g", "f"]);
+}
+
+#[test]
 fn what_an_endpoint_that_refuses_has_hidden_shows_once_that_endpoint_takes() {
     let mut rig = refused_for_one_queue();
     rig.send(300, "q1: receive q r s t u");
