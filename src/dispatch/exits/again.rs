@@ -2,11 +2,12 @@
 //!
 //! Some may be settled, by a partner or as a dead letter; a redrive may be for one of them alone. In the meantime a reload or a restart may
 //! have brought another handler, which makes other deliveries or the same ones in another order. So a delivery is found again by its
-//! account first, and by its place only among several for one account.
+//! account first, and by its place only among several for one account. Where that does not tell, a delivery is sent once more rather than
+//! lost.
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
@@ -70,8 +71,9 @@ impl Dispatcher {
         }
         let (open, missing, now) = (list(&open), list(&missing), deliveries.len());
         let text = format!(
-            "redriven for its deliveries {open} (counted from 0), of which its handler does not make {missing} any more: it makes {now} \
-             now; nothing of it was sent; redrive it once the handler makes them again, or purge it and send it anew"
+            "redriven for its deliveries {open} (counted from 0), of which its handler does not make {missing} any more, or not at that \
+             place among several for one account: it makes {now} now; nothing of it was sent; redrive it once the handler makes them \
+             again, or purge it and send it anew"
         );
         self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text });
         true
@@ -83,7 +85,8 @@ fn is_same(a: &DeliveryName, b: &DeliveryName) -> bool {
 }
 
 /// Where each of the `known` deliveries is among those `now`: at its own place if that has its account, else at the first place with its
-/// account that no other has. `None`: nowhere.
+/// account that no other has. `None`: nowhere, or it cannot be told: of several for one account some are not among the known,
+/// and a known one is not at its place any more. To take one of them for it could lose the one that is open.
 fn places(known: &[DeliveryName], now: &[Delivery]) -> Vec<Option<usize>> {
     let mut taken = vec![false; now.len()];
     let mut take = |place: usize| taken.get_mut(place).is_some_and(|taken| !std::mem::replace(taken, true));
@@ -100,9 +103,17 @@ fn places(known: &[DeliveryName], now: &[Delivery]) -> Vec<Option<usize>> {
     for (place, delivery) in now.iter().enumerate().filter(|(place, _)| take(*place)) {
         free.entry(&delivery.account).or_default().push_back(place);
     }
+    let mut moved: HashSet<&Account> = HashSet::new();
     for (name, found) in known.iter().zip(&mut places) {
         if let (Some(account), None) = (&name.account, &found) {
             *found = free.get_mut(account).and_then(VecDeque::pop_front);
+            moved.extend(found.map(|_| account));
+        }
+    }
+    let is_unsure = |account: &Account| moved.contains(account) && free.get(account).is_some_and(|free| !free.is_empty());
+    for (name, found) in known.iter().zip(&mut places) {
+        if name.account.as_ref().is_some_and(is_unsure) {
+            *found = None;
         }
     }
     places
@@ -146,6 +157,13 @@ mod tests {
         assert_eq!(found(&[(1, "a")], "a a"), [Some(1)], "its own place comes first");
         assert_eq!(found(&[(0, "a"), (1, "a")], "b a a"), [Some(2), Some(1)]);
         assert_eq!(found(&[(0, "a"), (1, "a")], "a"), [Some(0), None]);
+    }
+
+    #[test]
+    fn of_several_for_one_account_one_that_moved_may_be_any() {
+        assert_eq!(found(&[(2, "a")], "a a b"), [None]);
+        assert_eq!(found(&[(0, "a"), (3, "a"), (2, "b")], "a a a b"), [None, None, Some(3)]);
+        assert_eq!(found(&[(2, "a"), (3, "a")], "a a b"), [Some(0), Some(1)], "all of them are known");
     }
 
     #[test]

@@ -349,3 +349,9 @@ fn each_of_many_small_deliveries_counts_for_more_than_its_payload() {
     assert_eq!(counted(6, "accepted x"), alone + 1 + DELIVERY_BYTES);
     assert_eq!(counted(7, "accepted x"), alone);
 }
+
+#[test]
+fn what_cannot_be_told_from_a_settled_delivery_is_sent_rather_than_lost() {
+    // Its handler once made the deliveries for y, x and x, of which the last is settled.
+    Rig::new(rules()).play(&[(0, "receive a~2@x", "handle a"), (1, "handled a->x,x,y", "flush x a-0 a-1; flush y a-2")]);
+}
