@@ -55,9 +55,10 @@ const SLOW_FROM: Duration = Duration::from_secs(1);
 /// The duration from which another thread stands in for that of a lookup.
 const STUCK_FROM: Duration = Duration::from_millis(250);
 
-/// What the system's resolver says of a name that does not exist, or has no address: EAI_NONAME and EAI_NODATA of glibc,
-/// EAI_NONAME of musl. The standard library passes on no code.
-const ABSENT: [&str; 3] = ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
+/// What the system's resolver says of a name that does not exist, or has no address: EAI_NONAME and EAI_NODATA of glibc and
+/// of musl. The standard library passes on no code.
+const ABSENT: [&str; 4] =
+    ["Name or service not known", "No address associated with hostname", "Name does not resolve", "Name has no usable address"];
 
 /// A function that looks a name up: the system's resolver, or a replacement. [`ErrorKind::NotFound`] means that the name
 /// servers know of no such name, or of no address of it.

@@ -206,6 +206,9 @@ fn the_system_tells_a_name_that_does_not_exist_from_a_failure() {
     assert!(error.kind() == io::ErrorKind::NotFound || error.to_string().contains("Temporary failure"), "{error:?}");
     // No name: the resolver need not ask anybody.
     assert_eq!(Names::system()("a..b").unwrap_err().kind(), io::ErrorKind::NotFound);
+    // What musl says of a name without an address.
+    let bare = io::Error::other("failed to lookup address information: Name has no usable address");
+    assert_eq!(with_absence(bare).kind(), io::ErrorKind::NotFound);
     assert_ne!(with_absence(io::Error::from_raw_os_error(2)).kind(), io::ErrorKind::NotFound, "a file that is missing");
 }
 
