@@ -181,11 +181,16 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TargetEr
     if parsed == AUTHORIZATION && value.to_str().is_err() {
         return Err(TargetError::HeaderAscii(name.to_owned()));
     }
-    // `ureq` writes each line as a whole into its buffer, the last with the empty line behind it.
-    if name.len() + ": ".len() + value.len() + "\r\n\r\n".len() > BUFFER_BYTES {
+    if !fits_a_line(&parsed, &value) {
         return Err(TargetError::HeaderLong(name.to_owned()));
     }
     Ok((parsed, value))
+}
+
+/// Returns whether the header can be sent: `ureq` writes each line as a whole into its buffer, the last with the empty line
+/// behind it.
+fn fits_a_line(name: &HeaderName, value: &HeaderValue) -> bool {
+    name.as_str().len() + ": ".len() + value.len() + "\r\n\r\n".len() <= BUFFER_BYTES
 }
 
 impl Target {
@@ -231,7 +236,8 @@ impl UrlTemplate {
         if user.is_some_and(|user| user.contains(['{', '}'])) {
             return Err(TargetError::UserPlaceholder);
         }
-        let authorization = user.map(|user| basic(user).ok_or(TargetError::Invalid)).transpose()?;
+        let basic = |user| basic(user).filter(|value| fits_a_line(&AUTHORIZATION, value)).ok_or(TargetError::Invalid);
+        let authorization = user.map(basic).transpose()?;
         if has_dots(rest) {
             return Err(TargetError::Dots);
         }
@@ -441,6 +447,7 @@ mod tests {
         assert_eq!(with_header("x-name", "\u{e9}"), None);
         assert_eq!(with_header("x-key", &"k".repeat(16 * 1024)), Some(TargetError::HeaderLong("x-key".into())));
         assert_eq!(target(&format!("http://h/?{}", "k".repeat(16 * 1024))).err(), Some(TargetError::Invalid));
+        assert_eq!(target(&format!("http://{}@h/", "k".repeat(16 * 1024))).err(), Some(TargetError::Invalid));
         assert_eq!(with_header("x-key", "a\r\nb: c"), Some(TargetError::HeaderValue("x-key".into())));
         let mut unsigned = http_settings("http://h/");
         unsigned.signing_secret = Some(Secret::new("whsec_!!!"));
