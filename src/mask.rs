@@ -14,15 +14,33 @@ const LONGEST_ENTITY: usize = 10;
 /// may send thousands, which would be counted anew from each of them.
 const MOST_BACKSLASHES: usize = 32;
 
+/// More than the bytes of any spelling of a character.
+const LONGEST_SPELLING: usize = MOST_BACKSLASHES + "u0000".len() + 1;
+
 /// The named entities of HTML that its escaping functions write.
 const NAMED: [(&str, char); 8] =
     [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("sol", '/'), ("plus", '+'), ("equals", '=')];
 
+/// How a text that may quote secrets ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// It is there as it was written.
+    Whole,
+    /// It was cut off, perhaps within a secret.
+    CutOff,
+}
+
+/// Replaces the secrets in a whole text, as [`hide_in`] does.
+pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    hide_in(text, Ends::Whole, secrets)
+}
+
 /// Replaces the secrets in `text` with [`MASK`]. Secrets are also found as whoever quotes our request may spell them: with
 /// percent signs (once or twice, as in a canonical request) and pluses, with backslashes as in JSON, or with entities as in
-/// HTML. Secrets shorter than four bytes are left alone.
-pub fn hide<'a>(text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, without)
+/// HTML. Secrets shorter than four bytes are left alone. What may be the beginning of a secret at the end of a text that was
+/// cut off is hidden too.
+pub fn hide_in<'a>(text: String, ends: Ends, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    secrets.into_iter().filter(|secret| secret.len() > 3).fold(text, |text, secret| without(text, ends, secret))
 }
 
 /// A URL for logs and pages: userinfo, query and fragment are masked, since keys hide there. Text that is no URL is masked whole.
@@ -44,11 +62,11 @@ pub fn mask_url(url: &str) -> String {
     format!("{scheme}://{userinfo}{host}{path}{query}")
 }
 
-fn without(text: String, secret: &str) -> String {
+fn without(text: String, ends: Ends, secret: &str) -> String {
     let (mut shown, mut rest) = (String::new(), text.as_str());
     let mut found = false;
     while let Some(first) = rest.chars().next() {
-        let (length, kept) = match spelt(rest, secret) {
+        let (length, kept) = match spelt(rest, ends, secret) {
             Some(length) => (length, MASK),
             None => (first.len_utf8(), rest.get(..first.len_utf8()).unwrap_or_default()),
         };
@@ -60,16 +78,25 @@ fn without(text: String, secret: &str) -> String {
 }
 
 /// Returns how many bytes at the beginning of `text` spell the secret, or `None` if `text` does not begin with it.
-fn spelt(text: &str, secret: &str) -> Option<usize> {
+fn spelt(text: &str, ends: Ends, secret: &str) -> Option<usize> {
     // An ampersand may be one, or the beginning of `&amp;`: only what follows tells.
     let mut rests: SmallVec<[&str; 2]> = smallvec![text];
     for character in secret.chars() {
-        rests = rests.iter().flat_map(|rest| after(rest, character)).collect();
-        if rests.is_empty() {
-            return None;
+        let next: SmallVec<_> = rests.iter().flat_map(|rest| after(rest, character)).collect();
+        if next.is_empty() {
+            let is_cut = ends == Ends::CutOff && rests.iter().any(|rest| is_torn(rest));
+            return is_cut.then_some(text.len());
         }
+        rests = next;
     }
     rests.iter().map(|rest| text.len() - rest.len()).max()
+}
+
+/// Returns whether a text that is cut off ends where `rest` begins, or within the character that begins there.
+fn is_torn(rest: &str) -> bool {
+    // Another secret may begin with the last characters, which are masked then.
+    let is_end = rest.is_empty() || rest == MASK || rest == "\u{fffd}";
+    is_end || (rest.len() < LONGEST_SPELLING && rest.starts_with(['%', '\\', '&']))
 }
 
 /// Returns what may follow `character` at the beginning of `text`, for each way to spell it that fits.
@@ -162,6 +189,16 @@ mod tests {
         ] {
             assert_eq!(shown(text), hidden, "{text}");
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_is_hidden_where_the_text_was_cut_off() {
+        let shown = |text: &str, ends| hide_in(text.to_owned(), ends, ["b/-hush", "ab/cd+ef=", "d+12", "tök/en=="]);
+        for text in ["x ab/cd+e", "x ab/c", "x a", "x ab%2", "x ab\\u00", "x ab&#4", "x ab/cd", "x t\u{fffd}", "x ab/cd+ef="] {
+            assert_eq!(shown(text, Ends::CutOff), "x ***", "{text}");
+        }
+        assert_eq!(shown("x ab/cd+e", Ends::Whole), "x ab/cd+e");
+        assert_eq!(shown("x ab/c, ab/x", Ends::CutOff), "x ab/c, ab/x");
     }
 
     #[test]

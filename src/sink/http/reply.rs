@@ -12,13 +12,14 @@ use ureq::http::header::{DATE, HeaderName, RETRY_AFTER};
 
 use super::head;
 use super::secrets::Secrets;
+use crate::mask::Ends;
 use crate::message::{Answer, MAX_EXCERPT};
 
 /// The largest number of bytes of a body that are read. Beyond that, a new connection costs less
 /// than the rest of this one.
 const MAX_BODY: usize = 64 * 1024;
 /// The largest number of bytes of a body that are kept. Secrets are masked before the excerpt is cut, so
-/// that none is cut in two.
+/// that none is cut in two; the one that this size cuts is masked as far as it is there.
 const MAX_KEPT: usize = 8 * 1024;
 /// The longest wait that a partner may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -79,7 +80,8 @@ fn read(body: &mut Body) -> Vec<u8> {
 /// secrets that the partner quotes masked.
 fn excerpt(start: &[u8], secrets: &Secrets) -> Box<str> {
     let mut text = String::with_capacity(start.len().min(MAX_EXCERPT));
-    for character in secrets.hide(String::from_utf8_lossy(start).into_owned()).trim().chars() {
+    let ends = if start.len() < MAX_KEPT { Ends::Whole } else { Ends::CutOff };
+    for character in secrets.hide(String::from_utf8_lossy(start).into_owned(), ends).trim().chars() {
         let length = text.len();
         if character.is_control() {
             text.extend(character.escape_default());
@@ -119,6 +121,7 @@ fn retry_after_of(value: &str, answered: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Secret;
     use crate::sink::testing::http_settings;
 
     #[test]
@@ -147,5 +150,18 @@ mod tests {
         assert!(long.len() <= MAX_EXCERPT && long.len() > MAX_EXCERPT - 4, "{}", long.len());
         let quotes = excerpt(format!("{}QSECRET2", "x".repeat(MAX_EXCERPT - 4)).as_bytes());
         assert!(quotes.ends_with("x***"), "one that the cut would have split: {quotes}");
+    }
+
+    #[test]
+    fn a_secret_that_is_longer_than_what_is_kept_is_hidden() {
+        let token: String = (0..MAX_KEPT).map(|at| char::from(b'a' + u8::try_from(at * at * at % 9_973 % 26).unwrap())).collect();
+        let shown = |token: &str, body: String| {
+            let mut settings = http_settings("http://h/?key=uvwxyz");
+            settings.headers.insert("authorization".into(), Secret::new(format!("Bearer {token}")));
+            excerpt(&body.as_bytes()[..MAX_KEPT], &Secrets::of(&settings))
+        };
+        assert_eq!(&*shown(&token, format!("no {token}")), "no ***");
+        let half = &token[..MAX_KEPT / 2];
+        assert_eq!(&*shown(half, format!("no {half}, no {half}")), "no ***, no ***", "one that is quoted twice");
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-use crate::mask;
+use crate::mask::{self, Ends};
 use crate::settings::HttpSettings;
 
 /// The secrets of one partner: header values, the user part and the query of its URL, and its signing secret.
@@ -57,8 +57,8 @@ impl Secrets {
     }
 
     /// Returns the text with the secrets masked.
-    pub fn hide(&self, text: String) -> String {
-        mask::hide(text, self.0.iter().map(String::as_str))
+    pub fn hide(&self, text: String, ends: Ends) -> String {
+        mask::hide_in(text, ends, self.0.iter().map(String::as_str))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
             ("100%25+sure, 100% sure, 100%25%20sure", "***, ***, ***"),
             ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "***, ***"),
         ] {
-            assert_eq!(secrets.hide(text.to_owned()), hidden, "{text}");
+            assert_eq!(secrets.hide(text.to_owned(), Ends::Whole), hidden, "{text}");
         }
     }
 
@@ -113,8 +113,8 @@ mod tests {
             ("tag=pre-stock-post, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "tag=***stock***, ***"),
             ("x=1 no such account: acme", "x=1 no such account: acme"),
         ] {
-            assert_eq!(secrets.hide(text.to_owned()), hidden, "{text}");
+            assert_eq!(secrets.hide(text.to_owned(), Ends::Whole), hidden, "{text}");
         }
-        assert_eq!(Secrets::of(&http_settings("http://h/{account}")).hide("h".into()), "h");
+        assert_eq!(Secrets::of(&http_settings("http://h/{account}")).hide("h".into(), Ends::Whole), "h");
     }
 }
