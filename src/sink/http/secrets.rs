@@ -25,6 +25,9 @@ impl Secrets {
                 secrets.extend(user.iter().flat_map(|user| parts(&String::from_utf8_lossy(user))));
                 secrets.push(credentials.trim().to_owned());
             }
+            // So are the values of parameters there, and of cookies (RFC 6265, section 4.2).
+            let parameters = value.split([' ', ',', ';']).filter_map(|pair| pair.split_once('='));
+            secrets.extend(parameters.map(|(_, value)| value.trim_matches('"').to_owned()));
             secrets.push(value.to_owned());
         }
         if let Some(secret) = &settings.signing_secret {
@@ -81,7 +84,12 @@ mod tests {
     fn what_a_partner_makes_of_a_secret_is_hidden_too() {
         let mut settings = http_settings("http://h/?key=ab+cd/ef==&tag=100%25+sure");
         let basic = STANDARD.encode("bobby:hush:hush");
-        for (name, value) in [("authorization", format!("basic {basic}")), ("x-key", "blank-key \t".to_owned())] {
+        for (name, value) in [
+            ("authorization", format!("basic {basic}")),
+            ("x-key", "blank-key \t".to_owned()),
+            ("proxy-authorization", "Token token=\"to-ken\", user=usher".to_owned()),
+            ("cookie", "a=1; session=bis-cuit==".to_owned()),
+        ] {
             settings.headers.insert(name.into(), Secret::new(value));
         }
         settings.signing_secret = Some(Secret::new(" whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
@@ -89,6 +97,7 @@ mod tests {
         for (text, hidden) in [
             ("no user bobby with hush:hush", "no user *** with ***"),
             ("bad key 'blank-key'", "bad key '***'"),
+            ("no token to-ken of usher in bis-cuit==, a=1", "no token *** of *** in ***, a=1"),
             ("ab+cd/ef==, ab cd/ef==, ab%20cd%2Fef%3D%3D", "***, ***, ***"),
             ("100%25+sure, 100% sure, 100%25%20sure", "***, ***, ***"),
             ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "***, ***"),
