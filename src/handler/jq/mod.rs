@@ -21,8 +21,8 @@
 //! with one name the last counts.
 //!
 //! **Limits.** A body nests at most [`json::MAX_DEPTH`] deep, and so does a result; its numbers have at most
-//! [`json::MAX_NUMBER`] characters. A program has at most [`size::MAX_OPERATORS`] operators, and [`size::MAX_BRACKETS`]
-//! levels of brackets. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so that `repeat(.)`
+//! [`json::MAX_NUMBER`] characters. A program has at most [`size::MAX_OPERATORS`] operators, [`size::MAX_PARTS`]
+//! steps, arguments and escapes, and [`size::MAX_BRACKETS`] levels of brackets. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so that `repeat(.)`
 //! is rejected instead of running for ever. What a program does before it returns a result cannot be bounded, since jaq
 //! cannot be interrupted: a program that loops without a result holds its thread for ever; one that builds a huge value
 //! takes the memory for it; one that recurses without end, or builds a value thousands of levels deep and then prints

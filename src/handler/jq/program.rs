@@ -24,7 +24,7 @@ type Data = JustLut<Val>;
 
 /// Bytes of the stack on which programs are compiled: twice what the largest one was seen to take in a debug build.
 /// Unused stack costs only address space.
-const STACK: usize = 32 * 1024 * 1024;
+const STACK: usize = 64 * 1024 * 1024;
 
 /// The filters of the standard library that reach beyond the computation: those that users write and
 /// those that they are defined by.
@@ -251,6 +251,7 @@ mod tests {
         let most = size::MAX_OPERATORS;
         let keys: Vec<_> = (0..most).map(|key| format!("k{key}: .a")).collect();
         let cases: Vec<_> = (0..most / 2).map(|case| format!("elif .a == {case} then {case} ")).collect();
+        let parameters: Vec<_> = (0..size::MAX_PARTS / 2 - 1).map(|parameter| format!("p{parameter};")).collect();
         let nested = |open: &str, close: &str| open.repeat(size::MAX_BRACKETS) + "." + &close.repeat(size::MAX_BRACKETS);
         let programs = [
             ".|".repeat(most) + ".",
@@ -263,6 +264,11 @@ mod tests {
             ". as $x | ".repeat(most / 2) + ".",
             format!("if false then 0 {} else . end", cases[1..].concat()),
             format!("{{{}}}", keys.join(", ")),
+            ".a".repeat(size::MAX_PARTS),
+            format!(".{}", "[0]?".repeat(size::MAX_PARTS - 1)),
+            format!("\"{}\"", "\\n".repeat(size::MAX_PARTS / 2)),
+            format!("\"{}\"", "\\(1)".repeat(size::MAX_PARTS / 2)),
+            format!("def f({}z): 1; f({}1)", parameters.concat(), "1;".repeat(parameters.len())),
             nested("[", "]"),
             nested("(", ")"),
             nested("{a: ", "}"),
@@ -280,7 +286,10 @@ mod tests {
 
     #[test]
     fn a_larger_program_is_refused() {
-        for text in [".|".repeat(100_000), "(".repeat(100_000), "[".repeat(100_000), "-".repeat(100_000), "if ".repeat(100_000)] {
+        let repeated = [".|", "(", "[", "-", "if ", ".a", ".[0]?", ".\"a\""].map(|part| part.repeat(100_000));
+        let texts = ["\\n", "\\u0041", "\\(1)"].map(|part| format!("\"{}\"", part.repeat(100_000)));
+        let call = format!("f({}1)", "1;".repeat(100_000));
+        for text in repeated.into_iter().chain(texts).chain([call]) {
             let error = Program::compile(&text).unwrap_err().to_string();
             assert!(error.starts_with("more than "), "{error}");
         }
