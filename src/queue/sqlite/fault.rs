@@ -46,9 +46,10 @@ impl Fault {
     }
 
     /// Returns whether the file may be damaged where it was read and readable elsewhere. Without a second look a sector
-    /// that cannot be read is not told from a disk that is away.
+    /// that cannot be read is not told from a disk that is away. What could not be written, synced or locked is no damage.
     pub(in crate::queue) fn is_damage(&self) -> bool {
-        let failed = matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure));
+        let unread = [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA, ffi::SQLITE_IOERR_CORRUPTFS];
+        let failed = matches!(self, Self::Sqlite(Error::SqliteFailure(error, _)) if unread.contains(&error.extended_code));
         failed || self.is_corrupt()
     }
 
@@ -137,6 +138,19 @@ mod tests {
         }
         for code in stays {
             assert!(!error(code).is_transient(), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_no_damage() {
+        let is_damage = |code| Fault::Sqlite(Error::SqliteFailure(ffi::Error::new(code), None)).is_damage();
+        let damage = [ffi::SQLITE_CORRUPT, ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA];
+        let none = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_SHMSIZE];
+        for code in damage {
+            assert!(is_damage(code), "{code}");
+        }
+        for code in none {
+            assert!(!is_damage(code), "{code}");
         }
     }
 

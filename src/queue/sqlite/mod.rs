@@ -248,6 +248,8 @@ impl Queue for SqliteQueue {
         let results = match delete(sweep) {
             // What is long deleted must not keep other messages from being deleted.
             Err(fault) if sweep && fault.is_damage() => delete(false).inspect(|_| self.stop_sweeping(&fault)),
+            // Nor must it on a disk that has no room for its removal at present.
+            Err(fault) if sweep && fault.lacks_room() => delete(false),
             results => results,
         };
         let results = results.map_err(|fault| fault.of(&self.name, "delete"))?;
