@@ -33,8 +33,8 @@ use super::threads::Crew;
 /// noticeable. A handler that begins to block is noticed after this many messages at the latest.
 const STRIDE: u32 = 8;
 
-/// Bytes of a handler thread's stack, also where a handler runs outside of the pool. A jq program needs more stack the deeper the values are that it builds, and an
-/// overflow ends the process. Unused stack costs only address space.
+/// Bytes of a handler thread's stack, also where a handler runs outside of the pool. A jq program needs more stack the
+/// deeper the values are that it builds, and an overflow ends the process. Unused stack costs only address space.
 pub const HANDLER_STACK: usize = 16 * 1024 * 1024;
 
 /// How long a runner waits for another job. A thread that goes back to rayon looks for work dozens of times before it

@@ -15,7 +15,8 @@ use super::section::{Level, Section, quote};
 use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
 use crate::environment::Environment;
-use crate::handler::{Registry, jq};
+use crate::handler::Registry;
+use crate::handler::jq::{self, JqError};
 use crate::message::Account;
 use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Secret, Settings};
 
@@ -121,7 +122,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn handler(&self, section: &Section<'_>) -> HandlerSettings {
-        let jq = |program: &String| if program.is_empty() { Ok(()) } else { check_jq(program) };
+        let jq = |program: &String| if program.is_empty() { Ok(()) } else { not_jq(jq::check(program)) };
         let handler = HandlerSettings { jq: section.get_if("jq", jq), bucket: section.get_if("bucket", jq) };
         if !section.has_text("jq") {
             section.report(&["jq"], "there is none; write the jq program that makes the payloads, for example \".\"");
@@ -195,8 +196,8 @@ fn secret_of(
     secrets.read(&text).ok().flatten()
 }
 
-fn check_jq(program: &str) -> Result<(), String> {
-    jq::check(program).map_err(|error| format!("not a jq program: {error}"))
+fn not_jq(checked: Result<(), JqError>) -> Result<(), String> {
+    checked.map_err(|error| format!("not a jq program: {error}"))
 }
 
 /// Checks a log filter. The syntax also allows a module without a level, for all of its lines. It would take a misspelt

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{HOUR, SECOND, check_jq, optional, size, span, whole_seconds, word};
+use super::{HOUR, SECOND, not_jq, optional, size, span, whole_seconds, word};
 use crate::config::section::{Section, quote};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
+use crate::handler::jq;
 use crate::queue::embedded::RECEIVE;
 use crate::queue::sqs::Named;
 use crate::settings::{QueueSettings, Source, SqsSettings};
@@ -111,7 +112,7 @@ fn check_keys_of(section: &Section<'_>, kind: SourceKind) {
 }
 
 fn source(section_name: &str, section: &Section<'_>, kind: SourceKind) -> Source {
-    let group = || optional(section, "group", check_jq);
+    let group = || optional(section, "group", |path| not_jq(jq::check_group(path)));
     match kind {
         SourceKind::Sqs => Source::Sqs(sqs(section_name, section)),
         SourceKind::Sqlite => Source::Sqlite {

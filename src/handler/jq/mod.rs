@@ -21,8 +21,8 @@
 //! with one name the last counts.
 //!
 //! **Limits.** A body nests at most [`json::MAX_DEPTH`] deep, and so does a result; its numbers have at most
-//! [`json::MAX_NUMBER`] characters. A program has at most [`size::MAX_OPERATORS`] operators, [`size::MAX_PARTS`]
-//! steps, arguments and escapes, and [`size::MAX_BRACKETS`] levels of brackets. Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so that `repeat(.)`
+//! [`json::MAX_NUMBER`] characters. The size of a program is bounded too (see [`size`]).
+//! Results are bounded by [`MAX_DELIVERIES`] and [`MAX_OUTPUT`], so that `repeat(.)`
 //! is rejected instead of running for ever. What a program does before it returns a result cannot be bounded, since jaq
 //! cannot be interrupted: a program that loops without a result holds its thread for ever; one that builds a huge value
 //! takes the memory for it; one that recurses without end, or builds a value thousands of levels deep and then prints
@@ -65,11 +65,16 @@ pub fn check(program: &str) -> Result<(), JqError> {
     Program::compile(program).map(drop)
 }
 
+/// Checks that a program compiles as the path of a group.
+pub fn check_group(program: &str) -> Result<(), JqError> {
+    Program::compile_within(program, &size::GROUP).map(drop)
+}
+
 /// Compiles the path of the FIFO group of an embedded queue. Its program sees the body as `bucket` does, without
 /// `$message`, and its first result counts. Null, a missing field, an error, a body that is not JSON, and anything but
 /// a string or an integer mean no group.
 pub fn group_path(program: &str) -> Result<GroupPath, JqError> {
-    let program = Program::compile(program)?;
+    let program = Program::compile_within(program, &size::GROUP)?;
     Ok(Arc::new(move |body| {
         let first = program.run(parse(body).ok()?, Val::Null).next()?;
         first.ok().as_ref().and_then(name_of)

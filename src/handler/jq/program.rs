@@ -53,7 +53,12 @@ impl Program {
     /// thread of its own, whose stack suffices for the largest program, whatever the caller's: a program that one command
     /// accepts does not end a service that reloads it.
     pub fn compile(text: &str) -> Result<Self, JqError> {
-        if let Some((rest, what)) = size::excess(text) {
+        Self::compile_within(text, &size::PIPELINE)
+    }
+
+    /// Does the same with other bounds.
+    pub(super) fn compile_within(text: &str, most: &size::Bounds) -> Result<Self, JqError> {
+        if let Some((rest, what)) = size::excess(text, most) {
             return Err(JqError { problems: vec![problem(text, rest, what)] });
         }
         thread::scope(|scope| {
@@ -248,11 +253,12 @@ mod tests {
     /// The stack of a test's thread is that of the thread that reloads a configuration.
     #[test]
     fn the_largest_programs_compile_anywhere_and_run_on_the_stack_of_a_handler() {
-        let most = size::MAX_OPERATORS;
+        let most = size::PIPELINE.operators;
         let keys: Vec<_> = (0..most).map(|key| format!("k{key}: .a")).collect();
         let cases: Vec<_> = (0..most / 2).map(|case| format!("elif .a == {case} then {case} ")).collect();
-        let parameters: Vec<_> = (0..size::MAX_PARTS / 2 - 1).map(|parameter| format!("p{parameter};")).collect();
-        let nested = |open: &str, close: &str| open.repeat(size::MAX_BRACKETS) + "." + &close.repeat(size::MAX_BRACKETS);
+        let parameters: Vec<_> = (0..size::PIPELINE.parts / 2 - 1).map(|parameter| format!("p{parameter};")).collect();
+        let nested =
+            |open: &str, close: &str| open.repeat(size::PIPELINE.brackets) + "." + &close.repeat(size::PIPELINE.brackets);
         let programs = [
             ".|".repeat(most) + ".",
             ".,".repeat(most) + ".",
@@ -264,10 +270,10 @@ mod tests {
             ". as $x | ".repeat(most / 2) + ".",
             format!("if false then 0 {} else . end", cases[1..].concat()),
             format!("{{{}}}", keys.join(", ")),
-            ".a".repeat(size::MAX_PARTS),
-            format!(".{}", "[0]?".repeat(size::MAX_PARTS - 1)),
-            format!("\"{}\"", "\\n".repeat(size::MAX_PARTS / 2)),
-            format!("\"{}\"", "\\(1)".repeat(size::MAX_PARTS / 2)),
+            ".a".repeat(size::PIPELINE.parts),
+            format!(".{}", "[0]?".repeat(size::PIPELINE.parts - 1)),
+            format!("\"{}\"", "\\n".repeat(size::PIPELINE.parts / 2)),
+            format!("\"{}\"", "\\(1)".repeat(size::PIPELINE.parts / 2)),
             format!("def f({}z): 1; f({}1)", parameters.concat(), "1;".repeat(parameters.len())),
             nested("[", "]"),
             nested("(", ")"),

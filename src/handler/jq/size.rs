@@ -2,22 +2,28 @@
 //! path, each escape of a string, each argument and each level of brackets, and an overflow of the stack ends the process: at
 //! a reload, a service that runs.
 
-/// The largest number of operators, and of keywords that act like one. In a debug build, each takes up to 8 KiB of a
-/// handler thread's stack.
-pub const MAX_OPERATORS: usize = 2000;
+/// What a program may have at most, for the stack of the threads that run it.
+pub struct Bounds {
+    /// Operators, and keywords that act like one. In a debug build, each takes up to 8 KiB of the stack.
+    pub operators: usize,
+    /// Steps of paths, and arguments. In a debug build, each takes up to 2.5 KiB of the stack. An escape or interpolation in
+    /// a string takes twice that, and counts as two.
+    pub parts: usize,
+    /// Levels of brackets.
+    pub brackets: usize,
+}
 
-/// The largest number of steps of paths and of arguments. In a debug build, each takes up to 2.5 KiB of a handler thread's
-/// stack. An escape or interpolation in a string takes twice that, and counts as two.
-pub const MAX_PARTS: usize = 6000;
+/// The bounds of a pipeline, which runs on a handler's thread.
+pub const PIPELINE: Bounds = Bounds { operators: 2000, parts: 6000, brackets: 200 };
 
-/// The largest number of levels of brackets.
-pub const MAX_BRACKETS: usize = 200;
+/// The bounds of the path of a group, which runs on the thread of whoever sends. It may have no more than 2 MiB.
+pub const GROUP: Bounds = Bounds { operators: 100, parts: 200, brackets: 20 };
 
 /// The keywords that open another level without a bracket, or connect two terms.
 const KEYWORDS: [&str; 10] = ["and", "as", "def", "elif", "foreach", "if", "label", "or", "reduce", "try"];
 
 /// Returns the rest of the program from the place at which it goes beyond a bound, and which bound that is.
-pub fn excess(program: &str) -> Option<(&str, String)> {
+pub fn excess<'a>(program: &'a str, most: &Bounds) -> Option<(&'a str, String)> {
     let (mut operators, mut parts) = (0, 0);
     let mut brackets: usize = 0;
     // The level of brackets of each interpolation, `\(…)`, around this place.
@@ -60,14 +66,13 @@ pub fn excess(program: &str) -> Option<(&str, String)> {
             }
             _ => {}
         }
-        if operators > MAX_OPERATORS {
-            return Some((rest, format!("more than {MAX_OPERATORS} operators; use a handler in code")));
-        }
-        if parts > MAX_PARTS {
-            return Some((rest, format!("more than {MAX_PARTS} parts of paths, strings and calls; use a handler in code")));
-        }
-        if brackets > MAX_BRACKETS {
-            return Some((rest, format!("more than {MAX_BRACKETS} levels of brackets")));
+        let counts = [
+            (operators, most.operators, "operators"),
+            (parts, most.parts, "parts of paths, strings and calls"),
+            (brackets, most.brackets, "levels of brackets"),
+        ];
+        if let Some((_, most, what)) = counts.into_iter().find(|(count, most, _)| count > most) {
+            return Some((rest, format!("more than {most} {what}; use a simpler program")));
         }
         before = letter;
         rest = &rest[length..];
@@ -79,9 +84,13 @@ pub fn excess(program: &str) -> Option<(&str, String)> {
 mod tests {
     use super::*;
 
+    fn excess(program: &str) -> Option<(&str, String)> {
+        super::excess(program, &PIPELINE)
+    }
+
     #[test]
     fn what_recurses_counts_and_what_is_quoted_does_not() {
-        let many = |text: &str| excess(&text.repeat(MAX_OPERATORS + 1)).is_some();
+        let many = |text: &str| excess(&text.repeat(PIPELINE.operators + 1)).is_some();
         for counted in
             [".|", ".,", "-", ".+", ".//", ".==", ".!=", ".<=", ".=", ".|=", " . or ", "if ", "try ", ". as ", "def f:"]
         {
@@ -90,7 +99,7 @@ mod tests {
         for free in [".a", "[]", "(.)", " # a, b\n", "\"a|b,c\" ", "\"\\\",\" ", " orange "] {
             assert!(!many(free), "{free}");
         }
-        let many_parts = |text: &str| excess(&text.repeat(MAX_PARTS / 2 + 1)).is_some();
+        let many_parts = |text: &str| excess(&text.repeat(PIPELINE.parts / 2 + 1)).is_some();
         for counted in [".a.b", "[][]", "; ;", ".[0]", "\"\\n\"", "\"\\(1)\""] {
             assert!(many_parts(counted), "{counted}");
         }
@@ -98,17 +107,17 @@ mod tests {
             assert!(!many_parts(free), "{free}");
         }
         // The first letter alone counts.
-        assert!(excess(&"//=".repeat(MAX_OPERATORS)).is_none());
+        assert!(excess(&"//=".repeat(PIPELINE.operators)).is_none());
     }
 
     #[test]
     fn interpolations_are_programs_within_a_text() {
         let nested = |levels: usize| "\"\\(".repeat(levels) + "." + &")\"".repeat(levels);
-        assert!(excess(&nested(MAX_BRACKETS)).is_none());
-        assert!(excess(&nested(MAX_BRACKETS + 1)).is_some());
+        assert!(excess(&nested(PIPELINE.brackets)).is_none());
+        assert!(excess(&nested(PIPELINE.brackets + 1)).is_some());
         let (rest, _) =
-            excess(&format!("\"|\\([.,{}])|\"", ".,".repeat(MAX_OPERATORS))).map(|(rest, what)| (rest.len(), what)).unwrap();
+            excess(&format!("\"|\\([.,{}])|\"", ".,".repeat(PIPELINE.operators))).map(|(rest, what)| (rest.len(), what)).unwrap();
         assert_eq!(rest, ",.,])|\"".len() - 2, "the last comma");
-        assert!(excess(&"\"|\\(.)|\" ".repeat(MAX_OPERATORS)).is_none());
+        assert!(excess(&"\"|\\(.)|\" ".repeat(PIPELINE.operators)).is_none());
     }
 }

@@ -312,6 +312,24 @@ fn groups_are_read_off_the_body() {
     assert_eq!(group_path(".a |").err().unwrap().to_string(), "expected term, found the end at line 1 column 5");
 }
 
+/// A group is read by whoever sends: the stack of a test's thread is that of most threads.
+#[test]
+fn a_group_is_read_on_a_thread_of_any_kind() {
+    let programs = |count: usize| {
+        let chains = [".a // ", "-", ".a + ", ".a | "].map(|part| part.repeat(count) + ".a");
+        chains.into_iter().chain([".a".repeat(2 * count), format!("\"{}\"", "\\n".repeat(count))])
+    };
+    let body = format!(r#"{{"a":null,"b":{}1{}}}"#, "[".repeat(120), "]".repeat(120));
+    for program in programs(100) {
+        let group = group_path(&program).unwrap();
+        assert!(group(body.as_bytes()).is_none_or(|group| group.len() == 100), "{program:.20}");
+    }
+    for program in programs(2000) {
+        let Err(error) = group_path(&program).map(|group| group(body.as_bytes())) else { panic!("{program:.20}") };
+        assert!(error.to_string().starts_with("more than "), "{error}");
+    }
+}
+
 #[test]
 fn of_two_fields_of_one_name_the_last_counts() {
     assert_eq!(payloads(".", r#"{"a":1,"b":2,"a":3}"#), [r#"{"a":3,"b":2}"#]);
