@@ -27,24 +27,14 @@ impl Dispatcher {
     /// What is known of the message's deliveries. `None`: nothing, all of them are sent.
     pub(in crate::dispatch) fn known_of(&self, ticket: Ticket, deliveries: &[Delivery]) -> Option<Vec<Again>> {
         let held = self.ledger.get(ticket)?;
-        let settled = held.settled();
-        let mut again: Vec<Again> = match held.redriven_for() {
-            Some(open) => {
-                let mut again = vec![Again::Skip; deliveries.len()];
-                for (name, place) in open.iter().zip(places(open, deliveries)) {
-                    if let Some(place) = place.and_then(|place| again.get_mut(place)) {
-                        // The index that the partner knows it by: it is a part of the delivery's id.
-                        *place = Again::Send(name.index);
-                    }
-                }
-                again
-            }
-            None if settled.is_empty() => return None,
-            None => (0..).zip(deliveries).map(|(index, _)| Again::Send(index)).collect(),
+        let Some(redriven) = held.redriven_for() else {
+            return Some(held.settled()).filter(|settled| !settled.is_empty()).map(|settled| without(settled, deliveries));
         };
-        for place in places(settled, deliveries).into_iter().flatten() {
-            if let Some(place) = again.get_mut(place) {
-                *place = Again::Skip;
+        let mut again = vec![Again::Skip; deliveries.len()];
+        for (name, place) in still_open(redriven, held.settled(), deliveries) {
+            if let Some(place) = place.and_then(|place| again.get_mut(place)) {
+                // The index that the partner knows it by: it is a part of the delivery's id.
+                *place = Again::Send(name.index);
             }
         }
         Some(again)
@@ -55,21 +45,13 @@ impl Dispatcher {
     /// whether it was set aside.
     pub(in crate::dispatch) fn lacks_what_is_open(&mut self, ticket: Ticket, deliveries: &[Delivery]) -> bool {
         let Some(held) = self.ledger.get(ticket) else { return false };
-        let Some(open) = held.redriven_for() else { return false };
-        let mut settled: Vec<&DeliveryName> = held.settled().iter().collect();
-        settled.sort_by_key(|settled| settled.index);
-        let is_open = |name: &&DeliveryName| {
-            let from = settled.partition_point(|settled| settled.index < name.index);
-            let mut with_index = settled.iter().skip(from).take_while(|settled| settled.index == name.index);
-            !with_index.any(|settled| is_same(settled, name))
-        };
-        let open: Vec<DeliveryName> = open.iter().filter(is_open).cloned().collect();
-        let found = places(&open, deliveries);
-        let missing: Vec<_> = open.iter().zip(found).filter(|(_, place)| place.is_none()).map(|(name, _)| name.clone()).collect();
+        let Some(redriven) = held.redriven_for() else { return false };
+        let open = still_open(redriven, held.settled(), deliveries);
+        let missing: Vec<_> = open.iter().filter(|(_, place)| place.is_none()).map(|(name, _)| *name).collect();
         if missing.is_empty() {
             return false;
         }
-        let (open, missing, now) = (list(&open), list(&missing), deliveries.len());
+        let (open, missing, now) = (list(open.iter().map(|(name, _)| *name)), list(missing.into_iter()), deliveries.len());
         let text = format!(
             "redriven for its deliveries {open} (counted from 0), of which its handler does not make {missing} any more, or not at that \
              place among several for one account: it makes {now} now; nothing of it was sent; redrive it once the handler makes them \
@@ -78,6 +60,42 @@ impl Dispatcher {
         self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text });
         true
     }
+}
+
+/// Returns those of the deliveries that a message was redriven for which were not settled since, by the same names, and where each
+/// is now. A settled one keeps the place that it had beside them, or another would be taken for it.
+fn still_open<'a>(
+    redriven: &'a [DeliveryName],
+    settled: &[DeliveryName],
+    now: &[Delivery],
+) -> Vec<(&'a DeliveryName, Option<usize>)> {
+    let mut settled: Vec<&DeliveryName> = settled.iter().collect();
+    settled.sort_by_key(|settled| settled.index);
+    let is_open = |(name, _): &(&DeliveryName, Option<usize>)| {
+        let from = settled.partition_point(|settled| settled.index < name.index);
+        let mut with_index = settled.iter().skip(from).take_while(|settled| settled.index == name.index);
+        !with_index.any(|settled| is_same(settled, name))
+    };
+    redriven.iter().zip(places(redriven, now)).filter(is_open).collect()
+}
+
+/// Returns what is sent of the deliveries now, if these were settled. Of several for one account, some may have been settled as
+/// an earlier handler made them and sent again, and others since, as the handler makes them now. So where one for an account
+/// is at its place, one that is not tells nothing: it may be the same one.
+fn without(settled: &[DeliveryName], now: &[Delivery]) -> Vec<Again> {
+    let found: Vec<_> = settled.iter().zip(places(settled, now)).filter_map(|(name, place)| Some((name, place?))).collect();
+    let is_at_home = |(name, place): &(&DeliveryName, usize)| usize::from(name.index) == *place;
+    let at_home: HashSet<&Account> =
+        found.iter().filter(|one| is_at_home(one)).filter_map(|(name, _)| name.account.as_ref()).collect();
+    let mut again: Vec<Again> = (0..).zip(now).map(|(index, _)| Again::Send(index)).collect();
+    for one in &found {
+        if (is_at_home(one) || one.0.account.as_ref().is_none_or(|account| !at_home.contains(account)))
+            && let Some(place) = again.get_mut(one.1)
+        {
+            *place = Again::Skip;
+        }
+    }
+    again
 }
 
 fn is_same(a: &DeliveryName, b: &DeliveryName) -> bool {
@@ -119,12 +137,12 @@ fn places(known: &[DeliveryName], now: &[Delivery]) -> Vec<Option<usize>> {
     places
 }
 
-fn list(names: &[DeliveryName]) -> String {
+fn list<'a>(names: impl Iterator<Item = &'a DeliveryName>) -> String {
     let text = |name: &DeliveryName| match &name.account {
         Some(account) => format!("{} for {account:?}", name.index),
         None => name.index.to_string(),
     };
-    names.iter().map(text).collect::<Vec<_>>().join(", ")
+    names.map(text).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A message that leads to several deliveries is settled when all are.
 
+use std::sync::Arc;
+
 use super::rig::Rig;
-use super::rules;
+use super::{partner_rules, rules};
 use crate::dispatch::ledger::DELIVERY_BYTES;
+use crate::dispatch::{PartnerRules, PartnerTable, Rules};
 
 #[test]
 fn is_deleted_when_the_last_delivery_is_accepted() {
@@ -354,4 +357,33 @@ fn each_of_many_small_deliveries_counts_for_more_than_its_payload() {
 fn what_cannot_be_told_from_a_settled_delivery_is_sent_rather_than_lost() {
     // Its handler once made the deliveries for y, x and x, of which the last is settled.
     Rig::new(rules()).play(&[(0, "receive a~2@x", "handle a"), (1, "handled a->x,x,y", "flush x a-0 a-1; flush y a-2")]);
+}
+
+#[test]
+fn what_an_earlier_handler_settled_is_not_taken_for_what_a_later_one_has_open() {
+    let partner = PartnerRules { max_batch: 1, ..partner_rules() };
+    let rules = Rules { partners: PartnerTable { default: Arc::new(partner), by_account: Default::default() }, ..rules() };
+    Rig::new(rules.clone()).play(&[
+        (0, "receive a~2@x", "handle a"),
+        (1, "handled a->x,x,y", "flush x a-0; flush y a-2"),
+        (2, "accepted x", "flush x a-1"),
+        (3, "accepted y", ""),
+        (4, "answered x 429 50s", ""),
+        (5, "stop", "interrupt; hide a=0~2@x+0@x+2@y"),
+    ]);
+    Rig::new(rules).play(&[(0, "receive a~2@x+0@x+2@y#2", "handle a"), (1, "handled a->x,x,y", "flush x a-1")]);
+}
+
+#[test]
+fn of_what_a_message_was_redriven_for_what_was_settled_since_is_not_sent_again() {
+    for (message, now, commands) in [
+        ("a!0@acme+1@acme~0@acme#2", "beta,acme,acme", "flush acme a-1"),
+        ("a!0@acme+1@acme~1@acme#2", "beta,acme,acme", "flush acme a-0"),
+        // The only one now may be either of them.
+        ("a!0@acme+3@acme~0@acme#2", "beta,acme", "letter a:rejected"),
+    ] {
+        let mut rig = Rig::new(rules());
+        assert_eq!(rig.send(0, &format!("receive {message}")), "handle a");
+        assert_eq!(rig.send(1, &format!("handled a->{now}")), commands, "{message}");
+    }
 }
