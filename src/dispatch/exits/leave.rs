@@ -307,8 +307,8 @@ impl Dispatcher {
                 self.partners.take(spot, ticket);
             }
         }
-        if let Some(place) = held.special().row {
-            self.row_left(held.queue, held.spot, place, exit);
+        if let Some(row) = held.special().row {
+            self.row_left(held.queue, held.spot, row, exit);
         }
         if held.special().shed_by.is_some() {
             self.hidden.arrived(held.queue);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::held::{Exit, Held, Several};
+use super::held::{Exit, Held, RowOnDisk, Several};
 use crate::message::settle::{DeadKind, SettledPart};
 use crate::message::{Account, DeliveryName};
 
@@ -104,11 +104,11 @@ impl Held {
         self.open = deliveries;
     }
 
-    /// Records that the copy is a row of a parking, at this place of its account's line, with one open delivery.
-    pub fn opened_as_row(&mut self, place: i64, payload: usize) {
+    /// Records that the copy is a row of a parking, with one open delivery.
+    pub fn opened_as_row(&mut self, row: RowOnDisk, payload: usize) {
         self.open = 1;
         self.bytes += payload;
-        self.special_mut().row = Some(place);
+        self.special_mut().row = Some(row);
     }
 
     /// Records that a delivery went to the wire.

@@ -123,6 +123,15 @@ pub struct Held {
     pub(super) special: Option<Box<Special>>,
 }
 
+/// A row of a parking, as the disk knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct RowOnDisk {
+    /// Its place in the line of its account.
+    pub place: i64,
+    /// Since when its delivery has waited.
+    pub since: Instant,
+}
+
 /// What is kept of few copies.
 #[derive(Debug, Clone)]
 pub struct Special {
@@ -139,8 +148,8 @@ pub struct Special {
     pub(super) parking: u16,
     /// Whether all open deliveries are on their way to the disk.
     pub(super) leaves_for_disk: bool,
-    /// For a row of a parking, its place in the line of its account. Its queue no longer has a copy of it.
-    pub row: Option<i64>,
+    /// What is known of a row of a parking. Its queue no longer has a copy of it.
+    pub row: Option<RowOnDisk>,
     /// The partner that holds more than its share, for which the copy is returned.
     pub shed_by: Option<PartnerKey>,
     /// Why the copy is returned, if it is to be.

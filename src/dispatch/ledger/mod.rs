@@ -33,7 +33,7 @@ use self::slots::Slots;
 #[cfg(test)]
 pub use self::deliveries::DELIVERY_BYTES;
 pub use self::deliveries::Freed;
-pub use self::held::{Arrival, Exit, Held, Stage};
+pub use self::held::{Arrival, Exit, Held, RowOnDisk, Stage};
 
 /// How much less than the service's longest time (12 hours on SQS) a message is hidden for at most, since calls take
 /// time.

@@ -23,7 +23,7 @@ pub struct Lot {
     in_memory: u64,
     /// Whether the bucket is in the line of buckets that want rows.
     stands: bool,
-    /// Since when the first row on the disk has waited for the partner, at the earliest. `None`: not known, since it was
+    /// Since when the first row on the disk has waited for the partner, at the earliest. `None`: not known, as of one that was
     /// parked before the start.
     since: Option<Instant>,
 }
@@ -108,12 +108,10 @@ impl Lot {
         self.since
     }
 
-    /// Counts a row that is on the disk at this place and not in memory. `since`: since when it has waited for the partner,
-    /// if it was not there before; one that was is among those of which the last one's time is known.
+    /// Counts a row that is on the disk at this place and not in memory. `since`: since when it has waited for the partner, if
+    /// that is known. One that was in memory may have waited for longer than those behind it, which are not read yet.
     pub fn holds(&mut self, place: i64, since: Option<Instant>) {
-        if let Some(since) = since {
-            self.since = if self.stored == 0 { Some(since) } else { self.since.map(|first| first.min(since)) };
-        }
+        self.since = if self.stored == 0 { since } else { self.since.min(since) };
         self.stored += 1;
         self.rewound |= self.asking && place <= self.after;
         self.after = self.after.min(place.saturating_sub(1));

@@ -6,7 +6,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Command, Fault, Note};
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex, Ticket};
-use crate::dispatch::ledger::{Exit, Held};
+use crate::dispatch::ledger::{Exit, Held, RowOnDisk};
 use crate::dispatch::record::summary::Sum;
 use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::waiting::{Slip, Spot};
@@ -267,7 +267,7 @@ impl Dispatcher {
     }
 
     /// Records that a row has left memory: it is deleted, or stays only on the disk.
-    pub(in crate::dispatch) fn row_left(&mut self, rows: QueueIndex, spot: Option<Spot>, place: i64, exit: Exit) {
+    pub(in crate::dispatch) fn row_left(&mut self, rows: QueueIndex, spot: Option<Spot>, row: RowOnDisk, exit: Exit) {
         let index = self.takes_places_of(rows);
         let Some(Spot { bucket: key, .. }) = spot else { return };
         if let Some(partner) = self.partners.bucket(key).map(|bucket| bucket.partner)
@@ -279,7 +279,7 @@ impl Dispatcher {
             lot.forgets();
         }
         if matches!(exit, Exit::Returned | Exit::LeaseLost) {
-            self.holds_row(key, place, None);
+            self.holds_row(key, row.place, Some(row.since));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
-use crate::dispatch::ledger::{Arrival, Exit, Stage};
+use crate::dispatch::ledger::{Arrival, Exit, RowOnDisk, Stage};
 use crate::dispatch::partner::Partner;
 use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::timer::Timer;
@@ -307,7 +307,7 @@ impl Dispatcher {
         self.ledger.advance(ticket, Stage::Delivering);
         let slip = Slip { ticket, since };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.opened_as_row(place, item.payload.len());
+        held.opened_as_row(RowOnDisk { place, since }, item.payload.len());
         self.room.hold(index, held.bytes());
         if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);

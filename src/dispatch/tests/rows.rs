@@ -135,6 +135,35 @@ fn rows_that_are_too_old_do_not_take_the_places_of_others_while_their_letters_ca
 }
 
 #[test]
+fn rows_that_left_memory_again_are_given_up_in_time() {
+    let partner = PartnerRules { give_up_after: Some(Duration::from_secs(60)), ..partner_rules() };
+    let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
+    let mut rules = Rules { partners, max_in_flight: 40, ..parking_rules(&[("a", 15), ("c", 3)]) };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    // All but the last of them have waited for 20 s.
+    for (ids, waited) in [(10..24, Duration::from_secs(20)), (24..25, Duration::ZERO)] {
+        let item = |n: i32| Item { message: Arc::new(message(&n.to_string(), None)), index: None, payload: "1".into() };
+        let row = |n| ToPark { account: "a".into(), item: item(n), waited, after: START, older: false };
+        rig.disk.park(rig.start, &ids.map(row).collect::<Vec<_>>());
+    }
+    put_on_the_disk(&mut rig, "c", ["c", "d", "e"].map(str::to_owned).into_iter());
+    rig.play(&[
+        (0, "unparked", "flush a 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24"),
+        (10, "answered a 503 300s", ""),
+        (400, "tick", "unpark c 5"),
+        (420, "unparked", "flush c c d e"),
+        (421, "accepted c", "q2: delete c d e"),
+        (422, "q2: settled", ""),
+    ]);
+    let commands = rig.send(40_000, "tick");
+    assert!(commands.contains("letter 10:expired 11:expired") && commands.contains("unpark a"), "{commands}");
+    rig.send(40_010, "unparked");
+    let letters = rig.send(40_020, "q2: settled");
+    assert!(letters.contains("letter 20:expired 21:expired 22:expired 23:expired"), "{letters}");
+}
+
+#[test]
 fn who_got_no_rows_since_those_of_others_filled_an_answer_is_the_first_to_get_some() {
     let partner = PartnerRules { max_waiting: 8, ..partner_rules() };
     let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
