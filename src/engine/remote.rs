@@ -225,8 +225,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time. Nothing is done then, not even later, unless the engine
-    /// ends in the turn of the action.
+    /// [`Silent`] if the dispatcher does not answer in time. Nothing is done then, not even later, unless the action had
+    /// begun: in a turn that takes too long, or in which the engine ends.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
         let claim = Claim::default();
         let withdrawn = claim.clone();
