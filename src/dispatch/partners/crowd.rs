@@ -149,6 +149,13 @@ impl Partners {
             self.bucket(**key).is_some_and(|bucket| bucket.standing.is_some() || partner.fails_only_at(bucket))
         };
         let own: SmallVec<[BucketKey; 2]> = partner.buckets.in_use().iter().filter(may_be_own).copied().collect();
+        let is_new = |key: &BucketKey| self.bucket(*key).is_some_and(|bucket| bucket.standing.is_none() && bucket.holds() > 0);
+        if own.iter().any(is_new)
+            && let Some(partner) = self.partners.get_mut(key.0)
+        {
+            // What of it may not leave counts as the bucket's from now on, and must not count as the partner's beside that.
+            self.crowd.join(Holder::Partner(key), &mut partner.standing);
+        }
         self.weigh_holder(Holder::Partner(key), now, due);
         own.into_iter().for_each(|key| self.weigh_holder(Holder::Bucket(key), now, due));
     }

@@ -1,5 +1,6 @@
 //! Shares of the room: what leaves memory because its partner is away, what may not, and how it comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::Rig;
@@ -376,4 +377,37 @@ fn a_partner_that_asks_for_a_pause_with_what_it_refuses_is_away_until_then() {
         (5, "settled", ""),
     ]);
     assert_eq!(ids(&hidden(&rig.skip_to_commands().1)), ["f", "e"], "until half of the room is free");
+}
+
+#[test]
+fn what_is_stuck_at_an_endpoint_that_begins_to_refuse_is_stuck_once() {
+    let partner = PartnerRules { max_waiting: 2, ..partner_rules() };
+    let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
+    let mut rules = Rules { partners, max_in_flight: 20, ..rules() };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    // Twenty messages for others, who hold less than their shares.
+    for _ in 0..20 {
+        for event in ["q1: receive z", "q1: handled z->y", "q1: accepted y", "q1: settled"] {
+            rig.send(0, event);
+        }
+    }
+    rig.play(&[
+        (0, "q1: receive o", "q1: handle o"),
+        (0, "q1: handled o->x", "q1: flush x o"),
+        (0, "q1: accepted x", "q1: delete o"),
+        (0, "q1: settled", ""),
+        // None of them may be received once more.
+        (0, "facts 3 43200s", ""),
+        (0, "q1: facts 3 43200s", ""),
+        (0, "receive a#2 b#2 c#2 d#2 e#2 f#2 g#2 h#2 i#2 j#2", "handle a|b|c|d|e|f|g|h|i|j"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x", ""),
+        (3, "q1: receive q#2 r#2 s#2", "q1: handle q|r|s"),
+        (4, "q1: handled q->x", ""),
+        // Eight of the first queue are stuck, and half as many of them once that endpoint is away: no half of the room.
+        (300, "tick", ""),
+        (400, "answered x 404", "q1: flush x q"),
+        (1_400, "tick", ""),
+    ]);
 }
