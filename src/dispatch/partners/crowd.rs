@@ -161,14 +161,19 @@ impl Partners {
     }
 
     fn weigh_holder(&mut self, holder: Holder, now: Instant, due: &mut Due<Timer>) {
-        let (holds, is_away, share) = (self.holds(holder), self.is_away(holder), self.share(holder));
-        let Some(mut standing) = self.take_standing(holder) else { return };
+        let (holds, is_away) = (self.holds(holder), self.is_away(holder));
         if let Holder::Partner(key) = holder
             && (holds == 0 || is_away)
             && let Some(partner) = self.partners.get_mut(key.0)
         {
             partner.drain.rests();
         }
+        if holds == 0 && self.standing(holder).is_none_or(|standing| !standing.is_any()) {
+            // Most partners that something happened to hold nothing at the end of the turn.
+            return;
+        }
+        let share = self.share(holder);
+        let Some(mut standing) = self.take_standing(holder) else { return };
         if standing.passed_over.as_ref().is_some_and(|passed| passed.until <= now || passed.away != is_away || holds == 0) {
             self.crowd.join(holder, &mut standing);
         }
