@@ -2,7 +2,8 @@
 //! dispatcher's state machine.
 //!
 //! The gate shuts when the endpoint for the bucket's queue is set up wrongly, or refuses one delivery after another: this
-//! says nothing about the partner's other buckets. After its wait it stays ajar for one probe at a time, until something is accepted.
+//! says nothing about the partner's other buckets. After its wait it stays ajar for one probe at a time, until something is
+//! accepted.
 //!
 //! The bucket also rests for as long as its partner backs off after a failure of it, or longer after several in a row. Other
 //! buckets' flushes that are accepted end the partner's wait, but not this one.
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct BucketGate(Option<Box<Waits>>);
 
-/// The refusals of the queue's endpoint (404, 410, or any that is at fault itself) in a row with the wait after the last one, and the rest after a failure
-/// of the partner.
+/// The refusals in a row by the queue's endpoint (404, 410, or any once the endpoint is at fault itself) with the wait after
+/// the last one, and the failures in a row with the rest after the last one.
 #[derive(Debug, Default)]
 struct Waits {
     /// The number of refusals.

@@ -28,15 +28,15 @@ new_key_type! {
 /// are sent in one call, and what leaves memory leaves it newest first.
 pub type Sent = (SystemTime, u64);
 
-/// The hidden messages of one partner, by queue, the first sent first. Few queues feed one partner.
-type ByQueue = Vec<(QueueIndex, BTreeSet<(Sent, HiddenKey)>)>;
+/// The hidden messages of one queue and partner, the first sent first.
+type OfOneQueue = (QueueIndex, BTreeSet<(Sent, HiddenKey)>);
 
 /// The hidden messages of all queues.
 #[derive(Debug)]
 pub struct Hidden {
     slots: SlotMap<HiddenKey, Slot>,
-    /// The messages of each partner that can be shown again.
-    by_partner: HashMap<PartnerKey, ByQueue, RandomState>,
+    /// The messages of each partner that can be shown again, by queue. Few queues feed one partner.
+    by_partner: HashMap<PartnerKey, Vec<OfOneQueue>, RandomState>,
     queues: Vec<OfQueue>,
     /// The number of receipts remembered.
     receipts: usize,
@@ -106,7 +106,7 @@ impl Hidden {
         self.of_partner(partner).iter().map(|(queue, _)| *queue)
     }
 
-    fn of_partner(&self, partner: PartnerKey) -> &[(QueueIndex, BTreeSet<(Sent, HiddenKey)>)] {
+    fn of_partner(&self, partner: PartnerKey) -> &[OfOneQueue] {
         self.by_partner.get(&partner).map_or(&[], Vec::as_slice)
     }
 

@@ -31,15 +31,7 @@ impl Partners {
     pub fn buckets_held_by(&self, holder: Holder) -> impl Iterator<Item = &Bucket> {
         let partner = self.partner_of(holder).and_then(|key| self.partner(key));
         let in_use = partner.map_or(&[][..], |partner| partner.buckets.in_use());
-        let buckets = in_use.iter().filter_map(|key| self.bucket(*key));
-        buckets.filter(move |bucket| partner.is_some_and(|partner| self.is_held_by(holder, partner, bucket)))
-    }
-
-    fn is_held_by(&self, holder: Holder, partner: &Partner, bucket: &Bucket) -> bool {
-        match holder {
-            Holder::Partner(_) => !partner.fails_only_at(bucket),
-            Holder::Bucket(key) => partner.fails_only_at(bucket) && self.bucket(key).is_some_and(|own| own.queue == bucket.queue),
-        }
+        in_use.iter().filter(move |key| self.holder_of(**key) == Some(holder)).filter_map(|key| self.bucket(*key))
     }
 
     /// Returns the number of deliveries that the holder has, waiting or on the wire.

@@ -33,8 +33,9 @@ pub fn excess<'a>(program: &'a str, most: &Bounds) -> Option<(&'a str, String)> 
     let mut rest = program;
     while let Some(letter) = rest.chars().next() {
         let mut length = letter.len_utf8();
+        let behind = rest.get(length..).unwrap_or_default();
         match letter {
-            '\\' if in_text && rest[length..].starts_with('(') => {
+            '\\' if in_text && behind.starts_with('(') => {
                 parts += 2;
                 brackets += 1;
                 interpolations.push(brackets);
@@ -43,7 +44,7 @@ pub fn excess<'a>(program: &'a str, most: &Bounds) -> Option<(&'a str, String)> 
             }
             '\\' if in_text => {
                 parts += 2;
-                length += rest[length..].chars().next().map_or(0, char::len_utf8);
+                length += behind.chars().next().map_or(0, char::len_utf8);
             }
             '"' => in_text = !in_text,
             _ if in_text => {}
@@ -62,7 +63,7 @@ pub fn excess<'a>(program: &'a str, most: &Bounds) -> Option<(&'a str, String)> 
             '|' | ',' | '/' | '+' | '-' | '*' | '%' | '=' | '!' | '<' | '>' => operators += 1,
             _ if letter.is_alphabetic() || letter == '_' => {
                 length = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
-                operators += usize::from(KEYWORDS.contains(&&rest[..length]));
+                operators += usize::from(rest.get(..length).is_some_and(|word| KEYWORDS.contains(&word)));
             }
             _ => {}
         }
@@ -75,7 +76,7 @@ pub fn excess<'a>(program: &'a str, most: &Bounds) -> Option<(&'a str, String)> 
             return Some((rest, format!("more than {most} {what}; use a simpler program")));
         }
         before = letter;
-        rest = &rest[length..];
+        rest = rest.get(length..).unwrap_or_default();
     }
     None
 }
