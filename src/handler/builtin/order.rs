@@ -46,7 +46,7 @@ fn convert(body: &[u8]) -> Result<Outcome, String> {
     let total = (line.quantity as f64 * line.unit_price * 100.0).round() / 100.0;
     if !total.is_finite() {
         return Err(format!(
-            "the total of field `quantity` {} times field `unit_price` {} is too large",
+            "the total of field `quantity` {} times field `unit_price` {:?} is too large",
             line.quantity, line.unit_price
         ));
     }
