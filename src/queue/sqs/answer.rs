@@ -59,8 +59,8 @@ fn pair(element: Element<'_>) -> Option<(Result<Element<'_>, Malformed>, Result<
 /// Reads the answer to a batch of `entries` entries whose ids are their indices. Returns for each
 /// entry what `read` makes of it, or how it failed. `keys` are those that the request was signed with.
 ///
-/// An entry that the answer does not mention counts as failed. It
-/// may have been done, which costs a duplicate and never a message.
+/// An entry that the answer does not mention counts as failed, and so does one that it names as failed
+/// and as done. It may have been done, which costs a duplicate and never a message.
 pub fn batch<T>(
     document: &[u8],
     action: &str,
@@ -68,14 +68,18 @@ pub fn batch<T>(
     keys: &Keys,
     read: impl Fn(Element<'_>) -> Result<T, EntryFault>,
 ) -> Result<Vec<Result<T, EntryFault>>, Fault> {
-    let silent = || Err(EntryFault::Transient("the answer does not mention this entry".to_owned()));
-    let mut results: Vec<_> = std::iter::repeat_with(silent).take(entries).collect();
+    let mut results: Vec<Option<Result<T, EntryFault>>> = std::iter::repeat_with(|| None).take(entries).collect();
     for element in result(document, action)? {
         let Ok(element) = element else { break };
         let Some(slot) = place(element).and_then(|at| results.get_mut(at)) else { continue };
-        *slot = if element.name == b"BatchResultErrorEntry" { Err(failure(element, keys)) } else { read(element) };
+        if element.name == b"BatchResultErrorEntry" {
+            *slot = Some(Err(failure(element, keys)));
+        } else if element.name.strip_suffix(b"ResultEntry") == Some(action.as_bytes()) && !matches!(slot, Some(Err(_))) {
+            *slot = Some(read(element));
+        }
     }
-    Ok(results)
+    let silent = || Err(EntryFault::Transient("the answer does not mention this entry".to_owned()));
+    Ok(results.into_iter().map(|result| result.unwrap_or_else(silent)).collect())
 }
 
 fn place(element: Element<'_>) -> Option<usize> {
@@ -118,6 +122,25 @@ mod tests {
         let failed = |why: &str| Err(EntryFault::Transient(why.into()));
         let silent = failed("the answer does not mention this entry");
         assert_eq!(results, [Err(EntryFault::Gone), failed("InternalError"), Ok(()), silent]);
+    }
+
+    #[test]
+    fn an_entry_has_gone_well_only_if_nothing_in_the_answer_says_otherwise() {
+        let sent = |id: usize| format!("<SendMessageBatchResultEntry><Id>{id}</Id></SendMessageBatchResultEntry>");
+        let failed = |id: usize| {
+            format!(
+                "<BatchResultErrorEntry><Id>{id}</Id><Code>InternalError</Code><SenderFault>false</SenderFault></BatchResultErrorEntry>"
+            )
+        };
+        let other = "<DeleteMessageBatchResultEntry><Id>3</Id></DeleteMessageBatchResultEntry>";
+        let entries = [failed(0), sent(0), sent(1), failed(1), sent(2), sent(2), other.to_owned()].concat();
+        let document = format!(
+            "<SendMessageBatchResponse><SendMessageBatchResult>{entries}</SendMessageBatchResult></SendMessageBatchResponse>"
+        );
+        let results = batch(document.as_bytes(), "SendMessageBatch", 4, &keys(), |_| Ok(())).unwrap();
+        let failed = |why: &str| Err(EntryFault::Transient(why.into()));
+        let silent = failed("the answer does not mention this entry");
+        assert_eq!(results, [failed("InternalError"), failed("InternalError"), Ok(()), silent]);
     }
 
     #[test]
