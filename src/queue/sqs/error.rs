@@ -82,6 +82,7 @@ pub fn document(answer: &Response, keys: &Keys) -> Result<Bytes, Fault> {
             Err(Fault::Refused(format!("the server sends us elsewhere (status {status}); correct region, url or endpoint")))
         }
         408 | 425 | 429 | 500 | 502..=599 => Err(Fault::Transient(format!("the server answered with status {status}"))),
+        413 => Err(Fault::TooLarge(format!("the server or a proxy takes no request as large as this (status {status})"))),
         404 | 405 | 501 => Err(Fault::Refused(format!("the server knows no SQS there (status {status}); correct endpoint"))),
         _ => Err(Fault::Refused(format!(
             "the server answered with status {status} and no error of SQS; check endpoint and proxies"
@@ -398,6 +399,9 @@ mod tests {
             let fault = document(&answer(status, body), &keys()).unwrap_err();
             assert_eq!(matches!(fault, Fault::Transient(_)), transient, "{fault:?}");
             assert!(fault.why().contains(says), "{fault:?}");
+        }
+        for body in ["", "<html>Request Entity Too Large</html>"] {
+            assert!(matches!(document(&answer(413, body), &keys()), Err(Fault::TooLarge(why)) if why.contains("413")));
         }
         let fine = "<ReceiveMessageResponse/>";
         assert_eq!(document(&answer(200, fine), &keys()).unwrap(), fine);
