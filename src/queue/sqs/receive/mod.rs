@@ -179,7 +179,7 @@ fn message(record: Record, fifo: bool) -> (Arc<Message>, Receipt) {
 /// Reads one record, with the digest of its body if the answer has one.
 fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
     let (mut id, mut handle, mut digest) = (None, None, None);
-    let mut body = Bytes::new();
+    let mut body: Option<Bytes> = None;
     let (mut sent, mut receives, mut group, mut moved_from) = (None, None, None, None);
     let mut attributes = Vec::new();
     for child in element.children() {
@@ -190,7 +190,7 @@ fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
             b"MD5OfBody" => digest = Some(md5::read(&child.text()?)),
             // Copied, because a slice of the answer would keep all of
             // it in memory for as long as any of its messages is held.
-            b"Body" => body = child.text()?.into_owned().into(),
+            b"Body" => body = Some(child.text()?.into_owned().into()),
             b"Attribute" => {
                 let (name, value) = name_and_value(child)?;
                 match name.inner {
@@ -207,8 +207,9 @@ fn record(element: Element<'_>) -> Result<(Record, Option<Said>), Bad> {
     }
     let record = Record {
         id: id.filter(|id| !id.is_empty()).ok_or(Bad::Lacks("MessageId"))?.into(),
-        handle: handle.ok_or(Bad::Lacks("ReceiptHandle"))?,
-        body,
+        // An empty one could make the service refuse a whole call about ten messages.
+        handle: handle.filter(|handle| !handle.is_empty()).ok_or(Bad::Lacks("ReceiptHandle"))?,
+        body: body.ok_or(Bad::Lacks("Body"))?,
         attributes,
         group,
         sent: sent.ok_or(Bad::Lacks("SentTimestamp"))?,

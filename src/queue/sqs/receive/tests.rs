@@ -97,6 +97,7 @@ fn a_group_counts_on_fifo_queues_only_and_one_that_stands_alone_has_none() {
 fn what_cannot_be_read_never_stops_its_neighbours() {
     let fine = xml("fine", "b", "b", "");
     let bad_attribute = "<MessageAttribute><Name>c</Name><Value><BinaryValue>*</BinaryValue><DataType>Binary</DataType></Value></MessageAttribute>";
+    let bodiless = xml("x", "b", "b", "").replace("<Body>b</Body>", "").replace("MD5OfBody", "Other");
     let cases = [
         (xml("x", "changed", "b", ""), "message x: its body does not match its MD5"),
         (xml("x", "&nbsp;", "b", ""), "message x: a text has a wrong entity"),
@@ -104,6 +105,8 @@ fn what_cannot_be_read_never_stops_its_neighbours() {
         (xml("x", "b", "b", bad_attribute), "message x: attribute c: is no base64"),
         ("<Message/>".to_owned(), "message without an id: it has no MessageId"),
         ("<Message><MessageId>x</MessageId></Message>".to_owned(), "message x: it has no ReceiptHandle"),
+        (fine.replace("AQEB+fine/=", "").replace("fine", "x"), "message x: it has no ReceiptHandle"),
+        (bodiless, "message x: it has no Body"),
     ];
     for (bad, says) in cases {
         let copies = read(&format!("{fine}{bad}{fine}"), false);
