@@ -9,7 +9,7 @@ use ureq::http::{Method, Uri};
 
 use super::document::Document;
 use super::surroundings::read_token;
-use super::web::{Ask, Web};
+use super::web::{Ask, Web, Whereabouts};
 use super::{CredentialsError, Keys, Surroundings};
 
 const FROM: &str = "container";
@@ -28,7 +28,8 @@ pub fn keys(surroundings: &Surroundings, web: &Web) -> Result<Keys, CredentialsE
     let url = url(surroundings)?;
     let headers = token(surroundings)?.map(|token| ("authorization", token)).into_iter().collect();
     let patience = surroundings.patience.service;
-    let reply = web.ask(Ask { from: FROM, method: Method::GET, url: &url, headers, body: b"", patience })?;
+    let reply =
+        web.ask(Ask { from: FROM, at: Whereabouts::Near, method: Method::GET, url: &url, headers, body: b"", patience })?;
     match reply.status {
         200 => Document::parse(FROM, &reply.body)?.keys(FROM),
         429 | 500.. => {

@@ -6,7 +6,7 @@
 use ureq::http::Method;
 
 use super::document::Document;
-use super::web::{Ask, Reply, Web};
+use super::web::{Ask, Reply, Web, Whereabouts};
 use super::{CredentialsError, Keys, Surroundings};
 use crate::mask::mask_url;
 
@@ -94,7 +94,15 @@ impl Service<'_> {
 
     fn ask(&self, method: Method, path: &str, headers: Vec<(&'static str, String)>) -> Result<Reply, CredentialsError> {
         let url = format!("{}{path}", self.endpoint);
-        self.web.ask(Ask { from: FROM, method, url: &url, headers, body: b"", patience: self.surroundings.patience.instance })
+        self.web.ask(Ask {
+            from: FROM,
+            at: Whereabouts::Near,
+            method,
+            url: &url,
+            headers,
+            body: b"",
+            patience: self.surroundings.patience.instance,
+        })
     }
 }
 

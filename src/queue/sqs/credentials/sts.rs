@@ -14,7 +14,7 @@ use super::plan::Role;
 use super::region::{ProfileEnv, dns_suffix};
 use super::sigv4::{Scope, sign_post};
 use super::surroundings::read_token;
-use super::web::{Ask, Web};
+use super::web::{Ask, Web, Whereabouts};
 use super::{CredentialsError, Keys, Surroundings, document};
 use crate::mask::hide;
 use crate::mask::mask_url;
@@ -88,7 +88,8 @@ impl<'a> Sts<'a> {
             headers.extend(sign_post(keys, &scope, &[("content-type", FORM), ("host", host)], body.as_bytes()));
         }
         let patience = self.surroundings.patience.service;
-        let ask = Ask { from, method: Method::POST, url: &self.url, headers, body: body.as_bytes(), patience };
+        let ask =
+            Ask { from, at: Whereabouts::Far, method: Method::POST, url: &self.url, headers, body: body.as_bytes(), patience };
         let reply = self.web.ask(ask)?;
         let Some(fields) = fields(&reply.body) else {
             let (url, status) = (mask_url(&self.url), reply.status);
@@ -208,7 +209,7 @@ mod tests {
     fn assume(server: &Server) -> Result<Keys, CredentialsError> {
         let world = surroundings(&[("AWS_ENDPOINT_URL_STS", &server.url), ("AWS_REGION", "eu-west-1")]);
         let profiles = Profiles::default();
-        Sts::new(&world, &Web::new(), &ProfileEnv::new(&world, &profiles)).assume(&role(), &keys("AKID", None))
+        Sts::new(&world, &Web::through(None), &ProfileEnv::new(&world, &profiles)).assume(&role(), &keys("AKID", None))
     }
 
     #[test]
@@ -277,7 +278,7 @@ mod tests {
         ] {
             let world = surroundings(&[("AWS_REGION", region)]);
             let profiles = Profiles::default();
-            assert_eq!(Sts::new(&world, &Web::new(), &ProfileEnv::new(&world, &profiles)).url, url);
+            assert_eq!(Sts::new(&world, &Web::through(None), &ProfileEnv::new(&world, &profiles)).url, url);
         }
     }
 }

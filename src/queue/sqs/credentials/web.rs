@@ -1,5 +1,5 @@
-//! Requests to the services that return keys, over an agent of their
-//! own: bounded in time and size, without proxies and redirects.
+//! Requests to the services that return keys, over agents of their own: bounded in time and size, without
+//! redirects, and to the services of this machine without a proxy.
 //!
 //! They run on the thread that fetches keys, one at a time under [`super::Cached`].
 //! `ureq` looks up names (only that of STS, the others are addresses) on a thread
@@ -11,7 +11,7 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Proxy};
 
 use super::CredentialsError;
 use crate::net::tls;
@@ -19,13 +19,26 @@ use crate::net::tls;
 /// The largest answer in bytes, far above any that holds keys.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// The HTTP agent.
-pub struct Web(Agent);
+/// The HTTP agents.
+pub struct Web {
+    near: Agent,
+    far: Agent,
+}
+
+/// Where a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// On this machine or at an address of its own network alone, where no proxy leads.
+    Near,
+    /// At AWS: where the environment names a proxy, the network may let no request out without it.
+    Far,
+}
 
 /// One request. Its header values and body may hold secrets, so no error shows them.
 pub struct Ask<'a> {
     /// The source that is asked, for errors.
     pub from: &'a str,
+    pub at: Whereabouts,
     pub method: Method,
     pub url: &'a str,
     pub headers: Vec<(&'static str, String)>,
@@ -41,10 +54,21 @@ pub struct Reply {
 }
 
 impl Web {
+    /// Creates the agents. Requests to AWS go through the proxy that the environment
+    /// names (`HTTPS_PROXY`, `NO_PROXY`, …), as those to SQS do.
     pub fn new() -> Self {
+        Self::through(Proxy::try_from_env())
+    }
+
+    /// Creates the agents. Requests to AWS go through this proxy.
+    pub fn through(proxy: Option<Proxy>) -> Self {
+        Self { near: Self::agent(None), far: Self::agent(proxy) }
+    }
+
+    fn agent(proxy: Option<Proxy>) -> Agent {
         let config = Agent::config_builder()
             .tls_config(tls::config())
-            .proxy(None)
+            .proxy(proxy)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -52,7 +76,7 @@ impl Web {
             .max_idle_connections(0)
             .user_agent(AutoHeaderValue::Provided(concat!("octoconf/", env!("CARGO_PKG_VERSION")).to_owned().into()))
             .build();
-        Self(Agent::with_parts(config, tls::connector(), DefaultResolver::default()))
+        Agent::with_parts(config, tls::connector(), DefaultResolver::default())
     }
 
     /// Makes a request and returns the answer. Blocks for at most `patience`.
@@ -76,12 +100,16 @@ impl Web {
             })?;
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
+        let agent = match ask.at {
+            Whereabouts::Near => &self.near,
+            Whereabouts::Far => &self.far,
+        };
         let answered = if ask.method == Method::GET {
             let request = request.map(|_| ());
-            self.0.run(self.0.configure_request(request).timeout_global(Some(ask.patience)).build())
+            agent.run(agent.configure_request(request).timeout_global(Some(ask.patience)).build())
         } else {
             *request.method_mut() = ask.method;
-            self.0.run(self.0.configure_request(request).timeout_global(Some(ask.patience)).build())
+            agent.run(agent.configure_request(request).timeout_global(Some(ask.patience)).build())
         };
         let mut response = answered.map_err(failed)?;
         let status = response.status().as_u16();
@@ -108,6 +136,7 @@ fn failure(from: &str, host: &str, error: &Error, patience: Duration) -> Credent
         Error::Tls(text) => format!("TLS with {host} failed: {text}"),
         Error::NativeTls(error) => format!("TLS with {host} failed: {error}"),
         Error::Io(error) => format!("{host} cannot be reached: {error}"),
+        Error::ConnectProxyFailed(why) => format!("{host} cannot be reached through the proxy that the environment names: {why}"),
         _ => format!("{host} cannot be reached"),
     };
     CredentialsError::unreachable(from, why)
@@ -115,12 +144,12 @@ fn failure(from: &str, host: &str, error: &Error, patience: Duration) -> Credent
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Server, ok};
+    use super::super::testing::{Server, ok, status};
     use super::*;
 
     fn ask(url: &str, patience: Duration) -> Result<Reply, CredentialsError> {
         let headers = vec![("authorization", "hush".to_owned())];
-        Web::new().ask(Ask { from: "test", method: Method::GET, url, headers, body: b"", patience })
+        Web::through(None).ask(Ask { from: "test", at: Whereabouts::Far, method: Method::GET, url, headers, body: b"", patience })
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -171,9 +200,25 @@ mod tests {
     #[test]
     fn a_line_break_cannot_end_a_header() {
         let headers = vec![("authorization", "hush\r\nevil: 1".to_owned())];
-        let ask = Ask { from: "test", method: Method::GET, url: "http://127.0.0.1:1/", headers, body: b"", patience: LONG };
+        let (at, url) = (Whereabouts::Near, "http://127.0.0.1:1/");
+        let ask = Ask { from: "test", at, method: Method::GET, url, headers, body: b"", patience: LONG };
         let error = Web::new().ask(ask).err().unwrap().to_string();
         assert!(error.contains("its authorization holds a line break") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_proxy_is_on_the_way_to_aws_and_to_nothing_near() {
+        let proxy = Server::start(|_| status(403, ""));
+        let near = Server::start(|_| ok("keys"));
+        let web = Web::through(Some(ureq::Proxy::new(&proxy.url).unwrap()));
+        let ask = |at, url: &str| {
+            web.ask(Ask { from: "test", at, method: Method::GET, url, headers: vec![], body: b"", patience: LONG })
+        };
+        assert_eq!(ask(Whereabouts::Near, &near.url).unwrap().body, "keys");
+        assert!(proxy.requests().is_empty());
+        let error = ask(Whereabouts::Far, "https://sts.eu-west-1.amazonaws.com/").err().unwrap();
+        assert!(error.is_transient() && error.to_string().contains("through the proxy"), "{error}");
+        assert_eq!(proxy.requests()[0].line, "CONNECT sts.eu-west-1.amazonaws.com:443");
     }
 
     #[test]
