@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::LONGEST_LEASE;
 use super::error::Fault;
-use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
+use super::remote::{ATTR_ARN, ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
 use super::{Count, Facts, QueueError, SqsQueue};
 
 /// The largest number of messages in flight, on standard and FIFO queues (AWS).
@@ -63,10 +63,12 @@ pub fn count(queue: &RemoteQueue) -> Result<Count, Fault> {
 impl SqsQueue {
     pub(super) fn read_facts(&self) -> Result<Facts, QueueError> {
         let failed = self.failed("read its attributes");
-        let attributes =
-            self.queue.attributes(&["RedrivePolicy", "MessageRetentionPeriod", ATTR_MAX_MESSAGE_SIZE]).map_err(&failed)?;
+        let attributes = self
+            .queue
+            .attributes(&["RedrivePolicy", "MessageRetentionPeriod", ATTR_MAX_MESSAGE_SIZE, ATTR_ARN])
+            .map_err(&failed)?;
         let policy = RedrivePolicy::read(&attributes);
-        let longest_letter = self.dead.check(&self.name, policy.as_ref())?;
+        let longest_letter = self.dead.check(&self.name, attributes.get(ATTR_ARN), policy.as_ref())?;
         let seconds = |name| attributes.get(name).and_then(|text: &String| text.parse().ok()).map(Duration::from_secs);
         Ok(Facts {
             redrive_after: policy.and_then(|policy| policy.after),

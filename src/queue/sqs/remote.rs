@@ -73,6 +73,8 @@ pub struct RemoteQueue {
     most: AtomicUsize,
 }
 
+/// The attribute with the name by which AWS knows the queue, the same for each URL of it.
+pub const ATTR_ARN: &str = "QueueArn";
 /// The attribute with the largest size of a message in bytes (AWS: 1 KiB to 1 MiB).
 pub const ATTR_MAX_MESSAGE_SIZE: &str = "MaximumMessageSize";
 

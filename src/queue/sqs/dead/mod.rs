@@ -12,7 +12,7 @@ use self::patience::Patience;
 use super::call::Entry;
 use super::error::{EntryFault, Fault};
 use super::facts::RedrivePolicy;
-use super::remote::{ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
+use super::remote::{ATTR_ARN, ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
 use super::service::Service;
 use super::{DeadLetterQueue, QueueError, no_result};
 
@@ -67,9 +67,15 @@ impl Target {
         remote
     }
 
-    /// Checks whether the service may start: a rejected message must have a destination, or be
-    /// meant to circulate. Returns the largest size of a letter in bytes, if there are letters.
-    pub(super) fn check(&self, queue: &str, policy: Option<&RedrivePolicy>) -> Result<Option<usize>, QueueError> {
+    /// Checks whether the service may start: a rejected message must have a destination other than its queue,
+    /// whose ARN is `own`, or be meant to circulate. Returns the largest size of a letter in bytes, if there are letters.
+    pub(super) fn check(
+        &self,
+        queue: &str,
+        own: Option<&String>,
+        policy: Option<&RedrivePolicy>,
+    ) -> Result<Option<usize>, QueueError> {
+        let unusable = |why: &str| QueueError::Unusable { queue: queue.to_owned(), why: why.to_owned() };
         let remote = match &self.configured {
             DeadLetterQueue::Nowhere => return Ok(None),
             DeadLetterQueue::To(named) => self.remember(named.clone()),
@@ -78,12 +84,17 @@ impl Target {
                 None => {
                     let why = "it has no dead letter queue: set dead_letter, or a redrive policy on the queue; with dead_letter = \"none\" \
                                rejected messages circulate";
-                    return Err(QueueError::Unusable { queue: queue.to_owned(), why: why.to_owned() });
+                    return Err(unusable(why));
                 }
             },
         };
         let name = format!("{queue}: its dead letter queue {}", remote.name());
-        remote.attributes(&["QueueArn", ATTR_MAX_MESSAGE_SIZE]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        let attributes =
+            remote.attributes(&[ATTR_ARN, ATTR_MAX_MESSAGE_SIZE]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        // Each letter would be received and rejected again, and a new one written about it, for ever.
+        if own.is_some_and(|own| attributes.get(ATTR_ARN) == Some(own)) {
+            return Err(unusable("its dead letter queue is the queue itself: name another one in dead_letter, or \"none\""));
+        }
         Ok(Some(remote.most()))
     }
 }

@@ -278,6 +278,23 @@ fn a_queue_without_a_place_for_dead_letters_is_unusable() {
 }
 
 #[test]
+fn a_queue_is_no_place_for_its_own_dead_letters_however_it_is_called() {
+    let arn = |name: &str| {
+        ok(
+            "GetQueueAttributes",
+            &format!("<Attribute><Name>QueueArn</Name><Value>arn:aws:sqs:eu-west-1:7:{name}</Value></Attribute>"),
+        )
+    };
+    let facts = |of_dead: &str| {
+        let stub = Stub::new(vec![ok("GetQueueUrl", "<QueueUrl>http://here/7/stock</QueueUrl>"), arn("stock"), arn(of_dead)]);
+        stub.queue_to(Named::of("stock"), DeadLetterQueue::To(Named::of("http://other/7/stock"))).facts()
+    };
+    let error = facts("stock").unwrap_err();
+    assert!(matches!(error, QueueError::Unusable { .. }) && error.to_string().contains("the queue itself"), "{error}");
+    assert!(facts("dead").is_ok());
+}
+
+#[test]
 fn a_dead_letter_queue_that_is_missing_is_named() {
     let policy = "<Attribute><Name>RedrivePolicy</Name><Value>{&quot;deadLetterTargetArn&quot;:&quot;arn:aws:sqs:eu-west-1:7:lost&quot;,\
                   &quot;maxReceiveCount&quot;:5}</Value></Attribute>";
