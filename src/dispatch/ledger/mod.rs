@@ -353,13 +353,15 @@ impl Ledger {
         self.watch(ticket);
     }
 
-    /// Records that all leases end earlier by this much. Rows of a parking have none that could end.
+    /// Records that all leases end earlier by this much, and that the longest time for which a message may be hidden has run
+    /// on by it. Rows of a parking have no lease that could end.
     pub fn lose_time(&mut self, by: Duration) {
         let leased = self.held.iter().filter(|(_, held)| held.special().row.is_none());
-        let ends = leased.map(|(ticket, held)| (ticket, held.leased_until.checked_sub(by).unwrap_or(held.received_at)));
-        for (ticket, until) in ends.collect::<Vec<_>>() {
+        for ticket in leased.map(|(ticket, _)| ticket).collect::<Vec<_>>() {
             let Some(held) = self.held.get_mut(ticket) else { continue };
+            let until = held.leased_until.checked_sub(by).unwrap_or(held.received_at);
             held.leased_until = until;
+            held.special_mut().renewed_at = held.renewed_at().checked_sub(by);
             if held.lease.is_some() {
                 self.extended(ticket, until);
             }

@@ -1,6 +1,8 @@
 //! Leases: extended for as long as a message is held. A lost lease drops the message's waiting
 //! deliveries, not those on the wire.
 
+use std::time::{Duration, SystemTime};
+
 use super::rig::Rig;
 use super::rules;
 
@@ -288,5 +290,33 @@ fn a_lost_lease_that_comes_back_with_a_new_copy_leaves_no_delivery_behind() {
         (40_006, "receive a#3", "handle a"),
         (40_007, "handled a->x,y", "flush y a-1"),
         (40_008, "accepted y", "delete a'3"),
+    ]);
+}
+
+#[test]
+fn the_time_that_the_machine_slept_counts_among_the_twelve_hours() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = Duration::from_secs(8 * 3600);
+    let mut rig = Rig::new(rules);
+    let turn = |rig: &mut Rig, hour: u64, by_the_wall: u64| {
+        let now = rig.start + Duration::from_millis(hour * HOUR);
+        rig.dispatcher.set_wall_clock(now, SystemTime::UNIX_EPOCH + Duration::from_millis(by_the_wall * HOUR));
+    };
+    turn(&mut rig, 0, 0);
+    rig.play(&[
+        (0, "facts 1000 43200s", ""),
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 86400s", ""),
+    ]);
+    // It sleeps for an hour twice.
+    turn(&mut rig, 1, 2);
+    turn(&mut rig, 2, 4);
+    rig.play(&[
+        // No visibility timeout may end later than 12 hours after the receive, 2 of which have passed unseen.
+        (2 * HOUR, "tick", "hide a=28740s"),
+        (2 * HOUR, "settled", ""),
+        (9 * HOUR + HOUR / 2 - 1, "tick", ""),
+        (9 * HOUR + HOUR / 2, "tick", "hide a=0"),
     ]);
 }
