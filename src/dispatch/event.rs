@@ -414,7 +414,7 @@ pub enum Note {
     PartnerWell {
         /// The partner's account.
         account: Account,
-        /// The number of failures in a row that this success ended.
+        /// The number of failures in a row that this success ended. 0: only a pause is over that the partner had asked for.
         after_failures: u32,
     },
     /// The first dead letter after an interval without one, or the sum of those since the last such line.

@@ -64,8 +64,14 @@ impl Dispatcher {
             breaker_failures: partner.rules.breaker_failures,
         };
         let verdict = verdict(answer, history);
-        if let Answer::Status { retry_after: Some(wait), .. } = answer {
-            partner.asks_to_wait(self.now, *wait);
+        let asks = match answer {
+            Answer::Status { retry_after: Some(wait), .. } => partner.asks_to_wait(self.now, *wait),
+            _ => false,
+        };
+        // What is refused with it is no failure that would be said, or shown as the reason.
+        let asks = asks && matches!(verdict, Verdict::TooLarge | Verdict::Bisect | Verdict::Culprit { .. });
+        if asks {
+            partner.last_error = Some(described(answer));
         }
         parcel.conflicts = if matches!(answer, Answer::Status { code: 409, .. }) { parcel.conflicts + 1 } else { 0 };
         match verdict {
@@ -115,6 +121,7 @@ impl Dispatcher {
             }
             Verdict::Impossible => self.all_dead(&parcel, DeadKind::Impossible, answer),
         }
+        self.say_wait(key, asks.then_some(PartnerState::BackingOff));
     }
 
     /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a failure.
@@ -123,13 +130,16 @@ impl Dispatcher {
         (bucket.accepted, bucket.culprits) = (bucket.accepted.wrapping_add(1), 0);
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
+        let (was_away, ends_a_pause) = (partner.is_away(), partner.ends_its_pause(self.now));
         partner.drain.accepted(deliveries, began, self.now);
         partner.batch_size.accepted(deliveries, partner.rules.max_batch);
         let failures = partner.succeeded(self.now, self.now.saturating_duration_since(began)).max(refusals);
-        if failures > 0 {
-            let account = partner.account.clone();
+        if failures > 0 || was_away || ends_a_pause {
             // The messages that are hidden for this partner need not wait for its next attempt any more.
             partner.shows_at = None;
+        }
+        if failures > 0 || ends_a_pause {
+            let account = partner.account.clone();
             self.partners.list_all_of(partner_key);
             self.note(Note::PartnerWell { account, after_failures: failures });
         }

@@ -137,7 +137,7 @@ pub struct RowOnDisk {
 pub struct Special {
     /// For a row of a parking, the index of its delivery.
     pub index: Option<u16>,
-    /// When the newest receipt came, if it is not the first one.
+    /// When the newest receipt came, if it is not the first one; earlier by the time that the machine has slept since.
     pub renewed_at: Option<Instant>,
     /// The copy is to be returned, hidden until then, once what is on the wire has landed. Nothing more of it is sent.
     pub withdrawn: Option<Instant>,

@@ -97,6 +97,11 @@ impl PartnerGate {
         self.0.as_ref()?.asked_until.filter(|at| *at > now)
     }
 
+    /// Forgets the wait that the partner asked for if it is over. Returns whether there was one.
+    pub fn ends_its_pause(&mut self, now: Instant) -> bool {
+        self.0.as_mut().and_then(|shut| shut.asked_until.take_if(|at| *at <= now)).is_some()
+    }
+
     /// Returns when the wait after failures ends; `None` if there is none left.
     pub fn backs_off_until(&self, now: Instant) -> Option<Instant> {
         self.0.as_ref()?.until.filter(|at| *at > now)

@@ -312,10 +312,17 @@ impl Partner {
     }
 
     /// Obeys a wait that the partner asked for, whatever its answer means otherwise: it may be busy, the set-up wrong, or
-    /// only a part of its deliveries at fault.
-    pub fn asks_to_wait(&mut self, now: Instant, wait: Duration) {
+    /// only a part of its deliveries at fault. Returns whether it takes nothing from now on that it took before.
+    pub fn asks_to_wait(&mut self, now: Instant, wait: Duration) -> bool {
+        let waited = self.failures() > 0 || self.gate.asked_until(now).is_some();
         self.gate.asks(now, wait);
         self.is_away_while_it_asks(now);
+        !waited && self.gate.asked_until(now).is_some()
+    }
+
+    /// Forgets the wait that the partner asked for if it is over. Returns whether there was one.
+    pub fn ends_its_pause(&mut self, now: Instant) -> bool {
+        self.gate.ends_its_pause(now)
     }
 
     /// Records that the partner's set-up is wrong. Returns the new state if this changed it.

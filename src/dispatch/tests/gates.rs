@@ -347,3 +347,22 @@ fn a_refused_endpoint_gets_one_probe_whatever_its_parallel() {
         (20_003, "accepted x", "flush x b; delete a"),
     ]);
 }
+
+#[test]
+fn a_pause_that_a_partner_asks_for_with_what_it_refuses_is_said_and_so_is_its_end() {
+    for code in [413, 422] {
+        let mut rig = rig(|_| {});
+        rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a b")]);
+        rig.play(&[(2, &format!("answered x {code} 60s"), ""), (60_002, "tick", "flush x a")]);
+        let error = format!("answered {code}");
+        let report = rig.dispatcher.partner("x").unwrap();
+        assert_eq!(report.last_error.as_deref(), Some(error.as_str()));
+        rig.send(60_003, "accepted x");
+        let [Note::PartnerWaits { state, reason, next_attempt_in, .. }, Note::PartnerWell { after_failures: 0, .. }] =
+            &rig.notes[..]
+        else {
+            panic!("one line at each edge: {:?}", rig.notes);
+        };
+        assert_eq!((state.word(), reason, *next_attempt_in), ("backing_off", &error, SECOND * 60));
+    }
+}

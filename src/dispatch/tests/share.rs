@@ -411,3 +411,20 @@ fn what_is_stuck_at_an_endpoint_that_begins_to_refuse_is_stuck_once() {
         (1_400, "tick", ""),
     ]);
 }
+
+#[test]
+fn what_is_hidden_shows_once_a_partner_takes_that_asked_for_a_pause_with_what_it_refused() {
+    let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a b")]);
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 422 400s"))), ["b", "a"], "its share is nothing");
+    rig.send(310, "settled");
+    let (at, commands) = rig.skip_to_commands();
+    assert!((400_300..402_000).contains(&at) && commands == "hide a=0", "{commands} at {at}");
+    rig.play(&[
+        (402_000, "settled", ""),
+        (402_001, "receive a#2", "handle a"),
+        (402_002, "handled a->x", "flush x a"),
+        (402_010, "accepted x", "delete a'2"),
+        (402_020, "settled", "hide b=0"),
+    ]);
+}
