@@ -183,6 +183,9 @@ pub struct QueueCalls {
     /// When the oldest of the waiting deletes was requested.
     deletes_since: Option<Instant>,
     hides: Calls<Wanted>,
+    /// The returns that are kept back, first in line once they no longer are. They stand apart, or each look for the next
+    /// call would pass over all of them.
+    kept_returns: VecDeque<Wanted>,
     letters: Calls<Letter>,
     counts: Calls<()>,
     /// What each acker has under way, if anything.
@@ -204,6 +207,7 @@ impl QueueCalls {
             deletes: Calls::new(),
             deletes_since: None,
             hides: Calls::new(),
+            kept_returns: VecDeque::new(),
             letters: Calls::new(),
             counts: Calls::new(),
             ackers: (0..rules.ackers.max(1)).map(|_| None).collect(),
@@ -285,7 +289,8 @@ impl QueueCalls {
 
     /// Returns whether nothing is requested of the queue, counts aside, and no call is under way.
     pub fn is_idle(&self) -> bool {
-        let nothing_wanted = self.deletes.wanted.is_empty() && self.hides.wanted.is_empty() && self.letters.wanted.is_empty();
+        let no_hides = self.hides.wanted.is_empty() && self.kept_returns.is_empty();
+        let nothing_wanted = self.deletes.wanted.is_empty() && no_hides && self.letters.wanted.is_empty();
         nothing_wanted && self.ackers.iter().all(Option::is_none)
     }
 
@@ -299,7 +304,8 @@ impl QueueCalls {
         if self.ackers.iter().any(Option::is_none) {
             return 0;
         }
-        self.deletes.wanted.len() + self.hides.wanted.len() + self.letters.wanted.len() + self.counts.wanted.len()
+        let hides = self.hides.wanted.len() + self.kept_returns.len();
+        self.deletes.wanted.len() + hides + self.letters.wanted.len() + self.counts.wanted.len()
     }
 
     /// Returns the number of calls that have ended so far.
@@ -335,6 +341,10 @@ impl QueueCalls {
 
     /// Composes a change of visibility.
     fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, QueueCall)> {
+        if !keep_returns && !self.kept_returns.is_empty() {
+            self.kept_returns.append(&mut self.hides.wanted);
+            std::mem::swap(&mut self.kept_returns, &mut self.hides.wanted);
+        }
         if !self.hides.is_ready(now) {
             return None;
         }
@@ -358,7 +368,11 @@ impl QueueCalls {
                 Hide::Extend => self.lease,
                 Hide::Return(until) => until.saturating_duration_since(now),
             };
-            if held.hiding || (keep_returns && hide != Hide::Extend) {
+            if keep_returns && hide != Hide::Extend {
+                self.kept_returns.push_back(Wanted::Held(ticket, hide));
+                continue;
+            }
+            if held.hiding {
                 kept.push_back(Wanted::Held(ticket, hide));
                 continue;
             }
