@@ -16,7 +16,7 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 thread_local! {
     static CURRENT: Cell<Option<Attempt>> = const { Cell::new(None) };
 
-    /// The head of the answer to the last request, as far as it has arrived: `ureq` shows none that it cannot parse.
+    /// The head of the refusal of the last request, as far as it has arrived: `ureq` shows none that it cannot parse.
     static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -37,8 +37,8 @@ pub struct Attempt {
     pub answered: bool,
     /// The status code, once the status line is complete.
     pub status: Option<u16>,
-    /// Whether all of the answer's head has arrived.
-    has_head: bool,
+    /// Whether [`HEAD`] still grows: the status is a refusal, and its head is not whole yet.
+    keeps_head: bool,
 }
 
 /// What an attempt is doing.
@@ -86,7 +86,7 @@ pub fn begin(now: Instant, timeouts: Timeouts) {
         fresh: false,
         answered: false,
         status: None,
-        has_head: false,
+        keeps_head: false,
     }));
 }
 
@@ -100,7 +100,8 @@ pub fn finish() -> Option<Attempt> {
     CURRENT.take()
 }
 
-/// Calls `read` with the head of the answer to this thread's last request, as far as it has arrived.
+/// Calls `read` with the head of the answer to this thread's last request, as far as it has arrived. It is empty for an
+/// answer that accepts the request, of which nothing but the status is needed.
 pub fn with_head<T>(read: impl FnOnce(&[u8]) -> T) -> T {
     HEAD.with_borrow(|head| read(head))
 }
@@ -145,10 +146,11 @@ pub fn received(input: &[u8]) -> usize {
             let answer = head::after_interim(input);
             interim = input.len() - answer.len();
             attempt.status = head::status_of(answer);
+            attempt.keeps_head = attempt.status.is_some_and(|code| !head::accepts(code));
         }
-        if attempt.status.is_some() && !attempt.has_head {
+        if attempt.keeps_head {
             let (head, is_whole) = head::head_of(input.get(interim..).unwrap_or_default());
-            attempt.has_head = is_whole;
+            attempt.keeps_head = !is_whole;
             HEAD.with_borrow_mut(|kept| {
                 kept.clear();
                 kept.extend_from_slice(head);

@@ -7,6 +7,11 @@ pub fn status_of(input: &[u8]) -> Option<u16> {
     code_of(without_empty_lines(input)).filter(|code| *code >= 200)
 }
 
+/// Returns whether a status code says that the request is accepted.
+pub fn accepts(code: u16) -> bool {
+    (200..300).contains(&code)
+}
+
 /// Returns what follows the complete interim answers at the beginning of `input`. A server may send any number of them,
 /// with fields, before the answer proper (RFC 9110, section 15.2). `101 Switching Protocols` is none of them, since what
 /// follows it is another protocol.

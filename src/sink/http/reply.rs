@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use ureq::Body;
 use ureq::http::Response;
-use ureq::http::header::{DATE, HeaderName, RETRY_AFTER};
 
 use super::head;
 use super::secrets::Secrets;
@@ -24,24 +23,9 @@ const MAX_KEPT: usize = 8 * 1024;
 /// The longest wait that a partner may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Returns the answer for a status line without anything else.
-pub fn of_status(code: u16) -> Answer {
-    if (200..300).contains(&code) {
-        Answer::Accepted
-    } else {
-        Answer::Status { code, retry_after: None, excerpt: Box::default() }
-    }
-}
-
 /// Returns the answer for a head that is not valid, too large, or breaks off: what it says of a wait counts.
 pub fn of_broken_head(code: u16, head: &[u8], now: SystemTime) -> Answer {
-    match of_status(code) {
-        Answer::Status { code, excerpt, .. } => {
-            let date = head::values(head, DATE.as_str()).next();
-            Answer::Status { code, retry_after: retry_after(head::values(head, RETRY_AFTER.as_str()), date, now), excerpt }
-        }
-        accepted => accepted,
-    }
+    answer(code, |name| head::values(head, name), now, Box::default)
 }
 
 /// Reads a response to its end, up to [`MAX_BODY`], and returns the answer. Blocks until the
@@ -49,14 +33,23 @@ pub fn of_broken_head(code: u16, head: &[u8], now: SystemTime) -> Answer {
 pub fn of_response(response: Response<Body>, now: SystemTime, secrets: &Secrets) -> Answer {
     let (parts, mut body) = response.into_parts();
     let start = read(&mut body);
-    match of_status(parts.status.as_u16()) {
-        Answer::Status { code, .. } => {
-            let texts = |name: HeaderName| parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-            let retry_after = retry_after(texts(RETRY_AFTER), texts(DATE).next(), now);
-            Answer::Status { code, retry_after, excerpt: excerpt(&start, secrets) }
-        }
-        accepted => accepted,
+    let values = |name| parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    answer(parts.status.as_u16(), values, now, || excerpt(&start, secrets))
+}
+
+/// Returns the answer that a status line begins. `values` returns the values of the fields of a name; it and `excerpt`
+/// are called for a refusal only.
+fn answer<'a, V: Iterator<Item = &'a str>>(
+    code: u16,
+    values: impl Fn(&'static str) -> V,
+    now: SystemTime,
+    excerpt: impl FnOnce() -> Box<str>,
+) -> Answer {
+    if head::accepts(code) {
+        return Answer::Accepted;
     }
+    let retry_after = retry_after(values("retry-after"), values("date").next(), now);
+    Answer::Status { code, retry_after, excerpt: excerpt() }
 }
 
 /// Returns up to [`MAX_KEPT`] bytes from the start of a body. The rest is read and dropped, up to [`MAX_BODY`].
