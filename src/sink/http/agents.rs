@@ -14,7 +14,7 @@ use ureq::Agent;
 use ureq::config::AutoHeaderValue;
 use ureq::http::Uri;
 
-use super::lookup::Lookups;
+use super::resolver::DeliveryResolver;
 use super::wire::Dialer;
 use crate::lru::Lru;
 use crate::net::names::Names;
@@ -117,7 +117,7 @@ impl Agents {
             .accept(AutoHeaderValue::None)
             .accept_encoding(AutoHeaderValue::None)
             .build();
-        Agent::with_parts(config, self.dialer.clone(), Lookups { names: Arc::clone(&self.names), guarded })
+        Agent::with_parts(config, self.dialer.clone(), DeliveryResolver { names: Arc::clone(&self.names), guarded })
     }
 
     /// Closes the connections of the least recently used agents until no more connections are

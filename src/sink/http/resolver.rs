@@ -16,7 +16,7 @@ use super::{attempt, guard};
 use crate::net::names::{LookUpError, Names, addresses};
 
 /// A resolver for `ureq`. See the [module documentation](self).
-pub struct Lookups {
+pub struct DeliveryResolver {
     /// The names, shared by all agents.
     pub names: Arc<Names>,
     /// Whether only addresses of the public Internet may be returned.
@@ -35,7 +35,7 @@ pub struct PrivateAddress {
     pub literal: bool,
 }
 
-impl Resolver for Lookups {
+impl Resolver for DeliveryResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let outside = || Error::Io(io::Error::other("a name was looked up outside of a delivery"));
         let deadline = attempt::current().map(|attempt| attempt.deadline).ok_or_else(outside)?;
@@ -53,8 +53,8 @@ impl Resolver for Lookups {
     }
 }
 
-impl fmt::Debug for Lookups {
+impl fmt::Debug for DeliveryResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lookups")
+        f.write_str("DeliveryResolver")
     }
 }

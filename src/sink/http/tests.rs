@@ -14,7 +14,7 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration as UreqDuration;
 
 use super::*;
-use crate::sink::http::lookup::Lookups;
+use crate::sink::http::resolver::DeliveryResolver;
 use crate::sink::testing::{batch, http_settings};
 
 /// Answers every request on every connection, until a connection is closed without a request; returns how many came.
@@ -139,7 +139,7 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
     let now = Arc::clone(&seconds);
     let clock = Clocks::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
     let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
-    let guarded = Lookups { names, guarded: true };
+    let guarded = DeliveryResolver { names, guarded: true };
     let uri: Uri = "https://acme.example/".parse().unwrap();
     let config = ureq::config::Config::default();
     let resolve = || {
