@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::WAITS_WITH;
-    use crate::message::settle::Ask;
+    use crate::message::service::Ask;
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
     use crate::queue::{Limits, Queue};
 

@@ -11,7 +11,7 @@ use crate::dispatch::{ParkingRules, QueueIndex};
 use crate::handler::Handler;
 use crate::handler::registry::Registry;
 use crate::message::Account;
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 use crate::queue::parking::{ParkedQueue, Parking, parking_name};
 use crate::queue::{Limits, Queue, QueueError};
 use crate::settings::{QueueSettings, Source};

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Demand, Event, Fault, QueueIndex, WAITS_WITH};
 use crate::message::Received;
-use crate::message::settle::FEW_RECEIVES;
+use crate::message::service::FEW_RECEIVES;
 use crate::queue::{Ask, Facts, Queue, QueueError};
 
 use super::duty::Duty;
@@ -234,7 +234,9 @@ mod tests {
 
     use super::*;
     use crate::message::Receipt;
-    use crate::message::settle::{Count, EntryResult, SetAside};
+    use crate::message::dead::SetAside;
+    use crate::message::service::Count;
+    use crate::message::settle::EntryResult;
     use crate::queue::memory::{MemoryOptions, MemoryQueue};
     use crate::queue::{DeadLetters, Limits, NewMessage, VisibilityChange};
 

@@ -4,7 +4,9 @@
 use super::*;
 use crate::config::{self, Context, Environment, FileFormat, Loaded};
 use crate::dispatch::EngineState;
-use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside};
+use crate::message::dead::SetAside;
+use crate::message::service::{Ask, Count, Facts};
+use crate::message::settle::EntryResult;
 use crate::message::{Message, Outcome, Receipt, Received};
 use crate::queue::{DeadLetters, Limits, NewMessage, QueueError, VisibilityChange};
 use compact_str::CompactString;

@@ -4,7 +4,9 @@
 //! Plain data: no threads, channels, clocks, logging or I/O here. Every other module may depend on this
 //! one; it depends on none of them.
 
+pub mod dead;
 pub mod park;
+pub mod service;
 pub mod settle;
 
 use std::sync::Arc;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 pub use self::dead_letters::{Attendant, Changed, DeadFilter, DeadLetter, DeadLetters, Portions, Unseen};
-pub use crate::message::settle::{
-    Ask, Count, DeadDelivery, DeadKind, DeadReason, EntryError, EntryResult, Facts, SetAside, SettledPart, VisibilityChange,
-};
+pub use crate::message::dead::{DeadDelivery, DeadKind, DeadReason, SetAside};
+pub use crate::message::service::{Ask, Count, Facts};
+pub use crate::message::settle::{EntryError, EntryResult, SettledPart, VisibilityChange};
 use crate::message::{Attribute, Receipt, Received};
 
 pub mod clock;

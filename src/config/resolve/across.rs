@@ -9,7 +9,7 @@ use crate::config::problem::{Problems, join, suggest};
 use crate::config::section::quote;
 use crate::config::units::{Size, Span};
 use crate::handler::{Registry, jq};
-use crate::message::settle::FEW_RECEIVES;
+use crate::message::service::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
 use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
 use crate::sink::{FileTemplate, target};

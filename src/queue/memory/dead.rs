@@ -7,7 +7,7 @@ use compact_str::{CompactString, ToCompactString as _};
 use hashbrown::HashMap;
 
 use crate::message::DeliveryName;
-use crate::message::settle::DeadDelivery;
+use crate::message::dead::DeadDelivery;
 use crate::queue::{DeadFilter, DeadLetter, SetAside, SettledPart};
 
 /// The largest total size of the letters: of their messages, attributes included, and their payloads.
