@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::handler::jq;
-use crate::queue::embedded::Grouping;
+use crate::message::Grouping;
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
 use crate::queue::parking::{Parking, ParkingOptions};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
@@ -75,8 +75,7 @@ fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
 }
 
 fn grouping(group: Option<&str>) -> Result<Option<Grouping>, String> {
-    let path = group.map(jq::group_path).transpose().map_err(|error| format!("group: {error}"))?;
-    Ok(path.map(|path| -> Grouping { path }))
+    group.map(jq::group_path).transpose().map_err(|error| format!("group: {error}"))
 }
 
 /// Reads the lines of a file as `send` does: blank lines are left out, and a byte order mark at the very start is

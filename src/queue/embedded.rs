@@ -1,17 +1,13 @@
-//! What the embedded queues, [`super::sqlite`] and [`super::memory`], have in common: how messages get their group, the
-//! bounds of a call, and the ids of redriven messages. Everything here is computed from its arguments; nothing blocks.
+//! What the embedded queues, [`super::sqlite`] and [`super::memory`], have in common: the bounds of a call, and the ids of
+//! redriven messages. Everything here is computed from its arguments; nothing blocks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 
 use super::{Limits, NewMessage, QueueError};
+pub use crate::message::Grouping;
 use crate::message::MAX_BODY;
-
-/// A function that returns the FIFO group of a body when it is sent or redriven; `None` if the message
-/// stands alone. It sees only the body, must not call the queue, and runs on the thread of the sender.
-pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
 /// The largest number of messages in one receive. Beyond some hundreds, a larger
 /// transaction saves nothing worth having, and the poller's messages arrive late.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use octoconf::message::Grouping;
 use octoconf::queue::Queue;
-use octoconf::queue::embedded::Grouping;
 use octoconf::queue::memory::{MemoryOptions, MemoryQueue};
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
 

@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use octoconf::message::{Attribute, AttributeValue, DeliveryName};
-use octoconf::queue::embedded::Grouping;
+use octoconf::message::{Attribute, AttributeValue, DeliveryName, Grouping};
 use octoconf::queue::sqlite::{SqliteOptions, SqliteQueue};
 use octoconf::queue::{Ask, Count, DeadFilter, DeadLetters, EntryResult, Queue, QueueError, SettledPart, VisibilityChange};
 use rusqlite::Connection;

@@ -39,7 +39,7 @@ use smallvec::SmallVec;
 
 use super::{Handler, unreadable};
 use crate::json;
-use crate::message::{Account, Attribute, AttributeValue, Delivery, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
+use crate::message::{Account, Attribute, AttributeValue, Delivery, Grouping, MAX_ACCOUNT, MAX_DELIVERIES, Message, Outcome};
 
 mod one_result;
 mod program;
@@ -51,9 +51,6 @@ pub use program::{JqError, Program};
 
 /// The largest size in bytes of all payloads of one message together.
 pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
-
-/// A function from a body to its FIFO group; `None`: the message stands alone.
-pub type GroupPath = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
 /// Compiles a pipeline. The error is that of the first program that does not compile.
 pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
@@ -73,7 +70,7 @@ pub fn check_group(program: &str) -> Result<(), JqError> {
 /// Compiles the path of the FIFO group of an embedded queue. Its program sees the body as `bucket` does, without
 /// `$message`, and its first result counts. Null, a missing field, an error, a body that is not JSON, and anything but
 /// a string or an integer mean no group.
-pub fn group_path(program: &str) -> Result<GroupPath, JqError> {
+pub fn group_path(program: &str) -> Result<Grouping, JqError> {
     let program = Program::compile_within(program, &size::GROUP)?;
     Ok(Arc::new(move |body| {
         let first = program.run(parse(body).ok()?, Val::Null).next()?;

@@ -15,13 +15,13 @@ use self::preload::Preload;
 use self::row::{Content, RowReceipt};
 use self::rows::{Rows, Taken};
 use super::clock::{Clock, WallClock, later, to_millis};
-use super::embedded::{self, Grouping, redriven_id};
+use super::embedded::{self, redriven_id};
 use super::waiting::Waiting;
 use super::{
     Ask, Count, DeadDelivery, DeadFilter, DeadLetter, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
     QueueError, SetAside, SettledPart, Unseen, VisibilityChange,
 };
-use crate::message::{Message, Receipt, Received};
+use crate::message::{Grouping, Message, Receipt, Received};
 
 mod dead;
 mod leases;

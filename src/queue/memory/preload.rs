@@ -11,7 +11,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use crate::queue::embedded::Grouping;
+use crate::message::Grouping;
 
 pub(super) struct Preload {
     bodies: Vec<Bytes>,
