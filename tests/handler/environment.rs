@@ -1,6 +1,7 @@
 //! Scenario: the service's environment contains secrets, and a pipeline tries to read them.
 
-use octoconf::handler::{Handler, jq};
+use octoconf::handler::Handler;
+use octoconf::handler::jq::{self, Program};
 use octoconf::message::{Message, Outcome};
 
 /// A variable that cargo sets for every test, and that is therefore always there.
@@ -18,7 +19,7 @@ fn no_program_sees_the_environment() {
         "input_filename",
         "getpath([\"env\"]) | env",
     ] {
-        let error = jq::check(program).unwrap_err().to_string();
+        let error = Program::compile(program).unwrap_err().to_string();
         assert!(error.contains("is left out") || error.contains("is not defined"), "{program}: {error}");
     }
     let everything = jq::compile("[., $message]", "\"a\"").unwrap();

@@ -16,7 +16,7 @@ use super::tree::{Tree, as_table, table};
 use super::units::{Size, Span};
 use crate::environment::Environment;
 use crate::handler::Registry;
-use crate::handler::jq::{self, JqError};
+use crate::handler::jq::{JqError, JqHandler, Program};
 use crate::message::Account;
 use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Secret, Settings};
 
@@ -43,7 +43,14 @@ pub(super) fn resolve(
 ) -> (Settings, Registry) {
     let resolver = Resolver { tree, defaults, secrets: Secrets::new(context.environment), problems };
     let queues = resolver.named("queues", queue::resolve);
-    let handlers = resolver.named("handlers", |_, section| resolver.handler(section));
+    let mut registry = context.handlers.clone();
+    let handlers = resolver.named("handlers", |name, section| {
+        let (settings, pipeline) = resolver.handler(section);
+        if let Some(pipeline) = pipeline {
+            registry.register(name, pipeline);
+        }
+        settings
+    });
     let root = Section::new(vec![Level { path: "", table: tree }], defaults, problems);
     let mut settings = Settings {
         partners_dir: root.get("partners_dir"),
@@ -56,14 +63,7 @@ pub(super) fn resolve(
     let queues_named = tree.get("queues").is_some_and(|queues| as_table(queues).is_none_or(|queues| !queues.is_empty()));
     across::check(&mut settings, queues_named, context.handlers, problems);
     across::warn(&settings, warnings);
-    let mut handlers = context.handlers.clone();
-    for (name, HandlerSettings { jq, bucket }) in &settings.handlers {
-        // A program that does not compile has been reported above.
-        if let Ok(pipeline) = jq::compile(jq, bucket) {
-            handlers.register(name, pipeline);
-        }
-    }
-    (settings, handlers)
+    (settings, registry)
 }
 
 /// Resolves only the section `admin`.
@@ -73,7 +73,7 @@ pub(super) fn resolve_admin(tree: &Tree, defaults: &Tree, environment: &Environm
 
 impl<'a> Resolver<'a> {
     /// Resolves every `[section.NAME]`, each over the values that `defaults.toml` has for `*`.
-    fn named<T>(&self, section: &str, read: impl Fn(&str, &Section<'_>) -> T) -> BTreeMap<String, T> {
+    fn named<T>(&self, section: &str, mut read: impl FnMut(&str, &Section<'_>) -> T) -> BTreeMap<String, T> {
         let defaults = table(self.defaults, &[section, "*"]);
         let tables = table(self.tree, &[section]).iter().filter_map(|(name, value)| Some((name, as_table(value)?)));
         tables
@@ -121,16 +121,19 @@ impl<'a> Resolver<'a> {
         AdminSettings { listen, token }
     }
 
-    fn handler(&self, section: &Section<'_>) -> HandlerSettings {
-        let jq = |program: &String| if program.is_empty() { Ok(()) } else { not_jq(jq::check(program)) };
-        let handler = HandlerSettings { jq: section.get_if("jq", jq), bucket: section.get_if("bucket", jq) };
+    /// Returns a pipeline's settings, and the pipeline unless a program is missing or was refused.
+    fn handler(&self, section: &Section<'_>) -> (HandlerSettings, Option<JqHandler>) {
+        let (jq, payloads) = program(section, "jq");
+        let (bucket, accounts) = program(section, "bucket");
+        let handler = HandlerSettings { jq, bucket };
         if !section.has_text("jq") {
             section.report(&["jq"], "there is none; write the jq program that makes the payloads, for example \".\"");
         }
         if handler.bucket.is_empty() {
             section.report(&["bucket"], "there is none; write the jq path of the account, for example \".account\"");
         }
-        handler
+        let pipeline = payloads.zip(accounts).map(|(payloads, accounts)| JqHandler::new(payloads, accounts));
+        (handler, pipeline)
     }
 
     fn partners(&self, warnings: &mut Vec<String>) -> PartnersSettings {
@@ -196,8 +199,23 @@ fn secret_of(
     secrets.read(&text).ok().flatten()
 }
 
-fn not_jq(checked: Result<(), JqError>) -> Result<(), String> {
-    checked.map_err(|error| format!("not a jq program: {error}"))
+/// Reads a jq program that may be empty. Returns its text, and what it compiles to unless it is empty or was refused.
+fn program(section: &Section<'_>, key: &str) -> (String, Option<Program>) {
+    let compiled = std::cell::Cell::new(None);
+    let text: String = section.get_if(key, |text: &String| {
+        if text.is_empty() {
+            return Ok(());
+        }
+        compiled.set(Some(Program::compile(text).map_err(not_jq)?));
+        Ok(())
+    });
+    // A default is not checked, so it is compiled here.
+    let program = compiled.into_inner().or_else(|| Program::compile(&text).ok());
+    (text, program)
+}
+
+fn not_jq(error: JqError) -> String {
+    format!("not a jq program: {error}")
 }
 
 /// Checks a log filter. The syntax also allows a module without a level, for all of its lines. It would take a misspelt

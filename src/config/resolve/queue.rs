@@ -112,7 +112,7 @@ fn check_keys_of(section: &Section<'_>, kind: SourceKind) {
 }
 
 fn source(section_name: &str, section: &Section<'_>, kind: SourceKind) -> Source {
-    let group = || optional(section, "group", |path| not_jq(jq::check_group(path)));
+    let group = || optional(section, "group", |path| jq::check_group(path).map_err(not_jq));
     match kind {
         SourceKind::Sqs => Source::Sqs(sqs(section_name, section)),
         SourceKind::Sqlite => Source::Sqlite {

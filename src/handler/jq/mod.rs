@@ -54,12 +54,7 @@ pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 
 /// Compiles a pipeline. The error is that of the first program that does not compile.
 pub fn compile(jq: &str, bucket: &str) -> Result<JqHandler, JqError> {
-    Ok(JqHandler { jq: Program::compile(jq)?, bucket: Program::compile(bucket)? })
-}
-
-/// Checks that a program compiles.
-pub fn check(program: &str) -> Result<(), JqError> {
-    Program::compile(program).map(drop)
+    Ok(JqHandler::new(Program::compile(jq)?, Program::compile(bucket)?))
 }
 
 /// Checks that a program compiles as the path of a group.
@@ -96,6 +91,11 @@ impl Handler for JqHandler {
 }
 
 impl JqHandler {
+    /// Creates a pipeline of a program for the payloads and one for the bucket.
+    pub fn new(jq: Program, bucket: Program) -> Self {
+        Self { jq, bucket }
+    }
+
     fn deliveries(&self, message: &Message) -> Result<SmallVec<[Delivery; 1]>, String> {
         let body = parse(&message.body)?;
         // Most programs never use `$message`.
