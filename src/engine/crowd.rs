@@ -4,12 +4,17 @@
 //! longer in force, or that of a queue that retires, keeps a thread for as long as it runs, which may be for ever. Then a
 //! runner that waits for a thread gets that of the first runner that is idle or ends a job, whichever queue that serves, so
 //! that no queue waits for another's work to run out.
+//!
+//! Architecture invariant: the threads wait for runners here, never in rayon. A handler may use rayon, which is then that
+//! of the pool. A thread that waits in rayon for the other half of a handler's work does whatever work it finds in the
+//! pool meanwhile: it would run other messages, or another queue's, on the stack of the handler, which cannot end before
+//! they do. And a thread that looked for work in rayon would take a half away, so that one message had two threads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// The runners of all lines, and which of them wait for a thread.
 pub struct Crowd<Line> {
@@ -17,16 +22,17 @@ pub struct Crowd<Line> {
     threads: usize,
     /// The number of runners: those with a thread, and those that wait for one.
     runners: AtomicUsize,
-    at_work: Mutex<AtWork<Line>>,
+    waiting: Mutex<Waiting<Line>>,
+    /// Told of each runner that begins to wait, and of the end.
+    changed: Condvar,
 }
 
-/// The runners that wait, and the threads that take them.
-struct AtWork<Line> {
-    /// The line of each runner that waits for a thread, in the order in which they get one. Bounded, since the number of
-    /// each line's runners is.
-    waiting: VecDeque<Arc<Line>>,
-    /// The number of threads that serve, or were asked to: at most as many as there are.
-    serving: usize,
+/// The runners that wait for a thread.
+struct Waiting<Line> {
+    /// The line of each of them, in the order in which they get one. Bounded, since the number of each line's runners is.
+    lines: VecDeque<Arc<Line>>,
+    /// Whether no more will come.
+    is_over: bool,
 }
 
 /// Why a runner stopped.
@@ -40,21 +46,14 @@ pub enum Stopped {
 
 impl<Line> Crowd<Line> {
     pub fn new(threads: usize) -> Self {
-        let at_work = AtWork { waiting: VecDeque::new(), serving: 0 };
-        Self { threads, runners: AtomicUsize::new(0), at_work: Mutex::new(at_work) }
+        let waiting = Waiting { lines: VecDeque::new(), is_over: false };
+        Self { threads, runners: AtomicUsize::new(0), waiting: Mutex::new(waiting), changed: Condvar::new() }
     }
 
-    /// Adds a runner for this line. Returns whether the caller has to have one more thread call [`Crowd::serve`]. If all
-    /// serve already, one of them takes the runner: a further call would wait in the pool's queue, which has no bound, and
-    /// a thread that is never without a runner never gets to it.
-    #[must_use = "nobody else has a thread serve"]
-    pub fn add(&self, line: Arc<Line>) -> bool {
+    /// Adds a runner for this line. The next thread without a runner takes it.
+    pub fn add(&self, line: Arc<Line>) {
         self.runners.fetch_add(1, Ordering::SeqCst);
-        let mut at_work = self.at_work.lock();
-        at_work.waiting.push_back(line);
-        let needs_one = at_work.serving < self.threads;
-        at_work.serving += usize::from(needs_one);
-        needs_one
+        self.wait_for_thread(line);
     }
 
     /// Returns whether there are more runners than threads.
@@ -62,24 +61,39 @@ impl<Line> Crowd<Line> {
         self.runners.load(Ordering::SeqCst) > self.threads
     }
 
-    /// Runs runners, one after the other, until none waits for a thread.
+    /// Runs runners, one after the other, and waits for more, until [`Crowd::end`]. Each thread calls this once.
     pub fn serve(&self, run: impl Fn(&Line) -> Stopped) {
         while let Some(line) = self.next() {
             match run(&line) {
                 Stopped::ForGood => _ = self.runners.fetch_sub(1, Ordering::SeqCst),
-                Stopped::ForOthers => self.at_work.lock().waiting.push_back(line),
+                Stopped::ForOthers => self.wait_for_thread(line),
             }
         }
     }
 
-    /// Returns the line of the next runner. If none waits, the calling thread no longer serves.
+    /// Lets the threads end, once no runner waits for one.
+    pub fn end(&self) {
+        self.waiting.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_for_thread(&self, line: Arc<Line>) {
+        self.waiting.lock().lines.push_back(line);
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next runner, and returns its line. `None`: no more will come.
     fn next(&self) -> Option<Arc<Line>> {
-        let mut at_work = self.at_work.lock();
-        let line = at_work.waiting.pop_front();
-        if line.is_none() {
-            at_work.serving -= 1;
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(line) = waiting.lines.pop_front() {
+                return Some(line);
+            }
+            if waiting.is_over {
+                return None;
+            }
+            self.changed.wait(&mut waiting);
         }
-        line
     }
 }
 
@@ -169,19 +183,47 @@ mod tests {
     }
 
     #[test]
-    fn as_many_threads_are_asked_to_serve_as_there_are() {
+    fn runners_are_served_in_turn_until_the_end() {
         let crowd = Crowd::new(2);
-        assert_eq!([1, 2, 3, 4].map(|line| crowd.add(Arc::new(line))), [true, true, false, false]);
+        (1..=3).for_each(|line| crowd.add(Arc::new((line, AtomicUsize::new(0)))));
+        assert!(crowd.is_short());
         let served = Mutex::new(Vec::new());
-        crowd.serve(|line| {
+        crowd.serve(|(line, runs)| {
             served.lock().push(*line);
-            // A runner that is added while both serve is taken by one of them.
-            assert!(*line > 1 || !crowd.add(Arc::new(5)));
+            match (*line, runs.fetch_add(1, Ordering::SeqCst)) {
+                (1, 0) => return Stopped::ForOthers,
+                (3, 0) => {
+                    // A runner that is added before the end is served.
+                    crowd.add(Arc::new((4, AtomicUsize::new(0))));
+                    crowd.end();
+                }
+                _ => {}
+            }
             Stopped::ForGood
         });
-        assert_eq!(*served.lock(), [1, 2, 3, 4, 5]);
-        assert!(crowd.add(Arc::new(6)), "one of them has ended");
+        assert_eq!(*served.lock(), [1, 2, 3, 1, 4]);
         assert!(!crowd.is_short());
+    }
+
+    /// Else the handler would not end before the other queue has had nothing to do for long, and would find the other
+    /// queue's handler, or itself, called anew on its own stack.
+    #[test]
+    fn a_handler_that_uses_rayon_does_not_wait_for_another_queue() {
+        let ((begins, begun), (lets, is_let)) = (bounded(1), bounded::<()>(1));
+        let (elsewhere, is_elsewhere) = bounded(1);
+        let handler = move |_: &Message| {
+            let here = || is_elsewhere.recv_timeout(Duration::from_millis(200));
+            let there = || (elsewhere.send(()), begins.send(()), is_let.recv());
+            let _ = rayon::join(here, there);
+            Outcome::Discard
+        };
+        let mut supply = Supply::new(2, &[lane(1, Arc::new(handler)), lane(1, quick())]);
+        supply.start(0, 1);
+        begun.recv_timeout(SOON).unwrap();
+        supply.start(1, 1);
+        assert_eq!(supply.ended(), 1);
+        lets.send(()).unwrap();
+        assert_eq!(supply.ended(), 0);
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! Each queue has its own line of jobs, whose length the dispatcher bounds. If one message of a job takes long, the
 //! dispatcher can take back the messages that were not begun and the outcomes so far ([`Pool::take_back`]).
 //!
-//! A *runner* is a task on a rayon thread that takes jobs from the line of one queue until the line has been
-//! empty for long. A busy queue thus costs rayon nothing per job, and a queue whose handler blocks occupies only
-//! its own runners. A waiting runner takes no thread from another queue, since the pool has a thread for every
+//! A *runner* takes jobs, on one of the threads, from the line of one queue until the line has been empty for long. A busy
+//! queue thus costs nothing per job beside the job itself, and a queue whose handler blocks occupies only its own runners. A waiting runner takes no thread from another queue, since the pool has a thread for every
 //! runner that any queue may have. Only after a reload it may have too few for a while, and they are
 //! [shared](super::crowd).
 
@@ -16,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 
 use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, Ticket, ToHandle, jobs_ahead};
 use crate::handler::Handler;
@@ -37,9 +36,7 @@ const STRIDE: u32 = 8;
 /// deeper the values are that it builds, and an overflow ends the process. Unused stack costs only address space.
 pub const HANDLER_STACK: usize = 16 * 1024 * 1024;
 
-/// How long a runner waits for another job. A thread that goes back to rayon looks for work dozens of times before it
-/// sleeps, each time at every other thread, and wakes another thread that does the same. With 20 queues and their 200
-/// threads, that was half of all CPU time.
+/// How long a runner waits for another job, so that a queue with a little to do needs no new runner for each job.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// The pool, owned by `dispatch`.
@@ -52,8 +49,8 @@ pub struct Pool {
 
 /// The threads, and the runners that share them.
 struct Threads {
-    pool: ThreadPool,
-    duties: Arc<[Arc<Duty>]>,
+    /// Its threads end once this is dropped and the crowd has ended.
+    _pool: ThreadPool,
     crowd: Arc<Crowd<Line>>,
 }
 
@@ -111,16 +108,17 @@ impl Pool {
     /// Starts the threads and opens a line for each lane with a handler. An error means that the
     /// system refuses a thread.
     pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, StartError> {
-        let (threads, name) = (threads.max(1), |index: usize| format!("handle-{index:02}"));
-        let duties = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
-        // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf.
-        // Without this, rayon would abort the process without a reason.
-        let deaths = crew.death_line();
-        let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
-        let threads =
-            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(HANDLER_STACK);
-        let pool = threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })?;
-        let threads = Threads { crowd: Arc::new(Crowd::new(pool.current_num_threads())), pool, duties };
+        let threads = threads.max(1);
+        let duties: Arc<[_]> = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
+        let (pool, crowd) = (build(threads, crew)?, Arc::new(Crowd::<Line>::new(threads)));
+        // Each thread serves before it looks for anything else that it could do.
+        let served = Arc::clone(&crowd);
+        pool.spawn_broadcast(move |thread| {
+            if let Some(duty) = duties.get(thread.index()) {
+                served.serve(|line| line.run(duty, &served));
+            }
+        });
+        let threads = Threads { _pool: pool, crowd };
         let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
             pool.open(queue, lane);
@@ -204,6 +202,27 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.threads.crowd.end();
+    }
+}
+
+/// Returns the name of a thread.
+fn name(index: usize) -> String {
+    format!("handle-{index:02}")
+}
+
+/// Starts the threads.
+fn build(threads: usize, crew: &Crew) -> Result<ThreadPool, StartError> {
+    // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf, or that of
+    // work that a handler has left to rayon. Without this, rayon would abort the process without a reason.
+    let deaths = crew.death_line();
+    let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
+    let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(HANDLER_STACK);
+    threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })
+}
+
 impl Given {
     /// Ends the line for new jobs, but not the jobs in it.
     fn end_line(&mut self) {
@@ -232,16 +251,7 @@ impl Open {
             let full = |_| line.broken("more runners are recalled than rest");
             return recalls.try_send(Recall::Needed).map_err(full);
         }
-        let Threads { pool, duties, crowd } = threads;
-        let (duties, crowd) = (Arc::clone(duties), Arc::clone(crowd));
-        if crowd.add(Arc::clone(line)) {
-            pool.spawn(move || {
-                let duty = rayon::current_thread_index().and_then(|index| duties.get(index));
-                if let Some(duty) = duty {
-                    crowd.serve(|line| line.run(duty, &crowd));
-                }
-            });
-        }
+        threads.crowd.add(Arc::clone(line));
         Ok(())
     }
 
@@ -304,6 +314,8 @@ impl Line {
                 let event = self.handle(&job, duty);
                 // The send fails only once the engine has ended: the leases then lapse.
                 let _ = self.inbox.send(event);
+                // What handlers have left to rayon: no thread looks for it there.
+                while rayon::yield_local() == Some(Yield::Executed) {}
                 if self.drop_runner() && !self.rest(crowd) {
                     return Stopped::ForGood;
                 }
@@ -423,9 +435,7 @@ mod tests {
     #[test]
     fn a_thread_of_the_pool_that_panics_is_heard() {
         let crew = Crew::new();
-        let (inbox, _events) = bounded(1);
-        let pool = Pool::new(1, &[], &inbox, &crew).unwrap();
-        pool.threads.pool.spawn(|| std::panic::resume_unwind(Box::new(())));
+        build(1, &crew).unwrap().spawn(|| std::panic::resume_unwind(Box::new(())));
         assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("handle-00"));
     }
 }
