@@ -27,7 +27,14 @@ pub const MIN_RETRY: Duration = Duration::from_secs(1);
 pub fn run_caught(handler: &dyn Handler, message: &Message) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| handler.handle(message))) {
         Ok(outcome) => hold_to_rules(outcome),
-        Err(panic) => reject(&format!("the handler panicked: {}", text_of(&*panic).unwrap_or("without a text"))),
+        Err(panic) => {
+            let outcome = reject(&format!("the handler panicked: {}", text_of(&*panic).unwrap_or("without a text")));
+            // What a handler panics with may panic again when it is dropped. What that panics with is not dropped.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
+            outcome
+        }
     }
 }
 
@@ -104,6 +111,17 @@ mod tests {
         assert_eq!(reason(|_| panic!("no stock")), "the handler panicked: no stock");
         assert_eq!(reason(|message| panic!("message {}", message.id)), "the handler panicked: message 1");
         assert_eq!(reason(|_| panic_any(7)), "the handler panicked: without a text");
+    }
+
+    #[test]
+    fn what_a_handler_panics_with_may_panic_itself() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic_any(Bomb)
+            }
+        }
+        assert_eq!(reason(|_| panic_any(Bomb)), "the handler panicked: without a text");
     }
 
     #[test]
