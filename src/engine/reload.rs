@@ -4,6 +4,8 @@
 //! are opened, pipelines compiled, sinks set up. Then `dispatch` applies the result between two of its turns. What a
 //! partner needs (a thread or none), where its deliveries go and which queues exist thus always fit together.
 
+use std::time::Instant;
+
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, bounded};
 
 use crate::handler::registry::Registry;
@@ -32,12 +34,19 @@ impl Remote {
     /// Blocks while queues are opened (seconds if a file is locked or a disk does not answer), and until the dispatcher has
     /// taken the reload, however late that is: a reload that was handed over cannot be taken back, so to give up waiting
     /// would leave it unknown which settings are in force. Neither a stop nor a request to the engine waits for a
-    /// reload; once the engine has ended, this returns within 2 s.
+    /// reload; once the engine has ended, this returns within 2 s. The status shows how it ended.
     ///
     /// # Errors
     ///
     /// See [`ReloadError`].
+    #[expect(clippy::disallowed_methods, reason = "the status shows when the reload ended")]
     pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
+        let done = self.put_in_force(settings, registry);
+        self.reload_ended(Instant::now(), done.as_ref().err().map(ToString::to_string).as_deref());
+        done
+    }
+
+    fn put_in_force(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock();
         let (before, queues_before) = {
             let in_force = self.in_force.lock();

@@ -236,7 +236,8 @@ impl Remote {
         Ok(operated)
     }
 
-    /// Records how a reload ended: well, or refused for this reason. Does not wait.
+    /// Records how a reload ended: well, or refused for this reason. [`Remote::reload`] does so itself; this is for what
+    /// does not come so far, such as a file with a problem. Does not wait.
     pub fn reload_ended(&self, now: Instant, refused: Option<&str>) {
         self.health.reloaded(now, refused);
         self.outdate_snapshot();

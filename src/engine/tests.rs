@@ -186,11 +186,14 @@ fn a_reload_brings_the_handler_that_is_registered_now() {
     let (mut settings, mut registry) = settings("");
     registry.register("nothing", |_: &Message| Outcome::deliver("acme", "1"));
     remote.reload(&settings, &registry).unwrap();
+    let last_reload = || remote.snapshot(Duration::ZERO).unwrap().last_reload.clone().unwrap();
+    assert!(last_reload().ok);
     let queue = Arc::clone(&remote.queues()[0]);
     queue.send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
     settings.queues.get_mut("invoice").unwrap().handler = "unknown".into();
     let refused = remote.reload(&settings, &registry).unwrap_err().to_string();
     assert!(refused.contains("no handler is called unknown"), "{refused}");
+    assert_eq!(last_reload().reason, Some(refused));
     remote.finish_when_empty();
     let queue = running.wait().unwrap().status.queues.remove(0);
     assert!(queue.counts.delivered >= 1, "the handler of before was run");
