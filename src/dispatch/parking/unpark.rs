@@ -9,6 +9,7 @@ use crate::dispatch::bucket::Bucket;
 use crate::dispatch::event::{Command, Fault};
 use crate::dispatch::keys::{BucketKey, PartnerKey, QueueIndex};
 use crate::dispatch::ledger::{Arrival, Exit, RowOnDisk, Stage};
+use crate::dispatch::obstacle::Obstacle;
 use crate::dispatch::partner::Partner;
 use crate::dispatch::record::tally::{CallResult, Operation};
 use crate::dispatch::timer::Timer;
@@ -31,7 +32,9 @@ enum Turn {
     Now(usize),
     /// The bucket gets rows when something happens to it.
     NotNow,
-    /// The bucket gets rows when its partner, which takes nothing now, may be tried and half of the room is free.
+    /// The bucket gets rows when its partner, which takes nothing now, may be tried.
+    AfterWait(Obstacle),
+    /// The same, and the partner may be tried: the bucket gets rows when half of the room is free.
     ForATry,
     /// The bucket gets rows when there is a place for one.
     WithRoom,
@@ -101,9 +104,17 @@ impl Dispatcher {
                         lot.stands_no_more();
                     }
                 }
+                // It stands in the line again once the wait is over, whatever else is in the line then.
+                Turn::AfterWait(obstacle) => {
+                    if let Some(lot) = self.lot_mut(key) {
+                        lot.stands_no_more();
+                    }
+                    self.partners.wait_for(key, obstacle, self.now, &mut self.due);
+                    self.looks_when_rows_expire(key);
+                }
                 Turn::ForATry => {
                     again.push(key);
-                    self.looks_when_rows_expire(index, key);
+                    self.looks_when_rows_expire(key);
                 }
                 Turn::WithRoom => {
                     let partner = self.partners.bucket(key).map(|bucket| bucket.partner);
@@ -162,15 +173,23 @@ impl Dispatcher {
             0 if asked == 0 && has_turn() => self.room.one_more(index),
             free => free,
         };
+        let expired = self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now);
         match wanted.min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
             // They become dead letters at once. Where these cannot be written, they would take the places of others' rows.
-            rows if self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now) && !self.lacks_letters(transfer) => {
-                Turn::Now(rows)
+            rows if expired && !self.lacks_letters(transfer) => Turn::Now(rows),
+            // A row that cannot be tried now would soon leave memory again; in a small room at once.
+            _ if is_away
+                && !bucket.lacks_proof()
+                && let Some(obstacle) = partner.obstacle(Some(bucket), self.now) =>
+            {
+                if expired {
+                    Turn::ForATry
+                } else {
+                    Turn::AfterWait(obstacle)
+                }
             }
             _ if is_away && self.is_tight() => Turn::ForATry,
-            // A row that cannot be tried now would soon leave memory again; in a small room at once.
-            _ if is_away && !bucket.lacks_proof() && partner.obstacle(Some(bucket), self.now).is_some() => Turn::ForATry,
             rows => Turn::Now(rows),
         }
     }
@@ -186,14 +205,14 @@ impl Dispatcher {
         self.queues.get(transfer.rows).is_some_and(|rows| rows.calls.cannot_set_aside())
     }
 
-    /// Looks at the line again once the bucket's first row is to be given up, whatever its partner does until then.
-    fn looks_when_rows_expire(&mut self, index: QueueIndex, key: BucketKey) {
+    /// Has the bucket looked at once its first row is to be given up, whatever its partner does until then.
+    fn looks_when_rows_expire(&mut self, key: BucketKey) {
         let bucket = self.partners.bucket(key);
         let at = bucket.and_then(|bucket| self.rows_expire_at(self.partners.partner(bucket.partner)?, bucket));
         if let Some(at) = at.filter(|at| *at > self.now)
-            && let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut())
+            && let Some(bucket) = self.partners.bucket_mut(key)
         {
-            transfer.alarm.by(&mut self.due, at, Timer::Parking(index));
+            bucket.alarm.by(&mut self.due, at, Timer::Bucket(key));
         }
     }
 

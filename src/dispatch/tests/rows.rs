@@ -436,3 +436,28 @@ fn rows_of_a_queue_that_retires_have_their_turn_beside_a_backlog() {
     }
     assert!(sent.contains("q1: unpark x"), "{sent}");
 }
+
+#[test]
+fn the_rows_of_each_of_many_that_may_not_be_tried_are_given_up_in_time() {
+    let names: Vec<String> = (0..200).map(|n| format!("x{n}")).collect();
+    let found: Vec<_> = names.iter().map(|name| (name.as_str(), 2)).collect();
+    let partner = PartnerRules { give_up_after: Some(Duration::from_secs(60)), max_waiting: 1, ..partner_rules() };
+    let partners = PartnerTable { default: Arc::new(partner), by_account: Default::default() };
+    for oldest in ["x0", "x50", "x100", "x150", "x199"] {
+        let partners = partners.clone();
+        let mut rules = Rules { partners, max_in_flight: 1000, delivery_threads: 1000, ..parking_rules(&found) };
+        rules.parkings[0].entry_limit = 1000;
+        let mut rig = Rig::new(rules);
+        // The rows of one have waited for 40 s, all others for no time.
+        for (name, n) in names.iter().flat_map(|name| [(name, 1), (name, 2)]) {
+            let item = Item { message: Arc::new(message(&format!("{name}-{n}"), None)), index: None, payload: "1".into() };
+            let waited = Duration::from_secs(if name == oldest { 40 } else { 0 });
+            rig.disk.park(rig.start, &[ToPark { account: name.as_str().into(), item, waited, after: START, older: false }]);
+        }
+        while rig.send(0, "unparked").contains("unpark") {}
+        // Each asks for a pause, so that it may not be tried, and holds nothing.
+        names.iter().for_each(|name| _ = rig.send(1, &format!("answered {name} 413 300s")));
+        while rig.send(2, "q1: settled").contains("letter") {}
+        assert_eq!(rig.skip_to_commands(), (20_000, format!("unpark {oldest} 1")));
+    }
+}
