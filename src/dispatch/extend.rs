@@ -27,10 +27,13 @@ impl Dispatcher {
         self.watch_leases(index);
     }
 
-    /// Records that more time has passed by the clocks of the queues than by ours, so that all leases end earlier by that. A
-    /// receive that was under way meanwhile is not known here: it reports a lease as long as it was asked for.
+    /// Records that more time has passed by the clocks of the queues than by ours, so that all leases end earlier by that, and
+    /// hidden messages show earlier. A receive that was under way meanwhile is not known here: it reports a lease as long as it
+    /// was asked for.
     pub(super) fn lose_time(&mut self, by: Duration) {
         self.ledger.lose_time(by);
+        self.hidden.lose_time(by);
+        self.forget_shown();
         for index in 0..self.queues.len() {
             if let Some(queue) = self.queues.get_mut(index) {
                 queue.calls.lose_time(by);

@@ -133,6 +133,17 @@ impl Hidden {
         }
     }
 
+    /// Records that all hidden messages show by themselves earlier by this much.
+    pub fn lose_time(&mut self, by: Duration) {
+        self.queues.iter_mut().for_each(|queue| queue.by_end.clear());
+        for (key, slot) in &mut self.slots {
+            slot.until = slot.until.checked_sub(by).unwrap_or(slot.until);
+            if let Some(queue) = self.queues.get_mut(slot.queue) {
+                queue.by_end.insert((slot.until, key));
+            }
+        }
+    }
+
     /// Returns when the next hidden message shows by itself.
     pub fn next_end(&self) -> Option<Instant> {
         self.queues.iter().filter_map(|queue| Some(queue.by_end.first()?.0)).min()

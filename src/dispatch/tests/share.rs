@@ -1,7 +1,7 @@
 //! Shares of the room: what leaves memory because its partner is away, what may not, and how it comes back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
@@ -427,4 +427,21 @@ fn what_is_hidden_shows_once_a_partner_takes_that_asked_for_a_pause_with_what_it
         (402_010, "accepted x", "delete a'2"),
         (402_020, "settled", "hide b=0"),
     ]);
+}
+
+#[test]
+fn what_showed_by_itself_while_the_machine_slept_is_hidden_no_more() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    let wall = |rig: &mut Rig, at: u64, wall: u64| {
+        let now = rig.start + Duration::from_millis(at);
+        rig.dispatcher.set_wall_clock(now, SystemTime::UNIX_EPOCH + Duration::from_millis(wall));
+    };
+    wall(&mut rig, 300, 300);
+    rig.send(300, "answered x 503 600s");
+    rig.send(310, "settled");
+    assert_eq!(rig.dispatcher.partner("x").unwrap().hidden, 3);
+    // They are hidden for fifteen minutes at most.
+    wall(&mut rig, 320, 900_320);
+    rig.send(320, "tick");
+    assert_eq!((rig.dispatcher.partner("x").unwrap().hidden, rig.dispatcher.hidden.count(0)), (0, 0));
 }
