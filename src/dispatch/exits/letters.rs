@@ -18,9 +18,7 @@ impl Dispatcher {
             return self.circulate(ticket, &reason);
         }
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        // A row of a parking counts as a delivery of the parking, as it does when it is accepted.
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
-        queue.counts.deliveries_dead += 1;
         held.dies(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
         if item.index.is_none() || held.special().row.is_some() {
@@ -35,12 +33,15 @@ impl Dispatcher {
     pub(in crate::dispatch) fn letter_ended(&mut self, index: QueueIndex, entry: Entry<Letter>, result: &EntryResult) {
         let Entry { ticket, renewals, what: letter } = entry;
         let places_of = self.takes_places_of(index);
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
+        let Some(held) = self.ledger.get(ticket) else { return };
         let renewed = held.renewals != renewals;
+        if matches!(result, Ok(()) | Err(EntryError::NotDeleted(_))) {
+            self.count_written(index, &letter);
+        }
+        let Some(held) = self.ledger.get_mut(ticket) else { return };
         match result {
             Ok(()) if letter.last => {
                 let exit = held.exit();
-                self.sum_up_dead(index, ticket, &letter.reason);
                 if renewed {
                     // The letter took an older copy off the queue; the newer one has to be deleted too.
                     self.delete_again(index, ticket);
@@ -48,21 +49,17 @@ impl Dispatcher {
                     self.leave(ticket, exit);
                 }
             }
-            Err(EntryError::NotDeleted(_)) if letter.last => {
-                self.sum_up_dead(index, ticket, &letter.reason);
-                self.delete_again(index, ticket);
-            }
+            Err(EntryError::NotDeleted(_)) if letter.last => self.delete_again(index, ticket),
             Ok(()) | Err(EntryError::NotDeleted(_)) => {
                 if let Some(delivery) = &letter.delivery {
                     let freed = held.letter_written(delivery.index, &delivery.account, delivery.payload.len());
                     self.room.regain(places_of, freed);
                 }
-                self.sum_up_dead(index, ticket, &letter.reason);
                 self.leave_if_done(ticket);
             }
             Err(EntryError::Gone) if !renewed => {
                 if !letter.last {
-                    self.reopen(index, ticket);
+                    self.reopen(ticket);
                 }
                 self.lease_lost(index, ticket);
             }
@@ -75,13 +72,23 @@ impl Dispatcher {
         }
     }
 
+    /// Counts a letter that is written, and the delivery that it is about. Not before: a delivery whose letter cannot be
+    /// written comes back, and a count that falls again would be taken for one of a new process. A row of a parking counts
+    /// as a delivery of the parking, as it does when it is accepted.
+    fn count_written(&mut self, index: QueueIndex, letter: &Letter) {
+        self.sum_up_dead(index, letter.ticket, &letter.reason);
+        if letter.delivery.is_some()
+            && let Some(queue) = self.queues.get_mut(index)
+        {
+            queue.counts.deliveries_dead += 1;
+        }
+    }
+
     /// Reopens the delivery that a letter was about, since the letter is not written. The message must come back for
     /// it.
-    fn reopen(&mut self, index: QueueIndex, ticket: Ticket) {
-        let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.reopen(self.now);
-        if let Some(queue) = self.queues.get_mut(index) {
-            queue.counts.deliveries_dead = queue.counts.deliveries_dead.saturating_sub(1);
+    fn reopen(&mut self, ticket: Ticket) {
+        if let Some(held) = self.ledger.get_mut(ticket) {
+            held.reopen(self.now);
         }
     }
 
@@ -89,7 +96,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn abandon_letter(&mut self, index: QueueIndex, letter: &Letter) {
         let ticket = letter.ticket;
         if !letter.last {
-            self.reopen(index, ticket);
+            self.reopen(ticket);
             return self.leave_if_done(ticket);
         }
         self.set_return_reason(ticket, ReturnReason::Stopping);

@@ -387,3 +387,26 @@ fn of_what_a_message_was_redriven_for_what_was_settled_since_is_not_sent_again()
         assert_eq!(rig.send(1, &format!("handled a->{now}")), commands, "{message}");
     }
 }
+
+#[test]
+fn a_delivery_is_counted_as_dead_once_its_letter_is_written() {
+    let mut rig = Rig::new(rules());
+    let dead = |rig: &Rig| rig.dispatcher.status().queues[0].counts.deliveries_dead;
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x b->y,z", "flush x a; flush y b-0; flush z b-1"),
+        (2, "answered x 422", "letter a:refused"),
+        (3, "answered y 422", ""),
+    ]);
+    assert_eq!(dead(&rig), 0, "neither is written");
+    // Neither can be: both messages are with another consumer.
+    rig.play(&[(4, "settled gone", "letter b-0:refused+open"), (5, "settled gone", ""), (6, "accepted z", "")]);
+    assert_eq!((dead(&rig), rig.dispatcher.status().queues[0].counts.leases_lost), (0, 2));
+    rig.play(&[
+        (7, "receive c", "handle c"),
+        (8, "handled c->x", "flush x c"),
+        (9, "answered x 422", "letter c:refused"),
+        (10, "settled undeleted", ""),
+    ]);
+    assert_eq!(dead(&rig), 1, "the letter is written");
+}
