@@ -41,7 +41,7 @@ pub struct Settings {
 pub struct EngineSettings {
     /// The number of handler threads. The 0 of the file is already replaced by the sum of the queues' concurrency.
     pub handler_threads: usize,
-    /// The maximum number of flights at once over all partners, each on a thread of its own.
+    /// The maximum number of flushes in flight over all partners, each on a thread of its own.
     pub delivery_threads: usize,
     /// The log filter, in the syntax of `env_logger`.
     pub log: String,
@@ -52,7 +52,7 @@ pub struct EngineSettings {
     /// The longest time between two turns of the dispatcher: a guard, and the pulse for the watchdog. What waits for a
     /// moment (linger, back-off, rates, idle times) has its own wake-up and does not wait for this.
     pub flush_interval: Duration,
-    /// How long a stop waits for the flights before it returns the remaining messages to their queues.
+    /// How long a stop waits for the flushes in flight before it returns the remaining messages to their queues.
     pub shutdown_timeout: Duration,
 }
 
@@ -173,7 +173,7 @@ pub struct PartnerSettings {
     pub rate: Option<Rate>,
     /// How many requests may be made at once after a pause, if there is a `rate`.
     pub burst: u32,
-    /// The maximum number of flights at once. More than 1 gives up the order within a bucket.
+    /// The maximum number of flushes in flight. More than 1 gives up the order within a bucket.
     pub parallel: usize,
     /// The upper bound of the random wait after the first failure. It doubles with each further failure.
     pub min_backoff: Duration,

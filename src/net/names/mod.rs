@@ -2,11 +2,11 @@
 //!
 //! `ureq` asks for addresses before every request, even one that will reuse a connection, so answers are cached. A call
 //! of the system's resolver cannot be cancelled, so it never runs on a thread that has a request to make. Simultaneous
-//! requests for one name share a lookup.
+//! requests for one name share a look-up.
 //!
-//! Independence: names whose last lookup failed or was slow may occupy only half of the threads, so that partners with
+//! Independence: names whose last look-up failed or was slow may occupy only half of the threads, so that partners with
 //! dead name servers do not hold up the others. Of names that were never looked up nothing is known, as all are after a
-//! start: while a lookup takes long, another thread stands in for its own. An answer that was good is served while the
+//! start: while a look-up takes long, another thread stands in for its own. An answer that was good is served while the
 //! name is looked up anew, and for long if name servers fail; that a name does not exist is an answer as good as another,
 //! since its last address may be another's by then.
 //!
@@ -43,16 +43,16 @@ const MAX_ADDRESSES: usize = 64;
 const FRESH_FOR: Duration = Duration::from_secs(30);
 /// How long an answer is served while a new one is on its way.
 const STALE_FOR: Duration = Duration::from_secs(600);
-/// How long an answer stands in while lookups fail or do not end (RFC 8767 suggests one to three days).
+/// How long an answer stands in while look-ups fail or do not end (RFC 8767 suggests one to three days).
 const LAST_RESORT_FOR: Duration = Duration::from_secs(86_400);
-/// How long a lookup is awaited before such an answer stands in for it. The caller still has to connect: RFC 8767 (5)
+/// How long a look-up is awaited before such an answer stands in for it. The caller still has to connect: RFC 8767 (5)
 /// suggests a timer of its own for this, well before the caller's.
 const LAST_RESORT_AFTER: Duration = Duration::from_millis(250);
-/// How long a failure counts as an answer, so that a busy bucket does not cause a lookup with every flush.
+/// How long a failure counts as an answer, so that a busy bucket does not cause a look-up with every flush.
 const FAILED_FOR: Duration = Duration::from_secs(5);
-/// The duration from which a lookup makes its name suspect.
+/// The duration from which a look-up makes its name suspect.
 const SLOW_FROM: Duration = Duration::from_secs(1);
-/// The duration from which another thread stands in for that of a lookup.
+/// The duration from which another thread stands in for that of a look-up.
 const STUCK_FROM: Duration = Duration::from_millis(250);
 
 /// What the system's resolver says of a name that does not exist, or has no address: EAI_NONAME and EAI_NODATA of glibc and
@@ -76,7 +76,7 @@ pub struct Names {
     suspect: Waiting,
 }
 
-/// The channel of names that wait for a lookup.
+/// The channel of names that wait for a look-up.
 type Waiting = (Sender<Box<str>>, Receiver<Box<str>>);
 
 /// Where a URL leads.
@@ -91,7 +91,7 @@ pub struct Resolved {
 
 struct Shared {
     names: Mutex<Table>,
-    /// Signalled when a lookup has ended.
+    /// Signalled when a look-up has ended.
     ended: Condvar,
     look_up: LookUp,
     clock: Clocks,
@@ -105,36 +105,36 @@ struct Table {
 
 #[derive(Default)]
 struct Name {
-    /// The addresses that the last successful lookup found, and when.
+    /// The addresses that the last successful look-up found, and when.
     found: Option<(Arc<[IpAddr]>, Instant)>,
-    /// Why the last lookup failed, and when; `None` after a success.
+    /// Why the last look-up failed, and when; `None` after a success.
     failed: Option<(Arc<str>, Instant)>,
     /// Whether the name waits for a thread or is being looked up.
     pending: bool,
-    /// Whether the last lookup failed or was slow.
+    /// Whether the last look-up failed or was slow.
     suspect: bool,
 }
 
 /// Why no address was found.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LookUpError {
-    /// The lookup did not end before the deadline.
+    /// The look-up did not end before the deadline.
     #[error("the look-up did not end in time")]
     Timeout,
-    /// The lookup failed for this reason.
+    /// The look-up failed for this reason.
     #[error("{0}")]
     Failed(Arc<str>),
-    /// Too many other names wait for a lookup.
+    /// Too many other names wait for a look-up.
     #[error("{MAX_WAITING} other look-ups are waiting: is the name server down?")]
     Busy,
-    /// No thread for lookups runs, because the system refused it for this reason.
+    /// No thread for look-ups runs, because the system refused it for this reason.
     #[error("no thread for look-ups can be started: {0}; raise the limits of this service on tasks and on memory")]
     NoThread(Arc<str>),
 }
 
 impl Names {
     /// Creates a table without names. `threads` is the number of names looked up at once, two or more, without those that
-    /// take long; half of the threads also look up suspect names. They are started with the first lookup; those that the
+    /// take long; half of the threads also look up suspect names. They are started with the first look-up; those that the
     /// system refuses then, with a later one.
     pub fn new(look_up: LookUp, clock: Clocks, threads: usize) -> Self {
         let table = Table { known: Lru::new(), under_way: HashMap::new() };
@@ -206,7 +206,7 @@ impl Names {
                 return Ok(found);
             }
             let end = match last_resort {
-                // Of a lookup that takes long already, nothing more is awaited.
+                // Of a look-up that takes long already, nothing more is awaited.
                 Some(_) => deadline.min(under_way.get(host).map_or(began, |since| began.min(*since)) + LAST_RESORT_AFTER),
                 None => deadline,
             };
@@ -294,7 +294,7 @@ fn with_absence(error: io::Error) -> io::Error {
     io::Error::new(if absent { ErrorKind::NotFound } else { ErrorKind::Other }, text)
 }
 
-/// Returns the number of lookups that take long, of those under way.
+/// Returns the number of look-ups that take long, of those under way.
 fn stuck(under_way: &HashMap<Box<str>, Instant>, now: Instant) -> usize {
     under_way.values().filter(|since| now.saturating_duration_since(**since) >= STUCK_FROM).count()
 }

@@ -33,7 +33,7 @@ impl Stage {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// Blocks for as long as the lookup takes.
+    /// Blocks for as long as the look-up takes.
     fn find(&self, host: &str) -> Result<Arc<[IpAddr]>, LookUpError> {
         self.names.find(host, self.start + Duration::from_secs(3600))
     }
@@ -43,7 +43,7 @@ impl Stage {
         self.names.find(host, self.start)
     }
 
-    /// Answers the next lookup and waits until the answer is recorded.
+    /// Answers the next look-up and waits until the answer is recorded.
     fn answer(&self, host: &str, answer: io::Result<Vec<IpAddr>>) {
         let (asked, reply) = self.asked.recv().unwrap();
         assert_eq!(asked, host);

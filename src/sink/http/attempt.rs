@@ -57,7 +57,7 @@ pub enum Phase {
 /// The timeouts of one delivery, from which the deadlines of its attempts follow.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// How long the lookup, the connection and the TLS handshake may take together.
+    /// How long the look-up, the connection and the TLS handshake may take together.
     pub connect_timeout: Duration,
     /// How long sending and receiving the whole answer may take.
     pub timeout: Duration,
@@ -72,7 +72,7 @@ impl Timeouts {
     }
 }
 
-/// Starts an attempt on this thread. The lookup, the connection and the TLS handshake together
+/// Starts an attempt on this thread. The look-up, the connection and the TLS handshake together
 /// have the connect timeout.
 pub fn begin(now: Instant, timeouts: Timeouts) {
     let deadline = (now + timeouts.connect_timeout).min(timeouts.end);

@@ -26,7 +26,7 @@ pub struct Target {
     pub format: Format,
     /// How long sending and receiving the whole answer may take.
     pub timeout: Duration,
-    /// How long the lookup, the connection and the TLS handshake may take together.
+    /// How long the look-up, the connection and the TLS handshake may take together.
     pub connect_timeout: Duration,
     /// Signs requests; `None` if the partner has no signing secret.
     pub signer: Option<Signer>,
