@@ -97,3 +97,8 @@ mod mask;
 mod panics;
 mod plain;
 pub mod rfc3339;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the unit tests use a part of it")]
+#[path = "../tests/support/server.rs"]
+mod scripted_server;

@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+#[cfg(test)]
+#[allow(dead_code, reason = "the unit tests use a part of it")]
+#[path = "../tests/support/server.rs"]
+mod scripted_server;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

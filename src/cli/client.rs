@@ -134,22 +134,11 @@ fn partner(account: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::thread;
-
     use super::*;
+    use crate::scripted_server::Server;
 
     fn client(address: SocketAddr) -> Client {
         Client::of(address, Path::new("a.toml"), config::AdminAccess { listen: address.to_string(), token: Ok(None) })
-    }
-
-    fn read_head(connection: &mut TcpStream) {
-        let (mut head, mut part) = (Vec::new(), [0; 1024]);
-        while !head.ends_with(b"\r\n\r\n") {
-            let length = connection.read(&mut part).unwrap();
-            head.extend_from_slice(&part[..length]);
-        }
     }
 
     fn why(asked: Result<Value, Failure>) -> String {
@@ -160,19 +149,12 @@ mod tests {
     /// A `skip` that is repeated because its answer did not arrive makes a dead letter of another delivery.
     #[test]
     fn an_action_without_an_answer_is_told_apart_from_an_instance_that_is_not_there() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a server of this test, which it joins")]
-        let server = thread::spawn(move || {
-            for _ in 0..2 {
-                // Both requests come without a body. It is closed without an answer.
-                let (mut connection, _) = listener.accept().unwrap();
-                read_head(&mut connection);
-            }
-        });
+        // Each request comes without a body, and its connection is closed without an answer.
+        let server = Server::start(|mut connection| drop(connection.head()));
+        let address = server.address;
         let client = client(address);
         let (asked, acted) = (why(client.partner("acme")), why(client.act("acme", "skip")));
-        server.join().unwrap();
+        drop(server);
         assert_eq!(asked, format!("{address} (admin.listen of a.toml) gives no answer"));
         assert_eq!(acted, format!("{asked}; it may have been done all the same: look before you repeat it"));
         assert!(why(client.act("acme", "skip")).starts_with("no instance answers on "), "nobody listens any more");
@@ -180,16 +162,12 @@ mod tests {
 
     #[test]
     fn another_program_on_the_address_has_set_nothing_aside() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a server of this test, which it joins")]
-        let server = thread::spawn(move || {
-            let (mut connection, _) = listener.accept().unwrap();
-            read_head(&mut connection);
-            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        let server = Server::start(|mut connection| {
+            connection.head();
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
         });
+        let address = server.address;
         let acted = why(client(address).act("acme", "skip"));
-        server.join().unwrap();
         assert_eq!(acted, format!("{address} answers 200, and not as octoconf does; check admin.listen"));
     }
 }

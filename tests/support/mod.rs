@@ -1,6 +1,6 @@
 //! What tests share. Each test program declares this module, and uses a part of it.
 
-#![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of this")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -16,4 +16,5 @@ pub mod invoices;
 pub mod partner;
 pub mod program;
 pub mod proxy;
+pub mod server;
 pub mod sqs_server;

@@ -1,11 +1,9 @@
 //! Where a delivery may go, with name servers that answer as a test wants: the address that is checked is the
 //! one that is connected to.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,67 +12,9 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration as UreqDuration;
 
 use super::*;
+use crate::scripted_server::{NO_CONTENT, Server};
 use crate::sink::http::resolver::DeliveryResolver;
 use crate::sink::testing::{batch, http_settings};
-
-/// Answers every request on every connection, until a connection is closed without a request; returns how many came.
-struct Loopback {
-    port: u16,
-    connections: Arc<AtomicUsize>,
-    listening: Option<JoinHandle<()>>,
-}
-
-impl Loopback {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&connections);
-        let listening = thread::Builder::new().spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut asked = false;
-                while has_request(&mut stream) {
-                    if !asked {
-                        count.fetch_add(1, Ordering::SeqCst);
-                    }
-                    asked = true;
-                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-                }
-                if !asked {
-                    return;
-                }
-            }
-        });
-        Self { port, connections, listening: Some(listening.unwrap()) }
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Loopback {
-    fn drop(&mut self) {
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
-        let ended = self.listening.take().map(JoinHandle::join);
-        assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the server panicked");
-    }
-}
-
-/// Reads one request, which may arrive in any number of pieces. Returns `false` if the connection was closed instead.
-fn has_request(stream: &mut TcpStream) -> bool {
-    let (mut request, mut byte) = (Vec::new(), [0]);
-    while !request.ends_with(b"\r\n\r\n") {
-        if !stream.read(&mut byte).is_ok_and(|read| read > 0) {
-            return false;
-        }
-        request.extend(byte);
-    }
-    let head = String::from_utf8(request).unwrap().to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).unwrap();
-    stream.read_exact(&mut vec![0; length.trim().parse().unwrap()]).is_ok()
-}
 
 /// Returns name servers that report these addresses for every name, and a handle to change them.
 fn names(addresses: &[&str]) -> (LookUp, Arc<Mutex<Vec<IpAddr>>>) {
@@ -104,31 +44,31 @@ fn reason(answer: Answer) -> String {
 
 #[test]
 fn a_name_that_a_producer_chose_leads_to_no_private_address() {
-    let loopback = Loopback::start();
+    let loopback = Server::answering(NO_CONTENT);
     for addresses in [&["127.0.0.1"][..], &["::ffff:127.0.0.1"], &["0.0.0.0"], &["::"], &["::1", "127.0.0.1"]] {
         let sink = sink(names(addresses).0);
-        let guarded = target(&format!("http://{{account}}.example:{}/", loopback.port));
+        let guarded = target(&format!("http://{{account}}.example:{}/", loopback.address.port()));
         let reason = reason(sink.deliver(&guarded, &batch("acme", &["1"])));
         assert!(reason.contains("allow_private_addresses"), "{addresses:?}: {reason}");
     }
-    assert_eq!(loopback.connections(), 0);
+    assert_eq!(loopback.accepted(), 0);
     let sink = sink(names(&["127.0.0.1"]).0);
-    let fixed = target(&format!("http://partner.example:{}/{{account}}", loopback.port));
+    let fixed = target(&format!("http://partner.example:{}/{{account}}", loopback.address.port()));
     assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted, "a person chose that host");
-    assert_eq!(loopback.connections(), 1);
+    assert_eq!(loopback.accepted(), 1);
 }
 
 #[test]
 fn a_connection_of_a_partner_that_may_be_anywhere_is_no_way_around() {
-    let loopback = Loopback::start();
+    let loopback = Server::answering(NO_CONTENT);
     let sink = sink(names(&["127.0.0.1"]).0);
-    let fixed = target(&format!("http://acme.example:{}/", loopback.port));
-    let guarded = target(&format!("http://{{account}}.example:{}/", loopback.port));
+    let fixed = target(&format!("http://acme.example:{}/", loopback.address.port()));
+    let guarded = target(&format!("http://{{account}}.example:{}/", loopback.address.port()));
     assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
     // The authority is the same, and there is an idle connection to it.
     assert!(reason(sink.deliver(&guarded, &batch("acme", &["1"]))).contains("allow_private_addresses"));
     assert_eq!(sink.deliver(&fixed, &batch("acme", &["1"])), Answer::Accepted);
-    assert_eq!(loopback.connections(), 1);
+    assert_eq!(loopback.accepted(), 1);
 }
 
 #[test]
