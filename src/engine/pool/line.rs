@@ -1,13 +1,7 @@
-//! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
-//! `dispatch` owns the pool and never waits for it.
+//! The line of one queue's jobs, and the runners that serve it on the pool's threads.
 //!
-//! Each queue has its own line of jobs, whose length the dispatcher bounds. If one message of a job takes long, the
-//! dispatcher can take back the messages that were not begun and the outcomes so far ([`Pool::take_back`]).
-//!
-//! A *runner* takes jobs, on one of the threads, from the line of one queue until the line has been empty for long. A busy
-//! queue thus costs nothing per job beside the job itself, and a queue whose handler blocks occupies only its own runners. A waiting runner takes no thread from another queue, since the pool has a thread for every
-//! runner that any queue may have. Only after a reload it may have too few for a while, and they are
-//! [shared](super::crowd).
+//! `dispatch` puts jobs in and calls upon runners, without waiting; everything that waits is in [`Line::run`], on the threads
+//! `handle-NN`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,58 +9,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
+use rayon::Yield;
 
-use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, Ticket, ToHandle, jobs_ahead};
+use super::Threads;
+use crate::dispatch::{Event, Handled, QUICK, QueueIndex, SLOW, TakenBack, ToHandle, jobs_ahead};
+use crate::engine::crowd::{Crowd, Stopped};
+use crate::engine::duty::Duty;
+use crate::engine::error::Death;
+use crate::engine::job::Job;
+use crate::engine::lane::Lane;
 use crate::handler::Handler;
 use crate::handler::guard::run_caught;
-
-use super::crowd::{Crowd, Stopped};
-use super::duty::Duty;
-use super::error::{Death, StartError};
-use super::job::Job;
-use super::lane::Lane;
-use super::threads::Crew;
 
 /// The number of messages of a quick handler between two readings of the clock. Reading it for each message would be
 /// noticeable. A handler that begins to block is noticed after this many messages at the latest.
 const STRIDE: u32 = 8;
 
-/// Bytes of a handler thread's stack, also where a handler runs outside of the pool. A jq program needs more stack the
-/// deeper the values are that it builds, and an overflow ends the process. Unused stack costs only address space.
-pub const HANDLER_STACK: usize = 16 * 1024 * 1024;
-
 /// How long a runner waits for another job, so that a queue with a little to do needs no new runner for each job.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The pool, owned by `dispatch`.
-pub struct Pool {
-    threads: Threads,
-    /// What the pool knows of each queue, by index.
-    lanes: Vec<Given>,
-    inbox: Sender<Event>,
-}
-
-/// The threads, and the runners that share them.
-struct Threads {
-    /// Its threads end once this is dropped and the crowd has ended.
-    _pool: ThreadPool,
-    crowd: Arc<Crowd<Line>>,
-}
-
-/// What the pool knows of one queue.
-#[derive(Default)]
-struct Given {
-    /// The line for new jobs; `None` for a queue without a handler, and for a closed one.
-    open: Option<Open>,
-    /// The lines before that one. Each ends with its last runner.
-    earlier: Vec<Weak<Line>>,
-    /// The jobs that were put in, by name. Some may have ended.
-    jobs: Vec<(Ticket, Weak<Job>)>,
-}
-
 /// A line that accepts jobs. Once this is dropped, the line's runners end when no job is left.
-struct Open {
+pub(super) struct Open {
     jobs: Sender<Next>,
     recalls: Sender<Recall>,
     line: Arc<Line>,
@@ -88,7 +51,7 @@ enum Recall {
 }
 
 /// The jobs of one queue and the runners that serve them.
-struct Line {
+pub(super) struct Line {
     queue: QueueIndex,
     name: Arc<str>,
     handler: Arc<dyn Handler>,
@@ -104,145 +67,50 @@ struct Line {
     inbox: Sender<Event>,
 }
 
-impl Pool {
-    /// Starts the threads and opens a line for each lane with a handler. An error means that the
-    /// system refuses a thread.
-    pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, StartError> {
-        let threads = threads.max(1);
-        let duties: Arc<[_]> = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
-        let (pool, crowd) = (build(threads, crew)?, Arc::new(Crowd::<Line>::new(threads)));
-        // Each thread serves before it looks for anything else that it could do.
-        let served = Arc::clone(&crowd);
-        pool.spawn_broadcast(move |thread| {
-            if let Some(duty) = duties.get(thread.index()) {
-                served.serve(|line| line.run(duty, &served));
-            }
-        });
-        let threads = Threads { _pool: pool, crowd };
-        let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };
-        for (queue, lane) in lanes.iter().enumerate() {
-            pool.open(queue, lane);
-        }
-        Ok(pool)
-    }
-
-    /// Opens a new line for the queue's jobs. Jobs in an earlier line are run there, by the handler of that line.
-    pub(super) fn open(&mut self, queue: QueueIndex, lane: &Lane) {
-        if self.lanes.len() <= queue {
-            self.lanes.resize_with(queue + 1, Given::default);
-        }
-        let Some(given) = self.lanes.get_mut(queue) else { return };
-        given.end_line();
-        given.open = lane.handler.as_ref().map(|handler| {
-            // One place more, for a call to give way.
-            let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency) + 1);
-            let (recalls, recalled) = bounded(lane.concurrency.max(1));
-            let (name, handler, inbox) = (Arc::clone(&lane.name), Arc::clone(handler), self.inbox.clone());
-            let line = Line {
-                queue,
-                name,
-                handler,
-                waiting,
-                resting: AtomicUsize::new(0),
-                recalled,
-                runners: AtomicUsize::new(0),
-                at_most: AtomicUsize::new(1),
-                inbox,
-            };
-            Open { jobs, recalls, line: Arc::new(line) }
-        });
-    }
-
-    /// Closes the queue's line: no more jobs are accepted.
-    pub(super) fn close(&mut self, queue: QueueIndex) {
-        if let Some(given) = self.lanes.get_mut(queue) {
-            given.end_line();
-        }
-    }
-
-    /// Puts a job into its queue's line, and sets the number of threads that the queue's jobs may have together. Does
-    /// not wait. An error means that the dispatcher started more jobs than there may be, which is a bug.
-    pub fn start(&mut self, queue: QueueIndex, messages: Vec<ToHandle>, at_most: usize) -> Result<(), Death> {
-        let given = self.lanes.get_mut(queue).ok_or_else(|| Death::broken("a job of an unknown queue"))?;
-        given.allow(at_most);
-        let open = given.open.as_ref().ok_or_else(|| Death::broken("a job of a queue without a handler"))?;
-        let Some(job) = Job::new(messages).map(Arc::new) else { return Ok(()) };
-        if given.jobs.len() == given.jobs.capacity() {
-            given.jobs.retain(|(_, job)| job.strong_count() > 0);
-            given.jobs.reserve(given.jobs.len());
-        }
-        given.jobs.push((job.name(), Arc::downgrade(&job)));
-        open.jobs.try_send(Next::Job(job)).map_err(|_| open.line.broken("more jobs wait for its handler than there may be"))?;
-        open.run(&self.threads)?;
-        self.share();
-        Ok(())
-    }
-
-    /// Takes back from a job the outcomes so far and the messages that were not begun, and sets the number of
-    /// threads that the queue's jobs may have. Returns `None` if no thread has begun with the job. Does not
-    /// wait. An error means a bug.
-    pub fn take_back(&mut self, queue: QueueIndex, job: Ticket, at_most: usize) -> Result<Option<TakenBack>, Death> {
-        let Some(given) = self.lanes.get_mut(queue) else { return Ok(Some(TakenBack::default())) };
-        // A job that has ended reports itself.
-        let job = given.jobs.iter().rev().find(|(name, _)| *name == job).and_then(|(_, job)| job.upgrade());
-        let back = job.map_or_else(|| Some(TakenBack::default()), |job| job.take_back());
-        given.allow(at_most);
-        if let Some(open) = given.open.as_ref().filter(|open| !open.line.waiting.is_empty()) {
-            open.run(&self.threads)?;
-            self.share();
-        }
-        Ok(back)
-    }
-
-    /// While runners wait for a thread, calls upon idle ones to give way.
-    fn share(&self) {
-        if self.threads.crowd.is_short() {
-            self.lanes.iter().filter_map(|given| given.open.as_ref()).for_each(Open::call);
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.threads.crowd.end();
-    }
-}
-
-/// Returns the name of a thread.
-fn name(index: usize) -> String {
-    format!("handle-{index:02}")
-}
-
-/// Starts the threads.
-fn build(threads: usize, crew: &Crew) -> Result<ThreadPool, StartError> {
-    // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf, or that of
-    // work that a handler has left to rayon. Without this, rayon would abort the process without a reason.
-    let deaths = crew.death_line();
-    let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
-    let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(HANDLER_STACK);
-    threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })
-}
-
-impl Given {
-    /// Ends the line for new jobs, but not the jobs in it.
-    fn end_line(&mut self) {
-        self.earlier.retain(|line| line.strong_count() > 0);
-        self.earlier.extend(self.open.take().map(|open| Arc::downgrade(&open.line)));
-    }
-
-    /// Sets the number of threads that the queue's jobs may have together. A job of an earlier line may keep its thread for
-    /// ever; those in the line for new jobs get the others. They get at least one: the dispatcher starts a job only if
-    /// the queue has a thread for it, but a runner counts for a moment after its job has ended.
-    fn allow(&self, at_most: usize) {
-        let Some(open) = &self.open else { return };
-        let earlier = self.earlier.iter().filter_map(Weak::upgrade).map(|line| line.runners.load(Ordering::SeqCst));
-        open.line.at_most.store(at_most.saturating_sub(earlier.sum()).max(1), Ordering::SeqCst);
-    }
-}
-
 impl Open {
+    /// Opens a line for the jobs of a queue.
+    pub(super) fn new(queue: QueueIndex, lane: &Lane, handler: &Arc<dyn Handler>, inbox: &Sender<Event>) -> Self {
+        // One place more, for a call to give way.
+        let (jobs, waiting) = bounded(jobs_ahead(lane.concurrency) + 1);
+        let (recalls, recalled) = bounded(lane.concurrency.max(1));
+        let line = Line {
+            queue,
+            name: Arc::clone(&lane.name),
+            handler: Arc::clone(handler),
+            waiting,
+            resting: AtomicUsize::new(0),
+            recalled,
+            runners: AtomicUsize::new(0),
+            at_most: AtomicUsize::new(1),
+            inbox: inbox.clone(),
+        };
+        Self { jobs, recalls, line: Arc::new(line) }
+    }
+
+    /// Returns the line, which lives until its last runner has ended.
+    pub(super) fn line(&self) -> Weak<Line> {
+        Arc::downgrade(&self.line)
+    }
+
+    /// Returns whether jobs wait for a runner.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.line.waiting.is_empty()
+    }
+
+    /// Sets the largest number of runners.
+    pub(super) fn allow(&self, at_most: usize) {
+        self.line.at_most.store(at_most, Ordering::SeqCst);
+    }
+
+    /// Puts a job into the line, and adds a runner for it if the line may have one more.
+    pub(super) fn put(&self, job: Arc<Job>, threads: &Threads) -> Result<(), Death> {
+        let full = |_| self.line.broken("more jobs wait for its handler than there may be");
+        self.jobs.try_send(Next::Job(job)).map_err(full)?;
+        self.run(threads)
+    }
+
     /// Adds a runner to the line, unless the line has as many as it may have.
-    fn run(&self, threads: &Threads) -> Result<(), Death> {
+    pub(super) fn run(&self, threads: &Threads) -> Result<(), Death> {
         let Self { recalls, line, .. } = self;
         if !line.add_runner() {
             return Ok(());
@@ -257,7 +125,7 @@ impl Open {
 
     /// Calls upon one idle runner, if there is one, to give its thread to a runner that waits for one. A busy
     /// runner looks for itself once its job has ended.
-    fn call(&self) {
+    pub(super) fn call(&self) {
         if self.line.take_resting() {
             // There is a place for each runner that rests.
             let _ = self.recalls.try_send(Recall::GiveWay);
@@ -268,6 +136,11 @@ impl Open {
 }
 
 impl Line {
+    /// Returns the number of runners, without the resting ones.
+    pub(super) fn runners(&self) -> usize {
+        self.runners.load(Ordering::SeqCst)
+    }
+
     fn broken(&self, what: &str) -> Death {
         Death::broken(format!("queue {}: {what}", self.name))
     }
@@ -430,12 +303,5 @@ mod tests {
         // The line's handler turned out to be quick.
         line.at_most.store(1, Ordering::SeqCst);
         assert_eq!([(); 3].map(|()| line.drop_runner()), [true, true, false]);
-    }
-
-    #[test]
-    fn a_thread_of_the_pool_that_panics_is_heard() {
-        let crew = Crew::new();
-        build(1, &crew).unwrap().spawn(|| std::panic::resume_unwind(Box::new(())));
-        assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("handle-00"));
     }
 }
