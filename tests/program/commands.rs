@@ -1,12 +1,11 @@
 //! The commands and their exit statuses: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
-use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use crate::support::program::{Workspace, invoice, lines, send_signal, until};
+use crate::support::program::{Workspace, invoice, lines};
 use serde_json::{Value, json};
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [admin]
 listen = ""
 [queues.invoice]
@@ -17,8 +16,13 @@ deliver = "file"
 path = "out/{account}.jsonl"
 "#;
 
-fn workspace() -> Workspace {
+pub fn workspace() -> Workspace {
     Workspace::new("octoconf.toml", CONFIG)
+}
+
+/// What `send --json` prints when the queue has refused nothing.
+pub fn sent(sent: u64, interrupted: bool) -> Value {
+    json!({ "sent": sent, "interrupted": interrupted, "refused": [], "not_confirmed": [] })
 }
 
 #[test]
@@ -243,160 +247,6 @@ fn run_refuses_what_check_refuses_in_the_same_words() {
 }
 
 #[test]
-fn a_full_output_is_a_failure_and_no_panic() {
-    let workspace = workspace();
-    for arguments in [&["completions", "bash"][..], &["check"], &["check", "--json"], &["dead", "list", "invoice", "--json"]] {
-        let said = without_output(&workspace, arguments);
-        assert!(said.contains("No space left") && !said.contains("panicked"), "{arguments:?}: {said}");
-    }
-}
-
-/// Runs a command whose standard output is full; returns what it reports on standard error when it fails.
-fn without_output(workspace: &Workspace, arguments: &[&str]) -> String {
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(workspace.path("")).stdout(full);
-    let output = command.stderr(Stdio::piped()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    said
-}
-
-/// Runs a command whose standard output nobody reads any more; returns its exit status and what it reports on standard
-/// error.
-fn unread(workspace: &Workspace, arguments: &[&str]) -> (Option<i32>, String) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml"]).args(arguments).current_dir(workspace.path("")).stdout(writer);
-    let output = command.stderr(Stdio::piped()).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
-#[test]
-fn an_output_without_a_reader_changes_no_exit_status() {
-    let workspace = workspace();
-    workspace.write("in.jsonl", "1\n{\"account\":\n");
-    let (status, said) = unread(&workspace, &["send", "invoice", "in.jsonl"]);
-    assert!(status == Some(1) && said.contains("line 2"), "{status:?}: {said}");
-    workspace.expect(0, &["run", "--until-empty"]);
-    let list = ["dead", "list", "invoice", "--json"];
-    let id = workspace.json(&list)[0]["id"].to_string();
-    let quiet: [&[&str]; 6] = [
-        &["completions", "bash"],
-        &["check"],
-        &["dead", "list", "invoice"],
-        &list,
-        &["dead", "show", "invoice", &id],
-        &["dead", "redrive", "invoice", "--json"],
-    ];
-    for arguments in quiet {
-        assert_eq!(unread(&workspace, arguments), (Some(0), String::new()), "{arguments:?}");
-    }
-    let (status, said) = unread(&workspace, &["try", "invoice", ".", "--json"]);
-    assert!(status == Some(1) && said.contains("line 1 cannot be read"), "{status:?}: {said}");
-    let (status, said) = unread(&workspace, &["dead", "purge", "invoice", "999"]);
-    assert!(status == Some(1) && said.contains("has no dead letter 999"), "{status:?}: {said}");
-    workspace.write("octoconf.toml", &CONFIG.replace("handler", "handlr"));
-    assert_eq!(unread(&workspace, &["check", "--json"]), (Some(2), String::new()));
-}
-
-#[test]
-fn a_full_output_does_not_hide_what_was_done() {
-    let workspace = workspace();
-    workspace.write("in.jsonl", "1\n2\n");
-    // This reports the newly created file once, so that later commands do not.
-    workspace.octoconf(&["dead", "redrive", "invoice"]);
-    let full = ", but standard output cannot be written: No space left on device (os error 28)\n";
-    assert_eq!(without_output(&workspace, &["send", "invoice", "in.jsonl"]), format!("octoconf: 2 messages were sent{full}"));
-    workspace.expect(0, &["run", "--until-empty"]);
-    assert_eq!(without_output(&workspace, &["dead", "redrive", "invoice", "--json"]), format!("octoconf: 2 were redriven{full}"));
-    assert_eq!(without_output(&workspace, &["dead", "purge", "invoice"]), format!("octoconf: nothing was purged{full}"));
-    assert_eq!(without_output(&workspace, &["check"]), format!("octoconf: the configuration is good{full}"));
-}
-
-#[test]
-fn an_error_says_its_cause_once() {
-    let workspace = workspace();
-    // This reports the newly created file once, so that later commands do not.
-    workspace.octoconf(&["dead", "redrive", "invoice"]);
-    let said = workspace.expect(1, &["send", "invoice", "."]);
-    assert_eq!(said, "octoconf: line 1 cannot be read: Is a directory (os error 21); nothing was sent\n");
-    workspace.write("in.jsonl", &"x".repeat(2 << 20));
-    let said = workspace.expect(1, &["send", "invoice", "in.jsonl"]);
-    assert_eq!(said.matches("longer than").count(), 1, "{said}");
-    workspace.write("in.jsonl", "1\n");
-    let said = without_output(&workspace, &["try", "invoice", "in.jsonl"]);
-    assert_eq!(said.matches("No space left").count(), 1, "{said}");
-}
-
-/// Starts `send` with this file, or with an input that stays open.
-fn sending(workspace: &Workspace, file: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml", "send", "invoice", file, "--json"]).current_dir(workspace.path(""));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Runs until `count` messages in total have been delivered. A run that has found the queue empty returns the messages
-/// that arrive afterwards, so several runs may be needed.
-fn run_until_acked(workspace: &Workspace, count: u64) {
-    let mut acked = 0;
-    until(
-        || {
-            acked += workspace.run_until_empty()["queues"][0]["acked"].as_u64().unwrap();
-            acked >= count
-        },
-        || "what is read is not sent while the input is open".to_owned(),
-    );
-    assert_eq!(acked, count);
-}
-
-fn sent(sent: u64, interrupted: bool) -> Value {
-    json!({ "sent": sent, "interrupted": interrupted, "refused": [], "not_confirmed": [] })
-}
-
-fn interrupt(child: Child, signal: &str) -> (Option<i32>, Value) {
-    send_signal(child.id(), signal);
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
-}
-
-#[test]
-fn a_slow_input_is_sent_as_it_comes_until_a_signal() {
-    for signal in ["INT", "TERM"] {
-        let workspace = workspace();
-        let mut child = sending(&workspace, "-");
-        // Kept open, so that it is not the end of the input that sends the lines.
-        let mut input = child.stdin.take().unwrap();
-        for (from, to) in [(0, 3), (3, 5)] {
-            (from..to).for_each(|number| writeln!(input, "{}", invoice(Some("acme"), number)).unwrap());
-            run_until_acked(&workspace, (to - from) as u64);
-        }
-        assert_eq!(interrupt(child, signal), (Some(0), sent(5, true)));
-        assert_eq!(lines(&workspace.path("out/acme.jsonl")).len(), 5);
-    }
-}
-
-#[test]
-fn a_file_that_a_signal_leaves_unfinished_is_a_failure() {
-    let workspace = workspace();
-    let file = workspace.path("pipe");
-    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
-    let child = sending(&workspace, "pipe");
-    let mut input = std::fs::File::options().write(true).open(&file).unwrap();
-    writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
-    run_until_acked(&workspace, 1);
-    assert_eq!(interrupt(child, "TERM"), (Some(1), sent(1, true)));
-    let mut child = sending(&workspace, "pipe");
-    drop(child.stdout.take());
-    let mut input = std::fs::File::options().write(true).open(&file).unwrap();
-    writeln!(input, "{}", invoice(Some("acme"), 1)).unwrap();
-    run_until_acked(&workspace, 1);
-    send_signal(child.id(), "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(1), "also where nobody reads the result");
-}
-
-#[test]
 fn long_work_reports_its_progress_without_a_terminal() {
     let workspace = workspace();
     let file = workspace.write("lines.jsonl", &["[]"; 5].join("\n"));
@@ -406,23 +256,6 @@ fn long_work_reports_its_progress_without_a_terminal() {
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(out, "5 redriven\n");
     assert!(err.lines().any(|line| line.contains(" of 5 redriven")), "{err}");
-}
-
-#[test]
-fn a_redrive_that_a_signal_interrupts_says_how_far_it_came() {
-    let workspace = workspace();
-    let file = workspace.write("lines.jsonl", &["[]"; 50].join("\n"));
-    workspace.expect(0, &["send", "invoice", file.to_str().unwrap()]);
-    workspace.run_until_empty();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command.args(["--config", "octoconf.toml", "dead", "redrive", "invoice", "--rate", "1/s", "--json"]);
-    let log = std::fs::File::create(workspace.path("log")).unwrap();
-    let child = command.current_dir(workspace.path("")).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    workspace.said(&[" of 50 redriven"]);
-    let (status, object) = interrupt(child, "INT");
-    let left = workspace.json(&["dead", "list", "invoice", "--json"]).as_array().unwrap().len();
-    assert_eq!((status, &object["interrupted"], &object["chosen"]), (Some(1), &json!(true), &json!(50)));
-    assert!(left > 0 && object["redriven"] == json!(50 - left), "{object}, {left} left");
 }
 
 #[test]

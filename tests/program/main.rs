@@ -10,8 +10,10 @@
 mod admin;
 mod commands;
 mod demo;
+mod interrupted;
 mod kill_mid_run;
 mod main_job;
+mod output;
 mod parking;
 mod process_limits;
 mod reload;

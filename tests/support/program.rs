@@ -51,7 +51,8 @@ impl Workspace {
         self.path(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Returns a command that can be changed before it is run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
         command.arg("--config").arg(self.config).args(arguments).current_dir(self.folder.path());
         command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG");
