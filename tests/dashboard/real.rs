@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::assert_quiet;
 use crate::browser;
 use crate::looks::picture;
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::{Connection, NO_CONTENT, Partner};
 use crate::support::program::{Running, Workspace, invoice};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ fn partner() -> Partner {
             let refused = request.head.lines().next().unwrap().contains("0 HTTP/1.1");
             let body = "<script>window.hit=2</script>";
             let refusal = format!("HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            if !connection.send(if refused { &refusal } else { "HTTP/1.1 204 No Content\r\n\r\n" }) {
+            if !connection.send(if refused { &refusal } else { NO_CONTENT }) {
                 return;
             }
         }

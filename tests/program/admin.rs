@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::support::admin::{Reply, ask, exchange, finish, free_port, get};
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::{Connection, NO_CONTENT, Partner};
 use crate::support::program::{Running, Workspace, invoice, until};
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn partner() -> Partner {
             } else {
                 None
             };
-            if !connection.send(refusal.unwrap_or("HTTP/1.1 204 No Content\r\n\r\n")) {
+            if !connection.send(refusal.unwrap_or(NO_CONTENT)) {
                 return;
             }
         }
@@ -353,13 +353,7 @@ fn status_can_be_watched() {
     let instance = instance(&partner, &["quick"]);
     let log = instance.workspace.path("watched");
     let out = std::fs::File::create(&log).unwrap();
-    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_octoconf"))
-        .args(["--config", "octoconf.toml", "status", "--watch", "--json"])
-        .current_dir(instance.workspace.path(""))
-        .env("THE_TOKEN", TOKEN)
-        .stdout(out)
-        .spawn()
-        .unwrap();
+    let mut watch = instance.workspace.command(&["status", "--watch", "--json"]).stdout(out).spawn().unwrap();
     let lines =
         || std::fs::read_to_string(&log).unwrap().lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
     until(|| lines() >= 2, || std::fs::read_to_string(&log).unwrap());

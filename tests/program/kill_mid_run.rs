@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::support::partner::{Connection, Partner, Request};
+use crate::support::partner::{NO_CONTENT, Partner, Request};
 use crate::support::program::{Workspace, invoice};
 
 const MESSAGES: usize = 4_000;
@@ -14,11 +14,7 @@ const IN_FLIGHT: usize = 200;
 
 #[test]
 fn nothing_is_lost() {
-    let partner = Partner::start(
-        |mut connection: Connection| {
-            while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
-        },
-    );
+    let partner = Partner::answering(NO_CONTENT);
     let workspace = Workspace::new(
         "octoconf.toml",
         &format!(

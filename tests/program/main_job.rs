@@ -51,11 +51,11 @@ fn main_job(config: &'static str, text: &str) {
 }
 
 #[test]
-fn from_toml() {
+fn every_invoice_is_delivered_or_dead_as_toml_says() {
     main_job("octoconf.toml", TOML);
 }
 
 #[test]
-fn from_ini() {
+fn every_invoice_is_delivered_or_dead_as_ini_says() {
     main_job("octoconf.ini", INI);
 }

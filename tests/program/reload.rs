@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::support::admin::{ask, free_port, get};
-use crate::support::partner::{Connection, Partner, Request};
+use crate::support::partner::{NO_CONTENT, Partner, Request};
 use crate::support::program::{Running, Workspace, invoice, until};
 use crate::support::sqs_server::{SqsServer, TestQueue, aws_environment};
 use base64::Engine as _;
@@ -35,12 +35,7 @@ impl Scene {
     }
 
     fn start_in(environment: &[(&str, &str)], queues: &str) -> Self {
-        let partner =
-            Partner::start(
-                |mut connection: Connection| {
-                    while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
-                },
-            );
+        let partner = Partner::answering(NO_CONTENT);
         let workspace = Workspace::new("octoconf.toml", "").with_environment(environment);
         let (admin, requests) = (free_port(), Vec::new());
         let mut scene = Self { workspace, partner, admin, running: None, reloads: 0, sent: 0, requests };

@@ -2,10 +2,9 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::{Connection, NO_CONTENT, Partner};
 use crate::support::program::{Workspace, invoice, lines, until};
 use serde_json::Value;
 
@@ -137,11 +136,7 @@ fn partners_change_at_a_reload_and_a_bad_file_changes_nothing() {
 
 #[test]
 fn secrets_are_read_again_at_a_reload() {
-    let partner = Partner::start(
-        |mut connection: Connection| {
-            while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
-        },
-    );
+    let partner = Partner::answering(NO_CONTENT);
     let http = format!("deliver = \"http\"\nurl = \"http://{}/x\"\nheaders.authorization = \"file:./key\"", partner.address);
     let workspace = Workspace::new("octoconf.toml", &config(&http));
     workspace.write("key", "old-key");
@@ -204,11 +199,7 @@ fn the_log_comes_as_the_service_wants_it() {
 
 #[test]
 fn no_filter_lets_a_secret_into_the_log() {
-    let partner = Partner::start(
-        |mut connection: Connection| {
-            while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
-        },
-    );
+    let partner = Partner::answering(NO_CONTENT);
     let http = format!(
         "deliver = \"http\"\nurl = \"http://user:in-user@{}/{{account}}?key=in-query\"\nheaders = {{ x-key = \"env:KEY\", x-other = \"in-header\" }}",
         partner.address
@@ -230,15 +221,9 @@ fn no_filter_lets_a_secret_into_the_log() {
 fn an_unread_log_holds_nothing_up() {
     let workspace = Workspace::new("octoconf.toml", &to_files("out"));
     send(&workspace, 0..1000);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
-    command
-        .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
-        .current_dir(workspace.path(""));
     // The pipe stays open, unread and full, so the first line of the log cannot be written.
     let (pipe, log) = full_pipe();
-    command.env_remove("OCTOCONF_CONFIG").env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log);
-    let mut child = command.spawn().unwrap();
-    drop(command);
+    let mut child = workspace.command(&["run", "--until-empty", "--report", "report.json"]).stderr(log).spawn().unwrap();
     let mut status = None;
     until(
         || {
@@ -249,7 +234,7 @@ fn an_unread_log_holds_nothing_up() {
     );
     assert!(status.unwrap().success());
     assert_eq!(workspace.report()["queues"][0]["acked"], 1000);
-    assert!(std::io::read_to_string(pipe).unwrap().bytes().all(|byte| byte == b' '), "the pipe had workspace for a line");
+    assert!(std::io::read_to_string(pipe).unwrap().bytes().all(|byte| byte == b' '), "the pipe had room for a line");
 }
 
 /// A pipe so full that the next write to it blocks.

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::{Connection, NO_CONTENT, Partner};
 use crate::support::program::{Workspace, invoice, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,20 +37,12 @@ fn workspace(partner: &Partner, more: &str) -> Workspace {
     workspace
 }
 
-fn refuses(mut connection: Connection) {
-    while connection.request().is_some()
-        && connection.send("HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n")
-    {}
-}
-
-fn takes(mut connection: Connection) {
-    while connection.request().is_some() && connection.send("HTTP/1.1 204 No Content\r\n\r\n") {}
-}
+const COME_LATER: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n";
 
 #[test]
 fn a_signal_returns_what_the_partner_will_not_take_in_time() {
     for signal in ["TERM", "INT"] {
-        let partner = Partner::start(refuses);
+        let partner = Partner::answering(COME_LATER);
         let workspace = workspace(&partner, "");
         let running = workspace.start(&["run", "--report", "report.json"]);
         partner.requests.recv_timeout(PATIENCE).unwrap();
@@ -64,23 +56,15 @@ fn a_signal_returns_what_the_partner_will_not_take_in_time() {
 
 #[test]
 fn returned_messages_are_delivered_at_once_by_the_next_run() {
-    let partner = Partner::start(refuses);
-    let refused = workspace(&partner, "");
-    let running = refused.start(&["run"]);
+    let partner = Partner::answering(COME_LATER);
+    let workspace = workspace(&partner, "");
+    let running = workspace.start(&["run"]);
     partner.requests.recv_timeout(PATIENCE).unwrap();
     running.signal("TERM");
-    assert_eq!(running.end(), Some(0), "{}", refused.log());
-    let taking = Partner::start(takes);
-    let url = format!("OCTOCONF_PARTNERS__DEFAULT__URL=http://{}/x", taking.address);
-    let (name, value) = url.split_once('=').unwrap();
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_octoconf"))
-        .args(["--config", "octoconf.toml", "run", "--until-empty", "--report", "report.json"])
-        .current_dir(refused.path(""))
-        .env(name, value)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    assert_eq!(refused.report()["queues"][0]["acked"], 10);
+    assert_eq!(running.end(), Some(0), "{}", workspace.log());
+    let taking = Partner::answering(NO_CONTENT);
+    let workspace = workspace.with_environment(&[("OCTOCONF_PARTNERS__DEFAULT__URL", &taking.url())]);
+    assert_eq!(workspace.run_until_empty()["queues"][0]["acked"], 10);
 }
 
 #[test]
@@ -122,7 +106,7 @@ fn the_first_signal_after_the_time_is_over_cuts_nothing_off() {
         while connection.request().is_some() {
             // An error means that the test lets all through.
             let _ = may_answer.recv();
-            if !connection.send("HTTP/1.1 204 No Content\r\n\r\n") {
+            if !connection.send(NO_CONTENT) {
                 break;
             }
         }
@@ -172,7 +156,7 @@ fn neither_signal_waits_for_a_reload() {
 
 #[test]
 fn until_empty_fails_if_its_time_ends_first() {
-    let partner = Partner::start(refuses);
+    let partner = Partner::answering(COME_LATER);
     let workspace = workspace(&partner, "");
     workspace.expect(1, &["run", "--until-empty", "--for", "1s", "--report", "report.json"]);
     assert_eq!(workspace.report()["queues"][0]["returned"], 10);

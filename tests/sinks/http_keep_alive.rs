@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::partner::{OK, Partner, batch, everyone, http, http_sinks};
+use crate::support::partner::{NO_CONTENT, OK, Partner, batch, everyone, http, http_sinks};
 use octoconf::message::Answer;
 use octoconf::settings::Deliver;
 use octoconf::sink::{Clocks, Limits, Sink, Sinks};
@@ -15,7 +15,7 @@ use octoconf::sink::{Clocks, Limits, Sink, Sinks};
 fn requests_one_after_another_share_a_connection() {
     for answer in [
         OK,
-        "HTTP/1.1 204 No Content\r\n\r\n",
+        NO_CONTENT,
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy",
     ] {

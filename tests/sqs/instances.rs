@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::{Connection, NO_CONTENT, Partner};
 use crate::support::program::{Workspace, until};
 use crate::support::sqs_server::{SqsServer, TestQueue, aws_environment};
 use parking_lot::Mutex;
@@ -56,7 +56,7 @@ fn partner(books: &Arc<Mutex<Books>>) -> Partner {
             let mut books = books.lock();
             payloads.iter().for_each(|payload| books.accept(&instance, payload));
             drop(books);
-            if !connection.send("HTTP/1.1 204 No Content\r\n\r\n") {
+            if !connection.send(NO_CONTENT) {
                 break;
             }
         }

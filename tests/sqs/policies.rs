@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::partner::{Connection, Partner};
+use crate::support::partner::Partner;
 use crate::support::program::{Workspace, invoice};
 use crate::support::proxy::Proxy;
 use crate::support::sqs_server::{SqsServer, TestQueue, aws_environment};
 use serde_json::Value;
+
+const COME_LATER: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n";
 
 /// Returns the actions of each policy in the README, in its order: for a source, for a sink, for a person.
 fn policies() -> [BTreeSet<String>; 3] {
@@ -50,7 +52,7 @@ fn workspace(queue: &TestQueue<'_>, dead: &TestQueue<'_>, endpoint: &str, partne
 fn a_source_asks_for_what_its_policy_allows() {
     let server = SqsServer::shared();
     let (queue, dead) = (server.queue("source", &[]), server.queue("source-dead", &[]));
-    let (proxy, refusing) = (Proxy::start(server.address(), 1), Partner::start(refuse));
+    let (proxy, refusing) = (Proxy::start(server.address(), 1), Partner::answering(COME_LATER));
     let url = format!("deliver = \"http\"\nurl = \"http://{}/x\"\n[partners.quick]\ndeliver = \"discard\"", refusing.address);
     let workspace = workspace(&queue, &dead, &proxy.endpoint(), &url);
     // One message is delivered and deleted, one is rejected and set aside, one is returned at the end.
@@ -61,11 +63,6 @@ fn a_source_asks_for_what_its_policy_allows() {
     running.signal("TERM");
     assert_eq!(running.end(), Some(0), "{}", workspace.log());
     assert_eq!(asked(&proxy), policies()[0]);
-}
-
-fn refuse(mut connection: Connection) {
-    let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n";
-    while connection.request().is_some() && connection.send(answer) {}
 }
 
 #[test]

@@ -13,7 +13,7 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n<Message><Id>
 
 /// A server that gives the same answer to every request.
 fn server() -> Partner {
-    Partner::start(|mut connection: Connection| while connection.request().is_some() && connection.send(ANSWER) {})
+    Partner::answering(ANSWER)
 }
 
 /// Sends a request through the proxy; returns what was received until the answer was complete or the connection ended.
