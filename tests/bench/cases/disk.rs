@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use octoconf::message::settle::Ask;
+use octoconf::message::service::Ask;
 use tempfile::TempDir;
 
 use crate::extent::runs;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use octoconf::handler::Handler;
 use octoconf::handler::Registry;
-use octoconf::message::settle::Ask;
+use octoconf::message::service::Ask;
 use octoconf::message::{Outcome, Receipt, Received};
 use octoconf::queue::Queue;
 
