@@ -20,9 +20,8 @@ use uuid::Uuid;
 /// The partner account that a delivery is for: any non-empty text, as the producer wrote it.
 pub type Account = CompactString;
 
-/// A function that returns the FIFO group of a body, for a queue that does not have groups from its producers; `None` if the
-/// message stands alone. It sees only the body, must not call the queue, and runs on the thread that sends or redrives the
-/// message.
+/// A function that returns the FIFO group of a body when it is sent or redriven; `None` if the message
+/// stands alone. It sees only the body, must not call the queue, and runs on the thread of the sender.
 pub type Grouping = Arc<dyn Fn(&[u8]) -> Option<CompactString> + Send + Sync>;
 
 /// A message as received from its queue. It is shared by the thread that handles it, the ledger and

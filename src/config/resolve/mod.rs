@@ -121,7 +121,7 @@ impl<'a> Resolver<'a> {
         AdminSettings { listen, token }
     }
 
-    /// Returns a pipeline's settings, and the pipeline unless a program is missing or was refused.
+    /// Returns a pipeline's settings, and the pipeline unless a program is missing.
     fn handler(&self, section: &Section<'_>) -> (HandlerSettings, Option<JqHandler>) {
         let (jq, payloads) = program(section, "jq");
         let (bucket, accounts) = program(section, "bucket");
@@ -199,7 +199,8 @@ fn secret_of(
     secrets.read(&text).ok().flatten()
 }
 
-/// Reads a jq program that may be empty. Returns its text, and what it compiles to unless it is empty or was refused.
+/// Reads a jq program. Returns its text, or the default in place of a refused one, and what that compiles to; `None` if it is
+/// empty.
 fn program(section: &Section<'_>, key: &str) -> (String, Option<Program>) {
     let compiled = std::cell::Cell::new(None);
     let text: String = section.get_if(key, |text: &String| {
