@@ -10,6 +10,7 @@
 mod contract;
 mod examples;
 mod layers;
+mod misfits;
 mod partners_dir;
 mod problems;
 mod secrets;
