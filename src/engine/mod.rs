@@ -90,7 +90,13 @@ pub use self::threads::DeathGuard;
 /// call end within this time, and the process must not outlast its `shutdown_timeout` for the others.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
-/// A service that is set up and not yet started.
+/// The shortest `flush_interval` that the configuration allows. With none, the dispatcher would make one turn after the other.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A service that is set up and not yet started. Dropping it closes its queues.
+///
+/// Several engines may run in one process. They may share the file of an `sqlite` queue, and must not share a `parking`: the
+/// lock on its file tells only processes apart, so both would deliver the same rows.
 pub struct Engine {
     lanes: Vec<Lane>,
     sinks: Arc<Sinks>,
@@ -111,7 +117,8 @@ pub struct RunOptions {
 }
 
 impl Engine {
-    /// Opens the queues, looks up the handlers and sets up the sinks.
+    /// Opens the queues, looks up the handlers and sets up the sinks. The settings are those that [`crate::config`] has
+    /// checked; see [`crate::settings`] for what becomes of others.
     ///
     /// Blocks for as long as opening the stores takes, plus at most 5 s for services that are asked about their queues.
     ///
@@ -143,8 +150,8 @@ impl Engine {
             sinks: Arc::new(sinks),
             in_force: InForce { settings: settings.clone(), queues },
             handler_threads: settings.engine.handler_threads,
-            flush_interval: settings.engine.flush_interval,
-            shutdown_timeout: settings.engine.shutdown_timeout,
+            flush_interval: rules::within_reach(settings.engine.flush_interval).max(SHORTEST_INTERVAL),
+            shutdown_timeout: rules::within_reach(settings.engine.shutdown_timeout),
         })
     }
 
@@ -202,7 +209,9 @@ impl Engine {
     }
 }
 
-/// A running engine.
+/// A running engine. If it is dropped and no [`Remote`] is left, the engine stops without a drain: what is on the wire
+/// ends, everything else is returned. Nobody waits for that then, so a program calls [`Running::wait`] before it ends.
+#[must_use = "the engine stops when this is dropped"]
 pub struct Running {
     control: Sender<Control>,
     end: Receiver<Result<Status, Death>>,

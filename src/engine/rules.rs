@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 use crate::queue::Limits;
-use crate::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings};
+use crate::settings::{Deliver, LONGEST_TIME, PartnerSettings, PartnersSettings, QueueSettings, Settings};
 
 use super::lane::Lane;
 
@@ -34,6 +34,9 @@ const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
 /// batches. Measured with thousands of files: 64 to 128 give the most messages a second.
 /// Flushes that a disk holds up for long do not count: see the `threads` of the dispatcher.
 const DISK_THREADS: usize = 96;
+
+/// The shortest lease that the configuration allows.
+const SHORTEST_LEASE: Duration = Duration::from_millis(1);
 
 /// Returns the rules for these queues, without their parkings.
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {
@@ -65,9 +68,9 @@ pub fn queue_rules(settings: &QueueSettings, name: &Arc<str>, limits: Limits) ->
         fifo: limits.fifo,
         concurrency: settings.concurrency,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        order_wait: settings.order_wait,
-        visibility_timeout: settings.visibility_timeout,
-        wait_time: settings.wait_time,
+        order_wait: within_reach(settings.order_wait),
+        visibility_timeout: within_reach(settings.visibility_timeout).max(SHORTEST_LEASE),
+        wait_time: within_reach(settings.wait_time),
         max_receives: settings.max_receives,
         pollers: match settings.pollers {
             0 if limits.remote => REMOTE_POLLERS,
@@ -97,18 +100,23 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
         medium: medium(&settings.deliver),
         max_batch: settings.max_batch,
         max_batch_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
-        linger: settings.linger,
-        rate: settings.rate.map(|rate| (rate.requests, rate.per)),
+        linger: within_reach(settings.linger),
+        rate: settings.rate.map(|rate| (rate.requests, within_reach(rate.per))),
         burst: settings.burst,
-        parallel: settings.parallel,
-        min_backoff: settings.min_backoff,
-        max_backoff: settings.max_backoff,
+        parallel: settings.parallel.max(1),
+        min_backoff: within_reach(settings.min_backoff),
+        max_backoff: within_reach(settings.max_backoff),
         breaker_failures: settings.breaker_failures,
         max_waiting: settings.max_waiting,
-        hold_for: settings.hold_for,
-        give_up_after: settings.give_up_after,
-        idle_timeout: settings.idle_timeout,
+        hold_for: within_reach(settings.hold_for),
+        give_up_after: settings.give_up_after.map(within_reach),
+        idle_timeout: within_reach(settings.idle_timeout),
     }
+}
+
+/// Returns a time that can be added to the present. A program sets `Duration::MAX` where it means never.
+pub fn within_reach(time: Duration) -> Duration {
+    time.min(LONGEST_TIME)
 }
 
 fn medium(deliver: &Deliver) -> Medium {

@@ -180,6 +180,33 @@ fn a_queue_for_which_there_is_no_thread_is_refused_by_a_reload() {
 }
 
 #[test]
+fn settings_made_in_code_may_say_never_and_none() {
+    let (mut settings, mut registry) = settings("");
+    registry.register("nothing", |_: &Message| Outcome::deliver("acme", "1"));
+    let (engine, partner) = (&mut settings.engine, &mut settings.partners.default);
+    (engine.flush_interval, engine.shutdown_timeout) = (Duration::MAX, Duration::MAX);
+    (partner.hold_for, partner.idle_timeout, partner.parallel) = (Duration::MAX, Duration::MAX, 0);
+    (partner.min_backoff, partner.max_backoff, partner.give_up_after) = (Duration::MAX, Duration::MAX, Some(Duration::MAX));
+    let queue = settings.queues.get_mut("invoice").unwrap();
+    (queue.order_wait, queue.wait_time, queue.visibility_timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let run = |settings: &Settings, ends: fn(&Remote)| {
+        let engine = Engine::new(settings, &registry).unwrap();
+        engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
+        let running = engine.start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+        ends(&running.remote());
+        running.wait().unwrap().status.queues.remove(0).counts
+    };
+    assert_eq!(run(&settings, Remote::finish_when_empty).delivered, 1);
+    settings.partners.default.linger = Duration::MAX;
+    let stopped = run(&settings, Remote::stop);
+    assert_eq!(stopped.received, stopped.acked + stopped.returned);
+    settings.partners.default.linger = Duration::ZERO;
+    settings.engine.flush_interval = Duration::ZERO;
+    settings.queues.get_mut("invoice").unwrap().visibility_timeout = Duration::ZERO;
+    assert_eq!(run(&settings, Remote::finish_when_empty).delivered, 1);
+}
+
+#[test]
 fn a_reload_brings_the_handler_that_is_registered_now() {
     let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
     let remote = running.remote();

@@ -2,6 +2,10 @@
 //!
 //! The fields are named after their keys, and each type carries the unit. `defaults.toml` has
 //! the full meaning of each key.
+//!
+//! A program may change them, or make its own. Nothing checks these, except where a queue or sink cannot be made of them.
+//! Times beyond [`LONGEST_TIME`], [`Duration::MAX`] for example, count as that long, `parallel = 0` as 1, and a `flush_interval` or
+//! lease of no time as the shortest that the file allows. Other values beyond the bounds that [`crate::config`] names are not supported.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +22,9 @@ pub(crate) use self::stores::Store;
 mod rate;
 mod secret;
 mod stores;
+
+/// The longest time that counts, ten years: what is added to the present must stay within what a clock can show.
+pub const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
