@@ -61,6 +61,17 @@
 //!
 //! `tests/examples/` in the repository has complete programs.
 //!
+//! What the library does to the process around it:
+//!
+//! * It handles no signals, sets no panic hook and no logger, and changes neither limits nor variables. A program stops an
+//!   engine by [`engine::Remote::stop`], and reloads it by [`engine::Remote::reload`].
+//! * It calls the logger of the crate `log` from its own threads, among them the one that makes all decisions: the engine
+//!   stands still while a logger blocks. The logger should hand lines over, and drop them where nobody takes them.
+//! * The configuration comes from the text and the [`config::Environment`] that the program passes in. Only the region, the
+//!   server and the keys of SQS are looked for in the environment and the files of the process itself.
+//! * `deliver = "stdout"` writes whole lines to the descriptor, beside what the program has in the buffer of
+//!   [`std::io::stdout`].
+//!
 //! Handlers are all that a program adds from outside. Another kind of queue or another way to deliver is a change of this
 //! crate, since settings, checks and rules name each of them; `.github/CONTRIBUTING.md` lists the places.
 
