@@ -15,7 +15,7 @@ use super::tree::{Origin, insert_at};
 
 /// Parses the lines that are valid and adds a problem for each line that is not, without ever quoting a value.
 pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map<String, Value> {
-    let mut reader = Reader { tree: Map::new(), section: Vec::new(), seen: Map::new(), origin, problems };
+    let mut reader = Reader { tree: Map::new(), section: Some(Vec::new()), seen: Map::new(), origin, problems };
     for (index, line) in text.lines().enumerate() {
         reader.line(index + 1, line.trim());
     }
@@ -24,7 +24,8 @@ pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map
 
 struct Reader<'a> {
     tree: Map<String, Value>,
-    section: Vec<String>,
+    /// The section that the lines belong to; `None` below a header that cannot be read.
+    section: Option<Vec<String>>,
     /// The number of the line in which each section or key first appeared.
     seen: Map<Vec<String>, usize>,
     origin: &'a Origin<'a>,
@@ -44,7 +45,7 @@ impl Reader<'_> {
         else {
             return self.problem(number, "neither [SECTION], nor KEY = VALUE, nor a comment; comments start with ; or #");
         };
-        let mut path = self.section.clone();
+        let Some(mut path) = self.section.clone() else { return };
         match key.split_once('.') {
             Some(("headers", name)) => path.extend(["headers".to_owned(), name.to_owned()]),
             _ => path.push(key.to_owned()),
@@ -59,13 +60,14 @@ impl Reader<'_> {
 
     fn header(&mut self, number: usize, rest: &str) {
         let Some(name) = rest.strip_suffix(']') else {
+            self.section = None;
             return self.problem(number, "a section that does not end in ]; nothing may follow it on its line");
         };
-        self.section = match name.split_once('.') {
+        let path = match name.split_once('.') {
             Some((section, name)) => vec![section.trim().to_owned(), name.trim().to_owned()],
             None => vec![name.trim().to_owned()],
         };
-        let path = self.section.clone();
+        self.section = Some(path.clone());
         if self.is_new(number, &path) {
             let table = Value::new(self.origin.name().as_ref(), ValueKind::Table(Map::new()));
             if !insert_at(&mut self.tree, &path, table) {
@@ -138,6 +140,16 @@ mod tests {
         for (key, value) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(values) {
             assert_eq!(at(&tree, &[key]), value, "{key}");
         }
+    }
+
+    #[test]
+    fn keys_below_a_header_that_cannot_be_read_are_not_those_of_the_section_before() {
+        let problems = Problems::default();
+        let tree = parse("[a]\nx = 1\n[b] ; why\ny = 2\nnothing\n[c]\nz = 3\n", &Origin::main("x.ini"), &problems);
+        let lines: Vec<_> = problems.into_errors("").problems.into_iter().map(|problem| problem.key).collect();
+        assert_eq!(lines, ["x.ini:3", "x.ini:5"]);
+        assert_eq!((tree.len(), at(&tree, &["a", "x"]), at(&tree, &["c", "z"])), (2, "1".into(), "3".into()));
+        assert_eq!(tree["a"].clone().into_table().unwrap().len(), 1);
     }
 
     #[test]

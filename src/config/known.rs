@@ -33,6 +33,11 @@ fn check_named(section: &str, value: &Value, defaults: &Tree, problems: &Problem
     let known = table(defaults, &[section, if is_partners { "default" } else { "*" }]);
     for (name, value) in entries {
         let path = join(section, name);
+        if is_partners && as_table(value).is_none() && known.contains_key(name) {
+            let text = "a key outside of a partner's section; write it below [partners.default] or [partners.ACCOUNT]";
+            problems.add(&path, text, value.origin());
+            continue;
+        }
         if is_partners && name.is_empty() {
             problems.add(&path, "an account is never empty; name it", first_origin(value));
         } else if !is_partners && !is_name(name) {
@@ -40,6 +45,16 @@ fn check_named(section: &str, value: &Value, defaults: &Tree, problems: &Problem
             problems.add(&path, text, first_origin(value));
         }
         check_keys(&path, value, known, problems);
+        // What would be a table in TOML.
+        if let Some(account) = name.strip_suffix(".headers").filter(|_| is_partners)
+            && as_table(value).is_some_and(|keys| keys.keys().any(|key| !known.contains_key(key)))
+        {
+            let text = format!(
+                "an account of this name; if these are headers of {}, write headers.NAME = VALUE below [{section}.{account}]",
+                join(section, account)
+            );
+            problems.add(&path, text, first_origin(value));
+        }
     }
 }
 
@@ -86,6 +101,9 @@ fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Opti
         let text = match path {
             "queues" | "handlers" => format!("{found} where sections must be; write [{path}.NAME] for each, and its keys below"),
             "partners" => format!("{found} where sections must be; write [{path}.ACCOUNT] for each, and its keys below"),
+            _ if path.ends_with(".headers") => {
+                format!("{found} where headers must be; write headers.NAME = VALUE for each in the partner's section")
+            }
             _ => format!("{found} where a section must be; write [{path}] and its keys below"),
         };
         problems.add(path, text, value.origin());

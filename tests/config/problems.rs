@@ -85,6 +85,16 @@ fn unknown_names_get_the_nearest_known_one() {
     );
 }
 
+/// Which is how TOML has it. In INI it is another account.
+#[test]
+fn a_section_for_headers_in_ini() {
+    let text = "[queues.q]\nsource = memory\nhandler = order\n[partners.default]\ndeliver = discard\n[partners.acme.com.headers]\nrate = 1/s\n";
+    assert!(problems_in(text, FileFormat::Ini, &Environment::default()).is_empty(), "an account may have that name");
+    let found = problems_in(&format!("{text}X-Key = 1\n"), FileFormat::Ini, &Environment::default());
+    let expected = "partners.\"acme.com.headers\": an account of this name; if these are headers of partners.\"acme.com\", write headers.NAME = VALUE below [partners.acme.com]";
+    assert_eq!((found.len(), found[0].as_str()), (2, expected), "{found:#?}");
+}
+
 #[test]
 fn a_value_where_a_section_must_be_and_the_other_way_round() {
     expect("[partners]\nacme = 5", &["partners.acme: a value where a section must be; write [partners.acme] and its keys below"]);
@@ -92,7 +102,11 @@ fn a_value_where_a_section_must_be_and_the_other_way_round() {
     expect("[engine]\nlog = ['info']", &["engine.log: found a list; write text in quotes"]);
     expect(
         "[partners.x]\nheaders = 'a: b'",
-        &["partners.x.headers: a value where a section must be; write [partners.x.headers] and its keys below"],
+        &["partners.x.headers: a value where headers must be; write headers.NAME = VALUE for each in the partner's section"],
+    );
+    expect(
+        "[partners]\nburst = 5",
+        &["partners.burst: a key outside of a partner's section; write it below [partners.default] or [partners.ACCOUNT]"],
     );
     for (text, found) in [("= 5", "a value"), ("= []", "a list"), ("", "a list")] {
         for (section, name) in [("queues", "NAME"), ("handlers", "NAME"), ("partners", "ACCOUNT")] {
@@ -275,9 +289,9 @@ fn jq_programs_are_checked_with_their_key() {
     expect(
         "[handlers.h]\njq = 'oops'\nbucket = 'oops'\n[queues.s]\nsource = 'memory'\nhandler = 'h'\ngroup = 'oops'",
         &[
-            "handlers.h.bucket: not a jq program: `oops` is not defined at line 1 column 1",
+            "handlers.h.bucket: not a jq program: `oops` is not defined at line 1 column 1; a path begins with a dot: \".oops\"",
             "handlers.h.jq: not a jq program: `oops` is not defined at line 1 column 1",
-            "queues.s.group: not a jq program: `oops` is not defined at line 1 column 1",
+            "queues.s.group: not a jq program: `oops` is not defined at line 1 column 1; a path begins with a dot: \".oops\"",
         ],
     );
 }

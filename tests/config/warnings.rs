@@ -33,6 +33,16 @@ fn a_variable_that_does_not_reach_the_partner_it_means() {
     assert!(found[0].starts_with("partners.globex: made by a variable, which does not reach partners.Globex,"), "{}", found[0]);
 }
 
+/// As in TOML, whose quotes are not part of the account: its rate would not be kept, in silence.
+#[test]
+fn an_account_in_quotes_in_ini() {
+    let context = Context { environment: &Environment::default(), handlers: &Registry::new() };
+    let text = "[queues.q]\nsource = memory\nhandler = order\n[partners.default]\ndeliver = discard\n[partners.\"acme.com\"]\nrate = 1/s\n[partners.it's]\n[partners.'x']\n";
+    let found = config::parse(text, FileFormat::Ini, "octoconf.ini", &context).unwrap().warnings;
+    let expected = r#"partners."\"acme.com\"": the quotes are part of the account; so are those of 1 more; in INI write [partners.acme.com] without them"#;
+    assert_eq!(found, [expected]);
+}
+
 #[test]
 fn the_defaults_give_none() {
     expect("[partners.default]\nurl = 'https://h'", &[]);

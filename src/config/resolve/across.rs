@@ -176,6 +176,7 @@ pub(super) fn warn(settings: &Settings, warnings: &mut Vec<String>) {
     warn_of_leases(settings, warnings);
     warn_of_shutdown(settings, warnings);
     warn_of_room(settings, warnings);
+    warn_of_quotes(settings, warnings);
     for (name, queue) in &settings.queues {
         warn_of_returns(name, queue, settings, warnings);
     }
@@ -235,6 +236,25 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
             let sum = " (timeout and connect_timeout together)";
             warn(join(&path, "timeout"), longest_delivery(partner), sum, "a stop may cut deliveries off, which then come twice");
         }
+    }
+}
+
+/// Warns of accounts in quotes. In TOML the quotes of a section's name are not part of it, in INI they are: the partner
+/// that is meant would silently have the default's settings. One warning stands for all, since a file may have thousands.
+fn warn_of_quotes(settings: &Settings, warnings: &mut Vec<String>) {
+    let within = |account: &str| {
+        let within = |quote| account.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        within('"').or_else(|| within('\'')).map(str::to_owned)
+    };
+    let mut quoted = settings.partners.by_account.keys().filter_map(|account| Some((account, within(account)?)));
+    if let Some((account, within)) = quoted.next() {
+        let key = join("partners", account);
+        let others = match quoted.count() {
+            0 => String::new(),
+            others => format!("; so are those of {others} more"),
+        };
+        warnings
+            .push(format!("{key}: the quotes are part of the account{others}; in INI write [partners.{within}] without them"));
     }
 }
 

@@ -123,8 +123,8 @@ impl<'a> Resolver<'a> {
 
     /// Returns a pipeline's settings, and the pipeline unless a program is missing.
     fn handler(&self, section: &Section<'_>) -> (HandlerSettings, Option<JqHandler>) {
-        let (jq, payloads) = program(section, "jq");
-        let (bucket, accounts) = program(section, "bucket");
+        let (jq, payloads) = program(section, "jq", |why, _| why);
+        let (bucket, accounts) = program(section, "bucket", with_dot);
         let handler = HandlerSettings { jq, bucket };
         if !section.has_text("jq") {
             section.report(&["jq"], "there is none; write the jq program that makes the payloads, for example \".\"");
@@ -199,15 +199,15 @@ fn secret_of(
     secrets.read(&text).ok().flatten()
 }
 
-/// Reads a jq program. Returns its text, or the default in place of a refused one, and what that compiles to; `None` if it is
-/// empty.
-fn program(section: &Section<'_>, key: &str) -> (String, Option<Program>) {
+/// Reads a jq program; `hint` adds to what is wrong with it. Returns its text, or the default in place of a refused one, and
+/// what that compiles to; `None` if it is empty.
+fn program(section: &Section<'_>, key: &str, hint: impl Fn(String, &str) -> String) -> (String, Option<Program>) {
     let compiled = std::cell::Cell::new(None);
     let text: String = section.get_if(key, |text: &String| {
         if text.is_empty() {
             return Ok(());
         }
-        compiled.set(Some(Program::compile(text).map_err(not_jq)?));
+        compiled.set(Some(Program::compile(text).map_err(|error| hint(not_jq(error), text))?));
         Ok(())
     });
     // A default is not checked, so it is compiled here.
@@ -217,6 +217,13 @@ fn program(section: &Section<'_>, key: &str) -> (String, Option<Program>) {
 
 fn not_jq(error: JqError) -> String {
     format!("not a jq program: {error}")
+}
+
+/// Adds to what is wrong with a path that it lacks its dot, if it does.
+pub(super) fn with_dot(text: String, path: &str) -> String {
+    let is_name = path.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && path.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_name { format!("{text}; a path begins with a dot: \".{path}\"") } else { text }
 }
 
 /// Checks a log filter. The syntax also allows a module without a level, for all of its lines. It would take a misspelt

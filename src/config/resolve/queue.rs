@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{HOUR, SECOND, not_jq, optional, size, span, whole_seconds, word};
+use super::{HOUR, SECOND, not_jq, optional, size, span, whole_seconds, with_dot, word};
 use crate::config::section::{Section, quote};
 use crate::config::units::Span;
 use crate::config::url::check_service_url;
@@ -112,7 +112,8 @@ fn check_keys_of(section: &Section<'_>, kind: SourceKind) {
 }
 
 fn source(section_name: &str, section: &Section<'_>, kind: SourceKind) -> Source {
-    let group = || optional(section, "group", |path| jq::check_group(path).map_err(not_jq));
+    let check_group = |path: &str| jq::check_group(path).map_err(|error| with_dot(not_jq(error), path));
+    let group = || optional(section, "group", check_group);
     match kind {
         SourceKind::Sqs => Source::Sqs(sqs(section_name, section)),
         SourceKind::Sqlite => Source::Sqlite {

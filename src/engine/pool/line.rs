@@ -181,7 +181,7 @@ impl Line {
 
     /// Runs a runner: takes jobs until the line has been empty, or the runner not needed, for [`LINGER`], or others need
     /// its thread.
-    fn run(&self, duty: &Duty, crowd: &Crowd<Self>) -> Stopped {
+    pub(super) fn run(&self, duty: &Duty, crowd: &Crowd<Self>) -> Stopped {
         loop {
             while let Some(job) = self.next(crowd) {
                 let event = self.handle(&job, duty);
