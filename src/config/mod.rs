@@ -34,7 +34,8 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 /// What a configuration is checked against, besides its own text.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The environment variables: overrides of keys, and secrets.
+    /// The environment variables: overrides of keys, and secrets. Those of AWS are read from the process when a queue of
+    /// SQS is opened.
     pub environment: &'a Environment,
     /// The handlers in code: the built-in ones and those that a user of the library adds.
     pub handlers: &'a Registry,
@@ -45,7 +46,8 @@ pub struct Context<'a> {
 pub struct Loaded {
     /// The resolved settings.
     pub settings: Settings,
-    /// Every handler that a queue can name: those in code, and the pipelines of the configuration.
+    /// Every handler that a queue can name: those in code, and the pipelines of the configuration. It is for the engine; the
+    /// next [`Context`] has those in code alone, or the same pipelines would bear the names of handlers in code.
     pub handlers: Registry,
     /// What is valid but likely to surprise, each as `KEY: TEXT`, in the order of the keys.
     pub warnings: Vec<String>,
