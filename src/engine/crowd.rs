@@ -227,6 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_handler_leaves_to_rayon_is_done_after_it() {
+        let (does, done) = bounded(1);
+        let handler = move |_: &Message| {
+            let does = does.clone();
+            rayon::spawn(move || does.send(()).unwrap());
+            Outcome::Discard
+        };
+        let mut supply = Supply::new(1, &[lane(1, Arc::new(handler))]);
+        supply.start(0, 1);
+        assert_eq!(supply.ended(), 0);
+        done.recv_timeout(SOON).unwrap();
+    }
+
+    #[test]
     fn runs_of_an_earlier_handler_count_among_those_of_its_queue() {
         let (stuck, stuck_begun, let_stuck) = halting();
         let (mended, begun, lets) = halting();

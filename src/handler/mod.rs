@@ -16,7 +16,8 @@ pub use registry::Registry;
 ///
 /// It runs on a thread of a rayon pool whose other threads run handlers too. What it does with rayon (`join`, `scope`,
 /// parallel iterators) therefore stays on its own thread, and what it leaves behind with `rayon::spawn` is done after it,
-/// so it must not wait for that. Work for several threads goes to a pool of the program's own, by `ThreadPool::install`.
+/// so it must not wait for that; a panic there ends the engine. Work for several threads goes to a pool of the program's
+/// own, by `ThreadPool::install`.
 pub trait Handler: Send + Sync {
     /// Returns what is to become of the message.
     fn handle(&self, message: &Message) -> Outcome;
