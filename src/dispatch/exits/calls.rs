@@ -3,7 +3,7 @@
 //!
 //! Each acker has one call under way at a time. Requests that come up meanwhile are collected, so a queue that
 //! throttles slows down its own messages only. Each kind of call has its own pause after failures: a dead-letter queue
-//! that is away holds up no delete.
+//! that is away holds up no delete, and one that hangs no extension of a lease.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ use crate::dispatch::rules::QueueRules;
 /// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// From so many ackers on, one makes no calls but changes of visibility. A dead letter queue that hangs would otherwise
+/// keep all ackers for longer than the leases last, and each message held would be received again.
+const KEEPS_ONE_FROM: usize = 3;
 
 /// The size of the messages and payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
 /// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
@@ -299,13 +303,18 @@ impl QueueCalls {
         !self.counts.wanted.is_empty()
     }
 
-    /// Returns the number of requests that wait for an acker, 0 if any acker is free.
+    /// Returns the number of requests that wait for an acker, 0 if an acker is free for them.
     pub fn overdue(&self) -> usize {
-        if self.ackers.iter().any(Option::is_none) {
-            return 0;
-        }
-        let hides = self.hides.wanted.len() + self.kept_returns.len();
-        self.deletes.wanted.len() + hides + self.letters.wanted.len() + self.counts.wanted.len()
+        let is_busy = self.ackers.iter().all(Option::is_some);
+        let hides = if is_busy { self.hides.wanted.len() + self.kept_returns.len() } else { 0 };
+        let others = self.deletes.wanted.len() + self.letters.wanted.len() + self.counts.wanted.len();
+        hides + if is_busy || !self.has_acker_for_others() { others } else { 0 }
+    }
+
+    /// Returns whether one more acker may make calls that are no changes of visibility.
+    fn has_acker_for_others(&self) -> bool {
+        let others = self.ackers.iter().flatten().filter(|sent| sent.kind() != CallKind::Hide).count();
+        others + usize::from(self.ackers.len() >= KEEPS_ONE_FROM) < self.ackers.len()
     }
 
     /// Returns the number of calls that have ended so far.
@@ -319,10 +328,11 @@ impl QueueCalls {
     /// has demand and would receive the returned messages again.
     pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, QueueCall)> {
         let acker = self.ackers.iter().position(Option::is_none)?;
+        let others = self.has_acker_for_others();
         for _ in 0..3 {
             let (next, made) = match self.turn {
-                CallKind::Hide => (CallKind::SetAside, self.next_letters(now, ledger)),
-                CallKind::SetAside => (CallKind::Delete, self.next_deletes(now, hurry, ledger)),
+                CallKind::Hide => (CallKind::SetAside, if others { self.next_letters(now, ledger) } else { None }),
+                CallKind::SetAside => (CallKind::Delete, if others { self.next_deletes(now, hurry, ledger) } else { None }),
                 CallKind::Delete | CallKind::Count => (CallKind::Hide, self.next_hides(now, keep_returns, ledger)),
             };
             self.turn = next;
@@ -331,7 +341,7 @@ impl QueueCalls {
                 return Some((acker, call));
             }
         }
-        if self.counts.is_ready(now) {
+        if others && self.counts.is_ready(now) {
             self.counts.wanted.clear();
             *self.ackers.get_mut(acker)? = Some(Sent::Count);
             return Some((acker, QueueCall::Count));

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::rig::Rig;
 use super::rules;
+use crate::dispatch::WorkKind;
 
 const HOUR: u64 = 3_600_000;
 
@@ -123,6 +124,23 @@ fn a_message_that_was_given_back_does_not() {
     let mut rules = rules();
     rules.queues[0].ackers = 2;
     Rig::new(rules).play(&[(0, "receive a", "handle a"), (1, "handled a=retry:1s", "hide a=1s"), (30_000, "tick", "")]);
+}
+
+#[test]
+fn calls_that_take_long_leave_an_acker_to_those_that_extend() {
+    let mut rules = rules();
+    (rules.queues[0].ackers, rules.queues[0].entry_limit) = (3, 3);
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c|d|e"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "handled b=reject", "letter b:rejected"),
+        // The dead letter queue hangs: none of the calls ends.
+        (3, "handled c=reject", ""),
+    ]);
+    let due = |rig: &Rig| rig.dispatcher.progress().iter().find(|work| work.kind == WorkKind::Call).map(|work| work.due);
+    assert_eq!(due(&rig), Some(1), "the watchdog sees it wait");
+    rig.play(&[(30_000, "tick", "hide a=60s b=60s c=60s"), (30_001, "settled", "letter c:rejected")]);
 }
 
 #[test]
