@@ -102,9 +102,9 @@ impl Target {
 /// Sends letters, or messages that were letters, so that none holds up
 /// another. Returns for each the id of its message, or why it failed.
 ///
-/// An entry that can make a server refuse a whole request is sent alone: a message
-/// with an empty body, which some servers allow and AWS never does, and every
-/// entry of a request that is too large for a service that accepts less than AWS.
+/// An entry that can make a server refuse a whole request is sent alone: a message with an
+/// empty body, which some servers allow and AWS never does, and every entry of a request that is
+/// too large for a service that accepts less than AWS, or of whose content the service refuses some.
 fn send_apart(
     entries: &[Entry<'_>],
     send: impl Fn(&[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault>,
@@ -115,7 +115,7 @@ fn send_apart(
     };
     let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|entry| entry.body.is_empty());
     let sent = match send(&usual) {
-        Err(Fault::TooLarge(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
+        Err(Fault::TooLarge(_) | Fault::Content(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
         sent => sent?,
     };
     let (mut sent, mut empty) = (sent.into_iter(), empty.iter().map(apart));

@@ -151,6 +151,10 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
         ok("SendMessageBatch", &sent(&[0])),
         ok("SendMessageBatch", &sent(&[0])),
         done("DeleteMessageBatch", 0..2),
+        refusal(400, "InvalidMessageContents"),
+        refusal(400, "InvalidMessageContents"),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
     ]);
     let queue = stub.queue("stock");
     let results = queue.set_aside(&[letter("a", true), letter_of("b", String::new()), letter("c", true)]).unwrap();
@@ -160,6 +164,12 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
     );
     // A request that is too large for a service that accepts less than AWS.
     assert_eq!(queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap(), [Ok(()), Ok(())]);
+    // One of them has something in an attribute that the service does not accept.
+    let results = queue.set_aside(&[letter("a", true), letter("c", true)]).unwrap();
+    assert!(
+        matches!(&results[..], [Err(EntryError::Failed(why)), Ok(())] if why.contains("InvalidMessageContents")),
+        "{results:?}"
+    );
 }
 
 #[test]
