@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
@@ -96,6 +96,10 @@ impl SqliteOptions {
     }
 }
 
+/// How long deletes leave what earlier ones left behind after it could not be read. Each try costs the delete that makes it
+/// the time that the disk takes to give up.
+const SWEEP_PAUSE_MS: i64 = 600_000;
+
 /// The largest number of unreadable rows of one receive that are named.
 const NAMED_ROWS: usize = 3;
 
@@ -114,8 +118,9 @@ pub struct SqliteQueue {
     sequence: Mutex<u64>,
     /// What an operator should know although nothing failed. The next receive reports it as its error.
     remark: Mutex<Option<String>>,
-    /// Whether deletes remove what earlier ones left behind: not once the file turned out to be damaged there.
-    sweeps: AtomicBool,
+    /// From when on deletes remove what earlier ones left behind, in milliseconds since 1970: never once the file turned out
+    /// to be damaged there.
+    sweeps_from: AtomicI64,
 }
 
 impl SqliteQueue {
@@ -135,8 +140,8 @@ impl SqliteQueue {
         match opened {
             Ok((store, queue)) => {
                 let (waiting, sequence, remark) = (Waiting::default(), Mutex::new(0), Mutex::new(None));
-                let sweeps = true.into();
-                Ok(Self { name, queue, store, grouping, clock, patience, waiting, sequence, remark, sweeps })
+                let sweeps_from = i64::MIN.into();
+                Ok(Self { name, queue, store, grouping, clock, patience, waiting, sequence, remark, sweeps_from })
             }
             Err(fault) => Err(fault.of(&format!("{name} in {}", path.display()), "open")),
         }
@@ -178,11 +183,22 @@ impl SqliteQueue {
         QueueError::Unavailable { queue: self.name.clone(), what: "receive", why }
     }
 
+    /// Returns whether deletes remove what earlier ones left behind.
+    fn sweeps(&self) -> bool {
+        self.sweeps_from.load(Ordering::Relaxed) <= self.now()
+    }
+
+    /// Has deletes leave what earlier ones left behind: for good if the file is damaged there, else for a while, since the
+    /// disk may only have been away.
     fn stop_sweeping(&self, fault: &Fault) {
-        self.sweeps.store(false, Ordering::Relaxed);
+        let (from, what) = if fault.is_corrupt() {
+            (i64::MAX, "stop every process that uses it, then restore it or try `sqlite3 FILE .recover`")
+        } else {
+            (self.now().saturating_add(SWEEP_PAUSE_MS), "it is tried again in ten minutes; check the disk and the kernel's log")
+        };
+        self.sweeps_from.store(from, Ordering::Relaxed);
         *self.remark.lock() = Some(format!(
-            "what deleted messages left in the file cannot be removed: {fault}; deletes go on, and the file grows by what they leave; stop \
-             every process that uses it, then restore it or try `sqlite3 FILE .recover`"
+            "what deleted messages left in the file cannot be removed: {fault}; deletes go on, and the file grows by what they leave; {what}"
         ));
     }
 
@@ -244,7 +260,7 @@ impl Queue for SqliteQueue {
                 settle::delete(transaction, self.queue, self.now_in(transaction)?, receipts, sweep)
             })
         };
-        let sweep = self.sweeps.load(Ordering::Relaxed);
+        let sweep = self.sweeps();
         let results = match delete(sweep) {
             // What is long deleted must not keep other messages from being deleted.
             Err(fault) if sweep && fault.is_damage() => delete(false).inspect(|_| self.stop_sweeping(&fault)),

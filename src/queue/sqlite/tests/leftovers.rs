@@ -1,5 +1,7 @@
 //! What deleted messages left behind, on a damaged page.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rusqlite::Connection;
 
 use super::*;
@@ -44,4 +46,26 @@ fn leftovers_on_a_damaged_page_keep_no_message_from_being_deleted() {
     says(scene.receive(), "cannot be removed");
     delete_one();
     assert!(scene.receive().unwrap().is_empty(), "it is said once");
+}
+
+#[test]
+fn leftovers_that_could_not_be_read_once_are_removed_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let seconds = Arc::new(AtomicU64::new(1));
+    let clock = Arc::clone(&seconds);
+    let options = SqliteOptions {
+        clock: Arc::new(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed))),
+        ..SqliteOptions::new(folder.path().join("queue.db"), "stock")
+    };
+    let scene = Scene { queue: SqliteQueue::open(options).unwrap(), folder };
+    let fault = |code| Fault::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    assert!(scene.queue.sweeps());
+    scene.queue.stop_sweeping(&fault(ffi::SQLITE_IOERR_READ));
+    says(scene.receive(), "tried again");
+    assert!(!scene.queue.sweeps());
+    seconds.store(1 + 600, Ordering::Relaxed);
+    assert!(scene.queue.sweeps(), "its disk may have been away");
+    scene.queue.stop_sweeping(&fault(ffi::SQLITE_CORRUPT));
+    seconds.store(u64::from(u32::MAX), Ordering::Relaxed);
+    assert!(!scene.queue.sweeps(), "only a person can mend that");
 }
