@@ -226,6 +226,8 @@ pub enum EntryFault {
     Gone,
     /// The entry may succeed when it is tried again.
     Transient(String),
+    /// The queue does not exist; the entry itself may be right.
+    Missing(String),
     /// A person has to act, on keys, a policy or a key of KMS for example; the entry itself may be right.
     Denied(String),
     /// SQS will never accept the entry as it is.
@@ -243,7 +245,8 @@ impl EntryFault {
             "InvalidParameterValue" if handle => Self::Gone,
             _ if sender => match class_of(code) {
                 CodeClass::Transient => Self::Transient(quote(code, message, keys)),
-                CodeClass::Missing | CodeClass::Signature => Self::Denied(quote(code, message, keys)),
+                CodeClass::Missing => Self::Missing(quote(code, message, keys)),
+                CodeClass::Signature => Self::Denied(quote(code, message, keys)),
                 CodeClass::Refused(advice) => Self::Denied(format!("{}{advice}", quote(code, message, keys))),
                 CodeClass::TooLarge | CodeClass::Content | CodeClass::Unknown => Self::Refused(quote(code, message, keys)),
             },
@@ -267,7 +270,9 @@ impl From<EntryFault> for EntryError {
         match fault {
             EntryFault::Gone => Self::Gone,
             // Tried again until the lease ends, which costs little, since SQS may allow by then what it refuses now.
-            EntryFault::Transient(why) | EntryFault::Denied(why) | EntryFault::Refused(why) => Self::Failed(why),
+            EntryFault::Transient(why) | EntryFault::Missing(why) | EntryFault::Denied(why) | EntryFault::Refused(why) => {
+                Self::Failed(why)
+            }
         }
     }
 }

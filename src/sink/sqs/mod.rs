@@ -135,6 +135,7 @@ fn answer_to_call(fault: Fault) -> Answer {
 fn answer_to_entry(fault: EntryFault) -> Answer {
     match fault {
         EntryFault::Transient(why) => unreachable(why),
+        EntryFault::Missing(why) => refused(RefusalCause::Place, why),
         EntryFault::Denied(why) => refused(RefusalCause::SetUp, why),
         EntryFault::Refused(why) => refused(RefusalCause::Content, why),
         EntryFault::Gone => unreachable("SQS reports a bad receipt, although none was sent".to_owned()),
@@ -261,7 +262,9 @@ mod tests {
         for code in ["KMS.DisabledException", "KmsAccessDenied", "AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"] {
             let fault = EntryFault::of(code, "no", true, &keys);
             let (answer, _) = deliver(&["a", "b"], vec![Ok(vec![Err(fault.clone()), Err(fault)])]);
-            assert!(matches!(answer, Answer::Refused { cause: RefusalCause::SetUp, .. }), "{code}: {answer:?}");
+            // A queue that does not exist stops its own bucket, as where the whole request is refused.
+            let wanted = if code.ends_with("Queue") { RefusalCause::Place } else { RefusalCause::SetUp };
+            assert_eq!(severity(&answer), Some(wanted), "{code}: {answer:?}");
         }
         let fault = EntryFault::of("InvalidMessageContents", "no", true, &keys);
         let (answer, _) = deliver(&["a"], vec![Ok(vec![Err(fault)])]);

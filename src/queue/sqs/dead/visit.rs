@@ -153,7 +153,9 @@ impl Visit {
             .map(|deleted| match deleted {
                 Ok(()) => Ok(true),
                 Err(EntryFault::Gone) => Ok(false),
-                Err(EntryFault::Transient(why) | EntryFault::Denied(why) | EntryFault::Refused(why)) => Err(why),
+                Err(
+                    EntryFault::Transient(why) | EntryFault::Missing(why) | EntryFault::Denied(why) | EntryFault::Refused(why),
+                ) => Err(why),
             })
             .collect();
         let gone: HashSet<&str> =
