@@ -223,6 +223,9 @@ impl Dispatcher {
                 Some(Parked::At(place)) => {
                     let since = self.ledger.get(leaver.ticket).map(|held| held.received_at);
                     self.holds_row(leaver.bucket, place, since);
+                    if let Some(queue) = self.queues.get_mut(index) {
+                        queue.counts.parked += 1;
+                    }
                     self.sum_up_parked(index, &leaver);
                     self.is_parked(index, leaver.ticket, leaver.bucket, &leaver.item);
                 }
@@ -293,9 +296,6 @@ impl Dispatcher {
 
     /// The delivery is on the disk: it needs its message no more.
     fn is_parked(&mut self, index: QueueIndex, ticket: Ticket, bucket: BucketKey, item: &Item) {
-        if let Some(queue) = self.queues.get_mut(index) {
-            queue.counts.parked += 1;
-        }
         let partner = self.partners.bucket(bucket).and_then(|bucket| self.partners.partner(bucket.partner));
         let (Some(held), Some(partner)) = (self.ledger.get_mut(ticket), partner) else { return };
         let freed = held.delivered(item.index, &partner.account, item.payload.len());

@@ -131,8 +131,10 @@ fn a_message_that_comes_back_while_it_is_parked_is_deleted() {
         (330, "receive d#2", "delete d'2"),
         (340, "settled", ""),
     ]);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.parked, 3);
     // After a restart nothing is known of a message but that its account has parked deliveries.
-    restarted().play(&[
+    let mut rig = restarted();
+    rig.play(&[
         (0, "receive f#2", "handle f"),
         (10, "handled f->x", "park x:f"),
         (20, "unparked", "flush x d e f"),
@@ -144,6 +146,8 @@ fn a_message_that_comes_back_while_it_is_parked_is_deleted() {
         (70, "settled", ""),
         (80, "accepted x", "q1: delete d e f"),
     ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.parked), (2, 0), "both were parked before");
 }
 
 #[test]
