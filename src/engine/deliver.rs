@@ -75,7 +75,6 @@ impl Deliverers {
             refusals: LogLimit::default(),
             at_most,
             at_once: thread::available_parallelism().map_or(1, usize::from),
-            alive: Arc::clone(&alive),
         };
         crew.spawn("deliver-start".to_owned(), None, move |_| starter.run(&woken))?;
         Ok(Self { pile, wake, on_wire, handed, alive, at_most })
@@ -120,8 +119,6 @@ struct Starter {
     crew: Crew,
     at_most: usize,
     at_once: usize,
-    /// The number of delivery threads that exist.
-    alive: Arc<AtomicUsize>,
     /// The number of the next thread. Numbers are not reused, so that no two threads share a name.
     number: u64,
     refusals: LogLimit,
@@ -141,7 +138,7 @@ impl Starter {
             }
             loop {
                 let waiting = self.deliverer.pile.unserved();
-                let room = self.at_most.saturating_sub(self.alive.load(Ordering::Acquire));
+                let room = self.at_most.saturating_sub(self.deliverer.alive.load(Ordering::Acquire));
                 if waiting.min(room) == 0 {
                     break;
                 }
@@ -164,7 +161,7 @@ impl Starter {
     #[expect(clippy::disallowed_methods, reason = "when a line was last written is known where it is")]
     fn complain(&mut self, error: &io::Error) {
         if self.refusals.allows(Instant::now()) {
-            let alive = self.alive.load(Ordering::Acquire);
+            let alive = self.deliverer.alive.load(Ordering::Acquire);
             log::warn!(
                 "cannot start more than {alive} delivery threads: {error}; trying again; raise the limits on tasks and on memory"
             );
@@ -178,7 +175,7 @@ impl Starter {
             let name = format!("deliver-{}", self.number % 10_000_000);
             self.number += 1;
             self.crew.spawn(name, Some(STACK), move |duty| deliverer.run(duty))?;
-            self.alive.fetch_add(1, Ordering::AcqRel);
+            self.deliverer.alive.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())
     }
