@@ -249,7 +249,7 @@ impl FileSink {
 fn answer_of(path: &Path, error: &io::Error) -> Answer {
     let reason = format!("file {}: {}", path.display(), advice(error)).into();
     match error.kind() {
-        // No waiting makes this name possible on this file system, or another than a queue's file.
+        // However long it waits, the name stays impossible on this file system, or the file that of a queue.
         ErrorKind::InvalidFilename => Answer::Refused { cause: RefusalCause::Impossible, reason },
         _ => Answer::Unreachable { reason },
     }
