@@ -1,5 +1,6 @@
-//! The handle through which other threads stop, query and act upon a running engine. Its calls wait for the dispatcher
-//! for bounded times only. Cheap to clone.
+//! The handle through which other threads stop, query and act upon a running engine. Questions wait for the dispatcher for
+//! bounded times only, a reload until it has answered. What only tells it something waits for nothing, unless 64 requests
+//! are before it: that many pile up only where the dispatcher makes no turns. Cheap to clone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,8 @@ const VALIDITY_PER_COST: u32 = 50;
 /// The longest pause between two searches.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// A handle to a running engine.
+/// A handle to a running engine. While there is one, the engine goes on although [`Running`](super::Running) is dropped. One
+/// that is kept beyond the end keeps the files of the queues open.
 #[derive(Clone)]
 pub struct Remote {
     pub(super) control: Sender<Control>,
