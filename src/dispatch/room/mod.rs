@@ -7,7 +7,8 @@
 //!
 //! Bytes are of messages, their attributes included, and of payloads once their handler has made them. What is on its way
 //! is counted before it is there: a message that is asked for as one as large as the largest seen lately, one that is with
-//! its handler as the most payload that a message of its queue lately led to.
+//! its handler as the most payload that a message of its queue lately led to. A queue for whose next message there are no
+//! bytes left may ask for one all the same; that one does not count, or it would count as taken of another queue's part.
 
 use crate::message::MAX_BODY;
 
@@ -226,14 +227,22 @@ impl Room {
         messages.saturating_mul(usize::try_from(largest.max(1)).unwrap_or(usize::MAX))
     }
 
-    /// Reserves places for messages or parked rows that are about to be asked for.
+    /// Reserves places for messages or parked rows that are about to be asked for, and bytes as far as there are any for
+    /// them: what [`Room::one_more`] allows beyond that takes none of the bytes that are another queue's own.
     pub fn reserve(&mut self, queue: QueueIndex, messages: usize) {
-        self.change(queue, |used| used.reserved += messages);
+        let fit = self.queues.get(queue).map_or(0, |used| self.free_places(used, Shared::Whole));
+        self.change(queue, |used| {
+            used.reserved += messages;
+            used.beyond_bytes += messages.saturating_sub(fit);
+        });
     }
 
     /// Releases reserved places, since their messages came or will not come.
     pub fn release(&mut self, queue: QueueIndex, messages: usize) {
-        self.change(queue, |used| used.reserved = used.reserved.saturating_sub(messages));
+        self.change(queue, |used| {
+            used.reserved = used.reserved.saturating_sub(messages);
+            used.beyond_bytes = used.beyond_bytes.min(used.reserved);
+        });
     }
 
     /// Counts a message of this many bytes as held.

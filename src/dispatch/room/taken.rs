@@ -25,7 +25,7 @@ pub struct Taken {
     pub places: usize,
     /// The part of them beyond the guarantees.
     pub shared_places: usize,
-    /// The bytes held, and those of the messages asked for.
+    /// The bytes held, and those that are kept for the messages asked for.
     pub weight: u64,
     /// The part of them beyond the guarantees.
     pub shared_weight: u64,
@@ -58,6 +58,9 @@ pub struct Used {
     pub bytes: u64,
     /// The places reserved for messages that are asked for and not yet received.
     pub reserved: usize,
+    /// Those of them for which there were no bytes: their messages may turn out small enough. What the other queues may
+    /// take does not depend on them.
+    pub beyond_bytes: usize,
     /// The number of messages that are with the queue's handler.
     pub handled: usize,
     /// The largest number of places that the queue's service allows.
@@ -81,9 +84,9 @@ impl Used {
         self.held + self.reserved
     }
 
-    /// Returns the bytes held and those that may come with the messages asked for.
+    /// Returns the bytes held and those that are kept for the messages asked for.
     pub fn weight(&self) -> u64 {
-        self.bytes + self.reserved as u64 * self.largest.get(LARGEST_BODY)
+        self.bytes + self.reserved.saturating_sub(self.beyond_bytes) as u64 * self.largest.get(LARGEST_BODY)
     }
 
     /// Returns the bytes held and those that handlers may be making.

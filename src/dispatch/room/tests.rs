@@ -80,6 +80,28 @@ fn a_queue_whose_polls_reserve_all_shared_bytes_leaves_the_others_theirs() {
 }
 
 #[test]
+fn what_is_asked_for_without_bytes_for_it_takes_none_that_are_another_queues_own() {
+    let mut room = Room::new(100_000, 4 * LARGEST_BODY, 8);
+    for _ in 0..FIRST_WINDOW {
+        room.hold(7, 1024);
+        room.leave(7, 1024);
+    }
+    // Idle queues, of whose messages nothing is known.
+    let asked: Vec<usize> = (0..7)
+        .map(|queue| {
+            let may = room.free(queue).min(1).max(room.one_more(queue));
+            room.reserve(queue, may);
+            may
+        })
+        .collect();
+    assert_eq!(asked, [1; 7], "though there are bytes for two of them");
+    assert_eq!(room.free(7), 512 + 256, "what is left of the shared bytes, and its own");
+    (0..7).for_each(|queue| room.release(queue, 1));
+    assert_eq!(room.free(7), 2048 + 256);
+    assert!(room.adds_up());
+}
+
+#[test]
 fn a_queue_that_waits_leaves_half_of_what_is_shared_to_the_others() {
     let mut room = Room::new(100, 16 * LARGEST_BODY, 2);
     assert_eq!((room.free(0), room.free_to_wait(0)), (12, 8), "four are its own, eight are shared");
