@@ -141,7 +141,10 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
             "authorization" => request.authorization = Some(header.value.to_vec()),
             "accept" => request.accept.push_str(text()),
             "content-length" => {
-                let length: u64 = text().parse().map_err(|_| Fault::Bad(400, "the Content-Length is not a number"))?;
+                // Digits alone (RFC 9110, 8.6): a proxy in front may read another form differently.
+                let digits = Some(text()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+                let length: Option<u64> = digits.and_then(|digits| digits.parse().ok());
+                let length = length.ok_or(Fault::Bad(400, "the Content-Length is not a number"))?;
                 if body.is_some_and(|body| body != length) {
                     return Err(Fault::Bad(400, "the request gives two lengths for its body"));
                 }
@@ -251,7 +254,9 @@ mod tests {
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Some(400));
         assert_eq!(status("\u{1}\r\n\r\n"), Some(400));
         assert_eq!(status("GET / HTTP/9.9\r\n\r\n"), Some(505));
-        assert_eq!(head("Content-Length: x\r\n"), Some(400));
+        for length in ["x", "", "+1", "-1", "1 2", "0x1", "1,1"] {
+            assert_eq!(head(&format!("Content-Length: {length}\r\n")), Some(400), "{length}");
+        }
         assert_eq!(head("Content-Length: 1\r\nContent-Length: 2\r\n"), Some(400));
         assert_eq!(head("Content-Length: 4097\r\n"), Some(413));
         assert_eq!(head("Transfer-Encoding: chunked\r\n"), Some(411));
