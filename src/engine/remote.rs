@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -89,10 +89,16 @@ pub struct Snapshot {
     pub turns: Histogram,
 }
 
-/// The engine did not answer: it has ended, or the dispatcher makes no turns.
+/// Why the engine did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the dispatcher gave no answer within {} s: it has ended or hangs; see the log", ANSWER_TIMEOUT.as_secs())]
-pub struct Silent;
+pub enum Silent {
+    /// It has ended. If it died, the log says of what.
+    #[error("the engine has ended")]
+    Ended,
+    /// The dispatcher makes no turns.
+    #[error("the dispatcher gave no answer within {} s: it hangs; see the log", ANSWER_TIMEOUT.as_secs())]
+    Hangs,
+}
 
 impl Remote {
     /// Stops receiving, delivers what can be delivered within `shutdown_timeout`, and returns the rest. A second call
@@ -139,11 +145,11 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time.
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how old an answer is shows here alone")]
     pub fn snapshot(&self, at_most: Duration) -> Result<Arc<Snapshot>, Silent> {
         // Callers that come while a snapshot is being taken wait here and find the new one.
-        let mut newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT).ok_or(Silent)?;
+        let mut newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT).ok_or_else(|| self.silent())?;
         if let Some(moment) = &*newest
             && !moment.is_outdated
             && moment.at.elapsed() < moment.good_for.max(at_most)
@@ -190,7 +196,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time.
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time.
     pub fn partner(&self, account: Account) -> Result<Option<PartnerReport>, Silent> {
         self.ask(|reply| Inquiry::Partner { account, reply })
     }
@@ -201,12 +207,12 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time.
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
         let too_late = Instant::now() + ANSWER_TIMEOUT + LONGEST_REST;
         let (mut next, begin) = loop {
-            let next = self.asked.next_search.try_lock_until(too_late).ok_or(Silent)?;
+            let next = self.asked.next_search.try_lock_until(too_late).ok_or_else(|| self.silent())?;
             let (now, due) = (Instant::now(), *next);
             if due <= now {
                 break (next, now);
@@ -214,7 +220,7 @@ impl Remote {
             drop(next);
             // Of those that wait here, one is the next to search, and the others rest again after it.
             if due >= too_late || self.asked.over.recv_deadline(due) == Err(RecvTimeoutError::Disconnected) {
-                return Err(Silent);
+                return Err(self.silent());
             }
         };
         let found = self.ask(|reply| Inquiry::Search { text, reply });
@@ -227,7 +233,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher does not answer in time. Nothing is done then, not even later, unless the action had
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time. Nothing is done then, not even later, unless the action had
     /// begun: in a turn that takes too long, or in which the engine ends.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
         let claim = Claim::default();
@@ -258,6 +264,11 @@ impl Remote {
         self.asked.over.try_recv() == Err(TryRecvError::Disconnected)
     }
 
+    /// Returns why there is no answer.
+    fn silent(&self) -> Silent {
+        if self.has_ended() { Silent::Ended } else { Silent::Hangs }
+    }
+
     /// Sends a request to the dispatcher and waits for its answer, at most [`ANSWER_TIMEOUT`] in all.
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry) -> Result<T, Silent> {
         self.ask_unless(question, || true)
@@ -269,12 +280,18 @@ impl Remote {
     fn ask_unless<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry, withdraw: impl FnOnce() -> bool) -> Result<T, Silent> {
         let (reply, answer) = bounded(1);
         let too_late = Instant::now() + ANSWER_TIMEOUT;
-        self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|_| Silent)?;
+        self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => Silent::Hangs,
+            SendTimeoutError::Disconnected(_) => Silent::Ended,
+        })?;
         // A request that arrives while the engine ends stays in its channel, unanswered.
         let answered = match answer.recv_deadline(too_late) {
             Err(RecvTimeoutError::Timeout) if !withdraw() => answer.recv_timeout(ANSWER_TIMEOUT),
             answered => answered,
         };
-        answered.map_err(|_| Silent)
+        answered.map_err(|error| match error {
+            RecvTimeoutError::Timeout => Silent::Hangs,
+            RecvTimeoutError::Disconnected => Silent::Ended,
+        })
     }
 }

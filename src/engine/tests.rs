@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{self, Context, Environment, FileFormat, Loaded};
-use crate::dispatch::EngineState;
+use crate::dispatch::{Action, EngineState};
 use crate::message::dead::SetAside;
 use crate::message::service::{Ask, Count, Facts};
 use crate::message::settle::EntryResult;
@@ -279,6 +279,17 @@ fn a_reload_waits_for_the_answer_of_a_late_dispatcher_and_ends_with_the_engine()
     remote.stop();
     running.wait().unwrap();
     assert!(matches!(end.recv().unwrap(), Err(ReloadError::Stopping)));
+}
+
+#[test]
+fn an_engine_that_has_ended_says_so() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    remote.stop();
+    running.wait().unwrap();
+    assert_eq!(remote.snapshot(Duration::ZERO).unwrap_err(), Silent::Ended);
+    assert_eq!(remote.search(String::new()).unwrap_err(), Silent::Ended);
+    assert_eq!(remote.operate("acme".into(), Action::Pause).err(), Some(Silent::Ended));
 }
 
 #[test]
