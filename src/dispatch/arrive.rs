@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 
 use smallvec::SmallVec;
 
-use crate::message::settle::{DeadKind, DeadReason, SettledPart};
+use crate::message::dead::{DeadKind, DeadReason};
+use crate::message::settle::SettledPart;
 use crate::message::{DeliveryName, Received};
 
 use super::Dispatcher;

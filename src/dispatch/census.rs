@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::message::settle::Count;
+use crate::message::service::Count;
 
 use super::Dispatcher;
 use super::event::Fault;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
+use crate::message::dead::SetAside;
 use crate::message::park::{Parked, ToPark, Unparked, Want};
-use crate::message::settle::{Ask, Count, EntryResult, Facts, SetAside, VisibilityChange};
+use crate::message::service::{Ask, Count, Facts};
+use crate::message::settle::{EntryResult, VisibilityChange};
 use crate::message::{Account, Answer, Batch, Message, Outcome, Receipt, Received};
 
 use super::keys::{FlushId, QueueIndex, Ticket};

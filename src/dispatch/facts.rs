@@ -1,7 +1,7 @@
 //! The facts about a queue's service (see [`Facts`]), and how often a message may be received. Part of the dispatcher's
 //! state machine.
 
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 
 use super::Dispatcher;
 use super::keys::QueueIndex;

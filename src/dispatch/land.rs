@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 use crate::message::{Answer, MAX_EXCERPT};
 
 use super::Dispatcher;

@@ -1,7 +1,7 @@
 //! The actions of an operator on a partner: pause it, resume it, flush it now, skip the delivery that blocks it.
 
 use crate::message::Account;
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 
 use super::Dispatcher;
 use super::bucket::Bucket;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 use crate::message::{Delivery, Item, Message, Outcome};
 
 use super::Dispatcher;

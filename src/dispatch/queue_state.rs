@@ -18,7 +18,7 @@ use super::record::summary::Summary;
 use super::record::tally::Tally;
 use super::record::troubles::Troubles;
 use super::rules::QueueRules;
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 
 /// See the [module documentation](self).
 #[derive(Debug)]

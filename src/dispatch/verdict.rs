@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::message::settle::DeadKind;
+use crate::message::dead::DeadKind;
 use crate::message::{Answer, RefusalCause};
 
 /// The facts that an answer is judged against.

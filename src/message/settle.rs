@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-pub use super::dead::{DeadDelivery, DeadKind, DeadReason, SetAside};
-pub use super::service::{Ask, Count, FEW_RECEIVES, Facts};
 use super::{DeliveryName, Receipt};
 
 /// The result of one entry of a batch call.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 
 use super::{Limits, NewMessage, QueueError};
-pub use crate::message::Grouping;
+use crate::message::Grouping;
 use crate::message::MAX_BODY;
 
 /// The largest number of messages in one receive. Beyond some hundreds, a larger

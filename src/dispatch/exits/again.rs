@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 use crate::message::{Account, Delivery, DeliveryName};
 
 /// What becomes of each delivery that the handler makes now, by place.

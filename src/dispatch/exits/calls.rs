@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::message::Receipt;
-use crate::message::settle::{DeadDelivery, DeadReason, SetAside, VisibilityChange};
+use crate::message::dead::{DeadDelivery, DeadReason, SetAside};
+use crate::message::settle::VisibilityChange;
 
 use crate::dispatch::event::QueueCall;
 use crate::dispatch::keys::Ticket;

@@ -7,7 +7,7 @@ use super::reason::ReturnReason;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::pause::retry_delay;
-use crate::message::settle::DeadReason;
+use crate::message::dead::DeadReason;
 
 /// How long a rejected message is hidden if its queue has no dead letters; doubled with each receive.
 const CIRCULATION: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::BucketKey;
 use crate::dispatch::ledger::Held;
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 
 impl Dispatcher {
     /// Sets aside, as dead letters, the bucket's deliveries that are older than the partner's `give_up_after`.

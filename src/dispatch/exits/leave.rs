@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
+use crate::message::dead::{DeadDelivery, DeadReason};
+use crate::message::settle::{EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};

@@ -1,7 +1,8 @@
 //! Dead letters: what follows for a message once a letter about it is written, or cannot be written. Part of the
 //! dispatcher's state machine.
 
-use crate::message::settle::{DeadDelivery, DeadReason, EntryError, EntryResult};
+use crate::message::dead::{DeadDelivery, DeadReason};
+use crate::message::settle::{EntryError, EntryResult};
 use crate::message::{Account, Item};
 
 use crate::dispatch::Dispatcher;

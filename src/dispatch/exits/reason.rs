@@ -56,7 +56,7 @@ impl ReturnReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::settle::DeadKind;
+    use crate::message::dead::DeadKind;
 
     /// Returns the words in backquotes in the first column of the table with this header.
     fn documented(header: &str) -> Vec<String> {

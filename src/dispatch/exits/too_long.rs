@@ -4,7 +4,7 @@ use super::reason::ReturnReason;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::ledger::Stage;
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 
 impl Dispatcher {
     /// Lets go of a message that was held for so long that its queue will soon show it again, whatever is requested.

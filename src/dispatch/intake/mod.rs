@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::message::settle::Ask;
+use crate::message::service::Ask;
 
 use crate::dispatch::event::{Demand, ToHandle};
 use crate::dispatch::intake::jobs::{Jobs, QUICK, SLOW};

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use super::held::{Exit, Held, RowOnDisk, Several};
-use crate::message::settle::{DeadKind, SettledPart};
+use crate::message::dead::DeadKind;
+use crate::message::settle::SettledPart;
 use crate::message::{Account, DeliveryName};
 
 /// The bytes counted for each of several deliveries beside its payload: its place in its bucket and its name. A thousand

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::message::settle::DeadKind;
+use crate::message::dead::DeadKind;
 use crate::message::{DeliveryName, Message, Receipt};
 
 use crate::dispatch::exits::reason::ReturnReason;

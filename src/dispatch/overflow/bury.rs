@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::message::settle::{DeadKind, DeadReason};
+use crate::message::dead::{DeadKind, DeadReason};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::{QueueIndex, Ticket};

@@ -6,7 +6,7 @@ use crate::dispatch::keys::{PartnerKey, QueueIndex, Ticket};
 use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::record::summary::{Sum, Summary};
 use crate::dispatch::timer::Timer;
-use crate::message::settle::DeadReason;
+use crate::message::dead::DeadReason;
 
 impl Dispatcher {
     /// Counts a dead letter; the first is logged, then sums.

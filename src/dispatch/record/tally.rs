@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::message::Outcome;
-use crate::message::settle::DeadKind;
+use crate::message::dead::DeadKind;
 
 /// A kind of call to a queue service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

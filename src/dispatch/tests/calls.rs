@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rig::Rig;
 use super::rules;
 use crate::dispatch::{Event, Note, Operation, QueueRules};
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 
 fn rig(change: impl FnOnce(&mut QueueRules)) -> Rig {
     let mut rules = rules();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::Event;
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 
 fn rig() -> Rig {
     let mut rules = rules();

@@ -48,7 +48,8 @@ use super::super::{
 use super::disk::Disk;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
-use crate::message::settle::{Count, EntryError, EntryResult, Facts, SettledPart, VisibilityChange};
+use crate::message::service::{Count, Facts};
+use crate::message::settle::{EntryError, EntryResult, SettledPart, VisibilityChange};
 use crate::message::{Answer, Attribute, AttributeValue, Delivery, DeliveryName, Outcome, Receipt, Received, RefusalCause};
 
 /// What begins a mark behind the id of a received message.

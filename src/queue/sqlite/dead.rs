@@ -13,9 +13,10 @@ use super::fault::Fault;
 use super::groups::{self, Touched};
 use super::send::{self, Insert};
 use super::{damaged, settle, settled};
+use crate::message::Grouping;
 use crate::message::{AttributeValue, Receipt};
 use crate::queue::clock::{from_millis, to_millis};
-use crate::queue::embedded::{Grouping, redriven_id};
+use crate::queue::embedded::redriven_id;
 use crate::queue::{DeadDelivery, DeadFilter, DeadLetter, EntryError, EntryResult, SetAside, SettledPart};
 
 /// Setting the same delivery aside again updates its letter with the newest facts.

@@ -21,13 +21,14 @@ use self::receive::Copies;
 use self::send::Insert;
 use self::store::{Promise, Store};
 use super::clock::{Clock, WallClock, later, to_millis};
-use super::embedded::{self, Grouping};
+use super::embedded;
 use super::space::{FileSystem, Space};
 use super::waiting::Waiting;
 use super::{
     Ask, Changed, Count, DeadFilter, DeadLetter, DeadLetters, EntryResult, Facts, Limits, NewMessage, Portions, Queue,
     QueueError, SetAside, Unseen, VisibilityChange,
 };
+use crate::message::Grouping;
 use crate::message::{Receipt, Received};
 
 pub(super) mod content;

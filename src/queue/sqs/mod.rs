@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use self::call::MAX_ENTRIES;
 use self::dead::Target;
-use super::embedded::Grouping;
 use super::{
     Ask, Count, DeadLetters, EntryError, EntryResult, Facts, Limits, NewMessage, Queue, QueueError, Receipt, Received, SetAside,
     VisibilityChange,
 };
+use crate::message::Grouping;
 
 pub use self::call::Entry;
 pub use self::error::{EntryFault, Fault};

@@ -1,13 +1,14 @@
 //! Shared by the tests of this module: keys, and a server that answers by script.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
 
 use super::credentials::{Fixed, Keys};
 use super::{DeadLetterQueue, Named, Service, SqsOptions, SqsQueue};
+use crate::scripted_server::{Connection, Server};
 
 pub fn keys() -> Keys {
     Keys {
@@ -37,32 +38,32 @@ pub fn refusal(status: u16, code: &str) -> Reply {
     Reply::Say(status, body)
 }
 
-/// A server that answers requests in the order of its script, over any number of connections, one after another.
+/// A server that answers requests in the order of its script, over any number of connections.
 pub struct Stub {
     pub url: String,
-    requests: Receiver<String>,
-    server: Option<JoinHandle<()>>,
+    server: Server,
+    /// Disconnected once the last reply is sent.
+    ended: Receiver<()>,
 }
 
 impl Stub {
     pub fn new(script: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (send, requests) = channel();
-        let server = std::thread::Builder::new().spawn(move || {
-            let mut script = script.into_iter().peekable();
-            while script.peek().is_some() {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                while let Some(request) = script.peek().and_then(|_| read(&mut reader)) {
-                    send.send(request).unwrap();
-                    if !answer(&mut stream, script.next().unwrap()) {
-                        break;
-                    }
+        let (left, ended) = bounded(0);
+        let script = Mutex::new((VecDeque::from(script), Some(left)));
+        let server = Server::start(move |mut connection| {
+            while !script.lock().0.is_empty() && connection.request().is_some() {
+                let mut script = script.lock();
+                let Some(reply) = script.0.pop_front() else { return };
+                let stays = answer(&mut connection, reply);
+                if script.0.is_empty() {
+                    script.1 = None;
+                }
+                if !stays {
+                    return;
                 }
             }
         });
-        Self { url, requests, server: Some(server.unwrap()) }
+        Self { url: format!("http://{}", server.address), server, ended }
     }
 
     pub fn service(&self) -> Arc<Service> {
@@ -83,46 +84,27 @@ impl Stub {
 
     /// Returns the parameters of the next request that was received.
     pub fn request(&self) -> String {
-        let decoded = self.requests.recv().unwrap().replace('+', " ");
+        let decoded = self.server.requests.recv().unwrap().body.replace('+', " ");
         percent_encoding::percent_decode_str(&decoded).decode_utf8().unwrap().into_owned()
     }
 
     /// Waits for the end of the script.
-    pub fn end(mut self) {
-        self.server.take().unwrap().join().unwrap();
+    pub fn end(self) {
+        let Self { server, ended, .. } = self;
+        assert!(ended.recv().is_err(), "nothing is sent");
+        drop(server);
     }
-}
-
-/// Reads the body of a request; `None` if the connection is closed.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<String> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some((name, value)) = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
-            assert!(!name.is_empty());
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    String::from_utf8(body).ok()
 }
 
 /// Returns whether the connection stays open.
-fn answer(stream: &mut TcpStream, reply: Reply) -> bool {
+fn answer(connection: &mut Connection, reply: Reply) -> bool {
     let (status, headers, body) = match reply {
         Reply::Say(status, body) => (status, "", body),
         Reply::With(status, headers, body) => (status, headers, body),
         Reply::Cut(bytes) => {
-            stream.write_all(&bytes).unwrap();
+            connection.send(&bytes);
             return false;
         }
     };
-    write!(stream, "HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).is_ok()
+    connection.send(format!("HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
 }

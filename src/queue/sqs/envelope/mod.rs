@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::MAX_ATTRIBUTES;
 use super::content::{attribute_bytes, is_allowed};
-use crate::message::settle::DeadKind;
+use crate::message::dead::DeadKind;
 use crate::message::{Account, Attribute, AttributeValue, DeliveryName, MAX_DELIVERIES};
 
 const ATTR_FACTS: &str = "octoconf";

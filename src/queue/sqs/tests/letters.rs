@@ -61,7 +61,7 @@ fn letters_are_as_long_as_their_queue_takes() {
         done("DeleteMessageBatch", 0..1),
     ]);
     let queue = stub.queue("stock");
-    let delivery = settle::DeadDelivery { account: "acme".into(), index: None, payload: vec![b'p'; 1500].into() };
+    let delivery = DeadDelivery { account: "acme".into(), index: None, payload: vec![b'p'; 1500].into() };
     let mut with_payload = letter_of("b", "b".repeat(1000));
     with_payload.delivery = Some(delivery);
     let letters = [letter_of("a", "a".repeat(2001)), with_payload, letter_of("c", "c".repeat(1999))];

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::testing::{Reply, Stub, ok, refusal};
 use super::*;
 use crate::message::Message;
-use crate::message::settle::{self, DeadKind, DeadReason};
+use crate::message::dead::{DeadDelivery, DeadKind, DeadReason};
 use crate::queue::{DeadFilter, DeadLetter, Portions};
 
 mod attended;

@@ -16,7 +16,8 @@ use super::world::hash;
 use crate::dispatch::ledger::Held;
 use crate::dispatch::tests::{message, partner_rules, queue_rules, start};
 use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, PartnerTable, QueueCall, QueueRules, Rules, Ticket};
-use crate::message::settle::{Ask, EntryError, EntryResult, Facts};
+use crate::message::service::{Ask, Facts};
+use crate::message::settle::{EntryError, EntryResult};
 use crate::message::{Answer, Batch, Delivery, Message, Outcome};
 
 use self::rows::{Rows, row_of};

@@ -7,7 +7,9 @@ use std::time::Instant;
 use compact_str::CompactString;
 use fastrand::Rng;
 
-use crate::message::settle::{Ask, Count, DeadDelivery, EntryError, EntryResult, SetAside, SettledPart};
+use crate::message::dead::{DeadDelivery, SetAside};
+use crate::message::service::{Ask, Count};
+use crate::message::settle::{EntryError, EntryResult, SettledPart};
 use crate::message::{Message, Receipt, Received};
 
 /// A delivery: the number of its row, and its index.

@@ -18,7 +18,8 @@ use fastrand::Rng;
 
 use crate::dispatch::tests::{message, start};
 use crate::dispatch::{Command, Dispatcher, Event, Fault, FlushId, QueueCall, Ticket};
-use crate::message::settle::{Ask, EntryError, EntryResult};
+use crate::message::service::Ask;
+use crate::message::settle::{EntryError, EntryResult};
 use crate::message::{Account, Answer, Batch, Delivery, Message, Outcome};
 
 use self::scene::{ACCOUNTS, AWAY, LARGEST, MANY, QUEUES, Scene, TOO_SLOW};
@@ -422,7 +423,7 @@ impl Outage {
         self.services[queue].remove(receipt);
     }
 
-    fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
+    fn set_aside(&mut self, queue: usize, letter: &crate::message::dead::SetAside) -> EntryResult {
         let row = self.services[queue].leased(&letter.receipt)?;
         let (id, stolen) = (letter.message.id.to_string(), row.stolen);
         let facts = self.scene.facts[queue];

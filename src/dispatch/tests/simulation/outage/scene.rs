@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::dispatch::tests::{partner_rules, queue_rules};
 use crate::dispatch::{PartnerRules, PartnerTable, QueueRules, Rules};
-use crate::message::settle::Facts;
+use crate::message::service::Facts;
 use crate::message::{Account, Answer};
 
 pub const QUEUES: usize = 2;

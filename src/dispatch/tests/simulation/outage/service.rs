@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::message::settle::{Count, EntryError};
+use crate::message::service::Count;
+use crate::message::settle::EntryError;
 use crate::message::{Message, Receipt, Received};
 
 /// One message as the service keeps it.

@@ -17,7 +17,8 @@ use crate::dispatch::{
     QueueChanges, QueueRules, Rules, Ticket,
 };
 use crate::message::park::{ToPark, Want};
-use crate::message::settle::{Ask, SettledPart};
+use crate::message::service::Ask;
+use crate::message::settle::SettledPart;
 use crate::message::{Answer, Batch, Delivery, Item, Message, Outcome};
 
 use super::pool::{Pool, handled, taken_back};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::{Event, QueueCall};
-use crate::message::settle::{Ask, Count, DeadDelivery, EntryError, EntryResult, SettledPart, VisibilityChange};
+use crate::message::dead::DeadDelivery;
+use crate::message::service::{Ask, Count};
+use crate::message::settle::{EntryError, EntryResult, SettledPart, VisibilityChange};
 use crate::message::{Message, Receipt, Received};
 
 use super::{Act, QUEUES, World, locked};
@@ -156,7 +158,7 @@ impl World {
         is_done || (queue == 0 && self.disk.has(delivery))
     }
 
-    fn set_aside(&mut self, queue: usize, letter: &crate::message::settle::SetAside) -> EntryResult {
+    fn set_aside(&mut self, queue: usize, letter: &crate::message::dead::SetAside) -> EntryResult {
         let row = self.leased(queue, &letter.receipt)?;
         let one = letter.delivery.as_ref().and_then(DeadDelivery::name);
         row.settled.learn(SettledPart { deliveries: one.into_iter().collect(), accepted: false });
