@@ -166,7 +166,10 @@ impl Room {
     pub fn fit_at_handler(&self, queue: QueueIndex, most: usize) -> usize {
         let Some(used) = self.queues.get(queue).filter(|_| self.held > 1) else { return most };
         let shared = self.shared_bytes().saturating_sub(self.taken.shared_load);
-        let bytes = self.free_bytes(used, used.load(), shared).min(self.byte_cap.saturating_sub(self.taken.load));
+        // What other queues' handlers may be making is taken of what is shared, and of no other queue's own: handlers that
+        // hang, once one result was much larger than all before it, may count as more than the whole room.
+        let there = self.byte_cap.saturating_sub(self.bytes + used.making());
+        let bytes = self.free_bytes(used, used.load(), shared).min(there);
         // A payload may turn out smaller than the largest: while any byte is left, one more is tried.
         let fit = bytes.div_ceil(used.largest_result.get(0).max(1));
         usize::try_from(fit).unwrap_or(usize::MAX).min(most)

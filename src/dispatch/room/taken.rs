@@ -29,9 +29,7 @@ pub struct Taken {
     pub weight: u64,
     /// The part of them beyond the guarantees.
     pub shared_weight: u64,
-    /// The bytes held, and those of the payloads that handlers may be making.
-    pub load: u64,
-    /// The part of them beyond the guarantees.
+    /// The part beyond the guarantees of the bytes held and those of the payloads that handlers may be making.
     pub shared_load: u64,
 }
 
@@ -42,7 +40,6 @@ impl Taken {
         self.shared_places = self.shared_places + after.shared_places - before.shared_places;
         self.weight = self.weight + after.weight - before.weight;
         self.shared_weight = self.shared_weight + after.shared_weight - before.shared_weight;
-        self.load = self.load + after.load - before.load;
         self.shared_load = self.shared_load + after.shared_load - before.shared_load;
     }
 }
@@ -89,9 +86,14 @@ impl Used {
         self.bytes + self.reserved.saturating_sub(self.beyond_bytes) as u64 * self.largest.get(LARGEST_BODY)
     }
 
+    /// Returns the bytes that handlers may be making.
+    pub fn making(&self) -> u64 {
+        self.handled as u64 * self.largest_result.get(0)
+    }
+
     /// Returns the bytes held and those that handlers may be making.
     pub fn load(&self) -> u64 {
-        self.bytes + self.handled as u64 * self.largest_result.get(0)
+        self.bytes + self.making()
     }
 
     /// Returns what the queue takes, if the guarantee of each queue is `sure`.
@@ -103,7 +105,6 @@ impl Used {
             shared_places: places.saturating_sub(sure.places),
             weight,
             shared_weight: weight.saturating_sub(sure.bytes),
-            load,
             shared_load: load.saturating_sub(sure.bytes),
         }
     }

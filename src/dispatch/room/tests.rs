@@ -133,6 +133,20 @@ fn handlers_that_make_much_of_little_get_as_much_as_their_queue_has_bytes_for() 
 }
 
 #[test]
+fn handlers_that_hang_once_a_large_result_was_seen_leave_the_other_queues_their_own_bytes() {
+    let mut room = Room::new(100, 800, 2);
+    (0..6).for_each(|queue| room.hold(queue % 2, 0));
+    room.begin_handling(0, 20);
+    room.end_handling(0, 1);
+    room.add_payloads(0, 100);
+    room.add_payloads(1, 10);
+    assert_eq!(room.fit_at_handler(0, 64), 0, "the others may make 1,900");
+    assert_eq!(room.fit_at_handler(1, 64), 19, "what is left of the 200 that are its own");
+    room.add_payloads(0, 650);
+    assert_eq!(room.fit_at_handler(1, 64), 4, "no more than the 40 that are there");
+}
+
+#[test]
 fn is_tight_where_less_than_half_is_free_of_either() {
     let mut room = Room::new(10, 1000, 1);
     let none = Leaving::default();
