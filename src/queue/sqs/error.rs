@@ -149,9 +149,12 @@ impl Said {
                 None => format!("{said}; check the secret access key, and whether the region is the queue's"),
             }),
             CodeClass::Refused(advice) => Fault::Refused(format!("{said}{advice}")),
-            // A code that this version does not know is judged by its status.
-            CodeClass::Unknown if answer.status >= 500 => Fault::Transient(said),
-            CodeClass::Unknown => Fault::Refused(said),
+            // A code that this version does not know is judged by its status, as an answer without a code is.
+            CodeClass::Unknown => match answer.status {
+                408 | 425 | 429 | 500.. => Fault::Transient(said),
+                413 => Fault::TooLarge(said),
+                _ => Fault::Refused(said),
+            },
         }
     }
 }
@@ -372,7 +375,10 @@ mod tests {
     #[test]
     fn an_unknown_code_counts_by_its_status() {
         assert_eq!(refusal(400, "OfTomorrow"), Fault::Refused("OfTomorrow: because".into()));
-        assert_eq!(refusal(500, "OfTomorrow"), Fault::Transient("OfTomorrow: because".into()));
+        for status in [408, 429, 500, 503] {
+            assert_eq!(refusal(status, "OfTomorrow"), Fault::Transient("OfTomorrow: because".into()), "{status}");
+        }
+        assert_eq!(refusal(413, "OfTomorrow"), Fault::TooLarge("OfTomorrow: because".into()));
     }
 
     #[test]
