@@ -115,7 +115,11 @@ fn send_apart(
     };
     let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|entry| entry.body.is_empty());
     let sent = match send(&usual) {
-        Err(Fault::TooLarge(_) | Fault::Content(_)) if usual.len() > 1 => usual.iter().map(apart).collect(),
+        Err(fault @ (Fault::TooLarge(_) | Fault::Content(_))) => match usual.as_slice() {
+            // It was alone.
+            [_] => vec![Err(fault.into())],
+            _ => usual.iter().map(apart).collect(),
+        },
         sent => sent?,
     };
     let (mut sent, mut empty) = (sent.into_iter(), empty.iter().map(apart));

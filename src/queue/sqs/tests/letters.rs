@@ -155,6 +155,10 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
         refusal(400, "InvalidMessageContents"),
         ok("SendMessageBatch", &sent(&[0])),
         done("DeleteMessageBatch", 0..1),
+        most(2000),
+        refusal(400, "InvalidMessageContents"),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
     ]);
     let queue = stub.queue("stock");
     let results = queue.set_aside(&[letter("a", true), letter_of("b", String::new()), letter("c", true)]).unwrap();
@@ -170,6 +174,28 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
         matches!(&results[..], [Err(EntryError::Failed(why)), Ok(())] if why.contains("InvalidMessageContents")),
         "{results:?}"
     );
+    // It is the only one that is not sent alone anyway.
+    let results = queue.set_aside(&[letter("a", true), letter_of("b", String::new())]).unwrap();
+    assert!(matches!(&results[..], [Err(EntryError::Failed(why)), Ok(())] if why.contains("message 1b9d")), "{results:?}");
+}
+
+/// As at a low rate.
+#[test]
+fn a_letter_that_is_put_back_alone_and_refused_ends_no_redrive() {
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &format!("{}{}", message("a", "1"), message("b", "2")))),
+        most(2000),
+        refusal(400, "InvalidMessageContents"),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
+        done("ChangeMessageVisibilityBatch", 0..1),
+    ]);
+    let queue = stub.queue("stock");
+    let ids = ["a", "b"].map(CompactString::from);
+    let changed = queue.dead_letters().unwrap().redrive_in(Portions { most: 1, after: &mut |_| true }, &ids);
+    assert!(matches!(&changed.failed[..], [(id, why)] if id == "a" && why.contains("InvalidMessageContents")), "{changed:?}");
+    assert!(changed.done == 1 && changed.ended.is_none(), "{changed:?}");
+    stub.end();
 }
 
 #[test]
