@@ -262,7 +262,8 @@ impl From<Fault> for EntryFault {
     /// Converts the failure of a request that had only this entry.
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Transient(why) | Fault::Missing(why) => Self::Transient(why),
+            Fault::Transient(why) => Self::Transient(why),
+            Fault::Missing(why) => Self::Missing(why),
             Fault::TooLarge(why) | Fault::Content(why) | Fault::Refused(why) => Self::Refused(why),
         }
     }

@@ -187,11 +187,15 @@ impl RemoteQueue {
         };
         let done = work(&self.service, &url);
         if matches!(done, Err(Fault::Missing(_))) {
-            // A queue that is created again may have another URL.
-            *self.url.lock() = None;
-            self.forget_most();
+            self.forget();
         }
         done
+    }
+
+    /// Forgets what is known of a queue that is missing: if it is created again, it may have another URL and other limits.
+    fn forget(&self) {
+        *self.url.lock() = None;
+        self.forget_most();
     }
 
     fn look_up(&self, name: &str, owner: Option<&str>) -> Result<String, Fault> {
@@ -213,7 +217,13 @@ impl RemoteQueue {
         while !rest.is_empty() {
             let (batch, behind) = rest.split_at(together(rest, &bytes));
             match self.with_url(|service, url| call(service, url, batch)) {
-                Ok(ended) => results.extend(ended),
+                Ok(ended) => {
+                    // Some servers say so of each entry.
+                    if ended.iter().any(|ended| matches!(ended, Err(EntryFault::Missing(_)))) {
+                        self.forget();
+                    }
+                    results.extend(ended);
+                }
                 Err(fault) if results.is_empty() => return Err(fault),
                 Err(fault) => {
                     results.extend(rest.iter().map(|_| Err(EntryFault::Transient(fault.why().to_owned()))));

@@ -34,11 +34,14 @@ impl SqsQueue {
         }
         let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, &target, most)).collect();
         let entries: Vec<_> = written.iter().flatten().cloned().collect();
-        let sent = send_apart(&entries, |entries| target.send(entries)).inspect_err(|fault| {
-            if matches!(fault, Fault::Missing(_)) {
-                self.dead.forget();
-            }
-        });
+        let sent = send_apart(&entries, |entries| target.send(entries));
+        let is_missing = match &sent {
+            Ok(sent) => sent.iter().any(|sent| matches!(sent, Err(EntryFault::Missing(_)))),
+            Err(fault) => matches!(fault, Fault::Missing(_)),
+        };
+        if is_missing {
+            self.dead.forget();
+        }
         let mut sent = sent
             .map_err(|fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), "set aside"))?
             .into_iter();

@@ -179,6 +179,34 @@ fn a_letter_that_fails_whole_requests_does_not_hold_up_the_others() {
     assert!(matches!(&results[..], [Err(EntryError::Failed(why)), Ok(())] if why.contains("message 1b9d")), "{results:?}");
 }
 
+#[test]
+fn a_dead_letter_queue_that_is_missing_entry_by_entry_is_looked_for_anew() {
+    let policy = |target: &str| {
+        let policy = format!(
+            "{{&quot;deadLetterTargetArn&quot;:&quot;arn:aws:sqs:eu-west-1:7:{target}&quot;,&quot;maxReceiveCount&quot;:5}}"
+        );
+        ok("GetQueueAttributes", &format!("<Attribute><Name>RedrivePolicy</Name><Value>{policy}</Value></Attribute>"))
+    };
+    let url = |target: &str| ok("GetQueueUrl", &format!("<QueueUrl>http://here/7/{target}</QueueUrl>"));
+    let missing = failed(0, "AWS.SimpleQueueService.NonExistentQueue").replace("false", "true");
+    let stub = Stub::new(vec![
+        policy("lost"),
+        url("lost"),
+        most(2000),
+        ok("SendMessageBatch", &missing),
+        policy("dead"),
+        url("dead"),
+        most(2000),
+        ok("SendMessageBatch", &sent(&[0])),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let queue = stub.queue_to(Named::Url(format!("{}/7/stock", stub.url)), DeadLetterQueue::OfPolicy);
+    let letters = [letter("a", true)];
+    let results = queue.set_aside(&letters).unwrap();
+    assert!(matches!(&results[..], [Err(EntryError::Failed(why))] if why.contains("NonExistentQueue")), "{results:?}");
+    assert_eq!(queue.set_aside(&letters).unwrap(), [Ok(())]);
+}
+
 /// As at a low rate.
 #[test]
 fn a_letter_that_is_put_back_alone_and_refused_ends_no_redrive() {
