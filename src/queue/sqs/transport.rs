@@ -91,7 +91,7 @@ fn warn_of_socks() {
     let is_usable = |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
     if Proxy::try_from_env().is_some_and(|proxy| !is_usable(&proxy)) {
         WARNED.call_once(|| {
-            log::warn!("the proxy that the environment names is no HTTP proxy: requests to SQS go without it; set HTTPS_PROXY to an http:// URL");
+            log::warn!("the proxy that the environment names is no HTTP proxy: requests to SQS and STS go without it; set HTTPS_PROXY to an http:// URL");
         });
     }
 }

@@ -2,7 +2,7 @@
 //! redirects, and to the services of this machine without a proxy.
 //!
 //! They run on the thread that fetches keys, one at a time under [`super::Cached`].
-//! `ureq` looks up names (only that of STS, the others are addresses) on a thread
+//! `ureq` looks up names (that of STS or of the proxy; the others are mostly addresses) on a thread
 //! that may outlive the timeout; at most one such thread is started per second.
 
 use std::time::Duration;
