@@ -68,7 +68,7 @@
 //! * It calls the logger of the crate `log` from its own threads, among them the one that makes all decisions: the engine
 //!   stands still while a logger blocks. The logger should hand lines over, and drop them where nobody takes them.
 //! * The configuration comes from the text and the [`config::Environment`] that the program passes in. Only the region, the
-//!   server and the keys of SQS are looked for in the environment and the files of the process itself.
+//!   server, the keys and the proxy of SQS are looked for in the environment and the files of the process itself.
 //! * `deliver = "stdout"` writes whole lines to the descriptor, beside what the program has in the buffer of
 //!   [`std::io::stdout`].
 //!

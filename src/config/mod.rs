@@ -34,8 +34,8 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 /// What a configuration is checked against, besides its own text.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The environment variables: overrides of keys, and secrets. Those of AWS are read from the process when a queue of
-    /// SQS is opened.
+    /// The environment variables: overrides of keys, and secrets. Those of AWS and of a proxy are read from the process
+    /// when a queue of SQS is opened.
     pub environment: &'a Environment,
     /// The handlers in code: the built-in ones and those that a user of the library adds.
     pub handlers: &'a Registry,
