@@ -21,6 +21,9 @@ mod patience;
 mod visit;
 mod write;
 
+/// What is wrong with a queue that is the place for its own dead letters.
+const ITSELF: &str = "its dead letter queue is the queue itself: name another one in dead_letter, or \"none\"";
+
 /// The queue of the dead letters, looked up when it is first needed.
 pub(super) struct Target {
     service: Arc<Service>,
@@ -93,10 +96,20 @@ impl Target {
             remote.attributes(&[ATTR_ARN, ATTR_MAX_MESSAGE_SIZE]).map_err(|fault| fault.of(&name, "read its attributes"))?;
         // Each letter would be received and rejected again, and a new one written about it, for ever.
         if own.is_some_and(|own| attributes.get(ATTR_ARN) == Some(own)) {
-            return Err(unusable("its dead letter queue is the queue itself: name another one in dead_letter, or \"none\""));
+            return Err(unusable(ITSELF));
         }
         Ok(Some(remote.most()))
     }
+}
+
+/// Returns whether two queues are one, however each is named. Asks the service only if both have the same name.
+fn are_one(one: &RemoteQueue, other: &RemoteQueue) -> Result<bool, Fault> {
+    if one.name() != other.name() {
+        return Ok(false);
+    }
+    let arn = |queue: &RemoteQueue| queue.attributes(&[ATTR_ARN]).map(|mut attributes| attributes.remove(ATTR_ARN));
+    let one = arn(one)?;
+    Ok(one.is_some() && one == arn(other)?)
 }
 
 /// Sends letters, or messages that were letters, so that none holds up

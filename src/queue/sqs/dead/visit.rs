@@ -10,7 +10,7 @@ use compact_str::{CompactString, format_compact};
 
 use super::letter::Letter;
 use super::patience::Patience;
-use super::send_apart;
+use super::{ITSELF, are_one, send_apart};
 use crate::queue::sqs::SqsQueue;
 use crate::queue::sqs::call::{Entry, MAX_ENTRIES};
 use crate::queue::sqs::content::{self, ALONE};
@@ -193,6 +193,10 @@ impl SqsQueue {
         let target = patience.call(|| self.dead.of(&self.queue)).map_err(&failed)?;
         let target = target.ok_or_else(|| self.refused(what, "it has no dead letter queue".to_owned()))?;
         let failed = |fault: Fault| fault.of(&format!("{}: its dead letter queue {}", self.name, target.name()), what);
+        // A purge would delete messages that nobody has handled. The service refuses to start on such a queue.
+        if patience.call(|| are_one(&target, &self.queue)).map_err(failed)? {
+            return Err(self.refused(what, ITSELF.to_owned()));
+        }
         let mut visit = Visit::new(Arc::clone(&target), patience);
         while let Some(mut letters) = visit.page().map_err(failed)? {
             // Several queues may share one dead letter queue.
