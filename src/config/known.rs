@@ -101,7 +101,7 @@ fn expect_section<'a>(path: &str, value: &'a Value, problems: &Problems) -> Opti
         let text = match path {
             "queues" | "handlers" => format!("{found} where sections must be; write [{path}.NAME] for each, and its keys below"),
             "partners" => format!("{found} where sections must be; write [{path}.ACCOUNT] for each, and its keys below"),
-            _ if path.ends_with(".headers") => {
+            _ if path.starts_with("partners.") && path.ends_with(".headers") => {
                 format!("{found} where headers must be; write headers.NAME = VALUE for each in the partner's section")
             }
             _ => format!("{found} where a section must be; write [{path}] and its keys below"),

@@ -108,6 +108,10 @@ fn a_value_where_a_section_must_be_and_the_other_way_round() {
         "[partners]\nburst = 5",
         &["partners.burst: a key outside of a partner's section; write it below [partners.default] or [partners.ACCOUNT]"],
     );
+    expect(
+        "[queues]\nheaders = 5",
+        &["queues.headers: a value where a section must be; write [queues.headers] and its keys below"],
+    );
     for (text, found) in [("= 5", "a value"), ("= []", "a list"), ("", "a list")] {
         for (section, name) in [("queues", "NAME"), ("handlers", "NAME"), ("partners", "ACCOUNT")] {
             let text = if text.is_empty() { format!("[[{section}]]\nx = 1") } else { format!("{section} {text}") };
