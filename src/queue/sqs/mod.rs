@@ -18,6 +18,7 @@ use compact_str::{CompactString, ToCompactString as _, format_compact};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use self::apart::send_apart;
 use self::call::MAX_ENTRIES;
 use self::dead::Target;
 use super::{
@@ -33,6 +34,7 @@ pub use self::remote::{Named, RemoteQueue, fitting};
 pub use self::service::Service;
 
 mod answer;
+mod apart;
 mod call;
 mod codec;
 pub(crate) mod content;
@@ -283,7 +285,7 @@ impl Queue for SqsQueue {
                 deduplication: fifo.then(|| own.to_compact_string()),
             });
         }
-        let results = self.send_entries(&entries).map_err(self.failed("send"))?;
+        let results = send_apart(&entries, |entries| self.send_entries(entries)).map_err(self.failed("send"))?;
         let (mut ids, mut failed, mut unconfirmed) = (Vec::with_capacity(messages.len()), Vec::new(), Vec::new());
         for (at, sent) in results.into_iter().enumerate() {
             match sent {

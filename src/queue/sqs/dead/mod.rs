@@ -5,16 +5,14 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use parking_lot::Mutex;
 
 use self::patience::Patience;
-use super::call::Entry;
-use super::error::{EntryFault, Fault};
+use super::error::Fault;
 use super::facts::RedrivePolicy;
 use super::remote::{ATTR_ARN, ATTR_MAX_MESSAGE_SIZE, Named, RemoteQueue};
 use super::service::Service;
-use super::{DeadLetterQueue, QueueError, no_result};
+use super::{DeadLetterQueue, QueueError};
 
 mod letter;
 mod patience;
@@ -110,32 +108,4 @@ fn are_one(one: &RemoteQueue, other: &RemoteQueue) -> Result<bool, Fault> {
     let arn = |queue: &RemoteQueue| queue.attributes(&[ATTR_ARN]).map(|mut attributes| attributes.remove(ATTR_ARN));
     let one = arn(one)?;
     Ok(one.is_some() && one == arn(other)?)
-}
-
-/// Sends letters, or messages that were letters, so that none holds up
-/// another. Returns for each the id of its message, or why it failed.
-///
-/// An entry that can make a server refuse a whole request is sent alone: a message with an
-/// empty body, which some servers allow and AWS never does, and every entry of a request that is
-/// too large for a service that accepts less than AWS, or of whose content the service refuses some.
-fn send_apart(
-    entries: &[Entry<'_>],
-    send: impl Fn(&[Entry<'_>]) -> Result<Vec<Result<CompactString, EntryFault>>, Fault>,
-) -> Result<Vec<Result<CompactString, EntryFault>>, Fault> {
-    let apart = |entry: &Entry<'_>| {
-        let sent = send(std::slice::from_ref(entry)).map(|sent| sent.into_iter().next());
-        sent.map_or_else(|fault| Err(EntryFault::from(fault)), |sent| sent.unwrap_or_else(no_result))
-    };
-    let (empty, usual): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|entry| entry.body.is_empty());
-    let sent = match send(&usual) {
-        Err(fault @ (Fault::TooLarge(_) | Fault::Content(_))) => match usual.as_slice() {
-            // It was alone.
-            [_] => vec![Err(fault.into())],
-            _ => usual.iter().map(apart).collect(),
-        },
-        sent => sent?,
-    };
-    let (mut sent, mut empty) = (sent.into_iter(), empty.iter().map(apart));
-    let next = |entry: &Entry<'_>| if entry.body.is_empty() { empty.next() } else { sent.next() };
-    Ok(entries.iter().map(next).map(|sent| sent.unwrap_or_else(no_result)).collect())
 }

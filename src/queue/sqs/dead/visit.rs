@@ -10,8 +10,9 @@ use compact_str::{CompactString, format_compact};
 
 use super::letter::Letter;
 use super::patience::Patience;
-use super::{ITSELF, are_one, send_apart};
+use super::{ITSELF, are_one};
 use crate::queue::sqs::SqsQueue;
+use crate::queue::sqs::apart::send_apart;
 use crate::queue::sqs::call::{Entry, MAX_ENTRIES};
 use crate::queue::sqs::content::{self, ALONE};
 use crate::queue::sqs::error::{EntryFault, Fault};

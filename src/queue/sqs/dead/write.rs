@@ -7,8 +7,8 @@ use std::time::UNIX_EPOCH;
 use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
-use super::send_apart;
 use crate::message::{Account, DeliveryName, Receipt};
+use crate::queue::sqs::apart::send_apart;
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::{DEAD, check_text};
 use crate::queue::sqs::envelope::{LetterFacts, Open};

@@ -179,6 +179,23 @@ fn what_sqs_refuses_of_a_send_is_told_by_its_place() {
 }
 
 #[test]
+fn a_send_of_which_sqs_refuses_the_whole_request_is_made_again_one_by_one() {
+    let stub = Stub::new(vec![
+        Reply::Say(413, String::new()),
+        ok("SendMessageBatch", &sent(&[0])),
+        refusal(400, "InvalidMessageContents"),
+        ok("SendMessageBatch", &sent(&[0])),
+        refusal(400, "InvalidMessageContents"),
+    ]);
+    let queue = stub.queue("stock");
+    let error = queue.send(&bodies(3)).unwrap_err().to_string();
+    let refused = "refused: message 2: InvalidMessageContents: because";
+    assert_eq!(error, format!("queue stock: send: 2 of 3 messages were sent; {refused}"));
+    let error = queue.send(&bodies(1)).unwrap_err();
+    assert!(matches!(&error, QueueError::PartlySent { failed, .. } if failed.len() == 1), "{error}");
+}
+
+#[test]
 fn a_message_that_sqs_would_refuse_is_refused_by_its_place_and_nothing_is_sent() {
     let stub = Stub::new(Vec::new());
     let wrong =
