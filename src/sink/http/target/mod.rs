@@ -34,7 +34,7 @@ pub struct Target {
     pub headers: HeaderMap,
     /// The secrets that must not appear in an excerpt of an answer.
     pub secrets: Secrets,
-    /// Whether the account chooses the host, so that only public addresses are allowed.
+    /// Whether the account or the queue chooses the host, so that only public addresses are allowed.
     pub guarded: bool,
 }
 
