@@ -31,7 +31,7 @@ impl Dispatcher {
     /// hidden messages show earlier. A receive that was under way meanwhile is not known here: it reports a lease as long as it
     /// was asked for.
     pub(super) fn lose_time(&mut self, by: Duration) {
-        self.ledger.lose_time(by);
+        self.ledger.lose_time(by, self.now);
         self.hidden.lose_time(by);
         self.forget_shown();
         for index in 0..self.queues.len() {

@@ -238,6 +238,7 @@ impl Dispatcher {
         let expected = self.wall.map(|(at, wall)| wall + now.saturating_duration_since(at));
         let ahead = expected.and_then(|expected| wall.duration_since(expected).ok());
         if let Some(ahead) = ahead.filter(|ahead| *ahead >= STEP) {
+            self.now = self.now.max(now);
             self.lose_time(ahead);
         }
         self.wall = Some((now, wall));

@@ -354,14 +354,17 @@ impl Ledger {
     }
 
     /// Records that all leases end earlier by this much, and that the longest time for which a message may be hidden has run
-    /// on by it. Rows of a parking have no lease that could end.
-    pub fn lose_time(&mut self, by: Duration) {
+    /// on by it. Not where the lease has ended with it: only the queue knows then whether the message is still ours, and it
+    /// is if the wall clock was set. Rows of a parking have no lease that could end.
+    pub fn lose_time(&mut self, by: Duration, now: Instant) {
         let leased = self.held.iter().filter(|(_, held)| held.special().row.is_none());
         for ticket in leased.map(|(ticket, _)| ticket).collect::<Vec<_>>() {
             let Some(held) = self.held.get_mut(ticket) else { continue };
             let until = held.leased_until.checked_sub(by).unwrap_or(held.received_at);
             held.leased_until = until;
-            held.special_mut().renewed_at = held.renewed_at().checked_sub(by);
+            if until > now {
+                held.special_mut().renewed_at = held.renewed_at().checked_sub(by);
+            }
             if held.lease.is_some() {
                 self.extended(ticket, until);
             }

@@ -338,3 +338,24 @@ fn the_time_that_the_machine_slept_counts_among_the_twelve_hours() {
         (9 * HOUR + HOUR / 2, "tick", "hide a=0"),
     ]);
 }
+
+#[test]
+fn a_lease_that_ended_while_the_machine_slept_is_lost_or_extended_whatever_the_twelve_hours() {
+    let mut rig = Rig::new(rules());
+    let turn = |rig: &mut Rig, second: u64, by_the_wall: u64| {
+        let now = rig.start + Duration::from_secs(second);
+        rig.dispatcher.set_wall_clock(now, SystemTime::UNIX_EPOCH + Duration::from_secs(by_the_wall));
+    };
+    turn(&mut rig, 0, 0);
+    rig.play(&[
+        (0, "facts 3 43200s", ""),
+        (0, "receive a#2 b", "handle a|b"),
+        (1, "handled a->x b->x", "flush x a b"),
+        (2, "answered x 429 86400s", ""),
+    ]);
+    // It slept for 13 hours, or its wall clock was set: who holds the messages now, only the queue knows.
+    turn(&mut rig, 5, 5 + 13 * 3600);
+    rig.play(&[(5_000, "tick", "hide a=60s b=60s"), (5_001, "settled ok gone", "")]);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.leases_lost, 1);
+    rig.play(&[(35_001, "tick", "hide a=60s")]);
+}
