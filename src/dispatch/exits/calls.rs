@@ -3,7 +3,8 @@
 //!
 //! Each acker has one call under way at a time. Requests that come up meanwhile are collected, so a queue that
 //! throttles slows down its own messages only. Each kind of call has its own pause after failures: a dead-letter queue
-//! that is away holds up no delete, and one that hangs no extension of a lease.
+//! that is away holds up no delete. Nor does one that hangs: letters, the only calls that may go to another queue than all
+//! others, get half of the ackers at most.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,10 +26,6 @@ use crate::dispatch::rules::QueueRules;
 /// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-
-/// From so many ackers on, one makes no calls but changes of visibility. A dead letter queue that hangs would otherwise
-/// keep all ackers for longer than the leases last, and each message held would be received again.
-const KEEPS_ONE_FROM: usize = 3;
 
 /// The size of the messages and payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
 /// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
@@ -307,15 +304,16 @@ impl QueueCalls {
     /// Returns the number of requests that wait for an acker, 0 if an acker is free for them.
     pub fn overdue(&self) -> usize {
         let is_busy = self.ackers.iter().all(Option::is_some);
-        let hides = if is_busy { self.hides.wanted.len() + self.kept_returns.len() } else { 0 };
-        let others = self.deletes.wanted.len() + self.letters.wanted.len() + self.counts.wanted.len();
-        hides + if is_busy || !self.has_acker_for_others() { others } else { 0 }
+        let hides = self.hides.wanted.len() + self.kept_returns.len();
+        let others = if is_busy { self.deletes.wanted.len() + hides + self.counts.wanted.len() } else { 0 };
+        others + if is_busy || !self.has_acker_for_letters() { self.letters.wanted.len() } else { 0 }
     }
 
-    /// Returns whether one more acker may make calls that are no changes of visibility.
-    fn has_acker_for_others(&self) -> bool {
-        let others = self.ackers.iter().flatten().filter(|sent| sent.kind() != CallKind::Hide).count();
-        others + usize::from(self.ackers.len() >= KEEPS_ONE_FROM) < self.ackers.len()
+    /// Returns whether one more acker may write letters. A dead letter queue that hangs would otherwise keep all of them, and
+    /// neither leases be extended nor messages deleted meanwhile.
+    fn has_acker_for_letters(&self) -> bool {
+        let letters = self.ackers.iter().flatten().filter(|sent| sent.kind() == CallKind::SetAside).count();
+        letters < self.ackers.len().div_ceil(2)
     }
 
     /// Returns the number of calls that have ended so far.
@@ -329,11 +327,11 @@ impl QueueCalls {
     /// has demand and would receive the returned messages again.
     pub fn next(&mut self, now: Instant, hurry: bool, keep_returns: bool, ledger: &mut Ledger) -> Option<(usize, QueueCall)> {
         let acker = self.ackers.iter().position(Option::is_none)?;
-        let others = self.has_acker_for_others();
+        let letters = self.has_acker_for_letters();
         for _ in 0..3 {
             let (next, made) = match self.turn {
-                CallKind::Hide => (CallKind::SetAside, if others { self.next_letters(now, ledger) } else { None }),
-                CallKind::SetAside => (CallKind::Delete, if others { self.next_deletes(now, hurry, ledger) } else { None }),
+                CallKind::Hide => (CallKind::SetAside, if letters { self.next_letters(now, ledger) } else { None }),
+                CallKind::SetAside => (CallKind::Delete, self.next_deletes(now, hurry, ledger)),
                 CallKind::Delete | CallKind::Count => (CallKind::Hide, self.next_hides(now, keep_returns, ledger)),
             };
             self.turn = next;
@@ -342,7 +340,7 @@ impl QueueCalls {
                 return Some((acker, call));
             }
         }
-        if others && self.counts.is_ready(now) {
+        if self.counts.is_ready(now) {
             self.counts.wanted.clear();
             *self.ackers.get_mut(acker)? = Some(Sent::Count);
             return Some((acker, QueueCall::Count));

@@ -359,3 +359,22 @@ fn a_lease_that_ended_while_the_machine_slept_is_lost_or_extended_whatever_the_t
     assert_eq!(rig.dispatcher.status().queues[0].counts.leases_lost, 1);
     rig.play(&[(35_001, "tick", "hide a=60s")]);
 }
+
+#[test]
+fn letters_that_take_long_leave_ackers_to_deletes() {
+    let mut rules = rules();
+    (rules.queues[0].ackers, rules.queues[0].entry_limit) = (4, 1);
+    let mut rig = Rig::new(rules);
+    rig.prove(&["x"]);
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c|d|e"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "handled b=reject", "letter b:rejected"),
+        // The dead letter queue hangs: none of the calls ends.
+        (3, "handled c=reject", ""),
+        (4, "handled d->x", "flush x d"),
+        (5, "accepted x", "delete d"),
+        (6, "handled e->x", "flush x e"),
+        (7, "accepted x", "delete e"),
+    ]);
+}
