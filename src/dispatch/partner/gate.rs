@@ -156,9 +156,11 @@ impl PartnerGate {
         }
     }
 
-    /// Records that the partner wants no request for this long.
+    /// Records that the partner wants no request for this long. No time at all is no pause, whose end would be said.
     pub fn asks(&mut self, now: Instant, wait: Duration) {
-        self.shut().asks(now, wait);
+        if !wait.is_zero() {
+            self.shut().asks(now, wait);
+        }
     }
 
     /// Records that the partner's set-up is wrong: the breaker opens at once, for the longest back-off.

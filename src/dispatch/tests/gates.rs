@@ -366,3 +366,15 @@ fn a_pause_that_a_partner_asks_for_with_what_it_refuses_is_said_and_so_is_its_en
         assert_eq!((state.word(), reason, *next_attempt_in), ("backing_off", &error, SECOND * 60));
     }
 }
+
+#[test]
+fn a_pause_of_no_time_is_none() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x b->x", "flush x a b"),
+        (2, "answered x 413 0s", "flush x a"),
+        (3, "accepted x", "flush x b; delete a"),
+    ]);
+    assert!(rig.notes.is_empty(), "{:?}", rig.notes);
+}
