@@ -236,17 +236,22 @@ impl QueueCalls {
         self.hides.wanted.push_back(Wanted::Held(ticket, hide));
     }
 
-    /// Records that the leases which are being extended, and the times for which messages are being hidden, end earlier by
-    /// this much.
+    /// Records that the leases which are being extended, and the times for which messages are being hidden, or are until they
+    /// are shown, end earlier by this much.
     pub fn lose_time(&mut self, by: Duration) {
-        let hides = self.ackers.iter_mut().flatten().filter_map(|sent| match sent {
+        let sent = self.ackers.iter_mut().flatten().filter_map(|sent| match sent {
             Sent::Hides(subjects) => Some(subjects),
             Sent::Deletes(_) | Sent::Letters(_) | Sent::Count => None,
         });
-        for subject in hides.flatten() {
-            if let Subject::Held(Entry { what: (_, until), .. }) = subject {
-                *until = until.checked_sub(by).unwrap_or(*until);
-            }
+        let sent = sent.flatten().map(|subject| match subject {
+            Subject::Held(Entry { what: (_, until), .. }) | Subject::Show(Show { until, .. }) => until,
+        });
+        let wanted = self.hides.wanted.iter_mut().filter_map(|wanted| match wanted {
+            Wanted::Show(Show { until, .. }) => Some(until),
+            Wanted::Held(..) => None,
+        });
+        for until in sent.chain(wanted) {
+            *until = until.checked_sub(by).unwrap_or(*until);
         }
     }
 

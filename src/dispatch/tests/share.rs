@@ -445,3 +445,22 @@ fn what_showed_by_itself_while_the_machine_slept_is_hidden_no_more() {
     rig.send(320, "tick");
     assert_eq!((rig.dispatcher.partner("x").unwrap().hidden, rig.dispatcher.hidden.count(0)), (0, 0));
 }
+
+#[test]
+fn what_was_to_be_shown_and_showed_while_the_machine_slept_is_not_asked_for() {
+    let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
+    let wall = |rig: &mut Rig, at: u64, wall: u64| {
+        let now = rig.start + Duration::from_millis(at);
+        rig.dispatcher.set_wall_clock(now, SystemTime::UNIX_EPOCH + Duration::from_millis(wall));
+    };
+    wall(&mut rig, 0, 0);
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a b")]);
+    rig.send(300, "answered x 422 400s");
+    rig.send(310, "settled");
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "hide a=0");
+    // Another consumer may have received it before the queue can be reached again.
+    rig.send(at, "settled fault");
+    wall(&mut rig, at + 1, at + 1 + 12 * 3_600_000);
+    assert_eq!(rig.send(at + 20_000, "tick"), "");
+}
