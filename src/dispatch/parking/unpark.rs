@@ -34,7 +34,8 @@ enum Turn {
     NotNow,
     /// The bucket gets rows when its partner, which takes nothing now, may be tried.
     AfterWait(Obstacle),
-    /// The same, and the partner may be tried: the bucket gets rows when half of the room is free.
+    /// The same, and the partner may be tried: the bucket gets rows when half of the room is free, or, if they are to be
+    /// given up, when dead letters can be written.
     ForATry,
     /// The bucket gets rows when there is a place for one.
     WithRoom,
@@ -154,6 +155,12 @@ impl Dispatcher {
         if wanted == 0 {
             return Turn::NotNow;
         }
+        let expired = self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now);
+        // A row that cannot be tried now would soon leave memory again; in a small room at once.
+        let obstacle = partner.obstacle(Some(bucket), self.now).filter(|_| is_away && !bucket.lacks_proof());
+        if let Some(obstacle) = obstacle.filter(|_| !expired) {
+            return Turn::AfterWait(obstacle);
+        }
         let Some(transfer) = self.queues.get(index).and_then(|queue| queue.parking.as_deref()) else { return Turn::NotNow };
         let in_memory = transfer.in_memory.rows();
         let places = self.room.half_of(index).saturating_sub(in_memory + asked);
@@ -173,23 +180,11 @@ impl Dispatcher {
             0 if asked == 0 && has_turn() => self.room.one_more(index),
             free => free,
         };
-        let expired = self.rows_expire_at(partner, bucket).is_some_and(|at| at <= self.now);
         match wanted.min(ROWS).min(places).min(free) {
             0 => Turn::WithRoom,
             // They become dead letters at once. Where these cannot be written, they would take the places of others' rows.
             rows if expired && !self.lacks_letters(transfer) => Turn::Now(rows),
-            // A row that cannot be tried now would soon leave memory again; in a small room at once.
-            _ if is_away
-                && !bucket.lacks_proof()
-                && let Some(obstacle) = partner.obstacle(Some(bucket), self.now) =>
-            {
-                if expired {
-                    Turn::ForATry
-                } else {
-                    Turn::AfterWait(obstacle)
-                }
-            }
-            _ if is_away && self.is_tight() => Turn::ForATry,
+            _ if obstacle.is_some() || (is_away && self.is_tight()) => Turn::ForATry,
             rows => Turn::Now(rows),
         }
     }

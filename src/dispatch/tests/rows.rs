@@ -461,3 +461,17 @@ fn the_rows_of_each_of_many_that_may_not_be_tried_are_given_up_in_time() {
         assert_eq!(rig.skip_to_commands(), (20_000, format!("unpark {oldest} 1")));
     }
 }
+
+#[test]
+fn those_that_may_not_be_tried_stand_before_no_other_while_rows_have_no_place() {
+    let names: Vec<String> = (0..200).map(|n| format!("x{n}")).collect();
+    let others = names.iter().map(|name| (name.as_str(), 1));
+    let found: Vec<_> = std::iter::once(("z", 600)).chain(others).chain([("w", 1)]).collect();
+    let mut rig = Rig::new(Rules { max_in_flight: 200, ..parking_rules(&found) });
+    put_on_the_disk(&mut rig, "z", (0..600).map(|n| format!("z-{n}")));
+    put_on_the_disk(&mut rig, "w", std::iter::once("w-1".to_owned()));
+    names.iter().for_each(|name| _ = rig.send(0, &format!("pause {name}")));
+    assert!(rig.send(0, "unparked").starts_with("flush z"), "its rows have all the places");
+    let commands = rig.send(1, "answered z 503 60s");
+    assert!(commands.contains("unpark w"), "z gives its places up, and w is looked at in this turn: {commands:?}");
+}
