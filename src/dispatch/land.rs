@@ -124,7 +124,7 @@ impl Dispatcher {
         self.say_wait(key, asks.then_some(PartnerState::BackingOff));
     }
 
-    /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a failure.
+    /// Records that the partner accepted this many deliveries of the bucket, and logs it if that ends a wait.
     fn well(&mut self, key: BucketKey, began: Instant, deliveries: usize) {
         let Some(bucket) = self.partners.bucket_mut(key) else { return };
         (bucket.accepted, bucket.culprits) = (bucket.accepted.wrapping_add(1), 0);
@@ -139,9 +139,12 @@ impl Dispatcher {
             partner.shows_at = None;
         }
         if failures > 0 || ends_a_pause {
-            let account = partner.account.clone();
+            // While a pause lasts that the partner asked for, what an older flush brings is not its end.
+            let well = partner.asked_until(self.now).is_none().then(|| partner.account.clone());
             self.partners.list_all_of(partner_key);
-            self.note(Note::PartnerWell { account, after_failures: failures });
+            if let Some(account) = well {
+                self.note(Note::PartnerWell { account, after_failures: failures });
+            }
         }
     }
 

@@ -378,3 +378,17 @@ fn a_pause_of_no_time_is_none() {
     ]);
     assert!(rig.notes.is_empty(), "{:?}", rig.notes);
 }
+
+#[test]
+fn what_is_accepted_while_a_pause_lasts_that_the_partner_asked_for_is_not_its_end() {
+    let mut rig = rig(|rules| (rules.parallel, rules.max_batch) = (2, 1));
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x b->x", "flush x a; flush x b"),
+        (2, "answered x 429 60s", ""),
+        (3, "accepted x", "delete b"),
+    ]);
+    assert!(matches!(rig.notes[..], [Note::PartnerWaits { .. }]), "it takes nothing for a minute: {:?}", rig.notes);
+    rig.play(&[(60_002, "tick", "flush x a"), (60_003, "settled", ""), (60_004, "accepted x", "delete a")]);
+    assert!(matches!(rig.notes[1..], [Note::PartnerWell { .. }]), "{:?}", rig.notes);
+}
