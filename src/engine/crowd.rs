@@ -5,10 +5,10 @@
 //! runner that waits for a thread gets that of the first runner that is idle or ends a job, whichever queue that serves, so
 //! that no queue waits for another's work to run out.
 //!
-//! Architecture invariant: the threads wait for runners here, never in rayon. A handler may use rayon, which is then that
-//! of the pool. A thread that waits in rayon for the other half of a handler's work does whatever work it finds in the
-//! pool meanwhile: it would run other messages, or another queue's, on the stack of the handler, which cannot end before
-//! they do. And a thread that looked for work in rayon would take a half away, so that one message had two threads.
+//! Architecture invariant: the threads wait for runners here, never in rayon, and each is a rayon pool by itself. A handler
+//! may use rayon, which is then that of its thread. Whoever waits in rayon (for a half of its work, or for a pool of its
+//! own) does whatever work it finds in the pool of its thread meanwhile, on the stack of the handler, which cannot end before
+//! that does, and holds its locks. So there must be neither runners to find nor what another thread's handler has begun.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,6 +99,7 @@ impl<Line> Crowd<Line> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
     use std::time::Duration;
 
     use crossbeam_channel::{Receiver, Sender, bounded};
@@ -238,6 +239,41 @@ mod tests {
         supply.start(0, 1);
         assert_eq!(supply.ended(), 0);
         done.recv_timeout(SOON).unwrap();
+    }
+
+    /// Else the half would be done on the stack of a handler that waits for something else, and meet the locks that it holds.
+    #[test]
+    fn a_handler_that_waits_for_a_pool_of_its_own_does_no_work_of_another() {
+        let ((begins, begun), (lets, is_let)) = (bounded(1), bounded::<()>(1));
+        let (did, done) = bounded(1);
+        let own = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let waits = move |_: &Message| {
+            let _ = own.install(|| (begins.send(()), is_let.recv()));
+            Outcome::Discard
+        };
+        let splits = move |_: &Message| {
+            let (elsewhere, is_elsewhere) = bounded(1);
+            let here = || is_elsewhere.recv_timeout(Duration::from_millis(200)).is_ok();
+            let (before, there) = rayon::join(here, || (elsewhere.send(()), thread::current().id()).1);
+            did.send((before, there == thread::current().id())).unwrap();
+            Outcome::Discard
+        };
+        let mut supply = Supply::new(2, &[lane(1, Arc::new(waits)), lane(1, Arc::new(splits))]);
+        supply.start(0, 1);
+        begun.recv_timeout(SOON).unwrap();
+        supply.start(1, 1);
+        assert_eq!(done.recv_timeout(SOON).unwrap(), (false, true));
+        assert_eq!(supply.ended(), 1);
+        lets.send(()).unwrap();
+        assert_eq!(supply.ended(), 0);
+    }
+
+    #[test]
+    fn what_a_handler_asks_of_all_threads_is_asked_of_its_own() {
+        let handler = |_: &Message| Outcome::deliver("acme", format!("{:?}", rayon::broadcast(|thread| thread.index())));
+        let mut supply = Supply::new(2, &[lane(1, Arc::new(handler))]);
+        supply.start(0, 1);
+        assert_eq!(supply.ended(), 0);
     }
 
     #[test]

@@ -14,10 +14,10 @@ pub use registry::Registry;
 /// A queue's handler: turns a message into an [`Outcome`]. It may block; the queue's `concurrency` limits how many
 /// messages are in it at once. A panic is caught and rejects the message with the panic's text.
 ///
-/// It runs on a thread of a rayon pool whose other threads run handlers too. What it does with rayon (`join`, `scope`,
-/// parallel iterators) therefore stays on its own thread, and what it leaves behind with `rayon::spawn` is done after it,
-/// so it must not wait for that; a panic there ends the engine. Work for several threads goes to a pool of the program's
-/// own, by `ThreadPool::install`.
+/// Its thread is a rayon pool by itself, of that one thread. What it does with rayon (`join`, `scope`, parallel iterators)
+/// therefore stays on its own thread, and what it leaves behind with `rayon::spawn` is done after it, so it must not wait
+/// for that; a panic there ends the engine. Work for several threads goes to a pool of the program's own, by
+/// `ThreadPool::install`.
 pub trait Handler: Send + Sync {
     /// Returns what is to become of the message.
     fn handle(&self, message: &Message) -> Outcome;

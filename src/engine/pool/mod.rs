@@ -1,5 +1,5 @@
-//! The pool in which handlers run: a fixed number of rayon threads. A job is some messages of one queue, in order.
-//! `dispatch` owns the pool and never waits for it.
+//! The pool in which handlers run: a fixed number of rayon threads, each of which is a rayon pool by itself. A job is some
+//! messages of one queue, in order. `dispatch` owns the pool and never waits for it.
 //!
 //! Each queue has its own line of jobs, whose length the dispatcher bounds. If one message of a job takes long, the
 //! dispatcher can take back the messages that were not begun and the outcomes so far ([`Pool::take_back`]).
@@ -38,8 +38,8 @@ pub struct Pool {
 
 /// The threads, and the runners that share them.
 struct Threads {
-    /// Its threads end once this is dropped and the crowd has ended.
-    _pool: ThreadPool,
+    /// Each ends once this is dropped and the crowd has ended.
+    _each: Vec<ThreadPool>,
     crowd: Arc<Crowd<Line>>,
 }
 
@@ -59,16 +59,13 @@ impl Pool {
     /// system refuses a thread.
     pub(super) fn new(threads: usize, lanes: &[Lane], inbox: &Sender<Event>, crew: &Crew) -> Result<Self, StartError> {
         let threads = threads.max(1);
-        let duties: Arc<[_]> = (0..threads).map(|index| crew.roster().enlist(&name(index))).collect();
-        let (pool, crowd) = (build(threads, crew)?, Arc::new(Crowd::<Line>::new(threads)));
-        // Each thread serves before it looks for anything else that it could do.
-        let served = Arc::clone(&crowd);
-        pool.spawn_broadcast(move |thread| {
-            if let Some(duty) = duties.get(thread.index()) {
-                served.serve(|line| line.run(duty, &served));
-            }
-        });
-        let threads = Threads { _pool: pool, crowd };
+        let each = (0..threads).map(|index| thread(name(index), crew)).collect::<Result<Vec<_>, _>>()?;
+        let crowd = Arc::new(Crowd::<Line>::new(threads));
+        for (index, thread) in each.iter().enumerate() {
+            let (crowd, duty) = (Arc::clone(&crowd), crew.roster().enlist(&name(index)));
+            thread.spawn(move || crowd.serve(|line| line.run(&duty, &crowd)));
+        }
+        let threads = Threads { _each: each, crowd };
         let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };
         for (queue, lane) in lanes.iter().enumerate() {
             pool.open(queue, lane);
@@ -145,14 +142,15 @@ fn name(index: usize) -> String {
     format!("handle-{index:02}")
 }
 
-/// Starts the threads.
-fn build(threads: usize, crew: &Crew) -> Result<ThreadPool, StartError> {
+/// Starts a thread, which is a rayon pool of its own.
+fn thread(name: String, crew: &Crew) -> Result<ThreadPool, StartError> {
     // A handler's panic is caught where the handler is called, so a panic that gets here is a bug in octoconf, or that of
     // work that a handler has left to rayon. Without this, rayon would abort the process without a reason.
-    let deaths = crew.death_line();
-    let died = move |_| deaths.tell(std::thread::current().name().unwrap_or("handle"));
-    let threads = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).panic_handler(died).stack_size(HANDLER_STACK);
-    threads.build().map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })
+    let (deaths, dead) = (crew.death_line(), name.clone());
+    let died = move |_| deaths.tell(&dead);
+    let thread = ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| name.clone());
+    let thread = thread.panic_handler(died).stack_size(HANDLER_STACK).build();
+    thread.map_err(|error| StartError::Thread { name: "handle".into(), why: error.to_string() })
 }
 
 impl Given {
@@ -181,7 +179,7 @@ mod tests {
     #[test]
     fn a_thread_of_the_pool_that_panics_is_heard() {
         let crew = Crew::new();
-        build(1, &crew).unwrap().spawn(|| std::panic::resume_unwind(Box::new(())));
+        thread(name(0), &crew).unwrap().spawn(|| std::panic::resume_unwind(Box::new(())));
         assert_eq!(crew.deaths().recv_timeout(Duration::from_secs(10)).unwrap(), Death::panicked("handle-00"));
     }
 }
