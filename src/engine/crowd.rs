@@ -102,7 +102,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crossbeam_channel::{Receiver, Sender, bounded};
+    use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
     use super::*;
     use crate::dispatch::tests::{message, tickets};
@@ -274,6 +274,17 @@ mod tests {
         let mut supply = Supply::new(2, &[lane(1, Arc::new(handler))]);
         supply.start(0, 1);
         assert_eq!(supply.ended(), 0);
+    }
+
+    #[test]
+    fn what_was_not_begun_at_the_end_of_the_pool_is_not_begun_after_it() {
+        let (handler, begun, lets) = halting();
+        let mut supply = Supply::new(1, &[lane(1, handler)]);
+        (0..2).for_each(|_| supply.start(0, 1));
+        begun.recv_timeout(SOON).unwrap();
+        drop(supply);
+        lets.send(()).unwrap();
+        assert_eq!(begun.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "the messages are back in their queue");
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Job {
         state.todo.next()
     }
 
+    /// Drops the messages that were not begun, whether or not a thread has begun with the job.
+    pub fn forget_rest(&self) {
+        self.state.lock().todo = Vec::new().into_iter();
+    }
+
     /// Takes everything out but the message that is being handled. `None` means that no thread has begun with the job.
     pub fn take_back(&self) -> Option<TakenBack> {
         let mut state = self.state.lock();

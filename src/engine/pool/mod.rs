@@ -133,6 +133,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        // Nobody hears of their outcomes, and the messages are back in their queues.
+        self.lanes.iter().flat_map(|given| &given.jobs).filter_map(|(_, job)| job.upgrade()).for_each(|job| job.forget_rest());
         self.threads.crowd.end();
     }
 }
