@@ -284,13 +284,13 @@ impl Remote {
             SendTimeoutError::Timeout(_) => Silent::Hangs,
             SendTimeoutError::Disconnected(_) => Silent::Ended,
         })?;
-        // A request that arrives while the engine ends stays in its channel, unanswered.
         let answered = match answer.recv_deadline(too_late) {
             Err(RecvTimeoutError::Timeout) if !withdraw() => answer.recv_timeout(ANSWER_TIMEOUT),
             answered => answered,
         };
         answered.map_err(|error| match error {
-            RecvTimeoutError::Timeout => Silent::Hangs,
+            // A request that arrives while the engine ends stays in its channel, unanswered.
+            RecvTimeoutError::Timeout => self.silent(),
             RecvTimeoutError::Disconnected => Silent::Ended,
         })
     }

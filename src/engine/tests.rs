@@ -290,6 +290,9 @@ fn an_engine_that_has_ended_says_so() {
     assert_eq!(remote.snapshot(Duration::ZERO).unwrap_err(), Silent::Ended);
     assert_eq!(remote.search(String::new()).unwrap_err(), Silent::Ended);
     assert_eq!(remote.operate("acme".into(), Action::Pause).err(), Some(Silent::Ended));
+    // A request that comes just before the end stays in its channel.
+    let (control, _unread) = crossbeam_channel::bounded(1);
+    assert_eq!(Remote { control, ..remote }.partner("acme".into()).unwrap_err(), Silent::Ended);
 }
 
 #[test]
