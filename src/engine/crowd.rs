@@ -100,7 +100,7 @@ impl<Line> Crowd<Line> {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -111,6 +111,7 @@ mod tests {
     use crate::message::{Message, Outcome};
     use crate::queue::Limits;
 
+    use crate::engine::duty::Roster;
     use crate::engine::lane::Lane;
     use crate::engine::pool::Pool;
     use crate::engine::threads::Crew;
@@ -161,12 +162,14 @@ mod tests {
         pool: Pool,
         events: Receiver<Event>,
         tickets: Vec<Ticket>,
+        roster: Roster,
     }
 
     impl Supply {
         fn new(threads: usize, lanes: &[Lane]) -> Self {
-            let (inbox, events) = bounded(1024);
-            Self { pool: Pool::new(threads, lanes, &inbox, &Crew::new()).unwrap(), events, tickets: tickets(100) }
+            let ((inbox, events), crew) = (bounded(1024), Crew::new());
+            let pool = Pool::new(threads, lanes, &inbox, &crew).unwrap();
+            Self { pool, events, tickets: tickets(100), roster: crew.roster().clone() }
         }
 
         fn start(&mut self, queue: QueueIndex, at_most: usize) {
@@ -229,16 +232,18 @@ mod tests {
 
     #[test]
     fn what_a_handler_leaves_to_rayon_is_done_after_it() {
-        let (does, done) = bounded(1);
+        let ((does, done), (lets, is_let)) = (bounded(1), bounded::<()>(1));
         let handler = move |_: &Message| {
-            let does = does.clone();
-            rayon::spawn(move || does.send(()).unwrap());
+            let (does, is_let) = (does.clone(), is_let.clone());
+            rayon::spawn(move || _ = (does.send(()), is_let.recv()));
             Outcome::Discard
         };
         let mut supply = Supply::new(1, &[lane(1, Arc::new(handler))]);
         supply.start(0, 1);
         assert_eq!(supply.ended(), 0);
         done.recv_timeout(SOON).unwrap();
+        assert_eq!(supply.roster.report(Instant::now())[0].doing, Some("handles"), "the thread is not free yet");
+        lets.send(()).unwrap();
     }
 
     /// Else the half would be done on the stack of a handler that waits for something else, and meet the locks that it holds.

@@ -189,6 +189,7 @@ impl Line {
                 let _ = self.inbox.send(event);
                 // What handlers have left to rayon: no thread looks for it there.
                 while rayon::yield_local() == Some(Yield::Executed) {}
+                duty.rest();
                 if self.drop_runner() && !self.rest(crowd) {
                     return Stopped::ForGood;
                 }
@@ -249,7 +250,6 @@ impl Line {
                 break;
             }
         }
-        duty.rest_at(before);
         let TakenBack { done, undone } = job.take_back().unwrap_or_default();
         let undone = next.into_iter().chain(undone).collect();
         Event::Handled { queue: self.queue, job: job.name(), done, undone, slowest }
