@@ -231,6 +231,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     fn what_a_handler_leaves_to_rayon_is_done_after_it() {
         let ((does, done), (lets, is_let)) = (bounded(1), bounded::<()>(1));
         let handler = move |_: &Message| {

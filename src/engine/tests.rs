@@ -10,6 +10,7 @@ use crate::message::settle::EntryResult;
 use crate::message::{Message, Outcome, Receipt, Received};
 use crate::queue::{DeadLetters, Limits, NewMessage, QueueError, VisibilityChange};
 use compact_str::CompactString;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A queue whose calls of one kind panic.
 struct Broken {
@@ -293,6 +294,30 @@ fn an_engine_that_has_ended_says_so() {
     // A request that comes just before the end stays in its channel.
     let (control, _unread) = crossbeam_channel::bounded(1);
     assert_eq!(Remote { control, ..remote }.partner("acme".into()).unwrap_err(), Silent::Ended);
+}
+
+#[test]
+fn the_end_of_the_engine_waits_for_what_a_handler_has_left_to_rayon() {
+    let (settings, mut registry) = settings("");
+    let (give, given) = crossbeam_channel::bounded::<Receiver<()>>(1);
+    let is_done = Arc::new(AtomicBool::new(false));
+    let does = Arc::clone(&is_done);
+    registry.register("nothing", move |_: &Message| {
+        let (does, given) = (Arc::clone(&does), given.clone());
+        rayon::spawn(move || {
+            let over = given.recv().unwrap();
+            let _ = (over.recv(), given.recv_timeout(LEFT_BEHIND / 4));
+            does.store(true, Ordering::SeqCst);
+        });
+        Outcome::Discard
+    });
+    let engine = Engine::new(&settings, &registry).unwrap();
+    engine.queue("invoice").unwrap().send(&[NewMessage { body: "{}".into(), ..NewMessage::default() }]).unwrap();
+    let running = engine.start(RunOptions { until_empty: true, seed: 1 }).unwrap();
+    give.send(running.asked.over.clone()).unwrap();
+    assert_eq!(running.wait().unwrap().status.queues[0].counts.discarded, 1);
+    assert!(is_done.load(Ordering::SeqCst));
+    drop(give);
 }
 
 #[test]

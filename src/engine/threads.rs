@@ -20,9 +20,11 @@ const MAX_NAME_BYTES: usize = 15;
 #[derive(Clone)]
 pub struct Crew {
     shared: Arc<Shared>,
-    /// Cloned into each thread: once the last clone is dropped, all threads have ended.
-    alive: Sender<()>,
+    alive: Member,
 }
+
+/// Held by each thread: once the last clone is dropped, all threads have ended.
+pub type Member = Sender<()>;
 
 struct Shared {
     handles: Mutex<Vec<JoinHandle<()>>>,
@@ -69,14 +71,19 @@ impl Crew {
             builder = builder.stack_size(stack);
         }
         let duty = self.shared.roster.enlist(&name);
-        let (alive, guard) = (self.alive.clone(), self.death_line().guard(name));
+        let (member, guard) = (self.member(), self.death_line().guard(name));
         let handle = builder.spawn(move || {
-            let _alive = alive;
+            let _member = member;
             let _guard = guard;
             body(&duty);
         })?;
         self.shared.handles.lock().push(handle);
         Ok(())
+    }
+
+    /// Returns what a thread holds that the crew waits for although it did not start it.
+    pub fn member(&self) -> Member {
+        self.alive.clone()
     }
 
     /// Forgets the threads that have ended. Their handles would pile up while queues come and go.

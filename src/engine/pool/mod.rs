@@ -62,8 +62,11 @@ impl Pool {
         let each = (0..threads).map(|index| thread(name(index), crew)).collect::<Result<Vec<_>, _>>()?;
         let crowd = Arc::new(Crowd::<Line>::new(threads));
         for (index, thread) in each.iter().enumerate() {
-            let (crowd, duty) = (Arc::clone(&crowd), crew.roster().enlist(&name(index)));
-            thread.spawn(move || crowd.serve(|line| line.run(&duty, &crowd)));
+            let (crowd, duty, member) = (Arc::clone(&crowd), crew.roster().enlist(&name(index)), crew.member());
+            thread.spawn(move || {
+                let _member = member;
+                crowd.serve(|line| line.run(&duty, &crowd));
+            });
         }
         let threads = Threads { _each: each, crowd };
         let mut pool = Self { threads, lanes: Vec::new(), inbox: inbox.clone() };
@@ -133,7 +136,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // Nobody hears of their outcomes, and the messages are back in their queues.
+        // Nobody would hear of their outcomes: their messages are back in the queues, or come back.
         self.lanes.iter().flat_map(|given| &given.jobs).filter_map(|(_, job)| job.upgrade()).for_each(|job| job.forget_rest());
         self.threads.crowd.end();
     }
