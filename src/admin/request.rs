@@ -131,7 +131,8 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize, u64)>, Fault> {
         Request { method: parsed.method.unwrap_or_default().to_owned(), path: path.to_owned(), query, ..Request::default() };
     let (mut hosts, mut body) = (0, None);
     for header in parsed.headers.iter() {
-        let text = || std::str::from_utf8(header.value).map(str::trim).unwrap_or_default();
+        // Blanks and tabs alone may stand around a value (RFC 9110, 5.5).
+        let text = || std::str::from_utf8(header.value).map(|text| text.trim_matches([' ', '\t'])).unwrap_or_default();
         match header.name.to_ascii_lowercase().as_str() {
             "host" => {
                 hosts += 1;
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Some(400));
         assert_eq!(status("\u{1}\r\n\r\n"), Some(400));
         assert_eq!(status("GET / HTTP/9.9\r\n\r\n"), Some(505));
-        for length in ["x", "", "+1", "-1", "1 2", "0x1", "1,1"] {
+        for length in ["x", "", "+1", "-1", "1 2", "0x1", "1,1", "\u{a0}1", "1\u{85}"] {
             assert_eq!(head(&format!("Content-Length: {length}\r\n")), Some(400), "{length}");
         }
         assert_eq!(head("Content-Length: 1\r\nContent-Length: 2\r\n"), Some(400));
