@@ -306,7 +306,7 @@ fn the_end_of_the_engine_waits_for_what_a_handler_has_left_to_rayon() {
         let (does, given) = (Arc::clone(&does), given.clone());
         rayon::spawn(move || {
             let over = given.recv().unwrap();
-            let _ = (over.recv(), given.recv_timeout(LEFT_BEHIND / 4));
+            let _ = (over.recv(), given.recv_timeout(LEFT_BEHIND / 20));
             does.store(true, Ordering::SeqCst);
         });
         Outcome::Discard
