@@ -1,5 +1,5 @@
-//! What happens to a running service from outside: partners get other rules, it is told to end, or it is started anew
-//! over what is on the queues and on the disk.
+//! What happens to a running service from outside: partners get other rules, its machine sleeps or gets another time, it is
+//! told to end, or it is started anew over what is on the queues and on the disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,6 +54,20 @@ impl World {
         self.parallel = self.parallel.max(rules.parallel);
         self.watch.changed(&account, Arc::clone(own));
         self.tell(Event::Reloaded { partners: self.rules.partners.clone(), queues: QueueChanges::default() });
+    }
+
+    /// Sets the wall clock ahead. Half of the time that is because the machine has slept: what the queues hide shows earlier
+    /// by that.
+    pub(super) fn sleep(&mut self) {
+        let most = [8_000, 60_000, 50_000_000][self.random.usize(..3)];
+        let length = self.millis(most);
+        self.ahead += length;
+        if self.random.bool() {
+            self.slept = true;
+            for row in self.queues.iter_mut().flat_map(|queue| queue.rows.values_mut()) {
+                row.visible_at = row.visible_at.checked_sub(length).unwrap_or(self.start).max(self.start);
+            }
+        }
     }
 
     /// Checks that a dispatcher that has ended leaves each message to its queue unless all of it is settled.
