@@ -3,7 +3,7 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::rows::{add, is_enough, limit, nothing_of, read};
+use super::reading::{add, is_enough, limit, nothing_of, read};
 use crate::message::park::{Unparked, Want};
 use crate::queue::sqlite::fault::Fault;
 

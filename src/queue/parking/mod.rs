@@ -32,6 +32,7 @@ mod damaged;
 mod lane;
 mod list;
 mod names;
+mod reading;
 mod rows;
 #[cfg(test)]
 mod tests;

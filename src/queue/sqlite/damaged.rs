@@ -3,8 +3,8 @@
 
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::dead::{self, PAGE_BYTES, PAGE_LETTERS, Page};
 use super::fault::Fault;
+use super::letter::{self, PAGE_BYTES, PAGE_LETTERS, Page};
 use crate::queue::{DeadFilter, DeadLetter};
 
 /// Reads nothing but an index.
@@ -16,7 +16,7 @@ const HEAD: &str = "
     FROM dead
     WHERE id = ?1 AND queue = ?2";
 
-/// Does what [`dead::page`] does, letter by letter. Nothing is known of a letter whose row cannot be read at all but its
+/// Does what [`super::dead::page`] does, letter by letter. Nothing is known of a letter whose row cannot be read at all but its
 /// number, so it passes only a filter for what is said of it.
 pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, after: i64) -> Result<Page, Fault> {
     let (mut page, mut bytes, mut after) = (Page::new(), 0, after);
@@ -29,8 +29,8 @@ pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilte
             if bytes >= PAGE_BYTES {
                 break;
             }
-            if let Some(letter) = dead::find(transaction, queue, id)?.filter(|letter| filter.passes(letter)) {
-                bytes += dead::size(&letter);
+            if let Some(letter) = find(transaction, queue, id)?.filter(|letter| filter.passes(letter)) {
+                bytes += letter::size(&letter);
                 page.push((id, letter));
             }
         }
@@ -38,13 +38,21 @@ pub(super) fn page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilte
     Ok(page)
 }
 
+/// Returns the letter with this number, if it exists, or what can be read of it.
+pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
+    match letter::find(transaction, queue, number) {
+        Err(fault) if fault.is_damage() => find_part(transaction, queue, number, &fault),
+        found => found,
+    }
+}
+
 /// Returns what can be read of a letter whose row met `fault`; `None` if there is no such letter.
-pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64, fault: &Fault) -> Result<Option<DeadLetter>, Fault> {
+fn find_part(transaction: &Transaction<'_>, queue: i64, number: i64, fault: &Fault) -> Result<Option<DeadLetter>, Fault> {
     let mut head = transaction.prepare_cached(HEAD)?;
-    let head = head.query_row([number, queue], |row| Ok(dead::read(row))).optional().map_err(Fault::from);
+    let head = head.query_row([number, queue], |row| Ok(letter::read(row))).optional().map_err(Fault::from);
     let mut letter = match head {
         Ok(head) => head.transpose()?.map(|(_, letter)| letter),
-        Err(head) if head.is_damage() => is_there(transaction, queue, number)?.then(|| dead::unknown(number)),
+        Err(head) if head.is_damage() => is_there(transaction, queue, number)?.then(|| letter::unknown(number)),
         Err(head) => return Err(head),
     };
     if let Some(letter) = &mut letter {

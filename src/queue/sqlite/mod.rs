@@ -38,6 +38,7 @@ mod dead;
 pub(super) mod fault;
 mod groups;
 mod leftovers;
+mod letter;
 mod limits;
 #[cfg(test)]
 pub(super) mod plan;

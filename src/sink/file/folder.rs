@@ -14,7 +14,6 @@ use rustix::io::Errno;
 
 use super::disk::Disk;
 use super::held::{Held, Id};
-use super::open::OpenFile;
 use super::template::FilePath;
 
 /// A folder whose entries need a sync.
@@ -93,12 +92,12 @@ pub fn open_in(parent: &File, name: &str) -> io::Result<File> {
 
 /// Returns the folder in which the file itself is, if the path is a symbolic link to it; else `None`.
 /// That folder may be on another file system, and the new entry is there if the file was just created.
-pub fn beyond_link(
+pub fn beyond_link<T>(
     target: &FilePath,
     folder: &Folder,
     file: &File,
     meta: &Metadata,
-    held: &Held<OpenFile>,
+    held: &Held<T>,
 ) -> io::Result<Option<Folder>> {
     if folder.holds(&*target.file, meta)? {
         return Ok(None);
