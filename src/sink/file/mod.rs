@@ -63,7 +63,14 @@ pub struct FileSink {
 /// One path, and the open file there, if any. A slot outlives its file when the file is moved away.
 #[derive(Default)]
 struct Slot {
-    current: Mutex<Option<Arc<OpenFile>>>,
+    current: Mutex<Option<Current>>,
+}
+
+/// The file to which a path leads, and its file system.
+#[derive(Clone)]
+struct Current {
+    file: Arc<OpenFile>,
+    volume: Arc<Volume>,
 }
 
 /// The result of a write.
@@ -171,36 +178,38 @@ impl FileSink {
         let written = self.write_to(&mut current, target, lines);
         if written.is_err() {
             // On a full disk, all files would otherwise keep their folders open until there is space again.
-            current.take_if(|file| file.has_folders());
+            current.take_if(|current| current.file.has_folders());
         }
         drop(current);
         Ok((written?, slot))
     }
 
     /// Appends to the file that is open, or opens it if the path no longer leads to that one.
-    fn write_to(&self, current: &mut Option<Arc<OpenFile>>, target: &FilePath, lines: &[u8]) -> io::Result<Written> {
-        if let Some(file) = current
-            && let Some(written) = self.append(file, target, lines)?
+    fn write_to(&self, current: &mut Option<Current>, target: &FilePath, lines: &[u8]) -> io::Result<Written> {
+        if let Some(current) = current
+            && let Some(written) = self.append(current, target, lines)?
         {
             return Ok(written);
         }
         // The old file is closed first: if no more files may be open, its place is needed.
         *current = None;
         self.reserved.check(target)?;
-        let file = current.insert(OpenFile::open(target, &self.held)?);
-        self.append(file, target, lines)?.ok_or_else(|| {
+        let file = OpenFile::open(target, &self.held)?;
+        // This comes before the lines are written: if it failed after that,
+        // they would stay in the file, and the retry would repeat them.
+        let volume = self.volume(&file)?;
+        let current = current.insert(Current { file, volume });
+        self.append(current, target, lines)?.ok_or_else(|| {
             io::Error::new(ErrorKind::WouldBlock, "it is moved away as soon as it is created: leave the path to octoconf")
         })
     }
 
     /// Appends the lines, see [`OpenFile::append`].
-    fn append(&self, file: &Arc<OpenFile>, target: &FilePath, lines: &[u8]) -> io::Result<Option<Written>> {
-        // This comes before the lines are written: if it failed after that,
-        // they would stay in the file, and the retry would repeat them.
-        let volume = self.volume(file)?;
+    fn append(&self, current: &Current, target: &FilePath, lines: &[u8]) -> io::Result<Option<Written>> {
+        let Current { file, volume } = current.clone();
         let failed_syncs = volume.failed_syncs();
         let appended = file.append(target, lines, &*self.disk)?;
-        Ok(appended.map(|(end, cuts)| Written { volume, file: Arc::clone(file), end, cuts, failed_syncs }))
+        Ok(appended.map(|(end, cuts)| Written { volume, file, end, cuts, failed_syncs }))
     }
 
     fn slot(&self, path: &Path) -> Arc<Slot> {
@@ -224,13 +233,10 @@ impl FileSink {
         slot
     }
 
+    /// Returns the file system of a file that was just opened.
     fn volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {
-        if let Some(volume) = file.volume.get() {
-            return Ok(Arc::clone(volume));
-        }
         let known = self.volumes.lock().get(&file.device).and_then(Weak::upgrade);
-        let volume = known.map_or_else(|| self.new_volume(file), Ok)?;
-        Ok(Arc::clone(file.volume.get_or_init(|| volume)))
+        known.map_or_else(|| self.new_volume(file), Ok)
     }
 
     fn new_volume(&self, file: &OpenFile) -> io::Result<Arc<Volume>> {

@@ -6,7 +6,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
@@ -16,15 +16,12 @@ use super::folder::{self, Folder};
 use super::held::{Claim, Found, Held};
 use super::last_line::repair;
 use super::template::FilePath;
-use super::volume::Volume;
 
 /// A file that is open for appending, shared by all paths that lead to it.
 pub struct OpenFile {
     pub file: File,
     pub device: u64,
     inode: u64,
-    /// The file system of the file, from the first append on.
-    pub volume: OnceLock<Arc<Volume>>,
     pub progress: Mutex<Progress>,
     /// Dropped after the file, so that the next thread that opens the file does not find this process's own lock.
     claim: Claim<Self>,
@@ -87,7 +84,7 @@ impl OpenFile {
             Found::Free(claim) => claim,
         };
         let progress = Progress { durable: 0, length: 0, cuts: 0, cut: "", broken: false, folders };
-        let mut open = Self { file, device, inode, volume: OnceLock::new(), progress: Mutex::new(progress), claim };
+        let mut open = Self { file, device, inode, progress: Mutex::new(progress), claim };
         lock(&open.file)?;
         // The length counts only from here on: another process may have written until it released the lock.
         let length = repair(&open.file, open.file.metadata()?.len(), &target.path)?;

@@ -69,7 +69,7 @@ fn a_failed_sync_of_a_file_that_stands_in_for_its_folder_counts_for_all() {
     let stage = Stage::new();
     assert_eq!(stage.deliver("first", &["1"]), Answer::Accepted);
     let slot = stage.sink.slot(&stage.path("first"));
-    let file = slot.current.lock().clone().unwrap();
+    let file = slot.current.lock().clone().unwrap().file;
     let stand_in = Folder::stand_in(&file.file, stage.sink.held.folder()).unwrap();
     file.progress.lock().folders = vec![Arc::new(stand_in)];
 

@@ -60,7 +60,7 @@ fn folders_on_the_way_that_are_elsewhere_are_synced_beside_the_whole_file_system
         file.progress.lock().folders.clone()
     });
     let slot = stage.sink.slot(&stage.path("acme"));
-    slot.current.lock().as_ref().unwrap().progress.lock().folders = folders.concat();
+    slot.current.lock().as_ref().unwrap().file.progress.lock().folders = folders.concat();
     stage.disk.synced.lock().clear();
 
     assert_eq!(stage.deliver("acme", &["2"]), Answer::Accepted);
@@ -137,7 +137,7 @@ fn a_file_that_could_not_be_cut_back_is_repaired_while_another_path_has_it_open(
     assert_eq!(stage.sink.deliver(&shared, &batch("acme", &["2"])), Answer::Accepted);
     fs::write(stage.path("acme"), "1\n2\n{\"torn").unwrap();
     let slot = stage.sink.slot(&stage.path("acme"));
-    slot.current.lock().as_ref().unwrap().progress.lock().broken = true;
+    slot.current.lock().as_ref().unwrap().file.progress.lock().broken = true;
     assert_eq!(stage.sink.deliver(&shared, &batch("acme", &["3"])), Answer::Accepted);
     assert_eq!(stage.read("acme"), "1\n2\n3\n");
 }
