@@ -55,6 +55,9 @@ fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
         Failure::Failed(error) => in_full(&error),
         Failure::Refused(why) => why,
     });
+    if let Err(why) = &loaded {
+        remote.reload_ended(Instant::now(), Some(why.trim_end()));
+    }
     let done = loaded.and_then(|setup| {
         for warning in &setup.warnings {
             log::warn!("configuration: {warning}");
@@ -67,7 +70,6 @@ fn reload(config: &Path, remote: &Remote, admin: Option<&Admin>) {
         }
         Ok(())
     });
-    remote.reload_ended(Instant::now(), done.as_ref().err().map(|why| why.trim_end()));
     match done {
         Ok(()) => log::info!("reloaded: config={}", config.display()),
         Err(why) => log::error!(

@@ -64,7 +64,7 @@ use parking_lot::Mutex;
 use crate::dispatch::{Dispatcher, Rules, Status};
 use crate::handler::registry::Registry;
 use crate::queue::Queue;
-use crate::settings::Settings;
+use crate::settings::{Settings, within_reach};
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
@@ -150,8 +150,8 @@ impl Engine {
             sinks: Arc::new(sinks),
             in_force: InForce { settings: settings.clone(), queues },
             handler_threads: settings.engine.handler_threads,
-            flush_interval: rules::within_reach(settings.engine.flush_interval).max(SHORTEST_INTERVAL),
-            shutdown_timeout: rules::within_reach(settings.engine.shutdown_timeout),
+            flush_interval: within_reach(settings.engine.flush_interval).max(SHORTEST_INTERVAL),
+            shutdown_timeout: within_reach(settings.engine.shutdown_timeout),
         })
     }
 

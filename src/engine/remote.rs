@@ -233,8 +233,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher has ended, or does not answer in time. Nothing is done then, not even later, unless the action had
-    /// begun: in a turn that takes too long, or in which the engine ends.
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time. Nothing is done then, not even later, unless the
+    /// action had begun: in a turn that takes too long, or in which the engine ends.
     pub fn operate(&self, account: Account, action: Action) -> Result<Operated, Silent> {
         let claim = Claim::default();
         let withdrawn = claim.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 use crate::queue::Limits;
-use crate::settings::{Deliver, LONGEST_TIME, PartnerSettings, PartnersSettings, QueueSettings, Settings};
+use crate::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings, within_reach};
 
 use super::lane::Lane;
 
@@ -112,11 +112,6 @@ fn partner_rules(settings: &PartnerSettings) -> PartnerRules {
         give_up_after: settings.give_up_after.map(within_reach),
         idle_timeout: within_reach(settings.idle_timeout),
     }
-}
-
-/// Returns a time that can be added to the present. A program sets `Duration::MAX` where it means never.
-pub fn within_reach(time: Duration) -> Duration {
-    time.min(LONGEST_TIME)
 }
 
 fn medium(deliver: &Deliver) -> Medium {

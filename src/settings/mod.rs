@@ -26,6 +26,11 @@ mod stores;
 /// The longest time that counts, ten years: what is added to the present must stay within what a clock can show.
 pub const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// Returns a time that can be added to the present. A program sets `Duration::MAX` where it means never.
+pub(crate) fn within_reach(time: Duration) -> Duration {
+    time.min(LONGEST_TIME)
+}
+
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {

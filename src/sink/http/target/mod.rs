@@ -13,7 +13,7 @@ pub use self::url::NoUrl;
 use self::url::UrlTemplate;
 use super::secrets::Secrets;
 use super::signature::Signer;
-use crate::settings::{Format, HttpSettings, LONGEST_TIME, Secret};
+use crate::settings::{Format, HttpSettings, Secret, within_reach};
 
 mod error;
 mod header;
@@ -75,7 +75,7 @@ impl Target {
         let signer = settings.signing_secret.as_ref().map(signer).transpose()?;
         let guarded = !settings.allow_private_addresses && url.has_open_host();
         let HttpSettings { format, .. } = *settings;
-        let [timeout, connect_timeout] = [settings.timeout, settings.connect_timeout].map(|time| time.min(LONGEST_TIME));
+        let [timeout, connect_timeout] = [settings.timeout, settings.connect_timeout].map(within_reach);
         let secrets = Secrets::of(settings);
         Ok(Self { url, format, timeout, connect_timeout, signer, headers, secrets, guarded })
     }
