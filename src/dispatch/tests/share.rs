@@ -172,6 +172,17 @@ fn a_queue_that_does_not_answer_keeps_no_messages_of_another_hidden() {
     assert_eq!(shown.first(), left.last().map(|(id, _)| (id.clone(), 0)).as_ref(), "{shown:?}");
 }
 
+/// Of `a` and `b`, which were hidden for `x`, `a` is shown for a try and accepted; then `b` shows, too.
+fn the_other_shows_once_the_one_is_accepted(rig: &mut Rig) {
+    rig.play(&[
+        (402_000, "settled", ""),
+        (402_001, "receive a#2", "handle a"),
+        (402_002, "handled a->x", "flush x a"),
+        (402_010, "accepted x", "delete a'2"),
+        (402_020, "settled", "hide b=0"),
+    ]);
+}
+
 #[test]
 fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
     let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
@@ -183,13 +194,7 @@ fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
     let (at, commands) = rig.skip_to_commands();
     assert!((400_300..402_000).contains(&at), "{at}");
     assert_eq!(commands, "hide a=0", "and not the other");
-    rig.play(&[
-        (402_000, "settled", ""),
-        (402_001, "receive a#2", "handle a"),
-        (402_002, "handled a->x", "flush x a"),
-        (402_010, "accepted x", "delete a'2"),
-        (402_020, "settled", "hide b=0"),
-    ]);
+    the_other_shows_once_the_one_is_accepted(&mut rig);
 }
 
 #[test]
@@ -420,13 +425,7 @@ fn what_is_hidden_shows_once_a_partner_takes_that_asked_for_a_pause_with_what_it
     rig.send(310, "settled");
     let (at, commands) = rig.skip_to_commands();
     assert!((400_300..402_000).contains(&at) && commands == "hide a=0", "{commands} at {at}");
-    rig.play(&[
-        (402_000, "settled", ""),
-        (402_001, "receive a#2", "handle a"),
-        (402_002, "handled a->x", "flush x a"),
-        (402_010, "accepted x", "delete a'2"),
-        (402_020, "settled", "hide b=0"),
-    ]);
+    the_other_shows_once_the_one_is_accepted(&mut rig);
 }
 
 #[test]
