@@ -2,15 +2,18 @@
 //!
 //! | thread | does |
 //! |---|---|
-//! | `admin` | accepts connections, reads requests and hands over those that are complete ([`server`], [`arriving`]) |
-//! | `admin-1` to `admin-8` | answer one request at a time and close its connection ([`request`], [`site`]) |
+//! | `admin` | accepts connections, reads requests and hands over those that are complete ([`server`], [`arriving`]); sends on to clients that are slow to read ([`departing`]) |
+//! | `admin-1` to `admin-8` | answer one request at a time ([`request`], [`site`]) and send what the connection takes at once |
 //!
 //! Architecture invariant: nothing here decides about messages. Questions and actions go through [`Remote`], which
-//! bounds what they cost the dispatcher. What one client can take is bounded too: a place among the arriving
-//! connections and then a thread, each for [`request::CLIENT_TIMEOUT`], and some 20 KiB of memory.
+//! bounds what they cost the dispatcher. What one client can take is bounded too: a place among the arriving connections
+//! and one among the departing, each for [`request::CLIENT_TIMEOUT`], some 20 KiB of memory and that of its answer, and
+//! between them a thread for as long as the dispatcher takes to answer. Of those whose searches wait for each other,
+//! [`site`] refuses all but a few.
 
 mod access;
 mod arriving;
+mod departing;
 mod metrics;
 mod page;
 mod request;

@@ -1,17 +1,11 @@
 //! One request per connection: it is parsed within bounds of size and answered, and the connection is closed.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::response::Response;
 
 /// How long a client may take to send its request, and again to receive the answer.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a refused client may go on sending before the connection is closed. If it were closed at once, the client
-/// might not see the reason.
-const REFUSED_GRACE: Duration = Duration::from_millis(500);
 
 /// The largest number of bytes of a request line.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -46,25 +40,23 @@ enum Fault {
     Bad(u16, &'static str),
 }
 
-/// Sends the answer of `respond` to a request that [is complete](is_whole), or a refusal to one that will never be.
-/// Blocks for the time of `respond`, and for at most [`CLIENT_TIMEOUT`] while sending.
-pub fn answer(mut connection: TcpStream, received: &[u8], respond: impl FnOnce(&Request) -> Response) {
-    // Errors of the socket concern only a client that has gone.
-    let _ = connection.set_nonblocking(false);
-    let _ = connection.set_nodelay(true);
-    let (response, with_body, is_whole) = match read(received) {
+/// What a client is sent.
+pub struct Answer {
+    pub bytes: Vec<u8>,
+    /// Whether the request had come in whole. If not, the client may still be sending.
+    pub is_to_whole: bool,
+}
+
+/// Returns the answer of `respond` to a request that [is complete](is_whole), a refusal of one that will never be, or
+/// `None` if the client has gone. Blocks for the time of `respond`.
+pub fn answer(received: &[u8], respond: impl FnOnce(&Request) -> Response) -> Option<Answer> {
+    match read(received) {
         Ok(request) => {
-            let response = respond(&request);
-            (response, request.method != "HEAD", true)
+            let with_body = request.method != "HEAD";
+            Some(Answer { bytes: respond(&request).bytes(with_body), is_to_whole: true })
         }
-        Err(Fault::Gone) => return,
-        Err(Fault::Bad(status, why)) => (Response::refusal(status, why), true, false),
-    };
-    if send(&mut connection, &response.bytes(with_body), deadline(CLIENT_TIMEOUT)).is_ok() {
-        let _ = connection.shutdown(Shutdown::Write);
-        if !is_whole {
-            pass_over(&mut connection, deadline(REFUSED_GRACE));
-        }
+        Err(Fault::Gone) => None,
+        Err(Fault::Bad(status, why)) => Some(Answer { bytes: Response::refusal(status, why).bytes(true), is_to_whole: false }),
     }
 }
 
@@ -80,18 +72,6 @@ pub fn is_whole(received: &[u8]) -> bool {
 /// Returns the answer to a client that took too long.
 pub fn too_slow() -> Response {
     Response::refusal(408, "the request did not come within 5 s")
-}
-
-#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-fn deadline(patience: Duration) -> Instant {
-    Instant::now() + patience
-}
-
-/// Returns the time left until the deadline, or an error once there is none.
-#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn read(received: &[u8]) -> Result<Request, Fault> {
@@ -176,30 +156,6 @@ fn split_absolute(target: &str) -> (Option<&str>, &str) {
     let Some(rest) = target.strip_prefix("http://") else { return (None, target) };
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     (Some(authority), rest)
-}
-
-fn send(connection: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        connection.set_write_timeout(Some(left(deadline)?))?;
-        match connection.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Reads and drops what still comes, so that the client sees the answer and not a reset.
-fn pass_over(connection: &mut TcpStream, deadline: Instant) {
-    let mut chunk = [0; 4096];
-    while let Ok(timeout) = left(deadline) {
-        let _ = connection.set_read_timeout(Some(timeout));
-        if !matches!(connection.read(&mut chunk), Ok(count) if count > 0) {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,23 @@
 //! Accepts connections, and distributes complete requests among a few threads. The thread `admin` never
 //! waits for a single client.
 //!
-//! A client that is slow to send its request occupies no thread; one that is slow to receive its answer
-//! occupies one for a bounded time. A request that comes while all threads are busy waits in a short line, and
-//! is refused if the line is full.
+//! A client that is slow to send its request occupies no thread, nor does one that is slow to receive its answer. A
+//! request that comes while all threads are busy waits in a short line, and is refused if the line is full.
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::arriving::{Arriving, Client};
+use super::departing::{Departing, Leaver};
 use super::request;
 use super::response::Response;
 use super::site::Site;
@@ -53,14 +54,18 @@ impl Server {
         listener.set_nonblocking(true)?;
         let (wake, woken) = UnixStream::pair()?;
         let (line, waiting) = bounded(MAX_IN_LINE);
+        let (leave, leaving) = bounded(THREADS);
+        let told = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let (alive, ended) = bounded(0);
         let mut server = Self { wake: Some(wake), alive: Some(alive), ended, threads: Vec::with_capacity(THREADS + 1) };
         for number in 1..=THREADS {
             let (waiting, site) = (waiting.clone(), Arc::clone(&site));
-            server.spawn(format!("admin-{number}"), move || serve(&waiting, &site))?;
+            let exit = Exit { leave: leave.clone(), told: Arc::clone(&told) };
+            server.spawn(format!("admin-{number}"), move || serve(&waiting, &site, &exit))?;
         }
         server.spawn("admin".to_owned(), move || {
-            if let Some(why) = why_ended(|| accept(&listener, &woken, &line)) {
+            let door = Door { listener, woken, told, line, leaving };
+            if let Some(why) = why_ended(|| door.keep()) {
                 site.failed(&why);
             }
         })?;
@@ -102,66 +107,128 @@ fn why_ended(body: impl FnOnce() -> io::Result<()>) -> Option<String> {
     }
 }
 
-/// Runs the thread `admin` until the other end of `woken` is closed. An error means that the server cannot go on.
-#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-fn accept(listener: &TcpListener, woken: &UnixStream, line: &Sender<Client>) -> io::Result<()> {
-    let mut arriving = Arriving::default();
-    let mut complaints = LogLimit::default();
-    let mut paused_until = None;
-    loop {
-        let [is_over, is_asked, clients @ ..] = &*ready(listener, woken, &arriving, paused_until)? else { continue };
-        if *is_over {
-            return Ok(());
-        }
-        for client in arriving.read(clients) {
-            hand_over(client, line)?;
-        }
-        let now = Instant::now();
-        paused_until = paused_until.filter(|until| now < *until);
-        for client in arriving.expire(now) {
-            client.send_away(&request::too_slow());
-        }
-        if *is_asked {
-            let entered = listener.accept().and_then(|(connection, _)| arriving.enter(connection, now));
-            match entered {
-                Ok(None) => {}
-                Ok(Some(makes_way)) => makes_way.send_away(&busy()),
-                Err(error) if is_the_clients(&error) => {}
-                Err(error) => {
-                    // The system has no file descriptor or memory left. Others will be freed, and the waiting clients
-                    // will still be there then.
-                    if complaints.allows(now) {
-                        log::warn!("the admin server cannot accept a connection: {error}");
+/// What the thread `admin` waits for, and where it passes requests on.
+struct Door {
+    listener: TcpListener,
+    /// Closed at its other end once the server ends.
+    woken: UnixStream,
+    /// Counts up when a client has come to `leaving`.
+    told: Arc<OwnedFd>,
+    line: Sender<Client>,
+    leaving: Receiver<Leaver>,
+}
+
+/// The way back to the thread `admin` for a client that is slow to read its answer.
+struct Exit {
+    leave: Sender<Leaver>,
+    told: Arc<OwnedFd>,
+}
+
+/// Which of the things that the thread `admin` waits for have come. All are false if the time of a client or the pause is
+/// up, or a signal came.
+#[derive(Default)]
+struct Come {
+    /// Whether the server ends.
+    is_over: bool,
+    /// Whether a connection waits to be accepted. During a pause none does, as far as this tells.
+    is_asked: bool,
+    /// For each arriving client, whether it has sent something.
+    arriving: Vec<bool>,
+    /// For each departing client, whether it takes more, or has sent something that is to be passed over.
+    departing: Vec<bool>,
+}
+
+impl Door {
+    /// Runs the thread `admin` until the other end of `woken` is closed. An error means that the server cannot go on.
+    #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+    fn keep(self) -> io::Result<()> {
+        let (mut arriving, mut departing) = (Arriving::default(), Departing::default());
+        let mut complaints = LogLimit::default();
+        let mut paused_until = None;
+        loop {
+            let come = self.wait(&arriving, &departing, paused_until)?;
+            let now = Instant::now();
+            departing.go_on(&come.departing, now);
+            self.leaving.try_iter().for_each(|leaver| departing.enter(leaver));
+            if come.is_over {
+                // Nobody else sends to them from now on.
+                let Self { line, leaving, .. } = self;
+                drop((line, leaving));
+                departing.see_off(now + END_GRACE);
+                return Ok(());
+            }
+            for client in arriving.read(&come.arriving) {
+                hand_over(client, &self.line)?;
+            }
+            paused_until = paused_until.filter(|until| now < *until);
+            for client in arriving.expire(now) {
+                client.send_away(&request::too_slow());
+            }
+            if come.is_asked {
+                let entered = self.listener.accept().and_then(|(connection, _)| arriving.enter(connection, now));
+                match entered {
+                    Ok(None) => {}
+                    Ok(Some(makes_way)) => makes_way.send_away(&busy()),
+                    Err(error) if is_the_clients(&error) => {}
+                    Err(error) => {
+                        // The system has no file descriptor or memory left. Others will be freed, and the waiting clients
+                        // will still be there then.
+                        if complaints.allows(now) {
+                            log::warn!("the admin server cannot accept a connection: {error}");
+                        }
+                        paused_until = Some(now + ACCEPT_PAUSE);
                     }
-                    paused_until = Some(now + ACCEPT_PAUSE);
                 }
             }
         }
     }
+
+    /// Blocks until there is something to do.
+    #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+    fn wait(&self, arriving: &Arriving, departing: &Departing, paused_until: Option<Instant>) -> io::Result<Come> {
+        let connections = if paused_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let mut sources = vec![
+            PollFd::new(&self.woken, PollFlags::IN),
+            PollFd::new(&self.listener, connections),
+            PollFd::new(&self.told, PollFlags::IN),
+        ];
+        sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
+        let arrived = sources.len();
+        sources.extend(departing.awaited());
+        let until = arriving.until().into_iter().chain(departing.until()).chain(paused_until).min();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        // There is a timeout if there is a client or a pause, and it is at most [`request::CLIENT_TIMEOUT`].
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut sources, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut come: Vec<bool> = sources.iter().map(|source| !source.revents().is_empty()).collect();
+        let departing = come.split_off(arrived);
+        let [is_over, is_asked, is_told, arriving @ ..] = &*come else { return Ok(Come::default()) };
+        if *is_told {
+            // Sets the count back to 0. An error means that it is 0 already.
+            let _ = rustix::io::read(&self.told, &mut [0; 8]);
+        }
+        Ok(Come { is_over: *is_over, is_asked: *is_asked, arriving: arriving.to_vec(), departing })
+    }
 }
 
-/// Blocks until there is something to do. Returns whether the server ends, whether a connection waits to be
-/// accepted, and for each arriving client whether it has sent something. All are false if the time of a
-/// client or the pause is up, or a signal came. During the pause no connection waits, as far as this function tells.
-#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-fn ready(
-    listener: &TcpListener,
-    woken: &UnixStream,
-    arriving: &Arriving,
-    paused_until: Option<Instant>,
-) -> io::Result<Vec<bool>> {
-    let connections = if paused_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
-    let mut sources = vec![PollFd::new(woken, PollFlags::IN), PollFd::new(listener, connections)];
-    sources.extend(arriving.connections().map(|connection| PollFd::new(connection, PollFlags::IN)));
-    let until = arriving.until().into_iter().chain(paused_until).min();
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    // There is a timeout if there is a client or a pause, and it is at most [`request::CLIENT_TIMEOUT`].
-    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut sources, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
+impl Exit {
+    /// Sends the answer to the client, or has the thread `admin` send what the client does not take at once. Blocks for
+    /// moments, and for [`END_GRACE`] at most if that thread has ended.
+    #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+    fn let_go(&self, mut leaver: Leaver) {
+        let now = Instant::now();
+        if leaver.go_on(now) {
+            return;
+        }
+        match self.leave.send(leaver) {
+            // An error means that the count is at its maximum, so the thread will be woken.
+            Ok(()) => _ = rustix::io::write(&self.told, &1_u64.to_ne_bytes()),
+            Err(SendError(leaver)) => leaver.see_off(now + END_GRACE),
+        }
     }
-    Ok(sources.iter().map(|source| !source.revents().is_empty()).collect())
 }
 
 /// Puts a complete request into the line, or refuses it if the line is full. Does not block.
@@ -186,13 +253,17 @@ fn is_the_clients(error: &io::Error) -> bool {
 }
 
 /// Runs a thread that answers, until the thread `admin` has ended.
-fn serve(waiting: &Receiver<Client>, site: &Site) {
+#[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+fn serve(waiting: &Receiver<Client>, site: &Site, exit: &Exit) {
     for Client { connection, received, .. } in waiting {
         // A panic is a bug in an answer. It costs this client its answer and is logged; the
         // engine's work is not affected.
-        let answered = catch_unwind(AssertUnwindSafe(|| request::answer(connection, &received, |request| site.respond(request))));
-        if answered.is_err() {
-            log::error!("an answer of the admin server panicked; please report this");
+        let answered = catch_unwind(AssertUnwindSafe(|| request::answer(&received, |request| site.respond(request))));
+        match answered {
+            // Errors of the socket concern only a client that has gone.
+            Ok(Some(answer)) => _ = Leaver::new(connection, answer, Instant::now()).map(|leaver| exit.let_go(leaver)),
+            Ok(None) => {}
+            Err(_) => log::error!("an answer of the admin server panicked; please report this"),
         }
     }
 }
