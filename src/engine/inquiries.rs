@@ -2,8 +2,8 @@
 //! Owned by the thread `dispatch`, which must not wait for the requesters.
 //!
 //! A request about one partner is answered at once. A request that has to look at all partners is worked on in parts,
-//! one per turn, so that a question about a hundred thousand partners makes no turn long. Threads that ask for the
-//! status meanwhile get the same answer.
+//! one per turn, so that a question about a hundred thousand partners makes no turn long; several per turn where turns
+//! are long anyway, so that the answer still comes in time. Threads that ask for the status meanwhile get the same answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +20,12 @@ use crate::message::Account;
 /// How long a request to the dispatcher may take. A turn takes milliseconds.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The number of partners looked at in one turn: about a tenth of a millisecond.
-const PARTNERS_A_TURN: usize = 256;
+/// The number of partners in one part, of which each turn looks at one at least: about a tenth of a millisecond.
+const PARTNERS_A_PART: usize = 256;
+
+/// How many times as long as its further parts a turn took without them. With one part a turn, a busy dispatcher whose
+/// turns take 10 ms would look at 50,000 partners in the [`ANSWER_TIMEOUT`], and be told to hang if there are more.
+const TURNS_PER_PARTS: u32 = 10;
 
 /// The largest number of partners that a search returns.
 const MAX_FOUND: usize = 50;
@@ -31,6 +35,8 @@ pub type Operated = Result<Box<PartnerReport>, Refusal>;
 
 /// One request, with the channel for its answer. The requester may have given up; the answer is then dropped.
 pub enum Inquiry {
+    /// A sign of life.
+    Life { reply: Sender<()> },
     /// The state of the engine.
     Status { reply: Sender<Answered> },
     /// The partners whose account contains a text.
@@ -96,6 +102,7 @@ impl Inquiries {
     /// Takes a request in, and returns the event that the dispatcher handles in this turn.
     pub fn take(&mut self, inquiry: Inquiry, dispatcher: &Dispatcher) -> Event {
         match inquiry {
+            Inquiry::Life { reply } => _ = reply.try_send(()),
             Inquiry::Status { reply } => {
                 self.survey.get_or_insert_default();
                 self.who_want_status.push(reply);
@@ -129,13 +136,13 @@ impl Inquiries {
         self.survey.is_some() || !self.searches.is_empty()
     }
 
-    /// Works on the next part of the first search, or else of the survey, and answers the
-    /// requesters whose answer is ready.
+    /// Works on the next parts of the first search, or else of the survey, and answers the
+    /// requesters whose answer is ready. `turn` is how long the turn took so far.
     #[expect(clippy::disallowed_methods, reason = "what status costs is measured, so that it can be kept rare")]
-    pub fn go_on(&mut self, dispatcher: &Dispatcher, complete: impl FnOnce(Status) -> Status) {
+    pub fn go_on(&mut self, dispatcher: &Dispatcher, turn: Duration, complete: impl FnOnce(Status) -> Status) {
         let begin = Instant::now();
         if let Some((search, _)) = self.searches.front_mut() {
-            if dispatcher.search(search, PARTNERS_A_TURN)
+            if in_parts(begin, turn, || dispatcher.search(search, PARTNERS_A_PART))
                 && let Some((search, reply)) = self.searches.pop_front()
             {
                 let _ = reply.try_send(search.found());
@@ -143,7 +150,7 @@ impl Inquiries {
             return;
         }
         let Some(mut survey) = self.survey.take() else { return };
-        if !dispatcher.survey(&mut survey, PARTNERS_A_TURN) {
+        if !in_parts(begin, turn, || dispatcher.survey(&mut survey, PARTNERS_A_PART)) {
             self.survey = Some(survey);
             self.cost += begin.elapsed();
             return;
@@ -159,5 +166,18 @@ impl Inquiries {
     /// Counts a turn that took this long.
     pub fn turned(&mut self, took: Duration) {
         self.turns.observe(took);
+    }
+}
+
+/// Looks at one part, and at further ones in the time that they may take beside a turn that took this long. `look` returns
+/// whether all have been seen; so does this function.
+fn in_parts(begin: Instant, turn: Duration, mut look: impl FnMut() -> bool) -> bool {
+    loop {
+        if look() {
+            return true;
+        }
+        if begin.elapsed() >= turn / TURNS_PER_PARTS {
+            return false;
+        }
     }
 }

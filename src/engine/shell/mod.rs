@@ -163,7 +163,7 @@ impl Shell {
             self.tell_the_time(start);
             duty.begin_at(start, "makes a turn", "");
             self.turn(start, event)?;
-            self.inquire();
+            self.inquire(start);
             let end = Instant::now();
             duty.rest_at(end);
             self.show_progress(end);
@@ -209,11 +209,11 @@ impl Shell {
         Ok(())
     }
 
-    /// Works on the next part of unanswered requests, if there are any.
-    fn inquire(&mut self) {
+    /// Works on the next parts of unanswered requests, if there are any, in the turn that began then.
+    fn inquire(&mut self, began: Instant) {
         if self.inquiries.is_busy() {
             let (lanes, uptime) = (&self.lanes, self.started.elapsed());
-            self.inquiries.go_on(&self.dispatcher, |status| completed(status, lanes, uptime));
+            self.inquiries.go_on(&self.dispatcher, began.elapsed(), |status| completed(status, lanes, uptime));
         }
     }
 

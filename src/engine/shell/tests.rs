@@ -73,3 +73,31 @@ fn an_action_whose_requester_has_given_up_is_not_done_later() {
     assert!(matches!(asked(awaited.clone()), Event::Operate { .. }));
     assert!(!awaited.take(), "too late to withdraw it");
 }
+
+/// A dispatcher that is busy makes few turns a second, and whoever asks does not wait for long.
+#[test]
+fn a_question_about_all_partners_gets_its_share_of_long_turns() {
+    let mut shell = shell();
+    for request in 0..2_000 {
+        // A pause is remembered of any account.
+        let event = Event::Operate { request, account: format!("acme-{request}").into(), action: Action::Pause };
+        shell.dispatcher.handle(shell.started, event);
+    }
+    while shell.dispatcher.poll_command().is_some() {}
+    let (reply, alive) = bounded(1);
+    shell.controlled(Some(Control::Ask(Inquiry::Life { reply }))).unwrap();
+    assert_eq!(alive.try_recv(), Ok(()), "a sign of life waits for no look at all partners");
+    let mut turns = |turn: Duration| {
+        let (reply, answer) = bounded(1);
+        shell.controlled(Some(Control::Ask(Inquiry::Status { reply }))).unwrap();
+        let mut turns = 0;
+        while shell.inquiries.is_busy() {
+            shell.inquiries.go_on(&shell.dispatcher, turn, |status| status);
+            turns += 1;
+        }
+        assert_eq!(answer.try_recv().unwrap().status.partners.paused, 2_000);
+        turns
+    };
+    assert_eq!(turns(Duration::ZERO), 8, "256 partners a turn");
+    assert_eq!(turns(Duration::from_secs(86_400)), 1);
+}
