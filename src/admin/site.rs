@@ -1,6 +1,7 @@
 //! Which request gets which answer. Runs on the threads `admin-N`, which block for the dispatcher's
 //! answer, a few seconds at most.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,12 +23,21 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 /// The largest number of bytes of a search. No account that a person types is longer.
 const LONGEST_SEARCH: usize = 256;
 
+/// The largest number of searches at once. They wait for each other, each on a thread of the server, and most of these must
+/// stay free for all other requests: whoever probes the health ends a service that does not answer.
+const MOST_SEARCHES: usize = 3;
+
 /// The site: what the server has to show.
 pub struct Site {
     /// The engine to show; empty until it runs.
     engine: Arc<OnceLock<Remote>>,
     access: Arc<Access>,
+    /// The number of searches at the moment.
+    searches: AtomicUsize,
 }
+
+/// The place of one search among the [`MOST_SEARCHES`], until it is dropped.
+struct Place<'a>(&'a AtomicUsize);
 
 /// What `why` prints: the report, and the same in sentences.
 #[derive(Serialize)]
@@ -60,7 +70,7 @@ enum Route<'a> {
 
 impl Site {
     pub fn new(engine: Arc<OnceLock<Remote>>, access: Arc<Access>) -> Self {
-        Self { engine, access }
+        Self { engine, access, searches: AtomicUsize::new(0) }
     }
 
     /// Ends the engine with this reason, because the server cannot go on.
@@ -120,10 +130,10 @@ impl Site {
     fn alive(&self) -> Response {
         let Some(engine) = self.engine.get() else { return Response::text(200, "ok: starting") };
         let stalls = engine.health().stalls();
-        match engine.snapshot(MAX_AGE) {
+        match engine.answers() {
             Err(silent) => Response::text(503, silent.to_string()),
-            Ok(_) if !stalls.is_empty() => Response::text(503, stalls.join("\n")),
-            Ok(_) => Response::text(200, "ok"),
+            Ok(()) if !stalls.is_empty() => Response::text(503, stalls.join("\n")),
+            Ok(()) => Response::text(200, "ok"),
         }
     }
 
@@ -144,6 +154,7 @@ impl Site {
         if text.len() > LONGEST_SEARCH {
             return Err(Response::refusal(414, "a search is at most 256 bytes long"));
         }
+        let _place = Place::take(&self.searches).ok_or_else(too_many_searches)?;
         let found = self.engine()?.search(text.into_string()).map_err(silent)?;
         Ok(Response::json(200, &found))
     }
@@ -166,6 +177,23 @@ impl Site {
             Err(refusal) => Err(Response::refusal(409, &refusal.to_string())),
         }
     }
+}
+
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize) -> Option<Self> {
+        let one_more = |taken| (taken < MOST_SEARCHES).then_some(taken + 1);
+        taken.try_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok().map(|_| Self(taken))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn too_many_searches() -> Response {
+    Response::refusal(503, "too many searches at once").with("retry-after: 1\r\n")
 }
 
 fn explained(report: PartnerReport) -> Response {
@@ -282,5 +310,18 @@ mod tests {
     fn an_account_may_hold_anything_encoded() {
         assert_eq!(decoded("a%2Fb%20c%2E%2E").ok().as_deref(), Some("a/b c.."));
         assert!(decoded("%ff").is_err());
+    }
+
+    /// Each keeps a thread for as long as those before it take and rest.
+    #[test]
+    fn searches_leave_threads_to_other_requests() {
+        let site = Site::new(Arc::default(), Arc::new(Access::new(None, true)));
+        let search = || site.respond(&Request { method: "GET".into(), path: "/api/partners".into(), ..Request::default() });
+        let places: Vec<Place> = std::iter::from_fn(|| Place::take(&site.searches)).collect();
+        assert_eq!(places.len(), MOST_SEARCHES);
+        assert_eq!(search(), too_many_searches());
+        drop(places);
+        assert_ne!(search(), too_many_searches());
+        assert_eq!(site.searches.into_inner(), 0, "a search gives its place back");
     }
 }

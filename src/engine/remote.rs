@@ -98,6 +98,9 @@ pub enum Silent {
     /// The dispatcher makes no turns.
     #[error("the dispatcher gave no answer within {} s: it hangs; see the log", ANSWER_TIMEOUT.as_secs())]
     Hangs,
+    /// Others are before it: of a search, that the searches that wait and rest before it took too long.
+    #[error("too many searches came before this one: its turn did not come within {} s", (ANSWER_TIMEOUT + LONGEST_REST).as_secs())]
+    Busy,
 }
 
 impl Remote {
@@ -192,6 +195,16 @@ impl Remote {
         self.deaths.guard(name)
     }
 
+    /// Waits for a turn of the dispatcher, at most 2 s: the sign that it lives, however long a [`Remote::snapshot`] of all
+    /// partners takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Silent`] if the dispatcher has ended, or makes no turn in time.
+    pub fn answers(&self) -> Result<(), Silent> {
+        self.ask(|reply| Inquiry::Life { reply })
+    }
+
     /// Returns what is known of a partner, or `None` if nothing is. Blocks for a turn, at most 2 s.
     ///
     /// # Errors
@@ -207,12 +220,12 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Silent`] if the dispatcher has ended, or does not answer in time.
+    /// [`Silent`] if the dispatcher has ended, or does not answer in time, or if too many searches are before this one.
     #[expect(clippy::disallowed_methods, reason = "how long a search takes shows here alone")]
     pub fn search(&self, text: String) -> Result<Vec<FoundPartner>, Silent> {
         let too_late = Instant::now() + ANSWER_TIMEOUT + LONGEST_REST;
         let (mut next, begin) = loop {
-            let next = self.asked.next_search.try_lock_until(too_late).ok_or_else(|| self.silent())?;
+            let next = self.asked.next_search.try_lock_until(too_late).ok_or_else(|| self.ended_or(Silent::Busy))?;
             let (now, due) = (Instant::now(), *next);
             if due <= now {
                 break (next, now);
@@ -220,7 +233,7 @@ impl Remote {
             drop(next);
             // Of those that wait here, one is the next to search, and the others rest again after it.
             if due >= too_late || self.asked.over.recv_deadline(due) == Err(RecvTimeoutError::Disconnected) {
-                return Err(self.silent());
+                return Err(self.ended_or(Silent::Busy));
             }
         };
         let found = self.ask(|reply| Inquiry::Search { text, reply });
@@ -266,7 +279,12 @@ impl Remote {
 
     /// Returns why there is no answer.
     fn silent(&self) -> Silent {
-        if self.has_ended() { Silent::Ended } else { Silent::Hangs }
+        self.ended_or(Silent::Hangs)
+    }
+
+    /// Returns that the engine has ended, or if it has not, this reason.
+    fn ended_or(&self, why: Silent) -> Silent {
+        if self.has_ended() { Silent::Ended } else { why }
     }
 
     /// Sends a request to the dispatcher and waits for its answer, at most [`ANSWER_TIMEOUT`] in all.
