@@ -39,7 +39,8 @@ pub struct Message {
     pub group: Option<CompactString>,
     /// When the queue accepted the message, by the queue's clock.
     pub sent_at: SystemTime,
-    /// The number of times the message has been received, this time included: 1 or more.
+    /// The number of times the message has been received, this time included: 1 or more. An embedded queue leaves out copies
+    /// that went back through no doing of their own, see [`settle::VisibilityChange::uncounted`].
     pub receives: u32,
     /// The deliveries for which the message was redriven. `None`: all of them.
     pub open: Option<Arc<[DeliveryName]>>,

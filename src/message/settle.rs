@@ -34,12 +34,15 @@ pub struct VisibilityChange {
     /// What is settled of a copy that is returned: the queue hands it out with the next copy of the message. `None`:
     /// nothing is known, and what the queue knows stays.
     pub settled: Option<Box<SettledPart>>,
+    /// Whether the copy goes back through no doing of its own, as at a stop: an embedded queue then leaves its receive out of
+    /// [`Message::receives`](super::Message::receives). SQS counts every receive.
+    pub uncounted: bool,
 }
 
 impl VisibilityChange {
-    /// Creates a change that says nothing of the copy's deliveries.
+    /// Creates a change that says nothing of the copy's deliveries, and whose receive counts.
     pub fn new(receipt: Receipt, hidden: Duration) -> Self {
-        Self { receipt, hidden, settled: None }
+        Self { receipt, hidden, settled: None, uncounted: false }
     }
 }
 

@@ -66,7 +66,8 @@ pub trait Queue: Send + Sync {
     /// to the queue, and zero makes it visible at once. Returns one result per entry, in the order of `changes`.
     ///
     /// An embedded queue adds the settled deliveries that a change names to what it knows of the message, in the same
-    /// transaction. It may leave them out if its disk has no room for them.
+    /// transaction. It may leave them out if its disk has no room for them. It does not count the receive of a copy whose
+    /// change says so, in [`Message::receives`](crate::message::Message::receives) of later copies.
     fn change_visibility(&self, changes: &[VisibilityChange]) -> Result<Vec<EntryResult>, QueueError>;
 
     /// Writes dead letters. A letter with `last` also takes its message off the queue, in the same

@@ -18,8 +18,8 @@ enum Step {
     /// Deletes copies, given by their place among all that were ever received. The older a
     /// copy, the more likely it is gone.
     Delete(Vec<prop::sample::Index>),
-    /// Hides copies for some seconds, some with a delivery that is settled.
-    Hide(Vec<(prop::sample::Index, u64, Option<u16>)>),
+    /// Hides copies for some seconds, some with a delivery that is settled, some with a receive that does not count.
+    Hide(Vec<(prop::sample::Index, u64, Option<u16>, bool)>),
     SetAside(Vec<(prop::sample::Index, Option<u16>, bool)>),
     Redrive(prop::sample::Index),
     Purge(prop::sample::Index),
@@ -32,7 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => prop::collection::vec((0..4_u8, prop_oneof![3 => Just(0), 1 => 1..40_u64]), 1..6).prop_map(Step::Send),
         5 => (1..6_usize).prop_map(Step::Take),
         3 => prop::collection::vec(copy(), 1..5).prop_map(Step::Delete),
-        3 => prop::collection::vec((copy(), prop_oneof![Just(0), 1..60_u64], prop::option::of(0..3_u16)), 1..4).prop_map(Step::Hide),
+        3 => prop::collection::vec((copy(), prop_oneof![Just(0), 1..60_u64], prop::option::of(0..3_u16), any::<bool>()), 1..4)
+            .prop_map(Step::Hide),
         2 => prop::collection::vec((copy(), prop::option::of(0..3_u16), any::<bool>()), 1..4).prop_map(Step::SetAside),
         1 => copy().prop_map(Step::Redrive),
         1 => copy().prop_map(Step::Purge),
@@ -86,8 +87,9 @@ impl<D: Driver + Default> Side<D> {
                 format!("{:?}", self.queue.delete(&receipts).unwrap())
             }
             Step::Hide(which) => {
-                let change = |(at, time, index): &(prop::sample::Index, u64, Option<u16>)| VisibilityChange {
+                let change = |(at, time, index, uncounted): &(prop::sample::Index, u64, Option<u16>, bool)| VisibilityChange {
                     settled: index.map(|index| Box::new(accepted(index))),
+                    uncounted: *uncounted,
                     ..VisibilityChange::new(at.get(&self.copies).receipt.clone(), seconds(*time))
                 };
                 format!("{:?}", self.queue.change_visibility(&which.iter().map(change).collect::<Vec<_>>()).unwrap())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use octoconf::message::Receipt;
+use octoconf::message::{Receipt, Received};
 use octoconf::queue::{Ask, EntryError, NewMessage, QueueError, VisibilityChange};
 
 use crate::driver::Driver;
@@ -149,4 +149,27 @@ pub fn a_locked_group_with_a_long_tail_is_not_in_the_way(driver: &dyn Driver) {
     send(&*queue, &["g:1", "1"]);
     assert_eq!(take_bodies(&*queue, 10), ["g:1", "1"]);
     assert_eq!(queue.count().unwrap().visible, 19_999);
+}
+
+pub fn a_receive_that_does_not_count_is_not_reported_and_ends_its_receipt(driver: &dyn Driver) {
+    for fifo in [false, true] {
+        let queue = driver.queue(fifo);
+        send(&*queue, &["g:a"]);
+        let give_back = |taken: &Received, uncounted| {
+            let change = VisibilityChange { uncounted, ..VisibilityChange::new(taken.receipt.clone(), Duration::ZERO) };
+            queue.change_visibility(&[change]).unwrap()
+        };
+        let first = take_one(&*queue);
+        assert_eq!(give_back(&first, true), [Ok(())]);
+        let second = take_one(&*queue);
+        assert_eq!((first.message.receives, second.message.receives), (1, 1));
+        // However few receives are reported, a receipt fits one of them only.
+        assert_eq!(queue.delete(std::slice::from_ref(&first.receipt)).unwrap(), [Err(EntryError::Gone)]);
+        assert_eq!(give_back(&first, true), [Err(EntryError::Gone)]);
+        assert_eq!(give_back(&second, false), [Ok(())]);
+        let third = take_one(&*queue);
+        assert_eq!(third.message.receives, 2);
+        set_aside(&*queue, &[whole(&third)]);
+        assert_eq!(letters(&*queue)[0].receives, 2);
+    }
 }

@@ -129,6 +129,7 @@ macro_rules! embedded {
                 a_letter_says_how_often_it_was_redriven
                 five_hundred_come_at_once
                 a_locked_group_with_a_long_tail_is_not_in_the_way
+                a_receive_that_does_not_count_is_not_reported_and_ends_its_receipt
             }
             receive {
                 a_delayed_message_of_a_fifo_queue_too

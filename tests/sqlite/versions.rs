@@ -117,6 +117,23 @@ fn groups_that_were_stranded_in_version_5_are_freed() {
     assert_eq!(taken.iter().map(|received| received.message.id.as_str()).collect::<Vec<_>>(), ["a5", "b6", "a10"]);
 }
 
+#[test]
+fn all_receives_of_version_6_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("versions/v6.sql")).unwrap();
+    let stock = open(&path, "stock", None).unwrap();
+    let take = || {
+        let ask = Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX };
+        stock.receive(&ask).unwrap().remove(0)
+    };
+    let third = take();
+    assert_eq!(third.message.receives, 3);
+    let back = VisibilityChange { uncounted: true, ..VisibilityChange::new(third.receipt, Duration::ZERO) };
+    assert_eq!(stock.change_visibility(&[back]).unwrap(), [Ok(())]);
+    assert_eq!(take().message.receives, 3);
+}
+
 fn delete_all(queue: &SqliteQueue) -> Result<Vec<EntryResult>, QueueError> {
     let taken = queue.receive(&Ask { max: 10, wait: Duration::ZERO, lease: Duration::from_secs(30), bytes: usize::MAX })?;
     let receipts: Vec<_> = taken.into_iter().map(|received| received.receipt).collect();

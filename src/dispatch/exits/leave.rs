@@ -8,7 +8,7 @@ use crate::message::settle::{EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};
-use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Sent, Show, Subject};
+use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Return, Sent, Show, Subject};
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
@@ -65,9 +65,12 @@ impl Dispatcher {
         if held.special().row.is_some() {
             return self.forget_row(ticket);
         }
+        // A handler that is at work on the copy may be what it dies of. Otherwise a return without a reason of its own, at a stop or
+        // behind another message, must bring nothing nearer to its end.
+        let uncounted = held.stage() != Stage::Handling && held.special().return_reason.is_none();
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.calls.hide(ticket, Hide::Return(until));
+            queue.calls.hide(ticket, Hide::Return(Return { until, uncounted }));
         }
     }
 

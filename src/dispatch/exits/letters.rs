@@ -6,7 +6,7 @@ use crate::message::settle::{EntryError, EntryResult};
 use crate::message::{Account, Item};
 
 use crate::dispatch::Dispatcher;
-use crate::dispatch::exits::calls::{Entry, Hide, Letter};
+use crate::dispatch::exits::calls::{Entry, Hide, Letter, Return};
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
 use crate::dispatch::ledger::{Exit, Stage};
@@ -107,7 +107,7 @@ impl Dispatcher {
         self.ledger.let_lapse(ticket);
         self.ledger.advance(ticket, Stage::Leaving(Exit::Returned));
         if let Some(queue) = self.queues.get_mut(index) {
-            queue.calls.hide(ticket, Hide::Return(self.now));
+            queue.calls.hide(ticket, Hide::Return(Return { until: self.now, uncounted: false }));
         }
     }
 }

@@ -42,6 +42,21 @@ fn delivers_what_it_can_and_returns_what_no_handler_saw() {
 }
 
 #[test]
+fn a_receive_counts_only_where_a_handler_did_not_end_or_asked_for_the_return() {
+    let mut rig = rig(|_| {});
+    rig.counts = true;
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c"),
+        (1, "handled a=retry:2s", "handle d; hide a=2s"),
+        (2, "settled", ""),
+        (3, "handled b->x", "flush x b; handle e"),
+        (4, "handled c->x", ""),
+        (5, "receive f g", "handle f"),
+        (6, "stop", "interrupt; hide g=0^ f=0 e=0 d=0 c=0^"),
+    ]);
+}
+
+#[test]
 fn does_not_linger() {
     rig(|partner| partner.linger = Duration::from_secs(10)).play(&[
         (0, "receive a b", "handle a|b"),

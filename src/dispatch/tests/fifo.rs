@@ -40,6 +40,19 @@ fn what_is_wanted_later_takes_those_behind_it_along_last_first() {
 }
 
 #[test]
+fn what_is_wanted_later_costs_those_behind_it_no_receive() {
+    let mut rig = rig();
+    rig.counts = true;
+    rig.play(&[
+        (0, "receive a/g b/g c/g", "handle a|b|c"),
+        (1, "handled b->x", ""),
+        (2, "handled a=retry:2s", "hide b=2s^ a=2s"),
+        (3, "settled", ""),
+        (5, "handled c->x", "hide c=1997ms^"),
+    ]);
+}
+
+#[test]
 fn what_came_before_it_is_not_taken_along() {
     rig().play(&[
         (0, "receive a/g b/g", "handle a|b"),

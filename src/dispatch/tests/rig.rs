@@ -29,7 +29,8 @@
 //!
 //! Commands are joined by `; `: `ask 10` (shown only if [`Rig::asks`] is set), `handle a b|c` (two jobs),
 //! `take back a b threads:3`, `flush x a b-1`, `delete a`, `reply paused` (the state, or why not: `reply Paused`),
-//! `hide a=30s`, `hide a=0~0@acme` (says what is settled; `~dead:0@acme`: of which nothing was accepted), `letter a:rejected`, `letter a-1:refused+open` (the letter does not settle the message), `count`,
+//! `hide a=30s`, `hide a=0~0@acme` (says what is settled; `~dead:0@acme`: of which nothing was accepted), `hide a=0^` (its receive
+//! does not count; shown only if [`Rig::counts`] is set), `letter a:rejected`, `letter a-1:refused+open` (the letter does not settle the message), `count`,
 //! `interrupt`, `close`, `finish`, `park x:a x:<b` (b is older than the parked deliveries), `unpark x 10`.
 //!
 //! The parking's own queue is the one after all others. `a'2` is the receipt of the second receive of a.
@@ -60,6 +61,8 @@ pub struct Rig {
     pub start: Instant,
     /// Whether commands to pollers are shown.
     pub asks: bool,
+    /// Whether returns whose receive does not count are marked.
+    pub counts: bool,
     pub notes: Vec<Note>,
     /// The answers to operators.
     pub replies: Vec<Result<PartnerReport, Refusal>>,
@@ -98,6 +101,7 @@ impl Rig {
             dispatcher: Dispatcher::new(rules, start),
             start,
             asks: false,
+            counts: false,
             notes: Vec::new(),
             replies: Vec::new(),
             queues,
@@ -456,8 +460,10 @@ impl Rig {
         match call {
             QueueCall::Delete(receipts) => std::iter::once("delete".to_owned()).chain(receipts.iter().map(name)).collect(),
             QueueCall::ChangeVisibility(changes) => {
-                let changes = changes.iter().map(|VisibilityChange { receipt, hidden, settled }| {
-                    format!("{}={}{}", name(receipt), text(*hidden), settled.as_deref().map(settled_text).unwrap_or_default())
+                let changes = changes.iter().map(|VisibilityChange { receipt, hidden, settled, uncounted }| {
+                    let settled = settled.as_deref().map(settled_text).unwrap_or_default();
+                    let mark = if self.counts && *uncounted { "^" } else { "" };
+                    format!("{}={}{settled}{mark}", name(receipt), text(*hidden))
                 });
                 std::iter::once("hide".to_owned()).chain(changes).collect()
             }

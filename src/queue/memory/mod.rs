@@ -151,7 +151,7 @@ impl MemoryQueue {
                 attributes: content.attributes.clone(),
                 group: content.group.clone(),
                 sent_at: content.sent_at,
-                receives: row.receives,
+                receives: row.counted(),
                 open: content.open.clone(),
             },
             None => Message {
@@ -160,7 +160,7 @@ impl MemoryQueue {
                 attributes: Vec::new(),
                 group: self.preload.group(number).cloned(),
                 sent_at: self.since,
-                receives: row.receives,
+                receives: row.counted(),
                 open: None,
             },
         };
@@ -211,8 +211,8 @@ impl Queue for MemoryQueue {
         let results = self.for_each_held(
             changes,
             |change| &change.receipt,
-            |state, VisibilityChange { hidden, settled, .. }, receipt, now| {
-                let good = state.rows.hide(receipt, now, (!hidden.is_zero()).then(|| later(now, *hidden)));
+            |state, VisibilityChange { hidden, settled, uncounted, .. }, receipt, now| {
+                let good = state.rows.hide(receipt, now, (!hidden.is_zero()).then(|| later(now, *hidden)), *uncounted);
                 if let Some(settled) = settled.as_deref().filter(|_| good) {
                     state.rows.note_settled(receipt.number, settled.clone());
                 }

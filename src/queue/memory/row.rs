@@ -13,8 +13,17 @@ use crate::message::{Attribute, DeliveryName, Receipt};
 pub(super) struct Row {
     /// How often the message was received.
     pub receives: u32,
+    /// How many of these receives do not count.
+    pub uncounted: u32,
     /// The content of a sent message; `None` for a row of the preload.
     pub content: Option<Arc<Content>>,
+}
+
+impl Row {
+    /// Returns how often the message was received, by what counts.
+    pub fn counted(&self) -> u32 {
+        self.receives.saturating_sub(self.uncounted).max(1)
+    }
 }
 
 /// The part of a sent message that never changes.

@@ -194,11 +194,12 @@ impl Rows {
         self.settled.get(&number).cloned().map(Box::new)
     }
 
-    /// Hides a leased row until `until`, or makes it visible if
-    /// that is `None`. Returns `false` if the receipt is not good.
-    pub(super) fn hide(&mut self, receipt: RowReceipt, now: i64, until: Option<i64>) -> bool {
+    /// Hides a leased row until `until`, or makes it visible if that is `None`. `uncounted`: the receive does not count.
+    /// Returns `false` if the receipt is not good.
+    pub(super) fn hide(&mut self, receipt: RowReceipt, now: i64, until: Option<i64>, uncounted: bool) -> bool {
         let number = receipt.number;
-        let Some(lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
+        let Some(mut lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
+        lease.row.uncounted += u32::from(uncounted);
         match until {
             Some(until) => self.leases.insert(number, Lease { until, ..lease }),
             None => self.show(number, lease),
@@ -211,7 +212,7 @@ impl Rows {
         let number = self.next;
         self.next += 1;
         let group = content.group.clone();
-        let row = Row { receives: 0, content: Some(Arc::new(content)) };
+        let row = Row { receives: 0, uncounted: 0, content: Some(Arc::new(content)) };
         if let Some(until) = hidden_until {
             if let Some(group) = &group {
                 self.groups.entry_ref(group).or_default().delayed.insert(number);

@@ -46,7 +46,7 @@ const UNLEASE: &str =
 /// Runs after [`LEASE`], so it reads the new number of receives. A row whose lease has another end was received again by
 /// another process. `CROSS JOIN` has SQLite look up the rows in the order of the list, without a table of its own.
 const CONTENT: &str = "
-    SELECT id, sent_at, body, attributes, open, receives, grp, seq, settled
+    SELECT id, sent_at, body, attributes, open, receives, grp, seq, settled, uncounted
     FROM rarray(?1) CROSS JOIN messages ON seq = value LEFT JOIN contents USING (seq) WHERE hidden_until = ?2";
 
 const ANY: &str = "
@@ -105,8 +105,8 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
             continue;
         }
         match read_rows.remove(seq) {
-            Some(Ok((message, settled))) => {
-                let receipt = Receipt::Row { row: *seq, receive: i64::from(message.receives) };
+            Some(Ok(Content { message, receive, settled })) => {
+                let receipt = Receipt::Row { row: *seq, receive };
                 let sequence = sequence + copies.good.len() as u64;
                 copies.good.push(Received { message: Arc::new(message), receipt, sequence, settled });
             }
@@ -125,7 +125,15 @@ pub(super) fn read_leased(transaction: &Transaction<'_>, leased: &Leased, sequen
     Ok(copies)
 }
 
-type Contents = HashMap<i64, Result<(Message, Option<Box<SettledPart>>), String>>;
+/// What a row holds.
+struct Content {
+    message: Message,
+    /// The number of the receive, which counts those that [`Message::receives`] does not.
+    receive: i64,
+    settled: Option<Box<SettledPart>>,
+}
+
+type Contents = HashMap<i64, Result<Content, String>>;
 
 /// Returns what the rows hold, or what is wrong with a row, until no bytes are `left`; then the rows behind it are missing.
 /// Fails if the file cannot be read where one of them is.
@@ -142,7 +150,7 @@ fn contents(
         && let Some(row) = found.next()?
     {
         let content = read(row);
-        *left = left.saturating_sub(content.as_ref().map_or(0, |(message, _)| message.weight()));
+        *left = left.saturating_sub(content.as_ref().map_or(0, |content| content.message.weight()));
         contents.insert(row.get(7)?, content);
     }
     Ok(contents)
@@ -255,21 +263,23 @@ fn choose(transaction: &Transaction<'_>, queue: i64, max: usize) -> Result<Vec<(
     Ok(chosen)
 }
 
-/// Returns the message of a row, and which of its deliveries are settled.
-fn read(row: &Row<'_>) -> Result<(Message, Option<Box<SettledPart>>), String> {
+/// Returns what a row holds.
+fn read(row: &Row<'_>) -> Result<Content, String> {
     let id = text(row, 0)?.ok_or("it has no content, the file is damaged")?;
     let of = |why: String| format!("message {id}: {why}");
     let settled = content::settled_from_text(text(row, 8).map_err(of)?).map_err(of)?;
+    let number = |column| row.get::<_, u32>(column).map_err(|error| of(error.to_string()));
+    let receive = number(5)?;
     let message = Message {
         id: id.into(),
         body: row.get::<_, Vec<u8>>(2).map_err(|error| of(error.to_string()))?.into(),
         attributes: content::attributes_from_text(text(row, 3).map_err(of)?).map_err(of)?,
         group: text(row, 6).map_err(of)?.map(Into::into),
         sent_at: from_millis(row.get(1).map_err(|error| of(error.to_string()))?),
-        receives: row.get(5).map_err(|error| of(error.to_string()))?,
+        receives: receive.saturating_sub(number(9)?).max(1),
         open: content::open_from_text(text(row, 4).map_err(of)?).map_err(of)?,
     };
-    Ok((message, settled.map(Box::new)))
+    Ok(Content { message, receive: receive.into(), settled: settled.map(Box::new) })
 }
 
 fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<Option<&'row str>, String> {

@@ -34,6 +34,7 @@ pub(super) static QUEUES: Schema = Schema {
         include_str!("v4.sql"),
         include_str!("v5.sql"),
         include_str!("v6.sql"),
+        include_str!("v7.sql"),
     ],
     sweep: Some(leftovers::SWEEP_OLDEST),
 };

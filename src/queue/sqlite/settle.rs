@@ -36,7 +36,7 @@ const DELETE: &str = "DELETE FROM messages WHERE seq = ?1";
 
 const DELETE_CONTENT: &str = "DELETE FROM contents WHERE seq = ?1";
 
-const HIDE: &str = "UPDATE messages SET hidden_until = ?2 WHERE seq = ?1";
+const HIDE: &str = "UPDATE messages SET hidden_until = ?2, uncounted = uncounted + ?3 WHERE seq = ?1";
 
 const HELD: &str = "
     SELECT redrives FROM messages JOIN contents USING (seq)
@@ -142,13 +142,13 @@ pub(super) fn change_visibility(
     let mut hide = transaction.prepare_cached(HIDE)?;
     let mut touched = Touched::new();
     let mut results = Vec::with_capacity(changes.len());
-    for VisibilityChange { receipt, hidden, settled } in changes {
+    for VisibilityChange { receipt, hidden, settled, uncounted } in changes {
         let Some(Good { row, group }) = good(transaction, queue, now, receipt)? else {
             results.push(Err(EntryError::Gone));
             continue;
         };
         let until = (!hidden.is_zero()).then(|| later(now, *hidden));
-        hide.execute((row, until))?;
+        hide.execute((row, until, uncounted))?;
         if let Some(settled) = settled.as_deref().filter(|_| notes) {
             settled::note(transaction, row, settled.clone())?;
         }

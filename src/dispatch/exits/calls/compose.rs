@@ -11,7 +11,7 @@ use crate::dispatch::event::QueueCall;
 use crate::dispatch::ledger::{Exit, Ledger, Stage};
 
 use super::QueueCalls;
-use super::entry::{CallKind, Entry, Hide, Sent, Subject, Wanted};
+use super::entry::{CallKind, Entry, Hide, Return, Sent, Subject, Wanted};
 
 /// The size of the messages and payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
 /// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
@@ -69,10 +69,10 @@ impl QueueCalls {
                 }
             };
             let Some(held) = ledger.get(ticket) else { continue };
-            let wanted = match hide {
+            let (wanted, uncounted) = match hide {
                 Hide::Extend if held.stage() == Stage::Leaving(Exit::Returned) => continue,
-                Hide::Extend => self.lease,
-                Hide::Return(until) => until.saturating_duration_since(now),
+                Hide::Extend => (self.lease, false),
+                Hide::Return(Return { until, uncounted }) => (until.saturating_duration_since(now), uncounted),
             };
             if keep_returns && hide != Hide::Extend {
                 self.kept_returns.push_back(Wanted::Held(ticket, hide));
@@ -85,7 +85,7 @@ impl QueueCalls {
             let duration = ledger.hiding(held, wanted, now);
             // Only a copy that goes back says what is settled: to write that at each extension would cost more than it saves.
             let settled = if hide == Hide::Extend { None } else { held.settled_part().map(Box::new) };
-            entries.push(VisibilityChange { receipt: held.receipt.clone(), hidden: duration, settled });
+            entries.push(VisibilityChange { receipt: held.receipt.clone(), hidden: duration, settled, uncounted });
             sent.push(Subject::Held(Entry::new(ticket, held, (hide, now + duration))));
             if let Some(held) = ledger.get_mut(ticket) {
                 held.hiding = true;

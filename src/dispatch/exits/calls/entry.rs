@@ -32,8 +32,17 @@ pub struct Show {
 pub enum Hide {
     /// To extend the lease, since the copy is held.
     Extend,
-    /// To return the copy, hidden until then.
-    Return(Instant),
+    /// To return the copy.
+    Return(Return),
+}
+
+/// How a copy is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Return {
+    /// Until when it is hidden.
+    pub until: Instant,
+    /// Whether its receive is not to count, see [`VisibilityChange::uncounted`](crate::message::settle::VisibilityChange).
+    pub uncounted: bool,
 }
 
 /// A dead letter on its way.

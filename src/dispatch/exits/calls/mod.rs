@@ -21,7 +21,7 @@ use crate::dispatch::rules::QueueRules;
 
 use self::entry::Wanted;
 
-pub use self::entry::{CallKind, Entry, Hide, Letter, Sent, Show, Subject};
+pub use self::entry::{CallKind, Entry, Hide, Letter, Return, Sent, Show, Subject};
 
 /// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);

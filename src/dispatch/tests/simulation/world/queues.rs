@@ -93,7 +93,7 @@ impl World {
             QueueCall::Delete(receipts) => receipts.iter().map(|receipt| self.delete(queue, receipt)).collect(),
             QueueCall::ChangeVisibility(changes) => {
                 let now = self.now;
-                let hide = |VisibilityChange { receipt, hidden, settled }| {
+                let hide = |VisibilityChange { receipt, hidden, settled, .. }| {
                     let row = self.leased(queue, &receipt)?;
                     row.visible_at = now + hidden;
                     row.settled.learn(settled.map(|settled| *settled).unwrap_or_default());
