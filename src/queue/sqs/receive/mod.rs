@@ -71,6 +71,11 @@ pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
             Ok(record) if fifo && held_up.has(record.group.as_deref()) => {
                 copies.bad.push(format!("message {}: one before it in its group cannot be read", record.id));
             }
+            Ok(record) if fifo && record.group.is_none() => {
+                // AWS names the group of each. Without it, nothing would keep the message behind the others of its group.
+                held_up.add(None);
+                copies.bad.push(format!("message {}: {}", record.id, Bad::Lacks("MessageGroupId")));
+            }
             Ok(record) => copies.good.push(message(record, fifo)),
             Err(LeftOut { why, group }) => {
                 held_up.add(group);

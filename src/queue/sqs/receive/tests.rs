@@ -156,7 +156,10 @@ fn in_a_fifo_queue_what_cannot_be_read_holds_up_its_group_and_no_other() {
     let copies = read(&answer(other_body.clone()), true);
     assert_eq!((ids(&copies), copies.bad.len()), (["1", "3", "5"].map(String::from).to_vec(), 2), "{:?}", copies.bad);
     assert_eq!(ids(&read(&answer(other_body), false)), ["1", "3", "4", "5"]);
-    // If the group cannot be read, it may be any.
+    // If the group cannot be read or is not named, it may be any.
+    let nameless = read(&answer(xml("2", "b", "b", "")), true);
+    assert_eq!((ids(&nameless), nameless.bad.len()), (vec!["1".to_owned()], 4));
+    assert_eq!(nameless.bad[0], "message 2: it has no MessageGroupId");
     let no_group = of("2", "a").replace("<ReceiptHandle>", "<ReceiptHandle");
     assert_eq!(ids(&read(&answer(no_group), true)), ["1"]);
 }
