@@ -31,7 +31,8 @@ mod waiting;
 /// 10 s, a send 30 s, and a receive its long poll and 10 s; an embedded queue blocks for as long as its
 /// store is locked and its disk takes, a few seconds at most. The calls fail with a [`QueueError`]; the
 /// caller must then assume that no entry is done. Callers pass at most [`Limits::entries`] entries to
-/// one call: embedded queues refuse more, and on SQS more entries take several requests.
+/// one call: embedded queues refuse more, and on SQS more entries take several requests. Entries of a send that SQS refuses
+/// together are sent one by one, for half a minute.
 ///
 /// A message may lead to several deliveries, of which some are settled before the others. An embedded queue keeps
 /// which these are: it learns them from returned copies and from dead letters, and reports them with each later copy of

@@ -18,7 +18,7 @@ use compact_str::{CompactString, ToCompactString as _, format_compact};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use self::apart::send_apart;
+use self::apart::{for_a_while, send_apart};
 use self::call::MAX_ENTRIES;
 use self::dead::Target;
 use super::{
@@ -285,7 +285,7 @@ impl Queue for SqsQueue {
                 deduplication: fifo.then(|| own.to_compact_string()),
             });
         }
-        let results = send_apart(&entries, |entries| self.send_entries(entries)).map_err(self.failed("send"))?;
+        let results = send_apart(&entries, for_a_while(), |entries| self.send_entries(entries)).map_err(self.failed("send"))?;
         let (mut ids, mut failed, mut unconfirmed) = (Vec::with_capacity(messages.len()), Vec::new(), Vec::new());
         for (at, sent) in results.into_iter().enumerate() {
             match sent {

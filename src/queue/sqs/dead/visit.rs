@@ -301,7 +301,9 @@ impl SqsQueue {
             }
         }
         let (going, entries): (Vec<&Letter>, Vec<_>) = going.into_iter().unzip();
-        let sent = send_apart(&entries, |entries| visit.patience.entries(entries, |entries| self.send_entries(entries)))?;
+        // Whoever waits for the command may end it.
+        let sent =
+            send_apart(&entries, || true, |entries| visit.patience.entries(entries, |entries| self.send_entries(entries)))?;
         let mut arrived = Vec::with_capacity(going.len());
         for (letter, sent) in going.into_iter().zip(sent) {
             match sent {

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::{Account, DeliveryName, Receipt};
-use crate::queue::sqs::apart::send_apart;
+use crate::queue::sqs::apart::{for_a_while, send_apart};
 use crate::queue::sqs::call::Entry;
 use crate::queue::sqs::content::{DEAD, check_text};
 use crate::queue::sqs::envelope::{LetterFacts, Open};
@@ -34,7 +34,7 @@ impl SqsQueue {
         }
         let written: Vec<_> = letters.iter().map(|letter| self.entry(letter, &target, most)).collect();
         let entries: Vec<_> = written.iter().flatten().cloned().collect();
-        let sent = send_apart(&entries, |entries| target.send(entries));
+        let sent = send_apart(&entries, for_a_while(), |entries| target.send(entries));
         let is_missing = match &sent {
             Ok(sent) => sent.iter().any(|sent| matches!(sent, Err(EntryFault::Missing(_)))),
             Err(fault) => matches!(fault, Fault::Missing(_)),
