@@ -144,7 +144,7 @@ mod tests {
             index: None,
             payload: None,
             body: r#"{"account":"a", "account":null}"#.into(),
-            attributes: vec![Attribute { name: "source".into(), value: AttributeValue::String("shop".into()) }],
+            attributes: vec![Attribute::new("source".into(), AttributeValue::String("shop".into()))],
             receives: 1,
             sent_at: SystemTime::UNIX_EPOCH,
             dead_at: SystemTime::UNIX_EPOCH + Duration::from_secs(60),

@@ -62,10 +62,10 @@ impl Message {
     }
 
     /// Returns the bytes of memory that the message keeps for as long as it is held: those of its body, of its
-    /// attributes' names and values, of its group, which on an embedded queue may be as long as its body, and of the
+    /// attributes, of its group, which on an embedded queue may be as long as its body, and of the
     /// names of its open deliveries. The few bytes that every message needs do not count.
     pub fn weight(&self) -> usize {
-        let attributes = self.attributes.iter().map(|attribute| attribute.name.len() + attribute.value.len());
+        let attributes = self.attributes.iter().map(Attribute::len);
         let name = |name: &DeliveryName| size_of::<DeliveryName>() + name.account.as_ref().map_or(0, CompactString::len);
         let open = self.open.iter().flat_map(|open| open.iter().map(name));
         let group = self.group.as_ref().map_or(0, CompactString::len);
@@ -91,6 +91,21 @@ pub struct Attribute {
     pub name: CompactString,
     /// The attribute's value with its type.
     pub value: AttributeValue,
+    /// What the producer appended to the type behind a dot, as in `Number.float` (SQS: a custom type). It means nothing here,
+    /// and stays with the attribute.
+    pub label: Option<Box<str>>,
+}
+
+impl Attribute {
+    /// Creates an attribute whose type has no label.
+    pub fn new(name: CompactString, value: AttributeValue) -> Self {
+        Self { name, value, label: None }
+    }
+
+    /// Returns the size of the attribute in bytes, without its type.
+    fn len(&self) -> usize {
+        self.name.len() + self.value.len() + self.label.as_deref().map_or(0, str::len)
+    }
 }
 
 /// The value of an attribute, of one of the three types that SQS knows.
@@ -332,9 +347,14 @@ mod tests {
             (AttributeValue::Binary(vec![0; 300].into()), 300),
         ] {
             let before = message.weight();
-            message.attributes.push(Attribute { name: "name".into(), value });
+            message.attributes.push(Attribute::new("name".into(), value));
             assert_eq!(message.weight() - before, bytes + 4);
         }
+        let before = message.weight();
+        let labelled =
+            Attribute { label: Some("float".into()), ..Attribute::new("n".into(), AttributeValue::Number("1".into())) };
+        message.attributes.push(labelled);
+        assert_eq!(message.weight() - before, 7);
         let before = message.weight();
         let name = |account: &str| DeliveryName { index: 1, account: Some(account.into()) };
         message.open = Some([name(""), name(&"y".repeat(500))].into());

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_sqs_would_refuse_is_refused_by_its_place() {
         let fine = NewMessage { body: Bytes::from(vec![0; MAX_BODY]), ..NewMessage::default() };
-        let attribute = Attribute { name: "a".into(), value: AttributeValue::String("v".into()) };
+        let attribute = Attribute::new("a".into(), AttributeValue::String("v".into()));
         let wrong = [
             (NewMessage { body: Bytes::from(vec![0; MAX_BODY + 1]), ..NewMessage::default() }, "1048577 bytes"),
             (NewMessage { attributes: vec![attribute; 11], ..NewMessage::default() }, "11 attributes"),

@@ -10,9 +10,12 @@ use crate::tools::*;
 /// Returns an attribute of each type, in an order that no sorting produces.
 pub fn attributes() -> Vec<Attribute> {
     vec![
-        Attribute { name: "traceparent".into(), value: AttributeValue::String("00-4bf9-00f0-01 \"ä\" \u{1F419}".into()) },
-        Attribute { name: "attempt".into(), value: AttributeValue::Number("-12345678901234567890123456789.012345678".into()) },
-        Attribute { name: "digest".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255, 10, 34])) },
+        Attribute::new("traceparent".into(), AttributeValue::String("00-4bf9-00f0-01 \"ä\" \u{1F419}".into())),
+        Attribute::new("attempt".into(), AttributeValue::Number("-12345678901234567890123456789.012345678".into())),
+        Attribute {
+            label: Some("sha.1".into()),
+            ..Attribute::new("digest".into(), AttributeValue::Binary(Bytes::from_static(&[0, 255, 10, 34])))
+        },
     ]
 }
 

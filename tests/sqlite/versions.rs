@@ -28,7 +28,7 @@ fn a_file_of_version_1_is_used_as_it_is() {
     let first = &taken[0].message;
     assert_eq!(first.body.as_ref(), b"\x00{}\xff");
     assert_eq!(first.sent_at, UNIX_EPOCH + Duration::from_millis(1_720_000_000_000));
-    assert_eq!(first.attributes[0], Attribute { name: "try".into(), value: AttributeValue::Number("1".into()) });
+    assert_eq!(first.attributes[0], Attribute::new("try".into(), AttributeValue::Number("1".into())));
     assert_eq!(first.attributes[1].value, AttributeValue::Binary(vec![0, 255].into()));
     assert_eq!(taken[1].message.open.as_deref(), Some(&[1, 3].map(|index| DeliveryName { index, account: None })[..]));
 

@@ -281,7 +281,7 @@ impl Rig {
                     '*' => message.body = vec![b' '; value.parse().expect("a size")].into(),
                     '$' => {
                         let value = AttributeValue::Binary(vec![0; value.parse().expect("a size")].into());
-                        message.attributes.push(Attribute { name: "x".into(), value });
+                        message.attributes.push(Attribute::new("x".into(), value));
                     }
                     '~' => {
                         let deliveries = value.split('+').map(delivery_name).collect();

@@ -14,7 +14,7 @@ use crate::message::{Attribute, AttributeValue, Item};
 fn the_attributes_of_a_row_fill_the_room() {
     let mut rig = Rig::new(parking_rules(&[("x", 1)]));
     let mut message = message("d", None);
-    message.attributes.push(Attribute { name: "x".into(), value: AttributeValue::String("y".repeat(900)) });
+    message.attributes.push(Attribute::new("x".into(), AttributeValue::String("y".repeat(900))));
     let item = Item { message: Arc::new(message), index: None, payload: "1".into() };
     rig.disk.park(rig.start, &[ToPark { account: "x".into(), item, waited: Duration::ZERO, after: START, older: false }]);
     rig.play(&[(0, "unparked", "flush x d")]);

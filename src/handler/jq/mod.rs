@@ -178,7 +178,7 @@ fn name_of(value: &Val) -> Option<CompactString> {
 /// Returns the value of `$message`.
 fn describe(message: &Message) -> Val {
     let text = |text: &str| Val::utf8_str(text.to_owned());
-    let attribute = |Attribute { name, value }: &Attribute| {
+    let attribute = |Attribute { name, value, .. }: &Attribute| {
         let value = match value {
             AttributeValue::String(value) => text(value),
             AttributeValue::Number(number) if number.len() <= json::MAX_NUMBER && json::is_number(number) => {

@@ -127,7 +127,7 @@ fn as_many_buckets_as_payloads_are_paired() {
 
 #[test]
 fn what_else_is_known_of_a_message_is_in_a_variable() {
-    let attribute = |name: &str, value| Attribute { name: name.into(), value };
+    let attribute = |name: &str, value| Attribute::new(name.into(), value);
     let message = Message {
         attributes: vec![
             attribute("traceparent", AttributeValue::String("00-ab".into())),

@@ -114,7 +114,7 @@ fn dead_letters_are_bounded_in_bytes_too_and_give_them_back() {
 fn attributes_count_among_the_bytes_of_dead_letters() {
     let queue = MemoryQueue::new(MemoryOptions::new("stock"));
     let value = AttributeValue::Binary(Bytes::from(vec![0; 100 * 1024 * 1024]));
-    let attributes = vec![Attribute { name: "picture".into(), value }];
+    let attributes = vec![Attribute::new("picture".into(), value)];
     queue.send(&vec![NewMessage { attributes, ..NewMessage::default() }; 3]).unwrap();
     let letters: Vec<_> = queue.receive(&NO_WAIT).unwrap().iter().map(whole).collect();
     queue.set_aside(&letters[..2]).unwrap();

@@ -48,7 +48,7 @@ fn delivery(account: &str, id: &str) -> ToPark {
     let message = Message {
         id: id.into(),
         body: format!("body of {id}").into(),
-        attributes: vec![Attribute { name: "traceparent".into(), value: AttributeValue::String("00-1".into()) }],
+        attributes: vec![Attribute::new("traceparent".into(), AttributeValue::String("00-1".into()))],
         group: None,
         sent_at: UNIX_EPOCH + Duration::from_secs(900),
         receives: 3,

@@ -12,6 +12,8 @@ use crate::message::{Account, Attribute, AttributeValue, DeliveryName};
 #[derive(Serialize, Deserialize)]
 struct Stored {
     name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<Box<str>>,
     #[serde(flatten)]
     value: StoredValue,
 }
@@ -34,6 +36,7 @@ pub(in crate::queue) fn attributes_to_text(attributes: &[Attribute]) -> Result<O
         .iter()
         .map(|attribute| Stored {
             name: attribute.name.to_string(),
+            label: attribute.label.clone(),
             value: match &attribute.value {
                 AttributeValue::String(text) => StoredValue::String(text.clone()),
                 AttributeValue::Number(text) => StoredValue::Number(text.clone()),
@@ -48,7 +51,7 @@ pub(in crate::queue) fn attributes_to_text(attributes: &[Attribute]) -> Result<O
 pub(in crate::queue) fn attributes_from_text(text: Option<&str>) -> Result<Vec<Attribute>, String> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let stored: Vec<Stored> = serde_json::from_str(text).map_err(|error| format!("its attributes are not readable: {error}"))?;
-    let back = |Stored { name, value }| {
+    let back = |Stored { name, label, value }| {
         let value = match value {
             StoredValue::String(text) => AttributeValue::String(text),
             StoredValue::Number(text) => AttributeValue::Number(text),
@@ -57,7 +60,7 @@ pub(in crate::queue) fn attributes_from_text(text: Option<&str>) -> Result<Vec<A
                 AttributeValue::Binary(bytes.into())
             }
         };
-        Ok(Attribute { name: CompactString::from(name), value })
+        Ok(Attribute { name: CompactString::from(name), value, label })
     };
     stored.into_iter().map(back).collect()
 }
@@ -138,10 +141,11 @@ mod tests {
     #[test]
     fn attributes_come_back_as_they_were() {
         let attributes = vec![
-            Attribute { name: "text".into(), value: AttributeValue::String("ä\n\"{}\u{0}".into()) },
-            Attribute { name: "number".into(), value: AttributeValue::Number("0.10000000000000000000000000000000001".into()) },
-            Attribute { name: "bytes".into(), value: AttributeValue::Binary(vec![0, 9, 255].into()) },
-            Attribute { name: "none".into(), value: AttributeValue::Binary(Default::default()) },
+            Attribute::new("text".into(), AttributeValue::String("ä\n\"{}\u{0}".into())),
+            Attribute::new("number".into(), AttributeValue::Number("0.10000000000000000000000000000000001".into())),
+            Attribute::new("bytes".into(), AttributeValue::Binary(vec![0, 9, 255].into())),
+            Attribute::new("none".into(), AttributeValue::Binary(Default::default())),
+            Attribute { label: Some("json".into()), ..Attribute::new("labelled".into(), AttributeValue::String("1".into())) },
         ];
         let text = attributes_to_text(&attributes).unwrap().unwrap();
         assert!(text.contains(r#"{"name":"bytes","binary":"0009ff"}"#), "{text}");

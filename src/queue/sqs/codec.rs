@@ -27,6 +27,7 @@ use rusoto_sqs::{
 };
 
 use super::call::{Call, Entry};
+use super::content::data_type;
 use super::credentials::Keys;
 use crate::message::{Attribute, AttributeValue};
 
@@ -122,14 +123,13 @@ fn to_send(at: usize, entry: &Entry<'_>) -> SendMessageBatchRequestEntry {
 }
 
 fn attribute(attribute: &Attribute) -> (String, MessageAttributeValue) {
-    let (data_type, string_value, binary_value) = match &attribute.value {
-        AttributeValue::String(text) => ("String", Some(text.clone()), None),
-        AttributeValue::Number(text) => ("Number", Some(text.clone()), None),
+    let (string_value, binary_value) = match &attribute.value {
+        AttributeValue::String(text) | AttributeValue::Number(text) => (Some(text.clone()), None),
         // The protocol requires base64. rusoto writes the bytes as they are, and panics if they are not UTF-8.
-        AttributeValue::Binary(bytes) => ("Binary", None, Some(STANDARD.encode(bytes).into())),
+        AttributeValue::Binary(bytes) => (None, Some(STANDARD.encode(bytes).into())),
     };
-    let value =
-        MessageAttributeValue { data_type: data_type.to_owned(), string_value, binary_value, ..MessageAttributeValue::default() };
+    let data_type = data_type(attribute).into_owned();
+    let value = MessageAttributeValue { data_type, string_value, binary_value, ..MessageAttributeValue::default() };
     (attribute.name.to_string(), value)
 }
 
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn bytes_travel_as_base64_and_a_body_of_spaces_as_it_is() {
-        let attributes = [Attribute { name: "digest".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255, 10])) }];
+        let digest = Attribute::new("digest".into(), AttributeValue::Binary(Bytes::from_static(&[0, 255, 10])));
+        let attributes = [Attribute { label: Some("sha.1".into()), ..digest }];
         let entry = Entry {
             body: " \n",
             attributes: attributes[..].into(),
@@ -214,7 +215,7 @@ mod tests {
         let of = |name: &str| parameters.get(&format!("SendMessageBatchRequestEntry.1.{name}")).map(String::as_str);
         assert_eq!(of("MessageBody"), Some(" \n"));
         assert_eq!(of("MessageAttribute.1.Value.BinaryValue"), Some("AP8K"));
-        assert_eq!(of("MessageAttribute.1.Value.DataType"), Some("Binary"));
+        assert_eq!(of("MessageAttribute.1.Value.DataType"), Some("Binary.sha.1"));
         assert_eq!((of("MessageGroupId"), of("MessageDeduplicationId"), of("DelaySeconds")), (Some("g"), Some("d"), None));
     }
 }

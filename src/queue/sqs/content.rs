@@ -1,5 +1,7 @@
 //! The limits of SQS on a message's bytes, characters and attributes, checked before anything is sent. Pure functions.
 
+use std::borrow::Cow;
+
 use super::call::{Entry, MAX_ATTRIBUTES, MAX_CALL_BYTES};
 use crate::message::{Attribute, AttributeValue};
 
@@ -8,14 +10,23 @@ pub const ALONE: &str = "octoconf.alone.";
 /// The start of the group that a letter has for itself on a FIFO dead letter queue.
 pub const DEAD: &str = "octoconf.dead.";
 
+/// Returns the type of an attribute as SQS knows it, with the label if there is one: `Number.float`.
+pub fn data_type(attribute: &Attribute) -> Cow<'static, str> {
+    let base = match &attribute.value {
+        AttributeValue::String(_) => "String",
+        AttributeValue::Number(_) => "Number",
+        AttributeValue::Binary(_) => "Binary",
+    };
+    attribute.label.as_deref().map_or(base.into(), |label| format!("{base}.{label}").into())
+}
+
 /// Returns the size of an attribute as SQS counts it: the bytes of name, type and value.
 pub fn attribute_bytes(attribute: &Attribute) -> usize {
-    let (data_type, value) = match &attribute.value {
-        AttributeValue::String(text) => ("String", text.len()),
-        AttributeValue::Number(text) => ("Number", text.len()),
-        AttributeValue::Binary(bytes) => ("Binary", bytes.len()),
+    let value = match &attribute.value {
+        AttributeValue::String(text) | AttributeValue::Number(text) => text.len(),
+        AttributeValue::Binary(bytes) => bytes.len(),
     };
-    attribute.name.len() + data_type.len() + value
+    attribute.name.len() + data_type(attribute).len() + value
 }
 
 /// Returns the size of a message in bytes as SQS counts it.
@@ -73,7 +84,7 @@ mod tests {
     use super::*;
 
     fn text(name: &str, value: &str) -> Attribute {
-        Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
+        Attribute::new(name.into(), AttributeValue::String(value.into()))
     }
 
     #[test]

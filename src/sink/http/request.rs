@@ -256,7 +256,7 @@ mod tests {
         let traced = |value: AttributeValue| {
             let mut batch = batch("acme", &["1"]);
             let message = (*batch.items[0].message).clone();
-            let attributes = vec![Attribute { name: "traceparent".into(), value }];
+            let attributes = vec![Attribute::new("traceparent".into(), value)];
             batch.items[0].message = std::sync::Arc::new(Message { attributes, ..message });
             batch
         };

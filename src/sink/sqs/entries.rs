@@ -71,7 +71,7 @@ fn digest(parts: &[&str]) -> String {
 /// Returns a name or id as an attribute, in which characters that SQS would refuse are percent-encoded.
 fn text(name: &str, value: &str) -> Attribute {
     let value = if value.chars().all(is_allowed) { Cow::Borrowed(value) } else { utf8_percent_encode(value, CONTROLS).into() };
-    Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
+    Attribute::new(name.into(), AttributeValue::String(value.into()))
 }
 
 /// Returns the trace context that the message came with, if SQS accepts it.

@@ -125,7 +125,7 @@ mod tests {
             let facts = serde_json::json!({
                 "kind": kind, "reason": "r", "source": "elsewhere", "id": "1", "sent_at": 0, "receives": 1, "redrives": 7,
             });
-            let ours = Attribute { name: "octoconf".into(), value: AttributeValue::String(facts.to_string()) };
+            let ours = Attribute::new("octoconf".into(), AttributeValue::String(facts.to_string()));
             Letter::of(Record {
                 id: "1b9d".into(),
                 handle: "h".into(),

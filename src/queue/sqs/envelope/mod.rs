@@ -141,33 +141,36 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// An attribute of the producer within the JSON: its name and value.
+/// An attribute of the producer within the JSON: its name, its value, and the label of its type if it has one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Folded {
-    String(String, String),
-    Number(String, String),
+    String(Vec<String>),
+    Number(Vec<String>),
     /// The value is in base64.
-    Binary(String, String),
+    Binary(Vec<String>),
 }
 
 impl Folded {
     fn of(attribute: &Attribute) -> Self {
-        let name = attribute.name.to_string();
+        let label = attribute.label.as_deref().map(str::to_owned);
+        let with = |value: String| [attribute.name.to_string(), value].into_iter().chain(label).collect();
         match &attribute.value {
-            AttributeValue::String(text) => Self::String(name, text.clone()),
-            AttributeValue::Number(text) => Self::Number(name, text.clone()),
-            AttributeValue::Binary(bytes) => Self::Binary(name, STANDARD.encode(bytes)),
+            AttributeValue::String(text) => Self::String(with(text.clone())),
+            AttributeValue::Number(text) => Self::Number(with(text.clone())),
+            AttributeValue::Binary(bytes) => Self::Binary(with(STANDARD.encode(bytes))),
         }
     }
 
     fn unfold(self) -> Option<Attribute> {
-        let (name, value) = match self {
-            Self::String(name, text) => (name, AttributeValue::String(text)),
-            Self::Number(name, text) => (name, AttributeValue::Number(text)),
-            Self::Binary(name, coded) => (name, AttributeValue::Binary(STANDARD.decode(coded).ok()?.into())),
+        let (Self::String(parts) | Self::Number(parts) | Self::Binary(parts)) = &self;
+        let (name, text) = (parts.first()?.as_str(), parts.get(1)?);
+        let value = match &self {
+            Self::String(_) => AttributeValue::String(text.clone()),
+            Self::Number(_) => AttributeValue::Number(text.clone()),
+            Self::Binary(_) => AttributeValue::Binary(STANDARD.decode(text).ok()?.into()),
         };
-        Some(Attribute { name: name.into(), value })
+        Some(Attribute { name: name.into(), value, label: parts.get(2).map(|label| label.as_str().into()) })
     }
 }
 
@@ -187,7 +190,7 @@ impl LetterFacts {
             return if all <= room { attributes.to_vec() } else { Vec::new() };
         };
         if let Some(payload) = payload {
-            let payload = Attribute { name: ATTR_PAYLOAD.into(), value: AttributeValue::Binary(payload.clone()) };
+            let payload = Attribute::new(ATTR_PAYLOAD.into(), AttributeValue::Binary(payload.clone()));
             let bytes = packed.iter().map(attribute_bytes).sum::<usize>() + attribute_bytes(&payload);
             // SQS does not accept an empty value.
             if packed.len() < MAX_ATTRIBUTES && bytes <= room && attribute_bytes(&payload) > ATTR_PAYLOAD.len() + "Binary".len() {
@@ -279,7 +282,7 @@ fn pack<T: Serialize>(facts: T, attributes: &[Attribute], room: usize) -> Option
             envelope.dropped += 1;
         }
     }
-    kept.push(Attribute { name: ATTR_FACTS.into(), value: AttributeValue::String(json(&envelope)) });
+    kept.push(Attribute::new(ATTR_FACTS.into(), AttributeValue::String(json(&envelope))));
     Some(kept)
 }
 

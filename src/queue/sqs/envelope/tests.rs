@@ -7,7 +7,11 @@ use crate::queue::sqs::call::MAX_CALL_BYTES;
 const ROOM: usize = MAX_CALL_BYTES - 100;
 
 fn text(name: &str, value: &str) -> Attribute {
-    Attribute { name: name.into(), value: AttributeValue::String(value.into()) }
+    Attribute::new(name.into(), AttributeValue::String(value.into()))
+}
+
+fn labelled(name: &str, value: &str) -> Attribute {
+    Attribute { label: Some("json".into()), ..text(name, value) }
 }
 
 fn facts() -> LetterFacts {
@@ -44,7 +48,7 @@ fn note(attributes: &[Attribute]) -> &str {
 
 #[test]
 fn a_letter_comes_back_as_it_was_packed() {
-    let own = vec![text("a", "1"), Attribute { name: "b".into(), value: AttributeValue::Binary(Bytes::from_static(&[0, 255])) }];
+    let own = vec![text("a", "1"), Attribute::new("b".into(), AttributeValue::Binary(Bytes::from_static(&[0, 255])))];
     let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
     assert!(note(&packed).chars().all(is_allowed));
     let unpacked = LetterFacts::unpack(packed);
@@ -65,7 +69,7 @@ fn the_tenth_attribute_moves_into_ours_and_comes_back() {
 
 #[test]
 fn attributes_that_have_our_names_move_into_ours_and_come_back() {
-    let own = vec![text("a", "1"), text(ATTR_FACTS, "theirs"), text(ATTR_PAYLOAD, "theirs too")];
+    let own = vec![labelled("a", "1"), labelled(ATTR_FACTS, "theirs"), text(ATTR_PAYLOAD, "theirs too")];
     let names = |packed: &[Attribute]| packed.iter().map(|attribute| attribute.name.to_string()).collect::<Vec<_>>();
     let packed = facts().pack(&own, Some(&"payload".into()), ROOM);
     assert_eq!(names(&packed), ["a", ATTR_FACTS, ATTR_PAYLOAD]);

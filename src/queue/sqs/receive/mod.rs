@@ -252,7 +252,8 @@ fn attribute(element: Element<'_>) -> Result<Attribute, Bad> {
     }
     // A producer may append a label to a type behind a dot: "Number.float" is a number all the same.
     let data_type = data_type.as_deref().unwrap_or("String");
-    let value = match (data_type.split('.').next().unwrap_or_default(), text, binary) {
+    let (base, label) = data_type.split_once('.').map_or((data_type, None), |(base, label)| (base, Some(label)));
+    let value = match (base, text, binary) {
         ("Binary", _, Some(coded)) => {
             let bytes = STANDARD.decode(&*coded).map_err(|_| Bad::Attribute(name.to_string(), "is no base64"))?;
             AttributeValue::Binary(bytes.into())
@@ -261,7 +262,13 @@ fn attribute(element: Element<'_>) -> Result<Attribute, Bad> {
         (_, Some(text), _) => AttributeValue::String(text.into_owned()),
         _ => return Err(Bad::Attribute(name.to_string(), "has no value")),
     };
-    Ok(Attribute { name, value })
+    let label = label.filter(|label| !label.is_empty() && is_type(base)).map(Box::from);
+    Ok(Attribute { name, value, label })
+}
+
+/// Returns whether SQS knows the type.
+fn is_type(base: &str) -> bool {
+    matches!(base, "String" | "Number" | "Binary")
 }
 
 #[cfg(test)]

@@ -71,18 +71,23 @@ fn attributes_keep_type_and_bytes() {
     };
     let attributes = [
         attribute("a", "String", "<StringValue> x&amp;y </StringValue>"),
-        attribute("b", "Number.float", "<StringValue>1.50</StringValue>"),
+        attribute("b", "Number.float.ieee", "<StringValue>1.50</StringValue>"),
         attribute("c", "Binary", "<BinaryValue>AP8K</BinaryValue>"),
         attribute("d", "String.uuid", "<StringValue>1</StringValue>"),
+        attribute("e", "Text.uuid", "<StringValue>1</StringValue>"),
     ];
     let message = one(&xml("1", "b", "b", &attributes.concat()), false);
     let expected = [
-        ("a", AttributeValue::String(" x&y ".into())),
-        ("b", AttributeValue::Number("1.50".into())),
-        ("c", AttributeValue::Binary(Bytes::from_static(&[0, 255, 10]))),
-        ("d", AttributeValue::String("1".into())),
+        ("a", AttributeValue::String(" x&y ".into()), None),
+        ("b", AttributeValue::Number("1.50".into()), Some("float.ieee")),
+        ("c", AttributeValue::Binary(Bytes::from_static(&[0, 255, 10])), None),
+        ("d", AttributeValue::String("1".into()), Some("uuid")),
+        ("e", AttributeValue::String("1".into()), None),
     ];
-    assert_eq!(message.attributes, expected.map(|(name, value)| Attribute { name: name.into(), value }));
+    assert_eq!(
+        message.attributes,
+        expected.map(|(name, value, label)| Attribute { name: name.into(), value, label: label.map(Into::into) })
+    );
 }
 
 #[test]
