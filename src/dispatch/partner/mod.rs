@@ -276,7 +276,10 @@ impl Partner {
     /// Records that a flush was accepted after `took`. Returns the number of failures in a row that this ended.
     pub fn succeeded(&mut self, now: Instant, took: Duration) -> u32 {
         self.culprits = 0;
-        self.last_error = None;
+        if self.gate.asked_until(now).is_none() {
+            // Else the flush was on its way before, and the error is why the partner waits still.
+            self.last_error = None;
+        }
         self.health.succeeded(took);
         self.is_away_while_it_asks(now);
         self.gate.succeeded()

@@ -389,6 +389,9 @@ fn what_is_accepted_while_a_pause_lasts_that_the_partner_asked_for_is_not_its_en
         (3, "accepted x", "delete b"),
     ]);
     assert!(matches!(rig.notes[..], [Note::PartnerWaits { .. }]), "it takes nothing for a minute: {:?}", rig.notes);
+    let error = |rig: &Rig| rig.dispatcher.partner("x").unwrap().last_error;
+    assert_eq!(error(&rig).as_deref(), Some("answered 429"), "that is why it waits");
     rig.play(&[(60_002, "tick", "flush x a"), (60_003, "settled", ""), (60_004, "accepted x", "delete a")]);
     assert!(matches!(rig.notes[1..], [Note::PartnerWell { .. }]), "{:?}", rig.notes);
+    assert_eq!(error(&rig), None);
 }
