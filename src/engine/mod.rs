@@ -72,6 +72,7 @@ pub use self::error::{Death, ReloadError, RunError, StartError};
 pub use self::forgotten::{Forgotten, forgotten};
 pub use self::health::{EngineHealth, LastReload};
 use self::health::{Pulse, Watchdog};
+use self::inquiries::Inquiry;
 pub use self::inquiries::Operated;
 use self::lane::Lane;
 pub use self::open::{open_parking, open_queue};
@@ -81,7 +82,7 @@ use self::reload::InForce;
 use self::remote::Asked;
 pub use self::remote::{Remote, Silent, Snapshot};
 pub use self::report::Report;
-use self::shell::{Control, Shell, Watched};
+use self::shell::{Control, Requests, Shell, Watched};
 use self::tasks::Others;
 use self::threads::Crew;
 pub use self::threads::DeathGuard;
@@ -172,6 +173,7 @@ impl Engine {
         self.rules.seed = options.seed;
         let started = Instant::now();
         let (control, controls) = bounded(64);
+        let (ask, questions) = bounded(64);
         let (ended, end) = bounded(1);
         let crew = Crew::new();
         let threads = shell::Threads { handlers: self.handler_threads, deliverers: self.rules.delivery_threads };
@@ -188,7 +190,7 @@ impl Engine {
         crew.spawn("dispatch".to_owned(), None, move |duty| {
             // Dropped together with the dispatcher, which ends the watchdog and those that wait to search too.
             let _at_work: Sender<()> = at_work;
-            let result = shell.run(controls, interval, duty);
+            let result = shell.run(Requests { controls, questions }, interval, duty);
             // The receiver may be gone: a caller that does not wait does not need the result.
             let _ = ended.send(result);
         })
@@ -196,6 +198,7 @@ impl Engine {
         let in_force = Arc::new(Mutex::new(self.in_force));
         Ok(Running {
             control,
+            ask,
             end,
             crew,
             health,
@@ -214,6 +217,7 @@ impl Engine {
 #[must_use = "the engine stops when this is dropped"]
 pub struct Running {
     control: Sender<Control>,
+    ask: Sender<Inquiry>,
     end: Receiver<Result<Status, Death>>,
     crew: Crew,
     health: EngineHealth,
@@ -230,6 +234,7 @@ impl Running {
     pub fn remote(&self) -> Remote {
         Remote {
             control: self.control.clone(),
+            ask: self.ask.clone(),
             health: self.health.clone(),
             roster: self.crew.roster().clone(),
             deaths: self.crew.death_line(),

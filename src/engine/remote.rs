@@ -1,6 +1,6 @@
 //! The handle through which other threads stop, query and act upon a running engine. Questions wait for the dispatcher for
-//! bounded times only, a reload until it has answered. What only tells it something waits for nothing, unless 64 requests
-//! are before it: that many pile up only where the dispatcher makes no turns. Cheap to clone.
+//! bounded times only, a reload until it has answered. What only tells it something waits for nothing, unless it was told
+//! 64 things before that it has not heard yet. Cheap to clone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Remote {
     pub(super) control: Sender<Control>,
+    pub(super) ask: Sender<Inquiry>,
     pub(super) health: EngineHealth,
     pub(super) roster: Roster,
     pub(super) deaths: DeathLine,
@@ -298,7 +299,7 @@ impl Remote {
     fn ask_unless<T>(&self, question: impl FnOnce(Sender<T>) -> Inquiry, withdraw: impl FnOnce() -> bool) -> Result<T, Silent> {
         let (reply, answer) = bounded(1);
         let too_late = Instant::now() + ANSWER_TIMEOUT;
-        self.control.send_deadline(Control::Ask(question(reply)), too_late).map_err(|error| match error {
+        self.ask.send_deadline(question(reply), too_late).map_err(|error| match error {
             SendTimeoutError::Timeout(_) => Silent::Hangs,
             SendTimeoutError::Disconnected(_) => Silent::Ended,
         })?;

@@ -292,8 +292,21 @@ fn an_engine_that_has_ended_says_so() {
     assert_eq!(remote.search(String::new()).unwrap_err(), Silent::Ended);
     assert_eq!(remote.operate("acme".into(), Action::Pause).err(), Some(Silent::Ended));
     // A request that comes just before the end stays in its channel.
-    let (control, _unread) = crossbeam_channel::bounded(1);
-    assert_eq!(Remote { control, ..remote }.partner("acme".into()).unwrap_err(), Silent::Ended);
+    let (ask, _unread) = crossbeam_channel::bounded(1);
+    assert_eq!(Remote { ask, ..remote }.partner("acme".into()).unwrap_err(), Silent::Ended);
+}
+
+#[test]
+fn a_stop_does_not_wait_behind_questions_that_nobody_answers() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let ((control, told), (ask, _unread)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(0));
+    let silent = Remote { control, ask, ..remote.clone() };
+    assert_eq!(silent.partner("acme".into()).unwrap_err(), Silent::Hangs);
+    silent.stop();
+    assert!(matches!(told.try_recv(), Ok(Control::Stop { .. })));
+    remote.stop();
+    running.wait().unwrap();
 }
 
 #[test]

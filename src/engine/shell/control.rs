@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::dispatch::{Event, PartnerTable, QueueChanges};
 use crate::sink::Prepared;
@@ -28,12 +28,17 @@ pub enum Control {
     },
     /// Finish once every queue is empty and every message is settled.
     FinishWhenEmpty,
-    /// Answer a question, or act upon a partner.
-    Ask(Inquiry),
     /// A thread that the engine did not start has died: the engine ends with this reason.
     Died(Death),
     /// Put another configuration in force.
     Reload(Box<Reload>),
+}
+
+/// Where the requests of other threads come in.
+pub struct Requests {
+    pub controls: Receiver<Control>,
+    /// Apart from the controls, so that none of these waits behind questions that nobody answers.
+    pub questions: Receiver<Inquiry>,
 }
 
 /// Another configuration, ready to be applied.
@@ -68,7 +73,6 @@ impl Shell {
     /// engine. An error ends the process with that reason.
     pub(super) fn controlled(&mut self, control: Option<Control>) -> Result<Event, Death> {
         Ok(match control {
-            Some(Control::Ask(inquiry)) => self.inquiries.take(inquiry, &self.dispatcher),
             Some(Control::Died(why)) => return Err(why),
             // An engine that is stopping takes no new configuration. What the reload has opened goes back to the
             // requester, as below.

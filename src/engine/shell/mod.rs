@@ -30,7 +30,7 @@ use super::threads::Crew;
 mod control;
 mod lanes;
 
-pub use self::control::{Applied, Control, Reload, Unstarted};
+pub use self::control::{Applied, Control, Reload, Requests, Unstarted};
 
 /// The largest number of partners' answers that one turn takes in. Batches thus form under load,
 /// and no turn becomes long.
@@ -136,7 +136,8 @@ impl Shell {
     /// Runs the main loop until the dispatcher has nothing left to wait for. An error ends the
     /// process with that reason.
     #[expect(clippy::disallowed_methods, reason = "the one clock of the dispatcher, read once a turn")]
-    pub fn run(mut self, mut controls: Receiver<Control>, interval: Duration, duty: &Duty) -> Result<Status, Death> {
+    pub fn run(mut self, requests: Requests, interval: Duration, duty: &Duty) -> Result<Status, Death> {
+        let Requests { mut controls, mut questions } = requests;
         let ticker = tick(interval);
         self.tell_the_time(self.started);
         self.turn(self.started, Event::Tick)?;
@@ -144,7 +145,7 @@ impl Shell {
             // A moment that has passed is due at once.
             let due = if self.inquiries.is_busy() { Some(self.started) } else { self.dispatcher.next_deadline() };
             let due = due.map_or_else(never, at);
-            // Deaths and controls come first, since a turn takes in everything else that waits, whatever woke it.
+            // Deaths, controls and questions come first, since a turn takes in everything else that waits, whatever woke it.
             let event = select_biased! {
                 recv(self.crew.deaths()) -> death => return Err(death.unwrap_or_else(|_| Death::broken("nobody reports panics"))),
                 recv(controls) -> control => {
@@ -154,6 +155,13 @@ impl Shell {
                     }
                     self.controlled(control.ok())?
                 }
+                recv(questions) -> inquiry => match inquiry {
+                    Ok(inquiry) => self.inquiries.take(inquiry, &self.dispatcher),
+                    Err(_) => {
+                        questions = never();
+                        Event::Tick
+                    }
+                },
                 recv(self.results) -> event => event.map_err(|_| Death::broken("the deliver threads are gone"))?,
                 recv(self.inbox) -> event => event.map_err(|_| Death::broken("the inbox is gone"))?,
                 recv(due) -> _ => Event::Tick,

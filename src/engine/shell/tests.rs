@@ -32,7 +32,7 @@ fn a_control_is_heard_however_many_answers_wait() {
     let (control, controls) = bounded(1);
     control.send(Control::Died(Death::panicked("signal"))).unwrap();
     let duty = shell.crew.roster().enlist("dispatch");
-    let ended = shell.run(controls, Duration::from_secs(1), &duty);
+    let ended = shell.run(Requests { controls, questions: never() }, Duration::from_secs(1), &duty);
     assert_eq!(ended.unwrap_err(), Death::panicked("signal"));
     assert!(results.len() > ANSWERS / 2, "only {} of the answers were left by then", results.len());
 }
@@ -65,7 +65,7 @@ fn an_action_whose_requester_has_given_up_is_not_done_later() {
     let mut asked = |claim: Claim| {
         let (reply, _answer) = bounded(1);
         let inquiry = Inquiry::Operate { account: "acme".into(), action: Action::Skip, claim, reply };
-        shell.controlled(Some(Control::Ask(inquiry))).unwrap()
+        shell.inquiries.take(inquiry, &shell.dispatcher)
     };
     let (withdrawn, awaited) = (Claim::default(), Claim::default());
     assert!(withdrawn.take(), "before the dispatcher");
