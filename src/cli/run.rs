@@ -67,6 +67,10 @@ pub fn run(config: &Path, options: &Run, caught: Option<Caught>) -> Result<ExitC
             log::error!("failed: {}", in_full(&error));
             Ok(ExitCode::from(1))
         }
+        Err(Failure::Refused(why)) if log::log_enabled!(log::Level::Error) => {
+            log::error!("refused: {why}");
+            Ok(ExitCode::from(2))
+        }
         outcome => outcome,
     }
 }
@@ -164,10 +168,15 @@ fn open(setup: &Setup, caught: &mut Caught, at_most: Option<Duration>, notify: &
     if let Some(admin) = &admin {
         log::info!("the admin server listens: address={}", admin.address());
     }
-    Ok(match engine(setup, caught, at_most, notify)? {
-        Ok(engine) => Opened::Engine(admin, engine),
-        Err(late) => Opened::Nothing { late },
-    })
+    let engine = engine(setup, caught, at_most, notify);
+    Ok(
+        match engine
+            .map_err(|error| if error.is_of_configuration() { Failure::Refused(error.to_string()) } else { error.into() })?
+        {
+            Ok(engine) => Opened::Engine(admin, engine),
+            Err(late) => Opened::Nothing { late },
+        },
+    )
 }
 
 /// Creates the engine. While a store is locked or full this is tried again, until a signal arrives or the time is over:

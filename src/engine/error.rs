@@ -30,6 +30,17 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Returns whether the engine does not start as it is configured, so that a person has to act before it can.
+    pub fn is_of_configuration(&self) -> bool {
+        match self {
+            Self::Queue(error) => !error.is_transient(),
+            Self::Handler { .. } | Self::Sinks(_) => true,
+            Self::Thread { .. } => false,
+        }
+    }
+}
+
 /// Why an engine ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

@@ -41,7 +41,7 @@ fn a_run_that_refuses_to_start_has_a_report_too() {
     std::fs::remove_file(workspace.path("q.db")).unwrap();
     // A folder in the place of the queue's file, which only a person can correct.
     std::fs::create_dir(workspace.path("q.db")).unwrap();
-    workspace.expect(1, &["run", "--until-empty", "--report", "report.json"]);
+    workspace.expect(2, &["run", "--until-empty", "--report", "report.json"]);
     let report = workspace.report();
     assert!(keys(&report) == keys(&ordinary) && report["elapsed_s"] != ordinary["elapsed_s"], "{report}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -95,6 +95,24 @@ fn a_locked_queue_fails_the_run_in_time_with_a_report() {
         assert_eq!((&own["received"], &own["acked"]), (&json!(0), &json!(0)));
     }
     assert_eq!(report["queues"].as_array().unwrap().len(), 2);
+}
+
+/// Where systemd would start it again and again, nobody would notice that a person has to act.
+#[test]
+fn a_queue_that_cannot_be_opened_as_it_is_configured_is_a_refused_configuration() {
+    for (key, says) in [
+        ("source = \"sqlite\"\npath = \"nowhere/q.db\"", "its folder must exist"),
+        ("source = \"memory\"\npreload = \"nowhere.jsonl\"", "cannot read nowhere.jsonl"),
+        ("source = \"sqlite\"\npath = \"q.db\"\nparking = \"nowhere/p.db\"", "its folder must exist"),
+    ] {
+        let text = format!(
+            "[admin]\nlisten = \"\"\n[queues.stock]\nhandler = \"order\"\n{key}\n[partners.default]\ndeliver = \"discard\"\n"
+        );
+        let workspace = Workspace::new("octoconf.toml", &text);
+        let said = workspace.expect(2, &["run", "--report", "report.json"]);
+        assert!(said.contains("refused: queue stock") && said.contains(says), "{said}");
+        assert_eq!(workspace.report()["state"], "stopped");
+    }
 }
 
 #[test]
