@@ -31,6 +31,10 @@ fn list_to<T: Entry>(
     let mut listing = Listing::new(out, json);
     let mut left = limit.unwrap_or(usize::MAX);
     let mut failed = None;
+    if left == 0 && !json {
+        // Nothing was read, so nothing may be said of whether there are any.
+        return Ok(());
+    }
     if left > 0 {
         let read = read(&mut |entry| {
             left -= 1;
@@ -124,6 +128,20 @@ mod tests {
         fn object(&self) -> impl Serialize {
             self.0
         }
+    }
+
+    #[test]
+    fn a_list_of_none_says_nothing_of_how_many_there_are() {
+        let listed = |limit, json| {
+            let mut out = Vec::new();
+            let read = |each: &mut dyn FnMut(&Number) -> bool| {
+                each(&Number(7));
+                Ok(())
+            };
+            list_to(&mut out, Some(limit), json, read).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!([listed(0, false), listed(0, true), listed(1, false)], ["", "[]\n", "NUMBER\n7\n"]);
     }
 
     #[test]
