@@ -1,11 +1,12 @@
 //! The thread `signal`. For `run`: TERM and INT drain the engine, and the second of them stops it without delivering
 //! what waits, or ends the process while there is no engine yet; HUP asks for a reload; USR1 logs the state. For `send`,
 //! `dead` and `demo`: the first TERM or INT asks the command to end with what it has done, and the second ends the
-//! process.
+//! process. HUP does the same to `demo`, which would otherwise leave its folder behind.
 //!
 //! The thread never waits for the work that a signal causes, because the next signal may be
 //! the one that stops the service.
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,13 +47,27 @@ pub fn outlive_file_limit() -> io::Result<()> {
 /// Returns a channel that receives an item on the first TERM or INT, for commands that stop in an orderly way. The
 /// second of these signals ends the process at once, as it would without this function.
 pub fn stops() -> io::Result<Receiver<()>> {
-    stops_or(|| ())
+    stops_at(&[SIGTERM, SIGINT], || ())
 }
 
-/// Does the same, and runs `clean_up` before a second signal ends the process.
+/// Does the same, also if the terminal goes away (HUP), and runs `clean_up` before a second signal ends the process.
 pub fn stops_or(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Receiver<()>> {
+    // Whoever started the command so that it outlives the terminal (`nohup`) has HUP ignored.
+    let of_process = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let all = [SIGTERM, SIGINT, SIGHUP];
+    let signals = if ignores(&of_process, SIGHUP) { &all[..2] } else { &all };
+    stops_at(signals, clean_up)
+}
+
+/// Returns whether a process ignores a signal, by its `/proc/PID/status` (`SigIgn`, a mask in hexadecimal).
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+fn stops_at(signals: &[i32], clean_up: impl FnOnce() + Send + 'static) -> io::Result<Receiver<()>> {
     let (tell, told) = bounded(1);
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new(signals)?;
     thread::Builder::new().name("signal".to_owned()).spawn(move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
@@ -125,5 +140,17 @@ impl Caught {
             }
         })?;
         Ok(stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_ignored_if_its_bit_is_set() {
+        let status = "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert_eq!([SIGHUP, SIGINT, 13, SIGTERM].map(|signal| ignores(status, signal)), [true, false, true, false]);
+        assert!(!ignores("", SIGHUP) && !ignores("SigIgn:\tx\n", SIGHUP));
     }
 }

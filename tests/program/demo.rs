@@ -7,6 +7,10 @@ use serde_json::Value;
 
 #[test]
 fn a_demo_that_a_signal_interrupts_ends_with_its_books() {
+    ["INT", "HUP"].into_iter().for_each(interrupted_by);
+}
+
+fn interrupted_by(signal: &str) {
     let workspace = Workspace::new("octoconf.toml", "");
     let log = std::fs::File::create(workspace.path("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_octoconf"));
@@ -14,7 +18,7 @@ fn a_demo_that_a_signal_interrupts_ends_with_its_books() {
     command.args(["demo", "--messages", "1000000", "--json"]).env("TMPDIR", workspace.path(""));
     let child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     workspace.said(&["sent ", "delivered "]);
-    send_signal(child.id(), "INT");
+    send_signal(child.id(), signal);
     let output = child.wait_with_output().unwrap();
     let books: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &books["interrupted"], &books["lost"]), (Some(1), &true.into(), &0.into()), "{books}");
