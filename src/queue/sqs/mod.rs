@@ -45,6 +45,7 @@ mod error;
 mod facts;
 mod location;
 mod md5;
+mod proxy;
 mod receive;
 mod remote;
 mod resolve;

@@ -7,16 +7,16 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read as _};
-use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ureq::config::AutoHeaderValue;
 use ureq::http::header::DATE;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport as Connection};
-use ureq::{Agent, Error, Proxy, ProxyProtocol};
+use ureq::{Agent, Error, Proxy};
 
 use super::codec::Signed;
+use super::proxy;
 use super::resolve::Lookups;
 use crate::mask::mask_url;
 use crate::net::tls;
@@ -62,9 +62,8 @@ impl Transport {
     /// Creates the connections' agents, without connecting. Requests go through
     /// the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
     pub fn new() -> Self {
-        warn_of_socks();
-        let names = Lookups::system();
-        Self { polls: agent(names.clone()), calls: agent(names) }
+        let (names, proxy) = (Lookups::system(), proxy::of_environment());
+        Self { polls: agent(names.clone(), proxy.clone()), calls: agent(names, proxy) }
     }
 
     /// Sends a request and returns the answer, whatever its status. The error says why there was none.
@@ -85,20 +84,10 @@ impl Transport {
     }
 }
 
-/// Warns, once, of a proxy in the environment that cannot be used.
-fn warn_of_socks() {
-    static WARNED: Once = Once::new();
-    let is_usable = |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
-    if Proxy::try_from_env().is_some_and(|proxy| !is_usable(&proxy)) {
-        WARNED.call_once(|| {
-            log::warn!("the proxy that the environment names is no HTTP proxy: requests to SQS and STS go without it; set HTTPS_PROXY to an http:// URL");
-        });
-    }
-}
-
-fn agent(names: Lookups) -> Agent {
+fn agent(names: Lookups, proxy: Option<Proxy>) -> Agent {
     let config = Agent::config_builder()
         .tls_config(tls::config())
+        .proxy(proxy)
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)

@@ -13,6 +13,7 @@ use ureq::http::{Method, Request, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Error, Proxy};
 
+use super::super::proxy;
 use super::CredentialsError;
 use crate::net::tls;
 
@@ -57,7 +58,7 @@ impl Web {
     /// Creates the agents. Requests to AWS go through the proxy that the environment
     /// names (`HTTPS_PROXY`, `NO_PROXY`, …), as those to SQS do.
     pub fn new() -> Self {
-        Self::through(Proxy::try_from_env())
+        Self::through(proxy::of_environment())
     }
 
     /// Creates the agents. Requests to AWS go through this proxy.
