@@ -3,6 +3,7 @@
 //! 64 things before that it has not heard yet. Cheap to clone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded};
@@ -51,7 +52,9 @@ pub struct Remote {
 /// What all remotes of an engine share, so that together they do not ask too much of the dispatcher.
 pub struct Asked {
     /// The newest snapshot, if there was one.
-    newest: Mutex<Option<Moment>>,
+    pub(super) newest: Mutex<Option<Moment>>,
+    /// How often the engine was changed: a snapshot that was asked for before the last change does not show it.
+    changes: AtomicU64,
     /// When the next search may begin. Locked while a search is under way.
     next_search: Mutex<Instant>,
     /// Disconnected once the dispatcher has ended.
@@ -60,16 +63,16 @@ pub struct Asked {
 
 impl Asked {
     pub fn new(started: Instant, over: Receiver<()>) -> Self {
-        Self { newest: Mutex::default(), next_search: Mutex::new(started), over }
+        Self { newest: Mutex::default(), changes: AtomicU64::new(0), next_search: Mutex::new(started), over }
     }
 }
 
 /// A snapshot with its validity.
-struct Moment {
+pub(super) struct Moment {
     at: Instant,
     good_for: Duration,
-    /// Whether the engine was changed since.
-    is_outdated: bool,
+    /// How often the engine had been changed when the snapshot was asked for.
+    changes: u64,
     snapshot: Arc<Snapshot>,
 }
 
@@ -154,8 +157,9 @@ impl Remote {
     pub fn snapshot(&self, at_most: Duration) -> Result<Arc<Snapshot>, Silent> {
         // Callers that come while a snapshot is being taken wait here and find the new one.
         let mut newest = self.asked.newest.try_lock_for(ANSWER_TIMEOUT).ok_or_else(|| self.silent())?;
+        let changes = self.asked.changes.load(Ordering::Acquire);
         if let Some(moment) = &*newest
-            && !moment.is_outdated
+            && moment.changes == changes
             && moment.at.elapsed() < moment.good_for.max(at_most)
         {
             return Ok(Arc::clone(&moment.snapshot));
@@ -164,12 +168,8 @@ impl Remote {
         let uptime_s = self.started.elapsed().as_secs_f64();
         let last_reload = self.health.last_reload(Instant::now());
         let snapshot = Arc::new(Snapshot { version: env!("CARGO_PKG_VERSION"), uptime_s, last_reload, status, turns });
-        *newest = Some(Moment {
-            at: Instant::now(),
-            good_for: cost * VALIDITY_PER_COST,
-            is_outdated: false,
-            snapshot: Arc::clone(&snapshot),
-        });
+        *newest =
+            Some(Moment { at: Instant::now(), good_for: cost * VALIDITY_PER_COST, changes, snapshot: Arc::clone(&snapshot) });
         Ok(snapshot)
     }
 
@@ -267,10 +267,7 @@ impl Remote {
 
     /// Has the next caller of [`Remote::snapshot`] get a new one, since the engine was just changed. Does not wait.
     fn outdate_snapshot(&self) {
-        // Whoever has it locked is taking a new one.
-        if let Some(moment) = self.asked.newest.try_lock().as_deref_mut().and_then(Option::as_mut) {
-            moment.is_outdated = true;
-        }
+        self.asked.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Returns whether the dispatcher has ended.

@@ -283,6 +283,21 @@ fn a_reload_waits_for_the_answer_of_a_late_dispatcher_and_ends_with_the_engine()
 }
 
 #[test]
+fn a_change_while_somebody_takes_a_snapshot_shows_in_the_next() {
+    let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    let remote = running.remote();
+    let hour = Duration::from_secs(3600);
+    assert!(remote.snapshot(hour).unwrap().last_reload.is_none());
+    let taking = remote.asked.newest.lock();
+    #[expect(clippy::disallowed_methods, reason = "the moment of the change")]
+    remote.reload_ended(Instant::now(), Some("no"));
+    drop(taking);
+    assert!(remote.snapshot(hour).unwrap().last_reload.is_some());
+    remote.stop();
+    running.wait().unwrap();
+}
+
+#[test]
 fn an_engine_that_has_ended_says_so() {
     let running = engine("").start(RunOptions { until_empty: false, seed: 1 }).unwrap();
     let remote = running.remote();
