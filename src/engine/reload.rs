@@ -41,13 +41,14 @@ impl Remote {
     /// See [`ReloadError`].
     #[expect(clippy::disallowed_methods, reason = "the status shows when the reload ended")]
     pub fn reload(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
+        // Held until the end is recorded, or that of the reload before could be recorded after it.
+        let _one_at_a_time = self.reloading.lock();
         let done = self.put_in_force(settings, registry);
         self.reload_ended(Instant::now(), done.as_ref().err().map(ToString::to_string).as_deref());
         done
     }
 
     fn put_in_force(&self, settings: &Settings, registry: &Registry) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.reloading.lock();
         let (before, queues_before) = {
             let in_force = self.in_force.lock();
             (in_force.settings.clone(), in_force.queues.clone())
