@@ -11,8 +11,12 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
+use crate::dispatch::ledger::Held;
 use crate::message::dead::{DeadKind, DeadReason};
 use crate::message::{Account, Delivery, DeliveryName};
+
+/// The largest number of deliveries that the reason of a letter names as settled.
+const NAMED: usize = 20;
 
 /// What becomes of each delivery that the handler makes now, by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,17 @@ impl Dispatcher {
         );
         self.leave_as_dead(ticket, DeadReason { kind: DeadKind::Rejected, text });
         true
+    }
+
+    /// Adds to the reason of a letter about the whole message which of its deliveries are settled. A person decides by that
+    /// whether to redrive it: SQS has no place for it, and sends these again.
+    pub(in crate::dispatch) fn with_what_is_settled(&self, ticket: Ticket, reason: DeadReason) -> DeadReason {
+        let Some(settled) = self.ledger.get(ticket).map(Held::settled).filter(|settled| !settled.is_empty()) else {
+            return reason;
+        };
+        let (named, more) = (list(settled.iter().take(NAMED)), settled.len().saturating_sub(NAMED));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        DeadReason { text: format!("{}; settled before: its deliveries {named}{more} (counted from 0)", reason.text), ..reason }
     }
 }
 

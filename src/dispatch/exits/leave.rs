@@ -88,6 +88,7 @@ impl Dispatcher {
         if let Some(held) = self.ledger.get_mut(ticket) {
             held.dies_whole(reason.kind);
         }
+        let reason = if delivery.is_none() { self.with_what_is_settled(ticket, reason) } else { reason };
         // Deliveries of it may have been accepted: by this copy or by one before it.
         let exit = self.ledger.get(ticket).map_or(Exit::Dead, Held::exit);
         let Some(index) = self.leaving(ticket, exit) else { return };

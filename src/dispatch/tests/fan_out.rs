@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rig::Rig;
 use super::{partner_rules, rules};
 use crate::dispatch::ledger::DELIVERY_BYTES;
-use crate::dispatch::{PartnerRules, PartnerTable, Rules};
+use crate::dispatch::{Note, PartnerRules, PartnerTable, Rules};
 
 #[test]
 fn is_deleted_when_the_last_delivery_is_accepted() {
@@ -385,6 +385,25 @@ fn of_what_a_message_was_redriven_for_what_was_settled_since_is_not_sent_again()
         let mut rig = Rig::new(rules());
         assert_eq!(rig.send(0, &format!("receive {message}")), "handle a");
         assert_eq!(rig.send(1, &format!("handled a->{now}")), commands, "{message}");
+    }
+}
+
+#[test]
+fn a_letter_about_a_whole_message_says_what_of_it_is_settled() {
+    let many: Vec<_> = (0..22).map(|index| format!("{index}@z")).collect();
+    for (message, says) in [
+        ("a", ""),
+        ("a~0@x+2@y", "; settled before: its deliveries 0 for \"x\", 2 for \"y\" (counted from 0)"),
+        (&format!("a~{}", many.join("+")), ", 19 for \"z\" and 2 more (counted from 0)"),
+    ] {
+        let mut rig = Rig::new(rules());
+        rig.play(&[
+            (0, &format!("receive {message}"), "handle a"),
+            (1, "handled a=reject", "letter a:rejected"),
+            (2, "settled", ""),
+        ]);
+        let [Note::DeadLetters { reason, .. }] = &rig.notes[..] else { panic!("{:?}", rig.notes) };
+        assert_eq!((reason.ends_with(says), reason.contains("settled")), (true, !says.is_empty()), "{reason}");
     }
 }
 
