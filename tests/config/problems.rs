@@ -252,6 +252,25 @@ fn sqs_names_and_urls_are_checked() {
         &["queues.s.dead_letter: is the queue itself, so dead letters would come back; name another queue, or \"none\""],
     );
     expect("[queues.s]\nhandler = 'order'\ndead_letter = 'none'", &[]);
+    let three = |last: &str| {
+        let queue = |name: &str, dead: &str| format!("[queues.{name}]\nhandler = 'order'\ndead_letter = '{dead}'\n");
+        [
+            queue("s", "t"),
+            queue("t", "u"),
+            queue("r", "s"),
+            format!("[queues.v]\nhandler = 'order'\nname = 'u'\ndead_letter = '{last}'"),
+        ]
+        .concat()
+    };
+    expect(
+        &three("s"),
+        &[
+            "queues.s.dead_letter: leads back to the queue by way of queues.t, queues.v, so dead letters would come back; have those \
+           of one go elsewhere",
+        ],
+    );
+    expect(&three("w"), &[]);
+    expect(&(three("s") + "\nregion = 'eu-west-1'"), &[]);
 }
 
 #[test]

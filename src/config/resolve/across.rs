@@ -11,7 +11,7 @@ use crate::config::units::{Size, Span};
 use crate::handler::{Registry, jq};
 use crate::message::service::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
-use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source};
+use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source, SqsSettings};
 use crate::sink::{FileTemplate, target};
 
 /// Reports conflicts between sections, and resolves `handler_threads = 0`.
@@ -25,6 +25,7 @@ pub(super) fn check(settings: &mut Settings, queues_named: bool, in_code: &Regis
     check_handlers(settings, in_code, problems);
     check_threads(settings, problems);
     check_same_source(settings, problems);
+    check_dead_letters(settings, problems);
     check_parking_names(settings, problems);
     check_parking_files(settings, problems);
     check_partner_files(settings, problems);
@@ -74,14 +75,39 @@ fn check_same_source(settings: &Settings, problems: &Problems) {
             seen.insert(identity, name);
         }
     }
-    for (name, queue) in &settings.queues {
-        let Source::Sqs(sqs) = &queue.source else { continue };
-        let own = sqs.url.as_deref().unwrap_or(&sqs.name);
-        if sqs.dead_letter == own {
-            let key = join(&join("queues", name), "dead_letter");
-            problems.add(key, "is the queue itself, so dead letters would come back; name another queue, or \"none\"", None);
-        }
+}
+
+/// Reports dead letters that would come back: the queue that they go to is read by another section, and so on, until the dead
+/// letters of one go to the first again.
+fn check_dead_letters(settings: &Settings, problems: &Problems) {
+    let all: BTreeMap<&str, &SqsSettings> =
+        settings.queues.iter().filter_map(|(name, queue)| Some((name.as_str(), sqs(queue)?))).collect();
+    let next = |from: &SqsSettings| {
+        let is_it = |to: &SqsSettings| match &to.url {
+            Some(url) => *url == from.dead_letter,
+            None => to.name == from.dead_letter && (&to.endpoint, &to.region) == (&from.endpoint, &from.region),
+        };
+        all.iter().map(|(name, to)| (*name, *to)).find(|(_, to)| is_it(to))
+    };
+    for (first, queue) in &all {
+        let steps = std::iter::successors(next(queue), |(_, queue)| next(queue)).map(|(name, _)| name).take(all.len());
+        let steps: Vec<&str> = steps.collect();
+        let Some(back) = steps.iter().position(|name| name == first) else { continue };
+        let text = match steps.get(..back).unwrap_or_default() {
+            [] => "is the queue itself, so dead letters would come back; name another queue, or \"none\"".to_owned(),
+            // Said once, where it begins.
+            through if through.iter().any(|name| name < first) => continue,
+            through => format!(
+                "leads back to the queue by way of queues.{}, so dead letters would come back; have those of one go elsewhere",
+                through.join(", queues.")
+            ),
+        };
+        problems.add(join(&join("queues", first), "dead_letter"), text, None);
     }
+}
+
+fn sqs(queue: &QueueSettings) -> Option<&SqsSettings> {
+    if let Source::Sqs(sqs) = &queue.source { Some(sqs) } else { None }
 }
 
 /// Reports a queue named `QUEUE.parking`, under which the parked deliveries of `QUEUE` are listed.

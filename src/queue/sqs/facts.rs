@@ -33,7 +33,8 @@ impl RedrivePolicy {
         Ok(Self::read(&queue.attributes(&["RedrivePolicy"])?))
     }
 
-    fn read(attributes: &HashMap<String, String>) -> Option<Self> {
+    /// Reads the policy of a queue with these attributes; `None` if there is none among them.
+    pub fn read(attributes: &HashMap<String, String>) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Policy {

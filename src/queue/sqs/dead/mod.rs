@@ -22,6 +22,10 @@ mod write;
 /// What is wrong with a queue that is the place for its own dead letters.
 const ITSELF: &str = "its dead letter queue is the queue itself: name another one in dead_letter, or \"none\"";
 
+/// What is wrong with a queue whose dead letter queue sets its own letters aside on the first.
+const CIRCLE: &str = "the redrive policy of its dead letter queue leads back to the queue, so dead letters would come back: take that \
+                      policy away, or name another queue in dead_letter";
+
 /// The queue of the dead letters, looked up when it is first needed.
 pub(super) struct Target {
     service: Arc<Service>,
@@ -90,11 +94,17 @@ impl Target {
             },
         };
         let name = format!("{queue}: its dead letter queue {}", remote.name());
-        let attributes =
-            remote.attributes(&[ATTR_ARN, ATTR_MAX_MESSAGE_SIZE]).map_err(|fault| fault.of(&name, "read its attributes"))?;
+        let attributes = remote
+            .attributes(&["RedrivePolicy", ATTR_ARN, ATTR_MAX_MESSAGE_SIZE])
+            .map_err(|fault| fault.of(&name, "read its attributes"))?;
         // Each letter would be received and rejected again, and a new one written about it, for ever.
         if own.is_some_and(|own| attributes.get(ATTR_ARN) == Some(own)) {
             return Err(unusable(ITSELF));
+        }
+        // Each listing of the letters is a receive of each, after some of which SQS moves them.
+        let of_letters = RedrivePolicy::read(&attributes).and_then(|policy| policy.target);
+        if of_letters.is_some() && of_letters == own.and_then(|own| Named::of_arn(own)) {
+            return Err(unusable(CIRCLE));
         }
         Ok(Some(remote.most()))
     }

@@ -356,6 +356,11 @@ fn a_queue_is_no_place_for_its_own_dead_letters_however_it_is_called() {
     let error = facts("stock").unwrap_err();
     assert!(matches!(error, QueueError::Unusable { .. }) && error.to_string().contains("the queue itself"), "{error}");
     assert!(facts("dead").is_ok());
+    let policy = "dead</Value></Attribute><Attribute><Name>RedrivePolicy</Name><Value>{&quot;deadLetterTargetArn&quot;:&quot;\
+                  arn:aws:sqs:eu-west-1:7:stock&quot;,&quot;maxReceiveCount&quot;:5}";
+    let error = facts(policy).unwrap_err();
+    assert!(matches!(error, QueueError::Unusable { .. }) && error.to_string().contains("leads back to the queue"), "{error}");
+    assert!(facts(&policy.replace(":stock", ":elsewhere")).is_ok());
     // A purge would delete messages that nobody has handled.
     let stub = Stub::new(vec![arn("stock"), ok("GetQueueUrl", "<QueueUrl>http://here/7/stock</QueueUrl>"), arn("stock")]);
     let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::To(Named::of("http://other/7/stock")));
