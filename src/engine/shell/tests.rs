@@ -85,11 +85,11 @@ fn a_question_about_all_partners_gets_its_share_of_long_turns() {
     }
     while shell.dispatcher.poll_command().is_some() {}
     let (reply, alive) = bounded(1);
-    shell.controlled(Some(Control::Ask(Inquiry::Life { reply }))).unwrap();
+    shell.inquiries.take(Inquiry::Life { reply }, &shell.dispatcher);
     assert_eq!(alive.try_recv(), Ok(()), "a sign of life waits for no look at all partners");
     let mut turns = |turn: Duration| {
         let (reply, answer) = bounded(1);
-        shell.controlled(Some(Control::Ask(Inquiry::Status { reply }))).unwrap();
+        shell.inquiries.take(Inquiry::Status { reply }, &shell.dispatcher);
         let mut turns = 0;
         while shell.inquiries.is_busy() {
             shell.inquiries.go_on(&shell.dispatcher, turn, |status| status);
