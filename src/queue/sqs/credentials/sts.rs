@@ -256,6 +256,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_that_repeats_the_token_of_a_web_identity_is_told_without_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "eyJhush.hush.hush\n").unwrap();
+        let server = Server::start(|_| {
+            status(
+                400,
+                "<ErrorResponse><Error><Code>InvalidIdentityToken</Code><Message>eyJhush.hush.hush is not for 900</Message></Error></ErrorResponse>",
+            )
+        });
+        let world = surroundings(&[("AWS_ENDPOINT_URL_STS", &server.url)]);
+        let profiles = Profiles::default();
+        let sts = Sts::new(&world, &Web::through(None), &ProfileEnv::new(&world, &profiles));
+        let text = sts.assume_with_token(&role(), file.to_str().unwrap()).unwrap_err().to_string();
+        assert!(text.contains("InvalidIdentityToken: *** is not for 900") && !text.contains("hush"), "{text}");
+    }
+
+    #[test]
     fn an_answer_that_is_no_answer_of_sts_is_never_quoted() {
         let half = KEYS.get(..300).unwrap();
         let endless = KEYS.replace("2026-01-01T01:00:00Z", "hush");

@@ -14,10 +14,27 @@ fn a_connection_that_the_server_closed_meanwhile_costs_nothing() {
 
 #[test]
 fn a_request_that_dies_on_its_own_connection_or_in_its_answer_is_not_repeated() {
-    for cut in [Vec::new(), b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n<Receive".to_vec(), b"HTTP/1.1 2".to_vec()] {
-        let stub = Stub::new(vec![Reply::Cut(cut)]);
-        let error = stub.queue("stock").receive(&ASK).unwrap_err();
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n<Receive".to_vec();
+    for (is_reused, cut) in [
+        (false, Vec::new()),
+        (false, half.clone()),
+        (false, b"HTTP/1.1 2".to_vec()),
+        (true, half),
+        (true, b"HTTP/1.1 2".to_vec()),
+    ] {
+        let mut script = vec![Reply::Cut(cut), ok("ReceiveMessage", "")];
+        if is_reused {
+            script.insert(0, ok("ReceiveMessage", ""));
+        }
+        let stub = Stub::new(script);
+        let queue = stub.queue("stock");
+        if is_reused {
+            queue.receive(&ASK).unwrap();
+        }
+        let error = queue.receive(&ASK).unwrap_err();
         assert!(error.is_transient(), "{error}");
+        // A second attempt would have had this answer.
+        queue.receive(&ASK).unwrap();
         stub.end();
     }
 }
