@@ -1,9 +1,11 @@
 //! Makes foreign text (accounts, reasons, payloads) safe for a terminal: no character may move the cursor, change the
-//! direction of the line or hide other text.
+//! direction of the line or hide other text. Accounts are named so that an operator can tell them apart.
 //!
 //! Pure.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 /// The characters of Unicode's category Cf, and the two line separators, that show nothing themselves but change
@@ -32,6 +34,45 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
 }
 
+/// Returns an account as operators see it, so that two accounts never look the same and [`meant`] finds the account again:
+/// as it is, or as a JSON string if a part of it would not be seen.
+pub fn name(account: &str) -> Cow<'_, str> {
+    // A dash stands for no account in tables.
+    let is_clear = !matches!(account, "" | "-")
+        && !account.starts_with('"')
+        && account.trim() == account
+        && !account.contains("  ")
+        && !account.chars().any(is_unseen);
+    if is_clear {
+        return account.into();
+    }
+    let mut shown = String::from("\"");
+    for c in account.chars() {
+        match c {
+            '"' | '\\' => shown.extend(['\\', c]),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            // Writing to a string cannot fail.
+            c if is_unseen(c) => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(shown, "\\u{unit:04x}")),
+            c => shown.push(c),
+        }
+    }
+    (shown + "\"").into()
+}
+
+/// Whether the character is obeyed, or is a blank that looks like another.
+fn is_unseen(c: char) -> bool {
+    is_obeyed(c) || (c.is_whitespace() && c != ' ')
+}
+
+/// Returns the account that an operator means: what is a JSON string is one, as views show accounts that cannot be typed or
+/// told apart otherwise; all else is the account itself.
+pub fn meant(argument: &str) -> String {
+    let quoted = argument.starts_with('"').then(|| serde_json::from_str(argument).ok()).flatten();
+    quoted.unwrap_or_else(|| argument.to_owned())
+}
+
 /// Displays the text with Rust's escapes for the characters on which a terminal would act, so that nothing is lost.
 pub struct Visible<'a>(pub &'a str);
 
@@ -53,5 +94,28 @@ mod tests {
         }
         let plain = "Søren Åse-東京 \u{0600} 50 € 😀 \"x\"";
         assert_eq!((one_line(plain).as_str(), Visible(plain).to_string().as_str()), (plain, plain));
+    }
+
+    #[test]
+    fn no_two_accounts_look_the_same_and_each_is_found_again_as_it_is_shown() {
+        let clear = ["acme", "Søren Åse-東京", "a\\nb", "a\"b", "a-b", "{account}", "../up", "é", "e\u{301}", "null", "--json"];
+        let unclear = [
+            ("", r#""""#),
+            ("-", r#""-""#),
+            (" acme", r#"" acme""#),
+            ("acme ", r#""acme ""#),
+            ("a  b", r#""a  b""#),
+            ("a\u{a0}b", r#""a\u00a0b""#),
+            ("a\nb\r\tc", r#""a\nb\r\tc""#),
+            ("a\0b", r#""a\u0000b""#),
+            ("\u{1b}[31ma\\n", r#""\u001b[31ma\\n""#),
+            ("\u{202e}a\u{feff}\u{e0041}", r#""\u202ea\ufeff\udb40\udc41""#),
+            ("\"acme\"", r#""\"acme\"""#),
+            ("\"", r#""\"""#),
+        ];
+        for (account, shown) in clear.map(|account| (account, account)).into_iter().chain(unclear) {
+            assert_eq!((&*name(account), &*meant(shown)), (shown, account), "{account:?}");
+        }
+        assert_eq!(meant("\"acme"), "\"acme", "no JSON");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dispatch::{PartnerReport, PartnerState};
-use crate::plain::one_line;
+use crate::plain::{name, one_line};
 
 /// Returns the sentences worth saying about a partner, the most important first.
 pub fn sentences(partner: &PartnerReport) -> Vec<String> {
@@ -87,12 +87,12 @@ fn waits(partner: &PartnerReport) -> String {
         return format!(
             "{} for {}, out of the handler and not yet in turn; {wire}.",
             several(partner.held_back, "delivery waits", "deliveries wait"),
-            one_line(&partner.account)
+            name(&partner.account)
         );
     }
     let oldest = partner.oldest_age_s.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
     if partner.waiting == 0 {
-        let account = one_line(&partner.account);
+        let account = name(&partner.account);
         // How long what is parked has waited is not known: no less than the report says.
         let (place, longer) = match (partner.in_flight, partner.parked) {
             (_, 0) => ("on the wire", ""),
@@ -108,7 +108,7 @@ fn waits(partner: &PartnerReport) -> String {
     format!(
         "{} for {} (from {}){oldest}; {wire}.",
         several(partner.waiting, "delivery waits", "deliveries wait"),
-        one_line(&partner.account),
+        name(&partner.account),
         queues.join(", ")
     )
 }

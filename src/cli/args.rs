@@ -102,7 +102,7 @@ pub enum Command {
     },
     /// Explain why a partner of a running instance is waiting
     Why {
-        /// Account of the partner
+        /// Account of the partner, as `status` shows it; a JSON string stands for its text
         #[arg(value_parser = account)]
         partner: String,
         /// Print one JSON object instead of sentences
@@ -111,7 +111,7 @@ pub enum Command {
     },
     /// Set the first delivery of a waiting partner aside as a dead letter
     Skip {
-        /// Account of the partner
+        /// Account of the partner, as `status` shows it; a JSON string stands for its text
         #[arg(value_parser = account)]
         partner: String,
         /// Print one JSON object instead of sentences
@@ -214,7 +214,7 @@ pub enum Parked {
         /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
         /// Only deliveries for this partner account
-        #[arg(long, value_name = "ACCOUNT")]
+        #[arg(long, value_name = "ACCOUNT", value_parser = meant)]
         partner: Option<String>,
         /// Maximum number of accounts
         #[arg(long, value_name = "N")]
@@ -228,7 +228,7 @@ pub enum Parked {
         /// Name of the queue in the configuration, as in [queues.NAME]
         queue: String,
         /// Only deliveries for this partner account
-        #[arg(long, value_name = "ACCOUNT")]
+        #[arg(long, value_name = "ACCOUNT", value_parser = meant)]
         partner: Option<String>,
         /// Maximum number of deliveries
         #[arg(long, value_name = "N")]
@@ -245,7 +245,7 @@ pub enum Parked {
 #[derive(Debug, Args)]
 pub struct Filter {
     /// Only dead letters for this partner account
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, value_name = "ACCOUNT", value_parser = meant)]
     pub partner: Option<String>,
     /// Only dead letters of this kind (rejected, refused, …), or whose reason contains this text
     #[arg(long, value_name = "TEXT")]
@@ -270,10 +270,15 @@ pub struct Demo {
 
 /// Parses an account, which is never empty.
 fn account(text: &str) -> Result<String, String> {
-    if text.is_empty() {
+    if meant(text)?.is_empty() {
         return Err("it is empty; give the account of a partner, as `octoconf status` shows it".to_owned());
     }
-    Ok(text.to_owned())
+    meant(text)
+}
+
+/// Parses an account that may be given as views show it.
+fn meant(text: &str) -> Result<String, String> {
+    Ok(octoconf::commands::meant(text))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::listing::{Entry, time};
 use crate::json;
 use crate::message::{Attribute, AttributeValue};
-use crate::plain::{Visible, one_line};
+use crate::plain::{Visible, name, one_line};
 use crate::queue::DeadLetter;
 
 impl Entry for DeadLetter {
@@ -21,7 +21,7 @@ impl Entry for DeadLetter {
     }
 
     fn row(&self) -> String {
-        let account = one_line(self.account.as_deref().unwrap_or("-"));
+        let account = self.account.as_deref().map_or("-".into(), name);
         let (id, kind) = (one_line(&self.id), one_line(&self.kind));
         format!("{id:>8}  {:20}  {kind:12}  {account:20}  {}", time(self.dead_at), one_line(&self.reason))
     }
@@ -44,7 +44,10 @@ pub fn text(letter: &DeadLetter) -> String {
     let Ok(Value::Object(fields)) = serde_json::to_value(Shown::of(letter, as_text)) else { return String::new() };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     shown
-        .map(|(name, value)| format!("{name:12} {}\n", Visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
+        .map(|(field, value)| match value.as_str() {
+            Some(account) if field == "account" => format!("{field:12} {}\n", name(account)),
+            text => format!("{field:12} {}\n", Visible(&text.map_or_else(|| value.to_string(), str::to_owned))),
+        })
         .collect()
 }
 
@@ -216,5 +219,10 @@ mod tests {
         }
         assert!(shown.contains(r#"{"account":"a", "account":null}"#), "as it was received: {shown}");
         assert_eq!(listed(false, &[]), "no dead letters\n");
+        for (account, column) in [(None, "-"), (Some("-"), "\"-\""), (Some("a\nb"), "\"a\\nb\""), (Some("a b"), "a b")] {
+            let letter = DeadLetter { account: account.map(Into::into), ..letter() };
+            assert!(listed(false, std::slice::from_ref(&letter)).contains(&format!("  {column:20}  ")), "{account:?}");
+            assert_eq!(text(&letter).contains(&format!("account      {column}\n")), account.is_some());
+        }
     }
 }

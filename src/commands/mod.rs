@@ -11,3 +11,5 @@ pub mod send;
 pub mod status;
 mod table;
 pub mod try_out;
+
+pub use crate::plain::meant;

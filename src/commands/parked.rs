@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::listing::{Entry, time};
-use crate::plain::one_line;
+use crate::plain::{name, one_line};
 use crate::queue::parking::ParkedAccount;
 
 impl Entry for ParkedAccount {
@@ -16,7 +16,7 @@ impl Entry for ParkedAccount {
 
     fn row(&self) -> String {
         let Self { account, deliveries, bytes, oldest, waits_since } = self;
-        let (account, oldest) = (one_line(account), one_line(oldest));
+        let (account, oldest) = (name(account), one_line(oldest));
         format!("{deliveries:>10}  {bytes:>14}  {:20}  {oldest:36}  {account}", time(*waits_since))
     }
 
@@ -68,7 +68,7 @@ mod tests {
     fn a_table_keeps_each_account_on_its_line() {
         let table = listed(false, 2);
         assert_eq!(table.lines().count(), 3);
-        assert!(table.lines().last().unwrap().ends_with("  a b"), "{table}");
+        assert!(table.lines().last().unwrap().ends_with("  \"a\\nb\""), "{table}");
         assert_eq!(listed(false, 0), "nothing is parked\n");
         let hostile =
             ParkedAccount { account: "a".into(), deliveries: 1, bytes: 1, oldest: "\u{1b}[2Jm".into(), waits_since: UNIX_EPOCH };

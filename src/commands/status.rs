@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::table::{Column, Table, clip};
+use crate::plain::name;
 
 /// The space that the output has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +147,7 @@ fn parked(status: &Value) -> impl Iterator<Item = String> {
 
 fn waiting(status: &Value) -> Table {
     let mut table = Table::new(vec![
-        Column::text("PARTNER", 9, 32),
+        Column::text("PARTNER", 9, 64),
         Column::text("QUEUE", 4, 20),
         Column::number("WAITING", 8),
         Column::number("OLDEST", 7),
@@ -162,7 +163,7 @@ fn waiting(status: &Value) -> Table {
             None => text("reason"),
         };
         table.row(vec![
-            text("account"),
+            name(&text("account")).into_owned(),
             text("queue"),
             count(&row["waiting"]),
             span(row["oldest_age_s"].as_f64()),
@@ -296,6 +297,21 @@ mod tests {
         later["queues"][0]["delivered"] = json!(990_500);
         let text = render(&later, Some(&status()), Size::UNBOUNDED);
         assert!(text.contains("DELIVERED/S") && text.contains("250.0"), "{text}");
+    }
+
+    /// What is read from a file or a pipe is what an operator has to name the partner by.
+    #[test]
+    fn without_a_terminal_no_account_is_cut_and_on_one_none_of_the_usual_length() {
+        let mut status = status();
+        let accounts = ["x".repeat(200), "0b7a3c1e-66f0-4c53-9c3a-5d0f8f1f2a77".to_owned(), "a\nb".to_owned(), "a b".to_owned()];
+        for (place, account) in accounts.iter().enumerate() {
+            status["waiting"][place]["account"] = json!(account);
+        }
+        let text = render(&status, None, Size::UNBOUNDED);
+        for shown in [&*accounts[0], &*accounts[1], r#""a\nb""#, "a b"] {
+            assert!(text.lines().any(|line| line.starts_with(&format!("{shown} "))), "{shown}:\n{text}");
+        }
+        assert!(render(&status, None, Size { columns: 120, lines: 60 }).contains(&accounts[1]));
     }
 
     /// The keys are read by their text, with a dash for what is missing, so a renamed key would go unnoticed elsewhere.

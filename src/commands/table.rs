@@ -71,7 +71,8 @@ impl Table {
             .map(|(place, column)| {
                 let cells = self.rows.iter().filter_map(|row| row.get(place)).map(|cell| measure_text_width(cell));
                 let widest = cells.max().unwrap_or(0).max(column.title.len());
-                (place, widest.min(column.widest))
+                // Where there is no end to the width, nothing is cut.
+                (place, if width == usize::MAX { widest } else { widest.min(column.widest) })
             })
             .collect();
         loop {

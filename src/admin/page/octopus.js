@@ -4,7 +4,7 @@
 import { at, draw, make, reconcile, say, set, show } from "/dom.js";
 import { held } from "/rates.js";
 import { across, arm, curl, dots, down, line, mantle } from "/shapes.js";
-import { STATES, change, count, duration, isParking, rate, several, short, stateClass, stateName, troubles } from "/words.js";
+import { STATES, change, count, duration, isParking, named, rate, several, short, stateClass, stateName, troubles } from "/words.js";
 
 /** An octopus has eight arms: one reaches for all partners, the others for those that have waited longest. */
 const NAMED = 7;
@@ -66,8 +66,8 @@ export class Octopus {
     const button = element.firstElementChild;
     const [name, chip, note] = button.children;
     button.account = p.account;
-    button.title = p.account;
-    say(name, short(p.account, 80));
+    button.title = named(p.account);
+    say(name, short(named(p.account), 80));
     chipOf(chip, p.state);
     const growth = p.rows.reduce((all, row) => all + (rates.growth(row) ?? 0), 0);
     const trend = Math.abs(growth) < 0.1 ? "" : growth > 0 ? `, ▲ ${rate(growth)}/s` : `, ▼ ${rate(-growth)}/s`;

@@ -3,7 +3,7 @@
 import { Refused, act, hasToken, partner as ask, useToken } from "/api.js";
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
 import { chipOf } from "/octopus.js";
-import { because, count, duration, short, stateName } from "/words.js";
+import { because, count, duration, named, short, stateName } from "/words.js";
 
 const DONE = { pause: "Paused.", resume: "Resumed.", flush: "What waits is sent now.", skip: "The head was set aside as a dead letter." };
 
@@ -34,10 +34,10 @@ export class Partner {
 
   /** Shows the partner that the page's address names. */
   follow() {
-    const wanted = named();
+    const wanted = addressed();
     if (wanted === null) return at("partner").open ? at("partner").close() : undefined;
     this.#account = wanted;
-    say(at("partner-name"), this.#account);
+    say(at("partner-name"), named(this.#account));
     show(at("partner-state"), false);
     paragraphs([{ text: "Asking…" }]);
     show(at("partner-queues"), false);
@@ -132,12 +132,12 @@ export class Partner {
     const closed = this.#account;
     this.#account = null;
     this.#asked += 1;
-    if (named() === closed && closed !== null) history.replaceState(null, "", location.pathname + location.search);
+    if (addressed() === closed && closed !== null) history.replaceState(null, "", location.pathname + location.search);
   }
 }
 
 /** Returns the account that the page's address names, or null. */
-function named() {
+function addressed() {
   const wanted = location.hash.match(/^#partner=(.*)$/s);
   if (!wanted) return null;
   try {

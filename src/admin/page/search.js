@@ -4,7 +4,7 @@
 import { find } from "/api.js";
 import { at, make, reconcile, say, show } from "/dom.js";
 import { chipOf } from "/octopus.js";
-import { short } from "/words.js";
+import { meant, named, short } from "/words.js";
 
 const PAUSE_MS = 150;
 const MOST = 12;
@@ -27,7 +27,7 @@ export class Search {
     input.addEventListener("keydown", (event) => this.#key(event));
     at("search").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#go(this.#found[this.#chosen]?.account ?? input.value.trim());
+      this.#go(this.#found[this.#chosen]?.account ?? meant(input.value.trim()));
     });
     at("search").addEventListener("focusout", (event) => at("search").contains(event.relatedTarget) || this.#list([]));
     document.addEventListener("keydown", (event) => {
@@ -69,7 +69,7 @@ export class Search {
     reconcile(list, rows, (row) => row.account, () => this.#option(), (element, row) => {
       element.id = `found-${row.i}`;
       element.number = row.i;
-      say(element.firstElementChild, row.none ?? short(row.account, 80));
+      say(element.firstElementChild, row.none ?? short(named(row.account), 80));
       element.className = row.none ? "none" : "";
       show(element.lastElementChild, Boolean(row.state));
       if (row.state) chipOf(element.lastElementChild, row.state);

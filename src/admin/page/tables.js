@@ -3,7 +3,7 @@
 import { at, make, reconcile, row as tableRow, say, show } from "/dom.js";
 import { NOTICED_S, chipOf } from "/octopus.js";
 import { held } from "/rates.js";
-import { because, change, count, dollars, duration, isParking, rate, several, share, short, stateName, troubles } from "/words.js";
+import { because, change, count, dollars, duration, isParking, named, rate, several, share, short, stateName, troubles } from "/words.js";
 
 /** The number of rows shown before "show all" is pressed. */
 const FEW = 12;
@@ -58,8 +58,8 @@ function fillWaiting(element, row) {
   const [head, state, waits, oldest, next, why, error] = element.children;
   const [name, queue] = head.children;
   name.account = row.account;
-  name.title = row.account;
-  say(name, short(row.account, 80));
+  name.title = named(row.account);
+  say(name, short(named(row.account), 80));
   say(queue, row.queue);
   chipOf(state.firstElementChild, row.state);
   const elsewhere = [[row.in_flight, "on the wire"], [row.parked, "parked"]].filter(([number]) => number > 0).map(([number, where]) => `+${count(number)} ${where}`);

@@ -56,6 +56,30 @@ export const several = (number, one, many) => `${count(number)} ${number === 1 ?
 /** Returns the reason, and after more than one failure in a row how many there were. */
 export const because = (row) => (row.failures > 1 ? `${row.reason} (${count(row.failures)} failures in a row)` : row.reason ?? "");
 
+/** Blanks and control characters that would not be seen, or not be told apart. */
+const UNSEEN = /[\p{Cc}\p{Cf}\u2028\u2029]|[^\S ]/gu;
+
+/**
+ * Returns an account as people see it, so that no two look the same: as it is, or as a JSON string if a part of it would not
+ * be seen. The commands show accounts in this form, and take it.
+ */
+export function named(account) {
+  const text = String(account);
+  if (text !== "" && text !== "-" && !text.startsWith('"') && text.trim() === text && !text.includes("  ") && text.search(UNSEEN) < 0) return text;
+  return JSON.stringify(text).replace(UNSEEN, (one) => one.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`));
+}
+
+/** Returns the account that is meant by a text that `named` may have returned. */
+export function meant(text) {
+  if (!text.startsWith('"')) return text;
+  try {
+    const account = JSON.parse(text);
+    return typeof account === "string" ? account : text;
+  } catch {
+    return text;
+  }
+}
+
 /** Shortens a text that may be too long for a cell. The whole text is shown with the partner. */
 export function short(text, length = 160) {
   const letters = Array.from(String(text));
