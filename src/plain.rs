@@ -46,19 +46,30 @@ pub fn name(account: &str) -> Cow<'_, str> {
     if is_clear {
         return account.into();
     }
-    let mut shown = String::from("\"");
-    for c in account.chars() {
-        match c {
-            '"' | '\\' => shown.extend(['\\', c]),
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
+    // Text is always written as JSON.
+    escaped(&serde_json::to_string(account).unwrap_or_default(), is_unseen).into_owned().into()
+}
+
+/// Returns JSON as it is, with JSON's escapes for the characters on which a terminal would act. They stand in strings, since
+/// JSON has none elsewhere that is not a line break or a tab.
+pub fn json(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_obeyed(c) && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+fn escaped(json: &str, is_unclear: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !json.chars().any(&is_unclear) {
+        return json.into();
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unclear(c) {
             // Writing to a string cannot fail.
-            c if is_unseen(c) => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(shown, "\\u{unit:04x}")),
-            c => shown.push(c),
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(shown, "\\u{unit:04x}"));
+        } else {
+            shown.push(c);
         }
     }
-    (shown + "\"").into()
+    shown.into()
 }
 
 /// Whether the character is obeyed, or is a blank that looks like another.
@@ -117,5 +128,16 @@ mod tests {
             assert_eq!((&*name(account), &*meant(shown)), (shown, account), "{account:?}");
         }
         assert_eq!(meant("\"acme"), "\"acme", "no JSON");
+    }
+
+    #[test]
+    fn json_that_is_shown_stays_the_same_json_without_what_a_terminal_obeys() {
+        let value = serde_json::json!({ "a\u{9b}2J": ["\u{202e}\u{e0041}\u{7f}\u{1b}\n", "Søren 東京 \u{a0}"] });
+        for text in [value.to_string(), format!("{value:#}")] {
+            let shown = json(&text);
+            assert!(!shown.chars().any(|c| is_obeyed(c) && c != '\n'), "{shown:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+        assert!(matches!(json("[\n\t\"東京\"\r\n]"), Cow::Borrowed(_)), "nothing is escaped");
     }
 }

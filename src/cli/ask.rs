@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use console::Term;
 use crossbeam_channel::tick;
+use octoconf::commands::shown_json;
 use octoconf::commands::status::{Size, render};
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failur
     if watch {
         return follow(&client, first, json);
     }
-    let text = if json { format!("{first:#}\n") } else { render(&first, None, size(false)) };
+    let text = if json { shown_json(&format!("{first:#}\n")).into_owned() } else { render(&first, None, size(false)) };
     output::unless_unread(show(&text, false))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +43,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
     let refresh = tick(REFRESH_INTERVAL);
     loop {
         let text = match &seen {
-            Ok(status) if json => format!("{status}\n"),
+            Ok(status) if json => shown_json(&format!("{status}\n")).into_owned(),
             Ok(status) => render(status, before.as_ref(), size(true)),
             // The instance may be restarting.
             Err(Failure::Failed(error)) if terminal => in_full(error) + "\n",
@@ -103,7 +104,7 @@ pub fn skip(config: &Path, account: &str, json: bool) -> Result<ExitCode, Failur
 fn explain(before: &str, report: &Value, json: bool) -> Result<ExitCode, Failure> {
     let mut text = before.to_owned();
     if json {
-        text += &format!("{report:#}\n");
+        text += &shown_json(&format!("{report:#}\n"));
     } else {
         let sentences = report["why"].as_array().into_iter().flatten();
         text.extend(sentences.filter_map(Value::as_str).flat_map(|sentence| [sentence, "\n"]));

@@ -19,7 +19,7 @@ use super::patience::Patient;
 use super::progress::Progress;
 use super::records::{self, Change, Outcome};
 use super::setup::Setup;
-use octoconf::commands::dead as view;
+use octoconf::commands::{dead as view, shown_json};
 
 /// The maximum number of letters per transaction, if no rate is set.
 const PORTION: usize = 1000;
@@ -84,7 +84,8 @@ fn show(letters: &dyn DeadLetters, (queue, id): (&str, &str), json: bool, patien
             interrupted("the dead letter was not found until then")
         }
     })?;
-    let text = if json { serde_json::to_string_pretty(&view::object(&letter))? } else { view::text(&letter) };
+    let text =
+        if json { shown_json(&serde_json::to_string_pretty(&view::object(&letter))?).into_owned() } else { view::text(&letter) };
     output::unless_unread(writeln!(io::stdout(), "{}", text.trim_end()))?;
     Ok(ExitCode::SUCCESS)
 }

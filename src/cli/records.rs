@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use compact_str::CompactString;
 use octoconf::commands::listing::{Entry, Listing};
+use octoconf::commands::shown_json;
 use octoconf::queue::QueueError;
 use serde_json::json;
 
@@ -87,10 +88,10 @@ pub fn say_changed(
     let mut text = match (json, dry_run) {
         (true, _) => {
             let (failed, kept) = (listed(failed), listed(kept));
-            json!({
+            let object = json!({
                 "chosen": chosen, word: changed, "dry_run": dry_run, "failed": failed, "not_deleted": kept, "interrupted": interrupted,
-            })
-            .to_string()
+            });
+            shown_json(&object.to_string()).into_owned()
         }
         (false, true) => format!("{chosen} would be {word}"),
         (false, false) => format!("{changed} {word}"),

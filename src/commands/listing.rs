@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::rfc3339;
+use crate::{plain, rfc3339};
 
 /// An entry of a listing: one line of a table, or one JSON object.
 pub trait Entry {
@@ -42,7 +42,7 @@ impl<'a, T: Entry> Listing<'a, T> {
     pub fn entry(&mut self, entry: &T) -> io::Result<()> {
         let separator = if self.any { ",\n" } else { "[\n" };
         if self.json {
-            write!(self.out, "{separator}{}", serde_json::to_string(&entry.object())?)?;
+            write!(self.out, "{separator}{}", plain::json(&serde_json::to_string(&entry.object())?))?;
         } else {
             if !self.any {
                 writeln!(self.out, "{}", T::head())?;

@@ -12,4 +12,4 @@ pub mod status;
 mod table;
 pub mod try_out;
 
-pub use crate::plain::meant;
+pub use crate::plain::{json as shown_json, meant};

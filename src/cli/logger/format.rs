@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use log::Level;
+use octoconf::commands::shown_json;
 use octoconf::rfc3339;
 use serde_json::{Map, Value, json};
 
@@ -27,7 +28,7 @@ impl Look {
                 if let (false, Some(line)) = (fields.is_empty(), line.as_object_mut()) {
                     line.insert("fields".to_owned(), fields.into());
                 }
-                format!("{line}\n")
+                shown_json(&format!("{line}\n")).into_owned()
             }
             Self::Journald => {
                 // The journal makes an entry of each line, and a line without a priority would get the default one.
@@ -101,7 +102,20 @@ fn unquoted(quoted: &str) -> (String, &str) {
                 Some((_, 't')) => value.push('\t'),
                 Some((_, 'r')) => value.push('\r'),
                 Some((_, plain @ ('"' | '\\' | '\''))) => value.push(plain),
-                // Escapes such as `\u{7f}` are kept as written.
+                Some((_, '0')) => value.push('\0'),
+                Some((at, 'u')) => {
+                    let code =
+                        quoted.get(at + 1..).and_then(|rest| rest.strip_prefix('{')?.split_once('}')).map(|(code, _)| code);
+                    let meant = code.and_then(|code| char::from_u32(u32::from_str_radix(code, 16).ok()?));
+                    match (meant, code) {
+                        (Some(meant), Some(code)) => {
+                            value.push(meant);
+                            // The code and its braces.
+                            characters.nth(code.len() + 1);
+                        }
+                        _ => value.push_str("\\u"),
+                    }
+                }
                 Some((_, other)) => value.extend(['\\', other]),
                 None => {}
             },
@@ -143,6 +157,19 @@ mod tests {
         let fields =
             json!({ "partner": "ac\"me, x=1", "queue": "stock", "failures": 3, "for_s": 1.5, "reason": "answered 503: \n" });
         assert_eq!(value["fields"], fields);
+    }
+
+    /// Whoever groups lines by a field finds the partner of this name, and no other.
+    #[test]
+    fn a_field_is_the_text_that_was_quoted() {
+        for text in ["a\0b", "a\\0b", "\u{202e}a\u{9b}2J", "\\u{202e}a", "a\u{feff}\u{e0041}\u{301}b", "a\nb\r\tc\\'\"", "\u{7f}"]
+        {
+            let line = Look::Json.line(Level::Warn, "octoconf", &format!("it waits: partner={text:?} n=1"), AT);
+            let value: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value["fields"], json!({ "partner": text, "n": 1 }), "{line}");
+            assert!(!line.contains(['\u{202e}', '\u{9b}', '\u{7f}', '\u{feff}']), "{line:?}");
+        }
+        assert_eq!(Value::from(fields(r#"odd="\u{110000}\u{x}\u""#)), json!({ "odd": r"\u{110000}\u{x}\u" }));
     }
 
     #[test]

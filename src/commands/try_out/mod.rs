@@ -11,7 +11,7 @@ use super::lines::{Line, LineError, Lines};
 use crate::handler::{Handler, run_caught};
 use crate::json;
 use crate::message::{Message, Outcome};
-use crate::plain::Visible;
+use crate::plain::{self, Visible};
 
 /// The number of lines per outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,7 +153,8 @@ impl Report<'_> {
             Some(other) => serde_json::to_writer(&mut object, &String::from_utf8_lossy(other))?,
         }
         object.push(b'}');
-        self.out.write_all(&object)
+        // Only a payload that is no JSON is no UTF-8, and that is replaced above.
+        self.out.write_all(plain::json(&String::from_utf8_lossy(&object)).as_bytes())
     }
 
     fn text_row(&mut self, row: &Row<'_>, payload: Option<&[u8]>) -> io::Result<()> {
