@@ -10,7 +10,6 @@ mod cli;
 #[path = "../tests/support/server.rs"]
 mod scripted_server;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Messages are allocated by one thread and freed by another. With this allocator that costs half as
@@ -49,8 +48,9 @@ impl Failure {
             Self::Failed(error) => (last_words(&format!("octoconf: {}", in_full(&error))), 1),
             Self::Refused(why) => (last_words(why.trim_end()), 2),
         };
-        // Where nobody reads standard error, the exit status alone says it.
-        let _ = io::stderr().write_all(text.as_bytes());
+        // Where nobody reads standard error, the exit status alone says it, and says it now: a service is restarted only
+        // once its process has ended.
+        cli::output::remark(&text, cli::output::PATIENCE);
         ExitCode::from(status)
     }
 }

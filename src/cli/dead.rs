@@ -227,8 +227,7 @@ fn change(
 /// Reports on standard error what could not be seen.
 fn say_unseen(unseen: &Unseen) {
     if let Some(why) = &unseen.why {
-        // Only a remark beside the answer, so a failure to write it is ignored.
-        let _ = writeln!(io::stderr(), "octoconf: {why}");
+        output::remark(&format!("octoconf: {why}\n"), output::PATIENCE);
     }
 }
 

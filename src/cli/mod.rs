@@ -11,7 +11,7 @@ mod demo;
 pub mod failure;
 mod input;
 pub mod logger;
-mod output;
+pub mod output;
 mod parked;
 mod patience;
 mod progress;

@@ -1,7 +1,7 @@
 //! A command that takes long: on TERM or INT it ends early with what it has done, and failures that are
 //! tried again are reported on standard error.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use octoconf::queue::Attendant;
 
-use super::signals;
+use super::{output, signals};
 
 /// The command, as the attendant of what it does.
 pub struct Patient {
@@ -44,8 +44,7 @@ impl Attendant for Patient {
     fn wait(&self, why: &str, pause: Duration) -> bool {
         let goes_on = self.goes_on();
         if goes_on {
-            // Only a remark beside the work, so a failure to write it is ignored.
-            let _ = writeln!(io::stderr(), "octoconf: {why}; trying again in {pause:?}");
+            output::remark(&format!("octoconf: {why}; trying again in {pause:?}\n"), Duration::ZERO);
         }
         goes_on && self.rest(pause)
     }

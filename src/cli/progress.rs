@@ -2,10 +2,12 @@
 //! that the output can be piped.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+
+use super::output;
 
 /// The interval between two lines. Work that takes less prints only its result.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,8 +55,8 @@ impl Progress {
         if self.line_at.is_some_and(|at| at <= now) {
             self.line_at = Some(now + LINE_INTERVAL);
             let of = self.bar.length().map_or(String::new(), |length| format!(" of {length}"));
-            // Progress is only shown, so a failure to write it does not stop the work.
-            let _ = writeln!(io::stderr(), "octoconf: {position}{of} {}", self.what);
+            // Progress is only shown: the work does not wait for whoever does not look.
+            output::remark(&format!("octoconf: {position}{of} {}\n", self.what), Duration::ZERO);
         }
     }
 

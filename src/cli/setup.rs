@@ -1,6 +1,5 @@
 //! Turns a configuration file into settings, handlers and open queues, for the commands.
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use octoconf::queue::parking::Parking;
 use octoconf::settings::{QueueSettings, Settings, Source};
 
 use super::failure::Failure;
+use super::output;
 
 /// A valid configuration, and the handlers that it names.
 pub struct Setup {
@@ -116,13 +116,12 @@ fn is_missing(path: &Path) -> bool {
 fn say_missing(key: &str, path: &Path) -> bool {
     let missing = is_missing(path);
     if missing {
-        // Only a hint beside the answer, so a failure to write it is ignored.
-        let _ = writeln!(
-            io::stderr(),
+        let hint = format!(
             "octoconf: {key}: there is no file {}: nothing was ever sent or run with it; a path that does not begin with / counts from the \
-             working directory",
+             working directory\n",
             whole(path).display()
         );
+        output::remark(&hint, output::PATIENCE);
     }
     missing
 }
@@ -136,8 +135,8 @@ fn say_made(key: &str, path: &Path) {
         "a path that does not begin with / counts from the working directory: if a service should find it, delete it and run this again in \
          the service's working directory, or set an absolute path"
     };
-    // Only a hint beside the work, which is done whether the hint can be written or not.
-    let _ = writeln!(io::stderr(), "octoconf: {key}: made a new file {}; {what_to_do}", whole(path).display());
+    let hint = format!("octoconf: {key}: made a new file {}; {what_to_do}\n", whole(path).display());
+    output::remark(&hint, output::PATIENCE);
 }
 
 fn whole(path: &Path) -> PathBuf {

@@ -6,7 +6,7 @@ mod partners;
 mod traffic;
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,8 +59,7 @@ pub fn run(options: &Demo) -> Result<ExitCode, Failure> {
     let remote = running.remote();
     let admin = dashboard(&remote)?;
     if !options.json {
-        // A failure to write this does not stop the demo.
-        let _ = writeln!(io::stderr(), "dashboard: http://{}/", admin.address());
+        output::remark(&format!("dashboard: http://{}/\n", admin.address()), output::PATIENCE);
     }
 
     let (at_work, end) = bounded::<()>(0);
@@ -217,8 +216,7 @@ fn show(status: &Status, (sent, accepted): (u64, u64), bar: &ProgressBar, termin
         bar.set_message(format!("{sent} sent, {} held, {troubled} partners in trouble", status.in_flight));
     } else {
         let line = format!("sent {sent}, delivered {accepted}, held {}, partners in trouble {troubled}\n", status.in_flight);
-        // Progress is only shown, so a failure to write it does not stop the demo.
-        let _ = io::stderr().write_all(line.as_bytes());
+        output::remark(&line, Duration::ZERO);
     }
 }
 
