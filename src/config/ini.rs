@@ -4,7 +4,8 @@
 //! backslash, takes a line without `=` into the key of the next line, and quotes the offending text in its errors. All
 //! of that does harm when values are paths, jq programs and secrets.
 //!
-//! The format: `[SECTION]` or `[SECTION.NAME]`, split at the first dot only; `KEY = VALUE`; in a partner's section
+//! The format: `[SECTION]` or `[SECTION.NAME]`, split at the first dot only, where a name in double quotes is a JSON string,
+//! the form in which accounts are shown that could not be told apart otherwise; `KEY = VALUE`; in a partner's section
 //! `headers.NAME = VALUE`; lines that start with `;` or `#` are comments. A value is taken literally, backslashes
 //! included, except that one pair of quotes around it (for spaces at its ends) is removed. It cannot hold a line break.
 
@@ -12,6 +13,7 @@ use config::{Map, Value, ValueKind};
 
 use super::problem::Problems;
 use super::tree::{Origin, insert_at};
+use crate::plain::meant;
 
 /// Parses the lines that are valid and adds a problem for each line that is not, without ever quoting a value.
 pub(super) fn parse(text: &str, origin: &Origin<'_>, problems: &Problems) -> Map<String, Value> {
@@ -64,7 +66,7 @@ impl Reader<'_> {
             return self.problem(number, "a section that does not end in ]; nothing may follow it on its line");
         };
         let path = match name.split_once('.') {
-            Some((section, name)) => vec![section.trim().to_owned(), name.trim().to_owned()],
+            Some((section, name)) => vec![section.trim().to_owned(), meant(name.trim())],
             None => vec![name.trim().to_owned()],
         };
         self.section = Some(path.clone());
@@ -158,6 +160,15 @@ mod tests {
         assert_eq!(at(&tree, &["partners", "acme.com", "rate"]), "5/s");
         assert_eq!(at(&tree, &["partners", "acme.com", "headers", "X-Key.2"]), "v");
         assert_eq!(at(&tree, &["partners", "Ünï [x] y", "rate"]), "1/s");
+    }
+
+    /// As TOML writes a name with a dot, and as views show an account of which a part would not be seen.
+    #[test]
+    fn a_name_in_quotes_is_the_text_of_a_json_string() {
+        let tree = read("[partners.\"acme.com\"]\na = 1\n[partners.\" a\\n\\u202eb\"]\na = 2\n[partners.\"acme\" inc]\na = 3\n");
+        assert_eq!(at(&tree, &["partners", "acme.com", "a"]), "1");
+        assert_eq!(at(&tree, &["partners", " a\n\u{202e}b", "a"]), "2");
+        assert_eq!(at(&tree, &["partners", "\"acme\" inc", "a"]), "3");
     }
 
     #[test]
