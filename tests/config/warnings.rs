@@ -37,10 +37,12 @@ fn a_variable_that_does_not_reach_the_partner_it_means() {
 #[test]
 fn an_account_in_quotes_in_ini() {
     let context = Context { environment: &Environment::default(), handlers: &Registry::new() };
-    let text = "[queues.q]\nsource = memory\nhandler = order\n[partners.default]\ndeliver = discard\n[partners.\"acme.com\"]\nrate = 1/s\n[partners.it's]\n[partners.'x']\n";
-    let found = config::parse(text, FileFormat::Ini, "octoconf.ini", &context).unwrap().warnings;
-    let expected = r#"partners."\"acme.com\"": the quotes are part of the account; so are those of 1 more; in INI write [partners.acme.com] without them"#;
-    assert_eq!(found, [expected]);
+    let text = "[queues.q]\nsource = memory\nhandler = order\n[partners.default]\ndeliver = discard\n[partners.\"acme.com\"]\nrate = 1/s\n[partners.it's]\n[partners.'x']\n[partners.'y']\n";
+    let loaded = config::parse(text, FileFormat::Ini, "octoconf.ini", &context).unwrap();
+    let expected =
+        r#"partners."'x'": the quotes are part of the account; so are those of 1 more; in INI write [partners.x] without them"#;
+    assert_eq!(loaded.warnings, [expected]);
+    assert!(loaded.settings.partners.by_account.contains_key("acme.com"), "double quotes are those of a JSON string");
 }
 
 #[test]

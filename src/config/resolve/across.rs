@@ -265,7 +265,7 @@ fn warn_of_shutdown(settings: &Settings, warnings: &mut Vec<String>) {
     }
 }
 
-/// Warns of accounts in quotes. In TOML the quotes of a section's name are not part of it, in INI they are: the partner
+/// Warns of accounts in quotes. In TOML the quotes of a section's name are not part of it, in INI single ones are: the partner
 /// that is meant would silently have the default's settings. One warning stands for all, since a file may have thousands.
 fn warn_of_quotes(settings: &Settings, warnings: &mut Vec<String>) {
     let within = |account: &str| {
