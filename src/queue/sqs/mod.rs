@@ -291,8 +291,10 @@ impl Queue for SqsQueue {
         for (at, sent) in results.into_iter().enumerate() {
             match sent {
                 Ok(id) => ids.push(id),
-                Err(EntryFault::Missing(why) | EntryFault::Denied(why) | EntryFault::Refused(why)) => failed.push((at, why)),
-                Err(fault) => unconfirmed.push((at, EntryError::from(fault).to_string())),
+                Err(fault) => match fault.lasting() {
+                    Ok(why) => failed.push((at, why)),
+                    Err(fault) => unconfirmed.push((at, EntryError::from(fault).to_string())),
+                },
             }
         }
         if ids.len() == messages.len() {

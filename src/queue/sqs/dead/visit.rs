@@ -154,9 +154,7 @@ impl Visit {
             .map(|deleted| match deleted {
                 Ok(()) => Ok(true),
                 Err(EntryFault::Gone) => Ok(false),
-                Err(
-                    EntryFault::Transient(why) | EntryFault::Missing(why) | EntryFault::Denied(why) | EntryFault::Refused(why),
-                ) => Err(why),
+                Err(fault) => Err(EntryError::from(fault).to_string()),
             })
             .collect();
         let gone: HashSet<&str> =

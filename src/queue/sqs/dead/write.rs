@@ -134,7 +134,10 @@ impl SqsQueue {
 /// Converts the failure of a letter. The text names its message, and
 /// what may be done if the dead letter queue refuses it as it is.
 fn refused(fault: EntryFault, letter: &SetAside, target: &RemoteQueue) -> EntryError {
-    let (EntryFault::Missing(why) | EntryFault::Denied(why) | EntryFault::Refused(why)) = fault else { return fault.into() };
+    let why = match fault.lasting() {
+        Ok(why) => why,
+        Err(fault) => return fault.into(),
+    };
     // If the refusal is for its size, the limit has been lowered.
     target.forget_most();
     let (id, bytes, name) = (&letter.message.id, letter.message.body.len(), target.name());
