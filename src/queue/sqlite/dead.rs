@@ -15,7 +15,7 @@ use crate::message::Grouping;
 use crate::message::{AttributeValue, Receipt};
 use crate::queue::clock::to_millis;
 use crate::queue::embedded::redriven_id;
-use crate::queue::{DeadDelivery, DeadFilter, DeadLetter, EntryError, EntryResult, SetAside, SettledPart};
+use crate::queue::{DeadDelivery, DeadFilter, EntryError, EntryResult, SetAside, SettledPart};
 
 /// Setting the same delivery aside again updates its letter with the newest facts.
 const WRITE: &str = "
@@ -153,11 +153,6 @@ fn whole_page(transaction: &Transaction<'_>, queue: i64, filter: &DeadFilter, af
         letters.push((number, letter));
     }
     Ok(letters)
-}
-
-/// Returns the letter with this number, if it exists. Of one on a damaged page it returns what can be read.
-pub(super) fn find(transaction: &Transaction<'_>, queue: i64, number: i64) -> Result<Option<DeadLetter>, Fault> {
-    damaged::find(transaction, queue, number)
 }
 
 /// Returns how many of the first letters a redrive should put back in one transaction: those whose bodies have

@@ -396,7 +396,7 @@ impl DeadLetters for SqliteQueue {
 
     fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
         let Some(number) = embedded::letter_number(id) else { return Ok(None) };
-        self.read("find a dead letter", |transaction| dead::find(transaction, self.queue, number))
+        self.read("find a dead letter", |transaction| damaged::find(transaction, self.queue, number))
     }
 
     fn redrive(&self, ids: &[CompactString]) -> Result<usize, QueueError> {
