@@ -64,7 +64,7 @@ use parking_lot::Mutex;
 use crate::dispatch::{Dispatcher, Rules, Status};
 use crate::handler::registry::Registry;
 use crate::queue::Queue;
-use crate::settings::{Settings, within_reach};
+use crate::settings::{SHORTEST_INTERVAL, Settings, within_reach};
 use crate::sink::{self, Sinks};
 
 pub use self::duty::ThreadReport;
@@ -90,9 +90,6 @@ pub use self::threads::DeathGuard;
 /// How long the end of the engine waits for its threads once everything is settled. Threads that are not blocked in a
 /// call end within this time, and the process must not outlast its `shutdown_timeout` for the others.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
-
-/// The shortest `flush_interval` that the configuration allows. With none, the dispatcher would make one turn after the other.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A service that is set up and not yet started. Dropping it closes its queues.
 ///

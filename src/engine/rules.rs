@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dispatch::{Medium, PartnerRules, PartnerTable, QueueRules, Rules};
 use crate::queue::Limits;
-use crate::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, Settings, within_reach};
+use crate::settings::{Deliver, PartnerSettings, PartnersSettings, QueueSettings, SHORTEST_LEASE, Settings, within_reach};
 
 use super::lane::Lane;
 
@@ -34,9 +34,6 @@ const EMBEDDED_RECOUNT: Duration = Duration::from_millis(100);
 /// batches. Measured with thousands of files: 64 to 128 give the most messages a second.
 /// Flushes that a disk holds up for long do not count: see the `threads` of the dispatcher.
 const DISK_THREADS: usize = 96;
-
-/// The shortest lease that the configuration allows.
-const SHORTEST_LEASE: Duration = Duration::from_millis(1);
 
 /// Returns the rules for these queues, without their parkings.
 pub fn rules(settings: &Settings, lanes: &[Lane]) -> Rules {

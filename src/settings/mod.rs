@@ -26,6 +26,12 @@ mod stores;
 /// The longest time that counts, ten years: what is added to the present must stay within what a clock can show.
 pub const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// The shortest `flush_interval`. With none, the dispatcher would make one turn after the other.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The shortest lease of an embedded queue.
+pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(1);
+
 /// Returns a time that can be added to the present. A program sets `Duration::MAX` where it means never.
 pub(crate) fn within_reach(time: Duration) -> Duration {
     time.min(LONGEST_TIME)

@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::handler::Registry;
 use crate::handler::jq::{JqError, JqHandler, Program};
 use crate::message::Account;
-use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, Secret, Settings};
+use crate::settings::{AdminSettings, EngineSettings, HandlerSettings, PartnersSettings, SHORTEST_INTERVAL, Secret, Settings};
 
 mod across;
 mod partner;
@@ -98,7 +98,7 @@ impl<'a> Resolver<'a> {
             log: section.get_if("log", |filter: &String| check_log(filter)),
             max_in_flight: section.get_in("max_in_flight", 1..=100_000_000),
             max_in_flight_bytes: size(&section, "max_in_flight_bytes", 1, 1 << 50),
-            flush_interval: span(&section, "flush_interval", Duration::from_millis(1), MINUTE),
+            flush_interval: span(&section, "flush_interval", SHORTEST_INTERVAL, MINUTE),
             shutdown_timeout: span(&section, "shutdown_timeout", Duration::ZERO, DAY),
         }
     }

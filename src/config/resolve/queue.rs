@@ -10,7 +10,7 @@ use crate::config::url::check_service_url;
 use crate::handler::jq;
 use crate::queue::embedded::RECEIVE;
 use crate::queue::sqs::Named;
-use crate::settings::{QueueSettings, Source, SqsSettings};
+use crate::settings::{QueueSettings, SHORTEST_LEASE, Source, SqsSettings};
 
 /// The longest lease and the longest `order_wait`: the SQS limit on visibility timeouts.
 const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
@@ -72,7 +72,7 @@ pub(super) fn resolve(name: &str, section: &Section<'_>) -> QueueSettings {
             .0,
         visibility_timeout: section
             .get_if("visibility_timeout", |lease: &Span| {
-                let least = if is_sqs { SECOND } else { Duration::from_millis(1) };
+                let least = if is_sqs { SECOND } else { SHORTEST_LEASE };
                 in_range(lease, least, LONGEST_LEASE).and_then(|()| seconds(lease, LONGEST_LEASE))
             })
             .0,
