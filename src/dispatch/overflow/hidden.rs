@@ -10,6 +10,7 @@ use slotmap::{SlotMap, new_key_type};
 use crate::message::Receipt;
 
 use crate::dispatch::exits::calls::Show;
+use crate::dispatch::extend::earlier;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 
 /// The largest number of receipts remembered, over all queues: 90,000 receipts of SQS take some 40 MB. Messages beyond
@@ -137,7 +138,7 @@ impl Hidden {
     pub fn lose_time(&mut self, by: Duration) {
         self.queues.iter_mut().for_each(|queue| queue.by_end.clear());
         for (key, slot) in &mut self.slots {
-            slot.until = slot.until.checked_sub(by).unwrap_or(slot.until);
+            slot.until = earlier(slot.until, by);
             if let Some(queue) = self.queues.get_mut(slot.queue) {
                 queue.by_end.insert((slot.until, key));
             }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use crate::dispatch::extend::earlier;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::pause::Pause;
 use crate::dispatch::rules::QueueRules;
@@ -131,7 +132,7 @@ impl QueueCalls {
             Wanted::Held(..) => None,
         });
         for until in sent.chain(wanted) {
-            *until = until.checked_sub(by).unwrap_or(*until);
+            *until = earlier(*until, by);
         }
     }
 
