@@ -20,7 +20,8 @@ use parking_lot::{Condvar, Mutex};
 pub struct Crowd<Line> {
     /// The number of threads.
     threads: usize,
-    /// The number of runners: those with a thread, and those that wait for one.
+    /// The number of runners: those with a thread, and those that wait for one. Not under the lock, since each runner asks
+    /// for it after each job.
     runners: AtomicUsize,
     waiting: Mutex<Waiting<Line>>,
     /// Told of each runner that begins to wait, and of the end.
