@@ -199,7 +199,7 @@ impl Rows {
     pub(super) fn hide(&mut self, receipt: RowReceipt, now: i64, until: Option<i64>, uncounted: bool) -> bool {
         let number = receipt.number;
         let Some(mut lease) = self.leases.remove_if(number, |lease| Self::is_good(lease, receipt, now)) else { return false };
-        lease.row.uncounted += u32::from(uncounted);
+        lease.row.uncounted = lease.row.uncounted.saturating_add(uncounted.into());
         match until {
             Some(until) => self.leases.insert(number, Lease { until, ..lease }),
             None => self.show(number, lease),

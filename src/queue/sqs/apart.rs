@@ -1,5 +1,6 @@
 //! Sending where a server may refuse a whole request for one of its entries.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -13,11 +14,20 @@ use crate::net::clocks::Clocks;
 /// messages would end meanwhile.
 const WHILE: Duration = Duration::from_secs(30);
 
-/// Returns whether there is still time to send one more entry, from now on for [`WHILE`].
+/// Returns whether there is still time to send one more entry, for [`WHILE`] from the first on: however long the request took
+/// that was refused, one more is made, so that a call does something.
 pub fn for_a_while() -> impl Fn() -> bool {
-    let clock = Clocks::system();
-    let end = clock.steady() + WHILE;
-    move || clock.steady() < end
+    while_by(Clocks::system())
+}
+
+fn while_by(clock: Clocks) -> impl Fn() -> bool {
+    let end = Cell::new(None);
+    move || {
+        let now = clock.steady();
+        let until = end.get().unwrap_or(now + WHILE);
+        end.set(Some(until));
+        now < until
+    }
 }
 
 /// Sends entries so that none holds up another. Returns for each the id of its message, or why it failed.
@@ -54,7 +64,9 @@ pub fn send_apart(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
@@ -88,6 +100,18 @@ mod tests {
     #[test]
     fn those_refused_together_are_sent_one_by_one() {
         assert_eq!(send(&["a", "", "b"], 9), (vec!["a b".into(), "a".into(), "b".into(), "".into()], vec![true; 3]));
+    }
+
+    #[test]
+    fn the_time_begins_with_the_first_that_is_sent_alone() {
+        let (start, seconds) = (Clocks::system().steady(), Arc::new(AtomicU64::new(0)));
+        let passed = Arc::clone(&seconds);
+        let goes_on = while_by(Clocks::with_steady(move || start + Duration::from_secs(passed.load(Ordering::Relaxed))));
+        let at = |second| {
+            seconds.store(second, Ordering::Relaxed);
+            goes_on()
+        };
+        assert_eq!([40, 69, 70].map(at), [true, true, false]);
     }
 
     #[test]
