@@ -15,8 +15,8 @@ use crate::dispatch::ledger::Held;
 use crate::message::dead::{DeadKind, DeadReason};
 use crate::message::{Account, Delivery, DeliveryName};
 
-/// The largest number of deliveries that the reason of a letter names as settled.
-const NAMED: usize = 20;
+/// About how many bytes the reason of a letter has for the names of settled deliveries.
+const NAMED: usize = 420;
 
 /// What becomes of each delivery that the handler makes now, by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,15 @@ impl Dispatcher {
         let Some(settled) = self.ledger.get(ticket).map(Held::settled).filter(|settled| !settled.is_empty()) else {
             return reason;
         };
-        let (named, more) = (list(settled.iter().take(NAMED)), settled.len().saturating_sub(NAMED));
+        let mut length = 0;
+        let named = settled.iter().take_while(|name| {
+            length += 20 + name.account.as_ref().map_or(0, |account| account.len());
+            length <= NAMED
+        });
+        let named = named.count().max(1);
+        let more = settled.len().saturating_sub(named);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = list(settled.iter().take(named));
         DeadReason { text: format!("{}; settled before: its deliveries {named}{more} (counted from 0)", reason.text), ..reason }
     }
 }
