@@ -70,11 +70,6 @@ impl Census {
             self.empty = 0;
         }
     }
-
-    /// Lets the next census begin.
-    pub fn count_again(&mut self) {
-        self.not_before = None;
-    }
 }
 
 impl Dispatcher {

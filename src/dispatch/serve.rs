@@ -57,9 +57,8 @@ impl Dispatcher {
                         transfer.alarm.rang();
                     }
                 }
-                Timer::Count => self.phase.census.count_again(),
-                // The end of each turn looks for retiring queues that have nothing left.
-                Timer::Retiring => {}
+                // The end of each turn looks for retiring queues that have nothing left, and begins a census that may begin.
+                Timer::Retiring | Timer::Count => {}
                 Timer::Stop => self.stop_is_due(),
             }
         }
