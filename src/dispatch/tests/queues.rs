@@ -80,6 +80,7 @@ fn a_queue_that_goes_returns_what_no_handler_saw_and_delivers_the_rest() {
     assert_eq!(queues(&status), [("q0", "gone")], "a report tells of it");
     let counts = &status.queues[0].counts;
     assert_eq!((counts.received, counts.acked, counts.returned, status.in_flight), (4, 2, 2, 0));
+    assert_eq!(status.queues[0].tally.returns().collect::<Vec<_>>(), [("retiring", 2)]);
     assert_eq!(counts.requests, 5, "the poller's last word was no request: two receives, a return and two deletes");
     assert_eq!(queues(&rig.dispatcher.surveyed(Default::default())), []);
 }
@@ -128,6 +129,19 @@ fn a_queue_that_is_replaced_goes_on_under_its_name() {
     assert_eq!((row(&status), status.queues[0].counts.acked), ((1, "serving", 0, 2), 1));
     assert_eq!(rig.reload(7, retired(1)), "q1: interrupt");
     assert_eq!(row(&rig.dispatcher.status()).1, "retiring");
+}
+
+#[test]
+fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "accepted x", "delete a"),
+        (3, "settled gone", ""),
+    ]);
+    assert_eq!(rig.reload(4, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
+    rig.play(&[(5, "receive", "close"), (6, "q1: receive a#2", "q1: delete a")]);
 }
 
 #[test]
@@ -180,9 +194,50 @@ fn a_poller_that_is_one_too_many_still_tells_what_came() {
     let mut rig = Rig::new(rules);
     rig.send(0, "receive a b c d e f g h i j");
     assert_eq!(rig.reload(1, changed(|rules| rules.pollers = 1)), "");
-    rig.send(2, "receive");
-    // Nothing stays reserved: all of the room can be asked for.
+    rig.send(2, "receive@1");
+    // Nothing of it stays reserved.
     assert_eq!(rig.dispatcher.room.free(0), 90 - rig.dispatcher.queues[0].intake.asked_for());
+}
+
+#[test]
+fn as_many_pollers_are_asked_as_the_new_rules_allow() {
+    let ids = |from: u32, to: u32| (from..to).map(|n| format!(" m{n}")).collect::<String>();
+    let asks = |commands: String| commands.split("; ").filter(|command| command.starts_with("ask")).count();
+    let pollers = |pollers| changed(|rules| (rules.pollers, rules.concurrency) = (pollers, 100));
+    let rig = |pollers| {
+        let mut rules = rules();
+        (rules.queues[0].pollers, rules.max_in_flight) = (pollers, 100);
+        let mut rig = Rig::new(rules);
+        rig.asks = true;
+        assert_eq!(asks(rig.send(0, &format!("receive{}", ids(0, 10)))), pollers);
+        rig
+    };
+    let mut fewer = rig(2);
+    assert_eq!(fewer.reload(1, pollers(1)), "");
+    assert_eq!(asks(fewer.send(2, &format!("receive@1{}", ids(10, 15)))), 0, "it is one too many");
+    assert_eq!(asks(fewer.send(3, &format!("receive@1{}", ids(15, 20)))), 0);
+    let mut more = rig(1);
+    assert_eq!(more.reload(1, pollers(2)), "");
+    assert_eq!(asks(more.send(2, &format!("receive{}", ids(10, 30)))), 2);
+    assert_eq!(more.dispatcher.room.free(0), 100 - 30 - more.dispatcher.queues[0].intake.asked_for());
+}
+
+#[test]
+fn the_size_of_calls_and_what_deletes_wait_for_change_for_what_is_requested() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a b c", "handle a|b|c")]);
+    let call = |rules: &mut QueueRules| (rules.entry_limit, rules.delete_linger) = (2, Duration::from_millis(100));
+    assert_eq!(rig.reload(1, changed(call)), "");
+    rig.play(&[(2, "handled a=discard", ""), (3, "handled b=discard", "delete a b")]);
+}
+
+#[test]
+fn what_waits_for_a_message_that_a_queue_that_goes_returns_unhandled_waits_no_more() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a b c", "handle a|b|c")]);
+    assert_eq!(rig.reload(1, changed(|rules| rules.concurrency = 1)), "");
+    rig.play(&[(2, "receive", ""), (3, "handled left:a", ""), (4, "handled b->x", "")]);
+    assert_eq!(rig.reload(5, retired(0)), "interrupt; flush x b");
 }
 
 #[test]

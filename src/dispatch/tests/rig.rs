@@ -10,6 +10,7 @@
 //! | `receive e!1 f!1+2 g!` | messages redriven for delivery 1, for 1 and 2, with an empty list |
 //! | `receive h~0@acme+2@beta` | a message of which the queue knows that these deliveries are settled, one of them accepted |
 //! | `receive` | a receive found no message |
+//! | `receive@1 a used:10` | the second poller received, and more of its demand is used up than it received |
 //! | `facts 3 12h` | the service sets a message aside after 3 receives, and hides it for at most 12 hours |
 //! | `receive failed` | a receive failed; `receive refused`: for a reason that waiting does not mend |
 //! | `handled a->x,y b=discard c=reject d=retry:3s left:e took:20ms` | a job ended; `x*500`: a payload of 500 bytes |
@@ -200,7 +201,10 @@ impl Rig {
             }
             ("receive", ["failed"]) => self.receive_failed(queue, true),
             ("receive", ["refused"]) => self.receive_failed(queue, false),
-            ("receive", ids) => self.receive(queue, ids),
+            ("receive", ids) => self.receive(queue, 0, ids),
+            (verb, ids) if verb.starts_with("receive@") => {
+                self.receive(queue, verb["receive@".len()..].parse().expect("a poller"), ids)
+            }
             ("handled", results) => {
                 let (job, back, slowest) = self.handled(results);
                 Event::Handled { queue, job, done: back.done, undone: back.undone, slowest }
@@ -265,9 +269,10 @@ impl Rig {
         }
     }
 
-    fn receive(&mut self, queue: QueueIndex, ids: &[&str]) -> Event {
+    fn receive(&mut self, queue: QueueIndex, poller: usize, words: &[&str]) -> Event {
         let queue_state = &mut self.queues[queue];
-        let messages = ids.iter().map(|text| {
+        let used = words.iter().find_map(|word| word.strip_prefix("used:")).map(|used| used.parse().expect("a demand"));
+        let messages = words.iter().filter(|word| !word.starts_with("used:")).map(|text| {
             let end = text.find(MARKS).unwrap_or(text.len());
             let (id, mut marks) = text.split_at(end);
             let (mut message, mut settled) = (message(id, None), None);
@@ -302,8 +307,8 @@ impl Rig {
             Received { message: Arc::new(message), receipt, sequence, settled }
         });
         let messages: Vec<_> = messages.collect();
-        let demand_used = if messages.is_empty() { usize::MAX } else { messages.len() };
-        Event::Received { queue, poller: 0, messages, leased_until: self.now + queue_state.lease, demand_used }
+        let demand_used = used.unwrap_or(if messages.is_empty() { usize::MAX } else { messages.len() });
+        Event::Received { queue, poller, messages, leased_until: self.now + queue_state.lease, demand_used }
     }
 
     fn receive_failed(&self, queue: QueueIndex, transient: bool) -> Event {

@@ -152,6 +152,16 @@ fn once_the_partner_takes_the_first_sent_shows_first() {
 }
 
 #[test]
+fn what_could_not_be_shown_is_asked_for_again() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    rig.send(300, "answered x 503 29s");
+    rig.play(&[(310, "settled", ""), (320, "accepted y", "delete l m n"), (330, "settled", ""), (29_300, "tick", "flush x a")]);
+    assert_eq!(rig.send(30_000, "accepted x"), "flush x b c; hide a=60s b=60s c=60s d=0 f=0");
+    rig.play(&[(30_001, "settled ok ok ok failed ok", "delete a"), (30_002, "settled", "")]);
+    assert_eq!(rig.skip_to_commands().1, "hide d=0");
+}
+
+#[test]
 fn a_queue_that_does_not_answer_keeps_no_messages_of_another_hidden() {
     let mut rules = narrow();
     rules.queues.push(queue_rules("q1"));
