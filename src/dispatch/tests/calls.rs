@@ -96,6 +96,19 @@ fn kinds_of_calls_take_turns() {
 }
 
 #[test]
+fn what_was_kept_back_and_what_came_meanwhile_leave_together() {
+    rig(|queue| queue.concurrency = 2).play(&[
+        (0, "receive b a c", "handle b|a"),
+        // The poller still has demand, and would receive c again.
+        (1, "drain 100s", "interrupt"),
+        (2, "handled b=discard", "delete b"),
+        (30_000, "tick", ""),
+        (30_001, "receive", ""),
+        (30_002, "settled", "hide c=0 a=60s"),
+    ]);
+}
+
+#[test]
 fn entries_that_failed_are_tried_again_alone() {
     let mut rig = rig(|_| {});
     rig.play(&[
@@ -264,4 +277,7 @@ fn without_dead_letters_what_is_rejected_comes_back_later_each_time() {
     ]);
     let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.returned, counts.dead, counts.leases_lost), (3, 0, 0));
+    assert_eq!(rig.dispatcher.status().queues[0].tally.returns().collect::<Vec<_>>(), [("circulates", 3)]);
+    let said = |note: &Note| matches!(note, Note::DeadLetters { reason, .. } if reason.contains("it is returned"));
+    assert!(rig.notes.iter().any(said), "{:?}", rig.notes);
 }

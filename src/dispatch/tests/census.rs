@@ -2,6 +2,7 @@
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
+use crate::dispatch::{NewQueue, Note, Operation, QueueChanges};
 
 fn rig() -> Rig {
     let mut rules = rules();
@@ -51,6 +52,19 @@ fn a_message_that_comes_meanwhile_makes_the_counts_worthless() {
 }
 
 #[test]
+fn a_queue_that_comes_meanwhile_makes_the_counts_worthless() {
+    let mut rig = rig();
+    let added = vec![NewQueue { rules: queue_rules("q2"), parking: None }];
+    assert_eq!(rig.reload(1, QueueChanges { added, ..QueueChanges::default() }), "");
+    rig.play(&[
+        (2, "counted 0 0 0", ""),
+        (3, "q1: counted 0 0 0", ""),
+        (102, "tick", ""),
+        (103, "tick", "count; q1: count; q2: count"),
+    ]);
+}
+
+#[test]
 fn nothing_is_counted_while_something_is_held() {
     rig().play(&[
         (1, "receive a", "handle a"),
@@ -71,6 +85,7 @@ fn a_count_that_fails_is_not_zero() {
         commands += &rig.send(at, "tick");
     }
     assert!(commands.contains("count"), "{commands}");
+    assert!(matches!(&rig.notes[..], [Note::QueueFailing { doing: Operation::Count, .. }]), "{:?}", rig.notes);
     assert!(!commands.contains("interrupt"), "{commands}");
 }
 
@@ -89,9 +104,13 @@ fn where_counts_are_estimates_three_of_them_and_an_empty_receive_say_so() {
         (4002, "tick", "count"),
         // The long poll is still out.
         (4003, "counted 0 0 0", ""),
-        (5000, "receive", ""),
+        (5000, "receive failed", ""),
         (6003, "tick", "count"),
-        (6004, "counted 0 0 0", "interrupt"),
+        // A receive that failed found nothing out.
+        (6004, "counted 0 0 0", ""),
+        (7000, "receive", ""),
+        (8004, "tick", "count"),
+        (8005, "counted 0 0 0", "interrupt"),
     ]);
 }
 

@@ -11,6 +11,7 @@ mod bulkhead;
 mod calls;
 mod census;
 mod copies;
+mod counts;
 mod demand;
 mod drain;
 mod fan_out;

@@ -57,4 +57,18 @@ fn what_waits_behind_a_call_to_the_queue_is_due() {
     assert_eq!(progress(&rig, WorkKind::Call), (1, 0));
     rig.play(&[(10, "settled", "delete b")]);
     assert_eq!(progress(&rig, WorkKind::Call), (0, 1));
+    rig.play(&[(20, "receive c", "handle c"), (20, "handled c=reject", "")]);
+    assert_eq!(progress(&rig, WorkKind::Call), (1, 1), "letters wait for an acker too");
+    rig.play(&[(30, "settled", "letter c:rejected"), (40, "settled fault", "")]);
+    assert_eq!(progress(&rig, WorkKind::Call), (0, 3), "what failed waits for its time, not for an acker");
+}
+
+#[test]
+fn each_receive_and_each_count_that_ends_is_progress() {
+    let mut rules = rules();
+    rules.until_empty = true;
+    let mut rig = Rig::new(rules);
+    assert_eq!((progress(&rig, WorkKind::Receive), progress(&rig, WorkKind::Call)), ((1, 0), (0, 0)));
+    rig.play(&[(1, "counted 1 0 0", ""), (2, "receive", "")]);
+    assert_eq!((progress(&rig, WorkKind::Receive), progress(&rig, WorkKind::Call)), ((1, 1), (0, 1)));
 }
