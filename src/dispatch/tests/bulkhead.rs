@@ -70,6 +70,21 @@ fn the_moment_in_which_it_becomes_slow_is_known_beforehand() {
 }
 
 #[test]
+fn each_flush_is_watched_whatever_became_of_those_that_began_before_it() {
+    let mut rig = rig(8, &["a", "b", "c"], |_| {});
+    rig.play(&[
+        (0, "receive k l m", "handle k|l|m"),
+        (0, "handled k->a", "flush a k"),
+        (300, "handled l->b", "flush b l"),
+        (600, "handled m->c", "flush c m"),
+        (700, "accepted b", "delete l"),
+        (701, "settled", ""),
+        (1000, "tick", ""),
+    ]);
+    assert_eq!(rig.next_deadline(), Some(1600), "c's turns slow");
+}
+
+#[test]
 fn a_partner_that_is_always_slow_has_twice_its_own_time() {
     let mut rig = rig(2, &[], |_| {});
     rig.play(&[

@@ -1,7 +1,11 @@
 //! Copies: a message that arrives again while it is held, or after its delete failed, is not delivered again.
 
+use std::time::Duration;
+
 use super::rig::Rig;
-use super::rules;
+use super::{message, rules};
+use crate::dispatch::Event;
+use crate::message::{Receipt, Received};
 
 #[test]
 fn a_copy_of_a_held_message_is_dropped_and_its_receipt_is_the_one_to_delete() {
@@ -15,6 +19,30 @@ fn a_copy_of_a_held_message_is_dropped_and_its_receipt_is_the_one_to_delete() {
     ]);
     let counts = &rig.dispatcher.status().queues[0].counts;
     assert_eq!((counts.received, counts.acked, counts.duplicates_dropped), (2, 1, 1));
+}
+
+#[test]
+fn what_waits_for_the_number_of_a_copy_that_is_dropped_waits_no_more() {
+    let mut rig = Rig::new(rules());
+    // Two pollers number what they receive, and either may report first.
+    let received = |rig: &Rig, id: &str, sequence: u64, row: i64| Event::Received {
+        queue: 0,
+        poller: 0,
+        messages: vec![Received {
+            message: message(id, None).into(),
+            receipt: Receipt::Row { row, receive: 2 },
+            sequence,
+            settled: None,
+        }],
+        leased_until: rig.start + Duration::from_secs(60),
+        demand_used: 1,
+    };
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a")]);
+    let event = received(&rig, "b", 2, 1);
+    assert_eq!(rig.handle(2, event), "handle b");
+    rig.play(&[(3, "handled b->y", "")]);
+    let event = received(&rig, "a", 1, 0);
+    assert_eq!(rig.handle(4, event), "flush y b");
 }
 
 #[test]

@@ -379,6 +379,8 @@ fn of_what_a_message_was_redriven_for_what_was_settled_since_is_not_sent_again()
     for (message, now, commands) in [
         ("a!0@acme+1@acme~0@acme#2", "beta,acme,acme", "flush acme a-1"),
         ("a!0@acme+1@acme~1@acme#2", "beta,acme,acme", "flush acme a-0"),
+        // In whatever order they were settled.
+        ("a!0@acme+1@beta+2@acme~2@acme+0@acme#2", "acme,beta,acme", "flush beta a-1"),
         // The only one now may be either of them.
         ("a!0@acme+3@acme~0@acme#2", "beta,acme", "letter a:rejected"),
     ] {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::Event;
+use crate::dispatch::order::Order;
 use crate::message::service::Facts;
 
 fn rig() -> Rig {
@@ -25,6 +26,19 @@ fn each_group_waits_for_its_own_for_as_long_as_it_takes() {
         (29_001, "handled a->z", "flush z a"),
         (29_002, "accepted x", "flush x b; delete c"),
     ]);
+}
+
+#[test]
+fn a_group_of_which_nothing_is_held_is_forgotten() {
+    let mut rig = rig();
+    rig.play(&[
+        (0, "receive a/g b/h", "handle a|b"),
+        (1, "handled a=discard b=retry:1s", "delete a"),
+        (2, "settled", "hide b=999ms"),
+        (3, "settled", ""),
+    ]);
+    let Order::Groups(groups) = &rig.dispatcher.queues[0].order else { unreachable!("its queue is FIFO") };
+    assert!(groups.is_empty());
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn a_full_batch_does_not_linger() {
         partner.max_batch = 2;
     };
     assert_eq!(all_to_x(&mut rig(lingering), 0, &["a", "b", "c"]), "flush x a b");
+    assert_eq!(all_to_x(&mut rig(lingering), 0, &["a", "b"]), "flush x a b");
 }
 
 #[test]
@@ -70,6 +71,10 @@ fn a_batch_that_is_full_by_bytes_does_not_linger() {
         (4, "accepted x", "flush x b; delete a"),
         // A payload larger than a batch may be goes alone.
         (5, "accepted x", "flush x c"),
+        (6, "settled", "delete b"),
+        (7, "accepted x", ""),
+        (8, "receive d e", "handle d|e"),
+        (9, "handled d->x*60 e->x*40", "flush x d e"),
     ]);
 }
 
@@ -166,6 +171,24 @@ fn what_is_older_than_give_up_after_is_dead() {
         (19_499, "tick", ""),
         (19_500, "tick", "letter c:expired"),
     ]);
+}
+
+#[test]
+fn of_a_batch_only_what_is_too_old_is_dead() {
+    let mut rig = rig(|partner| {
+        partner.give_up_after = Some(Duration::from_secs(10));
+        partner.linger = Duration::from_secs(1);
+    });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "handled a->x", ""),
+        (500, "handled b->x", ""),
+        (1000, "tick", "flush x a b"),
+        (1001, "answered x 429 1000s", ""),
+        (10_000, "tick", "letter a:expired"),
+    ]);
+    assert_eq!(rig.dispatcher.status().waiting[0].waiting, 1);
+    rig.play(&[(10_001, "settled", ""), (10_499, "tick", ""), (10_500, "tick", "letter b:expired")]);
 }
 
 #[test]

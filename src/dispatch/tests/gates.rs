@@ -36,6 +36,20 @@ fn retry_after_stops_all_buckets_of_the_partner_and_no_other_partner() {
 }
 
 #[test]
+fn a_bucket_whose_endpoint_refuses_has_its_partners_other_ones_go_in_the_same_turn() {
+    rig(|_| {}).play(&[
+        (0, "q1: receive e f", "q1: handle e|f"),
+        (0, "receive a b", "handle a|b"),
+        (1, "q1: handled e->x", "q1: flush x e"),
+        (2, "handled a->x b->x", ""),
+        (3, "q1: handled f->x", ""),
+        (4, "q1: accepted x", "flush x a b; q1: delete e"),
+        // The older delivery would go first, but may not.
+        (5, "answered x 404", "q1: flush x f"),
+    ]);
+}
+
+#[test]
 fn a_partner_that_asks_for_no_wait_gets_the_back_off() {
     let mut rig = rig(|_| {});
     rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 0s", "")]);

@@ -139,7 +139,14 @@ fn a_probe_is_one_delivery_of_the_batch_behind() {
     let (now, sent) = after_each(&mut rig, 1, &["answered x 500"; 8]);
     let expected = ["a b c d", "a b", "a", "a", "b", "a", "a", "c"].map(|ids| format!("flush x {ids}"));
     assert_eq!(sent, expected);
-    rig.play(&[(now, "accepted x", "flush x a; delete c"), (now, "settled", ""), (now, "accepted x", "flush x b; delete a")]);
+    rig.play(&[
+        (now, "accepted x", "flush x a; delete c"),
+        (now, "settled", ""),
+        (now, "accepted x", "flush x b; delete a"),
+        (now, "settled", ""),
+        // What was behind the probe in its batch has kept its place.
+        (now, "accepted x", "flush x d; delete b"),
+    ]);
 }
 
 #[test]

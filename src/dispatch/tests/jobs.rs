@@ -53,6 +53,17 @@ fn what_a_job_leaves_comes_first_again_one_a_job() {
 }
 
 #[test]
+fn however_many_wait_there_are_as_many_jobs_as_threads_and_ahead_of_a_quick_handler_as_many_again() {
+    let ids: String = (0..300).map(|n| format!(" m{n}")).collect();
+    let sizes = |commands: &str| commands.split('|').map(|job| job.matches('m').count()).collect::<Vec<_>>();
+    let slow = rig(|queue| queue.concurrency = 2).send(0, &format!("receive{ids}"));
+    assert_eq!(sizes(&slow), [1, 1]);
+    let mut quick = rig(|queue| queue.cores = 1);
+    quick.play(&[(0, "receive a", "handle a"), (1, "handled a=discard took:0s", "delete a")]);
+    assert_eq!(sizes(&quick.send(2, &format!("receive{ids}"))), [64, 64]);
+}
+
+#[test]
 fn a_rejected_message_becomes_a_dead_letter() {
     rig(|_| {}).play(&[(0, "receive a", "handle a"), (5, "handled a=reject", "letter a:rejected"), (9, "settled", "")]);
 }
@@ -106,7 +117,8 @@ fn later_ends_in_a_dead_letter_at_max_receives() {
 #[test]
 fn what_was_received_too_often_is_not_handled_any_more() {
     rig(|queue| queue.max_receives = 3).play(&[(0, "receive a#4 b#3", "handle b; letter a:max_receives")]);
-    rig(|queue| queue.max_receives = 0).play(&[(0, "receive a#4000", "handle a")]);
+    let forever = [(0, "receive a#4000", "handle a"), (1, "handled a=retry:1s", "hide a=3600s")];
+    rig(|queue| queue.max_receives = 0).play(&forever);
 }
 
 #[test]
@@ -173,7 +185,11 @@ fn what_stands_behind_a_message_that_takes_long_is_taken_back_and_handled_by_oth
         (5001, "tick", ""),
         (5002, "tick", "flush acme d e"),
         (5003, "accepted acme", ""),
-        (9000, "handled c->acme", "flush acme c"),
+        (9000, "handled c->acme took:0s", "flush acme c"),
+        // The message that took long has ended, and none of the threads counts as blocked any more.
+        (9001, "receive f g h i j", "handle f g h i j"),
+        (9011, "tick", ""),
+        (9012, "tick", "take back f g h i j threads:2"),
     ]);
 }
 

@@ -38,6 +38,18 @@ fn a_lease_is_extended_from_the_moment_of_the_call_not_of_its_answer() {
 }
 
 #[test]
+fn a_lease_is_extended_in_time_although_the_call_about_another_takes_long() {
+    let mut rules = rules();
+    rules.queues[0].ackers = 2;
+    Rig::new(rules).play(&[
+        (0, "receive a", "handle a"),
+        (10_000, "receive b", "handle b"),
+        (30_000, "tick", "hide a=60s"),
+        (40_000, "tick", "hide b=60s"),
+    ]);
+}
+
+#[test]
 fn an_extension_that_fails_is_tried_again_once_however_long_it_fails() {
     let mut rig = Rig::new(rules());
     rig.send(0, "receive a");
@@ -180,6 +192,21 @@ fn after_eleven_and_a_half_hours_a_message_is_returned() {
         (11 * HOUR + HOUR / 2 + 4, "handled b->acme", ""),
     ]);
     assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.returned), (0, 2));
+    assert_eq!(rig.dispatcher.status().queues[0].tally.returns().collect::<Vec<_>>(), [("held_too_long", 2)]);
+}
+
+#[test]
+fn what_waits_for_a_message_that_is_returned_then_waits_no_more() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = Duration::from_secs(12 * 3600);
+    rules.queues[0].order_wait = Duration::from_secs(24 * 3600);
+    Rig::new(rules).play(&[
+        (0, "facts 1000 43200s", ""),
+        (0, "receive a", "handle a"),
+        (HOUR, "receive b", "handle b"),
+        (HOUR + 1, "handled b->x", ""),
+        (11 * HOUR + HOUR / 2, "tick", "flush x b; hide a=0"),
+    ]);
 }
 
 #[test]

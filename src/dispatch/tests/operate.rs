@@ -101,6 +101,37 @@ fn a_flush_waits_for_no_company_and_what_comes_after_it_does() {
 }
 
 #[test]
+fn a_flush_is_for_what_entered_in_the_same_moment_too() {
+    rig(|partner| partner.linger = SECOND * 10).play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", ""),
+        (1, "flush x", "reply healthy; flush x a"),
+    ]);
+}
+
+#[test]
+fn a_flush_ends_the_waits_of_each_bucket_at_once() {
+    let mut refused = rig(|_| {});
+    refused.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "flush x", "reply open; flush x a"),
+    ]);
+    // After a failure a bucket rests if its partner has others.
+    let mut failed = rig(|_| {});
+    failed.play(&[
+        (0, "q1: receive e", "q1: handle e"),
+        (1, "q1: handled e->x", "q1: flush x e"),
+        (2, "q1: accepted x", "q1: delete e"),
+        (3, "receive a", "handle a"),
+        (4, "handled a->x", "flush x a"),
+        (5, "answered x 503", ""),
+        (6, "flush x", "reply backing_off; flush x a"),
+    ]);
+}
+
+#[test]
 fn the_answer_to_a_flush_says_what_becomes_of_it() {
     let mut rules = rules();
     rules.queues.push(queue_rules("q1"));

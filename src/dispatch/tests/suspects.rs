@@ -80,6 +80,25 @@ fn one_whose_handler_does_not_end_holds_the_next_up_for_seconds_only() {
 }
 
 #[test]
+fn one_that_its_job_left_does_not_wait_for_itself() {
+    rig().play(&[(0, "receive a#3", "handle a"), (1, "handled left:a", "handle a")]);
+}
+
+#[test]
+fn so_many_others_that_they_never_end_hold_them_up_for_64_jobs_only() {
+    let mut rules = rules();
+    (rules.queues[0].max_receives, rules.queues[0].concurrency) = (4, 1);
+    let mut rig = Rig::new(rules);
+    let others: String = (0..100).map(|n| format!(" m{n}")).collect();
+    let mut commands = rig.send(0, &format!("receive s#3{others}"));
+    for n in 0..64 {
+        assert!(commands.starts_with(&format!("handle m{n}")), "{commands}");
+        commands = rig.send(n, &format!("handled m{n}=retry:0"));
+    }
+    assert!(commands.starts_with("handle s"), "{commands}");
+}
+
+#[test]
 fn other_handlers_that_do_not_end_hold_them_up_for_seconds_only() {
     let mut rig = rig();
     rig.play(&[(0, "receive h", "handle h"), (1, "receive a#3 b#3", "")]);
