@@ -268,7 +268,8 @@ mod tests {
         });
         let world = surroundings(&[("AWS_ENDPOINT_URL_STS", &server.url)]);
         let profiles = Profiles::default();
-        let sts = Sts::new(&world, &Web::through(None), &ProfileEnv::new(&world, &profiles));
+        let web = Web::through(None);
+        let sts = Sts::new(&world, &web, &ProfileEnv::new(&world, &profiles));
         let text = sts.assume_with_token(&role(), file.to_str().unwrap()).unwrap_err().to_string();
         assert!(text.contains("InvalidIdentityToken: *** is not for 900") && !text.contains("hush"), "{text}");
     }
