@@ -117,7 +117,8 @@ impl Agents {
             .accept(AutoHeaderValue::None)
             .accept_encoding(AutoHeaderValue::None)
             .build();
-        Agent::with_parts(config, self.dialer.clone(), DeliveryResolver { names: Arc::clone(&self.names), guarded })
+        let resolver = DeliveryResolver { names: Arc::clone(&self.names), dialer: self.dialer.clone(), guarded };
+        Agent::with_parts(config, self.dialer.clone(), resolver)
     }
 
     /// Closes the connections of the least recently used agents until no more connections are

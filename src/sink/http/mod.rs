@@ -27,6 +27,7 @@ mod agents;
 mod attempt;
 mod guard;
 mod head;
+mod reach;
 mod reply;
 mod request;
 mod resolver;

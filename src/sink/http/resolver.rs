@@ -12,6 +12,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
+use super::wire::Dialer;
 use super::{attempt, guard};
 use crate::net::names::{LookUpError, Names, addresses};
 
@@ -19,6 +20,8 @@ use crate::net::names::{LookUpError, Names, addresses};
 pub struct DeliveryResolver {
     /// The names, shared by all agents.
     pub names: Arc<Names>,
+    /// Knows which addresses could not be connected to.
+    pub dialer: Dialer,
     /// Whether only addresses of the public Internet may be returned.
     pub guarded: bool,
 }
@@ -39,10 +42,11 @@ impl Resolver for DeliveryResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let outside = || Error::Io(io::Error::other("a name was looked up outside of a delivery"));
         let deadline = attempt::current().map(|attempt| attempt.deadline).ok_or_else(outside)?;
-        let resolved = self.names.resolve(uri, deadline).map_err(|error| match error {
+        let mut resolved = self.names.resolve(uri, deadline).map_err(|error| match error {
             LookUpError::Timeout => Error::Timeout(Timeout::Resolve),
             error => Error::Other(error.into()),
         })?;
+        resolved.addresses = self.dialer.in_order(&resolved.addresses, resolved.port);
         let found = addresses(&resolved, |address| !self.guarded || guard::is_public(address));
         match resolved.addresses.first() {
             Some(address) if found.is_empty() => {

@@ -79,7 +79,7 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
     let now = Arc::clone(&seconds);
     let clock = Clocks::with_steady(move || start + Duration::from_secs(now.load(Ordering::SeqCst)));
     let names = Arc::new(Names::new(look_up, clock.clone(), LOOK_UPS));
-    let guarded = DeliveryResolver { names, guarded: true };
+    let guarded = DeliveryResolver { names, dialer: Dialer::new(clock.clone()), guarded: true };
     let uri: Uri = "https://acme.example/".parse().unwrap();
     let config = ureq::config::Config::default();
     let resolve = || {
@@ -97,4 +97,19 @@ fn only_public_ones_of_several_addresses_are_connected_to_whatever_the_name_says
     *found.lock() = parsed(&["9.9.9.9"]);
     seconds.store(1400, Ordering::SeqCst);
     assert_eq!(resolve().unwrap(), ["9.9.9.9:443"]);
+}
+
+/// `ureq` tries 16 addresses for a request.
+#[test]
+fn an_address_behind_many_dead_ones_is_reached_in_the_end() {
+    let partner = Server::answering(NO_CONTENT);
+    // Nobody listens at these addresses of loopback.
+    let dead = (2..50).map(|last| format!("127.8.0.{last}"));
+    let addresses: Vec<String> = dead.chain(["127.0.0.1".to_owned()]).collect();
+    let sink = sink(names(&addresses.iter().map(String::as_str).collect::<Vec<_>>()).0);
+    let target = target(&format!("http://acme.example:{}/", partner.address.port()));
+    let accepted = (0..4).map(|_| sink.deliver(&target, &batch("acme", &["1"])) == Answer::Accepted);
+    assert_eq!(accepted.collect::<Vec<_>>(), [false, false, false, true]);
+    sink.agents.close_idle();
+    assert_eq!(sink.deliver(&target, &batch("acme", &["1"])), Answer::Accepted, "the dead ones come last");
 }

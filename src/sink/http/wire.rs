@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,8 +17,12 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 use ureq::{Error, Timeout};
 
 use super::attempt;
+use super::reach::Reach;
 use crate::net::clocks::Clocks;
 use crate::net::tls::Tls;
+
+/// The time within which an address that is alive answers (RFC 8305, section 8, begins another connection after as much).
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Makes connections for all agents, so that they share one TLS connector with its roots, and one count.
 #[derive(Clone)]
@@ -27,18 +31,25 @@ pub struct Dialer(Arc<Inner>);
 struct Inner {
     clock: Clocks,
     tls: Tls,
+    reach: Reach,
     open: Arc<AtomicUsize>,
 }
 
 impl Dialer {
     /// Creates a dialer without connections.
     pub fn new(clock: Clocks) -> Self {
-        Self(Arc::new(Inner { clock, tls: Tls::shared(), open: Arc::default() }))
+        Self(Arc::new(Inner { clock, tls: Tls::shared(), reach: Reach::new(), open: Arc::default() }))
     }
 
     /// Returns the number of connections, in use or idle.
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Returns a host's addresses in the order in which they are to be tried.
+    pub fn in_order(&self, addresses: &Arc<[IpAddr]>, port: u16) -> Arc<[IpAddr]> {
+        // Of a single one there is no order.
+        if addresses.len() < 2 { Arc::clone(addresses) } else { self.0.reach.in_order(addresses, port, self.0.clock.steady()) }
     }
 
     /// Tries the addresses in turn. Each but the last may take half of the time that is left.
@@ -48,9 +59,17 @@ impl Dialer {
             let left = time_left(&self.0.clock)?;
             let share = if at + 1 == addresses.len() { left } else { left / 2 };
             match TcpStream::connect_timeout(address, share) {
-                Ok(stream) => return Ok(stream),
-                Err(error) if is_timeout(&error) => last = Error::Timeout(Timeout::Connect),
-                Err(error) => last = Error::Io(error),
+                Ok(stream) => {
+                    self.0.reach.reached(*address);
+                    return Ok(stream);
+                }
+                Err(error) => {
+                    // In less time, the address may not be dead but far away.
+                    if !is_timeout(&error) || share >= PATIENCE {
+                        self.0.reach.failed(*address, self.0.clock.steady());
+                    }
+                    last = if is_timeout(&error) { Error::Timeout(Timeout::Connect) } else { Error::Io(error) };
+                }
             }
         }
         Err(last)
