@@ -90,8 +90,11 @@ fn what_one_poller_found_ends_the_interval_of_another_that_found_nothing() {
 #[test]
 fn a_receive_that_finds_nothing_leaves_one_poller_asking() {
     let mut rules = rules();
-    rules.queues[0].pollers = 2;
-    rig(rules).play(&[
+    rules.queues[0].pollers = 3;
+    let mut rig = rig(rules);
+    // There is no thread for the third.
+    rig.handle(0, Event::NoPoller { queue: 0, poller: 2, demand: 0 });
+    rig.play(&[
         (0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 20; ask 10"),
         (1, "receive", ""),
         // What the other brings now and then does not put both to work.
@@ -106,6 +109,13 @@ fn no_more_is_asked_for_than_the_queues_service_lets_all_consumers_have_in_fligh
     rig.handle(0, Event::Facts { queue: 0, facts: Facts { hidden_limit: Some(16), ..Facts::default() } });
     // A quarter is left to others.
     rig.play(&[(0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j; ask 2")]);
+}
+
+#[test]
+fn a_receive_that_found_nothing_is_no_reason_to_ask_for_more_at_once() {
+    let mut small = rules();
+    small.max_in_flight = 4;
+    rig(small).play(&[(0, "receive used:1", ""), (1, "receive used:3", "ask 4")]);
 }
 
 #[test]
@@ -213,6 +223,19 @@ fn places_that_come_and_go_start_the_second_anew() {
         (10_000, "tick", ""),
         (10_001, "tick", "ask 1"),
     ]);
+}
+
+#[test]
+fn places_that_go_unasked_start_the_second_anew() {
+    let mut rig = priced(|rules| rules.max_in_flight = 12);
+    let limit = |rig: &mut Rig, at, hidden_limit| {
+        let facts = Facts { hidden_limit, ..Facts::default() };
+        assert_eq!(rig.handle(at, Event::Facts { queue: 0, facts }), "");
+    };
+    rig.play(&[(0, "receive a b c d e f g h i j", "handle a|b|c|d|e|f|g|h|i|j")]);
+    limit(&mut rig, 500, Some(10));
+    limit(&mut rig, 900, None);
+    rig.play(&[(1000, "tick", ""), (1899, "tick", ""), (1900, "tick", "ask 2")]);
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() 
     ]);
     assert_eq!(rig.reload(4, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
     rig.play(&[(5, "receive", "close"), (6, "q1: receive a#2", "q1: delete a")]);
+    assert_eq!(rig.dispatcher.queues[0].known.bytes(), 0, "what is gone keeps nothing of the bytes of all memories");
 }
 
 #[test]

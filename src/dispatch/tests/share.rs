@@ -356,6 +356,58 @@ fn what_an_endpoint_that_refuses_has_hidden_shows_once_that_endpoint_takes() {
     ]);
 }
 
+#[test]
+fn one_is_shown_to_try_an_endpoint_with_however_much_its_partner_takes_from_another_queue() {
+    let mut rules = Rules { max_in_flight: 3, ..rules() };
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "q1: receive p", "q1: handle p"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 404", ""),
+        (3, "q1: handled p->x", "q1: flush x p"),
+        (4, "q1: accepted x", "q1: delete p"),
+        (5, "q1: settled", ""),
+        (6, "handled b->x", ""),
+    ]);
+    let left = hidden(&rig.send(300, "tick"));
+    assert_eq!(ids(&left), ["b", "a"], "its share is nothing");
+    rig.play(&[(301, "settled", "")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!((at, commands.as_str()), (300_002, "hide a=0"));
+    rig.play(&[
+        (at, "settled", ""),
+        (at + 1, "q1: receive q", "q1: handle q"),
+        (at + 2, "q1: handled q->x", "q1: flush x q"),
+        (at + 3, "q1: accepted x", "q1: delete q"),
+    ]);
+}
+
+#[test]
+fn one_of_which_nothing_is_left_takes_no_part_of_what_others_that_are_away_may_hold() {
+    for (at, what, letter) in [(5001, "tick", "letter k:expired"), (4000, "skip z", "reply backing_off; letter k:skipped")] {
+        let mut rules = narrow();
+        let gives_up = PartnerRules { give_up_after: Some(Duration::from_secs(5)), ..partner_rules() };
+        rules.partners.by_account = [("z".into(), Arc::new(gives_up))].into();
+        let mut rig = Rig::new(rules);
+        rig.play(&[
+            (0, "receive k", "handle k"),
+            (1, "handled k->z", "flush z k"),
+            (2, "answered z 503 6000s", ""),
+            (at, what, letter),
+            (5002, "settled", ""),
+            (6000, "receive l m n o p q", "handle l|m|n|o|p|q"),
+            (6001, "handled l->y m->y n->y o->y p->y q->y", "flush y l m n o p q"),
+            (6002, "receive a b c d e f", "handle a|b|c|d|e"),
+            (6003, "handled a->x", "flush x a; handle f"),
+            (6004, "handled b->x c->x d->x e->x f->x", ""),
+        ]);
+        assert_eq!(ids(&hidden(&rig.send(6300, "answered x 503 10s"))), ["f", "e", "d"], "after {letter}");
+        rig.play(&[(6301, "settled", ""), (6302, "tick", "")]);
+    }
+}
+
 /// What is accepted was on its way before the partner asked for a pause: until that is over, it takes nothing more.
 #[test]
 fn a_partner_that_asked_for_a_pause_is_away_although_an_older_flush_is_accepted() {
