@@ -94,6 +94,8 @@ impl Dispatcher {
         let (ticket, item) = front.ok_or(Refusal::NothingWaits)?;
         let text = format!("set aside by an operator (skip); last error: {error}");
         self.delivery_dead(ticket, account, &item, DeadReason { kind: DeadKind::Skipped, text });
+        // The partner holds less than before, perhaps nothing.
+        self.partners.touch(key);
         self.partners.list_all_of(key);
         Ok(())
     }

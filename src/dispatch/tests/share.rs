@@ -388,8 +388,8 @@ fn one_is_shown_to_try_an_endpoint_with_however_much_its_partner_takes_from_anot
 fn one_of_which_nothing_is_left_takes_no_part_of_what_others_that_are_away_may_hold() {
     for (at, what, letter) in [(5001, "tick", "letter k:expired"), (4000, "skip z", "reply backing_off; letter k:skipped")] {
         let mut rules = narrow();
-        let gives_up = PartnerRules { give_up_after: Some(Duration::from_secs(5)), ..partner_rules() };
-        rules.partners.by_account = [("z".into(), Arc::new(gives_up))].into();
+        let give_up_after = (what == "tick").then_some(Duration::from_secs(5));
+        rules.partners.by_account = [("z".into(), Arc::new(PartnerRules { give_up_after, ..partner_rules() }))].into();
         let mut rig = Rig::new(rules);
         rig.play(&[
             (0, "receive k", "handle k"),
