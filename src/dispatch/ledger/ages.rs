@@ -63,6 +63,12 @@ impl Ages {
     pub fn oldest(&self) -> Option<Instant> {
         self.slots.front().map(|slot| slot.since)
     }
+
+    /// Returns the number of copies that are counted.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.iter().map(|slot| slot.held as usize).sum()
+    }
 }
 
 #[cfg(test)]

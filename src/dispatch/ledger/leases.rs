@@ -105,6 +105,14 @@ impl Leases {
         moments.in_order.pop_first();
         Some((key, self.groups.remove(key).map(|group| group.members).unwrap_or_default()))
     }
+
+    /// Returns whether these are the groups of all copies that have not left, in order, and none is kept without any.
+    #[cfg(test)]
+    pub fn are_of(&self, groups: &[GroupKey]) -> bool {
+        let mut kept: Vec<_> = self.groups.iter().flat_map(|(key, group)| std::iter::repeat_n(key, group.live)).collect();
+        kept.sort_unstable();
+        kept == groups && self.groups.values().all(|group| group.live > 0)
+    }
 }
 
 #[cfg(test)]

@@ -385,6 +385,15 @@ impl Ledger {
         let at = terms.look_at(held.leased_until, held.renewed_at());
         held.lease = self.leases.join(held.queue, at, ticket);
     }
+
+    /// Returns whether what is kept beside the held copies is of them alone: their names, their ages and their leases.
+    #[cfg(test)]
+    pub fn adds_up(&self) -> bool {
+        let mut groups: Vec<_> = self.iter().filter_map(|(_, held)| held.lease).collect();
+        groups.sort_unstable();
+        let ages: usize = self.ages.iter().map(Ages::len).sum();
+        (self.by_id.len(), ages) == (self.len(), self.len()) && self.leases.are_of(&groups)
+    }
 }
 
 #[cfg(test)]
@@ -418,6 +427,9 @@ mod tests {
             (ledger.leaving().messages, ledger.leaving().bytes)
         });
         assert_eq!(seen, [(1, 20), (1, 10), (0, 0)]);
+        ledger.advance(ticket, Stage::Leaving(Exit::Acked));
+        let bytes = message.weight() as u64;
+        assert_eq!(ledger.leaving(), Leaving { messages: 1, bytes }, "what is to be deleted is as good as gone");
         ledger.remove(ticket);
         assert!(!ledger.goes_to_disk(ticket, 10));
         assert_eq!(ledger.leaving(), Leaving::default());

@@ -1,5 +1,5 @@
 //! A test bench for the dispatcher: events go in as short lines, commands come out as short
-//! lines, and the table sets the time.
+//! lines, and the table sets the time. After each event the [`books`] must agree.
 //!
 //! Events name their queue in front if it is not the first (`q1: receive a`):
 //!
@@ -48,6 +48,7 @@ use super::super::{
     QueueIndex, Refusal, Rules, TakenBack, Ticket, ToHandle,
 };
 use super::disk::Disk;
+use super::simulation::books;
 use super::{message, start};
 use crate::message::park::{ToPark, Want};
 use crate::message::service::{Count, Facts};
@@ -152,7 +153,9 @@ impl Rig {
     pub fn handle(&mut self, at: u64, event: Event) -> String {
         self.now = self.start + Duration::from_millis(at);
         self.dispatcher.handle(self.now, event);
-        self.drain_commands()
+        let commands = self.drain_commands();
+        books::check(&self.dispatcher);
+        commands
     }
 
     /// Reloads the queues; the partners stay as they are in [`rules`](super::rules).

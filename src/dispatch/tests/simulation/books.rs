@@ -126,4 +126,5 @@ fn check_room(dispatcher: &Dispatcher) {
     assert!(dispatcher.room.adds_up(), "the sums over all queues: {:?}", dispatcher.room);
     let leaving = dispatcher.ledger.leaving();
     assert!(!none_leaves || leaving == Leaving::default(), "nothing is on its way out but {leaving:?}");
+    assert!(dispatcher.ledger.adds_up(), "what the ledger keeps of copies: {:?}", dispatcher.ledger);
 }

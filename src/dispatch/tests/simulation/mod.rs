@@ -11,7 +11,7 @@
 //! back. [`groups`] simulates a FIFO queue whose leases lapse. `scripts/simulate --seeds N` runs N seeds,
 //! `scripts/simulate --seed S` replays one.
 
-mod books;
+pub mod books;
 mod groups;
 mod liveness;
 mod outage;
