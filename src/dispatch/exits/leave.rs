@@ -317,6 +317,7 @@ impl Dispatcher {
         }
         if held.special().shed_by.is_some() {
             self.hidden.arrived(held.queue);
+            self.limit_room(held.queue);
         }
         match exit {
             // Its handler need not have run: what earlier copies settled counts as new.

@@ -102,6 +102,10 @@ impl Dispatcher {
         let Some(until) = self.back_at(giver, ticket) else { return };
         let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
+        if self.hidden.count(index) >= self.hidden_limit(index) {
+            // Many were found at once, and those before it have reached the limit.
+            return;
+        }
         let is_away = self.partners.is_away_for(giver, index);
         let reason = if is_away { ReturnReason::PartnerUnavailable } else { ReturnReason::PartnerTooSlow };
         self.set_return_reason(ticket, reason);

@@ -19,6 +19,7 @@ mod fifo;
 mod flush;
 mod gates;
 mod head;
+mod hidden;
 mod imports;
 mod jobs;
 mod leases;

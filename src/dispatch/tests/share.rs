@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use super::rig::Rig;
 use super::{partner_rules, queue_rules, rules};
-use crate::dispatch::{PartnerRules, PartnerTable, Rules};
+use crate::dispatch::{Note, PartnerRules, PartnerTable, Rules};
 
 /// Returns the rules of a room with twelve places: six may be taken before the room is short, and a
 /// partner that is away may hold three.
-fn narrow() -> Rules {
+pub(super) fn narrow() -> Rules {
     Rules { max_in_flight: 12, ..rules() }
 }
 
 /// Returns a rig in which partner x has `a` to `f`, its first flush with `a` on the wire, and y has three more.
-fn crowded(receive: &str) -> Rig {
+pub(super) fn crowded(receive: &str) -> Rig {
     let mut rig = Rig::new(narrow());
     rig.play(&[
         (0, receive, "handle l|m|n|a|b|c|d|e|f"),
@@ -26,7 +26,7 @@ fn crowded(receive: &str) -> Rig {
 }
 
 /// Returns the messages that the commands hide, and for how many milliseconds.
-fn hidden(commands: &str) -> Vec<(String, u64)> {
+pub(super) fn hidden(commands: &str) -> Vec<(String, u64)> {
     let call = commands.split("; ").find_map(|call| call.strip_prefix("hide ")).unwrap_or_default();
     let entries = call.split_whitespace().map(|entry| {
         let (id, time) = entry.split_once('=').expect("an id and a time");
@@ -40,7 +40,7 @@ fn hidden(commands: &str) -> Vec<(String, u64)> {
     entries.collect()
 }
 
-fn ids(hidden: &[(String, u64)]) -> Vec<&str> {
+pub(super) fn ids(hidden: &[(String, u64)]) -> Vec<&str> {
     hidden.iter().map(|(id, _)| id.as_str()).collect()
 }
 
@@ -53,6 +53,16 @@ fn what_came_last_goes_back_for_half_a_minute_or_a_little_more() {
     rig.send(301, "settled");
     let tally = &rig.dispatcher.status().queues[0].tally;
     assert_eq!(tally.returns().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
+    // The first is said at once, the others in a sum.
+    let said = |rig: &Rig| {
+        rig.notes
+            .iter()
+            .filter_map(|note| if let Note::GivenBack { count, .. } = note { Some(*count) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&rig), [1]);
+    rig.send(10_300, "tick");
+    assert_eq!(said(&rig), [1, 2]);
 }
 
 #[test]
@@ -122,6 +132,19 @@ fn what_waits_for_another_that_takes_stays() {
     ]);
     let first = hidden(&rig.send(300, "answered x 503 10s"));
     assert_eq!(ids(&first), ["e"], "one is enough");
+}
+
+#[test]
+fn a_message_stays_whose_group_would_take_along_what_waits_for_another_that_takes() {
+    let fifo = Rules { queues: vec![crate::dispatch::QueueRules { fifo: true, ..queue_rules("q0") }], ..narrow() };
+    let mut rig = Rig::new(fifo);
+    rig.play(&[
+        (0, "receive l/1 a/2 b/3 c/4 d/5 e/6 f/6", "handle l|a|b|c|d|e|f"),
+        (1, "handled l->y", "flush y l"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x,y", ""),
+    ]);
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 10s"))), ["d"]);
 }
 
 #[test]
@@ -205,6 +228,36 @@ fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
     assert!((400_300..402_000).contains(&at), "{at}");
     assert_eq!(commands, "hide a=0", "and not the other");
     the_other_shows_once_the_one_is_accepted(&mut rig);
+}
+
+#[test]
+fn what_came_last_goes_back_whichever_queue_it_is_of() {
+    let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], ..narrow() });
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c|d|e"),
+        (0, "q1: receive p q r", "q1: handle p|q|r"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x c->x d->x e->x", ""),
+        (3, "q1: handled p->x q->x r->x", ""),
+    ]);
+    let left = hidden(rig.send(300, "answered x 503 10s").strip_prefix("q1: ").expect("of the queue of the newest"));
+    assert_eq!(ids(&left), ["r", "q"]);
+}
+
+#[test]
+fn what_came_last_for_one_that_takes_too_little_leaves_while_others_need_the_room() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    rules.partners.default = PartnerRules { max_batch: 1, hold_for: Duration::from_secs(10), ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    let all: Vec<_> = (0..60).map(|n| format!("m{n}")).collect();
+    rig.send(0, &format!("receive {}", all.join(" ")));
+    rig.send(0, &format!("handled {}", all.iter().map(|id| format!("{id}->x")).collect::<Vec<_>>().join(" ")));
+    // One delivery in nearly a second: it may hold eleven.
+    rig.play(&[(900, "accepted x", "flush x m1; delete m0")]);
+    let left = hidden(&rig.send(901, "settled"));
+    assert_eq!(ids(&left), (51..60).rev().map(|n| format!("m{n}")).collect::<Vec<_>>(), "until half of the room is free");
+    assert!(left.iter().all(|(_, millis)| *millis > 45_000), "until what is ahead of it is taken: {left:?}");
 }
 
 #[test]
@@ -312,6 +365,16 @@ fn what_waits_at_an_endpoint_that_refuses_leaves_although_its_partner_takes_from
     assert_eq!(rig.send(600, "tick"), "", "x takes them, and need not shed them");
     let tally = &rig.dispatcher.status().queues[0].tally;
     assert_eq!(tally.returns().collect::<Vec<_>>(), [("partner_unavailable", 3)]);
+    // The first is said at once, the others in a sum.
+    let said = |rig: &Rig| {
+        rig.notes
+            .iter()
+            .filter_map(|note| if let Note::GivenBack { count, .. } = note { Some(*count) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&rig), [1]);
+    rig.send(10_300, "tick");
+    assert_eq!(said(&rig), [1, 2]);
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! What was returned because its partner takes nothing or too little: how much may be hidden, and when it shows again.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::share::{hidden, ids, narrow};
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{Event, PartnerRules, Rules};
+use crate::message::service::Facts;
+
+/// Returns a rig in which x has given up what came last of `a` to `j`; five more would have to leave than it may hold.
+fn crowded_at_a_service_that_hides(most: u64) -> (Rig, Vec<String>) {
+    let mut rig = Rig::new(narrow());
+    let facts = Facts { hidden_limit: Some(most), ..Facts::default() };
+    rig.handle(0, Event::Facts { queue: 0, facts });
+    rig.play(&[
+        (0, "receive l a b c d e f g h i j", "handle l|a|b|c|d|e|f|g|h|i"),
+        (1, "handled l->y", "flush y l; handle j"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x", ""),
+    ]);
+    let left = hidden(&rig.send(300, "answered x 503 10s"));
+    (rig, left.into_iter().map(|(id, _)| id).collect())
+}
+
+#[test]
+fn no_more_are_hidden_than_the_service_allows_those_on_their_way_included() {
+    let (_, left) = crowded_at_a_service_that_hides(4);
+    assert_eq!(left, ["j", "i", "h"], "three quarters of the limit");
+}
+
+#[test]
+fn what_is_hidden_counts_against_what_the_service_lets_a_queue_hold() {
+    let (mut rig, left) = crowded_at_a_service_that_hides(16);
+    let may_hold = |rig: &Rig| {
+        let (held, _, reserved, _) = rig.dispatcher.room.taken_by(0);
+        held + reserved + rig.dispatcher.room.free(0)
+    };
+    assert_eq!(left, ["j", "i", "h", "g", "f"]);
+    rig.send(301, "settled");
+    assert_eq!((may_hold(&rig), rig.dispatcher.hidden.count(0)), (10, 5), "fifteen of sixteen are left to it in all");
+    // Each shows by itself at a time of its own.
+    (11..50).for_each(|second| _ = rig.send(1000 * second, "tick"));
+    assert_eq!((may_hold(&rig), rig.dispatcher.hidden.count(0)), (12, 0), "three quarters, and all of the room");
+}
+
+#[test]
+fn of_a_queue_whose_endpoint_refuses_one_is_shown_to_try_it_with() {
+    let mut rules = Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], max_in_flight: 3, ..rules() };
+    rules.partners.default = PartnerRules { max_backoff: Duration::from_secs(20), ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "q1: receive p", "q1: handle p"),
+        (1, "q1: handled p->x", "q1: flush x p"),
+        (2, "q1: accepted x", "q1: delete p"),
+        (3, "q1: settled", ""),
+        (4, "handled a->x", "flush x a"),
+        (5, "answered x 404", ""),
+        (6, "handled b->x", ""),
+    ]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(ids(&hidden(&commands)), ["b", "a"]);
+    rig.send(at, "settled");
+    assert_eq!(rig.skip_to_commands(), (20_005, "hide a=0".to_owned()), "once it may be tried");
+    rig.play(&[
+        (20_006, "settled", ""),
+        (20_007, "receive a#2", "handle a"),
+        (20_008, "handled a->x", "flush x a"),
+        (20_009, "accepted x", "delete a'2"),
+        (20_010, "settled", "hide b=0"),
+    ]);
+}
+
+#[test]
+fn what_is_hidden_shows_no_faster_than_the_partner_takes() {
+    let mut rules = narrow();
+    rules.queues[0].concurrency = 20;
+    rules.partners.default = PartnerRules { max_waiting: 4, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.send(0, "receive a b c d e f g h i j k l");
+    rig.play(&[(1, "handled a->x", "flush x a")]);
+    rig.send(2, "handled b->x c->x d->x e->x f->x g->x h->x i->x j->x k->x l->x");
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 9s"))), ["l", "k", "j", "i", "h", "g", "f", "e", "d"]);
+    rig.play(&[(310, "settled", ""), (9_300, "tick", "flush x a")]);
+    // One delivery in two seconds, then two.
+    rig.play(&[(11_300, "accepted x", "flush x b c; delete a"), (11_301, "settled", "")]);
+    rig.play(&[(12_300, "tick", ""), (13_250, "accepted x", "delete b c"), (13_251, "settled", "")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "hide d=0 e=0", "half of its share");
+    rig.play(&[
+        (at, "settled", ""),
+        (at, "receive d#2 e#2", "handle d|e"),
+        (at, "handled d->x e->x", "flush x d e"),
+        (at + 1, "accepted x", "delete d'2 e'2"),
+        (at + 2, "settled", ""),
+    ]);
+    let (next, commands) = rig.skip_to_commands();
+    assert!(next > at + 2_000 && commands == "hide f=0 g=0", "{commands} at {next}, after {at}");
+}
+
+#[test]
+fn what_waits_for_a_paused_partner_leaves_for_others_and_shows_once_it_is_resumed() {
+    let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+    assert_eq!(ids(&hidden(&rig.send(300, "pause x"))), ["b"]);
+    rig.play(&[
+        (301, "settled", ""),
+        (302, "accepted x", "delete a"),
+        (303, "settled", ""),
+        (400, "resume x", "reply healthy; hide b=0"),
+    ]);
+}
