@@ -9,6 +9,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 use crate::dispatch::obstacle::Obstacle;
+use crate::dispatch::parking::Lot;
 use crate::dispatch::partner::Partner;
 use crate::dispatch::standing::Holder;
 use crate::dispatch::timer::Timer;
@@ -45,7 +46,7 @@ impl Dispatcher {
         let Some(next) = self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)) else { return };
         let (holds, half) = (self.partners.holds(holder), self.partners.share(holder) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
-        let behind = self.queues.get(next).is_some_and(|queue| queue.calls.is_behind());
+        let behind = self.queues.get(next).is_some_and(|queue| queue.calls.is_behind()) || self.finds_no_place(key, next);
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
             _ if holds >= half || behind || self.lacks_room() => LATER,
@@ -63,6 +64,14 @@ impl Dispatcher {
         if partner.hidden > 0 {
             partner.alarm.by(&mut self.due, at, Timer::Partner(key));
         }
+    }
+
+    /// Returns whether what comes back of this queue would be returned again at once: something of the bucket is on the
+    /// disk, behind which it would have to go, and the disk takes nothing now.
+    fn finds_no_place(&self, key: PartnerKey, index: QueueIndex) -> bool {
+        let bucket = self.partners.partner(key).and_then(|partner| self.partners.bucket(partner.buckets.of_queue(index)?));
+        let lot = bucket.and_then(|bucket| bucket.lot.as_deref());
+        lot.is_some_and(Lot::is_open) && self.open_parking(index).is_none()
     }
 
     /// Returns whether the messages of this queue that are hidden because of the holder's partner are the holder's.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::parking::restarted;
 use super::rig::Rig;
 use super::share::{hidden, ids, narrow};
 use super::{partner_rules, queue_rules, rules};
@@ -110,4 +111,14 @@ fn what_waits_for_a_paused_partner_leaves_for_others_and_shows_once_it_is_resume
         (303, "settled", ""),
         (400, "resume x", "reply healthy; hide b=0"),
     ]);
+}
+
+#[test]
+fn what_would_find_no_place_on_the_disk_does_not_show_before_its_time() {
+    let mut rig = restarted();
+    rig.play(&[(0, "receive g", "handle g"), (1, "handled g->x", "park x:g")]);
+    assert_eq!(ids(&hidden(&rig.send(2, "parked full"))), ["g"]);
+    assert_eq!(rig.send(3, "settled"), "");
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at > 50 && commands == "hide g=0", "once the disk is tried again: {commands} at {at}");
 }
