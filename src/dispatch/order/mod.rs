@@ -221,6 +221,7 @@ mod tests {
         for (sequence, ticket) in t.iter().enumerate() {
             order.expect(sequence as u64, *ticket, &message("m", None));
             order.started(sequence as u64, start);
+            assert_eq!(order.next_overtaking().is_some(), sequence > 0, "nobody waits behind the first");
         }
         assert_eq!(done(&mut order, 1, t[1], start), []);
         assert_eq!(order.next_overtaking(), Some(start + Duration::from_secs(5)));
@@ -302,6 +303,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_reported_late_has_its_turn() {
+        let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(3));
+        let (a, mut out) = (message("m", Some("a")), Vec::new());
+        for sequence in [1, 0, 2] {
+            order.expect(sequence as u64, t[sequence], &a);
+            order.complete(sequence as u64, handled(t[sequence], Some("a"), Outcome::Discard), start, &mut out);
+        }
+        assert_eq!(released(out), [t[1], t[0], t[2]]);
+        assert_eq!(order.behind(1, &a).collect::<Vec<_>>(), [t[2]]);
+    }
+
+    #[test]
     fn a_group_is_forgotten_with_its_last_message() {
         let (mut order, start, t) = (Order::new(true, Duration::ZERO), start(), tickets(2));
         let a = message("m", Some("a"));
@@ -337,6 +350,8 @@ mod tests {
             assert!(order.waits_for_pending(true), "for the second");
             order.skip(1, &a, start, &mut out);
             assert_eq!((released(out), order.waits_for_pending(true)), (vec![t[2]], false));
+            order.expect(4, t[0], &a);
+            assert!(!order.waits_for_pending(true), "no outcome waits for the next one");
         }
     }
 }

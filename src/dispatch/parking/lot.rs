@@ -155,7 +155,10 @@ impl Lot {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::dispatch::tests::start;
 
     #[test]
     fn is_open_from_the_first_on_its_way_to_the_last_that_came_back() {
@@ -165,6 +168,9 @@ mod tests {
         assert!(lot.is_open() && !lot.may_ask(), "nothing is there yet");
         lot.entered(true);
         lot.holds(100, None);
+        lot.enters(true);
+        assert!(!lot.may_ask(), "an older one is on its way");
+        lot.entered(true);
         assert!(lot.is_open() && lot.may_ask());
         lot.asks();
         assert!(!lot.may_ask() && !lot.takes_older());
@@ -200,6 +206,19 @@ mod tests {
         lot.holds(110, None);
         assert!(lot.heard(9, Some(110), false, None), "what came behind them is among them");
         assert!(!lot.is_open());
+    }
+
+    #[test]
+    fn has_waited_since_its_first_row_has_or_it_is_not_known() {
+        let (mut lot, start) = (Lot::default(), start());
+        let later = start + Duration::from_secs(1);
+        lot.holds(100, Some(later));
+        assert_eq!(lot.since(), Some(later));
+        lot.holds(90, Some(start));
+        assert_eq!(lot.since(), Some(start));
+        let mut found = Lot::found(1);
+        found.holds(100, Some(start));
+        assert_eq!(found.since(), None);
     }
 
     #[test]

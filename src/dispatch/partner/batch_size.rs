@@ -123,6 +123,14 @@ mod tests {
     }
 
     #[test]
+    fn a_partner_that_takes_less_than_before_is_found_out() {
+        let mut size = BatchSize::default();
+        play(&mut size, 20, 200);
+        let (found, refusals) = play(&mut size, 5, 200);
+        assert!(found == Some(5) && refusals <= 12, "{found:?}, {refusals} refused");
+    }
+
+    #[test]
     fn a_larger_flush_that_lands_late_does_not_raise_the_limit() {
         let mut size = BatchSize::default();
         for (refused, limit) in [(8, 4), (2, 1), (8, 1)] {

@@ -268,6 +268,10 @@ mod tests {
         gate.misconfigured(start, start, &rules);
         gate.skip_backoff(start + SECOND);
         assert_eq!((wait(&gate, start + SECOND), gate.at_once(&rules)), (None, 1));
-        assert!(gate.remembered_until(&rules).is_some(), "it still fails");
+        let longer = Some(start + SECOND + rules.idle_timeout);
+        assert_eq!(gate.remembered_until(&rules), longer, "it still fails");
+        gate.succeeded();
+        gate.asks(start, SECOND * 60);
+        assert_eq!(gate.remembered_until(&rules), Some(start + SECOND * 60));
     }
 }

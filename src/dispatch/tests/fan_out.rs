@@ -45,8 +45,30 @@ fn is_dead_where_all_of_it_is() {
         (5, "settled", "delete a"),
         (6, "settled", ""),
     ]);
+    let queue = &rig.dispatcher.status().queues[0];
+    assert_eq!((queue.counts.acked, queue.counts.dead, queue.counts.delivered), (0, 1, 0));
+    let deaths: Vec<_> = queue.tally.deaths().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(deaths, [("impossible", 1)], "the last one's reason");
+}
+
+#[test]
+fn is_dead_where_all_of_it_was_before_its_copy_came() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "settled", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered beta 503", ""),
+        // Its handler makes only of it what is dead by now.
+        (60_000, "receive a#2", "handle a"),
+        (60_001, "handled a->acme", "delete a'2"),
+        (60_002, "settled", ""),
+    ]);
     let counts = &rig.dispatcher.status().queues[0].counts;
-    assert_eq!((counts.acked, counts.dead, counts.delivered), (0, 1, 0));
+    assert_eq!((counts.acked, counts.dead, counts.leases_lost), (0, 1, 1));
 }
 
 #[test]
@@ -351,6 +373,9 @@ fn each_of_many_small_deliveries_counts_for_more_than_its_payload() {
     assert_eq!(counted(5, "settled"), alone + 2 + DELIVERY_BYTES);
     assert_eq!(counted(6, "accepted x"), alone + 1 + DELIVERY_BYTES);
     assert_eq!(counted(7, "accepted x"), alone);
+    counted(8, "handled c=discard");
+    let before = counted(20, "receive d!1");
+    assert_eq!(counted(21, "handled d->x,y"), before + 1 + DELIVERY_BYTES, "what is not sent of it does not count");
 }
 
 #[test]

@@ -138,6 +138,37 @@ fn the_size_that_a_partner_takes_is_remembered() {
 }
 
 #[test]
+fn a_larger_size_is_tried_once_the_remembered_one_was_taken_often() {
+    let mut rig = rig(|_| {});
+    rig.play(&[(0, "receive a b c d", "handle a|b|c|d"), (0, "handled a->x b->x c->x d->x took:1ms", "flush x a b c d")]);
+    rig.play(&[(1, "answered x 413", "flush x a b"), (2, "accepted x", "flush x c d; delete a b"), (3, "settled", "")]);
+    rig.play(&[(4, "accepted x", "delete c d"), (5, "settled", "")]);
+    for n in 2..16 {
+        rig.send(10 * n, &format!("receive e{n} f{n}"));
+        let flush = rig.send(10 * n, &format!("handled e{n}->x f{n}->x took:1ms"));
+        assert_eq!(flush, format!("flush x e{n} f{n}"));
+        rig.send(10 * n + 1, "accepted x");
+        rig.send(10 * n + 2, "settled");
+    }
+    rig.play(&[
+        (200, "receive g h i j", "handle g h i j"),
+        // Between what is taken and what was refused.
+        (200, "handled g->x h->x i->x j->x", "flush x g h i"),
+    ]);
+}
+
+#[test]
+fn how_long_each_flush_took_is_counted() {
+    let mut rig = rig(|_| {});
+    all_to_x(&mut rig, 0, &["a"]);
+    rig.play(&[(500, "accepted x", "delete a"), (501, "settled", "")]);
+    all_to_x(&mut rig, 1000, &["b"]);
+    rig.send(1250, "answered x 503");
+    let took = rig.dispatcher.status().times.delivery;
+    assert_eq!((took.count(), took.sum()), (2, 0.75), "refused or not");
+}
+
+#[test]
 fn a_single_one_that_is_too_large_is_dead() {
     let mut rig = rig(|_| {});
     all_to_x(&mut rig, 0, &["a"]);
@@ -253,7 +284,14 @@ fn of_a_batch_that_is_accepted_in_part_only_the_rest_is_sent_again() {
         (4, "answered x 400", "flush x d; letter b:refused"),
         (5, "settled", ""),
         (6, "accepted x", "delete d"),
+        (7, "settled", ""),
+        // Nor is a delivery whose message is still held for another one in the same batch.
+        (8, "receive e f", "handle e|f"),
+        (9, "handled e->x,x f->x", "flush x e-0 e-1 f"),
+        (10, "partly x 0 400", "flush x e-1"),
+        (11, "accepted x", "flush x f; delete e"),
     ]);
+    assert_eq!(rig.dispatcher.status().queues[0].counts.delivered, 5);
 }
 
 #[test]

@@ -153,6 +153,22 @@ fn a_partner_that_refuses_one_after_the_other_is_at_fault_itself() {
 }
 
 #[test]
+fn a_partner_that_refuses_one_of_each_queue_after_the_other_is_at_fault_itself() {
+    rig(|partner| (partner.breaker_failures, partner.max_backoff) = (2, SECOND * 20)).play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "q1: receive p", "q1: handle p"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 400", "letter a:refused"),
+        (3, "settled", ""),
+        (4, "q1: handled p->x", "q1: flush x p"),
+        (5, "q1: answered x 400", "q1: letter p:refused"),
+        (6, "handled b->x", "flush x b"),
+        (7, "answered x 400", ""),
+        (20_007, "tick", "flush x b"),
+    ]);
+}
+
+#[test]
 fn an_endpoint_that_refuses_one_after_the_other_is_at_fault_itself_whatever_the_others_accept() {
     let mut rig = rig(|partner| {
         partner.breaker_failures = 2;
@@ -337,12 +353,29 @@ fn a_refused_endpoint_is_said_on_its_edges_and_counts_as_open() {
     rig.play(&[(40_003, "tick", "flush x a"), (40_004, "accepted x", "delete a")]);
     let partners = rig.dispatcher.status().partners;
     assert_eq!((partners.open, partners.healthy), (0, 1));
-    let [Note::PartnerWaits { state, failures: 1, next_attempt_in, .. }, Note::PartnerWell { after_failures: 2, .. }] =
+    let [Note::PartnerWaits { state, reason, failures: 1, next_attempt_in, .. }, Note::PartnerWell { after_failures: 2, .. }] =
         &rig.notes[..]
     else {
         panic!("one line at each edge: {:?}", rig.notes);
     };
-    assert_eq!((state.word(), *next_attempt_in), ("open", SECOND * 20));
+    assert_eq!((state.word(), reason.as_str(), *next_attempt_in), ("open", "answered 404", SECOND * 20));
+}
+
+#[test]
+fn a_partner_that_fails_is_said_when_it_begins_when_its_breaker_opens_and_when_it_takes_again() {
+    let mut rig = rig(|partner| partner.breaker_failures = 2);
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 5s", "")]);
+    rig.play(&[(5_002, "tick", "flush x a"), (5_003, "answered x 502 5s", ""), (10_003, "tick", "flush x a")]);
+    rig.play(&[(10_004, "answered x 503 5s", ""), (15_004, "tick", "flush x a"), (15_005, "accepted x", "delete a")]);
+    let said = rig.notes.iter().map(|note| match note {
+        Note::PartnerWaits { state, reason, failures, .. } => format!("{state} {reason} {failures}"),
+        Note::PartnerWell { after_failures, .. } => format!("well {after_failures}"),
+        other => format!("{other:?}"),
+    });
+    assert_eq!(said.collect::<Vec<_>>(), ["backing_off answered 503 1", "open answered 502 2", "well 3"]);
+    let mut refused = self::rig(|_| {});
+    refused.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 401", "")]);
+    assert!(matches!(refused.notes[..], [Note::PartnerWaits { failures: 1, .. }]), "{:?}", refused.notes);
 }
 
 #[test]

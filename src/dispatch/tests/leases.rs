@@ -158,8 +158,35 @@ fn calls_that_take_long_leave_an_acker_to_those_that_extend() {
 #[test]
 fn a_copy_starts_the_twelve_hours_anew() {
     let mut rig = Rig::new(rules());
-    rig.send(0, "receive a");
+    rig.play(&[(0, "facts 1000 43200s", ""), (0, "receive a", "handle a")]);
     rig.play(&[(11 * HOUR, "receive a#2", "hide a'2=60s"), (11 * HOUR + 1, "settled", ""), (12 * HOUR, "tick", "hide a'2=60s")]);
+}
+
+#[test]
+fn a_copy_brings_a_lease_and_a_count_of_receives_of_its_own() {
+    let mut rules = rules();
+    rules.queues[0].max_receives = 3;
+    Rig::new(rules).play(&[
+        (0, "receive a", "handle a"),
+        (20_000, "receive a#3", ""),
+        (30_000, "tick", ""),
+        (49_999, "tick", ""),
+        (50_000, "tick", "hide a'2=60s"),
+        (50_001, "settled", ""),
+        // Copies need not come in the order in which the service counted them.
+        (50_002, "receive a#2", ""),
+        (50_003, "handled a=retry:1s", "letter a'3:max_receives"),
+    ]);
+}
+
+#[test]
+fn the_leases_of_those_received_together_are_extended_whoever_of_them_has_left() {
+    Rig::new(rules()).play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a=discard", "delete a"),
+        (2, "settled", ""),
+        (30_000, "tick", "hide b=60s c=60s"),
+    ]);
 }
 
 #[test]
@@ -221,6 +248,20 @@ fn the_last_extension_ends_with_the_twelve_hours() {
         (8 * HOUR, "tick", ""),
         (11 * HOUR + HOUR / 2, "tick", "hide a=0"),
     ]);
+}
+
+#[test]
+fn a_message_is_returned_then_wherever_its_lease_stands() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = Duration::from_secs(28 * 60);
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "facts 1000 43200s", ""), (0, "receive a", "handle a")]);
+    let (mut at, mut commands) = rig.skip_to_commands();
+    while commands == "hide a=1680s" {
+        rig.send(at, "settled");
+        (at, commands) = rig.skip_to_commands();
+    }
+    assert_eq!((at, commands.as_str()), (11 * HOUR + HOUR / 2, "hide a=0"), "half of the lease is over 10 minutes later");
 }
 
 #[test]

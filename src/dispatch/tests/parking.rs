@@ -46,6 +46,47 @@ fn what_leaves_memory_is_acked_once_it_is_on_the_disk() {
     assert_eq!((&*queues[1].name, queues[0].parked_now), ("q0.parking", 3));
     let calls: Vec<_> = queues[1].tally.calls().collect();
     assert_eq!((queues[1].counts.requests, calls), (1, vec![("park", "ok", 1)]));
+    let said = |rig: &Rig| {
+        rig.notes
+            .iter()
+            .filter_map(|note| if let Note::Parked { count, .. } = note { Some(*count) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&rig), [1]);
+    rig.send(10_310, "tick");
+    assert_eq!(said(&rig), [1, 2], "the first at once, the others in a sum");
+}
+
+#[test]
+fn a_lost_message_that_is_in_line_for_the_disk_does_not_go_there() {
+    let mut rig = crowded();
+    rig.play(&[
+        (305, "receive g", "handle g"),
+        (306, "handled g->x", ""),
+        (10_300, "tick", "flush x a"),
+        (10_301, "answered x 503 100s", ""),
+        (30_000, "tick", "hide a=60s b=60s c=60s d=60s e=60s f=60s"),
+        (30_001, "settled", ""),
+        (30_305, "tick", "hide g=60s"),
+        (30_306, "settled gone", ""),
+        (30_310, "parked", "delete f e d"),
+        (30_320, "settled", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.dispatcher.status().queues[0].counts.leases_lost), (3, 1));
+    assert_eq!(rig.disk.found(), [("x".into(), 3)]);
+}
+
+#[test]
+fn a_call_to_the_disk_ends_with_the_delivery_that_makes_it_large() {
+    let mut rig = Rig::new(parking_rules(&[]));
+    rig.play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x*3000000 f->x*3000000", ""),
+        (300, "answered x 503 10s", "park x:<f x:<e"),
+        (301, "parked", "park x:<d; delete f e"),
+    ]);
 }
 
 #[test]
@@ -234,6 +275,23 @@ pub(super) fn put_on_the_disk(rig: &mut Rig, account: &str, ids: impl Iterator<I
 }
 
 #[test]
+fn at_a_stop_what_is_read_stays_on_the_disk_and_nothing_older_goes_there_meanwhile() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "accepted x", "flush x b c; unpark x 3; delete a"),
+        (10_320, "settled", ""),
+        (10_330, "answered x 503 60s", ""),
+        (10_340, "drain 2s", "interrupt; q1: interrupt; hide c=0 b=0"),
+        (10_350, "settled", ""),
+        (10_360, "unparked", ""),
+    ]);
+    assert_eq!((rig.dispatcher.held(), rig.disk.found()), (0, vec![("x".into(), 3)]));
+}
+
+#[test]
 fn at_a_stop_what_is_older_than_the_parked_goes_to_the_disk_before_them() {
     let mut rig = crowded();
     rig.play(&[
@@ -271,13 +329,23 @@ fn at_a_stop_what_is_older_than_rows_in_memory_goes_to_the_disk_before_them() {
 }
 
 #[test]
-fn a_parking_that_cannot_be_written_is_listed_among_what_fails() {
-    let mut rig = crowded();
+fn a_parking_that_cannot_be_written_is_listed_among_what_fails_until_it_can() {
+    let mut rig = restarted();
     let failing =
         |rig: &Rig| rig.dispatcher.status().queues[1].failing.iter().map(|failing| failing.doing.word()).collect::<Vec<_>>();
+    rig.play(&[(0, "receive g", "handle g"), (1, "handled g->x", "park x:g")]);
     assert_eq!(failing(&rig), Vec::<&str>::new());
-    rig.send(310, "parked fault");
+    rig.send(2, "parked fault");
     assert_eq!(failing(&rig), ["park"]);
+    rig.play(&[
+        (3, "settled", ""),
+        (4_000, "tick", "hide g=0"),
+        (4_001, "settled", ""),
+        (5_000, "receive h", "handle h"),
+        (5_001, "handled h->x", "park x:h"),
+        (5_002, "parked", "delete h"),
+    ]);
+    assert_eq!(failing(&rig), Vec::<&str>::new());
 }
 
 #[test]

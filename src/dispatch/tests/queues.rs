@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::rig::Rig;
 use super::{queue_rules, rules};
-use crate::dispatch::{NewQueue, ParkingRules, QueueChanges, QueueRules, Status};
+use crate::dispatch::{Event, Fault, FlushId, NewQueue, Note, ParkingRules, QueueChanges, QueueRules, Status};
 use crate::message::park::{Parked, ToPark};
-use crate::message::{Item, Message};
+use crate::message::service::{Count, Facts};
+use crate::message::{Answer, Item, Message};
 
 fn added(name: &str) -> QueueChanges {
     QueueChanges { added: vec![NewQueue { rules: queue_rules(name), parking: None }], ..QueueChanges::default() }
@@ -177,6 +178,31 @@ fn concurrency_and_lease_change_for_what_is_held() {
     );
     let (at, commands) = rig.skip_to_commands();
     assert_eq!((at, commands.as_str()), (30_000, "hide a=600s b=600s c=600s d=600s"));
+    rig.send(30_001, "settled");
+    let (at, _) = rig.skip_to_commands();
+    assert_eq!(at, 330_000, "once half of the new lease is over");
+}
+
+#[test]
+fn what_is_hidden_of_a_queue_that_comes_shows_once_its_partner_takes() {
+    let mut rig = Rig::new(crate::dispatch::Rules { max_in_flight: 2, ..rules() });
+    rig.reload(0, added("q1"));
+    rig.play(&[(0, "q1: receive a b", "q1: handle a|b"), (1, "q1: handled a->x", "q1: flush x a"), (2, "q1: handled b->x", "")]);
+    assert!(rig.send(300, "pause x").contains("q1: hide b="));
+    rig.play(&[
+        (301, "q1: settled", ""),
+        (302, "q1: accepted x", "q1: delete a"),
+        (303, "q1: settled", ""),
+        (400, "resume x", "reply healthy; q1: hide b=0"),
+    ]);
+}
+
+#[test]
+fn the_leases_and_ages_of_a_queue_that_comes_are_looked_after() {
+    let mut rig = Rig::new(rules());
+    rig.reload(0, added("q1"));
+    rig.play(&[(1, "q1: receive a", "q1: handle a"), (30_001, "tick", "q1: hide a=60s")]);
+    assert_eq!(rig.dispatcher.status().queues[1].oldest_age_s, Some(30.0));
 }
 
 #[test]
@@ -285,4 +311,29 @@ fn another_reload_or_the_end_finds_the_queues_as_they_are() {
     assert_eq!(rig.reload(5, retired(0)), "", "it is gone");
     assert_eq!(rig.reload(6, changed(|rules| rules.concurrency = 7)), "");
     rig.play(&[(7, "drain 30s", "q1: interrupt"), (8, "q1: receive", "finish")]);
+}
+
+#[test]
+fn what_names_something_unknown_is_said_and_changes_nothing() {
+    let mut rig = Rig::new(rules());
+    let counted = Event::Counted { queue: 0, acker: 0, count: Ok(Count::default()) };
+    let answer = Event::Answered { flush: FlushId(Default::default()), answer: Answer::Accepted };
+    let fault = || Fault { reason: "no answer".into(), transient: true };
+    let events = [
+        answer,
+        counted,
+        Event::Facts { queue: 7, facts: Facts::default() },
+        Event::Received { queue: 7, poller: 0, messages: Vec::new(), leased_until: rig.start, demand_used: 0 },
+        Event::ReceiveFailed { queue: 7, poller: 0, demand_used: 0, fault: fault() },
+        Event::NoPoller { queue: 7, poller: 0, demand: 0 },
+        Event::QueueAnswered { queue: 7, acker: 0, results: Ok(Vec::new()) },
+        Event::QueueAnswered { queue: 0, acker: 0, results: Ok(Vec::new()) },
+        Event::Parked { queue: 0, results: Ok(Vec::new()) },
+        Event::Unparked { queue: 0, answers: Err(fault()) },
+    ];
+    let count = events.len();
+    for event in events {
+        assert_eq!(rig.handle(0, event), "");
+    }
+    assert!(rig.notes.len() == count && rig.notes.iter().all(|note| matches!(note, Note::Stray { .. })), "{:?}", rig.notes);
 }

@@ -38,7 +38,7 @@ fn a_row_that_has_to_leave_again_stays_on_the_disk() {
     ]);
     let status = rig.dispatcher.status();
     let (rows, tally) = (&status.queues[1].counts, &status.queues[1].tally);
-    assert_eq!((rows.received, rows.returned), (3, 1));
+    assert_eq!((rows.received, rows.returned, rows.requests), (3, 1, 2));
     assert_eq!(tally.returns().collect::<Vec<_>>(), [("parked", 1)]);
     assert_eq!(tally.calls().collect::<Vec<_>>(), [("unpark", "ok", 1)]);
     assert_eq!(rig.disk.found(), [("x".into(), 3)]);
@@ -182,8 +182,10 @@ fn rows_that_cannot_be_read_are_tried_again() {
     assert_eq!(rig.send(0, "unparked fault"), "");
     let is_said = |note: &Note| matches!(note, Note::QueueFailing { queue: 1, doing: Operation::Unpark, .. });
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
-    let (_, commands) = rig.skip_to_commands();
-    assert_eq!(commands, "unpark x 6");
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at <= 1_000 && commands == "unpark x 6", "{commands} at {at}");
+    rig.send(at, "unparked");
+    assert!(matches!(rig.notes.last(), Some(Note::QueueWell { queue: 1, doing: Operation::Unpark })), "{:?}", rig.notes);
 }
 
 #[test]
