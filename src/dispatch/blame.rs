@@ -56,8 +56,7 @@ impl Dispatcher {
             (parcel.doubt.draws, parcel.doubt.accepted_before) = (parcel.doubt.draws.saturating_add(1), accepted);
             if (tries_behind || others_fly) && parcel.doubt.draws >= enough {
                 if parcel.slips.len() > 1 {
-                    self.back_halved(key, parcel);
-                    return self.return_what_cannot_leave(key);
+                    return self.back_halved(key, parcel);
                 }
                 (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (tries_behind && !fifo, !tries_behind && is_proven && !fifo);
             }

@@ -141,7 +141,6 @@ impl Dispatcher {
         if failures > 0 || ends_a_pause {
             // While a pause lasts that the partner asked for, what an older flush brings is not its end.
             let well = partner.asked_until(self.now).is_none().then(|| partner.account.clone());
-            self.partners.list_all_of(partner_key);
             if let Some(account) = well {
                 self.note(Note::PartnerWell { account, after_failures: failures });
             }
@@ -177,7 +176,6 @@ impl Dispatcher {
             bucket.put_back(parcel);
         }
         self.partners.list(key);
-        self.return_what_cannot_leave(key);
     }
 
     /// Puts a batch back into its bucket in two halves, unless the dispatcher was stopped by force.

@@ -90,7 +90,6 @@ impl Dispatcher {
         if stopping {
             self.return_pending(index);
         }
-        self.act_on_released();
     }
 
     /// Releases the outcomes that wait behind a message whose handler has run for longer than `order_wait`.
@@ -186,9 +185,6 @@ impl Dispatcher {
         let slip = Slip { ticket, since: self.now };
         let messages = std::iter::repeat_n(message, deliveries.len());
         let several = deliveries.len() > 1 || known.is_some();
-        if several {
-            held.expect_several();
-        }
         let (mut entered, mut for_one_below) = (0, false);
         // The deliveries for buckets that have something parked, or had.
         let mut behind: SmallVec<[(BucketKey, Item); 1]> = SmallVec::new();

@@ -338,10 +338,6 @@ impl Dispatcher {
 
     /// Takes a row out of memory; it stays on the disk.
     pub(in crate::dispatch) fn forget_row(&mut self, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket) else { return };
-        for spot in held.spots() {
-            self.partners.take(spot, ticket);
-        }
         self.set_return_reason(ticket, ReturnReason::Parked);
         self.leave(ticket, Exit::Returned);
     }
