@@ -284,7 +284,8 @@ fn at_a_stop_what_is_read_stays_on_the_disk_and_nothing_older_goes_there_meanwhi
         (10_310, "accepted x", "flush x b c; unpark x 3; delete a"),
         (10_320, "settled", ""),
         (10_330, "answered x 503 60s", ""),
-        (10_340, "drain 2s", "interrupt; q1: interrupt; hide c=0 b=0"),
+        (10_340, "drain 2s", "interrupt; q1: interrupt"),
+        (10_345, "receive", "hide c=0 b=0"),
         (10_350, "settled", ""),
         (10_360, "unparked", ""),
     ]);
