@@ -89,7 +89,7 @@ impl Dispatcher {
     /// it.
     fn reopen(&mut self, ticket: Ticket) {
         if let Some(held) = self.ledger.get_mut(ticket) {
-            held.reopen(self.now);
+            held.reopen();
         }
     }
 

@@ -1,8 +1,6 @@
 //! What becomes of the deliveries of a held copy: how many are open, on the wire, accepted and dead, and which of
 //! several are settled. Each change of these counts has a method of its own here.
 
-use std::time::Instant;
-
 use super::held::{Exit, Held, RowOnDisk, Several};
 use crate::message::dead::DeadKind;
 use crate::message::settle::SettledPart;
@@ -95,11 +93,6 @@ impl Held {
         Freed(bytes)
     }
 
-    /// Prepares the copy for several deliveries, each with an index.
-    pub fn expect_several(&mut self) {
-        self.several.get_or_insert_default();
-    }
-
     /// Records the number of deliveries that are open now that the handler's outcome was acted upon.
     pub fn opened(&mut self, deliveries: u16) {
         self.open = deliveries;
@@ -156,12 +149,11 @@ impl Held {
         self.drop_payload(payload)
     }
 
-    /// Reopens the delivery that a letter was about, since the letter is not written. The copy is returned for it,
-    /// visible from `until` on.
-    pub fn reopen(&mut self, until: Instant) {
+    /// Reopens the delivery that a letter was about, since the letter is not written. Nothing more of the copy is sent: its
+    /// lease is lost, or it is to be returned.
+    pub fn reopen(&mut self) {
         let special = self.special_mut();
         special.letters = special.letters.saturating_sub(1);
-        special.withdrawn = Some(until);
         self.dead = self.dead.saturating_sub(1);
         self.open += 1;
     }
