@@ -34,8 +34,8 @@ enum Turn {
     NotNow,
     /// The bucket gets rows when its partner, which takes nothing now, may be tried.
     AfterWait(Obstacle),
-    /// The same, and the partner may be tried: the bucket gets rows when half of the room is free, or, if they are to be
-    /// given up, when dead letters can be written.
+    /// The same, and the partner may be tried: the bucket gets rows when half of the room is free or one would be within the
+    /// partner's share, or, if they are to be given up, when dead letters can be written.
     ForATry,
     /// The bucket gets rows when there is a place for one.
     WithRoom,
@@ -138,9 +138,11 @@ impl Dispatcher {
     }
 
     /// Determines whether the bucket gets rows now. A partner gets rows when it holds less than half of its share, and
-    /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if half
-    /// of the room is free and it may be tried now, or if the rows are so old that they are given up. All rows together,
-    /// those being read included, may take at most half of their queue's places: the rest is for new messages.
+    /// one row whatever it holds if nothing is behind a front that may be at fault; while it takes nothing, only if it may be
+    /// tried now and half of the room is free, or if the rows are so old that they are given up. In a fuller room it gets
+    /// one row to be tried with if it has nothing else and that one is within its share: the backlog of others may fill the
+    /// room for hours, and nothing else would tell that it is well again. All rows together, those being read included, may
+    /// take at most half of their queue's places: the rest is for new messages.
     fn turn_of(&self, index: QueueIndex, key: BucketKey, asked: usize) -> Turn {
         let Some(bucket) = self.partners.bucket(key) else { return Turn::NotNow };
         let Some(partner) = self.partners.partner(bucket.partner) else { return Turn::NotNow };
@@ -184,7 +186,14 @@ impl Dispatcher {
             0 => Turn::WithRoom,
             // They become dead letters at once. Where these cannot be written, they would take the places of others' rows.
             rows if expired && !self.lacks_letters(transfer) => Turn::Now(rows),
-            _ if obstacle.is_some() || (is_away && self.is_tight()) => Turn::ForATry,
+            _ if obstacle.is_some() => Turn::ForATry,
+            _ if is_away && self.is_tight() => {
+                if holds == 0 && self.partners.has_share_for_one_more(asked) {
+                    Turn::Now(1)
+                } else {
+                    Turn::ForATry
+                }
+            }
             rows => Turn::Now(rows),
         }
     }

@@ -32,6 +32,8 @@ pub struct Crowd {
     beyond: BTreeSet<(usize, Holder)>,
     /// The number of holders that are away and hold something, those passed over included.
     away_holding: usize,
+    /// The number of deliveries that holders that are away may have together.
+    away_places: usize,
     /// The share of each holder that is away, in deliveries.
     away_share: usize,
     /// Holders of deliveries that may not leave memory, by the moment at which their oldest delivery entered, as
@@ -49,6 +51,7 @@ impl Default for Crowd {
             away: BTreeSet::new(),
             beyond: BTreeSet::new(),
             away_holding: 0,
+            away_places: 0,
             away_share: LEAST,
             stuck: BTreeSet::new(),
             stuck_parts: Stuck::default(),
@@ -139,7 +142,14 @@ impl Partners {
 
     /// Sets the share of holders that are away, from the present number of places of the room.
     pub fn divide(&mut self, places: usize) {
-        self.crowd.away_share = (places / PART_OF_AWAY / self.crowd.away_holding.max(1)).min(LEAST);
+        self.crowd.away_places = places / PART_OF_AWAY;
+        self.crowd.away_share = (self.crowd.away_places / self.crowd.away_holding.max(1)).min(LEAST);
+    }
+
+    /// Returns whether a holder that is away and has nothing would have a share of at least one delivery if it and `others`
+    /// like it had some.
+    pub fn has_share_for_one_more(&self, others: usize) -> bool {
+        self.crowd.away_holding + others < self.crowd.away_places
     }
 
     /// Determines where the partner stands, and each bucket of it that is a holder of its own, or was.

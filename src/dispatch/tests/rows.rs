@@ -490,3 +490,24 @@ fn those_that_may_not_be_tried_stand_before_no_other_while_rows_have_no_place() 
     let commands = rig.send(1, "answered z 503 60s");
     assert!(commands.contains("unpark w"), "z gives its places up, and w is looked at in this turn: {commands:?}");
 }
+
+/// However long the backlog of others fills the room: nothing else would tell that the partner is well again.
+#[test]
+fn one_that_is_away_and_holds_nothing_is_tried_with_a_row_although_others_fill_half_of_the_room() {
+    let mut rules = parking_rules(&[("x", 12)]);
+    // So that a poller leaves places free.
+    rules.queues[0].receive_limit = 1;
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (1..=12).map(|n| format!("p{n}")));
+    rig.play(&[(0, "unparked", "flush x p1 p2 p3 p4 p5 p6"), (1, "answered x 503 20s", "")]);
+    for at in 1..=6 {
+        rig.play(&[(1 + at, "skip x", &format!("reply backing_off; q1: letter p{at}:skipped")), (1 + at, "q1: settled", "")]);
+    }
+    rig.play(&[
+        (20_000, "receive l m n o p q r", "handle l|m|n|o|p|q|r"),
+        (20_000, "handled l->y m->y n->y o->y p->y q->y r->y", "flush y l m n o p q r"),
+        (20_002, "tick", "unpark x 1"),
+        (20_003, "unparked", "flush x p7"),
+        (20_004, "accepted x", "unpark x 2; q1: delete p7"),
+    ]);
+}
