@@ -19,7 +19,6 @@ impl Dispatcher {
     /// is still in the processor's cache.
     pub(super) fn flush_next(&mut self) -> bool {
         while let Some(key) = self.next_listed() {
-            self.wants_rows(key);
             let flush = match self.obstacle(key) {
                 None => self.flush(key),
                 Some(obstacle) => {

@@ -172,11 +172,10 @@ impl Partners {
     /// the delivery has left already.
     pub fn take(&mut self, spot: Spot, ticket: Ticket) -> Option<(Account, Item)> {
         let bucket = self.buckets.get_mut(spot.bucket.0)?;
-        let (partner, item, has_lot) = (bucket.partner, bucket.take(spot.place, ticket)?, bucket.lot.is_some());
+        let (partner, item) = (bucket.partner, bucket.take(spot.place, ticket)?);
         self.touch(partner);
-        if has_lot || self.partner(partner)?.buckets.are_several() {
-            // Parked rows may be wanted now, and another bucket of the partner may
-            // have left its turn to this one because of the delivery that was taken.
+        if self.partner(partner)?.buckets.are_several() {
+            // Another one may have left its turn to this one because of the delivery that was taken.
             self.list_all_of(partner);
         }
         Some((self.partner(partner)?.account.clone(), item))
