@@ -7,6 +7,7 @@ mod disk;
 mod rig;
 mod simulation;
 
+mod away;
 mod bulkhead;
 mod calls;
 mod census;
@@ -26,6 +27,7 @@ mod leases;
 mod operate;
 mod parallel;
 mod parking;
+mod pollers;
 mod progress;
 mod queues;
 mod reload;
