@@ -142,6 +142,8 @@ pub struct Dispatcher {
     partners: Partners,
     hidden: Hidden,
     hidden_alarm: Alarm,
+    /// When the next message may be shown for a try while the room is short; `None`: at any time.
+    tries_at: Option<Instant>,
     due: Due<Timer>,
     random: Rng,
     commands: VecDeque<Command>,
@@ -182,6 +184,7 @@ impl Dispatcher {
             partners: Partners::new(rules.partners, DeliveryThreads::new(rules.delivery_threads, rules.disk_threads)),
             hidden: Hidden::new(queues.len()),
             hidden_alarm: Alarm::default(),
+            tries_at: None,
             due: Due::default(),
             random: Rng::with_seed(rules.seed),
             commands: VecDeque::new(),

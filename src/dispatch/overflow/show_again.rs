@@ -108,7 +108,7 @@ impl Dispatcher {
         let shows_at = bucket.map_or(partner.shows_at, |bucket| bucket.gate.shows_at());
         let mut at = shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
         if at <= self.now {
-            let is_tried = !self.lacks_room() && self.show_oldest(holder);
+            let is_tried = (!self.lacks_room() || self.has_place_for_a_try(holder)) && self.show_oldest(holder);
             at = self.now + if is_tried { again } else { LATER };
         }
         match holder {
@@ -124,6 +124,17 @@ impl Dispatcher {
             }
         }
         self.partners.look_again(holder, at, &mut self.due);
+    }
+
+    /// Returns whether one message of a holder that has nothing is within its share although the room is short: that one does not
+    /// leave again. One a second at most, since those that are on their way do not count yet.
+    fn has_place_for_a_try(&mut self, holder: Holder) -> bool {
+        let is_due = self.tries_at.is_none_or(|at| at <= self.now);
+        let has_place = is_due && self.partners.holds(holder) == 0 && self.partners.has_share_for_one_more(0);
+        if has_place {
+            self.tries_at = Some(self.now + LATER);
+        }
+        has_place
     }
 
     fn show_oldest(&mut self, holder: Holder) -> bool {

@@ -220,6 +220,24 @@ fn of_a_partner_of_which_nothing_is_left_one_is_shown_to_try_it_with() {
     the_other_shows_once_the_one_is_accepted(&mut rig);
 }
 
+/// However long the backlog of others fills the room: else it would be tried only when a message shows by itself, after hours.
+#[test]
+fn of_a_partner_of_which_nothing_is_left_one_is_shown_although_others_fill_half_of_the_room() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 5s"))), ["f", "e", "d"]);
+    rig.play(&[(301, "settled", ""), (302, "accepted y", "delete l m n"), (303, "settled", "")]);
+    for (at, id) in [(310, "a"), (311, "b"), (312, "c")] {
+        rig.play(&[(at, "skip x", &format!("reply backing_off; letter {id}:skipped")), (at, "settled", "")]);
+    }
+    rig.play(&[
+        (5_200, "receive p q r s t u v", "handle p|q|r|s"),
+        (5_200, "handled p->y q->y r->y s->y", "flush y p q r s; handle t"),
+        (5_310, "tick", "hide d=0"),
+        (5_311, "settled", ""),
+        (6_400, "tick", ""),
+    ]);
+}
+
 #[test]
 fn what_came_last_goes_back_whichever_queue_it_is_of() {
     let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], ..narrow() });
