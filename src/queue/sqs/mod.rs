@@ -10,8 +10,8 @@
 //! whatever SQS makes of it; a receipt whose lease has lapsed may still work; empty bodies
 //! and characters that XML lacks are refused; a FIFO queue cannot delay a single message.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString as _, format_compact};
@@ -221,6 +221,15 @@ impl Queue for SqsQueue {
         }
         let document = self.queue.receive(ask).map_err(self.failed("receive"))?;
         let copies = receive::messages(&document, self.queue.is_fifo()).map_err(self.failed("receive"))?;
+        if copies.is_groupless {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                log::warn!(
+                    "the server names no message groups: queue={}; messages of its FIFO queues are handled in no order; AWS names them",
+                    self.name
+                );
+            });
+        }
         if !copies.bad.is_empty() {
             let why = format!("{}; it comes back when its lease ends", copies.bad.join("; "));
             if copies.good.is_empty() {

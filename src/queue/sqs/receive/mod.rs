@@ -25,6 +25,8 @@ pub struct Copies {
     /// For each copy that was left out, a text that names it and the
     /// reason. The copy becomes visible again when its lease ends.
     pub bad: Vec<String>,
+    /// Whether the answer of a FIFO queue brings messages and names the group of none.
+    pub is_groupless: bool,
 }
 
 /// One message as it is in the answer.
@@ -64,15 +66,18 @@ enum Bad {
 /// On a FIFO queue, the records of a group that follow one that is left out are left out as
 /// well: the answer lists a group in order, and the leases of all its records end together.
 pub fn messages(document: &[u8], fifo: bool) -> Result<Copies, Fault> {
-    let mut copies = Copies::default();
     let mut held_up = HeldUp::default();
-    for found in found(document)? {
+    let found: Vec<_> = found(document)?.collect();
+    let names_groups = found.iter().any(|found| found.as_ref().map_or_else(|out| &out.group, |record| &record.group).is_some());
+    let mut copies = Copies { is_groupless: fifo && !names_groups && found.iter().any(Result::is_ok), ..Copies::default() };
+    for found in found {
         match found {
             Ok(record) if fifo && held_up.has(record.group.as_deref()) => {
                 copies.bad.push(format!("message {}: one before it in its group cannot be read", record.id));
             }
-            Ok(record) if fifo && record.group.is_none() => {
-                // AWS names the group of each. Without it, nothing would keep the message behind the others of its group.
+            Ok(record) if fifo && names_groups && record.group.is_none() => {
+                // AWS names the group of each. Without it, nothing would keep the message behind the others of its group. Where no
+                // message has one, there is no order to keep.
                 held_up.add(None);
                 copies.bad.push(format!("message {}: {}", record.id, Bad::Lacks("MessageGroupId")));
             }

@@ -165,6 +165,9 @@ fn in_a_fifo_queue_what_cannot_be_read_holds_up_its_group_and_no_other() {
     let nameless = read(&answer(xml("2", "b", "b", "")), true);
     assert_eq!((ids(&nameless), nameless.bad.len()), (vec!["1".to_owned()], 4));
     assert_eq!(nameless.bad[0], "message 2: it has no MessageGroupId");
+    let groupless = read(&[xml("1", "b", "b", ""), xml("2", "b", "b", "")].concat(), true);
+    assert_eq!((ids(&groupless).len(), groupless.is_groupless), (2, true), "a server without groups has no order to keep");
+    assert!(!nameless.is_groupless && !read("", true).is_groupless && !read(&xml("1", "b", "b", ""), false).is_groupless);
     let no_group = of("2", "a").replace("<ReceiptHandle>", "<ReceiptHandle");
     assert_eq!(ids(&read(&answer(no_group), true)), ["1"]);
 }
