@@ -1,9 +1,10 @@
-//! Partners that are away: what is shown of the messages that are hidden because of them, and who counts as one that holds
-//! something.
+//! Partners that are away: what they are tried with of that which is hidden or parked because of them, and who counts as
+//! one that holds something.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::parking::{parking_rules, put_on_the_disk};
 use super::rig::Rig;
 use super::share::{crowded, hidden, ids, narrow};
 use super::{partner_rules, queue_rules, rules};
@@ -69,4 +70,28 @@ fn one_of_which_nothing_is_left_takes_no_part_of_what_others_that_are_away_may_h
         assert_eq!(ids(&hidden(&rig.send(6300, "answered x 503 10s"))), ["f", "e", "d"], "after {letter}");
         rig.play(&[(6301, "settled", ""), (6302, "tick", "")]);
     }
+}
+
+#[test]
+fn a_row_is_read_at_once_for_an_operator_who_has_its_partner_tried() {
+    let mut rig = Rig::new(Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("b", 2)]) });
+    put_on_the_disk(&mut rig, "b", (0..2).map(|n| format!("b{n}")));
+    rig.play(&[
+        (0, "unparked", "flush b b0"),
+        (1, "answered b 503", ""),
+        (2, "skip b", "reply backing_off; q1: letter b0:skipped"),
+        (3, "q1: settled", ""),
+        (4, "flush b", "reply backing_off; unpark b 1"),
+    ]);
+}
+
+#[test]
+fn a_row_that_is_to_prove_the_one_before_it_at_fault_makes_no_place_for_others() {
+    let mut rules = Rules { max_in_flight: 4, ..parking_rules(&[("x", 3), ("b", 1)]) };
+    rules.partners.default = PartnerRules { breaker_failures: 1, max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (0..3).map(|n| format!("p{n}")));
+    put_on_the_disk(&mut rig, "b", ["b0".to_owned()].into_iter());
+    rig.play(&[(0, "unparked", "flush x p0"), (1, "answered x 500", ""), (300, "tick", "")]);
+    assert_eq!(rig.skip_to_commands().1, "flush x p1; unpark b 1");
 }

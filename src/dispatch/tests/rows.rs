@@ -345,19 +345,6 @@ fn a_row_of_one_that_is_away_does_not_keep_another_from_being_tried() {
 }
 
 #[test]
-fn a_row_is_read_at_once_for_an_operator_who_has_its_partner_tried() {
-    let mut rig = Rig::new(Rules { max_in_flight_bytes: 1 << 20, ..parking_rules(&[("b", 2)]) });
-    put_on_the_disk(&mut rig, "b", (0..2).map(|n| format!("b{n}")));
-    rig.play(&[
-        (0, "unparked", "flush b b0"),
-        (1, "answered b 503", ""),
-        (2, "skip b", "reply backing_off; q1: letter b0:skipped"),
-        (3, "q1: settled", ""),
-        (4, "flush b", "reply backing_off; unpark b 1"),
-    ]);
-}
-
-#[test]
 fn rows_that_may_not_leave_before_what_is_newer_are_no_reason_to_look_again_at_once() {
     let mut rules = parking_rules(&[("x", 5)]);
     rules.queues[0].visibility_timeout = Duration::from_secs(7200);
