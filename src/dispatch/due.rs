@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_from_the_middle_does_not_stay() {
+        let (start, mut due) = (crate::dispatch::tests::start(), Due::default());
+        let at = |number: u32| start + Duration::from_millis(number.into());
+        (0..1000).for_each(|number| due.add(at(number), number));
+        for number in 1..999 {
+            due.remove(at(number), number);
+            assert!(due.gone <= due.line.len() / 2 + GONE, "what is gone is bounded by what stands");
+        }
+        assert!(due.line.len() <= 2 * GONE + 4, "{}", due.line.len());
+        assert_eq!([due.pop(at(1000)), due.pop(at(1000)), due.pop(at(1000))], [Some(0), Some(999), None]);
+    }
+
+    #[test]
     fn an_alarm_is_kept_once_and_moves_only_forward_in_the_queue() {
         let start = crate::dispatch::tests::start();
         let mut due = Due::default();

@@ -250,6 +250,16 @@ fn as_many_pollers_are_asked_as_the_new_rules_allow() {
 }
 
 #[test]
+fn a_poller_begins_with_ten_again_however_much_one_receive_may_bring_now() {
+    let mut rig = Rig::new(rules());
+    rig.asks = true;
+    let ids = |from: u32, to: u32| (from..to).map(|n| format!(" m{n}")).collect::<String>();
+    assert!(rig.send(0, &format!("receive{}", ids(0, 10))).ends_with("; ask 20"));
+    assert_eq!(rig.reload(1, changed(|rules| (rules.receive_limit, rules.concurrency) = (500, 100))), "");
+    assert!(rig.send(2, &format!("receive{}", ids(10, 30))).ends_with("; ask 20"));
+}
+
+#[test]
 fn the_size_of_calls_and_what_deletes_wait_for_change_for_what_is_requested() {
     let mut rig = Rig::new(rules());
     rig.play(&[(0, "receive a b c", "handle a|b|c")]);
