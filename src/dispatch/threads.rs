@@ -241,4 +241,18 @@ impl DeliveryThreads {
         let unwell = unwell.min_by_key(|&(_, class, first)| (class, first));
         well.chain(unwell).min_by_key(|&(.., first)| first)
     }
+
+    /// Returns all places in the line, in order.
+    #[cfg(test)]
+    pub fn line(&self) -> Vec<(BucketKey, ThreadWait)> {
+        let mut line = Vec::new();
+        for (medium, part) in self.parts() {
+            let WaitLists { well, not_proven, suspect } = &part.lists;
+            for (class, list) in [(Class::Well, well), (Class::NotProven, not_proven), (Class::Suspect, suspect)] {
+                line.extend(list.iter().map(|&(since, bucket)| (bucket, ThreadWait { medium, class, since })));
+            }
+        }
+        line.sort_unstable_by_key(|(bucket, _)| *bucket);
+        line
+    }
 }

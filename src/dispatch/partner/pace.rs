@@ -65,6 +65,10 @@ mod tests {
         assert_eq!(pace.wait(start + SECOND / 2, &rules), None);
         pace.spend(start + SECOND / 2, &rules);
         assert_eq!(pace.wait(start + SECOND / 2, &rules), Some(start + SECOND));
+        // Nothing is saved up beyond the burst.
+        let later = start + SECOND * 3600;
+        (0..3).for_each(|_| pace.spend(later, &rules));
+        assert_eq!(pace.wait(later, &rules), Some(later + SECOND / 2));
     }
 
     #[test]

@@ -312,4 +312,26 @@ impl Partners {
         let part = stuck.take(queue, part);
         self.crowd.stuck_parts.take(queue, part);
     }
+
+    /// Returns whether the order of all holders is that of their standings.
+    #[cfg(test)]
+    pub fn crowd_adds_up(&self) -> bool {
+        let partners = self.partners.iter().map(|(key, partner)| (Holder::Partner(PartnerKey(key)), &partner.standing));
+        let buckets =
+            self.buckets.iter().filter_map(|(key, bucket)| Some((Holder::Bucket(BucketKey(key)), &**bucket.standing.as_ref()?)));
+        let (mut away, mut beyond, mut stuck, mut holding) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
+        for (holder, standing) in partners.chain(buckets) {
+            match standing.ranking {
+                Some(Ranking::Away(holds)) => _ = away.insert((holds, holder)),
+                Some(Ranking::Beyond(by)) => _ = beyond.insert((by, holder)),
+                None => {}
+            }
+            if let Some((oldest, _)) = standing.passed_over.as_ref().and_then(|passed| passed.stuck.as_ref()) {
+                stuck.insert((*oldest, holder));
+            }
+            holding += usize::from(standing.counts);
+        }
+        let crowd = &self.crowd;
+        (&crowd.away, &crowd.beyond, &crowd.stuck, crowd.away_holding) == (&away, &beyond, &stuck, holding)
+    }
 }

@@ -57,6 +57,11 @@ impl Directory {
         self.entries.insert_unique(tag.spread(), Entry { tag, place }, |entry| entry.tag.spread());
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn remove(&mut self, tag: Tag, place: u32) {
         if let Ok(entry) = self.entries.find_entry(tag.spread(), |entry| entry.place == place) {
             entry.remove();

@@ -373,6 +373,24 @@ impl Partners {
         self.threads.can_serve()
     }
 
+    /// Returns whether each partner is found by its account and at its place, and each bucket stands where it waits.
+    #[cfg(test)]
+    pub fn adds_up(&self) -> bool {
+        let is_found = |(number, key): (usize, &PartnerKey)| {
+            self.partner(*key).is_some_and(|partner| partner.place == number && self.find(&partner.account) == Some(*key))
+        };
+        let mut line: Vec<_> = self.buckets().filter_map(|(key, bucket)| Some((key, bucket.thread_wait?))).collect();
+        line.sort_unstable_by_key(|(key, _)| *key);
+        let class = |key: BucketKey| {
+            self.bucket(key).and_then(|bucket| self.partner(bucket.partner)).map(|partner| partner.health.class())
+        };
+        self.roll.iter().enumerate().all(is_found)
+            && (self.roll.len(), self.directory.len()) == (self.partners.len(), self.partners.len())
+            && self.threads.line() == line
+            && line.iter().all(|(key, wait)| class(*key) == Some(wait.class))
+            && self.crowd_adds_up()
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.partners.len()

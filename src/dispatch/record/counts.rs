@@ -86,3 +86,32 @@ impl QueueCounts {
         self.acked + self.dead + self.returned + self.duplicates_dropped + self.leases_lost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_of_another_queue_is_added() {
+        let other = QueueCounts {
+            received: 1,
+            handled: 2,
+            delivered: 3,
+            deliveries_dead: 4,
+            acked: 5,
+            returned: 6,
+            dead: 7,
+            parked: 8,
+            discarded: 9,
+            duplicates_dropped: 10,
+            leases_lost: 11,
+            requests: 12,
+            empty_receives: 13,
+        };
+        let mut sum = QueueCounts::default();
+        sum.add(&other);
+        assert_eq!(sum, other);
+        sum.add(&other);
+        assert_eq!((sum.received, sum.exits()), (2, 78));
+    }
+}

@@ -222,6 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn each_count_of_another_queue_is_added() {
+        let mut other = Tally::default();
+        other.handled(&Outcome::Discard);
+        other.called(Operation::Delete, CallResult::Failed);
+        other.returned(ReturnReason::Handler);
+        other.dead(DeadKind::Expired);
+        other.letter(DeadKind::Skipped);
+        let mut sum = Tally::default();
+        sum.add(&other);
+        assert_eq!(sum, other);
+        sum.add(&other);
+        assert_eq!((sum.returns().next(), sum.letters().next()), (Some(("handler", 2)), Some(("skipped", 2))));
+    }
+
+    #[test]
     fn a_delivery_to_nobody_counts_as_discarded() {
         let mut tally = Tally::default();
         tally.handled(&Outcome::Deliver(Default::default()));

@@ -281,3 +281,34 @@ fn without_dead_letters_what_is_rejected_comes_back_later_each_time() {
     let said = |note: &Note| matches!(note, Note::DeadLetters { reason, .. } if reason.contains("it is returned"));
     assert!(rig.notes.iter().any(said), "{:?}", rig.notes);
 }
+
+#[test]
+fn what_happens_often_is_said_at_once_and_then_in_sums_the_last_at_the_end() {
+    let mut rig = Rig::new(rules());
+    let said = |rig: &Rig| {
+        let counts = rig.notes.iter().filter_map(|note| match note {
+            Note::DeadLetters { count, .. } => Some(("dead", *count)),
+            Note::LeasesLost { count, .. } => Some(("lost", *count)),
+            _ => None,
+        });
+        counts.collect::<Vec<_>>()
+    };
+    rig.play(&[
+        (0, "receive a b c d e f g", "handle a|b|c|d|e|f|g"),
+        (1, "handled a=reject b=reject c=reject", "letter a:rejected b:rejected c:rejected"),
+        (2, "settled", ""),
+    ]);
+    assert_eq!(said(&rig), [("dead", 1)]);
+    rig.send(10_002, "tick");
+    assert_eq!(said(&rig), [("dead", 1), ("dead", 2)]);
+    rig.play(&[(30_000, "tick", "hide d=60s e=60s f=60s g=60s"), (30_001, "settled gone gone ok ok", "")]);
+    rig.send(40_001, "tick");
+    assert_eq!(said(&rig)[2..], [("lost", 1), ("lost", 1)]);
+    rig.play(&[(40_002, "handled f=reject g=reject", "letter f:rejected g:rejected"), (40_003, "settled", "")]);
+    assert_eq!(said(&rig)[4..], [("dead", 1)]);
+    rig.play(&[(40_004, "drain 1s", "interrupt"), (40_005, "receive", "")]);
+    rig.send(50_000, "tick");
+    assert_eq!(said(&rig)[5..], [("dead", 1)]);
+    let letters: Vec<_> = rig.dispatcher.status().queues[0].tally.letters().collect();
+    assert_eq!(letters, [("rejected", 5)]);
+}

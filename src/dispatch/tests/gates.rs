@@ -307,6 +307,23 @@ fn nothing_stays_of_what_was_idle_for_long_enough() {
 }
 
 #[test]
+fn what_waited_for_longer_than_the_idle_time_goes_away_after_it_as_well() {
+    let mut rig = rig(|_| {});
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 429 1000s", ""),
+        (1_000_002, "tick", "flush x a"),
+        (1_000_003, "accepted x", "delete a"),
+        (1_000_004, "settled", ""),
+    ]);
+    while let Some(at) = rig.next_deadline() {
+        rig.send(at, "tick");
+    }
+    assert_eq!((rig.dispatcher.status().buckets, rig.dispatcher.partners.len()), (0, 0));
+}
+
+#[test]
 fn the_gate_of_a_bucket_outlives_its_idle_time() {
     let mut rig = rig(|partner| {
         partner.give_up_after = Some(SECOND);
@@ -373,6 +390,7 @@ fn a_partner_that_fails_is_said_when_it_begins_when_its_breaker_opens_and_when_i
         other => format!("{other:?}"),
     });
     assert_eq!(said.collect::<Vec<_>>(), ["backing_off answered 503 1", "open answered 502 2", "well 3"]);
+    assert_eq!(rig.dispatcher.partner("x").unwrap().last_error, None);
     let mut refused = self::rig(|_| {});
     refused.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 401", "")]);
     assert!(matches!(refused.notes[..], [Note::PartnerWaits { failures: 1, .. }]), "{:?}", refused.notes);

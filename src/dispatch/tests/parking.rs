@@ -217,6 +217,27 @@ fn what_the_disk_has_no_room_for_is_returned_instead() {
 }
 
 #[test]
+fn what_neither_the_disk_takes_nor_may_be_returned_leaves_with_what_is_in_memory() {
+    let mut rig = Rig::new(parking_rules(&[]));
+    rig.send(0, "facts 2 43200s");
+    rig.play(&[
+        (0, "receive l m n a b c d e f", "handle l|m|n|a|b|c|d|e|f"),
+        (1, "handled l->y m->y n->y", "flush y l m n"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x", ""),
+        (300, "answered x 503 10s", "park x:<f x:<e x:<d"),
+        (301, "accepted y", "delete l m n"),
+        (302, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "accepted x", "flush x b c; delete a"),
+        (10_320, "settled", ""),
+        (10_330, "accepted x", "delete b c"),
+        (10_340, "settled", ""),
+        (10_350, "parked full", "flush x d e f"),
+    ]);
+}
+
+#[test]
 fn of_several_deliveries_only_those_of_the_absent_are_parked() {
     let mut rig = crowded_with("e->x,y");
     rig.play(&[

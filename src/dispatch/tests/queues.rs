@@ -147,6 +147,20 @@ fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() 
 }
 
 #[test]
+fn a_queue_of_another_name_knows_nothing_of_what_was_delivered() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "accepted x", "delete a"),
+        (3, "settled gone", ""),
+    ]);
+    rig.reload(4, QueueChanges { retired: vec![0], ..added("q0") });
+    rig.reload(5, added("q2"));
+    rig.play(&[(6, "q1: receive a", "q1: delete a"), (7, "q2: receive a", "q2: handle a")]);
+}
+
+#[test]
 fn a_new_queue_is_sure_of_its_part_and_never_more_is_held_than_there_may_be() {
     let mut rules = rules();
     (rules.max_in_flight, rules.queues[0].receive_limit) = (20, 20);

@@ -37,6 +37,19 @@ fn what_waits_leaves_by_the_new_rules() {
 }
 
 #[test]
+fn a_higher_rate_counts_at_once() {
+    let mut rig = rig(100, |partner| partner.rate = Some((1, Duration::from_secs(60))));
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "accepted x", "delete a"),
+        (3, "handled b->x", ""),
+    ]);
+    assert_eq!(rig.handle(4, now("x", |partner| partner.rate = Some((1, Duration::from_secs(1))))), "");
+    assert_eq!(rig.skip_to_commands(), (1_004, "flush x b".to_owned()));
+}
+
+#[test]
 fn a_wait_that_a_partner_asked_for_outlives_a_reload() {
     let mut rig = rig(100, |_| {});
     rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 429 10s", "")]);

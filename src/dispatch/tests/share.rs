@@ -93,6 +93,46 @@ fn nothing_leaves_while_half_of_the_room_is_free_or_before_it_waited_for_a_while
     assert_eq!(young.skip_to_commands().0, 252, "the oldest came at 2 ms");
 }
 
+#[test]
+fn what_waits_for_a_partner_that_hangs_leaves_before_its_flush_ends() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!((at, ids(&hidden(&commands))), (1_002, vec!["f", "e", "d"]), "it is slow after a second");
+}
+
+#[test]
+fn a_partner_that_is_away_holds_ten_at_most_of_a_large_room() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    let mut rig = Rig::new(rules);
+    let all = |account: &str, most| (0..most).map(|n| format!("{account}{n}")).collect::<Vec<_>>();
+    let (others, own) = (all("y", 45), all("x", 20));
+    let handled = |ids: &[String]| ids.iter().map(|id| format!("{id}->{}", &id[..1])).collect::<Vec<_>>().join(" ");
+    rig.send(0, &format!("receive {} {}", others.join(" "), own.join(" ")));
+    rig.send(1, &format!("handled {}", handled(&others)));
+    rig.play(&[(2, "handled x0->x", "flush x x0")]);
+    rig.send(3, &format!("handled {}", handled(&own[1..])));
+    let left = hidden(&rig.send(300, "answered x 503 10s"));
+    assert_eq!((left.len(), left[0].0.as_str()), (10, "x19"), "{left:?}");
+}
+
+#[test]
+fn the_time_for_which_a_partner_was_away_says_nothing_about_how_fast_it_takes() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "handled a->x", "flush x a"),
+        (1, "handled b->x", ""),
+        (500, "accepted x", "flush x b; delete a"),
+        (501, "settled", ""),
+        (600, "answered x 503 20s", ""),
+        (20_600, "tick", "flush x b"),
+        (21_100, "accepted x", "delete b"),
+    ]);
+    let partner = rig.dispatcher.partners.find("x").and_then(|key| rig.dispatcher.partners.partner(key)).unwrap();
+    assert_eq!(partner.drain.per_second(), Some(2.0));
+}
+
 /// Its deliveries are too young at first, and its next attempt comes before they are old enough.
 #[test]
 fn who_was_passed_over_is_asked_again_although_its_alarm_rang_for_its_next_attempt() {

@@ -36,6 +36,7 @@ pub fn partners(dispatcher: &Dispatcher) -> impl Iterator<Item = &Partner> {
 }
 
 fn check_partners(dispatcher: &Dispatcher) {
+    assert!(dispatcher.partners.adds_up(), "how partners are found and where they stand: {:?}", dispatcher.partners);
     for partner in partners(dispatcher) {
         let flights = partner.flights.iter().map(|flush| dispatcher.partners.flight(*flush).expect("it is on the wire"));
         let on_wire: usize = flights.map(|flight| flight.parcel.slips.len()).sum();
