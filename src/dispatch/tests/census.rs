@@ -2,7 +2,7 @@
 
 use super::rig::Rig;
 use super::{queue_rules, rules};
-use crate::dispatch::{NewQueue, Note, Operation, QueueChanges};
+use crate::dispatch::{Event, NewQueue, Note, Operation, QueueChanges};
 
 fn rig() -> Rig {
     let mut rules = rules();
@@ -22,6 +22,14 @@ fn ends_when_all_counts_are_zero() {
         (3, "receive", ""),
         (4, "q1: receive", "finish"),
     ]);
+}
+
+#[test]
+fn a_run_may_be_told_later_to_end_when_all_is_empty() {
+    let mut rig = Rig::new(rules());
+    assert_eq!(rig.send(0, "receive"), "");
+    assert_eq!(rig.handle(1, Event::FinishWhenEmpty), "count");
+    rig.play(&[(2, "counted 0 0 0", "interrupt"), (3, "receive", "finish")]);
 }
 
 #[test]

@@ -201,6 +201,17 @@ fn what_lands_refused_after_a_stop_is_returned() {
 }
 
 #[test]
+fn a_stop_returns_what_came_last_first_wherever_it_lies() {
+    rig(|_| {}).play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=discard b=discard took:1ms", "delete a b"),
+        (2, "settled", ""),
+        (3, "receive c d", "handle c d"),
+        (4, "stop", "interrupt; hide d=0 c=0"),
+    ]);
+}
+
+#[test]
 fn a_message_of_which_part_is_on_the_wire_is_returned_once_that_landed() {
     rig(|_| {}).play(&[
         (0, "receive a b c", "handle a|b|c"),

@@ -330,6 +330,21 @@ fn at_a_stop_what_is_older_than_the_parked_goes_to_the_disk_before_them() {
 }
 
 #[test]
+fn at_a_stop_what_is_older_than_the_parked_goes_to_the_disk_although_its_partner_may_take_it() {
+    crowded().play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "drain 30s", "interrupt; q1: interrupt; park x:<c x:<b"),
+        (10_320, "parked", "delete c b"),
+        (10_330, "settled", ""),
+        // It takes nothing more in time.
+        (10_340, "answered x 503 60s", "park x:<a"),
+        (10_350, "parked", "delete a"),
+    ]);
+}
+
+#[test]
 fn at_a_stop_what_is_older_than_rows_in_memory_goes_to_the_disk_before_them() {
     let mut rig = crowded();
     rig.play(&[

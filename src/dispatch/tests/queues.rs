@@ -161,6 +161,33 @@ fn a_queue_of_another_name_knows_nothing_of_what_was_delivered() {
 }
 
 #[test]
+fn what_a_queue_that_goes_could_not_delete_is_known_to_the_one_that_has_its_name() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a")]);
+    rig.reload(2, QueueChanges { retired: vec![0], ..added("q0") });
+    rig.reload(3, added("q2"));
+    rig.play(&[
+        (4, "receive", ""),
+        (5, "accepted x", "delete a"),
+        (6, "settled gone", "close"),
+        (7, "q1: receive a", "q1: delete a"),
+        (8, "q2: receive a", "q2: handle a"),
+    ]);
+}
+
+#[test]
+fn what_is_hidden_of_a_queue_that_goes_is_not_shown_again() {
+    let mut rig = Rig::new(crate::dispatch::Rules { max_in_flight: 2, ..rules() });
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+    assert!(rig.send(300, "pause x").contains("hide b="));
+    rig.play(&[(301, "settled", ""), (302, "accepted x", "delete a"), (303, "settled", "")]);
+    assert_eq!(rig.dispatcher.partner("x").unwrap().hidden, 1);
+    rig.reload(304, retired(0));
+    assert_eq!(rig.dispatcher.partner("x").unwrap().hidden, 0);
+    rig.play(&[(400, "resume x", "reply healthy")]);
+}
+
+#[test]
 fn a_new_queue_is_sure_of_its_part_and_never_more_is_held_than_there_may_be() {
     let mut rules = rules();
     (rules.max_in_flight, rules.queues[0].receive_limit) = (20, 20);

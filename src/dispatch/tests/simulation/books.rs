@@ -2,7 +2,7 @@
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::Ticket;
-use crate::dispatch::ledger::Leaving;
+use crate::dispatch::ledger::{Leaving, Stage};
 use crate::dispatch::partner::Partner;
 
 /// Where the deliveries of one held message are.
@@ -107,8 +107,9 @@ impl FoundByTicket<'_> {
 /// Checks that the room counts what is held and what is asked for.
 fn check_room(dispatcher: &Dispatcher) {
     let mut takes = vec![Takes::default(); dispatcher.queues.len()];
-    let mut none_leaves = true;
+    let (mut none_leaves, mut handling) = (true, vec![0; dispatcher.queues.len()]);
     for (_, held) in dispatcher.ledger.iter() {
+        handling[held.queue] += usize::from(held.stage() == Stage::Handling);
         let takes = &mut takes[dispatcher.takes_places_of(held.queue)];
         takes.held += 1;
         takes.bytes += held.bytes() as u64;
@@ -122,6 +123,11 @@ fn check_room(dispatcher: &Dispatcher) {
         let (held, bytes, reserved, handled) = dispatcher.room.taken_by(queue);
         assert_eq!(Takes { held, bytes, reserved }, *takes, "the room of queue {queue}");
         let runs = dispatcher.queues[queue].intake.running() > 0;
+        assert!(
+            handled >= handling[queue],
+            "{} messages of queue {queue} are with its handler, {handled} count",
+            handling[queue]
+        );
         assert!(runs || handled == 0, "{handled} messages of queue {queue} are with its handler, and no job runs");
     }
     assert!(dispatcher.room.adds_up(), "the sums over all queues: {:?}", dispatcher.room);
