@@ -156,13 +156,31 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether the bucket's partner takes nothing more of it before the drain's deadline.
+    pub(super) fn leaves_too_late(&self, key: BucketKey) -> bool {
+        let next = self.partners.next_attempt(key, self.now);
+        next.zip(self.phase.deadline()).is_some_and(|(at, deadline)| at >= deadline)
+    }
+
+    /// Returns whether the bucket's partner takes nothing of it now.
+    pub(super) fn is_away(&self, key: BucketKey) -> bool {
+        self.partners.bucket(key).is_some_and(|bucket| self.partners.is_away_for(bucket.partner, bucket.queue))
+    }
+
     /// During a drain, returns the messages of a bucket whose partner will take nothing more before the deadline.
     pub(super) fn return_what_cannot_leave(&mut self, key: BucketKey) {
-        let Some(deadline) = self.phase.deadline() else { return };
-        if self.partners.next_attempt(key, self.now).is_none_or(|at| at < deadline) {
+        if !self.phase.is_stopping() {
             return;
         }
-        self.park_before_the_end(key);
+        // A partner that is away is tried until the deadline, and most likely fails until then. What waits for it goes to
+        // the disk now, since later there is no time for that.
+        let is_too_late = self.leaves_too_late(key);
+        if is_too_late || self.is_away(key) {
+            self.park_before_the_end(key);
+        }
+        if !is_too_late {
+            return;
+        }
         let waiting = self.partners.bucket_mut(key).map(|bucket| bucket.drain()).unwrap_or_default();
         for ticket in waiting.into_iter().rev() {
             self.give_back(ticket, self.now);

@@ -366,6 +366,25 @@ fn at_a_stop_what_is_older_than_rows_in_memory_goes_to_the_disk_before_them() {
 }
 
 #[test]
+fn what_comes_back_from_the_wire_during_a_stop_goes_to_the_disk_before_the_parked() {
+    let mut rig = crowded();
+    rig.play(&[
+        (310, "parked", "delete f e d"),
+        (320, "settled", ""),
+        (10_300, "tick", "flush x a"),
+        (10_310, "drain 30s", "interrupt; q1: interrupt; park x:<c x:<b"),
+        (10_320, "parked", "delete c b"),
+        (10_330, "settled", ""),
+        // There is time for many more attempts, but the partner is away.
+        (10_340, "answered x 503 1s", "park x:<a"),
+        (10_350, "parked", "delete a"),
+    ]);
+    let mut next = Rig::new(parking_rules(&[("x", 6)]));
+    std::mem::swap(&mut next.disk, &mut rig.disk);
+    next.play(&[(0, "unparked", "flush x a b c d e f")]);
+}
+
+#[test]
 fn a_parking_that_cannot_be_written_is_listed_among_what_fails_until_it_can() {
     let mut rig = restarted();
     let failing =
