@@ -43,6 +43,9 @@ pub struct Facts {
     /// Whether there is no place for dead letters: a rejected message then comes back for
     /// as long as the queue keeps it.
     pub circulates: bool,
+    /// Whether the service has no place for what is settled of a message that leads to several deliveries: another
+    /// process that receives it delivers all of it again. SQS has none; an embedded queue keeps it.
+    pub forgets_parts: bool,
 }
 
 /// The number of messages in a queue, by state.

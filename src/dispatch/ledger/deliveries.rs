@@ -93,6 +93,11 @@ impl Held {
         Freed(bytes)
     }
 
+    /// Returns whether the message leads to several deliveries.
+    pub fn has_several(&self) -> bool {
+        self.several.is_some()
+    }
+
     /// Records the number of deliveries that are open now that the handler's outcome was acted upon.
     pub fn opened(&mut self, deliveries: u16) {
         self.open = deliveries;

@@ -79,14 +79,22 @@ impl Dispatcher {
 
     /// Parks what waits in a bucket that has something on the disk, be it in memory as well or not, since the service
     /// stops: messages that went back to their queue would come behind the rows after the start, although they are older.
+    /// Does the same in a bucket of a partner that is away if a message in it leads to several deliveries and its queue
+    /// forgets which of them are settled, so that after the start all of it would be delivered again.
     /// Does nothing once the drain is over: a stop by force waits for no disk.
     pub(in crate::dispatch) fn park_before_the_end(&mut self, key: BucketKey) {
         if self.phase.deadline().is_none_or(|deadline| deadline <= self.now) {
             return;
         }
-        let Some(bucket) = self.partners.bucket(key).filter(|bucket| bucket.lot.as_deref().is_some_and(Lot::is_kept)) else {
-            return;
-        };
+        let Some(bucket) = self.partners.bucket(key) else { return };
+        if !bucket.lot.as_deref().is_some_and(Lot::is_kept) {
+            let forgets = self.queues.get(bucket.queue).is_some_and(|queue| queue.facts.forgets_parts);
+            let is_part = |slip: &Slip| self.ledger.get(slip.ticket).is_some_and(Held::has_several);
+            let stays = forgets && (self.leaves_too_late(key) || self.is_away(key));
+            if !stays || !bucket.newest_first().any(is_part) {
+                return;
+            }
+        }
         let (partner, newest_first) = (bucket.partner, bucket.newest_first().map(|slip| slip.ticket));
         let to_disk = |ticket: Ticket| self.ledger.get(ticket).is_some_and(|held| self.is_shed_to_disk(held));
         // What cannot go keeps all that is older in memory, too.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::{message, rules};
-use crate::dispatch::{Note, Operation, ParkingRules, Rules};
+use crate::dispatch::{Event, Note, Operation, ParkingRules, Rules};
 use crate::message::Item;
 use crate::message::park::{START, ToPark};
+use crate::message::service::Facts;
 
 /// Returns the rules of a room with twelve places: six may be taken before the room is short, and a
 /// partner that is away may hold three.
@@ -382,6 +383,43 @@ fn what_comes_back_from_the_wire_during_a_stop_goes_to_the_disk_before_the_parke
     let mut next = Rig::new(parking_rules(&[("x", 6)]));
     std::mem::swap(&mut next.disk, &mut rig.disk);
     next.play(&[(0, "unparked", "flush x a b c d e f")]);
+}
+
+#[test]
+fn at_a_stop_messages_that_others_were_sent_a_part_of_go_to_the_disk() {
+    let facts = Facts { forgets_parts: true, ..Facts::default() };
+    let away = |facts: Facts, answer: &'static str, then: &'static str| {
+        let mut rig = Rig::new(parking_rules(&[]));
+        rig.handle(0, Event::Facts { queue: 0, facts });
+        rig.play(&[
+            (0, "receive a b c", "handle a|b|c"),
+            (1, "handled a->y b->x,y c->y", "flush y a b-1 c; flush x b-0"),
+            (2, "accepted x", ""),
+            (3, answer, ""),
+            (4, "drain 30s", then),
+        ]);
+        rig
+    };
+    // All of the bucket goes, since what went back to its queue would come behind the parked, although it is older.
+    for answer in ["answered y 503 10s", "answered y 503 60s"] {
+        let mut rig = away(facts, answer, "interrupt; q1: interrupt; park y:<c y:<b-1 y:<a");
+        rig.play(&[(10, "parked", "delete c b a"), (20, "settled", "")]);
+        assert_eq!(rig.dispatcher.held(), 0);
+    }
+    // A queue that keeps what is settled needs no disk for it.
+    let mut rig = away(Facts::default(), "answered y 503 60s", "interrupt; q1: interrupt");
+    rig.play(&[(5, "receive", "hide c=0 b=0~0@x a=0")]);
+    // One that is on the wire when the stop comes, and fails then.
+    let mut rig = Rig::new(parking_rules(&[]));
+    rig.handle(0, Event::Facts { queue: 0, facts });
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "drain 30s", "interrupt; q1: interrupt"),
+        (3, "answered y 503 10s", "park y:<a-1"),
+        (4, "parked", ""),
+        (5, "accepted x", "delete a"),
+    ]);
 }
 
 #[test]

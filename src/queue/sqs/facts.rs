@@ -79,6 +79,7 @@ impl SqsQueue {
             longest_message: Some(self.queue.most()),
             longest_letter,
             circulates: self.dead.is_nowhere(),
+            forgets_parts: true,
         })
     }
 }
