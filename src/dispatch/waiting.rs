@@ -222,4 +222,13 @@ mod tests {
         waiting.remove(0);
         assert!(waiting.is_empty() && waiting.rest.is_empty());
     }
+
+    #[test]
+    fn nothing_waits_once_all_were_taken_out() {
+        let mut waiting = filled(3);
+        waiting.remove(1);
+        let drained: Vec<_> = waiting.drain().map(|(_, item)| item.message.id.to_string()).collect();
+        assert_eq!(drained, ["0", "2"]);
+        assert!(waiting.is_empty() && waiting.len() == 0 && ids(&waiting).is_empty());
+    }
 }

@@ -52,6 +52,26 @@ fn is_dead_where_all_of_it_is() {
 }
 
 #[test]
+fn is_not_dead_where_the_queue_knows_of_a_part_that_was_accepted() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->acme,beta", "flush acme a-0; flush beta a-1"),
+        (2, "answered acme 400", "letter a-0:refused+open"),
+        (3, "settled", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "answered beta 503", ""),
+        // Another process had it meanwhile.
+        (60_000, "receive a~1@beta#3", "handle a"),
+        (60_001, "handled a->acme,beta", "delete a'2"),
+        (60_002, "settled", ""),
+    ]);
+    let counts = &rig.dispatcher.status().queues[0].counts;
+    assert_eq!((counts.acked, counts.dead), (1, 0));
+}
+
+#[test]
 fn is_dead_where_all_of_it_was_before_its_copy_came() {
     let mut rig = Rig::new(rules());
     rig.play(&[

@@ -25,6 +25,7 @@ mod imports;
 mod jobs;
 mod leases;
 mod operate;
+mod overfull;
 mod parallel;
 mod parking;
 mod pollers;

@@ -133,6 +133,18 @@ fn a_queue_that_is_replaced_goes_on_under_its_name() {
 }
 
 #[test]
+fn what_queues_that_were_replaced_still_do_is_shown_under_their_name() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a")]);
+    rig.reload(1_000, QueueChanges { retired: vec![0], ..added("q0") });
+    rig.reload(2_000, QueueChanges { retired: vec![1], ..added("q0") });
+    let status = rig.dispatcher.status();
+    let row = &status.queues[0];
+    assert_eq!((status.queues.len(), row.index, row.replaced), (1, 2, 2));
+    assert_eq!((row.oldest_age_s, row.handler_running, row.tally.outcomes().next()), (Some(2.0), 1, Some(("deliver", 1))));
+}
+
+#[test]
 fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() {
     let mut rig = Rig::new(rules());
     rig.play(&[

@@ -1,0 +1,91 @@
+//! Who holds more than its share, since it is away or takes too little, and what of it leaves memory.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::share::{crowded, hidden, ids, narrow};
+use super::{partner_rules, queue_rules, rules};
+use crate::dispatch::{PartnerRules, QueueRules, Rules};
+
+#[test]
+fn what_waits_for_a_partner_that_hangs_leaves_before_its_flush_ends() {
+    let mut rig = crowded("receive l m n a b c d e f");
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!((at, ids(&hidden(&commands))), (1_002, vec!["f", "e", "d"]), "it is slow after a second");
+}
+
+#[test]
+fn a_partner_that_is_away_holds_ten_at_most_of_a_large_room() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    let mut rig = Rig::new(rules);
+    let all = |account: &str, most| (0..most).map(|n| format!("{account}{n}")).collect::<Vec<_>>();
+    let (others, own) = (all("y", 45), all("x", 20));
+    let handled = |ids: &[String]| ids.iter().map(|id| format!("{id}->{}", &id[..1])).collect::<Vec<_>>().join(" ");
+    rig.send(0, &format!("receive {} {}", others.join(" "), own.join(" ")));
+    rig.send(1, &format!("handled {}", handled(&others)));
+    rig.play(&[(2, "handled x0->x", "flush x x0")]);
+    rig.send(3, &format!("handled {}", handled(&own[1..])));
+    let left = hidden(&rig.send(300, "answered x 503 10s"));
+    assert_eq!((left.len(), left[0].0.as_str()), (10, "x19"), "{left:?}");
+}
+
+#[test]
+fn the_time_for_which_a_partner_was_away_says_nothing_about_how_fast_it_takes() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "handled a->x", "flush x a"),
+        (1, "handled b->x", ""),
+        (500, "accepted x", "flush x b; delete a"),
+        (501, "settled", ""),
+        (600, "answered x 503 20s", ""),
+        (20_600, "tick", "flush x b"),
+        (21_100, "accepted x", "delete b"),
+    ]);
+    let partner = rig.dispatcher.partners.find("x").and_then(|key| rig.dispatcher.partners.partner(key)).unwrap();
+    assert_eq!(partner.drain.per_second(), Some(2.0));
+}
+
+#[test]
+fn what_came_last_for_one_that_takes_too_little_leaves_while_others_need_the_room() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    rules.partners.default = PartnerRules { max_batch: 1, hold_for: Duration::from_secs(10), ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    let all: Vec<_> = (0..60).map(|n| format!("m{n}")).collect();
+    rig.send(0, &format!("receive {}", all.join(" ")));
+    rig.send(0, &format!("handled {}", all.iter().map(|id| format!("{id}->x")).collect::<Vec<_>>().join(" ")));
+    // One delivery in nearly a second: it may hold eleven.
+    rig.play(&[(900, "accepted x", "flush x m1; delete m0")]);
+    let left = hidden(&rig.send(901, "settled"));
+    assert_eq!(ids(&left), (51..60).rev().map(|n| format!("m{n}")).collect::<Vec<_>>(), "until half of the room is free");
+    assert!(left.iter().all(|(_, millis)| *millis > 45_000), "until what is ahead of it is taken: {left:?}");
+}
+
+#[test]
+fn what_came_last_goes_back_whichever_queue_it_is_of() {
+    let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], ..narrow() });
+    rig.play(&[
+        (0, "receive a b c d e", "handle a|b|c|d|e"),
+        (0, "q1: receive p q r", "q1: handle p|q|r"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->x c->x d->x e->x", ""),
+        (3, "q1: handled p->x q->x r->x", ""),
+    ]);
+    let left = hidden(rig.send(300, "answered x 503 10s").strip_prefix("q1: ").expect("of the queue of the newest"));
+    assert_eq!(ids(&left), ["r", "q"]);
+}
+
+#[test]
+fn a_message_stays_whose_group_would_take_along_what_waits_for_another_that_takes() {
+    let fifo = Rules { queues: vec![QueueRules { fifo: true, ..queue_rules("q0") }], ..narrow() };
+    let mut rig = Rig::new(fifo);
+    rig.play(&[
+        (0, "receive l/1 a/2 b/3 c/4 d/5 e/6 f/6", "handle l|a|b|c|d|e|f"),
+        (1, "handled l->y", "flush y l"),
+        (2, "handled a->x", "flush x a"),
+        (3, "handled b->x c->x d->x e->x f->x,y", ""),
+    ]);
+    assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 10s"))), ["d"]);
+}
