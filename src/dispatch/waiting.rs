@@ -229,6 +229,6 @@ mod tests {
         waiting.remove(1);
         let drained: Vec<_> = waiting.drain().map(|(_, item)| item.message.id.to_string()).collect();
         assert_eq!(drained, ["0", "2"]);
-        assert!(waiting.is_empty() && waiting.len() == 0 && ids(&waiting).is_empty());
+        assert!(waiting.is_empty() && ids(&waiting).is_empty());
     }
 }
