@@ -99,7 +99,7 @@ fn a_missing_dead_letter_queue_stops_the_receives() {
 #[test]
 fn a_queue_without_a_place_for_dead_letters_is_refused_at_start() {
     let queue = SqsServer::shared().queue("placeless", &[]);
-    let said = workspace(&queue.name, "").expect(1, &["run"]);
+    let said = workspace(&queue.name, "").expect(2, &["run"]);
     assert!(said.contains("invoice") && said.contains("set dead_letter, or a redrive policy"), "{said}");
 }
 
