@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use crate::queue::sqlite::fault::Fault;
 
@@ -24,7 +26,10 @@ pub(super) type Claim = Arc<File>;
 pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
     let mut claimed = CLAIMED.lock();
     claimed.retain(|_, claim| claim.strong_count() > 0);
-    let cannot = |path: &Path, error: std::io::Error| Fault::refused(format!("cannot lock {}: {error}", path.display()));
+    let cannot = |path: &Path, error: Error| {
+        let why = format!("cannot lock {}: {error}", path.display());
+        if may_pass(&error) { Fault::unavailable(format!("{why}; it is tried again")) } else { Fault::refused(why) }
+    };
     let path = path.canonicalize().map_err(|error| cannot(path, error))?;
     if let Some(claim) = claimed.get(&path).and_then(Weak::upgrade) {
         return Ok(claim);
@@ -44,4 +49,26 @@ pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
     let claim = Arc::new(file);
     claimed.insert(path, Arc::downgrade(&claim));
     Ok(claim)
+}
+
+/// Returns whether the error may be over without a change of the configuration: the disk is full, too many files are open, or
+/// the system has too few locks.
+fn may_pass(error: &Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOLCK, Errno::IO].map(Errno::raw_os_error);
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_a_person_must_mend() {
+        for (errno, passes) in
+            [(Errno::NOSPC, true), (Errno::MFILE, true), (Errno::IO, true), (Errno::ACCESS, false), (Errno::NOTDIR, false)]
+        {
+            assert_eq!(may_pass(&errno.into()), passes, "{errno:?}");
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! Limits of this process that make SQLite fail without saying so. Called on the error path only.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 
 use bytesize::ByteSize;
 use rusqlite::{Error, ErrorCode, ffi};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
+
+use super::fault::Fault;
 
 /// The number of file descriptors that opening a file needs: three connections, each with
 /// the file, its log and the log's shared memory, and one for a folder that is synced.
@@ -32,10 +36,55 @@ pub(super) fn advice(error: &Error) -> Option<String> {
     None
 }
 
+/// Returns the fault of a file that could not be opened, if its disk has no room for another file: SQLite says of that no more
+/// than of a folder that is not there. Makes a file beside it to find out.
+pub(super) fn lacks_room_beside(fault: &Fault, path: &Path) -> Option<Fault> {
+    let is_open = !matches!(fault, Fault::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen));
+    if is_open {
+        return None;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-room");
+    match File::create_new(&beside) {
+        Ok(_) => {
+            // An empty file that stays does no harm.
+            let _ = fs::remove_file(&beside);
+            None
+        }
+        Err(error) => of_full_disk(&error),
+    }
+}
+
+fn of_full_disk(error: &io::Error) -> Option<Fault> {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind());
+    full.then(|| {
+        Fault::Full(format!("no file can be made on its disk: {error}; free space or inodes on it, or check its quotas"))
+    })
+}
+
 /// Returns whether fewer descriptors are free than SQLite needs. SQLite does not report that
 /// reason, and has closed the descriptors that it did get, so this opens as many files to find out.
 fn has_too_few_descriptors() -> bool {
     let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     let opened: Result<Vec<File>, _> = (0..DESCRIPTORS_A_FILE).map(|_| File::open("/dev/null")).collect();
     opened.is_err_and(|error| error.raw_os_error().is_some_and(|code| none_left.contains(&code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_no_other_file_is_told_from_a_folder_that_is_not_there() {
+        for errno in [Errno::NOSPC, Errno::DQUOT] {
+            let fault = of_full_disk(&errno.into()).unwrap();
+            assert!(fault.lacks_room() && fault.of("q", "open").is_transient());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let fault = Fault::Sqlite(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None));
+        for path in ["q.db", "missing/q.db"] {
+            assert!(lacks_room_beside(&fault, &folder.path().join(path)).is_none());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

@@ -16,6 +16,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
+use super::limits;
 use super::room::{self, Growth, Room};
 use super::rows;
 use super::schema::Schema;
@@ -88,7 +89,10 @@ impl Store {
         }
         // If the path is a link, SQLite puts the log beside the file that the link leads to.
         let room = Room::new(space, &path.canonicalize().unwrap_or_else(|_| path.clone()));
-        let connect = |synchronous| connect(&path, schema, &room, patience, synchronous);
+        let connect = |synchronous| {
+            let connected = connect(&path, schema, &room, patience, synchronous);
+            connected.map_err(|fault| limits::lacks_room_beside(&fault, &path).unwrap_or(fault))
+        };
         let (durable, quick, reader) = (connect("FULL")?, connect("NORMAL")?, connect("NORMAL")?);
         let path = path.canonicalize().unwrap_or(path);
         let (writers, reader) = (Mutex::new(Writers { durable, quick }), Mutex::new(reader));
