@@ -86,7 +86,10 @@ fn check(config: &Path, json: bool) -> Result<ExitCode, Failure> {
     }
     let refused = outcome.is_err();
     if refused && !json {
-        return Err(Failure::Refused(check::text(&outcome)));
+        // The problems are the result: a pager that does not read on for a while is waited for. If nobody reads them, the exit
+        // status alone says it.
+        let _ = io::stderr().write_all(format!("{}\n", check::text(&outcome).trim_end()).as_bytes());
+        return Ok(ExitCode::from(2));
     }
     let text = if json { format!("{:#}\n", check::json(&outcome)) } else { check::text(&outcome) };
     output::tell(&text, || format!("the configuration is {}", if refused { "refused" } else { "good" }))?;
