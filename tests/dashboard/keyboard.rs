@@ -58,6 +58,20 @@ fn a_slash_opens_the_search_and_arrows_choose() {
     browser.shows("partner-why", "Nothing is known of this account");
 }
 
+/// A person who types quickly has several searches under way, and the last of them counts.
+#[test]
+fn a_search_that_the_server_puts_off_is_made_again() {
+    let panel = panel();
+    panel.answers.lock().busy = true;
+    let browser = browser(&panel.url());
+    browser.press("/");
+    browser.write("umbr");
+    browser.shows("search-found", "The server has not searched yet (too many searches at once).");
+    panel.answers.lock().found = Some(json!([{ "account": "umbrella", "state": "healthy" }]));
+    panel.answers.lock().busy = false;
+    browser.shows("search-found", "umbrella");
+}
+
 #[test]
 fn tab_and_enter_open_an_arm_that_keeps_the_focus() {
     let panel = panel();

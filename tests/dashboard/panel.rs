@@ -20,6 +20,8 @@ pub struct Answers {
     /// The answers to `/api/dead` and `/api/partners?q=`, or `None` if there is no such path.
     pub dead: Option<Value>,
     pub found: Option<Value>,
+    /// Whether searches are refused, because of too many others.
+    pub busy: bool,
     /// The token, or `None` if none is configured.
     pub token: Option<&'static str>,
     /// Whether reading needs the token too.
@@ -47,6 +49,7 @@ impl Panel {
             partners: BTreeMap::new(),
             dead: Some(json!([])),
             found: None,
+            busy: false,
             token: Some("let-me-in"),
             closed: false,
             refusal: None,
@@ -93,6 +96,7 @@ fn answer(request: &Request, answers: &mut Answers) -> (u16, &'static str, Strin
         _ if answers.closed && !allowed(request, answers) => (401, json!({ "error": "a token is needed" })),
         "/api/status" => return (200, "application/json", next_status(answers)),
         "/api/dead" => found_or_not(answers.dead.as_ref()),
+        "/api/partners" if answers.busy => (503, json!({ "error": "too many searches at once" })),
         "/api/partners" if query.starts_with("q=") => found_or_not(answers.found.as_ref()),
         _ => match path.strip_prefix("/api/partners/") {
             Some(rest) => partner(method, rest, request, answers),

@@ -7,6 +7,8 @@ import { chipOf } from "/octopus.js";
 import { meant, named, short } from "/words.js";
 
 const PAUSE_MS = 150;
+/** The server lets few search at once, and each of them waits. */
+const AGAIN_MS = 1000;
 const MOST = 12;
 
 export class Search {
@@ -43,15 +45,18 @@ export class Search {
     this.#asked += 1;
     const asked = this.#asked;
     if (text === "") return this.#list([]);
-    let found;
+    let found = null;
+    let refused = null;
     try {
       const answer = await find(text);
       found = (Array.isArray(answer) ? answer : (answer.partners ?? [])).map((one) => (typeof one === "string" ? { account: one } : one));
-    } catch {
-      found = null;
+    } catch (error) {
+      refused = error;
     }
-    if (asked !== this.#asked || at("search-text").value.trim() !== text) return undefined;
-    return this.#list(found ?? this.#among(text), text);
+    const input = at("search-text");
+    if (asked !== this.#asked || input.value.trim() !== text) return undefined;
+    if (refused?.status === 503) this.#timer = setTimeout(() => document.activeElement === input && this.#look(input.value.trim()), AGAIN_MS);
+    return this.#list(found ?? this.#among(text), text, refused);
   }
 
   #among(text) {
@@ -60,12 +65,14 @@ export class Search {
     return [...accounts.values()].filter((row) => row.account.toLowerCase().includes(small));
   }
 
-  #list(found, text = "") {
+  /** `refused` is why the server did not search, if it can. */
+  #list(found, text = "", refused = null) {
     this.#found = found.slice(0, MOST);
     this.#chosen = -1;
     const list = at("search-found");
     const rows = this.#found.map((one, i) => ({ ...one, i }));
-    if (text !== "" && rows.length === 0) rows.push({ none: `No account with this text is known. Enter asks for exactly “${short(text, 40)}”.`, account: "", i: -1 });
+    const why = refused === null || refused.status === 404 ? "No account with this text is known" : `The server has not searched yet (${refused.message})`;
+    if (text !== "" && rows.length === 0) rows.push({ none: `${why}. Enter asks for exactly “${short(text, 40)}”.`, account: "", i: -1 });
     reconcile(list, rows, (row) => row.account, () => this.#option(), (element, row) => {
       element.id = `found-${row.i}`;
       element.number = row.i;
