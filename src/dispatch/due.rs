@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Moments, each with a key that says what falls due then.
 ///
@@ -28,6 +28,11 @@ struct Entry<K> {
 
 /// Up to this many removed entries are not worth a pass over the line.
 const GONE: usize = 64;
+
+/// Returns a moment that comes earlier by this much; the same one if no clock goes that far back.
+pub fn earlier(at: Instant, by: Duration) -> Instant {
+    at.checked_sub(by).unwrap_or(at)
+}
 
 impl<K: Ord + Copy> Default for Due<K> {
     fn default() -> Self {

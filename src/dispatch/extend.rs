@@ -1,16 +1,11 @@
 //! Extends the leases of held copies before they end. Part of the dispatcher's state machine.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Dispatcher;
 use super::exits::calls::Hide;
 use super::keys::QueueIndex;
 use super::timer::Timer;
-
-/// Returns a moment that comes earlier by this much; the same one if no clock goes that far back.
-pub fn earlier(at: Instant, by: Duration) -> Instant {
-    at.checked_sub(by).unwrap_or(at)
-}
 
 impl Dispatcher {
     /// Requests the extension of every lease of which no more than half is left. A copy that was held for too long is

@@ -9,8 +9,8 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::message::Receipt;
 
+use crate::dispatch::due::earlier;
 use crate::dispatch::exits::calls::Show;
-use crate::dispatch::extend::earlier;
 use crate::dispatch::keys::{PartnerKey, QueueIndex};
 
 /// The largest number of receipts remembered, over all queues: 90,000 receipts of SQS take some 40 MB. Messages beyond

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::dispatch::extend::earlier;
+use crate::dispatch::due::earlier;
 use crate::dispatch::keys::Ticket;
 use crate::dispatch::pause::Pause;
 use crate::dispatch::rules::QueueRules;
