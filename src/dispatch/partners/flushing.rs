@@ -199,6 +199,8 @@ impl Partners {
         self.flights.alarm_rang();
         while let Some(partner) = self.flights.next_old(now, due) {
             self.judge(partner, now, due);
+            // During a stop, what waits for one that is slow leaves its bucket.
+            self.list_all_of(partner);
         }
     }
 

@@ -423,6 +423,22 @@ fn at_a_stop_messages_that_others_were_sent_a_part_of_go_to_the_disk() {
 }
 
 #[test]
+fn what_waits_for_a_partner_that_turns_out_slow_during_a_stop_goes_to_the_disk() {
+    let mut rig = Rig::new(parking_rules(&[]));
+    rig.handle(0, Event::Facts { queue: 0, facts: Facts { forgets_parts: true, ..Facts::default() } });
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->y", "flush y a"),
+        (2, "handled b->x,y", "flush x b-0"),
+        (3, "accepted x", ""),
+        (4, "drain 30s", "interrupt; q1: interrupt"),
+        // Its flush may be on the wire for longer than the stop lasts.
+        (1_001, "tick", "park y:<b-1"),
+        (1_010, "parked", "delete b"),
+    ]);
+}
+
+#[test]
 fn a_parking_that_cannot_be_written_is_listed_among_what_fails_until_it_can() {
     let mut rig = restarted();
     let failing =
