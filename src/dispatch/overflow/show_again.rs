@@ -43,10 +43,13 @@ impl Dispatcher {
     fn show_as_it_takes(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key) else { return };
         let holder = Holder::Partner(key);
-        let Some(next) = self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)) else { return };
+        if self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)).is_none() {
+            return;
+        }
+        let next = self.hidden.queue_of_oldest(key, |queue| self.may_show(holder, key, queue));
         let (holds, half) = (self.partners.holds(holder), self.partners.share(holder) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
-        let behind = self.queues.get(next).is_some_and(|queue| queue.calls.is_behind()) || self.finds_no_place(key, next);
+        let behind = next.and_then(|next| self.queues.get(next)).is_none_or(|queue| queue.calls.is_behind());
         let wait = match partner.shows_at {
             Some(at) if at > self.now => at - self.now,
             _ if holds >= half || behind || self.lacks_room() => LATER,
@@ -84,6 +87,11 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether messages of this queue that are hidden because of the holder's partner may be shown for the holder.
+    fn may_show(&self, holder: Holder, key: PartnerKey, queue: QueueIndex) -> bool {
+        self.is_hidden_by(holder, queue) && !self.finds_no_place(key, queue)
+    }
+
     /// Shows one message to try one that is away with: once its wait is over, if it holds nothing else to be tried
     /// with; before that, if all that it holds are fronts that may be at fault, which only what is behind them can prove.
     fn show_for_a_try(&mut self, holder: Holder) {
@@ -108,7 +116,11 @@ impl Dispatcher {
         let shows_at = bucket.map_or(partner.shows_at, |bucket| bucket.gate.shows_at());
         let mut at = shows_at.map_or(wait_is_over, |at| at.max(wait_is_over));
         if at <= self.now {
-            let is_tried = (!self.lacks_room() || self.has_place_for_a_try(holder)) && self.show_oldest(holder);
+            let lacks_room = self.lacks_room();
+            let is_tried = (!lacks_room || self.has_place_for_a_try(holder)) && self.show_oldest(holder);
+            if is_tried && lacks_room {
+                self.tries_at = Some(self.now + LATER);
+            }
             at = self.now + if is_tried { again } else { LATER };
         }
         match holder {
@@ -128,19 +140,15 @@ impl Dispatcher {
 
     /// Returns whether one message of a holder that has nothing is within its share although the room is short: that one does not
     /// leave again. One a second at most, since those that are on their way do not count yet.
-    fn has_place_for_a_try(&mut self, holder: Holder) -> bool {
+    fn has_place_for_a_try(&self, holder: Holder) -> bool {
         let is_due = self.tries_at.is_none_or(|at| at <= self.now);
-        let has_place = is_due && self.partners.holds(holder) == 0 && self.partners.has_share_for_one_more(0);
-        if has_place {
-            self.tries_at = Some(self.now + LATER);
-        }
-        has_place
+        is_due && self.partners.holds(holder) == 0 && self.partners.has_share_for_one_more(0)
     }
 
     fn show_oldest(&mut self, holder: Holder) -> bool {
         let Some(key) = self.partners.partner_of(holder) else { return false };
         let queues: SmallVec<[QueueIndex; 2]> =
-            self.hidden.queues_of(key).filter(|queue| self.is_hidden_by(holder, *queue)).collect();
+            self.hidden.queues_of(key).filter(|queue| self.may_show(holder, key, *queue)).collect();
         let shown = self.hidden.oldest(key, self.now, |queue| queues.contains(&queue));
         let is_shown = shown.is_some();
         if let Some((index, show)) = shown {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::parking::restarted;
+use super::parking::{parking_rules, put_on_the_disk, restarted};
 use super::rig::Rig;
 use super::share::{hidden, ids, narrow};
 use super::{partner_rules, queue_rules, rules};
@@ -121,4 +121,30 @@ fn what_would_find_no_place_on_the_disk_does_not_show_before_its_time() {
     assert_eq!(rig.send(3, "settled"), "");
     let (at, commands) = rig.skip_to_commands();
     assert!(at > 50 && commands == "hide g=0", "once the disk is tried again: {commands} at {at}");
+}
+
+#[test]
+fn what_would_find_no_place_on_the_disk_holds_up_nothing_of_another_queue() {
+    let mut rules = parking_rules(&[("x", 8)]);
+    rules.queues.push(queue_rules("q1"));
+    let mut rig = Rig::new(rules);
+    put_on_the_disk(&mut rig, "x", (0..8).map(|n| format!("p{n}")));
+    rig.play(&[(0, "unparked", "flush x p0 p1 p2 p3 p4"), (1, "receive g", "handle g"), (2, "handled g->x", "park x:g")]);
+    assert_eq!(ids(&hidden(&rig.send(3, "parked full"))), ["g"]);
+    rig.play(&[
+        (4, "settled", ""),
+        (5, "q1: receive a b c d e", "q1: handle a|b|c|d|e"),
+        (6, "q1: handled a->x b->x c->x d->x e->x", ""),
+    ]);
+    let left = rig.send(300, "answered x 503 10s").replace("q1: ", "");
+    assert_eq!(ids(&hidden(&left)), ["e", "d", "c", "b", "a"]);
+    rig.play(&[
+        (301, "q1: settled", ""),
+        (10_300, "tick", "flush x p0 p1 p2"),
+        (10_301, "receive h", "handle h"),
+        (10_302, "handled h->x", "park x:h"),
+    ]);
+    assert_eq!(ids(&hidden(&rig.send(10_303, "parked full"))), ["h"]);
+    let commands = rig.send(10_304, "accepted x");
+    assert!(commands.contains("q1: hide a=0 b=0"), "{commands}");
 }
