@@ -65,6 +65,7 @@ impl Dispatcher {
                 bucket.gate.skip_wait(self.now);
             }
         }
+        self.partners.touch(key);
         self.partners.list_all_of(key);
         Ok(())
     }

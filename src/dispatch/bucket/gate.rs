@@ -121,6 +121,7 @@ impl BucketGate {
         if let Some(waits) = &mut self.0 {
             waits.until = waits.until.map(|until| until.min(now));
             waits.rests_until = waits.rests_until.map(|until| until.min(now));
+            waits.shows_at = None;
         }
     }
 }

@@ -357,6 +357,10 @@ impl Partner {
     pub fn hurry(&mut self, now: Instant) {
         self.gate.skip_backoff(now);
         self.hurried_at = Some(now);
+        if self.is_away() {
+            // If all that waits for it is hidden, one of these is shown to try it with.
+            self.shows_at = None;
+        }
     }
 }
 

@@ -148,3 +148,13 @@ fn what_would_find_no_place_on_the_disk_holds_up_nothing_of_another_queue() {
     let commands = rig.send(10_304, "accepted x");
     assert!(commands.contains("q1: hide a=0 b=0"), "{commands}");
 }
+
+#[test]
+fn one_that_is_hidden_is_shown_at_once_for_an_operator_who_has_its_partner_tried() {
+    for (answer, then) in [("answered x 401", "reply open; hide a=0"), ("answered x 404", "reply open; hide a=0")] {
+        let mut rig = Rig::new(Rules { max_in_flight: 2, ..rules() });
+        rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+        assert_eq!(ids(&hidden(&rig.send(300, answer))), ["b", "a"]);
+        rig.play(&[(301, "settled", ""), (400, "flush x", then)]);
+    }
+}
