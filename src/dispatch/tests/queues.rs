@@ -145,7 +145,7 @@ fn what_queues_that_were_replaced_still_do_is_shown_under_their_name() {
 }
 
 #[test]
-fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() {
+fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted_and_no_other_does() {
     let mut rig = Rig::new(rules());
     rig.play(&[
         (0, "receive a", "handle a"),
@@ -154,22 +154,9 @@ fn a_queue_that_takes_anothers_place_knows_what_was_delivered_and_not_deleted() 
         (3, "settled gone", ""),
     ]);
     assert_eq!(rig.reload(4, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
-    rig.play(&[(5, "receive", "close"), (6, "q1: receive a#2", "q1: delete a")]);
-    assert_eq!(rig.dispatcher.queues[0].known.bytes(), 0, "what is gone keeps nothing of the bytes of all memories");
-}
-
-#[test]
-fn a_queue_of_another_name_knows_nothing_of_what_was_delivered() {
-    let mut rig = Rig::new(rules());
-    rig.play(&[
-        (0, "receive a", "handle a"),
-        (1, "handled a->x", "flush x a"),
-        (2, "accepted x", "delete a"),
-        (3, "settled gone", ""),
-    ]);
-    rig.reload(4, QueueChanges { retired: vec![0], ..added("q0") });
     rig.reload(5, added("q2"));
-    rig.play(&[(6, "q1: receive a", "q1: delete a"), (7, "q2: receive a", "q2: handle a")]);
+    rig.play(&[(6, "receive", "close"), (7, "q1: receive a#2", "q1: delete a"), (8, "q2: receive a", "q2: handle a")]);
+    assert_eq!(rig.dispatcher.queues[0].known.bytes(), 0, "what is gone keeps nothing of the bytes of all memories");
 }
 
 #[test]

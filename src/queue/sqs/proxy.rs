@@ -33,7 +33,7 @@ fn named_by(environment: &Environment) -> Result<Option<Proxy>, &'static str> {
         match Proxy::new(url) {
             Ok(proxy) if matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => {
                 let around = environment.get("NO_PROXY").or_else(|| environment.get("no_proxy"));
-                return Ok(Some(around.map_or(Ok(proxy.clone()), |hosts| with_hosts_around(&proxy, hosts)).unwrap_or(proxy)));
+                return Ok(Some(around.and_then(|hosts| with_hosts_around(&proxy, hosts).ok()).unwrap_or(proxy)));
             }
             _ => _ = unusable.get_or_insert(name),
         }
