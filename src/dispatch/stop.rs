@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Dispatcher;
+use super::bucket::Bucket;
 use super::census::Census;
 use super::event::Command;
 use super::keys::{BucketKey, Ticket};
@@ -157,25 +158,25 @@ impl Dispatcher {
     }
 
     /// Returns whether the bucket's partner takes nothing more of it before the drain's deadline.
-    pub(super) fn leaves_too_late(&self, key: BucketKey) -> bool {
+    fn leaves_too_late(&self, key: BucketKey) -> bool {
         let next = self.partners.next_attempt(key, self.now);
         next.zip(self.phase.deadline()).is_some_and(|(at, deadline)| at >= deadline)
     }
 
-    /// Returns whether the bucket's partner takes nothing of it now.
-    pub(super) fn is_away(&self, key: BucketKey) -> bool {
-        self.partners.bucket(key).is_some_and(|bucket| self.partners.is_away_for(bucket.partner, bucket.queue))
+    /// Returns whether what waits in the bucket most likely still waits at the end of the drain: its partner takes nothing
+    /// of it now, or nothing more before the deadline.
+    pub(super) fn stays_to_the_end(&self, key: BucketKey) -> bool {
+        let is_away = |bucket: &Bucket| self.partners.is_away_for(bucket.partner, bucket.queue);
+        self.leaves_too_late(key) || self.partners.bucket(key).is_some_and(is_away)
     }
 
-    /// During a drain, returns the messages of a bucket whose partner will take nothing more before the deadline.
+    /// During a stop, parks what most likely stays in a bucket to the end, and returns the messages of one whose partner
+    /// will take nothing more before the deadline.
     pub(super) fn return_what_cannot_leave(&mut self, key: BucketKey) {
-        if !self.phase.is_stopping() {
-            return;
-        }
+        let is_too_late = self.leaves_too_late(key);
         // A partner that is away is tried until the deadline, and most likely fails until then. What waits for it goes to
         // the disk now, since later there is no time for that.
-        let is_too_late = self.leaves_too_late(key);
-        if is_too_late || self.is_away(key) {
+        if self.stays_to_the_end(key) {
             self.park_before_the_end(key);
         }
         if !is_too_late {

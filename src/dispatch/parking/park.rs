@@ -90,8 +90,7 @@ impl Dispatcher {
         if !bucket.lot.as_deref().is_some_and(Lot::is_kept) {
             let forgets = self.queues.get(bucket.queue).is_some_and(|queue| queue.facts.forgets_parts);
             let is_part = |slip: &Slip| self.ledger.get(slip.ticket).is_some_and(Held::has_several);
-            let stays = forgets && (self.leaves_too_late(key) || self.is_away(key));
-            if !stays || !bucket.newest_first().any(is_part) {
+            if !forgets || !self.stays_to_the_end(key) || !bucket.newest_first().any(is_part) {
                 return;
             }
         }
