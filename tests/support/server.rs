@@ -144,6 +144,8 @@ impl Server {
                     break;
                 }
                 let stream = stream.unwrap();
+                // What a script has sent must be on its way, or a reset would take it back.
+                stream.set_nodelay(true).unwrap();
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let (script, requests) = (script.clone(), sender.clone());
                 let talk = move || script(Connection { number, stream: BufReader::new(stream), requests });
