@@ -2,7 +2,8 @@
 //! suite (`tests/queue_conformance/`) that every implementation passes.
 //!
 //! Poller and acker threads call a queue, several of them at once; a call may block for as long as its documentation
-//! says. An implementation keeps no thread of its own and never logs: every failure is in the error that it returns.
+//! says. An implementation keeps no thread of its own, and every failure is in the error that it returns. It logs only
+//! what fails no call, once: a proxy or a server that cannot do what it should.
 
 use std::time::Duration;
 

@@ -109,6 +109,8 @@ pub struct SqsQueue {
     sequence: AtomicU64,
     /// The fault of copies that a receive left out while it returned others. The next receive fails with it.
     left_out: Mutex<Option<String>>,
+    /// Whether the log says that the server names no groups.
+    said_groupless: Once,
 }
 
 impl SqsQueue {
@@ -122,6 +124,7 @@ impl SqsQueue {
             grouping,
             sequence: AtomicU64::new(0),
             left_out: Mutex::new(None),
+            said_groupless: Once::new(),
         }
     }
 
@@ -222,8 +225,7 @@ impl Queue for SqsQueue {
         let document = self.queue.receive(ask).map_err(self.failed("receive"))?;
         let copies = receive::messages(&document, self.queue.is_fifo()).map_err(self.failed("receive"))?;
         if copies.is_groupless {
-            static SAID: Once = Once::new();
-            SAID.call_once(|| {
+            self.said_groupless.call_once(|| {
                 log::warn!(
                     "the server names no message groups: queue={}; messages of its FIFO queues are handled in no order; AWS names them",
                     self.name
