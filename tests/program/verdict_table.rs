@@ -159,6 +159,8 @@ fn play() -> Played {
         deliver = "http"
         url = "http://{}/{{account}}/{{queue}}"
         max_batch = 8
+        connect_timeout = "30s"
+        timeout = "30s"
         linger = "60s"
         min_backoff = "10ms"
         max_backoff = "50ms"
