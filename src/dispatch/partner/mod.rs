@@ -246,6 +246,11 @@ impl Partner {
         self.gate.backs_off_until(now)
     }
 
+    /// Returns whether nothing of it is in memory, on the wire or parked, and no operator's pause keeps it.
+    pub fn has_nothing(&self) -> bool {
+        self.buckets.is_empty() && self.flights.is_empty() && !self.is_paused()
+    }
+
     /// Returns until when the partner must be remembered although it has no bucket. A pause is remembered until it
     /// ends: see [`Partner::is_paused`].
     pub fn remembered_until(&self) -> Option<Instant> {

@@ -2,8 +2,8 @@
 //! forgotten. [`flushing`] keeps those that wait for a flush and those on the wire, [`holders`] tells who holds what and how
 //! much it may hold, and [`crowd`] knows who holds too much.
 //!
-//! `directory` finds a partner by its account, `lately` says whether others need the room, and `longest` which delivery has
-//! waited for the longest.
+//! `directory` finds a partner by its account, `lately` says whether others need the room, `longest` which delivery has
+//! waited for the longest, and `remembered` keeps those that have nothing left.
 
 mod crowd;
 mod directory;
@@ -11,6 +11,7 @@ mod flushing;
 mod holders;
 mod lately;
 mod longest;
+mod remembered;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ use crate::dispatch::waiting::{Slip, Spot};
 
 use self::crowd::Crowd;
 use self::directory::{Directory, Tag};
+use self::remembered::Remembered;
 
 pub use self::crowd::{Overfull, PART_OF_AWAY};
 
@@ -59,6 +61,7 @@ pub struct Partners {
     /// Partners whose standing must be determined before the turn ends.
     touched: Vec<PartnerKey>,
     crowd: Crowd,
+    remembered: Remembered,
 }
 
 impl Partners {
@@ -74,6 +77,7 @@ impl Partners {
             listed: VecDeque::new(),
             touched: Vec::new(),
             crowd: Crowd::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -114,6 +118,7 @@ impl Partners {
         bucket.alarm.by(due, idle, Timer::Bucket(key));
         self.buckets.insert(bucket);
         found.buckets.add(queue, key);
+        self.remembered.leave(partner);
         Some(key)
     }
 
@@ -339,12 +344,10 @@ impl Partners {
         self.forget_if_done(partner_key, now, due);
     }
 
-    /// Removes a partner without buckets once nothing of it needs to be remembered.
+    /// Removes a partner without buckets once nothing of it needs to be remembered, or too many are.
     pub fn forget_if_done(&mut self, key: PartnerKey, now: Instant, due: &mut Due<Timer>) {
-        let Some(partner) = self.partners.get_mut(key.0) else { return };
-        if !partner.buckets.is_empty() || !partner.flights.is_empty() || partner.is_paused() {
-            return;
-        }
+        self.remembered.leave(key);
+        let Some(partner) = self.partners.get_mut(key.0).filter(|partner| partner.has_nothing()) else { return };
         // The messages that were returned to the queue because of this partner come back,
         // and must find its state as it is.
         let until = if partner.hidden > 0 {
@@ -352,12 +355,22 @@ impl Partners {
         } else {
             partner.remembered_until()
         };
-        if let Some(until) = until.filter(|until| *until > now) {
-            partner.alarm.by(due, until, Timer::Partner(key));
-            return;
+        let Some(until) = until.filter(|until| *until > now) else { return self.forget(key, due) };
+        partner.alarm.by(due, until, Timer::Partner(key));
+        if partner.hidden == 0 {
+            self.remembered.keep(key, until);
         }
-        partner.alarm.cancel(due, Timer::Partner(key));
+        while let Some(key) = self.remembered.one_too_many() {
+            // One that was paused, or because of which something was hidden since, is not forgotten here.
+            if self.partner(key).is_some_and(|partner| partner.has_nothing() && partner.hidden == 0) {
+                self.forget(key, due);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: PartnerKey, due: &mut Due<Timer>) {
         if let Some(mut partner) = self.partners.remove(key.0) {
+            partner.alarm.cancel(due, Timer::Partner(key));
             self.crowd.leave(Holder::Partner(key), &mut partner.standing);
             self.directory.remove(self.directory.tag(&partner.account), key.0.place());
             self.roll.swap_remove(partner.place);
@@ -381,11 +394,13 @@ impl Partners {
         };
         let mut line: Vec<_> = self.buckets().filter_map(|(key, bucket)| Some((key, bucket.thread_wait?))).collect();
         line.sort_unstable_by_key(|(key, _)| *key);
+        let has_no_bucket = |key| self.partner(key).is_some_and(|partner| partner.buckets.is_empty());
         let class = |key: BucketKey| {
             self.bucket(key).and_then(|bucket| self.partner(bucket.partner)).map(|partner| partner.health.class())
         };
         self.roll.iter().enumerate().all(is_found)
             && (self.roll.len(), self.directory.len()) == (self.partners.len(), self.partners.len())
+            && self.remembered.keys().all(has_no_bucket)
             && self.threads.line() == line
             && line.iter().all(|(key, wait)| class(*key) == Some(wait.class))
             && self.crowd_adds_up()
