@@ -220,6 +220,20 @@ fn a_call_takes_so_many_bytes_of_letters_and_at_least_one() {
     ]);
 }
 
+/// A letter holds all attributes of its message.
+#[test]
+fn the_bytes_of_letters_are_of_attributes_too() {
+    rig(|queue| queue.concurrency = 4).play(&[
+        (0, "receive a b$3000000 c$3000000 d", "handle a|b|c|d"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "handled b=reject", ""),
+        (3, "handled c=reject", ""),
+        (4, "handled d=reject", ""),
+        (5, "settled", "letter b:rejected c:rejected"),
+        (6, "settled", "letter d:rejected"),
+    ]);
+}
+
 #[test]
 fn a_letter_that_is_written_is_not_written_again_when_its_message_stays() {
     let mut rig = rig(|_| {});

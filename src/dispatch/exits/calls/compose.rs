@@ -13,7 +13,7 @@ use crate::dispatch::ledger::{Exit, Ledger, Stage};
 use super::QueueCalls;
 use super::entry::{CallKind, Entry, Hide, Return, Sent, Subject, Wanted};
 
-/// The size of the messages and payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
+/// The size of the messages, their attributes included, and of the payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
 /// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
 const LETTER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -106,7 +106,7 @@ impl QueueCalls {
             let Some(letter) = self.letters.wanted.pop_front() else { break };
             let Some(held) = ledger.get(letter.ticket) else { continue };
             // Each letter holds the whole message beside its own payload.
-            bytes += held.message.body.len() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len());
+            bytes += held.message.weight() + letter.delivery.as_ref().map_or(0, |delivery| delivery.payload.len());
             entries.push(SetAside {
                 message: Arc::clone(&held.message),
                 receipt: held.receipt.clone(),
