@@ -62,9 +62,19 @@ impl Departing {
         });
     }
 
-    /// Sends to each client what it takes until `end`. Blocks until then at most.
-    pub fn see_off(self, end: Instant) {
-        self.0.into_iter().for_each(|leaver| leaver.see_off(end));
+    /// Sends to all clients what they take until `end`. Blocks until then at most.
+    #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
+    pub fn see_off(mut self, end: Instant) {
+        let mut now = Instant::now();
+        while let Some(until) = self.until().filter(|_| now < end) {
+            let mut awaited: Vec<PollFd<'_>> = self.awaited().collect();
+            let Ok(left) = Timespec::try_from(end.min(until).saturating_duration_since(now)) else { return };
+            // A signal, or an error of the call: the loop ends with its time.
+            let _ = poll(&mut awaited, Some(&left));
+            let ready: Vec<bool> = awaited.iter().map(|one| !one.revents().is_empty()).collect();
+            now = Instant::now();
+            self.go_on(&ready, now);
+        }
     }
 }
 
@@ -101,16 +111,8 @@ impl Leaver {
     }
 
     /// Sends to the client what it takes until `end`. Blocks until then at most.
-    #[expect(clippy::disallowed_methods, reason = "a client's time is measured here")]
-    pub fn see_off(mut self, end: Instant) {
-        let mut now = Instant::now();
-        while now < end.min(self.until) && !self.go_on(now) {
-            let left = end.min(self.until).saturating_duration_since(now);
-            let Ok(left) = Timespec::try_from(left) else { return };
-            // A signal, or an error of the call: the loop ends with its time.
-            let _ = poll(&mut [self.awaited()], Some(&left));
-            now = Instant::now();
-        }
+    pub fn see_off(self, end: Instant) {
+        Departing(vec![self]).see_off(end);
     }
 
     fn awaited(&self) -> PollFd<'_> {
@@ -169,6 +171,22 @@ mod tests {
         assert_eq!(readers[0].read_to_end(&mut Vec::new()).unwrap(), 0, "its answer breaks off");
         departing.go_on(&[], now + CLIENT_TIMEOUT);
         assert_eq!(departing.until(), None);
+    }
+
+    #[test]
+    fn at_the_end_one_that_reads_nothing_costs_nobody_else_an_answer() {
+        let now = Instant::now();
+        let ((hangs, silent), (slow, mut reader)) = (leaver(LARGE, true, now), leaver(LARGE, true, now));
+        let mut departing = Departing::default();
+        departing.enter(hangs);
+        departing.enter(slow);
+        let read = thread::spawn(move || {
+            let read = reader.read_to_end(&mut Vec::new()).unwrap();
+            drop(silent);
+            read
+        });
+        departing.see_off(now + CLIENT_TIMEOUT);
+        assert_eq!(read.join().unwrap(), LARGE);
     }
 
     /// If the connection were closed at once, what the client has sent would make it a reset, which takes the answer away.
