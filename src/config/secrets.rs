@@ -72,6 +72,7 @@ impl<'a> Secrets<'a> {
 
 fn read_source(source: &SecretSource<'_>, environment: &Environment) -> Result<Secret, String> {
     match source {
+        SecretSource::Variable("") => Err("no variable is named; write env:NAME".to_owned()),
         SecretSource::Variable(name) => match environment.get(name) {
             None if environment.is_set(name) => Err(format!("the environment variable {name} is not UTF-8; set it to text")),
             None => Err(format!("the environment variable {name} is not set; set it for this process")),
@@ -134,9 +135,10 @@ mod tests {
         std::fs::write(folder.path().join("long"), vec![b'h'; 70_000]).unwrap();
         let environment = Environment::from_iter([("EMPTY", ""), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
         for (text, named) in [
-            ("hush-hush", "env:NAME"),
+            ("hush-hush", "env:NAME or"),
             ("env:MISSING", "MISSING"),
             ("env:EMPTY", "EMPTY"),
+            ("env:", "env:NAME"),
             ("file:missing", "missing"),
             ("file:/no/such/file", "/no/such/file"),
             ("file:", "file:PATH"),

@@ -14,7 +14,7 @@ use crate::queue::parking::{Parking, ParkingOptions};
 use crate::queue::sqlite::{SqliteOptions, SqliteQueue};
 use crate::queue::sqs::{DeadLetterQueue, Hints, Location, LocationError, Named, SqsOptions, SqsQueue};
 use crate::queue::{Queue, QueueError};
-use crate::settings::{QueueSettings, Source, SqsSettings};
+use crate::settings::{NOWHERE, QueueSettings, Source, SqsSettings};
 
 /// Opens the queue of the section `queues.NAME`. Blocks for as long as opening its store takes;
 /// SQS is not contacted yet.
@@ -62,7 +62,7 @@ fn sqs(name: &str, settings: &SqsSettings) -> Result<SqsOptions, String> {
     })?;
     let dead_letter = match settings.dead_letter.as_str() {
         "" => DeadLetterQueue::OfPolicy,
-        "none" => DeadLetterQueue::Nowhere,
+        NOWHERE => DeadLetterQueue::Nowhere,
         named => DeadLetterQueue::To(Named::of(named)),
     };
     Ok(SqsOptions {

@@ -135,6 +135,9 @@ pub enum Source {
     },
 }
 
+/// The word for no queue for dead letters. A queue of that name is named by its URL.
+pub const NOWHERE: &str = "none";
+
 /// The place of an SQS queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqsSettings {
@@ -147,7 +150,7 @@ pub struct SqsSettings {
     /// The URL of another server that speaks SQS, or `None` for AWS.
     pub endpoint: Option<String>,
     /// The name or URL of the queue for dead letters. If empty, the target of the queue's redrive policy is used; with
-    /// `none`, rejected messages circulate.
+    /// [`NOWHERE`], rejected messages circulate.
     pub dead_letter: String,
 }
 

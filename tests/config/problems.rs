@@ -252,6 +252,8 @@ fn sqs_names_and_urls_are_checked() {
         &["queues.s.dead_letter: is the queue itself, so dead letters would come back; name another queue, or \"none\""],
     );
     expect("[queues.s]\nhandler = 'order'\ndead_letter = 'none'", &[]);
+    // No queue is meant, not even one of that name.
+    expect("[queues.s]\nhandler = 'order'\nname = 'none'\ndead_letter = 'none'", &[]);
     let three = |last: &str| {
         let queue = |name: &str, dead: &str| format!("[queues.{name}]\nhandler = 'order'\ndead_letter = '{dead}'\n");
         [

@@ -11,7 +11,7 @@ use crate::config::units::{Size, Span};
 use crate::handler::{Registry, jq};
 use crate::message::service::FEW_RECEIVES;
 use crate::queue::parking::parking_name;
-use crate::settings::{Deliver, PartnerSettings, QueueSettings, Settings, Source, SqsSettings};
+use crate::settings::{Deliver, NOWHERE, PartnerSettings, QueueSettings, Settings, Source, SqsSettings};
 use crate::sink::{FileTemplate, target};
 
 /// Reports conflicts between sections, and resolves `handler_threads = 0`.
@@ -87,7 +87,7 @@ fn check_dead_letters(settings: &Settings, problems: &Problems) {
             Some(url) => *url == from.dead_letter,
             None => to.name == from.dead_letter && (&to.endpoint, &to.region) == (&from.endpoint, &from.region),
         };
-        all.iter().map(|(name, to)| (*name, *to)).find(|(_, to)| is_it(to))
+        all.iter().map(|(name, to)| (*name, *to)).find(|(_, to)| from.dead_letter != NOWHERE && is_it(to))
     };
     for (first, queue) in &all {
         let steps = std::iter::successors(next(queue), |(_, queue)| next(queue)).map(|(name, _)| name).take(all.len());
@@ -132,7 +132,7 @@ fn check_parking_files(settings: &Settings, problems: &Problems) {
         if let Some((other, _)) = settings.queues.iter().find(|(_, queue)| is_queue_file(queue)) {
             problems.add(key(), format!("is the file of queues.{other}; give what is parked a file of its own"), None);
         }
-        if matches!(&queue.source, Source::Sqs(sqs) if sqs.dead_letter == "none") {
+        if matches!(&queue.source, Source::Sqs(sqs) if sqs.dead_letter == NOWHERE) {
             let text = "needs a place for dead letters: what a partner refuses after it was parked cannot circulate; set dead_letter, or leave parking out";
             problems.add(key(), text, None);
         }
