@@ -28,7 +28,7 @@ pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
     claimed.retain(|_, claim| claim.strong_count() > 0);
     let cannot = |path: &Path, error: Error| {
         let why = format!("cannot lock {}: {error}", path.display());
-        if may_pass(&error) { Fault::unavailable(format!("{why}; it is tried again")) } else { Fault::refused(why) }
+        if may_pass(&error) { Fault::unavailable(why) } else { Fault::refused(why) }
     };
     let path = path.canonicalize().map_err(|error| cannot(path, error))?;
     if let Some(claim) = claimed.get(&path).and_then(Weak::upgrade) {

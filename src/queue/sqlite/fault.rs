@@ -86,14 +86,16 @@ fn lacks_room(error: &Error) -> bool {
 fn advice(code: Option<ErrorCode>) -> (bool, &'static str) {
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-            (true, "another process holds the file; it is tried again; find the process if this persists")
+            (true, "another process holds the file; find it if this persists")
         }
         Some(ErrorCode::DiskFull) => (true, "free space on its disk; this call wrote nothing, what was written before is safe"),
         Some(ErrorCode::SystemIoFailure) => {
             (true, "check the disk, its quotas and the kernel's log; nothing reported as done is lost")
         }
         Some(ErrorCode::ReadOnly) => (true, "make the file and its folder writable for this user"),
-        Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => (true, "it is tried again"),
+        Some(ErrorCode::OutOfMemory | ErrorCode::OperationInterrupted | ErrorCode::SchemaChanged) => {
+            (true, "this may pass by itself; free memory if it persists")
+        }
         Some(ErrorCode::CannotOpen) => (false, "its folder must exist and be writable for this user"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (false, "give this user the right to read and write the file")
@@ -138,6 +140,16 @@ mod tests {
         }
         for code in stays {
             assert!(!error(code).is_transient(), "{code}");
+        }
+    }
+
+    /// The service tries again, and says so itself; a command ends with the error.
+    #[test]
+    fn no_error_says_that_its_call_is_made_again() {
+        let codes = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_PROTOCOL, ffi::SQLITE_NOMEM, ffi::SQLITE_SCHEMA];
+        for code in codes {
+            let text = error(code).to_string();
+            assert!(!text.contains("again"), "{text}");
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn advice(error: &Error) -> Option<String> {
     if failure.code == ErrorCode::CannotOpen && has_too_few_descriptors() {
         let most = getrlimit(Resource::Nofile).current.map(|most| format!(" of {most}")).unwrap_or_default();
         return Some(format!(
-            "there are too few file descriptors left{most}; raise the limit (ulimit -n, LimitNOFILE= in systemd's unit); it is tried again"
+            "there are too few file descriptors left{most}; raise the limit (ulimit -n, LimitNOFILE= in systemd's unit)"
         ));
     }
     if failure.extended_code == ffi::SQLITE_IOERR_WRITE {
