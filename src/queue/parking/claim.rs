@@ -17,10 +17,21 @@ use rustix::io::Errno;
 use crate::queue::sqlite::fault::Fault;
 
 /// The claims of this process by path, since several queues may share a file.
-static CLAIMED: Mutex<BTreeMap<PathBuf, Weak<File>>> = Mutex::new(BTreeMap::new());
+static CLAIMED: Mutex<BTreeMap<PathBuf, Weak<Lock>>> = Mutex::new(BTreeMap::new());
 
 /// The lock, held for as long as deliveries of the file are sent.
-pub(super) type Claim = Arc<File>;
+pub(super) type Claim = Arc<Lock>;
+
+/// A file that is locked until this is dropped.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child of this process that is about to start has it open, too.
+    fn drop(&mut self) {
+        // An error leaves the lock to the close.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Claims the file, which must exist, for this process. Does not wait for another process that has claimed it.
 pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
@@ -46,7 +57,7 @@ pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
         }
         Err(TryLockError::Error(error)) => return Err(cannot(&beside, error)),
     }
-    let claim = Arc::new(file);
+    let claim = Arc::new(Lock(file));
     claimed.insert(path, Arc::downgrade(&claim));
     Ok(claim)
 }
@@ -62,6 +73,19 @@ fn may_pass(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Between its fork and its exec, a child has every descriptor of the process, and with it a part in each lock.
+    #[test]
+    fn a_dropped_claim_is_free_although_a_child_that_is_starting_still_has_its_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parking.db");
+        File::create(&path).unwrap();
+        let first = claim(&path).unwrap();
+        let inherited = first.0.try_clone().unwrap();
+        drop(first);
+        assert!(claim(&path).is_ok());
+        drop(inherited);
+    }
 
     #[test]
     fn what_may_pass_is_told_from_what_a_person_must_mend() {

@@ -162,6 +162,14 @@ impl OpenFile {
     }
 }
 
+impl Drop for OpenFile {
+    /// Releases the lock. Closing the file is not enough: a child of this process that is about to start has it open, too.
+    fn drop(&mut self) {
+        // An error leaves the lock to the close.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Keeps other processes from writing the file while it is open.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {

@@ -374,6 +374,17 @@ fn two_processes_do_not_write_one_file() {
     assert_eq!(other.deliver(&stage.template, &batch("acme", &["2"])), Answer::Accepted);
 }
 
+/// Between its fork and its exec, a child has every descriptor of the process, and with it a part in each lock.
+#[test]
+fn a_closed_file_is_free_although_a_child_that_is_starting_still_has_its_descriptor() {
+    let (stage, held) = (Stage::new(), Held::default());
+    let open = OpenFile::open(&stage.template.fill("stock", "acme"), &held).unwrap();
+    let inherited = open.file.try_clone().unwrap();
+    drop(open);
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    drop(inherited);
+}
+
 #[test]
 fn symbolic_links_do_not_lead_out_of_the_folder() {
     let stage = Stage::new();
