@@ -25,7 +25,7 @@ pub fn status(config: &Path, watch: bool, json: bool) -> Result<ExitCode, Failur
     if watch {
         return follow(&client, first, json);
     }
-    let text = if json { shown_json(&format!("{first:#}\n")).into_owned() } else { render(&first, None, size(false)) };
+    let text = if json { shown_json(&format!("{first:#}\n")) } else { render(&first, None, size(false)) };
     output::unless_unread(show(&text, false))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -43,7 +43,7 @@ fn follow(client: &Client, first: Value, json: bool) -> Result<ExitCode, Failure
     let refresh = tick(REFRESH_INTERVAL);
     loop {
         let text = match &seen {
-            Ok(status) if json => shown_json(&format!("{status}\n")).into_owned(),
+            Ok(status) if json => shown_json(&format!("{status}\n")),
             Ok(status) => render(status, before.as_ref(), size(true)),
             // The instance may be restarting.
             Err(Failure::Failed(error)) if terminal => in_full(error) + "\n",

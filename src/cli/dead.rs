@@ -84,8 +84,7 @@ fn show(letters: &dyn DeadLetters, (queue, id): (&str, &str), json: bool, patien
             interrupted("the dead letter was not found until then")
         }
     })?;
-    let text =
-        if json { shown_json(&serde_json::to_string_pretty(&view::object(&letter))?).into_owned() } else { view::text(&letter) };
+    let text = if json { shown_json(&serde_json::to_string_pretty(&view::object(&letter))?) } else { view::text(&letter) };
     output::unless_unread(writeln!(io::stdout(), "{}", text.trim_end()))?;
     Ok(ExitCode::SUCCESS)
 }

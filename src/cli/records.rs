@@ -91,7 +91,7 @@ pub fn say_changed(
             let object = json!({
                 "chosen": chosen, word: changed, "dry_run": dry_run, "failed": failed, "not_deleted": kept, "interrupted": interrupted,
             });
-            shown_json(&object.to_string()).into_owned()
+            shown_json(&object.to_string())
         }
         (false, true) => format!("{chosen} would be {word}"),
         (false, false) => format!("{changed} {word}"),

@@ -12,4 +12,9 @@ pub mod status;
 mod table;
 pub mod try_out;
 
-pub use crate::plain::{json as shown_json, meant};
+pub use crate::plain::meant;
+
+/// Returns JSON with JSON's escapes for the characters on which a terminal would act; it stays the same JSON.
+pub fn shown_json(text: &str) -> String {
+    crate::plain::json(text).into_owned()
+}

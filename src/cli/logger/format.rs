@@ -28,7 +28,7 @@ impl Look {
                 if let (false, Some(line)) = (fields.is_empty(), line.as_object_mut()) {
                     line.insert("fields".to_owned(), fields.into());
                 }
-                shown_json(&format!("{line}\n")).into_owned()
+                shown_json(&format!("{line}\n"))
             }
             Self::Journald => {
                 // The journal makes an entry of each line, and a line without a priority would get the default one.
