@@ -43,11 +43,14 @@ pub fn name(account: &str) -> Cow<'_, str> {
         && account.trim() == account
         && !account.contains("  ")
         && !account.chars().any(is_unseen);
-    if is_clear {
-        return account.into();
-    }
+    if is_clear { account.into() } else { quoted(account).into() }
+}
+
+/// Returns an account as a JSON string, whatever it is, for where something else follows it on the same line. [`meant`] finds
+/// the account again.
+pub fn quoted(account: &str) -> String {
     // Text is always written as JSON.
-    escaped(&serde_json::to_string(account).unwrap_or_default(), is_unseen).into_owned().into()
+    escaped(&serde_json::to_string(account).unwrap_or_default(), is_unseen).into_owned()
 }
 
 /// Returns JSON as it is, with JSON's escapes for the characters on which a terminal would act. They stand in strings, since
@@ -126,6 +129,7 @@ mod tests {
         ];
         for (account, shown) in clear.map(|account| (account, account)).into_iter().chain(unclear) {
             assert_eq!((&*name(account), &*meant(shown)), (shown, account), "{account:?}");
+            assert_eq!(meant(&quoted(account)), account);
         }
         assert_eq!(meant("\"acme"), "\"acme", "no JSON");
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::dispatch::{Action, EngineState, PartnerReport, QueueStage, Refusal};
 use crate::engine::{Remote, Silent, Snapshot};
+use crate::plain;
 
 use super::access::{Access, Wish};
 use super::request::Request;
@@ -170,7 +171,8 @@ impl Site {
         let done = self.engine()?.operate(account.into(), action).map_err(silent)?;
         match done {
             Ok(report) => {
-                log::info!("an operator acted: partner={account:?} action={} state={}", action.word(), report.state);
+                let (account, action) = (plain::quoted(account), action.word());
+                log::info!("an operator acted: partner={account} action={action} state={}", report.state);
                 Ok(explained(*report))
             }
             Err(refusal @ Refusal::Unknown) => Err(Response::refusal(404, &refusal.to_string())),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use log::Level;
 
 use crate::dispatch::Status;
+use crate::plain;
 
 use super::Remote;
 use super::duty::ThreadReport;
@@ -71,8 +72,8 @@ fn log_status(status: &Status) {
     for partner in status.waiting.iter().take(MAX_LISTED) {
         log::log!(
             level(),
-            "state: partner={:?} queue={} state={} waiting={} in_flight={} oldest_age_s={:.1} next_attempt_in_s={} reason={:?} last_error={:?}",
-            partner.account,
+            "state: partner={} queue={} state={} waiting={} in_flight={} oldest_age_s={:.1} next_attempt_in_s={} reason={:?} last_error={:?}",
+            plain::quoted(&partner.account),
             partner.queue,
             partner.state,
             partner.waiting,

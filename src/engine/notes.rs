@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::dispatch::{Note, QueueIndex};
+use crate::plain;
 
 use super::health::EngineHealth;
 use super::lane::Lane;
@@ -95,12 +96,14 @@ fn log_note<'a>(note: &Note, name: impl Fn(QueueIndex) -> &'a str) {
         }
         Note::QueueWell { queue, doing } => log::info!("the queue works again: queue={} doing=\"{doing}\"", name(*queue)),
         Note::PartnerWaits { account, queue, state, reason, failures, next_attempt_in } => log::warn!(
-            "a partner waits: partner={account:?} queue={} state={state} failures={failures} next_attempt_in_ms={} reason={reason:?}",
+            "a partner waits: partner={} queue={} state={state} failures={failures} next_attempt_in_ms={} reason={reason:?}",
+            plain::quoted(account),
             name(*queue),
             next_attempt_in.as_millis(),
         ),
         Note::PartnerWell { account, after_failures } => {
-            log::info!("a partner accepts deliveries again: partner={account:?} after_failures={after_failures}");
+            let account = plain::quoted(account);
+            log::info!("a partner accepts deliveries again: partner={account} after_failures={after_failures}");
         }
         Note::DeadLetters { queue, count, example, reason } => {
             log::warn!("dead letters: queue={} n={count} example={example} reason={reason:?}", name(*queue));

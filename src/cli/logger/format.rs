@@ -55,7 +55,7 @@ fn time(since: Duration) -> String {
 }
 
 /// Returns the `key=value` pairs of a message, as our own lines write them. A value is a word, or
-/// quoted in the form of `{:?}`.
+/// quoted: an account is a JSON string, all else has the form of `{:?}`.
 fn fields(message: &str) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut rest = message;
@@ -101,21 +101,17 @@ fn unquoted(quoted: &str) -> (String, &str) {
                 Some((_, 'n')) => value.push('\n'),
                 Some((_, 't')) => value.push('\t'),
                 Some((_, 'r')) => value.push('\r'),
-                Some((_, plain @ ('"' | '\\' | '\''))) => value.push(plain),
+                Some((_, plain @ ('"' | '\\' | '\'' | '/'))) => value.push(plain),
                 Some((_, '0')) => value.push('\0'),
-                Some((at, 'u')) => {
-                    let code =
-                        quoted.get(at + 1..).and_then(|rest| rest.strip_prefix('{')?.split_once('}')).map(|(code, _)| code);
-                    let meant = code.and_then(|code| char::from_u32(u32::from_str_radix(code, 16).ok()?));
-                    match (meant, code) {
-                        (Some(meant), Some(code)) => {
-                            value.push(meant);
-                            // The code and its braces.
-                            characters.nth(code.len() + 1);
-                        }
-                        _ => value.push_str("\\u"),
+                Some((_, 'b')) => value.push('\u{8}'),
+                Some((_, 'f')) => value.push('\u{c}'),
+                Some((at, 'u')) => match meant(quoted.get(at + 1..).unwrap_or_default()) {
+                    Some((meant, length)) => {
+                        value.push(meant);
+                        characters.nth(length - 1);
                     }
-                }
+                    None => value.push_str("\\u"),
+                },
                 Some((_, other)) => value.extend(['\\', other]),
                 None => {}
             },
@@ -123,6 +119,23 @@ fn unquoted(quoted: &str) -> (String, &str) {
         }
     }
     (value, "")
+}
+
+/// Returns the character that the text after `\u` stands for, and the length of that text: `{1f419}` in the form of `{:?}`,
+/// `d83d\udc19` in JSON.
+fn meant(code: &str) -> Option<(char, usize)> {
+    if let Some((code, _)) = code.strip_prefix('{').and_then(|code| code.split_once('}')) {
+        return Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, code.len() + 2));
+    }
+    let unit = |at: usize| {
+        let digits = code.get(at..at + 4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let second = || if code.get(4..6) == Some("\\u") { unit(6) } else { None };
+    match char::decode_utf16(std::iter::once(unit(0)?)).next()? {
+        Ok(alone) => Some((alone, 4)),
+        Err(first) => char::decode_utf16([first.unpaired_surrogate(), second()?]).next()?.ok().map(|pair| (pair, 10)),
+    }
 }
 
 /// Whether standard error is the stream that `$JOURNAL_STREAM` (`DEVICE:INODE`) names.
@@ -169,7 +182,18 @@ mod tests {
             assert_eq!(value["fields"], json!({ "partner": text, "n": 1 }), "{line}");
             assert!(!line.contains(['\u{202e}', '\u{9b}', '\u{7f}', '\u{feff}']), "{line:?}");
         }
-        assert_eq!(Value::from(fields(r#"odd="\u{110000}\u{x}\u""#)), json!({ "odd": r"\u{110000}\u{x}\u" }));
+        let odd = [r"\u{110000}", r"\u{x}", r"\u", r"\u12", r"\u+123", r"\ud800"];
+        for odd in odd {
+            assert_eq!(Value::from(fields(&format!("odd=\"{odd}\""))), json!({ "odd": odd }));
+        }
+    }
+
+    /// Accounts are written so, as the commands take them.
+    #[test]
+    fn a_field_may_be_a_json_string() {
+        let quoted = r#"\u202ea\udb40\udc41\b\f\/\"\\\n"#;
+        let account: String = serde_json::from_str(&format!("\"{quoted}\"")).unwrap();
+        assert_eq!(Value::from(fields(&format!("partner=\"{quoted}\" n=1"))), json!({ "partner": account, "n": 1 }));
     }
 
     #[test]

@@ -163,12 +163,9 @@ impl Report<'_> {
             write!(self.out, " after {after} s")?;
         }
         if let Some(bucket) = row.bucket {
-            // Quoted if the end of the name would not be clear otherwise.
-            if bucket.contains(|c: char| c.is_whitespace() || c == '"') {
-                write!(self.out, " {bucket:?}")?;
-            } else {
-                write!(self.out, " {}", Visible(bucket))?;
-            }
+            // Where a blank would hide the end of the name, it is quoted.
+            let shown = if bucket.contains(' ') { plain::quoted(bucket).into() } else { plain::name(bucket) };
+            write!(self.out, " {shown}")?;
         }
         if let Some(payload) = payload {
             write!(self.out, " {}", Visible(&String::from_utf8_lossy(payload)))?;

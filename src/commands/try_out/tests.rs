@@ -37,7 +37,7 @@ fn people_see_a_line_for_each_result() {
         r#"1 deliver 17850 {"total":1.50}"#,
         r#"2 deliver a 1"#,
         r#"2 deliver "b c\n" [2]"#,
-        r#"4 deliver \u{202e}x not � JSON \u{1b}[2J"#,
+        r#"4 deliver "\u202ex" not � JSON \u{1b}[2J"#,
         r#"5 discard"#,
         r#"6 retry after 2.5 s the shop is closed"#,
         r#"7 reject field `account` is null"#,
