@@ -43,10 +43,10 @@ impl Dispatcher {
     fn show_as_it_takes(&mut self, key: PartnerKey) {
         let Some(partner) = self.partners.partner(key) else { return };
         let holder = Holder::Partner(key);
-        if self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)).is_none() {
+        let next = self.hidden.queue_of_oldest(key, |queue| self.may_show(holder, key, queue));
+        if next.is_none() && self.hidden.queue_of_oldest(key, |queue| self.is_hidden_by(holder, queue)).is_none() {
             return;
         }
-        let next = self.hidden.queue_of_oldest(key, |queue| self.may_show(holder, key, queue));
         let (holds, half) = (self.partners.holds(holder), self.partners.share(holder) / 2);
         let rate = partner.drain.per_second().unwrap_or(UNKNOWN);
         let behind = next.and_then(|next| self.queues.get(next)).is_none_or(|queue| queue.calls.is_behind());
