@@ -2,7 +2,7 @@
 //! of the bucket. Part of the dispatcher's state machine.
 //!
 //! The rules are those of [`bucket::head`](super::bucket::head). They apply only while the breaker is open, so that a
-//! brief disturbance puts no delivery in doubt, or where it cannot open: each accepted flush shuts it, of several on the
+//! brief disturbance puts no delivery in doubt, or where it cannot open: each accepted flush closes it, of several on the
 //! wire or of another bucket. If it is of the same bucket, it is the proof that a probe would be. One of another bucket
 //! went to another endpoint: it proves nothing, and does not end the bucket's own wait, or the front would be sent again
 //! and again. The front has then drawn `breaker_failures` answers all the same, one after each of these waits.

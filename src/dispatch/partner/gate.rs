@@ -4,6 +4,8 @@
 //! The gate holds the wait that the partner asked for, the wait after failures (back-off, then the
 //! breaker) and the operator's pause. After a wait that followed a failure it lets one probe at a time
 //! through, until a flush is accepted.
+//!
+//! Of a breaker, *open* means that nothing but probes passes, as in an electric circuit: its gate is shut then.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,7 @@ struct Shut {
 }
 
 impl Shut {
-    fn is_open(&self, rules: &PartnerRules) -> bool {
+    fn breaker_is_open(&self, rules: &PartnerRules) -> bool {
         self.failures > 0 && self.severity(rules) >= rules.breaker_failures
     }
 
@@ -80,14 +82,14 @@ impl PartnerGate {
     }
 
     /// Returns whether the breaker is open, the phase of its single probe included.
-    pub fn is_open(&self, rules: &PartnerRules) -> bool {
-        self.0.as_ref().is_some_and(|shut| shut.is_open(rules))
+    pub fn breaker_is_open(&self, rules: &PartnerRules) -> bool {
+        self.0.as_ref().is_some_and(|shut| shut.breaker_is_open(rules))
     }
 
     /// Returns the end and the kind of the wait that ends last; `None` if no wait is left.
     pub fn wait(&self, now: Instant, rules: &PartnerRules) -> Option<(Instant, Wait)> {
         let shut = self.0.as_ref().filter(|shut| shut.until.max(shut.asked_until).is_some_and(|at| at > now))?;
-        let own = if shut.is_open(rules) { Wait::Breaker } else { Wait::Backoff };
+        let own = if shut.breaker_is_open(rules) { Wait::Breaker } else { Wait::Backoff };
         let waits = [shut.until.map(|at| (at, own)), shut.asked_until.map(|at| (at, Wait::Asked))];
         waits.into_iter().flatten().max_by_key(|(at, _)| *at)
     }
@@ -255,9 +257,9 @@ mod tests {
         let (rules, start) = (partner_rules(), start());
         let mut gate = PartnerGate::default();
         gate.misconfigured(start, start, &rules);
-        assert!(gate.is_open(&rules) && gate.at_once(&rules) == 1);
+        assert!(gate.breaker_is_open(&rules) && gate.at_once(&rules) == 1);
         assert_eq!((wait(&gate, start), gate.failures()), (Some((rules.max_backoff, Wait::Breaker)), 1));
-        assert_eq!((gate.succeeded(), gate.is_open(&rules)), (1, false));
+        assert_eq!((gate.succeeded(), gate.breaker_is_open(&rules)), (1, false));
     }
 
     #[test]

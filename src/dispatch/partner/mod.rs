@@ -190,7 +190,7 @@ impl Partner {
     fn trouble(&self) -> Option<PartnerState> {
         match self.gate.failures() {
             0 => None,
-            _ if self.gate.is_open(&self.rules) => Some(PartnerState::Open),
+            _ if self.gate.breaker_is_open(&self.rules) => Some(PartnerState::Open),
             _ => Some(PartnerState::BackingOff),
         }
     }
@@ -201,14 +201,14 @@ impl Partner {
     }
 
     /// Returns whether the breaker is open, the phase of its single probe included.
-    pub fn is_open(&self) -> bool {
-        self.gate.is_open(&self.rules)
+    pub fn breaker_is_open(&self) -> bool {
+        self.gate.breaker_is_open(&self.rules)
     }
 
     /// Returns whether a delivery behind a front that may be at fault is tried in place of it: while the breaker is open.
-    /// Of several buckets each one's accepted flushes shut it, however often the front of another is refused.
+    /// Of several buckets each one's accepted flushes close it, however often the front of another is refused.
     pub fn tries_what_is_behind(&self) -> bool {
-        self.is_open() || self.buckets.are_several()
+        self.breaker_is_open() || self.buckets.are_several()
     }
 
     /// Returns the error because of which this bucket waits; `None` if there is none.

@@ -377,7 +377,7 @@ fn what_another_queue_of_the_partner_has_accepted_is_no_proof_against_a_delivery
 
 /// Each of q1's successes ends the failures in a row, so that the breaker never opens.
 #[test]
-fn a_head_steps_aside_although_another_queue_of_the_partner_keeps_its_breaker_shut() {
+fn a_head_steps_aside_although_another_queue_of_the_partner_keeps_its_breaker_closed() {
     for several_at_once in [1, 2] {
         let mut rig = rig(|_, partner| (partner.breaker_failures, partner.max_batch) = (3, several_at_once));
         let mut commands = vec![all_to_x(&mut rig, &["a", "b", "c", "d"])];
