@@ -8,7 +8,6 @@ use super::Dispatcher;
 use super::bucket::Bucket;
 use super::event::Command;
 use super::keys::{BucketKey, FlushId};
-use super::ledger::Held;
 use super::obstacle::{Obstacle, Wait};
 use super::partner::Partner;
 use super::waiting::Slip;
@@ -59,11 +58,11 @@ impl Dispatcher {
         self.partners.needs_thread(key) && matches!(self.obstacle(key), None | Some(Obstacle::Thread))
     }
 
-    /// Composes a batch of the bucket, without what is not held any more, and puts it on the wire; `None`: nothing is left.
+    /// Composes a batch of the bucket, without what may not be sent any more, and puts it on the wire; `None`: nothing is left.
     fn flush(&mut self, key: BucketKey) -> Option<FlushId> {
         let queue = self.queues.get(self.partners.bucket(key)?.queue)?;
-        let held = |ticket| self.ledger.get(ticket).is_some_and(Held::may_be_sent);
-        self.partners.begin_flush(key, self.now, &queue.name, &mut self.due, held)
+        let may_be_sent = |ticket| self.ledger.sendable(ticket).is_some();
+        self.partners.begin_flush(key, self.now, &queue.name, &mut self.due, may_be_sent)
     }
 
     fn send(&mut self, flush: FlushId) {
@@ -103,9 +102,9 @@ impl Dispatcher {
 
     /// Returns whether the lease of a delivery that would be sent next has ended.
     fn lacks_lease(&self, partner: &Partner, bucket: &Bucket) -> bool {
-        let held = |slip: &Slip| self.ledger.get(slip.ticket).filter(|held| held.may_be_sent());
-        let mut sent_next = bucket.oldest_first().filter_map(held).take(partner.batch_limit());
-        sent_next.any(|held: &Held| held.leased_until <= self.now && held.special().row.is_none())
+        let sendable = |slip: &Slip| self.ledger.sendable(slip.ticket);
+        let mut sent_next = bucket.oldest_first().filter_map(sendable).take(partner.batch_limit());
+        sent_next.any(|held| held.leased_until <= self.now && !held.is_row())
     }
 
     /// Returns until when the bucket lingers, unless its deliveries fill a batch, or nothing may linger: the engine stops,

@@ -7,7 +7,6 @@ use super::Dispatcher;
 use super::bucket::Bucket;
 use super::event::{Action, Command, Refusal, RequestId};
 use super::keys::PartnerKey;
-use super::ledger::Held;
 use super::partner::PartnerState;
 
 impl Dispatcher {
@@ -89,9 +88,8 @@ impl Dispatcher {
             return Err(Refusal::OnTheWire);
         }
         let error = partner.error_at(bucket).unwrap_or("none").to_owned();
-        let ledger = &self.ledger;
-        let held = |ticket| ledger.get(ticket).is_some_and(Held::may_be_sent);
-        let front = self.partners.bucket_mut(head).and_then(|bucket| bucket.take_front(held));
+        let may_be_sent = |ticket| self.ledger.sendable(ticket).is_some();
+        let front = self.partners.bucket_mut(head).and_then(|bucket| bucket.take_front(may_be_sent));
         let (ticket, item) = front.ok_or(Refusal::NothingWaits)?;
         let text = format!("set aside by an operator (skip); last error: {error}");
         self.delivery_dead(ticket, account, &item, DeadReason { kind: DeadKind::Skipped, text });

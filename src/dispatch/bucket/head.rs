@@ -80,20 +80,20 @@ impl Bucket {
 
     /// Composes the probe that goes out in place of the front. `None`: the front does not step aside,
     /// or nothing is behind it.
-    pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
+    pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, may_be_sent: impl Fn(Ticket) -> bool) -> Option<Parcel> {
         let doubt = self.doubt().filter(|doubt| doubt.steps_aside)?;
         let probe = self
-            .take_behind(doubt.passed as usize, &held)
-            .or_else(|| self.compose_waiting(Bounds { count: 1, bytes: 0 }, account, queue, &held))
-            .or_else(|| self.take_behind(0, &held));
+            .take_behind(doubt.passed as usize, &may_be_sent)
+            .or_else(|| self.compose_waiting(Bounds { count: 1, bytes: 0 }, account, queue, &may_be_sent))
+            .or_else(|| self.take_behind(0, &may_be_sent));
         probe.map(|parcel| Parcel { doubt: Doubt { probes: true, ..parcel.doubt }, ..parcel })
     }
 
     /// Takes one delivery out of the batches behind the front, `places` further back than the first one there.
-    fn take_behind(&mut self, mut places: usize, held: impl Fn(Ticket) -> bool) -> Option<Parcel> {
+    fn take_behind(&mut self, mut places: usize, may_be_sent: impl Fn(Ticket) -> bool) -> Option<Parcel> {
         let mut at = 1;
         while let Some(parcel) = self.parcels.remove(at) {
-            let Some(parcel) = parcel.retain(&held) else { continue };
+            let Some(parcel) = parcel.retain(&may_be_sent) else { continue };
             let deliveries = parcel.slips.len();
             if places >= deliveries {
                 places -= deliveries;
@@ -130,10 +130,10 @@ impl Bucket {
         }
     }
 
-    /// Takes out the first delivery that is still held.
-    pub fn take_front(&mut self, held: impl Fn(Ticket) -> bool) -> Option<(Ticket, Item)> {
+    /// Takes out the first delivery that may still be sent.
+    pub fn take_front(&mut self, may_be_sent: impl Fn(Ticket) -> bool) -> Option<(Ticket, Item)> {
         while let Some(parcel) = self.parcels.pop_front() {
-            let Some(parcel) = parcel.retain(&held) else { continue };
+            let Some(parcel) = parcel.retain(&may_be_sent) else { continue };
             let front = parcel.slips.first().map(|slip| slip.ticket).zip(parcel.batch.items.first().cloned());
             if let Some(rest) = parcel.without(0) {
                 self.parcels.push_front(rest);
@@ -141,7 +141,7 @@ impl Bucket {
             return front;
         }
         while let Some((slip, item)) = self.waiting.pop_front() {
-            if held(slip.ticket) {
+            if may_be_sent(slip.ticket) {
                 return Some((slip.ticket, item));
             }
         }

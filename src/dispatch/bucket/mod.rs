@@ -222,17 +222,17 @@ impl Bucket {
     }
 
     /// Takes out the next batch: a composed one that is to be sent again, else the oldest deliveries that fit.
-    /// Deliveries of messages that are not `held` any more are dropped; a composed batch that loses some becomes a new
+    /// Deliveries of messages that may not be sent any more are dropped; a composed batch that loses some becomes a new
     /// one. `None`: nothing waits.
     pub fn compose(
         &mut self,
         bounds: Bounds,
         account: &Account,
         queue: &Arc<str>,
-        held: impl Fn(Ticket) -> bool,
+        may_be_sent: impl Fn(Ticket) -> bool,
     ) -> Option<Parcel> {
         while let Some(parcel) = self.parcels.pop_front() {
-            match parcel.retain(&held) {
+            match parcel.retain(&may_be_sent) {
                 Some(parcel) if parcel.slips.len() > bounds.count => {
                     // The partner was found to take fewer at once since this batch was composed.
                     let (front, back) = parcel.split_at(bounds.count);
@@ -243,7 +243,7 @@ impl Bucket {
                 None => {}
             }
         }
-        self.compose_waiting(bounds, account, queue, held)
+        self.compose_waiting(bounds, account, queue, may_be_sent)
     }
 
     /// Composes a batch of the oldest deliveries that were never composed.
@@ -252,7 +252,7 @@ impl Bucket {
         bounds: Bounds,
         account: &Account,
         queue: &Arc<str>,
-        held: impl Fn(Ticket) -> bool,
+        may_be_sent: impl Fn(Ticket) -> bool,
     ) -> Option<Parcel> {
         let most = self.waiting.len().min(bounds.count);
         let (mut items, mut slips, mut bytes) = (SmallVec::with_capacity(most), SmallVec::with_capacity(most), 0);
@@ -262,7 +262,7 @@ impl Bucket {
                 break;
             }
             let Some((slip, item)) = self.waiting.pop_front() else { break };
-            if held(slip.ticket) {
+            if may_be_sent(slip.ticket) {
                 bytes += size;
                 items.push(item);
                 slips.push(slip);
@@ -345,12 +345,12 @@ impl Parcel {
         (side(true), side(false))
     }
 
-    /// Returns itself if all messages are still held, else a new batch of those that are. `None`: none is.
-    fn retain(self, held: impl Fn(Ticket) -> bool) -> Option<Self> {
-        if self.slips.iter().all(|slip| held(slip.ticket)) {
+    /// Returns itself if all messages may still be sent, else a new batch of those that may. `None`: none may.
+    fn retain(self, may_be_sent: impl Fn(Ticket) -> bool) -> Option<Self> {
+        if self.slips.iter().all(|slip| may_be_sent(slip.ticket)) {
             return Some(self);
         }
-        let pairs = self.slips.iter().zip(&self.batch.items).filter(|(slip, _)| held(slip.ticket));
+        let pairs = self.slips.iter().zip(&self.batch.items).filter(|(slip, _)| may_be_sent(slip.ticket));
         let (slips, items): (SmallVec<[Slip; 2]>, SmallVec<[Item; 1]>) = pairs.map(|(slip, item)| (*slip, item.clone())).unzip();
         (!slips.is_empty()).then(|| self.part(items, slips))
     }

@@ -2,7 +2,6 @@
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::keys::BucketKey;
-use crate::dispatch::ledger::Held;
 use crate::message::dead::{DeadKind, DeadReason};
 
 impl Dispatcher {
@@ -19,7 +18,7 @@ impl Dispatcher {
         self.partners.touch(partner_key);
         for (ticket, item) in expired {
             // Skip the deliveries of messages that are being returned, or whose lease is lost.
-            if !self.ledger.get(ticket).is_some_and(Held::may_be_sent) {
+            if self.ledger.sendable(ticket).is_none() {
                 continue;
             }
             let text = format!("not delivered within give_up_after = {give_up_after:?}; last error: {error}");

@@ -62,7 +62,7 @@ impl Dispatcher {
             let exit = held.exit();
             return self.leave_by_delete(ticket, exit);
         }
-        if held.special().row.is_some() {
+        if held.is_row() {
             return self.forget_row(ticket);
         }
         // A handler that is at work on the copy may be what it dies of. Otherwise a return without a reason of its own, at a stop or

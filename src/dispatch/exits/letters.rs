@@ -9,7 +9,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::exits::calls::{Entry, Hide, Letter, Return};
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
-use crate::dispatch::ledger::{Exit, Stage};
+use crate::dispatch::ledger::{Exit, Held, Stage};
 
 impl Dispatcher {
     /// Sets one delivery aside as a dead letter, and with it its message if that led to no other one. On a queue
@@ -22,7 +22,7 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(held.queue) else { return };
         held.dies(reason.kind);
         let delivery = DeadDelivery { account: account.clone(), index: item.index, payload: item.payload.clone() };
-        if item.index.is_none() || held.special().row.is_some() {
+        if item.index.is_none() || held.is_row() {
             self.leave_with_letter(ticket, Some(delivery), reason);
             return;
         }
@@ -101,7 +101,7 @@ impl Dispatcher {
             return self.leave_if_done(ticket);
         }
         self.set_return_reason(ticket, ReturnReason::Stopping);
-        if self.ledger.get(ticket).is_some_and(|held| held.special().row.is_some()) {
+        if self.ledger.get(ticket).is_some_and(Held::is_row) {
             return self.forget_row(ticket);
         }
         self.ledger.let_lapse(ticket);

@@ -211,6 +211,11 @@ impl Held {
         self.special.get_or_insert_with(|| Box::new(NOTHING_SPECIAL.clone()))
     }
 
+    /// Returns whether the copy is a row of a parking: it has no lease that could end, and stays on the disk when it leaves.
+    pub fn is_row(&self) -> bool {
+        self.special().row.is_some()
+    }
+
     /// Returns when the newest receipt came.
     pub fn renewed_at(&self) -> Instant {
         self.special().renewed_at.unwrap_or(self.received_at)

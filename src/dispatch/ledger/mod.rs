@@ -168,6 +168,11 @@ impl Ledger {
         self.held.get_mut(ticket)
     }
 
+    /// Returns the copy if its deliveries in buckets [may be sent](Held::may_be_sent).
+    pub fn sendable(&self, ticket: Ticket) -> Option<&Held> {
+        self.get(ticket).filter(|held| held.may_be_sent())
+    }
+
     /// Reads these copies and their messages once, so that they are in the processor's cache when they are needed.
     pub fn look_ahead(&self, tickets: impl Iterator<Item = Ticket>) {
         // Of each copy, some fields that are far from each other.
@@ -357,7 +362,7 @@ impl Ledger {
     /// on by it. Not where the lease has ended with it: only the queue knows then whether the message is still ours, and it
     /// is if the wall clock was set. Rows of a parking have no lease that could end.
     pub fn lose_time(&mut self, by: Duration, now: Instant) {
-        let leased = self.held.iter().filter(|(_, held)| held.special().row.is_none());
+        let leased = self.held.iter().filter(|(_, held)| !held.is_row());
         for ticket in leased.map(|(ticket, _)| ticket).collect::<Vec<_>>() {
             let Some(held) = self.held.get_mut(ticket) else { continue };
             let until = held.leased_until.checked_sub(by).unwrap_or(held.received_at);

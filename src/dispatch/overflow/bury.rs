@@ -80,8 +80,8 @@ impl Dispatcher {
             if found > parts || tickets.len() >= AT_ONCE {
                 break;
             }
-            let is_meant = |held: &&Held| held.may_be_sent() && queue.is_none_or(|queue| queue == held.queue);
-            let Some(held) = self.ledger.get(slip.ticket).filter(is_meant) else { continue };
+            let is_meant = |held: &&Held| queue.is_none_or(|queue| queue == held.queue);
+            let Some(held) = self.ledger.sendable(slip.ticket).filter(is_meant) else { continue };
             if tickets.last() != Some(&slip.ticket) && !may_shed.of(slip.ticket, || self.may_shed(key, slip.ticket)) {
                 found += self.room.part_of_one(held);
                 tickets.push(slip.ticket);

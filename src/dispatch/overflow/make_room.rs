@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::bucket::Bucket;
 use crate::dispatch::keys::{QueueIndex, Ticket};
+use crate::dispatch::ledger::Held;
 use crate::dispatch::partners::Overfull;
 use crate::dispatch::queue_state::QueueState;
 use crate::dispatch::standing::{Holder, Stuck};
@@ -113,7 +114,7 @@ impl Dispatcher {
     /// Returns whether all that the bucket has is a front that may be at fault and a row that was read as the proof: it
     /// would be read again at once. It stays until the partner has judged it, unless half of the room is taken.
     pub(in crate::dispatch) fn keeps_its_proof(&self, bucket: &Bucket) -> bool {
-        let is_row = |slip: &Slip| self.ledger.get(slip.ticket).is_some_and(|held| held.special().row.is_some());
+        let is_row = |slip: &Slip| self.ledger.get(slip.ticket).is_some_and(Held::is_row);
         bucket.has_just_its_proof() && bucket.newest_first().next().is_some_and(is_row) && !self.is_tight()
     }
 
@@ -148,7 +149,7 @@ impl Dispatcher {
                     return found;
                 }
                 left -= 1;
-                let Some(held) = self.ledger.get(slip.ticket).filter(|held| held.may_be_sent()) else { continue };
+                let Some(held) = self.ledger.sendable(slip.ticket) else { continue };
                 // Nothing may be on the disk while something newer stays in memory.
                 let would_be_overtaken = newer_stays && self.is_shed_to_disk(held);
                 let may_leave = may_shed.of(slip.ticket, || self.may_shed(key, slip.ticket));

@@ -30,8 +30,8 @@ pub(in crate::dispatch) const HIDDEN: usize = 90_000;
 impl Dispatcher {
     /// Returns whether the message's deliveries for this partner may leave memory.
     pub(in crate::dispatch) fn may_shed(&self, giver: PartnerKey, ticket: Ticket) -> bool {
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
-        if held.special().row.is_some() {
+        let Some(held) = self.ledger.sendable(ticket) else { return false };
+        if held.is_row() {
             held.on_wire() == 0
         } else if self.open_parking(held.queue).is_some() {
             self.may_be_parked(giver, ticket, held)
@@ -42,14 +42,14 @@ impl Dispatcher {
 
     /// Returns whether [`Dispatcher::shed`] takes the message's deliveries to the disk, or leaves them there.
     pub(in crate::dispatch) fn is_shed_to_disk(&self, held: &Held) -> bool {
-        held.special().row.is_some() || self.open_parking(held.queue).is_some()
+        held.is_row() || self.open_parking(held.queue).is_some()
     }
 
     /// Makes the message's deliveries for this partner leave memory: to the disk, if they are rows of it or their queue
     /// has an open parking, else with the whole message back to its queue.
     pub(in crate::dispatch) fn shed(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket) else { return };
-        if held.special().row.is_some() {
+        if held.is_row() {
             self.forget_row(ticket);
         } else if self.open_parking(held.queue).is_some() {
             self.park(Some(giver), ticket);
@@ -62,7 +62,7 @@ impl Dispatcher {
     /// another partner that takes, it may be received once more, and not too many messages of its queue are hidden. On
     /// a FIFO queue the first two conditions must also hold for every message that would follow it.
     pub(in crate::dispatch) fn may_be_returned(&self, giver: PartnerKey, ticket: Ticket) -> bool {
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return false };
+        let Some(held) = self.ledger.sendable(ticket) else { return false };
         let Some(queue) = self.queues.get(held.queue) else { return false };
         if self.hidden.count(held.queue) >= self.hidden_limit(held.queue) || !self.may_come_again(giver, ticket, held) {
             return false;
@@ -100,7 +100,7 @@ impl Dispatcher {
     /// are returned as well, the last first and until the same time.
     pub(in crate::dispatch) fn return_for(&mut self, giver: PartnerKey, ticket: Ticket) {
         let Some(until) = self.back_at(giver, ticket) else { return };
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { return };
+        let Some(held) = self.ledger.sendable(ticket) else { return };
         let (index, sequence, message) = (held.queue, held.sequence, Arc::clone(&held.message));
         if self.hidden.count(index) >= self.hidden_limit(index) {
             // Many were found at once, and those before it have reached the limit.

@@ -61,12 +61,12 @@ impl Dispatcher {
         let Some(bucket) = bucket else { return 0 };
         let (mut rows, mut newer) = (0, Vec::new());
         for ticket in bucket.newest_first().map(|slip| slip.ticket) {
-            let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent()) else { continue };
+            let Some(held) = self.ledger.sendable(ticket) else { continue };
             if rows == wanted || !self.may_shed(giver, ticket) {
                 break;
             }
             newer.push((giver, ticket));
-            if held.special().row.is_some() {
+            if held.is_row() {
                 rows += 1;
                 leave.append(&mut newer);
             }

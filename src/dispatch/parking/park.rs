@@ -60,7 +60,7 @@ impl Dispatcher {
     /// those that are behind them in their buckets, which would otherwise overtake them. Does nothing if something of the
     /// message is on the wire.
     pub(in crate::dispatch) fn park_in_time(&mut self, ticket: Ticket) {
-        let Some(held) = self.ledger.get(ticket).filter(|held| held.may_be_sent() && !held.is_under_way()) else { return };
+        let Some(held) = self.ledger.sendable(ticket).filter(|held| !held.is_under_way()) else { return };
         if self.open_parking(held.queue).is_none() {
             return;
         }
@@ -149,7 +149,7 @@ impl Dispatcher {
         let (mut deliveries, mut called, mut unwanted, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
         while called.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
             let Some(leaver) = transfer.waiting.pop_front() else { break };
-            let held = self.ledger.get(leaver.ticket).filter(|held| held.may_be_sent());
+            let held = self.ledger.sendable(leaver.ticket);
             let bucket = self.partners.bucket(leaver.bucket);
             let (Some(held), Some(bucket)) = (held, bucket) else {
                 unwanted.push(leaver);
@@ -247,8 +247,8 @@ impl Dispatcher {
         // When it was time for a message to leave, nothing was done about it if a part of it was on its way to the disk.
         tickets.dedup();
         for ticket in tickets {
-            let must_leave = |held: &Held| held.may_be_sent() && self.ledger.is_held_too_long(held, self.now);
-            if self.ledger.get(ticket).is_some_and(must_leave) {
+            let must_leave = |held: &Held| self.ledger.is_held_too_long(held, self.now);
+            if self.ledger.sendable(ticket).is_some_and(must_leave) {
                 self.held_too_long(ticket);
             }
         }

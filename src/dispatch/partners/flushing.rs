@@ -131,7 +131,7 @@ impl Partners {
         (others_first && now < until).then_some(until)
     }
 
-    /// Composes a batch of the bucket and puts it on the wire; what is not `held` any more is dropped. The caller has
+    /// Composes a batch of the bucket and puts it on the wire; what may not be sent any more is dropped. The caller has
     /// found no obstacle. `None`: nothing is left to be sent.
     pub fn begin_flush(
         &mut self,
@@ -139,15 +139,16 @@ impl Partners {
         now: Instant,
         queue_name: &Arc<str>,
         due: &mut Due<Timer>,
-        held: impl Fn(Ticket) -> bool,
+        may_be_sent: impl Fn(Ticket) -> bool,
     ) -> Option<FlushId> {
         let partner_key = self.bucket(key)?.partner;
         self.touch(partner_key);
         let bucket = self.buckets.get_mut(key.0)?;
         let partner = self.partners.get_mut(partner_key.0)?;
         let bounds = partner.bounds();
-        let probe = partner.tries_what_is_behind().then(|| bucket.compose_probe(&partner.account, queue_name, &held)).flatten();
-        let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, held))?;
+        let probe =
+            partner.tries_what_is_behind().then(|| bucket.compose_probe(&partner.account, queue_name, &may_be_sent)).flatten();
+        let parcel = probe.or_else(|| bucket.compose(bounds, &partner.account, queue_name, may_be_sent))?;
         let (medium, deliveries) = (partner.rules.medium, parcel.slips.len());
         bucket.in_flight += 1;
         bucket.on_wire += deliveries;
