@@ -46,7 +46,7 @@ impl Dispatcher {
     ) {
         let Some(queue) = self.queues.get_mut(index) else { return self.stray("messages of an unknown queue") };
         // A stopped poller returns its demand without having made a request.
-        if !(messages.is_empty() && (self.phase.is_stopping() || !queue.is_serving())) {
+        if !(messages.is_empty() && self.phase.winds_down(queue)) {
             queue.counts.requests += 1;
             queue.counts.received += messages.len() as u64;
             queue.counts.empty_receives += u64::from(messages.is_empty());
@@ -147,7 +147,7 @@ impl Dispatcher {
                 if max_receives > 0 && message.receives > max_receives {
                     let text = format!("received {} times, more than max_receives = {max_receives}", message.receives);
                     return Some((ticket, Exclusion::Dead(DeadReason { kind: DeadKind::MaxReceives, text })));
-                } else if self.phase.is_stopping() || !queue.is_serving() {
+                } else if self.phase.winds_down(queue) {
                     return Some((ticket, Exclusion::Unwanted));
                 } else {
                     if is_suspect(message.receives, max_receives) && !queue.rules.fifo {

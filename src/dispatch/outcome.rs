@@ -76,10 +76,10 @@ impl Dispatcher {
         self.act_on_released();
     }
 
-    /// Has the handler's next job begin with the messages that a job left undone; while stopping, returns them instead.
+    /// Has the handler's next job begin with the messages that a job left undone; returns them instead if the queue winds down.
     fn start_again(&mut self, index: QueueIndex, undone: Vec<ToHandle>) {
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let stopping = self.phase.is_stopping() || !queue.is_serving();
+        let winds_down = self.phase.winds_down(queue);
         for one in &undone {
             if let Some(held) = self.ledger.get(one.ticket).filter(|held| held.stage() == Stage::Handling) {
                 queue.order.waits_again(held.sequence);
@@ -87,7 +87,7 @@ impl Dispatcher {
             }
         }
         queue.intake.put_back(undone);
-        if stopping {
+        if winds_down {
             self.return_pending(index);
         }
     }

@@ -148,9 +148,19 @@ impl QueueState {
         }
     }
 
-    /// Returns whether the queue is asked for messages.
+    /// Returns whether no reload has taken the queue away.
     pub fn is_serving(&self) -> bool {
         self.life == Life::Serving
+    }
+
+    /// Returns whether pollers ask the queue for messages. The rows of a parking come back another way.
+    pub fn receives(&self) -> bool {
+        self.is_serving() && self.parks_for.is_none()
+    }
+
+    /// Returns whether no call about a copy or a parked delivery is requested or under way.
+    pub fn has_no_calls(&self) -> bool {
+        self.calls.is_idle() && self.parking.as_deref().is_none_or(Transfer::is_idle)
     }
 
     /// Returns whether the queue is taken away and may still have something left.

@@ -34,7 +34,7 @@ impl Dispatcher {
         for NewQueue { rules, parking } in queues.added {
             self.add_queue(rules, parking);
         }
-        self.room.share_among(self.queues.iter().map(|queue| queue.is_serving() && queue.parks_for.is_none()));
+        self.room.share_among(self.queues.iter().map(QueueState::receives));
     }
 
     fn change_queue(&mut self, index: QueueIndex, rules: QueueRules) {
@@ -74,9 +74,7 @@ impl Dispatcher {
 
     /// Stops asking the queue for messages.
     fn retire(&mut self, index: QueueIndex) {
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.is_serving() && queue.parks_for.is_none()) else {
-            return;
-        };
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.receives()) else { return };
         queue.life = Life::Retiring { look_at: self.now };
         self.commands.push_back(Command::Interrupt { queue: index });
         self.return_pending(index);
@@ -139,7 +137,7 @@ impl Dispatcher {
         let retiring: Vec<_> = self.living.iter().copied().filter(retiring).collect();
         for index in retiring {
             let rows = self.rows_of(index);
-            if !std::iter::once(index).chain(rows).all(|index| self.is_settled(index)) || self.has_parked(index, rows) {
+            if !std::iter::once(index).chain(rows).all(|index| self.nothing_is_left_of(index)) || self.has_parked(index, rows) {
                 continue;
             }
             for index in std::iter::once(index).chain(rows) {
@@ -156,12 +154,10 @@ impl Dispatcher {
     }
 
     /// Returns whether nothing of the queue is held and no call or job of it is under way.
-    fn is_settled(&self, index: QueueIndex) -> bool {
+    fn nothing_is_left_of(&self, index: QueueIndex) -> bool {
         self.queues.get(index).is_some_and(|queue| {
-            let intake = &queue.intake;
-            let quiet = !intake.is_asking() && intake.running() == 0 && intake.waiting() == 0;
-            let told = queue.calls.is_idle() && !queue.calls.is_counting();
-            quiet && told && queue.parking.as_deref().is_none_or(Transfer::is_idle) && self.ledger.oldest(index).is_none()
+            let calls_done = queue.has_no_calls() && !queue.calls.is_counting();
+            queue.intake.is_empty() && calls_done && self.ledger.oldest(index).is_none()
         })
     }
 

@@ -7,7 +7,7 @@ use super::bucket::Bucket;
 use super::census::Census;
 use super::event::Command;
 use super::keys::{BucketKey, Ticket};
-use super::parking::Transfer;
+use super::queue_state::QueueState;
 use super::rules::QueueRules;
 use super::timer::Timer;
 
@@ -41,6 +41,11 @@ impl Phase {
     /// Returns whether no further message is received.
     pub fn is_stopping(&self) -> bool {
         self.deadline.is_some()
+    }
+
+    /// Returns whether nothing more of the queue goes to its handler: the engine stops, or a reload took the queue away.
+    pub fn winds_down(&self, queue: &QueueState) -> bool {
+        self.is_stopping() || !queue.is_serving()
     }
 
     /// Returns whether no further flush starts.
@@ -144,9 +149,8 @@ impl Dispatcher {
             return;
         }
         if self.phase.is_stopping() {
-            let calls_done =
-                self.queues.iter().all(|queue| queue.calls.is_idle() && queue.parking.as_deref().is_none_or(Transfer::is_idle));
-            let quiet = self.queues.iter().all(|queue| !queue.intake.is_asking() && queue.intake.running() == 0);
+            let calls_done = self.queues.iter().all(QueueState::has_no_calls);
+            let quiet = self.queues.iter().all(|queue| queue.intake.is_empty());
             let nothing_held = self.ledger.is_empty();
             let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);
             if calls_done && ((quiet && nothing_held) || only_on_wire) {

@@ -90,8 +90,7 @@ impl Dispatcher {
     pub(super) fn start_calls(&mut self, index: QueueIndex) {
         let hurry = self.phase.is_stopping();
         let Some(queue) = self.queues.get_mut(index) else { return };
-        let stops = hurry || !queue.is_serving();
-        let keep_returns = stops && !self.phase.is_forced() && queue.intake.is_asking();
+        let keep_returns = self.phase.winds_down(queue) && !self.phase.is_forced() && queue.intake.is_asking();
         while let Some((acker, call)) = queue.calls.next(self.now, hurry, keep_returns, &mut self.ledger) {
             queue.counts.requests += if matches!(call, QueueCall::SetAside(_)) { queue.rules.letter_requests } else { 1 };
             self.commands.push_back(Command::CallQueue { queue: index, acker, call });
@@ -120,9 +119,7 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.parks_for.is_none() && queue.is_serving()) else {
-            return;
-        };
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.receives()) else { return };
         while let Some((poller, demand)) = queue.intake.demand(index, self.now, &mut self.room) {
             self.commands.push_back(Command::Receive { queue: index, poller, demand });
         }

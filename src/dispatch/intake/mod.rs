@@ -215,6 +215,11 @@ impl Intake {
         self.waiting() == 0 && !self.is_asking()
     }
 
+    /// Returns whether no message of the queue is on its way, waits for the handler or is with it.
+    pub fn is_empty(&self) -> bool {
+        self.is_idle() && self.jobs.is_empty()
+    }
+
     /// Returns the outstanding demand of all pollers, in messages.
     pub fn asked_for(&self) -> usize {
         self.asked.iter().sum()
@@ -235,7 +240,7 @@ impl Intake {
         let free = if self.found_much { room.free(queue) } else { room.free_to_wait(queue) };
         // Whatever fills the room may do so for days: a queue of which nothing is on its way to a bucket gets one message
         // at a time.
-        let free = if free == 0 && self.is_idle() && self.jobs.is_empty() { room.one_more(queue) } else { free };
+        let free = if free == 0 && self.is_empty() { room.one_more(queue) } else { free };
         // Suspects do not count: they go alone, however few they are, and other messages pass them. The room bounds them.
         let free = free.min(backlog.saturating_sub(self.pending.len() + self.asked_for()));
         // Where requests have a price, a poller uses up its demand before it gets more.

@@ -84,7 +84,7 @@ impl Dispatcher {
 
     /// Returns whether the queue would ask for messages and has no place for one.
     pub(in crate::dispatch) fn is_short(&self, index: QueueIndex) -> bool {
-        let asks = |queue: &QueueState| queue.is_serving() && queue.parks_for.is_none() && queue.intake.is_idle();
+        let asks = |queue: &QueueState| queue.receives() && queue.intake.is_idle();
         self.queues.get(index).is_some_and(asks) && self.room.is_short_for(index)
     }
 
