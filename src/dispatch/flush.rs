@@ -62,7 +62,7 @@ impl Dispatcher {
     fn flush(&mut self, key: BucketKey) -> Option<FlushId> {
         let queue = self.queues.get(self.partners.bucket(key)?.queue)?;
         let may_be_sent = |ticket| self.ledger.sendable(ticket).is_some();
-        self.partners.begin_flush(key, self.now, &queue.name, &mut self.due, may_be_sent)
+        self.partners.begin_flush(key, self.now, &queue.rules.name, &mut self.due, may_be_sent)
     }
 
     fn send(&mut self, flush: FlushId) {

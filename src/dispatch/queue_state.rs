@@ -23,9 +23,10 @@ use crate::message::service::Facts;
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub struct QueueState {
-    pub name: Arc<str>,
     pub rules: Arc<QueueRules>,
-    pub life: Life,
+    pub stage: QueueStage,
+    /// The earliest moment of the next search for parked deliveries, once the queue retires; `None`: at any time.
+    pub look_at: Option<Instant>,
     pub intake: Intake,
     pub order: Order,
     pub calls: QueueCalls,
@@ -66,31 +67,19 @@ pub struct Alarms {
     pub trouble: Alarm,
 }
 
-/// How far a queue is on its way from serving to gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// The queue is asked for messages.
-    Serving,
-    /// The queue is not asked for more messages, and its held messages are delivered as before. `look_at` is the earliest
-    /// moment of the next search for parked deliveries.
-    Retiring { look_at: Instant },
-    /// Nothing of the queue is left.
-    Gone,
-}
-
-/// A queue's state in status and report.
+/// How far a queue is on its way from serving to gone: its state in status and report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueStage {
-    /// The queue is asked for messages.
+    /// No reload has taken the queue away.
     Serving,
-    /// No more messages are received, those held are delivered.
+    /// A reload took the queue away: no more messages are received, those held are delivered as before.
     Retiring,
     /// A reload took the queue away, and nothing of it is left.
     Gone,
 }
 
 impl QueueStage {
-    /// Returns the state's name.
+    /// Returns the stage's name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Serving => "serving",
@@ -112,8 +101,8 @@ impl QueueState {
     pub fn new(rules: QueueRules, held: usize) -> Self {
         let rules = Arc::new(rules);
         Self {
-            name: Arc::clone(&rules.name),
-            life: Life::Serving,
+            stage: QueueStage::Serving,
+            look_at: None,
             order: Order::new(rules.fifo, rules.order_wait),
             calls: QueueCalls::new(&rules),
             parking: None,
@@ -139,18 +128,9 @@ impl QueueState {
         self.intake.set_rules(Arc::clone(&self.rules));
     }
 
-    /// Returns the state for status and report.
-    pub fn stage(&self) -> QueueStage {
-        match self.life {
-            Life::Serving => QueueStage::Serving,
-            Life::Retiring { .. } => QueueStage::Retiring,
-            Life::Gone => QueueStage::Gone,
-        }
-    }
-
     /// Returns whether no reload has taken the queue away.
     pub fn is_serving(&self) -> bool {
-        self.life == Life::Serving
+        self.stage == QueueStage::Serving
     }
 
     /// Returns whether pollers ask the queue for messages. The rows of a parking come back another way.
@@ -165,11 +145,11 @@ impl QueueState {
 
     /// Returns whether the queue is taken away and may still have something left.
     pub fn is_retiring(&self) -> bool {
-        matches!(self.life, Life::Retiring { .. })
+        self.stage == QueueStage::Retiring
     }
 
     /// Returns whether nothing of the queue is left.
     pub fn is_gone(&self) -> bool {
-        self.life == Life::Gone
+        self.stage == QueueStage::Gone
     }
 }

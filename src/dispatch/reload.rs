@@ -15,7 +15,7 @@ use super::event::Command;
 use super::exits::known::{MOST_BYTES, Settled};
 use super::keys::QueueIndex;
 use super::parking::Transfer;
-use super::queue_state::{Life, QueueState};
+use super::queue_state::{QueueStage, QueueState};
 use super::rules::{NewQueue, ParkingRules, PartnerTable, QueueChanges, QueueRules};
 use super::timer::Timer;
 
@@ -49,7 +49,7 @@ impl Dispatcher {
         self.phase.census.adapt_to(&rules);
         let mut queue = QueueState::new(rules, self.room.most());
         // An earlier queue of the same name may have read the same messages.
-        for before in self.queues.iter().filter(|before| before.name == queue.name) {
+        for before in self.queues.iter().filter(|before| before.rules.name == queue.rules.name) {
             queue.known.learn(&before.known);
         }
         self.enter(queue);
@@ -75,7 +75,7 @@ impl Dispatcher {
     /// Stops asking the queue for messages.
     fn retire(&mut self, index: QueueIndex) {
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.receives()) else { return };
-        queue.life = Life::Retiring { look_at: self.now };
+        queue.stage = QueueStage::Retiring;
         self.commands.push_back(Command::Interrupt { queue: index });
         self.return_pending(index);
         // Whichever process reads that queue from now on finds its hidden messages once they show by themselves.
@@ -85,7 +85,7 @@ impl Dispatcher {
         if let Some(rows) = self.rows_of(index)
             && let Some(queue) = self.queues.get_mut(rows)
         {
-            queue.life = Life::Retiring { look_at: self.now };
+            queue.stage = QueueStage::Retiring;
         }
     }
 
@@ -98,9 +98,9 @@ impl Dispatcher {
     pub(super) fn remember(&mut self, index: QueueIndex, id: CompactString, settled: Settled) {
         let Some(queue) = self.queues.get_mut(index) else { return };
         if !queue.is_serving() {
-            let name = Arc::clone(&queue.name);
+            let name = Arc::clone(&queue.rules.name);
             queue.known.remember(id.clone(), settled.clone());
-            let heir = self.queues.iter_mut().rev().find(|queue| queue.is_serving() && queue.name == name);
+            let heir = self.queues.iter_mut().rev().find(|queue| queue.is_serving() && queue.rules.name == name);
             if let Some(heir) = heir {
                 heir.known.remember(id, settled);
             }
@@ -115,8 +115,8 @@ impl Dispatcher {
         let Some(queue) = self.queues.get_mut(index) else { return };
         queue.known.forget(id);
         if !queue.is_serving() {
-            let name = Arc::clone(&queue.name);
-            self.queues.iter_mut().filter(|queue| queue.name == name).for_each(|queue| queue.known.forget(id));
+            let name = Arc::clone(&queue.rules.name);
+            self.queues.iter_mut().filter(|queue| queue.rules.name == name).for_each(|queue| queue.known.forget(id));
         }
     }
 
@@ -143,7 +143,7 @@ impl Dispatcher {
             for index in std::iter::once(index).chain(rows) {
                 self.say_sums(index, true);
                 if let Some(queue) = self.queues.get_mut(index) {
-                    queue.life = Life::Gone;
+                    queue.stage = QueueStage::Gone;
                     queue.known.forget_all();
                     queue.troubles.clear();
                 }
@@ -168,11 +168,10 @@ impl Dispatcher {
             return false;
         }
         let Some(queue) = self.queues.get_mut(index) else { return false };
-        let Life::Retiring { look_at } = &mut queue.life else { return false };
-        if *look_at > self.now {
+        if queue.look_at.is_some_and(|at| at > self.now) {
             return true;
         }
-        *look_at = self.now + LOOK;
+        queue.look_at = Some(self.now + LOOK);
         let mut lots =
             self.partners.buckets().filter(|(_, bucket)| bucket.queue == index).filter_map(|(_, bucket)| bucket.lot.as_deref());
         let is_parked = lots.any(|lot| lot.is_kept());

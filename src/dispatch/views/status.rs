@@ -227,8 +227,8 @@ impl Dispatcher {
         let mut by_name: HashMap<&str, usize> = HashMap::new();
         let each = self.queues.iter().enumerate().map(|(index, queue)| QueueStatus {
             index,
-            name: queue.name.to_string(),
-            state: queue.stage(),
+            name: queue.rules.name.to_string(),
+            state: queue.stage,
             replaced: 0,
             source: "",
             handler: String::new(),
@@ -245,10 +245,10 @@ impl Dispatcher {
             tally: queue.tally.clone(),
         });
         for (status, queue) in each.zip(&self.queues) {
-            match by_name.get(&*queue.name).and_then(|place| statuses.get_mut(*place)) {
+            match by_name.get(&*queue.rules.name).and_then(|place| statuses.get_mut(*place)) {
                 Some(before) => before.is_replaced_by(status),
                 None => {
-                    by_name.insert(&queue.name, statuses.len());
+                    by_name.insert(&queue.rules.name, statuses.len());
                     statuses.push(status);
                 }
             }

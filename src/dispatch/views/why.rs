@@ -155,7 +155,7 @@ impl Dispatcher {
     pub(in crate::dispatch) fn bucket_report(&self, partner: &Partner, key: BucketKey, bucket: &Bucket) -> BucketReport {
         let obstacle = self.obstacle(key);
         BucketReport {
-            queue: self.queues.get(bucket.queue).map(|queue| queue.name.to_string()).unwrap_or_default(),
+            queue: self.queues.get(bucket.queue).map(|queue| queue.rules.name.to_string()).unwrap_or_default(),
             waiting: bucket.waits(),
             parked: bucket.parked(),
             in_flight: bucket.in_flight,
