@@ -17,30 +17,39 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How far the engine is on its way to its end.
 #[derive(Debug)]
 pub struct Phase {
-    /// Whether to finish once every queue is empty.
-    until_empty: bool,
-    /// When the drain ends; `None` while the engine is running.
-    deadline: Option<Instant>,
-    /// When the engine finishes after a forced stop, at the latest. A message that is not
-    /// returned by then is left to its lease.
-    ends_at: Option<Instant>,
-    /// Whether [`Command::Finish`] was issued.
-    finished: bool,
+    stage: Stage,
     pub(super) census: Census,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Messages are received.
+    Running {
+        /// Whether to finish once every queue is empty.
+        until_empty: bool,
+    },
+    /// Nothing more is received. Waiting deliveries may leave until the deadline.
+    Draining { deadline: Instant },
+    /// No further flush starts. A message that is not returned by `ends_at` is left to its lease.
+    Forced { ends_at: Instant },
+    /// [`Command::Finish`] was issued.
+    Finished,
 }
 
 impl Phase {
     pub fn running<'a>(until_empty: bool, queues: impl Iterator<Item = &'a QueueRules>) -> Self {
-        Self { until_empty, deadline: None, ends_at: None, finished: false, census: Census::new(queues) }
+        Self { stage: Stage::Running { until_empty }, census: Census::new(queues) }
     }
 
     pub(super) fn finish_when_empty(&mut self) {
-        self.until_empty = true;
+        if let Stage::Running { until_empty } = &mut self.stage {
+            *until_empty = true;
+        }
     }
 
     /// Returns whether no further message is received.
     pub fn is_stopping(&self) -> bool {
-        self.deadline.is_some()
+        !matches!(self.stage, Stage::Running { .. })
     }
 
     /// Returns whether nothing more of the queue goes to its handler: the engine stops, or a reload took the queue away.
@@ -50,16 +59,19 @@ impl Phase {
 
     /// Returns whether no further flush starts.
     pub fn is_forced(&self) -> bool {
-        self.ends_at.is_some()
+        matches!(self.stage, Stage::Forced { .. } | Stage::Finished)
     }
 
-    /// Returns when the drain ends; `None` if there is none.
+    /// Returns when the drain ends; `None` if there is none, or it is over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        match self.stage {
+            Stage::Draining { deadline } => Some(deadline),
+            Stage::Running { .. } | Stage::Forced { .. } | Stage::Finished => None,
+        }
     }
 
     pub fn is_finished(&self) -> bool {
-        self.finished
+        self.stage == Stage::Finished
     }
 }
 
@@ -70,7 +82,7 @@ impl Dispatcher {
         if self.phase.is_stopping() {
             return;
         }
-        self.phase.deadline = Some(deadline);
+        self.phase.stage = Stage::Draining { deadline };
         self.due.add(deadline, Timer::Stop);
         for queue in self.living.clone() {
             self.commands.push_back(Command::Interrupt { queue });
@@ -93,10 +105,10 @@ impl Dispatcher {
     /// Acts if the drain's deadline has passed, or the grace time after it. A timer that was set for a later moment
     /// than the one that now applies is ignored.
     pub(super) fn stop_is_due(&mut self) {
-        match (self.phase.ends_at, self.phase.deadline) {
-            (Some(ends_at), _) if ends_at <= self.now => self.finish(),
-            (None, Some(deadline)) if deadline <= self.now => self.stop(),
-            _ => {}
+        match self.phase.stage {
+            Stage::Draining { deadline } if deadline <= self.now => self.stop(),
+            Stage::Forced { ends_at } if ends_at <= self.now => self.finish(),
+            Stage::Running { .. } | Stage::Draining { .. } | Stage::Forced { .. } | Stage::Finished => {}
         }
     }
 
@@ -110,7 +122,7 @@ impl Dispatcher {
             self.drain(self.now);
         }
         let ends_at = self.now + GRACE;
-        self.phase.ends_at = Some(ends_at);
+        self.phase.stage = Stage::Forced { ends_at };
         self.due.add(ends_at, Timer::Stop);
         let buckets: Vec<_> = self.partners.buckets().map(|(key, _)| key).collect();
         for key in buckets {
@@ -135,7 +147,7 @@ impl Dispatcher {
     }
 
     fn finish(&mut self) {
-        if !std::mem::replace(&mut self.phase.finished, true) {
+        if std::mem::replace(&mut self.phase.stage, Stage::Finished) != Stage::Finished {
             for queue in 0..self.queues.len() {
                 self.say_sums(queue, true);
             }
@@ -145,19 +157,22 @@ impl Dispatcher {
 
     /// Finishes if nothing is left to wait for. Called at the end of each turn.
     pub(super) fn look_for_the_end(&mut self) {
-        if self.phase.finished {
-            return;
-        }
-        if self.phase.is_stopping() {
-            let calls_done = self.queues.iter().all(QueueState::has_no_calls);
-            let quiet = self.queues.iter().all(|queue| queue.intake.is_empty());
-            let nothing_held = self.ledger.is_empty();
-            let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);
-            if calls_done && ((quiet && nothing_held) || only_on_wire) {
-                self.finish();
+        match self.phase.stage {
+            Stage::Running { until_empty } => {
+                if until_empty && self.ledger.is_empty() {
+                    self.take_census();
+                }
             }
-        } else if self.phase.until_empty && self.ledger.is_empty() {
-            self.take_census();
+            Stage::Draining { .. } | Stage::Forced { .. } => {
+                let calls_done = self.queues.iter().all(QueueState::has_no_calls);
+                let quiet = self.queues.iter().all(|queue| queue.intake.is_empty());
+                let nothing_held = self.ledger.is_empty();
+                let only_on_wire = self.phase.is_forced() && self.ledger.iter().all(|(_, held)| held.on_wire() > 0);
+                if calls_done && ((quiet && nothing_held) || only_on_wire) {
+                    self.finish();
+                }
+            }
+            Stage::Finished => {}
         }
     }
 
