@@ -170,8 +170,7 @@ impl Dispatcher {
         queue.tally.called(Operation::Receive, CallResult::Failed);
         let freed = queue.intake.reported(poller, 0, demand_used);
         self.room.release(index, freed);
-        let (retry_in, first) = queue.intake.failed(self.now, fault.transient, &mut self.random);
-        if first {
+        if let Some(retry_in) = queue.intake.failed(self.now, fault.transient, &mut self.random) {
             self.fails(index, Operation::Receive, fault, retry_in);
         }
     }

@@ -199,14 +199,12 @@ impl Dispatcher {
             let found = first.take().filter(|key| place == 0 && self.partners.bucket(*key).is_some());
             let found = found.or_else(|| self.partners.bucket_for(index, account, self.now, &mut self.due));
             let Some(key) = found else { continue };
+            for_one_below |= self.partners.is_for_one_below(key);
             if self.partners.has_lot(key) {
-                for_one_below |= self.partners.is_for_one_below(key);
                 behind.push((key, item));
-                continue;
+            } else if let Some(spot) = self.partners.enter_into(key, slip, item) {
+                held.waits_at(spot);
             }
-            let Some((spot, below)) = self.partners.enter_into(key, slip, item) else { continue };
-            for_one_below |= below;
-            held.waits_at(spot);
         }
         held.opened(entered);
         self.partners.saw(for_one_below);

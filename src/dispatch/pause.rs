@@ -36,17 +36,17 @@ impl Pause {
         self.until
     }
 
-    /// Records a failed call. Returns the wait, and whether this is the first failure in a row. A call that fails
-    /// during a pause was under way when the pause began, and counts as the same failure.
-    pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
-        if let Some(until) = self.until.filter(|until| *until > now) {
-            return (until - now, false);
+    /// Records a failed call. Returns the wait if this is the first failure in a row. A call that fails during a pause
+    /// was under way when the pause began, and counts as the same failure.
+    pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> Option<Duration> {
+        if !self.is_over(now) {
+            return None;
         }
         self.failures = self.failures.saturating_add(1);
         let failures = if transient { self.failures } else { self.failures.saturating_add(HOPELESS) };
         let wait = jittered(backoff(self.min, self.max, failures), random);
         self.until = Some(now + wait);
-        (wait, self.failures == 1)
+        (self.failures == 1).then_some(wait)
     }
 
     /// Records a successful call. Returns whether this ends a series of failures.
@@ -96,13 +96,14 @@ mod tests {
     #[test]
     fn calls_that_fail_side_by_side_are_one_failure() {
         let (mut pause, start, mut random) = (Pause::new(SECOND, SECOND * 300), start(), Rng::with_seed(7));
-        let (wait, first) = pause.failed(start, true, &mut random);
-        assert!(first && wait <= SECOND && !pause.is_over(start));
+        let wait = pause.failed(start, true, &mut random).expect("the first failure");
+        assert!(wait <= SECOND && !pause.is_over(start));
         for _ in 0..20 {
-            assert_eq!(pause.failed(start, true, &mut random), (wait, false));
+            assert_eq!(pause.failed(start, true, &mut random), None);
         }
-        assert!(pause.is_over(start + wait));
-        assert!(pause.failed(start + wait, true, &mut random).0 <= SECOND * 2);
+        assert_eq!(pause.until(), Some(start + wait));
+        assert_eq!(pause.failed(start + wait, true, &mut random), None, "the second in a row");
+        assert!(!pause.is_over(start + wait) && pause.until() <= Some(start + wait + SECOND * 2));
         assert!(pause.succeeded() && pause.is_over(start) && !pause.succeeded());
     }
 }

@@ -187,8 +187,7 @@ impl Dispatcher {
                 }
             }
             Some(fault) => {
-                let (retry_in, first) = queue.calls.failed(kind, self.now, fault.transient, &mut self.random);
-                if first {
+                if let Some(retry_in) = queue.calls.failed(kind, self.now, fault.transient, &mut self.random) {
                     self.fails(index, doing, fault, retry_in);
                 }
             }

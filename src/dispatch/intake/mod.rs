@@ -194,8 +194,8 @@ impl Intake {
         self.pause.succeeded()
     }
 
-    /// Records that a receive failed. Returns how long the pause lasts, and whether this is the first failure in a row.
-    pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+    /// Records that a receive failed. Returns how long the pause lasts, if this is the first failure in a row.
+    pub fn failed(&mut self, now: Instant, transient: bool, random: &mut Rng) -> Option<Duration> {
         (self.found_none, self.found_much, self.empty_until) = (false, false, None);
         self.pause.failed(now, transient, random)
     }

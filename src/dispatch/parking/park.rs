@@ -203,8 +203,7 @@ impl Dispatcher {
         let failed = fault.is_some();
         match fault {
             Some(fault) => {
-                let (retry_in, first) = transfer.failed_to_park(self.now, fault.transient, &mut self.random);
-                if first {
+                if let Some(retry_in) = transfer.failed_to_park(self.now, fault.transient, &mut self.random) {
                     self.fails(rows, Operation::Park, fault, retry_in);
                 }
             }
@@ -334,7 +333,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         let slip = Slip { ticket, since: held.received_at };
         let Some(place) = place else {
-            if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
+            if let Some(spot) = self.partners.enter_into(key, slip, item) {
                 held.waits_at(spot);
             }
             return;

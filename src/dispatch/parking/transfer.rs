@@ -103,8 +103,8 @@ impl Transfer {
         self.unparks.until().filter(|at| *at > now && !self.wanting.is_empty())
     }
 
-    /// Records a failed write. Returns the wait, and whether this is the first failure in a row.
-    pub fn failed_to_park(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+    /// Records a failed write. Returns the wait if this is the first failure in a row.
+    pub fn failed_to_park(&mut self, now: Instant, transient: bool, random: &mut Rng) -> Option<Duration> {
         self.parks.failed(now, transient, random)
     }
 
@@ -113,8 +113,8 @@ impl Transfer {
         self.parks.succeeded()
     }
 
-    /// Records a failed read. Returns the wait, and whether this is the first failure in a row.
-    pub fn failed_to_unpark(&mut self, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+    /// Records a failed read. Returns the wait if this is the first failure in a row.
+    pub fn failed_to_unpark(&mut self, now: Instant, transient: bool, random: &mut Rng) -> Option<Duration> {
         self.unparks.failed(now, transient, random)
     }
 

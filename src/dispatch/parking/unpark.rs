@@ -295,8 +295,7 @@ impl Dispatcher {
 
     fn cannot_unpark(&mut self, index: QueueIndex, rows: QueueIndex, fault: Fault) {
         let Some(transfer) = self.queues.get_mut(index).and_then(|queue| queue.parking.as_deref_mut()) else { return };
-        let (retry_in, first) = transfer.failed_to_unpark(self.now, fault.transient, &mut self.random);
-        if first {
+        if let Some(retry_in) = transfer.failed_to_unpark(self.now, fault.transient, &mut self.random) {
             self.fails(rows, Operation::Unpark, fault, retry_in);
         }
     }
@@ -332,7 +331,7 @@ impl Dispatcher {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         held.opened_as_row(RowOnDisk { place, since }, item.payload.len());
         self.room.hold(index, held.bytes());
-        if let Some((spot, _)) = self.partners.enter_into(key, slip, item) {
+        if let Some(spot) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
             if let Some(partner) = self.partners.bucket(key).map(|bucket| bucket.partner)
                 && let Some(transfer) = self.transfer_mut(index)

@@ -152,16 +152,14 @@ impl Partners {
         self.bucket(key).is_some_and(|bucket| bucket.lot.is_some())
     }
 
-    /// Puts a delivery at the end of the bucket. Returns where it waits, and whether its holder held less than its share
-    /// before.
-    pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<(Spot, bool)> {
+    /// Puts a delivery at the end of the bucket. Returns where it waits.
+    pub fn enter_into(&mut self, key: BucketKey, slip: Slip, item: Item) -> Option<Spot> {
         let partner = self.bucket(key)?.partner;
         self.touch(partner);
-        let below = self.is_for_one_below(key);
         self.list(key);
         let bucket = self.buckets.get_mut(key.0)?;
         bucket.active_at = bucket.active_at.max(slip.since);
-        Some((Spot { bucket: key, place: bucket.enter(slip, item) }, below))
+        Some(Spot { bucket: key, place: bucket.enter(slip, item) })
     }
 
     /// Puts a delivery back at the spot where it was taken out.

@@ -232,9 +232,9 @@ impl QueueCalls {
         self.pause(kind).succeeded()
     }
 
-    /// Records that a call, or an entry of one, failed: calls of this kind pause. Returns how long the pause lasts, and
-    /// whether this is the first failure in a row.
-    pub fn failed(&mut self, kind: CallKind, now: Instant, transient: bool, random: &mut Rng) -> (Duration, bool) {
+    /// Records that a call, or an entry of one, failed: calls of this kind pause. Returns for how long, if this is the
+    /// first failure in a row.
+    pub fn failed(&mut self, kind: CallKind, now: Instant, transient: bool, random: &mut Rng) -> Option<Duration> {
         self.pause(kind).failed(now, transient, random)
     }
 
