@@ -68,8 +68,8 @@ impl Dispatcher {
             Answer::Status { retry_after: Some(wait), .. } => partner.asks_to_wait(self.now, *wait),
             _ => false,
         };
-        // What is refused with it is no failure that would be said, or shown as the reason.
-        let asks = asks && matches!(verdict, Verdict::TooLarge | Verdict::Bisect | Verdict::Culprit { .. });
+        // A failure is said and shown anyway. Otherwise the wait would begin in silence, and without a reason to show.
+        let asks = asks && !verdict.is_failure();
         if asks {
             partner.last_error = Some(described(answer));
         }

@@ -5,11 +5,14 @@
 //! whether a bucket may be flushed asks these, flushing and `why` alike, so that what is shown is what is done.
 //!
 //! A rule of flow control is a check in one of these two functions, a variant of [`Obstacle`] or [`Wait`], the one who
-//! has the bucket looked at again ([`Partners::wait_for`]), and its words in `views::why`; the compiler asks for the last
-//! three.
+//! has the bucket looked at again ([`Partners::wait_for`]), the state that its partner is in meanwhile
+//! ([`Partner::state`]), and its words in `views::why`; the compiler asks for the last four. What the rule counts about
+//! a partner has to outlive the partner's buckets for as long as it matters: [`Partner::remembered_until`].
 //!
 //! [`Dispatcher::obstacle`]: super::Dispatcher::obstacle
 //! [`Partner::obstacle`]: super::partner::Partner::obstacle
+//! [`Partner::state`]: super::partner::Partner::state
+//! [`Partner::remembered_until`]: super::partner::Partner::remembered_until
 //! [`Partners::wait_for`]: super::partners::Partners::wait_for
 
 use std::time::Instant;

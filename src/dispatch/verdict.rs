@@ -42,6 +42,16 @@ pub enum Verdict {
     Misconfigured { gate: Gate, blame: Blame },
 }
 
+impl Verdict {
+    /// Returns whether the partner or an endpoint of it fails by this: that is said, with how long the partner waits.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Misconfigured { .. } => true,
+            Self::Delivered | Self::TooLarge | Self::Bisect | Self::Culprit { .. } | Self::Impossible => false,
+        }
+    }
+}
+
 /// The side that an answer blames, as far as one answer can tell. The partner may be broken or refuse everything, or it
 /// may fail only at the one delivery that it was given; in that case only another delivery can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -180,9 +180,13 @@ impl Partner {
             _ if is_shut => PartnerState::Open,
             (_, Some(trouble)) => trouble,
             (Some(Obstacle::Until(_, Wait::Rate)), None) => PartnerState::Limited,
-            // The wait that the partner asked for outlasts the success of an older flush.
-            (Some(Obstacle::Until(..)), None) => PartnerState::BackingOff,
-            (_, None) => PartnerState::Healthy,
+            // The wait that the partner asked for outlasts the success of an older flush, and the rest of a bucket that of
+            // another bucket.
+            (Some(Obstacle::Until(_, Wait::Asked | Wait::Backoff | Wait::Breaker | Wait::Endpoint)), None) => {
+                PartnerState::BackingOff
+            }
+            (Some(Obstacle::Parallel | Obstacle::Probe | Obstacle::InOrder | Obstacle::Lease | Obstacle::Thread), None)
+            | (Some(Obstacle::Turn { .. } | Obstacle::Until(_, Wait::Linger)) | None, None) => PartnerState::Healthy,
         }
     }
 
