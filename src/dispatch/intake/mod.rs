@@ -67,8 +67,8 @@ pub fn jobs_ahead(concurrency: usize) -> usize {
 #[derive(Debug)]
 pub struct Intake {
     rules: Arc<QueueRules>,
-    /// The outstanding demand of each poller, in messages.
-    asked: Vec<usize>,
+    /// The demand of each poller.
+    asked: Vec<Asked>,
     /// The number of reports by pollers of how a receive went.
     reports: u64,
     /// The number of pollers that the load needs now.
@@ -80,11 +80,9 @@ pub struct Intake {
     window: usize,
     /// Since when some places are free, but too few to be worth a request.
     few_since: Option<Instant>,
-    /// When each poller was last given demand; `None`: never.
-    asked_at: Vec<Option<Instant>>,
     /// When to ask again after a receive that found nothing; `None` if the last one found something.
     empty_until: Option<Instant>,
-    /// The number of receives in a row that found nothing.
+    /// The number of receives in a row that found nothing or failed.
     empties: u32,
     /// The pause after a failed receive.
     pause: Pause,
@@ -94,14 +92,44 @@ pub struct Intake {
     pub suspects: Suspects,
     /// The jobs that are with the handler.
     jobs: Jobs,
-    /// Whether the slowest message of the last job took longer than [`SLOW`].
-    slow: bool,
-    /// Whether the slowest message of the last job took less than [`QUICK`].
-    quick: bool,
+    /// How long the handler takes, by its last job.
+    speed: Speed,
     /// Whether the last receive found nothing.
     found_none: bool,
     /// Whether the last receive brought half of what was asked for, or more: there may be others.
     found_much: bool,
+}
+
+/// The demand of one poller.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    /// The messages that it may still bring.
+    messages: usize,
+    /// When the poller was last given demand; `None`: never.
+    at: Option<Instant>,
+}
+
+/// How long a handler takes, by the slowest message of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speed {
+    /// Less than [`QUICK`].
+    Quick,
+    /// In between.
+    Middling,
+    /// More than [`SLOW`].
+    Slow,
+}
+
+impl Speed {
+    fn of(slowest: Duration) -> Self {
+        if slowest < QUICK {
+            Self::Quick
+        } else if slowest > SLOW {
+            Self::Slow
+        } else {
+            Self::Middling
+        }
+    }
 }
 
 impl Intake {
@@ -111,13 +139,12 @@ impl Intake {
         let window = rules.receive_limit.min(WAITS_WITH);
         Self {
             rules,
-            asked: vec![0; pollers],
+            asked: vec![Asked::default(); pollers],
             reports: 0,
             active: 1,
             few_pollers: None,
             window,
             few_since: None,
-            asked_at: vec![None; pollers],
             empty_until: None,
             empties: 0,
             pause: Pause::new(MIN_BACKOFF, MAX_BACKOFF),
@@ -125,8 +152,7 @@ impl Intake {
             suspects: Suspects::default(),
             jobs: Jobs::default(),
             // Until the first job has ended, a handler is taken to be slow.
-            slow: true,
-            quick: false,
+            speed: Speed::Slow,
             found_none: false,
             found_much: false,
         }
@@ -136,8 +162,7 @@ impl Intake {
     pub fn set_rules(&mut self, rules: Arc<QueueRules>) {
         let pollers = rules.pollers.max(1);
         // The list never shrinks: a poller that has demand will still report what came of it.
-        self.asked.resize(self.asked.len().max(pollers), 0);
-        self.asked_at.resize(self.asked.len(), None);
+        self.asked.resize(self.asked.len().max(pollers), Asked::default());
         self.active = self.active.min(pollers);
         self.window = rules.receive_limit.min(WAITS_WITH);
         self.few_since = None;
@@ -149,9 +174,9 @@ impl Intake {
     pub fn reported(&mut self, poller: usize, received: usize, used: usize) -> usize {
         self.reports += 1;
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
-        let freed = used.min(*asked);
-        *asked -= freed;
-        let left = *asked;
+        let freed = used.min(asked.messages);
+        asked.messages -= freed;
+        let (left, asked_at) = (asked.messages, asked.at);
         self.found_none = received == 0;
         self.found_much = received > 0 && received >= used / 2;
         let widest = WIDEST.max(self.rules.receive_limit);
@@ -161,7 +186,6 @@ impl Intake {
             self.active = 1;
             self.window = self.rules.receive_limit.min(WAITS_WITH);
             // A service that did not wait for messages, as the settings or itself would have it, is not asked on and on.
-            let asked_at = self.asked_at.get(poller).copied().flatten();
             self.empty_until = asked_at.map(|at| at + backoff(FIRST_INTERVAL, self.rules.ask_interval, self.empties));
         } else if received >= used && (left == 0 || received >= self.rules.receive_limit) {
             self.active = (self.active + 1).min(self.rules.pollers.max(1));
@@ -179,8 +203,8 @@ impl Intake {
     pub fn no_poller(&mut self, poller: usize, demand: usize, now: Instant) -> usize {
         self.few_pollers = Some((poller, now + NO_POLLER));
         let Some(asked) = self.asked.get_mut(poller) else { return 0 };
-        let freed = demand.min(*asked);
-        *asked -= freed;
+        let freed = demand.min(asked.messages);
+        asked.messages -= freed;
         freed
     }
 
@@ -207,7 +231,7 @@ impl Intake {
 
     /// Returns whether any poller still has demand, so that it may report messages.
     pub fn is_asking(&self) -> bool {
-        self.asked.iter().any(|asked| *asked > 0)
+        self.asked.iter().any(|asked| asked.messages > 0)
     }
 
     /// Returns whether no message of the queue is on its way, or waits for the handler.
@@ -222,7 +246,7 @@ impl Intake {
 
     /// Returns the outstanding demand of all pollers, in messages.
     pub fn asked_for(&self) -> usize {
-        self.asked.iter().sum()
+        self.asked.iter().map(|asked| asked.messages).sum()
     }
 
     /// Returns demand for a poller, with the poller's number, and reserves room for it. `None`: there is no room or no
@@ -232,7 +256,7 @@ impl Intake {
             return None;
         }
         let depth = jobs_ahead(self.rules.concurrency);
-        let backlog = if self.slow { depth } else { depth * JOB };
+        let backlog = if self.speed == Speed::Slow { depth } else { depth * JOB };
         if !self.found_much && self.is_asking() {
             // One poller is enough to wait for messages.
             return None;
@@ -245,8 +269,8 @@ impl Intake {
         let free = free.min(backlog.saturating_sub(self.pending.len() + self.asked_for()));
         // Where requests have a price, a poller uses up its demand before it gets more.
         let low = if self.rules.ask_at_least > 1 { 0 } else { self.window / 2 };
-        let poller = self.asked.iter().take(self.pollers(now)).position(|asked| *asked <= low)?;
-        let asked = self.asked.get(poller).copied().unwrap_or(0);
+        let poller = self.asked.iter().take(self.pollers(now)).position(|asked| asked.messages <= low)?;
+        let asked = self.asked.get(poller).map_or(0, |asked| asked.messages);
         let window = if self.found_much { self.window } else { self.window.min(WAITS_WITH) };
         let messages = free.min(window - asked);
         if messages == 0 {
@@ -263,9 +287,9 @@ impl Intake {
             return None;
         }
         self.few_since = None;
-        if let (Some(asked), Some(asked_at)) = (self.asked.get_mut(poller), self.asked_at.get_mut(poller)) {
-            *asked += messages;
-            *asked_at = Some(now);
+        if let Some(asked) = self.asked.get_mut(poller) {
+            asked.messages += messages;
+            asked.at = Some(now);
         }
         room.reserve(queue, messages);
         let ask = Ask {
@@ -283,7 +307,7 @@ impl Intake {
         let asks = self.pause.until().max(self.few_since.map(|since| since + PATIENCE)).max(self.empty_until);
         let suspect = self.suspects.next_look(self.others(now));
         // A moment that has passed must not hide one that is to come.
-        asks.into_iter().chain(suspect).chain(self.jobs.next_look(self.quick)).filter(|at| *at > now).min()
+        asks.into_iter().chain(suspect).chain(self.jobs.next_look(self.is_quick())).filter(|at| *at > now).min()
     }
 
     /// Takes in a message for the handler.
@@ -307,7 +331,7 @@ impl Intake {
     pub fn next_job(&mut self, now: Instant, most: usize) -> Option<Vec<ToHandle>> {
         let (threads, blocked) = (self.threads(), self.jobs.blocked());
         let free = threads.saturating_sub(blocked);
-        let at_once = blocked + if self.quick { free * (1 + AHEAD) } else { free };
+        let at_once = blocked + if self.is_quick() { free * (1 + AHEAD) } else { free };
         if self.jobs.len() >= at_once {
             return None;
         }
@@ -323,7 +347,7 @@ impl Intake {
             return None;
         }
         self.suspects.other_started();
-        let size = if self.slow { 1 } else { JOB.min(self.pending.len()).min(most) };
+        let size = if self.speed == Speed::Slow { 1 } else { JOB.min(self.pending.len()).min(most) };
         Some(self.pending.drain(..size).collect())
     }
 
@@ -333,17 +357,21 @@ impl Intake {
         !self.pending.is_empty() || self.jobs.any_late_by_less(LONG, now)
     }
 
+    fn is_quick(&self) -> bool {
+        self.speed == Speed::Quick
+    }
+
     /// Returns the number of the pool's threads that the queue's jobs may have at once. For a quick handler that is the
     /// number of cores, and one more for each blocked job.
     pub fn threads(&self) -> usize {
-        let wanted = if self.quick { self.rules.cores + self.jobs.blocked() } else { self.rules.concurrency };
+        let wanted = if self.is_quick() { self.rules.cores + self.jobs.blocked() } else { self.rules.concurrency };
         wanted.min(self.rules.concurrency).max(1)
     }
 
     /// Returns the next job that a slow message blocks; what is left of it is to be taken back. If the handler is not
     /// quick, jobs of a single message are not looked for, since each has a thread of its own.
     pub fn next_blocked(&mut self, now: Instant) -> Option<Ticket> {
-        self.jobs.next_blocked(now, self.quick)
+        self.jobs.next_blocked(now, self.is_quick())
     }
 
     /// Records that a job that was taken to be blocked still waits for a thread.
@@ -360,8 +388,7 @@ impl Intake {
     pub fn job_ended(&mut self, job: Ticket, slowest: Option<Duration>) {
         self.jobs.ended(job);
         if let Some(slowest) = slowest {
-            self.slow = slowest > SLOW;
-            self.quick = slowest < QUICK;
+            self.speed = Speed::of(slowest);
         }
     }
 
