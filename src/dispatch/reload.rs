@@ -5,14 +5,10 @@
 //! delivered and settled as before, its parked deliveries included. Once nothing of these is left the queue is gone;
 //! its counts stay with its name.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use compact_str::CompactString;
 
 use super::Dispatcher;
 use super::event::Command;
-use super::exits::known::{MOST_BYTES, Settled};
 use super::keys::QueueIndex;
 use super::parking::Transfer;
 use super::queue_state::{QueueStage, QueueState};
@@ -91,43 +87,6 @@ impl Dispatcher {
 
     fn rows_of(&self, index: QueueIndex) -> Option<QueueIndex> {
         Some(self.queues.get(index)?.parking.as_deref()?.rows)
-    }
-
-    /// Remembers what is settled of a message that may come back: at the queue that it came from, and at the queue
-    /// that has taken that one's place.
-    pub(super) fn remember(&mut self, index: QueueIndex, id: CompactString, settled: Settled) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        if !queue.is_serving() {
-            let name = Arc::clone(&queue.rules.name);
-            queue.known.remember(id.clone(), settled.clone());
-            let heir = self.queues.iter_mut().rev().find(|queue| queue.is_serving() && queue.rules.name == name);
-            if let Some(heir) = heir {
-                heir.known.remember(id, settled);
-            }
-        } else {
-            queue.known.remember(id, settled);
-        }
-        self.bound_known();
-    }
-
-    /// Forgets what is known of a message that is settled as a whole and deleted, so that it does not come back.
-    pub(super) fn forget(&mut self, index: QueueIndex, id: &str) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        queue.known.forget(id);
-        if !queue.is_serving() {
-            let name = Arc::clone(&queue.rules.name);
-            self.queues.iter_mut().filter(|queue| queue.rules.name == name).for_each(|queue| queue.known.forget(id));
-        }
-    }
-
-    /// Forgets the oldest of the queue that remembers most, as long as all queues together remember too much.
-    fn bound_known(&mut self) {
-        while self.queues.iter().map(|queue| queue.known.bytes()).sum::<usize>() > MOST_BYTES {
-            let most = self.queues.iter_mut().max_by_key(|queue| queue.known.bytes());
-            if !most.is_some_and(|queue| queue.known.forget_oldest()) {
-                return;
-            }
-        }
     }
 
     /// Declares retiring queues gone if nothing of them is left. Called at the end of each turn.

@@ -1,11 +1,14 @@
 //! What is known of messages that are no longer held but may come back: which of their deliveries are settled. A copy
-//! that comes back leads only to the others. The dispatcher keeps one [`Known`] for each queue.
+//! that comes back leads only to the others. The dispatcher keeps one [`Known`] for each queue, and bounds them together.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
+use crate::dispatch::Dispatcher;
+use crate::dispatch::keys::QueueIndex;
 use crate::message::DeliveryName;
 use crate::message::settle::SettledPart;
 
@@ -20,7 +23,7 @@ pub enum Settled {
 
 /// The most bytes that the memories of all queues take together. A message of a thousand deliveries may take a megabyte
 /// of them.
-pub const MOST_BYTES: usize = 64 * 1024 * 1024;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The bytes counted for an entry beside its names: itself, its id at two places, and its share of the two maps.
 const ENTRY_BYTES: usize = 256;
@@ -118,6 +121,45 @@ impl Settled {
         };
         let bytes = |name: &DeliveryName| size_of::<DeliveryName>() + name.account.as_ref().map_or(0, |account| account.len());
         ENTRY_BYTES + names.iter().map(bytes).sum::<usize>()
+    }
+}
+
+impl Dispatcher {
+    /// Remembers what is settled of a message that may come back: at the queue that it came from, and at the queue
+    /// that has taken that one's place.
+    pub(in crate::dispatch) fn remember(&mut self, index: QueueIndex, id: CompactString, settled: Settled) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        if !queue.is_serving() {
+            let name = Arc::clone(&queue.rules.name);
+            queue.known.remember(id.clone(), settled.clone());
+            let heir = self.queues.iter_mut().rev().find(|queue| queue.is_serving() && queue.rules.name == name);
+            if let Some(heir) = heir {
+                heir.known.remember(id, settled);
+            }
+        } else {
+            queue.known.remember(id, settled);
+        }
+        self.bound_known();
+    }
+
+    /// Forgets what is known of a message that is settled as a whole and deleted, so that it does not come back.
+    pub(in crate::dispatch) fn forget(&mut self, index: QueueIndex, id: &str) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        queue.known.forget(id);
+        if !queue.is_serving() {
+            let name = Arc::clone(&queue.rules.name);
+            self.queues.iter_mut().filter(|queue| queue.rules.name == name).for_each(|queue| queue.known.forget(id));
+        }
+    }
+
+    /// Forgets the oldest of the queue that remembers most, as long as all queues together remember too much.
+    pub(in crate::dispatch) fn bound_known(&mut self) {
+        while self.queues.iter().map(|queue| queue.known.bytes()).sum::<usize>() > MOST_BYTES {
+            let most = self.queues.iter_mut().max_by_key(|queue| queue.known.bytes());
+            if !most.is_some_and(|queue| queue.known.forget_oldest()) {
+                return;
+            }
+        }
     }
 }
 
