@@ -14,8 +14,9 @@ pub enum Class {
     /// The partner has not accepted anything yet: it shares the smaller half of the threads, and is served first there.
     #[default]
     NotProven,
-    /// Slow or failing: the partner shares the smaller half of the threads with those like it.
-    Suspect,
+    /// A flush on the wire is slow, or the last one failed: the partner shares the smaller half of the threads too, and is
+    /// served last there.
+    SlowOrFailing,
 }
 
 /// The health of one partner.
@@ -57,7 +58,7 @@ impl Health {
     pub fn judge(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Class> {
         let slow = oldest.is_some_and(|began| began + self.patience() <= now);
         let class = match (self.failing || slow, self.last_success) {
-            (true, _) => Class::Suspect,
+            (true, _) => Class::SlowOrFailing,
             (false, None) => Class::NotProven,
             (false, Some(_)) => Class::Well,
         };
@@ -74,13 +75,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn is_not_proven_until_its_first_success_and_suspect_from_a_failure_to_the_next_one() {
+    fn is_not_proven_until_its_first_success_and_failing_from_a_failure_to_the_next_one() {
         let (mut health, now) = (Health::default(), start());
         assert_eq!((health.class(), health.judge(None, now)), (Class::NotProven, None));
         health.failed();
-        assert_eq!((health.judge(None, now), health.class()), (Some(Class::NotProven), Class::Suspect));
+        assert_eq!((health.judge(None, now), health.class()), (Some(Class::NotProven), Class::SlowOrFailing));
         health.succeeded(SECOND);
-        assert_eq!((health.judge(None, now), health.class()), (Some(Class::Suspect), Class::Well));
+        assert_eq!((health.judge(None, now), health.class()), (Some(Class::SlowOrFailing), Class::Well));
     }
 
     #[test]
@@ -91,10 +92,10 @@ mod tests {
             health.class()
         };
         assert_eq!(class(&mut health, SECOND - Duration::from_nanos(1)), Class::NotProven);
-        assert_eq!(class(&mut health, SECOND), Class::Suspect, "its first flush included");
+        assert_eq!(class(&mut health, SECOND), Class::SlowOrFailing, "its first flush included");
         health.succeeded(SECOND / 10);
-        assert_eq!((class(&mut health, SECOND / 2), class(&mut health, SECOND)), (Class::Well, Class::Suspect));
+        assert_eq!((class(&mut health, SECOND / 2), class(&mut health, SECOND)), (Class::Well, Class::SlowOrFailing));
         health.succeeded(SECOND * 4);
-        assert_eq!((class(&mut health, SECOND * 7), class(&mut health, SECOND * 8)), (Class::Well, Class::Suspect));
+        assert_eq!((class(&mut health, SECOND * 7), class(&mut health, SECOND * 8)), (Class::Well, Class::SlowOrFailing));
     }
 }

@@ -7,13 +7,13 @@
 //! healthy partners begin to hang within that time. With a single thread there is no half to keep free.
 //!
 //! Flushes to the local disk may use only a part of the threads, since files share their disks: more flushes at once
-//! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of suspects
-//! do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
+//! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of partners that
+//! are slow or fail do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
 //! long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
 //! All flushes to the disk together stay within that half nevertheless: each partner that was well may begin to hang, and
 //! is found out one part after the other.
 //!
-//! Flushes to standard output have a part of their own, in which suspects do count: if the reader of a pipe stops, every
+//! Flushes to standard output have a part of their own, in which all count: if the reader of a pipe stops, every
 //! flush to it hangs for as long, and more of them would only take threads from other partners.
 
 use std::collections::BTreeSet;
@@ -52,13 +52,13 @@ pub struct DeliveryThreads {
 #[derive(Debug)]
 struct Part {
     at_most: usize,
-    /// Whether the flushes of suspects are left out of `at_most`.
-    spares_suspects: bool,
+    /// Whether the flushes of partners that are slow or fail are left out of `at_most`.
+    spares_slow: bool,
     in_flight: usize,
     /// The flushes in flight of partners that are not well.
     unwell: usize,
-    /// Those of them whose partners are suspects.
-    suspect: usize,
+    /// Those of them whose partners are slow or fail.
+    slow: usize,
     /// The number of flushes that have landed since the start.
     landed: u64,
     lists: WaitLists,
@@ -69,7 +69,7 @@ struct Part {
 struct WaitLists {
     well: BTreeSet<(Instant, BucketKey)>,
     not_proven: BTreeSet<(Instant, BucketKey)>,
-    suspect: BTreeSet<(Instant, BucketKey)>,
+    slow: BTreeSet<(Instant, BucketKey)>,
 }
 
 impl WaitLists {
@@ -77,30 +77,30 @@ impl WaitLists {
         match class {
             Class::Well => &mut self.well,
             Class::NotProven => &mut self.not_proven,
-            Class::Suspect => &mut self.suspect,
+            Class::SlowOrFailing => &mut self.slow,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.well.is_empty() && self.not_proven.is_empty() && self.suspect.is_empty()
+        self.well.is_empty() && self.not_proven.is_empty() && self.slow.is_empty()
     }
 
-    /// Returns the first bucket of partners that are not well: the not proven come before the suspects.
+    /// Returns the first bucket of partners that are not well: the not proven come first.
     fn first_unwell(&self) -> Option<(Class, (Instant, BucketKey))> {
         let not_proven = self.not_proven.first().map(|first| (Class::NotProven, *first));
-        not_proven.or_else(|| self.suspect.first().map(|first| (Class::Suspect, *first)))
+        not_proven.or_else(|| self.slow.first().map(|first| (Class::SlowOrFailing, *first)))
     }
 }
 
 impl Part {
-    fn new(at_most: usize, spares_suspects: bool) -> Self {
+    fn new(at_most: usize, spares_slow: bool) -> Self {
         let lists = WaitLists::default();
-        Self { at_most: at_most.max(1), spares_suspects, in_flight: 0, unwell: 0, suspect: 0, landed: 0, lists }
+        Self { at_most: at_most.max(1), spares_slow, in_flight: 0, unwell: 0, slow: 0, landed: 0, lists }
     }
 
     /// Returns the number of flushes in flight that do not count.
     fn spared(&self) -> usize {
-        if self.spares_suspects { self.suspect } else { 0 }
+        if self.spares_slow { self.slow } else { 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -117,8 +117,8 @@ impl Part {
         if class != Class::Well {
             self.unwell = change(self.unwell);
         }
-        if class == Class::Suspect {
-            self.suspect = change(self.suspect);
+        if class == Class::SlowOrFailing {
+            self.slow = change(self.slow);
         }
     }
 }
@@ -158,7 +158,7 @@ impl DeliveryThreads {
     /// Returns whether a flush of a partner of this class may start.
     pub fn has_thread(&self, medium: Medium, class: Class) -> bool {
         let Some(part) = self.part(medium) else { return true };
-        let is_beyond_half = part.spares_suspects && part.in_flight >= part.at_most.max(self.at_most / 2);
+        let is_beyond_half = part.spares_slow && part.in_flight >= part.at_most.max(self.at_most / 2);
         if part.is_full() || is_beyond_half || self.wire.in_flight + self.disk.in_flight + self.pipe.in_flight >= self.at_most {
             return false;
         }
@@ -225,8 +225,8 @@ impl DeliveryThreads {
         Some(waiting.1)
     }
 
-    /// Returns the longest-waiting bucket of those that may start, in the order of their keys if equal. A suspect comes
-    /// only if no partner that is not proven may start.
+    /// Returns the longest-waiting bucket of those that may start, in the order of their keys if equal. Of partners
+    /// that are not well, one that is slow or fails comes only if none that is not proven may start.
     fn first(&self) -> Option<(Medium, Class, (Instant, BucketKey))> {
         let parts = self.parts();
         let may_start = |medium, class| self.has_thread(medium, class);
@@ -247,8 +247,8 @@ impl DeliveryThreads {
     pub fn line(&self) -> Vec<(BucketKey, ThreadWait)> {
         let mut line = Vec::new();
         for (medium, part) in self.parts() {
-            let WaitLists { well, not_proven, suspect } = &part.lists;
-            for (class, list) in [(Class::Well, well), (Class::NotProven, not_proven), (Class::Suspect, suspect)] {
+            let WaitLists { well, not_proven, slow } = &part.lists;
+            for (class, list) in [(Class::Well, well), (Class::NotProven, not_proven), (Class::SlowOrFailing, slow)] {
                 line.extend(list.iter().map(|&(since, bucket)| (bucket, ThreadWait { medium, class, since })));
             }
         }

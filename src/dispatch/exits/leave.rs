@@ -8,7 +8,7 @@ use crate::message::settle::{EntryError, EntryResult};
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::event::{Fault, Note};
-use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Return, Sent, Show, Subject};
+use crate::dispatch::exits::calls::{CallKind, Entry, Hide, Letter, Return, Show, Subject, UnderWay};
 use crate::dispatch::exits::known::Settled;
 use crate::dispatch::exits::reason::ReturnReason;
 use crate::dispatch::keys::{QueueIndex, Ticket};
@@ -154,19 +154,19 @@ impl Dispatcher {
         };
         let kind = sent.kind();
         match sent {
-            Sent::Deletes(entries) => {
+            UnderWay::Deletes(entries) => {
                 // No more at once than stay in the cache until they are acted upon.
                 for entries in entries.chunks(AT_ONCE) {
                     self.ledger.look_ahead(entries.iter().map(|entry| entry.ticket));
                     entries.iter().for_each(|entry| self.delete_ended(index, entry, &result()));
                 }
             }
-            Sent::Hides(subjects) => subjects.into_iter().for_each(|subject| match subject {
+            UnderWay::Hides(subjects) => subjects.into_iter().for_each(|subject| match subject {
                 Subject::Held(entry) => self.hide_ended(index, &entry, &result()),
                 Subject::Show(show) => self.show_ended(index, show, &result()),
             }),
-            Sent::Letters(entries) => entries.into_iter().for_each(|entry| self.letter_ended(index, entry, &result())),
-            Sent::Count => {}
+            UnderWay::Letters(entries) => entries.into_iter().for_each(|entry| self.letter_ended(index, entry, &result())),
+            UnderWay::Count => {}
         }
         self.call_ended(index, kind, fault.or(failed.map(|reason| Fault { reason, transient: true })));
         if let Some(reason) = not_deleted {

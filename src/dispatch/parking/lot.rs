@@ -110,7 +110,7 @@ impl Lot {
 
     /// Counts a row that is on the disk at this place and not in memory. `since`: since when it has waited for the partner, if
     /// that is known. One that was in memory may have waited for longer than those behind it, which are not read yet.
-    pub fn holds(&mut self, place: i64, since: Option<Instant>) {
+    pub fn stores(&mut self, place: i64, since: Option<Instant>) {
         self.since = if self.stored == 0 { since } else { self.since.min(since) };
         self.stored += 1;
         self.rewound |= self.asking && place <= self.after;
@@ -167,7 +167,7 @@ mod tests {
         lot.enters(true);
         assert!(lot.is_open() && !lot.may_ask(), "nothing is there yet");
         lot.entered(true);
-        lot.holds(100, None);
+        lot.stores(100, None);
         lot.enters(true);
         assert!(!lot.may_ask(), "an older one is on its way");
         lot.entered(true);
@@ -184,8 +184,8 @@ mod tests {
         let mut lot = Lot::found(3);
         lot.asks();
         lot.heard(3, Some(30), false, None);
-        lot.holds(30, None);
-        lot.holds(20, None);
+        lot.stores(30, None);
+        lot.stores(20, None);
         assert_eq!((lot.after(), lot.deliveries()), (19, 2));
         lot.asks();
         lot.heard(1, Some(20), true, None);
@@ -198,12 +198,12 @@ mod tests {
         lot.asks();
         assert!(lot.heard(3, Some(30), true, None));
         lot.asks();
-        lot.holds(30, None);
-        lot.holds(100, None);
+        lot.stores(30, None);
+        lot.stores(100, None);
         assert!(!lot.heard(2, Some(50), false, None));
         assert_eq!((lot.after(), lot.may_ask()), (29, true));
         lot.asks();
-        lot.holds(110, None);
+        lot.stores(110, None);
         assert!(lot.heard(9, Some(110), false, None), "what came behind them is among them");
         assert!(!lot.is_open());
     }
@@ -212,12 +212,12 @@ mod tests {
     fn has_waited_since_its_first_row_has_or_it_is_not_known() {
         let (mut lot, start) = (Lot::default(), start());
         let later = start + Duration::from_secs(1);
-        lot.holds(100, Some(later));
+        lot.stores(100, Some(later));
         assert_eq!(lot.since(), Some(later));
-        lot.holds(90, Some(start));
+        lot.stores(90, Some(start));
         assert_eq!(lot.since(), Some(start));
         let mut found = Lot::found(1);
-        found.holds(100, Some(start));
+        found.stores(100, Some(start));
         assert_eq!(found.since(), None);
     }
 

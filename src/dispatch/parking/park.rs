@@ -228,7 +228,7 @@ impl Dispatcher {
             match results.next() {
                 Some(Parked::At(place)) => {
                     let since = self.ledger.get(leaver.ticket).map(|held| held.received_at);
-                    self.holds_row(leaver.bucket, place, since);
+                    self.stores_row(leaver.bucket, place, since);
                     if let Some(queue) = self.queues.get_mut(index) {
                         queue.counts.parked += 1;
                     }
@@ -268,10 +268,10 @@ impl Dispatcher {
         self.watch_sums(index);
     }
 
-    /// Records a row that is on the disk and not in memory. `since`: see [`Lot::holds`].
-    fn holds_row(&mut self, key: BucketKey, place: i64, since: Option<Instant>) {
+    /// Records a row that is on the disk and not in memory. `since`: see [`Lot::stores`].
+    fn stores_row(&mut self, key: BucketKey, place: i64, since: Option<Instant>) {
         let Some(lot) = self.partners.lot_for(key) else { return };
-        lot.holds(place, since);
+        lot.stores(place, since);
         self.wants_rows(key);
     }
 
@@ -288,7 +288,7 @@ impl Dispatcher {
             lot.forgets();
         }
         if matches!(exit, Exit::Returned | Exit::LeaseLost) {
-            self.holds_row(key, row.place, Some(row.since));
+            self.stores_row(key, row.place, Some(row.since));
         }
     }
 

@@ -231,7 +231,7 @@ impl Partner {
 
     /// Returns whether the partner takes nothing now: it is slow or failing, or an operator paused it.
     pub fn is_away(&self) -> bool {
-        self.health.class() == Class::Suspect || self.gate.is_paused()
+        self.health.class() == Class::SlowOrFailing || self.gate.is_paused()
     }
 
     /// Returns whether the endpoint of this bucket refuses or fails, although the partner is not away: what waits there is

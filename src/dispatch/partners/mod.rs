@@ -378,12 +378,6 @@ impl Partners {
         }
     }
 
-    /// Returns whether a bucket that waits for a delivery thread may have one.
-    #[cfg(test)]
-    pub fn could_serve(&self) -> bool {
-        self.threads.can_serve()
-    }
-
     /// Returns whether each partner is found by its account and at its place, and each bucket stands where it waits.
     #[cfg(test)]
     pub fn adds_up(&self) -> bool {

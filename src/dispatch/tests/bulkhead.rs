@@ -102,7 +102,7 @@ fn a_partner_that_is_always_slow_has_twice_its_own_time() {
 }
 
 #[test]
-fn a_failure_makes_a_suspect_and_a_success_ends_it() {
+fn a_failure_takes_threads_away_and_a_success_gives_them_back() {
     let mut rig = rig(2, &["x", "y"], |_| {});
     rig.play(&[
         (0, "receive a b c d", "handle a|b|c|d"),

@@ -11,7 +11,7 @@ use crate::dispatch::event::QueueCall;
 use crate::dispatch::ledger::{Exit, Ledger, Stage};
 
 use super::QueueCalls;
-use super::entry::{CallKind, Entry, Hide, Return, Sent, Subject, Wanted};
+use super::entry::{CallKind, Entry, Hide, Return, Subject, UnderWay, Wanted};
 
 /// The size of the messages, their attributes included, and of the payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
 /// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
@@ -39,14 +39,14 @@ impl QueueCalls {
         }
         if self.counts.is_ready(now) {
             self.counts.wanted.clear();
-            *self.ackers.get_mut(acker)? = Some(Sent::Count);
+            *self.ackers.get_mut(acker)? = Some(UnderWay::Count);
             return Some((acker, QueueCall::Count));
         }
         None
     }
 
     /// Composes a change of visibility.
-    fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(Sent, QueueCall)> {
+    fn next_hides(&mut self, now: Instant, keep_returns: bool, ledger: &mut Ledger) -> Option<(UnderWay, QueueCall)> {
         if !keep_returns && !self.kept_returns.is_empty() {
             self.kept_returns.append(&mut self.hides.wanted);
             std::mem::swap(&mut self.kept_returns, &mut self.hides.wanted);
@@ -93,11 +93,11 @@ impl QueueCalls {
         }
         kept.append(&mut self.hides.wanted);
         self.hides.wanted = kept;
-        (!entries.is_empty()).then_some((Sent::Hides(sent), QueueCall::ChangeVisibility(entries)))
+        (!entries.is_empty()).then_some((UnderWay::Hides(sent), QueueCall::ChangeVisibility(entries)))
     }
 
     /// Composes a call that writes dead letters.
-    fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
+    fn next_letters(&mut self, now: Instant, ledger: &Ledger) -> Option<(UnderWay, QueueCall)> {
         if !self.letters.is_ready(now) {
             return None;
         }
@@ -116,11 +116,11 @@ impl QueueCalls {
             });
             sent.push(Entry::new(letter.ticket, held, letter));
         }
-        (!entries.is_empty()).then_some((Sent::Letters(sent), QueueCall::SetAside(entries)))
+        (!entries.is_empty()).then_some((UnderWay::Letters(sent), QueueCall::SetAside(entries)))
     }
 
     /// Composes a delete, if enough requests are there or the oldest has lingered.
-    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(Sent, QueueCall)> {
+    fn next_deletes(&mut self, now: Instant, hurry: bool, ledger: &Ledger) -> Option<(UnderWay, QueueCall)> {
         let since = self.deletes_since?;
         let full = self.deletes.wanted.len() >= self.entry_limit;
         if !self.deletes.pause.is_over(now) || !(hurry || full || now >= since + self.linger) {
@@ -135,6 +135,6 @@ impl QueueCalls {
             sent.push(Entry::new(ticket, held, ()));
         }
         self.deletes_since = (!self.deletes.wanted.is_empty()).then_some(now);
-        (!entries.is_empty()).then_some((Sent::Deletes(sent), QueueCall::Delete(entries)))
+        (!entries.is_empty()).then_some((UnderWay::Deletes(sent), QueueCall::Delete(entries)))
     }
 }

@@ -60,7 +60,7 @@ pub struct Letter {
 
 /// A call that is under way: what its entries are about, in their order.
 #[derive(Debug)]
-pub enum Sent {
+pub enum UnderWay {
     /// Deletes of held copies.
     Deletes(Vec<Entry<()>>),
     /// Changes of visibility.
@@ -122,7 +122,7 @@ impl CallKind {
     }
 }
 
-impl Sent {
+impl UnderWay {
     /// Returns the kind of the call.
     pub fn kind(&self) -> CallKind {
         match self {

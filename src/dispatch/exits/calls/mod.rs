@@ -22,7 +22,7 @@ use crate::dispatch::rules::QueueRules;
 
 use self::entry::Wanted;
 
-pub use self::entry::{CallKind, Entry, Hide, Letter, Return, Sent, Show, Subject};
+pub use self::entry::{CallKind, Entry, Hide, Letter, Return, Show, Subject, UnderWay};
 
 /// The bounds of the pause after a failed call.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
@@ -72,7 +72,7 @@ pub struct QueueCalls {
     letters: Calls<Letter>,
     counts: Calls<()>,
     /// What each acker has under way, if anything.
-    ackers: Vec<Option<Sent>>,
+    ackers: Vec<Option<UnderWay>>,
     /// The number of calls that have ended.
     ended: u64,
     /// The kind that was tried last. The search for the next call begins with the one after it, so that none of
@@ -121,8 +121,8 @@ impl QueueCalls {
     /// are shown, end earlier by this much.
     pub fn lose_time(&mut self, by: Duration) {
         let sent = self.ackers.iter_mut().flatten().filter_map(|sent| match sent {
-            Sent::Hides(subjects) => Some(subjects),
-            Sent::Deletes(_) | Sent::Letters(_) | Sent::Count => None,
+            UnderWay::Hides(subjects) => Some(subjects),
+            UnderWay::Deletes(_) | UnderWay::Letters(_) | UnderWay::Count => None,
         });
         let sent = sent.flatten().map(|subject| match subject {
             Subject::Held(Entry { what: (_, until), .. }) | Subject::Show(Show { until, .. }) => until,
@@ -215,7 +215,7 @@ impl QueueCalls {
     }
 
     /// Records that an acker's call has ended. Returns that call, `None` if the acker had none under way.
-    pub fn done(&mut self, acker: usize) -> Option<Sent> {
+    pub fn done(&mut self, acker: usize) -> Option<UnderWay> {
         self.ended += 1;
         self.ackers.get_mut(acker)?.take()
     }
@@ -224,7 +224,7 @@ impl QueueCalls {
     pub fn counted(&mut self, acker: usize) -> bool {
         self.ended += 1;
         let call = self.ackers.get_mut(acker);
-        call.is_some_and(|call| call.take_if(|sent| matches!(sent, Sent::Count)).is_some())
+        call.is_some_and(|call| call.take_if(|sent| matches!(sent, UnderWay::Count)).is_some())
     }
 
     /// Records that a call succeeded. Returns whether that ends a failure.

@@ -17,7 +17,7 @@ use super::books::partners;
 pub fn check(dispatcher: &Dispatcher, now: Instant) {
     assert!(!dispatcher.partners.lists_any(), "a bucket is listed, and the turn is over");
     check_handlers(dispatcher, now);
-    assert!(!dispatcher.partners.could_serve(), "a bucket waits for a thread, and one is free for it");
+    assert!(!dispatcher.partners.line_moves(), "a bucket waits for a thread, and one is free for it");
     for (key, bucket) in dispatcher.partners.buckets() {
         let partner = dispatcher.partners.partner(bucket.partner).expect("it has a bucket");
         check_bucket(dispatcher, now, key, bucket, partner);

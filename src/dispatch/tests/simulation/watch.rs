@@ -37,11 +37,11 @@ struct Seen {
 impl Seen {
     /// Returns whether the partner is neither slow, failing nor unproven.
     fn is_well(&self, now: Instant) -> bool {
-        self.last_success.is_some() && !self.is_suspect(now)
+        self.last_success.is_some() && !self.is_slow_or_failing(now)
     }
 
     /// Returns whether the partner is slow or failing.
-    fn is_suspect(&self, now: Instant) -> bool {
+    fn is_slow_or_failing(&self, now: Instant) -> bool {
         let patience = self.last_success.map_or(Duration::ZERO, |usual| usual * 2).max(Duration::from_secs(1));
         // The service answers an inline flush before anything else happens: the dispatcher does not watch it.
         let in_time = |began: Instant, medium: Medium| medium == Medium::Inline || now < began + patience;
@@ -54,12 +54,12 @@ impl Seen {
         self.rules.medium != Medium::Inline && self.on_wire.iter().any(|(.., medium)| *medium == Medium::Inline)
     }
 
-    /// Returns whether the dispatcher may take the partner for a suspect, as far as can be seen from the wire.
-    fn may_be_suspect(&self, now: Instant) -> bool {
-        self.is_suspect(now) || self.may_be_at_fault() || self.has_inline_left()
+    /// Returns whether the dispatcher may take the partner for slow or failing, as far as can be seen from the wire.
+    fn may_be_slow_or_failing(&self, now: Instant) -> bool {
+        self.is_slow_or_failing(now) || self.may_be_at_fault() || self.has_inline_left()
     }
 
-    /// Returns whether the partner may be at fault for the answers about its messages, which makes it a suspect.
+    /// Returns whether the partner may be at fault for the answers about its messages, which makes it a failing one.
     fn may_be_at_fault(&self) -> bool {
         self.refused >= self.rules.breaker_failures
     }
@@ -130,7 +130,7 @@ impl Watch {
             assert!(unwell * 2 < self.threads, "{account} is not well, and {unwell} of {} threads are like it", self.threads);
         }
         if seen.rules.medium == Medium::Disk && !seen.is_well(now) {
-            let new = self.on_disk(|seen| !seen.is_well(now) && !seen.may_be_suspect(now));
+            let new = self.on_disk(|seen| !seen.is_well(now) && !seen.may_be_slow_or_failing(now));
             assert!(new * 2 < self.disk_threads, "{account} is not well, and {new} of {} for files", self.disk_threads);
         }
         let seen = self.seen.get_mut(account).expect("one of the accounts");
@@ -141,8 +141,8 @@ impl Watch {
         assert!(!begins_on_disk || self.on_disk(|_| true) <= self.most_on_disk(), "flushes to files take more than half");
         // When a suspect is well again, its flushes count again, so there may be more than that for a while. None begins then.
         let begins = &self.seen[account];
-        if begins.rules.medium == Medium::Disk && !begins.may_be_suspect(now) {
-            let on_disk = self.on_disk(|seen| !seen.may_be_suspect(now));
+        if begins.rules.medium == Medium::Disk && !begins.may_be_slow_or_failing(now) {
+            let on_disk = self.on_disk(|seen| !seen.may_be_slow_or_failing(now));
             assert!(on_disk <= self.disk_threads, "more flushes to files than threads for them");
         }
     }
@@ -185,12 +185,12 @@ impl Watch {
     /// is well may wait only for a thread, and only while all threads that it may use are taken.
     pub fn waits(&self, now: Instant, account: &str) {
         let seen = &self.seen[account];
-        let may_wait = !seen.is_well(now) || seen.may_be_suspect(now) || seen.may_be_forgotten(now);
+        let may_wait = !seen.is_well(now) || seen.may_be_slow_or_failing(now) || seen.may_be_forgotten(now);
         if seen.rules.medium != Medium::Inline && may_wait {
             return;
         }
         let all_taken = self.occupied(|_| true) == self.threads;
-        let on_disk = || self.on_disk(|seen| !seen.is_suspect(now));
+        let on_disk = || self.on_disk(|seen| !seen.is_slow_or_failing(now));
         let hang_on_disk = || self.on_disk(|_| true) >= self.most_on_disk();
         let all_on_disk = seen.rules.medium == Medium::Disk && (on_disk() >= self.disk_threads || hang_on_disk());
         let all_at_pipe =
