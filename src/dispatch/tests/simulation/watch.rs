@@ -139,7 +139,7 @@ impl Watch {
         assert!(self.occupied(|_| true) <= self.threads, "more flushes than threads");
         let begins_on_disk = self.seen[account].rules.medium == Medium::Disk;
         assert!(!begins_on_disk || self.on_disk(|_| true) <= self.most_on_disk(), "flushes to files take more than half");
-        // When a suspect is well again, its flushes count again, so there may be more than that for a while. None begins then.
+        // When one that was slow is well again, its flushes count again, so there may be more than that for a while. None begins then.
         let begins = &self.seen[account];
         if begins.rules.medium == Medium::Disk && !begins.may_be_slow_or_failing(now) {
             let on_disk = self.on_disk(|seen| !seen.may_be_slow_or_failing(now));
