@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::Dispatcher;
 use super::bucket::Parcel;
+use super::bucket::head::Stance;
 use super::keys::BucketKey;
 use super::pause::{backoff, jittered};
 use super::verdict::Blame;
@@ -49,7 +50,9 @@ impl Dispatcher {
         {
             bucket.probe_refused(enough);
         }
-        parcel.doubt.on_trial = false;
+        if parcel.doubt.stance == Stance::OnTrial {
+            parcel.doubt.stance = Stance::Goes;
+        }
         parcel.doubt.refused = blame == Blame::Refuses;
         if blame == Blame::InDoubt {
             let is_proven = parcel.doubt.draws > 0 && accepted != parcel.doubt.accepted_before;
@@ -58,7 +61,15 @@ impl Dispatcher {
                 if parcel.slips.len() > 1 {
                     return self.back_halved(key, parcel);
                 }
-                (parcel.doubt.steps_aside, parcel.doubt.on_trial) = (tries_behind && !fifo, !tries_behind && is_proven && !fifo);
+                parcel.doubt.stance = if fifo {
+                    Stance::Goes
+                } else if tries_behind {
+                    Stance::StepsAside
+                } else if is_proven {
+                    Stance::OnTrial
+                } else {
+                    Stance::Goes
+                };
             }
         }
         self.back_into_bucket(key, parcel);

@@ -8,6 +8,7 @@ use crate::message::{Answer, MAX_EXCERPT};
 
 use super::Dispatcher;
 use super::bucket::Parcel;
+use super::bucket::head::Stance;
 use super::event::Note;
 use super::flights::Flight;
 use super::keys::{BucketKey, FlushId, QueueIndex, Ticket};
@@ -60,7 +61,7 @@ impl Dispatcher {
             conflicts: parcel.conflicts,
             culprits: partner.culprits,
             culprits_of_bucket,
-            on_trial: parcel.doubt.on_trial,
+            on_trial: parcel.doubt.stance == Stance::OnTrial,
             breaker_failures: partner.rules.breaker_failures,
         };
         let verdict = verdict(answer, history);

@@ -26,12 +26,10 @@ pub struct Doubt {
     /// The number of answers that may be the fault of the batch or of the partner, since the batch
     /// last stepped aside in vain.
     pub draws: u32,
-    /// Whether the batch has drawn so many of them that the next probe is a delivery behind it.
-    pub steps_aside: bool,
+    /// What that leads to at the next attempt.
+    pub stance: Stance,
     /// How many places behind the next delivery that probe is: the deliveries before it were refused.
     pub passed: u32,
-    /// Whether the partner has accepted a delivery behind the batch since it stepped aside.
-    pub on_trial: bool,
     /// Whether this batch is the probe that goes out in place of one that stepped aside.
     pub probes: bool,
     /// [`Bucket::accepted`] as of the last of these answers: what is accepted after it is a proof against the batch.
@@ -40,7 +38,24 @@ pub struct Doubt {
     pub refused: bool,
 }
 
+/// What a batch at the front does at the next attempt.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Stance {
+    /// It is sent.
+    #[default]
+    Goes,
+    /// It has drawn so many answers that a delivery behind it is sent as a probe.
+    StepsAside,
+    /// It is sent once more: the partner has accepted a delivery behind it since it stepped aside, or while it was refused.
+    OnTrial,
+}
+
 impl Doubt {
+    /// Returns whether the batch leaves its turn to a delivery behind it.
+    pub fn steps_aside(&self) -> bool {
+        self.stance == Stance::StepsAside
+    }
+
     /// Returns what of this holds for a part of the batch: a delivery that was not alone is not in doubt itself.
     pub(super) fn of_a_part(self, deliveries: usize) -> Self {
         if deliveries > 1 {
@@ -65,7 +80,7 @@ impl Bucket {
 
     /// Returns whether the front would step aside, but nothing is behind it.
     pub fn is_only_a_doubtful_front(&self) -> bool {
-        self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.parcels.len() == 1 && self.waiting.is_empty()
+        self.doubt().is_some_and(|doubt| doubt.steps_aside()) && self.parcels.len() == 1 && self.waiting.is_empty()
     }
 
     /// Returns whether the front steps aside for a delivery that would have to come into memory first.
@@ -75,13 +90,13 @@ impl Bucket {
 
     /// Returns whether the front steps aside, and a single delivery is behind it in memory.
     pub fn has_just_its_proof(&self) -> bool {
-        self.doubt().is_some_and(|doubt| doubt.steps_aside) && self.waits() == 2
+        self.doubt().is_some_and(|doubt| doubt.steps_aside()) && self.waits() == 2
     }
 
     /// Composes the probe that goes out in place of the front. `None`: the front does not step aside,
     /// or nothing is behind it.
     pub fn compose_probe(&mut self, account: &Account, queue: &Arc<str>, may_be_sent: impl Fn(Ticket) -> bool) -> Option<Parcel> {
-        let doubt = self.doubt().filter(|doubt| doubt.steps_aside)?;
+        let doubt = self.doubt().filter(Doubt::steps_aside)?;
         let probe = self
             .take_behind(doubt.passed as usize, &may_be_sent)
             .or_else(|| self.compose_waiting(Bounds { count: 1, bytes: 0 }, account, queue, &may_be_sent))
@@ -116,16 +131,16 @@ impl Bucket {
 
     /// Records that the probe was accepted: the front has one more attempt.
     pub fn probe_accepted(&mut self) {
-        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
-            front.doubt = Doubt { draws: front.doubt.draws, on_trial: true, ..Doubt::default() };
+        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside()) {
+            front.doubt = Doubt { draws: front.doubt.draws, stance: Stance::OnTrial, ..Doubt::default() };
         }
     }
 
     /// Records that the probe was refused as well: the front has its turn again, for as many answers as before. The
     /// next probe comes from one place further back, and from the first place again after `among` probes.
     pub fn probe_refused(&mut self, among: u32) {
-        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside) {
-            (front.doubt.steps_aside, front.doubt.draws) = (false, 0);
+        if let Some(front) = self.parcels.front_mut().filter(|front| front.doubt.steps_aside()) {
+            (front.doubt.stance, front.doubt.draws) = (Stance::Goes, 0);
             front.doubt.passed = (front.doubt.passed + 1) % among.max(1);
         }
     }
