@@ -23,7 +23,7 @@ impl Freed {
 }
 
 impl Held {
-    /// Returns the number of deliveries that are neither accepted nor dead.
+    /// Returns the number of deliveries that are neither accepted nor parked nor dead.
     pub fn open(&self) -> u16 {
         self.open
     }
@@ -58,14 +58,13 @@ impl Held {
         if self.accepted > 0 || self.dead == 0 { Exit::Acked } else { Exit::Dead }
     }
 
-    /// Returns the deliveries that were accepted or set aside, by this copy and those before it, if there are several.
+    /// Returns the deliveries that were accepted, parked or set aside, by this copy and those before it, if there are several.
     pub fn settled(&self) -> &[DeliveryName] {
         self.several.as_ref().map(|several| several.settled.as_slice()).unwrap_or_default()
     }
 
     /// Records what earlier copies of the message settled.
     pub fn inherit(&mut self, settled: SettledPart) {
-        self.is_partial = true;
         self.accepted = u16::from(settled.accepted);
         self.dead = u16::from(!settled.accepted && !settled.deliveries.is_empty());
         self.several = Some(Box::new(Several { settled: settled.deliveries, ..Several::default() }));
@@ -163,7 +162,7 @@ impl Held {
         self.open += 1;
     }
 
-    /// The delivery is accepted, or its dead letter written: a later copy does not lead to it again.
+    /// The delivery is accepted or parked, or its dead letter written: a later copy does not lead to it again.
     fn record_settled(&mut self, index: Option<u16>, account: &Account) {
         if let (Some(index), Some(several)) = (index, &mut self.several) {
             several.settled.push(DeliveryName { index, account: Some(account.clone()) });

@@ -99,7 +99,7 @@ pub struct Held {
     pub sent_before_ms: u32,
     /// The number of newer receipts that came. What a call did with an older receipt has to be done again.
     pub renewals: u32,
-    /// The number of deliveries that are neither accepted nor dead.
+    /// The number of deliveries that are neither accepted nor parked nor dead.
     pub(super) open: u16,
     /// The number of deliveries that were accepted or parked; those of earlier copies count as one.
     pub(super) accepted: u16,
@@ -109,9 +109,9 @@ pub struct Held {
     pub(super) on_wire: u16,
     /// See [`Stage`]; changed by [`Ledger::advance`](super::Ledger::advance).
     pub(super) stage: Stage,
-    /// Whether only some of the deliveries are open: [`Message::open`] lists those, or [`Several::settled`] the others.
-    /// Kept here since the message is no longer in the cache when this is needed.
-    pub(super) is_partial: bool,
+    /// Whether [`Message::open`] names some of the deliveries. Kept here since the message is no longer in the cache when
+    /// this is needed.
+    pub(super) is_redriven: bool,
     /// Whether the queue reported that the lease is gone, while a delivery was on the wire.
     pub lost: bool,
     /// Whether a call that changes the copy's visibility is under way. There is one at a time, since a
@@ -177,7 +177,7 @@ static NOTHING_SPECIAL: Special = Special {
 pub(super) struct Several {
     /// Where the deliveries wait or waited.
     pub(super) spots: Vec<Spot>,
-    /// The deliveries that are accepted or in a written dead letter, those of earlier copies included.
+    /// The deliveries that are accepted, parked or in a written dead letter, those of earlier copies included.
     pub(super) settled: Vec<DeliveryName>,
     /// The number of deliveries whose payloads are held, each of which counts a few bytes more than its payload.
     pub(super) weighed: u16,
@@ -198,7 +198,7 @@ impl Held {
     /// Returns the deliveries for which the message was redriven; `None` for all of them. An
     /// empty list, which a foreign sender may write, names no delivery and counts as all.
     pub fn redriven_for(&self) -> Option<&[DeliveryName]> {
-        self.message.open.as_deref().filter(|open| self.is_partial && !open.is_empty())
+        self.message.open.as_deref().filter(|open| self.is_redriven && !open.is_empty())
     }
 
     /// Returns what is kept of few copies; nothing of it is set for most.

@@ -201,8 +201,8 @@ impl Ledger {
     /// Returns what is on its way out: the copies on the stage [`Stage::Leaving`], and the deliveries
     /// on their way to the disk.
     pub fn leaving(&self) -> Leaving {
-        let (told, parking) = (self.leaving, self.parking);
-        Leaving { messages: told.messages + parking.messages, bytes: told.bytes + parking.bytes }
+        let (leaving, parking) = (self.leaving, self.parking);
+        Leaving { messages: leaving.messages + parking.messages, bytes: leaving.bytes + parking.bytes }
     }
 
     /// Records that a delivery of the copy, of this many bytes, is on its way to the disk. Returns false
@@ -285,7 +285,7 @@ impl Ledger {
             dead: 0,
             on_wire: 0,
             stage: Stage::Pending,
-            is_partial: message.open.is_some(),
+            is_redriven: message.open.is_some(),
             lost: false,
             hiding: false,
             several: None,

@@ -138,7 +138,7 @@ impl Room {
 
     /// Returns how many places the queue may still take, whatever the size of its messages.
     fn own_places(&self, used: &Used, part: Shared) -> usize {
-        let shared = self.places.saturating_sub(self.sure.places * self.sharers).saturating_sub(self.taken.shared_places);
+        let shared = self.shared_places().saturating_sub(self.taken.shared_places);
         let sure = used.own(self.sure).places.saturating_sub(used.places());
         // After a reload other queues may hold more than their new guarantees.
         (sure + part.of(shared as u64) as usize).min(self.places.saturating_sub(self.taken.places))
@@ -149,6 +149,11 @@ impl Room {
         let shared = part.of(self.shared_bytes().saturating_sub(self.taken.shared_weight));
         let bytes = self.free_bytes(used, used.weight(), shared).min(self.byte_cap.saturating_sub(self.taken.weight));
         places.min(usize::try_from(bytes / used.largest.get(LARGEST_BODY).max(1)).unwrap_or(usize::MAX))
+    }
+
+    /// Returns the places that are not guaranteed to any queue.
+    fn shared_places(&self) -> usize {
+        self.places.saturating_sub(self.sure.places * self.sharers)
     }
 
     /// Returns the bytes that are not guaranteed to any queue.
@@ -218,9 +223,8 @@ impl Room {
 
     /// Returns half of the largest number of places that the queue may take.
     pub fn half_of(&self, queue: QueueIndex) -> usize {
-        let shared = self.places.saturating_sub(self.sure.places * self.sharers);
         let sure = self.queues.get(queue).map_or(0, |used| used.own(self.sure).places);
-        (shared + sure).div_ceil(2)
+        (self.shared_places() + sure).div_ceil(2)
     }
 
     /// Returns the bytes that are counted for so many messages that the queue asks for. At least one for each: a receive
@@ -280,12 +284,9 @@ impl Room {
 
     /// Stops counting bytes that a message no longer holds, while the message itself is still held.
     pub fn regain(&mut self, queue: QueueIndex, freed: Freed) {
-        self.drop_bytes(queue, freed.bytes());
-    }
-
-    fn drop_bytes(&mut self, queue: QueueIndex, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes as u64);
-        self.change(queue, |used| used.bytes = used.bytes.saturating_sub(bytes as u64));
+        let bytes = freed.bytes() as u64;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.change(queue, |used| used.bytes = used.bytes.saturating_sub(bytes));
     }
 
     /// Stops counting a message as held.
