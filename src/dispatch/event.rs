@@ -349,10 +349,10 @@ pub enum Refusal {
     /// The partner is paused, so that nothing can be flushed.
     #[error("this partner is paused: resume it first")]
     Paused,
-    /// The partner asked for a pause with `Retry-After`, which no operator can override.
+    /// The partner asked for a wait with `Retry-After`, which no operator can override.
     #[error("the partner asked for a pause (Retry-After): {} s of it are left", left.as_secs_f64().ceil())]
     AskedToWait {
-        /// How much of the pause is left.
+        /// How much of the wait is left.
         left: Duration,
     },
     /// There is nothing to set aside.
@@ -416,7 +416,7 @@ pub enum Note {
     PartnerWell {
         /// The partner's account.
         account: Account,
-        /// The number of failures in a row that this success ended. 0: only a pause is over that the partner had asked for.
+        /// The number of failures in a row that this success ended. 0: only a wait is over that the partner had asked for.
         after_failures: u32,
     },
     /// The first dead letter after an interval without one, or the sum of those since the last such line.

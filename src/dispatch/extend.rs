@@ -1,4 +1,5 @@
-//! Extends the leases of held copies before they end. Part of the dispatcher's state machine.
+//! Extends the leases of held copies before they end, and has all leases end earlier if the machine slept. Part of the
+//! dispatcher's state machine.
 
 use std::time::Duration;
 

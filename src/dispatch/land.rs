@@ -131,16 +131,16 @@ impl Dispatcher {
         (bucket.accepted, bucket.culprits) = (bucket.accepted.wrapping_add(1), 0);
         let (partner_key, refusals) = (bucket.partner, bucket.gate.succeeded());
         let Some(partner) = self.partners.partner_mut(partner_key) else { return };
-        let (was_away, ends_a_pause) = (partner.is_away(), partner.ends_its_pause(self.now));
+        let (was_away, asked_wait_is_over) = (partner.is_away(), partner.drop_asked_wait(self.now));
         partner.drain.accepted(deliveries, began, self.now);
         partner.batch_size.accepted(deliveries, partner.rules.max_batch);
         let failures = partner.succeeded(self.now, self.now.saturating_duration_since(began)).max(refusals);
-        if failures > 0 || was_away || ends_a_pause {
+        if failures > 0 || was_away || asked_wait_is_over {
             // The messages that are hidden for this partner need not wait for its next attempt any more.
             partner.shows_at = None;
         }
-        if failures > 0 || ends_a_pause {
-            // While a pause lasts that the partner asked for, what an older flush brings is not its end.
+        if failures > 0 || asked_wait_is_over {
+            // While a wait lasts that the partner asked for, what an older flush brings is not its end.
             let well = partner.asked_until(self.now).is_none().then(|| partner.account.clone());
             if let Some(account) = well {
                 self.note(Note::PartnerWell { account, after_failures: failures });

@@ -36,7 +36,7 @@
 //! * A *delivery* is one payload for one partner. It waits in a *bucket* as a *slip* (its
 //!   message's ticket and the moment) with its item; the place where it waits is its *spot*.
 //! * A *parcel* is a composed batch with its slips: it is sent again as it is. A *flight* is a parcel on the wire.
-//! * A partner is *away* if it is slow, fails, has asked for a pause, or is paused. A *holder* is a partner, or a bucket
+//! * A partner is *away* if it is slow, fails, has asked for a wait, or is paused. A *holder* is a partner, or a bucket
 //!   whose endpoint alone refuses or fails, which is away. Its *share* is what it may hold in memory; one that holds more is
 //!   *overfull*, and its *standing* is its place in the ranking of those.
 //! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
@@ -45,7 +45,7 @@
 //!   its message's deliveries are, the copy *leaves*: its queue is called to delete it. A copy also leaves if it is
 //!   returned (hidden for some time), or set aside as a dead letter.
 //! * To *shed* a delivery is to have it leave memory unsent because others need the room: to the parking, or with its
-//!   message back to the queue.
+//!   message back to the queue. The *giver* is the partner that the delivery was to go to.
 
 mod arrive;
 mod blame;

@@ -5,11 +5,13 @@ use super::keys::{BucketKey, PartnerKey, QueueIndex};
 /// A reason to wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// A partner's wait ends, or its oldest flush becomes slow.
+    /// A partner is looked at: a wait of it ends, its oldest flush becomes slow, it may be asked to shed or a message that is
+    /// hidden because of it may be shown, or nothing of it needs to be remembered any more.
     Partner(PartnerKey),
     /// A flush has been on the wire for long.
     Flights,
-    /// A bucket's linger, its own gate, the `give_up_after` of its oldest delivery or its idle time ends.
+    /// A bucket is looked at: its linger, its own gate, the `give_up_after` of its oldest delivery or of its first row, or its
+    /// idle time ends, its turn comes, or it is a holder of its own, as a partner is.
     Bucket(BucketKey),
     /// A lease must be extended.
     Lease(QueueIndex),

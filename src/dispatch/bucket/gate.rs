@@ -33,12 +33,12 @@ struct Waits {
 }
 
 impl BucketGate {
-    /// Returns whether the last answer was such a refusal.
+    /// Returns whether the endpoint has refused something since it last accepted something.
     pub fn is_shut(&self) -> bool {
         self.refusals() > 0
     }
 
-    /// Returns the number of such refusals in a row.
+    /// Returns the number of refusals since then.
     pub fn refusals(&self) -> u32 {
         self.0.as_ref().map_or(0, |waits| waits.refusals)
     }
@@ -111,7 +111,7 @@ impl BucketGate {
         self.0.get_or_insert_default().shows_at = Some(at);
     }
 
-    /// Records that something was accepted. Returns the number of refusals that this ends.
+    /// Records that something was accepted, which ends waits and rests. Returns the number of refusals that this ends.
     pub fn succeeded(&mut self) -> u32 {
         self.0.take().map_or(0, |waits| waits.refusals)
     }

@@ -50,7 +50,7 @@ pub struct Bucket {
     pub active_at: Instant,
     /// When the last flush began; `None`: there was none.
     pub tried_at: Option<Instant>,
-    /// The timer of the bucket's linger, gate, `give_up_after` and idle time.
+    /// The timer that looks at the bucket again.
     pub alarm: Alarm,
     /// Whether the bucket is in the list of those to look at before the turn ends.
     pub listed: bool,

@@ -100,7 +100,7 @@ impl PartnerGate {
     }
 
     /// Forgets the wait that the partner asked for if it is over. Returns whether there was one.
-    pub fn ends_its_pause(&mut self, now: Instant) -> bool {
+    pub fn drop_asked_wait(&mut self, now: Instant) -> bool {
         self.0.as_mut().and_then(|shut| shut.asked_until.take_if(|at| *at <= now)).is_some()
     }
 
@@ -158,7 +158,7 @@ impl PartnerGate {
         }
     }
 
-    /// Records that the partner wants no request for this long. No time at all is no pause, whose end would be said.
+    /// Records that the partner wants no request for this long. No time at all is no wait, whose end would be said.
     pub fn asks(&mut self, now: Instant, wait: Duration) {
         if !wait.is_zero() {
             self.shut().asks(now, wait);

@@ -55,7 +55,7 @@ pub struct Partner {
     pub drain: Drain,
     /// The partner's rank among the partners that hold more than their share.
     pub standing: Standing,
-    /// Whether the standing must be determined again before the turn ends.
+    /// Whether the standing is to be determined again, when room is next made.
     pub touched: bool,
     /// The number of messages returned to the queue because of this partner that are still
     /// hidden and could be shown again.
@@ -333,8 +333,8 @@ impl Partner {
     }
 
     /// Forgets the wait that the partner asked for if it is over. Returns whether there was one.
-    pub fn ends_its_pause(&mut self, now: Instant) -> bool {
-        self.gate.ends_its_pause(now)
+    pub fn drop_asked_wait(&mut self, now: Instant) -> bool {
+        self.gate.drop_asked_wait(now)
     }
 
     /// Records that the partner's set-up is wrong. Returns the new state if this changed it.

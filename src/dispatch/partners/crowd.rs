@@ -117,7 +117,7 @@ impl Crowd {
 
 impl Partners {
     /// Notes that the partner now holds more or less, or that it or an endpoint of it starts or stops taking: where it
-    /// stands is determined again before the turn ends.
+    /// stands is determined again when room is next made.
     pub fn touch(&mut self, key: PartnerKey) {
         if let Some(partner) = self.partners.get_mut(key.0)
             && !std::mem::replace(&mut partner.touched, true)
@@ -126,7 +126,7 @@ impl Partners {
         }
     }
 
-    /// Returns the next partner whose standing must be determined; `None` if there is none left in this turn.
+    /// Returns the next partner whose standing is to be determined; `None` if there is none left.
     pub fn next_touched(&mut self) -> Option<PartnerKey> {
         let key = self.touched.pop()?;
         if let Some(partner) = self.partners.get_mut(key.0) {

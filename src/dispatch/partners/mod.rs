@@ -58,7 +58,8 @@ pub struct Partners {
     threads: DeliveryThreads,
     /// Buckets to look at before the turn ends, in the order in which something happened to them.
     listed: VecDeque<BucketKey>,
-    /// Partners whose standing must be determined before the turn ends.
+    /// Partners whose standing is to be determined when room is next made: at the end of the turn, or of the next one for
+    /// those to whom something happens after that.
     touched: Vec<PartnerKey>,
     crowd: Crowd,
     remembered: Remembered,

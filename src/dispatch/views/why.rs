@@ -45,7 +45,7 @@ pub struct PartnerReport {
     /// The number of failures in a row.
     pub failures: u32,
     /// The partner's last error; `None` once a flush is accepted, unless the endpoint for another queue refuses still, or a
-    /// pause lasts that the partner asked for.
+    /// wait lasts that the partner asked for.
     pub last_error: Option<String>,
     /// The id of the delivery at the head of the longest-waiting bucket (of a batch: the first), if it may be at
     /// fault for the wait of all others.
