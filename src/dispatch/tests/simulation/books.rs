@@ -41,11 +41,14 @@ fn check_partners(dispatcher: &Dispatcher) {
         let flights = partner.flights.iter().map(|flush| dispatcher.partners.flight(*flush).expect("it is on the wire"));
         let on_wire: usize = flights.map(|flight| flight.parcel.slips.len()).sum();
         assert_eq!(partner.on_wire, on_wire, "deliveries on the wire to {}", partner.account);
+        let key = dispatcher.partners.find(&partner.account).expect("it is found by its account");
+        assert_eq!(partner.hidden, dispatcher.hidden.of(key, |_| true), "messages hidden because of {}", partner.account);
         for key in partner.buckets.iter() {
             let bucket = dispatcher.partners.bucket(key).expect("it is the partner's");
             let is_listed = partner.buckets.in_use().contains(&key);
             assert_eq!(is_listed, bucket.counts_as_used, "{key:?} of {}", partner.account);
             assert!(is_listed || !bucket.is_in_use(), "{key:?} of {} is in use", partner.account);
+            assert!(!bucket.listed, "{key:?} of {} is to be looked at, and the turn is over", partner.account);
             let flights = partner.flights.iter().filter_map(|flush| dispatcher.partners.flight(*flush));
             let of_bucket = flights.filter(|flight| flight.bucket == key).map(|flight| flight.parcel.slips.len());
             assert_eq!(bucket.on_wire, of_bucket.sum::<usize>(), "deliveries on the wire of {key:?} of {}", partner.account);
