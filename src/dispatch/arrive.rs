@@ -12,6 +12,7 @@ use crate::message::{DeliveryName, Received};
 use super::Dispatcher;
 use super::event::{Fault, ToHandle};
 use super::exits::known::Settled;
+use super::exits::reason::ReturnReason;
 use super::intake::suspects::is_suspect;
 use super::keys::{QueueIndex, Ticket};
 use super::ledger::{Arrival, Exit, Held};
@@ -89,7 +90,10 @@ impl Dispatcher {
         for (ticket, exclusion) in dead.into_iter().chain(returned.into_iter().rev()) {
             match exclusion {
                 Exclusion::Unwanted => self.leave_by_return(ticket, self.now),
-                Exclusion::Again => self.give_back(ticket, self.now),
+                Exclusion::Again => {
+                    self.set_return_reason(ticket, ReturnReason::Elsewhere);
+                    self.give_back(ticket, self.now);
+                }
                 Exclusion::Behind(sequence) => self.give_back_those_after(ticket, sequence, self.now),
                 Exclusion::Dead(reason) => self.leave_as_dead(ticket, reason),
             }

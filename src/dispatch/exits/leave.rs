@@ -65,9 +65,10 @@ impl Dispatcher {
         if held.is_row() {
             return self.forget_row(ticket);
         }
-        // A handler that is at work on the copy may be what it dies of. Otherwise a return without a reason of its own, at a stop or
-        // behind another message, must bring nothing nearer to its end.
-        let uncounted = held.stage() != Stage::Handling && held.special().return_reason.is_none();
+        // Without a reason of its own, the copy goes back at a stop or behind another message. But a handler that is at work on
+        // it may be what it dies of.
+        let is_spared = held.special().return_reason.is_none_or(ReturnReason::spares_receive);
+        let uncounted = is_spared && held.stage() != Stage::Handling;
         let Some(queue) = self.leaving(ticket, Exit::Returned) else { return };
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.calls.hide(ticket, Hide::Return(Return { until, uncounted }));

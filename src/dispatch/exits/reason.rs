@@ -15,6 +15,8 @@ pub enum ReturnReason {
     HeldTooLong,
     /// The message would be a dead letter, but its queue has no place for those.
     Circulates,
+    /// Another consumer had the message meanwhile, or has settled a part of it: it is to be received again.
+    Elsewhere,
     /// The message follows an earlier one of its FIFO group.
     Group,
     /// A reload removed the queue.
@@ -25,17 +27,32 @@ pub enum ReturnReason {
 
 impl ReturnReason {
     /// All reasons, in the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Handler,
         Self::PartnerUnavailable,
         Self::PartnerTooSlow,
         Self::Parked,
         Self::HeldTooLong,
         Self::Circulates,
+        Self::Elsewhere,
         Self::Group,
         Self::Retiring,
         Self::Stopping,
     ];
+
+    /// Returns whether the copy goes back through no doing of its own, so that its receive must bring nothing nearer to its
+    /// end.
+    pub fn spares_receive(self) -> bool {
+        match self {
+            Self::Elsewhere | Self::Group | Self::Retiring | Self::Stopping => true,
+            Self::Handler
+            | Self::PartnerUnavailable
+            | Self::PartnerTooSlow
+            | Self::Parked
+            | Self::HeldTooLong
+            | Self::Circulates => false,
+        }
+    }
 
     /// Returns the reason's name in metrics.
     pub fn word(self) -> &'static str {
@@ -46,6 +63,7 @@ impl ReturnReason {
             Self::Parked => "parked",
             Self::HeldTooLong => "held_too_long",
             Self::Circulates => "circulates",
+            Self::Elsewhere => "elsewhere",
             Self::Group => "group",
             Self::Retiring => "retiring",
             Self::Stopping => "stopping",

@@ -37,7 +37,8 @@ impl Dispatcher {
     fn open_dead(&mut self, ticket: Ticket, reason: &DeadReason) {
         let Some(held) = self.ledger.get_mut(ticket) else { return };
         if held.on_wire() > 0 {
-            held.special_mut().withdrawn = Some(self.now);
+            let special = held.special_mut();
+            (special.withdrawn, special.return_reason) = (Some(self.now), Some(ReturnReason::HeldTooLong));
         }
         for spot in held.spots() {
             if let Some((account, item)) = self.partners.take(spot, ticket) {

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use crate::message::{Message, Receipt};
 
+use super::exits::reason::ReturnReason;
 use super::keys::{QueueIndex, Ticket};
 
 mod ages;
@@ -306,7 +307,9 @@ impl Ledger {
             if std::mem::replace(&mut held.lost, false) {
                 // Deliveries whose turn came while the lease was lost are in
                 // no bucket any more: the message has to come back for them.
-                held.special_mut().withdrawn.get_or_insert(now);
+                let special = held.special_mut();
+                special.withdrawn.get_or_insert(now);
+                special.return_reason.get_or_insert(ReturnReason::Elsewhere);
             }
             held.renewals = held.renewals.wrapping_add(1);
         }

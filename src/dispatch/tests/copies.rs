@@ -153,7 +153,9 @@ fn a_copy_of_which_another_process_settled_a_part_makes_way_for_the_newer_one() 
         (2, "answered x 503 100s", ""),
         (3, "answered y 503 100s", ""),
         (4_000, "receive a#3~0@x", "hide a'2=0"),
+        (4_001, "settled", ""),
     ]);
+    assert_eq!(rig.dispatcher.status().queues[0].tally.returns().collect::<Vec<_>>(), [("elsewhere", 1)]);
 }
 
 #[test]

@@ -403,7 +403,8 @@ fn a_message_held_too_long_is_not_overtaken_while_a_letter_about_it_is_written()
     rules.queues[0].ackers = 2;
     rules.queues[0].visibility_timeout = std::time::Duration::from_secs(12 * 3600);
     const LONG: u64 = 11 * 3_600_000 + 1_800_000;
-    Rig::new(rules).play(&[
+    let mut rig = Rig::new(rules);
+    rig.play(&[
         (0, "facts 3 43200s", ""),
         (0, "receive a/g#2", "handle a"),
         (1, "handled a->x,y", "flush x a-0; flush y a-1"),
@@ -414,5 +415,9 @@ fn a_message_held_too_long_is_not_overtaken_while_a_letter_about_it_is_written()
         // a-0 waits, and is not sent any more.
         (LONG + 1, "answered x 503", "hide b=0"),
         (LONG + 2, "settled", "hide a=0~dead:1@y"),
+        (LONG + 3, "settled", ""),
+        (LONG + 4, "settled", ""),
     ]);
+    let tally = &rig.dispatcher.status().queues[0].tally;
+    assert_eq!(tally.returns().collect::<Vec<_>>(), [("held_too_long", 1), ("group", 1)]);
 }

@@ -377,6 +377,7 @@ fn a_lost_lease_that_comes_back_with_a_new_copy_leaves_no_delivery_behind() {
         (40_007, "handled a->x,y", "flush y a-1"),
         (40_008, "accepted y", "delete a'3"),
     ]);
+    assert_eq!(rig.dispatcher.status().queues[0].tally.returns().collect::<Vec<_>>(), [("elsewhere", 1)]);
 }
 
 #[test]
