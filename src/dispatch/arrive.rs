@@ -118,7 +118,7 @@ impl Dispatcher {
         let age = wall.and_then(|wall| wall.duration_since(message.sent_at).ok()).unwrap_or_default();
         let sent_before_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
         let arrival =
-            Arrival { queue: index, message: &message, index: None, receipt, sequence, hash, sent_before_ms, leased_until };
+            Arrival { queue: index, message: &message, row: None, receipt, sequence, hash, sent_before_ms, leased_until };
         match self.ledger.insert(arrival, now) {
             Err((twin, receipt)) => {
                 queue.counts.exit(Exit::Duplicate);

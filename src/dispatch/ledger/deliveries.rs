@@ -1,7 +1,7 @@
 //! What becomes of the deliveries of a held copy: how many are open, on the wire, accepted and dead, and which of
 //! several are settled. Each change of these counts has a method of its own here.
 
-use super::held::{Exit, Held, RowOnDisk, Several};
+use super::held::{Exit, Held, Several};
 use crate::message::dead::DeadKind;
 use crate::message::settle::SettledPart;
 use crate::message::{Account, DeliveryName};
@@ -102,11 +102,10 @@ impl Held {
         self.open = deliveries;
     }
 
-    /// Records that the copy is a row of a parking, with one open delivery.
-    pub fn opened_as_row(&mut self, row: RowOnDisk, payload: usize) {
+    /// Records the one delivery of a row of a parking.
+    pub fn opened_as_row(&mut self, payload: usize) {
         self.open = 1;
         self.bytes += payload;
-        self.special_mut().row = Some(row);
     }
 
     /// Records that a delivery went to the wire.

@@ -53,8 +53,8 @@ pub struct Arrival<'a> {
     pub queue: QueueIndex,
     /// The message.
     pub message: &'a Arc<Message>,
-    /// For a row of a parking, the index of its delivery.
-    pub index: Option<u16>,
+    /// What is known of a row of a parking; `None` for a message from a queue.
+    pub row: Option<RowOnDisk>,
     /// The receipt, which names this copy to its queue.
     pub receipt: Receipt,
     /// The copy's number in the order of receive of its queue.
@@ -126,6 +126,8 @@ pub struct Held {
 /// A row of a parking, as the disk knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct RowOnDisk {
+    /// The index of its delivery, as in [`Item::index`](crate::message::Item::index).
+    pub index: Option<u16>,
     /// Its place in the line of its account.
     pub place: i64,
     /// Since when its delivery has waited.
@@ -135,8 +137,6 @@ pub struct RowOnDisk {
 /// What is kept of few copies.
 #[derive(Debug, Clone)]
 pub struct Special {
-    /// For a row of a parking, the index of its delivery.
-    pub index: Option<u16>,
     /// When the newest receipt came, if it is not the first one; earlier by the time that the machine has slept since.
     pub renewed_at: Option<Instant>,
     /// The copy is to be returned, hidden until then, once what is on the wire has landed. Nothing more of it is sent.
@@ -160,7 +160,6 @@ pub struct Special {
 
 /// What holds for a copy that has nothing special.
 static NOTHING_SPECIAL: Special = Special {
-    index: None,
     renewed_at: None,
     withdrawn: None,
     letters: 0,
@@ -184,9 +183,9 @@ pub(super) struct Several {
 }
 
 impl Special {
-    /// Creates what is kept of a row of a parking, for the delivery with this index.
-    pub(super) fn of_row(index: u16) -> Box<Self> {
-        Box::new(Self { index: Some(index), ..NOTHING_SPECIAL.clone() })
+    /// Creates what is kept of a row of a parking.
+    pub(super) fn of_row(row: RowOnDisk) -> Box<Self> {
+        Box::new(Self { row: Some(row), ..NOTHING_SPECIAL.clone() })
     }
 }
 
@@ -259,7 +258,7 @@ impl Held {
 
     /// Returns whether this is the copy of that message, or the row of that delivery.
     pub(super) fn is(&self, queue: QueueIndex, id: &str, index: Option<u16>) -> bool {
-        self.queue == queue && self.message.id == id && self.special().index == index
+        self.queue == queue && self.message.id == id && self.special().row.and_then(|row| row.index) == index
     }
 
     pub fn is_leaving(&self) -> bool {

@@ -257,9 +257,9 @@ impl Ledger {
     /// Takes a copy in and returns its ticket. If a copy of the same message is held, returns that one's ticket and the
     /// receipt of the new copy instead.
     pub fn insert(&mut self, arrival: Arrival<'_>, now: Instant) -> Result<Ticket, (Ticket, Receipt)> {
-        let Arrival { queue, message, index, receipt, sequence, hash, sent_before_ms, leased_until } = arrival;
+        let Arrival { queue, message, row, receipt, sequence, hash, sent_before_ms, leased_until } = arrival;
         let held = &self.held;
-        let ticket = held.next();
+        let (ticket, index) = (held.next(), row.and_then(|row| row.index));
         let same = |key: &Ticket| held.get(*key).is_some_and(|held| held.is(queue, &message.id, index));
         let rehash = |key: &Ticket| held.get(*key).map_or(0, |held| held.hash);
         match self.by_id.entry(hash, same, rehash) {
@@ -290,7 +290,7 @@ impl Ledger {
             lost: false,
             hiding: false,
             several: None,
-            special: index.map(Special::of_row),
+            special: row.map(Special::of_row),
         });
         if let Some(ages) = self.ages.get_mut(queue) {
             ages.enter(now);
@@ -416,7 +416,7 @@ mod tests {
         let arrival = Arrival {
             queue: 0,
             message: &message,
-            index: None,
+            row: None,
             receipt: Receipt::Row { row: 1, receive: 1 },
             sequence: 0,
             hash: ledger.hash(0, "a", None),

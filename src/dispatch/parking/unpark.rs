@@ -312,7 +312,7 @@ impl Dispatcher {
         let arrival = Arrival {
             queue: rows,
             message,
-            index: item.index,
+            row: Some(RowOnDisk { index: item.index, place, since }),
             receipt,
             sequence: 0,
             hash,
@@ -329,7 +329,7 @@ impl Dispatcher {
         self.ledger.advance(ticket, Stage::Delivering);
         let slip = Slip { ticket, since };
         let Some(held) = self.ledger.get_mut(ticket) else { return };
-        held.opened_as_row(RowOnDisk { place, since }, item.payload.len());
+        held.opened_as_row(item.payload.len());
         self.room.hold(index, held.bytes());
         if let Some(spot) = self.partners.enter_into(key, slip, item) {
             held.spot = Some(spot);
