@@ -104,12 +104,11 @@ impl Dispatcher {
                 self.say_wait(key, is_edge.then_some(PartnerState::Open));
                 self.back_in_doubt(key, parcel, blame);
             }
-            half @ (Verdict::TooLarge | Verdict::Bisect) => {
-                if half == Verdict::TooLarge {
-                    partner.batch_size.refused(parcel.slips.len());
-                }
+            Verdict::TooLarge => {
+                partner.batch_size.refused(parcel.slips.len());
                 self.back_halved(key, parcel);
             }
+            Verdict::Bisect => self.back_halved(key, parcel),
             Verdict::Culprit { kind } => {
                 if kind == DeadKind::TooLarge {
                     partner.batch_size.culprit_found(parcel.within);

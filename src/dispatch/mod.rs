@@ -39,7 +39,8 @@
 //! * A partner is *away* if it is slow, fails, has asked for a wait, or is paused. A *holder* is a partner, or a bucket
 //!   whose endpoint alone refuses or fails, which is away. Its *share* is what it may hold in memory; one that holds more is
 //!   *overfull*, and its *standing* is its place in the ranking of those.
-//! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it.
+//! * The *room* is the number of messages and bytes that may be held. A *place* is one message's part of it; of a delivery,
+//!   a row or an index, the place is its position among others.
 //! * A *row* is a delivery in the parking, and a *lot* is what a bucket has there.
 //! * A delivery is *settled* once it is accepted, on the disk of the parking or in a written dead letter. Once all of
 //!   its message's deliveries are, the copy *leaves*: its queue is called to delete it. A copy also leaves if it is

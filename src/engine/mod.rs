@@ -14,9 +14,9 @@
 //! | `facts` | asks one queue's service about the queue when it is opened, then ends ([`lane`]) |
 //! | `watchdog` | checks that all of this makes progress ([`health`]) |
 //!
-//! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over
-//! fits into the channel in question, since the dispatcher counts what it has handed out; a full channel is
-//! a bug and ends the process.
+//! Architecture invariant: `dispatch` never waits for anything but its own inbox. Whatever it hands over fits into the
+//! channel, line or pile in question, since the dispatcher counts what it has handed out; a full one is a bug and ends the
+//! process.
 //!
 //! `lane` is a queue with what its threads need, and `edge` those threads; `threads` starts and joins all of them, `tasks`
 //! says how many the system allows. `job` and `pile` are what passes to the pool and to the delivery threads, and `crowd`

@@ -2,7 +2,7 @@
 //! out. This is the main loop.
 //!
 //! The thread decides nothing and waits for nothing but its inbox. Every hand-over is a `try_send` into a channel that
-//! has space; a full channel ends the engine with a reason.
+//! has space, or a push onto a [pile](super::pile) that has; a full one ends the engine with a reason.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
