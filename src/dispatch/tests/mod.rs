@@ -33,6 +33,7 @@ mod progress;
 mod queues;
 mod reload;
 mod rows;
+mod rows_again;
 mod share;
 mod survey;
 mod suspects;
