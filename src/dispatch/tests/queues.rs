@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::disk::Disk;
+use super::parking::put_on_the_disk;
 use super::rig::Rig;
 use super::{queue_rules, rules};
 use crate::dispatch::{Event, Fault, FlushId, NewQueue, Note, ParkingRules, QueueChanges, QueueRules, Status};
@@ -134,14 +135,23 @@ fn a_queue_that_is_replaced_goes_on_under_its_name() {
 
 #[test]
 fn what_queues_that_were_replaced_still_do_is_shown_under_their_name() {
-    let mut rig = Rig::new(rules());
-    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a")]);
+    let mut rules = rules();
+    rules.parkings = vec![parking(0, vec![("z".into(), 3)])];
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (0, "handled a->x", "flush x a"),
+        (0, "answered x 503 60s", ""),
+        (1, "handled b->y", "flush y b"),
+    ]);
     rig.reload(1_000, QueueChanges { retired: vec![0], ..added("q0") });
-    rig.reload(2_000, QueueChanges { retired: vec![1], ..added("q0") });
+    rig.reload(2_000, QueueChanges { retired: vec![2], ..added("q0") });
     let status = rig.dispatcher.status();
     let row = &status.queues[0];
-    assert_eq!((status.queues.len(), row.index, row.replaced), (1, 2, 2));
-    assert_eq!((row.oldest_age_s, row.handler_running, row.tally.outcomes().next()), (Some(2.0), 1, Some(("deliver", 1))));
+    assert_eq!((row.index, row.replaced, row.handler_running, row.parked_now), (3, 2, 1, 3));
+    assert_eq!((row.oldest_age_s, row.oldest_waiting_s), (Some(2.0), Some(2.0)));
+    assert_eq!(row.tally.outcomes().next(), Some(("deliver", 2)));
+    assert_eq!(queues(&status), [("q0", "serving"), ("q0.parking", "retiring")]);
 }
 
 #[test]
@@ -171,6 +181,32 @@ fn what_a_queue_that_goes_could_not_delete_is_known_to_the_one_that_has_its_name
         (6, "settled gone", "close"),
         (7, "q1: receive a", "q1: delete a"),
         (8, "q2: receive a", "q2: handle a"),
+    ]);
+}
+
+#[test]
+fn what_a_queue_that_goes_has_settled_after_all_is_known_no_more_to_the_one_that_has_its_name() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a->x,y", "flush x a-0; flush y a-1"),
+        (2, "accepted x", ""),
+        (3, "answered y 429 40s", ""),
+        (30_000, "tick", "hide a=60s"),
+        (30_001, "settled gone", ""),
+        (30_002, "receive a#2", "handle a"),
+    ]);
+    assert_eq!(rig.reload(30_003, QueueChanges { retired: vec![0], ..added("q0") }), "interrupt");
+    assert!(rig.dispatcher.queues[1].known.recall("a").is_some());
+    rig.play(&[
+        (30_004, "receive", ""),
+        (30_005, "handled a->x,y", ""),
+        (40_003, "tick", "flush y a-1"),
+        (40_004, "accepted y", "delete a'2"),
+        (40_005, "settled", "close"),
+        // An operator redrives it under the same id: all of it is wanted.
+        (40_006, "q1: receive a", "q1: handle a"),
+        (40_007, "q1: handled a->x,y", "flush x a-0; flush y a-1"),
     ]);
 }
 
@@ -338,6 +374,34 @@ fn what_is_parked_of_a_queue_that_goes_is_delivered_before_it_is_gone() {
         (1_006, "q1: accepted x", "q2: delete p"),
         (1_007, "q2: settled", "q1: close; q2: close"),
     ]);
+}
+
+#[test]
+fn a_queue_that_goes_is_not_gone_while_something_of_it_is_parked() {
+    let mut rules = rules();
+    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 60s", "")]);
+    put_on_the_disk(&mut rig, "x", ["p".to_owned()].into_iter());
+    let new = NewQueue { rules: queue_rules("q1"), parking: Some(parking(1, vec![("x".into(), 1)])) };
+    assert_eq!(rig.reload(3, QueueChanges { added: vec![new], ..QueueChanges::default() }), "");
+    assert_eq!(rig.reload(4, retired(1)), "q1: interrupt");
+    assert_eq!(
+        queues(&rig.dispatcher.status()),
+        [("q0", "serving"), ("q1", "retiring"), ("q1.parking", "retiring")],
+        "what is parked goes with its queue"
+    );
+    // All that there is of it is on the disk until its partner may be tried.
+    rig.play(&[(5, "q1: receive", ""), (30_000, "tick", ""), (60_002, "tick", "flush x a")]);
+    assert_eq!(rig.send(60_003, "accepted x"), "delete a; q1: unpark x 128");
+    rig.play(&[
+        (60_004, "settled", ""),
+        (60_005, "q1: unparked", "q1: flush x p"),
+        (60_006, "q1: accepted x", "q2: delete p"),
+        (60_007, "q2: settled", ""),
+    ]);
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at <= 61_007 && commands == "q1: close; q2: close", "{commands} at {at}");
 }
 
 #[test]
