@@ -145,3 +145,38 @@ fn a_message_that_comes_begins_the_counting_anew() {
         (8005, "counted 0 0 0", "interrupt"),
     ]);
 }
+
+#[test]
+fn a_queue_whose_counts_are_estimates_since_a_reload_is_counted_three_times() {
+    let estimates = |name: &str| {
+        let mut rules = queue_rules(name);
+        (rules.zero_counts, rules.recount) = (3, std::time::Duration::from_secs(2));
+        rules
+    };
+    let comes = vec![NewQueue { rules: estimates("q1"), parking: None }];
+    let changes = [
+        QueueChanges { changed: vec![(0, estimates("q0"))], ..QueueChanges::default() },
+        QueueChanges { added: comes, retired: vec![0], ..QueueChanges::default() },
+    ];
+    for (queue, change) in changes.into_iter().enumerate() {
+        let mut rules = rules();
+        rules.until_empty = true;
+        let mut rig = Rig::new(rules);
+        rig.reload(1, change);
+        let of = |text: &str| if queue == 0 { text.to_owned() } else { format!("q1: {text}") };
+        rig.send(2, "receive");
+        rig.send(2, &of("receive"));
+        rig.send(3, "counted 0 0 0");
+        let mut counts = usize::from(queue == 0);
+        loop {
+            let (at, commands) = rig.skip_to_commands();
+            assert_eq!(commands, of("count"));
+            counts += 1;
+            let then = rig.send(at, &of("counted 0 0 0"));
+            if !then.is_empty() {
+                assert_eq!((counts, then), (3, of("interrupt")));
+                break;
+            }
+        }
+    }
+}
