@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::{message, rules};
-use crate::dispatch::Event;
-use crate::message::{Receipt, Received};
+use super::{message, queue_rules, rules};
+use crate::dispatch::exits::known::{MOST_BYTES, Settled};
+use crate::dispatch::{Event, NewQueue, QueueChanges};
+use crate::message::settle::SettledPart;
+use crate::message::{DeliveryName, Receipt, Received};
 
 #[test]
 fn a_copy_of_a_held_message_is_dropped_and_its_receipt_is_the_one_to_delete() {
@@ -201,4 +203,24 @@ fn what_is_known_of_a_message_is_forgotten_once_it_is_settled() {
     assert!(rig.dispatcher.queues[0].known.recall("a").is_some());
     rig.send(60_006, "settled");
     assert_eq!(rig.dispatcher.queues[0].known.recall("a"), None);
+}
+
+#[test]
+fn what_is_known_of_the_messages_of_all_queues_is_bounded_and_the_newest_is_known_for_longest() {
+    let mut rig = Rig::new(rules());
+    let known = |rig: &Rig| rig.dispatcher.queues.iter().map(|queue| queue.known.bytes()).sum::<usize>();
+    // Of each, x has accepted one delivery, and one with a name of 4 MiB another: fifteen of them are all that is remembered.
+    let name = DeliveryName { index: 1, account: Some("n".repeat(4 << 20).into()) };
+    for n in 0..18 {
+        let deliveries = vec![DeliveryName { index: 0, account: Some("x".into()) }, name.clone()];
+        let settled = Settled::Some(SettledPart { deliveries, accepted: true });
+        rig.dispatcher.remember(0, format!("m{n}").into(), settled);
+    }
+    assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&known(&rig)), "{}", known(&rig));
+    rig.play(&[(0, "receive m2 m3", "handle m2|m3"), (1, "handled m2->x,y m3->x,y", "flush x m2-0; flush y m2-1 m3-1")]);
+    // The queue that takes its name learns all that it knows.
+    let added = vec![NewQueue { rules: queue_rules("q0"), parking: None }];
+    rig.reload(2, QueueChanges { retired: vec![0], added, ..QueueChanges::default() });
+    assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&known(&rig)), "{}", known(&rig));
+    rig.play(&[(3, "q1: receive m17", "q1: handle m17"), (4, "q1: handled m17->x,z", "flush z m17-1")]);
 }
