@@ -195,6 +195,22 @@ fn a_refused_message_says_nothing_about_its_partner() {
     ]);
 }
 
+#[test]
+fn one_that_breaks_at_a_message_which_is_at_fault_is_a_suspect_until_it_accepts_another() {
+    let mut rig = rig(2, &[], |partner| (partner.max_batch, partner.parallel, partner.breaker_failures) = (1, 2, 1));
+    rig.play(&[(0, "receive a b c d", "handle a|b|c|d"), (1, "handled a->x b->x", "flush x a"), (2, "answered x 500", "")]);
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "flush x b", "it tells whether a is at fault");
+    rig.play(&[
+        (at, "accepted x", "flush x a; delete b"),
+        (at, "settled", ""),
+        (at, "answered x 500", "letter a:refused"),
+        (at, "settled", ""),
+        (at, "handled c->x d->x", "flush x c"),
+        (at, "accepted x", "flush x d; delete c"),
+    ]);
+}
+
 /// Returns a rig with a hundred delivery threads, two of them for the disk, to which all partners deliver.
 fn on_disk(proven: &[&str]) -> Rig {
     let mut rules = rules();

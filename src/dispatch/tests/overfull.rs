@@ -89,3 +89,87 @@ fn a_message_stays_whose_group_would_take_along_what_waits_for_another_that_take
     ]);
     assert_eq!(ids(&hidden(&rig.send(300, "answered x 503 10s"))), ["d"]);
 }
+
+#[test]
+fn the_one_that_has_most_beyond_its_share_sheds_first_whether_it_takes_or_not() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    rules.partners.default = PartnerRules { max_batch: 1, hold_for: Duration::from_secs(10), ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive x", "handle x"),
+        (0, "handled x->x", "flush x x"),
+        (900, "accepted x", "delete x"),
+        (900, "settled", ""),
+    ]);
+    // It may hold eleven by that; one that is away may hold ten.
+    let all = |account: &str, most| (0..most).map(|n| format!("{account}{n}")).collect::<Vec<_>>();
+    let (takes, away) = (all("x", 45), all("z", 12));
+    let handled = |ids: &[String]| ids.iter().map(|id| format!("{id}->{}", &id[..1])).collect::<Vec<_>>().join(" ");
+    rig.send(901, &format!("receive {} {}", takes.join(" "), away.join(" ")));
+    rig.send(901, &format!("handled {} {}", handled(&takes), handled(&away)));
+    rig.send(901, "answered z 503 600s");
+    let left = hidden(&rig.skip_to_commands().1);
+    assert_eq!(ids(&left), (38..45).rev().map(|n| format!("x{n}")).collect::<Vec<_>>(), "until half of the room is free");
+}
+
+#[test]
+fn what_is_buried_is_the_oldest_whichever_queue_it_is_of() {
+    let mut rig = Rig::new(Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], ..narrow() });
+    rig.play(&[
+        // None of them may be received once more.
+        (0, "facts 2 43200s", ""),
+        (0, "q1: facts 2 43200s", ""),
+        (0, "receive a", "handle a"),
+        (0, "handled a->x", "flush x a"),
+        (1, "q1: receive b g h i j k", "q1: handle b|g|h|i|j|k"),
+        (1, "q1: handled b->x g->x h->x i->x j->x k->x", ""),
+        (2, "receive c d e f", "handle c|d|e|f"),
+        (2, "handled c->x d->x e->x f->x", ""),
+        (3, "accepted x", "q1: flush x b g h i j k; delete a"),
+        (4, "settled", ""),
+        (300, "q1: answered x 503 10s", "q1: letter b:partner_unavailable"),
+    ]);
+}
+
+const HOUR: u64 = 3_600_000;
+
+/// Returns a rig with two queues, whose partners have what is older than an hour given up.
+fn gives_up_after_an_hour(change: impl FnOnce(&mut PartnerRules)) -> Rig {
+    let mut rules = Rules { queues: vec![queue_rules("q0"), queue_rules("q1")], ..rules() };
+    rules.queues.iter_mut().for_each(|queue| queue.visibility_timeout = Duration::from_secs(12 * 3600));
+    let mut partner = PartnerRules { give_up_after: Some(Duration::from_secs(3600)), ..partner_rules() };
+    change(&mut partner);
+    rules.partners.default = partner.into();
+    Rig::new(rules)
+}
+
+/// All that it has is given up, and it has been idle for long enough by then.
+#[test]
+fn one_that_is_forgotten_with_the_last_that_it_has_holds_nothing_any_more() {
+    let mut rig = gives_up_after_an_hour(|partner| (partner.linger, partner.max_waiting) = (Duration::from_secs(7200), 1));
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (0, "handled a->x b->x", ""),
+        (HOUR, "tick", "letter a:expired b:expired"),
+        (HOUR, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().partners.total, 0);
+}
+
+#[test]
+fn an_endpoint_that_is_forgotten_with_the_last_that_it_has_holds_nothing_any_more() {
+    let mut rig = gives_up_after_an_hour(|partner| (partner.max_backoff, partner.parallel) = (Duration::from_secs(7200), 2));
+    rig.play(&[
+        (0, "q1: receive p", "q1: handle p"),
+        (0, "q1: handled p->x", "q1: flush x p"),
+        (0, "receive a", "handle a"),
+        (0, "handled a->x", "flush x a"),
+        (1, "answered x 401", ""),
+        (2, "q1: accepted x", "q1: delete p"),
+        (3, "q1: settled", ""),
+        (HOUR, "tick", "letter a:expired"),
+        (HOUR, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().buckets, 0);
+}
