@@ -222,7 +222,7 @@ impl Dispatcher {
         if self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo) {
             "its breaker is open, and the delivery at its head may be at fault: it blocks, as order demands, unless skip sets it aside"
         } else if bucket.doubt().is_some_and(|doubt| doubt.refused) {
-            "it refused more deliveries in a row than breaker_failures, and now the one at its head: that one blocks, unless skip sets it aside"
+            "it refused breaker_failures deliveries in a row, and then the one at its head: that one blocks, unless skip sets it aside"
         } else if bucket.is_only_a_doubtful_front() {
             "its breaker is open, and the delivery at its head may be at fault: nothing waits behind it whose fate could tell"
         } else {
