@@ -87,7 +87,7 @@ impl Dispatcher {
         if bucket.in_flight > 0 {
             return Err(Refusal::OnTheWire);
         }
-        let error = partner.error_at(bucket).unwrap_or("none").to_owned();
+        let error = partner.error_at(bucket, self.now).unwrap_or("none").to_owned();
         let may_be_sent = |ticket| self.ledger.sendable(ticket).is_some();
         let front = self.partners.bucket_mut(head).and_then(|bucket| bucket.take_front(may_be_sent));
         let (ticket, item) = front.ok_or(Refusal::NothingWaits)?;

@@ -12,7 +12,7 @@ impl Dispatcher {
         let Some(partner) = self.partners.partner(partner_key) else { return };
         let Some(give_up_after) = partner.rules.give_up_after else { return };
         let account = partner.account.clone();
-        let error = partner.error_at(bucket).unwrap_or("none").to_owned();
+        let error = partner.error_at(bucket, self.now).unwrap_or("none").to_owned();
         let Some(before) = self.now.checked_sub(give_up_after) else { return };
         let expired = self.partners.bucket_mut(key).map(|bucket| bucket.expire(before)).unwrap_or_default();
         self.partners.touch(partner_key);

@@ -119,7 +119,7 @@ impl Dispatcher {
             (DeadKind::PartnerTooSlow, format!("its partner takes {rate:.2} deliveries a second, less than comes for it"))
         };
         let own = self.partners.buckets_held_by(holder).find_map(|bucket| bucket.gate.error());
-        let error = own.or(partner.and_then(|partner| partner.last_error.as_deref())).unwrap_or("none");
+        let error = own.or(partner.and_then(|partner| partner.error(self.now))).unwrap_or("none");
         let text = format!(
             "{what}; what waits like that and may not be returned fills half of max_in_flight, or all that its queue can spare; held \
              for {waited} s in its receive {receives}; last error: {error}; redrive it once its partner takes deliveries"

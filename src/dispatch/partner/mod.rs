@@ -66,7 +66,7 @@ pub struct Partner {
     pub culprits: u32,
     /// How many deliveries in one flush the partner accepts, as far as is known.
     pub batch_size: BatchSize,
-    /// The partner's last error, for `status` and `why`; `None` once a flush is accepted.
+    /// The partner's last error; `None` once a flush is accepted. [`Partner::error`] is what is shown of it.
     pub last_error: Option<Box<str>>,
     /// When an operator last asked for a flush: deliveries that waited at that moment leave without lingering.
     pub hurried_at: Option<Instant>,
@@ -215,9 +215,14 @@ impl Partner {
         self.breaker_is_open() || self.buckets.are_several()
     }
 
+    /// Returns the partner's last error while it fails, or for as long as it asked for a pause with it.
+    pub fn error(&self, now: Instant) -> Option<&str> {
+        self.last_error.as_deref().filter(|_| self.failures() > 0 || self.asked_until(now).is_some())
+    }
+
     /// Returns the error because of which this bucket waits; `None` if there is none.
-    pub fn error_at<'a>(&'a self, bucket: &'a Bucket) -> Option<&'a str> {
-        bucket.gate.error().or(self.last_error.as_deref())
+    pub fn error_at<'a>(&'a self, bucket: &'a Bucket, now: Instant) -> Option<&'a str> {
+        bucket.gate.error().or(self.error(now))
     }
 
     /// Returns the number of failures in a row of the partner, or of this bucket of it if those are more.

@@ -263,6 +263,25 @@ fn a_rate_counts_over_all_buckets_of_the_partner() {
 }
 
 #[test]
+fn the_error_with_which_a_partner_asked_for_a_pause_is_shown_while_that_lasts() {
+    let mut rig = rig(|_| {});
+    rig.prove(&["x"]);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 422 10s", "letter a:refused"),
+        (3, "settled", ""),
+    ]);
+    let error = |rig: &Rig| rig.dispatcher.partner("x").expect("it is known").last_error;
+    assert_eq!(error(&rig).as_deref(), Some("answered 422"));
+    rig.play(&[(10_002, "tick", "")]);
+    assert_eq!(error(&rig), None, "it waits for nothing");
+    // Nor is it the reason of what an operator does later.
+    rig.play(&[(10_003, "handled b->x", "flush x b"), (10_004, "answered x 503", "")]);
+    assert_eq!(error(&rig).as_deref(), Some("answered 503"));
+}
+
+#[test]
 fn a_rate_outlives_the_buckets() {
     let mut rig = rig(|partner| {
         partner.rate = Some((1, SECOND * 100));
@@ -418,10 +437,11 @@ fn a_pause_that_a_partner_asks_for_with_what_it_refuses_is_said_and_so_is_its_en
     for code in [413, 422] {
         let mut rig = rig(|_| {});
         rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x b->x", "flush x a b")]);
-        rig.play(&[(2, &format!("answered x {code} 60s"), ""), (60_002, "tick", "flush x a")]);
+        rig.play(&[(2, &format!("answered x {code} 60s"), "")]);
         let error = format!("answered {code}");
         let report = rig.dispatcher.partner("x").unwrap();
         assert_eq!(report.last_error.as_deref(), Some(error.as_str()));
+        rig.play(&[(60_002, "tick", "flush x a")]);
         rig.send(60_003, "accepted x");
         let [Note::PartnerWaits { state, reason, next_attempt_in, .. }, Note::PartnerWell { after_failures: 0, .. }] =
             &rig.notes[..]

@@ -164,7 +164,7 @@ pub struct WaitingPartner {
     pub oldest_age_s: f64,
     /// The number of failures in a row.
     pub failures: u32,
-    /// The partner's last error, or that of its endpoint for this queue; `None` once a flush is accepted.
+    /// The partner's last error, or that of its endpoint for this queue, for as long as it fails or asked for a pause.
     pub last_error: Option<String>,
 }
 
@@ -280,7 +280,7 @@ impl Dispatcher {
                 next_attempt_in_s,
                 oldest_age_s: self.now.saturating_duration_since(oldest).as_secs_f64(),
                 failures,
-                last_error: partner.error_at(bucket).map(str::to_owned),
+                last_error: partner.error_at(bucket, self.now).map(str::to_owned),
             })
         });
         described.collect()

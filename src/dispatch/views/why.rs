@@ -44,8 +44,8 @@ pub struct PartnerReport {
     pub oldest_age_s: Option<f64>,
     /// The number of failures in a row.
     pub failures: u32,
-    /// The partner's last error; `None` once a flush is accepted, unless the endpoint for another queue refuses still, or a
-    /// wait lasts that the partner asked for.
+    /// The error with which the partner fails, or asked for a pause that lasts, or with which the endpoint for one of its queues
+    /// refuses; `None` if none of these is so.
     pub last_error: Option<String>,
     /// The id of the delivery at the head of the longest-waiting bucket (of a batch: the first), if it may be at
     /// fault for the wait of all others.
@@ -136,8 +136,8 @@ impl Dispatcher {
             failures: buckets.iter().map(|bucket| partner.failures_at(bucket)).fold(partner.failures(), u32::max),
             last_error: buckets
                 .iter()
-                .find_map(|bucket| partner.error_at(bucket))
-                .or(partner.last_error.as_deref())
+                .find_map(|bucket| partner.error_at(bucket, self.now))
+                .or(partner.error(self.now))
                 .map(str::to_owned),
             blocked_by: oldest.filter(|(_, bucket)| is_blocked(partner, bucket)).and_then(|(_, bucket)| bucket.front_id()),
             learned_batch: partner.batch_size.learned(partner.rules.max_batch),
