@@ -27,6 +27,7 @@ mod leases;
 mod operate;
 mod overfull;
 mod parallel;
+mod parked_at_stop;
 mod parking;
 mod pollers;
 mod progress;
