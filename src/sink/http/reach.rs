@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::lru::Lru;
 
-/// How long an address comes last after a failure. Then it is tried in its turn again, in case it is back.
+/// How long an address comes last after a failure, at least. Then it is tried in its turn again, in case it is back.
 const LAST_FOR: Duration = Duration::from_secs(300);
 /// The largest number of addresses that are remembered.
 const MAX_ADDRESSES: usize = 10_000;
@@ -32,19 +32,24 @@ impl Reach {
         }
     }
 
-    /// Records that a connection to the address was made.
-    pub fn reached(&self, address: SocketAddr) {
-        self.0.lock().remove(&address);
+    /// Records that a connection to the address was made, which is one of those of its host. Those that failed long ago have
+    /// their turn again from now on, and not before: as long as none can be reached, the ones that were found dead would come
+    /// before others that were never tried.
+    pub fn reached(&self, address: SocketAddr, of_host: &[SocketAddr], now: Instant) {
+        let mut failed = self.0.lock();
+        failed.remove(&address);
+        for other in of_host {
+            if failed.get(other).is_some_and(|at| now.saturating_duration_since(*at) >= LAST_FOR) {
+                failed.remove(other);
+            }
+        }
     }
 
     /// Returns a host's addresses in the order in which they are to be tried: those that did not fail lately as they are,
     /// then the others, the one that failed first before those that failed after it.
-    pub fn in_order(&self, addresses: &Arc<[IpAddr]>, port: u16, now: Instant) -> Arc<[IpAddr]> {
+    pub fn in_order(&self, addresses: &Arc<[IpAddr]>, port: u16) -> Arc<[IpAddr]> {
         let mut failed = self.0.lock();
-        let since = |address: &IpAddr| {
-            let at = failed.get(&SocketAddr::new(*address, port)).copied();
-            at.filter(|at| now.saturating_duration_since(*at) < LAST_FOR)
-        };
+        let since = |address: &IpAddr| failed.get(&SocketAddr::new(*address, port)).copied();
         let mut ordered: Vec<(Option<Instant>, IpAddr)> = addresses.iter().map(since).zip(addresses.iter().copied()).collect();
         if ordered.iter().all(|(failed, _)| failed.is_none()) {
             return Arc::clone(addresses);
@@ -65,16 +70,39 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let hosts = |last: &[u8]| -> Vec<IpAddr> { last.iter().map(|last| [192, 0, 2, *last].into()).collect() };
         let all: Arc<[IpAddr]> = hosts(&[1, 2, 3, 4]).into();
-        let order = |now| reach.in_order(&all, 443, now).to_vec();
-        assert!(Arc::ptr_eq(&reach.in_order(&all, 443, start), &all));
+        let order = || reach.in_order(&all, 443).to_vec();
+        let socket = |last| SocketAddr::new([192, 0, 2, last].into(), 443);
+        let reached = |last, at| reach.reached(socket(last), &[1, 2, 3, 4].map(socket), at);
+        assert!(Arc::ptr_eq(&reach.in_order(&all, 443), &all));
         for (seconds, last) in [(0, 2), (1, 1)] {
-            reach.failed(SocketAddr::new([192, 0, 2, last].into(), 443), after(seconds));
+            reach.failed(socket(last), after(seconds));
         }
-        assert_eq!(order(after(2)), hosts(&[3, 4, 2, 1]));
-        assert_eq!(reach.in_order(&all, 80, after(2)).to_vec(), hosts(&[1, 2, 3, 4]), "another port");
-        reach.reached(SocketAddr::new([192, 0, 2, 2].into(), 443));
-        assert_eq!(order(after(2)), hosts(&[2, 3, 4, 1]));
-        assert_eq!(order(after(301)), hosts(&[1, 2, 3, 4]), "long ago");
+        assert_eq!(order(), hosts(&[3, 4, 2, 1]));
+        assert_eq!(reach.in_order(&all, 80).to_vec(), hosts(&[1, 2, 3, 4]), "another port");
+        reached(2, after(2));
+        assert_eq!(order(), hosts(&[2, 3, 4, 1]));
+        reached(3, after(300));
+        assert_eq!(order(), hosts(&[2, 3, 4, 1]));
+        reached(3, after(301));
+        assert_eq!(order(), hosts(&[1, 2, 3, 4]), "long ago");
+    }
+
+    /// An attempt spends its time on three addresses that swallow what is sent to them, and the next one comes after a back-off.
+    #[test]
+    fn one_behind_many_dead_ones_is_reached_however_long_the_pauses_between_the_attempts_are() {
+        let (reach, mut now) = (Reach::new(), Clocks::system().steady());
+        let all: Arc<[IpAddr]> = (1..=50).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let mut pause = Duration::from_secs(1);
+        for attempt in 1.. {
+            let tried = reach.in_order(&all, 443)[..3].to_vec();
+            if tried.contains(&all[44]) {
+                break;
+            }
+            assert!(attempt < 15, "it is never reached: {tried:?}");
+            tried.into_iter().for_each(|address| reach.failed(SocketAddr::new(address, 443), now));
+            now += pause;
+            pause = (pause * 2).min(Duration::from_secs(300));
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Dialer {
     /// Returns a host's addresses in the order in which they are to be tried.
     pub fn in_order(&self, addresses: &Arc<[IpAddr]>, port: u16) -> Arc<[IpAddr]> {
         // Of a single one there is no order.
-        if addresses.len() < 2 { Arc::clone(addresses) } else { self.0.reach.in_order(addresses, port, self.0.clock.steady()) }
+        if addresses.len() < 2 { Arc::clone(addresses) } else { self.0.reach.in_order(addresses, port) }
     }
 
     /// Tries the addresses in turn. Each but the last may take half of the time that is left.
@@ -60,7 +60,7 @@ impl Dialer {
             let share = if at + 1 == addresses.len() { left } else { left / 2 };
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
-                    self.0.reach.reached(*address);
+                    self.0.reach.reached(*address, addresses, self.0.clock.steady());
                     return Ok(stream);
                 }
                 Err(error) => {
