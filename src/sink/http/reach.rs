@@ -14,8 +14,16 @@ const LAST_FOR: Duration = Duration::from_secs(300);
 /// The largest number of addresses that are remembered.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// The addresses that failed, each with the time of its last failure.
-pub struct Reach(Mutex<Lru<SocketAddr, Instant>>);
+/// The addresses that failed, each with its last failure.
+pub struct Reach(Mutex<Lru<SocketAddr, Failure>>);
+
+/// The failure of an address. The smaller one's address comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Failure {
+    /// When the address last failed as the first of its host, which had the most time; `None`: it did not.
+    first_at: Option<Instant>,
+    at: Instant,
+}
 
 impl Reach {
     /// Creates a table without addresses.
@@ -23,10 +31,11 @@ impl Reach {
         Self(Mutex::new(Lru::new()))
     }
 
-    /// Records that no connection to the address could be made.
-    pub fn failed(&self, address: SocketAddr, now: Instant) {
+    /// Records that no connection to the address could be made. `first`: it was tried before all others of its host.
+    pub fn failed(&self, address: SocketAddr, first: bool, now: Instant) {
         let mut failed = self.0.lock();
-        failed.insert(address, now);
+        let before = failed.get(&address).and_then(|failure| failure.first_at);
+        failed.insert(address, Failure { first_at: if first { Some(now) } else { before }, at: now });
         if failed.len() > MAX_ADDRESSES {
             failed.evict(1, |_| true);
         }
@@ -39,18 +48,19 @@ impl Reach {
         let mut failed = self.0.lock();
         failed.remove(&address);
         for other in of_host {
-            if failed.get(other).is_some_and(|at| now.saturating_duration_since(*at) >= LAST_FOR) {
+            if failed.get(other).is_some_and(|failure| now.saturating_duration_since(failure.at) >= LAST_FOR) {
                 failed.remove(other);
             }
         }
     }
 
     /// Returns a host's addresses in the order in which they are to be tried: those that did not fail lately as they are,
-    /// then the others, the one that failed first before those that failed after it.
+    /// then the others. Of these each is the first in its turn: an attempt has most of its time for that one, and an address
+    /// that is far away needs it. Else the one that failed first comes before those that failed after it.
     pub fn in_order(&self, addresses: &Arc<[IpAddr]>, port: u16) -> Arc<[IpAddr]> {
         let mut failed = self.0.lock();
         let since = |address: &IpAddr| failed.get(&SocketAddr::new(*address, port)).copied();
-        let mut ordered: Vec<(Option<Instant>, IpAddr)> = addresses.iter().map(since).zip(addresses.iter().copied()).collect();
+        let mut ordered: Vec<(Option<Failure>, IpAddr)> = addresses.iter().map(since).zip(addresses.iter().copied()).collect();
         if ordered.iter().all(|(failed, _)| failed.is_none()) {
             return Arc::clone(addresses);
         }
@@ -75,7 +85,7 @@ mod tests {
         let reached = |last, at| reach.reached(socket(last), &[1, 2, 3, 4].map(socket), at);
         assert!(Arc::ptr_eq(&reach.in_order(&all, 443), &all));
         for (seconds, last) in [(0, 2), (1, 1)] {
-            reach.failed(socket(last), after(seconds));
+            reach.failed(socket(last), false, after(seconds));
         }
         assert_eq!(order(), hosts(&[3, 4, 2, 1]));
         assert_eq!(reach.in_order(&all, 80).to_vec(), hosts(&[1, 2, 3, 4]), "another port");
@@ -99,17 +109,31 @@ mod tests {
                 break;
             }
             assert!(attempt < 15, "it is never reached: {tried:?}");
-            tried.into_iter().for_each(|address| reach.failed(SocketAddr::new(address, 443), now));
+            tried.iter().for_each(|&address| reach.failed(SocketAddr::new(address, 443), address == tried[0], now));
             now += pause;
             pause = (pause * 2).min(Duration::from_secs(300));
         }
     }
 
     #[test]
+    fn each_of_those_that_failed_is_the_first_in_its_turn() {
+        let (reach, start) = (Reach::new(), Clocks::system().steady());
+        let all: Arc<[IpAddr]> = (1..=3).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let first = |attempt| {
+            let order = reach.in_order(&all, 443);
+            for address in &*order {
+                reach.failed(SocketAddr::new(*address, 443), *address == order[0], start + Duration::from_secs(attempt));
+            }
+            order[0]
+        };
+        assert_eq!([1, 2, 3, 4, 5, 6].map(first), [0, 1, 2, 0, 1, 2].map(|place: usize| all[place]));
+    }
+
+    #[test]
     fn a_bounded_number_is_remembered() {
         let (reach, now) = (Reach::new(), Clocks::system().steady());
         for port in 0..=u16::MAX {
-            reach.failed(SocketAddr::new([192, 0, 2, 1].into(), port), now);
+            reach.failed(SocketAddr::new([192, 0, 2, 1].into(), port), true, now);
         }
         assert_eq!(reach.0.lock().len(), MAX_ADDRESSES);
     }
