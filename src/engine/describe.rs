@@ -96,9 +96,9 @@ pub fn log_threads(threads: &[ThreadReport]) {
         if let Some(doing) = thread.doing {
             log::log!(
                 level(),
-                "thread: name={} doing={doing:?} about={:?} for_ms={}",
+                "thread: name={} doing={doing:?} about={} for_ms={}",
                 thread.name,
-                &*thread.about,
+                plain::quoted(&thread.about),
                 thread.lasts.as_millis()
             );
         }
