@@ -40,9 +40,12 @@ pub(super) static QUEUES: Schema = Schema {
 };
 
 impl Schema {
-    /// Brings the file to the newest version in one transaction.
-    /// This is safe when several processes open a new file at once.
+    /// Brings the file to the newest version in one transaction. This is safe when several processes open a new file at
+    /// once. A file that has it already is only read: a command need not wait for those who write.
     pub fn prepare(&self, connection: &mut Connection) -> Result<(), Fault> {
+        if self.applied(&connection.transaction()?)? == self.steps.len() {
+            return Ok(());
+        }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let known = self.steps.len();
         let applied = self.applied(&transaction)?;

@@ -31,6 +31,11 @@ const LOG_BYTES: i64 = 64 * 1024 * 1024;
 const CACHE_KIB: i64 = 16 * 1024;
 /// How many times a process yields to others that open the same new file at the same moment.
 const LOG_ATTEMPTS: usize = 100;
+/// The longest wait for other processes at one go. SQLite looks again after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50 and
+/// then every 100 ms, so in a long wait it would look ten times a second. A process that writes one transaction after the
+/// other, as a redrive of many letters does, leaves the file free for a millisecond or two in between, which such looks
+/// miss for seconds: receives, deletes and sends of all others would fail.
+const WAIT: Duration = Duration::from_millis(20);
 /// The number of statements that a connection keeps prepared: all statements of a queue fit.
 const STATEMENTS: usize = 64;
 
@@ -208,11 +213,27 @@ fn attempt<T>(
     patience: Duration,
     work: &mut impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    connection.busy_timeout(patience)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = begin(connection, patience)?;
     let done = work(&transaction)?;
     transaction.commit()?;
     Ok(done)
+}
+
+/// Begins a transaction that writes, after waiting for other processes for at most `patience`, in many short waits:
+/// see [`WAIT`].
+fn begin(connection: &Connection, patience: Duration) -> Result<Transaction<'_>, Fault> {
+    let mut left = patience;
+    let begun = loop {
+        let wait = left.min(WAIT);
+        left = left.saturating_sub(wait);
+        connection.busy_timeout(wait)?;
+        match Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(Fault::from) {
+            Err(fault) if fault.is_busy() && !left.is_zero() => {}
+            begun => break begun,
+        }
+    };
+    connection.busy_timeout(patience)?;
+    begun
 }
 
 fn file_at(path: &Path) -> Option<(u64, u64)> {
