@@ -77,6 +77,21 @@ pub fn the_same_delivery_twice_is_one_letter(driver: &dyn Driver) {
     assert_eq!((letters[1].kind.as_str(), letters[1].receives), ("refused", 1));
 }
 
+/// A person may still have the number of the letter that was purged, and the id of a redriven message is made of it.
+pub fn a_letter_written_after_a_purge_has_a_number_of_its_own(driver: &dyn Driver) {
+    let queue = driver.queue(false);
+    send(&*queue, &["a"]);
+    let taken = take_one(&*queue);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        set_aside(&*queue, &[partial(&taken, 1, false)]);
+        let id = ids(&letters(&*queue)).remove(0);
+        assert!(!seen.contains(&id), "{id} after {seen:?}");
+        assert_eq!(queue.dead_letters().unwrap().purge(std::slice::from_ref(&id)).unwrap(), 1);
+        seen.push(id);
+    }
+}
+
 /// Another handler made the deliveries of the message in another order when it came back.
 pub fn the_same_place_for_two_accounts_is_two_letters(driver: &dyn Driver) {
     let queue = driver.queue(false);

@@ -137,6 +137,7 @@ macro_rules! embedded {
             }
             dead {
                 the_same_delivery_twice_is_one_letter
+                a_letter_written_after_a_purge_has_a_number_of_its_own
                 the_same_place_for_two_accounts_is_two_letters
                 an_old_receipt_writes_nothing
                 thousands_of_letters_are_redriven_and_purged

@@ -111,6 +111,22 @@ fn dead_letters_are_bounded_in_bytes_too_and_give_them_back() {
 }
 
 #[test]
+fn a_letter_that_is_written_again_counts_once() {
+    let queue = MemoryQueue::new(preloaded(&["a"], 1));
+    let taken = queue.receive(&NO_WAIT).unwrap();
+    let payload = Bytes::from(vec![0; 100 * 1024 * 1024]);
+    let large = |index| SetAside {
+        delivery: Some(DeadDelivery { account: "acme".into(), index: Some(index), payload: payload.clone() }),
+        last: false,
+        ..whole(&taken[0])
+    };
+    for index in [0, 0, 1] {
+        queue.set_aside(&[large(index)]).unwrap();
+    }
+    assert!(queue.set_aside(&[large(2)]).is_err());
+}
+
+#[test]
 fn attributes_count_among_the_bytes_of_dead_letters() {
     let queue = MemoryQueue::new(MemoryOptions::new("stock"));
     let value = AttributeValue::Binary(Bytes::from(vec![0; 100 * 1024 * 1024]));

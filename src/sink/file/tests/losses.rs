@@ -36,6 +36,16 @@ fn lines_in_a_file_that_was_emptied_and_has_grown_again_are_not_accepted() {
 }
 
 #[test]
+fn a_sync_that_fails_takes_nothing_that_was_there_before_the_file_was_opened() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.deliver("acme", &["1"]), Answer::Accepted);
+    stage.restarted();
+    *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+    reason(stage.deliver("acme", &["2"]));
+    assert_eq!(stage.read("acme"), "1\n");
+}
+
+#[test]
 fn a_folder_that_cannot_be_synced_concerns_only_the_files_in_it() {
     let stage = Stage::new();
     let by_folder = Template::parse(&format!("{}/out/{{account}}/lines.jsonl", stage.dir.path().display())).unwrap();
