@@ -23,7 +23,7 @@ pub enum Settled {
 
 /// The most bytes that the memories of all queues take together. A message of a thousand deliveries may take a megabyte
 /// of them.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+pub const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The bytes counted for an entry beside its names: itself, its id at two places, and its share of the two maps.
 const ENTRY_BYTES: usize = 256;
