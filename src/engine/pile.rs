@@ -9,12 +9,15 @@
 //! slow. So a flush that has waited for [`OLDEST_FIRST_AFTER`] goes first.
 //!
 //! One thread is woken at a time, and wakes the next one if something is left to take. Waking a thread for each flush
-//! of a turn brought dozens of threads to the cores, of which two had already taken everything. The lock is held for
+//! of a turn brought dozens of threads to the cores, of which two had already taken everything. The one that fell asleep
+//! last is woken first, so that threads that are not needed stay asleep and can end: in turn, each of a thousand that an
+//! outage has left would get a flush now and then, and keep its stack and its part of the heap for as long as there is work. The lock is held for
 //! one push or pop, like the locks inside a channel. A thread that finds nothing sleeps at once, whereas a channel's
 //! receiver yields its core a few times first.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -37,7 +40,6 @@ pub enum Popped<T> {
 /// The items between the dispatcher, which pushes and never waits, and the threads that pop.
 pub struct Pile<T> {
     state: Mutex<State<T>>,
-    woken: Condvar,
 }
 
 struct State<T> {
@@ -45,9 +47,9 @@ struct State<T> {
     waiting: VecDeque<(Instant, T)>,
     /// The largest number of items.
     room: usize,
-    /// The number of sleeping threads, including those that are waking up.
-    asleep: usize,
-    /// Whether a thread was woken and has not taken the lock yet.
+    /// What wakes each sleeping thread; that of the thread that fell asleep last is the last.
+    asleep: Vec<Arc<Condvar>>,
+    /// Whether a thread was woken, and so is no longer among those, and has not taken the lock yet.
     waking: bool,
     /// Whether nothing will be pushed any more.
     closed: bool,
@@ -56,8 +58,8 @@ struct State<T> {
 impl<T> Pile<T> {
     /// Creates a pile for at most `room` items.
     pub fn new(room: usize) -> Self {
-        let state = State { waiting: VecDeque::with_capacity(room), room, asleep: 0, waking: false, closed: false };
-        Self { state: Mutex::new(state), woken: Condvar::new() }
+        let state = State { waiting: VecDeque::with_capacity(room), room, asleep: Vec::new(), waking: false, closed: false };
+        Self { state: Mutex::new(state) }
     }
 
     /// Adds an item. Returns `false` if there is no room; the item is then dropped.
@@ -67,11 +69,9 @@ impl<T> Pile<T> {
             return false;
         }
         state.waiting.push_back((now, one));
-        let wake = state.wakes_one();
+        let sleeper = state.wakes_one();
         drop(state);
-        if wake {
-            self.woken.notify_one();
-        }
+        wake(sleeper);
         true
     }
 
@@ -82,11 +82,9 @@ impl<T> Pile<T> {
         let mut is_willing = true;
         loop {
             if let Some(one) = state.take(&clock) {
-                let wake = state.wakes_one();
+                let sleeper = state.wakes_one();
                 drop(state);
-                if wake {
-                    self.woken.notify_one();
-                }
+                wake(sleeper);
                 return Popped::One(one);
             }
             if state.closed {
@@ -95,10 +93,17 @@ impl<T> Pile<T> {
             if !is_willing {
                 return Popped::Nothing;
             }
-            state.asleep += 1;
-            is_willing = !self.woken.wait_for(&mut state, willing).timed_out();
-            state.asleep -= 1;
-            state.waking = false;
+            let sleeper = Arc::new(Condvar::new());
+            state.asleep.push(Arc::clone(&sleeper));
+            sleeper.wait_for(&mut state, willing);
+            // Whoever wakes a thread takes it off, also in the moment in which its time is over.
+            match state.asleep.iter().position(|other| Arc::ptr_eq(other, &sleeper)) {
+                Some(at) => {
+                    state.asleep.remove(at);
+                    is_willing = false;
+                }
+                None => state.waking = false,
+            }
         }
     }
 
@@ -107,16 +112,25 @@ impl<T> Pile<T> {
         self.state.lock().waiting.len()
     }
 
-    /// Returns the number of items for which there is no sleeping thread to wake.
+    /// Returns the number of items for which there is no thread that sleeps or wakes up.
     pub fn unserved(&self) -> usize {
         let state = self.state.lock();
-        state.waiting.len().saturating_sub(state.asleep)
+        state.waiting.len().saturating_sub(state.asleep.len() + usize::from(state.waking))
+    }
+
+    /// Returns the number of sleeping threads.
+    #[cfg(test)]
+    fn sleeping(&self) -> usize {
+        self.state.lock().asleep.len()
     }
 
     /// Closes the pile: nothing will be pushed any more, and threads that pop get [`Popped::Closed`] once it is empty.
     pub fn close(&self) {
-        self.state.lock().closed = true;
-        self.woken.notify_all();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let asleep = mem::take(&mut state.asleep);
+        drop(state);
+        asleep.into_iter().for_each(|sleeper| wake(Some(sleeper)));
     }
 }
 
@@ -128,9 +142,21 @@ impl<T> State<T> {
         taken.map(|(_, one)| one)
     }
 
-    /// Returns whether another thread has to be woken; if so, it is recorded as waking.
-    fn wakes_one(&mut self) -> bool {
-        !self.waiting.is_empty() && self.asleep > 0 && !mem::replace(&mut self.waking, true)
+    /// Returns what wakes another thread, which is recorded as waking; `None` if none has to be woken.
+    fn wakes_one(&mut self) -> Option<Arc<Condvar>> {
+        if self.waiting.is_empty() || self.waking {
+            return None;
+        }
+        let sleeper = self.asleep.pop();
+        self.waking = sleeper.is_some();
+        sleeper
+    }
+}
+
+/// Wakes a thread, without the lock that it needs next.
+fn wake(sleeper: Option<Arc<Condvar>>) {
+    if let Some(sleeper) = sleeper {
+        sleeper.notify_one();
     }
 }
 
@@ -200,6 +226,40 @@ mod tests {
             }
             assert_eq!(pile.len(), 0);
             pile.close();
+        });
+    }
+
+    #[test]
+    fn the_thread_that_fell_asleep_last_is_woken_so_that_those_without_work_can_end() {
+        const THREADS: usize = 8;
+        let pile = Pile::new(1);
+        let (told, taken) = bounded(1);
+        let all_sleep = |pile: &Pile<()>| {
+            while pile.sleeping() < THREADS {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (pile, told) = (&pile, told.clone());
+                scope.spawn(move || {
+                    while pile.pop(Instant::now, LONG) == Popped::One(()) {
+                        told.send(thread).unwrap();
+                    }
+                });
+            }
+            let mut busy: Vec<usize> = (0..100)
+                .map(|_| {
+                    all_sleep(&pile);
+                    assert!(pile.push(Instant::now(), ()));
+                    taken.recv().unwrap()
+                })
+                .collect();
+            all_sleep(&pile);
+            // Before the check: the threads would outlast a test that fails.
+            pile.close();
+            busy.dedup();
+            assert_eq!(busy.len(), 1, "{busy:?}");
         });
     }
 
