@@ -18,3 +18,16 @@ pub(in crate::queue) fn spoil(path: &Path, mark: &str) {
     page[..4].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
     std::fs::write(path, bytes).unwrap();
 }
+
+/// Makes the first page of a table or an index one of no kind. No store may have the file open.
+pub(in crate::queue) fn spoil_root(path: &Path, name: &str) {
+    let file = Connection::open(path).unwrap();
+    let root = file.query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [name], |row| row.get::<_, u32>(0)).unwrap();
+    file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let size = file.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0)).unwrap();
+    drop(file);
+    let mut bytes = std::fs::read(path).unwrap();
+    let page = ((root - 1) * size) as usize;
+    bytes[page..page + 8].fill(0xff);
+    std::fs::write(path, bytes).unwrap();
+}

@@ -78,21 +78,29 @@ fn a_delivered_row_on_a_damaged_page_keeps_no_other_from_being_deleted() {
     assert!(not_deleted(&queue.delete(&receipts[..1]).unwrap()[0]));
 }
 
+/// Parks `a` and `b` for x and `c` for y, and damages the first page of a table or an index.
+fn without_root(name: &str) -> Scene {
+    let scene = Scene::new();
+    scene.parking().park(&[behind("x", &["a", "b"]), behind("y", &["c"])].concat()).unwrap();
+    spoil_root(&scene.path(), name);
+    scene
+}
+
+#[test]
+fn a_line_that_cannot_be_found_is_named_and_no_error_of_the_whole_file() {
+    let parking = without_root("parked_in_line").parking();
+    let wants = ["x", "y"].map(|account| Want { account: account.into(), after: START, rows: 9 });
+    for (unparked, account) in parking.unpark(&wants).unwrap().iter().zip(["x", "y"]) {
+        let [why] = &unparked.unreadable[..] else { panic!("{unparked:?}") };
+        assert!(why.starts_with(&format!("what is parked for {account}: ")) && why.contains(".recover"), "{why}");
+        assert!(unparked.rows.is_empty() && unparked.last.is_none() && !unparked.more);
+    }
+}
+
 /// As if the page of the row itself were damaged.
 #[test]
 fn what_is_parked_is_listed_although_a_first_row_cannot_be_read() {
-    let scene = Scene::new();
-    let parking = scene.parking();
-    parking.park(&[behind("x", &["a", "b"]), behind("y", &["c"])].concat()).unwrap();
-    let root: u32 = parking
-        .store
-        .read(|file| Ok(file.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'parked'", [], |row| row.get(0))?))
-        .unwrap();
-    drop(parking);
-    let mut bytes = std::fs::read(scene.path()).unwrap();
-    let page = (root as usize - 1) * 4096;
-    bytes[page..page + 8].fill(0xff);
-    std::fs::write(scene.path(), bytes).unwrap();
+    let scene = without_root("parked");
     let mut lines = Vec::new();
     let mut each = |line: ParkedAccount| {
         lines.push((line.account.to_string(), line.deliveries, line.oldest.to_string()));

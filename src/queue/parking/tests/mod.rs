@@ -8,7 +8,7 @@ use super::*;
 use crate::message::park::START;
 use crate::message::{Attribute, AttributeValue, Item, Message, Receipt, Received};
 use crate::queue::memory::{MemoryOptions, MemoryQueue};
-use crate::queue::sqlite::spoil::spoil;
+use crate::queue::sqlite::spoil::{spoil, spoil_root};
 use crate::queue::{
     Ask, Count, DeadFilter, DeadKind, DeadLetters, DeadReason, EntryError, EntryResult, Facts, Limits, NewMessage, Queue,
     SetAside, VisibilityChange,
@@ -112,6 +112,22 @@ fn an_accounts_line_comes_back_in_order_and_page_by_page() {
     assert_eq!((ids(&rest), rest.more), (vec!["d-2".to_owned()], false));
     assert_eq!(ids(&take(&parking, "y", START, 3)), ["c"]);
     assert_eq!(ids(&take(&parking, "z", START, 3)), [""; 0]);
+}
+
+#[test]
+fn an_answer_holds_a_few_mebibytes_however_many_rows_are_wanted() {
+    let scene = Scene::new();
+    let parking = scene.parking();
+    let large = |id: &str| {
+        let mut delivery = delivery("x", id);
+        delivery.item.payload = vec![b'x'; 1 << 20].into();
+        delivery
+    };
+    parking.park(&["a", "b", "c", "d", "e", "f"].map(large)).unwrap();
+    let first = take(&parking, "x", START, 9);
+    assert_eq!((ids(&first), first.more), (["a", "b", "c", "d"].map(String::from).to_vec(), true));
+    let rest = take(&parking, "x", first.last.unwrap(), 9);
+    assert_eq!((ids(&rest), rest.more), (["e", "f"].map(String::from).to_vec(), false));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::queue::Portions;
-use crate::queue::sqlite::spoil::spoil;
+use crate::queue::sqlite::spoil::{spoil, spoil_root};
 
 const LETTERS: &str = "
     INSERT INTO dead (queue, message_id, kind, reason, body, attributes, open, receives, redrives, sent_at, dead_at) VALUES
@@ -68,6 +68,7 @@ fn a_damaged_page_hides_no_letter_but_its_own() {
     let all = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), if *id == "b" { 0 } else { 20_000 })).collect::<Vec<_>>();
     assert_eq!(list(&DeadFilter::default()), all(&["a", "b", "c", "d"]));
     assert_eq!(list(&DeadFilter { partner: Some("y".into()), reason: None }), all(&["b", "d"]));
+    assert_eq!(list(&DeadFilter { partner: Some("z".into()), reason: None }), []);
     let damaged = scene.queue.find("2").unwrap().unwrap();
     assert!(damaged.reason.starts_with("no total (the file is damaged where this letter is"), "{damaged:?}");
     assert!(scene.queue.find("9").unwrap().is_none());
@@ -82,4 +83,54 @@ fn a_damaged_page_hides_no_letter_but_its_own() {
     assert!(changed.ended.is_none() && changed.done == 1, "{changed:?}");
     assert!(changed.failed[0].0 == "2" && changed.failed[0].1.contains(".recover"), "{changed:?}");
     assert_eq!(list(&DeadFilter::default()), all(&["b", "d"]));
+}
+
+#[test]
+fn letters_of_which_no_row_can_be_read_are_known_by_their_numbers() {
+    let Scene { queue, folder } = Scene::new();
+    queue.store.with_writers(|connection| _ = connection.execute_batch(LETTERS));
+    drop(queue);
+    let path = folder.path().join("queue.db");
+    spoil_root(&path, "dead");
+    let scene = Scene { queue: SqliteQueue::open(SqliteOptions::new(&path, "stock")).unwrap(), folder };
+    let mut seen = Vec::new();
+    let mut note = |letter: DeadLetter| {
+        seen.push((letter.id.to_string(), letter.reason.contains("the file is damaged where this letter is")));
+        true
+    };
+    scene.queue.list(&DeadFilter::default(), &mut note).unwrap();
+    assert_eq!(seen, ["1", "2", "3"].map(|id| (id.to_owned(), true)));
+    assert!(scene.queue.find("2").unwrap().is_some() && scene.queue.find("9").unwrap().is_none());
+}
+
+/// What one read brought is shown although it is deleted meanwhile, and what is behind it was not read yet.
+#[test]
+fn a_list_reads_about_a_mebibyte_of_letters_at_once() {
+    let scene = Scene::new();
+    let letter = "INSERT INTO dead (queue, message_id, kind, reason, body, receives, redrives, sent_at, dead_at)
+                  VALUES (1, 'a', 'rejected', 'no total', zeroblob(600000), 1, 0, 1000, 1000);";
+    let letters: String = (0..5).map(|n| letter.replace("'a'", &format!("'{n}'"))).collect();
+    scene.queue.store.with_writers(|connection| _ = connection.execute_batch(&letters));
+    let mut seen = 0;
+    let mut each = |_| {
+        seen += 1;
+        scene.queue.purge(&["1", "2", "3", "4", "5"].map(CompactString::from)).unwrap();
+        true
+    };
+    scene.queue.list(&DeadFilter::default(), &mut each).unwrap();
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn a_message_that_is_set_aside_leaves_nothing_on_the_queue() {
+    let scene = Scene::new();
+    scene.send(b"a").unwrap();
+    let taken = scene.receive().unwrap().remove(0);
+    let reason = crate::queue::DeadReason { kind: crate::queue::DeadKind::Rejected, text: "no total".into() };
+    let letter = SetAside { message: taken.message, receipt: taken.receipt, delivery: None, reason, last: true };
+    assert_eq!(scene.queue.set_aside(&[letter]).unwrap(), [Ok(())]);
+    let left = "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM contents)";
+    scene.queue.store.with_writers(|connection| {
+        assert_eq!(connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    });
 }

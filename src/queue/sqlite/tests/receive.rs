@@ -118,6 +118,17 @@ fn what_cannot_be_read_is_given_back_as_if_it_had_not_been_received() {
 }
 
 #[test]
+fn of_many_unreadable_rows_a_few_are_named_and_the_others_counted() {
+    for (rows, others) in [(3, "program; what"), (5, "program; so are 2 others; what")] {
+        let scene = Scene::new();
+        (0..rows).for_each(|_| _ = scene.send(b"a").unwrap());
+        scene.by_hand().execute("UPDATE contents SET attributes = 'no JSON'", []).unwrap();
+        let error = scene.receive().unwrap_err().to_string();
+        assert!(error.contains(others) && error.matches(" of messages: ").count() == 3, "{error}");
+    }
+}
+
+#[test]
 fn a_group_goes_on_once_its_unreadable_message_is_deleted_by_hand() {
     let scene = Scene::grouped();
     for body in [b"a1", b"a2", b"b1"] {
