@@ -1,8 +1,8 @@
 //! Connections are reused, and no more stay idle than allowed.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -115,4 +115,44 @@ fn the_connections_used_least_recently_are_closed() {
         drop(sinks);
     });
     assert_eq!(on_close.len(), 3);
+}
+
+#[test]
+fn the_connections_of_one_host_count_among_those_of_all() {
+    let (closed, on_close) = crossbeam_channel::unbounded();
+    let together = Barrier::new(3);
+    let busy = Partner::start(move |mut connection| {
+        connection.request();
+        together.wait();
+        connection.send(OK);
+        connection.hang();
+        closed.send(()).unwrap();
+    });
+    let other = Partner::answering(OK);
+    let to = |partner: &Partner| everyone(Deliver::Http(http(partner.url())));
+    let mut limits = Limits::of(16);
+    limits.idle_connections = 3;
+    let sinks = Sinks::new(&to(&busy), limits, "1").unwrap();
+    thread::scope(|scope| {
+        (0..3).for_each(|_| drop(scope.spawn(|| assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted))));
+    });
+    assert!(on_close.is_empty(), "three may be idle");
+    sinks.install(sinks.prepare(&to(&other)).unwrap());
+    assert_eq!(sinks.deliver(&batch("acme", &["1"])), Answer::Accepted);
+    (0..3).for_each(|_| on_close.recv_timeout(Duration::from_secs(30)).unwrap());
+}
+
+#[test]
+fn an_answer_is_read_up_to_64_kib_and_its_connection_then_closed() {
+    let (sent, was_sent) = crossbeam_channel::bounded(1);
+    let partner = Partner::start(move |mut connection| {
+        connection.request();
+        connection.send("HTTP/1.1 503 Busy\r\ncontent-length: 99999999999\r\n\r\n");
+        let chunks = (0..).take_while(|_| connection.send([b'x'; 64 * 1024])).count();
+        sent.send(chunks * 64 * 1024).unwrap();
+    });
+    let sinks = http_sinks(http(partner.url()));
+    assert!(matches!(sinks.deliver(&batch("acme", &["1"])), Answer::Status { code: 503, .. }));
+    let sent = was_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(sent < 32 * 1024 * 1024, "more than the kernel's buffers hold: {sent}");
 }

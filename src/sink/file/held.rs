@@ -92,3 +92,34 @@ impl<T> Drop for Claim<T> {
         self.shared.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Whichever thread is first: many rounds meet both orders.
+    #[test]
+    fn who_finds_a_file_that_another_thread_opens_or_closes_waits_for_it_and_is_woken() {
+        const ID: Id = (1, 2);
+        for round in 0..500 {
+            let held = Held::<()>::default();
+            let Found::Free(claim) = held.find(ID) else { panic!("nobody has it") };
+            let opens = round % 2 == 0;
+            thread::scope(|scope| {
+                let found = scope.spawn(|| matches!(held.find(ID), Found::Open(_)));
+                for _ in 0..round % 50 {
+                    thread::yield_now();
+                }
+                let file = Arc::new(());
+                if opens {
+                    claim.opened(&file);
+                } else {
+                    drop(claim);
+                }
+                assert_eq!(found.join().unwrap(), opens);
+            });
+        }
+    }
+}

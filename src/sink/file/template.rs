@@ -269,6 +269,7 @@ mod tests {
         assert!(target.file.len() <= NAME_MAX && target.file.len() > NAME_MAX - 4, "{}", target.file.len());
         assert!(target.file.starts_with("éééé") && target.file.ends_with(".jsonl"));
         assert_ne!(file_of(&long), file_of(&(long.clone() + "x")));
+        assert!(Template::parse("{queue}-{account}").unwrap().fill(&long, &long).file.len() <= NAME_MAX);
         // Of 255 bytes, `.jsonl` leaves 249: those fit, one more does not.
         assert!(!file_of(&"a".repeat(249)).contains('~'));
         assert!(file_of(&"a".repeat(250)).contains('~'));
@@ -295,7 +296,11 @@ mod tests {
         for (path, found) in [("out/{acount}.jsonl", "{acount}"), ("out/a}b", "}"), ("out/{account", "{account")] {
             assert_eq!(Template::parse(path).unwrap_err(), TemplateError::Unknown { path: path.into(), found: found.into() });
         }
-        assert!(matches!(Template::parse(&format!("{}{{account}}", "a".repeat(230))), Err(TemplateError::TooLong { .. })));
+        let beside = |text: usize| Template::parse(&format!("{}{{account}}", "a".repeat(text)));
+        assert!(beside(NAME_MAX - DIGEST).is_ok());
+        assert!(matches!(beside(NAME_MAX - DIGEST + 1), Err(TemplateError::TooLong { .. })));
+        assert!(Template::parse(&"x".repeat(255)).is_ok());
+        assert!(Template::parse(&format!("{}/{{account}}", "x".repeat(255))).is_ok());
         assert!(matches!(Template::parse(&"x".repeat(5000)), Err(TemplateError::TooLong { .. })));
         assert!(matches!(Template::parse(&format!("{}/{{account}}", "x".repeat(256))), Err(TemplateError::TooLong { .. })));
         let deep = |folders: usize| Template::parse(&format!("{}{{account}}", "x/".repeat(folders)));

@@ -187,6 +187,8 @@ mod tests {
         begin(at(9), timeouts);
         sending(&Clocks::with_steady(move || at(10)));
         assert_eq!(finish().unwrap().deadline, at(12), "a second try ends with the delivery");
+        begin(at(11), timeouts);
+        assert_eq!(finish().unwrap().deadline, at(12), "nor does it connect for longer");
         assert!(current().is_none());
     }
 }

@@ -113,3 +113,28 @@ fn an_address_behind_many_dead_ones_is_reached_in_the_end() {
     sink.agents.close_idle();
     assert_eq!(sink.deliver(&target, &batch("acme", &["1"])), Answer::Accepted, "the dead ones come last");
 }
+
+/// A listener that nobody accepts from, with so many connections waiting that the kernel answers no further one.
+fn silent(address: std::net::SocketAddr) -> Vec<rustix::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
+    let socket = |flags| socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+    let listener = socket(SocketFlags::CLOEXEC);
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    let waiting = (0..4).map(|_| {
+        let socket = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        let _ = connect(&socket, &address);
+        socket
+    });
+    let waiting: Vec<_> = waiting.collect();
+    waiting.into_iter().chain([listener]).collect()
+}
+
+#[test]
+fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let partner = Server::answering(NO_CONTENT);
+    let _silent = silent(([127, 8, 0, 1], partner.address.port()).into());
+    let sink = sink(names(&["127.8.0.1", "127.0.0.1"]).0);
+    let target = target(&format!("http://acme.example:{}/", partner.address.port()));
+    assert_eq!(sink.deliver(&target, &batch("acme", &["1"])), Answer::Accepted);
+}

@@ -203,13 +203,14 @@ fn an_account_named_like_a_queue_s_file_is_refused() {
     // The file of another queue is behind a link, and its log beside the link's target.
     fs::write(file("data/real.db"), "").unwrap();
     symlink("real.db", file("data/linked.db")).unwrap();
-    let stores = ["data/octoconf.db", "data/linked.db"].map(|path| Store::database(&file(path), "of queues.stock".into()));
+    fs::create_dir(file("more")).unwrap();
+    let stores = ["data/octoconf.db", "data/linked.db", "more/octoconf.db"]
+        .map(|path| Store::database(&file(path), "of queues.stock".into()));
     stage.sink.reserve(&stores);
 
     let ours = ["octoconf.db", "octoconf.db-wal", "octoconf.db-shm", "octoconf.db-journal", "octoconf.db-lock", "real.db-wal"];
-    for (path, account) in
-        ours.map(|name| ("other/{account}", name)).into_iter().chain([("data/{account}", ours[0]), ("link", "a")])
-    {
+    let elsewhere = [("data/{account}", ours[0]), ("more/{account}", ours[0]), ("link", "a")];
+    for (path, account) in ours.map(|name| ("other/{account}", name)).into_iter().chain(elsewhere) {
         let Answer::Refused { reason, .. } = deliver(path, account) else { panic!("{account} was not refused") };
         assert!(reason.contains("queues.stock"), "{reason}");
     }
