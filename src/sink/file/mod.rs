@@ -215,13 +215,15 @@ impl FileSink {
     fn slot(&self, path: &Path) -> Arc<Slot> {
         let mut table = self.slots.lock();
         let Some(slots) = &mut *table else { return Arc::default() };
-        if let Some(slot) = slots.get(path) {
-            return Arc::clone(slot);
-        }
-        let slot = Arc::new(Slot::default());
-        slots.insert(path.to_owned(), Arc::clone(&slot));
+        let known = slots.get(path).cloned();
+        let slot = known.unwrap_or_else(|| {
+            let slot = Arc::<Slot>::default();
+            slots.insert(path.to_owned(), Arc::clone(&slot));
+            slot
+        });
         let mut evicted = Vec::new();
-        // Folders wait for their sync for long only if syncs fail.
+        // Folders wait for their sync for long only if syncs fail. So do those of files that were moved away and made anew,
+        // whose slots are known.
         while slots.len() + self.held.folders() > self.open_files.max(1) {
             // A slot in use is held by its thread as well as by the table, and new holders come only through the table.
             let Some(idle) = slots.evict(EVICTION_LOOKS, |slot| Arc::strong_count(slot) == 1) else { break };

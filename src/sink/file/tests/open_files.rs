@@ -48,3 +48,28 @@ fn folders_of_files_that_cannot_be_written_or_synced_do_not_stay_open() {
         }
     }
 }
+
+/// The slots of these files exist already, so no new one makes room for what is opened.
+#[test]
+fn nor_do_those_of_files_that_were_moved_away_before() {
+    for written in [false, true] {
+        let stage = Stage::with_open_files(8);
+        let deep = Template::parse(&format!("{}/{{queue}}/{{account}}/a/b/c.jsonl", stage.dir.path().display())).unwrap();
+        let deliver = |account: usize| stage.sink.deliver(&deep, &batch(&account.to_string(), &["1"]));
+        for account in 0..6 {
+            assert_eq!(deliver(account), Answer::Accepted);
+        }
+        fs::rename(stage.dir.path().join("stock"), stage.dir.path().join("moved")).unwrap();
+        for account in 0..6 {
+            if written {
+                *stage.disk.sync_fails.lock() = Some(ErrorKind::Other);
+            } else {
+                *stage.disk.full_after.lock() = Some(0);
+            }
+            reason(deliver(account));
+            let ours = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+            let ours = ours.filter(|path| path.starts_with(stage.dir.path())).count();
+            assert!(ours <= 8 + 6, "{ours} files and folders are open");
+        }
+    }
+}
