@@ -45,7 +45,8 @@ impl Limits {
         let left = limit - OTHER_FILES.min(limit / 2);
         let delivery_threads = delivery_threads.min(left / 4).max(1);
         let rest = left.saturating_sub(2 * delivery_threads);
-        let idle_connections = delivery_threads.min(rest / 2).max(1);
+        // The threads take half of it at most, so what is left has room for as many idle connections, and for as many files.
+        let idle_connections = delivery_threads;
         Self { delivery_threads, idle_connections, open_files: rest.saturating_sub(idle_connections).clamp(16, MOST_FILES) }
     }
 }

@@ -52,7 +52,6 @@ impl Secrets {
                 secrets.push(decoded(part));
             }
         }
-        secrets.retain(|secret| !secret.is_empty());
         // One secret may be part of another, so the longest are masked first.
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
@@ -98,7 +97,7 @@ mod tests {
             ("no user bobby with hush:hush", "no user *** with ***"),
             ("bad key 'blank-key'", "bad key '***'"),
             ("no token to-ken of usher in bis-cuit==, a=1", "no token *** of *** in ***, a=1"),
-            ("ab+cd/ef==, ab cd/ef==, ab%20cd%2Fef%3D%3D", "***, ***, ***"),
+            ("ab+cd/ef==, ab cd/ef==, ab%20cd%2Fef%3D%3D, ab%2Bcd%2Fef%3D%3D", "***, ***, ***, ***"),
             ("100%25+sure, 100% sure, 100%25%20sure", "***, ***, ***"),
             ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "***, ***"),
         ] {
