@@ -86,7 +86,7 @@ fn no_keys(error: CredentialsError) -> Fault {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::testing::{Stub, keys, ok, refusal};
+    use super::super::testing::{Reply, Stub, keys, ok, refusal};
     use super::*;
 
     /// A source that has other keys once the service has refused the first.
@@ -135,5 +135,38 @@ mod tests {
         let denied = service(&stub, ["old", "new"]).call(&URL).unwrap_err();
         assert!(matches!(&denied, Fault::Refused(why) if !why.contains("came from")), "{denied:?}");
         stub.end();
+    }
+
+    #[test]
+    fn what_the_service_says_of_the_keys_that_took_their_place_is_hidden_too() {
+        let quotes = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no AKIDNEWER</Message></Error></ErrorResponse>";
+        let stub = Stub::new(vec![refusal(403, "ExpiredToken"), Reply::Say(403, quotes.to_owned())]);
+        let denied = service(&stub, ["AKIDOLDER", "AKIDNEWER"]).call(&URL).unwrap_err();
+        assert!(matches!(&denied, Fault::Refused(why) if why.contains("no ***")), "{denied:?}");
+        stub.end();
+    }
+
+    /// A source without keys.
+    struct Without(CredentialsError);
+
+    impl Credentials for Without {
+        fn get(&self) -> Result<Keys, CredentialsError> {
+            Err(self.0.clone())
+        }
+
+        fn origin(&self) -> String {
+            "nowhere".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_is_waited_for_and_a_wrong_one_is_for_a_person() {
+        let from = || "the test".to_owned();
+        let away = CredentialsError::Unreachable { from: from(), why: "timed out".into() };
+        let wrong = CredentialsError::Misconfigured { from: from(), problem: "no such profile".into() };
+        for (error, waits) in [(away, true), (wrong, false)] {
+            let fault = Service::new("eu-west-1", "http://127.0.0.1:1", Arc::new(Without(error))).call(&URL).unwrap_err();
+            assert_eq!(matches!(fault, Fault::Transient(_)), waits, "{fault:?}");
+        }
     }
 }

@@ -99,6 +99,25 @@ fn what_fits_nowhere_is_dropped_and_counted() {
 }
 
 #[test]
+fn what_is_open_is_said_by_its_places_where_the_accounts_leave_no_room() {
+    let names: Vec<_> = (0..200).map(|index| name(index, Some("an-account-with-a-long-name"))).collect();
+    let unpacked = LetterFacts::unpack(LetterFacts { open: Open::of(Some(&names)), ..facts() }.pack(&[], None, ROOM));
+    let open = unpacked.facts.unwrap().open.names().unwrap();
+    assert_eq!(*open, *(0..200).map(|index| name(index, None)).collect::<Vec<_>>());
+}
+
+#[test]
+fn attributes_that_fit_alone_and_not_together_are_folded_or_dropped() {
+    let own = ["a", "b", "c"].map(|letter| text(letter, &letter.repeat(1000)));
+    for room in [1000, 2000, 3000, 4000] {
+        let packed = facts().pack(&own, None, room);
+        assert!(total(&packed) <= room, "{room}: {}", total(&packed));
+        let unpacked = LetterFacts::unpack(packed);
+        assert_eq!(unpacked.attributes.len() + unpacked.dropped as usize, 3, "{room}");
+    }
+}
+
+#[test]
 fn a_long_reason_is_cut_and_a_large_body_leaves_less() {
     let long = LetterFacts { reason: "ä\"".repeat(2000), ..facts() };
     let own = [text("a", &"x".repeat(3000))];

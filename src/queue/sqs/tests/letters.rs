@@ -117,12 +117,6 @@ fn a_letter_without_room_for_its_facts_keeps_the_group_of_its_message() {
     stub.end();
 }
 
-/// A message on a FIFO queue.
-fn in_group(id: &str, group: &str) -> String {
-    message(id, "1")
-        .replace("</Message>", &format!("<Attribute><Name>MessageGroupId</Name><Value>{group}</Value></Attribute></Message>"))
-}
-
 #[test]
 fn a_letter_that_its_queue_refuses_is_named_and_its_bound_asked_again() {
     let refused = "<BatchResultErrorEntry><Id>0</Id><Code>InvalidParameterValue</Code><Message>too long</Message>\
@@ -205,6 +199,46 @@ fn a_dead_letter_queue_that_is_missing_entry_by_entry_is_looked_for_anew() {
     let results = queue.set_aside(&letters).unwrap();
     assert!(matches!(&results[..], [Err(EntryError::Failed(why))] if why.contains("NonExistentQueue")), "{results:?}");
     assert_eq!(queue.set_aside(&letters).unwrap(), [Ok(())]);
+}
+
+/// Several queues may have the same one for their dead letters.
+#[test]
+fn letters_of_other_queues_are_left_alone() {
+    let of = |id: &str, queue: &str| {
+        let source = format!("<Name>DeadLetterQueueSourceArn</Name><Value>arn:aws:sqs:eu-west-1:7:{queue}</Value>");
+        message(id, "1").replace("</Message>", &format!("<Attribute>{source}</Attribute></Message>"))
+    };
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &[of("a", "stock"), of("b", "invoice")].concat())),
+        last(done("DeleteMessageBatch", 0..1)),
+        last(ok("ReceiveMessage", "")),
+        counts(1, 1),
+        done("ChangeMessageVisibilityBatch", 0..1),
+    ]);
+    let (queue, ids) = (stub.queue("stock"), ["a", "b"].map(CompactString::from));
+    let changed = queue.dead_letters().unwrap().purge_in(Portions { most: 10, after: &mut |_| true }, &ids);
+    assert!(changed.done == 1 && changed.failed.len() == 1 && changed.failed[0].0 == "b", "{changed:?}");
+    let (_received, deleted) = (stub.request(), stub.request());
+    assert!(deleted.contains("handle-a") && !deleted.contains("handle-b"), "{deleted}");
+    stub.end();
+}
+
+#[test]
+fn letters_that_cannot_be_read_are_named_at_the_end_of_a_list() {
+    let unreadable = "<Message><MessageId>bad</MessageId></Message>";
+    let stub = Stub::new(vec![
+        last(ok("ReceiveMessage", &format!("{unreadable}{}", message("a", "1")))),
+        last(ok("ReceiveMessage", "")),
+        done("ChangeMessageVisibilityBatch", 0..1),
+    ]);
+    let (queue, mut seen) = (stub.queue("stock"), 0);
+    let mut each = |_| {
+        seen += 1;
+        true
+    };
+    let error = queue.dead_letters().unwrap().list(&DeadFilter::default(), &mut each).unwrap_err().to_string();
+    assert!(seen == 1 && error.contains("message bad: it has no ReceiptHandle"), "{seen} {error}");
+    stub.end();
 }
 
 /// As at a low rate.

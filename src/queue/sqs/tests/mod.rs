@@ -23,6 +23,12 @@ fn message(id: &str, body: &str) -> String {
     )
 }
 
+/// A message on a FIFO queue.
+fn in_group(id: &str, group: &str) -> String {
+    message(id, "1")
+        .replace("</Message>", &format!("<Attribute><Name>MessageGroupId</Name><Value>{group}</Value></Attribute></Message>"))
+}
+
 fn handles(handles: &[&str]) -> Vec<Receipt> {
     handles.iter().map(|handle| Receipt::Handle((*handle).into())).collect()
 }
@@ -129,6 +135,32 @@ fn sequence_numbers_have_no_gap_where_a_copy_is_left_out() {
     received.extend(queue.receive(&ASK).unwrap());
     assert_eq!(received.iter().map(|received| received.sequence).collect::<Vec<_>>(), [0, 1, 2]);
     assert!(queue.receive(&ASK).unwrap_err().to_string().contains("message bad"));
+}
+
+#[test]
+fn on_a_fifo_queue_a_copy_that_cannot_be_read_holds_up_its_own_group_only() {
+    let unreadable = in_group("a1", "a").replace("<ReceiptHandle>handle-a1</ReceiptHandle>", "");
+    let stub = Stub::new(vec![ok("ReceiveMessage", &[unreadable, in_group("a2", "a"), in_group("b1", "b")].concat())]);
+    let queue = stub.queue("stock.fifo");
+    let received: Vec<_> = queue.receive(&ASK).unwrap().iter().map(|received| received.message.id.clone()).collect();
+    assert_eq!(received, ["b1"]);
+    let error = queue.receive(&ASK).unwrap_err().to_string();
+    assert!(error.contains("message a1: it has no ReceiptHandle") && error.contains("message a2: one before it"), "{error}");
+}
+
+#[test]
+fn a_queue_that_is_missing_entry_by_entry_is_looked_up_again() {
+    let missing = failed(0, "AWS.SimpleQueueService.NonExistentQueue").replace("false", "true");
+    let stub = Stub::new(vec![
+        ok("GetQueueUrl", "<QueueUrl>http://here/1/old</QueueUrl>"),
+        ok("DeleteMessageBatch", &missing),
+        ok("GetQueueUrl", "<QueueUrl>http://here/1/new</QueueUrl>"),
+        done("DeleteMessageBatch", 0..1),
+    ]);
+    let queue = stub.queue_to(Named::of("stock"), DeadLetterQueue::Nowhere);
+    assert!(queue.delete(&handles(&["a"])).unwrap()[0].is_err());
+    assert_eq!(queue.delete(&handles(&["a"])).unwrap(), [Ok(())]);
+    stub.end();
 }
 
 #[test]
