@@ -201,7 +201,13 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::bounded;
+
     use super::*;
+    use crate::dispatch::Dispatcher;
+    use crate::engine::Engine;
+    use crate::engine::shell::{Control, Requests, Shell, Threads, Watched};
+    use crate::engine::threads::Crew;
 
     #[test]
     fn health_is_red_while_something_has_stalled() {
@@ -225,6 +231,28 @@ mod tests {
         assert!(health.is_well(), "that is waited for, and no stall");
         health.trouble("invoice", Operation::Receive, None);
         assert!(health.troubles().is_empty());
+    }
+
+    #[test]
+    fn a_dispatcher_shows_its_turns_and_how_far_all_work_is() {
+        let (settings, registry) = super::super::tests::settings("");
+        let Engine { lanes, sinks, rules, .. } = Engine::new(&settings, &registry).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        let (pulse, crew) = (Arc::new(Pulse::default()), Crew::new());
+        let watched = Watched { pulse: Arc::clone(&pulse), health: EngineHealth::default(), since: now };
+        let threads = Threads { handlers: 1, deliverers: 1 };
+        let shell = Shell::new(Dispatcher::new(rules, now), lanes, sinks, threads, crew.clone(), watched).unwrap();
+        let (control, controls) = bounded(1);
+        let (_ask, questions) = bounded(1);
+        control.send(Control::Stop { drain: Duration::ZERO }).unwrap();
+        shell.run(Requests { controls, questions }, LOOK_INTERVAL, &crew.roster().enlist("dispatch")).unwrap();
+        let gauges = pulse.gauges();
+        let done = |what: &str| gauges.iter().find(|gauge| gauge.what == what).map(|gauge| gauge.done);
+        assert!(done("turns of the dispatcher").is_some_and(|turns| turns > 0));
+        for what in ["receives of queue invoice", "acks of queue invoice", "flushes handed to the delivery threads"] {
+            assert!(done(what).is_some(), "{what} is not among {gauges:?}");
+        }
     }
 
     #[test]

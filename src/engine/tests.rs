@@ -5,9 +5,10 @@ use super::*;
 use crate::config::{self, Context, Environment, FileFormat, Loaded};
 use crate::dispatch::{Action, EngineState};
 use crate::message::dead::SetAside;
+use crate::message::park::{Parked, START, ToPark};
 use crate::message::service::{Ask, Count, Facts};
 use crate::message::settle::EntryResult;
-use crate::message::{Message, Outcome, Receipt, Received};
+use crate::message::{Item, Message, Outcome, Receipt, Received};
 use crate::queue::{DeadLetters, Limits, NewMessage, QueueError, VisibilityChange};
 use compact_str::CompactString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,6 +227,27 @@ fn a_reload_brings_the_handler_that_is_registered_now() {
     let queue = running.wait().unwrap().status.queues.remove(0);
     assert!(queue.counts.delivered >= 1, "the handler of before was run");
     assert_eq!((queue.counts.acked, queue.handler.as_str()), (2, "nothing"));
+}
+
+#[test]
+fn a_reload_changes_how_much_may_be_parked() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |most: &str| {
+        let files = format!("path = '{0}/queue.db'\nparking = '{0}/parking.db'", folder.path().display());
+        settings(&format!("[queues.kept]\nsource = 'sqlite'\nhandler = 'nothing'\n{files}\nparking_max_bytes = '{most}'\n"))
+    };
+    let (before, registry) = with("1MiB");
+    let engine = Engine::new(&before, &registry).unwrap();
+    let parking = engine.lanes.iter().find_map(|lane| lane.parking.clone()).unwrap();
+    let item = Item { message: Arc::new(Message::new("1", "{}")), index: None, payload: vec![b'x'; 2 << 20].into() };
+    let delivery = ToPark { account: "acme".into(), item, waited: Duration::ZERO, after: START, older: false };
+    let park = || parking.park(std::slice::from_ref(&delivery)).unwrap().remove(0);
+    let running = engine.start(RunOptions { until_empty: false, seed: 1 }).unwrap();
+    assert_eq!(park(), Parked::Full);
+    running.remote().reload(&with("10MiB").0, &registry).unwrap();
+    assert!(matches!(park(), Parked::At(_)));
+    running.remote().stop();
+    running.wait().unwrap();
 }
 
 #[test]
