@@ -147,6 +147,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_looks_a_few_times_and_once_more_for_each_announcement() {
+        let waiting = Waiting::default();
+        let looks = Cell::new(0);
+        let take = || {
+            waiting.announce();
+            Ok(Vec::new())
+        };
+        let any = || {
+            looks.set(looks.get() + 1);
+            Ok(false)
+        };
+        assert!(waiting.receive(LOOK_INTERVAL * 2, take, any).unwrap().is_empty());
+        assert!(looks.get() <= 4, "{} looks", looks.get());
+    }
+
+    #[test]
     fn an_end_wakes_a_wait_that_is_under_way_and_forbids_later_ones() {
         let waiting = Arc::new(Waiting::default());
         let (tried, was_tried) = sync_channel(1);

@@ -115,3 +115,11 @@ pub fn a_redriven_message_joins_its_group_at_the_end(driver: &dyn Driver) {
     delete(&*queue, &second);
     assert_eq!(take_bodies(&*queue, 10), ["g:3", "g:1"]);
 }
+
+pub fn a_redriven_message_comes_although_nothing_else_is_in_its_group(driver: &dyn Driver) {
+    let queue = driver.queue(true);
+    send(&*queue, &["g:a"]);
+    set_aside(&*queue, &[whole(&take_one(&*queue))]);
+    assert_eq!(redrive_all(&*queue), 1);
+    assert_eq!(take_bodies(&*queue, 1), ["g:a"]);
+}

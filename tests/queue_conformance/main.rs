@@ -91,6 +91,7 @@ macro_rules! conformance {
                 the_oldest_come_first_over_all_groups
                 a_dead_letter_frees_its_group
                 a_redriven_message_joins_its_group_at_the_end
+                a_redriven_message_comes_although_nothing_else_is_in_its_group
             }
             bodies {
                 attributes_of_all_types_come_back
