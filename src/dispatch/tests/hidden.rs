@@ -158,3 +158,76 @@ fn one_that_is_hidden_is_shown_at_once_for_an_operator_who_has_its_partner_tried
         rig.play(&[(301, "settled", ""), (400, "flush x", then)]);
     }
 }
+
+/// Returns a rig in which `a` and `b` are hidden for x, `b` for long, and the moment at which `a` is shown to try x with.
+fn one_is_shown(answer: &str, change: impl FnOnce(&mut PartnerRules)) -> (Rig, u64) {
+    let mut partner = PartnerRules { max_backoff: Duration::from_secs(20), ..partner_rules() };
+    change(&mut partner);
+    let mut rules = Rules { max_in_flight: 2, ..rules() };
+    rules.partners.default = partner.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a b#5", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "handled b->x", "")]);
+    assert_eq!(ids(&hidden(&rig.send(300, answer))), ["b", "a"], "its share is nothing");
+    rig.send(301, "settled");
+    let (at, commands) = rig.skip_to_commands();
+    assert_eq!(commands, "hide a=0");
+    rig.send(at, "settled");
+    (rig, at)
+}
+
+#[test]
+fn another_is_shown_where_the_one_that_was_shown_does_not_come_back() {
+    let (mut rig, at) = one_is_shown("answered x 503 5s", |_| {});
+    assert_eq!(rig.skip_to_commands(), (at + 20_000, "hide b=0".to_owned()), "after the longest back-off");
+}
+
+#[test]
+fn another_is_shown_once_the_wait_of_its_partner_is_over_however_long_ago_one_was_shown() {
+    let (mut rig, at) = one_is_shown("answered x 503 5s", |_| {});
+    rig.play(&[
+        (at + 1, "receive a#2", "handle a"),
+        (at + 2, "handled a->x", "flush x a"),
+        (at + 3, "answered x 503 60s", ""),
+        (at + 4, "skip x", "reply backing_off; letter a'2:skipped"),
+        (at + 5, "settled", ""),
+    ]);
+    let (next, commands) = rig.skip_to_commands();
+    assert!((at + 60_003..at + 62_000).contains(&next) && commands == "hide b=0", "{commands} at {next}, after {at}");
+}
+
+#[test]
+fn what_shows_by_itself_is_known_to_show_although_another_was_to_show_before_it() {
+    let (mut rig, _) = one_is_shown("answered x 503 20s", |partner| partner.max_backoff = Duration::from_secs(7200));
+    assert_eq!(rig.dispatcher.hidden.count(0), 1);
+    // By itself a would show within 45 seconds, and b within 12 minutes.
+    rig.play(&[(60_000, "tick", ""), (800_000, "tick", "")]);
+    assert_eq!(rig.dispatcher.hidden.count(0), 0);
+}
+
+#[test]
+fn of_two_partners_of_which_nothing_is_left_one_is_tried_in_a_moment_while_others_fill_half_of_the_room() {
+    let mut rules = narrow();
+    rules.queues[0].order_wait = Duration::ZERO;
+    rules.partners.default = PartnerRules { max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive l m n o a b c d", "handle l|m|n|o|a|b|c|d"),
+        (2, "handled a->x b->x c->z d->z", "flush x a; flush z c"),
+        (300, "answered x 503 5s", ""),
+        (300, "answered z 503 5s", ""),
+    ]);
+    // Each may hold one now.
+    assert_eq!(ids(&hidden(&rig.send(301, "tick"))), ["d", "b"]);
+    rig.play(&[
+        (303, "settled", ""),
+        (304, "skip x", "reply backing_off; letter a:skipped"),
+        (305, "settled", ""),
+        (306, "skip z", "reply backing_off; letter c:skipped"),
+        (307, "settled", ""),
+        (308, "handled l=discard m=discard n=discard o=discard", "delete l m n o"),
+        (309, "settled", ""),
+        (5_000, "receive p q r s t u v", "handle p|q|r|s"),
+    ]);
+    assert_eq!(hidden(&rig.send(5_310, "tick")).len(), 1);
+    assert_eq!(rig.send(5_311, "settled"), "");
+}

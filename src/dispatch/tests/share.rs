@@ -63,6 +63,8 @@ fn what_came_last_goes_back_for_half_a_minute_or_a_little_more() {
     assert_eq!(said(&rig), [1]);
     rig.send(10_300, "tick");
     assert_eq!(said(&rig), [1, 2]);
+    let says_why = |note: &Note| matches!(note, Note::GivenBack { reason, .. } if reason.contains("takes nothing"));
+    assert!(rig.notes.iter().any(says_why), "{:?}", rig.notes);
 }
 
 #[test]
