@@ -184,6 +184,9 @@ fn rows_that_cannot_be_read_are_tried_again() {
     assert!(rig.notes.iter().any(is_said), "{:?}", rig.notes);
     let (at, commands) = rig.skip_to_commands();
     assert!(at <= 1_000 && commands == "unpark x 6", "{commands} at {at}");
+    assert_eq!(rig.send(at, "unparked fault"), "");
+    let (at, commands) = rig.skip_to_commands();
+    assert!(at <= 3_000 && commands == "unpark x 6", "{commands} at {at}");
     rig.send(at, "unparked");
     assert!(matches!(rig.notes.last(), Some(Note::QueueWell { queue: 1, doing: Operation::Unpark })), "{:?}", rig.notes);
 }
