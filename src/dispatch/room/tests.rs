@@ -175,3 +175,19 @@ fn one_message_always_proceeds() {
     room.leave(0, 5000);
     assert_eq!((room.free(0), room.bytes()), (1, 0));
 }
+
+#[test]
+fn what_was_asked_for_without_bytes_for_it_is_forgotten_once_it_came() {
+    let mut room = Room::new(100, 2 * LARGEST_BODY, 1);
+    room.reserve(0, 3);
+    room.release(0, 3);
+    room.reserve(0, 1);
+    assert_eq!(room.free(0), 1, "one of two bodies is on its way");
+}
+
+#[test]
+fn the_part_that_a_message_takes_is_of_the_places_or_of_the_bytes_whichever_is_more() {
+    let room = Room::new(100, 1000, 1);
+    assert_eq!([room.part(0), room.part(10), room.part(500)], [WHOLE / 100, WHOLE / 100, WHOLE / 2]);
+    assert_eq!([room.part(2000), room.part(usize::MAX)], [WHOLE, WHOLE]);
+}

@@ -421,3 +421,17 @@ fn what_fills_the_room_for_days_leaves_the_queue_one_message_at_a_time() {
         (5, "accepted acme", "delete b"),
     ]);
 }
+
+#[test]
+fn a_queue_of_which_as_much_is_held_as_its_service_allows_is_asked_for_no_one_more() {
+    let mut rules = rules();
+    rules.queues[0].concurrency = 20;
+    let mut rig = rig(rules);
+    rig.handle(0, Event::Facts { queue: 0, facts: Facts { hidden_limit: Some(16), ..Facts::default() } });
+    rig.send(0, "pause x");
+    let ids: Vec<_> = (0..12).map(|n| format!("m{n}")).collect();
+    rig.send(1, &format!("receive {}", ids.join(" ")));
+    rig.send(2, "receive");
+    ids.iter().for_each(|id| assert_eq!(rig.send(3, &format!("handled {id}->x")), ""));
+    assert_eq!(rig.send(20_000, "tick"), "");
+}

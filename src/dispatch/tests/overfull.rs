@@ -132,6 +132,54 @@ fn what_is_buried_is_the_oldest_whichever_queue_it_is_of() {
     ]);
 }
 
+#[test]
+fn what_left_with_the_deliveries_of_another_counts_no_more() {
+    let mut rules = Rules { max_in_flight: 20, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    let mut rig = Rig::new(rules);
+    let others: Vec<_> = (0..9).map(|n| format!("z{n}")).collect();
+    rig.send(0, &format!("receive a b {} c d e f", others.join(" ")));
+    rig.play(&[(1, "handled a->x b->y", "flush x a; flush y b")]);
+    rig.send(2, &format!("handled {}", others.iter().map(|id| format!("{id}->z")).collect::<Vec<_>>().join(" ")));
+    rig.play(&[
+        (3, "handled c->x,y d->x,y e->x,y f->x,y", ""),
+        (300, "answered x 503 600s", ""),
+        (300, "answered y 503 600s", ""),
+    ]);
+    // Each of the two has five and may hold two; more than half of the room is taken whatever leaves of them.
+    assert_eq!(ids(&hidden(&rig.send(301, "tick"))), ["f", "e", "d"]);
+}
+
+#[test]
+fn what_a_partner_takes_by_its_rate_is_what_it_may_hold() {
+    let mut rules = rules();
+    rules.partners.default = PartnerRules { rate: Some((1, Duration::from_secs(1))), max_batch: 1, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (0, "handled a->x b->x c->x", "flush x a"),
+        (10, "accepted x", "delete a"),
+        (20, "settled", ""),
+        (1_000, "tick", "flush x b"),
+        (1_010, "accepted x", "delete b"),
+        (1_020, "settled", ""),
+    ]);
+    let partner = rig.dispatcher.partners.find("x").and_then(|key| rig.dispatcher.partners.partner(key)).unwrap();
+    assert!(partner.drain.per_second().unwrap() < 2.0, "however quickly it answers: {:?}", partner.drain);
+}
+
+#[test]
+fn a_backlog_of_one_that_takes_stays_while_nothing_comes_for_others() {
+    let mut rules = Rules { max_in_flight: 100, ..rules() };
+    (rules.queues[0].concurrency, rules.queues[0].receive_limit) = (100, 100);
+    rules.partners.default = PartnerRules { max_batch: 1, max_waiting: 10, ..partner_rules() }.into();
+    let mut rig = Rig::new(rules);
+    let all: Vec<_> = (0..60).map(|n| format!("m{n}")).collect();
+    rig.send(0, &format!("receive {}", all.join(" ")));
+    rig.send(0, &format!("handled {}", all.iter().map(|id| format!("{id}->x")).collect::<Vec<_>>().join(" ")));
+    rig.play(&[(900, "accepted x", "flush x m1; delete m0"), (901, "settled", "")]);
+}
+
 const HOUR: u64 = 3_600_000;
 
 /// Returns a rig with two queues, whose partners have what is older than an hour given up.
