@@ -273,6 +273,25 @@ fn nothing_is_sent_whose_lease_ended_while_the_machine_slept() {
 }
 
 #[test]
+fn nothing_is_sent_whose_lease_ended_while_the_machine_slept_and_its_extension_was_under_way() {
+    let mut rig = rig();
+    let both_clocks = |rig: &mut Rig, at: u64, wall: u64| {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall);
+        rig.dispatcher.set_wall_clock(rig.start + Duration::from_millis(at), wall);
+    };
+    both_clocks(&mut rig, 0, 0);
+    rig.play(&[
+        (0, "receive a/g", "handle a"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 503 40s", ""),
+        (30_000, "tick", "hide a=60s"),
+    ]);
+    both_clocks(&mut rig, 30_001, 3_630_001);
+    rig.play(&[(40_003, "tick", ""), (40_004, "settled", ""), (40_005, "tick", "hide a=60s"), (40_006, "settled", "")]);
+    assert_eq!(rig.skip_to_commands().1, "flush x a");
+}
+
+#[test]
 fn a_bucket_waits_for_the_lease_of_each_group_that_it_would_send() {
     let mut rig = rig();
     rig.play(&[

@@ -1,5 +1,7 @@
 //! Messages that were received so often that one of them may be what ends the process.
 
+use std::time::Duration;
+
 use super::rig::Rig;
 use super::rules;
 
@@ -106,4 +108,17 @@ fn other_handlers_that_do_not_end_hold_them_up_for_seconds_only() {
     // The outcome of a waits for h, as order demands, but b waits for h no more.
     rig.play(&[(3100, "handled a=discard", "")]);
     assert_eq!(rig.skip_to_commands(), (3300, "handle b".to_owned()));
+}
+
+#[test]
+fn one_whose_lease_is_lost_before_its_turn_does_not_hold_up_the_next() {
+    let mut rules = rules();
+    (rules.queues[0].max_receives, rules.queues[0].visibility_timeout) = (4, Duration::from_secs(2));
+    Rig::new(rules).play(&[
+        (0, "receive a#3 b#3 c#3", "handle a"),
+        (1_000, "tick", "hide a=2s b=2s c=2s"),
+        (1_001, "settled ok gone ok", ""),
+        (1_002, "handled a=discard", "delete a"),
+        (1_003, "settled", "handle c"),
+    ]);
 }

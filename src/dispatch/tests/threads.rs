@@ -130,3 +130,39 @@ fn with_medium(rules: &mut Rules, accounts: &[&str], medium: Medium) {
     let partner = Arc::new(partner);
     rules.partners.by_account.extend(accounts.iter().map(|account| ((*account).into(), Arc::clone(&partner))));
 }
+
+#[test]
+fn a_bucket_that_is_forgotten_stands_in_line_no_more() {
+    let mut rules = rules();
+    rules.delivery_threads = 1;
+    let mut rig = rig(rules, &["x", "y"]);
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a->x", "flush x a"),
+        (2, "handled b->y", ""),
+        (30_000, "tick", "hide a=60s b=60s"),
+        (30_001, "settled ok gone", ""),
+    ]);
+    for at in (60_000..700_000).step_by(30_000) {
+        rig.play(&[(at, "tick", "hide a=60s"), (at, "settled", "")]);
+    }
+    assert_eq!(rig.dispatcher.status().buckets, 1, "y has been idle for ten minutes");
+}
+
+#[test]
+fn flushes_to_the_wire_and_to_the_disk_share_all_threads_and_the_half_of_those_that_are_not_proven() {
+    let mut rules = rules();
+    (rules.delivery_threads, rules.disk_threads) = (4, 4);
+    with_medium(&mut rules, &["f1", "f2", "f3"], Medium::Disk);
+    let mut rig = rig(rules, &["f1", "f2", "w1", "w2", "w3"]);
+    rig.play(&[
+        (0, "receive a b c d e f g h", "handle a|b|c|d|e|f|g|h"),
+        (1, "handled a->new", "flush new a"),
+        (1, "handled b->f3", "flush f3 b"),
+        (1, "handled c->newer", ""),
+        (2, "handled d->f1 e->w1", "flush f1 d; flush w1 e"),
+        (3, "handled f->w2", ""),
+        (3, "handled g->f2", ""),
+        (4, "accepted w1", "flush f2 g; delete e"),
+    ]);
+}
