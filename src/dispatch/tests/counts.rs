@@ -92,3 +92,25 @@ fn a_queue_whose_service_tells_what_it_does_is_reached() {
     rig.play(&[(0, "facts 3 43200s", "")]);
     assert!(rig.dispatcher.status().queues[0].reached);
 }
+
+#[test]
+fn the_sum_of_one_kind_is_said_although_that_of_another_was_due_before_it() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b c d", "handle a|b|c|d"),
+        (25_000, "handled a=reject", "letter a:rejected"),
+        (25_001, "settled", ""),
+        (30_000, "tick", "hide b=60s c=60s d=60s"),
+        (30_001, "settled ok gone gone", ""),
+        (30_002, "handled b=reject", "letter b:rejected"),
+        (30_003, "settled", ""),
+        // The sum of the dead letters is due.
+        (35_001, "tick", ""),
+        (40_001, "tick", ""),
+    ]);
+    let said = rig.notes.iter().filter_map(|note| match note {
+        Note::DeadLetters { example, .. } | Note::LeasesLost { example, .. } => Some(example.to_string()),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), ["a", "c", "b", "d"]);
+}

@@ -407,3 +407,13 @@ fn the_letter_of_what_a_refused_endpoint_kept_names_that_refusal_whatever_other_
     let expired = reason_after(give_up, &[(5001, "tick", "letter a:expired"), (5002, "settled", "")]);
     assert_eq!(expired, "not delivered within give_up_after = 5s; last error: answered 404");
 }
+
+#[test]
+fn why_tells_whether_anything_waits_that_could_prove_the_head_at_fault() {
+    let mut rig = rig(|partner| (partner.max_batch, partner.breaker_failures) = (1, 1));
+    let reason = |rig: &Rig| rig.dispatcher.partner("x").unwrap().reason;
+    rig.play(&[(0, "receive a b", "handle a|b"), (1, "handled a->x", "flush x a"), (2, "answered x 500", "")]);
+    assert!(reason(&rig).ends_with("nothing waits behind it whose fate could tell"), "{}", reason(&rig));
+    rig.play(&[(3, "handled b->x", "")]);
+    assert!(reason(&rig).ends_with("one behind it is tried, now and then, to tell"), "{}", reason(&rig));
+}

@@ -378,30 +378,24 @@ fn what_is_parked_of_a_queue_that_goes_is_delivered_before_it_is_gone() {
 
 #[test]
 fn a_queue_that_goes_is_not_gone_while_something_of_it_is_parked() {
-    let mut rules = rules();
-    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
-    let mut rig = Rig::new(rules);
-    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a"), (2, "answered x 503 60s", "")]);
+    let mut rig = Rig::new(rules());
     put_on_the_disk(&mut rig, "x", ["p".to_owned()].into_iter());
     let new = NewQueue { rules: queue_rules("q1"), parking: Some(parking(1, vec![("x".into(), 1)])) };
-    assert_eq!(rig.reload(3, QueueChanges { added: vec![new], ..QueueChanges::default() }), "");
-    assert_eq!(rig.reload(4, retired(1)), "q1: interrupt");
-    assert_eq!(
-        queues(&rig.dispatcher.status()),
-        [("q0", "serving"), ("q1", "retiring"), ("q1.parking", "retiring")],
-        "what is parked goes with its queue"
-    );
+    rig.play(&[(0, "receive", ""), (0, "pause x", "reply paused")]);
+    assert_eq!(rig.reload(1, QueueChanges { added: vec![new], ..QueueChanges::default() }), "");
+    assert_eq!(rig.reload(2, retired(1)), "q1: interrupt");
+    let status = rig.dispatcher.status();
+    assert_eq!(queues(&status), [("q0", "serving"), ("q1", "retiring"), ("q1.parking", "retiring")]);
     // All that there is of it is on the disk until its partner may be tried.
-    rig.play(&[(5, "q1: receive", ""), (30_000, "tick", ""), (60_002, "tick", "flush x a")]);
-    assert_eq!(rig.send(60_003, "accepted x"), "delete a; q1: unpark x 128");
+    rig.play(&[(3, "q1: receive", ""), (30_000, "tick", ""), (60_000, "tick", "")]);
+    let commands = rig.send(60_500, "resume x");
+    assert!(commands.starts_with("reply healthy; q1: unpark x"), "{commands}");
     rig.play(&[
-        (60_004, "settled", ""),
-        (60_005, "q1: unparked", "q1: flush x p"),
-        (60_006, "q1: accepted x", "q2: delete p"),
-        (60_007, "q2: settled", ""),
+        (60_501, "q1: unparked", "q1: flush x p"),
+        (60_502, "q1: accepted x", "q2: delete p"),
+        (60_503, "q2: settled", ""),
     ]);
-    let (at, commands) = rig.skip_to_commands();
-    assert!(at <= 61_007 && commands == "q1: close; q2: close", "{commands} at {at}");
+    assert_eq!(rig.skip_to_commands(), (61_000, "q1: close; q2: close".to_owned()), "a second after the last look");
 }
 
 #[test]
@@ -450,4 +444,14 @@ fn what_names_something_unknown_is_said_and_changes_nothing() {
         assert_eq!(rig.handle(0, event), "");
     }
     assert!(rig.notes.len() == count && rig.notes.iter().all(|note| matches!(note, Note::Stray { .. })), "{:?}", rig.notes);
+}
+
+#[test]
+fn a_queue_that_is_gone_fails_no_more() {
+    let mut rig = Rig::new(rules());
+    let failing = |rig: &Rig| rig.dispatcher.status().queues[0].failing.len();
+    rig.play(&[(0, "receive failed", "")]);
+    assert_eq!(failing(&rig), 1);
+    assert_eq!(rig.reload(1, retired(0)), "interrupt; close");
+    assert_eq!(failing(&rig), 0);
 }

@@ -73,6 +73,42 @@ fn the_longest_waiting_come_first_and_only_so_many() {
     assert_eq!(accounts, expected, "a0 is on the wire");
 }
 
+#[test]
+fn the_longest_waiting_are_found_in_whatever_order_their_partners_came() {
+    let mut rig = Rig::new(rules());
+    (0..60).rev().for_each(|n| _ = rig.send(0, &format!("pause a{n}")));
+    for n in 0..60 {
+        rig.send(n, &format!("receive m{n}"));
+        rig.send(n, &format!("handled m{n}->a{n}"));
+    }
+    let status = rig.dispatcher.status();
+    let accounts: Vec<_> = status.waiting.iter().map(|row| row.account.clone()).collect();
+    assert_eq!(accounts, (0..50).map(|n| format!("a{n}")).collect::<Vec<_>>());
+    assert_eq!(status.queues[0].oldest_waiting_s, Some(0.059));
+    let mut search = Search::new("a", 60);
+    rig.dispatcher.search(&mut search, 60);
+    let found: Vec<_> = search.found().into_iter().map(|partner| partner.account).collect();
+    assert!(found.len() == 60 && found.is_sorted(), "{found:?}");
+}
+
+#[test]
+fn those_that_wait_are_in_order_whatever_left_since_they_were_looked_at() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b c", "handle a|b|c"),
+        (1, "handled a->x", "flush x a"),
+        (2, "answered x 401", ""),
+        (3, "handled b->y", "flush y b"),
+        (4, "answered y 401", ""),
+        (5, "handled c->x", ""),
+    ]);
+    let mut survey = Survey::default();
+    assert!(!rig.dispatcher.survey(&mut survey, 2));
+    rig.play(&[(6, "skip x", "reply open; letter a:skipped")]);
+    let waiting = rig.dispatcher.surveyed(survey).waiting;
+    assert_eq!(waiting.iter().map(|row| row.account.as_str()).collect::<Vec<_>>(), ["y", "x"]);
+}
+
 /// The partner's only delivery is on the wire, for one timeout after another.
 #[test]
 fn what_is_on_the_wire_waits_where_its_partner_is_away() {
