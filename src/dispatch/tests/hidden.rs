@@ -231,3 +231,10 @@ fn of_two_partners_of_which_nothing_is_left_one_is_tried_in_a_moment_while_other
     assert_eq!(hidden(&rig.send(5_310, "tick")).len(), 1);
     assert_eq!(rig.send(5_311, "settled"), "");
 }
+
+#[test]
+fn a_partner_of_which_something_is_hidden_is_remembered_however_short_its_idle_time() {
+    let (mut rig, at) = one_is_shown("answered x 503 5s", |partner| partner.idle_timeout = Duration::ZERO);
+    rig.send(at + 10_000, "tick");
+    assert_eq!(rig.dispatcher.partner("x").map(|report| report.hidden), Some(1));
+}

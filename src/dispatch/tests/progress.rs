@@ -72,3 +72,12 @@ fn each_receive_and_each_count_that_ends_is_progress() {
     rig.play(&[(1, "counted 1 0 0", ""), (2, "receive", "")]);
     assert_eq!((progress(&rig, WorkKind::Receive), progress(&rig, WorkKind::Call)), ((1, 1), (0, 1)));
 }
+
+#[test]
+fn what_waits_for_room_is_not_due() {
+    let mut rules = rules();
+    (rules.max_in_flight_bytes, rules.queues[0].concurrency, rules.queues[0].receive_limit) = (1000, 1, 3);
+    let mut rig = Rig::new(rules);
+    rig.play(&[(0, "receive a*10 b*10", "handle a"), (1, "handled a->acme*5000", "flush acme a")]);
+    assert_eq!(progress(&rig, WorkKind::Handle), (0, 1), "what is on the wire makes room for b");
+}
