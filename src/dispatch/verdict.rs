@@ -73,7 +73,7 @@ pub enum Gate {
     Partner,
 }
 
-/// Returns the verdict on an answer, by the table in the contract's section on flow control, row by row.
+/// Returns the verdict on an answer, row by row of the table of answers in `README.md` (What partners receive).
 pub fn verdict(answer: &Answer, history: History) -> Verdict {
     let (code, retry_after) = match answer {
         Answer::Accepted => return Verdict::Delivered,

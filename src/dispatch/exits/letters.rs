@@ -104,6 +104,7 @@ impl Dispatcher {
         if self.ledger.get(ticket).is_some_and(Held::is_row) {
             return self.forget_row(ticket);
         }
+        // But for the stop the message would be dead, so that its receive counts.
         self.ledger.let_lapse(ticket);
         self.ledger.advance(ticket, Stage::Leaving(Exit::Returned));
         if let Some(queue) = self.queues.get_mut(index) {
