@@ -27,24 +27,12 @@ impl Dispatcher {
     /// Puts a refused batch back into its bucket, perhaps in two halves, while its partner or the bucket waits. Keeps
     /// account of how often the batch has drawn such answers.
     pub(super) fn back_in_doubt(&mut self, key: BucketKey, mut parcel: Parcel, blame: Blame) {
+        self.rest_with_partner(key);
         let Some(bucket) = self.partners.bucket(key) else { return };
         let fifo = self.queues.get(bucket.queue).is_some_and(|queue| queue.rules.fifo);
         let Some(partner) = self.partners.partner(bucket.partner) else { return };
         let (tries_behind, enough) = (partner.tries_what_is_behind(), partner.rules.breaker_failures);
-        let others_fly = !partner.flights.is_empty();
-        let rests_until = partner.backs_off_until(self.now).filter(|_| partner.buckets.are_several());
-        let (accepted, failures, rules) = (bucket.accepted, partner.failures(), Arc::clone(&partner.rules));
-        let error = rests_until.and_then(|_| partner.last_error.clone()).unwrap_or_default();
-        if let Some(until) = rests_until
-            && let Some(bucket) = self.partners.bucket_mut(key)
-        {
-            let own = bucket.gate.failed(self.now, error);
-            // Other endpoints of the partner ended its failures in a row, but not those of this one: its rest grows with
-            // each of them, or it would have the others wait again and again.
-            let longer = (own > failures).then(|| backoff(rules.min_backoff, rules.max_backoff, own));
-            let longer = longer.map(|wait| self.now + jittered(wait, &mut self.random));
-            bucket.gate.rests(longer.map_or(until, |longer| longer.max(until)));
-        }
+        let (accepted, others_fly) = (bucket.accepted, !partner.flights.is_empty());
         if std::mem::take(&mut parcel.doubt.probes)
             && let Some(bucket) = self.partners.bucket_mut(key)
         {
@@ -73,5 +61,22 @@ impl Dispatcher {
             }
         }
         self.back_into_bucket(key, parcel);
+    }
+
+    /// Has the bucket rest for as long as its partner backs off, if the partner has other buckets, whose accepted flushes may
+    /// end the partner's wait.
+    fn rest_with_partner(&mut self, key: BucketKey) {
+        let Some(bucket) = self.partners.bucket(key) else { return };
+        let Some(partner) = self.partners.partner(bucket.partner).filter(|partner| partner.buckets.are_several()) else { return };
+        let Some(until) = partner.backs_off_until(self.now) else { return };
+        let (failures, rules) = (partner.failures(), Arc::clone(&partner.rules));
+        let error = partner.last_error.clone().unwrap_or_default();
+        let Some(bucket) = self.partners.bucket_mut(key) else { return };
+        let own = bucket.gate.failed(self.now, error);
+        // Other endpoints of the partner ended its failures in a row, but not those of this one: its rest grows with each of
+        // them, or it would have the others wait again and again.
+        let longer = (own > failures).then(|| backoff(rules.min_backoff, rules.max_backoff, own));
+        let longer = longer.map(|wait| self.now + jittered(wait, &mut self.random));
+        bucket.gate.rests(longer.map_or(until, |longer| longer.max(until)));
     }
 }
