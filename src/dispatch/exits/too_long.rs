@@ -17,9 +17,8 @@ impl Dispatcher {
         self.leaves_in_time(ticket);
     }
 
-    /// Does the same without parking, or after the parking had no room. Does
-    /// nothing while a delivery of the message is on its way to the disk.
-    pub(in crate::dispatch) fn leaves_in_time(&mut self, ticket: Ticket) {
+    /// Does the same without parking. Does nothing while a delivery of the message is on its way to the disk.
+    fn leaves_in_time(&mut self, ticket: Ticket) {
         let Some(held) = self.ledger.get(ticket).filter(|held| !held.is_on_way_to_disk()) else { return };
         let (index, receives, delivering) = (held.queue, held.receives, held.stage() == Stage::Delivering);
         let Some(last) = self.last_receive(index).filter(|last| receives.saturating_add(1) >= *last) else {

@@ -318,13 +318,7 @@ impl Dispatcher {
         let giver = self.partners.bucket(leaver.bucket).map(|bucket| bucket.partner);
         match giver.filter(|giver| self.may_be_returned(*giver, leaver.ticket)) {
             Some(giver) => self.return_for(giver, leaver.ticket),
-            None => {
-                let ticket = leaver.ticket;
-                self.back_into_memory(leaver);
-                if self.ledger.get(ticket).is_some_and(|held| self.ledger.is_held_too_long(held, self.now)) {
-                    self.leaves_in_time(ticket);
-                }
-            }
+            None => self.back_into_memory(leaver),
         }
     }
 
