@@ -133,17 +133,17 @@ impl Groups {
         member.is_some_and(|member| member.follow.is_some() && !matches!(member.turn, Turn::Over))
     }
 
-    /// Takes a message that is no longer held out of the line. A line that is empty then goes away.
+    /// Takes a message that is no longer held out of the line. It has had its turn, by its outcome or by [`Groups::skip`]. A line
+    /// that is empty then goes away.
     pub fn departed(&mut self, sequence: u64, message: &Message) {
         let Some(group) = self.group(message) else { return };
-        let mut was_done = false;
         if let Some(place) = group.place(sequence) {
-            was_done = group.members.remove(place).is_some_and(|member| member.turn.is_done());
+            group.members.remove(place);
             group.over -= usize::from(place < group.over);
         }
-        let is_empty = group.members.is_empty();
-        self.done -= usize::from(was_done);
-        if is_empty && let Some(name) = &message.group {
+        if group.members.is_empty()
+            && let Some(name) = &message.group
+        {
             self.lines.remove(name);
         }
     }
