@@ -109,9 +109,6 @@ pub struct Held {
     pub(super) on_wire: u16,
     /// See [`Stage`]; changed by [`Ledger::advance`](super::Ledger::advance).
     pub(super) stage: Stage,
-    /// Whether [`Message::open`] names some of the deliveries. Kept here since the message is no longer in the cache when
-    /// this is needed.
-    pub(super) is_redriven: bool,
     /// Whether the queue reported that the lease is gone, while a delivery was on the wire.
     pub lost: bool,
     /// Whether a call that changes the copy's visibility is under way. There is one at a time, since a
@@ -197,7 +194,7 @@ impl Held {
     /// Returns the deliveries for which the message was redriven; `None` for all of them. An
     /// empty list, which a foreign sender may write, names no delivery and counts as all.
     pub fn redriven_for(&self) -> Option<&[DeliveryName]> {
-        self.message.open.as_deref().filter(|open| self.is_redriven && !open.is_empty())
+        self.message.open.as_deref().filter(|open| !open.is_empty())
     }
 
     /// Returns what is kept of few copies; nothing of it is set for most.

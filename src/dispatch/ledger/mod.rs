@@ -286,7 +286,6 @@ impl Ledger {
             dead: 0,
             on_wire: 0,
             stage: Stage::Pending,
-            is_redriven: message.open.is_some(),
             lost: false,
             hiding: false,
             several: None,
