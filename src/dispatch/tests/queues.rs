@@ -455,3 +455,32 @@ fn a_queue_that_is_gone_fails_no_more() {
     assert_eq!(rig.reload(1, retired(0)), "interrupt; close");
     assert_eq!(failing(&rig), 0);
 }
+
+#[test]
+fn what_a_queue_that_goes_could_not_delete_is_known_to_one_that_comes_later_under_its_name() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[(0, "receive a", "handle a"), (1, "handled a->x", "flush x a")]);
+    assert_eq!(rig.reload(2, retired(0)), "interrupt");
+    rig.play(&[(3, "accepted x", "delete a"), (4, "settled gone", "")]);
+    rig.reload(5, added("q0"));
+    rig.play(&[(6, "q1: receive a#2", "q1: delete a")]);
+}
+
+#[test]
+fn what_is_not_said_yet_of_a_queue_is_said_when_it_is_gone() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a b", "handle a|b"),
+        (1, "handled a=reject", "letter a:rejected"),
+        (2, "settled", ""),
+        (3, "handled b=reject", "letter b:rejected"),
+        (4, "settled", ""),
+    ]);
+    assert_eq!(rig.reload(5, retired(0)), "interrupt");
+    rig.play(&[(6, "receive", "close")]);
+    let said = rig.notes.iter().filter_map(|note| match note {
+        Note::DeadLetters { example, .. } => Some(example.to_string()),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), ["a", "b"]);
+}
