@@ -33,6 +33,7 @@ mod pollers;
 mod progress;
 mod queues;
 mod reload;
+mod retired;
 mod rows;
 mod rows_again;
 mod share;
