@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use compact_str::CompactString;
@@ -154,6 +154,7 @@ fn all_there(choice: &Choice<'_>) -> Result<Vec<CompactString>, Failure> {
 /// Changes the chosen letters. If a listing could not see all letters, the change lists and acts again for
 /// as long as that finds new ones, but on no more letters than were hidden at first: a redriven message
 /// may become a dead letter again.
+#[expect(clippy::disallowed_methods, reason = "an edge: a rate is kept while a person waits")]
 fn change(
     choice: &Choice<'_>,
     how: Change,
@@ -170,10 +171,15 @@ fn change(
         let mut hidden = usize::try_from(unseen.letters).unwrap_or(usize::MAX);
         while !ids.is_empty() && patient.goes_on() {
             let end = chosen as u64;
+            let mut began = Instant::now();
             let mut after = |count: usize| {
                 progress.add(count as u64);
                 let each = rate.map(each).filter(|_| progress.position() < end).unwrap_or_default();
-                patient.rest(each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+                let time = each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+                // The change itself has taken a part of that time.
+                let goes_on = patient.rest(time.saturating_sub(began.elapsed()));
+                began = Instant::now();
+                goes_on
             };
             let Changed { done, failed, kept, ended } =
                 act(Portions { most: rate.map_or(PORTION, at_once), after: &mut after }, &ids);
