@@ -29,6 +29,11 @@ impl Fault {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
     }
 
+    /// Returns whether the file could not be opened, for whatever reason.
+    pub(super) fn is_unopened(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen))
+    }
+
     /// Returns whether a write failed for lack of room: the disk is full or has only its reserve left,
     /// or a file limit or a quota made the kernel refuse it. A failed sync is not included,
     /// because data whose sync failed must not be taken for written afterwards.
@@ -151,6 +156,14 @@ mod tests {
             let text = error(code).to_string();
             assert!(!text.contains("again"), "{text}");
         }
+    }
+
+    #[test]
+    fn only_what_could_not_be_opened_may_lack_room_for_a_file() {
+        let is_unopened = |code| Fault::Sqlite(Error::SqliteFailure(ffi::Error::new(code), None)).is_unopened();
+        assert!(is_unopened(ffi::SQLITE_CANTOPEN) && !is_unopened(ffi::SQLITE_BUSY));
+        let full = Fault::Full(String::new());
+        assert!(!full.is_unopened() && full.lacks_room() && full.of("q", "open").is_transient());
     }
 
     #[test]

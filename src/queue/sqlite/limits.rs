@@ -9,8 +9,6 @@ use rusqlite::{Error, ErrorCode, ffi};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use super::fault::Fault;
-
 /// The number of file descriptors that opening a file needs: three connections, each with
 /// the file, its log and the log's shared memory, and one for a folder that is synced.
 const DESCRIPTORS_A_FILE: usize = 10;
@@ -36,13 +34,9 @@ pub(super) fn advice(error: &Error) -> Option<String> {
     None
 }
 
-/// Returns the fault of a file that could not be opened, if its disk has no room for another file: SQLite says of that no more
-/// than of a folder that is not there. Makes a file beside it to find out.
-pub(super) fn lacks_room_beside(fault: &Fault, path: &Path) -> Option<Fault> {
-    let is_open = !matches!(fault, Fault::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen));
-    if is_open {
-        return None;
-    }
+/// Returns why a file could not be opened if its disk has no room for another file: SQLite says of that no more than of a
+/// folder that is not there. Makes a file beside it to find out.
+pub(super) fn lacks_room_beside(path: &Path) -> Option<String> {
     let mut beside = path.as_os_str().to_owned();
     beside.push("-room");
     match File::create_new(&beside) {
@@ -55,11 +49,9 @@ pub(super) fn lacks_room_beside(fault: &Fault, path: &Path) -> Option<Fault> {
     }
 }
 
-fn of_full_disk(error: &io::Error) -> Option<Fault> {
+fn of_full_disk(error: &io::Error) -> Option<String> {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind());
-    full.then(|| {
-        Fault::Full(format!("no file can be made on its disk: {error}; free space or inodes on it, or check its quotas"))
-    })
+    full.then(|| format!("no file can be made on its disk: {error}; free space or inodes on it, or check its quotas"))
 }
 
 /// Returns whether fewer descriptors are free than SQLite needs. SQLite does not report that
@@ -77,13 +69,11 @@ mod tests {
     #[test]
     fn a_disk_that_takes_no_other_file_is_told_from_a_folder_that_is_not_there() {
         for errno in [Errno::NOSPC, Errno::DQUOT] {
-            let fault = of_full_disk(&errno.into()).unwrap();
-            assert!(fault.lacks_room() && fault.of("q", "open").is_transient());
+            assert!(of_full_disk(&errno.into()).is_some());
         }
         let folder = tempfile::tempdir().unwrap();
-        let fault = Fault::Sqlite(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None));
         for path in ["q.db", "missing/q.db"] {
-            assert!(lacks_room_beside(&fault, &folder.path().join(path)).is_none());
+            assert!(lacks_room_beside(&folder.path().join(path)).is_none());
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -96,7 +96,10 @@ impl Store {
         let room = Room::new(space, &path.canonicalize().unwrap_or_else(|_| path.clone()));
         let connect = |synchronous| {
             let connected = connect(&path, schema, &room, patience, synchronous);
-            connected.map_err(|fault| limits::lacks_room_beside(&fault, &path).unwrap_or(fault))
+            connected.map_err(|fault| {
+                let full = if fault.is_unopened() { limits::lacks_room_beside(&path) } else { None };
+                full.map_or(fault, Fault::Full)
+            })
         };
         let (durable, quick, reader) = (connect("FULL")?, connect("NORMAL")?, connect("NORMAL")?);
         let path = path.canonicalize().unwrap_or(path);
