@@ -303,7 +303,7 @@ fn connections(answer: Answer) -> Vec<usize> {
     let server = authority.server("127.0.0.1", FAR_AWAY, answer);
     // A look at a silent connection that waited for something would take as long as connecting may.
     let partner =
-        format!("\n[partners.acme]\nurl = \"https://127.0.0.1:{}/\"\nmax_batch = 1\nconnect_timeout = \"1h\"\n", server.port);
+        format!("\n[partners.acme]\nurl = \"https://127.0.0.1:{}/\"\nmax_batch = 1\nconnect_timeout = \"10m\"\n", server.port);
     let workspace = authority.trusted_in(Workspace::new("octoconf.toml", &format!("{CONFIG}{partner}")));
     let file = workspace.write("messages.jsonl", &"{\"account\":\"acme\"}\n".repeat(3));
     workspace.expect(0, &["send", "q", file.to_str().unwrap()]);
