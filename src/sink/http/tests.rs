@@ -138,3 +138,18 @@ fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     let target = target(&format!("http://acme.example:{}/", partner.address.port()));
     assert_eq!(sink.deliver(&target, &batch("acme", &["1"])), Answer::Accepted);
 }
+
+/// Half of this connect timeout is less than the time after which an address counts as dead, and no address ever has more.
+#[test]
+fn nor_do_those_that_do_not_answer_within_a_short_connect_timeout_keep_their_places() {
+    let partner = Server::answering(NO_CONTENT);
+    let port = partner.address.port();
+    let _silent: Vec<_> = (1..=16).map(|last| silent(([127, 8, 1, last], port).into())).collect();
+    let dead = (1..=16).map(|last| format!("127.8.1.{last}"));
+    let addresses: Vec<String> = dead.chain(["127.0.0.1".to_owned()]).collect();
+    let sink = sink(names(&addresses.iter().map(String::as_str).collect::<Vec<_>>()).0);
+    let settings =
+        HttpSettings { connect_timeout: Duration::from_millis(20), ..http_settings(&format!("http://acme.example:{port}/")) };
+    let target = Target::new(&settings).unwrap();
+    assert!((0..=16).any(|_| sink.deliver(&target, &batch("acme", &["1"])) == Answer::Accepted));
+}

@@ -65,8 +65,8 @@ impl Dialer {
                     return Ok(stream);
                 }
                 Err(error) => {
-                    // In less time, the address may not be dead but far away.
-                    if !is_timeout(&error) || share >= PATIENCE {
+                    // In less time, the address may not be dead but far away. But none ever has more than the first.
+                    if at == 0 || !is_timeout(&error) || share >= PATIENCE {
                         self.0.reach.failed(*address, at == 0, self.0.clock.steady());
                     }
                     last = if is_timeout(&error) { Error::Timeout(Timeout::Connect) } else { Error::Io(error) };
