@@ -24,6 +24,23 @@ const FORMATS: [RangeInclusive<char>; 10] = [
     '\u{e0000}'..='\u{e007f}',
 ];
 
+/// The characters that are drawn as nothing, or as a blank, although they are letters, marks or symbols: the others of
+/// Unicode's property Default_Ignorable_Code_Point, and the blank of Braille. They harm no text, and one stands behind
+/// many an emoji, but an account with one looks like the account without it.
+const BLANKS: [RangeInclusive<char>; 11] = [
+    '\u{34f}'..='\u{34f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fff8}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{e0080}'..='\u{e0fff}',
+];
+
 /// Whether a terminal would act on the character instead of showing it.
 fn is_obeyed(c: char) -> bool {
     c.is_control() || FORMATS.iter().any(|range| range.contains(&c))
@@ -75,9 +92,9 @@ fn escaped(json: &str, is_unclear: impl Fn(char) -> bool) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Whether the character is obeyed, or is a blank that looks like another.
+/// Whether the character is obeyed, or is drawn as nothing, or is a blank that looks like another.
 fn is_unseen(c: char) -> bool {
-    is_obeyed(c) || (c.is_whitespace() && c != ' ')
+    is_obeyed(c) || (c.is_whitespace() && c != ' ') || BLANKS.iter().any(|range| range.contains(&c))
 }
 
 /// Returns the account that an operator means: what is a JSON string is one, as views show accounts that cannot be typed or
@@ -124,6 +141,8 @@ mod tests {
             ("a\0b", r#""a\u0000b""#),
             ("\u{1b}[31ma\\n", r#""\u001b[31ma\\n""#),
             ("\u{202e}a\u{feff}\u{e0041}", r#""\u202ea\ufeff\udb40\udc41""#),
+            ("a\u{3164}", r#""a\u3164""#),
+            ("❤\u{fe0f}\u{e0101}", r#""❤\ufe0f\udb40\udd01""#),
             ("\"acme\"", r#""\"acme\"""#),
             ("\"", r#""\"""#),
         ];
