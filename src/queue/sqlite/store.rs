@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(in crate::queue) struct Store {
     file: Option<(u64, u64)>,
     room: Room,
     writers: Mutex<Writers>,
+    /// Whether the thread whose turn it is asks for the file. That takes long only while another process writes to it.
+    asks: AtomicBool,
     /// The connection for reads, which must neither wait for a sync nor hold
     /// up a writer. In WAL mode readers and writers do not block each other.
     reader: Mutex<Connection>,
@@ -104,7 +107,15 @@ impl Store {
         let (durable, quick, reader) = (connect("FULL")?, connect("NORMAL")?, connect("NORMAL")?);
         let path = path.canonicalize().unwrap_or(path);
         let (writers, reader) = (Mutex::new(Writers { durable, quick }), Mutex::new(reader));
-        let store = Arc::new(Self { schema, file: file_at(&path), room, path: path.clone(), writers, reader });
+        let store = Arc::new(Self {
+            schema,
+            file: file_at(&path),
+            room,
+            path: path.clone(),
+            writers,
+            asks: AtomicBool::new(false),
+            reader,
+        });
         open.insert(path, Arc::downgrade(&store));
         Ok(store)
     }
@@ -163,9 +174,11 @@ impl Store {
         mut work: impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let Some(mut writers) = self.writers.try_lock_for(patience) else {
-            return Err(Fault::Unavailable(
-                "other threads of this process keep the file busy: its disk is too slow for them".into(),
-            ));
+            return Err(Fault::unavailable(if self.asks.load(Ordering::Relaxed) {
+                "another process holds the file, and other threads of this process wait for it first; find it if this persists"
+            } else {
+                "other threads of this process keep the file busy: its disk is too slow for them"
+            }));
         };
         if promise == Promise::PowerLoss {
             self.stands()?;
@@ -175,10 +188,25 @@ impl Store {
             Promise::Crash => &mut writers.quick,
         };
         self.room.make(connection, self.schema, growth)?;
-        match attempt(connection, patience, &mut work) {
-            Err(fault) if fault.lacks_room() && room::cut_back(connection) => attempt(connection, patience, &mut work),
+        match self.attempt(connection, patience, &mut work) {
+            Err(fault) if fault.lacks_room() && room::cut_back(connection) => self.attempt(connection, patience, &mut work),
             done => done,
         }
+    }
+
+    fn attempt<T>(
+        &self,
+        connection: &Connection,
+        patience: Duration,
+        work: &mut impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.asks.store(true, Ordering::Relaxed);
+        let begun = begin(connection, patience);
+        self.asks.store(false, Ordering::Relaxed);
+        let transaction = begun?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
     }
 
     /// Runs `work` on a consistent view of the file. It should be short, because the
@@ -209,17 +237,6 @@ impl Store {
     pub(in crate::queue) fn with_reader(&self, work: impl FnOnce(&Connection)) {
         work(&self.reader.lock());
     }
-}
-
-fn attempt<T>(
-    connection: &mut Connection,
-    patience: Duration,
-    work: &mut impl FnMut(&Transaction<'_>) -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    let transaction = begin(connection, patience)?;
-    let done = work(&transaction)?;
-    transaction.commit()?;
-    Ok(done)
 }
 
 /// Begins a transaction that writes, after waiting for other processes for at most `patience`, in many short waits:

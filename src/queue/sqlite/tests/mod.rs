@@ -149,6 +149,22 @@ fn a_thread_that_holds_the_file_for_too_long_is_said() {
 }
 
 #[test]
+fn threads_behind_one_that_waits_for_another_process_say_so_too() {
+    let scene = Scene::new();
+    let theirs = rusqlite::Connection::open(scene.folder.path().join("queue.db")).unwrap();
+    theirs.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let store = &scene.queue.store;
+    let write = |patience| store.write(Promise::Crash, patience, |_| Ok(()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(Duration::from_secs(600)).unwrap());
+        let said = std::iter::repeat_with(|| write(Duration::from_millis(100)).unwrap_err().to_string());
+        let behind = said.skip_while(|error| error.contains("database is locked")).next();
+        theirs.execute_batch("ROLLBACK").unwrap();
+        assert!(behind.as_ref().is_some_and(|error| error.contains("another process")), "{behind:?}");
+    });
+}
+
+#[test]
 fn queues_of_one_file_share_its_connections() {
     let scene = Scene::new();
     let path = scene.folder.path().join(".").join("queue.db");
