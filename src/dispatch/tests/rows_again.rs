@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::parking::{parking_rules, put_on_the_disk, restarted};
 use super::rig::Rig;
+use super::rows::with_rows_that_may_not_leave;
 use super::{message, partner_rules};
 use crate::dispatch::PartnerRules;
 use crate::message::Item;
@@ -44,24 +45,7 @@ fn a_row_that_is_on_the_wire_while_the_one_before_it_is_read_again_is_not_sent_t
 
 #[test]
 fn rows_do_not_leave_while_what_is_newer_can_go_nowhere() {
-    let mut rules = parking_rules(&[("x", 5)]);
-    rules.queues[0].visibility_timeout = Duration::from_secs(7200);
-    rules.partners.default = PartnerRules { max_batch: 1, ..partner_rules() }.into();
-    let mut rig = Rig::new(rules);
-    put_on_the_disk(&mut rig, "x", (1..=5).map(|n| format!("p{n}")));
-    let events = [
-        // No message may be returned.
-        (0, "facts 2 43200s"),
-        (0, "unparked"),
-        (1, "receive h k l v"),
-        (2, "handled h->x k->z l->z v->w"),
-        (300, "answered z 503 600s"),
-        (300, "answered w 503 600s"),
-        (301, "tick"),
-        (302, "parked fault"),
-        (302, "answered x 503"),
-    ];
-    events.into_iter().for_each(|(at, event)| _ = rig.send(at, event));
+    let mut rig = with_rows_that_may_not_leave("503");
     let mut sent = rig.send(303, "flush x");
     for at in 304..309 {
         sent += &format!("; {}", rig.send(at, "accepted x"));
