@@ -98,9 +98,9 @@ impl Dispatcher {
         }
     }
 
-    /// Sets why the copy is returned, for metrics.
+    /// Sets why the copy is returned, unless it leaves already.
     pub(in crate::dispatch) fn set_return_reason(&mut self, ticket: Ticket, reason: ReturnReason) {
-        if let Some(held) = self.ledger.get_mut(ticket) {
+        if let Some(held) = self.ledger.get_mut(ticket).filter(|held| !held.is_leaving()) {
             held.special_mut().return_reason = Some(reason);
         }
     }

@@ -161,6 +161,19 @@ fn a_copy_of_which_another_process_settled_a_part_makes_way_for_the_newer_one() 
 }
 
 #[test]
+fn a_copy_that_goes_back_already_keeps_its_reason_when_another_process_settled_a_part() {
+    let mut rig = Rig::new(rules());
+    rig.play(&[
+        (0, "receive a", "handle a"),
+        (1, "handled a=retry:60s", "hide a=60s"),
+        (2, "receive a#2~0@x", ""),
+        (3, "settled", "hide a'2=59998ms"),
+        (4, "settled", ""),
+    ]);
+    assert_eq!(rig.dispatcher.status().queues[0].tally.returns().collect::<Vec<_>>(), [("handler", 1)]);
+}
+
+#[test]
 fn what_is_settled_of_each_hidden_message_is_remembered() {
     let mut rules = rules();
     rules.max_in_flight = 4;
