@@ -79,7 +79,12 @@ fn fields(message: &str) -> Map<String, Value> {
 /// looks like a number, since an account may look like one.
 fn value(text: &str) -> (Value, &str) {
     if let Some(quoted) = text.strip_prefix('"') {
-        let (value, rest) = unquoted(quoted);
+        let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
+        let (value, rest) = match strings.next() {
+            Some(Ok(value)) => (value, text.get(strings.byte_offset()..).unwrap_or_default()),
+            // What is JSON in the form of `{:?}` means the same there.
+            _ => unquoted(quoted),
+        };
         return (value.into(), rest);
     }
     let end = text.find([' ', ';']).unwrap_or(text.len());
@@ -90,7 +95,7 @@ fn value(text: &str) -> (Value, &str) {
     (value, text.get(end..).unwrap_or_default())
 }
 
-/// Returns the text up to the closing quote, unescaped, and the rest.
+/// Returns a text in the form of `{:?}` up to the closing quote, unescaped, and the rest.
 fn unquoted(quoted: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = quoted.char_indices();
@@ -101,17 +106,21 @@ fn unquoted(quoted: &str) -> (String, &str) {
                 Some((_, 'n')) => value.push('\n'),
                 Some((_, 't')) => value.push('\t'),
                 Some((_, 'r')) => value.push('\r'),
-                Some((_, plain @ ('"' | '\\' | '\'' | '/'))) => value.push(plain),
+                Some((_, plain @ ('"' | '\\' | '\''))) => value.push(plain),
                 Some((_, '0')) => value.push('\0'),
-                Some((_, 'b')) => value.push('\u{8}'),
-                Some((_, 'f')) => value.push('\u{c}'),
-                Some((at, 'u')) => match meant(quoted.get(at + 1..).unwrap_or_default()) {
-                    Some((meant, length)) => {
-                        value.push(meant);
-                        characters.nth(length - 1);
+                Some((at, 'u')) => {
+                    let code =
+                        quoted.get(at + 1..).and_then(|rest| rest.strip_prefix('{')?.split_once('}')).map(|(code, _)| code);
+                    let meant = code.and_then(|code| char::from_u32(u32::from_str_radix(code, 16).ok()?));
+                    match (meant, code) {
+                        (Some(meant), Some(code)) => {
+                            value.push(meant);
+                            // The code and its braces.
+                            characters.nth(code.len() + 1);
+                        }
+                        _ => value.push_str("\\u"),
                     }
-                    None => value.push_str("\\u"),
-                },
+                }
                 Some((_, other)) => value.extend(['\\', other]),
                 None => {}
             },
@@ -119,23 +128,6 @@ fn unquoted(quoted: &str) -> (String, &str) {
         }
     }
     (value, "")
-}
-
-/// Returns the character that the text after `\u` stands for, and the length of that text: `{1f419}` in the form of `{:?}`,
-/// `d83d\udc19` in JSON.
-fn meant(code: &str) -> Option<(char, usize)> {
-    if let Some((code, _)) = code.strip_prefix('{').and_then(|code| code.split_once('}')) {
-        return Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, code.len() + 2));
-    }
-    let unit = |at: usize| {
-        let digits = code.get(at..at + 4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let second = || if code.get(4..6) == Some("\\u") { unit(6) } else { None };
-    match char::decode_utf16(std::iter::once(unit(0)?)).next()? {
-        Ok(alone) => Some((alone, 4)),
-        Err(first) => char::decode_utf16([first.unpaired_surrogate(), second()?]).next()?.ok().map(|pair| (pair, 10)),
-    }
 }
 
 /// Whether standard error is the stream that `$JOURNAL_STREAM` (`DEVICE:INODE`) names.
