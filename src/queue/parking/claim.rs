@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::queue::sqlite::fault::Fault;
+use crate::queue::sqlite::limits;
 
 /// The claims of this process by path, since several queues may share a file.
 static CLAIMED: Mutex<BTreeMap<PathBuf, Weak<Lock>>> = Mutex::new(BTreeMap::new());
@@ -66,8 +67,7 @@ pub(super) fn claim(path: &Path) -> Result<Claim, Fault> {
 /// the system has too few locks.
 fn may_pass(error: &Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOLCK, Errno::IO].map(Errno::raw_os_error);
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        || error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+    limits::is_full(error) || error.raw_os_error().is_some_and(|code| shortages.contains(&code))
 }
 
 #[cfg(test)]

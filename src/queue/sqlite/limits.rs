@@ -50,8 +50,12 @@ pub(super) fn lacks_room_beside(path: &Path) -> Option<String> {
 }
 
 fn of_full_disk(error: &io::Error) -> Option<String> {
-    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind());
-    full.then(|| format!("no file can be made on its disk: {error}; free space or inodes on it, or check its quotas"))
+    is_full(error).then(|| format!("no file can be made on its disk: {error}; free space or inodes on it, or check its quotas"))
+}
+
+/// Returns whether the disk has no room for a file, or a quota none.
+pub(in crate::queue) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns whether fewer descriptors are free than SQLite needs. SQLite does not report that

@@ -39,7 +39,7 @@ pub(super) mod fault;
 mod groups;
 mod leftovers;
 mod letter;
-mod limits;
+pub(super) mod limits;
 #[cfg(test)]
 pub(super) mod plan;
 mod receive;
