@@ -8,8 +8,8 @@
 //!
 //! Flushes to the local disk may use only a part of the threads, since files share their disks: more flushes at once
 //! make each smaller and none faster. Within this part the partners that are not proven have half. Flushes of partners that
-//! are slow or fail do not count against the part, but only against the half of all threads: a disk that hangs does not answer for as
-//! long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
+//! are slow or fail do not count against the part, but only against the half of all threads: a disk that hangs does not answer
+//! for as long as it hangs, since a write has no timeout, and it must not hold up the partners whose files are on another one.
 //! All flushes to the disk together stay within that half nevertheless: each partner that was well may begin to hang, and
 //! is found out one part after the other.
 //!

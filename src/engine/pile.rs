@@ -11,9 +11,9 @@
 //! One thread is woken at a time, and wakes the next one if something is left to take. Waking a thread for each flush
 //! of a turn brought dozens of threads to the cores, of which two had already taken everything. The one that fell asleep
 //! last is woken first, so that threads that are not needed stay asleep and can end: in turn, each of a thousand that an
-//! outage has left would get a flush now and then, and keep its stack and its part of the heap for as long as there is work. The lock is held for
-//! one push or pop, like the locks inside a channel. A thread that finds nothing sleeps at once, whereas a channel's
-//! receiver yields its core a few times first.
+//! outage has left would get a flush now and then, and keep its stack and its part of the heap for as long as there is work.
+//! The lock is held for one push or pop, like the locks inside a channel. A thread that finds nothing sleeps at once, whereas
+//! a channel's receiver yields its core a few times first.
 
 use std::collections::VecDeque;
 use std::mem;

@@ -13,8 +13,9 @@ use crate::dispatch::ledger::{Exit, Ledger, Stage};
 use super::QueueCalls;
 use super::entry::{CallKind, Entry, Hide, Return, Subject, UnderWay, Wanted};
 
-/// The size of the messages, their attributes included, and of the payloads, in bytes, from which on a call takes no further dead letter. An embedded queue
-/// writes a call in one transaction, and a disk that has room for some of the letters shall get these.
+/// The size of the messages, their attributes included, and of the payloads, in bytes, from which on a call takes no further
+/// dead letter. An embedded queue writes a call in one transaction, and a disk that has room for some of the letters shall get
+/// these.
 const LETTER_BYTES: usize = 4 * 1024 * 1024;
 
 impl QueueCalls {
